@@ -1,4 +1,4 @@
-// The page to try Callout on. It does nothing that an app could not do: the client of callout.js, and HTTP.
+// The page to try Callout on. Like an app, it uses only the client of callout.js and HTTP.
 
 import { Callout, CalloutError } from "./callout.js";
 import { Frames, element } from "./try-frames.js";
@@ -13,10 +13,10 @@ const OPS = {
   unsubscribe: { channel: "zone:main" },
   ping: {},
 };
-/** What is done with an offer: beside the offer, not beside the job. */
-const OFFERED = ["claim", "decline"];
+/** The commands that are shown beside an offer, not beside a job. */
+const OFFER_COMMANDS = ["claim", "decline"];
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-const NEEDS = { cancel: { reason: "Changed my mind" }, decline: { reason: "Too far" } };
+const EXAMPLE_ARGUMENTS = { cancel: { reason: "Changed my mind" }, decline: { reason: "Too far" } };
 
 /** @param {string} selector @param {ParentNode} [room] @returns {any} */
 const $ = (selector, room = document) => room.querySelector(selector);
@@ -28,26 +28,27 @@ let account = JSON.parse(sessionStorage.getItem("callout") ?? "null");
 /** @type {Callout} */ let callout;
 /** @type {Promise<any> | null} */ let refreshing = null;
 
-// who
+// the account
 
-function keep(signed) {
+/** Store the signed-in account for this tab; null: delete the stored account. */
+function storeAccount(signed) {
   account = signed;
   if (signed) sessionStorage.setItem("callout", JSON.stringify(signed));
   else sessionStorage.removeItem("callout");
 }
 
-/** The token at hand, or a fresh one; all who ask for a fresh one at once share one refresh. */
-async function token(fresh) {
+/** Return the access token; `fresh`: a new one. Simultaneous calls for a new token share one refresh. */
+async function accessToken(fresh) {
   if (fresh && account?.refresh_token) {
-    refreshing ??= post("/v1/auth/refresh", { refresh_token: account.refresh_token }).then(keep);
+    refreshing ??= postWithoutToken("/v1/auth/refresh", { refresh_token: account.refresh_token }).then(storeAccount);
     await refreshing.finally(() => (refreshing = null));
   }
   if (!account) throw new Error("Signed out");
   return account.access_token;
 }
 
-/** What is asked before there is anybody to ask in the name of. */
-async function post(path, body) {
+/** Send a POST request without a token, and show the request among the frames. */
+async function postWithoutToken(path, body) {
   const headers = { "Content-Type": "application/json" };
   const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
   const told = await answer.json().catch(() => null);
@@ -56,8 +57,8 @@ async function post(path, body) {
   return told;
 }
 
-/** One step over HTTP, shown among the frames. */
-async function step(method, path, body) {
+/** Send one request with the token of the account, and show the request among the frames. */
+async function sendHttp(method, path, body) {
   try {
     const told = await callout.http(method, path, body);
     frames.add("→", `${method} ${path}`, told, { kind: "note", more: "done" });
@@ -68,8 +69,8 @@ async function step(method, path, body) {
   }
 }
 
-/** Let a form do `work` with its fields; a refusal is shown under it. */
-function onsubmit(form, work) {
+/** Call `work` with the fields of `form` when it is submitted. A refusal is shown below the form. */
+function handleSubmit(form, work) {
   const fault = element("p", { className: "fault wide", role: "alert", hidden: true });
   form.append(fault);
   form.onsubmit = async (event) => {
@@ -86,8 +87,8 @@ function onsubmit(form, work) {
   };
 }
 
-/** A button that does `work`; what is refused stands among the frames. */
-function button(label, work, className = "") {
+/** Return a button that calls `work`. A refusal is shown among the frames only. */
+function makeButton(label, work, className = "") {
   const made = element("button", { type: "button", className }, label);
   made.onclick = async () => {
     made.disabled = true;
@@ -97,14 +98,16 @@ function button(label, work, className = "") {
   return made;
 }
 
-async function enter(signed) {
-  keep(signed);
-  const [made, role] = [new Callout({ token, app: { name: "try", version: "1" } }), signed.user.role];
+/** Show the cards of the account's role, and connect as this account. */
+async function startSession(signed) {
+  storeAccount(signed);
+  const [made, role] = [new Callout({ token: accessToken, app: { name: "try", version: "1" } }), signed.user.role];
   callout = made;
   jobs = new Map();
   offers = new Map();
-  for (const [name, heard] of Object.entries({ status, event, sync, frame })) {
-    made.addEventListener(name, ({ detail }) => made === callout && heard(detail));
+  const handlers = { status: showStatus, event: applyEvent, sync: applySnapshot, frame: showFrame };
+  for (const [name, handler] of Object.entries(handlers)) {
+    made.addEventListener(name, ({ detail }) => made === callout && handler(detail));
   }
   const office = ["admin", "ops_manager", "onboarding_manager"].includes(role);
   const shown = { "#gate": false, "#who": true, "#jobs": true, "#ask": true };
@@ -113,16 +116,17 @@ async function enter(signed) {
   $("[data-name]").textContent = signed.user.name;
   $("[data-role]").textContent = role;
   $("[data-id]").textContent = signed.user.id;
-  draw();
+  showLists();
   made.open();
-  if (role === "customer" || role === "technician") await services(role);
-  if (office) await technicians();
+  if (role === "customer" || role === "technician") await showServices(role);
+  if (office) await showTechnicians();
 }
 
-function leave() {
-  if (account?.refresh_token) post("/v1/auth/logout", { refresh_token: account.refresh_token }).catch(() => {});
+/** Sign out, close the connection, and show the card to sign in. */
+function signOut() {
+  if (account?.refresh_token) postWithoutToken("/v1/auth/logout", { refresh_token: account.refresh_token }).catch(() => {});
   callout?.close();
-  keep(null);
+  storeAccount(null);
   for (const card of document.querySelectorAll(".column > .card")) card.hidden = card.id !== "gate";
 }
 
@@ -132,77 +136,82 @@ for (const tab of document.querySelectorAll("[data-tab]")) {
     for (const panel of document.querySelectorAll("[data-panel]")) panel.hidden = panel.id !== tab.dataset.tab;
   };
 }
-onsubmit($("#register"), async (fields) => enter(await post("/v1/auth/register", fields)));
-onsubmit($("#login"), async (fields) => enter(await post("/v1/auth/login", fields)));
-onsubmit($("#token"), async (fields) => {
+handleSubmit($("#register"), async (fields) => startSession(await postWithoutToken("/v1/auth/register", fields)));
+handleSubmit($("#login"), async (fields) => startSession(await postWithoutToken("/v1/auth/login", fields)));
+handleSubmit($("#token"), async (fields) => {
   const access_token = fields.token.trim();
   const answer = await fetch("/v1/me", { headers: { Authorization: `Bearer ${access_token}` } });
   const told = await answer.json();
   if (!answer.ok) throw new CalloutError(told);
-  await enter({ access_token, user: told.user });
+  await startSession({ access_token, user: told.user });
 });
-$("#leave").onclick = leave;
+$("#leave").onclick = signOut;
 $("#cut").onclick = () => callout.cut();
 $("#stop").onclick = () => (callout.status === "offline" ? callout.open() : callout.close());
-$("#snapshot").onclick = () => step("GET", "/v1/sync").catch(() => {});
+$("#snapshot").onclick = () => sendHttp("GET", "/v1/sync").catch(() => {});
 
-// what the client tells
+// the events of the client
 
-function status({ status, transport, code, reason }) {
+/** Show the state of the connection. */
+function showStatus({ status, transport, code, reason }) {
   const shown = $("#status");
   shown.dataset.status = status;
   shown.textContent = transport ? `${status} by ${transport}` : status;
   $("#stop").textContent = status === "offline" ? "Connect" : "Disconnect";
   frames.add("·", shown.textContent, { status, transport, code, reason }, { kind: "note", more: reason || "" });
-  draw();
+  showLists();
 }
 
-function frame({ out, frame }) {
+/** Add a sent or received frame to the list of frames. */
+function showFrame({ out, frame }) {
   const beat = !frame.id && !frame.op && !frame.type && !frame.error && frame.id !== 0;
   const kind = `${out ? "out" : "in"}${frame.error ? " fault" : ""}`;
   const name = frame.op ?? frame.type ?? frame.error?.code ?? ("ok" in frame ? "ok" : "epoch" in frame ? "head" : "ping");
   const more = [frame.event !== frame.type && frame.event, frame.seq !== undefined && `#${frame.seq}`];
   frames.add(out ? "→" : "←", name, frame, { kind, beat, more: more.filter(Boolean).join(" ") });
-  drawCursors();
+  showCursors();
 }
 
-function event({ type, data }) {
+/** Update the known offers and jobs from an event. */
+function applyEvent({ type, data }) {
   if (type === "offer.created" || type === "offer.updated") offers.set(data.offer.job.id, data.offer);
   if (type === "offer.closed") offers.delete(data.job.id);
-  if (data?.job?.version) learn(data.job);
-  if (type.startsWith("technician.") && !$("#office").hidden) technicians().catch(() => {});
-  draw();
+  if (data?.job?.version) storeJob(data.job);
+  if (type.startsWith("technician.") && !$("#office").hidden) showTechnicians().catch(() => {});
+  showLists();
 }
 
-function sync({ snapshot, error, reasons }) {
+/** Replace the known jobs and offers by those of a snapshot. A refused snapshot changes nothing. */
+function applySnapshot({ snapshot, error, reasons }) {
   const more = Object.values(reasons).filter(Boolean).join(" ");
   frames.add("·", "sync", snapshot ?? error?.problem, { kind: "note", more });
-  // Only what a snapshot holds replaces what is known: one that was refused says nothing.
   if (snapshot) [jobs, offers] = [new Map(), new Map()];
-  for (const job of list(snapshot?.jobs)) learn(job);
-  for (const offer of list(snapshot?.offers)) offers.set(offer.job.id, offer);
-  draw();
+  for (const job of itemsOf(snapshot?.jobs)) storeJob(job);
+  for (const offer of itemsOf(snapshot?.offers)) offers.set(offer.job.id, offer);
+  showLists();
 }
 
-const list = (given) => (Array.isArray(given) ? given : (given?.items ?? []));
+/** Return the items of a list or of a page; [] for nothing. */
+const itemsOf = (given) => (Array.isArray(given) ? given : (given?.items ?? []));
 
-/** A job is newer only if its version is higher; what may be done now is asked, since events do not say. */
-function learn(job) {
+/** Store a job if its version is newer. Events have no `actions`, so a job without them is read over HTTP. */
+function storeJob(job) {
   const known = jobs.get(job.id);
   if (known && known.version >= job.version && (known.actions || !job.actions)) return;
   jobs.set(job.id, job);
-  if (job.actions) return draw();
-  callout.http("GET", `/v1/jobs/${job.id}`).then(({ job }) => learn(job), () => {});
+  if (job.actions) return showLists();
+  callout.http("GET", `/v1/jobs/${job.id}`).then(({ job }) => storeJob(job), () => {});
 }
 
-// what can be done
+// the cards
 
-async function services(role) {
+/** Show the services that a customer may book, or those that a technician may choose. */
+async function showServices(role) {
   const { items } = await callout.http("GET", "/v1/services?limit=200");
   const none = "None yet. With an admin's token, this page makes one.";
   if (role === "customer") {
     const options = items.map(({ id, name, base_amount: amount, currency }) =>
-      element("option", { value: id }, `${name} · ${price({ amount, currency })}`));
+      element("option", { value: id }, `${name} · ${priceText({ amount, currency })}`));
     $("#book select").replaceChildren(...(options.length ? options : [element("option", { value: "" }, none)]));
     return;
   }
@@ -215,56 +224,59 @@ async function services(role) {
   $("[data-services]").replaceChildren(...(boxes.length ? boxes : [element("p", { className: "hint" }, none)]));
 }
 
-// Somebody may have made one meanwhile, in another window.
+// An admin may have created a service meanwhile, in another window.
 addEventListener("focus", () => {
   const role = account?.user.role;
   const none = role === "customer" ? !$("#book select").value : role === "technician" && !$("[name=services]");
-  if (none) services(role).catch(() => {});
+  if (none) showServices(role).catch(() => {});
 });
 
-onsubmit($("#book form"), async ({ lat, lon, notes, ...rest }) => {
+handleSubmit($("#book form"), async ({ lat, lon, notes, ...rest }) => {
   const booking = { ...rest, lat: Number(lat), lon: Number(lon), notes: notes || undefined };
-  const { job } = await step("POST", "/v1/jobs", booking);
-  learn(job);
+  const { job } = await sendHttp("POST", "/v1/jobs", booking);
+  storeJob(job);
 });
-onsubmit($("#profile"), () => {
+handleSubmit($("#profile"), () => {
   const chosen = [...document.querySelectorAll("[name=services]:checked")].map(({ value }) => value);
-  return step("PATCH", `/v1/technicians/${account?.user.id}`, { services: chosen });
+  return sendHttp("PATCH", `/v1/technicians/${account?.user.id}`, { services: chosen });
 });
-onsubmit($("#availability"), async ({ lat, lon }, way) => {
+handleSubmit($("#availability"), async ({ lat, lon }, way) => {
   const where = way === "on" ? { lat: Number(lat), lon: Number(lon) } : {};
   const { receiving, blockers } = await callout.request("availability", { online: way === "on", ...where });
   const told = receiving ? "Online: jobs near by are offered to you." : `No jobs now: ${blockers.join(", ")}.`;
   Object.assign($("[data-told]"), { hidden: false, textContent: told });
 });
-onsubmit($("#service"), ({ base_amount, ...rest }) =>
-  step("POST", "/v1/services", { ...rest, base_amount: Number(base_amount), currency: "USD", pricing: "flat" }));
-$("#look").onclick = () => technicians();
+handleSubmit($("#service"), ({ base_amount, ...rest }) =>
+  sendHttp("POST", "/v1/services", { ...rest, base_amount: Number(base_amount), currency: "USD", pricing: "flat" }));
+$("#look").onclick = () => showTechnicians();
 
-async function technicians() {
+/** Show the technicians, each with a button to approve them. */
+async function showTechnicians() {
   const { items } = await callout.http("GET", "/v1/technicians?limit=50");
   const lines = items.map(({ id, name, kyc, account: state, online }) => {
     const good = kyc === "approved" && state === "approved";
     const chips = [online ? "online" : "offline", good ? "approved" : `KYC ${kyc}, account ${state}`];
     const review = { kyc: "approved", account: "approved" };
-    const approve = () => step("POST", `/v1/technicians/${id}/review`, review).then(technicians);
-    return thing(name, chips, id, good ? [] : [button("Approve", approve, "main")]);
+    const approve = () => sendHttp("POST", `/v1/technicians/${id}/review`, review).then(showTechnicians);
+    return listItem(name, chips, id, good ? [] : [makeButton("Approve", approve, "main")]);
   });
   $("#technicians").replaceChildren(...lines);
 }
 
-function act(job, command) {
-  const args = { job: job.id, ...NEEDS[command] };
-  const offered = OFFERED.includes(command);
+/** Send a command for a job or its offer, and update the lists. */
+function sendCommand(job, command) {
+  const args = { job: job.id, ...EXAMPLE_ARGUMENTS[command] };
+  const offered = OFFER_COMMANDS.includes(command);
   const asked = offered ? callout.request(command, args) : callout.request("command", { command, ...args });
   return asked.then((ok) => {
     if (offered) offers.delete(job.id);
-    if (ok.job) learn(ok.job);
-    draw();
+    if (ok.job) storeJob(ok.job);
+    showLists();
   });
 }
 
-function thing(title, chips, id, buttons) {
+/** Return a list item with a title, words, an id and buttons. */
+function listItem(title, chips, id, buttons) {
   const words = chips.filter(Boolean).map((chip) => element("span", { className: "chip" }, chip));
   const head = element("div", { className: "row" }, element("strong", {}, title), ...words);
   const line = element("li", {}, head, element("code", {}, id));
@@ -272,43 +284,48 @@ function thing(title, chips, id, buttons) {
   return line;
 }
 
-const price = ({ amount, currency }) => (amount === undefined || amount === null ? "" : `${amount / 100} ${currency}`);
+/** Return a price as text; "" if it has no amount. */
+const priceText = ({ amount, currency }) => (amount === undefined || amount === null ? "" : `${amount / 100} ${currency}`);
 
-function draw() {
+/** Show the open offers, the last 20 jobs and the cursors. */
+function showLists() {
   const open = [...offers.values()].map(({ job, distance_m }) => {
-    const chips = [price(job), distance_m !== undefined && `${distance_m} m`];
-    const buttons = [button("Claim", () => act(job, "claim"), "main"), button("Decline", () => act(job, "decline"))];
-    return thing("Offer", chips, job.id, buttons);
+    const chips = [priceText(job), distance_m !== undefined && `${distance_m} m`];
+    const claim = makeButton("Claim", () => sendCommand(job, "claim"), "main");
+    const buttons = [claim, makeButton("Decline", () => sendCommand(job, "decline"))];
+    return listItem("Offer", chips, job.id, buttons);
   });
   $("#offers").replaceChildren(...open);
   const all = [...jobs.values()].reverse().slice(0, 20).map((job) => {
-    const steps = (job.actions ?? []).map((action) => action.command ?? action).filter((name) => !OFFERED.includes(name));
-    const buttons = steps.map((name) => button(name, () => act(job, name)));
-    return thing(job.address ?? "Job", [job.status, price(job)], job.id, buttons);
+    const actions = (job.actions ?? []).map((action) => action.command ?? action);
+    const steps = actions.filter((name) => !OFFER_COMMANDS.includes(name));
+    const buttons = steps.map((name) => makeButton(name, () => sendCommand(job, name)));
+    return listItem(job.address ?? "Job", [job.status, priceText(job)], job.id, buttons);
   });
   $("#jobs ul").replaceChildren(...all);
-  drawCursors();
+  showCursors();
 }
 
-function drawCursors() {
+/** Show the client's cursor of each zone. */
+function showCursors() {
   const places = Object.entries(callout.cursors.toJSON()).map(([zone, { epoch, seq }]) => [zone, `${epoch} #${seq}`]);
   const rows = places.map(([zone, at]) => element("div", {}, element("dt", {}, zone), element("dd", {}, at)));
   $("#cursors").replaceChildren(...rows);
 }
 
-const by = $("#ask select");
+const operation = $("#ask select");
 const ways = [...Object.keys(OPS).map((op) => `socket: ${op}`), ...METHODS.map((method) => `HTTP: ${method}`)];
-by.append(...ways.map((way) => element("option", {}, way)));
-by.onchange = () => {
-  const [way, what] = by.value.split(": ");
+operation.append(...ways.map((way) => element("option", {}, way)));
+operation.onchange = () => {
+  const [way, what] = operation.value.split(": ");
   $("#ask [data-path]").hidden = way === "socket";
   $("#ask [name=body]").value = way === "socket" ? JSON.stringify(OPS[what], null, 2) : what === "GET" ? "" : "{}";
 };
-by.onchange();
-onsubmit($("#ask form"), async ({ by, path, body }) => {
+operation.onchange();
+handleSubmit($("#ask form"), async ({ by, path, body }) => {
   const [way, what] = by.split(": ");
   const given = body.trim() ? JSON.parse(body) : undefined;
-  await (way === "socket" ? callout.request(what, given) : step(what, path, given));
+  await (way === "socket" ? callout.request(what, given) : sendHttp(what, path, given));
 });
 
-if (account) enter(account).catch(() => {});
+if (account) startSession(account).catch(() => {});

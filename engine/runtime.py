@@ -31,7 +31,7 @@ class Engine:
     signer: Signer
     metrics: Metrics
     plans: PlanCache = field(default_factory=PlanCache)
-    used: dict[str, int] = field(default_factory=dict)
+    recorded_generations: dict[str, int] = field(default_factory=dict)
     """For each login (family of refresh tokens): the latest generation of which the use is recorded in SQL
     (engine/identity/tokens.py)."""
 

@@ -66,10 +66,10 @@ class Health:
         for name, zone in self.engine.store.zones.items():
             if not zone.open:
                 found.append(f"zone {name} is closed: {zone.why}")
-        if not self.engine.store.packed.is_up:
+        if not self.engine.store.pipeline.is_up:
             found.append("no primary of Redis answers: no command can be done")
         if self.gateway is not None and self.gateway.relay.is_disconnected:
             found.append("the relay is deaf: no word from Redis")
-        if refuses := self.engine.archive.refuses:
+        if refuses := self.engine.archive.write_refusal:
             found.append(f"the database refuses writes: {refuses}")
         return [*found, *filter(None, (self.writes_problem, self.disk_problem))]

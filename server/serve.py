@@ -163,13 +163,13 @@ def _register_metrics(engine: Engine) -> None:
     """Register the metrics of the whole process: its memory and descriptors, the open zones, and lost log lines."""
     zones = engine.store.zones
     ProcessCollector(registry=engine.metrics.registry)
-    engine.metrics.reading(
+    engine.metrics.add_reading(
         "zone_open",
         "Whether the zone is open",
         lambda: {(zone,): float(state.open) for zone, state in zones.items()},
         "zone",
     )
-    engine.metrics.reading(
+    engine.metrics.add_reading(
         "log_lines_lost", "Log lines that could not be written", lambda: float(logs.Sink.lost_lines), rises=True
     )
 

@@ -147,7 +147,7 @@ class Town:
         """The hot record that lets a token of this user connect."""
         record = {"version": 1, "role": role, "active": 1, "out": "", "life": self.store.run_id}
         names = {"account": keys.account(UserId(who))}
-        await self.store.run_without_epoch(self.store.packed.submit, "account_put", keys=names, args=record)
+        await self.store.run_without_epoch(self.store.pipeline.submit, "account_put", keys=names, args=record)
 
     async def job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
         """A booking at a position, not yet offered to anybody."""

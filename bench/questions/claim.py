@@ -147,7 +147,7 @@ class Rounds:
 
     async def bare(self, bare: Bare) -> None:
         """The bare script, in the same way."""
-        submit = self._town.store.packed.submit
+        submit = self._town.store.pipeline.submit
         total = Timed()
         for first in range(0, self._asked.jobs, self._asked.open):
             calls = await bare.prepared(min(self._asked.open, self._asked.jobs - first))

@@ -59,9 +59,9 @@ async def apply_batch(
     """Apply ``batch``, which begins right after ``before`` and ends at ``after``, in one transaction.
 
     ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, AnotherLife, the same errors as
-    ``Archive.writing``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
+    ``Archive.begin_write``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
     """
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         upsert = _dialect_insert(archive)
         await _move_checkpoint(conn, upsert, zone, before, after)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
@@ -74,13 +74,13 @@ async def apply_batch(
         await _upsert_bids_or_payments(conn, upsert, bids, batch.bids)
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await _insert_rows(conn, notifications, batch.notifications, upsert)
-        await _insert_rows(conn, events_refused, batch.refused)
+        await _insert_rows(conn, events_refused, batch.quarantined)
 
 
 async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:
     """Record that Redis was notified that these finished jobs are archived."""
     over = jobs.c.id.in_(finished) & jobs.c.phase.in_(FINISHED_PHASES)
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await conn.execute(update(jobs).where(over).values(hot=False))
 
 
@@ -89,7 +89,7 @@ async def unarchived_jobs(archive: Archive, zone: Zone, limit: int) -> list[str]
     archiver died between its commit and the notification.
     """
     over = (jobs.c.zone == zone, jobs.c.hot.is_(True), jobs.c.phase.in_(FINISHED_PHASES))
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return list((await conn.execute(select(jobs.c.id).where(*over).limit(limit))).scalars())
 
 
@@ -97,14 +97,14 @@ async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
     """Return the last seq of an event older than ``at`` (ms since the Unix epoch); 0 if there is none."""
     c = events.c
     query = select(c.seq).where(c.zone == zone, c.at < at).order_by(c.at.desc(), c.seq.desc()).limit(1)
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return (await conn.execute(query)).scalar() or 0
 
 
 async def store_positions(archive: Archive, zone: Zone, last: Sequence[Position]) -> None:
     """Store the latest positions of technicians. Each replaces the technician's earlier position."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await _upsert_rows(conn, _dialect_insert(archive), positions, rows)
 
 

@@ -40,7 +40,7 @@ class Batch:
     bids: dict[str, Row] = field(default_factory=dict)
     payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
-    refused: list[Row] = field(default_factory=list)
+    quarantined: list[Row] = field(default_factory=list)
 
     @property
     def finished(self) -> list[str]:

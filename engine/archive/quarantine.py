@@ -34,11 +34,13 @@ class EventWriter:
         self._archive = archive
         self._zone = zone
         self._in_redis = in_redis
-        self._refused = refused
+        self._on_refused = refused
         self.finished: list[str] = []
         """Jobs that finished in the events written so far."""
 
-    async def take(self, events: Sequence[Event], before: Checkpoint | None, epoch_of: Callable[[int], Epoch]) -> None:
+    async def write_events(
+        self, events: Sequence[Event], before: Checkpoint | None, epoch_of: Callable[[int], Epoch]
+    ) -> None:
         """Write ``events``, which follow ``before``. Each part that succeeds moves the checkpoint.
 
         Raises the same errors as ``apply.apply_batch``, but not for a refused event: that event is put into quarantine.
@@ -48,18 +50,20 @@ class EventWriter:
             await self._apply(projection.fold_events(events), before, after)
         except apply.VALUE_REFUSED_ERRORS as error:
             if len(events) == 1:
-                await self._set_aside(events[0], before, after, error)
+                await self._quarantine_event(events[0], before, after, error)
                 return
             half = len(events) // 2
-            await self.take(events[:half], before, epoch_of)
+            await self.write_events(events[:half], before, epoch_of)
             between = Checkpoint(epoch_of(events[half - 1].seq), events[half - 1].seq)
-            await self.take(events[half:], between, epoch_of)
+            await self.write_events(events[half:], between, epoch_of)
 
     async def _apply(self, batch: Batch, before: Checkpoint | None, after: Checkpoint) -> None:
         await apply.apply_batch(self._archive, self._zone, batch, before=before, after=after, in_redis=self._in_redis)
         self.finished += batch.finished
 
-    async def _set_aside(self, event: Event, before: Checkpoint | None, after: Checkpoint, error: Exception) -> None:
+    async def _quarantine_event(
+        self, event: Event, before: Checkpoint | None, after: Checkpoint, error: Exception
+    ) -> None:
         """Put an event into quarantine. Raises the last refusal if the row in ``events_refused`` is refused too."""
         for batch in _replacement_batches(event, error):
             try:
@@ -68,7 +72,7 @@ class EventWriter:
                 last = again
                 continue
             log.error("event_refused", zone=event.zone, seq=event.seq, type=event.type, error=_error_text(error))
-            self._refused(event.zone)
+            self._on_refused(event.zone)
             return
         raise last  # the row for events_refused is refused too, so this event is not the cause
 
@@ -78,8 +82,8 @@ def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:
     ``events_refused``.
     """
     whole = projection.fold_events([event])
-    yield Batch(events=whole.events, channels=whole.channels, refused=[_quarantine_row(event, error, kept=True)])
-    yield Batch(refused=[_quarantine_row(event, error, kept=False)])
+    yield Batch(events=whole.events, channels=whole.channels, quarantined=[_quarantine_row(event, error, kept=True)])
+    yield Batch(quarantined=[_quarantine_row(event, error, kept=False)])
 
 
 def _quarantine_row(event: Event, error: Exception, *, kept: bool) -> projection.Row:

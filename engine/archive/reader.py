@@ -94,7 +94,7 @@ class Position(msgspec.Struct, frozen=True):
 
 async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
     """Return the position up to which the zone is archived; None if nothing is archived."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         query = select(checkpoints.c.epoch, checkpoints.c.seq).where(checkpoints.c.zone == zone)
         row = (await conn.execute(query)).one_or_none()
     return Checkpoint(Epoch(row.epoch), row.seq) if row else None
@@ -102,7 +102,7 @@ async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
 
 async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
     """Return the first seq of each epoch, in order."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         c = epoch_rows.c
         query = select(c.epoch, c.first_seq).where(c.zone == zone).order_by(c.first_seq, c.epoch)
         return {Epoch(row.epoch): row.first_seq for row in await conn.execute(query)}
@@ -113,7 +113,7 @@ async def first_seq(archive: Archive, zone: Zone) -> int | None:
     event that could not be stored. None if there is none.
     """
     lost = (refused_rows.c.zone == zone) & refused_rows.c.kept.is_(False)
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         last_lost: int | None = (await conn.execute(select(func.max(refused_rows.c.seq)).where(lost))).scalar()
         archived = (event_rows.c.zone == zone) & (event_rows.c.seq > (last_lost or 0))
         first: int | None = (await conn.execute(select(func.min(event_rows.c.seq)).where(archived))).scalar()
@@ -122,7 +122,7 @@ async def first_seq(archive: Archive, zone: Zone) -> int | None:
 
 async def count_quarantined(archive: Archive, zone: Zone) -> int:
     """Return the number of the zone's events in quarantine."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         query = select(func.count()).select_from(refused_rows).where(refused_rows.c.zone == zone)
         return (await conn.execute(query)).scalar() or 0
 
@@ -140,7 +140,7 @@ async def events(
     floors = channels if isinstance(channels, Mapping) else dict.fromkeys(channels, 0)
     span = (event_rows.c.zone == zone, event_rows.c.seq > after, event_rows.c.seq <= until)
     query = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         if f"zone:{zone}" in channels:
             return [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
         found: set[int] = set()
@@ -171,7 +171,7 @@ def _select_channel_events(zone: Zone, after: int, until: int, channel: str, lim
 async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
     """Return the event with this ``seq``, or None if it is not archived."""
     query = select(event_rows).where(event_rows.c.zone == zone, event_rows.c.seq == seq)
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         row = (await conn.execute(query)).mappings().one_or_none()
     return _event_of_row(row) if row else None
 
@@ -180,7 +180,7 @@ async def job_events(archive: Archive, job_id: JobId, types: Iterable[str]) -> l
     """Return the archived events of these types about a job, in order."""
     c = event_rows.c
     query = select(event_rows).where(c.job == job_id, c.type.in_(list(types))).order_by(c.seq)
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
 
 
@@ -188,7 +188,7 @@ async def blueprint_key_of(archive: Archive, job_id: JobId) -> str:
     """Return the blueprint (``name@version``) of a job's last event; "" if no archived event has one."""
     c = event_rows.c
     query = select(c.bp).where(c.job == job_id, c.bp != "").order_by(c.seq.desc()).limit(1)
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return (await conn.execute(query)).scalar() or ""
 
 
@@ -212,7 +212,7 @@ def _event_of_row(row: Mapping[Any, Any]) -> Event:
 
 async def job(archive: Archive, job_id: JobId) -> bytes | None:
     """Return the whole job as JSON, as it was in its last archived event; None if the job is not archived."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         doc = (await conn.execute(select(job_rows.c.doc).where(job_rows.c.id == job_id))).scalar()
     return doc.encode() if doc is not None else None
 
@@ -241,7 +241,7 @@ async def jobs(
     if before is not None:
         at, last = decode_cursor(before, tuple[int, str])
         query = query.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         rows = (await conn.execute(query)).all()
     more = encode_cursor(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
     return [row.doc.encode() for row in rows[:limit]], more
@@ -260,7 +260,7 @@ async def job_of_reference(archive: Archive, principal: UserId, reference: str) 
     """
     query = select(references.c.job).where(references.c.principal == principal, references.c.reference == reference)
     made = event_rows.c.type == "job.created"
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         job = (await conn.execute(query)).scalar()
         if job is None:
             return None
@@ -272,7 +272,7 @@ async def job_of_reference(archive: Archive, principal: UserId, reference: str) 
 async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
     """Return all archived changes of the job, in order."""
     query = select(event_rows).where(event_rows.c.job == job_id).order_by(event_rows.c.seq)
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         found = [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
     return [item for each in found if (item := history_item(each, job_id)) is not None]
 
@@ -364,6 +364,6 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
 async def last_positions(archive: Archive, zone: Zone) -> list[Position]:
     """Return the last stored positions of the zone's technicians."""
     c = positions.c
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         rows = await conn.execute(select(c.technician, c.lat, c.lon, c.at).where(c.zone == zone))
         return [Position(TechnicianId(row.technician), row.lat, row.lon, row.at) for row in rows]

@@ -63,40 +63,40 @@ class Blueprints:
         self.by_name = {b.name: self.by_key[b.key] for b in newer.by_name.values()}
         self.default = self.by_name[newer.default.name]
 
-    def of(self, key: str) -> Blueprint:
+    def find_or_default(self, key: str) -> Blueprint:
         """Return the blueprint under ``key`` for reading a job or event. If this version is unknown here, return the
         current version of the same name, or else the default blueprint; for "" (an event without a job), the default
         blueprint.
         """
         return self.by_key.get(key) or self.by_name.get(key.partition("@")[0]) or self.default
 
-    def exactly(self, key: str) -> Blueprint | None:
+    def find_exact(self, key: str) -> Blueprint | None:
         """Return the blueprint of exactly this version; None if this process does not know it. Call this, not ``of``,
         where another version's states and commands would do harm. For "", which stands for a job that does not exist
         any more, return the default blueprint.
         """
         return self.by_key.get(key) if key else self.default
 
-    def announcing(self, event: str) -> Blueprint | None:
+    def find_announcing(self, event: str) -> Blueprint | None:
         """Return the blueprint that declares ``event`` as an announcement, the default one before others, or None."""
         declared = [b for b in (self.default, *self.by_name.values()) if event in b.events]
         return next((b for b in declared if b.events[event].announcement), None)
 
-    def view(self, key: str, kind: str, data: bytes) -> tuple[str, bytes]:
+    def client_event(self, key: str, kind: str, data: bytes) -> tuple[str, bytes]:
         """Return name and data of an event as clients of its blueprint receive them, with the declared fields added.
 
         ``data`` is parsed only if the blueprint declares a name by reason or fields: most events are sent exactly as
         they are in the log.
         """
-        rule = self.of(key).events.get(kind)
+        rule = self.find_or_default(key).events.get(kind)
         if rule is None:
             return kind, data
         name = rule.as_ if isinstance(rule.as_, str) else rule.as_.get(_event_reason_decoder.decode(data).reason, kind)
-        return name or kind, _add_fields(self.of(key), rule.fields, data) if rule.fields else data
+        return name or kind, _add_fields(self.find_or_default(key), rule.fields, data) if rule.fields else data
 
-    def notices(self, key: str, kind: str, data: bytes) -> list[NoticeText]:
+    def notices_of_event(self, key: str, kind: str, data: bytes) -> list[NoticeText]:
         """Return the notifications that an event of the blueprint ``key`` causes: the recipients and their texts."""
-        blueprint = self.of(key)
+        blueprint = self.find_or_default(key)
         rule = blueprint.events.get(kind)
         if rule is None or not rule.notify or kind == OFFER_EVENT:
             return []
@@ -106,23 +106,23 @@ class Blueprints:
         holder = None if job.get("asked") else job.get("technician")
         former = found.get("former") if job.get("customer") and not holder else None
         users = {"customer": job.get("customer"), "holder": holder or former}
-        words = _Placeholders(found, blueprint.states[job["status"]].says)
+        words = _Placeholders(found, blueprint.states[job["status"]].text)
         return [
             NoticeText(users[who]["id"], kind, *_fill_notice(notice, words), job["id"])
             for who, notice in rule.notify.items()
             if users[who] and all(_value_at(found, path) == word for path, word in notice.when.items())
         ]
 
-    def invitation(self, key: str, data: bytes) -> tuple[str, str] | None:
+    def offer_notice(self, key: str, data: bytes) -> tuple[str, str] | None:
         """Return title and body of the notice for the technicians to whom this ``offer.created`` offers a job; None if
         its blueprint declares no such notice.
         """
-        blueprint = self.of(key)
+        blueprint = self.find_or_default(key)
         rule = blueprint.events.get(OFFER_EVENT)
         if rule is None or "offered" not in rule.notify:
             return None
         found = orjson.loads(data)
-        says = blueprint.states[found["offer"]["job"]["status"]].says
+        says = blueprint.states[found["offer"]["job"]["status"]].text
         return _fill_notice(rule.notify["offered"], _Placeholders(found, says))
 
 
@@ -162,7 +162,7 @@ def _field_value(blueprint: Blueprint, what: str | bool | int, found: Mapping[st
         return what
     if what in STATE_WORDS:
         status = found["job"]["status"]
-        return blueprint.states[status].says if what == "says" else blueprint.word(status)
+        return blueprint.states[status].text if what == "says" else blueprint.status_word(status)
     return _value_at(found, what)
 
 

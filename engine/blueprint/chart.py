@@ -17,15 +17,15 @@ def mermaid_chart(blueprint: Blueprint) -> str:
 
 def _arrow_lines(blueprint: Blueprint) -> Iterator[str]:
     """Yield the arrows. Commands from one state to the same state share an arrow."""
-    yield f"[*] --> {blueprint.initial}"
-    if blueprint.named and blueprint.named != blueprint.initial:
+    yield f"[*] --> {blueprint.initial_state}"
+    if blueprint.named and blueprint.named != blueprint.initial_state:
         yield f"[*] --> {blueprint.named}: technician named"
     for name, state in blueprint.states.items():
         arrows: dict[str, list[str]] = {}
         for word, command in blueprint.commands.items():
-            if name in command.from_ and (command.to or command.does not in EFFECTS_WITHOUT_MOVE):
+            if name in command.from_ and (command.to or command.effect not in EFFECTS_WITHOUT_MOVE):
                 arrows.setdefault(command.to or name, []).append(word)
         yield from (f"{name} --> {to}: {', '.join(words)}" for to, words in arrows.items())
-        if state.then:
-            yield f"{name} --> {state.then}: at once"
-    yield from (f"{name} --> [*]" for name, state in blueprint.states.items() if state.terminal)
+        if state.next_state:
+            yield f"{name} --> {state.next_state}: at once"
+    yield from (f"{name} --> [*]" for name, state in blueprint.states.items() if state.is_terminal)

@@ -28,20 +28,19 @@ WATCHDOG_INTERVAL_S = 30.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One compiled command. ``body`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; it contains
-    only what the command declares. A ``plain`` plan has neither guards nor effects: time-critical scripts get the other
-    fields as arguments and need not parse the JSON.
-    """
+    """One compiled command. ``plan_json`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; it
+    contains only what the command declares. A ``is_plain`` plan has neither guards nor effects: time-critical scripts
+    get the other fields as arguments and need not parse the JSON."""
 
     name: str
-    spec: Command
+    command: Command
     state_entry: str
     from_states: str
     audience: str
-    tech_audience: str
-    ended: str
-    body: bytes
-    plain: bool
+    technician_audience: str
+    closed_state_ends: str
+    plan_json: bytes
+    is_plain: bool
 
 
 class PlanCache:
@@ -51,26 +50,30 @@ class PlanCache:
         self._life_s = life_s
         self._made: dict[tuple[str, str], Plan] = {}
 
-    def of(self, blueprint: Blueprint, name: str) -> Plan | None:
+    def find_plan(self, blueprint: Blueprint, name: str) -> Plan | None:
         """Return the plan of a command; None if the blueprint has no such command."""
         made = self._made.get((blueprint.key, name))
         if made is None and (spec := blueprint.commands.get(name)) is not None:
             made = self._made[blueprint.key, name] = compile_command(blueprint, name, spec, self._life_s)
         return made
 
-    def by_engine(
+    def find_engine_plan(
         self, blueprint: Blueprint, state: str, *, does: Effect | None = None, event: str = ""
     ) -> Plan | None:
         """Return the plan of the command that the engine itself may give to a job in ``state`` and that has this effect
         or event; None if there is no such command.
         """
         for name, spec in blueprint.commands.items():
-            if "engine" in spec.by and state in spec.states(("engine",)) and (spec.does == does or spec.event == event):
-                return self.of(blueprint, name)
+            if (
+                "engine" in spec.by
+                and state in spec.from_states(("engine",))
+                and (spec.effect == does or spec.event == event)
+            ):
+                return self.find_plan(blueprint, name)
         return None
 
-    def life_ms(self, blueprint: Blueprint, state: str) -> int:
-        """Call ``life_ms`` with the ``life_s`` of this cache."""
+    def search_lifetime_ms(self, blueprint: Blueprint, state: str) -> int:
+        """Call ``search_lifetime_ms`` with the ``life_s`` of this cache."""
         return search_lifetime_ms(blueprint, state, self._life_s)
 
     def state_entry(self, blueprint: Blueprint, state: str) -> str:
@@ -83,7 +86,7 @@ def search_lifetime_ms(blueprint: Blueprint, state: str, life_s: float | None = 
     all.
     """
     lasts = blueprint.dispatch.job_s if life_s is None else life_s
-    return round(lasts * 1000) if blueprint.states[state].seeks != "none" else 0
+    return round(lasts * 1000) if blueprint.states[state].search_mode != "none" else 0
 
 
 def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
@@ -96,9 +99,10 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
     timers = [f"{index}/{round(timer.after_s * 1000)}" for index, timer in enumerate(found.timers)]
     if found.watch is not None:
         timers.append(f"w/{round(WATCHDOG_INTERVAL_S * 1000)}")
-    words = f"{state} {found.phase} {found.seeks} {lasts} {','.join(timers) or '-'}{' free' if found.frees else ''}"
-    words += f"{' asked' if found.asked else ''}{' waits' if blueprint.waits(state) else ''}"
-    return f"{words} > {state_entry(blueprint, found.then, life_s)}" if found.then else words
+    words = f"{state} {found.phase} {found.search_mode} {lasts} {','.join(timers) or '-'}"
+    words += f"{' free' if found.frees_holder else ''}{' asked' if found.is_asked else ''}"
+    words += " waits" if blueprint.waits_for_schedule(state) else ""
+    return f"{words} > {state_entry(blueprint, found.next_state, life_s)}" if found.next_state else words
 
 
 def compile_command(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
@@ -117,7 +121,7 @@ def compile_command(blueprint: Blueprint, name: str, spec: Command, life_s: floa
         body.get("tech_audience", ""),
         end_of_closed_states(blueprint),
         msgspec.json.encode(body),
-        plain=body.keys().isdisjoint(GUARDS_AND_EFFECTS),
+        is_plain=body.keys().isdisjoint(GUARDS_AND_EFFECTS),
     )
 
 
@@ -127,12 +131,12 @@ def capture_commands(blueprint: Blueprint, spec: Command) -> list[tuple[str, Com
     """
     reached = {spec.to} if spec.to else set(spec.from_)
     known = blueprint.states
-    while then := {known[state].then for state in reached if state in known} - {""} - reached:
+    while then := {known[state].next_state for state in reached if state in known} - {""} - reached:
         reached |= then
     return [
         (name, each)
         for name, each in blueprint.commands.items()
-        if each.does == "capture" and spec.does != "capture" and not reached.isdisjoint(each.from_)
+        if each.effect == "capture" and spec.effect != "capture" and not reached.isdisjoint(each.from_)
     ]
 
 
@@ -143,11 +147,11 @@ def _plan_members(blueprint: Blueprint, name: str, spec: Command, life_s: float 
     always = {
         "command": name,
         "by": " ".join(spec.by),
-        "from": _join_names(spec.states(spec.by)),
+        "from": _join_names(spec.from_states(spec.by)),
         "event": spec.event,
         "audience": blueprint.audience(spec.event),
         "goal": state_entry(blueprint, spec.to, life_s),
-        "does": spec.does,
+        "does": spec.effect,
         "closing": "expired" if spec.event == EXPIRED_EVENT else "cancelled",
         "payment_audience": blueprint.audience("payment.requested"),
         "hours": blueprint.price.hours,
@@ -162,7 +166,7 @@ def _plan_members(blueprint: Blueprint, name: str, spec: Command, life_s: float 
         "locks_price": spec.locks_price,
         "charges": spec.charges,
         "refunds": _join_names(spec.refunds),
-        "starts": blueprint.starts(spec),
+        "starts": blueprint.starts_work(spec),
         "code": spec.code,
         "tries": blueprint.codes.tries,
         "reissues": blueprint.codes.reissues,
@@ -182,9 +186,9 @@ def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
     origins, reached, state = [blueprint.states[each] for each in spec.from_], [], spec.to
     while state:
         reached.append(blueprint.states[state])
-        state = reached[-1].then
-    if any(each.terminal or each.frees for each in reached):
-        return "" if all(each.frees for each in origins) else "free"
+        state = reached[-1].next_state
+    if any(each.is_terminal or each.frees_holder for each in reached):
+        return "" if all(each.frees_holder for each in origins) else "free"
     departs = any(each.phase == "active" for each in reached) and any(each.phase != "active" for each in origins)
     return "departed" if departs else ""
 
@@ -197,12 +201,12 @@ def end_of_closed_states(blueprint: Blueprint) -> str:
     found: dict[str, str] = {}
     for command in blueprint.commands.values():
         state = command.to
-        while state and (on := blueprint.states[state].then):
+        while state and (on := blueprint.states[state].next_state):
             state = on
         if (
             state
             and blueprint.phase(state) == "closed"
-            and (command.event == EXPIRED_EVENT or command.does != "refuse")
+            and (command.event == EXPIRED_EVENT or command.effect != "refuse")
         ):
             found[state] = "e" if command.event == EXPIRED_EVENT else found.get(state, "c")
     return f" {' '.join(f'{state}={how}' for state, how in found.items())} " if found else ""

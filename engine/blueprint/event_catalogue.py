@@ -49,11 +49,11 @@ class EventType(NamedTuple):
     """
     effect: str = ""
     """The effect (``does``) of a command that emits this event. No other command may have it as its event."""
-    declarable: bool = True
+    is_declarable: bool = True
     """Whether a blueprint may declare its audience, fields and notices although no command of the blueprint emits it.
     No command may choose a declarable event as its own, except by ``effect``.
     """
-    any_job: bool = False
+    is_of_any_job: bool = False
     """Whether a job of any blueprint may emit this event. A blueprint need not declare it, because this table has its
     receivers.
     """
@@ -113,52 +113,52 @@ LOGGED_EVENTS = (
     EventType("job.created", JOB_CHANGED_PAYLOAD),
     EventType("job.updated", JOB_CHANGED_PAYLOAD, _PARTIES_AND_OPS, effect="reissue"),
     EventType("job.searching", JOB_SEARCHING_PAYLOAD),
-    EventType("job.accepted", JOB_TAKEN_PAYLOAD, declarable=False),
-    EventType("job.assigned", JOB_TAKEN_PAYLOAD, declarable=False),
-    EventType("job.status", JOB_STEP_PAYLOAD, _PARTIES_AND_OPS, declarable=False),
-    EventType("job.started", JOB_STEP_PAYLOAD, declarable=False),
-    EventType("job.completed", JOB_STEP_PAYLOAD, declarable=False),
-    EventType("job.unassigned", JOB_STEP_PAYLOAD, declarable=False),
-    EventType("job.cancelled", JOB_ENDED_PAYLOAD, declarable=False),
-    EventType("job.expired", JOB_ENDED_PAYLOAD, declarable=False),
+    EventType("job.accepted", JOB_TAKEN_PAYLOAD, is_declarable=False),
+    EventType("job.assigned", JOB_TAKEN_PAYLOAD, is_declarable=False),
+    EventType("job.status", JOB_STEP_PAYLOAD, _PARTIES_AND_OPS, is_declarable=False),
+    EventType("job.started", JOB_STEP_PAYLOAD, is_declarable=False),
+    EventType("job.completed", JOB_STEP_PAYLOAD, is_declarable=False),
+    EventType("job.unassigned", JOB_STEP_PAYLOAD, is_declarable=False),
+    EventType("job.cancelled", JOB_ENDED_PAYLOAD, is_declarable=False),
+    EventType("job.expired", JOB_ENDED_PAYLOAD, is_declarable=False),
     EventType("job.late", JOB_LATE_PAYLOAD),
-    EventType("job.stalled", JOB_LATE_PAYLOAD, "ops", any_job=True),
+    EventType("job.stalled", JOB_LATE_PAYLOAD, "ops", is_of_any_job=True),
     EventType("job.dark", JOB_LATE_PAYLOAD),
-    EventType("job.unfilled", JOB_LATE_PAYLOAD, "ops", any_job=True),
-    EventType("job.*", JOB_STEP_PAYLOAD, declarable=False),
-    EventType("offer.created", OFFER_MADE_PAYLOAD, recipients=_INVITED_TECHNICIAN, any_job=True),
-    EventType("offer.updated", OFFER_MADE_PAYLOAD, recipients="who holds an open offer of the job", any_job=True),
-    EventType("offer.closed", OFFER_CLOSED_PAYLOAD, recipients="who held an open offer of the job", any_job=True),
-    EventType("offer.declined", OFFER_DECLINED_PAYLOAD, effect="refuse", declarable=False),
+    EventType("job.unfilled", JOB_LATE_PAYLOAD, "ops", is_of_any_job=True),
+    EventType("job.*", JOB_STEP_PAYLOAD, is_declarable=False),
+    EventType("offer.created", OFFER_MADE_PAYLOAD, recipients=_INVITED_TECHNICIAN, is_of_any_job=True),
+    EventType("offer.updated", OFFER_MADE_PAYLOAD, recipients="who holds an open offer of the job", is_of_any_job=True),
+    EventType("offer.closed", OFFER_CLOSED_PAYLOAD, recipients="who held an open offer of the job", is_of_any_job=True),
+    EventType("offer.declined", OFFER_DECLINED_PAYLOAD, effect="refuse", is_declarable=False),
     EventType("bid.created", BID_PAYLOAD, recipients=_BIDDER, effect="bid"),
     EventType("bid.accepted", BID_PAYLOAD, recipients=_BIDDER),
     EventType("bid.closed", BID_PAYLOAD, recipients=_BIDDER, effect="withdraw"),
     EventType("price.proposed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.changed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.rejected", PRICE_PAYLOAD, _PARTIES_AND_OPS),
-    EventType("payment.requested", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
-    EventType("payment.received", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, effect="capture", any_job=True),
-    EventType("payment.refunded", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
-    EventType("payment.failed", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
-    EventType("payment.partial", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
-    EventType("payment.unexpected", PAYMENT_UNEXPECTED_PAYLOAD, "ops service", any_job=True),
-    EventType("code.failed", CODE_PAYLOAD, recipients="ops", any_job=True),
-    EventType("code.locked", CODE_PAYLOAD, recipients="customer, ops", any_job=True),
+    EventType("payment.requested", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
+    EventType("payment.received", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, effect="capture", is_of_any_job=True),
+    EventType("payment.refunded", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
+    EventType("payment.failed", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
+    EventType("payment.partial", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
+    EventType("payment.unexpected", PAYMENT_UNEXPECTED_PAYLOAD, "ops service", is_of_any_job=True),
+    EventType("code.failed", CODE_PAYLOAD, recipients="ops", is_of_any_job=True),
+    EventType("code.locked", CODE_PAYLOAD, recipients="customer, ops", is_of_any_job=True),
     EventType("technician.reviewed", REVIEW_PAYLOAD, recipients="the technician, managers"),
     EventType(
         "technician.status",
         TECHNICIAN_STATUS_PAYLOAD,
         "ops",
         recipients="ops; the technician too where they went on- or offline",
-        any_job=True,
+        is_of_any_job=True,
     ),
     EventType("notification", NOTIFICATION_PAYLOAD, recipients="one user"),
-    EventType("announcement.*", EMPTY_PAYLOAD, recipients="the roles that it names", declarable=False),
+    EventType("announcement.*", EMPTY_PAYLOAD, recipients="the roles that it names", is_declarable=False),
 )
 """The events of the log that clients receive. ``job.*`` are the steps to which a blueprint gives types of its own."""
 
 LIVE_EVENTS = (
-    EventType("token.expiring", TOKEN_PAYLOAD, recipients="its session", declarable=False),
+    EventType("token.expiring", TOKEN_PAYLOAD, recipients="its session", is_declarable=False),
     EventType(
         "position",
         POSITION_PAYLOAD,
@@ -183,10 +183,10 @@ later needs another version of the blueprint.
 
 EVENT_TYPES = {event.type: event for event in (*LOGGED_EVENTS, *LIVE_EVENTS, *PLANNED_EVENTS)}
 MEMBERS_OF_DECLARABLE_EVENTS: dict[str, Members] = {
-    event.type: event.payload.members for event in EVENT_TYPES.values() if event.declarable
+    event.type: event.payload.members for event in EVENT_TYPES.values() if event.is_declarable
 }
 """The events that the engine emits without a command that chose them, and their members (PROTOCOL §5)."""
 EFFECT_OF_EVENT = {event.type: event.effect for event in EVENT_TYPES.values() if event.effect}
 """The events of the engine that only commands with one effect emit, and that effect."""
-EVENTS_OF_ANY_JOB = frozenset(event.type for event in EVENT_TYPES.values() if event.any_job)
+EVENTS_OF_ANY_JOB = frozenset(event.type for event in EVENT_TYPES.values() if event.is_of_any_job)
 """The events that any job may emit, also if its blueprint does not name them."""

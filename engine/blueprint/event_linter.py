@@ -41,15 +41,15 @@ def _command_problems(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
 def _command_event_problem(command: Command) -> str:
     """Return a problem if the command cannot have its event; "" if it can."""
     event = command.event
-    if event in EFFECT_OF_EVENT or command.does in ("bid", "withdraw", "capture"):
-        ok = EFFECT_OF_EVENT.get(event) == command.does and (command.does != "refuse" or not command.to)
+    if event in EFFECT_OF_EVENT or command.effect in ("bid", "withdraw", "capture"):
+        ok = EFFECT_OF_EVENT.get(event) == command.effect and (command.effect != "refuse" or not command.to)
     elif event == "payment.requested":
         ok = command.charges
-    elif command.does == "refuse" and not command.to:
+    elif command.effect == "refuse" and not command.to:
         ok = False
     else:
         ok = event.startswith("job.") and event not in MEMBERS_OF_DECLARABLE_EVENTS
-    return "" if ok else f'its event {event!r} is not one of a command that does "{command.does}"'
+    return "" if ok else f'its event {event!r} is not one of a command that does "{command.effect}"'
 
 
 def _events_without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:

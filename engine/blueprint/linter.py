@@ -111,7 +111,7 @@ def _head_problems(blueprint: Blueprint) -> Iterator[str]:
         yield "technician: optional, but named does not say in which state the job of a named one begins"
     if blueprint.track_from and blueprint.track_from not in blueprint.states:
         yield f"track_from: unknown state {blueprint.track_from!r}"
-    elif blueprint.track_from and not blueprint.tracks(blueprint.track_from):
+    elif blueprint.track_from and not blueprint.is_tracked(blueprint.track_from):
         yield f"track_from: the work is over in {blueprint.track_from!r}, where nobody's way is shared"
     if not 0 <= blueprint.track_lead_s < inf:
         yield "track_lead_s must be a number of seconds, not below 0"
@@ -130,7 +130,7 @@ def _dispatch_problems(blueprint: Blueprint) -> Iterator[str]:
     dispatch = blueprint.dispatch
     above = {"offer_s": dispatch.offer_s, "repeat_s": dispatch.repeat_s}
     if dispatch.head_start is not None:
-        above |= {"head_start.first": dispatch.head_start.first, "head_start.s": dispatch.head_start.s}
+        above |= {"head_start.first": dispatch.head_start.first, "head_start.s": dispatch.head_start.delay_s}
     least = {
         **{name: getattr(dispatch, name) for name in ("job_s", "lead_s", "grace_s", "open_offers", "preferred_s")},
         **{name: getattr(dispatch, name) for name in ("newcomer_jobs", "radius_m")},
@@ -153,9 +153,9 @@ def _dispatch_problems(blueprint: Blueprint) -> Iterator[str]:
 def _state_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     if not _is_name(name):
         yield "its name is not small letters, digits and _"
-    if state.then:
+    if state.next_state:
         yield from _next_state_problems(blueprint, name, state)
-    if state.seeks != "none":
+    if state.search_mode != "none":
         yield from _search_problems(blueprint, name, state)
     for number, timer in enumerate(state.timers, 1):
         yield from (f"timer {number} {problem}" for problem in _timer_problems(blueprint, name, state, timer))
@@ -164,35 +164,39 @@ def _state_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[s
 
 
 def _next_state_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
-    if state.then not in blueprint.states:
-        yield f"then: unknown state {state.then!r}"
+    if state.next_state not in blueprint.states:
+        yield f"then: unknown state {state.next_state!r}"
         return
-    if state.terminal:
-        yield f"then: it passes on to {state.then!r}, though it is terminal ({state.phase})"
-    visited, following = {name}, state.then
+    if state.is_terminal:
+        yield f"then: it passes on to {state.next_state!r}, though it is terminal ({state.phase})"
+    visited, following = {name}, state.next_state
     while following in blueprint.states and following not in visited:
         visited.add(following)
-        following = blueprint.states[following].then
+        following = blueprint.states[following].next_state
     if following in visited:
         yield f"then: it passes on in a circle, back to {following!r}"
-    if state.seeks != "none" or state.timers or state.watch is not None:
+    if state.search_mode != "none" or state.timers or state.watch is not None:
         yield "then: it passes on at once, so that nothing is sought or waited for in it"
-    if name in (blueprint.initial, blueprint.named):
+    if name in (blueprint.initial_state, blueprint.named):
         yield "then: a job cannot begin where it passes on at once"
 
 
 def _search_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
-    here = [c for c in blueprint.commands.values() if name in c.states(c.by)]
+    here = [c for c in blueprint.commands.values() if name in c.from_states(c.by)]
     if state.phase != "open":
-        yield f"it seeks ({state.seeks}) though its phase is {state.phase}, not open"
-    for effect in NEEDED_EFFECTS_OF_MODE[state.seeks]:
-        found = [c for c in here if c.does == effect and (state.seeks != "allocate" or name in c.states(("engine",)))]
+        yield f"it seeks ({state.search_mode}) though its phase is {state.phase}, not open"
+    for effect in NEEDED_EFFECTS_OF_MODE[state.search_mode]:
+        found = [
+            c
+            for c in here
+            if c.effect == effect and (state.search_mode != "allocate" or name in c.from_states(("engine",)))
+        ]
         if not found:
-            by = " by the engine" if state.seeks == "allocate" else ""
-            yield f'it seeks ({state.seeks}), but no command from it does "{effect}"{by}'
-    if state.seeks == "direct" and not blueprint.technician:
+            by = " by the engine" if state.search_mode == "allocate" else ""
+            yield f'it seeks ({state.search_mode}), but no command from it does "{effect}"{by}'
+    if state.search_mode == "direct" and not blueprint.technician:
         yield "it seeks (direct), but no booking can name a technician: say technician at the top"
-    expires = any(c.event == EXPIRED_EVENT and name in c.states(("engine",)) for c in here)
+    expires = any(c.event == EXPIRED_EVENT and name in c.from_states(("engine",)) for c in here)
     if blueprint.dispatch.job_s > 0 and not expires:
         yield "it seeks and dispatch.job_s is not 0, but no command by the engine with event job.expired ends it"
 
@@ -200,7 +204,7 @@ def _search_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[
 def _timer_problems(blueprint: Blueprint, name: str, state: State, timer: Timer) -> Iterator[str]:
     if timer.after_s <= 0:
         yield "must have an after_s above 0"
-    if state.terminal:
+    if state.is_terminal:
         yield f"never runs out: nothing follows {name!r}"
     if bool(timer.warn) == bool(timer.command):
         yield "needs one of warn and command, and not both"
@@ -213,7 +217,7 @@ def _timer_problems(blueprint: Blueprint, name: str, state: State, timer: Timer)
         yield f"gives an unknown command {timer.command!r}"
     elif "engine" not in command.by or name not in command.from_:
         yield f"gives {timer.command!r}, which is not by the engine from {name!r}"
-    elif command.does not in TIMER_EFFECTS or command.code:
+    elif command.effect not in TIMER_EFFECTS or command.code:
         yield f"gives {timer.command!r}, which needs somebody to give it"
 
 
@@ -223,9 +227,9 @@ def _watchdog_problems(blueprint: Blueprint, name: str, state: State) -> Iterato
     numbers = (watch.still_s, watch.still_m, watch.away_m, watch.dark_s, watch.grace_s)
     if min(numbers) < 0 or not (watch.still_s or watch.away_m or watch.dark_s):
         yield "watch: one of still_s, away_m and dark_s must be above 0, and none below"
-    if state.terminal:
+    if state.is_terminal:
         yield f"watch: nothing follows {name!r}"
-    released = any(c.does == "release" and name in c.from_ for c in blueprint.commands.values())
+    released = any(c.effect == "release" and name in c.from_ for c in blueprint.commands.values())
     if watch.release and not released:
         yield f'watch: it may release, but no command from {name!r} does "release"'
 
@@ -245,24 +249,24 @@ def _from_and_to_problems(blueprint: Blueprint, command: Command) -> Iterator[st
     states = blueprint.states
     ends = [*command.from_, *([command.to] if command.to else [])]
     yield from (f"unknown state {s!r}" for s in ends if s not in states)
-    yield from (f"leaves the terminal state {s!r}" for s in command.from_ if s in states and states[s].terminal)
+    yield from (f"leaves the terminal state {s!r}" for s in command.from_ if s in states and states[s].is_terminal)
     yield from (f"only: {r!r} is not in by" for r in command.only if r not in command.by)
     if command.to in states:
         yield from _target_problems(command, states[command.to])
-    if command.does in HOLDER_EFFECTS:
-        over = [s for s in ([command.to] if command.to else command.from_) if s in states and states[s].frees]
+    if command.effect in HOLDER_EFFECTS:
+        over = [s for s in ([command.to] if command.to else command.from_) if s in states and states[s].frees_holder]
         yield from (f"gives the job to somebody in {s!r}, where the work is over" for s in over)
     narrowed = {s for each in command.only.values() for s in each} | set(command.refunds)
     yield from (f"only, refunds: {s!r} is not in from" for s in sorted(narrowed.difference(command.from_)))
 
 
 def _target_problems(command: Command, target: State) -> Iterator[str]:
-    if command.does in HOLDER_EFFECTS and target.terminal:
+    if command.effect in HOLDER_EFFECTS and target.is_terminal:
         yield f"gives the job to somebody in {command.to!r}, where the work is over"
-    if target.then and (command.does in (*HOLDER_EFFECTS, "refuse") or command.event == EXPIRED_EVENT):
-        yield f'does "{command.does}" to {command.to!r}, which passes on at once'
-    if command.does in ("bid", "withdraw"):
-        yield f'does "{command.does}", which leaves the job where it is: it has no to'
+    if target.next_state and (command.effect in (*HOLDER_EFFECTS, "refuse") or command.event == EXPIRED_EVENT):
+        yield f'does "{command.effect}" to {command.to!r}, which passes on at once'
+    if command.effect in ("bid", "withdraw"):
+        yield f'does "{command.effect}", which leaves the job where it is: it has no to'
 
 
 def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
@@ -281,33 +285,33 @@ def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 def _no_move_problems(command: Command) -> Iterator[str]:
     """Yield the problems of effects that need a move, and of guards that the command that expires a job cannot have."""
-    moves = command.does not in ("bid", "withdraw") and (command.does != "refuse" or command.to != "")
+    moves = command.effect not in ("bid", "withdraw") and (command.effect != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
-        yield f'does "{command.does}" without a move, so that it marks, locks, charges and refunds nothing'
+        yield f'does "{command.effect}" without a move, so that it marks, locks, charges and refunds nothing'
     if command.event == EXPIRED_EVENT and (command.needs or command.unless):
         yield "ends the job when its time is over, which waits for no mark: it has neither needs nor unless"
 
 
 def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
-    allowed = RELATIONS_OF_EFFECT.get(command.does)
+    allowed = RELATIONS_OF_EFFECT.get(command.effect)
     if allowed and not allowed.issuperset(command.by):
-        yield f'does "{command.does}", which is by {" or ".join(sorted(allowed))} alone'
+        yield f'does "{command.effect}", which is by {" or ".join(sorted(allowed))} alone'
     if allowed is None and not {"offered", "technician"}.isdisjoint(command.by):
-        yield f'is by offered or technician, who cannot {name}: that does "{command.does}"'
-    if command.does == "take" or (command.does == "refuse" and command.to):
-        bidding = [s for s in command.from_ if s in blueprint.states and blueprint.states[s].seeks == "bids"]
+        yield f'is by offered or technician, who cannot {name}: that does "{command.effect}"'
+    if command.effect == "take" or (command.effect == "refuse" and command.to):
+        bidding = [s for s in command.from_ if s in blueprint.states and blueprint.states[s].search_mode == "bids"]
         yield from (f"answers an offer in {s!r}, where offers are invitations to bid" for s in bidding)
-    if command.does == "release" and not command.to:
+    if command.effect == "release" and not command.to:
         yield 'does "release", but has no to: where the job is without its holder'
-    if command.does == "reissue" and not blueprint.codes.purposes:
+    if command.effect == "reissue" and not blueprint.codes.purposes:
         yield 'does "reissue", but the blueprint has no codes'
-    if command.does == "freeze":
+    if command.effect == "freeze":
         frozen = [command.to] if command.to else command.from_
-        thawed = {s for c in blueprint.commands.values() if c.does == "thaw" for s in c.from_}
+        thawed = {s for c in blueprint.commands.values() if c.effect == "thaw" for s in c.from_}
         yield from (f"freezes the job in {s!r}, where nothing thaws it" for s in frozen if s not in thawed)
-        sought = [s for s in frozen if s in blueprint.states and blueprint.states[s].seeks != "none"]
+        sought = [s for s in frozen if s in blueprint.states and blueprint.states[s].search_mode != "none"]
         yield from (f"freezes the job in {s!r}, where somebody is looked for" for s in sought)
-    if (command.does == "thaw") != (command.resolves != ""):
+    if (command.effect == "thaw") != (command.resolves != ""):
         yield 'does "thaw" without resolves, or resolves without that'
     if command.resolves and command.resolves not in DISPUTE_OUTCOMES:
         yield f"resolves {command.resolves!r}, which is none of {', '.join(sorted(DISPUTE_OUTCOMES))}"
@@ -317,8 +321,8 @@ def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Itera
 
 def _answer_same_offers(one: Command, other: Command) -> bool:
     """Return whether a route that selects a command by its effect would find both commands in one state."""
-    same = one.does == other.does and one.resolves == other.resolves
-    by_effect = one.does in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
+    same = one.effect == other.effect and one.resolves == other.resolves
+    by_effect = one.effect in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
     return same and by_effect and not set(one.from_).isdisjoint(other.from_)
 
 
@@ -331,13 +335,13 @@ def _reachability_problems(blueprint: Blueprint) -> Iterator[str]:
         new = {s for name in new for s in _next_states(blueprint, name)} - reached
     yield from (f"state {s!r} cannot be reached" for s in blueprint.states if s not in reached)
     for name, state in blueprint.states.items():
-        if not state.terminal and not set(_next_states(blueprint, name)) - {name}:
+        if not state.is_terminal and not set(_next_states(blueprint, name)) - {name}:
             yield f"state {name!r} cannot be left, and is neither done nor closed"
 
 
 def _next_states(blueprint: Blueprint, name: str) -> Iterable[str]:
-    if blueprint.states[name].then:
-        return [s for s in (blueprint.states[name].then,) if s in blueprint.states]
+    if blueprint.states[name].next_state:
+        return [s for s in (blueprint.states[name].next_state,) if s in blueprint.states]
     return [c.to for c in blueprint.commands.values() if name in c.from_ and c.to in blueprint.states]
 
 
@@ -346,11 +350,11 @@ def _edit_problems(blueprint: Blueprint) -> Iterator[str]:
     if blueprint.price.source == "quote":
         yield 'price: source: nothing quotes a price yet; say "catalogue", or "customer" where he names it'
     for name, fields in blueprint.edit.items():
-        if name not in states or states[name].terminal:
+        if name not in states or states[name].is_terminal:
             yield f"edit: {name!r} is no state, or a terminal one"
         yield from (f"edit: {name}: unknown field {f!r}" for f in fields if f != "*" and f not in EDITABLE_MEMBERS)
     for name in blueprint.price.propose:
-        if name not in states or states[name].terminal:
+        if name not in states or states[name].is_terminal:
             yield f"price: propose: {name!r} is no state, or a terminal one"
     known = _mark_names(blueprint) | set(states)
     yield from (

@@ -34,12 +34,12 @@ async def store_blueprints(archive: Archive, blueprints: Blueprints) -> None:
     """Store the blueprints for new jobs in SQL, and load all versions that SQL has.
 
     Raises BlueprintError if SQL has another content under one of their keys, and the same errors as
-    ``Archive.writing``.
+    ``Archive.begin_write``.
     """
     ours = {each.key: _encode(each) for each in blueprints.by_name.values()}
     insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
     new = [{"key": key, "doc": text, "kept_at": now_ms()} for key, text in ours.items()]
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await conn.execute(insertion(rows).on_conflict_do_nothing(), new)
         stored = {row.key: row.doc for row in await conn.execute(select(rows.c.key, rows.c.doc))}
         others = _decode_all({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
@@ -93,7 +93,7 @@ async def sync_with_sql(archive: Archive, blueprints: Blueprints) -> None:
     """Load the blueprints that this process lacks; store those that SQL lacks. Raises the same errors as
     ``store_blueprints``.
     """
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         stored = set((await conn.execute(select(rows.c.key))).scalars())
     ours = {each.key for each in blueprints.by_name.values()}
     if stored - blueprints.by_key.keys() or ours - stored:
@@ -108,7 +108,7 @@ def require_version(blueprints: Blueprints, key: str) -> Blueprint:
     blueprint, or at another process. Another version as a fallback was rejected: it could end jobs that their own
     blueprint continues, and could record a payment without the step that belongs to the payment.
     """
-    found = blueprints.exactly(key)
+    found = blueprints.find_exact(key)
     if found is None:
         log.warning("blueprint_unknown", key=key)
         raise Unavailable(f"the blueprint {key} is not known here")

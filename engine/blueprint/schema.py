@@ -2,8 +2,7 @@
 
 One table is the source of the target state and the from states for Lua, the permission check, the names that clients
 see and the notifications. No other code contains a state's name. ``catalogue`` reads blueprints, ``linter`` checks
-them.
-"""
+them."""
 
 from __future__ import annotations
 
@@ -21,11 +20,10 @@ UNLIMITED_WAVE_SIZE = 1_000_000_000
 (lua/lib/search.lua). If the wave were limited to one turn, each round would ask the same nearest technicians, and a
 crowd of them would hide the job from all others."""
 
-_NOUNS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
-ENGINE_EVENT_NOUNS = _NOUNS | {"session", "typing", "presence", "fix"}
+_FIRST_WORDS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
+ENGINE_EVENT_NOUNS = _FIRST_WORDS | {"session", "typing", "presence", "fix"}
 """The first words of the names of the engine's own events, also of internal and reserved events. An announcement cannot
-begin with one of these words.
-"""
+begin with one of these words."""
 
 OFFER_EVENT = "offer.created"
 """The event that invites a technician. Its notice is pushed with the offer."""
@@ -66,6 +64,11 @@ STARTING_EFFECTS: tuple[Effect, ...] = ("move", "take", "assign", "award")
 """Effects that can start the work. For a scheduled job such a command is refused until ``lead_s`` before its time."""
 
 
+# The word in TOML for each field that has another name in the code.
+_TOML_WORDS = {"from_": "from", "as_": "as", "effect": "does", "delay_s": "s", "text": "says", "search_mode": "seeks"}
+_TOML_WORDS |= {"next_state": "then", "status_word": "word", "frees_holder": "frees", "is_asked": "asked"}
+
+
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One round of offers: to at most ``size`` technicians within ``radius_m`` metres of the job (0: the whole zone).
     The next wave follows after ``interval_s`` seconds.
@@ -90,11 +93,11 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workload: float = 0.0
 
 
-class HeadStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HeadStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_TOML_WORDS):
     """A head start: the ``first`` technicians of a wave by rank may claim at once, the others ``s`` seconds later."""
 
     first: int
-    s: float
+    delay_s: float
 
 
 class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,32 +177,31 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     release: bool = False
 
 
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A state: its phase, and in ``says`` the sentence that describes the state to a person.
-
-    ``seeks``: how the engine searches for a technician while the job is here without a holder. ``then``: the state to
-    which the job moves on at once, in the same step. ``word``: the status word of clients of this blueprint, for the
-    ``fields`` of events. ``frees``: the work is over but the job is not, so that its holder may take another job.
-    ``asked``: the technician of a job in this state has not accepted yet, and sees only the job's public part.
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_TOML_WORDS):
+    """A state: its phase, and in ``text`` the sentence that describes the state to a person. ``search_mode``: how the
+    engine searches for a technician while the job has no holder. ``next_state``: the job enters it in the same step.
+    ``status_word``: the word for clients of this blueprint, for the ``fields`` of events. ``frees_holder``: the work is
+    over but the job is not, so that its holder may take another job. ``is_asked``: the technician of the job has not
+    accepted yet, and sees only the job's public part.
     """
 
     phase: Phase
-    says: str
-    seeks: Mode = "none"
-    then: str = ""
-    word: str = ""
-    frees: bool = False
-    asked: bool = False
+    text: str
+    search_mode: Mode = "none"
+    next_state: str = ""
+    status_word: str = ""
+    frees_holder: bool = False
+    is_asked: bool = False
     timers: tuple[Timer, ...] = ()
     watch: Watch | None = None
 
     @property
-    def terminal(self) -> bool:
+    def is_terminal(self) -> bool:
         """Whether the job has ended."""
         return self.phase in ("done", "closed")
 
 
-class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_TOML_WORDS):
     """A command: the relations that may give it, its from states, its target state ("": no change), and its event.
 
     ``only`` restricts ``from`` for some of the relations in ``by``. ``code`` is the purpose of the code that the
@@ -214,7 +216,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     event: str
     to: str = ""
     message: str | None = None
-    does: Effect = "move"
+    effect: Effect = "move"
     code: str = ""
     needs: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
@@ -225,7 +227,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     resolves: str = ""
     only: dict[Relation, tuple[str, ...]] = {}
 
-    def states(self, relations: Iterable[str]) -> tuple[str, ...]:
+    def from_states(self, relations: Iterable[str]) -> tuple[str, ...]:
         """Return the states in which a caller with any of these relations may give the command."""
         sets = [self.only.get(relation, self.from_) for relation in self.by if relation in relations]
         return tuple(state for state in self.from_ if any(state in each for each in sets))
@@ -241,7 +243,7 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     when: dict[str, str] = {}
 
 
-class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"as_": "as"}):
+class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_TOML_WORDS):
     """The audience of an event, its name for clients (a table gives one for each reason), and the fields added to it.
 
     A field is a path in the event's data (``job.id``), ``word`` or ``says`` of the job's state, or a literal true,
@@ -289,7 +291,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.name}@{self.version}"
 
     @property
-    def initial(self) -> str:
+    def initial_state(self) -> str:
         """The first state in declared order: that of a new job whose booking names no technician."""
         return next(iter(self.states))
 
@@ -297,30 +299,30 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the phase of a state; "" for ""."""
         return self.states[state].phase if state else ""
 
-    def tracks(self, state: str) -> bool:
+    def is_tracked(self, state: str) -> bool:
         """Return whether the customer of a job in this state may see the technician's position. False after the work is
         over, even if the job has not ended (``frees``).
         """
-        if state not in self.states or self.states[state].terminal or self.states[state].frees:
+        if state not in self.states or self.states[state].is_terminal or self.states[state].frees_holder:
             return False
         if not self.track_from:
             return self.phase(state) == "active"
         order = list(self.states)
         return order.index(state) >= order.index(self.track_from)
 
-    def waits(self, state: str) -> bool:
+    def waits_for_schedule(self, state: str) -> bool:
         """Return whether a technician asked in this state (for a bid, or by name) cannot get the job before its
         scheduled time, because the command that gives them the job also starts the work. Then the lifetime of the
         search counts from the job's time.
         """
-        effect = {"bids": "award", "direct": "take"}.get(self.states[state].seeks)
+        effect = {"bids": "award", "direct": "take"}.get(self.states[state].search_mode)
         return effect is not None and all(
-            self.starts(c) for c in self.commands.values() if c.does == effect and state in c.from_
+            self.starts_work(c) for c in self.commands.values() if c.effect == effect and state in c.from_
         )
 
-    def word(self, state: str) -> str:
-        """Return the status word of a state for clients: ``word``, or else the state's name."""
-        return self.states[state].word or state
+    def status_word(self, state: str) -> str:
+        """Return the status word of a state for clients: ``status_word``, or else the state's name."""
+        return self.states[state].status_word or state
 
     def audience(self, event: str) -> str:
         """Return the words for the receivers of an event, separated by spaces as scripts expect them. If the blueprint
@@ -333,17 +335,17 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rule = self.events.get(event)
         return " ".join(rule.to) if rule else ""
 
-    def starts(self, command: Command) -> bool:
+    def starts_work(self, command: Command) -> bool:
         """Return whether a command starts the work. Such a command is refused for a scheduled job until ``lead_s``
         before its time. Commands for disputes and captured payments do not start the work, and are not refused.
         """
-        return command.does in STARTING_EFFECTS and self.phase(command.to) in ("active", "done")
+        return command.effect in STARTING_EFFECTS and self.phase(command.to) in ("active", "done")
 
     def is_early(self, scheduled: int | None, now: int) -> bool:
-        """Return whether it is too early (at ``now``, ms) to start a job: ``begins`` is later. None: not scheduled."""
-        return scheduled is not None and now < self.begins(scheduled)
+        """Return whether it is too early (at ``now``, ms) to start a job. ``scheduled`` is None: never too early."""
+        return scheduled is not None and now < self.work_begins_at(scheduled)
 
-    def begins(self, scheduled: int) -> int:
+    def work_begins_at(self, scheduled: int) -> int:
         """Return the time (ms) from which a job scheduled for ``scheduled`` (ms) may be started: ``lead_s`` before."""
         return max(0, scheduled - round(self.dispatch.lead_s * 1000))
 
@@ -372,32 +374,32 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ``early``: the job's time is more than ``lead_s`` away (``is_early``).
         """
         given_relations, marks = set(relations), set(at)
-        mode = "none" if held or state not in self.states else self.states[state].seeks
+        mode = "none" if held or state not in self.states else self.states[state].search_mode
         return [
             name
             for name, c in self.commands.items()
             if state in c.from_  # the cheap check first: this runs at each claim
             and not given_relations.isdisjoint(c.by)
-            and (not c.only or state in c.states(given_relations))
+            and (not c.only or state in c.from_states(given_relations))
             and marks.issuperset(c.needs)
             and marks.isdisjoint(c.unless)
-            and (not frozen or c.does == "thaw")
-            and (held or c.does != "release")
-            and not (early and self.phase(state) in ("open", "assigned") and self.starts(c))
-            and (c.does not in MODES_OF_ANSWER or mode in MODES_OF_ANSWER[c.does])
+            and (not frozen or c.effect == "thaw")
+            and (held or c.effect != "release")
+            and not (early and self.phase(state) in ("open", "assigned") and self.starts_work(c))
+            and (c.effect not in MODES_OF_ANSWER or mode in MODES_OF_ANSWER[c.effect])
         ]
 
-    def asks_codes(self, names: Iterable[str]) -> bool:
+    def asks_for_codes(self, names: Iterable[str]) -> bool:
         """Return whether any of these commands needs a code or issues new codes."""
-        return any(self.commands[name].code or self.commands[name].does == "reissue" for name in names)
+        return any(self.commands[name].code or self.commands[name].effect == "reissue" for name in names)
 
-    def unlocked(self, names: Iterable[str], *, tried: int, reissued: int) -> list[str]:
+    def unlocked_actions(self, names: Iterable[str], *, tried: int, reissued: int) -> list[str]:
         """Return ``names`` without the commands that need a code if all attempts (``tried``) are used up, and without
         the commands that issue new codes if new codes were issued (``reissued``) as often as permitted.
         """
         may_try, may_reissue = tried < self.codes.tries, reissued < self.codes.reissues
         commands = ((name, self.commands[name]) for name in names)
-        return [n for n, c in commands if (may_try or not c.code) and (may_reissue or c.does != "reissue")]
+        return [n for n, c in commands if (may_try or not c.code) and (may_reissue or c.effect != "reissue")]
 
 
 def relations(

@@ -63,26 +63,26 @@ def _side_events(blueprint: Blueprint, command: Command) -> Iterator[str]:
     # first step that allows it. In both cases lua/lib/apply_step.lua emits ``job.status``.
     if (command.charges and bills) or capture_commands(blueprint, command):
         yield "job.status"
-    if command.does == "award":
+    if command.effect == "award":
         yield "bid.accepted"
-    if command.does == "assign" and not _states_with_holder(blueprint).isdisjoint(command.from_):
+    if command.effect == "assign" and not _states_with_holder(blueprint).isdisjoint(command.from_):
         yield "job.unassigned"
 
 
 def _states_with_holder(blueprint: Blueprint) -> set[str]:
     """Return the states in which a job may have a holder."""
-    gives = [command for command in blueprint.commands.values() if command.does in HOLDER_EFFECTS]
+    gives = [command for command in blueprint.commands.values() if command.effect in HOLDER_EFFECTS]
     ends = {state for command in gives for state in ([command.to] if command.to else command.from_)}
     return ends | {name for name, state in blueprint.states.items() if state.phase in ("assigned", "active")}
 
 
 def _state_events(state: State) -> Iterator[str]:
     """Yield the events that a state causes while a job is in the state or when the job leaves the state."""
-    if state.then:
+    if state.next_state:
         yield "job.status"
-    if state.seeks in ("broadcast", "bids"):
+    if state.search_mode in ("broadcast", "bids"):
         yield "job.searching"
-    if state.seeks == "bids":
+    if state.search_mode == "bids":
         yield "bid.closed"
     if any(timer.warn for timer in state.timers):
         yield "job.late"
@@ -99,7 +99,7 @@ def event_members(blueprint: Blueprint, event: str) -> Members | None:
     """
     if event in MEMBERS_OF_DECLARABLE_EVENTS:
         return MEMBERS_OF_DECLARABLE_EVENTS[event]
-    does = {command.does for command in blueprint.commands.values() if command.event == event}
+    does = {command.effect for command in blueprint.commands.values() if command.event == event}
     if event == "offer.declined" and does:
         return OFFER_DECLINED_PAYLOAD.members
     if event in {name for _, name in _other_events(blueprint)}:

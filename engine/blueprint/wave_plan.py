@@ -20,7 +20,7 @@ def limits_text(dispatch: Dispatch) -> str:
     head = dispatch.head_start
     numbers: list[float] = [
         head.first if head else 0,
-        _ms(head.s) if head else 0,
+        _ms(head.delay_s) if head else 0,
         _ms(dispatch.preferred_s),
         dispatch.open_offers,
         dispatch.newcomers,

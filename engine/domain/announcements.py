@@ -53,7 +53,7 @@ async def announce(
     are not in the declaration, and the errors of ``Store.run``.
     """
     require_role(caller, OPS)
-    declared = engine.blueprints.announcing(new.event)
+    declared = engine.blueprints.find_announcing(new.event)
     if declared is None and not new.event.startswith(UNDECLARED_PREFIX):
         raise Invalid(
             errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {UNDECLARED_PREFIX}")]

@@ -164,7 +164,7 @@ async def accept(
 
     async def act(blueprint: Blueprint) -> Outcome:
         plan, zone = await _find_plan(engine, context, blueprint, "award"), context.zone
-        names = context.keys() | {"bids": keys.job_bids(zone, context.job)}
+        names = context.script_keys() | {"bids": keys.job_bids(zone, context.job)}
         args = {"bid": bid, "actor": context.actor, **_common_arguments(context, version, blueprint, plan)}
         args |= {"audience": blueprint.audience("bid.accepted"), **_duration_arguments(engine, blueprint)}
         try:
@@ -197,7 +197,7 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
     except NotFound:
         return Page(await _archived_bids(engine, job, own), None)
     as_of: dict[str, str | int] = {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}
-    return Page(sorted(done.rest, key=sort_key), None, {zone: as_of})
+    return Page(sorted(done.values, key=sort_key), None, {zone: as_of})
 
 
 def sort_key(bid: bytes) -> tuple[str, str]:
@@ -210,7 +210,7 @@ async def _archived_bids(engine: Engine, job: JobId, own: str) -> list[bytes]:
     query = select(bid_rows.c.doc).where(bid_rows.c.job == job)
     if own:
         query = query.where(bid_rows.c.technician == own)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         docs = (await conn.execute(query.order_by(bid_rows.c.created_at, bid_rows.c.id))).scalars()
     return [doc.encode() for doc in docs]
 
@@ -234,7 +234,7 @@ async def _find_plan(engine: Engine, context: CommandContext, blueprint: Bluepri
     command, OtherBlueprint if the job has another blueprint.
     """
     name = await jobs.find_command(engine, context.zone, context.job, blueprint, effect)
-    plan = engine.plans.of(blueprint, name) if name is not None else None
+    plan = engine.plans.find_plan(blueprint, name) if name is not None else None
     if plan is None:
         await jobs.check_blueprint(engine, context, blueprint)
         raise NotFound("This job accepts no bids")
@@ -245,7 +245,7 @@ def _common_arguments(
     context: CommandContext, version: int | None, blueprint: Blueprint, plan: Plan
 ) -> dict[str, str | int | bytes]:
     """Return the arguments that all scripts of bids have in common."""
-    return {**context.head(version), "bp": blueprint.key, "plan": plan.body}
+    return {**context.common_arguments(version), "bp": blueprint.key, "plan": plan.plan_json}
 
 
 def _duration_arguments(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
@@ -260,7 +260,7 @@ def _script_keys(context: CommandContext) -> dict[str, str]:
         "job": keys.job(zone, job),
         "bids": keys.job_bids(zone, job),
         "log": keys.log(zone),
-        "req": context.request(),
+        "req": context.record_key(),
     }
 
 
@@ -273,11 +273,11 @@ async def _bid_outcome(engine: Engine, context: CommandContext, plan: Plan, done
     """Return the outcome of a command: the bid from the script's reply or, for a repeated request, from the event of
     the first request.
     """
-    if len(done.rest) > 1:
-        bid = done.rest[1]
+    if len(done.values) > 1:
+        bid = done.values[1]
     else:
         data = await in_redis.payload_at(engine, context.zone, done.seq)
         if data is None:
             raise Indeterminate("Done, but the result cannot be read any more")
         bid = bytes(_bid_event_decoder.decode(data).bid)
-    return BidOutcome(msgspec.Raw(bid), plan.spec.message, done.repeated, context.key)
+    return BidOutcome(msgspec.Raw(bid), plan.command.message, done.repeated, context.key)

@@ -57,7 +57,7 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     if cursor is not None:
         since, last = decode_cursor(cursor, tuple[int, str])
         rows = rows.where((c.since < since) | ((c.since == since) & (c.other < last)))
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).all())
     page = make_slice(loaded, limit, lambda row: (row.since, row.other))
     return Slice([Block(row.other, row.name, rfc3339_of(row.since)) for row in page.items], page.next)
@@ -146,7 +146,7 @@ async def repair(engine: Engine) -> int:
                 await publish(engine, row.user, row.other)
                 corrected += 1
         last = (rows[-1].user, rows[-1].other)
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         old = and_(blocks.c.active.is_(False), blocks.c.since < now_ms() - LIFTED_BLOCK_TTL_MS)
         await conn.execute(delete(blocks).where(old))
     return corrected
@@ -157,7 +157,7 @@ async def _read_page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
     both = and_(back.c.user == c.other, back.c.other == c.user)
     query = select(c.user, c.other, c.active, back.c.active.label("returned")).outerjoin(back, both)
     after = (c.user > last[0]) | ((c.user == last[0]) & (c.other > last[1]))
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return (await conn.execute(query.where(after).order_by(c.user, c.other).limit(REPAIR_PAGE_SIZE))).all()
 
 
@@ -168,7 +168,7 @@ async def _redis_agrees(engine: Engine, one: UserId, other: UserId, *, blocked: 
 
 async def _is_blocked(engine: Engine, one: UserId, other: UserId) -> bool:
     query = select(blocks.c.user).where(_is_pair(one, other) | _is_pair(other, one), blocks.c.active).limit(1)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return (await conn.execute(query)).one_or_none() is not None
 
 

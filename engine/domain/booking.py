@@ -98,7 +98,7 @@ async def create(
     args = {**head, **creation.arguments(engine), "full": full, "pub": public}
     args["contact"] = msgspec.json.encode(person.phone)
     try:
-        done = await engine.store.run(zone, "job_create", keys=creation.names(caller, key), args=args)
+        done = await engine.store.run(zone, "job_create", keys=creation.script_keys(caller, key), args=args)
     except Duplicate as error:
         raise Duplicate(OTHER_BOOKING_TEXT, job={"id": error.reply[0].decode()}) from error
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
@@ -108,7 +108,7 @@ async def create(
         raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
         return await _repeated_outcome(engine, zone, caller, blueprint, done, key)
-    return await _booking_outcome(engine, blueprint, caller, done.rest[1], done, key)
+    return await _booking_outcome(engine, blueprint, caller, done.values[1], done, key)
 
 
 def _fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
@@ -125,7 +125,7 @@ async def _repeated_outcome(
     """Return the outcome of the first request with this key, or the job that already has the reference."""
     at_seq = await in_redis.job_at_event(engine, zone, done)
     if at_seq is None:
-        return await _earlier_job_outcome(engine, caller, JobId(done.rest[0].decode()), key)
+        return await _earlier_job_outcome(engine, caller, JobId(done.values[0].decode()), key)
     return await _booking_outcome(engine, blueprint, caller, at_seq, done, key)
 
 
@@ -224,7 +224,7 @@ class _JobCreation(msgspec.Struct, frozen=True):
     booking: Booking
     blueprint: Blueprint
 
-    def names(self, caller: Principal, key: str) -> dict[str, str]:
+    def script_keys(self, caller: Principal, key: str) -> dict[str, str]:
         zone = self.zone
         return {
             "meta": keys.zone_meta(zone),
@@ -253,7 +253,7 @@ class _JobCreation(msgspec.Struct, frozen=True):
             "lat": booking.lat,
             "lon": booking.lon,
             "amount": self.service.base_amount if booking.amount is None else booking.amount,
-            "release": 0 if scheduled is None else blueprint.begins(scheduled),
+            "release": 0 if scheduled is None else blueprint.work_begins_at(scheduled),
             "scheduled": scheduled or 0,
             "named": named,
             "preferred": preferred,
@@ -263,4 +263,4 @@ class _JobCreation(msgspec.Struct, frozen=True):
 
 def first_state(blueprint: Blueprint, booking: Booking) -> str:
     """Return the first state of a job. A blueprint may have another one for bookings that name their technician."""
-    return blueprint.named if blueprint.named and booking.technician is not None else blueprint.initial
+    return blueprint.named if blueprint.named and booking.technician is not None else blueprint.initial_state

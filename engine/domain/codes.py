@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def derive_code(engine: Engine, job: str, purpose: str, issue: str) -> str:
     """Return the code of a job for one purpose and issue."""
-    digest = hmac.digest(engine.signer.derive("codes"), f"{job} {purpose} {issue}".encode(), "sha256")
+    digest = hmac.digest(engine.signer.derive_key("codes"), f"{job} {purpose} {issue}".encode(), "sha256")
     offset = digest[-1] & 0x0F
     number = int.from_bytes(digest[offset : offset + 4], "big") & 0x7FFFFFFF
     return f"{number % 1_000_000:06d}"

@@ -82,21 +82,21 @@ class CommandContext(msgspec.Struct, frozen=True):
         """Return the caller as events name them."""
         return f"{self.caller.role}:{self.caller.id}"
 
-    def request(self) -> str:
+    def record_key(self) -> str:
         """Return the Redis key of this command's idempotency record."""
         return keys.idempotency_record(self.zone, self.caller.id, self.key)
 
-    def keys(self) -> dict[str, str]:
+    def script_keys(self) -> dict[str, str]:
         """Return the keys that the scripts of all commands take."""
-        return _script_keys(self.zone, self.job, self.request())
+        return _script_keys(self.zone, self.job, self.record_key())
 
-    def cause(self) -> dict[str, str]:
+    def request_arguments(self) -> dict[str, str]:
         """Return the arguments that identify the request."""
         return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace}
 
-    def head(self, version: int | None) -> dict[str, str | int]:
+    def common_arguments(self, version: int | None) -> dict[str, str | int]:
         """Return the arguments that identify the request, and the version that the job must have ("" = any)."""
-        return {**self.cause(), "if_version": "" if version is None else version}
+        return {**self.request_arguments(), "if_version": "" if version is None else version}
 
 
 CommandSender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[ScriptReply]]
@@ -109,7 +109,7 @@ async def send_command(
     if step.occurred_at is not None:
         offset = await _clock_offset_ms(engine, context)
         step = msgspec.structs.replace(step, occurred_at=limit_to_now(step.occurred_at - offset))
-    return await SENDER_OF_EFFECT.get(plan.spec.does, _send_step)(engine, context, blueprint, plan, step)
+    return await SENDER_OF_EFFECT.get(plan.command.effect, _send_step)(engine, context, blueprint, plan, step)
 
 
 async def send_engine_command(
@@ -127,7 +127,7 @@ async def send_engine_command(
         zone,
         "job_step",
         keys=_script_keys(zone, job, unused),
-        args={**step, "plan": plan.body, "args": msgspec.json.encode(args)},
+        args={**step, "plan": plan.plan_json, "args": msgspec.json.encode(args)},
     )
 
 
@@ -176,23 +176,23 @@ async def _send_claim(
     engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
 ) -> ScriptReply:
     zone, technician = context.zone, TechnicianId(context.caller.id)
-    names = context.keys() | {"tech": keys.technician(zone, technician)}
+    names = context.script_keys() | {"tech": keys.technician(zone, technician)}
     return await engine.store.run(
         zone,
         "job_claim",
         keys=names,
         args={
             "technician": technician,
-            **context.head(step.version),
+            **context.common_arguments(step.version),
             "bp": blueprint.key,
-            "plan": b"" if plan.plain else plan.body,
+            "plan": b"" if plan.is_plain else plan.plan_json,
             "command": plan.name,
             "from": plan.from_states,
             "goal": plan.state_entry,
-            "type": plan.spec.event,
+            "type": plan.command.event,
             "audience": plan.audience,
-            "tech_audience": plan.tech_audience,
-            "ended": plan.ended,
+            "tech_audience": plan.technician_audience,
+            "ended": plan.closed_state_ends,
             "grace_ms": round(blueprint.dispatch.grace_s * 1000),
             "lease_ms": presence_lease_ms(engine),
         },
@@ -203,34 +203,35 @@ async def _send_refusal(
     engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
 ) -> ScriptReply:
     zone, technician = context.zone, TechnicianId(context.caller.id)
-    names = context.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
+    names = context.script_keys() | {"tech_offers": keys.technician_offers(zone, technician)}
     head = {
         "technician": technician,
-        **context.head(step.version),
+        **context.common_arguments(step.version),
         "bp": blueprint.key,
         "lease_ms": presence_lease_ms(engine),
     }
     if plan.state_entry:
-        args = {**head, "plan": plan.body, "args": encode_step_arguments(step)}
+        args = {**head, "plan": plan.plan_json, "args": encode_step_arguments(step)}
         return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
-    plan_args = {"from": plan.from_states, "ended": plan.ended, "audience": plan.audience}
-    args = {**head, **plan_args, "plan": b"" if plan.plain else plan.body, "reason": reason}
+    plan_args = {"from": plan.from_states, "ended": plan.closed_state_ends, "audience": plan.audience}
+    args = {**head, **plan_args, "plan": b"" if plan.is_plain else plan.plan_json, "reason": reason}
     return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 
 async def _send_step(
     engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
 ) -> ScriptReply:
-    names = context.keys()
-    head = {"actor": context.actor, **context.head(step.version), "bp": blueprint.key, "plan": plan.body}
-    if not plan.spec.code:
+    names = context.script_keys()
+    request = {"actor": context.actor, **context.common_arguments(step.version)}
+    head = {**request, "bp": blueprint.key, "plan": plan.plan_json}
+    if not plan.command.code:
         args = {**head, "args": encode_step_arguments(step, **_dispute_arguments(context, plan, step))}
         return await engine.store.run(context.zone, "job_step", keys=names, args=args)
     if step.code is None:
-        raise Invalid(errors=[FieldError("/code", f"Required: the {plan.spec.code} code")])
+        raise Invalid(errors=[FieldError("/code", f"Required: the {plan.command.code} code")])
     while True:
-        found = await codes.compare_code(engine, context.zone, context.job, plan.spec.code, step.code)
+        found = await codes.compare_code(engine, context.zone, context.job, plan.command.code, step.code)
         try:
             return await engine.store.run(
                 context.zone, "job_step", keys=names, args={**head, "args": encode_step_arguments(step, **found)}
@@ -247,14 +248,14 @@ def _dispute_arguments(context: CommandContext, plan: Plan, step: Step) -> dict[
     lua/lib/dispute.lua.
     """
     by = {"id": context.caller.id, "role": context.caller.role}
-    if plan.spec.does == "freeze":
+    if plan.command.effect == "freeze":
         if step.reason is None:
             raise Invalid(errors=[FieldError("/reason", "Required: what the dispute is about")])
         dispute = new_dispute_id(context.zone)
         members: dict[str, Any] = {"id": dispute, "job": context.job, "by": by, "reason": step.reason}
         return {"dispute": dispute, "members": _encode_members(members)}
-    if plan.spec.does == "thaw":
-        members = {"outcome": plan.spec.resolves, "note": step.reason, "mediator": by}
+    if plan.command.effect == "thaw":
+        members = {"outcome": plan.command.resolves, "note": step.reason, "mediator": by}
         return {"members": _encode_members(members), **({"dispute": step.dispute} if step.dispute else {})}
     return {}
 
@@ -274,12 +275,12 @@ async def _send_assignment(
     args = {
         "technician": technician,
         "actor": context.actor,
-        **context.head(step.version),
+        **context.common_arguments(step.version),
         "bp": blueprint.key,
-        "plan": plan.body,
+        "plan": plan.plan_json,
         "args": encode_step_arguments(step),
     }
-    names = context.keys() | {"tech": keys.technician(zone, technician)}
+    names = context.script_keys() | {"tech": keys.technician(zone, technician)}
     try:
         return await engine.store.run(zone, "job_assign", keys=names, args=args)
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved) as error:

@@ -60,7 +60,7 @@ async def read_phone(engine: Engine, job: JobView, side: PhoneOwner, known: str 
     if known:
         return msgspec.json.decode(known, type=str | None)
     try:
-        async with engine.archive.reading() as conn:
+        async with engine.archive.begin_read() as conn:
             return (await conn.execute(select(users.c.phone).where(users.c.id == party.id))).scalar()
     except CalloutError as error:
         log.warning("phone_not_read", job=job.id, error=str(error))

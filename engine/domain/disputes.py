@@ -30,7 +30,7 @@ class DisputeOutcome(msgspec.Struct, frozen=True):
     """The outcome of a command about a dispute: JSON of the dispute, and the outcome of the job's step."""
 
     dispute: msgspec.Raw
-    done: Outcome
+    outcome: Outcome
 
 
 class _DisputeEvent(msgspec.Struct):
@@ -120,7 +120,7 @@ async def _disputes_of_zone(engine: Engine, caller: Principal, zone: Zone) -> tu
     below, seq, documents = "+inf", 0, set[bytes]()
     while True:
         done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": BATCH_SIZE})
-        looked, last, *disputes = done.rest
+        looked, last, *disputes = done.values
         seq, documents = seq or done.seq, documents.union(disputes)
         if int(looked) < BATCH_SIZE or last.decode() == below:
             return seq, documents

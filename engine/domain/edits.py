@@ -48,18 +48,17 @@ BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "amount", "currency", "pric
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A job at ``version`` with the change merged into it. ``changed`` are the fields whose value differs from the
-    present one.
-    """
+    """A job at ``version`` with the change merged into it. ``changed_fields`` are the fields whose value differs from
+    the present one."""
 
     blueprint: Blueprint
     status: str
     version: int
     members: dict[str, Any]
     amount: int
-    changed: list[str]
-    refused: list[str]
-    denied: edit_table.DenialReason
+    changed_fields: list[str]
+    refused_fields: list[str]
+    denial_reason: edit_table.DenialReason
 
 
 async def edit_job(
@@ -97,7 +96,9 @@ async def edit_job(
             error.extra["job"] = msgspec.Raw(await jobs.read_current_job(engine, context))
             raise
         except (NotEditable, PriceLocked) as error:
-            error.errors = [FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused]
+            error.errors = [
+                FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused_fields
+            ]
             raise
         except Invalid as error:
             if type(error) is Invalid:
@@ -108,8 +109,8 @@ async def edit_job(
 
 
 async def _edit_outcome(engine: Engine, context: CommandContext, draft: Draft, done: ScriptReply) -> Outcome:
-    if len(done.rest) > 1:
-        shown = done.rest[1]
+    if len(done.values) > 1:
+        shown = done.values[1]
     else:
         shown = await in_redis.job_at_event(engine, context.zone, done) or await jobs.read_current_job(engine, context)
     return await jobs.change_outcome(engine, context, draft.blueprint, shown, done)
@@ -176,32 +177,32 @@ async def _check_change(
 
 async def _send_edit(engine: Engine, context: CommandContext, draft: Draft, version: int | None) -> ScriptReply:
     zone, blueprint, members = context.zone, draft.blueprint, draft.members
-    place_changed = not PLACE_MEMBERS.isdisjoint(draft.changed)
+    place_changed = not PLACE_MEMBERS.isdisjoint(draft.changed_fields)
     when = members["scheduled_for"]
     return await engine.store.run(
         zone,
         "job_edit",
-        keys=context.keys(),
+        keys=context.script_keys(),
         args={
             "actor": context.actor,
-            **context.head(version),
+            **context.common_arguments(version),
             "bp": blueprint.key,
             "seen": draft.version,
-            "denied": draft.denied,
-            "changed": msgspec.json.encode(draft.changed),
+            "denied": draft.denial_reason,
+            "changed": msgspec.json.encode(draft.changed_fields),
             "full": job_document.encode_members(members),
             "pub": job_document.encode_public_members(members),
             "service": members["service"],
             "lat": members["lat"],
             "lon": members["lon"],
             "amount": draft.amount,
-            "anew": "time" if "scheduled_for" in draft.changed else "place" if place_changed else "",
-            "release": 0 if when is None else blueprint.begins(ms_of(when)),
+            "anew": "time" if "scheduled_for" in draft.changed_fields else "place" if place_changed else "",
+            "release": 0 if when is None else blueprint.work_begins_at(ms_of(when)),
             "scheduled": 0 if when is None else ms_of(when),
-            "life": engine.plans.life_ms(blueprint, draft.status),
-            "waits": "1" if blueprint.waits(draft.status) else "",
+            "life": engine.plans.search_lifetime_ms(blueprint, draft.status),
+            "waits": "1" if blueprint.waits_for_schedule(draft.status) else "",
             "audience": blueprint.audience("job.updated"),
-            "terms": "1" if BID_TERM_MEMBERS & set(draft.changed) else "",
+            "terms": "1" if BID_TERM_MEMBERS & set(draft.changed_fields) else "",
             "bids_audience": blueprint.audience("bid.closed"),
         },
     )

@@ -84,13 +84,13 @@ async def read_job(engine: Engine, caller: Principal, job_id: str) -> bytes:
         raise NotFound("No such job")
     shown = full if jobs.sees_whole_job(caller, view) else public
     giver_relations = [r for r in own_relations if r != "offered" or offer.startswith(b"sent ")]
-    blueprint = engine.blueprints.exactly(bp.decode())
+    blueprint = engine.blueprints.find_exact(bp.decode())
     if blueprint is None:
         return await job_view.view_job(engine, caller, None, shown, [])
     at, early, held = view.at, jobs.is_early(view, blueprint), holder != b""
     names = blueprint.actions(status.decode(), giver_relations, at=at, frozen=view.frozen, held=held, early=early)
     impossible = "bid" if bid == b"open" else "withdraw"
-    actions = [name for name in names if blueprint.commands[name].does != impossible]
+    actions = [name for name in names if blueprint.commands[name].effect != impossible]
     return await job_view.view_job(engine, caller, blueprint, shown, actions)
 
 
@@ -161,7 +161,7 @@ async def live_jobs(engine: Engine, caller: Principal, limit: int) -> Page:
 
 
 async def _log_head(engine: Engine, zone: Zone) -> dict[str, str | int]:
-    head = await log.read_head(engine.store.reads, zone)
+    head = await log.read_head(engine.store.read_connection, zone)
     return {"epoch": head.epoch, "seq": head.seq}
 
 
@@ -211,7 +211,7 @@ async def _find_live(
         args: Args = {"technician": technician, "below": below, "limit": LIVE_PAGE_SIZE}
         done = await engine.store.read(zone, "job_list", keys=names, args=args)
         as_of = as_of or done.seq
-        rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
+        rows = [done.values[i : i + 2] for i in range(0, len(done.values), 2)]
         for _, document in rows:
             job = job_document.decode_job(document)
             if (
@@ -240,7 +240,7 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
         raise NotFound("No such job")
     # Read the log before SQL: an event that is archived in between is read twice, never missed.
     reached = await reader.checkpoint(engine.archive, zone)
-    tail = await log.read_range(engine.store.reads, zone, reached.seq if reached else 0, MAX_LOG_EVENTS)
+    tail = await log.read_range(engine.store.read_connection, zone, reached.seq if reached else 0, MAX_LOG_EVENTS)
     name = (
         f'"{job}"'.encode()
     )  # a fast filter: another job's metadata may contain the id too, so that history_item decides

@@ -53,9 +53,8 @@ class _PaymentEvent(msgspec.Struct):
 
 
 class _PaymentRecord(msgspec.Struct):
-    """A payment as lua/lib/payment.lua stores it. ``statuses`` contains the payment's statuses in order, ``back`` is
-    the refunded amount, and ``counts`` is true if the job's sums include the payment.
-    """
+    """A payment as lua/lib/payment.lua stores it. ``statuses`` contains the payment's statuses in order,
+    ``refunded_amount`` is the refunded amount, and ``is_counted`` is true if the job's sums include the payment."""
 
     kind: str
     reference: str
@@ -63,13 +62,13 @@ class _PaymentRecord(msgspec.Struct):
     id: str
     created_at: str
     statuses: dict[str, str] = msgspec.field(default_factory=dict)
-    back: int = 0
-    counts: bool = True
+    refunded_amount: int = 0
+    is_counted: bool = True
 
-    def record(self) -> str:
+    def record_text(self) -> str:
         path = ",".join(f"{status}:{rest}" for status, rest in self.statuses.items())
         fixed = encode_fixed_members(self.kind, self.reference, self.of).decode()
-        return f'{path} {self.id} "{self.created_at}" {self.back} {fixed}'
+        return f'{path} {self.id} "{self.created_at}" {self.refunded_amount} {fixed}'
 
 
 _payment_event_decoder = msgspec.json.Decoder(_PaymentEvent)
@@ -99,13 +98,13 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
     bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
     fields = _encode_pairs(_record_fields(shown, bp, sum_amounts(payments)))
-    records = _encode_pairs({f"{each.kind} {each.reference}": each.record() for each in payments})
+    records = _encode_pairs({f"{each.kind} {each.reference}": each.record_text() for each in payments})
     await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "kept": records})
 
 
 async def _wait_for_archive(engine: Engine, zone: Zone) -> None:
     """Wait until SQL has all events that are in the log now. Raises Unavailable after ``ARCHIVE_WAIT_S``."""
-    head = await log.read_head(engine.store.reads, zone)
+    head = await log.read_head(engine.store.read_connection, zone)
     for _ in range(round(ARCHIVE_WAIT_S / POLL_S)):
         at = await reader.checkpoint(engine.archive, zone)
         if at is not None and at.seq >= head.seq:
@@ -132,11 +131,11 @@ def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
         if reported.status in payment.statuses:  # a captured payment may have more than one event
             continue
         if data.why == "other_currency":
-            payment.counts = False
+            payment.is_counted = False
         if kind == "refund" and (charge := payments.get(("charge", of))):
-            charge.back += reported.amount
-            payment.counts = charge.counts
-        mark = "" if payment.counts else ":-"
+            charge.refunded_amount += reported.amount
+            payment.is_counted = charge.is_counted
+        mark = "" if payment.is_counted else ":-"
         payment.statuses[reported.status] = f"{event.seq}:{reported.amount}:{reported.currency}{mark}"
     return list(payments.values())
 
@@ -148,7 +147,7 @@ def sum_amounts(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
     total = {"captured": 0, "refunded": 0}
     for payment in payments:
         for status, rest in payment.statuses.items():
-            if status in total and payment.counts:
+            if status in total and payment.is_counted:
                 total[status] += int(rest.split(":")[1])
     return total
 

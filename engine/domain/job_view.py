@@ -58,7 +58,7 @@ class _JobRecord(NamedTuple):
         return self.unaccepted == "1" and caller.id == self.holder == self.unserved
 
     @property
-    def tried(self) -> int:
+    def wrong_code_count(self) -> int:
         """Return the number of wrong codes that the caller gave since the codes were last issued
         (lua/lib/codes.lua).
         """
@@ -91,14 +91,14 @@ async def view_job(
         return add_actions(job, [])
     if contact is not None:
         job = await _add_phone(engine, job_document.decode_job(job), "customer", job, contact)
-        return add_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
+        return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
     shown = _decode_if_extended(caller, [blueprint], job, actions)
     record = await _read_record(engine, caller, shown) if shown else None
     if shown is None or record is None:
-        return add_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
-    possible = blueprint.unlocked(actions, tried=record.tried, reissued=int(record.reissued or 0))
+        return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
+    possible = blueprint.unlocked_actions(actions, tried=record.wrong_code_count, reissued=int(record.reissued or 0))
     if record.lacks_service(caller):
-        possible = [name for name in possible if blueprint.commands[name].does == "release"]
+        possible = [name for name in possible if blueprint.commands[name].effect == "release"]
     more = _caller_members(engine, caller, shown, record)
     job = await _add_phone_of_live_job(engine, caller, shown, record, job)
     return add_actions(job, possible, **more)
@@ -137,7 +137,7 @@ async def _add_phone_of_live_job(
     """
     if shown.holder_id != record.holder or record.unaccepted == "1":
         return job
-    blueprint = engine.blueprints.exactly(record.bp)
+    blueprint = engine.blueprints.find_exact(record.bp)
     side = contacts.phone_owner(caller, shown, blueprint) if blueprint else None
     return await _add_phone(engine, shown, side, job, record.contact)
 
@@ -151,7 +151,7 @@ async def _add_phone_of_archived_job(engine: Engine, caller: Principal, shown: J
     except CalloutError as error:  # as in contacts.read_phone: a reply without a phone is better than none
         log.warning("phone_not_read", job=shown.id, error=str(error))
         return job
-    blueprint = engine.blueprints.exactly(key) if key else None
+    blueprint = engine.blueprints.find_exact(key) if key else None
     side = contacts.phone_owner(caller, shown, blueprint) if blueprint else None
     return await _add_phone(engine, shown, side, job)
 
@@ -177,11 +177,11 @@ def _decode_if_extended(
 
 
 def _may_be_extended(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
-    if blueprint.asks_codes(actions) or contacts.phone_owner(caller, shown, blueprint):
+    if blueprint.asks_for_codes(actions) or contacts.phone_owner(caller, shown, blueprint):
         return True
     if _is_customer(caller, shown) and blueprint.codes.purposes and shown.phase in PHASES_WITH_CODES:
         return True
-    if _is_holder(caller, shown) and shown.status in blueprint.states and blueprint.states[shown.status].asked:
+    if _is_holder(caller, shown) and shown.status in blueprint.states and blueprint.states[shown.status].is_asked:
         return True
     return (_is_customer(caller, shown) or _is_holder(caller, shown)) and shown.status in blueprint.price.propose
 
@@ -204,7 +204,7 @@ async def _read_record(engine: Engine, caller: Principal, shown: JobView) -> _Jo
 
 def _caller_members(engine: Engine, caller: Principal, shown: JobView, record: _JobRecord) -> dict[str, Any]:
     """Return the codes and the open proposal, if the caller may see them."""
-    blueprint, more = engine.blueprints.exactly(record.bp), dict[str, Any]()
+    blueprint, more = engine.blueprints.find_exact(record.bp), dict[str, Any]()
     if blueprint is None:
         return more
     mine = _is_customer(caller, shown)

@@ -130,7 +130,7 @@ async def read_record(engine: Engine, caller: Principal, zone: Zone, job: JobId)
     """
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "offers": keys.job_offers(zone, job)}
     technician = caller.id if caller.role == "technician" else ""
-    return (await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})).rest
+    return (await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})).values
 
 
 def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
@@ -163,18 +163,18 @@ async def run_with_own_blueprint(engine: Engine, act: Callable[[Blueprint], Awai
 
 async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Blueprint, step: Step) -> Outcome:
     name = step.command if step.command in blueprint.commands else COMMAND_ALIASES.get(step.command, "")
-    plan = engine.plans.of(blueprint, name)
-    if plan is None or plan.spec.by == ("engine",):
+    plan = engine.plans.find_plan(blueprint, name)
+    if plan is None or plan.command.by == ("engine",):
         await check_blueprint(engine, context, blueprint)
         raise NotFound(f"No such command: {step.command}")
-    if possible_relations(context.caller.role).isdisjoint(plan.spec.by):
+    if possible_relations(context.caller.role).isdisjoint(plan.command.by):
         await check_blueprint(engine, context, blueprint)
         raise Forbidden(f"A {context.caller.role} may not {step.command}")
-    if plan.spec.does == "assign" and step.technician is None:
+    if plan.command.effect == "assign" and step.technician is None:
         plan = _release_plan(engine, blueprint, context.caller) or plan
-    if plan.spec.does in ROUTE_OF_EFFECT:
+    if plan.command.effect in ROUTE_OF_EFFECT:
         await check_blueprint(engine, context, blueprint)
-        raise Invalid(f"{step.command} is given by {ROUTE_OF_EFFECT[plan.spec.does]}")
+        raise Invalid(f"{step.command} is given by {ROUTE_OF_EFFECT[plan.command.effect]}")
     try:
         done = await commands.send_command(engine, context, blueprint, plan, step)
     except VersionConflict as error:
@@ -188,8 +188,8 @@ def _release_plan(engine: Engine, blueprint: Blueprint, caller: Principal) -> Pl
     taken from its holder and offered again. None if the caller may not give such a command.
     """
     held = possible_relations(caller.role)
-    names = (name for name, spec in blueprint.commands.items() if spec.does == "release" and held & set(spec.by))
-    return engine.plans.of(blueprint, next(names, ""))
+    names = (name for name, spec in blueprint.commands.items() if spec.effect == "release" and held & set(spec.by))
+    return engine.plans.find_plan(blueprint, next(names, ""))
 
 
 async def check_blueprint(engine: Engine, context: CommandContext, blueprint: Blueprint) -> None:
@@ -217,7 +217,7 @@ async def find_command(
     whether the command is allowed.
     """
     named = blueprint.commands.items()
-    names = [name for name, spec in named if spec.does == does and spec.resolves == resolves]
+    names = [name for name, spec in named if spec.effect == does and spec.resolves == resolves]
     if len(names) > 1:
         status = (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
         names = [name for name in names if status in blueprint.commands[name].from_] or names
@@ -241,16 +241,19 @@ async def command_outcome(
     engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, done: ScriptReply
 ) -> Outcome:
     """Return the outcome of a command: the job as of the command's event, with the actions that the caller may take."""
-    if len(done.rest) > 1:
-        shown = done.rest[1]
+    if len(done.values) > 1:
+        shown = done.values[1]
     else:
         shown = await in_redis.job_at_event(engine, context.zone, done) or await read_current_job(engine, context)
     shown = visible_part(context.caller, shown)
     # A technician who declined a job that now takes bids may bid for it.
-    bids = plan.spec.does == "refuse" and blueprint.states[job_document.decode_job(shown).status].seeks == "bids"
-    contact = done.rest[2].decode() if plan.spec.does == "take" and len(done.rest) > 2 else None
+    bids = (
+        plan.command.effect == "refuse"
+        and blueprint.states[job_document.decode_job(shown).status].search_mode == "bids"
+    )
+    contact = done.values[2].decode() if plan.command.effect == "take" and len(done.values) > 2 else None
     return await change_outcome(
-        engine, context, blueprint, shown, done, message=plan.spec.message, bids=bids, contact=contact
+        engine, context, blueprint, shown, done, message=plan.command.message, bids=bids, contact=contact
     )
 
 
@@ -303,7 +306,7 @@ def actions_after_change(caller: Principal, blueprint: Blueprint, shown: bytes, 
     )
     held, early = job.holder_id != "", is_early(job, blueprint)
     names = blueprint.actions(job.status, caller_relations, at=job.at, frozen=job.frozen, held=held, early=early)
-    return [name for name in names if blueprint.commands[name].does != "withdraw"]
+    return [name for name in names if blueprint.commands[name].effect != "withdraw"]
 
 
 async def read_current_job(engine: Engine, context: CommandContext) -> bytes:

@@ -87,7 +87,7 @@ async def mark_read(engine: Engine, caller: Principal, notification: str) -> Non
         raise NotFound
     insertion = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
     row = insertion(notification_reads).values(user=caller.id, notification=notification, at=now_ms())
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         await conn.execute(row.on_conflict_do_nothing())
 
 
@@ -100,14 +100,14 @@ async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_Notifi
     query = select(reads.c.notification).where(
         reads.c.user == caller.id, reads.c.notification.in_([each.data.id for each in entries])
     )
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         read = set((await conn.execute(query)).scalars())
     return [msgspec.structs.replace(each, read=each.data.id in read) for each in entries]
 
 
 async def _read_log(engine: Engine, caller: Principal, zone: Zone) -> list[_NotificationEntry]:
     known = await reader.checkpoint(engine.archive, zone)
-    tail = await log.read_channel(engine.store.reads, zone, known.seq if known else 0, f"user:{caller.id}")
+    tail = await log.read_channel(engine.store.read_connection, zone, known.seq if known else 0, f"user:{caller.id}")
     return [
         _NotificationEntry(msgspec.json.decode(event.data, type=NotificationData), event.at, False)
         for event in tail
@@ -131,7 +131,7 @@ async def _archived_entries(
         query = query.where(reads.c.at.is_(None))
     if before is not None:
         query = query.where((c.at < before[0]) | ((c.at == before[0]) & (c.id < before[1])))
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         loaded = (await conn.execute(query)).all()
     return [
         _NotificationEntry(
@@ -145,7 +145,7 @@ async def _archived_entries(
 
 async def _is_own(engine: Engine, caller: Principal, notification: str) -> bool:
     query = select(notifications.c.id).where(notifications.c.id == notification, notifications.c.user == caller.id)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return (await conn.execute(query)).one_or_none() is not None
 
 

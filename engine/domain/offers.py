@@ -46,6 +46,6 @@ async def find_open_offers(engine: Engine, caller: Principal) -> Page:
         names = {"meta": keys.zone_meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
         args: Args = {"technician": caller.id, "limit": MAX_OFFERS, "lease_ms": presence_lease_ms(engine)}
         done = await engine.store.read(zone, "offer_list", keys=names, args=args)
-        items += done.rest
+        items += done.values
         as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
     return Page(items, None, as_of)

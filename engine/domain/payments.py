@@ -126,10 +126,10 @@ async def _run_script(
         done = await engine.store.run(
             zone,
             "payment_put",
-            keys=context.keys() | {"payments": keys.job_payments(zone, job)},
+            keys=context.script_keys() | {"payments": keys.job_payments(zone, job)},
             args={
                 "actor": context.actor,
-                **context.cause(),
+                **context.request_arguments(),
                 "bp": blueprint.key,
                 "id": name,
                 "reference": payment.reference,
@@ -153,9 +153,9 @@ async def _run_script(
 
 def capture_plans(engine: Engine, blueprint: Blueprint) -> bytes:
     """Return the plans of the commands by which a captured payment moves a job, as a JSON array."""
-    names = (name for name, spec in blueprint.commands.items() if spec.does == "capture")
-    plans = (engine.plans.of(blueprint, name) for name in names)
-    return b"[%b]" % b",".join(plan.body for plan in plans if plan)
+    names = (name for name, spec in blueprint.commands.items() if spec.effect == "capture")
+    plans = (engine.plans.find_plan(blueprint, name) for name in names)
+    return b"[%b]" % b",".join(plan.plan_json for plan in plans if plan)
 
 
 async def _payment_outcome(
@@ -200,5 +200,5 @@ def _payment_of_record(row: bytes) -> bytes:
 async def _archived_payments(engine: Engine, zone: Zone, job: JobId) -> list[bytes]:
     c: Any = payment_rows.c
     query = select(c.doc).where(c.job == job, c.zone == zone, c.reference.is_not(None)).order_by(c.id)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return [doc.encode() for doc in (await conn.execute(query)).scalars()]

@@ -95,7 +95,7 @@ def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | N
     positions of a technician who is offline.
     """
     opens = 0 if not scheduled else scheduled - round(blueprint.track_lead_s * 1000)
-    return at >= opens and state in blueprint.states and blueprint.tracks(state)
+    return at >= opens and state in blueprint.states and blueprint.is_tracked(state)
 
 
 async def read_position(engine: Engine, caller: Principal, job_id: str) -> Position | None:
@@ -111,7 +111,7 @@ async def read_position(engine: Engine, caller: Principal, job_id: str) -> Posit
     bp, last = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track")
     if shown.technician is None or bp is None:
         return None
-    blueprint, holder = engine.blueprints.exactly(bp.decode()), TechnicianId(shown.technician.id)
+    blueprint, holder = engine.blueprints.find_exact(bp.decode()), TechnicianId(shown.technician.id)
     if blueprint is None:
         return None
     unrestricted = caller.is_ops or caller.id == holder

@@ -118,9 +118,9 @@ async def _run_script(
     args: dict[str, str | int | bytes],
     status: str,
 ) -> PriceOutcome:
-    names = context.keys()
+    names = context.script_keys()
     del names["offers"]
-    args |= {"actor": context.actor, **context.head(version)}
+    args |= {"actor": context.actor, **context.common_arguments(version)}
 
     async def act(blueprint: Blueprint) -> PriceOutcome:
         states, audience = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENT_OF_STATUS[status])

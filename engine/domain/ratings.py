@@ -48,7 +48,7 @@ async def rate_job(
 ) -> Result[Rating]:
     """Rate the other side of a job that is done. Raises NotFound if the caller is neither side, IllegalTransition
     before the job is done, Duplicate if the caller's side has already rated, ReusedKey, and the errors of
-    ``Archive.writing``.
+    ``Archive.begin_write``.
     """
     job = job_document.decode_job(await job_queries.read_job(engine, caller, job_id))
     of = _other_party(caller, job)

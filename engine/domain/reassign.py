@@ -61,7 +61,7 @@ def _release_command(blueprint: Blueprint, status: str) -> str | None:
     """Return the name of the command by which ops release a job in this state from its holder; None if the blueprint
     has no such command.
     """
-    names = (n for n, c in blueprint.commands.items() if c.does == "release" and status in c.states(("ops",)))
+    names = (n for n, c in blueprint.commands.items() if c.effect == "release" and status in c.from_states(("ops",)))
     return next(names, None)
 
 

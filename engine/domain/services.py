@@ -71,7 +71,7 @@ async def find_services(engine: Engine, caller: Principal, query: ServiceQuery) 
     if query.cursor is not None:
         name, last = decode_cursor(query.cursor, tuple[str, str])
         rows = rows.where((c.name > name) | ((c.name == name) & (c.id > last)))
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).mappings().all())
     page = make_slice(loaded, limit, lambda row: (row["name"], row["id"]))
     return Slice([_service_of_row(row) for row in page.items], page.next)
@@ -79,7 +79,7 @@ async def find_services(engine: Engine, caller: Principal, query: ServiceQuery) 
 
 async def read_service(engine: Engine, service: ServiceId) -> Service:
     """Return one service, also an inactive one, because old jobs may have that service. Raises NotFound."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return _service_of_row(await _select_row(conn, service))
 
 

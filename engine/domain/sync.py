@@ -70,7 +70,9 @@ async def read_snapshot(engine: Engine, caller: Principal) -> Snapshot:
 
 async def _log_heads(engine: Engine) -> dict[Zone, Cursor]:
     heads = {
-        zone: await log.read_head(engine.store.reads, zone) for zone, state in engine.store.zones.items() if state.open
+        zone: await log.read_head(engine.store.read_connection, zone)
+        for zone, state in engine.store.zones.items()
+        if state.open
     }
     return {zone: head for zone, head in heads.items() if head.epoch not in EPOCHS_WITHOUT_LOG}
 

@@ -143,7 +143,7 @@ async def match_technician(engine: Engine, zone: Zone, entry: str, technician: T
             "held": held,
         }
         done = await engine.store.run(zone, "match_open", keys=names, args=args)
-        unknown = done.rest[1].decode().split()
+        unknown = done.values[1].decode().split()
         if not unknown:
             return done
         suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
@@ -155,7 +155,7 @@ async def allocate_job(engine: Engine, zone: Zone, entry: str, job: JobId, numbe
     """
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_and_service_of(engine, zone, job)
-    plan = engine.plans.by_engine(blueprint, await read_status(engine, zone, job), does="assign")
+    plan = engine.plans.find_engine_plan(blueprint, await read_status(engine, zone, job), does="assign")
     dispatch = blueprint.dispatch
     await engine.store.run(
         zone,
@@ -167,7 +167,7 @@ async def allocate_job(engine: Engine, zone: Zone, entry: str, job: JobId, numbe
             "radius_m": dispatch.radius_m,
             "repeat_ms": round(dispatch.repeat_s * 1000),
             "weights": wave_plan.weights_text(dispatch),
-            "plan": plan.body if plan else "",
+            "plan": plan.plan_json if plan else "",
             "unfilled_audience": blueprint.audience("job.unfilled"),
         },
     )

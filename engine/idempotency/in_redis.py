@@ -94,7 +94,7 @@ def fingerprint_of(engine: Engine, command: str, job: str, arguments: Any = None
     could find the six digits of a code in a plain hash by trying all of them.
     """
     text = msgspec.json.encode([command, job, arguments], order="deterministic")
-    return hmac.digest(engine.signer.derive("requests"), text, "sha256").hex()
+    return hmac.digest(engine.signer.derive_key("requests"), text, "sha256").hex()
 
 
 def parse_job_id(job_id: str) -> tuple[Zone, JobId]:
@@ -120,7 +120,9 @@ async def payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
     Raises Indeterminate if the event cannot be read now: ``unavailable`` would promise that nothing was done.
     """
     try:
-        event = await log.read_event(engine.store.reads, zone, seq) or await reader.event(engine.archive, zone, seq)
+        event = await log.read_event(engine.store.read_connection, zone, seq) or await reader.event(
+            engine.archive, zone, seq
+        )
     except Unavailable as error:
         raise Indeterminate("Done, but its answer cannot be read now; repeat with the same key") from error
     return event.data if event else None

@@ -92,10 +92,10 @@ async def run_once(
 
     ``kind`` is the type of the result, to decode the recorded JSON. Raises the errors of ``act`` (a refusal is recorded
     for a minute, and raised again for a repeat), ReusedKey for the same key with other arguments, and the same errors
-    as ``Archive.writing``.
+    as ``Archive.begin_write``.
     """
     try:
-        async with archive.writing() as conn:
+        async with archive.begin_write() as conn:
             earlier = await _insert_key(archive, conn, request)
             if earlier is None:
                 value = await act(conn)
@@ -125,13 +125,13 @@ def unavailable_as_indeterminate() -> Iterator[None]:
 
 async def find_record(archive: Archive, principal: str, key: str) -> Record | None:
     """Return the record under ``key`` of ``principal``, or None. Raises Unavailable."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return await _select_record(conn, principal, key)
 
 
 async def delete_expired(archive: Archive) -> int:
     """Delete the expired records; return their number."""
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         return (await conn.execute(delete(records).where(records.c.expires_at <= now_ms()))).rowcount
 
 
@@ -165,7 +165,7 @@ async def _record_refusal(archive: Archive, request: Request, refusal: Refused) 
         return
     body = msgspec.json.encode({"detail": refusal.detail, "errors": refusal.errors}).decode()
     with contextlib.suppress(Unavailable, Indeterminate):
-        async with archive.writing() as conn:
+        async with archive.begin_write() as conn:
             brief = msgspec.structs.replace(request, ttl_s=REFUSAL_TTL_S)
             if await _insert_key(archive, conn, brief) is None:
                 await conn.execute(update(records).where(_key_condition(request)).values(code=refusal.code, body=body))

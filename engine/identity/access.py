@@ -39,7 +39,7 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     active: bool
     version: int
-    out: tuple[str, ...] = ()
+    ended_logins: tuple[str, ...] = ()
 
 
 class AccountAccess(NamedTuple):
@@ -47,7 +47,7 @@ class AccountAccess(NamedTuple):
 
     role: str
     active: bool
-    out: frozenset[str]
+    ended_logins: frozenset[str]
 
 
 def check_database(engine: Engine) -> None:
@@ -67,7 +67,7 @@ async def read_access(engine: Engine, user: UserId) -> AccountAccess:
     if role is not None and run_id == engine.store.run_id.encode():
         return _parse_access(role, active, out)
     try:
-        async with engine.archive.reading() as conn:
+        async with engine.archive.begin_read() as conn:
             record = await read_from_sql(conn, user)
     except NotFound:
         check_database(engine)
@@ -94,7 +94,7 @@ async def read_from_sql(conn: AsyncConnection, user: UserId) -> AccountRecord:
         raise NotFound
     ended = (sessions.c.user == user) & (sessions.c.ended_at > now_ms() - ACCESS_TOKEN_S * 1000)
     out = (await conn.execute(select(sessions.c.id).where(ended))).scalars().all()
-    return AccountRecord(id=user, role=row.role, active=row.active, version=row.version, out=tuple(out))
+    return AccountRecord(id=user, role=row.role, active=row.active, version=row.version, ended_logins=tuple(out))
 
 
 async def write_to_redis(engine: Engine, record: AccountRecord) -> AccountAccess:
@@ -105,10 +105,10 @@ async def write_to_redis(engine: Engine, record: AccountRecord) -> AccountAccess
         "version": record.version,
         "role": record.role,
         "active": int(record.active),
-        "out": " ".join(record.out),
+        "out": " ".join(record.ended_logins),
         "life": engine.store.run_id,
     }
-    send, names = engine.store.packed.submit, {"account": keys.account(record.id)}
+    send, names = engine.store.pipeline.submit, {"account": keys.account(record.id)}
     reply = await engine.store.run_without_epoch(send, "account_put", keys=names, args=args)
     return _parse_access(*reply[4:])
 

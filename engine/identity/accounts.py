@@ -127,7 +127,7 @@ async def login(engine: Engine, email: str, password: str, *, device: str | None
     ``tokens.suspension_error``.
     """
     access.check_database(engine)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         query = select(users).where(users.c.email == emails.comparison_form(email))
         row = (await conn.execute(query)).mappings().one_or_none()
     if not await passwords.is_correct_password(row["password_hash"] if row else None, password) or row is None:
@@ -163,7 +163,7 @@ async def read_own_user(engine: Engine, caller: Principal) -> User:
 
 async def read_user(engine: Engine, user: UserId) -> User:
     """Return the account ``user``, for the engine's own use, without a permission check. Raises NotFound."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return _user_of_row(await _select_user(conn, user))
 
 
@@ -180,7 +180,7 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
     if query.cursor is not None:
         at, last = decode_cursor(query.cursor, tuple[int, str])
         rows = rows.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).mappings().all())
     page = make_slice(loaded, limit, lambda row: (row["created_at"], row["id"]))
     return Slice([_user_of_row(row) for row in page.items], page.next)
@@ -332,7 +332,7 @@ async def _select_user(conn: AsyncConnection, user: UserId, *, lock: bool = Fals
 
 
 async def _password_hash(engine: Engine, user: UserId) -> str:
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return str((await _select_user(conn, user))["password_hash"])
 
 

@@ -60,4 +60,4 @@ async def count_request(engine: Engine, who: str, limit: Limit) -> Allowance:
     except RateLimited as error:
         error.retry_after = int(error.reply[0]) / 1000
         raise
-    return Allowance(int(done.rest[0]), int(done.rest[1]) / 1000)
+    return Allowance(int(done.values[0]), int(done.values[1]) / 1000)

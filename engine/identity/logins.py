@@ -52,7 +52,7 @@ async def find_logins(engine: Engine, caller: Principal, *, limit: int = 50, cur
     if cursor is not None:
         (last,) = decode_cursor(cursor, tuple[str])
         rows = rows.where(c.id < last)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).all())
     page = make_slice(loaded, limit, lambda row: (row.id,))
     return Slice([_login_of_row(row, caller) for row in page.items], page.next)

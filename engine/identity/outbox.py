@@ -71,7 +71,7 @@ async def apply_rows(engine: Engine, user: UserId) -> None:
     """Apply all rows of ``user``. Runs all steps, also after an error; then raises the first error, and the rows
     stay.
     """
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         query = select(outbox).where(outbox.c.user == user).order_by(outbox.c.id)
         rows = (await conn.execute(query)).all()
         if not rows:
@@ -87,7 +87,7 @@ async def apply_rows(engine: Engine, user: UserId) -> None:
         by = reassign.principal_of_actor(reassignments[-1].actor)
         steps.append(partial(reassign.release_jobs, engine, TechnicianId(user), by))
     await _run_all(steps)
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         await conn.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
 
 
@@ -168,7 +168,7 @@ async def run_once(engine: Engine) -> int:
     does not delay the other users.
     """
     query = select(outbox.c.user).group_by(outbox.c.user).order_by(func.min(outbox.c.id)).limit(MAX_USERS_PER_ROUND)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         waiting = (await conn.execute(query)).scalars().all()
     done = 0
     for user in waiting:

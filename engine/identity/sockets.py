@@ -70,7 +70,7 @@ async def open_slot(
     who: Args = {"user": user, "session": session, "device": claim.device, "replaces": claim.replaces}
     args: Args = {**who, "most": most, "lease_ms": slot_lease_ms(engine)}
     done = await engine.store.run(zone, "socket_open", keys=names, args=args)
-    return ConnectionSlot(key, done.rest[0].decode()), done.rest[1] == b"1"
+    return ConnectionSlot(key, done.values[0].decode()), done.values[1] == b"1"
 
 
 async def close_excess_connections(engine: Engine, user: UserId, most: int, *, streams: bool = False) -> None:

@@ -85,17 +85,20 @@ async def _mark_used(engine: Engine, principal: Principal) -> None:
     more. Each process records the use once, and only for ``REPEAT_WINDOW_S`` seconds, while it has an effect. If the
     database is unavailable, the next use is recorded."""
     family, number = principal.family, principal.generation
-    if engine.used.get(family, 0) >= number or now_ms() / 1000 > principal.expires - ACCESS_TOKEN_S + REPEAT_WINDOW_S:
+    if (
+        engine.recorded_generations.get(family, 0) >= number
+        or now_ms() / 1000 > principal.expires - ACCESS_TOKEN_S + REPEAT_WINDOW_S
+    ):
         return
-    if len(engine.used) >= MAX_CACHED_USES:
-        engine.used.clear()
-    engine.used[family] = number
+    if len(engine.recorded_generations) >= MAX_CACHED_USES:
+        engine.recorded_generations.clear()
+    engine.recorded_generations[family] = number
     query = update(sessions).where(sessions.c.id == family, sessions.c.used < number).values(used=number)
     try:
-        async with engine.archive.writing() as conn:
+        async with engine.archive.begin_write() as conn:
             await conn.execute(query)
     except CalloutError as error:
-        engine.used.pop(family, None)
+        engine.recorded_generations.pop(family, None)
         log.info("use_not_noted", error=str(error))
 
 
@@ -108,7 +111,7 @@ async def check_active(engine: Engine, principal: Principal) -> None:
     record = await access.read_access(engine, principal.id)
     if not record.active:
         raise suspension_error(principal.role)
-    if principal.family and principal.family in record.out:
+    if principal.family and principal.family in record.ended_logins:
         raise Unauthenticated("This session has ended")
     if record.role != principal.role:
         raise TokenExpired("Your role has changed")
@@ -168,7 +171,7 @@ async def create_session(
     family, salt = new_id("ses"), secrets.token_bytes(16)
     now = now_ms()
     row = {"id": family, "user": user, "salt": salt, "generation": 1, "rotated_at": now, "device": device}
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         await conn.execute(insert(sessions).values(expires_at=now + REFRESH_TOKEN_S * 1000, **row))
     principal = Principal(user, role, name, family=family, generation=1)
     return _token_pair(engine, principal, _refresh_token(engine, family, 1, salt))
@@ -183,7 +186,7 @@ async def refresh_session(engine: Engine, refresh_token: str) -> TokenPair:
     """
     family, number, proof = _parse_refresh_token(refresh_token)
     access.check_database(engine)
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         row = await _select_session(conn, family)
         if row is None or not hmac.compare_digest(_refresh_token_proof(engine, family, number, row.salt), proof):
             raise Unauthenticated("Not a refresh token of this server")
@@ -216,7 +219,7 @@ async def end_session(engine: Engine, refresh_token: str) -> None:
         family, number, proof = _parse_refresh_token(refresh_token)
     except Unauthenticated:
         return
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         row = await _select_session(conn, family)
         if row is None or not hmac.compare_digest(_refresh_token_proof(engine, family, number, row.salt), proof):
             return
@@ -241,7 +244,7 @@ async def end_sessions_of(conn: AsyncConnection, user: UserId) -> None:
 
 async def delete_expired_sessions(engine: Engine) -> int:
     """Delete the families whose tokens have all expired. Returns the number of deleted families."""
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         return (await conn.execute(delete(sessions).where(sessions.c.expires_at <= now_ms()))).rowcount
 
 
@@ -289,7 +292,7 @@ def _refresh_token(engine: Engine, family: str, number: int, salt: bytes) -> str
 
 
 def _refresh_token_proof(engine: Engine, family: str, number: int, salt: bytes) -> bytes:
-    secret = engine.signer.derive("refresh") + salt
+    secret = engine.signer.derive_key("refresh") + salt
     return hmac.digest(secret, f"{family}.{number}".encode(), "sha256")
 
 

@@ -78,7 +78,7 @@ class EmbeddedValkey:
 
     async def watch(self) -> None:
         """Wait until the Valkey process has ended, for any reason."""
-        while self._alive():  # noqa: ASYNC110 - another process has no event to wait for
+        while self._is_alive():  # noqa: ASYNC110 - another process has no event to wait for
             await asyncio.sleep(0.25)
 
     async def stop(self) -> None:
@@ -87,7 +87,7 @@ class EmbeddedValkey:
         """
         signalled = None
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self._alive():
+        while self._is_alive():
             wanted = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
             if signalled != wanted:
                 with suppress(ProcessLookupError):
@@ -96,7 +96,7 @@ class EmbeddedValkey:
                 signalled = wanted
             await asyncio.sleep(POLL_INTERVAL_S)
 
-    def _alive(self) -> bool:
+    def _is_alive(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
         return bool(self.state.birth) and process_start_text(self.state.pid) == self.state.birth
@@ -226,7 +226,7 @@ async def _wait_until_ready(valkey: EmbeddedValkey) -> bool:
     client = _create_client(valkey.state)
     started = told = time.monotonic()
     try:
-        while valkey._alive():
+        while valkey._is_alive():
             try:
                 info = await client.info("persistence")
                 if not info["loading"]:

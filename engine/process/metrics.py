@@ -61,22 +61,22 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.commands = self.counter("commands", "Commands done", "command", "outcome")
-        self.pushes = self.counter("pushes", "Push messages", "kind", "outcome")
-        self.refused = self.counter("archive_refused", "Events that the database did not take", "zone")
+        self.commands = self.add_counter("commands", "Commands done", "command", "outcome")
+        self.pushes = self.add_counter("pushes", "Push messages", "kind", "outcome")
+        self.refused = self.add_counter("archive_refused", "Events that the database did not take", "zone")
 
-    def counter(self, name: str, text: str, *labels: str) -> Counter:
+    def add_counter(self, name: str, text: str, *labels: str) -> Counter:
         """Register and return a counter ``callout_<name>_total``. Raises ValueError if the name is already in use."""
         return Counter(f"callout_{name}", text, labels, registry=self.registry)
 
-    def reading(self, name: str, text: str, read: ReadValue, *labels: str, rises: bool = False) -> None:
+    def add_reading(self, name: str, text: str, read: ReadValue, *labels: str, rises: bool = False) -> None:
         """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``.
 
         ``read`` runs during a scrape and must not block. It stays registered as long as the engine exists.
         """
         self.registry.register(_ReadingCollector(f"callout_{name}", text, labels, read, rises))
 
-    def histogram(
+    def add_histogram(
         self, name: str, text: str, read: Callable[[], Mapping[LabelValues, Histogram]], *labels: str
     ) -> None:
         """Register ``callout_<name>``: one histogram for each tuple of label values."""
@@ -95,7 +95,7 @@ class _ReadingCollector(Collector):
     text: str
     labels: LabelValues
     read: ReadValue
-    rises: bool
+    is_counter: bool
 
     def describe(self) -> Iterable[Metric]:
         """Return the family without samples, so that registration does not read values."""
@@ -110,7 +110,7 @@ class _ReadingCollector(Collector):
         return [family]
 
     def _family(self) -> CounterMetricFamily | GaugeMetricFamily:
-        kind = CounterMetricFamily if self.rises else GaugeMetricFamily
+        kind = CounterMetricFamily if self.is_counter else GaugeMetricFamily
         return kind(self.name, self.text, labels=self.labels)
 
 

@@ -46,7 +46,7 @@ class Signer:
         self._key = key
         self._public = key.public_key()
         self._seed = key.private_bytes_raw()
-        self._checked = functools.lru_cache(MAX_CACHED_TOKENS)(self._check)
+        self._checked = functools.lru_cache(MAX_CACHED_TOKENS)(self._check_token)
 
     @classmethod
     def load_or_create(cls, path: Path) -> Signer:
@@ -71,7 +71,7 @@ class Signer:
         return cls(key)
 
     @functools.lru_cache(16)  # noqa: B019 - a signer lives as long as its process
-    def derive(self, purpose: str) -> bytes:
+    def derive_key(self, purpose: str) -> bytes:
         """Return 32 secret bytes for ``purpose``. The same key and purpose always give the same bytes."""
         return hmac.digest(self._seed, f"callout/{purpose}".encode(), "sha256")
 
@@ -90,7 +90,7 @@ class Signer:
             raise TokenExpired
         return principal
 
-    def _check(self, token: str) -> Principal:
+    def _check_token(self, token: str) -> Principal:
         """Verify signature and claims, without the expiry. Raises Unauthenticated."""
         try:
             claims = jwt.decode(

@@ -59,16 +59,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Archive:
-    """A handle on one database. All queries use a connection from ``reading`` or ``writing``."""
+    """A handle on one database. All queries use a connection from ``begin_read`` or ``begin_write``."""
 
     url: URL
     engine: AsyncEngine
     problem: str = "not opened yet"
     """Why the database cannot be used now; "" after its schema was brought up to date."""
-    refuses: str = ""
+    write_refusal: str = ""
     """Why the database refused the last write although it can be reached (a full disk); "" if it accepted the write."""
-    _writers: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _preparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _prepare_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def is_sqlite(self) -> bool:
@@ -76,7 +76,7 @@ class Archive:
         return self.url.get_backend_name() == "sqlite"
 
     @contextlib.asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def begin_read(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection for reads. All its queries read the same state of the database. Raises Unavailable."""
         await self.prepare()
         view = self.engine if self.is_sqlite else self.engine.execution_options(**_SNAPSHOT_OPTIONS)
@@ -85,14 +85,14 @@ class Archive:
                 yield conn
 
     @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    async def begin_write(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection with an open transaction. It is committed at the end of the block; any exception in the
         block rolls it back.
 
         Raises Unavailable if nothing was done, Indeterminate if the reply to the commit was lost.
         """
         await self.prepare()
-        async with self._writers if self.is_sqlite else contextlib.nullcontext():
+        async with self._write_lock if self.is_sqlite else contextlib.nullcontext():
             with self._record_refusal(), _driver_errors_as_unavailable():
                 writers = self.engine.execution_options(**{_BEGIN_OPTION: "BEGIN IMMEDIATE"})
                 async with writers.connect() as conn:
@@ -101,14 +101,14 @@ class Archive:
 
     @contextlib.contextmanager
     def _record_refusal(self) -> Iterator[None]:
-        """Set ``refuses`` if the database refuses the write of the block; clear it if the write succeeds."""
+        """Set ``write_refusal`` if the database refuses the write of the block; clear it if the write succeeds."""
         try:
             yield
         except (Unavailable, Indeterminate) as error:
             if error.__cause__ is not None and _refuses_writes(cause := _cause_text(error.__cause__)):
-                self.refuses = cause
+                self.write_refusal = cause
             raise
-        self.refuses = ""
+        self.write_refusal = ""
 
     async def prepare(self) -> None:
         """Bring the schema up to date, once for each handle. Raises Unavailable, and SettingsError if a newer Callout
@@ -116,7 +116,7 @@ class Archive:
         """
         if not self.problem:
             return
-        async with self._preparing:
+        async with self._prepare_lock:
             if not self.problem:
                 return
             try:
@@ -137,7 +137,7 @@ class Archive:
     async def check(self) -> list[str]:
         """Return the reasons why the database cannot be used now, one sentence each; an empty list if it can."""
         try:
-            async with self.reading() as conn:
+            async with self.begin_read() as conn:
                 await conn.execute(text("SELECT 1"))
         except (Unavailable, SettingsError) as error:
             return [f"database {hide_password(self.url)}: {error}"]

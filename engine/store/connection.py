@@ -62,13 +62,13 @@ class UnsuitableServer(Exception):
 
 class ScriptReply(NamedTuple):
     """The OK reply of a script. ``repeated``: an earlier request with the same key did the command. ``seq`` is that of
-    the event, ``version`` the job's new version, ``rest`` the further values of the reply.
+    the event, ``version`` the job's new version, ``values`` the further values of the reply.
     """
 
     repeated: bool
     seq: int
     version: int
-    rest: list[bytes]
+    values: list[bytes]
 
 
 @dataclass(slots=True)
@@ -99,9 +99,9 @@ class Store:
     redis: Redis
     """For benchmarks and tests only: it does not notice when its server becomes a replica."""
     zones: dict[Zone, ZoneState]
-    opener: OpenZones
-    packed: Pipeline = field(init=False)
-    reads: ReadConnection = field(init=False)
+    open_zones: OpenZones
+    pipeline: Pipeline = field(init=False)
+    read_connection: ReadConnection = field(init=False)
     stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
     rechecker: asyncio.Task[None] | None = None
@@ -131,14 +131,14 @@ class Store:
     async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> ScriptReply:
         """Run a script with the zone's epoch. If the epoch was outdated, compare the zones and run the script again."""
         state = self._state(zone)
-        reply = await self._send(self.packed.submit, verb.name, verb.call(keys, args, state.epoch))
+        reply = await self._send(self.pipeline.submit, verb.name, verb.call(keys, args, state.epoch))
         if reply[0] == b"OK":
             return _parse_ok_reply(reply, state)
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.
             await self.reopen(zone, stale=state.epoch)
             again = verb.call(keys, args, self._state(zone).epoch)
-            reply = await self._send(self.packed.submit, verb.name, again)
+            reply = await self._send(self.pipeline.submit, verb.name, again)
             if reply[0] == b"OK":
                 return _parse_ok_reply(reply, state)
         raise error_of_reply(reply)
@@ -183,7 +183,7 @@ class Store:
         Indeterminate for every other command.
         """
         try:
-            return await self.packed.submit(*command)
+            return await self.pipeline.submit(*command)
         except Indeterminate as error:
             if command[0] in READ_COMMANDS:
                 raise Unavailable(error.detail) from error
@@ -206,7 +206,7 @@ class Store:
         """Compare the zones again after the server refused the epoch ``stale``. The zone may be closed afterwards."""
         async with self.reopening:
             if self.zones[zone].epoch == stale:
-                await self.opener(self, self.packed, self.run_id)
+                await self.open_zones(self, self.pipeline, self.run_id)
 
     def note_head(self, zone: Zone, head: Cursor) -> None:
         """Record a head that a reader of the log has seen. This process never accepts an older head afterwards."""
@@ -218,7 +218,7 @@ class Store:
 
     def disconnect_readers(self) -> None:
         """Close the connections for reads so that they reconnect. Call this when the server of the commands changes."""
-        self.reads.disconnect()
+        self.read_connection.disconnect()
         for connection in list(self.stream_connections):
             connection.disconnect()
 
@@ -226,8 +226,8 @@ class Store:
         """Check that a new connection for reads leads to the primary that runs the commands. Raises Unavailable."""
         run_id = await _primary_run_id(pipe)
         if run_id != self.run_id:
-            if self.packed.is_up:
-                self.packed.disconnect()
+            if self.pipeline.is_up:
+                self.pipeline.disconnect()
             raise Unavailable("another server answers than the one that commands are done at")
 
     def close_zone(self, zone: Zone, why: str) -> None:
@@ -289,12 +289,12 @@ async def open_store(url: str, zones: Sequence[Zone], opener: OpenZones) -> Stor
     if problems:
         await client.aclose()
         raise UnsuitableServer(problems)
-    store.reads = ReadConnection(_connect_function(url), store._require_same_server)
-    store.packed = Pipeline(
+    store.read_connection = ReadConnection(_connect_function(url), store._require_same_server)
+    store.pipeline = Pipeline(
         _connect_function(url), lambda pipe: _prepare_connection(store, pipe), store.disconnect_readers
     )
-    await store.packed.open()
-    await store.reads.open()
+    await store.pipeline.open()
+    await store.read_connection.open()
     store.rechecker = asyncio.create_task(_recheck_closed_zones(store), name="closed zones")
     return store
 
@@ -306,7 +306,7 @@ async def _recheck_closed_zones(store: Store) -> None:
     while not_cancelled():
         await asyncio.sleep(RECHECK_INTERVAL_S)
         closed = [(zone, state) for zone, state in store.zones.items() if not state.open]
-        if closed and store.packed.is_up:
+        if closed and store.pipeline.is_up:
             zone, state = closed[0]  # the opener compares every zone
             with contextlib.suppress(CalloutError, ErrorReply):
                 await store.reopen(zone, stale=state.epoch)
@@ -317,8 +317,8 @@ async def close_store(store: Store) -> None:
     if store.rechecker:
         store.rechecker.cancel()
         await asyncio.gather(store.rechecker, return_exceptions=True)
-    await store.packed.close()
-    await store.reads.aclose()
+    await store.pipeline.close()
+    await store.read_connection.aclose()
     await store.redis.aclose()
 
 
@@ -364,17 +364,17 @@ async def _prepare_connection(store: Store, pipe: Pipeline) -> None:
     except Unavailable:
         store.disconnect_readers()
         raise
-    await store.load(pipe.urgent, alone=not store.run_id)
+    await store.load(pipe.submit_urgent, alone=not store.run_id)
     if store.run_id not in ("", run_id):
         store.disconnect_readers()
     store.run_id = run_id
-    await store.opener(store, pipe, store.run_id)
+    await store.open_zones(store, pipe, store.run_id)
 
 
 async def _primary_run_id(pipe: Pipeline) -> str:
     """Return the ``run_id`` of the connected server. Raises Unavailable if the server is a replica."""
-    info = parse_info(await pipe.urgent("INFO", "server"))
-    if parse_info(await pipe.urgent("INFO", "replication"))["role"] != "master":
+    info = parse_info(await pipe.submit_urgent("INFO", "server"))
+    if parse_info(await pipe.submit_urgent("INFO", "replication"))["role"] != "master":
         raise Unavailable("a replica answers: no command can be done there")
     return info["run_id"]
 
@@ -403,9 +403,9 @@ def _connect_function(url: str) -> Callable[[Pipeline], Awaitable[None]]:
                 await loop.create_connection(lambda: pipe, parts.hostname or "127.0.0.1", parts.port or 6379, ssl=tls)
             if parts.password:
                 user = [unquote(parts.username)] if parts.username else []
-                await pipe.urgent("AUTH", *user, unquote(parts.password))
+                await pipe.submit_urgent("AUTH", *user, unquote(parts.password))
             if parts.scheme != "unix" and parts.path.strip("/"):
-                await pipe.urgent("SELECT", parts.path.strip("/"))
+                await pipe.submit_urgent("SELECT", parts.path.strip("/"))
 
     return connect
 

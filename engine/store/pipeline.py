@@ -122,7 +122,7 @@ class Pipeline(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         return future
 
-    def urgent(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
+    def submit_urgent(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
         """Send one command now, ahead of those that wait: for ``prepare``, before the connection is open to other
         callers, and for connections with a single user.
         """

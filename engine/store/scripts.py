@@ -76,7 +76,7 @@ class Script:
     """
 
     name: str
-    does: str
+    summary: str
     keys: tuple[str, ...]
     argv: tuple[str, ...]
     ok: tuple[str, ...]
@@ -86,7 +86,7 @@ class Script:
     touches: str
     source: str = field(repr=False)
     function: str = ""
-    given: tuple[str, ...] = field(init=False)
+    argument_names: tuple[str, ...] = field(init=False)
     """The names of the arguments from the caller: all except the epoch."""
     _pick_keys: _PickValues = field(init=False, repr=False, compare=False)
     _pick_args: _PickValues = field(init=False, repr=False, compare=False)
@@ -94,7 +94,7 @@ class Script:
     def __post_init__(self) -> None:
         given = tuple(name.removesuffix(REST_MARK) for name in self.argv if name != EPOCH_ARGUMENT)
         rest = bool(self.argv) and self.argv[-1].endswith(REST_MARK)
-        object.__setattr__(self, "given", given)
+        object.__setattr__(self, "argument_names", given)
         object.__setattr__(self, "_pick_keys", _make_picker(self.keys))
         object.__setattr__(self, "_pick_args", _make_picker_with_rest(given) if rest else _make_picker(given))
 
@@ -107,12 +107,12 @@ class Script:
         """Return the FCALL command, with keys and arguments in the order of the header. Raises TypeError if a name is
         missing or unknown.
         """
-        if len(keys) == len(self.keys) and len(args) == len(self.given):
+        if len(keys) == len(self.keys) and len(args) == len(self.argument_names):
             try:
                 return "FCALL", self.function, len(keys), *self._pick_keys(keys), *epoch, *self._pick_args(args)
             except KeyError:
                 pass  # the right number of names, but a wrong one
-        wrong = (_difference_text("KEYS", self.keys, keys), _difference_text("ARGV", self.given, args))
+        wrong = (_difference_text("KEYS", self.keys, keys), _difference_text("ARGV", self.argument_names, args))
         raise TypeError(f"{self.name}: {'; '.join(filter(None, wrong))}")
 
 
@@ -243,7 +243,7 @@ def _parse_script(path: Path, text: str, source: str) -> Script:
             raise ScriptError(f"{path.name}: {row} names {', '.join(doubled)} twice")
     return Script(
         name=path.stem,
-        does=header["does"].strip(),
+        summary=header["does"].strip(),
         keys=rows.get("KEYS", ()),
         argv=rows.get("ARGV", ()),
         ok=rows.get("OK", ()),

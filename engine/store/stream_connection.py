@@ -83,7 +83,7 @@ class StreamConnection:
         return await self._send("XREAD", "COUNT", count, *blocking, "STREAMS", *streams, *streams.values())
 
     async def _send(self, *command: str | int) -> Any:
-        return await self._pipe.urgent(*command)
+        return await self._pipe.submit_urgent(*command)
 
 
 class ReadConnection(StreamConnection):

@@ -181,7 +181,7 @@ async def _require_zone(engine: Engine, technician: str) -> Zone:
 
 
 def _availability_of_reply(engine: Engine, done: ScriptReply, *, online: bool) -> Availability:
-    clock, load, *reasons = done.rest
+    clock, load, *reasons = done.values
     blockers = [reason.decode() for reason in reasons] if online else ["offline"]
     offset, lease_s = api_offset_s(clock), engine.settings.lease_s
     return Availability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
@@ -219,7 +219,7 @@ async def store_fixes(
             "heading": _number_or_empty(newest.degrees),
         },
     )
-    online, clock = done.rest
+    online, clock = done.values
     return FixReply(online == b"1", api_offset_s(clock))
 
 

@@ -110,7 +110,7 @@ async def find_technicians(
     if query.cursor is not None:
         (last,) = decode_cursor(query.cursor, tuple[str])
         query_rows = query_rows.where(technicians.c.id > last)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         rows = await sql.load_rows(conn, query_rows)
     page = make_slice(rows, limit, lambda row: (row.id,))
     return Slice(await _profiles_for(engine, caller, page.items), page.next)
@@ -128,7 +128,7 @@ async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list
         for zone in engine.settings.zones
     ]
     near = [member.decode() for members in await asyncio.gather(*searches) for member in members][:limit]
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         rows = {
             row.id: row
             for row in await sql.load_rows(conn, sql.select_all_technicians().where(technicians.c.id.in_(near)))

@@ -108,7 +108,7 @@ async def repair_redis(engine: Engine) -> int:
     written, last = 0, ""
     while True:
         page = select_all_technicians().where(technicians.c.id > last).order_by(technicians.c.id).limit(REPAIR_PAGE)
-        async with engine.archive.reading() as conn:
+        async with engine.archive.begin_read() as conn:
             rows = await load_rows(conn, page)
         if not rows:
             return written
@@ -167,7 +167,7 @@ async def load_rows(conn: AsyncConnection, query: Select[Any]) -> list[Technicia
 
 async def read_row(engine: Engine, technician: TechnicianId) -> TechnicianRow:
     """Return one technician. Raises NotFound."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         rows = await load_rows(conn, select_all_technicians().where(technicians.c.id == technician))
     if not rows:
         raise NotFound

@@ -68,29 +68,29 @@ class LogGap(Exception):
 
 @dataclass(slots=True)
 class _ZoneProgress:
-    """The archiver's state of one zone. ``begun`` is true while this process archives it; ``at`` is the checkpoint."""
+    """The archiver's state of one zone. ``is_loaded`` is true while this process archives the zone."""
 
     zone: Zone
-    begun: bool = False
-    at: Checkpoint | None = None
+    is_loaded: bool = False
+    checkpoint: Checkpoint | None = None
     notified: list[str] = field(default_factory=list)
     """Finished jobs that Redis knows to be archived, and that are not marked so in SQL yet."""
     trim_due: float = 0.0
     snapshot_due: float = 0.0
-    snapshot: asyncio.Task[None] | None = None
+    positions_task: asyncio.Task[None] | None = None
     retry_due: float = 0.0
     retry_s: float = RETRY_S
 
     @property
     def seq(self) -> int:
         """The last archived seq; 0 if nothing is archived."""
-        return self.at.seq if self.at else 0
+        return self.checkpoint.seq if self.checkpoint else 0
 
 
 async def run(engine: Engine) -> None:
     """Archive every open zone until cancelled. Retry after failures of Redis and of the database."""
     archiver = Archiver(engine)
-    archiver.show()
+    archiver.register_metrics()
     try:
         while not_cancelled():
             moved = await archiver.step(BLOCK_MS)
@@ -113,11 +113,11 @@ async def run_once(engine: Engine) -> int:
 
 async def read_lag(engine: Engine, zone: Zone) -> ArchiveLag:
     """Return how far SQL is behind the zone's log, by the archived seq in Redis. Raises Unavailable."""
-    archived, seq, now = await engine.store.reads.hmget(keys.zone_meta(zone), ["archived", "seq", "now"])
+    archived, seq, now = await engine.store.read_connection.hmget(keys.zone_meta(zone), ["archived", "seq", "now"])
     behind = int(seq or 0) - int(archived or 0)
     if behind <= 0:
         return ArchiveLag(0, 0.0)
-    oldest = await zone_log.read_range(engine.store.reads, zone, int(archived or 0), 1)
+    oldest = await zone_log.read_range(engine.store.read_connection, zone, int(archived or 0), 1)
     return ArchiveLag(behind, max(0, int(now or 0) - oldest[0].at) / 1000 if oldest else 0.0)
 
 
@@ -134,31 +134,31 @@ class Archiver:
         self._zones = [_ZoneProgress(zone) for zone in engine.store.zones]
         self._lags: dict[tuple[str, ...], ArchiveLag] = {}
 
-    def show(self) -> None:
+    def register_metrics(self) -> None:
         """Register the metrics of the lag."""
         for name, text, field_name in (
             ("archive_lag_events", "Events in the log that are not in SQL yet", "events"),
             ("archive_lag_seconds", "Age of the oldest event that is not in SQL yet", "seconds"),
         ):
-            self._engine.metrics.reading(name, text, self._lag_of(field_name), "zone")
+            self._engine.metrics.add_reading(name, text, self._lag_reader(field_name), "zone")
 
-    def _lag_of(self, name: str) -> Any:
+    def _lag_reader(self, name: str) -> Any:
         return lambda: {zone: float(getattr(lag, name)) for zone, lag in self._lags.items()}
 
     async def close(self) -> None:
         """Close the connection that reads the log, and release the leases so that another archiver need not wait."""
-        snapshots = [z.snapshot for z in self._zones if z.snapshot]
+        snapshots = [z.positions_task for z in self._zones if z.positions_task]
         for task in snapshots:
             task.cancel()
         await asyncio.gather(*snapshots, return_exceptions=True)
         await self._disconnect()
         if not self._strict:
-            await self._leases.give_back()
+            await self._leases.release_all()
 
     async def step(self, block_ms: int) -> int:
         """Read once and archive the events. Return the number of events of the zone that had most."""
-        await self._measure()
-        ready = [z for z in self._zones if await self._run_zone(z, self._begin(z))]
+        await self._measure_lags()
+        ready = [z for z in self._zones if await self._run_zone(z, self._prepare_zone(z))]
         if not ready:
             await asyncio.sleep(0 if self._strict else RETRY_S)
             return 0
@@ -172,8 +172,10 @@ class Archiver:
         for event in found:
             by_zone.setdefault(event.zone, []).append(event)
         for z in ready:
-            if z.zone not in by_zone or await self._run_zone(z, self._take(z, by_zone[z.zone], epochs[z.zone])):
-                await self._run_zone(z, self._finish(z))
+            if z.zone not in by_zone or await self._run_zone(
+                z, self._archive_events(z, by_zone[z.zone], epochs[z.zone])
+            ):
+                await self._run_zone(z, self._do_periodic_work(z))
         return max(map(len, by_zone.values()), default=0)
 
     async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _FirstSeqs]]:
@@ -201,7 +203,7 @@ class Archiver:
             return await work
         except (LogGap, apply.LogMismatch) as error:
             self._retry_later([z], error)
-            await self._judge(z.zone)
+            await self._close_if_contradictory(z.zone)
         except (CalloutError, OSError, apply.Superseded) as error:
             self._retry_later([z], error)
         except Exception as error:  # a task boundary
@@ -217,10 +219,10 @@ class Archiver:
         for z in zones:
             write = log.error if contradicts else log.warning
             write("archiver_waits", zone=z.zone, error=str(error), retry_s=z.retry_s)
-            z.begun, z.retry_due = False, _loop_time() + z.retry_s
+            z.is_loaded, z.retry_due = False, _loop_time() + z.retry_s
             z.retry_s = min(z.retry_s * 2, RETRY_MAX_S)
 
-    async def _judge(self, zone: Zone) -> None:
+    async def _close_if_contradictory(self, zone: Zone) -> None:
         """Close the zone if its log contradicts the archive. In an open zone the effects of further commands would be
         lost.
         """
@@ -229,7 +231,7 @@ class Archiver:
         except CalloutError as error:
             log.warning("zone_not_judged", zone=zone, error=str(error))
 
-    async def _measure(self) -> None:
+    async def _measure_lags(self) -> None:
         """Update the lag for /metrics, also while nothing can be archived: then the figure matters most."""
         try:
             for z in self._zones:
@@ -239,30 +241,30 @@ class Archiver:
 
     # One zone
 
-    async def _begin(self, z: _ZoneProgress) -> bool:
+    async def _prepare_zone(self, z: _ZoneProgress) -> bool:
         """Return whether this process holds the zone's lease. On a newly acquired lease, reload the zone's state."""
         if not self._engine.store.zones[z.zone].open or not await self._holds_lease(z):
-            z.begun = False
+            z.is_loaded = False
             return False
-        if not z.begun:
-            z.at = await reader.checkpoint(self._engine.archive, z.zone)
+        if not z.is_loaded:
+            z.checkpoint = await reader.checkpoint(self._engine.archive, z.zone)
             await self._notify(z, [])
             await self._notify_unarchived(z)
-            z.begun = True
+            z.is_loaded = True
         return True
 
     async def _holds_lease(self, z: _ZoneProgress) -> bool:
         """Return whether this archiver may work for the zone."""
         return self._strict or await self._leases.holds(z.zone)
 
-    async def _take(self, z: _ZoneProgress, events: list[Event], epochs: _FirstSeqs) -> bool:
+    async def _archive_events(self, z: _ZoneProgress, events: list[Event], epochs: _FirstSeqs) -> bool:
         """Archive the events after the checkpoint. Raises Broken if a seq is missing. Always returns True."""
         for expected, event in enumerate(events, z.seq + 1):
             if event.seq != expected:
                 raise LogGap(f"the log goes on with {event.seq} where {expected} should follow")
         writer = EventWriter(self._engine.archive, z.zone, epochs, self._count_refused)
-        await _finish_uncancelled(writer.take(events, z.at, lambda seq: _epoch_of(seq, epochs)))
-        z.at = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
+        await _finish_uncancelled(writer.write_events(events, z.checkpoint, lambda seq: _epoch_of(seq, epochs)))
+        z.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
         await self._notify(z, writer.finished)
         return True
 
@@ -284,7 +286,7 @@ class Archiver:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
         store, zone = self._engine.store, z.zone
         names = {"meta": keys.zone_meta(zone)}
-        if z.at:
+        if z.checkpoint:
             await store.run(zone, "zone_archived", keys=names, args={"seq": z.seq})
         names["jobs"] = keys.jobs(zone)
         places = ((job, names | {"job": keys.job(zone, JobId(job))}) for job in finished)
@@ -293,7 +295,7 @@ class Archiver:
 
     # Periodic work
 
-    async def _finish(self, z: _ZoneProgress) -> bool:
+    async def _do_periodic_work(self, z: _ZoneProgress) -> bool:
         """Do the periodic work of a zone that is due: trim the log, store positions. Always returns True."""
         z.retry_s = RETRY_S
         if z.notified:
@@ -303,12 +305,12 @@ class Archiver:
             await trim_log(self._engine, z.zone, z.seq)
         if self._strict:
             await store_positions(self._engine, z.zone)
-        elif z.snapshot_due <= _loop_time() and (z.snapshot is None or z.snapshot.done()):
+        elif z.snapshot_due <= _loop_time() and (z.positions_task is None or z.positions_task.done()):
             z.snapshot_due = _loop_time() + SNAPSHOT_EVERY_S
-            z.snapshot = asyncio.create_task(self._snapshot(z.zone), name=f"snapshot:{z.zone}")
+            z.positions_task = asyncio.create_task(self._store_positions(z.zone), name=f"snapshot:{z.zone}")
         return True
 
-    async def _snapshot(self, zone: Zone) -> None:
+    async def _store_positions(self, zone: Zone) -> None:
         """Store the positions, in a task of its own: archiving neither waits for the snapshot nor fails with it."""
         try:
             await store_positions(self._engine, zone)
@@ -323,7 +325,7 @@ async def trim_log(engine: Engine, zone: Zone, archived: int) -> int:
 
     Trimming by length was rejected: it would drop entries that the archiver has not read yet.
     """
-    now = int(await engine.store.reads.hget(keys.zone_meta(zone), "now") or 0)
+    now = int(await engine.store.read_connection.hget(keys.zone_meta(zone), "now") or 0)
     aged = await apply.seq_before(engine.archive, zone, now - round(engine.settings.log_window_s * 1000))
     last = min(archived, max(aged, await _last_beyond_limit(engine, zone)))
     if last <= 0:
@@ -335,7 +337,7 @@ async def _last_beyond_limit(engine: Engine, zone: Zone) -> int:
     """Return the last seq to remove so that the log is below its limit in bytes; 0 if it is already. The estimate
     assumes that all entries have the same size.
     """
-    client, name = engine.store.reads, keys.log(zone)
+    client, name = engine.store.read_connection, keys.log(zone)
     used, entries = await client.size(name)
     if used <= engine.settings.log_window_bytes:
         return 0

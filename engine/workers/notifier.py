@@ -56,14 +56,14 @@ async def run(engine: Engine) -> None:
     """Derive notifications and push, for every zone whose lease is held, until cancelled. Retry if Redis fails."""
     async with AsyncExitStack() as stack:
         leases = Leases(engine.store, "push", LEASE_S)
-        stack.push_async_callback(leases.give_back)
+        stack.push_async_callback(leases.release_all)
         runner = await _open_runner(engine, stack, leases)
         while not_cancelled():
             try:
                 held = await runner.step(BLOCK_S)
             except (CalloutError, redis.RedisError, OSError) as error:  # TimeoutError is an OSError
                 log.warning("push_waits", error=str(error) or type(error).__name__, retry_s=RETRY_S)
-                runner.forget()
+                runner.drop_cache()
                 held = False
             await asyncio.sleep(next_pause_s(held=held, full=runner.full))
 
@@ -85,7 +85,7 @@ async def run_once(engine: Engine) -> None:
         while await runner.step(0.001) and runner.moved:
             pass
         if runner.sender:
-            await runner.sender.drain()
+            await runner.sender.wait_until_sent()
 
 
 async def _open_runner(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _NotifierRunner:
@@ -117,7 +117,7 @@ class _NotifierRunner:
     async def step(self, block_s: float) -> bool:
         """Read once from all held zones, append notices, queue pushes. Return False if no zone is held."""
         self.moved = self.full = False
-        await self._resolve()
+        await self._push_unsure()
         await self._check_leases()
         if not self._cursors:
             return False
@@ -130,13 +130,13 @@ class _NotifierRunner:
         self.moved = bool(found)
         return True
 
-    def forget(self) -> None:
+    def drop_cache(self) -> None:
         """Drop all cached leases and cursors, so that the next step reads these from Redis again."""
         self.full = False
         self._cursors.clear()
         self._checked_at = float("-inf")
         if self._leases:
-            self._leases.forget()
+            self._leases.drop_cache()
 
     async def _check_leases(self) -> None:
         """Update the held zones and their cursors, once every ``LEASE_CHECK_INTERVAL_S``."""
@@ -151,18 +151,18 @@ class _NotifierRunner:
             else:
                 self._cursors.pop(zone, None)
 
-    async def _resolve(self) -> None:
+    async def _push_unsure(self) -> None:
         """Push the events of an append whose reply was lost, if the cursor shows that the append was done. Otherwise
         the same events are read from the log again. If another notifier appended the notices of the same events
         meanwhile, the events are pushed twice; a receiver can recognize this by zone and seq.
         """
         for zone, events in list(self._unsure.items()):
             if await self._read_cursor(zone) >= events[-1].seq:
-                self._push(events)
+                self._queue_pushes(events)
             del self._unsure[zone]
 
     async def _read_cursor(self, zone: Zone) -> int:
-        return int(await self._engine.store.reads.get(keys.push_cursor(zone)) or 0)
+        return int(await self._engine.store.read_connection.get(keys.push_cursor(zone)) or 0)
 
     async def _notify(self, zone: Zone, events: list[Event]) -> None:
         """Append the notices of these events and move the cursor. If this was done here, queue the pushes."""
@@ -178,17 +178,17 @@ class _NotifierRunner:
             self._cursors[zone] = await self._read_cursor(zone)
             return
         self._cursors[zone] = end
-        self._push(events)
+        self._queue_pushes(events)
 
-    def _push(self, events: list[Event]) -> None:
+    def _queue_pushes(self, events: list[Event]) -> None:
         if self.sender:
             for message in (message for event in events for message in push_messages(event, self._invitation(event))):
-                self.sender.put(message)
+                self.sender.queue_message(message)
 
     def _invitation(self, event: Event) -> dict[str, str] | None:
         """Return the text for a technician who gets an offer. None if there is none or it cannot be made."""
         try:
-            notice = self._engine.blueprints.invitation(event.bp, event.data) if event.type == OFFER_EVENT else None
+            notice = self._engine.blueprints.offer_notice(event.bp, event.data) if event.type == OFFER_EVENT else None
         except NOTICE_ERRORS as error:
             log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
             return None
@@ -199,13 +199,13 @@ class _NotifierRunner:
         names = {"meta": keys.zone_meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
         args: Args = {"from_seq": begin, "to_seq": end, "count": len(notices) // 3, "notifications": notices}
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
-        return done.rest[0] == b"1"
+        return done.values[0] == b"1"
 
     def _notices(self, event: Event) -> list[str | bytes]:
         """Return the notices of an event as script arguments: user, data and blueprint of each."""
         found: list[str | bytes] = []
         try:
-            notices = self._engine.blueprints.notices(event.bp, event.type, event.data)
+            notices = self._engine.blueprints.notices_of_event(event.bp, event.type, event.data)
         except NOTICE_ERRORS as error:
             # A notice that cannot be made must not block all later ones.
             log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))

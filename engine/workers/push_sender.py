@@ -67,7 +67,7 @@ class PushSender:
         self._logged_at = float("-inf")
 
     async def __aenter__(self) -> Self:
-        self._workers = [asyncio.create_task(self._work(), name=f"push-{n}") for n in range(WORKER_COUNT)]
+        self._workers = [asyncio.create_task(self._send_queued(), name=f"push-{n}") for n in range(WORKER_COUNT)]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -76,18 +76,18 @@ class PushSender:
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self._client.aclose()
 
-    def put(self, message: PushMessage) -> None:
+    def queue_message(self, message: PushMessage) -> None:
         """Queue a message. If the queue is full, drop and count the message. This never waits."""
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
-            self._count(message, "dropped", "too many pushes wait")
+            self._count_outcome(message, "dropped", "too many pushes wait")
 
-    async def drain(self) -> None:
+    async def wait_until_sent(self) -> None:
         """Wait until every queued message is sent or given up."""
         await self._queue.join()
 
-    async def _work(self) -> None:
+    async def _send_queued(self) -> None:
         while not_cancelled():
             message = await self._queue.get()
             try:
@@ -105,7 +105,7 @@ class PushSender:
                 # Full jitter: a receiver that is back does not get all retries at once.
                 await asyncio.sleep(random.uniform(0, RETRY_PAUSE_S * 2**attempt))
             if message.deadline and now_ms() >= message.deadline:
-                return self._count(message, "late", problem)
+                return self._count_outcome(message, "late", problem)
             try:
                 # httpx limits each phase only; a receiver that sends single bytes would block a worker without end.
                 async with asyncio.timeout(TIMEOUT_S):
@@ -114,11 +114,11 @@ class PushSender:
                 problem = str(error) or type(error).__name__
                 continue
             if status < 300:
-                return self._count(message, "sent")
+                return self._count_outcome(message, "sent")
             problem = f"HTTP {status}"
             if status < 500 and status != 429:
-                return self._count(message, "refused", problem)
-        return self._count(message, "failed", problem)
+                return self._count_outcome(message, "refused", problem)
+        return self._count_outcome(message, "failed", problem)
 
     async def _send(self, body: bytes) -> int:
         """Post a body once; return the HTTP status."""
@@ -128,7 +128,7 @@ class PushSender:
         }
         return (await self._client.post(self._url, content=body, headers=headers)).status_code
 
-    def _count(self, message: PushMessage, outcome: PushOutcome, problem: str = "") -> None:
+    def _count_outcome(self, message: PushMessage, outcome: PushOutcome, problem: str = "") -> None:
         """Count an outcome. Log a failure, at most one every ``LOG_INTERVAL_S`` seconds."""
         self._metrics.pushes.labels(message.kind, outcome).inc()
         now = asyncio.get_running_loop().time()

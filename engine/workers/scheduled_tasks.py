@@ -61,11 +61,11 @@ async def _allocate_job(engine: Engine, zone: Zone, entry: str, rest: str) -> No
 async def _expire_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job = JobId(rest)
     blueprint, _ = await waves.blueprint_and_service_of(engine, zone, job)
-    plan = engine.plans.by_engine(blueprint, await waves.read_status(engine, zone, job), event=EXPIRED_EVENT)
+    plan = engine.plans.find_engine_plan(blueprint, await waves.read_status(engine, zone, job), event=EXPIRED_EVENT)
     args: Args = {
         "entry": entry,
         "bp": blueprint.key,
-        "plan": plan.body if plan else "",
+        "plan": plan.plan_json if plan else "",
         "grace_ms": round(blueprint.dispatch.grace_s * 1000),
         "lease_ms": presence_lease_ms(engine),
     }

@@ -41,11 +41,11 @@ async def run(engine: Engine) -> None:
     wakes = {zone: asyncio.Event() for zone in engine.store.zones}
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(wake.wake_schedulers(engine, leases.mine, wakes), name="scheduler:wake")
+            group.create_task(wake.wake_schedulers(engine, leases.held_zones, wakes), name="scheduler:wake")
             for zone in engine.store.zones:
                 group.create_task(_run_zone(engine, zone, leases, wakes[zone]), name=f"scheduler:{zone}")
     finally:
-        await leases.give_back()
+        await leases.release_all()
 
 
 async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.Event) -> None:
@@ -73,7 +73,7 @@ async def run_once(engine: Engine, zone: Zone) -> float:
     done = await engine.store.run(
         zone, "due_take", keys=names, args={"limit": MAX_TASKS_AT_ONCE, "lease_ms": presence_lease_ms(engine)}
     )
-    wait_ms, *entries = done.rest
+    wait_ms, *entries = done.values
     results = await asyncio.gather(
         *(scheduled_tasks.run_task(engine, zone, entry.decode()) for entry in entries), return_exceptions=True
     )

@@ -36,7 +36,7 @@ async def run_timer(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
         return
     timers = state.timers if state is not None else ()
     timer = timers[int(name)] if name.isdigit() and int(name) < len(timers) else None
-    plan = engine.plans.of(blueprint, timer.command) if timer else None
+    plan = engine.plans.find_plan(blueprint, timer.command) if timer else None
     if plan is not None:
         await commands.send_engine_command(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
         return
@@ -76,8 +76,8 @@ async def _run_watchdog(
             "dark_audience": blueprint.audience("job.dark"),
         },
     )
-    if watch.release and done.rest[0] == b"over":
-        releases = (n for n, spec in blueprint.commands.items() if spec.does == "release" and "engine" in spec.by)
-        plan = engine.plans.of(blueprint, next(releases, ""))
+    if watch.release and done.values[0] == b"over":
+        releases = (n for n, spec in blueprint.commands.items() if spec.effect == "release" and "engine" in spec.by)
+        plan = engine.plans.find_plan(blueprint, next(releases, ""))
         if plan is not None:
             await commands.send_engine_command(engine, zone, job, blueprint, plan, entry, entered, reason="watchdog")

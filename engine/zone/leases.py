@@ -30,16 +30,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _ZoneLease:
-    """The state of a zone's lease: ``nodes`` processes can serve the zone; the lease was free at ``free`` checks in a
-    row.
-    """
+    """The state of a zone's lease: ``process_count`` processes can serve the zone; the lease was free at
+    ``free_checks`` checks in a row."""
 
-    nodes: int = 1
-    free: int = 0
-    above: bool = False
+    process_count: int = 1
+    free_checks: int = 0
+    is_above_share: bool = False
     """Whether the lease is held above the share, because no other process took it. It is then held until the number of
     processes changes."""
-    due: float = 0.0
+    next_check: float = 0.0
     """The time (``monotonic``) of the next check."""
 
 
@@ -47,7 +46,7 @@ class Leases:
     """The leases of one process for one ``role``. A lease lasts ``lease_s`` and is renewed after a third of that."""
 
     def __init__(self, store: Store, role: str, lease_s: float) -> None:
-        self.mine: set[Zone] = set()
+        self.held_zones: set[Zone] = set()
         self._store = store
         self._role = role
         self._node = new_id("node")
@@ -60,53 +59,53 @@ class Leases:
         Raises the same errors as ``Store.run``.
         """
         if not self._store.zones[zone].open:
-            self._forget(zone)
+            self._drop_zone(zone)
             return False
         known = self._known.setdefault(zone, _ZoneLease())
         now = monotonic()
-        if known.due <= now:
-            known.due = now + self._lease_s / 3
+        if known.next_check <= now:
+            known.next_check = now + self._lease_s / 3
             await self._renew(zone, known)
-        return zone in self.mine
+        return zone in self.held_zones
 
-    def forget(self) -> None:
+    def drop_cache(self) -> None:
         """Drop all cached leases, so that the next check reads each from Redis."""
-        self.mine.clear()
+        self.held_zones.clear()
         self._known.clear()
 
-    async def give_back(self) -> None:
+    async def release_all(self) -> None:
         """Release all leases, so that other processes can take them at once, and stop counting this process."""
         for zone in list(self._known):
             try:
-                await self._call(zone, "leave")
+                await self._call_script(zone, "leave")
             except (CalloutError, redis.RedisError, OSError) as error:
                 log.info("lease_kept", zone=zone, role=self._role, error=str(error))
-        self.forget()
+        self.drop_cache()
 
-    def _forget(self, zone: Zone) -> None:
+    def _drop_zone(self, zone: Zone) -> None:
         self._known.pop(zone, None)
-        self.mine.discard(zone)
+        self.held_zones.discard(zone)
 
     @property
-    def _share(self) -> int:
+    def _max_leases(self) -> int:
         """The most leases that this process should hold."""
-        return math.ceil(sum(1 / known.nodes for known in self._known.values()) - 1e-9)
+        return math.ceil(sum(1 / known.process_count for known in self._known.values()) - 1e-9)
 
     async def _renew(self, zone: Zone, known: _ZoneLease) -> None:
         """Take, renew or release the lease of a zone in Redis, depending on the share."""
-        is_held, room = zone in self.mine, len(self.mine) < self._share
-        above = known.above if is_held else not room and known.free >= FREE_CHECKS_ABOVE_SHARE
-        excess = is_held and not above and known.nodes > 1 and len(self.mine) > self._share
+        is_held, room = zone in self.held_zones, len(self.held_zones) < self._max_leases
+        above = known.is_above_share if is_held else not room and known.free_checks >= FREE_CHECKS_ABOVE_SHARE
+        excess = is_held and not above and known.process_count > 1 and len(self.held_zones) > self._max_leases
         want = "free" if excess else "take" if is_held or room or above else "keep"
-        self.mine.discard(zone)  # if the reply is lost, it is unknown whether the lease was renewed
-        held, nodes = await self._call(zone, want)
-        known.free = 0 if held else known.free + 1
-        known.above = above and held == b"1" and nodes == known.nodes
-        known.nodes = max(1, nodes)
+        self.held_zones.discard(zone)  # if the reply is lost, it is unknown whether the lease was renewed
+        held, nodes = await self._call_script(zone, want)
+        known.free_checks = 0 if held else known.free_checks + 1
+        known.is_above_share = above and held == b"1" and nodes == known.process_count
+        known.process_count = max(1, nodes)
         if held == b"1":
-            self.mine.add(zone)
+            self.held_zones.add(zone)
 
-    async def _call(self, zone: Zone, want: str) -> tuple[bytes, int]:
+    async def _call_script(self, zone: Zone, want: str) -> tuple[bytes, int]:
         names = {
             "meta": keys.zone_meta(zone),
             "runner": keys.runner_lease(zone, self._role),
@@ -114,4 +113,4 @@ class Leases:
         }
         args: Args = {"node": self._node, "ms": round(self._lease_s * 1000), "want": want}
         done = await self._store.run(zone, "runner_lease", keys=names, args=args)
-        return done.rest[0], int(done.rest[1])
+        return done.values[0], int(done.values[1])

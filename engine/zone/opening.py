@@ -76,7 +76,7 @@ async def close_if_contradictory(store: Store, archive: Archive, zone: Zone) -> 
     Raises Unavailable, Indeterminate.
     """
     at = (await records.read_records(archive, [zone]))[zone]
-    answer = await compare_with_sql(store, store.packed.submit, zone, store.run_id, "look", at)
+    answer = await compare_with_sql(store, store.pipeline.submit, zone, store.run_id, "look", at)
     if answer.word != "OK":
         await store.run(zone, "zone_close", keys={"meta": keys.zone_meta(zone)}, args={"why": answer.word})
         store.close_zone(zone, CLOSED_REASONS[answer.word])
@@ -91,7 +91,7 @@ async def _open_zone(store: Store, pipe: Pipeline, archive: Archive, zone: Zone,
         if isinstance(known, str):
             return store.close_zone(zone, f"the archive cannot be asked: {known}")
         at = known[zone]
-        answer = await compare_with_sql(store, pipe.urgent, zone, run_id, "1", at)
+        answer = await compare_with_sql(store, pipe.submit_urgent, zone, run_id, "1", at)
         if answer.word != "OK":
             return store.close_zone(zone, CLOSED_REASONS[answer.word])
         written = answer.epochs == at.epochs or await _answer_in_time(
@@ -111,7 +111,7 @@ async def _reopen_known_epoch(
     """
     answer = ZoneOpenReply("UNCOMPARED")
     if state.open:
-        answer = await compare_with_sql(store, pipe.urgent, zone, run_id, "0", ZoneRecord("", 0, {}))
+        answer = await compare_with_sql(store, pipe.submit_urgent, zone, run_id, "0", ZoneRecord("", 0, {}))
     if answer.word == "OK":
         _mark_open(store, zone, answer)
     else:

@@ -30,7 +30,7 @@ class ZoneRecord(NamedTuple):
 
 async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
     """Return the records of ``zones``, read from one state of the database. Raises Unavailable."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return {zone: await _read_record(conn, zone) for zone in zones}
 
 
@@ -40,7 +40,7 @@ async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_red
     Return False if another server has written since ``before`` was read: then the zone must be compared again. Raises
     Unavailable, Indeterminate.
     """
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await conn.execute(select(deployment.c.id).with_for_update())
         now = await _read_record(conn, zone)
         if now.epochs != before.epochs:

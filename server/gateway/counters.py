@@ -67,7 +67,7 @@ class Counters:
 
     def register(self, metrics: Metrics) -> None:
         """Register these counters with the engine's metrics. Call this once for each engine."""
-        show = metrics.reading
+        show = metrics.add_reading
         show("sockets_accepted", "WebSockets accepted", lambda: self.accepted, rises=True)
         show("sockets_refused", "Upgrades refused", lambda: _labelled(self.refused), "reason", rises=True)
         show("sockets_closed", "WebSockets ended", lambda: _labelled(self.closes), "code", rises=True)
@@ -81,7 +81,7 @@ class Counters:
         show("positions", "Live positions told", lambda: self.positions, rises=True)
         show("live_gaps", "Gaps in what is published", lambda: self.live_gaps, rises=True)
         show("socket_refusals", "Refused requests", lambda: _labelled(self.refusals), "code", rises=True)
-        histogram = metrics.histogram
+        histogram = metrics.add_histogram
         histogram("relay_lag", "From commit to hand-off in s, oldest event of each read", lambda: {(): self.lag})
         histogram("broadcast", "From hand-off to the last of many writes in s", lambda: {(): self.broadcasts})
         histogram("op", "From message to reply in s", lambda: {(op,): s for op, s in self.commands.items()}, "op")

@@ -51,7 +51,7 @@ class PayloadEncoder:
     """The encoder of a gateway's pushes into JSON without a frame. The payload is the same for every transport."""
 
     def __init__(self, blueprints: Blueprints) -> None:
-        self._view = blueprints.view
+        self._view = blueprints.client_event
 
     def encode(self, event: Event) -> bytes:
         """Return the payload of one event of the log, with the event name that its blueprint defines."""

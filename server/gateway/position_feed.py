@@ -219,7 +219,7 @@ class PositionFeed:
         return {one for one in found if one.caller.is_ops or one.caller.id == fix.technician}
 
     def _blueprint_of(self, watched: WatchedJob) -> Blueprint | None:
-        return self._engine.blueprints.exactly(watched.bp)
+        return self._engine.blueprints.find_exact(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
         """Return whether, after this fix, an event in the log ended the job, gave it to another technician, put it in a
@@ -241,7 +241,8 @@ class PositionFeed:
         last, blueprint = states[-1], self._blueprint_of(track.watched)
         if last.phase in ENDED_PHASES or last.technician is None or last.technician.id != fix.technician:
             return True
-        return blueprint is None or (blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status))
+        was_tracked = blueprint is None or blueprint.is_tracked(track.watched.status)
+        return blueprint is None or (was_tracked and not blueprint.is_tracked(last.status))
 
     # stale positions
 

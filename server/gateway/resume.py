@@ -168,7 +168,7 @@ class Resume:
         until = self._buffer_start - 1
         if until - self._position > MAX_SCANNED and await self._fetch_from_sql(engine, encoder, until):
             return
-        page = await log.read_range(engine.store.reads, self.tail.zone, self._position, PAGE_EVENTS, until)
+        page = await log.read_range(engine.store.read_connection, self.tail.zone, self._position, PAGE_EVENTS, until)
         if page and page[0].seq == self._position + 1:
             self._add_events(self._events_to_session(page), encoder, page[-1].seq)
         elif not await self._fetch_from_sql(engine, encoder, page[0].seq - 1 if page else until):

@@ -99,7 +99,7 @@ async def _wait_for_relay(gateway: Gateway, tail: ZoneStream) -> None:
     the state by which the caller's right was decided. Then no older event ends the right again or is sent because of
     it. Raises Unavailable after ``WAIT_S`` seconds.
     """
-    head = await log.read_head(gateway.engine.store.reads, tail.zone)
+    head = await log.read_head(gateway.engine.store.read_connection, tail.zone)
     if tail.cursor < head.seq:
         await tail.wait_for_seq(head.seq, WAIT_S)
     if tail.cursor < head.seq:

@@ -82,7 +82,7 @@ def public_view(blueprint: Blueprint, *, default: bool) -> Declared:
         title=blueprint.title,
         default=default,
         technician=blueprint.technician or "no",
-        initial=blueprint.initial,
+        initial=blueprint.initial_state,
         named=blueprint.named or None,
         states=_states(blueprint),
         commands=_commands(blueprint),
@@ -94,7 +94,14 @@ def public_view(blueprint: Blueprint, *, default: bool) -> Declared:
 
 def _states(blueprint: Blueprint) -> list[State]:
     return [
-        State(name=name, word=blueprint.word(name), phase=s.phase, says=s.says, seeks=s.seeks, then=s.then or None)
+        State(
+            name=name,
+            word=blueprint.status_word(name),
+            phase=s.phase,
+            says=s.text,
+            seeks=s.search_mode,
+            then=s.next_state or None,
+        )
         for name, s in blueprint.states.items()
     ]
 
@@ -103,7 +110,7 @@ def _commands(blueprint: Blueprint) -> list[Command]:
     return [
         Command(
             name=name,
-            source={relation: list(c.states([relation])) for relation in c.by},
+            source={relation: list(c.from_states([relation])) for relation in c.by},
             event=c.event,
             to=c.to or None,
             code=c.code or None,

@@ -55,7 +55,7 @@ async def append(engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "
 
 async def count_rows(engine: Engine, table: Table) -> int:
     """Return the number of rows of a table."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return (await conn.execute(select(func.count()).select_from(table))).scalar() or 0
 
 
@@ -121,7 +121,7 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     """Of two archivers that apply one batch, one succeeds; the other raises `Superseded` and writes nothing."""
     await append(engine, 4)
     found = await log.read_range(engine.store.redis, ZONE, 0, 10)
-    lives = await log.read_epochs(engine.store.reads, ZONE)
+    lives = await log.read_epochs(engine.store.read_connection, ZONE)
     after = Checkpoint(Epoch(epoch_name(1)), 4)
 
     async def apply_batch() -> None:
@@ -167,11 +167,11 @@ async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> No
     assert (
         await count_rows(engine, events)
         == await archived_seq(engine)
-        == (await log.read_head(engine.store.reads, ZONE)).seq
+        == (await log.read_head(engine.store.read_connection, ZONE)).seq
     )
     document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
     assert (document["status"], document["phase"], document["technician"]["id"]) == ("completed", "done", winner.id)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         found = {row.technician: row.status for row in await conn.execute(select(offers))}
     assert found == {winner.id: "accepted", loser.id: "expired"}
     commands = [item.command for item in await reader.history(engine.archive, job)]
@@ -210,7 +210,7 @@ async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monk
         patch.setattr(writer.Archiver, "_notify", _notify_then_fail(raise_interrupt))
         with pytest.raises(KeyboardInterrupt):
             await writer.run_once(engine)
-    head = (await log.read_head(engine.store.reads, ZONE)).seq
+    head = (await log.read_head(engine.store.read_connection, ZONE)).seq
     assert await archived_seq(engine) == head
     assert not await engine.store.redis.hget(keys.zone_meta(ZONE), "archived")
     await append(engine, 2)
@@ -286,7 +286,7 @@ async def test_the_database_away_and_back(engine: Engine, database_away: Databas
             await append(engine, 5)
             await wait_until(lambda: _read_lag(engine))
         await wait_until(lambda: _has_caught_up(engine), within_s=20)
-    assert await count_rows(engine, events) == (await log.read_head(engine.store.reads, ZONE)).seq
+    assert await count_rows(engine, events) == (await log.read_head(engine.store.read_connection, ZONE)).seq
     document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
     assert document["status"] == "accepted"
 
@@ -354,7 +354,7 @@ async def test_notifications_become_rows_of_their_user(engine: Engine) -> None:
     """A `notification` event becomes a row of the user to whom it is addressed."""
     await append(engine, 2, kind="notification")
     await writer.run_once(engine)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         assert {row.user for row in await conn.execute(select(notifications))} == {"a"}
     assert await count_rows(engine, notifications) == 2
 
@@ -386,7 +386,7 @@ async def test_a_snapshot_of_many_technicians_is_read_in_pages(engine: Engine, m
 
     async def measure_queue() -> None:
         while True:
-            waiting.append(len(engine.store.packed._waiting))
+            waiting.append(len(engine.store.pipeline._waiting))
             await asyncio.sleep(0)
 
     looking = asyncio.create_task(measure_queue())
@@ -418,7 +418,7 @@ async def test_a_new_archiver_notifies_redis_of_all_unarchived_jobs(
     monkeypatch.setattr(writer, "MAX_BATCH_EVENTS", 2)
     row: dict[str, Any] = {"zone": ZONE, "blueprint": "x", "status": "done", "phase": "done", "version": 1}
     row |= {"customer": "c", "service": "s", "created_at": 0, "updated_at": 0, "hot": True, "doc": "{}"}
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         await conn.execute(insert(job_rows), [row | {"id": f"job_main_{number}"} for number in range(7)])
     for number in range(7):
         await engine.store.redis.hset(
@@ -461,7 +461,9 @@ async def _is_archived(engine: Engine, seq: int) -> bool:
 
 async def _has_caught_up(engine: Engine) -> bool:
     """Return whether SQL has all events of a log that is not empty."""
-    return (await writer.read_lag(engine, ZONE)).events == 0 and (await log.read_head(engine.store.reads, ZONE)).seq > 0
+    return (await writer.read_lag(engine, ZONE)).events == 0 and (
+        await log.read_head(engine.store.read_connection, ZONE)
+    ).seq > 0
 
 
 async def _read_lag(engine: Engine) -> writer.ArchiveLag | None:

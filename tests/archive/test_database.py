@@ -45,7 +45,7 @@ async def test_refuses_an_unusable_database_address(tmp_path: Path, address: str
 
 async def test_refuses_a_database_of_a_newer_callout(archive: Archive, settings: Settings) -> None:
     """A database with the schema of a newer Callout is refused at the start and not changed."""
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SettingsError, match="another Callout"):
         await open_archive(settings)
@@ -55,7 +55,7 @@ async def test_refuses_a_row_without_its_parent(archive: Archive) -> None:
     """Foreign keys are enforced, also on SQLite: a session of an unknown user is refused."""
     row = {"id": "s", "user": "nobody", "salt": b"", "generation": 1, "rotated_at": 0, "expires_at": 0}
     with pytest.raises(IntegrityError):
-        async with archive.writing() as conn:
+        async with archive.begin_write() as conn:
             await conn.execute(insert(sessions).values(**row))
 
 
@@ -66,7 +66,7 @@ async def test_migrations_make_exactly_the_schema(archive: Archive) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return [d for d in compare_metadata(context, metadata) if "alembic_version" not in str(d)]
 
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         assert await conn.run_sync(schema_differences) == []
 
 
@@ -94,7 +94,7 @@ async def test_alembic_is_imported_only_to_migrate(
 async def test_sqlite_connections_are_durable(tmp_path: Path) -> None:
     """Every SQLite connection uses the write-ahead log, full synchronisation and foreign keys."""
     archive = await open_archive(Settings(data=str(tmp_path / "new" / "folder")))
-    async with archive.reading() as one, archive.reading() as two:
+    async with archive.begin_read() as one, archive.begin_read() as two:
         for conn in (one, two):
             names = ("journal_mode", "synchronous", "foreign_keys")
             found = [(await conn.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in names]
@@ -106,7 +106,7 @@ async def test_an_exception_rolls_everything_back(archive: Archive) -> None:
     """A transaction that an exception ends writes nothing."""
 
     async def write_then_raise() -> None:
-        async with archive.writing() as conn:
+        async with archive.begin_write() as conn:
             await conn.execute(insert(checkpoints).values(zone="main", epoch="e1", seq=1))
             raise ZeroDivisionError
 
@@ -119,7 +119,7 @@ async def test_many_writers_at_once_all_write(archive: Archive) -> None:
     """Forty concurrent writers wait for each other and all succeed; none gets a "database is locked" error."""
 
     async def insert_checkpoint(number: int) -> None:
-        async with archive.writing() as conn:
+        async with archive.begin_write() as conn:
             await conn.execute(insert(checkpoints).values(zone=f"z{number}", epoch="e1", seq=1))
 
     await asyncio.gather(*(insert_checkpoint(n) for n in range(40)))
@@ -173,13 +173,13 @@ async def test_a_sqlite_url_names_the_file(tmp_path: Path) -> None:
 
 async def _insert_checkpoint(archive: Archive) -> None:
     """Insert one checkpoint."""
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await conn.execute(insert(checkpoints).values(zone="main", epoch="e1", seq=1))
 
 
 async def _count_checkpoints(archive: Archive) -> int:
     """Return the number of checkpoints."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return (await conn.execute(select(func.count()).select_from(checkpoints))).scalar() or 0
 
 
@@ -196,12 +196,12 @@ async def test_a_commit_that_a_full_disk_refuses_did_nothing(tmp_path: Path) -> 
     event.listen(opened.engine.sync_engine, "commit", limit_pages)
     with pytest.raises(Unavailable, match=r"The database refuses writes: .*full"):
         await _insert_checkpoint(opened)
-    assert "full" in opened.refuses
+    assert "full" in opened.write_refusal
     event.remove(opened.engine.sync_engine, "commit", limit_pages)
     await opened.engine.dispose()
     assert await _count_checkpoints(opened) == 0
     await _insert_checkpoint(opened)
-    assert (await _count_checkpoints(opened), opened.refuses) == (1, "")
+    assert (await _count_checkpoints(opened), opened.write_refusal) == (1, "")
     await opened.close()
 
 
@@ -224,12 +224,12 @@ async def test_a_full_disk_is_told_as_such_until_a_write_succeeds(tmp_path: Path
 
     event.listen(opened.engine.sync_engine, "begin", limit_pages)
     with pytest.raises(Unavailable, match=r"The database refuses writes: .*full"):
-        async with opened.writing() as conn:
+        async with opened.begin_write() as conn:
             await conn.execute(insertion)
-    assert "full" in opened.refuses
+    assert "full" in opened.write_refusal
     event.remove(opened.engine.sync_engine, "begin", limit_pages)
     await opened.engine.dispose()
-    async with opened.writing() as conn:
+    async with opened.begin_write() as conn:
         await conn.execute(insertion)
-    assert opened.refuses == ""
+    assert opened.write_refusal == ""
     await opened.close()

@@ -17,7 +17,7 @@ PAYMENT = {"id": "pay_1", "kind": "charge", "status": "requested", "amount": 700
 
 async def read_rows(archive: Archive, table: Any) -> list[Any]:
     """Return all rows of a table."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return list(await conn.execute(select(table)))
 
 

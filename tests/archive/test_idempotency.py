@@ -29,7 +29,7 @@ async def insert_service(conn: AsyncConnection) -> int:
 
 async def count_services(archive: Archive) -> int:
     """Return the number of inserted services."""
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         return (await conn.execute(select(func.count()).select_from(services))).scalar() or 0
 
 

@@ -48,13 +48,13 @@ def create_payment(amount: int) -> dict[str, Any]:
 
 async def read_archived_seqs(engine: Engine) -> list[int]:
     """Return the seqs of the archived events, in order."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return list((await conn.execute(select(events.c.seq).order_by(events.c.seq))).scalars())
 
 
 async def read_quarantine(engine: Engine) -> list[tuple[int, bool]]:
     """Return the seq of each quarantined event, and whether the event itself could be stored."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         rows = await conn.execute(select(events_refused).order_by(events_refused.c.seq))
         return [(row.seq, row.kept) for row in rows]
 
@@ -77,7 +77,7 @@ async def test_a_refused_row_is_quarantined_and_the_archive_continues(engine: En
     assert await writer.run_once(engine) == 42
     assert await read_archived_seqs(engine) == list(range(1, 43))
     assert await read_quarantine(engine) == [(bad, True)]
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         assert (await conn.execute(select(func.count()).select_from(notifications))).scalar() == 40
         assert list((await conn.execute(select(payments.c.amount))).scalars()) == [500]
         row = (await conn.execute(select(events_refused))).one()
@@ -122,7 +122,7 @@ async def test_a_nul_is_removed_from_a_notification(engine: Engine) -> None:
     """
     await append_event(engine, "notification", create_notification("n", "a\0b"))
     await writer.run_once(engine)
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         assert list((await conn.execute(select(notifications.c.title))).scalars()) == ["ab"]
     assert await read_quarantine(engine) == []
     (told,) = await log.read_range(engine.store.redis, ZONE, 0, 10)
@@ -133,7 +133,7 @@ async def test_a_missing_table_quarantines_nothing(engine: Engine) -> None:
     """An error that no row causes, such as a missing table, stops the archiver; nothing is quarantined and the log
     stays.
     """
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         await conn.exec_driver_sql("ALTER TABLE notifications RENAME TO gone")
     await append_event(engine, "notification", create_notification("n"))
     with pytest.raises(Exception, match="notifications"):

@@ -29,7 +29,7 @@ async def test_another_content_of_a_stored_version_is_refused(archive: Archive) 
     await registry.store_blueprints(archive, Blueprints([SHIPPED.default], "home_service"))
     with pytest.raises(BlueprintError, match=r"home_service@2: .* raise the version"):
         await registry.store_blueprints(archive, catalogue_with_default(title="Another"))
-    async with archive.reading() as conn:
+    async with archive.begin_read() as conn:
         assert (await conn.execute(select(func.count()).select_from(rows))).scalar() == 1
 
 
@@ -59,8 +59,8 @@ async def test_older_versions_are_loaded(archive: Archive) -> None:
     newer = catalogue_with_default(version=3, title="Newer")
     for _ in range(2):
         await registry.store_blueprints(archive, newer)
-    assert newer.of("home_service@2") == SHIPPED.default
-    assert newer.of("home_service@3").title == newer.default.title == "Newer"
+    assert newer.find_or_default("home_service@2") == SHIPPED.default
+    assert newer.find_or_default("home_service@3").title == newer.default.title == "Newer"
 
 
 async def test_a_stored_blueprint_that_is_invalid_today_is_loaded(archive: Archive) -> None:
@@ -73,7 +73,7 @@ async def test_a_stored_blueprint_that_is_invalid_today_is_loaded(archive: Archi
     await registry.store_blueprints(archive, Blueprints([SHIPPED.default, older], "home_service"))
     newer = catalogue_with_default()
     await registry.store_blueprints(archive, newer)
-    assert newer.of("managed@1") == older and newer.by_name["managed"] == managed
+    assert newer.find_or_default("managed@1") == older and newer.by_name["managed"] == managed
 
 
 async def test_a_field_added_by_a_newer_callout_is_no_other_content(archive: Archive) -> None:
@@ -82,7 +82,7 @@ async def test_a_field_added_by_a_newer_callout_is_no_other_content(archive: Arc
     """
     text = msgspec.json.decode(msgspec.json.encode(SHIPPED.default))
     del text["price"], text["codes"]
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         doc = msgspec.json.encode(text).decode()
         await conn.execute(insert(rows).values(key=SHIPPED.default.key, doc=doc, kept_at=0))
     await registry.store_blueprints(archive, SHIPPED)
@@ -90,7 +90,7 @@ async def test_a_field_added_by_a_newer_callout_is_no_other_content(archive: Arc
 
 async def test_an_unreadable_stored_blueprint_does_not_prevent_a_start(archive: Archive) -> None:
     """A stored blueprint that cannot be decoded is left out and does not prevent a start."""
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await conn.execute(insert(rows).values(key="old@1", doc='{"name":"old"}', kept_at=0))
     known = catalogue_with_default()
     await registry.store_blueprints(archive, known)

@@ -87,10 +87,10 @@ def test_names_depend_on_the_reason_and_fields_are_added() -> None:
     reason the name stays.
     """
     taken = b'{"job":{"id":"j1"},"reason":"taken","message":"m"}'
-    name, data = load_shipped().view("home_service@1", "offer.closed", taken)
+    name, data = load_shipped().client_event("home_service@1", "offer.closed", taken)
     assert name == "job_taken"
     assert orjson.loads(data) == {"job": {"id": "j1"}, "reason": "taken", "message": "m", "bookingId": "j1"}
-    name, _ = load_shipped().view("home_service@1", "offer.closed", taken.replace(b"taken", b"expired"))
+    name, _ = load_shipped().client_event("home_service@1", "offer.closed", taken.replace(b"taken", b"expired"))
     assert name == "offer.closed"
 
 
@@ -98,8 +98,8 @@ def test_data_without_added_fields_is_forwarded_unread() -> None:
     """The data of an event without added fields is forwarded unread, even if it is no JSON. An event without a
     blueprint has the engine's name.
     """
-    assert load_shipped().view("home_service@1", "job.accepted", b"raw") == ("job_accepted", b"raw")
-    assert load_shipped().view("", "technician.status", b"raw") == ("technician.status", b"raw")
+    assert load_shipped().client_event("home_service@1", "job.accepted", b"raw") == ("job_accepted", b"raw")
+    assert load_shipped().client_event("", "technician.status", b"raw") == ("technician.status", b"raw")
 
 
 def test_notifications_go_to_the_declared_users() -> None:
@@ -112,8 +112,8 @@ def test_notifications_go_to_the_declared_users() -> None:
             "technician": {"name": "Tara"},
         }
     )
-    [told] = load_shipped().notices("home_service@1", "job.accepted", data)
+    [told] = load_shipped().notices_of_event("home_service@1", "job.accepted", data)
     assert (told.user, told.body, told.job) == ("c1", "Tara has accepted your booking.", "j1")
-    [told] = load_shipped().notices("home_service@1", "job.cancelled", data)
+    [told] = load_shipped().notices_of_event("home_service@1", "job.cancelled", data)
     assert told.user == "t1"
-    assert load_shipped().notices("home_service@1", "job.created", data) == []
+    assert load_shipped().notices_of_event("home_service@1", "job.created", data) == []

@@ -52,8 +52,8 @@ def test_states(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> 
     """
     states = shipped.by_name[name].states
     assert list(states) == expected.states.split()
-    assert {state: s.seeks for state, s in states.items() if s.seeks != "none"} == expected.seeks
-    assert tuple(state for state, s in states.items() if s.asked) == expected.asked
+    assert {state: s.search_mode for state, s in states.items() if s.search_mode != "none"} == expected.seeks
+    assert tuple(state for state, s in states.items() if s.is_asked) == expected.asked
 
 
 @for_each_blueprint
@@ -90,7 +90,7 @@ def test_marketplace_allows_edits_until_the_start(shipped: Blueprints) -> None:
 def test_tracked_states(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
     """The customer sees the technician's position in exactly the specified states."""
     found = shipped.by_name[name]
-    assert [state for state in found.states if found.tracks(state)] == expected.follow.split()
+    assert [state for state in found.states if found.is_tracked(state)] == expected.follow.split()
 
 
 @for_each_blueprint
@@ -105,7 +105,9 @@ def test_events(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> 
 def test_status_words(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
     """Clients see the specified status word for each state, or the state's own name where no word is specified."""
     found = shipped.by_name[name]
-    assert {state: found.word(state) for state in found.states if found.word(state) != state} == expected.words
+    assert {
+        state: found.status_word(state) for state in found.states if found.status_word(state) != state
+    } == expected.words
     assert all(not expected.words or state in expected.words for state in found.states)
 
 
@@ -133,7 +135,7 @@ def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
         c.event for c in managed.commands.values()
     }
     data = b'{"job":{"id":"j","status":"signed"}}'
-    seen = {shipped.view(managed.key, kind, data)[0] for kind in kinds if kind.startswith("job.")}
+    seen = {shipped.client_event(managed.key, kind, data)[0] for kind in kinds if kind.startswith("job.")}
     assert seen == {"booking_update"}
 
 
@@ -147,7 +149,7 @@ def test_marketplace_adds_fields_with_its_status_words(shipped: Blueprints, stat
     values = {"jobId": "j1", "status": word, "technicianId": "t1", "paymentId": "p1", "newAmount": 900}
     values |= {"startedAt": "2026-01-01T00:00:00.000Z", "paymentIntentUpdated": False}
     for kind, fields in EXPECTED_BLUEPRINTS["marketplace"].fields.items():
-        told = orjson.loads(shipped.view(shipped.by_name["marketplace"].key, kind, data)[1])
+        told = orjson.loads(shipped.client_event(shipped.by_name["marketplace"].key, kind, data)[1])
         assert told["job"] == job
         assert {name: told[name] for name in fields} == {name: values[name] for name in fields}, kind
 
@@ -158,7 +160,7 @@ def test_offer_closed_is_job_taken_only_if_taken(shipped: Blueprints, reason: st
     each other reason; `bookingId` is added in both cases.
     """
     data = orjson.dumps({"job": {"id": "j1"}, "reason": reason, "message": "m"})
-    name, told = shipped.view(shipped.default.key, "offer.closed", data)
+    name, told = shipped.client_event(shipped.default.key, "offer.closed", data)
     assert name == ("job_taken" if reason == "taken" else "offer.closed")
     assert orjson.loads(told) == {"job": {"id": "j1"}, "reason": reason, "message": "m", "bookingId": "j1"}
 
@@ -168,10 +170,10 @@ def test_an_offer_comes_with_a_notification(shipped: Blueprints) -> None:
     none.
     """
     data = orjson.dumps({"offer": {"job": {"id": "j1", "status": "broadcasted"}, "status": "sent"}})
-    title, body = shipped.invitation(shipped.default.key, data) or ("", "")
+    title, body = shipped.offer_notice(shipped.default.key, data) or ("", "")
     assert (title, bool(body)) == ("New job available", True)
-    assert shipped.notices(shipped.default.key, "offer.created", data) == []
-    assert shipped.invitation(shipped.by_name["delivery"].key, data) is None
+    assert shipped.notices_of_event(shipped.default.key, "offer.created", data) == []
+    assert shipped.offer_notice(shipped.by_name["delivery"].key, data) is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_the_technician_is_notified_of_confirmation_and_payment(
     not of a refund.
     """
     job = {"id": "j1", "status": "awaiting_confirmation", "customer": {"id": "c1"}, "technician": {"id": "t1"}}
-    told = shipped.notices(shipped.by_name["marketplace"].key, kind, orjson.dumps({"job": job, **data}))
+    told = shipped.notices_of_event(shipped.by_name["marketplace"].key, kind, orjson.dumps({"job": job, **data}))
     assert {each.user: each.title for each in told} == titles
 
 
@@ -209,5 +211,7 @@ def test_plans_report_departed_and_free_once(shipped: Blueprints, name: str, rea
     """
     found = shipped.by_name[name]
     watched = msgspec.structs.replace(found, events={**found.events, "technician.status": EventRule(to=("ops",))})
-    plans = {what: orjson.loads(compile_command(watched, what, spec).body) for what, spec in watched.commands.items()}
+    plans = {
+        what: orjson.loads(compile_command(watched, what, spec).plan_json) for what, spec in watched.commands.items()
+    }
     assert {what: body["tech_reason"] for what, body in plans.items() if "tech_reason" in body} == reasons

@@ -23,7 +23,7 @@ def test_limits_and_weights_are_one_text_each() -> None:
     exponent.
     """
     assert wave_plan.limits_text(Dispatch()) == "0 0 0 0 0 5 0"
-    head = HeadStart(first=3, s=1.5)
+    head = HeadStart(first=3, delay_s=1.5)
     full = Dispatch(head_start=head, preferred_s=86_400, open_offers=4, newcomers=0.25, newcomer_jobs=7, grace_s=2)
     assert wave_plan.limits_text(full) == "3 1500 86400000 4 0.25 7 2000"
     assert wave_plan.weights_text(Dispatch(weights=Weights(distance=1, rating=2.5, workload=5))) == "1 2.5 0 0 5"

@@ -183,7 +183,7 @@ async def test_a_registration_returns_valid_tokens(engine: Engine) -> None:
     who = await tokens.principal_of(engine, done.access_token)
     assert (who.id, who.role, who.name) == (done.user.id, "customer", "Ann")
     assert (await accounts.read_own_user(engine, who)) == done.user
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         stored = (await conn.execute(select(users.c.password_hash))).scalar() or ""
     assert stored.startswith("$argon2id$")
     assert b"correct horse" not in msgspec.json.encode(done)

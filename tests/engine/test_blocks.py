@@ -105,7 +105,7 @@ async def test_after_concurrent_blocks_redis_matches_sql(
 
     for _ in range(5):
         await asyncio.gather(*(block_or_unblock(n) for n in range(6)), return_exceptions=True)
-        async with engine.archive.reading() as conn:
+        async with engine.archive.begin_read() as conn:
             stands = bool((await conn.execute(select(schema.blocks.c.user).where(schema.blocks.c.active))).all())
         assert await live_blocks(engine, carla, tom) == (stands, stands)
 
@@ -129,8 +129,8 @@ async def test_the_maintenance_task_repairs_blocks_in_redis(
         False,
         False,
     )
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         await conn.execute(update(schema.blocks).values(since=1))
     assert await blocks.repair(engine) == 0
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         assert [row.user for row in await conn.execute(select(schema.blocks.c.user))] == [carla.id]

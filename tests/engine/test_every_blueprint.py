@@ -223,27 +223,27 @@ class BlueprintTrial:
         """Send the command by the function of its kind: bid, withdrawal, award, payment or any other command."""
         spec, job, engine = self.blueprint.commands[name], self.setup.job, self.engine
         caller = self.setup.callers[who]
-        if spec.does == "bid":
+        if spec.effect == "bid":
             return await bids.create(engine, caller, job, bids.BidTerms(), key=key)
-        if spec.does == "withdraw":
+        if spec.effect == "withdraw":
             return await bids.withdraw(engine, caller, job, "bid_1", key=key)
-        if spec.does == "award":
+        if spec.effect == "award":
             return await bids.accept(engine, caller, job, "bid_1", key=key)
-        if spec.does == "capture":
+        if spec.effect == "capture":
             word = payments.Payment(reference=f"pi_{key}", status="captured", amount=PRICE, currency="USD")
             return await payments.put_payment(engine, caller, job, word, key=key)
         given = code or (codes.derive_code(engine, job, spec.code, "1") if spec.code else None)
-        taker = "other" if spec.does == "assign" else None
+        taker = "other" if spec.effect == "assign" else None
         return await jobs.run_command(
             engine, caller, job, jobs.Step(command=name, code=given, technician=taker, reason=REASON), key=key
         )
 
     async def run_as_engine(self, name: str, spec: Command) -> str:
         """Run the command as a scheduled task does. Return "" if the job changed, else "not done"."""
-        job, plan = self.setup.job, self.engine.plans.of(self.blueprint, name)
+        job, plan = self.setup.job, self.engine.plans.find_plan(self.blueprint, name)
         assert plan is not None
         before = await self.redis.hget(self.setup.key, "version")  # type: ignore[misc]
-        if spec.does == "assign":
+        if spec.effect == "assign":
             await waves.allocate_job(self.engine, ZONE, f"allocate:{job}:1", job, "1")
         elif spec.event == "job.expired":
             await scheduled_tasks.run_task(self.engine, ZONE, f"expire:{job}")
@@ -280,10 +280,10 @@ def expected_code_of(trial: BlueprintTrial, name: str, who: str, facts: Facts) -
     blueprint, spec = trial.blueprint, trial.blueprint.commands[name]
     if not who:
         return "not done" if refusal_code(blueprint, spec, ["engine"], facts) else ""
-    if spec.does in ("bid", "award"):
+    if spec.effect in ("bid", "award"):
         wrong = "" if search_mode(blueprint, facts) == "bids" else "illegal_transition"
         return refusal_code(blueprint, spec, spec.by, facts) or wrong
-    if spec.does in ("withdraw", "capture"):
+    if spec.effect in ("withdraw", "capture"):
         return refusal_code(blueprint, spec, spec.by, facts)
     return expected_code(blueprint, trial.setup.callers[who], name, facts)
 
@@ -294,9 +294,9 @@ async def check_command(trial: BlueprintTrial, name: str, case: Case) -> None:
     """
     spec, setup, state = trial.blueprint.commands[name], trial.setup, case.state
     for relation in spec.by:
-        if relation == "engine" and spec.does == "assign" and state != "wanted":
+        if relation == "engine" and spec.effect == "assign" and state != "wanted":
             continue
-        who = "offered" if spec.does == "withdraw" else CALLER_OF_RELATION.get(relation, relation)
+        who = "offered" if spec.effect == "withdraw" else CALLER_OF_RELATION.get(relation, relation)
         trial.has_expired = spec.event == "job.expired" and state == "wanted"
         await trial.put_case(case)
         held = trial.blueprint.states[state].phase not in ("open", "closed")
@@ -307,8 +307,8 @@ async def check_command(trial: BlueprintTrial, name: str, case: Case) -> None:
         if spec.code and not wanted:
             assert (await trial.send(name, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
         found = await trial.send(name, who, key)
-        assert found[0] == ("" if spec.does == "capture" else wanted), (name, spec, who, case)
-        if who and (spec.does != "refuse" or offer):
+        assert found[0] == ("" if spec.effect == "capture" else wanted), (name, spec, who, case)
+        if who and (spec.effect != "refuse" or offer):
             _assert_actions(trial, name, who, facts, done=not wanted)
         if not found[0]:
             await _assert_effects(trial, spec, case, seq, moves=not wanted)
@@ -349,7 +349,7 @@ async def _assert_effects(trial: BlueprintTrial, spec: Command, case: Case, seq:
     trial.emitted |= {event.type for event in events}
     assert trial.emitted <= known, (spec, trial.emitted - known)
     row = await trial.redis.hgetall(trial.setup.key)  # type: ignore[misc]
-    if not moves or spec.does in ("bid", "withdraw") or spec.event == "offer.declined":
+    if not moves or spec.effect in ("bid", "withdraw") or spec.event == "offer.declined":
         assert row[b"status"].decode() == case.state
         return
     status, names, locked, asked = expected_effects(trial.blueprint, spec, case)
@@ -365,14 +365,14 @@ def expected_effects(blueprint: Blueprint, spec: Command, case: Case) -> tuple[s
     """Return the status, the marks and states so far, whether the price is locked, and the requested payments after a
     step. This is a second implementation of docs/money.md and docs/blueprints.md.
     """
-    status, kept = spec.to or case.state, (PRICE if case.paid else PART_OF_PRICE) + PRICE * (spec.does == "capture")
+    status, kept = spec.to or case.state, (PRICE if case.paid else PART_OF_PRICE) + PRICE * (spec.effect == "capture")
     names = {*case.marked, case.state, status, spec.marks} - {""}
     asked = ["charge"] * (spec.charges and kept < PRICE)
     if case.state in spec.refunds:
         asked, kept = [*asked, "refund"], 0
     last = blueprint.commands["capture"]
     fits = names.issuperset(last.needs) and names.isdisjoint(last.unless) and status in last.from_
-    if spec.does in ("capture", "freeze") or not fits or kept < PRICE:
+    if spec.effect in ("capture", "freeze") or not fits or kept < PRICE:
         return status, names, spec.locks_price, asked
     # A payment that was captured before pays the job in the same step.
     asked += ["refund"] * (status in last.refunds)

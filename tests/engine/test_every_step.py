@@ -60,11 +60,11 @@ class JobSetup:
         ``frozen``: a dispute freezes it.
         """
         spec = self.blueprint.states[state]
-        seeks = spec.seeks != "none" and not held
+        seeks = spec.search_mode != "none" and not held
         phase = "assigned" if spec.phase == "open" and held else spec.phase
         names = (state, *sorted(all_marks(self.blueprint) if marked else ()))
         at = ",".join(f'"{name}":"2026-01-01T00:00:00.000Z"' for name in names)
-        fields = {"status": state, "phase": phase, "mode": spec.seeks, "entered": "1", "version": "7", "at": at}
+        fields = {"status": state, "phase": phase, "mode": spec.search_mode, "entered": "1", "version": "7", "at": at}
         fields |= {"holder": "holder" if held else "", "last": "nothing nobody 0", "claimed": "", "expires": "0"}
         fields |= {"card": '{"id":"holder"}' if held else "", "frozen": "dsp_1" if frozen else "", "issue": "1"}
         pipe = self.engine.store.redis.pipeline(transaction=False)
@@ -81,7 +81,7 @@ class JobSetup:
         """Send the command as the caller ``who``, and return the error code, or "" for success."""
         spec = self.blueprint.commands.get(name)
         code = codes.derive_code(self.engine, self.job, spec.code, "1") if spec and spec.code else None
-        taker = "other" if spec and spec.does == "assign" else None
+        taker = "other" if spec and spec.effect == "assign" else None
         try:
             await jobs.run_command(
                 self.engine, self.callers[who], self.job, Step(command=name, code=code, technician=taker, reason=REASON)
@@ -102,7 +102,7 @@ class JobSetup:
 
 def facts_for(setup: JobSetup, who: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:
     """Return the facts of the job that ``put_state`` wrote, for the reference model."""
-    seeks = setup.blueprint.states[state].seeks != "none" and not held
+    seeks = setup.blueprint.states[state].search_mode != "none" and not held
     return Facts(
         status=state,
         holder="holder" if held else "",
@@ -155,7 +155,7 @@ async def _create_setup(engine: Engine, blueprint: Blueprint) -> JobSetup:
 
 def _may_have_holder(blueprint: Blueprint, state: str) -> bool:
     """Return whether a job in this open state can have a holder, because an assignment does not change the state."""
-    return any(state in c.from_ and not c.to for c in blueprint.commands.values() if c.does in ("assign", "take"))
+    return any(state in c.from_ and not c.to for c in blueprint.commands.values() if c.effect in ("assign", "take"))
 
 
 def _variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool, bool]]:
@@ -163,7 +163,7 @@ def _variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool
     this state.
     """
     spec = blueprint.commands.get(command)
-    disputes = any(state in (*c.from_, c.to) for c in blueprint.commands.values() if c.does == "freeze")
+    disputes = any(state in (*c.from_, c.to) for c in blueprint.commands.values() if c.effect == "freeze")
     has_guards = spec is not None and bool(spec.needs or spec.unless)
     return [
         (m, f) for m in ((False, True) if has_guards else (False,)) for f in ((False, True) if disputes else (False,))
@@ -177,13 +177,13 @@ async def _assert_moved(setup: JobSetup, command: str, state: str) -> None:
     spec, blueprint = setup.blueprint.commands[command], setup.blueprint
     row = (await setup.snapshot())[0]
     ends = spec.to or state
-    ends = blueprint.states[ends].then or ends
+    ends = blueprint.states[ends].next_state or ends
     assert row[b"status"].decode() == ends
-    if not (spec.does == "refuse" and not spec.to):
+    if not (spec.effect == "refuse" and not spec.to):
         assert int(row[b"version"]) > 7
     shown = msgspec.json.decode(await _read_job(setup))
     assert shown["status"] == ends
-    if spec.does == "release":
+    if spec.effect == "release":
         assert row[b"holder"] == b"" and shown["technician"] is None
 
 
@@ -191,4 +191,4 @@ async def _read_job(setup: JobSetup) -> bytes:
     """Return the job as `job_read` returns it."""
     names = {"meta": keys.zone_meta(DEFAULT_ZONE), "job": setup.key, "offers": keys.job_offers(DEFAULT_ZONE, setup.job)}
     done = await setup.engine.store.read(DEFAULT_ZONE, "job_read", keys=names, args={"technician": ""})
-    return done.rest[0]
+    return done.values[0]

@@ -46,7 +46,7 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
     await jobs.claim(engine, tom, job)
     assert [b"4711" in item for item in (await job_queries.find_jobs(engine, tom, JobQuery())).items] == [True]
     async with run_archiver(engine):
-        head = (await log.read_head(engine.store.reads, DEFAULT_ZONE)).seq
+        head = (await log.read_head(engine.store.read_connection, DEFAULT_ZONE)).seq
 
         async def is_archived() -> bool:
             return await archived_seq(engine) >= head

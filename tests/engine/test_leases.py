@@ -41,9 +41,9 @@ async def check_leases(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES
         for leases in nodes:
             for zone in zones:
                 if zone in leases._known:
-                    leases._known[Zone(zone)].due = 0.0
+                    leases._known[Zone(zone)].next_check = 0.0
                 await leases.holds(Zone(zone))
-    return [len(leases.mine) for leases in nodes]
+    return [len(leases.held_zones) for leases in nodes]
 
 
 async def test_three_processes_of_twelve_zones_hold_four_each(twelve_zones: Engine) -> None:
@@ -54,10 +54,10 @@ async def test_three_processes_of_twelve_zones_hold_four_each(twelve_zones: Engi
     assert await check_leases(first) == [12]
     assert await check_leases(first, second) == [6, 6]
     assert await check_leases(first, second, third) == [4, 4, 4]
-    assert len(first.mine | second.mine | third.mine) == 12
-    before = [set(each.mine) for each in (first, second, third)]
+    assert len(first.held_zones | second.held_zones | third.held_zones) == 12
+    before = [set(each.held_zones) for each in (first, second, third)]
     await check_leases(first, second, third, rounds=4)
-    assert [each.mine for each in (first, second, third)] == before
+    assert [each.held_zones for each in (first, second, third)] == before
 
 
 async def test_released_leases_are_acquired_by_the_others(twelve_zones: Engine) -> None:
@@ -66,11 +66,11 @@ async def test_released_leases_are_acquired_by_the_others(twelve_zones: Engine) 
     """
     first, second, third = process_leases(twelve_zones), process_leases(twelve_zones), process_leases(twelve_zones)
     await check_leases(first, second, third)
-    await third.give_back()
+    await third.release_all()
     assert await check_leases(first, second) == [6, 6]
-    await second.give_back()
+    await second.release_all()
     assert await check_leases(first) == [12]
-    await first.give_back()
+    await first.release_all()
     redis = twelve_zones.store.redis
     assert await redis.exists(*(keys.runner_lease(Zone(zone), "scheduler") for zone in ZONES)) == 0
 
@@ -94,10 +94,10 @@ async def test_a_zone_that_no_other_process_serves_is_held_above_the_share(twelv
     for _ in range(8):
         await check_leases(whole, rounds=1)
         await check_leases(part, rounds=1, zones=ZONES[:2])
-    assert len(whole.mine | part.mine) == 12 and not whole.mine & part.mine
-    before = set(whole.mine)
+    assert len(whole.held_zones | part.held_zones) == 12 and not whole.held_zones & part.held_zones
+    before = set(whole.held_zones)
     await check_leases(whole, rounds=3)
-    assert whole.mine == before
+    assert whole.held_zones == before
 
 
 async def test_a_closed_zone_has_no_holder(twelve_zones: Engine) -> None:
@@ -106,7 +106,7 @@ async def test_a_closed_zone_has_no_holder(twelve_zones: Engine) -> None:
     await check_leases(one)
     twelve_zones.store.close_zone(Zone("z3"), "a test")
     assert await check_leases(one) == [11]
-    assert Zone("z3") not in one.mine
+    assert Zone("z3") not in one.held_zones
 
 
 @pytest.mark.parametrize("role", ["scheduler", "push", "archiver"])

@@ -36,7 +36,7 @@ async def register_customer(engine: Engine, email: str = "ann@example.org") -> L
 
 async def outbox_size(engine: Engine) -> int:
     """Return the number of rows in the outbox: changes that have not taken full effect yet."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return int((await conn.execute(select(func.count()).select_from(rows))).scalar_one())
 
 
@@ -245,7 +245,7 @@ async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> 
         some = (suspend(engine, who), accounts.reinstate_user(engine, ADMIN, who.user.id), change_role(engine, who))
         ended = tokens.end_session(engine, login.refresh_token)
         await asyncio.gather(*some, ended, refreshed, outbox.run_once(engine), outbox.run_once(engine))
-        async with engine.archive.reading() as conn:
+        async with engine.archive.begin_read() as conn:
             record = await access.read_from_sql(conn, who.user.id)
         found = await engine.store.redis.hmget(keys.account(who.user.id), ["version", "active"])
         assert [int(value) for value in found] == [record.version, int(record.active)]

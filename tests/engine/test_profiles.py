@@ -262,7 +262,7 @@ async def test_a_lost_hot_record_is_put_back(engine: Engine, monkeypatch: pytest
     monkeypatch.setattr(sql, "REPAIR_PAGE", 2)
     team = [await staff.register_technician(engine) for _ in range(5)]
     await engine.store.redis.delete(*(keys.technician(DEFAULT_ZONE, technician_id(who)) for who in team[:2]))
-    async with engine.archive.writing() as conn:
+    async with engine.archive.begin_write() as conn:
         await sql.update_technician(conn, technician_id(team[4]), capacity=7)
     assert await sql.repair_redis(engine) == 3
     assert await sql.repair_redis(engine) == 0

@@ -45,7 +45,7 @@ async def read_job_fields(engine: Engine, job: JobId, *fields: str) -> list[str]
 
 async def read_pending_orders(engine: Engine) -> list[str]:
     """Return the actors whose order to reassign a technician's jobs is in SQL and not yet done."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return list((await conn.execute(select(outbox.c.actor).where(outbox.c.reassign))).scalars())
 
 

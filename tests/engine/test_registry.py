@@ -108,5 +108,5 @@ async def test_a_server_loads_a_version_that_another_server_stored(
     (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
     async with open_engine(settings):
         await registry.sync_with_sql(engine.archive, engine.blueprints)
-    assert engine.blueprints.of("home_service@3").version == 3
+    assert engine.blueprints.find_or_default("home_service@3").version == 3
     assert engine.blueprints.default.version == 2

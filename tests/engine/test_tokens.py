@@ -131,8 +131,8 @@ def test_secrets_of_different_purposes_are_different() -> None:
     """Secrets derived from one key differ by purpose; the same purpose always gives the same secret."""
     key = Ed25519PrivateKey.generate()
     one, two = Signer(key), Signer(key)
-    assert one.derive("a") == two.derive("a") != one.derive("b")
-    assert len(one.derive("a")) == 32
+    assert one.derive_key("a") == two.derive_key("a") != one.derive_key("b")
+    assert len(one.derive_key("a")) == 32
 
 
 async def test_refuses_a_token_without_an_account(engine: Engine) -> None:
@@ -250,19 +250,19 @@ async def test_the_first_use_is_recorded_and_never_fails_the_request(
     first = (await register_customer(engine)).refresh_token
     second = await tokens.refresh_session(engine, first)
     await tokens.principal_of(engine, (await tokens.refresh_session(engine, first)).access_token)
-    engine.used.clear()
+    engine.recorded_generations.clear()
     assert await access.read_access(engine, engine.signer.verify(second.access_token).id)
 
     def raise_unavailable() -> Any:
         raise Unavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Archive, "writing", lambda self: raise_unavailable())
+        patch.setattr(Archive, "begin_write", lambda self: raise_unavailable())
         await tokens.principal_of(engine, second.access_token)
-        assert not engine.used
+        assert not engine.recorded_generations
         await tokens.principal_of(engine, second.access_token)
     await tokens.principal_of(engine, second.access_token)
-    assert list(engine.used.values()) == [2]
+    assert list(engine.recorded_generations.values()) == [2]
 
 
 async def test_an_unused_refresh_token_expires_and_is_deleted(engine: Engine, token_clock: TokenClock) -> None:

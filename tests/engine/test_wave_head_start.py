@@ -43,7 +43,7 @@ async def test_the_best_by_rank_receive_the_offer_first(engine: Engine) -> None:
     """During a head start of two technicians the third is refused with `too_early` and lists no offer; after the head
     start they receive the offer and may claim.
     """
-    set_dispatch(engine, head_start=HeadStart(first=2, s=5))
+    set_dispatch(engine, head_start=HeadStart(first=2, delay_s=5))
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
@@ -69,7 +69,7 @@ async def test_a_claim_in_the_head_start_closes_only_sent_offers(engine: Engine)
     """A claim during the head start sends `offer.closed` only to technicians who received the offer, and only they have
     it counted as an offer.
     """
-    set_dispatch(engine, head_start=HeadStart(first=2, s=5))
+    set_dispatch(engine, head_start=HeadStart(first=2, delay_s=5))
     serves, names = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
@@ -87,7 +87,7 @@ async def test_the_head_start_ends_when_all_its_technicians_declined(engine: Eng
     """When every technician of the head start has declined, the head start ends at once and the others of the wave
     receive the offer.
     """
-    set_dispatch(engine, head_start=HeadStart(first=1, s=8))
+    set_dispatch(engine, head_start=HeadStart(first=1, delay_s=8))
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
@@ -102,7 +102,7 @@ async def test_a_late_joiner_has_no_head_start(engine: Engine) -> None:
     """A late joiner has no head start, however near they are: they receive the offer together with the last of the wave
     and may claim from then on.
     """
-    set_dispatch(engine, head_start=HeadStart(first=1, s=8))
+    set_dispatch(engine, head_start=HeadStart(first=1, delay_s=8))
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
@@ -174,7 +174,7 @@ async def test_a_late_preferred_technician_need_not_be_near(engine: Engine) -> N
     """A preferred technician who comes online outside the current wave's radius receives the offer and may claim at
     once.
     """
-    set_dispatch(engine, preferred_s=30.0, head_start=HeadStart(first=1, s=8))
+    set_dispatch(engine, preferred_s=30.0, head_start=HeadStart(first=1, delay_s=8))
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     friend = await people.technician(engine, "friend", serves, at=None)
@@ -187,7 +187,7 @@ async def test_a_late_preferred_technician_need_not_be_near(engine: Engine) -> N
 
 async def test_workload_can_outweigh_distance(engine: Engine) -> None:
     """With a weight on workload, a busy technician ranks behind one who is free and farther away."""
-    set_dispatch(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, s=5))
+    set_dispatch(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, delay_s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
     busy = await people.technician(engine, "busy", serves, at=metres_north(100), capacity=2)
     await jobs.claim(engine, busy, await people.offered(engine, carla, serves))
@@ -199,7 +199,7 @@ async def test_waiting_time_can_outweigh_distance(engine: Engine) -> None:
     """With a weight on waiting, a technician who has been free for an hour ranks before a nearer one who has just come
     online again.
     """
-    set_dispatch(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, s=5))
+    set_dispatch(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, delay_s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
     back = await people.technician(engine, "back", serves, at=metres_north(100))
     await live.set_availability(engine, back, "back", online=False)

@@ -102,9 +102,9 @@ async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine:
     }
     args = {"limit": 32, "lease_ms": 90_000}
     taken = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
-    assert f"wave:{job}:1".encode() in taken.rest
+    assert f"wave:{job}:1".encode() in taken.values
     nothing = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
-    assert not [e for e in nothing.rest[1:] if job.encode() in e]
+    assert not [e for e in nothing.values[1:] if job.encode() in e]
     await advance(engine, 10.1)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert await offered_technicians(engine, job) == ["t1"]
@@ -191,7 +191,7 @@ async def test_a_crowd_that_declined_does_not_hide_technicians_behind_it(engine:
     await people.technician(engine, "beyond", serves, at=metres_north(400))
     for _ in range(40):
         done = await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-        if done.rest and done.rest[1] != b"1":
+        if done.values and done.values[1] != b"1":
             break
     assert "beyond" in await offered_technicians(engine, job)
 
@@ -282,7 +282,7 @@ async def test_the_whole_zone_receives_offers_in_batches_of_256(engine: Engine) 
     for number in (1, 2, 3):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
     turns = 0
-    while (await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)).rest[1] == b"1":
+    while (await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)).values[1] == b"1":
         turns += 1
     assert len(await offered_technicians(engine, job)) in (499, 500) and turns >= 2
     await advance(engine, 61)

@@ -41,7 +41,7 @@ async def archive(settings: Settings) -> AsyncIterator[Archive]:
     """Yield an empty archive, which the test fills; the id of its database is `DATABASE`."""
     Path(settings.data).mkdir(exist_ok=True)
     archive = await open_archive(settings)
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         await conn.execute(update(deployment).values(id=DATABASE))
     yield archive
     await archive.close()
@@ -49,7 +49,7 @@ async def archive(settings: Settings) -> AsyncIterator[Archive]:
 
 async def write_archive(archive: Archive, seq: int, **first_seqs: int) -> None:
     """Write the checkpoint `seq` and epochs with their first seqs into SQL. `e2_x=9` is the epoch `e2-x`."""
-    async with archive.writing() as conn:
+    async with archive.begin_write() as conn:
         if seq:
             await conn.execute(insert(checkpoints).values(zone="main", epoch="any", seq=seq))
         for epoch, first in first_seqs.items():
@@ -182,7 +182,7 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
     write_zone(client, 9, e1_a=1)
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
-        assert await log.read_epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
+        assert await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
         known = (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
         assert known == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10})
 
@@ -288,7 +288,7 @@ async def test_a_reconnection_while_sql_is_away_continues_only_the_same_log(
         await engine.store.redis.hset(META, "epoch", "e2-b")
     if change == "an older head":
         await engine.store.redis.hset(META, "seq", state.seq - 1)
-    packed = engine.store.packed
+    packed = engine.store.pipeline
     left = packed._transport
     packed.disconnect()
     await wait_until(lambda: packed.is_up and packed._transport is not left)
@@ -307,7 +307,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         serves = await people.service(engine)
         await people.technician(engine, "t1", serves)
         await writer.run_once(engine)
-        head = (await log.read_head(engine.store.reads, DEFAULT_ZONE)).seq
+        head = (await log.read_head(engine.store.read_connection, DEFAULT_ZONE)).seq
         for name in ("t2", "t3"):
             await people.technician(engine, name, serves)
         if fault == "a hole":
@@ -315,7 +315,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         elif fault == "an epoch within the archive":
             await engine.store.redis.hset(EPOCHS, "e1-b", head)
         else:
-            async with engine.archive.writing() as conn:
+            async with engine.archive.begin_write() as conn:
                 await conn.execute(insert(epochs).values(zone="main", epoch="e2-b", first_seq=head + 1))
         archiver = writer.Archiver(engine)
         await archiver.step(1)
@@ -323,7 +323,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         assert not engine.store.zones[DEFAULT_ZONE].open
         with pytest.raises(Unavailable):
             await people.technician(other, "t4", serves)
-        async with engine.archive.writing() as conn:
+        async with engine.archive.begin_write() as conn:
             assert (await conn.execute(select(checkpoints.c.seq))).scalar() == head
             await conn.execute(delete(epochs).where(epochs.c.epoch == "e2-b"))
         await engine.store.redis.hdel(EPOCHS, "e1-b")

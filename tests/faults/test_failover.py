@@ -91,8 +91,8 @@ async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: Pair, node
         return True
 
     await wait_until(books, within_s=15, what="a booking at the new primary")
-    assert (await log.read_head(node.engine.store.reads, DEFAULT_ZONE)).seq == 2
-    second = await log.read_event(node.engine.store.reads, DEFAULT_ZONE, 2)
+    assert (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq == 2
+    second = await log.read_event(node.engine.store.read_connection, DEFAULT_ZONE, 2)
     assert second is not None and second.type == "job.created"
 
 
@@ -100,5 +100,5 @@ async def test_a_read_whose_reply_is_lost_is_repeated(pair: Pair, node: Node) ->
     """A read changes nothing, so a lost reply is never indeterminate."""
     await node.append("user:ann", times=3)
     pair.name.drop_next = b"\r\n3\r\n"
-    assert (await log.read_head(node.engine.store.reads, DEFAULT_ZONE)).seq == 3
+    assert (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq == 3
     assert pair.name.dropped == 1

@@ -49,7 +49,7 @@ async def offered_to_two(engine: Engine) -> tuple[JobId, Principal, Principal, P
 def open_epoch(node: Node) -> int:
     """Return the number of the epoch in which the node runs commands; 0 while it runs none."""
     state = node.engine.store.zones[DEFAULT_ZONE]
-    return epoch_number(state.epoch) if state.open and node.engine.store.packed.is_up else 0
+    return epoch_number(state.epoch) if state.open and node.engine.store.pipeline.is_up else 0
 
 
 def reports_closed(node: Node, why: str) -> bool:
@@ -59,7 +59,7 @@ def reports_closed(node: Node, why: str) -> bool:
 
 async def archived(engine: Engine) -> list[int]:
     """Return the sequence numbers in SQL."""
-    async with engine.archive.reading() as conn:
+    async with engine.archive.begin_read() as conn:
         return list((await conn.execute(select(events.c.seq).order_by(events.c.seq))).scalars())
 
 
@@ -106,7 +106,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: Pair, tmp_pat
         await wait_until(lambda: node.gateway.relay.tails[DEFAULT_ZONE].open, within_s=15)
         assert (await zone_reply(node, token, cursor))["recovered"] is True
         await writer.run_once(node.engine)
-        head = (await log.read_head(node.engine.store.reads, DEFAULT_ZONE)).seq
+        head = (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq
         assert await archived(node.engine) == list(range(1, head + 1)) and head >= won
 
 
@@ -173,7 +173,7 @@ async def test_two_primaries_with_clients(pair: Pair, tmp_path: Path) -> None:
                 await jobs.claim(right.engine, two, job)
             await writer.run_once(right.engine)
             assert await archived(right.engine) == list(
-                range(1, (await log.read_head(right.engine.store.reads, DEFAULT_ZONE)).seq + 1)
+                range(1, (await log.read_head(right.engine.store.read_connection, DEFAULT_ZONE)).seq + 1)
             )
             await left.engine.store.reopen(DEFAULT_ZONE, stale=left.engine.store.zones[DEFAULT_ZONE].epoch)
             assert reports_closed(left, "life")

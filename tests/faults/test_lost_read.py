@@ -70,7 +70,7 @@ class Scene(NamedTuple):
             return False
         store, gateway = self.server.engine.store, self.server.gateway
         assert gateway
-        await wait_until(lambda: store.packed.is_up and all(zone.open for zone in store.zones.values()))
+        await wait_until(lambda: store.pipeline.is_up and all(zone.open for zone in store.zones.values()))
         await wait_until(lambda: not gateway.relay.is_disconnected)
         return True
 

@@ -50,7 +50,7 @@ async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_succe
     with pytest.raises(Indeterminate):
         await jobs.claim(engine, one, job, key=key)
     assert proxy.dropped == 1
-    await wait_until(lambda: engine.store.packed.is_up)
+    await wait_until(lambda: engine.store.pipeline.is_up)
     again = await jobs.claim(engine, one, job, key=key)
     assert again.repeated and again.message == "Job accepted"
     assert len(await event_log.events(engine, "job.accepted", job)) == 1
@@ -66,7 +66,7 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
     with pytest.raises(Unavailable):
         await job_queries.read_job(engine, carla, job)
     assert proxy.dropped == 1
-    await wait_until(lambda: engine.store.packed.is_up)
+    await wait_until(lambda: engine.store.pipeline.is_up)
     assert b'"status":"broadcasted"' in await job_queries.read_job(engine, carla, job)
     proxy.drop_next = b"broadcasted"
     with pytest.raises(Unavailable):
@@ -100,13 +100,13 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
 
     done: list[str] = []
     for _ in range(8):
-        await wait_until(lambda: engine.store.packed.is_up)
+        await wait_until(lambda: engine.store.pipeline.is_up)
         done.append(await people.offered(engine, carla, serves))
         cutter = asyncio.create_task(cut_often())
         for command in ("claim", "depart", "arrive", "start", "complete"):
             await retry(done[-1], command)
         cutter.cancel()
-        await wait_until(lambda: engine.store.packed.is_up)
+        await wait_until(lambda: engine.store.pipeline.is_up)
     for job in done:
         steps = [e.type for e in await event_log.events(engine, job=job) if e.actor.startswith("technician:")]
         assert steps == ["job.accepted", *["job.status"] * 4]
@@ -122,6 +122,6 @@ async def test_a_command_that_was_not_sent_is_unavailable(engine: Engine, proxy:
     serves = await people.service(engine)
     one = await people.technician(engine, "t1", serves)
     await proxy.__aexit__()
-    await wait_until(lambda: not engine.store.packed.is_up)
+    await wait_until(lambda: not engine.store.pipeline.is_up)
     with pytest.raises(Unavailable):
         await asyncio.wait_for(jobs.claim(engine, one, "job_main_01m7ykehw8kv7j2zzy75kyk383"), 10)

@@ -46,10 +46,10 @@ async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late: LateServ
     async def connect(pipe: Pipeline) -> None:
         async with asyncio.timeout(0.05):
             await asyncio.get_running_loop().create_connection(lambda: pipe, "127.0.0.1", late.port)
-            await pipe.urgent("AUTH", "secret")
+            await pipe.submit_urgent("AUTH", "secret")
 
     async def prepare(pipe: Pipeline) -> None:
-        await pipe.urgent("PING")
+        await pipe.submit_urgent("PING")
 
     pipe = Pipeline(connect, prepare)
     await pipe._reconnect()
@@ -73,7 +73,7 @@ async def test_a_connection_lost_at_the_end_of_prepare_is_not_open(late: LateSer
 
     async def prepare(pipe: Pipeline) -> None:
         ready.append(pipe.is_up)
-        await pipe.urgent("PING")
+        await pipe.submit_urgent("PING")
         if len(ready) == 1:
             pipe.connection_lost(None)
 

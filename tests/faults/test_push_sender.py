@@ -34,8 +34,8 @@ async def send(url: str, *messages: PushMessage) -> Metrics:
     metrics = Metrics()
     async with PushSender(url, SECRET, metrics) as poster:
         for message in messages:
-            poster.put(message)
-        await poster.drain()
+            poster.queue_message(message)
+        await poster.wait_until_sent()
     return metrics
 
 
@@ -93,7 +93,7 @@ async def test_putting_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     async with receiving(lambda _: None) as receiver, PushSender(receiver.url, SECRET, metrics) as poster:
         began = time.perf_counter()
         for _ in range(1_000):
-            poster.put(PushMessage("offer", b"{}"))
+            poster.queue_message(PushMessage("offer", b"{}"))
         assert time.perf_counter() - began < 0.5
     assert counted(metrics, "dropped") == 990
 
@@ -134,4 +134,4 @@ async def test_closing_does_not_wait_for_the_queue() -> None:
         asyncio.timeout(2),
         PushSender(receiver.url, SECRET, Metrics()) as poster,
     ):
-        poster.put(PushMessage("offer", b"{}"))
+        poster.queue_message(PushMessage("offer", b"{}"))

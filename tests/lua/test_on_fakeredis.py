@@ -49,7 +49,7 @@ def test_a_stale_epoch_is_refused_before_any_write(client: fakeredis.FakeRedis) 
         if script.name == "zone_open" or "meta" not in script.keys:
             continue
         places = {name: f"{{main}}:{name}" if name != "meta" else keys.zone_meta(ZONE) for name in script.keys}
-        reply = run(client, script.name, places, dict.fromkeys(script.given, "1"), "e9")
+        reply = run(client, script.name, places, dict.fromkeys(script.argument_names, "1"), "e9")
         assert reply == [b"STALE_EPOCH"], script.name
     assert set(client.scan_iter()) == set(before)
 

@@ -91,14 +91,14 @@ def test_the_engine_assigns_the_job_to_the_best_technician(client: fakeredis.Fak
     candidate.
     """
     managed = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name["managed"]
-    plan = compiler.PlanCache().of(managed, "assign")
+    plan = compiler.PlanCache().find_plan(managed, "assign")
     assert plan is not None
     write_job(client, "requested", "allocate")
     how: dict[str, str | int | bytes] = {
         "radius_m": 0,
         "repeat_ms": 60_000,
         "weights": "1 0 0 0 5",
-        "plan": plan.body,
+        "plan": plan.plan_json,
         "unfilled_audience": "ops",
     }
     given = run_search(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)

@@ -115,7 +115,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         code = (
             codes.derive_code(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
         )
-        taker = self.people["b"].id if spec and spec.does == "assign" else None
+        taker = self.people["b"].id if spec and spec.effect == "assign" else None
         return Step(command=command, code=code, technician=taker, reason="so it is")
 
     async def _give(self, engine: Engine, who: Principal, step: Step, key: str) -> str:
@@ -131,7 +131,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Return the commands that are allowed now and their callers. Commands that close the job are rare, and a
         closed job is replaced with a new one.
         """
-        if self.blueprint.states[(await self._row())["status"]].terminal:
+        if self.blueprint.states[(await self._row())["status"]].is_terminal:
             await self._begin(NAMES[pick % len(NAMES)], pick % 2 == 1)
         commands = self.blueprint.commands
         known = {name: await self._facts(self.people[name]) for name in CALLERS}
@@ -181,9 +181,9 @@ class LifecycleMachine(RuleBasedStateMachine):
         spec = self.blueprint.commands.get(step.command)
         if row["last"].startswith(f"{step.command} {who.role}:{who.id} "):
             wanted = {""}
-        if spec is not None and spec.does == "take" and facts.holder == who.id and row["claimed"]:
+        if spec is not None and spec.effect == "take" and facts.holder == who.id and row["claimed"]:
             wanted = {""}
-        if spec is not None and spec.does == "reissue":
+        if spec is not None and spec.effect == "reissue":
             wanted |= {"illegal_transition"}  # the limit of new codes is reached
         return wanted
 
@@ -271,9 +271,9 @@ class LifecycleMachine(RuleBasedStateMachine):
             name = TechnicianId(self.people[one].id)
             held = await redis.smembers(keys.technician_jobs(Z, name))  # type: ignore[misc]
             load = await redis.hget(keys.technician(Z, name), "load")  # type: ignore[misc]
-            mine = row["holder"] == name and not state.terminal and not state.frees
+            mine = row["holder"] == name and not state.is_terminal and not state.frees_holder
             assert (self.job.encode() in held) == mine and int(load or 0) == len(held)
-        seeks = state.seeks if not row["holder"] else "none"
+        seeks = state.search_mode if not row["holder"] else "none"
         due = {entry.decode() for entry in await redis.zrange(keys.due_tasks(Z), 0, -1)}
         listed = await redis.zscore(keys.job_demand(Z, self.serves), self.job) is not None
         assert listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)

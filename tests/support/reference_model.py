@@ -60,9 +60,9 @@ def expected_code(blueprint: Blueprint, who: Principal, name: str, facts: Facts)
         return "not_found"
     if not relations_of(who.role) & set(spec.by):
         return "forbidden"
-    if spec.does in OWN_ROUTES:
+    if spec.effect in OWN_ROUTES:
         return "invalid" if _may_know(blueprint, who, facts) else "not_found"
-    if spec.does in ("take", "refuse"):
+    if spec.effect in ("take", "refuse"):
         return _offer_reply_code(blueprint, spec, facts)
     mine = [r for r in spec.by if has_relation(who, r, facts)]
     if not mine:
@@ -80,16 +80,16 @@ def _may_know(blueprint: Blueprint, who: Principal, facts: Facts) -> bool:
 
 def refusal_code(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts: Facts) -> str:
     """Return the error code for a caller with the relations ``mine``; "" if they may send the command."""
-    if facts.frozen and spec.does != "thaw":
+    if facts.frozen and spec.effect != "thaw":
         return "frozen"
     if facts.status not in {state for relation in mine for state in spec.only.get(relation, spec.from_)}:  # type: ignore[call-overload]
         closes = spec.to and blueprint.states[spec.to].phase == "closed"
         return (closes and end_reason(blueprint, facts.status)) or "illegal_transition"
-    if spec.does == "release" and not facts.holder:
+    if spec.effect == "release" and not facts.holder:
         return "illegal_transition"
     if not facts.at.issuperset(spec.needs) or not facts.at.isdisjoint(spec.unless):
         return "illegal_transition"
-    begins = spec.does in ("move", "take", "assign", "award") and spec.to and has_begun(blueprint, spec.to)
+    begins = spec.effect in ("move", "take", "assign", "award") and spec.to and has_begun(blueprint, spec.to)
     waits = not has_begun(blueprint, facts.status) and blueprint.states[facts.status].phase != "closed"
     return "too_early" if facts.early and begins and waits and list(mine) != ["engine"] else ""
 
@@ -108,26 +108,26 @@ def end_reason(blueprint: Blueprint, status: str) -> str:
         return ""
     if any(c.event == "job.expired" for c in ways):
         return "expired"
-    return "cancelled" if any(c.does != "refuse" for c in ways) else ""
+    return "cancelled" if any(c.effect != "refuse" for c in ways) else ""
 
 
 def _final_state(blueprint: Blueprint, state: str) -> str:
     """Return the state that follows ``state`` through all its ``then``."""
-    following = blueprint.states[state].then
+    following = blueprint.states[state].next_state
     return _final_state(blueprint, following) if following else state
 
 
 def search_mode(blueprint: Blueprint, facts: Facts) -> str:
     """Return how the engine searches for a technician now (``seeks`` of the state): "none" if it does not."""
-    return "none" if facts.holder else blueprint.states[facts.status].seeks
+    return "none" if facts.holder else blueprint.states[facts.status].search_mode
 
 
 def _offer_reply_code(blueprint: Blueprint, spec: Command, facts: Facts) -> str:
     """Return the error code for a technician who accepts or declines an offer; "" if they may do so."""
-    moves = spec.does == "refuse" and spec.to != ""
+    moves = spec.effect == "refuse" and spec.to != ""
     if moves and not facts.offer:
         return "not_found"
-    if spec.does == "refuse" and facts.offer == "rejected":
+    if spec.effect == "refuse" and facts.offer == "rejected":
         return ""
     if over := end_reason(blueprint, facts.status):
         return over
@@ -144,4 +144,4 @@ def _offer_reply_code(blueprint: Blueprint, spec: Command, facts: Facts) -> str:
         return "not_offered"
     if code:
         return code
-    return "at_capacity" if spec.does == "take" and facts.at_capacity else ""
+    return "at_capacity" if spec.effect == "take" and facts.at_capacity else ""

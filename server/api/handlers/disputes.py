@@ -37,5 +37,5 @@ async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
 
 def _dispute_answer(done: DisputeOutcome) -> Response:
     return responses.json_response(
-        {"dispute": done.dispute, "job": done.done.job}, *responses.replay_headers(done.done)
+        {"dispute": done.dispute, "job": done.outcome.job}, *responses.replay_headers(done.outcome)
     )

@@ -177,7 +177,7 @@ async def _is_settled(*nodes: Node) -> bool:
 
     if is_sending():
         return False
-    head = await log.read_head(nodes[0].engine.store.reads, DEFAULT_ZONE)
+    head = await log.read_head(nodes[0].engine.store.read_connection, DEFAULT_ZONE)
     return not is_sending() and all(node.gateway.relay.tails[DEFAULT_ZONE].cursor >= head.seq for node in nodes)
 
 

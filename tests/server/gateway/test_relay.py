@@ -87,7 +87,7 @@ async def test_redis_killed_and_started_again(own_node: Node, own_valkey: OwnVal
         own_valkey.kill()
         own_valkey.start()
         await wait_until(lambda: own_node.engine.store.zones[DEFAULT_ZONE].epoch == own_valkey.epoch_name(2))
-        await wait_until(lambda: own_node.engine.store.packed.is_up)
+        await wait_until(lambda: own_node.engine.store.pipeline.is_up)
         await own_node.append("user:ann", times=3)
         assert await client.next_seqs(3) == [4, 5, 6]
         await wait_until(lambda: stream_of(own_node).epoch == own_valkey.epoch_name(2))
@@ -114,7 +114,7 @@ async def restart_redis(node: Node, own_valkey: OwnValkey) -> None:
     own_valkey.start()
     await wait_until(
         lambda: (
-            node.engine.store.zones[DEFAULT_ZONE].epoch == own_valkey.epoch_name(2) and node.engine.store.packed.is_up
+            node.engine.store.zones[DEFAULT_ZONE].epoch == own_valkey.epoch_name(2) and node.engine.store.pipeline.is_up
         )
     )
 
@@ -146,7 +146,7 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
     zone is open. No event of the new epoch is sent under the old epoch's name. A socket without `connect` receives
     nothing.
     """
-    opened, opener = asyncio.Event(), own_node.engine.store.opener
+    opened, opener = asyncio.Event(), own_node.engine.store.open_zones
 
     async def open_late(*args: Any) -> None:
         """Open the zone only when the test allows it."""
@@ -157,14 +157,14 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
     async with own_node.connect("ann") as client, own_node.open_socket() as silent:
         await own_node.append("user:ann", times=3)
         assert await client.next_seqs(3) == [1, 2, 3]
-        monkeypatch.setattr(own_node.engine.store, "opener", open_late)
+        monkeypatch.setattr(own_node.engine.store, "open_zones", open_late)
         own_valkey.kill()
         own_valkey.start()
         back = monotonic()
         await wait_until(lambda: own_node.gateway.relay._checked_at > back, what="a read of the log after the restart")
         assert stream_of(own_node).epoch == own_valkey.epoch_name(1)
         opened.set()
-        await wait_until(lambda: own_node.engine.store.packed.is_up)
+        await wait_until(lambda: own_node.engine.store.pipeline.is_up)
         await own_node.append("user:ann")
         frames = [json.loads(await client.socket.recv()) for _ in range(2)]
         assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": own_valkey.epoch_name(2), "seq": 3}, 4)
@@ -350,7 +350,7 @@ async def test_the_relay_reconnects_to_its_log(
     async with Proxy(settings.redis or "") as proxy:
         monkeypatch.setattr(Store, "open_stream_connection", lambda self: connection_to(proxy.url))
         await node.engine.store.redis.client_kill_filter(_type="normal", skipme=True)
-        await wait_until(lambda: proxy._writers and node.engine.store.packed.is_up)
+        await wait_until(lambda: proxy._writers and node.engine.store.pipeline.is_up)
         async with node.connect("ann") as client:
             seq = await node.append("user:ann")
             assert await client.next_seqs(1) == [seq]

@@ -262,7 +262,7 @@ async def test_events_deleted_from_sql_are_too_old(small_buffer_settings: Settin
         head = await node.append("user:bob", times=2_000)
         await node.wait_until_relayed(head)
         await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{last + 300}-0", approximate=False)
-        async with node.engine.archive.writing() as conn:
+        async with node.engine.archive.begin_write() as conn:
             await conn.execute(delete(events).where(events.c.seq <= 600))
         for cursor, told in (
             (599, {"recovered": False, "reason": "too_old"}),

@@ -57,11 +57,11 @@ async def test_a_redis_that_refuses_writes_is_a_problem(
 
 async def test_a_database_that_refuses_writes_is_a_problem(site: Running, nobody: Client) -> None:
     """`/readyz` names the error with which the database refused the last write."""
-    site.engine.archive.refuses = "database or disk is full"
+    site.engine.archive.write_refusal = "database or disk is full"
     try:
         answer = await nobody("GET", "/readyz")
     finally:
-        site.engine.archive.refuses = ""
+        site.engine.archive.write_refusal = ""
     assert "the database refuses writes: database or disk is full" in answer.json()["problems"]
 
 

@@ -167,7 +167,7 @@ async def test_head_is_get_without_the_body(admin: Client) -> None:
 
 async def test_a_traceparent_is_stored_with_the_event(site: Running, customer: Client, book: Book) -> None:
     """A well-formed `traceparent` header is stored with the event, and a malformed one is ignored."""
-    first = (await log.read_head(site.engine.store.reads, DEFAULT_ZONE)).seq
+    first = (await log.read_head(site.engine.store.read_connection, DEFAULT_ZONE)).seq
     body = {"service": (await book(customer))["service"], **HERE, "address": "x"}
     await customer("POST", "/v1/jobs", body, traceparent=TRACEPARENT)
     await customer("POST", "/v1/jobs", body, traceparent="00-nonsense")

@@ -55,7 +55,7 @@ async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client
     """A booking that is repeated with its key returns the same job and status, marked with `Idempotency-Replayed`, and
     emits one `job.created`.
     """
-    first_seq = (await log.read_head(site.engine.store.reads, DEFAULT_ZONE)).seq
+    first_seq = (await log.read_head(site.engine.store.read_connection, DEFAULT_ZONE)).seq
     key, body = str(uuid.uuid4()), {"service": service, **HERE, "address": "x"}
     first = await customer("POST", "/v1/jobs", body, Idempotency_Key=key.upper())
     again = await customer("POST", "/v1/jobs", body, Idempotency_Key=key)

@@ -210,7 +210,7 @@ async def test_a_delivery_accepts_any_capture(site: Running, customer: Client, b
         assert sums(answer.json()["job"]) == ("placed", (number + 1) * (PRICE - 1), 0)
     assert await payment_events(site, job) == [("received", None)] * 2
     [first, _] = await market.job_events(site, "payment.received", job)
-    assert site.engine.blueprints.view(first.bp, first.type, first.data)[0] == "payment:received"
+    assert site.engine.blueprints.client_event(first.bp, first.type, first.data)[0] == "payment:received"
 
 
 async def test_a_capture_may_differ_from_the_request(customer: Client, book: Book, payments: Client) -> None:

@@ -122,7 +122,7 @@ async def test_a_capture_pays_the_job_in_the_same_step(
         "role:service",
         f"job:{job}",
     }
-    name, data = site.engine.blueprints.view(received.bp, received.type, received.data)
+    name, data = site.engine.blueprints.client_event(received.bp, received.type, received.data)
     seen = orjson.loads(data)
     assert (name, seen["jobId"], seen["status"], seen["paymentId"]) == ("PAYMENT_CAPTURED", job, "PAID", 'pi 4"7')
     assert seen["payment"] == told["payment"] and seen["from"] == "awaiting_confirmation"

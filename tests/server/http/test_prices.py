@@ -110,7 +110,7 @@ async def test_an_accepted_proposal_changes_the_price_once(
     assert "codes" in answers[0].json()["job"]
     [asked], [changed] = [await market.job_events(site, kind, job) for kind in ("price.proposed", "price.changed")]
     assert {f"user:{customer.user}", f"user:{at_work.user}"} <= set(asked.to) & set(changed.to)
-    view = site.engine.blueprints.view(changed.bp, changed.type, changed.data)
+    view = site.engine.blueprints.client_event(changed.bp, changed.type, changed.data)
     name, data = view[0], event_log.orjson.loads(view[1])
     assert (name, data["jobId"], data["newAmount"], data["paymentIntentUpdated"]) == (
         "PRICE_CHANGED",

@@ -99,7 +99,7 @@ def _job_targets(world: World, policy: Policy, path: str, job: str) -> Iterator[
 
 def distinct_commands(blueprint: Blueprint) -> list[str]:
     """Return one command's name for each group of commands with the same callers and the same effect."""
-    alike = {(spec.by, spec.does): name for name, spec in blueprint.commands.items()}
+    alike = {(spec.by, spec.effect): name for name, spec in blueprint.commands.items()}
     return list(alike.values())
 
 
@@ -118,9 +118,9 @@ def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, 
     spec = blueprint.commands.get("accept" if name == "claim" and name not in blueprint.commands else name)
     by = set(spec.by) if spec else {"customer", "holder"} if name == "dispute" else set()
     by |= {"asked"} if "holder" in by else set()
-    if spec and spec.does in EFFECTS_WITH_ROUTES:  # all who may read the job get the right route's name
+    if spec and spec.effect in EFFECTS_WITH_ROUTES:  # all who may read the job get the right route's name
         by |= {"offered", "holder"} if "technician" in by else set()
-    if "offered" in by and not (spec and spec.does in EFFECTS_WITH_ROUTES):
+    if "offered" in by and not (spec and spec.effect in EFFECTS_WITH_ROUTES):
         unchecked = frozenset(n for n, has in relations.items() if has & {"took", "declined"})
         return Target(params, frozenset(world.open_offers[job]), ALLOWED_CODES.__contains__, unchecked, relations)
     return Target(params, frozenset(n for n, has in relations.items() if has & by), relations=relations)

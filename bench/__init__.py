@@ -1,1 +1,3 @@
-"""Benchmarks: one question a file, each with its peers in the same run. ``python -m bench`` lists them."""
+"""Benchmarks: each file answers one question and measures comparable servers in the same run. ``python -m bench`` lists
+them.
+"""

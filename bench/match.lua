@@ -1,5 +1,6 @@
---[[ match: who would be offered a job now, and nothing written: what wave_open does between its guards and its
-offers, by the same steps. Where wave_open would go on in another turn, this goes on at once.
+--[[ match: return the technicians to whom a job would be offered now, without writing anything. It takes the steps
+that wave_open takes between its guards and its offers. Where wave_open would continue in another turn of Redis, this
+script continues at once.
 KEYS    meta  job  offers  supply
 ARGV    epoch  size  radius_m  weights  limits
 OK      turns  radius_m  visited  technicians

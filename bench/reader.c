@@ -1,13 +1,13 @@
-/* reader: counts what N sockets receive, and asks for the next event when all of them have the last one.
+/* reader: counts the events that N sockets receive, and requests the next event when all of them have the last one.
  *
- * One reader for Callout and for every peer, so that what differs between the rows is the server. It is C because
- * it shares its core with Redis: a reader in Python would be the limit and the figure would be its own.
+ * Callout and every peer are read by the same program, so that only the server differs between the rows. It is in C
+ * because it shares its core with Redis: a reader in Python would itself be the limit that is measured.
  *
  * usage: reader TRIGGER_FD BURST SECONDS WARMUP MARK FD... < the bytes that make the server send BURST events
  * The sockets are connected, past their handshake and at a frame's border; they are inherited, not opened.
- * A delivery is one WebSocket message, all of it here, that begins with MARK, or each such line of one (Centrifugo
- * joins events into lines). An empty JSON object is Callout's ping, and Centrifugo's, and is answered.
- * Prints one line of JSON; exits 1 with a reason when a socket closes or nothing comes for 10 s.
+ * A delivery is one complete WebSocket message that begins with MARK, or each line of a message that does (Centrifugo
+ * joins events into lines). An empty JSON object is a ping of Callout or Centrifugo and is answered.
+ * Prints one line of JSON; exits 1 with a reason when a socket closes or nothing arrives for 10 s.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,8 +46,8 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* A line is over: whether it was a delivery. */
-static int line_ended(struct peer *p) {
+/* End a line: count it if it was a delivery, and return whether it was. */
+static int end_line(struct peer *p) {
     int counts = p->marked && p->seen >= mark_length;
     frames += (uint64_t)counts;
     p->seen = 0;
@@ -55,32 +55,32 @@ static int line_ended(struct peer *p) {
     return counts;
 }
 
-static void ended(struct peer *p, int fd) {
+static void end_frame(struct peer *p, int fd) {
     if (p->closing) { errno = 0; fail("a server closed its socket"); }
-    if (!line_ended(p) && p->length == 2 && write(fd, PONG, sizeof PONG) != sizeof PONG) fail("pong");
+    if (!end_line(p) && p->length == 2 && write(fd, PONG, sizeof PONG) != sizeof PONG) fail("pong");
     p->have = 0;
 }
 
-static void look(struct peer *p, const uint8_t *at, size_t n) {
+static void scan_payload(struct peer *p, const uint8_t *at, size_t n) {
     for (const uint8_t *end = at + n; at < end;) {
         const uint8_t *cut = memchr(at, '\n', (size_t)(end - at)), *until = cut ? cut : end;
         size_t here = (size_t)(until - at), compare = p->seen < mark_length ? mark_length - p->seen : 0;
         if (compare > here) compare = here;
         if (compare && memcmp(mark + p->seen, at, compare) != 0) p->marked = 0;
         p->seen += here;
-        if (cut) line_ended(p);
+        if (cut) end_line(p);
         at = until + (cut != NULL);
     }
 }
 
-/* The bytes of a frame's head still wanted: two, then the extended length that they announce. */
+/* Return the length of a frame's head: two bytes, or more if these announce an extended length. */
 static int head_length(const struct peer *p) {
     if (p->have < 2) return 2;
     int code = p->head[1] & 0x7f;
     return code == 126 ? 4 : code == 127 ? 10 : 2;
 }
 
-static void opened(struct peer *p) {
+static void begin_frame(struct peer *p) {
     int code = p->head[1] & 0x7f;
     p->length = code;
     if (code >= 126) {
@@ -93,14 +93,14 @@ static void opened(struct peer *p) {
     p->closing = (p->head[0] & 0x0f) == 8;
 }
 
-static void take(struct peer *p, int fd, const uint8_t *at, const uint8_t *end) {
+static void parse(struct peer *p, int fd, const uint8_t *at, const uint8_t *end) {
     while (at < end) {
         int wanted = head_length(p);
         if (p->have < wanted) {
             p->head[p->have++] = *at++;
             if (p->have == head_length(p)) {
-                opened(p);
-                if (p->left == 0) ended(p, fd);
+                begin_frame(p);
+                if (p->left == 0) end_frame(p, fd);
             }
             continue;
         }
@@ -109,20 +109,20 @@ static void take(struct peer *p, int fd, const uint8_t *at, const uint8_t *end) 
             exit(1);
         }
         size_t n = (size_t)(end - at) < p->left ? (size_t)(end - at) : (size_t)p->left;
-        look(p, at, n);
+        scan_payload(p, at, n);
         p->left -= n;
         at += n;
-        if (p->left == 0) ended(p, fd);
+        if (p->left == 0) end_frame(p, fd);
     }
 }
 
-static int by_value(const void *a, const void *b) {
+static int compare_values(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return x < y ? -1 : x > y;
 }
 
-/* The trigger of Callout is a Redis command: what it answers is only of interest when it is an error. */
-static void refused(const uint8_t *reply, ssize_t length) {
+/* Exit with the reply of the trigger, a Redis error. Other replies of the trigger are ignored. */
+static void fail_trigger(const uint8_t *reply, ssize_t length) {
     fprintf(stderr, "reader: the trigger was refused: %.*s\n", (int)length, (const char *)reply);
     exit(1);
 }
@@ -166,8 +166,8 @@ int main(int argc, char **argv) {
                 ssize_t got = read(fd, buffer, sizeof buffer);
                 if (got == 0) { errno = 0; fail("a socket was closed"); }
                 if (got < 0 && errno != EAGAIN) fail("read");
-                if (got > 0 && who == UINT32_MAX && buffer[0] == '-') refused(buffer, got);
-                if (got > 0 && who != UINT32_MAX) take(&peers[who], fd, buffer, buffer + got);
+                if (got > 0 && who == UINT32_MAX && buffer[0] == '-') fail_trigger(buffer, got);
+                if (got > 0 && who != UINT32_MAX) parse(&peers[who], fd, buffer, buffer + got);
             }
         }
         if (frames > each) { errno = 0; fail("more frames than were asked for"); }
@@ -177,7 +177,7 @@ int main(int argc, char **argv) {
         if (events > (uint64_t)warmup && (double)(last - began) / 1e9 >= seconds) break;
     }
     uint64_t counted = events - (uint64_t)warmup, kept = counted < SAMPLES ? counted : SAMPLES;
-    qsort(took, kept, sizeof *took, by_value);
+    qsort(took, kept, sizeof *took, compare_values);
     printf("{\"rounds\":%lu,\"deliveries\":%lu,\"elapsed_s\":%.6f,\"p50_ms\":%.3f,\"p99_ms\":%.3f}\n", counted,
            counted * each, (double)(last - began) / 1e9, (double)took[kept / 2] / 1e6, (double)took[kept * 99 / 100] / 1e6);
     return 0;

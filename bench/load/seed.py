@@ -1,4 +1,5 @@
-"""Fill a zone with the engine's own scripts, so that a benchmark measures the same state that bookings leave behind.
+"""Fill a zone with the engine's own scripts, so that a benchmark measures the same state that real bookings
+produce.
 
 ``account_put``, ``technician_put``, ``technician_online``, ``job_create`` and ``wave_open`` create accounts,
 technicians, jobs and offers. They are called with their arguments by name, as each script's header lists them, so that
@@ -28,11 +29,11 @@ from engine.zone.records import ZoneRecord
 ZONE = DEFAULT_ZONE
 SERVICE = ServiceId("plumbing")
 LEASE_MS = 90_000
-LONG_MS = 3_600_000
-"""Offers and jobs of a benchmark outlive it: a run measures claims, not expiry."""
-AT_ONCE = 512
-CELL_DEG = 0.2
-"""Squads are put 22 km apart: a wave of 3 km finds one squad, and each job is offered to the same ten."""
+LIFETIME_MS = 3_600_000
+"""The lifetime of offers and jobs, longer than a run: a benchmark measures claims, not expiry."""
+BATCH_SIZE = 512
+SQUAD_SPACING_DEG = 0.2
+"""Squads are 22 km apart: a wave of 3 km finds one squad, and each job is offered to the same ten technicians."""
 
 Arguments = Mapping[str, Any]
 _KEYS: dict[str, Callable[[Arguments], str]] = {
@@ -57,62 +58,68 @@ _KEYS: dict[str, Callable[[Arguments], str]] = {
 }
 
 
-async def open_town(url: str) -> Town:
-    """The zone of the Redis at ``url``, opened as by a server whose archive is empty."""
-    return Town(await open_store(url, [ZONE], _open_new), load_blueprints("home_service", shipped_folder()).default)
+async def open_seeded_zone(url: str) -> SeededZone:
+    """Open the zone of the Redis at ``url`` as a server with an empty archive would."""
+    return SeededZone(
+        await open_store(url, [ZONE], _open_new_zone), load_blueprints("home_service", shipped_folder()).default
+    )
 
 
-async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
-    # A benchmark has no database: it goes by the server's where one was here first, and else leaves none behind.
-    paired = await pipe.urgent("HGET", keys.zone_meta(ZONE), "database")
-    database = paired.decode() if paired else "bench"
-    answer = await opening.compare_with_sql(store, pipe.urgent, ZONE, run_id, "1", ZoneRecord(database, 0, {}))
+async def _open_new_zone(store: Store, pipe: Pipeline, run_id: str) -> None:
+    # A benchmark has no database: it uses the id that a server stored before, and otherwise removes its own id.
+    database_id = await pipe.submit_urgent("HGET", keys.zone_meta(ZONE), "database")
+    database = database_id.decode() if database_id else "bench"
+    answer = await opening.compare_with_sql(store, pipe.submit_urgent, ZONE, run_id, "1", ZoneRecord(database, 0, {}))
     if answer.word != "OK":
         raise BenchError(f"the zone does not open: {answer.word}")
-    if not paired:
-        await pipe.urgent("HDEL", keys.zone_meta(ZONE), "database")
+    if not database_id:
+        await pipe.submit_urgent("HDEL", keys.zone_meta(ZONE), "database")
     state = store.zones[ZONE]
     state.epoch, state.open = answer.epoch, True
 
 
-class Prepared(NamedTuple):
-    """A call of a script, ready to be made."""
+class ScriptCall(NamedTuple):
+    """A call of a script with its keys and arguments."""
 
     script: str
     keys: dict[str, str]
     args: dict[str, Any]
 
 
-class Town:
-    """One zone, its store and its blueprint; the verbs fill it."""
+class SeededZone:
+    """One open zone with its store and its blueprint. Its methods fill the zone."""
 
     def __init__(self, store: Store, blueprint: Blueprint) -> None:
         self.store = store
         self.blueprint = blueprint
 
-    def prepared(self, script: str, **given: Any) -> Prepared:
-        """A call with the keys and arguments of the script's header. Raises BenchError for a gap."""
+    def prepare(self, script: str, **arguments: Any) -> ScriptCall:
+        """Return a call with the keys and arguments of the script's header. Raise BenchError if one of them is
+        missing.
+        """
         header = self.store.scripts[script]
         try:
-            names = {name: _KEYS[name](given) for name in header.keys}
-            return Prepared(script, names, {name: given[name] for name in header.given})
+            names = {name: _KEYS[name](arguments) for name in header.keys}
+            return ScriptCall(script, names, {name: arguments[name] for name in header.argument_names})
         except KeyError as error:
             raise BenchError(f"{script} now takes {error}: bench/load/seed.py does not know it") from error
 
-    async def run(self, call: Prepared) -> ScriptReply:
-        """Run what was prepared."""
+    async def run(self, call: ScriptCall) -> ScriptReply:
+        """Run a prepared call."""
         return await self.store.run(ZONE, call.script, keys=call.keys, args=call.args)
 
-    async def call(self, script: str, **given: Any) -> ScriptReply:
-        """Run one script by its argument names."""
-        return await self.run(self.prepared(script, **given))
+    async def call(self, script: str, **arguments: Any) -> ScriptReply:
+        """Run a script with its arguments by name."""
+        return await self.run(self.prepare(script, **arguments))
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         await close_store(self.store)
 
-    async def technician(self, who: str, lat: float, lon: float, *, capacity: int = 1_000, rating: float = 4.5) -> None:
-        """Somebody approved and online at a position. Again: a fresh position."""
+    async def create_technician(
+        self, who: str, lat: float, lon: float, *, capacity: int = 1_000, rating: float = 4.5
+    ) -> None:
+        """Create a technician who is approved and online at a position. A second call renews the position."""
         await self.call(
             "technician_put",
             id=who,
@@ -143,16 +150,16 @@ class Town:
             audience="ops",
         )
 
-    async def account(self, who: str, role: str) -> None:
-        """The hot record that lets a token of this user connect."""
+    async def create_account(self, who: str, role: str) -> None:
+        """Create the live account record with which a token of this user can connect."""
         record = {"version": 1, "role": role, "active": 1, "out": "", "life": self.store.run_id}
         names = {"account": keys.account(UserId(who))}
         await self.store.run_without_epoch(self.store.pipeline.submit, "account_put", keys=names, args=record)
 
-    async def job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
-        """A booking at a position, not yet offered to anybody."""
+    async def create_job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
+        """Book a job at a position, without offers."""
         job, key = new_job_id(ZONE), str(uuid.uuid4())
-        body = _members(job, self.blueprint.name, lat, lon, customer)
+        body = _job_members(job, self.blueprint.name, lat, lon, customer)
         await self.call(
             "job_create",
             id=job,
@@ -164,7 +171,7 @@ class Town:
             trace="",
             reference="",
             bp=self.blueprint.key,
-            goal=state_entry(self.blueprint, self.blueprint.initial, LONG_MS / 1000),
+            goal=state_entry(self.blueprint, self.blueprint.initial_state, LIFETIME_MS / 1000),
             service=SERVICE,
             customer=customer,
             lat=f"{lat:.6f}",
@@ -181,10 +188,10 @@ class Town:
         )
         return job
 
-    def wave(self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000) -> Prepared:
-        """The call of one round of offers for ``job``."""
+    def wave_call(self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000) -> ScriptCall:
+        """Return the call that opens wave ``number`` of ``job``."""
         dispatch = self.blueprint.dispatch
-        return self.prepared(
+        return self.prepare(
             "wave_open",
             job=job,
             service=SERVICE,
@@ -193,7 +200,7 @@ class Town:
             size=size,
             radius_m=radius_m,
             interval_ms=10_000,
-            offer_ms=LONG_MS,
+            offer_ms=LIFETIME_MS,
             walks=0,
             weights=wave_plan.weights_text(dispatch),
             limits=wave_plan.limits_text(dispatch),
@@ -201,10 +208,10 @@ class Town:
             unfilled_audience="",
         )
 
-    def claim(self, job: JobId, technician: str) -> Prepared:
-        """The call by which ``technician`` takes ``job``."""
+    def claim_call(self, job: JobId, technician: str) -> ScriptCall:
+        """Return the call with which ``technician`` claims ``job``."""
         command = self.blueprint.commands["claim"]
-        return self.prepared(
+        return self.prepare(
             "job_claim",
             job=job,
             technician=technician,
@@ -226,47 +233,51 @@ class Town:
             **{"from": " " + " ".join(command.from_) + " "},
         )
 
-    async def offered_job(self, squad: int) -> JobId:
-        """A job beside a squad, offered to its ten members."""
-        job = await self.job(*place_of(squad))
-        done = await self.run(self.wave(job, 1))
-        if int(done.rest[0]) != SQUAD:
-            raise BenchError(f"a job was offered to {int(done.rest[0])} and not to {SQUAD}")
+    async def create_offered_job(self, squad: int) -> JobId:
+        """Book a job beside a squad, and offer it to the ten members."""
+        job = await self.create_job(*squad_position(squad))
+        done = await self.run(self.wave_call(job, 1))
+        if int(done.values[0]) != SQUAD_SIZE:
+            raise BenchError(f"a job was offered to {int(done.values[0])} and not to {SQUAD_SIZE}")
         return job
 
 
-SQUAD = 10
+SQUAD_SIZE = 10
 
 
-def member(squad: int, place: int = 0) -> str:
-    """Who stands at ``place`` of a squad; the first of each is the one who connects and claims."""
+def member_id(squad: int, place: int = 0) -> str:
+    """Return the user id of a member of a squad. Member 0 of each squad is the one that connects and claims."""
     return f"user_s{squad}m{place}"
 
 
-def place_of(squad: int) -> tuple[float, float]:
-    """Where a squad stands: on a grid around the equator, out of the others' reach."""
+def squad_position(squad: int) -> tuple[float, float]:
+    """Return the position of a squad: on a grid around the equator, out of reach of the other squads."""
     row, column = divmod(squad, 40)
-    return -4 + row * CELL_DEG, -4 + column * CELL_DEG
+    return -4 + row * SQUAD_SPACING_DEG, -4 + column * SQUAD_SPACING_DEG
 
 
-async def muster(town: Town, squads: int) -> None:
-    """Ten technicians for each squad, online, within some metres of each other. Again: fresh positions."""
-    spots = itertools.product(range(squads), range(SQUAD))
-    await in_batches(town.technician(member(s, m), place_of(s)[0] + m * 1e-4, place_of(s)[1]) for s, m in spots)
+async def bring_squads_online(zone: SeededZone, squads: int) -> None:
+    """Bring the ten technicians of each squad online, within some metres of each other. A second call renews their
+    positions.
+    """
+    spots = itertools.product(range(squads), range(SQUAD_SIZE))
+    await gather_in_batches(
+        zone.create_technician(member_id(s, m), squad_position(s)[0] + m * 1e-4, squad_position(s)[1]) for s, m in spots
+    )
 
 
-async def in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Do it all, some hundred at once: the pipeline packs them, and its queue stays short."""
+async def gather_in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Await all of ``work``, ``BATCH_SIZE`` at a time: the store's pipeline packs them, and its queue stays short."""
     done: list[Any] = []
     it = iter(work)
-    while batch := list(itertools.islice(it, AT_ONCE)):
+    while batch := list(itertools.islice(it, BATCH_SIZE)):
         done += await asyncio.gather(*batch)
     return done
 
 
-def _members(job: str, blueprint: str, lat: float, lon: float, customer: str) -> tuple[str, str]:
-    """The job's fixed members as ``engine/domain/booking.py`` encodes them once at creation: whole, and the public
-    part.
+def _job_members(job: str, blueprint: str, lat: float, lon: float, customer: str) -> tuple[str, str]:
+    """Return the job's fixed members as ``engine/domain/booking.py`` encodes them once at creation: all of them, and
+    the public part.
     """
     public = (
         f'"id":"{job}","zone":"{ZONE}","blueprint":"{blueprint}","service":"{SERVICE}","lat":{lat:.3f},"lon":{lon:.3f},'

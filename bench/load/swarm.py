@@ -1,8 +1,8 @@
 """Thousands of WebSocket clients in one process, each as cheap as Python can make it.
 
 Raw protocols on uvloop, which share a core with Redis. Frames are distinguished by their first bytes, and nothing is
-parsed without need. A client opens its socket, sends what its server expects first, and from then on answers pings and
-passes every other payload to ``heard``.
+parsed without need. A client opens its socket, does the exchanges that its server expects first, and from then on
+answers pings and passes every other payload to ``on_payload``.
 """
 
 from __future__ import annotations
@@ -16,61 +16,61 @@ from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
-from bench.load.sockets import framed, upgrade_request
+from bench.load.sockets import text_frame, upgrade_request
 from bench.rig import BenchError
 
-AT_ONCE = 64
-"""Connections that are being opened at the same time."""
-PONG = framed(b"{}")
-_CLOSE = 0x88
-_RESET = struct.pack("ii", 1, 0)
+CONCURRENT_OPENINGS = 64
+"""The number of connections that are being opened at the same time."""
+PONG_FRAME = text_frame(b"{}")
+_CLOSE_BYTE = 0x88
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Turn(NamedTuple):
-    """A step of the opening talk: ``say`` a frame, if anything, until a payload comes that begins with ``hear``."""
+class Exchange(NamedTuple):
+    """A step of a handshake: send the frame ``send``, if any, and wait for a payload that begins with ``expect``."""
 
-    say: bytes
-    hear: bytes
+    send: bytes
+    expect: bytes
 
 
-class Opening(NamedTuple):
-    """How a server is entered: the upgrade, then turns."""
+class Handshake(NamedTuple):
+    """How a connection is opened: the upgrade request, then the exchanges."""
 
     request: bytes
-    turns: Sequence[Turn] = ()
+    exchanges: Sequence[Exchange] = ()
 
 
-def callout_opening(port: int, token: str, **more: object) -> Opening:
-    """Callout's: the upgrade, and ``connect`` with a token; ``more`` goes into that message."""
-    connect = msgspec.json.encode({"id": 1, "op": "connect", "token": token, **more})
+def callout_handshake(port: int, token: str, **members: object) -> Handshake:
+    """Return Callout's handshake: the upgrade, and ``connect`` with a token. ``members`` are added to that message."""
+    connect = msgspec.json.encode({"id": 1, "op": "connect", "token": token, **members})
     request = upgrade_request(f"127.0.0.1:{port}", "/v1/ws", "callout.v1.json")
-    return Opening(request, (Turn(framed(connect), b'{"id":1,"ok"'),))
+    return Handshake(request, (Exchange(text_frame(connect), b'{"id":1,"ok"'),))
 
 
 class Client(asyncio.Protocol):
-    """One connection. ``greeted`` is done when the opening talk is over, or failed when that went wrong."""
+    """One connection. The future ``opened`` is done when the handshake is over, and fails if the handshake fails."""
 
-    def __init__(self, opening: Opening) -> None:
-        self.greeted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def __init__(self, handshake: Handshake) -> None:
+        self.opened: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.pings = 0
-        self.gone = False
-        self._opening = opening
-        self._turns = iter(opening.turns)
-        self._turn: Turn | None = None
+        self.is_closed = False
+        self._handshake = handshake
+        self._exchanges = iter(handshake.exchanges)
+        self._exchange: Exchange | None = None
         self._upgraded = False
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the WebSocket."""
+        """Send the upgrade request."""
         self._transport = cast("asyncio.Transport", transport)
         self.write = self._transport.write
-        self.write(self._opening.request)
+        self.write(self._handshake.request)
 
     def data_received(self, data: bytes) -> None:
-        """Walk the frames, past the answer to the upgrade."""
+        """Parse the frames after the reply to the upgrade."""
         if self._rest:
             data = self._rest + data
-        at, end = 0 if self._upgraded else self._past_head(data), len(data)
+        at, end = 0 if self._upgraded else self._skip_upgrade_reply(data), len(data)
         while self._upgraded and end - at >= 2:
             size, head = data[at + 1], 2
             if size >= 126:
@@ -80,86 +80,90 @@ class Client(asyncio.Protocol):
                 break
             if size == 2 and data.startswith(b"{}", at + head):
                 self.pings += 1
-                self.write(PONG)
-            elif data[at] == _CLOSE:
+                self.write(PONG_FRAME)
+            elif data[at] == _CLOSE_BYTE:
                 self._fail(f"the server closed a socket: {data[at + head + 2 : at + head + size]!r}")
             else:
-                self._take(data, at + head, at + head + size)
+                self._handle_payload(data, at + head, at + head + size)
             at += head + size
         self._rest = data[at:]
 
-    def _past_head(self, data: bytes) -> int:
+    def _skip_upgrade_reply(self, data: bytes) -> int:
         end = data.find(b"\r\n\r\n")
         if end < 0:
             return 0
         self._upgraded = True
         if b" 101 " in data[: data.find(b"\r\n")]:
-            self._next_turn(b"")
+            self._start_next_exchange(b"")
         else:
             self._fail(f"no WebSocket: {data[:200]!r}")
             self._transport.abort()
             return len(data)
         return end + 4
 
-    def _take(self, data: bytes, start: int, end: int) -> None:
-        if self._turn is None:
-            self.heard(data, start, end)
-        elif data.startswith(self._turn.hear, start):
-            self._next_turn(data[start:end])
+    def _handle_payload(self, data: bytes, start: int, end: int) -> None:
+        if self._exchange is None:
+            self.on_payload(data, start, end)
+        elif data.startswith(self._exchange.expect, start):
+            self._start_next_exchange(data[start:end])
         else:
             self._fail(f"not the answer that was expected: {data[start:end]!r}")
 
-    def _next_turn(self, answer: bytes) -> None:
-        self._turn = next(self._turns, None)
-        if self._turn is None:
-            self.welcomed(answer)
-        elif self._turn.say:
-            self.write(self._turn.say)
+    def _start_next_exchange(self, reply: bytes) -> None:
+        self._exchange = next(self._exchanges, None)
+        if self._exchange is None:
+            self.on_opened(reply)
+        elif self._exchange.send:
+            self.write(self._exchange.send)
 
-    def welcomed(self, answer: bytes) -> None:
-        """The talk is over; ``answer`` is the server's last word in it."""
-        self.greeted.set_result(answer)
+    def on_opened(self, reply: bytes) -> None:
+        """Complete the handshake. ``reply`` is the last payload of the server in it."""
+        self.opened.set_result(reply)
 
-    def heard(self, data: bytes, start: int, end: int) -> None:
-        """A payload after the talk, no ping."""
+    def on_payload(self, data: bytes, start: int, end: int) -> None:
+        """Process a payload after the handshake that is not a ping. The base class ignores it."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end, from whichever side."""
-        self.gone = True
+        """Record that the connection has ended, on whichever side."""
+        self.is_closed = True
         self._fail(f"a socket was lost: {exc or 'closed'}")
 
     def _fail(self, why: str) -> None:
-        if not self.greeted.done():
-            self.greeted.set_exception(BenchError(why))
+        if not self.opened.done():
+            self.opened.set_exception(BenchError(why))
 
-    def cut(self) -> None:
-        """End it at once, without a port left in TIME_WAIT."""
+    def abort(self) -> None:
+        """Reset the connection at once, so that no port stays in TIME_WAIT."""
         sock = self._transport.get_extra_info("socket")
-        if sock is not None and not self.gone:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if sock is not None and not self.is_closed:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
 
 
-AClient = TypeVar("AClient", bound=Client)
+ClientType = TypeVar("ClientType", bound=Client)
 
 
-async def entered(port: int, client: AClient) -> AClient:
-    """The client, past its opening talk. Raises BenchError when the server refuses, OSError when none listens."""
+async def open_client(port: int, client: ClientType) -> ClientType:
+    """Connect the client and return it after its handshake. Raise BenchError when the server refuses, OSError when no
+    process listens.
+    """
     loop = asyncio.get_running_loop()
     await loop.create_connection(lambda: client, "127.0.0.1", port)
     try:
-        await client.greeted
-    except asyncio.CancelledError:  # nobody waits for it any more
-        client.cut()
+        await client.opened
+    except asyncio.CancelledError:  # no task waits for the connection any more
+        client.abort()
         raise
     return client
 
 
-async def all_entered(port: int, openings: Iterable[Opening], at_once: int = AT_ONCE) -> list[Client]:
-    """A client for each opening, some being opened at the same time. Raises BenchError at the first refusal."""
-    todo = iter(openings)
+async def open_clients(
+    port: int, handshakes: Iterable[Handshake], concurrent: int = CONCURRENT_OPENINGS
+) -> list[Client]:
+    """Open a client for each handshake, ``concurrent`` at a time. Raise BenchError at the first refusal."""
+    waiting = iter(handshakes)
 
-    async def work() -> list[Client]:
-        return [await entered(port, Client(opening)) for opening in todo]
+    async def open_next() -> list[Client]:
+        return [await open_client(port, Client(handshake)) for handshake in waiting]
 
-    return list(itertools.chain(*await asyncio.gather(*(work() for _ in range(at_once)))))
+    return list(itertools.chain(*await asyncio.gather(*(open_next() for _ in range(concurrent)))))

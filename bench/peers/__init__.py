@@ -1,1 +1,1 @@
-"""The peers that Callout is compared with, one a file. The benchmark that needs one starts it."""
+"""The servers with which Callout is compared (peers), one in each file. The benchmark that needs a peer starts it."""

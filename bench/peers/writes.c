@@ -1,8 +1,8 @@
-/* writes: the limit of fan-out without joining: one write() of a ready frame to each of N sockets, in a loop.
+/* writes: the upper limit of a fan-out that does not join writes: one write() of a prepared frame to each of N sockets.
  *
  * usage: writes N < the payload of one event
- * Prints {"port":…, "control":…}, accepts one control connection and N receivers, then sends one event to all of
- * them for each byte that comes on the control connection. Ends when that is closed.
+ * Prints {"port":…, "control":…}, accepts one control connection and N receivers, then sends one event to all
+ * receivers for each byte on the control connection. Ends when the control connection is closed.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,7 +18,7 @@ static void fail(const char *what) {
     exit(1);
 }
 
-static int listener(int *port) {
+static int open_listener(int *port) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof at;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -28,8 +28,8 @@ static int listener(int *port) {
     return fd;
 }
 
-/* A server's text frame, unmasked: what Callout and ws put on the wire for the same payload. */
-static size_t framed(uint8_t *frame, const uint8_t *payload, size_t length) {
+/* Write a server's unmasked text frame, as Callout and ws send it for the same payload. Return its size in bytes. */
+static size_t write_frame(uint8_t *frame, const uint8_t *payload, size_t length) {
     frame[0] = 0x81;
     size_t head = length < 126 ? 2 : 4;
     frame[1] = length < 126 ? (uint8_t)length : 126;
@@ -44,9 +44,9 @@ static size_t framed(uint8_t *frame, const uint8_t *payload, size_t length) {
 int main(int argc, char **argv) {
     int n = argc > 1 ? atoi(argv[1]) : 1000, port, control_port;
     static uint8_t payload[60000], frame[60010], asked[4096];
-    size_t size = framed(frame, payload, 0), length = fread(payload, 1, sizeof payload, stdin);
-    size = framed(frame, payload, length);
-    int receivers = listener(&port), controls = listener(&control_port);
+    size_t size = write_frame(frame, payload, 0), length = fread(payload, 1, sizeof payload, stdin);
+    size = write_frame(frame, payload, length);
+    int receivers = open_listener(&port), controls = open_listener(&control_port);
     printf("{\"port\":%d,\"control\":%d}\n", port, control_port);
     fflush(stdout);
     int control = accept(controls, NULL, NULL);

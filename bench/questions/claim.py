@@ -2,8 +2,8 @@
 
 Without a socket, packed: ``job_claim`` through the engine's own pipeline; server code on one core, Valkey on the other.
 Over WebSocket: the gateway on one core, Valkey and the claimants on the other; the nine losers of each job are not
-connected. The peers are the least that Redis could do (a bare script of four commands) and the same step in
-PostgreSQL, in both forms. The engine's own scripts create jobs, technicians and offers beforehand (bench/load/seed.py).
+connected. The peers are the least that Redis could do (a bare script of four commands) and the same step in PostgreSQL,
+in both forms. The engine's own scripts create jobs, technicians and offers beforehand (bench/load/seed.py).
 """
 
 from __future__ import annotations
@@ -20,86 +20,86 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench.load import audience, claimants, seed
-from bench.load.claimants import Claimant, Ran
-from bench.load.seed import Town, in_batches, member, muster, open_town
+from bench.load import claimants, fanout_target, seed
+from bench.load.claimants import Claimant, ClaimTimes
+from bench.load.seed import SeededZone, bring_squads_online, gather_in_batches, member_id, open_seeded_zone
 from bench.peers import postgres as pg
-from bench.peers.bare import Bare
+from bench.peers.bare import BareScript
 from bench.report import Figure, Report, ratio
-from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, Missing, Rig, pinned, say
+from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, PeerUnavailable, Rig, pin_to_core, print_progress
 from engine.types import JobId
 
 SQUADS = 256
-TASKS = 64
-"""Calls that the packed run keeps in the air: two windows of the pipeline."""
+CONCURRENT_CALLS = 64
+"""The calls that are in flight in the packed run: two windows of the pipeline."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What only this benchmark is told."""
+    """Add the options of this benchmark."""
     parser.add_argument("--jobs", type=int, default=10_000, help="claims in a round of each way (default: 10000)")
     parser.add_argument("--open", type=int, default=5_000, help="jobs on offer at a time (default: 5000)")
     parser.add_argument("--sockets", type=int, default=128, help="connected claimants (default: 128)")
     parser.add_argument("--role", default="gateway", help="roles of the server under test (default: gateway)")
 
 
-def run(rig: Rig, asked: argparse.Namespace) -> Report:
-    """Measure, round by round, each way in turn."""
-    return uvloop.run(_run(rig, asked))
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Measure each of the ways to claim in turn, round by round."""
+    return uvloop.run(_run(rig, arguments))
 
 
-async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
-    if "scheduler" in asked.role:
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    if "scheduler" in arguments.role:
         raise BenchError("--role: without the scheduler, whose waves would come before the benchmark's own")
     report = Report("claim", (__doc__ or "").split("\n", 1)[0])
-    url, valkey = rig.redis()
-    server, gateway = rig.callout(url, roles=asked.role)
-    town = await open_town(url)
-    report.versions["valkey"] = str((await town.store.redis.info("server"))["valkey_version"])
-    say(f"{SQUADS * seed.SQUAD} technicians come online, {asked.sockets} of them over WebSocket")
-    await muster(town, SQUADS)
-    users = [member(squad) for squad in range(min(asked.sockets, SQUADS))]
-    racers = await claimants.connected(await audience.join(rig, town, server, users))
-    found = Rounds(asked, town, valkey, gateway)
+    url, valkey = rig.start_redis()
+    server, gateway = rig.start_callout(url, roles=arguments.role)
+    zone = await open_seeded_zone(url)
+    report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
+    print_progress(f"{SQUADS * seed.SQUAD_SIZE} technicians come online, {arguments.sockets} of them over WebSocket")
+    await bring_squads_online(zone, SQUADS)
+    users = [member_id(squad) for squad in range(min(arguments.sockets, SQUADS))]
+    racers = await claimants.create_claimants(await fanout_target.connect_technicians(rig, zone, server, users))
+    rounds = Rounds(arguments, zone, valkey, gateway)
     async with contextlib.AsyncExitStack() as stack:
-        database = await _postgres(rig, stack, report) if asked.peers else None
-        bare = await Bare.loaded(town.store) if asked.peers else None
-        for number in range(asked.rounds):
-            say(f"round {number + 1}: packed calls")
-            await found.packed()
+        database = await _start_postgres(rig, stack, report) if arguments.peers else None
+        bare = await BareScript.load(zone.store) if arguments.peers else None
+        for number in range(arguments.rounds):
+            print_progress(f"round {number + 1}: packed calls")
+            await rounds.measure_packed()
             if bare:
-                await found.bare(bare)
-            say(f"round {number + 1}: over WebSocket")
-            await found.sockets(racers)
+                await rounds.measure_bare(bare)
+            print_progress(f"round {number + 1}: over WebSocket")
+            await rounds.measure_sockets(racers)
             if database:
-                say(f"round {number + 1}: PostgreSQL")
-                await found.postgres(database)
-    await town.close()
-    found.report(report)
+                print_progress(f"round {number + 1}: PostgreSQL")
+                await rounds.measure_postgres(database)
+    await zone.close()
+    rounds.add_figures(report)
     report.notes.append("jobs, technicians and offers made by the engine's scripts; Valkey with AOF, everysec")
-    report.notes.append(f"{asked.jobs} claims a round of each way, {asked.open} jobs on offer at a time")
-    report.notes.append(f"{len(racers)} claimants, one claim in flight each; server roles: {asked.role}")
+    report.notes.append(f"{arguments.jobs} claims a round of each way, {arguments.open} jobs on offer at a time")
+    report.notes.append(f"{len(racers)} claimants, one claim in flight each; server roles: {arguments.role}")
     return report
 
 
-async def _postgres(rig: Rig, stack: contextlib.AsyncExitStack, report: Report) -> pg.Postgres | None:
+async def _start_postgres(rig: Rig, stack: contextlib.AsyncExitStack, report: Report) -> pg.Postgres | None:
     try:
-        database = await stack.enter_async_context(pg.postgres(rig.folder))
-    except Missing as missing:
-        report.missing.append(str(missing))
+        database = await stack.enter_async_context(pg.running_postgres(rig.folder))
+    except PeerUnavailable as missing:
+        report.unavailable_peers.append(str(missing))
         return None
     report.versions["postgres"] = database.version
     return database
 
 
-class Timed(msgspec.Struct):
-    """Calls made, in how many seconds, with how many microseconds of script in all."""
+class CallTimes(msgspec.Struct):
+    """The number of calls, the seconds of the whole run, and the microseconds that Redis spent in scripts in total."""
 
     done: int = 0
     elapsed_s: float = 0.0
     usec: float = 0.0
 
-    def __add__(self, other: Timed) -> Timed:
-        return Timed(self.done + other.done, self.elapsed_s + other.elapsed_s, self.usec + other.usec)
+    def __add__(self, other: CallTimes) -> CallTimes:
+        return CallTimes(self.done + other.done, self.elapsed_s + other.elapsed_s, self.usec + other.usec)
 
     @property
     def per_second(self) -> float:
@@ -111,82 +111,82 @@ class Timed(msgspec.Struct):
 
 
 class Rounds:
-    """The figures of all rounds so far, and how one more of each is had."""
+    """The figures of all rounds so far. Each ``measure_`` method adds one round of its kind."""
 
-    def __init__(self, asked: argparse.Namespace, town: Town, valkey: Child, gateway: Child) -> None:
-        self._asked = asked
-        self._town = town
+    def __init__(self, arguments: argparse.Namespace, zone: SeededZone, valkey: Child, gateway: Child) -> None:
+        self._arguments = arguments
+        self._zone = zone
         self._valkey = valkey
         self._gateway = gateway
-        self._found: dict[str, list[float]] = {}
+        self._values: dict[str, list[float]] = {}
 
-    def _note(self, **found: float) -> None:
-        for name, value in found.items():
-            self._found.setdefault(name, []).append(value)
+    def _record(self, **rounds: float) -> None:
+        for name, value in rounds.items():
+            self._values.setdefault(name, []).append(value)
 
-    async def _offered(self, squads: int) -> AsyncIterator[list[tuple[JobId, int]]]:
-        """Batches of new jobs, each job offered to a squad, until the round has had its claims.
+    async def _offer_batches(self, squads: int) -> AsyncIterator[list[tuple[JobId, int]]]:
+        """Yield batches of new jobs, each job offered to a squad, until the round has its number of claims.
 
-        Positions are renewed before each batch, so that a long run does not find them stale.
+        Positions are renewed before each batch, so that they do not become stale in a long run.
         """
-        for first in range(0, self._asked.jobs, self._asked.open):
-            await muster(self._town, squads)
-            turns = [number % squads for number in range(min(self._asked.open, self._asked.jobs - first))]
-            jobs = await in_batches(self._town.offered_job(squad) for squad in turns)
+        for first in range(0, self._arguments.jobs, self._arguments.open):
+            await bring_squads_online(self._zone, squads)
+            turns = [number % squads for number in range(min(self._arguments.open, self._arguments.jobs - first))]
+            jobs = await gather_in_batches(self._zone.create_offered_job(squad) for squad in turns)
             yield list(zip(jobs, turns, strict=True))
 
-    async def packed(self) -> None:
-        """``job_claim`` by the engine's pipeline, and what it cost Redis."""
-        total, redis_s = Timed(), 0.0
-        async for offered in self._offered(SQUADS):
-            calls = [self._town.claim(job, member(squad)) for job, squad in offered]
+    async def measure_packed(self) -> None:
+        """Measure ``job_claim`` through the engine's pipeline, and the processor time of Redis."""
+        total, redis_s = CallTimes(), 0.0
+        async for offered in self._offer_batches(SQUADS):
+            calls = [self._zone.claim_call(job, member_id(squad)) for job, squad in offered]
             before = self._valkey.cpu_s()
-            total += await self._timed(self._town.run, calls)
+            total += await self._time_calls(self._zone.run, calls)
             redis_s += self._valkey.cpu_s() - before
-        self._note(packed=total.per_second, script_us=total.script_us, redis_us=redis_s / total.done * 1e6)
+        self._record(packed=total.per_second, script_us=total.script_us, redis_us=redis_s / total.done * 1e6)
 
-    async def bare(self, bare: Bare) -> None:
-        """The bare script, in the same way."""
-        submit = self._town.store.pipeline.submit
-        total = Timed()
-        for first in range(0, self._asked.jobs, self._asked.open):
-            calls = await bare.prepared(min(self._asked.open, self._asked.jobs - first))
-            total += await self._timed(lambda one: submit(*one), calls)
-        self._note(bare_us=total.script_us)
+    async def measure_bare(self, bare: BareScript) -> None:
+        """Measure the bare script in the same way."""
+        submit = self._zone.store.pipeline.submit
+        total = CallTimes()
+        for first in range(0, self._arguments.jobs, self._arguments.open):
+            calls = await bare.prepare_calls(min(self._arguments.open, self._arguments.jobs - first))
+            total += await self._time_calls(lambda one: submit(*one), calls)
+        self._record(bare_us=total.script_us)
 
-    async def _timed(self, call: Callable[[Any], Awaitable[Any]], calls: Sequence[Any]) -> Timed:
-        """Make all the calls, some at a time."""
-        redis, todo = self._town.store.redis, iter(calls)
+    async def _time_calls(self, call: Callable[[Any], Awaitable[Any]], calls: Sequence[Any]) -> CallTimes:
+        """Make all the calls, ``CONCURRENT_CALLS`` at a time, and return the times."""
+        redis, todo = self._zone.store.redis, iter(calls)
 
-        async def work() -> None:
+        async def run_calls() -> None:
             for one in todo:
                 await call(one)
 
         await redis.config_resetstat()
         gc.collect()
-        with pinned(SERVER_CORE):
+        with pin_to_core(SERVER_CORE):
             began = time.perf_counter()
-            await asyncio.gather(*(work() for _ in range(TASKS)))
+            await asyncio.gather(*(run_calls() for _ in range(CONCURRENT_CALLS)))
             elapsed = time.perf_counter() - began
         stats = await redis.info("commandstats")
         usec = sum(float(stats.get(f"cmdstat_{way}", {}).get("usec", 0)) for way in ("fcall", "evalsha"))
-        return Timed(len(calls), elapsed, usec)
+        return CallTimes(len(calls), elapsed, usec)
 
-    async def sockets(self, racers: Sequence[Claimant]) -> None:
-        """The same over WebSocket: a claim is done when it is answered and its event has come to its winner."""
-        total, gateway_s, redis_s = Ran(0, 0.0, [], 0.0), 0.0, 0.0
-        async for offered in self._offered(len(racers)):
+    async def measure_sockets(self, racers: Sequence[Claimant]) -> None:
+        """Measure claims over WebSocket: a claim is done when its reply and its event have reached the holder."""
+        total, gateway_s, redis_s = ClaimTimes(0, 0.0, [], 0.0), 0.0, 0.0
+        async for offered in self._offer_batches(len(racers)):
             frames: list[list[bytes]] = [[] for _ in racers]
             for number, (job, squad) in enumerate(offered):
                 frames[squad].append(claimants.claim_frame(number + 2, job, str(uuid.uuid4())))
-            await self._gateway.settled()
+            await self._gateway.wait_until_idle()
             gateway, redis = self._gateway.cpu_s(), self._valkey.cpu_s()
-            with pinned(LOAD_CORE):
-                total += await claimants.compete(racers, frames)
-            await self._gateway.settled()
+            with pin_to_core(LOAD_CORE):
+                total += await claimants.run_claims(racers, frames)
+            await self._gateway.wait_until_idle()
             gateway_s += self._gateway.cpu_s() - gateway
             redis_s += self._valkey.cpu_s() - redis
-        self._note(
+        self._record(
             ws=total.per_second,
             gateway_us=gateway_s / total.claims * 1e6,
             ws_redis_us=redis_s / total.claims * 1e6,
@@ -195,16 +195,16 @@ class Rounds:
             p99=total.percentile(0.99),
         )
 
-    async def postgres(self, database: pg.Postgres) -> None:
-        """The same step in PostgreSQL, its client on the server's core."""
-        with pinned(SERVER_CORE):
-            transaction = await database.rate(pg.as_transaction, self._asked.jobs)
-            procedure = await database.rate(pg.as_procedure, self._asked.jobs)
-        self._note(pg=transaction, pg_procedure=procedure)
+    async def measure_postgres(self, database: pg.Postgres) -> None:
+        """Measure the same step in PostgreSQL, with the client on the server's core."""
+        with pin_to_core(SERVER_CORE):
+            transaction = await database.measure_rate(pg.prepare_transaction_claim, self._arguments.jobs)
+            procedure = await database.measure_rate(pg.prepare_procedure_claim, self._arguments.jobs)
+        self._record(pg=transaction, pg_procedure=procedure)
 
-    def report(self, report: Report) -> None:
-        """Put it all into the table, with the goals of DESIGN §9."""
-        f = self._found
+    def add_figures(self, report: Report) -> None:
+        """Add all figures to the report, with the goals of DESIGN §9."""
+        f = self._values
         report.add(
             Figure("packed engine calls", "claims/s", f["packed"]),
             Figure("job_claim, in Redis", "µs script", f["script_us"]),

@@ -1,9 +1,9 @@
 """How many deliveries a second when one event goes to 1,000 sockets of one gateway?
 
-The measurement is end to end: from the log in Redis over relay and hub to the bytes read by the client. One reader, in
-C, counts for all sockets. It requests the next event (or the next 16 at once) when every socket has received the last.
-The peers send the same bytes: a C loop of write(), which is the limit without joining writes; Node's `ws` in a loop;
-and, in their own envelopes, socket.io, python-socketio and Centrifugo, alone and with a Redis.
+The measurement is end to end: from the log in Redis over relay and hub to the bytes that the client reads. One reader,
+in C, counts for all sockets. It requests the next event (or the next 16 at once) when every socket has received the
+last. The peers send the same bytes: a C loop of write(), which is the limit without joining writes; Node's `ws` in a
+loop; and, in their own envelopes, socket.io, python-socketio and Centrifugo, alone and with a Redis.
 """
 
 from __future__ import annotations
@@ -15,79 +15,82 @@ from importlib.metadata import version
 import msgspec
 import uvloop
 
-from bench import built
-from bench.load import audience as audiences
-from bench.load import centrifugo
-from bench.load.audience import Audience, Heard
+from bench import peer_programs
+from bench.load import centrifugo, fanout_target
+from bench.load.fanout_target import FanoutResult, FanoutTarget
 from bench.report import Figure, Report, ratio
-from bench.rig import Missing, Rig, say
+from bench.rig import PeerUnavailable, Rig, print_progress
 
 BURST = 16
 
 
-class Peer(msgspec.Struct):
-    """How one is started, and what Callout's rate over its own should be (DESIGN §9)."""
+class PeerSpec(msgspec.Struct):
+    """How a peer is started, and the goal for Callout's rate divided by the peer's rate (DESIGN §9)."""
 
-    start: Callable[[Rig, bytes, int], Audience]
+    start: Callable[[Rig, bytes, int], FanoutTarget]
     goal: float | None = None
     note: str = ""
     version: Callable[[], str] | None = None
 
 
 PEERS = {
-    "C write()": Peer(audiences.writes, 0.7, "the limit: one system call per delivery"),
-    "Node ws": Peer(audiences.node_ws, 1.3, version=lambda: built.npm_version("ws", "ws")),
-    "socket.io": Peer(audiences.node_socketio, version=lambda: built.npm_version("socketio", "socket.io")),
-    "python-socketio": Peer(audiences.python_socketio, 8.0, version=lambda: version("python-socketio")),
-    "Centrifugo": Peer(centrifugo.memory, 1.0, "history in its memory", centrifugo.version),
-    "Centrifugo on Redis": Peer(centrifugo.redis, 1.0, "history in Redis, as Callout's log is"),
+    "C write()": PeerSpec(fanout_target.start_c_writer, 0.7, "the limit: one system call per delivery"),
+    "Node ws": PeerSpec(fanout_target.start_node_ws, 1.3, version=lambda: peer_programs.locked_npm_version("ws", "ws")),
+    "socket.io": PeerSpec(
+        fanout_target.start_node_socketio, version=lambda: peer_programs.locked_npm_version("socketio", "socket.io")
+    ),
+    "python-socketio": PeerSpec(fanout_target.start_python_socketio, 8.0, version=lambda: version("python-socketio")),
+    "Centrifugo": PeerSpec(centrifugo.start_with_memory, 1.0, "history in its memory", centrifugo.installed_version),
+    "Centrifugo on Redis": PeerSpec(centrifugo.start_with_redis, 1.0, "history in Redis, as Callout's log is"),
 }
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What only this benchmark is told."""
+    """Add the options of this benchmark."""
     parser.add_argument("--sockets", type=int, default=1_000, help="listeners of one gateway (default: 1000)")
     parser.add_argument("--role", default="gateway", help="roles of the server under test (default: gateway)")
 
 
-def run(rig: Rig, asked: argparse.Namespace) -> Report:
-    """Measure, round by round, each server in turn."""
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Measure each server in turn, round by round."""
     report = Report("fanout", (__doc__ or "").split("\n", 1)[0])
-    say("starting Callout and its listeners")
-    audience = uvloop.run(audiences.callout(rig, asked.sockets, roles=asked.role))
-    payload = audiences.a_frame(audience)
-    servers = {"Callout": audience}
-    for name, peer in PEERS.items() if asked.peers else ():
-        say(f"starting {name}")
+    print_progress("starting Callout and its listeners")
+    callout = uvloop.run(fanout_target.start_callout(rig, arguments.sockets, roles=arguments.role))
+    payload = fanout_target.read_event_payload(callout)
+    servers = {"Callout": callout}
+    for name, peer in PEERS.items() if arguments.peers else ():
+        print_progress(f"starting {name}")
         try:
-            servers[name] = peer.start(rig, payload, asked.sockets)
-        except Missing as missing:
-            report.missing.append(f"{name}: {missing}")
+            servers[name] = peer.start(rig, payload, arguments.sockets)
+        except PeerUnavailable as missing:
+            report.unavailable_peers.append(f"{name}: {missing}")
             continue
         if peer.version is not None:
             report.versions[name] = peer.version()
-    report.notes.append(f"one event is {len(payload)} bytes; {asked.sockets} sockets; server roles: {asked.role}")
+    report.notes.append(
+        f"one event is {len(payload)} bytes; {arguments.sockets} sockets; server roles: {arguments.role}"
+    )
     report.notes.append("socket.io and Centrifugo put the same bytes into envelopes of their own")
-    heard: dict[tuple[str, int], list[Heard]] = {(name, burst): [] for burst in (1, BURST) for name in servers}
-    for number in range(asked.rounds):
-        for (name, burst), rounds in heard.items():
-            say(f"round {number + 1}: {name}, {burst} at once")
-            rounds.append(audiences.listen(rig, servers[name], burst=burst, seconds=asked.seconds))
-    _figures(report, heard, list(servers))
+    results: dict[tuple[str, int], list[FanoutResult]] = {(name, burst): [] for burst in (1, BURST) for name in servers}
+    for number in range(arguments.rounds):
+        for (name, burst), rounds in results.items():
+            print_progress(f"round {number + 1}: {name}, {burst} at once")
+            rounds.append(fanout_target.measure_fanout(rig, servers[name], burst=burst, seconds=arguments.seconds))
+    _add_figures(report, results, list(servers))
     return report
 
 
-def _figures(report: Report, heard: dict[tuple[str, int], list[Heard]], servers: list[str]) -> None:
-    single, burst = heard["Callout", 1], heard["Callout", BURST]
+def _add_figures(report: Report, results: dict[tuple[str, int], list[FanoutResult]], servers: list[str]) -> None:
+    single, burst = results["Callout", 1], results["Callout", BURST]
     rates, bursts = [h.per_second for h in single], [h.per_second for h in burst]
     report.add(Figure("Callout, one event", "deliveries/s", rates))
     report.add(Figure("Callout, one event: to the last of all", "ms p50", [h.p50_ms for h in single]))
     report.add(Figure("Callout, one event: gateway CPU", "µs each", [h.cpu_us for h in single]))
     report.add(Figure(f"Callout, bursts of {BURST}", "deliveries/s", bursts, goal=1_000_000))
     for name in servers[1:]:
-        one, many = ([h.per_second for h in heard[name, count]] for count in (1, BURST))
+        one, many = ([h.per_second for h in results[name, count]] for count in (1, BURST))
         report.add(Figure(f"{name}, one event", "deliveries/s", one, note=PEERS[name].note))
         report.add(ratio(f"Callout ÷ {name}", rates, one, goal=PEERS[name].goal))
-        report.add(Figure(f"{name}, one event: server CPU", "µs each", [h.cpu_us for h in heard[name, 1]]))
+        report.add(Figure(f"{name}, one event: server CPU", "µs each", [h.cpu_us for h in results[name, 1]]))
         report.add(Figure(f"{name}, bursts of {BURST}", "deliveries/s", many))
         report.add(ratio(f"Callout ÷ {name}, bursts", bursts, many))

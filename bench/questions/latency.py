@@ -1,9 +1,9 @@
 """How long do a claim and its event take under mixed load, at 500 to 3,000 claims a second?
 
-Claims are sent at fixed times, whether or not earlier claims were answered, and are timed from the moment at which they
-were due. Meanwhile ten waves a second search a centre of 100,000 technicians within 1 km, and once a second an
-announcement goes to 1,000 sockets, including those of the claimants. An event is timed from its commit, by Redis'
-clock, until it is read.
+Claims are sent at fixed times, whether or not earlier claims have their replies, and are timed from the moment at which
+they were due. Meanwhile ten waves a second search a centre of 100,000 technicians within 1 km, and once a second an
+announcement is sent to 1,000 sockets, including those of the claimants. An event is timed from its commit, by Redis'
+clock, until a client reads it.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from bench.load import audience, openloop
-from bench.load.news import News
-from bench.load.openloop import Claimer, Timed, Timetable, percentile
-from bench.load.seed import Town, in_batches, open_town
+from bench.load import fanout_target, openloop
+from bench.load.log_writer import LogWriter
+from bench.load.openloop import Claimer, ClaimLatencies, ClaimSchedule, percentile
+from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
 from bench.questions import wave
 from bench.report import Figure, Report
-from bench.rig import BENCH, LOAD_CORE, BenchError, Child, Rig, pinned, say
+from bench.rig import BENCH_DIR, LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
 from engine.types import JobId
 
 SQUADS = 128
 GOAL_AT = 2_000
-"""Claims a second at which DESIGN §9 sets its goal."""
+"""The claims a second for which DESIGN §9 sets its goal."""
 GOAL_MS = 10
 NEAR_M = 250
-"""Whom a wave in the core may come to look at: their positions are renewed before each step."""
+"""The distance from the centre up to which a wave may read technicians; their positions are renewed each step."""
 LEAD_S = 0.25
-"""The rest is on its way for so long before the first claim."""
+"""The time for which waves and announcements run before the first claim."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What only this benchmark is told."""
+    """Add the options of this benchmark."""
     parser.add_argument(
         "--rates", type=int, nargs="+", default=[500, 1_000, 2_000, 3_000], help="claims/s of each step"
     )
@@ -52,176 +52,184 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(seconds=5.0)
 
 
-def run(rig: Rig, asked: argparse.Namespace) -> Report:
-    """Measure each step in turn, round by round."""
-    with pinned(LOAD_CORE):
-        return uvloop.run(_run(rig, asked))
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Measure each rate of claims in turn, round by round."""
+    with pin_to_core(LOAD_CORE):
+        return uvloop.run(_run(rig, arguments))
 
 
-class Busy(NamedTuple):
-    """Percent of a core that each of them had while the claims ran."""
+class CoreShares(NamedTuple):
+    """The percentage of a core that each process used while the claims ran."""
 
     gateway: float
     redis: float
     load: float
 
 
-class Heard(msgspec.Struct):
-    """What ``sink`` counted: announcements, and how old they were when they came (ms)."""
+class AnnouncementAges(msgspec.Struct):
+    """What ``sink.c`` counted: the number of received announcements, and their age at arrival (ms)."""
 
-    heard: int
+    received: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
     worst_ms: float
 
 
-async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("latency", (__doc__ or "").split("\n", 1)[0])
-    url, valkey = rig.redis()
-    at, gateway = rig.callout(url, roles="gateway")
-    town = await open_town(url)
-    report.versions["valkey"] = str((await town.store.redis.info("server"))["valkey_version"])
-    squads = min(SQUADS, asked.sockets // 2)
-    say(f"{asked.technicians} technicians come online within 1 km, {asked.sockets} elsewhere connect")
-    crowd = Crowd(town, asked.technicians)
-    await crowd.arrive()
-    listeners = await audience.join(rig, town, at, [f"user_l{n}" for n in range(asked.sockets - squads)])
-    racers = await openloop.claimers(rig, town, urlsplit(at).port or 0, squads)
-    news = await News.loaded(town)
-    step = Step(rig, crowd, news, racers, listeners, asked, (gateway, valkey))
-    found: dict[int, list[tuple[Timed, Heard, Busy]]] = {rate: [] for rate in asked.rates}
-    for number in range(asked.rounds):
+    url, valkey = rig.start_redis()
+    at, gateway = rig.start_callout(url, roles="gateway")
+    zone = await open_seeded_zone(url)
+    report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
+    squads = min(SQUADS, arguments.sockets // 2)
+    print_progress(
+        f"{arguments.technicians} technicians come online within 1 km, {arguments.sockets} elsewhere connect"
+    )
+    technicians = CentreTechnicians(zone, arguments.technicians)
+    await technicians.bring_online()
+    listeners = await fanout_target.connect_technicians(
+        rig, zone, at, [f"user_l{n}" for n in range(arguments.sockets - squads)]
+    )
+    racers = await openloop.connect_claimers(rig, zone, urlsplit(at).port or 0, squads)
+    log_writer = await LogWriter.open(zone)
+    step = RateStep(rig, technicians, log_writer, racers, listeners, arguments, (gateway, valkey))
+    found: dict[int, list[tuple[ClaimLatencies, AnnouncementAges, CoreShares]]] = {rate: [] for rate in arguments.rates}
+    for number in range(arguments.rounds):
         for rate, rounds in found.items():
-            say(f"round {number + 1}: {rate} claims a second for {asked.seconds:g} s")
-            jobs = await openloop.offered(town, squads, int(rate * asked.seconds))
-            await crowd.renew()
-            await gateway.settled()
-            rounds.append(await step.measured(rate, jobs))
-    await news.close()
-    await town.close()
-    _figures(report, found)
+            print_progress(f"round {number + 1}: {rate} claims a second for {arguments.seconds:g} s")
+            jobs = await openloop.offer_jobs(zone, squads, int(rate * arguments.seconds))
+            await technicians.renew_near_positions()
+            await gateway.wait_until_idle()
+            rounds.append(await step.measure(rate, jobs))
+    await log_writer.close()
+    await zone.close()
+    _add_figures(report, found)
     report.notes.append(
-        f"{asked.waves:g} waves/s among {asked.technicians}, an announcement/s to {asked.sockets} sockets"
+        f"{arguments.waves:g} waves/s among {arguments.technicians}, an announcement/s to {arguments.sockets} sockets"
     )
     report.notes.append("an event's commit is known in whole ms, cut off: up to 1 ms of each time is not there")
     return report
 
 
-class Crowd:
-    """The core: who stands there, and the waves that search it."""
+class CentreTechnicians:
+    """The technicians within 1 km of the centre, and the waves that search them."""
 
-    def __init__(self, town: Town, size: int) -> None:
-        self._town = town
-        self._spots = dict(zip((f"user_d{n}" for n in range(size)), wave.crowd(), strict=False))
+    def __init__(self, zone: SeededZone, size: int) -> None:
+        self._zone = zone
+        self._spots = dict(zip((f"user_d{n}" for n in range(size)), wave.centre_positions(), strict=False))
 
-    async def arrive(self) -> None:
-        """All come online."""
-        await in_batches(self._town.technician(who, *spot) for who, spot in self._spots.items())
+    async def bring_online(self) -> None:
+        """Bring all of them online."""
+        await gather_in_batches(self._zone.create_technician(who, *spot) for who, spot in self._spots.items())
 
-    async def renew(self) -> None:
-        """Fresh positions for those near the centre: others' grow stale, and no wave gets as far."""
-        near = [who for who, spot in self._spots.items() if _metres(spot) < NEAR_M]
-        await in_batches(self._town.technician(who, *self._spots[who]) for who in near)
+    async def renew_near_positions(self) -> None:
+        """Renew the positions near the centre. The others become stale, and no wave reaches them."""
+        near = [who for who, spot in self._spots.items() if _distance_from_centre_m(spot) < NEAR_M]
+        await gather_in_batches(self._zone.create_technician(who, *self._spots[who]) for who in near)
 
-    async def search(self) -> int:
-        """A new job in the centre and its first wave, with as many turns as that takes; offers made."""
-        job, made = await self._town.job(*wave.CENTRE), 0
-        for _ in range(wave.MOST_TURNS):
-            asked, more = (await self._town.run(self._town.wave(job, 1))).rest
-            made += int(asked)
+    async def run_wave(self) -> int:
+        """Book a job in the centre, run its first wave, and return the number of offers."""
+        job, made = await self._zone.create_job(*wave.CENTRE), 0
+        for _ in range(wave.MAX_TURNS):
+            offers, more = (await self._zone.run(self._zone.wave_call(job, 1))).values
+            made += int(offers)
             if more == b"0":
                 break
         return made
 
 
-def _metres(spot: tuple[float, float]) -> float:
-    """How far from the centre."""
+def _distance_from_centre_m(spot: tuple[float, float]) -> float:
+    """Return the distance from the centre in metres."""
     north, east = spot[0] - wave.CENTRE[0], spot[1] - wave.CENTRE[1]
     return wave.METRES_PER_DEGREE * math.hypot(north, east * math.cos(math.radians(wave.CENTRE[0])))
 
 
-class Step:
-    """One rate of claims, with all that goes on beside them."""
+class RateStep:
+    """The measurement of one rate of claims, with waves and announcements at the same time."""
 
     def __init__(
         self,
         rig: Rig,
-        crowd: Crowd,
-        news: News,
+        technicians: CentreTechnicians,
+        log_writer: LogWriter,
         racers: Sequence[Claimer],
         listeners: Sequence[socket.socket],
-        asked: argparse.Namespace,
+        arguments: argparse.Namespace,
         servers: tuple[Child, Child],
     ) -> None:
         self._rig = rig
         self._servers = servers
-        self._crowd = crowd
-        self._news = news
+        self._technicians = technicians
+        self._log_writer = log_writer
         self._racers = racers
         self._listeners = listeners
-        self._waves = asked.waves
+        self._waves = arguments.waves
         self._offers = 0
 
-    async def measured(self, rate: int, jobs: Sequence[tuple[JobId, int]]) -> tuple[Timed, Heard, Busy]:
-        """Claim all the jobs, ``rate`` to the second. Raises BenchError also where the rest did not go on."""
+    async def measure(
+        self, rate: int, jobs: Sequence[tuple[JobId, int]]
+    ) -> tuple[ClaimLatencies, AnnouncementAges, CoreShares]:
+        """Claim all the jobs, ``rate`` a second. Raise BenchError also without an announcement or an offer."""
         self._offers = 0
-        command = [str(self._rig.compiled(BENCH / "sink.c")), '{"type":"announcement.bench"']
+        command = [str(self._rig.compile_c(BENCH_DIR / "sink.c")), '{"type":"announcement.bench"']
         descriptors = [sock.fileno() for sock in self._listeners]
         sink = self._rig.spawn("sink", command + [str(fd) for fd in descriptors], core=LOAD_CORE, pass_fds=descriptors)
-        async with _every(1 / self._waves, self._wave), _every(1.0, self._announce):
+        async with _repeat_every(1 / self._waves, self._run_wave), _repeat_every(1.0, self._announce):
             await asyncio.sleep(LEAD_S)
-            before = self._spent()
-            timed = await Timetable(self._racers, jobs, rate).keep()
-            spent = [after - first for first, after in zip(before, self._spent(), strict=True)]
+            before = self._times_s()
+            timed = await ClaimSchedule(self._racers, jobs, rate).run()
+            spent = [after - first for first, after in zip(before, self._times_s(), strict=True)]
         await asyncio.sleep(LEAD_S)
         sink.process.terminate()
-        heard = msgspec.convert(await asyncio.to_thread(sink.first_line), Heard)
+        ages = msgspec.convert(await asyncio.to_thread(sink.read_first_line), AnnouncementAges)
         sink.stop()
-        if not heard.heard or not self._offers:
-            raise BenchError(f"{heard.heard} announcements were heard and {self._offers} offers made beside the claims")
-        busy = Busy(*(100 * one / spent[0] for one in spent[1:]))
-        return timed, heard, busy
+        if not ages.received or not self._offers:
+            raise BenchError(
+                f"{ages.received} announcements were heard and {self._offers} offers made beside the claims"
+            )
+        shares = CoreShares(*(100 * one / spent[0] for one in spent[1:]))
+        return timed, ages, shares
 
-    def _spent(self) -> list[float]:
-        """Seconds so far: by the clock, and of processor time of gateway, Redis and this process."""
+    def _times_s(self) -> list[float]:
+        """Return the clock, and the processor seconds of gateway, Redis and this process so far."""
         return [time.perf_counter(), *(server.cpu_s() for server in self._servers), time.process_time()]
 
-    async def _wave(self) -> None:
-        self._offers += await self._crowd.search()
+    async def _run_wave(self) -> None:
+        self._offers += await self._technicians.run_wave()
 
     async def _announce(self) -> None:
-        await self._news.tell("role:technician")
+        await self._log_writer.append("role:technician")
 
 
 @contextlib.asynccontextmanager
-async def _every(period_s: float, act: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Begin ``act`` once a period for as long as the block runs, whether or not the one before is done."""
+async def _repeat_every(period_s: float, act: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Start ``act`` once in each period while the block runs, whether or not the previous call has ended."""
     over = asyncio.Event()
 
-    async def keep() -> None:
+    async def repeat() -> None:
         began = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as begun:
             for number in itertools.count(1):
-                begun.create_task(_whole(act))
+                begun.create_task(_await_action(act))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(began + number * period_s):
                         await over.wait()
                         return
 
-    keeper = asyncio.create_task(keep())
+    repeater = asyncio.create_task(repeat())
     try:
         yield
     finally:
         over.set()
-        await keeper
+        await repeater
 
 
-async def _whole(act: Callable[[], Awaitable[None]]) -> None:
+async def _await_action(act: Callable[[], Awaitable[None]]) -> None:
     await act()
 
 
-def _figures(report: Report, found: dict[int, list[tuple[Timed, Heard, Busy]]]) -> None:
+def _add_figures(report: Report, found: dict[int, list[tuple[ClaimLatencies, AnnouncementAges, CoreShares]]]) -> None:
     for rate, rounds in found.items():
         goal = GOAL_MS if rate == GOAL_AT else None
         for name, times in (
@@ -233,8 +241,8 @@ def _figures(report: Report, found: dict[int, list[tuple[Timed, Heard, Busy]]]) 
                 whole = goal if share == 0.99 else None
                 unit = f"ms p{share * 100:.0f}"
                 report.add(Figure(f"{rate}/s: {name}", unit, values, goal=whole, better="less"))
-        heard = [one for _, one, _ in rounds]
-        report.add(Figure(f"{rate}/s: announcement", "ms p50", [one.p50_ms for one in heard]))
-        report.add(Figure(f"{rate}/s: announcement", "ms p99", [one.p99_ms for one in heard], goal=goal, better="less"))
-        for name in Busy._fields:
-            report.add(Figure(f"{rate}/s: {name} busy", "% core", [getattr(busy, name) for _, _, busy in rounds]))
+        ages = [one for _, one, _ in rounds]
+        report.add(Figure(f"{rate}/s: announcement", "ms p50", [one.p50_ms for one in ages]))
+        report.add(Figure(f"{rate}/s: announcement", "ms p99", [one.p99_ms for one in ages], goal=goal, better="less"))
+        for name in CoreShares._fields:
+            report.add(Figure(f"{rate}/s: {name} busy", "% core", [getattr(shares, name) for _, _, shares in rounds]))

@@ -1,9 +1,10 @@
-"""How fast are the 20 nearest suitable technicians found among 100,000, and how does the time grow with their number?
+"""How fast are the 20 nearest suitable technicians found among 100,000, and how does the time grow with their
+number?
 
-The match alone, read-only, is a script of the same steps as ``wave_open`` (match.lua). In the same rounds run Redis'
-own search and Tile38's, which do not know who is suitable, and the whole wave with its offers. Each number of
+The match alone, read-only, is a script of the same steps as ``wave_open`` (match.lua). The same rounds also measure
+Redis' own search and Tile38's, which ignore who is suitable, and the whole wave with its offers. Each number of
 technicians has its own Valkey, so that every round visits all of them. The results are compared with those of one pass
-over everybody, before and after.
+over all technicians, before and after the rounds.
 """
 
 from __future__ import annotations
@@ -17,21 +18,25 @@ from typing import NamedTuple
 
 import uvloop
 
-from bench.load.callers import Callers, Taken, Way
-from bench.load.city import RADIUS_M, WANTED, City
-from bench.load.seed import open_town
+from bench.load.city import MATCH_COUNT, RADIUS_M, City
+from bench.load.redis_clients import CallPattern, CallTiming, RedisClients
+from bench.load.seed import open_seeded_zone
 from bench.peers import tile38
 from bench.questions.wave import CITY_KM
 from bench.report import Figure, Report, ratio
-from bench.rig import BENCH, SERVER_CORE, BenchError, Missing, Rig, pinned, say
+from bench.rig import BENCH_DIR, SERVER_CORE, BenchError, PeerUnavailable, Rig, pin_to_core, print_progress
 from engine.store import scripts
 
-WAYS = {"1 client in series": Way(1, 1), "8 clients in series": Way(8, 1), "packed": Way(4, 16)}
+PATTERNS = {
+    "1 client in series": CallPattern(1, 1),
+    "8 clients in series": CallPattern(8, 1),
+    "packed": CallPattern(4, 16),
+}
 PACKED = "packed"
-"""Four clients with sixteen calls each in one write: the server always has the next one, and is the limit."""
-CHECKED = 10
+"""Four clients with sixteen calls each in one write, so that the server is always busy and is the limit."""
+CHECKED_JOBS = 10
 NEAREST, RATED, PLAIN, TILE38, WAVE = "nearest", "rated", "GEOSEARCH", "Tile38", "wave"
-SAID = {
+LABELS = {
     NEAREST: "match, by distance",
     RATED: "match, by rating and distance",
     PLAIN: "GEOSEARCH 5 km ASC COUNT 20",
@@ -40,8 +45,8 @@ SAID = {
 }
 
 
-class Size(NamedTuple):
-    """One of the cities that are compared: ``kind`` says what grows with the number of technicians."""
+class CitySize(NamedTuple):
+    """One of the compared cities. ``kind`` states what is the same in all cities of its kind."""
 
     kind: str
     technicians: int
@@ -49,7 +54,7 @@ class Size(NamedTuple):
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What only this benchmark is told."""
+    """Add the options of this benchmark."""
     parser.add_argument("--technicians", type=int, default=100_000, help="in the city of the goal (100000)")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 300_000], help="compared with that")
     parser.add_argument("--city-km", type=float, default=CITY_KM, help=f"side of that city (default: {CITY_KM:.0f})")
@@ -57,162 +62,189 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--waves", type=int, default=500, help="whole waves in a round (default: 500)")
 
 
-def run(rig: Rig, asked: argparse.Namespace) -> Report:
-    """Measure, round by round, each city in turn and in it everybody in turn."""
-    with pinned(SERVER_CORE):
-        return uvloop.run(_run(rig, asked))
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Measure each city in turn, round by round, and in it each kind of search."""
+    with pin_to_core(SERVER_CORE):
+        return uvloop.run(_run(rig, arguments))
 
 
-async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("match", (__doc__ or "").split("\n", 1)[0])
-    matching, peer = _assembled(rig), _tile38(rig, report) if asked.peers else None
+    matching, peer = _load_match_script(rig), _start_tile38(rig, report) if arguments.peers else None
     if peer:
         report.versions["tile38"] = await peer.version()
-    cities: dict[Size, City] = {}
-    for size in _sizes(asked):
-        say(f"{size.technicians:,} technicians come online in {size.side_km:.1f} x {size.side_km:.1f} km")
-        cities[size] = await _city(rig, matching, size, asked.jobs)
+    cities: dict[CitySize, City] = {}
+    for size in _city_sizes(arguments):
+        print_progress(f"{size.technicians:,} technicians come online in {size.side_km:.1f} x {size.side_km:.1f} km")
+        cities[size] = await _create_city(rig, matching, size, arguments.jobs)
         if peer:
-            await _settle(peer, _fleet(size), cities[size])
-    report.versions["valkey"] = str((await cities[_goal(asked)].town.store.redis.info("server"))["valkey_version"])
-    found = Rounds(cities, peer, asked)
-    turns = [await city.check(CHECKED) for city in cities.values()]
-    for number in range(asked.rounds):
-        say(f"round {number + 1}")
-        await found.round()
-    turns += [await city.check(CHECKED) for city in cities.values()]
-    found.report(report)
+            await _fill_tile38(peer, _fleet_name(size), cities[size])
+    report.versions["valkey"] = str(
+        (await cities[_goal_size(arguments)].zone.store.redis.info("server"))["valkey_version"]
+    )
+    rounds = Rounds(cities, peer, arguments)
+    turns = [await city.check_matches(CHECKED_JOBS) for city in cities.values()]
+    for number in range(arguments.rounds):
+        print_progress(f"round {number + 1}")
+        await rounds.run_round()
+    turns += [await city.check_matches(CHECKED_JOBS) for city in cities.values()]
+    rounds.add_figures(report)
     report.notes.append(
-        f"{len(turns) * CHECKED} jobs had the right {WANTED}, by one pass over everybody, before and after"
+        f"{len(turns) * CHECKED_JOBS} jobs had the right {MATCH_COUNT}, by one pass over everybody, before and after"
     )
     report.notes.append(f"turns of those matches: {max(map(max, turns))} at most; radius {RADIUS_M / 1000:.0f} km")
     for city in cities.values():
         await city.close()
     if peer:
-        await peer.callers.close()
+        await peer.redis_clients.close()
     return report
 
 
-def _assembled(rig: Rig) -> scripts.ScriptLibrary:
-    """The matching script, put together by the engine's own loader from the engine's own folder of steps."""
+def _load_match_script(rig: Rig) -> scripts.ScriptLibrary:
+    """Return the library with the matching script, assembled by the engine's own loader from the engine's own library
+    files.
+    """
     root = rig.folder / "lua"
     root.mkdir()
     (root / "lib").symlink_to(scripts.scripts_folder() / "lib")
-    shutil.copy(BENCH / "match.lua", root)
+    shutil.copy(BENCH_DIR / "match.lua", root)
     return scripts.load_library(root)
 
 
-def _tile38(rig: Rig, report: Report) -> tile38.Tile38 | None:
+def _start_tile38(rig: Rig, report: Report) -> tile38.Tile38 | None:
     try:
-        return tile38.started(rig)
-    except Missing as missing:
-        report.missing.append(f"Tile38: {missing}")
+        return tile38.start(rig)
+    except PeerUnavailable as missing:
+        report.unavailable_peers.append(f"Tile38: {missing}")
         return None
 
 
-async def _settle(peer: tile38.Tile38, fleet: str, city: City) -> None:
-    """Put everybody of a city into Tile38 as well, and see that it finds them."""
+async def _fill_tile38(peer: tile38.Tile38, fleet: str, city: City) -> None:
+    """Store the technicians of a city in Tile38 too, and check that it returns the nearest ones."""
     await peer.fill(fleet, [(p.name, p.lat, p.lon) for p in city.people])
-    for _, spot in city.jobs[:CHECKED]:
-        reply = await peer.callers.one(tile38.nearest(fleet, *spot, count=WANTED, radius_m=RADIUS_M))
-        city.compare("Tile38", tile38.names(reply), city.right(spot, set()))
+    for _, spot in city.jobs[:CHECKED_JOBS]:
+        reply = await peer.redis_clients.call(tile38.nearby_command(fleet, *spot, count=MATCH_COUNT, radius_m=RADIUS_M))
+        city.require_expected("Tile38", tile38.reply_names(reply), city.expected_ranking(spot, set()))
 
 
-def _goal(asked: argparse.Namespace) -> Size:
-    return Size("equal density", asked.technicians, asked.city_km)
+def _goal_size(arguments: argparse.Namespace) -> CitySize:
+    return CitySize("equal density", arguments.technicians, arguments.city_km)
 
 
-def _sizes(asked: argparse.Namespace) -> list[Size]:
-    """The city of the goal among those as dense as it, the smallest first; then those of the same area."""
-    others = [number for number in asked.sizes if number != asked.technicians]
-    alike = [Size("equal density", n, asked.city_km * math.sqrt(n / asked.technicians)) for n in others]
-    return sorted([*alike, _goal(asked)], key=lambda s: s.technicians) + [
-        Size("one city", number, asked.city_km) for number in sorted(others)
+def _city_sizes(arguments: argparse.Namespace) -> list[CitySize]:
+    """Return the city of the goal among the cities of equal density, the smallest first, and then those of the same
+    area.
+    """
+    others = [number for number in arguments.sizes if number != arguments.technicians]
+    alike = [CitySize("equal density", n, arguments.city_km * math.sqrt(n / arguments.technicians)) for n in others]
+    return sorted([*alike, _goal_size(arguments)], key=lambda s: s.technicians) + [
+        CitySize("one city", number, arguments.city_km) for number in sorted(others)
     ]
 
 
-async def _city(rig: Rig, matching: scripts.ScriptLibrary, size: Size, jobs: int) -> City:
-    url, valkey = rig.redis()
-    town = await open_town(url)
+async def _create_city(rig: Rig, matching: scripts.ScriptLibrary, size: CitySize, jobs: int) -> City:
+    url, valkey = rig.start_redis()
+    zone = await open_seeded_zone(url)
     port = int(url.rsplit(":", 1)[1].split("/")[0])
-    city = City(town, Callers(valkey, port), matching, size.side_km)
+    city = City(zone, RedisClients(valkey, port), matching, size.side_km)
     await city.fill(size.technicians, jobs)
     return city
 
 
-def _fleet(size: Size) -> str:
+def _fleet_name(size: CitySize) -> str:
     return f"{size.kind.replace(' ', '-')}:{size.technicians}"
 
 
 class Rounds:
-    """What every round found of every city, by what was asked and how."""
+    """The timings of all rounds, by city, kind of search and call pattern."""
 
-    def __init__(self, cities: dict[Size, City], peer: tile38.Tile38 | None, asked: argparse.Namespace) -> None:
+    def __init__(self, cities: dict[CitySize, City], peer: tile38.Tile38 | None, arguments: argparse.Namespace) -> None:
         self._cities = cities
         self._peer = peer
-        self._asked = asked
-        self._goal = _goal(asked)
-        self._calls = {(size, what): calls for size in cities for what, calls in self._asking(size)}
-        self._found: dict[tuple[Size, str, str], list[Taken]] = {}
+        self._arguments = arguments
+        self._goal_size = _goal_size(arguments)
+        self._calls = {(size, what): calls for size in cities for what, calls in self._calls_for(size)}
+        self._timings: dict[tuple[CitySize, str, str], list[CallTiming]] = {}
 
-    def _asking(self, size: Size) -> Iterator[tuple[str, list[bytes]]]:
+    def _calls_for(self, size: CitySize) -> Iterator[tuple[str, list[bytes]]]:
         city = self._cities[size]
-        yield NEAREST, [city.match(job, NEAREST) for job, _ in city.jobs]
-        yield RATED, [city.match(job, RATED) for job, _ in city.jobs]
-        yield PLAIN, [city.plain(spot) for _, spot in city.jobs]
+        yield NEAREST, [city.match_call(job, NEAREST) for job, _ in city.jobs]
+        yield RATED, [city.match_call(job, RATED) for job, _ in city.jobs]
+        yield PLAIN, [city.geosearch_call(spot) for _, spot in city.jobs]
         if self._peer:
             where = [spot for _, spot in city.jobs]
-            yield TILE38, [tile38.nearest(_fleet(size), *spot, count=WANTED, radius_m=RADIUS_M) for spot in where]
+            yield (
+                TILE38,
+                [
+                    tile38.nearby_command(_fleet_name(size), *spot, count=MATCH_COUNT, radius_m=RADIUS_M)
+                    for spot in where
+                ],
+            )
 
-    async def round(self) -> None:
-        """Every city in turn; in that of the goal each way of calling, and whole waves."""
+    async def run_round(self) -> None:
+        """Measure each city in turn; in the city of the goal with each call pattern, and with whole waves."""
         for size, city in self._cities.items():
-            await city.refreshed()
-            for way in WAYS if size == self._goal else [PACKED]:
+            await city.renew_positions()
+            for pattern in PATTERNS if size == self._goal_size else [PACKED]:
                 for what in (w for s, w in self._calls if s == size):
-                    callers = self._peer.callers if self._peer and what == TILE38 else city.callers
+                    redis_clients = self._peer.redis_clients if self._peer and what == TILE38 else city.redis_clients
                     calls = cycle(self._calls[size, what])
-                    self._note(size, what, way, await callers.timed(calls, WAYS[way], self._asked.seconds))
-        await self._waves(self._cities[self._goal])
+                    self._record(
+                        size,
+                        what,
+                        pattern,
+                        await redis_clients.time_calls(calls, PATTERNS[pattern], self._arguments.seconds),
+                    )
+        await self._time_waves(self._cities[self._goal_size])
 
-    async def _waves(self, city: City) -> None:
-        jobs = await city.booked(self._asked.waves)
+    async def _time_waves(self, city: City) -> None:
+        jobs = await city.book_jobs(self._arguments.waves)
         replies: list[list[bytes]] = []
-        calls = iter([city.wave(job) for job, _ in jobs])
-        self._note(self._goal, WAVE, PACKED, await city.callers.timed(calls, WAYS[PACKED], kept=replies))
+        calls = iter([city.wave_call(job) for job, _ in jobs])
+        self._record(
+            self._goal_size, WAVE, PACKED, await city.redis_clients.time_calls(calls, PATTERNS[PACKED], replies=replies)
+        )
         if not all(reply[0] == b"OK" and int(reply[4]) for reply in replies):
             raise BenchError("a wave came to no offer: what was measured is not what was meant")
 
-    def _note(self, size: Size, what: str, way: str, taken: Taken) -> None:
-        self._found.setdefault((size, what, way), []).append(taken)
+    def _record(self, size: CitySize, what: str, pattern: str, taken: CallTiming) -> None:
+        self._timings.setdefault((size, what, pattern), []).append(taken)
 
-    def report(self, report: Report) -> None:
-        """The city of the goal, then what a match costs the server in each."""
-        for (size, what, way), taken in self._found.items():
-            if size == self._goal:
-                busy = f"server busy {min(each.busy for each in taken):.0%} or more"
-                report.add(Figure(f"{SAID[what]}, {way}", "calls/s", [t.per_second for t in taken], note=busy))
-        self._ratios(report)
+    def add_figures(self, report: Report) -> None:
+        """Add the figures of the goal's city, and then the server's processor time for each kind of search in
+        each city.
+        """
+        for (size, what, pattern), taken in self._timings.items():
+            if size == self._goal_size:
+                server_share = f"server busy {min(each.server_share for each in taken):.0%} or more"
+                report.add(
+                    Figure(f"{LABELS[what]}, {pattern}", "calls/s", [t.per_second for t in taken], note=server_share)
+                )
+        self._add_ratios(report)
         for size in self._cities:
-            for what in (w for s, w, way in self._found if s == size and way == PACKED):
-                cost = [t.server_us for t in self._found[size, what, PACKED]]
-                report.add(Figure(f"{size.kind}, {size.technicians:,}: {SAID[what]}", "µs of server", cost))
-        alike = [size for size in self._cities if size.kind == self._goal.kind]
-        for what in (w for s, w in self._calls if s == self._goal and len(alike) > 1):
-            most, least = ([t.server_us for t in self._found[s, what, PACKED]] for s in (alike[-1], alike[0]))
-            name = f"equal density, {alike[-1].technicians:,} ÷ {alike[0].technicians:,}: {SAID[what]}"
+            for what in (w for s, w, pattern in self._timings if s == size and pattern == PACKED):
+                cost = [t.server_us for t in self._timings[size, what, PACKED]]
+                report.add(Figure(f"{size.kind}, {size.technicians:,}: {LABELS[what]}", "µs of server", cost))
+        alike = [size for size in self._cities if size.kind == self._goal_size.kind]
+        for what in (w for s, w in self._calls if s == self._goal_size and len(alike) > 1):
+            most, least = ([t.server_us for t in self._timings[s, what, PACKED]] for s in (alike[-1], alike[0]))
+            name = f"equal density, {alike[-1].technicians:,} ÷ {alike[0].technicians:,}: {LABELS[what]}"
             report.add(ratio(name, most, least, better="less"))
 
-    def _ratios(self, report: Report) -> None:
-        for way in WAYS:
-            goal = 3.0 if way == PACKED else None
-            rate = {w: [t.per_second for t in taken] for w, taken in self._of_goal(way)}
-            report.add(ratio(f"{SAID[NEAREST]} ÷ GEOSEARCH, {way}", rate[NEAREST], rate[PLAIN], goal=goal))
-            report.add(ratio(f"{SAID[RATED]} ÷ GEOSEARCH, {way}", rate[RATED], rate[PLAIN]))
+    def _add_ratios(self, report: Report) -> None:
+        for pattern in PATTERNS:
+            goal = 3.0 if pattern == PACKED else None
+            rate = {w: [t.per_second for t in taken] for w, taken in self._goal_timings(pattern)}
+            report.add(ratio(f"{LABELS[NEAREST]} ÷ GEOSEARCH, {pattern}", rate[NEAREST], rate[PLAIN], goal=goal))
+            report.add(ratio(f"{LABELS[RATED]} ÷ GEOSEARCH, {pattern}", rate[RATED], rate[PLAIN]))
             if TILE38 in rate:
-                report.add(ratio(f"{SAID[NEAREST]} ÷ Tile38, {way}", rate[NEAREST], rate[TILE38]))
-        cost = {w: [t.server_us for t in taken] for w, taken in self._of_goal(PACKED)}
+                report.add(ratio(f"{LABELS[NEAREST]} ÷ Tile38, {pattern}", rate[NEAREST], rate[TILE38]))
+        cost = {w: [t.server_us for t in taken] for w, taken in self._goal_timings(PACKED)}
         report.add(ratio("the server's time: GEOSEARCH ÷ match, by distance", cost[PLAIN], cost[NEAREST], goal=3))
 
-    def _of_goal(self, way: str) -> Iterator[tuple[str, list[Taken]]]:
-        return ((what, taken) for (size, what, w), taken in self._found.items() if size == self._goal and w == way)
+    def _goal_timings(self, pattern: str) -> Iterator[tuple[str, list[CallTiming]]]:
+        return (
+            (what, taken)
+            for (size, what, w), taken in self._timings.items()
+            if size == self._goal_size and w == pattern
+        )

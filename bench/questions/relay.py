@@ -2,8 +2,8 @@
 
 The entries are written to the log in one turn of Redis: from then on all of them are available, and the gateway reads
 at its own speed. They are addressed to users who are not connected, while thousands of connected sessions receive none
-of them. After the last entry comes an event for one listener; the clock stops when it arrives at the listener's socket.
-Meanwhile claims are sent at fixed times.
+of them. The last event is addressed to one listener; the clock stops when the listener's socket receives it. Meanwhile
+claims are sent at fixed times.
 """
 
 from __future__ import annotations
@@ -17,48 +17,50 @@ import msgspec
 import uvloop
 
 from bench.load import openloop, swarm
-from bench.load.news import CHANNELS, News
-from bench.load.openloop import Claimer, Timetable, percentile
-from bench.load.seed import Town, in_batches, open_town
-from bench.load.swarm import Client, Opening
+from bench.load.log_writer import CHANNELS_PER_EVENT, LogWriter
+from bench.load.openloop import Claimer, ClaimSchedule, percentile
+from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
+from bench.load.swarm import Client, Handshake
 from bench.report import Figure, Report
-from bench.rig import LOAD_CORE, Child, Rig, pinned, say
+from bench.rig import LOAD_CORE, Child, Rig, pin_to_core, print_progress
 from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
 SQUADS = 32
 LISTENER = UserId("user_observer")
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What only this benchmark is told."""
+    """Add the options of this benchmark."""
     parser.add_argument("--entries", type=int, default=100_000, help="entries in a round (default: 100000)")
     parser.add_argument("--sockets", type=int, default=3_000, help="connected and not concerned (default: 3000)")
     parser.add_argument("--claims", type=int, default=500, help="claims a second meanwhile (default: 500)")
 
 
-def run(rig: Rig, asked: argparse.Namespace) -> Report:
-    """Measure, round by round: with claims, and without."""
-    with pinned(LOAD_CORE):
-        return uvloop.run(_run(rig, asked))
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Measure with claims and without, round by round."""
+    with pin_to_core(LOAD_CORE):
+        return uvloop.run(_run(rig, arguments))
 
 
 class Listener(Client):
-    """Who is told last."""
+    """The client that receives the event after the last entry."""
 
-    def __init__(self, opening: Opening) -> None:
-        super().__init__(opening)
-        self.told = asyncio.Event()
+    def __init__(self, handshake: Handshake) -> None:
+        super().__init__(handshake)
+        self.received = asyncio.Event()
 
-    def heard(self, data: bytes, start: int, end: int) -> None:
-        """The event after the last entry, or a head."""
+    def on_payload(self, data: bytes, start: int, end: int) -> None:
+        """Set ``received`` on an event. Ignore the heads of the log."""
         if data.startswith(b'{"type"', start):
-            self.told.set()
+            self.received.set()
 
 
-class Tailed(msgspec.Struct):
-    """One pile: how long it took, what it cost gateway and Redis, and how the claims did meanwhile."""
+class RelayTiming(msgspec.Struct):
+    """The result of one measurement: the seconds that the gateway needed, the processor seconds of gateway and Redis,
+    and the latencies of the claims meanwhile (ms).
+    """
 
     entries: int
     elapsed_s: float
@@ -67,59 +69,62 @@ class Tailed(msgspec.Struct):
     claims: list[float] = msgspec.field(default_factory=list)
 
 
-async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("relay", (__doc__ or "").split("\n", 1)[0])
-    url, valkey = rig.redis()
-    at, gateway = rig.callout(url, roles="gateway")
+    url, valkey = rig.start_redis()
+    at, gateway = rig.start_callout(url, roles="gateway")
     port = urlsplit(at).port or 0
-    town = await open_town(url)
-    report.versions["valkey"] = str((await town.store.redis.info("server"))["valkey_version"])
-    say(f"{asked.sockets} sessions that are not concerned")
-    users = [UserId(f"user_r{n}") for n in range(asked.sockets)]
-    await in_batches(town.account(user, "customer") for user in [*users, LISTENER])
+    zone = await open_seeded_zone(url)
+    report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
+    print_progress(f"{arguments.sockets} sessions that are not concerned")
+    users = [UserId(f"user_r{n}") for n in range(arguments.sockets)]
+    await gather_in_batches(zone.create_account(user, "customer") for user in [*users, LISTENER])
     signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
-    openings = [swarm.callout_opening(port, sign_token(signer, u, "customer", name=u)) for u in [LISTENER, *users]]
-    listener = await swarm.entered(port, Listener(openings[0]))
-    await swarm.all_entered(port, openings[1:])
-    racers = await openloop.claimers(rig, town, port, SQUADS)
-    news = await News.loaded(town)
-    pile = Pile(town, news, listener, gateway, valkey)
-    found: dict[bool, list[Tailed]] = {True: [], False: []}
-    for number in range(asked.rounds):
+    handshakes = [swarm.callout_handshake(port, sign_token(signer, u, "customer", name=u)) for u in [LISTENER, *users]]
+    listener = await swarm.open_client(port, Listener(handshakes[0]))
+    await swarm.open_clients(port, handshakes[1:])
+    racers = await openloop.connect_claimers(rig, zone, port, SQUADS)
+    log_writer = await LogWriter.open(zone)
+    measurement = RelayMeasurement(zone, log_writer, listener, gateway, valkey)
+    found: dict[bool, list[RelayTiming]] = {True: [], False: []}
+    for number in range(arguments.rounds):
         for claims, rounds in found.items():
-            say(f"round {number + 1}: {asked.entries} entries{' while claims run' if claims else ''}")
-            rounds.append(await pile.tailed(asked.entries, racers, asked.claims if claims else 0))
-    await news.close()
-    await town.close()
-    _figures(report, found[True], found[False], asked.claims)
+            print_progress(f"round {number + 1}: {arguments.entries} entries{' while claims run' if claims else ''}")
+            rounds.append(await measurement.measure(arguments.entries, racers, arguments.claims if claims else 0))
+    await log_writer.close()
+    await zone.close()
+    _add_figures(report, found[True], found[False], arguments.claims)
     report.notes.append(
-        f"{asked.entries} entries a round, {CHANNELS} channels each; {asked.sockets} sessions connected"
+        f"{arguments.entries} entries a round, {CHANNELS_PER_EVENT} channels each;"
+        f" {arguments.sockets} sessions connected"
     )
     return report
 
 
-class Pile:
-    """The way from a pile of entries to the listener's socket."""
+class RelayMeasurement:
+    """Measures the time from appending many entries until the listener's socket receives the last event."""
 
-    def __init__(self, town: Town, news: News, listener: Listener, gateway: Child, valkey: Child) -> None:
-        self._town = town
-        self._news = news
+    def __init__(
+        self, zone: SeededZone, log_writer: LogWriter, listener: Listener, gateway: Child, valkey: Child
+    ) -> None:
+        self._zone = zone
+        self._log_writer = log_writer
         self._listener = listener
         self._gateway = gateway
         self._valkey = valkey
 
-    async def tailed(self, entries: int, racers: list[Claimer], rate: int) -> Tailed:
-        """Put ``entries`` into the log and time them, with ``rate`` claims a second, or none."""
-        jobs = await openloop.offered(self._town, len(racers), rate * 2)
-        await self._gateway.settled()
-        self._listener.told.clear()
-        await self._news.pile(entries)
+    async def measure(self, entries: int, racers: list[Claimer], rate: int) -> RelayTiming:
+        """Append ``entries`` to the log and time them, with ``rate`` claims a second (0: without claims)."""
+        jobs = await openloop.offer_jobs(self._zone, len(racers), rate * 2)
+        await self._gateway.wait_until_idle()
+        self._listener.received.clear()
+        await self._log_writer.append_many(entries)
         began, gateway, redis = time.perf_counter(), self._gateway.cpu_s(), self._valkey.cpu_s()
-        claims = asyncio.create_task(Timetable(racers, jobs, rate).keep()) if rate else None
-        await self._news.tell(f"user:{LISTENER}")
-        async with asyncio.timeout(PATIENCE_S):
-            await self._listener.told.wait()
-        found = Tailed(
+        claims = asyncio.create_task(ClaimSchedule(racers, jobs, rate).run()) if rate else None
+        await self._log_writer.append(f"user:{LISTENER}")
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._listener.received.wait()
+        found = RelayTiming(
             entries,
             time.perf_counter() - began,
             self._gateway.cpu_s() - gateway,
@@ -127,11 +132,11 @@ class Pile:
         )
         if claims:
             found.claims = (await claims).claims
-        await self._news.clear()
+        await self._log_writer.trim()
         return found
 
 
-def _figures(report: Report, busy: list[Tailed], alone: list[Tailed], claims: int) -> None:
+def _add_figures(report: Report, busy: list[RelayTiming], alone: list[RelayTiming], claims: int) -> None:
     rate = [t.entries / t.elapsed_s for t in busy]
     report.add(
         Figure(f"tailed and routed, {claims} claims/s meanwhile", "entries/s", rate, goal=150_000),

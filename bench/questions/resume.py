@@ -1,9 +1,10 @@
 """A gateway is killed: how long until its 10,000 clients have resumed, and does anybody lose an event?
 
 A real ``callout serve --role gateway`` gets SIGKILL while events are written, and another one is started on the same
-port. Every client comes back with its cursor, after a random pause within a given span, and after another such pause if
-it is refused. A client has resumed when it has received everything that it missed. The time of one resume counts from
-the opening of its TCP connection until then. At the end each client must have received every event of its user once.
+port. Every client reconnects with its cursor after a random pause of at most ``--span`` seconds, and after another such
+pause if it is refused. A client has resumed when it has received every event that it missed. The time of one resume is
+measured from the opening of its TCP connection until then. At the end each client must have received every event of its
+user once.
 """
 
 from __future__ import annotations
@@ -21,70 +22,77 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from bench.load.news import News
-from bench.load.returning import Person
-from bench.load.seed import in_batches, open_town
-from bench.load.swarm import AT_ONCE
+from bench.load.log_writer import LogWriter
+from bench.load.resuming_clients import ResumingUser
+from bench.load.seed import gather_in_batches, open_seeded_zone
+from bench.load.swarm import CONCURRENT_OPENINGS
 from bench.report import Figure, Report
-from bench.rig import LOAD_CORE, BenchError, Child, Rig, pinned, say
+from bench.rig import LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
 from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
-EACH = 20
-"""Users to whom one event is addressed."""
+USERS_PER_EVENT = 20
+"""The number of users to whom one event is addressed."""
 TICK_S = 0.01
 STEADY_S = 2.0
-"""Events flow for so long before the gateway is killed, and after all are whole."""
-PATIENCE_S = 180.0
-_PINGS = {"CALLOUT_PING_S": "25", "CALLOUT_PONG_S": "20"}
+"""The time for which events are written before the gateway is killed, and again after all clients have resumed."""
+TIMEOUT_S = 180.0
+_PING_SETTINGS = {"CALLOUT_PING_S": "25", "CALLOUT_PONG_S": "20"}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What only this benchmark is told."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=10_000, help="connected clients (default: 10000)")
-    parser.add_argument("--events", type=int, default=100, help=f"events a second, to {EACH} users each (100)")
+    parser.add_argument(
+        "--events", type=int, default=100, help=f"events a second, to {USERS_PER_EVENT} users each (100)"
+    )
     parser.add_argument("--span", type=float, default=10.0, help="seconds over which they come back (default: 10)")
     parser.set_defaults(rounds=1)
 
 
-def run(rig: Rig, asked: argparse.Namespace) -> Report:
-    """Kill a gateway in each round, and look at who comes back with what."""
-    return uvloop.run(_run(rig, asked))
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Kill a gateway in each round, and count the events that each client then received."""
+    return uvloop.run(_run(rig, arguments))
 
 
-async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("resume", (__doc__ or "").split("\n", 1)[0])
-    url, _ = rig.redis()
-    serve = functools.partial(rig.callout, url, roles="gateway", env=_PINGS)
+    url, _ = rig.start_redis()
+    serve = functools.partial(rig.start_callout, url, roles="gateway", env=_PING_SETTINGS)
     at, child = serve()
     port = urlsplit(at).port or 0
-    town = await open_town(url)
-    report.versions["valkey"] = str((await town.store.redis.info("server"))["valkey_version"])
-    say(f"{asked.clients} clients with an account and a token each")
-    users = [UserId(f"user_back{n}") for n in range(asked.clients)]
-    await in_batches(town.account(user, "customer") for user in users)
+    zone = await open_seeded_zone(url)
+    report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
+    print_progress(f"{arguments.clients} clients with an account and a token each")
+    users = [UserId(f"user_back{n}") for n in range(arguments.clients)]
+    await gather_in_batches(zone.create_account(user, "customer") for user in users)
     signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
-    people = [Person(port, user, sign_token(signer, user, "customer", name=user)) for user in users]
-    news = await News.loaded(town)
-    round_ = Round(people, news, asked)
-    with pinned(LOAD_CORE):
-        say("they connect")
-        await round_.connect()
+    people = [ResumingUser(port, user, sign_token(signer, user, "customer", name=user)) for user in users]
+    log_writer = await LogWriter.open(zone)
+    test = KillTest(people, log_writer, arguments)
+    with pin_to_core(LOAD_CORE):
+        print_progress("they connect")
+        await test.connect()
         found = []
-        for number in range(asked.rounds):
-            say(f"round {number + 1}: events flow; then the gateway is killed")
-            found.append(await round_.killed(child, functools.partial(serve, port=port)))
+        for number in range(arguments.rounds):
+            print_progress(f"round {number + 1}: events flow; then the gateway is killed")
+            found.append(await test.kill_and_resume(child, functools.partial(serve, port=port)))
             child = found[-1].child
-    await news.close()
-    await town.close()
-    _figures(report, found)
-    report.notes.append(f"{asked.clients} clients; {asked.events} events a second to {EACH} users each, all the while")
-    report.notes.append(f"each comes back after 0 to {asked.span:g} s, again so where refused; no accept limit")
+    await log_writer.close()
+    await zone.close()
+    _add_figures(report, found)
+    report.notes.append(
+        f"{arguments.clients} clients; {arguments.events} events a second to {USERS_PER_EVENT} users each,"
+        " all the while"
+    )
+    report.notes.append(f"each comes back after 0 to {arguments.span:g} s, again so where refused; no accept limit")
     return report
 
 
-class Found(msgspec.Struct):
-    """One round; times in seconds. ``down_s`` until the next gateway serves, ``whole_s`` until the last is whole."""
+class RoundResult(msgspec.Struct):
+    """The result of one round, times in seconds: ``down_s`` until the next gateway serves, ``whole_s`` until the last
+    client has resumed, ``took_s`` for each resume.
+    """
 
     child: Child
     down_s: float
@@ -94,130 +102,143 @@ class Found(msgspec.Struct):
     refused: int
     replayed: int
     unrecovered: int
-    heard: int = 0
+    received: int = 0
     lost: int = 0
     twice: int = 0
 
 
-class Round:
-    """People and what was written for each; ``killed`` may be asked for again and again."""
+class KillTest:
+    """The clients, and the events that were written for each. ``kill_and_resume`` runs one round and may be
+    repeated.
+    """
 
-    def __init__(self, people: Sequence[Person], news: News, asked: argparse.Namespace) -> None:
+    def __init__(self, people: Sequence[ResumingUser], log_writer: LogWriter, arguments: argparse.Namespace) -> None:
         self._people = people
-        self._news = news
-        self._asked = asked
+        self._log_writer = log_writer
+        self._arguments = arguments
         self._written: list[list[int]] = [[] for _ in people]
-        """By person, the seqs of the events that are his."""
+        """For each client, the sequence numbers of the events that it should receive."""
         self._next = 0
 
     async def connect(self) -> None:
-        """All enter."""
+        """Connect all clients."""
         todo = iter(self._people)
 
-        async def work() -> None:
+        async def connect_next() -> None:
             for person in todo:
                 await person.connect()
 
-        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(connect_next() for _ in range(CONCURRENT_OPENINGS)))
 
-    async def killed(self, child: Child, serve: Callable[[], tuple[str, Child]]) -> Found:
-        """Kill ``child`` while events flow, ``serve`` again, and see everybody through."""
-        people, chance = self._people, random.Random(1)
+    async def kill_and_resume(self, child: Child, serve: Callable[[], tuple[str, Child]]) -> RoundResult:
+        """Kill ``child`` while events are written, start the next gateway with ``serve``, and wait until all clients
+        have resumed.
+        """
+        people, random_source = self._people, random.Random(1)
         before = [(p.refused, p.replayed, p.unrecovered) for p in people]
         gc.collect()
         gc.freeze()
-        async with self._events():
+        async with self._writing_events():
             await asyncio.sleep(STEADY_S)
-            back = [asyncio.create_task(person.come_back(self._asked.span, chance)) for person in people]
+            back = [asyncio.create_task(person.resume(self._arguments.span, random_source)) for person in people]
             await asyncio.sleep(0)
             child.process.kill()
-            killed = time.perf_counter()
+            killed_at = time.perf_counter()
             _, new = await asyncio.to_thread(serve)
             served, cpu = time.perf_counter(), new.cpu_s()
-            took = await _all_back(back)
+            resumes = await _wait_for_resumes(back)
             cpu = new.cpu_s() - cpu
             await asyncio.sleep(STEADY_S)
-        await self._quiet()
+        await self._wait_until_quiet()
         after = [(p.refused, p.replayed, p.unrecovered) for p in people]
         sums = [sum(b[n] - a[n] for a, b in zip(before, after, strict=True)) for n in range(3)]
-        found = Found(new, served - killed, max(at for at, _ in took) - killed, [s for _, s in took], cpu, *sums)
-        self._compare(found)
+        found = RoundResult(
+            new, served - killed_at, max(at for at, _ in resumes) - killed_at, [s for _, s in resumes], cpu, *sums
+        )
+        self._count_losses(found)
         return found
 
     @contextlib.asynccontextmanager
-    async def _events(self) -> AsyncIterator[None]:
-        """Events are written for as long as the block runs, all of them acknowledged when it is left."""
+    async def _writing_events(self) -> AsyncIterator[None]:
+        """Write events while the block runs. All of them are in the log when the block ends."""
         over = asyncio.Event()
-        writing = asyncio.create_task(self._write(over))
+        writing = asyncio.create_task(self._write_events(over))
         try:
             yield
         finally:
             over.set()
             await writing
 
-    async def _write(self, over: asyncio.Event) -> None:
+    async def _write_events(self, over: asyncio.Event) -> None:
         began, written = time.perf_counter(), 0
         while not over.is_set():
-            due = int((time.perf_counter() - began) * self._asked.events)
+            due = int((time.perf_counter() - began) * self._arguments.events)
             if due > written:
-                await self._tell(due - written)
+                await self._append_events(due - written)
                 written = due
             await asyncio.sleep(TICK_S)
 
-    async def _tell(self, events: int) -> None:
-        """So many events, each to the ``EACH`` people whose turn it is."""
+    async def _append_events(self, events: int) -> None:
+        """Append so many events, each to the next ``USERS_PER_EVENT`` clients."""
         count = len(self._people)
-        turns = [{(self._next + event * EACH + n) % count for n in range(EACH)} for event in range(events)]
-        self._next = (self._next + events * EACH) % count
-        seqs = await self._news.tell(*(" ".join(f"user:{self._people[n].user}" for n in turn) for turn in turns))
+        turns = [
+            {(self._next + event * USERS_PER_EVENT + n) % count for n in range(USERS_PER_EVENT)}
+            for event in range(events)
+        ]
+        self._next = (self._next + events * USERS_PER_EVENT) % count
+        seqs = await self._log_writer.append(
+            *(" ".join(f"user:{self._people[n].user}" for n in turn) for turn in turns)
+        )
         for turn, seq in zip(turns, seqs, strict=True):
             for n in turn:
                 self._written[n].append(seq)
 
-    async def _quiet(self) -> None:
-        """Return when nothing has come to anybody for a second."""
-        heard = -1
-        while heard != (now := sum(len(person.seqs) for person in self._people)):
-            heard = now
+    async def _wait_until_quiet(self) -> None:
+        """Wait until no client has received an event for a second."""
+        received = -1
+        while received != (now := sum(len(person.seqs) for person in self._people)):
+            received = now
             await asyncio.sleep(1.0)
 
-    def _compare(self, found: Found) -> None:
-        """Count what was lost and what came twice, or out of order, since the last time."""
+    def _count_losses(self, found: RoundResult) -> None:
+        """Count the events that were lost or received twice since the last call. Raise BenchError if the order is
+        wrong.
+        """
         for person, written in zip(self._people, self._written, strict=True):
-            heard = person.seqs
-            found.heard += len(heard)
-            found.lost += len(set(written) - set(heard))
-            found.twice += len(heard) - len(set(heard))
-            if heard != sorted(heard):
+            received = person.seqs
+            found.received += len(received)
+            found.lost += len(set(written) - set(received))
+            found.twice += len(received) - len(set(received))
+            if received != sorted(received):
                 raise BenchError(f"{person.user} heard his events in another order")
             person.seqs = []
             written.clear()
 
 
-async def _all_back(back: Sequence[asyncio.Task[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """What each gave. Raises BenchError when that takes too long."""
-    done, waiting = await asyncio.wait(back, timeout=PATIENCE_S)
+async def _wait_for_resumes(back: Sequence[asyncio.Task[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Return the results of all tasks. Raise BenchError after ``TIMEOUT_S``."""
+    done, waiting = await asyncio.wait(back, timeout=TIMEOUT_S)
     for task in waiting:
         task.cancel()
     if waiting:
-        raise BenchError(f"{len(done)} of {len(back)} came back within {PATIENCE_S:g} s")
+        raise BenchError(f"{len(done)} of {len(back)} came back within {TIMEOUT_S:g} s")
     return [task.result() for task in back]
 
 
-def _figures(report: Report, found: Sequence[Found]) -> None:
-    def took(share: float) -> list[float]:
+def _add_figures(report: Report, found: Sequence[RoundResult]) -> None:
+    def resume_ms(share: float) -> list[float]:
         return [sorted(f.took_s)[min(len(f.took_s) - 1, int(len(f.took_s) * share))] * 1000 for f in found]
 
     report.add(
         Figure("events lost", "events", [float(f.lost) for f in found], goal=0, better="less"),
         Figure("events heard twice", "events", [float(f.twice) for f in found], goal=0, better="less"),
         Figure("told recovered:false", "clients", [float(f.unrecovered) for f in found], goal=0, better="less"),
-        Figure("events heard in all", "events", [float(f.heard) for f in found]),
+        Figure("events heard in all", "events", [float(f.received) for f in found]),
         Figure("of these, replayed", "events", [float(f.replayed) for f in found]),
         Figure("from the kill until the next one serves", "s", [f.down_s for f in found]),
         Figure("from the kill until all are whole", "s", [f.whole_s for f in found]),
-        Figure("one resume, median", "ms p50", took(0.5)),
-        Figure("one resume, slowest", "ms p99", took(0.99)),
+        Figure("one resume, median", "ms p50", resume_ms(0.5)),
+        Figure("one resume, slowest", "ms p99", resume_ms(0.99)),
         Figure("gateway CPU", "µs a resume", [f.cpu_s / len(f.took_s) * 1e6 for f in found]),
         Figure("tries refused or given up", "tries", [float(f.refused) for f in found], note="most before it listened"),
     )

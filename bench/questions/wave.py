@@ -1,10 +1,10 @@
 """How long does a wave block its zone, in the worst case and in the ordinary case?
 
-Worst case: 100,000 technicians within 1 km of the job, and the nearest thousands were asked already. So no radius that
-is searched contains too few people, and none contains enough who may still be asked. A wave that is not decided
-continues in another turn of Redis. The longest of these turns counts, because every command of the zone waits for it.
-Ordinary case: the same number in a city, and the first ten offers of jobs all over it. Times are the server's own
-(SLOWLOG), of the script.
+Worst case: 100,000 technicians are within 1 km of the job, and the nearest thousands have an offer already. So no
+radius that is searched contains too few technicians, and none contains enough who may still receive an offer. A wave
+that is not decided continues in another turn of Redis. The longest of these turns counts, because every command of the
+zone waits for it. Ordinary case: the same number in a city, and the first ten offers of jobs all over it. Times are
+those of the script, measured by Redis itself (SLOWLOG).
 """
 
 from __future__ import annotations
@@ -18,61 +18,67 @@ from typing import Any
 
 import uvloop
 
-from bench.load.seed import SERVICE, ZONE, Town, in_batches, open_town
+from bench.load.seed import SERVICE, ZONE, SeededZone, gather_in_batches, open_seeded_zone
 from bench.report import Figure, Report
-from bench.rig import SERVER_CORE, BenchError, Rig, pinned, say
+from bench.rig import SERVER_CORE, BenchError, Rig, pin_to_core, print_progress
 from engine.store import keys
 from engine.types import JobId
 
 CENTRE = (52.5, 13.4)
-CITY = (48.0, 2.0)
+CITY_CORNER = (48.0, 2.0)
 CITY_KM = 65.0
 METRES_PER_DEGREE = 111_195.0
-MOST_TURNS = 2_000
+MAX_TURNS = 2_000
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What only this benchmark is told."""
+    """Add the options of this benchmark."""
     parser.add_argument("--technicians", type=int, default=100_000, help="in the core, and in the city (100000)")
     parser.add_argument("--asked", type=int, nargs="+", default=[0, 2_000, 20_000], help="asked already (0 2000 20000)")
     parser.add_argument("--jobs", type=int, default=200, help="ordinary waves in a round (default: 200)")
 
 
-def run(rig: Rig, asked: argparse.Namespace) -> Report:
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
     """Measure each kind of wave in turn, round by round."""
-    with pinned(SERVER_CORE):
-        return uvloop.run(_run(rig, asked))
+    with pin_to_core(SERVER_CORE):
+        return uvloop.run(_run(rig, arguments))
 
 
-async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("wave", (__doc__ or "").split("\n", 1)[0])
-    url, _ = rig.redis()
-    town = await open_town(url)
-    report.versions["valkey"] = str((await town.store.redis.info("server"))["valkey_version"])
-    say(f"{asked.technicians} technicians come online within 1 km")
-    await in_batches(town.technician(f"user_d{n}", *spot) for n, spot in _numbered(crowd(), asked.technicians))
-    for already in sorted({min(a, asked.technicians - 100) for a in asked.asked}):
-        say(f"the worst wave, {already} asked already")
-        report.add(*await _worst(town, already, asked.rounds))
-    say(f"{asked.technicians} technicians come online in a city of {CITY_KM:.0f} km")
-    await town.store.redis.flushdb()
-    await town.close()
-    town = await open_town(url)
-    await in_batches(town.technician(f"user_c{n}", *spot) for n, spot in _numbered(_city(), asked.technicians))
-    say("ordinary waves")
-    report.add(*await _ordinary(town, asked.jobs, asked.rounds))
-    await town.close()
+    url, _ = rig.start_redis()
+    zone = await open_seeded_zone(url)
+    report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
+    print_progress(f"{arguments.technicians} technicians come online within 1 km")
+    await gather_in_batches(
+        zone.create_technician(f"user_d{n}", *spot)
+        for n, spot in _numbered_positions(centre_positions(), arguments.technicians)
+    )
+    for already in sorted({min(a, arguments.technicians - 100) for a in arguments.asked}):
+        print_progress(f"the worst wave, {already} asked already")
+        report.add(*await _worst_figures(zone, already, arguments.rounds))
+    print_progress(f"{arguments.technicians} technicians come online in a city of {CITY_KM:.0f} km")
+    await zone.store.redis.flushdb()
+    await zone.close()
+    zone = await open_seeded_zone(url)
+    await gather_in_batches(
+        zone.create_technician(f"user_c{n}", *spot)
+        for n, spot in _numbered_positions(_city_positions(), arguments.technicians)
+    )
+    print_progress("ordinary waves")
+    report.add(*await _ordinary_figures(zone, arguments.jobs, arguments.rounds))
+    await zone.close()
     report.notes.append("technicians and jobs made by the engine's scripts; who was asked already is written into the")
     report.notes[-1] += " job's offers as offer_decline leaves it"
     return report
 
 
-async def _worst(town: Town, already: int, rounds: int) -> list[Figure]:
+async def _worst_figures(zone: SeededZone, already: int, rounds: int) -> list[Figure]:
     longest, typical, turns = [], [], []
     for _ in range(rounds):
-        job = await town.job(*CENTRE)
-        await _decline_nearest(town, job, already)
-        took = await _until_offered(town, job)
+        job = await zone.create_job(*CENTRE)
+        await _decline_nearest(zone, job, already)
+        took = await _wave_turns_ms(zone, job)
         longest.append(max(took))
         typical.append(median(took))
         turns.append(float(len(took)))
@@ -84,11 +90,11 @@ async def _worst(town: Town, already: int, rounds: int) -> list[Figure]:
     ]
 
 
-async def _ordinary(town: Town, jobs: int, rounds: int) -> list[Figure]:
+async def _ordinary_figures(zone: SeededZone, jobs: int, rounds: int) -> list[Figure]:
     middle, slow = [], []
-    spots = _city()
+    positions = _city_positions()
     for _ in range(rounds):
-        took = sorted([max(await _until_offered(town, await town.job(*next(spots)))) for _ in range(jobs)])
+        took = sorted([max(await _wave_turns_ms(zone, await zone.create_job(*next(positions)))) for _ in range(jobs)])
         middle.append(median(took))
         slow.append(took[int(len(took) * 0.99)])
     return [
@@ -97,58 +103,62 @@ async def _ordinary(town: Town, jobs: int, rounds: int) -> list[Figure]:
     ]
 
 
-async def _until_offered(town: Town, job: JobId) -> list[float]:
-    """Milliseconds of script of each turn of the job's first wave, until the wave is decided."""
-    redis, wave = town.store.redis, town.wave(job, 1)
+async def _wave_turns_ms(zone: SeededZone, job: JobId) -> list[float]:
+    """Run the job's first wave until it is decided, and return the milliseconds of the script in each turn."""
+    redis, wave = zone.store.redis, zone.wave_call(job, 1)
     await redis.config_set("slowlog-log-slower-than", 0)
-    await redis.config_set("slowlog-max-len", MOST_TURNS * 2)
+    await redis.config_set("slowlog-max-len", MAX_TURNS * 2)
     await redis.slowlog_reset()
     made = 0
-    for _ in range(MOST_TURNS):
-        asked, more = (await town.run(wave)).rest
-        made += int(asked)
+    for _ in range(MAX_TURNS):
+        offers, more = (await zone.run(wave)).values
+        made += int(offers)
         if more == b"0":
             break
     if not made:
         raise BenchError("a wave came to no offer: what was measured is not what was meant")
     await redis.config_set("slowlog-log-slower-than", -1)
-    log = await redis.slowlog_get(MOST_TURNS * 2)
+    log = await redis.slowlog_get(MAX_TURNS * 2)
     return [entry["duration"] / 1000 for entry in log if entry["command"].startswith(b"FCALL")]
 
 
-async def _decline_nearest(town: Town, job: JobId, count: int) -> None:
-    """Let the ``count`` nearest have declined."""
+async def _decline_nearest(zone: SeededZone, job: JobId, count: int) -> None:
+    """Store declined offers of the job for the ``count`` nearest technicians."""
     if not count:
         return
     lat, lon = CENTRE
-    names = await town.store.redis.geosearch(
+    names = await zone.store.redis.geosearch(
         keys.technician_supply(ZONE, SERVICE), latitude=lat, longitude=lon, radius=2, unit="km", sort="ASC", count=count
     )
     for first in range(0, len(names), 1_000):
         offers: Any = dict.fromkeys(names[first : first + 1_000], "rejected 1 0 1 10")
-        await town.store.redis.hset(keys.job_offers(ZONE, job), mapping=offers)
+        await zone.store.redis.hset(keys.job_offers(ZONE, job), mapping=offers)
 
 
-def _numbered(spots: Iterator[tuple[float, float]], count: int) -> Iterator[tuple[int, tuple[float, float]]]:
-    return zip(range(count), spots, strict=False)
+def _numbered_positions(
+    positions: Iterator[tuple[float, float]], count: int
+) -> Iterator[tuple[int, tuple[float, float]]]:
+    return zip(range(count), positions, strict=False)
 
 
-def crowd() -> Iterator[tuple[float, float]]:
-    """Places within 1 km of the centre, evenly dense."""
-    chance = random.Random(1)
+def centre_positions() -> Iterator[tuple[float, float]]:
+    """Yield random positions within 1 km of the centre, evenly dense."""
+    random_source = random.Random(1)
     while True:
-        far, angle = 1_000 * math.sqrt(chance.random()), 2 * math.pi * chance.random()
-        yield moved(CENTRE, far * math.cos(angle), far * math.sin(angle))
+        far, angle = 1_000 * math.sqrt(random_source.random()), 2 * math.pi * random_source.random()
+        yield offset_position(CENTRE, far * math.cos(angle), far * math.sin(angle))
 
 
-def _city() -> Iterator[tuple[float, float]]:
-    """Places in a square city, evenly dense."""
-    chance = random.Random(2)
+def _city_positions() -> Iterator[tuple[float, float]]:
+    """Yield random positions in a square city, evenly dense."""
+    random_source = random.Random(2)
     while True:
-        yield moved(CITY, chance.uniform(0, CITY_KM * 1_000), chance.uniform(0, CITY_KM * 1_000))
+        yield offset_position(
+            CITY_CORNER, random_source.uniform(0, CITY_KM * 1_000), random_source.uniform(0, CITY_KM * 1_000)
+        )
 
 
-def moved(place: tuple[float, float], north_m: float, east_m: float) -> tuple[float, float]:
-    """The place so many metres to the north and east of another."""
+def offset_position(place: tuple[float, float], north_m: float, east_m: float) -> tuple[float, float]:
+    """Return the position that lies so many metres to the north and to the east of ``place``."""
     lat = place[0] + north_m / METRES_PER_DEGREE
     return lat, place[1] + east_m / (METRES_PER_DEGREE * math.cos(math.radians(lat)))

@@ -1,5 +1,6 @@
-"""A few people on a real server process: they book, race, reconnect after cuts, and record every event that they
-receive."""
+"""Users on a real server process: they book, claim at the same time, reconnect after cuts, and record each event that
+they receive.
+"""
 
 from __future__ import annotations
 
@@ -20,53 +21,54 @@ from engine.types import UserId
 from server.simulation.account import Account, Operator
 from tests.support.process import Server
 
-HERE = {"lat": 52.52, "lon": 13.405}
+POSITION = {"lat": 52.52, "lon": 13.405}
 
 
 @dataclass
 class Person:
-    """A user with a socket. ``seen`` has the events they received, by sequence number; ``repeats`` those received
-    twice.
+    """A user with a socket. ``events`` are the events that the user received, by sequence number; ``repeats`` are those
+    that arrived more than once.
     """
 
     account: Account
-    seen: dict[int, Frame] = field(default_factory=dict)
+    events: dict[int, Frame] = field(default_factory=dict)
     repeats: list[Frame] = field(default_factory=list)
-    lost: list[Frame] = field(default_factory=list)
-    """Zones of connect replies with ``recovered: false``, after which a client has to load its state again."""
-    live: list[Frame] = field(default_factory=list)
-    since: int | None = None
+    unrecovered_zones: list[Frame] = field(default_factory=list)
+    """The zones of connect replies with ``recovered: false``, after which a client has to load its state again."""
+    pushes_without_seq: list[Frame] = field(default_factory=list)
+    first_seq: int | None = None
+    """The head of the log at the first connect reply; None before that reply."""
     socket: Callout = field(init=False)
 
     @property
     def id(self) -> str:
         return self.account.id
 
-    def types(self) -> Counter[str]:
-        """Count the received events by type."""
-        return Counter(frame["type"] for frame in self.seen.values())
+    def count_types(self) -> Counter[str]:
+        """Return the number of received events of each type."""
+        return Counter(frame["type"] for frame in self.events.values())
 
     def on_push(self, frame: Frame) -> None:
-        """Record a push."""
+        """Record a push. Position updates have no sequence number."""
         if "seq" not in frame:
-            self.live.append(frame)
-        elif frame["seq"] in self.seen:
+            self.pushes_without_seq.append(frame)
+        elif frame["seq"] in self.events:
             self.repeats.append(frame)
         else:
-            self.seen[frame["seq"]] = frame
+            self.events[frame["seq"]] = frame
 
     def on_connect(self, ok: Frame) -> None:
         """Record a connect reply."""
         zone = ok["zones"]["main"]
-        if self.since is None:
-            self.since = zone["seq"]
+        if self.first_seq is None:
+            self.first_seq = zone["seq"]
         elif not zone["recovered"]:
-            self.lost.append(zone)
+            self.unrecovered_zones.append(zone)
 
 
 @dataclass
-class Town:
-    """A server with one service, and functions that create people on it."""
+class Scenario:
+    """A server with one service, and methods that create users and jobs on it."""
 
     server: Server
     api: Api
@@ -74,7 +76,7 @@ class Town:
     service: str
     stack: AsyncExitStack
 
-    async def person(self, role: str) -> Person:
+    async def create_person(self, role: str) -> Person:
         """Register a customer or a technician and connect them."""
         body = {
             "email": f"{uuid.uuid4().hex}@example.org",
@@ -89,74 +91,76 @@ class Town:
         await person.socket.open()
         return person
 
-    async def technician(self, capacity: int = 1) -> Person:
-        """Create a technician who is approved and online at ``HERE``."""
-        person = await self.person("technician")
+    async def create_technician(self, capacity: int = 1) -> Person:
+        """Create a technician who is approved and online at ``POSITION``."""
+        person = await self.create_person("technician")
         mine = f"/v1/technicians/{person.id}"
         await person.account.request("PATCH", mine, {"services": [self.service]})
         await self.admin.request("PATCH", mine, {"capacity": capacity})
         await self.admin.request("POST", f"{mine}/review", {"kyc": "approved", "account": "approved"})
-        availability = await person.account.request("PUT", f"{mine}/availability", {"online": True, **HERE})
+        availability = await person.account.request("PUT", f"{mine}/availability", {"online": True, **POSITION})
         assert availability["receiving"] is True, availability
         return person
 
-    async def book(self, customer: Person) -> str:
-        """Book a job at ``HERE`` and return its id."""
-        body = {"service": self.service, **HERE, "address": "Torstrasse 1"}
+    async def book_job(self, customer: Person) -> str:
+        """Book a job at ``POSITION`` and return its id."""
+        body = {"service": self.service, **POSITION, "address": "Torstrasse 1"}
         return str((await customer.account.request("POST", "/v1/jobs", body))["job"]["id"])
 
-    async def job(self, job: str) -> dict[str, Any]:
-        """Return the job as ops see it."""
+    async def read_job(self, job: str) -> dict[str, Any]:
+        """Return the job as an admin sees it."""
         shown: dict[str, Any] = (await self.admin.request("GET", f"/v1/jobs/{job}"))["job"]
         return shown
 
 
 @asynccontextmanager
-async def town(server: Server) -> AsyncIterator[Town]:
-    """Create a town on a server without users."""
+async def scenario_on(server: Server) -> AsyncIterator[Scenario]:
+    """Yield a scenario on a server without users."""
     signer = Signer.load_or_create(server.data / "signing.key")
     async with AsyncExitStack() as stack:
         api = Api(server.url)
         stack.push_async_callback(api.close)
         admin = Operator(api, sign_token(signer, UserId("cli_admin"), "admin"))
         body = {"name": "Boilers", "category": "heating", "base_amount": 9000, "currency": "EUR", "pricing": "flat"}
-        made = await admin.request("POST", "/v1/services", body)
-        yield Town(server, api, admin, made["service"]["id"], stack)
+        created = await admin.request("POST", "/v1/services", body)
+        yield Scenario(server, api, admin, created["service"]["id"], stack)
 
 
 class Racer:
-    """A technician who claims every job at once that they have an offer of, and records the acknowledged claims."""
+    """A technician who claims each offered job at once and records the acknowledged claims."""
 
     def __init__(self, person: Person) -> None:
-        self.person = person
+        self.technician = person
         self.acknowledged: set[str] = set()
         self.refused: Counter[str] = Counter()
-        self._asked: set[str] = set()
+        self._claimed: set[str] = set()
 
-    async def race(self) -> None:
-        """Claim until the task is cancelled."""
+    async def claim_offers(self) -> None:
+        """Claim each offered job once, until the task is cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                for frame in list(self.person.seen.values()):
+                for frame in list(self.technician.events.values()):
                     job = frame["data"]["offer"]["job"]["id"] if frame["type"] == "offer.created" else ""
-                    if job and job not in self._asked:
-                        self._asked.add(job)
+                    if job and job not in self._claimed:
+                        self._claimed.add(job)
                         group.create_task(self._claim(job))
                 await asyncio.sleep(0.005)
 
     async def _claim(self, job: str) -> None:
         try:
-            await self.person.socket.request("claim", job=job)
+            await self.technician.socket.request("claim", job=job)
             self.acknowledged.add(job)
         except Refusal as refusal:
             self.refused[refusal.code] += 1
 
 
-def addressed(server: Server, person: Person) -> list[int]:
-    """Return the sequence numbers in the log that this person should have received since they first connected."""
+def due_seqs(server: Server, person: Person) -> list[int]:
+    """Return the sequence numbers of all events in the log that this person should have received since they first
+    connected.
+    """
     mine = f"user:{person.id}"
     with redis.Redis.from_url(server.redis_url, decode_responses=True) as client:
-        rows: Any = client.xrange("{main}:log", f"({person.since}-0", "+")
+        rows: Any = client.xrange("{main}:log", f"({person.first_seq}-0", "+")
     return [
         int(entry.partition("-")[0])
         for entry, fields in rows

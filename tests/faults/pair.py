@@ -1,4 +1,4 @@
-"""A primary and a replica, and a proxy whose address leads to either."""
+"""A primary Redis server and its replica, and a proxy that leads to one of the two."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
 
-class Pair:
-    """A primary, a replica, and the proxy ``name`` whose address stands for the primary."""
+class RedisPair:
+    """Two Redis servers, and a proxy whose address the engine uses for the primary."""
 
-    def __init__(self, urls: tuple[str, str], name: Proxy) -> None:
-        self.name = name
-        self.one, self.two = urls
+    def __init__(self, urls: tuple[str, str], proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.first_url, self.second_url = urls
 
-    async def follow(self, follower: str, leader: str | None) -> None:
-        """Make one server a replica of the other, or a primary."""
+    async def replicate(self, follower: str, leader: str | None) -> None:
+        """Make ``follower`` a replica of ``leader``, or a primary if ``leader`` is None."""
         async with Redis.from_url(follower) as client:
             port = leader.rpartition(":")[2] if leader else "ONE"
             await client.execute_command("REPLICAOF", "127.0.0.1" if leader else "NO", port)
 
-    async def caught_up(self, follower: str) -> bool:
+    async def is_synchronised(self, follower: str) -> bool:
         """Return whether the replica has all data of its primary."""
         async with Redis.from_url(follower) as client:
             info = await client.info("replication")
             return bool(info["master_link_status"] == "up" and not info["master_sync_in_progress"])
 
-    async def same_head(self) -> bool:
-        """Return whether both servers have the same head of the log."""
+    async def has_same_head(self) -> bool:
+        """Return whether the log has the same head on both servers."""
         heads = []
-        for url in (self.one, self.two):
+        for url in (self.first_url, self.second_url):
             async with Redis.from_url(url) as client:
                 heads.append(await client.hget("{main}:meta", "seq"))  # type: ignore[misc]
         return heads[0] == heads[1]
 
-    async def change_over(self) -> None:
-        """Promote the second server and make the first its replica. Open connections keep their target."""
-        await self.follow(self.two, None)
-        self.name.set_target(self.two)
-        await self.follow(self.one, self.two)
+    async def fail_over(self) -> None:
+        """Promote the second server and make the first its replica. Open connections still lead to the first."""
+        await self.replicate(self.second_url, None)
+        self.proxy.set_target(self.second_url)
+        await self.replicate(self.first_url, self.second_url)
 
-    async def split(self) -> None:
-        """Make both servers primaries, each with the data that it has."""
-        await wait_until(self.same_head)
-        await self.follow(self.two, None)
+    async def promote_both(self) -> None:
+        """Wait until both servers have the same data, and make the second a primary too."""
+        await wait_until(self.has_same_head)
+        await self.replicate(self.second_url, None)
 
     def set_target(self, url: str) -> None:
-        """Point the proxy at ``url`` and abort all open connections."""
-        self.name.set_target(url)
-        self.name.cut()
+        """Let the proxy lead to ``url``, and abort all open connections."""
+        self.proxy.set_target(url)
+        self.proxy.cut()
 
 
 @asynccontextmanager
-async def paired(folder: Path) -> AsyncIterator[Pair]:
-    """Run a primary and its replica."""
+async def running_pair(folder: Path) -> AsyncIterator[RedisPair]:
+    """Run a primary and its replica while the block runs."""
     (folder / "one").mkdir()
     (folder / "two").mkdir()
-    at_once = ("--repl-diskless-sync-delay", "0")
-    with valkey.run_server(folder / "one", *at_once) as one, valkey.run_server(folder / "two", *at_once) as two:
-        async with Proxy(one) as name:
-            both = Pair((one, two), name)
-            await both.follow(two, one)
-            await wait_until(lambda: both.caught_up(two))
-            yield both
+    options = ("--repl-diskless-sync-delay", "0")
+    with valkey.run_server(folder / "one", *options) as one, valkey.run_server(folder / "two", *options) as two:
+        async with Proxy(one) as proxy:
+            pair = RedisPair((one, two), proxy)
+            await pair.replicate(two, one)
+            await wait_until(lambda: pair.is_synchronised(two))
+            yield pair

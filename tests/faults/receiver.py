@@ -1,4 +1,4 @@
-"""A real HTTP receiver of pushes that answers as a test defines."""
+"""A real HTTP receiver of pushes. The test decides with which status it responds."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 import msgspec
 
-Answer = Callable[[int], int | None]
-"""Return the status of the response, given the number of earlier requests; None means that no response is sent."""
+StatusOf = Callable[[int], int | None]
+"""Returns the status of a response, given the number of earlier requests. None means that no response is sent."""
 
 
 @dataclass
-class Receiver:
-    """Records the bodies and the signatures of all requests, in order."""
+class PushReceiver:
+    """An HTTP server that records the bodies and the signatures of all requests, in order."""
 
-    answer: Answer
+    status_of: StatusOf
     port: int = 0
     bodies: list[bytes] = field(default_factory=list)
     signatures: list[str] = field(default_factory=list)
-    present: int = 0
-    busiest: int = 0
+    open_requests: int = 0
+    max_open_requests: int = 0
 
     @property
     def url(self) -> str:
@@ -31,18 +31,18 @@ class Receiver:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The decoded bodies."""
+        """Return the decoded bodies."""
         return [msgspec.json.decode(body) for body in self.bodies]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until the client closes it."""
         try:
-            while await self._one(reader, writer):
+            while await self._serve_request(reader, writer):
                 pass
         finally:
             writer.close()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _serve_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -54,24 +54,24 @@ class Receiver:
         self.bodies.append(body)
         self.signatures.append(headers["callout-signature"])
         assert headers["content-type"] == "application/json"
-        self.present += 1
-        self.busiest = max(self.busiest, self.present)
+        self.open_requests += 1
+        self.max_open_requests = max(self.max_open_requests, self.open_requests)
         try:
-            status = self.answer(number)
+            status = self.status_of(number)
             if status is None:
                 await reader.read()
                 return False
             await asyncio.sleep(0)
         finally:
-            self.present -= 1
+            self.open_requests -= 1
         writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
         return True
 
 
 @asynccontextmanager
-async def receiving(answer: Answer = lambda _: 200) -> AsyncIterator[Receiver]:
-    """Run a receiver on its own port."""
-    receiver = Receiver(answer)
+async def running_receiver(status_of: StatusOf = lambda _: 200) -> AsyncIterator[PushReceiver]:
+    """Run a receiver on its own port while the block runs."""
+    receiver = PushReceiver(status_of)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]
     try:

@@ -1,4 +1,4 @@
-"""The data directory: one server uses it at a time, and only its owner can read it."""
+"""The data directory: one server uses a data directory at a time, and only the owner can read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from engine.process.datadir import CannotStart, create_directory, hold_lock, pro
 
 
 def test_a_second_holder_is_refused_with_the_first_named(tmp_path: Path) -> None:
-    """Two servers never use one directory, and the second one names the process and the URL of the first."""
+    """A second server on the same data directory is refused; the message names the process and the URL of the first
+    server.
+    """
     with hold_lock(tmp_path) as lock:
         lock.set_url("http://127.0.0.1:8700")
         with pytest.raises(CannotStart, match=rf"in use by process {os.getpid()} serving http://127.0.0.1:8700"):
@@ -21,26 +23,28 @@ def test_a_second_holder_is_refused_with_the_first_named(tmp_path: Path) -> None
 
 
 def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
-    """A path that is a file is refused with a message."""
+    """If the path of the data directory is a file, `create_directory` is refused with "not a directory"."""
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match="not a directory"):
         create_directory(tmp_path / "file")
 
 
 def test_a_directory_inside_a_file_cannot_be_made(tmp_path: Path) -> None:
-    """The error message contains the reason of the operating system."""
+    """If the data directory cannot be created, the error message contains the reason of the operating system."""
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match=r"cannot be made: Not a directory"):
         create_directory(tmp_path / "file" / "below")
 
 
 def test_only_its_owner_can_read_a_new_directory(tmp_path: Path) -> None:
-    """The directory will hold a signing key and personal data: its mode is 0700 from the first instant."""
+    """A new data directory has mode 0700 from the first instant, because it will contain a signing key and personal
+    data.
+    """
     assert create_directory(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
 
 def test_an_existing_directory_keeps_its_mode_and_files(tmp_path: Path) -> None:
-    """Locking changes neither the mode of an existing directory nor its files."""
+    """Locking an existing directory changes neither its mode nor its files."""
     tmp_path.chmod(0o755)
     (tmp_path / "notes.txt").write_text("mine")
     with hold_lock(tmp_path):
@@ -50,7 +54,7 @@ def test_an_existing_directory_keeps_its_mode_and_files(tmp_path: Path) -> None:
 
 
 def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
-    """The lock ends with its block, and afterwards the directory has no holder."""
+    """After the block of `hold_lock` the directory has no holder, and it can be locked again."""
     with hold_lock(tmp_path):
         assert read_holder(tmp_path) is not None
     assert read_holder(tmp_path) is None
@@ -59,10 +63,10 @@ def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
-    """SIGKILL frees the directory: the content of the lock file then has no effect."""
+    """After SIGKILL of the holder the directory can be locked again: a stale lock file has no effect."""
     program = (
         "import sys, pathlib, engine.process.datadir as d\n"
-        "with d.hold(pathlib.Path(sys.argv[1])) as lock:\n"
+        "with d.hold_lock(pathlib.Path(sys.argv[1])) as lock:\n"
         "    lock.set_url('http://x'); print('held', flush=True); sys.stdin.read()\n"
     )
     other = subprocess.Popen(
@@ -83,7 +87,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
 
 
 def test_a_birth_identifies_a_process() -> None:
-    """The birth of a process does not change, differs between processes, and is None for a process that does not
+    """The birth of a process never changes, differs between processes, and is None for a process that does not
     exist.
     """
     assert process_start_text(os.getpid()) == process_start_text(os.getpid())

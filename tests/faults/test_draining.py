@@ -1,4 +1,4 @@
-"""Gateways that stop, as processes: what a load balancer and an event stream see."""
+"""Gateway processes that stop: what a load balancer and an event stream observe."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
 SOCKETS = 500
-"""The drain closes 20 sockets every tenth of a second, so it lasts two and a half seconds."""
+"""The draining gateway closes 20 sockets every tenth of a second, so draining lasts two and a half seconds."""
 
 
 def admin_token(key: Path) -> str:
-    """Return a token that needs no account."""
+    """Return a token of an admin, which needs no account."""
     return sign_token(Signer.load_or_create(key), UserId("cli_admin"), "admin")
 
 
 async def test_a_draining_server_is_not_ready_and_still_answers(tmp_path: Path) -> None:
-    """After SIGTERM ``/readyz`` is false and upgrades get 503 while HTTP requests are answered; all sockets are
-    closed with 4000, and the process exits with 0.
+    """After SIGTERM ``/readyz`` returns 503 and a new event stream gets 503, while other HTTP requests succeed; all
+    sockets are closed with 4000, and the process exits with 0.
     """
     async with run_server(tmp_path / "data", limits="off") as server, AsyncExitStack() as stack:
         bearer = admin_token(tmp_path / "data" / "signing.key")
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, trust_env=False))
         assert (await http.get("/readyz")).status_code == 200
-        sockets = [await _opened(stack, server, bearer) for _ in range(SOCKETS)]
+        sockets = [await _open_socket(stack, server, bearer) for _ in range(SOCKETS)]
         ending = asyncio.create_task(server.stop())
-        seen = await wait_until(lambda: _draining(http), what="readyz false")
+        seen = await wait_until(lambda: _draining_reply(http), what="readyz false")
         assert seen.json() == {"ready": False, "problems": ["draining"]}
         me = await http.get("/v1/me", headers={"Authorization": f"Bearer {bearer}"})
         assert (me.status_code, me.json()["user"]["id"]) == (200, "cli_admin")
         assert (await http.get("/healthz")).status_code == 200
         assert (
-            await http.get(f"/v1/events?after=main:{epoch_name(1)}:0", headers=me.request.headers)
+            await http.get(f"/v1/events?after=main:{epoch_name(1, server.redis_url)}:0", headers=me.request.headers)
         ).status_code == 503
         assert any(socket.close_code is None for socket in sockets), "all sockets were closed before this check"
-        codes = await asyncio.gather(*(_close_code(socket) for socket in sockets))
+        codes = await asyncio.gather(*(_wait_for_close_code(socket) for socket in sockets))
         assert set(codes) == {4000}
         assert (await ending).code == 0
 
 
-async def _opened(stack: AsyncExitStack, server: Server, bearer: str) -> ClientConnection:
+async def _open_socket(stack: AsyncExitStack, server: Server, bearer: str) -> ClientConnection:
     address = server.url.replace("http", "ws") + "/v1/ws"
     socket = await stack.enter_async_context(
         connect(address, subprotocols=[Subprotocol("callout.v1.json")], proxy=None, ping_interval=None)
@@ -67,20 +67,22 @@ async def _opened(stack: AsyncExitStack, server: Server, bearer: str) -> ClientC
     return socket
 
 
-async def _close_code(socket: ClientConnection) -> int | None:
+async def _wait_for_close_code(socket: ClientConnection) -> int | None:
     with suppress(ConnectionClosed):
         async for _ in socket:
             pass
     return socket.close_code
 
 
-async def _draining(http: httpx.AsyncClient) -> httpx.Response | None:
+async def _draining_reply(http: httpx.AsyncClient) -> httpx.Response | None:
     answer = await http.get("/readyz")
     return answer if answer.status_code == 503 else None
 
 
-class Reader:
-    """An EventSource behind a load balancer: after each end it connects to the next gateway, with its last id."""
+class EventStreamReader:
+    """An EventSource client behind a load balancer: after each end of the stream it connects to the next gateway, with
+    its last event id.
+    """
 
     def __init__(self, bearer: str) -> None:
         self.seqs: list[int] = []
@@ -91,16 +93,16 @@ class Reader:
         self._last = ""
 
     async def read(self) -> None:
-        """Read until the task is cancelled."""
+        """Read events until the task is cancelled."""
         async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
             while True:
                 url = self.urls[self.opened % len(self.urls)]
                 with suppress(httpx.TransportError):
-                    await self._one(http, url)
+                    await self._read_stream(http, url)
                 self.opened += 1
                 await asyncio.sleep(0.05)
 
-    async def _one(self, http: httpx.AsyncClient, url: str) -> None:
+    async def _read_stream(self, http: httpx.AsyncClient, url: str) -> None:
         headers = {"Authorization": f"Bearer {self._bearer}", "Accept": "text/event-stream"}
         headers |= {"Last-Event-ID": self._last} if self._last else {}
         async with http.stream("GET", f"{url}/v1/events", headers=headers) as answer:
@@ -115,7 +117,7 @@ class Reader:
                     self.seqs.append(block.data["seq"])
 
 
-def _written(url: str, written: list[int]) -> bool:
+def _append_event(url: str, written: list[int]) -> bool:
     with redis.Redis.from_url(url) as client:
         script: Any = client.register_script(APPEND_SCRIPT)
         written.append(int(script(["{main}:meta", "{main}:log"], [1, "test.event", "role:admin", '{"n":%N}'])))
@@ -123,32 +125,33 @@ def _written(url: str, written: list[int]) -> bool:
 
 
 async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
-    """Two gateways restart one after the other while events are written: an event stream that resumes with its last
-    id receives each event once and in order, and always recovers.
+    """While events are written, two gateways restart one after the other: an event stream that resumes with its last
+    event id receives each event once and in order, and each reconnect has ``recovered: true``.
     """
     (tmp_path / "redis").mkdir()
     with valkey.run_server(tmp_path / "redis") as url:
         flags = [*("--redis", url, "--database", f"sqlite:///{tmp_path}/callout.db")]
         flags += ["--key-file", str(tmp_path / "key")]
         async with AsyncExitStack() as stack:
-            gate = (*flags, "--role", "gateway")
+            gateway_flags = (*flags, "--role", "gateway")
             servers = [
-                await stack.enter_async_context(run_server(tmp_path / name, *gate, limits="off")) for name in ("a", "b")
+                await stack.enter_async_context(run_server(tmp_path / name, *gateway_flags, limits="off"))
+                for name in ("a", "b")
             ]
-            reader = Reader(admin_token(tmp_path / "key"))
+            reader = EventStreamReader(admin_token(tmp_path / "key"))
             reader.urls = [server.url for server in servers]
             reading = asyncio.create_task(reader.read())
             written: list[int] = []
-            await wait_until(lambda: _written(url, written) and reader.seqs, what="the first event")
+            await wait_until(lambda: _append_event(url, written) and reader.seqs, what="the first event")
             for server in servers:
                 ending = asyncio.create_task(server.stop())
                 while not ending.done():
-                    _written(url, written)
+                    _append_event(url, written)
                     await asyncio.sleep(0.01)
                 assert (await ending).code == 0
                 port = urlsplit(server.url).port or 0
-                await stack.enter_async_context(run_server(server.data, *gate, port=port, limits="off"))
-                _written(url, written)
+                await stack.enter_async_context(run_server(server.data, *gateway_flags, port=port, limits="off"))
+                _append_event(url, written)
                 await wait_until(lambda: reader.seqs[-1] == written[-1], within_s=30, what="all that was written")
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

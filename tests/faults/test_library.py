@@ -1,4 +1,4 @@
-"""The script library under faults: flushed, of another release, and with full memory."""
+"""The script library in Redis: flushed by another client, of two releases at once, and with full memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from engine.store import pipeline, scripts
 from tests.support import event_log, people
 
 
-async def _libraries(engine: Engine) -> set[str]:
+async def _library_names(engine: Engine) -> set[str]:
     found = await engine.store.redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
     return {entry[1].decode() for entry in found}
 
 
 async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine: Engine) -> None:
-    """After a FUNCTION FLUSH by another client all commands on their way succeed, each exactly once."""
+    """After a FUNCTION FLUSH by another client the engine loads its functions again, and all commands in flight succeed
+    exactly once.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     for _ in range(3):
@@ -33,7 +35,7 @@ async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine:
     job = await people.offered(engine, carla, serves)
     await engine.store.redis.execute_command("FUNCTION", "FLUSH")
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
-    assert await _libraries(engine) == {engine.store.scripts.name}
+    assert await _library_names(engine) == {engine.store.scripts.name}
     created = await event_log.events(engine, "job.created")
     assert len(created) == 61
 
@@ -41,7 +43,9 @@ async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine:
 async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
     engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new release removes the old library when it starts; an old release that still runs continues unharmed."""
+    """A new release removes the old library when it starts; an old release that still runs loads its own library again
+    and continues.
+    """
     shutil.copytree(scripts.scripts_folder(), tmp_path / "lua")
     with (tmp_path / "lua" / "job_read.lua").open("a") as verb:
         verb.write("-- of another release\n")
@@ -50,23 +54,25 @@ async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
     serves, carla = await people.service(engine), await people.customer(engine)
     async with open_engine(settings) as other:
         assert other.store.scripts.name != engine.store.scripts.name
-        assert await _libraries(engine) == {other.store.scripts.name}
+        assert await _library_names(engine) == {other.store.scripts.name}
         await asyncio.gather(*(people.job(who, carla, serves) for who in (engine, other) * 20))
-        assert await _libraries(engine) == {engine.store.scripts.name, other.store.scripts.name}
+        assert await _library_names(engine) == {engine.store.scripts.name, other.store.scripts.name}
     async with open_engine(settings) as other:
-        assert await _libraries(engine) == {other.store.scripts.name}
+        assert await _library_names(engine) == {other.store.scripts.name}
     assert len(await event_log.events(engine, "job.created")) == 40
 
 
 @pytest.mark.parametrize("word", sorted(UNAVAILABLE_REPLIES))
 def test_an_error_before_any_effect_is_unavailable(word: str) -> None:
-    """Every reply of Redis about its own condition or the place of a slot is a 503 and never an internal error."""
+    """Each error reply in which Redis reports its own state or the place of a slot becomes `unavailable` (503), never
+    an internal error.
+    """
     assert isinstance(pipeline._parse_error(f"{word} 3999 127.0.0.1:6381"), Unavailable)
 
 
 async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engine) -> None:
-    """With `min-replicas-to-write` and no replica each command returns 503 without an effect; with a replica the
-    same command succeeds.
+    """With `min-replicas-to-write` and no replica each command returns `unavailable` (503) without an effect; without
+    the setting the same command succeeds.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
@@ -86,8 +92,8 @@ async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engin
 
 
 async def test_a_full_memory_refuses_commands_without_an_effect_and_serves_reads(engine: Engine) -> None:
-    """At `maxmemory` a command is `unavailable` and has no effect, jobs can be read, and with memory available
-    commands succeed again.
+    """At `maxmemory` a command is `unavailable` and has no effect, and jobs can be read; when memory is available
+    again, commands succeed.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)

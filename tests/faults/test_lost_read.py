@@ -1,5 +1,4 @@
-"""Reads whose reply from Redis is lost are `unavailable`, because a read changes nothing; they are never
-`indeterminate`."""
+"""A read whose reply from Redis is lost is `unavailable`, never `indeterminate`, because a read changes nothing."""
 
 from __future__ import annotations
 
@@ -27,11 +26,11 @@ from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
 READS = [route for route in ROUTES if route.method == "GET"]
-MOST = 30
-"""No read waits for this many replies."""
+MAX_REPLIES = 30
+"""A limit for the test: no read needs this many replies."""
 
 
-class Scene(NamedTuple):
+class Scenario(NamedTuple):
     """A server that reaches Redis through a proxy, and a job with a customer and a technician."""
 
     server: Running
@@ -41,11 +40,11 @@ class Scene(NamedTuple):
     ids: dict[str, str]
 
     def token(self, who: Principal) -> str:
-        """Return an access token."""
+        """Return an access token of ``who``."""
         return sign_token(self.server.engine.signer, UserId(who.id), who.role)
 
     def caller(self, route: Route) -> Principal:
-        """Return a caller whom a route allows."""
+        """Return a caller whom the route allows."""
         name = "technician" if route.name == "requests_read" else ""
         return next(who for who in self.people.values() if who.role in (name or route.roles or {"customer"}))
 
@@ -56,7 +55,9 @@ class Scene(NamedTuple):
         return path + ("?wait=0" if route.may_stream else "")
 
     def drop_reply(self, number: int) -> None:
-        """Drop the reply after ``number`` others. The engine has to load every account again."""
+        """Let the proxy drop the reply that follows ``number`` others. All accounts are marked stale, so that the
+        engine loads them again.
+        """
         for who in self.people.values():
             name = keys.account(who.id)
             if self.redis.exists(name):
@@ -64,7 +65,7 @@ class Scene(NamedTuple):
         self.proxy.drop_in = number
 
     async def was_dropped(self) -> bool:
-        """Return whether a reply was dropped, after waiting until the server has recovered."""
+        """Return whether a reply was dropped. If so, first wait until the server has recovered."""
         if self.proxy.drop_in is not None:
             self.proxy.drop_in = None
             return False
@@ -76,8 +77,8 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture
-async def scene(empty_redis: str, settings: Settings) -> AsyncIterator[Scene]:
-    """A server with only the gateway role, so that nearly all replies belong to a caller."""
+async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenario]:
+    """Yield the scenario on a server with only the gateway role, so that nearly all replies belong to a caller."""
     async with Proxy(empty_redis) as proxy:
         changed = msgspec.structs.replace(settings, redis=proxy.url, port=0, roles=("gateway",))
         async with running(changed) as server:
@@ -92,7 +93,7 @@ async def scene(empty_redis: str, settings: Settings) -> AsyncIterator[Scene]:
             await jobs.claim(engine, technician, job, key=key)
             ids = {"jobs": job, "technicians": technician.id, "services": serves, "key": key}
             with redis.Redis.from_url(empty_redis) as direct:
-                yield Scene(
+                yield Scenario(
                     server,
                     proxy,
                     direct,
@@ -101,16 +102,16 @@ async def scene(empty_redis: str, settings: Settings) -> AsyncIterator[Scene]:
                 )
 
 
-async def test_no_read_over_http_is_indeterminate(scene: Scene) -> None:
-    """Each reply that a GET waits for is dropped in turn: the GET succeeds all the same, or returns 503."""
+async def test_no_read_over_http_is_indeterminate(scenario: Scenario) -> None:
+    """For each reply of Redis that a GET waits for, the GET still succeeds if that reply is dropped, or returns 503."""
     refused: set[str] = set()
-    async with httpx.AsyncClient(base_url=scene.server.url, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=scenario.server.url, timeout=20, trust_env=False) as http:
         for route in READS:
-            token = {"Authorization": f"Bearer {scene.token(scene.caller(route))}"} if route.roles else {}
-            for number in range(MOST):
-                scene.drop_reply(number)
-                answer = await http.get(scene.path(route), headers=token)
-                if not await scene.was_dropped():
+            token = {"Authorization": f"Bearer {scenario.token(scenario.caller(route))}"} if route.roles else {}
+            for number in range(MAX_REPLIES):
+                scenario.drop_reply(number)
+                answer = await http.get(scenario.path(route), headers=token)
+                if not await scenario.was_dropped():
                     assert answer.status_code == 200, (route.name, number, answer.text)
                     break
                 if answer.status_code != 200:
@@ -118,26 +119,28 @@ async def test_no_read_over_http_is_indeterminate(scene: Scene) -> None:
                     assert answer.status_code == 503, (route.name, number, answer.text)
                     assert route.roles is None or answer.json()["code"] == "unavailable", answer.text
             else:
-                pytest.fail(f"{route.name} waits for more than {MOST} replies")
+                pytest.fail(f"{route.name} waits for more than {MAX_REPLIES} replies")
     assert len(refused) > len(READS) / 2
 
 
 @pytest.mark.parametrize("op", ["connect", "refresh", "subscribe"])
-async def test_no_read_over_a_socket_is_indeterminate(scene: Scene, op: str) -> None:
-    """Each reply that an op without an effect waits for is dropped in turn: the op succeeds or is `unavailable`."""
-    who, refused = scene.people["customer"], 0
-    channel, token = f"job:{scene.ids['jobs']}", scene.token(who)
-    for number in range(MOST):
-        socket = SocketClient(scene.server.ws_url, token)
+async def test_no_read_over_a_socket_is_indeterminate(scenario: Scenario, op: str) -> None:
+    """For each reply of Redis that an op without an effect waits for, the op still succeeds if that reply is dropped,
+    or is refused with `unavailable`.
+    """
+    who, refused = scenario.people["customer"], 0
+    channel, token = f"job:{scenario.ids['jobs']}", scenario.token(who)
+    for number in range(MAX_REPLIES):
+        socket = SocketClient(scenario.server.ws_url, token)
         reply: dict[str, Any] = {}
         if op != "connect":
             await socket.open()
-        scene.drop_reply(number)
+        scenario.drop_reply(number)
         if op == "connect":
             reply = await socket.connect(subs=[channel])
         else:
             reply = await socket.request(op, **({"token": token} if op == "refresh" else {"channel": channel}))
-        lost = await scene.was_dropped()
+        lost = await scenario.was_dropped()
         await socket.close()
         if not lost:
             assert "ok" in reply, reply
@@ -146,5 +149,5 @@ async def test_no_read_over_a_socket_is_indeterminate(scene: Scene, op: str) -> 
             refused += 1
             assert (reply["error"]["code"], reply["error"]["status"]) == ("unavailable", 503)
     else:
-        pytest.fail(f"{op} waits for more than {MOST} replies")
+        pytest.fail(f"{op} waits for more than {MAX_REPLIES} replies")
     assert refused

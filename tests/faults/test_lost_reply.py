@@ -1,4 +1,4 @@
-"""Replies that are lost on their way from Redis (G2)."""
+"""Replies of Redis that are lost on their way to the engine (G2)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.support.wait import wait_until
 
 @pytest.fixture
 async def proxy(empty_redis: str) -> AsyncIterator[Proxy]:
-    """A proxy in front of the real server."""
+    """Yield a proxy in front of the real Redis server."""
     async with Proxy(empty_redis) as between:
         yield between
 
 
 @pytest.fixture
 async def engine(proxy: Proxy, settings: Settings) -> AsyncIterator[Engine]:
-    """An engine that reaches Redis through the proxy."""
+    """Yield an engine that reaches Redis through the proxy."""
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(msgspec.structs.replace(settings, redis=proxy.url)) as opened:
         yield opened
@@ -40,8 +40,8 @@ async def engine(proxy: Proxy, settings: Settings) -> AsyncIterator[Engine]:
 async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_succeeds(
     engine: Engine, proxy: Proxy
 ) -> None:
-    """A dropped reply raises Indeterminate, nothing is retried, and the same key returns the outcome of the one
-    claim.
+    """A claim whose reply is lost raises Indeterminate and is not retried by the engine; a repeat with the same key
+    returns the outcome of the one claim.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
@@ -57,8 +57,8 @@ async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_succe
 
 
 async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: Proxy) -> None:
-    """A read changes nothing, so its lost reply is Unavailable; a script that writes needs `run`, and one that reads
-    needs `read`.
+    """A read whose reply is lost is Unavailable, because a read changes nothing. The store refuses a script that writes
+    in `read`, and a script that reads in `run`.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
@@ -78,13 +78,13 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
 
 
 async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine: Engine, proxy: Proxy) -> None:
-    """With repeated cuts every step happens once: the log has no holes and each job went through its states in
-    order.
+    """Although the connection to Redis is cut repeatedly, each command that is retried with its key happens once: the
+    log has no gaps, and each job passed its states in order.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
 
-    async def retry(job: str, command: str) -> None:
+    async def retry_until_done(job: str, command: str) -> None:
         key = str(uuid.uuid4())
         while True:
             try:
@@ -104,7 +104,7 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
         done.append(await people.offered(engine, carla, serves))
         cutter = asyncio.create_task(cut_often())
         for command in ("claim", "depart", "arrive", "start", "complete"):
-            await retry(done[-1], command)
+            await retry_until_done(done[-1], command)
         cutter.cancel()
         await wait_until(lambda: engine.store.pipeline.is_up)
     for job in done:
@@ -116,8 +116,8 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
 
 
 async def test_a_command_that_was_not_sent_is_unavailable(engine: Engine, proxy: Proxy) -> None:
-    """While Redis is out of reach a command that was not sent is `unavailable`, which promises that it had no
-    effect.
+    """While Redis is unreachable a command that was not sent is refused with `unavailable`, which promises that the
+    command had no effect.
     """
     serves = await people.service(engine)
     one = await people.technician(engine, "t1", serves)

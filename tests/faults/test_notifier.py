@@ -19,7 +19,7 @@ from engine.store import keys
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import notifier, push_sender
-from tests.faults.receiver import Receiver, receiving
+from tests.faults.receiver import PushReceiver, running_receiver
 from tests.support import event_log, people
 from tests.support.wait import wait_until
 
@@ -27,43 +27,43 @@ SECRET = "a secret"
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push_sender, "RETRY_PAUSE_S", 0.01)
 
 
-def with_receiver(engine: Engine, receiver: Receiver) -> Engine:
-    """Return the engine with a receiver of pushes."""
+def with_receiver(engine: Engine, receiver: PushReceiver) -> Engine:
+    """Return the engine with the settings that send pushes to ``receiver``."""
     settings = msgspec.structs.replace(engine.settings, push_url=receiver.url, push_secret=SECRET)
     return Engine(settings, engine.store, engine.archive, engine.blueprints, engine.signer, engine.metrics)
 
 
 async def accepted_job(engine: Engine, *technicians: str) -> tuple[Principal, JobId]:
-    """Create a job with offers to the technicians that the first one accepts. Return its customer and id."""
+    """Create a job with offers to the technicians, which the first one claims. Return its customer and id."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    won_by, *_ = [await people.technician(engine, name, serves) for name in technicians]
+    winner, *_ = [await people.technician(engine, name, serves) for name in technicians]
     job = await people.offered(engine, carla, serves)
-    await jobs.claim(engine, won_by, job)
+    await jobs.claim(engine, winner, job)
     return carla, job
 
 
 async def notifications(engine: Engine) -> list[dict[str, Any]]:
-    """Return the payloads of all notifications, in order."""
+    """Return the payloads of all notifications in the log, in order."""
     return [event_log.payload(event) for event in await event_log.events(engine, "notification")]
 
 
 async def cursor(engine: Engine) -> int:
-    """Return the notifier's cursor."""
+    """Return the notifier's cursor: the sequence number of the last processed event, 0 before the first."""
     return int(await engine.store.redis.get(keys.push_cursor(DEFAULT_ZONE)) or 0)
 
 
-async def stop(task: asyncio.Task[None]) -> None:
-    """Cancel a notifier and wait for its end."""
+async def cancel(task: asyncio.Task[None]) -> None:
+    """Cancel the task of a notifier and wait for its end."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_nothing_is_derived_in_a_closed_zone(engine: Engine) -> None:
-    """Nothing is derived while the zone is closed, and the notifier continues when it opens."""
+    """While the zone is closed the notifier derives no notification, and when the zone opens the notifier continues."""
     await accepted_job(engine, "t1")
     engine.store.zones[DEFAULT_ZONE].open = False
     await notifier.run_once(engine)
@@ -74,8 +74,8 @@ async def test_nothing_is_derived_in_a_closed_zone(engine: Engine) -> None:
 
 
 async def test_a_receiver_that_is_down_delays_no_notification(engine: Engine) -> None:
-    """The customer's notification is in the log although every push failed, and the failed pushes are counted."""
-    async with receiving() as receiver:
+    """If every push fails, the customer's notification is still in the log, and the failed pushes are counted."""
+    async with running_receiver() as receiver:
         gone = with_receiver(engine, receiver)
     await accepted_job(gone, "t1", "t2")
     await notifier.run_once(gone)
@@ -85,32 +85,34 @@ async def test_a_receiver_that_is_down_delays_no_notification(engine: Engine) ->
 
 
 async def test_a_silent_receiver_does_not_stop_the_notifier(engine: Engine) -> None:
-    """While every push hangs, the notifier continues to derive notifications."""
-    async with receiving(lambda _: None) as receiver:
+    """While every push waits for a response that never arrives, the notifier continues to derive notifications."""
+    async with running_receiver(lambda _: None) as receiver:
         runner = asyncio.create_task(notifier.run(with_receiver(engine, receiver)))
         for name in ("a", "b", "c"):
             await accepted_job(engine, name)
-        await wait_until(lambda: _count(engine, 3), what="three notices")
-        await stop(runner)
+        await wait_until(lambda: _has_notifications(engine, 3), what="three notices")
+        await cancel(runner)
 
 
-async def _count(engine: Engine, number: int) -> bool:
+async def _has_notifications(engine: Engine, number: int) -> bool:
     return len(await notifications(engine)) == number
 
 
 async def test_a_lost_reply_repeats_no_notification(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script ran but its reply was lost: the next run finds the cursor advanced and repeats nothing."""
+    """If the script ran but its reply was lost, the next run reads the advanced cursor and appends no notification
+    twice.
+    """
     await accepted_job(engine, "t1")
     run: Callable[..., Awaitable[Any]] = Store.run
 
-    async def lose(store: Store, zone: Any, script: str, **rest: Any) -> Any:
+    async def run_and_lose_reply(store: Store, zone: Any, script: str, **rest: Any) -> Any:
         done = await run(store, zone, script, **rest)
         if script == "notification_append":
             raise Indeterminate
         return done
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "run", lose)
+        patch.setattr(Store, "run", run_and_lose_reply)
         with pytest.raises(Indeterminate):
             await notifier.run_once(engine)
     await notifier.run_once(engine)
@@ -118,14 +120,14 @@ async def test_a_lost_reply_repeats_no_notification(engine: Engine, monkeypatch:
 
 
 async def test_a_lost_reply_drops_no_push(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The offers of a batch whose reply was lost are pushed exactly once, after the cursor shows that the batch is
-    done.
+    """If the reply for a batch is lost, the offers of the batch are still pushed exactly once, because the cursor shows
+    that the batch is done.
     """
     monkeypatch.setattr(notifier, "RETRY_S", 0.01)
     call: Callable[..., Awaitable[Any]] = Store.run
     lost = 0
 
-    async def lose(store: Store, zone: Any, script: str, *rest: Any, **named: Any) -> Any:
+    async def run_and_lose_reply(store: Store, zone: Any, script: str, *rest: Any, **named: Any) -> Any:
         nonlocal lost
         done = await call(store, zone, script, *rest, **named)
         if script == "notification_append" and not lost:
@@ -133,12 +135,12 @@ async def test_a_lost_reply_drops_no_push(engine: Engine, monkeypatch: pytest.Mo
             raise Indeterminate
         return done
 
-    async with receiving() as receiver:
+    async with running_receiver() as receiver:
         await accepted_job(engine, "t1", "t2")
-        monkeypatch.setattr(Store, "run", lose)
+        monkeypatch.setattr(Store, "run", run_and_lose_reply)
         runner = asyncio.create_task(notifier.run(with_receiver(engine, receiver)))
         await wait_until(lambda: len(receiver.messages) == 3, what="two offers and a notification")
-        await stop(runner)
+        await cancel(runner)
     assert lost == 1
     assert Counter(body["type"] for body in receiver.messages) == {"offer.created": 2, "notification": 1}
 
@@ -147,28 +149,34 @@ async def test_a_lost_reply_drops_no_push(engine: Engine, monkeypatch: pytest.Mo
     ("held", "full", "pause_s"), [(True, True, 0), (True, False, notifier.STEP_PAUSE_S), (False, False, 1)]
 )
 def test_only_a_notifier_that_has_caught_up_pauses(held: bool, full: bool, pause_s: float) -> None:
-    """After a full batch the next one follows at once: a backlog is processed at the speed of Redis."""
+    """After a full batch the notifier makes no pause, so that it processes a backlog at the speed of Redis; otherwise
+    it pauses.
+    """
     assert notifier.next_pause_s(held=held, full=full) == pause_s
 
 
 async def test_a_backlog_is_processed_without_a_pause(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full batches follow each other without a pause; the batch that has caught up pauses."""
+    """The notifier processes full batches without a pause between them, and pauses after the batch that reaches the end
+    of the log.
+    """
     monkeypatch.setattr(notifier, "MAX_STEP_EVENTS", 4)
     paused: list[float] = []
     monkeypatch.setattr(notifier, "next_pause_s", lambda *, held, full: paused.append(full) or 0.0)
     for name in ("a", "b", "c"):
         await accepted_job(engine, name)
     runner = asyncio.create_task(notifier.run(engine))
-    await wait_until(lambda: _count(engine, 3), what="three notices")
+    await wait_until(lambda: _has_notifications(engine, 3), what="three notices")
     await wait_until(lambda: False in paused, what="a step that has caught up")
-    await stop(runner)
+    await cancel(runner)
     assert paused[:2] == [True, True]
 
 
 async def test_a_notifier_that_dies_before_appending_loses_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was appended and the cursor has not advanced, so the next run derives the notification."""
+    """If a notifier dies before it appends a notification, its cursor has not advanced, and the next run derives the
+    notification.
+    """
     await accepted_job(engine, "t1")
 
     async def die(*_: Any) -> bool:
@@ -184,7 +192,9 @@ async def test_a_notifier_that_dies_before_appending_loses_nothing(
 
 
 async def test_concurrent_notifiers_append_each_notification_once(engine: Engine) -> None:
-    """Even notifiers that all believe to hold the lease cannot advance the cursor twice."""
+    """Several notifiers that all believe that they hold the lease append each notification only once, because the
+    script checks the cursor.
+    """
     for name in "abcdef":
         await accepted_job(engine, name)
     await asyncio.gather(*(notifier.run_once(engine) for _ in range(4)))
@@ -196,7 +206,7 @@ async def test_concurrent_notifiers_append_each_notification_once(engine: Engine
 async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second notifier waits for the lease, and continues where the first one stopped."""
+    """The second notifier of a zone waits for the lease, and continues where the first one stopped."""
     monkeypatch.setattr(notifier, "LEASE_S", 0.3)
     monkeypatch.setattr(notifier, "LEASE_CHECK_INTERVAL_S", 0.1)
     monkeypatch.setattr(notifier, "BLOCK_S", 0.05)
@@ -206,16 +216,16 @@ async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
     holder = await engine.store.redis.get(keys.runner_lease(DEFAULT_ZONE, "push"))
     second = asyncio.create_task(notifier.run(engine))
     await accepted_job(engine, "t1")
-    await wait_until(lambda: _count(engine, 1), what="the first notice")
+    await wait_until(lambda: _has_notifications(engine, 1), what="the first notice")
     assert await engine.store.redis.get(keys.runner_lease(DEFAULT_ZONE, "push")) == holder
-    await stop(first)
+    await cancel(first)
     await accepted_job(engine, "t2")
-    await wait_until(lambda: _count(engine, 2), what="the second notice")
-    await stop(second)
+    await wait_until(lambda: _has_notifications(engine, 2), what="the second notice")
+    await cancel(second)
 
 
 async def test_each_step_notifies_the_customer(engine: Engine) -> None:
-    """The customer receives a notification of each step, with the blueprint's text and the job's id."""
+    """The customer receives a notification of each step of their job, with the blueprint's text and the job's id."""
     carla, job = await accepted_job(engine, "t1")
     await jobs.run_command(engine, people.hot_technician("t1"), job, Step(command="depart"))
     await notifier.run_once(engine)
@@ -231,8 +241,8 @@ async def test_each_step_notifies_the_customer(engine: Engine) -> None:
 
 
 async def test_offers_and_notifications_are_pushed_to_their_users(engine: Engine) -> None:
-    """Each offer and each notification is one signed POST that names user, zone and sequence number."""
-    async with receiving() as receiver:
+    """Each offer and each notification is sent as one signed POST that contains user, zone and sequence number."""
+    async with running_receiver() as receiver:
         carla, job = await accepted_job(engine, "t1", "t2")
         await notifier.run_once(with_receiver(engine, receiver))
     offers = [message for message in receiver.messages if message["type"] == "offer.created"]
@@ -247,8 +257,8 @@ async def test_offers_and_notifications_are_pushed_to_their_users(engine: Engine
 
 
 async def test_no_push_is_repeated(engine: Engine) -> None:
-    """The next run starts above the cursor."""
-    async with receiving() as receiver:
+    """A second run of the notifier starts after the cursor and sends no push again."""
+    async with running_receiver() as receiver:
         await accepted_job(engine, "t1")
         await notifier.run_once(with_receiver(engine, receiver))
         before = len(receiver.bodies)
@@ -257,7 +267,9 @@ async def test_no_push_is_repeated(engine: Engine) -> None:
 
 
 async def test_a_template_that_fails_stops_no_other_notification(engine: Engine) -> None:
-    """A template that names a field which an event does not have is skipped, and the notifier continues."""
+    """If a template names a field that the event does not have, its notification is skipped, and the notifier
+    continues.
+    """
     carla, job = await accepted_job(engine, "t1")
     own = engine.blueprints.default
     rule = own.events["job.status"]
@@ -274,10 +286,10 @@ async def test_a_template_that_fails_stops_no_other_notification(engine: Engine)
 
 
 async def test_an_offer_is_pushed_with_the_text_of_its_blueprint(engine: Engine) -> None:
-    """The push of an offer contains the blueprint's text, which is in no list of notifications, and a template that
-    fails does not stop the push.
+    """The push of an offer contains the blueprint's text, although offers create no notification in the log; if the
+    template fails, the offer is pushed without a text.
     """
-    async with receiving() as receiver:
+    async with running_receiver() as receiver:
         pusher = with_receiver(engine, receiver)
         await accepted_job(pusher, "t1")
         await notifier.run_once(pusher)

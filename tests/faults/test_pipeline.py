@@ -1,4 +1,4 @@
-"""The shared connection against a server that replies late: no reply is taken for the reply to another command."""
+"""The shared connection to a Redis server that replies late: a late reply is never returned for another command."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from engine.store.pipeline import Pipeline
 
 
 class LateServer:
-    """A server whose first ``silent`` connections send nothing until the test writes to them."""
+    """A server whose first ``silent`` connections receive nothing until the test writes to them."""
 
     def __init__(self, silent: int) -> None:
         self.silent = silent
-        self.lines: list[asyncio.StreamWriter] = []
+        self.connections: list[asyncio.StreamWriter] = []
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Reply to every command with the number of the connection."""
-        self.lines.append(writer)
-        number = len(self.lines)
+        """Reply to every command with the number of the connection, except on the silent connections."""
+        self.connections.append(writer)
+        number = len(self.connections)
         while await reader.read(65536):
             if number > self.silent:
                 writer.write(b":%d\r\n" % number)
@@ -30,7 +30,7 @@ class LateServer:
 
 @pytest.fixture
 async def late() -> AsyncIterator[LateServer]:
-    """A server with two silent connections, followed by connections that reply."""
+    """Yield a server with two silent connections, followed by connections that reply."""
     late = LateServer(2)
     server = await asyncio.start_server(late.serve, "127.0.0.1", 0)
     late.port = server.sockets[0].getsockname()[1]
@@ -39,8 +39,8 @@ async def late() -> AsyncIterator[LateServer]:
 
 
 async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late: LateServer) -> None:
-    """A connection that is abandoned during authentication is closed: its later replies do not reach commands of the
-    next connection.
+    """The pipeline closes a connection that it abandons during authentication: later replies of that connection do not
+    reach commands of the next connection.
     """
 
     async def connect(pipe: Pipeline) -> None:
@@ -53,17 +53,17 @@ async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late: LateServ
 
     pipe = Pipeline(connect, prepare)
     await pipe._reconnect()
-    assert len(late.lines) == 3
-    for silent in late.lines[:2]:
+    assert len(late.connections) == 3
+    for silent in late.connections[:2]:
         silent.write(b":99\r\n")
-    await asyncio.sleep(0.02)  # anything that is still read from them would be read now
+    await asyncio.sleep(0.02)  # if the pipeline still read from them, it would read now
     assert [await pipe.submit("GET", "x") for _ in range(3)] == [3, 3, 3]
     await pipe.close()
 
 
 async def test_a_connection_lost_at_the_end_of_prepare_is_not_open(late: LateServer) -> None:
-    """The loss is noticed before the connection is ready: no command is sent on the next connection before that one
-    is prepared.
+    """If a connection is lost while it is prepared, the pipeline notices it and prepares the next connection before it
+    sends a command there.
     """
     late.silent = 0
     ready: list[bool] = []

@@ -1,4 +1,6 @@
-"""Redis is paused, emptied or rolled back under a running server: the server reports it, and no person is penalised."""
+"""Redis is paused, emptied or restored to an older state under a running server: the server reports it, no job ends
+because of it, and every technician stays online.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ import redis
 
 from callout_client import Refusal
 from engine.blueprint import catalogue
-from tests.faults.crowd import HERE, Person, Town, addressed, town
+from tests.faults.crowd import POSITION, Person, Scenario, due_seqs, scenario_on
 from tests.support import valkey
 from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
@@ -29,7 +31,7 @@ LEASE_S, OFFER_S, JOB_S, PAUSE_S = 3, 4, 6, 8
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[None]:
+def paused_process(pid: int) -> Iterator[None]:
     """Stop the process (SIGSTOP) while the block runs."""
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -38,8 +40,8 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def quick_blueprints(folder: Path) -> Path:
-    """Write a `home_service` with short offers."""
+def write_short_offer_blueprint(folder: Path) -> Path:
+    """Write a `home_service` blueprint with offers of ``OFFER_S`` seconds into ``folder``, and return the folder."""
     folder.mkdir()
     text = (catalogue.shipped_folder() / "home_service.toml").read_text()
     assert "offer_s = 60" in text
@@ -47,67 +49,67 @@ def quick_blueprints(folder: Path) -> Path:
     return folder
 
 
-async def ready(server: Server) -> tuple[int, list[str]]:
-    """Return status and problems of ``/readyz``."""
+async def read_readyz(server: Server) -> tuple[int, list[str]]:
+    """Return the status and the problems of ``/readyz``."""
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         answer = await client.get(f"{server.url}/readyz")
     return answer.status_code, answer.json()["problems"]
 
 
-async def refusal(place: Town, who: Person, path: str, body: dict[str, Any]) -> str:
+async def refused_code(scenario: Scenario, who: Person, path: str, body: dict[str, Any]) -> str:
     """Return the code with which a command over HTTP is refused at the first attempt."""
     with pytest.raises(Refusal) as refused:
-        await place.api.request("POST", path, token=await who.account.token(), body=body, patience_s=0)
+        await scenario.api.request("POST", path, token=await who.account.token(), body=body, patience_s=0)
     return refused.value.code
 
 
-async def booked(place: Town) -> tuple[Person, Person, str]:
-    """Create a customer, a technician, and a job that the technician has an offer of."""
-    customer, technician = await place.person("customer"), await place.technician()
-    job = await place.book(customer)
-    await wait_until(lambda: technician.types()["offer.created"], what="the offer")
+async def create_offered_job(scenario: Scenario) -> tuple[Person, Person, str]:
+    """Create a customer, a technician, and a job that is offered to the technician."""
+    customer, technician = await scenario.create_person("customer"), await scenario.create_technician()
+    job = await scenario.book_job(customer)
+    await wait_until(lambda: technician.count_types()["offer.created"], what="the offer")
     return customer, technician, job
 
 
 async def test_a_pause_takes_nobody_offline_and_ends_nothing(tmp_path: Path) -> None:
-    """After a pause that is longer than the lease and the lifetimes of offer and job, nothing has ended and the
-    claim succeeds; an unanswered offer expires later, in its time.
+    """After a pause of Redis that is longer than the lease and the lifetimes of offer and job, no technician is
+    offline, no job has ended, and the claim succeeds; a job without a claim expires later.
     """
     settings = {"lease_s": str(LEASE_S), "ping_s": "0.8", "job_lifetime_s": str(JOB_S), "limits": "off"}
-    flags = ("--blueprints", str(quick_blueprints(tmp_path / "own")))
-    async with run_server(tmp_path / "data", *flags, **settings) as server, town(server) as place:
-        customer, technician, job = await booked(place)
-        other = await place.book(customer)
-        await wait_until(lambda: technician.types()["offer.created"] == 2, what="the other offer")
-        with stopped(server.valkey.pid):
-            await asyncio.sleep(PAUSE_S)  # the pause itself is what is tested
+    flags = ("--blueprints", str(write_short_offer_blueprint(tmp_path / "own")))
+    async with run_server(tmp_path / "data", *flags, **settings) as server, scenario_on(server) as scenario:
+        customer, technician, job = await create_offered_job(scenario)
+        other = await scenario.book_job(customer)
+        await wait_until(lambda: technician.count_types()["offer.created"] == 2, what="the other offer")
+        with paused_process(server.valkey.pid):
+            await asyncio.sleep(PAUSE_S)  # the test is about this pause
         claimed = await technician.socket.request("claim", job=job)
         assert claimed["job"]["technician"]["id"] == technician.id
-        assert (await place.job(other))["status"] == "broadcasted"
-        lapse = time.monotonic() + 2 * LEASE_S
-        await wait_until(lambda: time.monotonic() > lapse, within_s=4 * LEASE_S)
-        status = (await place.admin.request("GET", f"/v1/technicians/{technician.id}"))["technician"]
+        assert (await scenario.read_job(other))["status"] == "broadcasted"
+        lease_end = time.monotonic() + 2 * LEASE_S
+        await wait_until(lambda: time.monotonic() > lease_end, within_s=4 * LEASE_S)
+        status = (await scenario.admin.request("GET", f"/v1/technicians/{technician.id}"))["technician"]
         assert status["online"] is True
         with redis.Redis.from_url(server.redis_url, decode_responses=True) as client:
-            assert "technician.status" not in _types_after(client, "job.accepted")
-        await wait_until(lambda: customer.types()["job.expired"], within_s=30, what="the end of the other job")
+            assert "technician.status" not in _event_types_after(client, "job.accepted")
+        await wait_until(lambda: customer.count_types()["job.expired"], within_s=30, what="the end of the other job")
         for person in (customer, technician):
-            await wait_until(lambda p=person: set(addressed(server, p)) <= set(p.seen))  # type: ignore[misc]
-            assert (person.repeats, person.lost) == ([], [])
+            await wait_until(lambda p=person: set(due_seqs(server, p)) <= set(p.events))  # type: ignore[misc]
+            assert (person.repeats, person.unrecovered_zones) == ([], [])
 
 
-def _types_after(client: redis.Redis, kind: str) -> list[str]:
+def _event_types_after(client: redis.Redis, kind: str) -> list[str]:
     types = [fields["type"] for _, fields in client.xrange("{main}:log")]  # type: ignore[union-attr]
     return types[types.index(kind) :]
 
 
 async def test_while_redis_is_paused_the_server_reports_it(tmp_path: Path) -> None:
-    """During the pause commands return `unavailable` or `indeterminate` within seconds and ``/readyz`` is false;
+    """While Redis is paused a command returns `unavailable` or `indeterminate` within 8 s and ``/readyz`` returns 503;
     afterwards the server recovers by itself.
     """
-    async with run_server(tmp_path / "data", limits="off") as server, town(server) as place:
-        _, technician, job = await booked(place)
-        with stopped(server.valkey.pid):
+    async with run_server(tmp_path / "data", limits="off") as server, scenario_on(server) as scenario:
+        _, technician, job = await create_offered_job(scenario)
+        with paused_process(server.valkey.pid):
             began = time.monotonic()
             claim = {"op": "claim", "job": job, "key": "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"}
             with pytest.raises(Refusal) as refused:
@@ -121,64 +123,69 @@ async def test_while_redis_is_paused_the_server_reports_it(tmp_path: Path) -> No
 
 
 async def _not_ready(server: Server) -> bool:
-    return (await ready(server))[0] == 503
+    return (await read_readyz(server))[0] == 503
 
 
 async def _is_ready(server: Server) -> bool:
-    return (await ready(server))[0] == 200
+    return (await read_readyz(server))[0] == 200
 
 
 async def test_an_emptied_redis_is_noticed_within_seconds(tmp_path: Path) -> None:
-    """FLUSHALL causes no disconnect, and still the zone closes, ``/readyz`` and refusals give the reason, and a
-    restart does not open the zone.
+    """FLUSHALL disconnects nobody; within 5 s the zone closes, ``/readyz`` states the reason, commands are refused with
+    `unavailable`, and a restart does not open the zone.
     """
-    async with run_server(tmp_path / "data", limits="off") as server, town(server) as place:
-        customer, technician, job = await booked(place)
+    async with run_server(tmp_path / "data", limits="off") as server, scenario_on(server) as scenario:
+        customer, technician, job = await create_offered_job(scenario)
         with redis.Redis.from_url(server.redis_url) as client:
             client.flushall()
         began = time.monotonic()
         await wait_until(lambda: _not_ready(server), within_s=5, what="readyz false")
         assert time.monotonic() - began < 5
-        assert "zone main is closed: Redis is empty but the archive is not" in str(await ready(server))
-        body = {"service": place.service, **HERE, "address": "Torstrasse 1"}
-        assert await refusal(place, technician, f"/v1/jobs/{job}/claim", {}) == "unavailable"
-        assert await refusal(place, customer, "/v1/jobs", body) == "unavailable"
+        assert "zone main is closed: Redis is empty but the archive is not" in str(await read_readyz(server))
+        body = {"service": scenario.service, **POSITION, "address": "Torstrasse 1"}
+        assert await refused_code(scenario, technician, f"/v1/jobs/{job}/claim", {}) == "unavailable"
+        assert await refused_code(scenario, customer, "/v1/jobs", body) == "unavailable"
         await server.stop()
         async with run_server(tmp_path / "data", limits="off") as second:
-            assert "Redis is empty but the archive is not" in str(await ready(second))
+            assert "Redis is empty but the archive is not" in str(await read_readyz(second))
 
 
 async def test_an_older_file_under_a_running_server_is_noticed(tmp_path: Path) -> None:
-    """When Redis returns with an older backup that lacks an archived claim, the zone closes, so that nobody can
-    claim the job a second time.
+    """If Redis restarts with an older file that lacks an archived claim, the zone closes, so that nobody can claim the
+    job a second time.
     """
     home = tmp_path / "redis"
     home.mkdir()
     process, url = valkey.start_server(home)
     try:
-        async with run_server(tmp_path / "data", "--redis", url, limits="off") as server, town(server) as place:
-            customer, technician, job = await booked(place)
+        async with (
+            run_server(tmp_path / "data", "--redis", url, limits="off") as server,
+            scenario_on(server) as scenario,
+        ):
+            customer, technician, job = await create_offered_job(scenario)
             shutil.copytree(home / "appendonlydir", tmp_path / "older")
             await technician.socket.request("claim", job=job)
-            await wait_until(lambda: _archived(url), what="the archive")
+            await wait_until(lambda: _is_archived(url), what="the archive")
             process.kill()
             process.wait()
             shutil.rmtree(home / "appendonlydir")
             shutil.copytree(tmp_path / "older", home / "appendonlydir")
             process, _ = valkey.start_server(home, port=urlsplit(url).port)
-            await wait_until(lambda: _says(server, "Redis is behind the archive"), what="the reason in readyz")
-            assert await refusal(place, technician, f"/v1/jobs/{job}/claim", {}) == "unavailable"
-            assert await refusal(place, customer, f"/v1/jobs/{job}/cancel", {}) == "unavailable"
+            await wait_until(
+                lambda: _readyz_contains(server, "Redis is behind the archive"), what="the reason in readyz"
+            )
+            assert await refused_code(scenario, technician, f"/v1/jobs/{job}/claim", {}) == "unavailable"
+            assert await refused_code(scenario, customer, f"/v1/jobs/{job}/cancel", {}) == "unavailable"
     finally:
         process.kill()
         process.wait()
 
 
-def _archived(url: str) -> bool:
+def _is_archived(url: str) -> bool:
     with redis.Redis.from_url(url) as client:
         seq, archived = client.hmget("{main}:meta", "seq", "archived")  # type: ignore[misc]
     return bool(seq == archived)
 
 
-async def _says(server: Server, why: str) -> bool:
-    return why in str(await ready(server))
+async def _readyz_contains(server: Server, why: str) -> bool:
+    return why in str(await read_readyz(server))

@@ -1,4 +1,4 @@
-"""SIGHUP: a running server reloads its blueprints."""
+"""A running server reloads its blueprints on SIGHUP."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from engine.process.datadir import process_start_text
 from tests.support.process import PROGRAM, TIMEOUT_S, Server, environment, run_callout, run_server
 from tests.support.wait import wait_until
 
-WALKED = """
+EVENT_TOML = """
 [events."walks.closed"]
 announcement = true
 """
-TEXT = (catalogue.shipped_folder() / "home_service.toml").read_text()
+HOME_SERVICE_TOML = (catalogue.shipped_folder() / "home_service.toml").read_text()
 
 
 async def blueprints_of(server: Server) -> dict[str, Any]:
@@ -34,7 +34,7 @@ async def blueprints_of(server: Server) -> dict[str, Any]:
 
 
 async def api_documents(server: Server) -> tuple[str, set[str]]:
-    """Return the description of commands and the types of events in the API documents."""
+    """Return the description of the job commands and the names of the event messages in the API documents."""
     async with httpx.AsyncClient(trust_env=False, base_url=server.url) as client:
         steps = (await client.get("/openapi.json")).json()["paths"]["/v1/jobs/{id}/{command}"]["post"]
         messages = (await client.get("/asyncapi.json")).json()["components"]["messages"]
@@ -42,7 +42,9 @@ async def api_documents(server: Server) -> tuple[str, set[str]]:
 
 
 async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
-    """When its terminal is closed, SIGHUP stops the server in order, although its output cannot be written."""
+    """If the terminal of a server is closed, SIGHUP stops the server in order, although the server cannot write its
+    output.
+    """
     outer, inner = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *PROGRAM,
@@ -71,15 +73,15 @@ async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
 
 
 async def test_a_signal_reloads_the_folder(tmp_path: Path) -> None:
-    """A broken file is logged and changes nothing; after it is repaired it is loaded and appears in the API
-    documents, and the server serves all the time.
+    """On SIGHUP a broken blueprint is logged and changes nothing; a repaired one is loaded and appears in the API
+    documents, while the server serves all the time.
     """
     folder = tmp_path / "own"
     folder.mkdir()
     async with run_server(tmp_path / "data", "--blueprints", str(folder)) as server:
         before = await api_documents(server)
         own = folder / "walks.toml"
-        text = TEXT.replace('name = "home_service"', 'name = "walks"') + WALKED
+        text = HOME_SERVICE_TOML.replace('name = "home_service"', 'name = "walks"') + EVENT_TOML
         own.write_text(text.replace('to = "reached"', 'to = "away"'))
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.log_text())

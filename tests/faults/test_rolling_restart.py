@@ -1,7 +1,6 @@
 """Two gateways on one Redis restart one after the other under load: clients notice only a short pause.
 
-The scenario is ``bench/questions/restart.py``, here with few people; ``python -m bench restart`` runs it in full
-size.
+The scenario is ``bench/questions/restart.py``, here with few clients; ``python -m bench restart`` runs it in full size.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from tests.test_bench import found
 
 
 async def test_no_event_is_lost_or_repeated_and_no_claim_undone() -> None:
-    """While technicians race for jobs each gateway is stopped (SIGTERM) and started again: every client reconnects
+    """While technicians compete for jobs each gateway is stopped (SIGTERM) and started again: every client reconnects
     by itself and has every event once and in order, and every acknowledged claim holds.
     """
     figures = await asyncio.to_thread(found, "restart", "--clients", "60", "--jobs", "24", "--pace", "6")

@@ -1,4 +1,6 @@
-"""Accept, decline, withdraw and cancel race: each job has one outcome, and its record, indexes and events agree."""
+"""Accept, decline, withdraw, cancel and expiry run at the same time: each job has one outcome, and its record, indexes
+and events agree.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ from engine.zone import log
 from tests.support import event_log, people
 from tests.support.clock import advance
 
-ROUNDS, AT_ONCE = 1_000, 20
-ENDS = {
+ROUNDS, JOBS_AT_ONCE = 1_000, 20
+FINAL_STATUSES = {
     "job.accepted": "accepted",
     "job.status": "declined",
     "job.cancelled": "cancelled",
     "job.expired": "expired",
 }
-LOSERS = {"taken", "cancelled", "expired", "illegal_transition", "not_offered"}
+LOST_RACE_CODES = {"taken", "cancelled", "expired", "illegal_transition", "not_offered"}
 
 
 async def succeeds(act: Awaitable[Any]) -> bool:
@@ -38,20 +40,22 @@ async def succeeds(act: Awaitable[Any]) -> bool:
     try:
         await act
     except CalloutError as error:
-        assert error.code in LOSERS
+        assert error.code in LOST_RACE_CODES
         return False
     return True
 
 
-async def record(engine: Engine, job: str) -> dict[str, str]:
-    """Return the job's record."""
+async def read_job_record(engine: Engine, job: str) -> dict[str, str]:
+    """Return the job's record in Redis."""
     row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, JobId(job)))  # type: ignore[misc]
     return {name.decode(): value.decode() for name, value in row.items()}
 
 
-async def assert_coherent(engine: Engine, job: str, crowd: list[Principal], about: list[Event]) -> tuple[str, str]:
-    """Assert that record, holders, indexes and events of a job agree. Return its status and its holder."""
-    row = await record(engine, job)
+async def assert_consistent(engine: Engine, job: str, crowd: list[Principal], about: list[Event]) -> tuple[str, str]:
+    """Assert that the record, the holders, the indexes and the events of a job agree. Return its status and its holder
+    ("" = no holder).
+    """
+    row = await read_job_record(engine, job)
     held = [await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job) for who in crowd]  # type: ignore[misc, arg-type]
     assert [who.id for who, has in zip(crowd, held, strict=True) if has] == (
         [row["holder"]] if row["holder"] and row["phase"] == "assigned" else []
@@ -77,20 +81,20 @@ async def events_by_job(engine: Engine, since: int) -> tuple[dict[str, list[Even
 
 
 async def expire(engine: Engine, job: str, status: str) -> None:
-    """Run the expiry task until the job has left ``status``."""
-    while (await record(engine, job))["status"] == status:
+    """Run the expiry task until the job has another status than ``status``."""
+    while (await read_job_record(engine, job))["status"] == status:
         await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
 
 
 async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine: Engine) -> None:
-    """1,000 direct requests, accepted and declined while they are cancelled or expire, end once each, and an
+    """1,000 requests to one technician, accepted and declined while they are cancelled or expire, end once each, and an
     acknowledged decline is never followed by an acceptance.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves, capacity=1000)
     draw, ends = random.Random(4), Counter[str]()
 
-    async def request() -> str:
+    async def create_request() -> str:
         booked = await people.job(engine, carla, serves, blueprint="direct_booking", technician="tom")
         return people.id_of(booked)
 
@@ -109,32 +113,32 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
         assert sum(await asyncio.gather(*acts)) >= 1
 
     seq = 0
-    for turn in range(ROUNDS // AT_ONCE):
-        names = await asyncio.gather(*(request() for _ in range(AT_ONCE)))
+    for turn in range(ROUNDS // JOBS_AT_ONCE):
+        names = await asyncio.gather(*(create_request() for _ in range(JOBS_AT_ONCE)))
         if late := turn % 2 == 1:
             await advance(engine, 86_400 - 0.01)  # they expire in the middle of the race
         await asyncio.gather(*(race(job, late=late) for job in names))
         by_job, seq = await events_by_job(engine, seq)
         for job in names:
-            status, _ = await assert_coherent(engine, job, [tom], by_job[job])
+            status, _ = await assert_consistent(engine, job, [tom], by_job[job])
             types = [e.type for e in by_job[job] if e.type.startswith("job.") and e.type != "job.created"]
-            assert types in ([t] for t in ENDS) or types == ["job.accepted", "job.cancelled"]
-            assert status == ENDS[types[-1]]
+            assert types in ([t] for t in FINAL_STATUSES) or types == ["job.accepted", "job.cancelled"]
+            assert status == FINAL_STATUSES[types[-1]]
             closed = [e.to for e in by_job[job] if e.type == "offer.closed"]
             assert closed == ([("user:tom",)] if types[0] in ("job.cancelled", "job.expired") else [])
             ends[types[0]] += 1
-    assert ends.keys() == ENDS.keys()
+    assert ends.keys() == FINAL_STATUSES.keys()
 
 
 async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) -> None:
-    """400 jobs with three bids, of which two are accepted and one is withdrawn while the job is cancelled or expires,
-    have at most one holder, each bid closed or accepted once, and the price of the accepted bid.
+    """400 jobs have three bids each; two bids are accepted and one is withdrawn while the job is cancelled or expires.
+    Each job has at most one holder and the price of the accepted bid, and each bid is closed or accepted once.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, name, serves, capacity=1000) for name in ("tom", "tara", "tim")]
     draw, ends = random.Random(5), Counter[str]()
 
-    async def posted() -> tuple[str, list[str]]:
+    async def post_job_with_bids() -> tuple[str, list[str]]:
         job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))
         made = [await bids.create(engine, who, job, BidTerms(amount=1000 + n)) for n, who in enumerate(crowd)]
         return job, [msgspec.json.decode(done.bid)["id"] for done in made]
@@ -152,19 +156,19 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
 
     seq = 0
     for turn in range(20):
-        made = await asyncio.gather(*(posted() for _ in range(AT_ONCE)))
+        made = await asyncio.gather(*(post_job_with_bids() for _ in range(JOBS_AT_ONCE)))
         if late := turn % 2 == 1:
             await advance(engine, 604_800 - 0.05)
         await asyncio.gather(*(race(job, names, late=late) for job, names in made))
         by_job, seq = await events_by_job(engine, seq)
         for job, names in made:
-            status, holder = await assert_coherent(engine, job, crowd, by_job[job])
+            status, holder = await assert_consistent(engine, job, crowd, by_job[job])
             over = [e for e in by_job[job] if e.type in ("bid.closed", "bid.accepted")]
             endings = Counter(event_log.payload(e)["bid"]["id"] for e in over)
             shown = {b["id"]: b for b in map(msgspec.json.decode, (await bids.find(engine, carla, job)).items)}
             assert endings == dict.fromkeys(names, 1)
             won = [b for b in shown.values() if b["status"] == "accepted"]
             assert [b["technician"]["id"] for b in won] == ([holder] if holder else [])
-            assert (await record(engine, job))["amount"] == (str(won[0]["amount"]) if won else "5000")
+            assert (await read_job_record(engine, job))["amount"] == (str(won[0]["amount"]) if won else "5000")
             ends[status] += 1
     assert set(ends) == {"scheduled", "cancelled", "expired"}

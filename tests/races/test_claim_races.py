@@ -1,4 +1,6 @@
-"""Many technicians claim the same job at once: one gets it, all learn the outcome, and nobody receives it twice."""
+"""Many technicians claim the same job at once: one claim succeeds, all technicians are informed, and nobody is informed
+twice.
+"""
 
 from __future__ import annotations
 
@@ -25,30 +27,30 @@ from tests.support.clock import advance
 from tests.support.socket_client import SocketClient, token
 from tests.support.wait import wait_until
 
-CROWD, ROUNDS = 64, 200
+TECHNICIANS, ROUNDS = 64, 200
 
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Settings with a blueprint whose first wave is as large as the crowd."""
-    text = blueprints.edited_toml("home_service", {"size = 10,": f"size = {CROWD},"})
+    """Return settings with a blueprint whose first wave is large enough for all technicians."""
+    text = blueprints.edited_toml("home_service", {"size = 10,": f"size = {TECHNICIANS},"})
     return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", home_service=text)
 
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[Running]:
-    """A server with that blueprint; its scheduler opens the waves."""
-    async with running(msgspec.structs.replace(settings, port=0)) as serving:
-        yield serving
+    """Yield a server with that blueprint; its scheduler opens the waves."""
+    async with running(msgspec.structs.replace(settings, port=0)) as run_server:
+        yield run_server
 
 
 async def test_64_connected_technicians_claim_the_same_job_200_times(server: Running) -> None:
-    """In each of 200 rounds one claim wins and 63 get `taken`; each loser receives `job_taken` once, and the customer
-    receives `job_accepted` once.
+    """In each of 200 rounds one of 64 claims succeeds and 63 are refused with `taken`; each losing technician receives
+    `job_taken` once, and the customer receives `job_accepted` once.
     """
     engine = server.engine
     serves, carla = await people.service(engine), await people.customer(engine)
-    crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(CROWD)]
+    crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(TECHNICIANS)]
     sockets = [await SocketClient(server.ws_url, await token(engine, who)).open() for who in crowd]
     follower = await SocketClient(server.ws_url, await token(engine, carla)).open()
     wins: Counter[str] = Counter()
@@ -60,7 +62,7 @@ async def test_64_connected_technicians_claim_the_same_job_200_times(server: Run
         replies = await asyncio.gather(*(socket.claim(job) for socket in sockets))
         won = [who.id for who, reply in zip(crowd, replies, strict=True) if "ok" in reply]
         codes = Counter(reply["error"]["code"] for reply in replies if "error" in reply)
-        assert len(won) == 1 and codes == {"taken": CROWD - 1}
+        assert len(won) == 1 and codes == {"taken": TECHNICIANS - 1}
         wins[won[0]] += 1
     await asyncio.gather(*(follower.wait_for("job_accepted", job) for job in names))
     last = names[-1]
@@ -76,9 +78,9 @@ async def test_64_connected_technicians_claim_the_same_job_200_times(server: Run
         await socket.close()
 
 
-async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
-    """Assert that job, holder's record, indexes and events agree. Return the types of the events that ended the
-    race.
+async def assert_one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
+    """Assert that the job, the holder's record, the indexes and the events agree. Return the types of the events that
+    ended the race, separated by spaces.
     """
     row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[arg-type]
     status, holder = row[b"status"].decode(), row[b"holder"].decode()
@@ -100,14 +102,14 @@ async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
 
 @pytest.mark.parametrize("other", ["cancel", "expire"])
 async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, other: str) -> None:
-    """In 300 rounds three claims race with a cancel or the expiry: the job has one outcome, and all events agree with
-    it.
+    """In each of 300 rounds three claims run at the same time as a cancel or the expiry: the job has one outcome, and
+    all events agree with it.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(3)]
     draw, ends = random.Random(11), Counter[str]()
 
-    async def attempt(who: Principal, job: str, command: str) -> bool:
+    async def try_command(who: Principal, job: str, command: str) -> bool:
         try:
             await jobs.run_command(engine, who, job, Step(command=command))
             return True
@@ -126,19 +128,19 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
             late = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")
             at = int(late or 0) - 900_000 + draw.randrange(0, 7)  # the job expires in the middle of the race
             await engine.store.redis.hset(keys.job(DEFAULT_ZONE, job), "expires", at)
-        acts = [attempt(who, job, "claim") for who in crowd]
-        acts.append(attempt(carla, job, "cancel") if other == "cancel" else expire(job))
+        acts = [try_command(who, job, "claim") for who in crowd]
+        acts.append(try_command(carla, job, "cancel") if other == "cancel" else expire(job))
         draw.shuffle(acts)
         done = await asyncio.gather(*acts)
         assert sum(done) >= 1
-        ends[await one_outcome(engine, job, crowd)] += 1
+        ends[await assert_one_outcome(engine, job, crowd)] += 1
         await event_log.clear(engine)
     first = "job.accepted job.cancelled" if other == "cancel" else "job.accepted"
     assert set(ends) == {first, "job.cancelled" if other == "cancel" else "job.expired"}
 
 
 async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) -> None:
-    """An expiry after a claim does nothing, and a claim after the expiry is refused: neither overwrites the other."""
+    """An expiry task after a claim does not change the job, and a claim after the expiry is refused with `expired`."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, capacity=2)
     won, lost = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
@@ -146,7 +148,7 @@ async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) ->
     await advance(engine, 901)
     for job in (won, lost):
         await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
-    assert await one_outcome(engine, won, [one]) == "job.accepted"
-    assert await one_outcome(engine, lost, [one]) == "job.expired"
+    assert await assert_one_outcome(engine, won, [one]) == "job.accepted"
+    assert await assert_one_outcome(engine, lost, [one]) == "job.expired"
     with pytest.raises(CalloutError, match="expired"):
         await jobs.claim(engine, one, lost)

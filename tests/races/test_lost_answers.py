@@ -16,8 +16,8 @@ from tests.support.socket_client import SocketClient, token
 
 
 async def test_a_claim_whose_reply_is_lost_has_the_same_reply_on_any_transport(server: Running) -> None:
-    """A claim whose reply is lost on the socket, repeated on a new socket and by HTTP with the same key, has one reply
-    and one event.
+    """A claim whose reply is lost on the socket, and which is repeated with the same key on a new socket and by HTTP,
+    has the same reply each time and one event.
     """
     engine = server.engine
     serves, carla = await people.service(engine), await people.customer(engine)

@@ -1,4 +1,4 @@
-"""People for the story tests: they use Callout as an app does, only by HTTP and WebSocket."""
+"""Users for the story tests, who use Callout only by HTTP and WebSocket, as an app does."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class Person:
         self.id: str = user["id"]
         self.socket = SocketClient(ws_url, bearer)
 
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """Send one request as this person."""
+    async def request(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """Send one HTTP request as this user."""
         return await self.http.request(
             method, path, json=body, headers={"Authorization": f"Bearer {self.bearer}", **headers}
         )
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """Send one POST as this person."""
-        return await self.call("POST", path, {} if body is None else body, **headers)
+        """Send one POST as this user, with ``{}`` if there is no body."""
+        return await self.request("POST", path, {} if body is None else body, **headers)
 
     async def get(self, path: str) -> Any:
-        """Return the decoded body of a GET."""
-        return (await self.call("GET", path)).json()
+        """Send one GET as this user and return the decoded body."""
+        return (await self.request("GET", path)).json()
 
 
-class Town:
-    """A server with an admin, and functions that create people and services on it."""
+class Scenario:
+    """A server with an admin, and methods that create users and services on it."""
 
     def __init__(self, server: Running, http: httpx.AsyncClient) -> None:
         self.server, self.http = server, http
@@ -49,8 +49,8 @@ class Town:
         self.admin = Person(http, server.ws_url, bearer, {"id": "cli_admin"})
         self.people: list[Person] = [self.admin]
 
-    async def person(self, role: str, name: str, *, phone: str = "+1 555 0100") -> Person:
-        """Register a person. The admin creates staff."""
+    async def create_person(self, role: str, name: str, *, phone: str = "+1 555 0100") -> Person:
+        """Register a customer or a technician, or let the admin create an account for another role."""
         account = {"email": f"{uuid.uuid4().hex}@example.org", "password": PASSWORD, "name": name, "role": role}
         if role in ("customer", "technician"):
             reply = await self.http.post("/v1/auth/register", json={**account, "phone": phone})
@@ -58,19 +58,19 @@ class Town:
             await self.admin.post("/v1/users", account)
             reply = await self.http.post("/v1/auth/login", json={"email": account["email"], "password": PASSWORD})
         assert reply.status_code in (200, 201), reply.text
-        made = Person(self.http, self.server.ws_url, reply.json()["access_token"], reply.json()["user"])
-        self.people.append(made)
-        return made
+        created = Person(self.http, self.server.ws_url, reply.json()["access_token"], reply.json()["user"])
+        self.people.append(created)
+        return created
 
-    async def service(self, name: str = "Plumbing") -> str:
-        """Create a service that customers can book."""
+    async def create_service(self, name: str = "Plumbing") -> str:
+        """Create a service that customers can book, and return its id."""
         new = {"name": name, "category": "home", "base_amount": 5000, "currency": "USD", "pricing": "flat"}
-        made = await self.admin.post("/v1/services", new)
-        assert made.status_code == 201, made.text
-        service: str = made.json()["service"]["id"]
+        created = await self.admin.post("/v1/services", new)
+        assert created.status_code == 201, created.text
+        service: str = created.json()["service"]["id"]
         return service
 
-    async def technician(
+    async def create_technician(
         self,
         name: str,
         service: str,
@@ -80,26 +80,26 @@ class Town:
         lon: float = -73.99,
         phone: str = "+1 555 0100",
     ) -> Person:
-        """Create a technician for the service: reviewed, connected and online unless the arguments say otherwise."""
-        made = await self.person("technician", name, phone=phone)
-        profile = await made.call("PATCH", f"/v1/technicians/{made.id}", {"services": [service]})
+        """Create a technician for the service, who is approved, connected and online unless the arguments differ."""
+        created = await self.create_person("technician", name, phone=phone)
+        profile = await created.request("PATCH", f"/v1/technicians/{created.id}", {"services": [service]})
         assert profile.status_code == 200, profile.text
         if approved:
             review = {"kyc": "approved", "account": "approved"}
-            assert (await self.admin.post(f"/v1/technicians/{made.id}/review", review)).status_code == 200
-        await made.socket.open()
+            assert (await self.admin.post(f"/v1/technicians/{created.id}/review", review)).status_code == 200
+        await created.socket.open()
         if approved and lat is not None:
             availability = {"online": True, "lat": lat, "lon": lon}
-            reply = await made.call("PUT", f"/v1/technicians/{made.id}/availability", availability)
+            reply = await created.request("PUT", f"/v1/technicians/{created.id}/availability", availability)
             assert reply.status_code == 200 and reply.json()["receiving"], reply.text
-        return made
+        return created
 
 
 @pytest.fixture
-async def town(server: Running) -> AsyncIterator[Town]:
-    """A town on a whole server."""
+async def scenario(server: Running) -> AsyncIterator[Scenario]:
+    """Yield a scenario on a server with all roles."""
     async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
-        built = Town(server, http)
+        built = Scenario(server, http)
         yield built
         for person in built.people:
             await person.socket.close()

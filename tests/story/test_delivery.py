@@ -1,4 +1,6 @@
-"""`delivery`: an order, a driver on the map, an admin board, and the audience of each event."""
+"""The blueprint `delivery`: an order, a driver on the customer's map, the screen of the staff, and the audience of each
+event.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings
-from tests.story.conftest import Person, Town
+from tests.story.conftest import Person, Scenario
 from tests.support.wait import wait_until
 
 SHOP = {"lat": 40.75, "lon": -73.99, "address": "1 Main St", "amount": 2550, "currency": "EUR", "notes": "no onions"}
@@ -17,50 +19,58 @@ SHOP = {"lat": 40.75, "lon": -73.99, "address": "1 Main St", "amount": 2550, "cu
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A zone whose events without a job have this blueprint's names too."""
+    """Return settings whose default blueprint is `delivery`, so that events without a job have its names too."""
     return msgspec.structs.replace(settings, blueprint="delivery")
 
 
-class Cast:
-    """All people of the story, connected."""
+class People:
+    """The users of the story, connected."""
 
-    def __init__(self, town: Town) -> None:
-        self.town = town
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
 
-    async def gather(self) -> Cast:
-        """Create one person of each role, and one more of each who has nothing to do with the order."""
-        town = self.town
-        self.meals = await town.service("Delivery")
-        self.carla, self.other = await town.person("customer", "Carla"), await town.person("customer", "Other")
-        self.ops, self.admin = await town.person("ops_manager", "Olga"), await town.person("admin", "Ada")
-        self.payer = await town.person("service", "Payments")
+    async def create(self) -> People:
+        """Create and connect the users: those of the order, and a customer and a driver who have no part in it."""
+        scenario = self.scenario
+        self.service = await scenario.create_service("Delivery")
+        self.carla, self.other = (
+            await scenario.create_person("customer", "Carla"),
+            await scenario.create_person("customer", "Other"),
+        )
+        self.ops, self.admin = (
+            await scenario.create_person("ops_manager", "Olga"),
+            await scenario.create_person("admin", "Ada"),
+        )
+        self.payer = await scenario.create_person("service", "Payments")
         for person in (self.carla, self.other, self.ops, self.admin, self.payer):
             await person.socket.open()
-        self.dan = await town.technician("Dan", self.meals)
-        self.dora = await town.technician("Dora", self.meals, lat=40.755)
+        self.dan = await scenario.create_technician("Dan", self.service)
+        self.dora = await scenario.create_technician("Dora", self.service, lat=40.755)
         return self
 
-    async def order(self) -> str:
-        """Place Carla's order."""
-        made = await self.carla.post("/v1/jobs", {**SHOP, "service": self.meals})
-        assert made.status_code == 201, made.text
-        job: str = made.json()["job"]["id"]
+    async def place_order(self) -> str:
+        """Place an order as Carla, and return its id."""
+        created = await self.carla.post("/v1/jobs", {**SHOP, "service": self.service})
+        assert created.status_code == 201, created.text
+        job: str = created.json()["job"]["id"]
         return job
 
-    async def give(self, who: Person, job: str, command: str, **more: Any) -> dict[str, Any]:
+    async def send_command(self, person: Person, job: str, command: str, **fields: Any) -> dict[str, Any]:
         """Send a command that must succeed, and return the job."""
-        reply = await who.post(f"/v1/jobs/{job}/{command}", more)
+        reply = await person.post(f"/v1/jobs/{job}/{command}", fields)
         assert reply.status_code == 200, reply.text
         changed: dict[str, Any] = reply.json()["job"]
         return changed
 
-    async def cook(self, job: str) -> None:
-        """Do the kitchen's steps, until the order is ready."""
+    async def prepare_order(self, job: str) -> None:
+        """Send the commands of the kitchen, until the order is ready."""
         for command in ("confirm", "prepare", "ready"):
-            await self.give(self.ops, job, command)
+            await self.send_command(self.ops, job, command)
 
-    async def settle(self) -> None:
-        """Wait until everybody has received all events up to now: an announcement to all roles comes last."""
+    async def wait_for_all_events(self) -> None:
+        """Send an announcement to all roles, and wait until each user has received it and with it all events
+        before it.
+        """
         roles = ["customer", "technician", "ops_manager", "admin", "service"]
         marked = await self.admin.post("/v1/announcements", {"event": "announcement.mark", "roles": roles, "data": {}})
         seq = marked.json()["announcement"]["seq"]
@@ -70,160 +80,172 @@ class Cast:
 
 
 @pytest.fixture
-async def cast(town: Town) -> Cast:
-    """The people of the story."""
-    return await Cast(town).gather()
+async def people(scenario: Scenario) -> People:
+    """Return the users of the story."""
+    return await People(scenario).create()
 
 
-async def test_what_the_customer_may_not(cast: Cast) -> None:
-    """A customer cannot confirm an order or cancel it in the kitchen, and no driver starts before it is ready."""
-    job = await cast.order()
-    assert (await cast.carla.post(f"/v1/jobs/{job}/confirm")).status_code == 403
-    assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "illegal_transition"
-    assert (await cast.dan.post(f"/v1/jobs/{job}/depart")).status_code == 404
-    await cast.give(cast.ops, job, "confirm")
-    await cast.give(cast.ops, job, "prepare")
-    assert (await cast.carla.post(f"/v1/jobs/{job}/cancel")).json()["code"] == "illegal_transition"
-    await cast.give(cast.ops, job, "cancel", reason="out of stock")
+async def test_customers_and_drivers_cannot_do_the_kitchens_steps(people: People) -> None:
+    """A customer can neither confirm an order nor cancel it once the kitchen prepares it, and no driver can claim it
+    before it is ready.
+    """
+    job = await people.place_order()
+    assert (await people.carla.post(f"/v1/jobs/{job}/confirm")).status_code == 403
+    assert (await people.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "illegal_transition"
+    assert (await people.dan.post(f"/v1/jobs/{job}/depart")).status_code == 404
+    await people.send_command(people.ops, job, "confirm")
+    await people.send_command(people.ops, job, "prepare")
+    assert (await people.carla.post(f"/v1/jobs/{job}/cancel")).json()["code"] == "illegal_transition"
+    await people.send_command(people.ops, job, "cancel", reason="out of stock")
 
 
-async def test_an_order_is_prepared_claimed_delivered_and_paid(cast: Cast) -> None:
-    """From the order to the door, each step reaches exactly its audience, under the name that its clients know."""
-    job = await cast.order()
-    new = await cast.ops.socket.wait_for("order:new", job)
+async def test_an_order_is_prepared_claimed_delivered_and_paid(people: People) -> None:
+    """From the booking to the payment, each event of an order reaches exactly its audience, with the name that the
+    blueprint defines.
+    """
+    job = await people.place_order()
+    new = await people.ops.socket.wait_for("order:new", job)
     assert new["data"]["job"]["customer"]["name"] == "Carla" and new["data"]["job"]["amount"] == 2550
-    seen = await cast.dora.socket.wait_for("order:new", job)
+    seen = await people.dora.socket.wait_for("order:new", job)
     assert "customer" not in seen["data"]["job"] and "address" not in seen["data"]["job"]
 
-    await cast.cook(job)
-    offer = await cast.dan.socket.wait_for("offer.created", job)
+    await people.prepare_order(job)
+    offer = await people.dan.socket.wait_for("offer.created", job)
     assert offer["data"]["offer"]["job"]["status"] == "ready"
-    won = await cast.dan.socket.claim(job)
+    won = await people.dan.socket.claim(job)
     assert won["ok"]["job"]["status"] == "ready" and won["ok"]["job"]["phase"] == "assigned"
-    assert (await cast.dora.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
-    await cast.give(cast.dan, job, "depart")
+    assert (await people.dora.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
+    await people.send_command(people.dan, job, "depart")
 
-    # The customer's map and the board show the position within a second; nobody else receives it.
-    await cast.dan.socket.request("location", lat=40.7501, lon=-73.9901)
-    moved = await cast.carla.socket.wait_for("delivery:location:update")
+    # The customer and the staff receive the driver's position within a second; nobody else receives it.
+    await people.dan.socket.request("location", lat=40.7501, lon=-73.9901)
+    moved = await people.carla.socket.wait_for("delivery:location:update")
     assert (moved["data"]["job"], moved["data"]["lat"], moved["data"]["stale"]) == (job, 40.7501, False)
     assert "seq" not in moved
-    await cast.ops.socket.wait_for("delivery:location:update")
+    await people.ops.socket.wait_for("delivery:location:update")
 
-    await cast.give(cast.dan, job, "deliver")
+    await people.send_command(people.dan, job, "deliver")
     captured = {"reference": "pi_1", "status": "captured", "amount": 2550, "currency": "EUR"}
-    assert (await cast.payer.post(f"/v1/jobs/{job}/payments", captured)).status_code == 201
-    await cast.settle()
-    for person in (cast.carla, cast.ops, cast.admin):
+    assert (await people.payer.post(f"/v1/jobs/{job}/payments", captured)).status_code == 201
+    await people.wait_for_all_events()
+    for person in (people.carla, people.ops, people.admin):
         [paid] = person.socket.received("payment:received", job)
         assert paid["data"]["payment"]["amount"] == 2550
-    assert not any(p.socket.received("payment:received") for p in (cast.dan, cast.dora, cast.other))
-    steps = [f["data"]["to"] for f in cast.carla.socket.received("order:status:update", job)]
+    assert not any(p.socket.received("payment:received") for p in (people.dan, people.dora, people.other))
+    steps = [f["data"]["to"] for f in people.carla.socket.received("order:status:update", job)]
     assert steps == ["confirmed", "preparing", "ready", "on_the_way", "delivered"]
-    for board in (cast.ops, cast.admin):
+    for board in (people.ops, people.admin):
         assert [f["data"]["to"] for f in board.socket.received("order:status:update", job)] == steps
-    assert [f["data"]["to"] for f in cast.dan.socket.received("order:status:update", job)] == steps[3:]
-    assert not cast.carla.socket.received("order:new") and not cast.carla.socket.received("delivery:status:update")
-    reasons = [f["data"]["reason"] for f in cast.ops.socket.received("delivery:status:update", job)]
+    assert [f["data"]["to"] for f in people.dan.socket.received("order:status:update", job)] == steps[3:]
+    assert not people.carla.socket.received("order:new") and not people.carla.socket.received("delivery:status:update")
+    reasons = [f["data"]["reason"] for f in people.ops.socket.received("delivery:status:update", job)]
     assert reasons == ["assigned", "departed", "free"]
-    assert not cast.dan.socket.received("delivery:status:update", job), (
+    assert not people.dan.socket.received("delivery:status:update", job), (
         "a driver receives only their own changes between online and offline"
     )
-    assert len(cast.carla.socket.received("notification:new")) >= 3
-    for stranger in (cast.other, cast.dora, cast.payer):
+    assert len(people.carla.socket.received("notification:new")) >= 3
+    for stranger in (people.other, people.dora, people.payer):
         names = {f["event"] for f in stranger.socket.pushes if job in str(f)}
         assert names <= {"order:new", "offer.created", "offer.closed"}, names
-    assert not [f for f in cast.other.socket.pushes if job in str(f)]
-    assert not cast.dora.socket.received("delivery:location:update") and not cast.dan.socket.received(
+    assert not [f for f in people.other.socket.pushes if job in str(f)]
+    assert not people.dora.socket.received("delivery:location:update") and not people.dan.socket.received(
         "delivery:location:update"
     )
 
     # After the order has ended nobody receives a position.
-    before = len(cast.carla.socket.received("delivery:location:update"))
-    await cast.dan.socket.request("location", lat=40.76, lon=-73.99)
-    await cast.settle()
-    assert len(cast.carla.socket.received("delivery:location:update")) == before
+    before = len(people.carla.socket.received("delivery:location:update"))
+    await people.dan.socket.request("location", lat=40.76, lon=-73.99)
+    await people.wait_for_all_events()
+    assert len(people.carla.socket.received("delivery:location:update")) == before
 
 
-async def test_ops_assign_a_driver(cast: Cast) -> None:
-    """From `confirmed` on, ops may assign a driver: the driver has the order, its state stays, and nobody receives an
-    offer.
+async def test_ops_assign_a_driver(people: People) -> None:
+    """From the state `confirmed` on, ops can assign a driver: the driver holds the order, its state does not change,
+    and no driver receives an offer.
     """
-    job = await cast.order()
-    assert (await cast.ops.post(f"/v1/jobs/{job}/assign", {"technician": cast.dora.id})).json()["code"] == (
+    job = await people.place_order()
+    assert (await people.ops.post(f"/v1/jobs/{job}/assign", {"technician": people.dora.id})).json()["code"] == (
         "illegal_transition"
     )
-    await cast.give(cast.ops, job, "confirm")
-    given = await cast.give(cast.ops, job, "assign", technician=cast.dora.id)
-    assert (given["status"], given["phase"], given["technician"]["id"]) == ("confirmed", "assigned", cast.dora.id)
-    await cast.dora.socket.wait_for("job.assigned", job)
+    await people.send_command(people.ops, job, "confirm")
+    given = await people.send_command(people.ops, job, "assign", technician=people.dora.id)
+    assert (given["status"], given["phase"], given["technician"]["id"]) == ("confirmed", "assigned", people.dora.id)
+    await people.dora.socket.wait_for("job.assigned", job)
     for command in ("prepare", "ready"):
-        await cast.give(cast.ops, job, command)
-    await cast.settle()
-    assert not cast.dan.socket.received("offer.created", job)
-    assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
-    await cast.give(cast.dora, job, "depart")
+        await people.send_command(people.ops, job, command)
+    await people.wait_for_all_events()
+    assert not people.dan.socket.received("offer.created", job)
+    assert (await people.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
+    await people.send_command(people.dora, job, "depart")
 
-    # After Dora is unassigned she is free and the order is offered to others. The next holder is free when it ends.
-    await cast.give(cast.ops, job, "unassign", reason="flat tyre")
-    await cast.dan.socket.wait_for("offer.created", job)
-    assert "ok" in await cast.dan.socket.claim(job)
-    await cast.give(cast.ops, job, "cancel", reason="cold by now")
-    await cast.settle()
-    board = [f["data"] for f in cast.ops.socket.received("delivery:status:update", job)]
-    dan, dora = cast.dan.id, cast.dora.id
+    # After ops unassign Dora, she is free and others receive offers. The next holder is free when the order ends.
+    await people.send_command(people.ops, job, "unassign", reason="flat tyre")
+    await people.dan.socket.wait_for("offer.created", job)
+    assert "ok" in await people.dan.socket.claim(job)
+    await people.send_command(people.ops, job, "cancel", reason="cold by now")
+    await people.wait_for_all_events()
+    board = [f["data"] for f in people.ops.socket.received("delivery:status:update", job)]
+    dan, dora = people.dan.id, people.dora.id
     assert [(update["technician"]["id"], update["reason"]) for update in board] == [
         *((dora, "assigned"), (dora, "departed"), (dora, "free")),
         *((dan, "assigned"), (dan, "free")),
     ]
-    assert not any(p.socket.received("delivery:status:update", job) for p in (cast.dan, cast.dora, cast.carla))
-    assert cast.dan.socket.received("order:cancelled", job) and not cast.dora.socket.received("order:cancelled", job)
+    assert not any(p.socket.received("delivery:status:update", job) for p in (people.dan, people.dora, people.carla))
+    assert people.dan.socket.received("order:cancelled", job) and not people.dora.socket.received(
+        "order:cancelled", job
+    )
 
 
-async def test_cancellations_and_announcements_reach_their_audience(cast: Cast) -> None:
-    """`order:cancelled` reaches the people of the order, business hours reach all roles but services, and a promotion
-    reaches only customers.
+async def test_cancellations_and_announcements_reach_their_audience(people: People) -> None:
+    """`order:cancelled` reaches the users of the order, `business:status:update` customers, technicians and staff, and
+    `offer:new` only customers.
     """
-    job = await cast.order()
-    await cast.give(cast.carla, job, "cancel")
-    await cast.ops.socket.wait_for("order:cancelled", job)
-    for person in (cast.dan, cast.dora):  # technicians who could have claimed it
+    job = await people.place_order()
+    await people.send_command(people.carla, job, "cancel")
+    await people.ops.socket.wait_for("order:cancelled", job)
+    for person in (people.dan, people.dora):  # technicians who could have claimed it
         job_then = (await person.socket.wait_for("order:cancelled", job))["data"]["job"]
         assert job_then["status"] == "cancelled" and not {"customer", "address", "notes"} & set(job_then)
     assert (
-        await cast.carla.post("/v1/announcements", {"event": "promotion", "roles": ["customer"], "data": {}})
+        await people.carla.post("/v1/announcements", {"event": "promotion", "roles": ["customer"], "data": {}})
     ).status_code == 403
     wrong = {"event": "promotion", "roles": ["technician"], "data": {"text": "-20 %"}}
-    assert (await cast.admin.post("/v1/announcements", wrong)).status_code == 422
+    assert (await people.admin.post("/v1/announcements", wrong)).status_code == 422
     closed = {
         "event": "business.status",
         "roles": ["customer", "technician", "ops_manager", "admin"],
         "data": {"open": False},
     }
-    assert (await cast.admin.post("/v1/announcements", closed)).status_code in (200, 201)
+    assert (await people.admin.post("/v1/announcements", closed)).status_code in (200, 201)
     offer = {"event": "promotion", "roles": ["customer"], "data": {"text": "-20 %"}}
-    assert (await cast.admin.post("/v1/announcements", offer)).status_code in (200, 201)
-    await cast.settle()
-    for person in (cast.carla, cast.other, cast.ops, cast.dan):
+    assert (await people.admin.post("/v1/announcements", offer)).status_code in (200, 201)
+    await people.wait_for_all_events()
+    for person in (people.carla, people.other, people.ops, people.dan):
         assert [f["data"]["open"] for f in person.socket.received("business:status:update")] == [False]
-    assert not cast.payer.socket.received("business:status:update")
-    assert cast.carla.socket.received("offer:new") and cast.other.socket.received("offer:new")
-    assert not any(p.socket.received("offer:new") for p in (cast.ops, cast.admin, cast.dan, cast.dora, cast.payer))
-    assert not cast.other.socket.received("order:cancelled")
+    assert not people.payer.socket.received("business:status:update")
+    assert people.carla.socket.received("offer:new") and people.other.socket.received("offer:new")
+    assert not any(
+        p.socket.received("offer:new") for p in (people.ops, people.admin, people.dan, people.dora, people.payer)
+    )
+    assert not people.other.socket.received("order:cancelled")
 
 
-async def test_the_board_shows_drivers_who_go_on_and_offline(cast: Cast) -> None:
-    """A driver who goes offline and online appears on the board and to themselves, and on no other screen."""
+async def test_the_board_shows_when_a_driver_changes_between_online_and_offline(people: People) -> None:
+    """When a driver changes to offline and back to online, `delivery:status:update` reaches the staff and the driver,
+    and nobody else.
+    """
     for online in (False, True):
         where = {"online": online, "lat": 40.75, "lon": -73.99} if online else {"online": False}
-        done = await cast.dan.call("PUT", f"/v1/technicians/{cast.dan.id}/availability", where)
+        done = await people.dan.request("PUT", f"/v1/technicians/{people.dan.id}/availability", where)
         assert done.status_code == 200
-    await cast.settle()
+    await people.wait_for_all_events()
     mine = [
-        f for f in cast.ops.socket.received("delivery:status:update") if f["data"]["technician"]["id"] == cast.dan.id
+        f
+        for f in people.ops.socket.received("delivery:status:update")
+        if f["data"]["technician"]["id"] == people.dan.id
     ]
     assert [f["data"]["online"] for f in mine][-2:] == [False, True]
-    await asyncio.gather(*(person.socket.request("ping") for person in (cast.carla, cast.dan)))
-    others = [f for p in (cast.carla, cast.dora, cast.payer) for f in p.socket.received("delivery:status:update")]
-    assert cast.dan.id not in {frame["data"]["technician"]["id"] for frame in others}
-    assert [f["data"]["online"] for f in cast.dan.socket.received("delivery:status:update")][-2:] == [False, True]
+    await asyncio.gather(*(person.socket.request("ping") for person in (people.carla, people.dan)))
+    others = [f for p in (people.carla, people.dora, people.payer) for f in p.socket.received("delivery:status:update")]
+    assert people.dan.id not in {frame["data"]["technician"]["id"] for frame in others}
+    assert [f["data"]["online"] for f in people.dan.socket.received("delivery:status:update")][-2:] == [False, True]

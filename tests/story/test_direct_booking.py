@@ -1,4 +1,6 @@
-"""`direct_booking`: a customer books a technician by name, and a mediator resolves disputes. Read it as the manual."""
+"""The blueprint `direct_booking`: a customer books a technician by name, and a mediator resolves disputes. The tests
+also serve as its manual.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings
-from tests.story.conftest import Person, Town
+from tests.story.conftest import Person, Scenario
 from tests.support.clock import advance
 from tests.support.wait import wait_until
 
@@ -18,60 +20,63 @@ PLACE = {"lat": 40.7512, "lon": -73.9921, "address": "1 Main St"}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A zone whose default blueprint is `direct_booking`."""
+    """Return settings whose default blueprint is `direct_booking`."""
     return msgspec.structs.replace(settings, blueprint="direct_booking")
 
 
-async def give(who: Person, path: str, **body: Any) -> dict[str, Any]:
+async def post_ok(person: Person, path: str, **body: Any) -> dict[str, Any]:
     """Send a POST that must succeed, and return its reply."""
-    reply = await who.post(path, body)
+    reply = await person.post(path, body)
     assert reply.status_code in (200, 201), reply.text
     decoded: dict[str, Any] = reply.json()
     return decoded
 
 
-async def book(who: Person, service: str, technician: Person) -> str:
-    """Book a technician and wait until they have received the offer."""
-    booked = await give(who, "/v1/jobs", service=service, technician=technician.id, **PLACE)
+async def book_technician(person: Person, service: str, technician: Person) -> str:
+    """Book a technician, wait until the offer has reached them, and return the job's id."""
+    booked = await post_ok(person, "/v1/jobs", service=service, technician=technician.id, **PLACE)
     job: str = booked["job"]["id"]
     await technician.socket.wait_for("offer.created", job)
     return job
 
 
-def code_of(refused: httpx.Response) -> tuple[int, str]:
-    """Return the status and the code of a refusal."""
+def status_and_code(refused: httpx.Response) -> tuple[int, str]:
+    """Return the HTTP status and the code of a refusal."""
     return refused.status_code, refused.json()["code"]
 
 
-async def test_who_may_be_booked(town: Town) -> None:
-    """A booking names a technician who is eligible and whom the customer has not blocked; a refused booking leaves no
-    job.
+async def test_only_an_eligible_technician_can_be_booked(scenario: Scenario) -> None:
+    """A booking without a technician, or with one who is not eligible or whom the customer has blocked, is refused with
+    `invalid` at `/technician`, and no job is created.
     """
-    plumbing, gardening = await town.service(), await town.service("Gardening")
-    carla = await town.person("customer", "Carla")
-    gus, pen = await town.technician("Gus", gardening), await town.technician("Pen", plumbing, approved=False)
-    avoided = await town.technician("Bo", plumbing)
-    assert (await carla.call("PUT", f"/v1/me/blocks/{avoided.id}", {})).status_code == 200
+    plumbing, gardening = await scenario.create_service(), await scenario.create_service("Gardening")
+    carla = await scenario.create_person("customer", "Carla")
+    gus, pen = (
+        await scenario.create_technician("Gus", gardening),
+        await scenario.create_technician("Pen", plumbing, approved=False),
+    )
+    avoided = await scenario.create_technician("Bo", plumbing)
+    assert (await carla.request("PUT", f"/v1/me/blocks/{avoided.id}", {})).status_code == 200
     for name in (None, "usr_none", gus.id, pen.id, avoided.id, carla.id):
         refused = await carla.post("/v1/jobs", {"service": plumbing, **PLACE, "technician": name})
-        assert code_of(refused) == (422, "invalid")
+        assert status_and_code(refused) == (422, "invalid")
         assert [wrong["pointer"] for wrong in refused.json()["errors"]] == ["/technician"]
     assert (await carla.get("/v1/jobs"))["items"] == []
 
 
-async def test_the_whole_story(town: Town) -> None:
-    """The technician accepts and completes the job: only they receive an offer, both parties receive each step, and
-    nobody else receives an event.
+async def test_a_booking_is_accepted_and_completed(scenario: Scenario) -> None:
+    """Only the booked technician receives the offer; they accept and complete the job, both parties receive each step,
+    and nobody else receives an event.
     """
-    plumbing = await town.service()
-    carla, otto = await town.person("customer", "Carla"), await town.person("customer", "Otto")
-    ops = await town.person("ops_manager", "Olga")
-    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
+    plumbing = await scenario.create_service()
+    carla, otto = await scenario.create_person("customer", "Carla"), await scenario.create_person("customer", "Otto")
+    ops = await scenario.create_person("ops_manager", "Olga")
+    tom, tara = await scenario.create_technician("Tom", plumbing), await scenario.create_technician("Tara", plumbing)
     for person in (carla, otto, ops):
         await person.socket.open()
 
     # A customer books a technician, who receives an offer at once and sees the public part of the job.
-    job = await book(carla, plumbing, tom)
+    job = await book_technician(carla, plumbing, tom)
     shown = (await carla.get(f"/v1/jobs/{job}"))["job"]
     assert (shown["status"], shown["phase"], shown["actions"]) == ("requested", "open", ["cancel"])
     offer = tom.socket.received("offer.created", job)[0]["data"]["offer"]
@@ -81,10 +86,10 @@ async def test_the_whole_story(town: Town) -> None:
     assert (await tom.get(f"/v1/jobs/{job}"))["job"]["actions"] == ["accept", "decline"]
 
     # Nobody else can answer for the technician, or read the job.
-    assert code_of(await tara.post(f"/v1/jobs/{job}/accept")) == (409, "not_offered")
+    assert status_and_code(await tara.post(f"/v1/jobs/{job}/accept")) == (409, "not_offered")
     assert (await carla.post(f"/v1/jobs/{job}/accept")).status_code == 403
     for stranger in (tara, otto):
-        assert (await stranger.call("GET", f"/v1/jobs/{job}")).status_code == 404
+        assert (await stranger.request("GET", f"/v1/jobs/{job}")).status_code == 404
 
     # The technician accepts over their socket, and now sees the whole job.
     reply = await tom.socket.request("command", job=job, command="accept")
@@ -93,84 +98,86 @@ async def test_the_whole_story(town: Town) -> None:
     assert accepted["technician"]["id"] == tom.id and "phone" not in accepted["technician"]
     assert reply["ok"]["job"]["customer"]["phone"] == "+1 555 0100"
     await wait_until(lambda: carla.socket.received("notification"))
-    assert code_of(await tom.post(f"/v1/jobs/{job}/decline")) == (409, "illegal_transition")
+    assert status_and_code(await tom.post(f"/v1/jobs/{job}/decline")) == (409, "illegal_transition")
 
     # The technician starts and completes it.
     for command, status in (("start", "in_progress"), ("complete", "completed")):
-        assert (await give(tom, f"/v1/jobs/{job}/{command}"))["job"]["status"] == status
+        assert (await post_ok(tom, f"/v1/jobs/{job}/{command}"))["job"]["status"] == status
     for person in (carla, tom, ops):
         await wait_until(lambda p=person: len(p.socket.received("job.status", job)) == 2)  # type: ignore[misc]
         assert [p["data"]["to"] for p in person.socket.received("job.status", job)] == ["in_progress", "completed"]
-    assert code_of(await carla.post(f"/v1/jobs/{job}/cancel"))[0] == 409
+    assert status_and_code(await carla.post(f"/v1/jobs/{job}/cancel"))[0] == 409
     for stranger in (tara, otto):
         assert not [p for p in stranger.socket.pushes if job in str(p)]
 
 
-async def test_a_declined_booking_ends(town: Town) -> None:
-    """A declined booking ends as `declined`: the customer and ops receive the reason, and nobody else receives an
+async def test_a_declined_booking_ends(scenario: Scenario) -> None:
+    """A declined booking ends as `declined`: the customer receives the reason, and no other technician receives an
     offer.
     """
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
-    tara = await town.technician("Tara", plumbing)
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
+    tara = await scenario.create_technician("Tara", plumbing)
     await carla.socket.open()
-    job = await book(carla, plumbing, tom)
-    declined = await give(tom, f"/v1/jobs/{job}/decline", reason="on holiday")
+    job = await book_technician(carla, plumbing, tom)
+    declined = await post_ok(tom, f"/v1/jobs/{job}/decline", reason="on holiday")
     assert declined["job"]["status"] == "declined" and declined["job"].get("customer") is None
     step = (await carla.socket.wait_for("job.status", job))["data"]
     assert (step["from"], step["to"], step["reason"]) == ("requested", "declined", "on holiday")
     assert (step["job"]["phase"], step["job"]["technician"]) == ("closed", None)
-    assert code_of(await tom.post(f"/v1/jobs/{job}/accept"))[0] == 409
+    assert status_and_code(await tom.post(f"/v1/jobs/{job}/accept"))[0] == 409
     assert (await tom.get("/v1/offers"))["items"] == [] and not tara.socket.received("offer.created")
 
 
-async def test_a_booking_is_cancelled_or_expires(town: Town) -> None:
-    """Cancelling closes the open offer, or the job and frees the technician's capacity; a booking without an answer
-    expires.
+async def test_a_booking_is_cancelled_or_expires(scenario: Scenario) -> None:
+    """A cancel closes the open offer, or the accepted job, whose technician then has capacity again; a booking without
+    an answer expires after a day.
     """
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
     await carla.socket.open()
-    first, second, third = [await book(carla, plumbing, tom) for _ in range(3)]
-    await give(carla, f"/v1/jobs/{first}/cancel")
+    first, second, third = [await book_technician(carla, plumbing, tom) for _ in range(3)]
+    await post_ok(carla, f"/v1/jobs/{first}/cancel")
     assert (await tom.socket.wait_for("offer.closed", first))["data"]["reason"] == "cancelled"
-    assert code_of(await tom.post(f"/v1/jobs/{first}/accept")) == (409, "cancelled")
-    await give(tom, f"/v1/jobs/{second}/accept")
-    assert code_of(await tom.post(f"/v1/jobs/{third}/accept")) == (409, "at_capacity")
-    await give(carla, f"/v1/jobs/{second}/cancel", reason="found another")
+    assert status_and_code(await tom.post(f"/v1/jobs/{first}/accept")) == (409, "cancelled")
+    await post_ok(tom, f"/v1/jobs/{second}/accept")
+    assert status_and_code(await tom.post(f"/v1/jobs/{third}/accept")) == (409, "at_capacity")
+    await post_ok(carla, f"/v1/jobs/{second}/cancel", reason="found another")
     assert (await tom.socket.wait_for("job.cancelled", second))["data"]["reason"] == "found another"
-    await advance(town.server.engine, 86_401)
+    await advance(scenario.server.engine, 86_401)
     assert (await carla.socket.wait_for("job.expired", third, 30))["data"]["job"]["status"] == "expired"
     assert (await tom.socket.wait_for("offer.closed", third))["data"]["reason"] == "expired"
-    assert code_of(await tom.post(f"/v1/jobs/{third}/accept")) == (409, "expired")
+    assert status_and_code(await tom.post(f"/v1/jobs/{third}/accept")) == (409, "expired")
 
 
 @pytest.mark.parametrize(
     ("outcome", "status"), [("resume", "in_progress"), ("cancel", "cancelled"), ("complete", "completed")]
 )
-async def test_a_mediator_resolves_a_dispute(town: Town, outcome: str, status: str) -> None:
-    """A dispute freezes the job for all other commands until a mediator, who can then read the job, resolves it."""
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
-    mia, otto = await town.person("mediator", "Mia"), await town.person("customer", "Otto")
+async def test_a_mediator_resolves_a_dispute(scenario: Scenario, outcome: str, status: str) -> None:
+    """A dispute freezes the job for all other commands until a mediator, who can then read the job, resolves the
+    dispute.
+    """
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
+    mia, otto = await scenario.create_person("mediator", "Mia"), await scenario.create_person("customer", "Otto")
     for person in (carla, mia, otto):
         await person.socket.open()
-    job = await book(carla, plumbing, tom)
-    assert code_of(await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "x"}))[0] == 409
+    job = await book_technician(carla, plumbing, tom)
+    assert status_and_code(await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "x"}))[0] == 409
     for command in ("accept", "start"):
-        await give(tom, f"/v1/jobs/{job}/{command}")
-    assert (await mia.call("GET", f"/v1/jobs/{job}")).status_code == 404
-    opened = await give(carla, f"/v1/jobs/{job}/disputes", reason="not what we said")
+        await post_ok(tom, f"/v1/jobs/{job}/{command}")
+    assert (await mia.request("GET", f"/v1/jobs/{job}")).status_code == 404
+    opened = await post_ok(carla, f"/v1/jobs/{job}/disputes", reason="not what we said")
     for person in (carla, tom):
         assert (await person.socket.wait_for("job.disputed", job))["data"]["job"]["frozen"] is True
     named = (await mia.socket.wait_for("job.disputed", job))["data"]
     assert named["dispute"]["reason"] == "not what we said" and "customer" not in named["job"]
     shown = (await mia.get(f"/v1/jobs/{job}"))["job"]
     assert shown["frozen"] and shown["customer"]["name"] == "Carla"
-    for who, command in ((tom, "complete"), (town.admin, "cancel")):
-        assert code_of(await who.post(f"/v1/jobs/{job}/{command}")) == (409, "frozen")
-        assert "complete" not in (await who.get(f"/v1/jobs/{job}"))["job"]["actions"]
-    assert (await otto.call("GET", f"/v1/jobs/{job}")).status_code == 404
+    for person, command in ((tom, "complete"), (scenario.admin, "cancel")):
+        assert status_and_code(await person.post(f"/v1/jobs/{job}/{command}")) == (409, "frozen")
+        assert "complete" not in (await person.get(f"/v1/jobs/{job}"))["job"]["actions"]
+    assert (await otto.request("GET", f"/v1/jobs/{job}")).status_code == 404
     settled = await mia.post(f"/v1/disputes/{opened['dispute']['id']}/resolve", {"outcome": outcome, "note": "agreed"})
     assert settled.status_code == 200 and settled.json()["job"]["status"] == status
     event = "job.cancelled" if outcome == "cancel" else "job.resolved"
@@ -178,5 +185,5 @@ async def test_a_mediator_resolves_a_dispute(town: Town, outcome: str, status: s
         job_then = (await person.socket.wait_for(event, job))["data"]["job"]
         assert job_then["status"] == status and "frozen" not in job_then
     if outcome == "resume":
-        await give(tom, f"/v1/jobs/{job}/complete")
+        await post_ok(tom, f"/v1/jobs/{job}/complete")
     assert not [p for p in otto.socket.pushes if job in str(p)]

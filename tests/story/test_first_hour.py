@@ -1,4 +1,4 @@
-"""The first half hour of docs/first-hour.md, typed as a new user types it."""
+"""The commands of docs/first-hour.md, run as a new user types them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPECTED = ["approved", "True", "Job accepted", "on_the_way", "reached", "in_pro
 
 async def test_the_page_works_as_written(server: Running) -> None:
     """The commands of the page, run in order in one shell, end in a completed job that the customer and the technician
-    see.
+    can read.
     """
     script = "set -eu\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
     beside = Path(sys.executable).parent

@@ -1,18 +1,20 @@
-"""`home_service`: a broadcast, and the first technician who accepts gets the job. Read it as the manual."""
+"""The blueprint `home_service`: a job is offered to many technicians, and the first claim wins. The tests also serve as
+its manual.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 
-from tests.story.conftest import Town
+from tests.story.conftest import Scenario
 from tests.support.wait import wait_until
 
 
-async def test_a_booking_is_validated_first(town: Town) -> None:
-    """A booking is refused for a wrong role, service, address or amount, and a refused booking leaves no job."""
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+async def test_a_booking_is_validated_first(scenario: Scenario) -> None:
+    """A booking with a wrong role, service, address or amount is refused, and no job is created."""
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
     assert (await tom.post("/v1/jobs", booking)).status_code == 403
     for wrong, pointer in (
@@ -26,21 +28,21 @@ async def test_a_booking_is_validated_first(town: Town) -> None:
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
         assert [e["pointer"] for e in refused.json()["errors"]] == [pointer]
     assert (await carla.post("/v1/jobs", {**booking, "service": "srv_none"})).json()["code"] in ("not_found", "invalid")
-    await town.admin.call("PATCH", f"/v1/services/{plumbing}", {"active": False})
+    await scenario.admin.request("PATCH", f"/v1/services/{plumbing}", {"active": False})
     assert (await carla.post("/v1/jobs", booking)).json()["code"] == "service_inactive"
     assert (await carla.get("/v1/jobs"))["items"] == []
 
 
-async def test_the_whole_story(town: Town) -> None:
-    """A job is booked, offered to all who are eligible, claimed by exactly one of two rivals and worked step by step;
-    strangers receive no event of it.
+async def test_a_job_is_offered_claimed_and_completed(scenario: Scenario) -> None:
+    """A job is offered to all eligible technicians, claimed by exactly one of two, and worked on step by step; other
+    users receive no event of the job.
     """
-    plumbing, gardening = await town.service(), await town.service("Gardening")
-    carla, other = await town.person("customer", "Carla"), await town.person("customer", "Otto")
-    ops = await town.person("ops_manager", "Olga")
-    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
-    gus = await town.technician("Gus", gardening)
-    pending = await town.technician("Pen", plumbing, approved=False)
+    plumbing, gardening = await scenario.create_service(), await scenario.create_service("Gardening")
+    carla, other = await scenario.create_person("customer", "Carla"), await scenario.create_person("customer", "Otto")
+    ops = await scenario.create_person("ops_manager", "Olga")
+    tom, tara = await scenario.create_technician("Tom", plumbing), await scenario.create_technician("Tara", plumbing)
+    gus = await scenario.create_technician("Gus", gardening)
+    pending = await scenario.create_technician("Pen", plumbing, approved=False)
     for person in (carla, other, ops):
         await person.socket.open()
 
@@ -59,12 +61,12 @@ async def test_the_whole_story(town: Town) -> None:
     assert (await tom.get("/v1/offers"))["items"][0]["job"]["id"] == job["id"]
     assert (await carla.socket.wait_for("job.searching", job["id"]))["data"]["asked"] == 2
 
-    # A refusal says why.
+    # A refused claim contains the reason.
     claim = f"/v1/jobs/{job['id']}/claim"
     assert (await pending.post(claim)).json()["title"] == "KYC must be approved"
     assert (await gus.post(claim)).json()["code"] == "not_offered"
     assert (await other.post(claim)).status_code == 403
-    assert (await other.call("GET", f"/v1/jobs/{job['id']}")).status_code == 404
+    assert (await other.request("GET", f"/v1/jobs/{job['id']}")).status_code == 404
 
     # Two technicians accept at the same time: one by HTTP, one over a socket.
     answers = await asyncio.gather(
@@ -80,7 +82,7 @@ async def test_the_whole_story(town: Town) -> None:
         assert answers[1]["ok"]["message"] == "Job accepted"
         assert (answers[0].status_code, answers[0].json()["title"]) == (409, "Booking already taken")
 
-    # The customer learns who comes, the loser's app drops the job, and nobody else receives anything.
+    # The customer receives the technician's name, the losing technician receives `job_taken`, and nobody else an event.
     accepted = (await carla.socket.wait_for("job_accepted", job["id"]))["data"]
     assert accepted["technician"]["id"] == winner.id and "phone" not in accepted["technician"]
     shown = await carla.get(f"/v1/jobs/{job['id']}")
@@ -119,11 +121,11 @@ async def test_the_whole_story(town: Town) -> None:
     assert not loser.socket.received("job_accepted") and not loser.socket.received("job.status")
 
 
-async def test_a_declined_offer_leaves_the_job_open(town: Town) -> None:
-    """Declining rejects the offer, informs ops, and leaves the job open for another technician."""
-    plumbing = await town.service()
-    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
-    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
+async def test_a_declined_offer_leaves_the_job_open(scenario: Scenario) -> None:
+    """If a technician declines an offer, ops receive the reason, and the job stays open for another technician."""
+    plumbing = await scenario.create_service()
+    carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
+    tom, tara = await scenario.create_technician("Tom", plumbing), await scenario.create_technician("Tara", plumbing)
     await ops.socket.open()
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
     job = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
@@ -136,10 +138,12 @@ async def test_a_declined_offer_leaves_the_job_open(town: Town) -> None:
     assert (await tara.socket.claim(job))["ok"]["message"] == "Job accepted"
 
 
-async def test_cancelling_informs_everybody_involved(town: Town) -> None:
-    """Before a claim, a cancellation reaches the technicians with an offer; after it, the holder, who is free again."""
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+async def test_cancelling_informs_everybody_involved(scenario: Scenario) -> None:
+    """A cancel before a claim reaches the technicians with an offer; a cancel after a claim reaches the holder, who
+    then has capacity again.
+    """
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
     first = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
     await tom.socket.wait_for("new_job_broadcast", first)
@@ -157,15 +161,15 @@ async def test_cancelling_informs_everybody_involved(town: Town) -> None:
     assert (await carla.post(f"/v1/jobs/{first}/cancel")).status_code == 200, (
         "the caller's latest step has the same reply"
     )
-    assert (await town.admin.post(f"/v1/jobs/{first}/cancel")).json()["code"] == "cancelled"
+    assert (await scenario.admin.post(f"/v1/jobs/{first}/cancel")).json()["code"] == "cancelled"
 
 
-async def test_ops_and_services_book_for_a_customer_once_per_reference(town: Town) -> None:
-    """`reference` is unique for ever per principal: a repeat answers with the first job, and the customer must be
-    named.
+async def test_ops_and_services_book_for_a_customer_once_per_reference(scenario: Scenario) -> None:
+    """Ops must name the customer of a booking; a repeat with the same `reference` returns the first job, and a
+    different booking with it is refused with `duplicate`.
     """
-    plumbing = await town.service()
-    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
+    plumbing = await scenario.create_service()
+    carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St", "reference": "A-1"}
     assert (await ops.post("/v1/jobs", booking)).json()["errors"][0]["pointer"] == "/customer"
     whole = {**booking, "customer": carla.id, "metadata": {"lift": True}}
@@ -182,20 +186,20 @@ async def test_ops_and_services_book_for_a_customer_once_per_reference(town: Tow
     assert [j["id"] for j in (await carla.get("/v1/jobs"))["items"]] == [first.json()["job"]["id"]]
 
 
-async def test_a_suspended_technician_keeps_the_job_and_loses_access(town: Town) -> None:
-    """A suspension takes effect before it is acknowledged: the technician has no claim, no request and no socket, and
-    stays the holder.
+async def test_a_suspended_technician_keeps_the_job_and_loses_access(scenario: Scenario) -> None:
+    """A suspended technician stays the holder of their job, but at once their requests are refused, their socket is
+    closed with 4502, and they receive no new offer.
     """
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
-    tara = await town.technician("Tara", plumbing)
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
+    tara = await scenario.create_technician("Tara", plumbing)
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
     job = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
     await tom.socket.wait_for("new_job_broadcast", job)
     await tom.socket.claim(job)
-    suspended = await town.admin.post(f"/v1/users/{tom.id}/suspend", {"reason": "fraud", "jobs": "keep"})
+    suspended = await scenario.admin.post(f"/v1/users/{tom.id}/suspend", {"reason": "fraud", "jobs": "keep"})
     assert suspended.status_code == 200
-    assert (await tom.call("GET", "/v1/me")).json()["code"] == "account_not_approved"
+    assert (await tom.request("GET", "/v1/me")).json()["code"] == "account_not_approved"
     await wait_until(lambda: tom.socket.close_code == 4502)
     held = (await carla.get(f"/v1/jobs/{job}"))["job"]
     assert held["technician"]["id"] == tom.id

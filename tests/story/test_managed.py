@@ -1,4 +1,6 @@
-"""`managed`: the engine assigns a technician, a manager oversees, and the customer's signature releases the payment."""
+"""The blueprint `managed`: the engine assigns a technician, a manager oversees, and the customer's signature releases
+the payment.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings
-from tests.story.conftest import Person, Town
+from tests.story.conftest import Person, Scenario
 from tests.support.clock import advance
 from tests.support.wait import wait_until
 
@@ -17,67 +19,70 @@ PLACE = {"lat": 40.75, "lon": -73.99, "address": "1 Main St"}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A zone whose default blueprint is `managed`."""
+    """Return settings whose default blueprint is `managed`."""
     return msgspec.structs.replace(settings, blueprint="managed")
 
 
-async def give(who: Person, job: str, command: str, **more: Any) -> dict[str, Any]:
+async def send_command(who: Person, job: str, command: str, **fields: Any) -> dict[str, Any]:
     """Send a command that must succeed, and return the job."""
-    reply = await who.post(f"/v1/jobs/{job}/{command}", more)
+    reply = await who.post(f"/v1/jobs/{job}/{command}", fields)
     assert reply.status_code == 200, reply.text
     changed: dict[str, Any] = reply.json()["job"]
     return changed
 
 
-async def wait_for_assignment(town: Town, job: str, *, not_to: str = "") -> str:
-    """Wait until the engine has assigned a technician, other than ``not_to``, and return their id."""
+async def wait_for_assignment(scenario: Scenario, job: str, *, not_to: str = "") -> str:
+    """Wait until the engine has assigned a technician other than ``not_to``, and return their id."""
 
-    async def chosen() -> str:
-        shown = (await town.admin.get(f"/v1/jobs/{job}"))["job"]
+    async def assigned_technician() -> str:
+        shown = (await scenario.admin.get(f"/v1/jobs/{job}"))["job"]
         who: str = (shown["technician"] or {}).get("id", "")
         return who if shown["status"] == "assigned" and who != not_to else ""
 
-    technician: str = await wait_until(chosen)
+    technician: str = await wait_until(assigned_technician)
     return technician
 
 
-async def test_roles_are_checked(town: Town) -> None:
-    """A technician cannot book, a customer cannot assign, an onboarding manager cannot reassign, and a stranger sees
-    nothing.
+async def test_roles_are_checked(scenario: Scenario) -> None:
+    """A technician cannot book, a customer cannot assign, an onboarding manager cannot reassign, and another customer
+    cannot read the job.
     """
-    fixing = await town.service("Fixing")
-    carla, other = await town.person("customer", "Carla"), await town.person("customer", "Other")
-    rita, tom = await town.person("onboarding_manager", "Rita"), await town.technician("Tom", fixing)
+    fixing = await scenario.create_service("Fixing")
+    carla, other = await scenario.create_person("customer", "Carla"), await scenario.create_person("customer", "Other")
+    rita, tom = (
+        await scenario.create_person("onboarding_manager", "Rita"),
+        await scenario.create_technician("Tom", fixing),
+    )
     assert (await tom.post("/v1/jobs", {**PLACE, "service": fixing})).status_code == 403
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
-    await wait_for_assignment(town, job)
+    await wait_for_assignment(scenario, job)
     assert (await carla.post(f"/v1/jobs/{job}/assign", {"technician": tom.id})).status_code == 403
     assert (await rita.post(f"/v1/jobs/{job}/reassign", {"technician": tom.id, "reason": "x"})).status_code == 403
-    assert (await other.call("GET", f"/v1/jobs/{job}")).status_code == 404
+    assert (await other.request("GET", f"/v1/jobs/{job}")).status_code == 404
 
 
-async def test_the_best_technician_is_assigned_and_then_the_next(town: Town) -> None:
-    """After a decline and after no answer in time, the engine assigns the next best technician, and ops can read the
-    reasons of each choice.
+async def test_the_best_technician_is_assigned_and_then_the_next(scenario: Scenario) -> None:
+    """After a decline, and again after 60 s without an answer, the engine assigns the next best technician, and ops can
+    read the scores of each choice.
     """
-    fixing = await town.service("Fixing")
-    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
+    fixing = await scenario.create_service("Fixing")
+    carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
     for person in (carla, ops):
         await person.socket.open()
-    near = await town.technician("Near", fixing)
-    middle = await town.technician("Middle", fixing, lat=40.77)
-    far = await town.technician("Far", fixing, lat=40.80)
+    near = await scenario.create_technician("Near", fixing)
+    middle = await scenario.create_technician("Middle", fixing, lat=40.77)
+    far = await scenario.create_technician("Far", fixing, lat=40.80)
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
 
-    assert await wait_for_assignment(town, job) == near.id
+    assert await wait_for_assignment(scenario, job) == near.id
     update = await near.socket.wait_for("booking_update", job)
     assert (update["type"], update["data"]["technician"]["id"]) == ("job.assigned", near.id)
     declined = await near.post(f"/v1/jobs/{job}/decline", {"reason": "too busy"})
     assert declined.status_code == 200, declined.text
-    assert await wait_for_assignment(town, job, not_to=near.id) == middle.id
-    await advance(town.server.engine, 61)  # no answer in time
-    assert await wait_for_assignment(town, job, not_to=middle.id) == far.id
-    accepted = await give(far, job, "accept")
+    assert await wait_for_assignment(scenario, job, not_to=near.id) == middle.id
+    await advance(scenario.server.engine, 61)  # no answer in time
+    assert await wait_for_assignment(scenario, job, not_to=middle.id) == far.id
+    accepted = await send_command(far, job, "accept")
     assert accepted["status"] == "accepted"
     assert (await near.post(f"/v1/jobs/{job}/accept")).status_code == 404
 
@@ -88,38 +93,41 @@ async def test_the_best_technician_is_assigned_and_then_the_next(town: Town) -> 
     assert not [f for f in near.socket.pushes if f["type"] == "job.accepted" and job in str(f)]
 
 
-async def test_ops_reassign_a_job(town: Town) -> None:
-    """Ops reassign by name: the former holder is informed and free, the new holder has the job and accepts."""
-    fixing = await town.service("Fixing")
-    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
-    tom, tara = await town.technician("Tom", fixing), await town.technician("Tara", fixing, lat=40.78)
+async def test_ops_reassign_a_job(scenario: Scenario) -> None:
+    """When ops reassign a job, the former holder is informed and loses the job, and the new holder accepts it."""
+    fixing = await scenario.create_service("Fixing")
+    carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
+    tom, tara = (
+        await scenario.create_technician("Tom", fixing),
+        await scenario.create_technician("Tara", fixing, lat=40.78),
+    )
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
-    assert await wait_for_assignment(town, job) == tom.id
-    await give(tom, job, "accept")
+    assert await wait_for_assignment(scenario, job) == tom.id
+    await send_command(tom, job, "accept")
     given = await ops.post(f"/v1/jobs/{job}/reassign", {"technician": tara.id, "reason": "closer"})
     assert given.status_code == 200, given.text
     assert given.json()["job"]["technician"]["id"] == tara.id
     await wait_until(lambda: any(f["type"] == "job.unassigned" for f in tom.socket.received("booking_update", job)))
     await wait_until(lambda: any(f["type"] == "job.assigned" for f in tara.socket.received("booking_update", job)))
     assert (await tom.post(f"/v1/jobs/{job}/depart")).status_code == 404
-    await give(tara, job, "accept")
+    await send_command(tara, job, "accept")
 
 
-async def test_work_is_disputed_signed_and_paid(town: Town) -> None:
-    """Finished work waits for the signature, a dispute blocks it until a mediator resolves the dispute, and the capture
-    ends the job.
+async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
+    """Finished work waits for the customer's signature, a dispute blocks the signature until a mediator resolves the
+    dispute, and the captured payment ends the job as `paid`.
     """
-    fixing = await town.service("Fixing")
-    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
-    payer, mia = await town.person("service", "Payments"), await town.person("mediator", "Mia")
+    fixing = await scenario.create_service("Fixing")
+    carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
+    payer, mia = await scenario.create_person("service", "Payments"), await scenario.create_person("mediator", "Mia")
     for person in (carla, ops, payer, mia):
         await person.socket.open()
-    tom = await town.technician("Tom", fixing)
+    tom = await scenario.create_technician("Tom", fixing)
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
-    assert await wait_for_assignment(town, job) == tom.id
+    assert await wait_for_assignment(scenario, job) == tom.id
     for command in ("accept", "depart", "start", "finish"):
-        await give(tom, job, command)
-    assert (await mia.call("GET", f"/v1/jobs/{job}")).status_code == 404
+        await send_command(tom, job, command)
+    assert (await mia.request("GET", f"/v1/jobs/{job}")).status_code == 404
 
     opened = await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "the tap still drips"})
     assert opened.status_code in (200, 201), opened.text
@@ -134,7 +142,7 @@ async def test_work_is_disputed_signed_and_paid(town: Town) -> None:
                 lambda p=person, k=kind: any(f["type"] == k for f in p.socket.received("booking_update", job))
             )  # type: ignore[misc]
 
-    signed = await give(carla, job, "sign")
+    signed = await send_command(carla, job, "sign")
     assert signed["status"] == "signed"
     await wait_until(lambda: any(f["type"] == "job.signed" for f in tom.socket.received("booking_update", job)))
     asked = await payer.socket.wait_for("payment.requested", job)

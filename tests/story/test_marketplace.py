@@ -1,4 +1,6 @@
-"""`marketplace`: bids, codes at the door, locked prices. Read it as the manual."""
+"""The blueprint `marketplace`: bids, codes that the technician enters at the customer's door, locked prices. The tests
+also serve as its manual.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings
-from tests.story.conftest import Person, Town
+from tests.story.conftest import Person, Scenario
 from tests.support.clock import advance
 from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
@@ -19,11 +21,11 @@ PLACE = {"lat": 40.7512, "lon": -73.9921, "address": "1 Main St", "notes": "Sink
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A zone whose default blueprint is `marketplace`."""
+    """Return settings whose default blueprint is `marketplace`."""
     return msgspec.structs.replace(settings, blueprint="marketplace")
 
 
-async def give(who: Person, path: str, **body: Any) -> dict[str, Any]:
+async def post_ok(who: Person, path: str, **body: Any) -> dict[str, Any]:
     """Send a POST that must succeed, and return its reply."""
     reply = await who.post(path, body)
     assert reply.status_code in (200, 201), reply.text
@@ -31,51 +33,51 @@ async def give(who: Person, path: str, **body: Any) -> dict[str, Any]:
     return decoded
 
 
-async def post(who: Person, service: str, **more: Any) -> str:
+async def post_job(who: Person, service: str, **fields: Any) -> str:
     """Post a job and return its id."""
-    job: str = (await give(who, "/v1/jobs", service=service, **PLACE, **more))["job"]["id"]
+    job: str = (await post_ok(who, "/v1/jobs", service=service, **PLACE, **fields))["job"]["id"]
     return job
 
 
-async def bid(who: Person, job: str, **body: Any) -> str:
+async def create_bid(who: Person, job: str, **body: Any) -> str:
     """Bid for a job and return the bid's id."""
-    name: str = (await give(who, f"/v1/jobs/{job}/bids", **body))["bid"]["id"]
+    name: str = (await post_ok(who, f"/v1/jobs/{job}/bids", **body))["bid"]["id"]
     return name
 
 
-async def schedule(town: Town, carla: Person, tom: Person, service: str, **more: Any) -> str:
-    """Post a job, and accept Tom's bid. Tom has received `JOB_ASSIGNED`."""
-    job = await post(carla, service, **more)
-    await give(carla, f"/v1/jobs/{job}/bids/{await bid(tom, job)}/accept")
+async def create_scheduled_job(scenario: Scenario, carla: Person, tom: Person, service: str, **fields: Any) -> str:
+    """Post a job, accept Tom's bid, wait until Tom has received `JOB_ASSIGNED`, and return the job's id."""
+    job = await post_job(carla, service, **fields)
+    await post_ok(carla, f"/v1/jobs/{job}/bids/{await create_bid(tom, job)}/accept")
     await tom.socket.wait_for("JOB_ASSIGNED", job)
     return job
 
 
-def code_of(refused: httpx.Response) -> tuple[int, str]:
-    """Return the status and the code of a refusal."""
+def status_and_code(refused: httpx.Response) -> tuple[int, str]:
+    """Return the HTTP status and the code of a refusal."""
     return refused.status_code, refused.json()["code"]
 
 
-def pushed_about(who: Person, job: str) -> list[str]:
-    """Return the names of all events about a job that were pushed to a person."""
+def pushed_event_names(who: Person, job: str) -> list[str]:
+    """Return the names of all events about a job that were pushed to a user."""
     return [push["event"] for push in who.socket.pushes if job in str(push)]
 
 
-async def test_the_whole_story(town: Town) -> None:
+async def test_a_job_is_awarded_completed_and_paid(scenario: Scenario) -> None:
     """A job is posted, bid for, awarded, started and completed with codes, confirmed and paid; both parties receive
     each step on all their connections, and nobody else does.
     """
-    plumbing, gardening = await town.service(), await town.service("Gardening")
-    carla, otto = await town.person("customer", "Carla"), await town.person("customer", "Otto")
-    ops, pay = await town.person("ops_manager", "Olga"), await town.person("service", "Payments")
-    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
-    gus = await town.technician("Gus", gardening)
+    plumbing, gardening = await scenario.create_service(), await scenario.create_service("Gardening")
+    carla, otto = await scenario.create_person("customer", "Carla"), await scenario.create_person("customer", "Otto")
+    ops, pay = await scenario.create_person("ops_manager", "Olga"), await scenario.create_person("service", "Payments")
+    tom, tara = await scenario.create_technician("Tom", plumbing), await scenario.create_technician("Tara", plumbing)
+    gus = await scenario.create_technician("Gus", gardening)
     for person in (carla, otto, ops, pay):
         await person.socket.open()
     phone = await SocketClient(carla.socket.url, carla.bearer).open()
 
     # A customer posts an open job. Technicians are invited to bid, and see its public part.
-    posted = (await give(carla, "/v1/jobs", service=plumbing, **PLACE, amount=6000))["job"]
+    posted = (await post_ok(carla, "/v1/jobs", service=plumbing, **PLACE, amount=6000))["job"]
     job = posted["id"]
     assert (posted["status"], posted["amount"], posted["actions"]) == ("open", 6000, ["award", "cancel"])
     for technician in (tom, tara):
@@ -83,26 +85,26 @@ async def test_the_whole_story(town: Town) -> None:
         assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
         assert (await technician.get(f"/v1/jobs/{job}"))["job"]["actions"] == ["bid"]
 
-    # They bid, with a proposed amount if they want. Only the bidder and the customer see a bid.
-    toms = await bid(tom, job, amount=5500, note="Tomorrow at nine")
-    taras = await bid(tara, job)
+    # Technicians bid, with or without an amount. Only the bidder and the customer see a bid.
+    toms = await create_bid(tom, job, amount=5500, note="Tomorrow at nine")
+    taras = await create_bid(tara, job)
     await wait_until(
         lambda: len(carla.socket.received("bid.created", job)) == 2 and len(phone.received("bid.created", job)) == 2
     )
     created = carla.socket.received("bid.created", job)[0]["data"]["bid"]
     assert created["id"] == toms and created["technician"] == {"id": tom.id, "name": "Tom", "rating": 4.5}
     assert (created["amount"], created["note"]) == (5500, "Tomorrow at nine")
-    assert code_of(await tom.post(f"/v1/jobs/{job}/bids", {"amount": 1})) == (409, "duplicate")
+    assert status_and_code(await tom.post(f"/v1/jobs/{job}/bids", {"amount": 1})) == (409, "duplicate")
     assert [b["id"] for b in (await carla.get(f"/v1/jobs/{job}/bids"))["items"]] == [toms, taras]
     assert [b["id"] for b in (await tara.get(f"/v1/jobs/{job}/bids"))["items"]] == [taras]
     assert (await tom.get("/v1/offers"))["items"] == []
     for stranger in (otto, gus):
-        assert (await stranger.call("GET", f"/v1/jobs/{job}/bids")).status_code == 404
-    assert code_of(await otto.post(f"/v1/jobs/{job}/bids/{toms}/accept")) == (404, "not_found")
+        assert (await stranger.request("GET", f"/v1/jobs/{job}/bids")).status_code == 404
+    assert status_and_code(await otto.post(f"/v1/jobs/{job}/bids/{toms}/accept")) == (404, "not_found")
     assert (await tara.post(f"/v1/jobs/{job}/bids/{taras}/accept")).status_code == 403
 
     # The customer accepts one bid; on a job with a flat price its amount is the price. The other bid is declined.
-    given = await give(carla, f"/v1/jobs/{job}/bids/{toms}/accept")
+    given = await post_ok(carla, f"/v1/jobs/{job}/bids/{toms}/accept")
     assert given["message"] == "Bid accepted" and given["job"]["amount"] == 5500
     for person in (carla, tom, ops):
         assigned = (await person.socket.wait_for("JOB_ASSIGNED", job))["data"]
@@ -116,30 +118,30 @@ async def test_the_whole_story(town: Town) -> None:
     declined = (await tara.socket.wait_for("bid.closed", job))["data"]
     assert (declined["bid"]["id"], declined["bid"]["status"], declined["reason"]) == (taras, "declined", "declined")
     assert (await tom.socket.wait_for("bid.accepted", job))["data"]["bid"]["status"] == "accepted"
-    assert code_of(await carla.post(f"/v1/jobs/{job}/bids/{taras}/accept")) == (409, "illegal_transition")
+    assert status_and_code(await carla.post(f"/v1/jobs/{job}/bids/{taras}/accept")) == (409, "illegal_transition")
 
     # The customer sees the codes in the job. The technician enters them at the door.
     codes = (await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]
     assert set(codes) == {"start", "completion"} and given["job"]["codes"] == codes
     assert "codes" not in (await tom.get(f"/v1/jobs/{job}"))["job"]
     wrong = await tom.post(f"/v1/jobs/{job}/start", {"code": f"{(int(codes['start']) + 1) % 10**6:06d}"})
-    assert code_of(wrong) == (403, "wrong_code") and wrong.json()["attempts_left"] == 4
-    await give(tom, f"/v1/jobs/{job}/start", code=codes["start"])
+    assert status_and_code(wrong) == (403, "wrong_code") and wrong.json()["attempts_left"] == 4
+    await post_ok(tom, f"/v1/jobs/{job}/start", code=codes["start"])
     started = (await carla.socket.wait_for("JOB_STARTED", job))["data"]
     assert (started["jobId"], started["status"], started["job"]["status"]) == (job, "IN_PROGRESS", "in_progress")
     assert started["startedAt"] == started["job"]["at"]["in_progress"]
-    assert code_of(await carla.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
-    await give(tom, f"/v1/jobs/{job}/complete", code=codes["completion"])
+    assert status_and_code(await carla.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
+    await post_ok(tom, f"/v1/jobs/{job}/complete", code=codes["completion"])
     completed = (await carla.socket.wait_for("JOB_COMPLETED", job))["data"]
     assert (completed["jobId"], completed["status"]) == (job, "COMPLETED_BY_TECHNICIAN")
     assert (await carla.socket.wait_for("job.status", job))["data"]["to"] == "awaiting_confirmation"
 
     # The customer confirms, once; the payment service captures; `paid` is final.
-    await give(carla, f"/v1/jobs/{job}/confirm")
+    await post_ok(carla, f"/v1/jobs/{job}/confirm")
     asked = (await pay.socket.wait_for("payment.requested", job))["data"]["payment"]
     assert (asked["kind"], asked["amount"], asked["currency"]) == ("charge", 5500, "USD")
     capture = {"reference": "pi_1", "status": "captured", "amount": 5500, "currency": "USD"}
-    await give(pay, f"/v1/jobs/{job}/payments", **capture)
+    await post_ok(pay, f"/v1/jobs/{job}/payments", **capture)
     for person in (carla, tom, ops, pay):
         paid = (await person.socket.wait_for("PAYMENT_CAPTURED", job))["data"]
         assert (paid["jobId"], paid["status"], paid["paymentId"]) == (job, "PAID", "pi_1")
@@ -151,7 +153,7 @@ async def test_the_whole_story(town: Town) -> None:
         "Payment received",
     ]
     for who, command in ((carla, "cancel"), (carla, "confirm"), (tom, "unassign"), (ops, "cancel")):
-        assert code_of(await who.post(f"/v1/jobs/{job}/{command}")) == (409, "illegal_transition")
+        assert status_and_code(await who.post(f"/v1/jobs/{job}/{command}")) == (409, "illegal_transition")
 
     # Every change is in the history: time, actor, from, to, reason.
     history = (await carla.get(f"/v1/jobs/{job}/history"))["items"]
@@ -167,152 +169,158 @@ async def test_the_whole_story(town: Town) -> None:
 
     # Strangers received no event, the loser only events of their own bid, and no event contains a code.
     for stranger in (otto, gus):
-        assert pushed_about(stranger, job) == []
-    assert set(pushed_about(tara, job)) == {"offer.created", "bid.created", "bid.closed"}
+        assert pushed_event_names(stranger, job) == []
+    assert set(pushed_event_names(tara, job)) == {"offer.created", "bid.created", "bid.closed"}
     assert not [p for p in tara.socket.pushes if toms in str(p)]
     for person in (carla, tom, tara, ops, pay):
         assert not [p for p in person.socket.pushes if codes["start"] in str(p) or codes["completion"] in str(p)]
     await phone.close()
 
 
-async def test_a_technician_is_requested_by_name(town: Town) -> None:
-    """The job is `requested`: if the technician accepts, they hold it; if they decline, all technicians may bid."""
-    plumbing = await town.service()
-    carla = await town.person("customer", "Carla")
-    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
+async def test_a_technician_is_requested_by_name(scenario: Scenario) -> None:
+    """A job with a named technician is `requested`: if the technician accepts, they hold the job; if they decline, all
+    technicians can bid.
+    """
+    plumbing = await scenario.create_service()
+    carla = await scenario.create_person("customer", "Carla")
+    tom, tara = await scenario.create_technician("Tom", plumbing), await scenario.create_technician("Tara", plumbing)
     await carla.socket.open()
-    first, second = [await post(carla, plumbing, technician=tom.id) for _ in range(2)]
+    first, second = [await post_job(carla, plumbing, technician=tom.id) for _ in range(2)]
     for job in (first, second):
         assert (await tom.socket.wait_for("offer.created", job))["data"]["offer"]["job"]["status"] == "requested"
-        assert (await tara.call("GET", f"/v1/jobs/{job}")).status_code == 404
+        assert (await tara.request("GET", f"/v1/jobs/{job}")).status_code == 404
     assert (await tom.get(f"/v1/jobs/{first}"))["job"]["actions"] == ["accept", "decline"]
-    await give(tom, f"/v1/jobs/{first}/accept")
+    await post_ok(tom, f"/v1/jobs/{first}/accept")
     assigned = (await carla.socket.wait_for("JOB_ASSIGNED", first))["data"]
     assert (assigned["status"], assigned["technicianId"]) == ("SCHEDULED", tom.id)
     assert set((await carla.get(f"/v1/jobs/{first}"))["job"]["codes"]) == {"start", "completion"}
 
-    await give(tom, f"/v1/jobs/{second}/decline", reason="away")
+    await post_ok(tom, f"/v1/jobs/{second}/decline", reason="away")
     step = (await carla.socket.wait_for("job.status", second))["data"]
     assert (step["from"], step["to"], step["reason"]) == ("requested", "open", "away")
     await tara.socket.wait_for("offer.created", second)
-    assert pushed_about(tara, first) == []
-    await give(carla, f"/v1/jobs/{second}/bids/{await bid(tara, second)}/accept")
+    assert pushed_event_names(tara, first) == []
+    await post_ok(carla, f"/v1/jobs/{second}/bids/{await create_bid(tara, second)}/accept")
     assert (await tara.socket.wait_for("JOB_ASSIGNED", second))["data"]["technicianId"] == tara.id
     assert not tom.socket.received("JOB_ASSIGNED", second)
 
 
-async def test_a_job_is_open_again_when_its_technician_leaves(town: Town) -> None:
-    """A scheduled job cannot be cancelled but unassigned: a captured payment is refunded, the former holder receives no
-    new offer, and the codes are visible again to the customer of the next holder.
+async def test_a_job_is_open_again_when_its_technician_leaves(scenario: Scenario) -> None:
+    """A scheduled job cannot be cancelled, but its technician can leave it: a refund of a captured payment is
+    requested, the former holder cannot bid again, and the job has codes again when it has a new holder.
     """
-    plumbing = await town.service()
-    carla, pay = await town.person("customer", "Carla"), await town.person("service", "Payments")
-    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
+    plumbing = await scenario.create_service()
+    carla, pay = await scenario.create_person("customer", "Carla"), await scenario.create_person("service", "Payments")
+    tom, tara = await scenario.create_technician("Tom", plumbing), await scenario.create_technician("Tara", plumbing)
     await carla.socket.open()
     await pay.socket.open()
-    job = await schedule(town, carla, tom, plumbing)
-    assert code_of(await carla.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
+    job = await create_scheduled_job(scenario, carla, tom, plumbing)
+    assert status_and_code(await carla.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
     paid = {"reference": "pi_1", "status": "captured", "amount": 1200, "currency": "USD"}
     assert (await pay.post(f"/v1/jobs/{job}/payments", paid)).status_code == 201
-    await give(tom, f"/v1/jobs/{job}/unassign", reason="ill")
+    await post_ok(tom, f"/v1/jobs/{job}/unassign", reason="ill")
     for person in (carla, tom):
         step = (await person.socket.wait_for("job.unassigned", job))["data"]
         assert (step["from"], step["to"], step["reason"]) == ("scheduled", "open", "ill")
     assert (await tom.socket.wait_for("bid.closed", job))["data"]["reason"] == "unassigned"
     asked = (await pay.socket.wait_for("payment.requested", job))["data"]["payment"]
     assert (asked["kind"], asked["amount"], asked["currency"]) == ("refund", 1200, "USD")
-    assert code_of(await tom.post(f"/v1/jobs/{job}/bids")) == (409, "not_offered")
+    assert status_and_code(await tom.post(f"/v1/jobs/{job}/bids")) == (409, "not_offered")
     assert "codes" not in (await carla.get(f"/v1/jobs/{job}"))["job"]
-    await give(carla, f"/v1/jobs/{job}/bids/{await bid(tara, job)}/accept")
+    await post_ok(carla, f"/v1/jobs/{job}/bids/{await create_bid(tara, job)}/accept")
     assert (await tara.socket.wait_for("JOB_ASSIGNED", job))["data"]["technicianId"] == tara.id
     assert set((await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]) == {"start", "completion"}
 
 
-async def test_an_open_job_is_cancelled_or_expires(town: Town) -> None:
-    """While nobody holds the job, `JOB_CANCELLED` reaches only the customer; bidders learn that their bid is closed,
-    invited technicians that their offer is.
+async def test_an_open_job_is_cancelled_or_expires(scenario: Scenario) -> None:
+    """While nobody holds the job, only the customer receives `JOB_CANCELLED`; bidders receive `bid.closed`, and invited
+    technicians `offer.closed`.
     """
-    plumbing = await town.service()
-    carla = await town.person("customer", "Carla")
-    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
+    plumbing = await scenario.create_service()
+    carla = await scenario.create_person("customer", "Carla")
+    tom, tara = await scenario.create_technician("Tom", plumbing), await scenario.create_technician("Tara", plumbing)
     await carla.socket.open()
-    first, second = await post(carla, plumbing), await post(carla, plumbing)
+    first, second = await post_job(carla, plumbing), await post_job(carla, plumbing)
     for job in (first, second):
         await tara.socket.wait_for("offer.created", job)
-        await bid(tom, job)
-    await give(carla, f"/v1/jobs/{first}/cancel", reason="changed my mind")
+        await create_bid(tom, job)
+    await post_ok(carla, f"/v1/jobs/{first}/cancel", reason="changed my mind")
     cancelled = (await carla.socket.wait_for("JOB_CANCELLED", first))["data"]
     assert (cancelled["jobId"], cancelled["status"], cancelled["reason"]) == (first, "CANCELLED", "changed my mind")
     assert cancelled["job"]["status"] == "cancelled"
-    await advance(town.server.engine, 604_801)
+    await advance(scenario.server.engine, 604_801)
     assert (await carla.socket.wait_for("job.expired", second, 30))["data"]["job"]["status"] == "expired"
     for job, reason in ((first, "cancelled"), (second, "expired")):
         assert (await tom.socket.wait_for("bid.closed", job))["data"]["reason"] == reason
-        assert code_of(await tom.post(f"/v1/jobs/{job}/bids"))[0] == 409
+        assert status_and_code(await tom.post(f"/v1/jobs/{job}/bids"))[0] == 409
     assert (await tara.socket.wait_for("offer.closed", first))["data"]["reason"] == "cancelled"
     assert not tom.socket.received("JOB_CANCELLED") and not tara.socket.received("bid.closed")
 
 
-async def test_which_fields_may_be_edited_in_which_state(town: Town) -> None:
-    """An open job can be edited, a scheduled one except for its price, which needs the other party's consent, and a
-    started one not at all.
+async def test_the_state_of_a_job_decides_which_fields_can_be_edited(scenario: Scenario) -> None:
+    """An open job can be edited; on a scheduled job the price can change only with the other party's consent; a started
+    job cannot be edited.
     """
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
     await carla.socket.open()
-    job = await post(carla, plumbing)
-    assert (await carla.call("PATCH", f"/v1/jobs/{job}", {"amount": 5200})).json()["job"]["amount"] == 5200
-    await give(carla, f"/v1/jobs/{job}/bids/{await bid(tom, job)}/accept")
-    assert (await carla.call("PATCH", f"/v1/jobs/{job}", {"notes": "Ring twice"})).status_code == 200
-    assert code_of(await carla.call("PATCH", f"/v1/jobs/{job}", {"amount": 1}))[0] == 409
-    proposal = (await give(tom, f"/v1/jobs/{job}/price-proposals", amount=7000, reason="two sinks"))["proposal"]["id"]
+    job = await post_job(carla, plumbing)
+    assert (await carla.request("PATCH", f"/v1/jobs/{job}", {"amount": 5200})).json()["job"]["amount"] == 5200
+    await post_ok(carla, f"/v1/jobs/{job}/bids/{await create_bid(tom, job)}/accept")
+    assert (await carla.request("PATCH", f"/v1/jobs/{job}", {"notes": "Ring twice"})).status_code == 200
+    assert status_and_code(await carla.request("PATCH", f"/v1/jobs/{job}", {"amount": 1}))[0] == 409
+    proposal = (await post_ok(tom, f"/v1/jobs/{job}/price-proposals", amount=7000, reason="two sinks"))["proposal"][
+        "id"
+    ]
     assert (await carla.socket.wait_for("price.proposed", job))["data"]["proposal"]["amount"] == 7000
-    await give(carla, f"/v1/jobs/{job}/price-proposals/{proposal}/accept")
+    await post_ok(carla, f"/v1/jobs/{job}/price-proposals/{proposal}/accept")
     for person in (carla, tom):
         changed = (await person.socket.wait_for("PRICE_CHANGED", job))["data"]
         assert (changed["jobId"], changed["newAmount"], changed["paymentIntentUpdated"]) == (job, 7000, False)
     start = (await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]["start"]
-    await give(tom, f"/v1/jobs/{job}/start", code=start)
-    assert code_of(await tom.post(f"/v1/jobs/{job}/price-proposals", {"amount": 1})) == (409, "price_locked")
+    await post_ok(tom, f"/v1/jobs/{job}/start", code=start)
+    assert status_and_code(await tom.post(f"/v1/jobs/{job}/price-proposals", {"amount": 1})) == (409, "price_locked")
     for change in ({"notes": "x"}, {"amount": 1}):
-        assert (await carla.call("PATCH", f"/v1/jobs/{job}", change)).status_code == 409
+        assert (await carla.request("PATCH", f"/v1/jobs/{job}", change)).status_code == 409
 
-    # Work in progress cannot be cancelled. Completed work can be cancelled, only by ops, and both parties learn of it.
-    for who in (carla, town.admin):
-        assert code_of(await who.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
-    await give(tom, f"/v1/jobs/{job}/complete", code=(await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]["completion"])
-    await give(town.admin, f"/v1/jobs/{job}/cancel", reason="never done")
+    # Work in progress cannot be cancelled. Completed work can be cancelled only by ops, and both parties are informed.
+    for who in (carla, scenario.admin):
+        assert status_and_code(await who.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
+    await post_ok(
+        tom, f"/v1/jobs/{job}/complete", code=(await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]["completion"]
+    )
+    await post_ok(scenario.admin, f"/v1/jobs/{job}/cancel", reason="never done")
     for person in (carla, tom):
         cancelled = (await person.socket.wait_for("JOB_CANCELLED", job))["data"]
         assert (cancelled["jobId"], cancelled["status"]) == (job, "CANCELLED")
 
 
-async def test_work_that_nobody_confirms_is_confirmed_after_two_days(town: Town) -> None:
-    """Work without a confirmation is confirmed once by the engine: the payment is requested and the technician is
-    notified.
-    """
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
-    job = await schedule(town, carla, tom, plumbing)
+async def test_work_that_nobody_confirms_is_confirmed_after_two_days(scenario: Scenario) -> None:
+    """After two days the engine confirms completed work: the payment is requested and the technician is notified."""
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
+    job = await create_scheduled_job(scenario, carla, tom, plumbing)
     codes = (await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]
-    await give(tom, f"/v1/jobs/{job}/start", code=codes["start"])
-    await give(tom, f"/v1/jobs/{job}/complete", code=codes["completion"])
-    await advance(town.server.engine, 172_799 - 60)
+    await post_ok(tom, f"/v1/jobs/{job}/start", code=codes["start"])
+    await post_ok(tom, f"/v1/jobs/{job}/complete", code=codes["completion"])
+    await advance(scenario.server.engine, 172_799 - 60)
     assert not tom.socket.received("payment.requested", job)
-    await advance(town.server.engine, 61)
+    await advance(scenario.server.engine, 61)
     asked = (await tom.socket.wait_for("payment.requested", job, 30))["data"]
     assert (asked["payment"]["kind"], asked["actor"]["role"]) == ("charge", "engine")
     await wait_until(lambda: [n for n in tom.socket.received("notification") if n["data"]["title"] == "Confirmed"])
-    assert code_of(await carla.post(f"/v1/jobs/{job}/confirm")) == (409, "illegal_transition")
+    assert status_and_code(await carla.post(f"/v1/jobs/{job}/confirm")) == (409, "illegal_transition")
 
 
-async def test_a_client_without_a_socket_polls(town: Town) -> None:
-    """A client polls every 60 s while it is connected and every 15 s while it is not, and misses no event."""
-    plumbing = await town.service()
-    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+async def test_a_client_without_a_socket_polls(scenario: Scenario) -> None:
+    """`/v1/me` contains the poll intervals, 60 s while connected and 15 s otherwise, and a client that only polls
+    misses no event.
+    """
+    plumbing = await scenario.create_service()
+    carla, tom = await scenario.create_person("customer", "Carla"), await scenario.create_technician("Tom", plumbing)
     assert (await carla.get("/v1/me"))["poll"] == {"connected": 60, "disconnected": 15}
     start = (await carla.get("/v1/sync"))["cursor"]["main"]
-    job = await schedule(town, carla, tom, plumbing)
+    job = await create_scheduled_job(scenario, carla, tom, plumbing)
     page = await carla.get(f"/v1/events?after=main:{start['epoch']}:{start['seq']}")
     mine = [e["event"] for e in page["events"] if e["event"] != "notification"]
     assert [e for e in mine if e != "job.searching"] == ["job.created", "bid.created", "JOB_ASSIGNED", "bid.accepted"]

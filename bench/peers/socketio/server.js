@@ -1,11 +1,11 @@
-// The same broadcast with socket.io: one emit() to all clients, WebSocket only, compression off: its fastest form.
+// The same broadcast with socket.io: one emit() to all clients, WebSocket only, without compression: its fastest form.
 // Prints {"port":…, "control":…}; each byte on the control connection sends one event to all clients.
 'use strict';
 const http = require('node:http');
 const net = require('node:net');
 const { Server } = require('socket.io');
 
-const HOUR_MS = 3600000; // nobody reads, nor answers pings, while another server has its turn
+const HOUR_MS = 3600000; // while another server is measured, nobody reads these sockets or answers their pings
 
 let payload = '';
 process.stdin.setEncoding('utf8');

@@ -1,4 +1,4 @@
-// The same broadcast with Node's `ws`: one send() per client in a loop, compression off.
+// The same broadcast with Node's `ws`: one send() to each client in a loop, without compression.
 // Prints {"port":…, "control":…}; each byte on the control connection sends one event to all clients.
 'use strict';
 const net = require('node:net');

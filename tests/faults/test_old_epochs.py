@@ -1,5 +1,6 @@
-"""An address that leads back to the old server, an older file, two primaries: no process returns to an older epoch
-of the log."""
+"""An address that leads back to the old server, a restored older file, two primaries: no process continues an older
+epoch of the log.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +22,25 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, UserId, epoch_number
 from engine.workers import archiver as writer
 from engine.zone import log
 from server.health import Health
-from tests.faults.pair import Pair, paired
+from tests.faults.pair import RedisPair, running_pair
 from tests.server.gateway.conftest import Node, running_node
 from tests.support import people, valkey
 from tests.support.wait import wait_until
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with paired(tmp_path) as both:
-        yield both
+async def pair(tmp_path: Path) -> AsyncIterator[RedisPair]:
+    async with running_pair(tmp_path) as redis_pair:
+        yield redis_pair
 
 
 def settings_of(tmp_path: Path, url: str) -> Settings:
-    """Return settings with one database for all engines."""
+    """Return settings with one database for all engines of the test."""
     (tmp_path / "data").mkdir(exist_ok=True)
     return Settings(data=str(tmp_path / "data"), redis=url, limits="off")
 
 
-async def offered_to_two(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
+async def create_offered_job(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
     """Create a job with offers to two technicians. Return the job, its customer and both technicians."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
@@ -47,24 +48,24 @@ async def offered_to_two(engine: Engine) -> tuple[JobId, Principal, Principal, P
 
 
 def open_epoch(node: Node) -> int:
-    """Return the number of the epoch in which the node runs commands; 0 while it runs none."""
+    """Return the number of the epoch in which the node runs commands, or 0 while it runs none."""
     state = node.engine.store.zones[DEFAULT_ZONE]
     return epoch_number(state.epoch) if state.open and node.engine.store.pipeline.is_up else 0
 
 
-def reports_closed(node: Node, why: str) -> bool:
-    """Return whether the node reports that the zone is closed, with this reason."""
+def is_reported_closed(node: Node, why: str) -> bool:
+    """Return whether ``/readyz`` of the node reports that the zone is closed, with the reason ``why``."""
     return any("zone main is closed" in problem and why in problem for problem in Health(node.engine).problems())
 
 
-async def archived(engine: Engine) -> list[int]:
-    """Return the sequence numbers in SQL."""
+async def archived_seqs(engine: Engine) -> list[int]:
+    """Return the sequence numbers of all events in SQL."""
     async with engine.archive.begin_read() as conn:
         return list((await conn.execute(select(events.c.seq).order_by(events.c.seq))).scalars())
 
 
-async def zone_reply(node: Node, token: str, cursor: dict[str, Any]) -> dict[str, Any]:
-    """Connect with ``cursor`` and return the zone of the reply; {} if the zone or the gateway is unavailable."""
+async def connect_zone(node: Node, token: str, cursor: dict[str, Any]) -> dict[str, Any]:
+    """Connect with ``cursor`` and return the zone in the reply, or {} if the zone or the gateway is unavailable."""
     async with node.open_socket() as client:
         reply = await client.request(op="connect", token=token, cursors={"main": cursor})
     if "error" in reply:
@@ -74,16 +75,17 @@ async def zone_reply(node: Node, token: str, cursor: dict[str, Any]) -> dict[str
 
 
 @pytest.mark.parametrize("in_sql", [True, False])
-async def test_an_address_that_leads_back_to_the_old_primary(pair: Pair, tmp_path: Path, in_sql: bool) -> None:
-    """A → B → A, where A neither restarted nor followed B: no command runs on A, whether SQL has events of B's epoch
-    or only its name, and a new process does the same; back at B all continues and nothing is lost.
+async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tmp_path: Path, in_sql: bool) -> None:
+    """If the address of Redis changes from A to B and back to A, which neither restarted nor replicated B, no command
+    runs on A, whether SQL has events of B's epoch or only its name. A new process refuses A too. Back at B commands
+    continue and no event is lost.
     """
-    async with running_node(settings_of(tmp_path, pair.name.url)) as node:
-        job, carla, one, two = await offered_to_two(node.engine)
+    async with running_node(settings_of(tmp_path, pair.proxy.url)) as node:
+        job, carla, one, two = await create_offered_job(node.engine)
         token = await node.token(carla.id)
         await writer.run_once(node.engine)
-        await pair.split()
-        pair.set_target(pair.two)
+        await pair.promote_both()
+        pair.set_target(pair.second_url)
         await wait_until(lambda: open_epoch(node) == 2)
         async with node.connect(carla.id) as client:
             await jobs.claim(node.engine, one, job)
@@ -91,28 +93,28 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: Pair, tmp_pat
             cursor = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": won}
             if in_sql:
                 await writer.run_once(node.engine)
-            pair.set_target(pair.one)
+            pair.set_target(pair.first_url)
             assert await client.wait_for_close() == 4004
-        await wait_until(lambda: reports_closed(node, "behind" if in_sql else "older life"))
+        await wait_until(lambda: is_reported_closed(node, "behind" if in_sql else "older life"))
         with pytest.raises(Unavailable):
             await jobs.claim(node.engine, two, job)
-        async with open_engine(settings_of(tmp_path, pair.one)) as fresh:
+        async with open_engine(settings_of(tmp_path, pair.first_url)) as fresh:
             assert not fresh.store.zones[DEFAULT_ZONE].open
-        assert await zone_reply(node, token, cursor) == {}
-        pair.set_target(pair.two)
+        assert await connect_zone(node, token, cursor) == {}
+        pair.set_target(pair.second_url)
         await wait_until(lambda: open_epoch(node) == 2, within_s=15)
         with pytest.raises(Taken):
             await jobs.claim(node.engine, two, job)
         await wait_until(lambda: node.gateway.relay.tails[DEFAULT_ZONE].open, within_s=15)
-        assert (await zone_reply(node, token, cursor))["recovered"] is True
+        assert (await connect_zone(node, token, cursor))["recovered"] is True
         await writer.run_once(node.engine)
         head = (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq
-        assert await archived(node.engine) == list(range(1, head + 1)) and head >= won
+        assert await archived_seqs(node.engine) == list(range(1, head + 1)) and head >= won
 
 
 async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> None:
-    """The epoch that opens then has another name than the lost one with the same number, so that a client of the
-    lost one learns that events are missing.
+    """If Redis restarts with a file from before the last epoch, the new epoch has the number of the lost one but
+    another name, so that a client of the lost epoch learns that events are missing.
     """
     home = tmp_path / "redis"
     home.mkdir()
@@ -136,54 +138,54 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
                 if life == 2:
                     lost = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": 7}
             await wait_until(lambda: epoch_number(node.gateway.relay.tails[DEFAULT_ZONE].epoch) == 3)
-            zone = await zone_reply(node, token, lost)
+            zone = await connect_zone(node, token, lost)
             assert (zone["recovered"], zone["reason"]) == (False, "epoch")
-            assert (await zone_reply(node, token, {"epoch": zone["epoch"], "seq": 7}))["missed"] == 2
+            assert (await connect_zone(node, token, {"epoch": zone["epoch"], "seq": 7}))["missed"] == 2
             await writer.run_once(node.engine)
-            assert await archived(node.engine) == list(range(1, 10))
+            assert await archived_seqs(node.engine) == list(range(1, 10))
     finally:
         process.kill()
         process.wait()
 
 
-async def test_two_primaries_with_clients(pair: Pair, tmp_path: Path) -> None:
-    """The newer epoch is complete in SQL and the older one adds nothing: the older zone is closed and its clients
-    resynchronise, so that no job of the newer epoch is claimed there.
+async def test_two_primaries_with_clients(pair: RedisPair, tmp_path: Path) -> None:
+    """With two primaries, the zone with the older epoch is closed and its clients resynchronise, so that no job of the
+    newer epoch is claimed there; SQL has the complete newer epoch and no event of the older one.
     """
-    async with running_node(settings_of(tmp_path, pair.one)) as left:
-        job, _, one, two = await offered_to_two(left.engine)
+    async with running_node(settings_of(tmp_path, pair.first_url)) as left:
+        job, _, one, two = await create_offered_job(left.engine)
         await writer.run_once(left.engine)
         token = await left.token("ann")
-        await wait_until(pair.same_head)
-        await pair.split()
-        async with running_node(settings_of(tmp_path, pair.two)) as right, left.connect("ann") as client:
+        await wait_until(pair.has_same_head)
+        await pair.promote_both()
+        async with running_node(settings_of(tmp_path, pair.second_url)) as right, left.connect("ann") as client:
             assert (open_epoch(left), open_epoch(right)) == (1, 2)
             await jobs.claim(right.engine, one, job)
             await left.append("user:ann", times=3, data='{"job":null}')
             archiver = writer.Archiver(left.engine)
             await archiver.step(1)
             await archiver.close()
-            assert reports_closed(left, "older life")
+            assert is_reported_closed(left, "older life")
             with pytest.raises(Unavailable):
                 await jobs.claim(left.engine, two, job)
             await wait_until(lambda: not left.gateway.relay.tails[DEFAULT_ZONE].open)
             cursor = {name: client.hello["zones"]["main"][name] for name in ("epoch", "seq")}  # type: ignore[attr-defined]
-            assert await zone_reply(left, token, cursor) == {}
+            assert await connect_zone(left, token, cursor) == {}
             with pytest.raises(Taken):
                 await jobs.claim(right.engine, two, job)
             await writer.run_once(right.engine)
-            assert await archived(right.engine) == list(
+            assert await archived_seqs(right.engine) == list(
                 range(1, (await log.read_head(right.engine.store.read_connection, DEFAULT_ZONE)).seq + 1)
             )
             await left.engine.store.reopen(DEFAULT_ZONE, stale=left.engine.store.zones[DEFAULT_ZONE].epoch)
-            assert reports_closed(left, "life")
+            assert is_reported_closed(left, "life")
 
 
 async def test_two_servers_with_different_databases_are_never_both_ready(
     redis_url: str, empty_redis: str, tmp_path: Path
 ) -> None:
-    """The second server, whose database is empty, reports that Redis belongs to another database, and no account is
-    lost.
+    """A second server with an empty database reports that Redis belongs to another database; it refuses commands,
+    sign-in and registration with `unavailable`.
     """
     async with open_engine(settings_of(tmp_path, empty_redis)) as first:
         await people.technician(first, "t1", await people.service(first))

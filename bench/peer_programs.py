@@ -1,0 +1,66 @@
+"""Install programs of other projects that Callout is compared with: npm packages and Go programs, downloaded once into
+``bench/.build``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench.rig import BENCH_DIR, BUILD_DIR, PeerUnavailable
+
+PEERS = BENCH_DIR / "peers"
+
+
+def install_npm_server(peer: str) -> Path:
+    """Install the npm packages of ``bench/peers/<peer>`` in the versions of its lock file, and return the path of
+    ``server.js``.
+
+    Raise PeerUnavailable when npm or Node is missing or the installation fails.
+    """
+    for tool in ("node", "npm"):
+        _require_tool(tool)
+    source, target = PEERS / peer, BUILD_DIR / peer
+    lock = (source / "package-lock.json").read_bytes()
+    stamp = target / "installed.json"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json", "server.js"):
+        shutil.copy(source / name, target / name)
+    if not stamp.exists() or stamp.read_bytes() != lock:
+        _run_command(["npm", "ci", "--no-audit", "--no-fund"], folder=target)
+        stamp.write_bytes(lock)
+    return target / "server.js"
+
+
+def locked_npm_version(peer: str, package: str) -> str:
+    """Return the version of ``package`` in the lock file of the peer."""
+    packages = json.loads((PEERS / peer / "package-lock.json").read_text())["packages"]
+    return str(packages[f"node_modules/{package}"]["version"])
+
+
+def install_go_program(program: str, module: str) -> Path:
+    """Return the path of the program that ``go install`` builds from ``module``. A program that was built before is not
+    built again. Raise PeerUnavailable when it cannot be built.
+    """
+    result = BUILD_DIR / program
+    if not result.exists():
+        _require_tool("go")
+        BUILD_DIR.mkdir(exist_ok=True)
+        _run_command(["go", "install", module], env={"GOBIN": str(BUILD_DIR)})
+    return result
+
+
+def _require_tool(tool: str) -> None:
+    if shutil.which(tool) is None:
+        raise PeerUnavailable(f"no {tool} on this machine")
+
+
+def _run_command(command: list[str], *, folder: Path | None = None, env: dict[str, str] | None = None) -> None:
+    result = subprocess.run(
+        command, cwd=folder, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise PeerUnavailable(f"{' '.join(command[:2])} failed: {' '.join(result.stderr.split())[-300:]}")

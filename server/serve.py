@@ -67,7 +67,7 @@ class PartEnded(Exception):
     """Raised when a part of the running server has ended by itself, so that the process must end. Exit code 1."""
 
 
-class Running:
+class RunningServer:
     """A running server in this process."""
 
     def __init__(self, url: str, engine: Engine, gateway: Gateway | None, health: Health) -> None:
@@ -102,13 +102,13 @@ class Running:
 
 async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order. SIGHUP reloads the blueprints. ``on_ready`` is called with the
-    result of ``Running.hello`` when the server is ready.
+    result of ``RunningServer.hello`` when the server is ready.
 
     Raises CannotStart, ServerUnfit or Unavailable if the server cannot start, and PartEnded if a part of it ended.
     """
     with _cancel_on_signals() as stopping:
         try:
-            async with running(settings) as server:
+            async with run_server(settings) as server:
                 with _reload_on_signal(server.engine):
                     _tune_garbage_collector()
                     if on_ready:
@@ -121,7 +121,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
     """Run a server on the current event loop while the ``async with`` block runs. Signals are not changed.
 
     Raises CannotStart, ServerUnfit or Unavailable.
@@ -141,7 +141,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         engine = await stack.enter_async_context(open_engine(settings))
         _register_metrics(engine)
         gateway = await stack.enter_async_context(_run_gateway(engine))
-        server = Running(url_of(sock), engine, gateway, Health(engine, gateway))
+        server = RunningServer(url_of(sock), engine, gateway, Health(engine, gateway))
         await stack.enter_async_context(_run_background_parts(server, valkey))
         await stack.enter_async_context(_serve_metrics(server, counts))
         await stack.enter_async_context(_serve_http(server, sock))
@@ -223,7 +223,7 @@ async def _run_gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
 
 
 @asynccontextmanager
-async def _run_background_parts(server: Running, valkey: embedded.EmbeddedValkey | None) -> AsyncIterator[None]:
+async def _run_background_parts(server: RunningServer, valkey: embedded.EmbeddedValkey | None) -> AsyncIterator[None]:
     """Run the background parts while the block runs: the loops of this server's roles, the health check, and the watch
     on the embedded Valkey.
     """
@@ -273,7 +273,7 @@ def _uvicorn_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
 
 
 @asynccontextmanager
-async def _serve_http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
+async def _serve_http(server: RunningServer, sock: socket.socket) -> AsyncIterator[None]:
     proxies = server.engine.settings.trusted_proxies
     config = _uvicorn_config(
         build_app(server.engine, server.gateway, server.health),
@@ -292,7 +292,7 @@ async def _serve_http(server: Running, sock: socket.socket) -> AsyncIterator[Non
 
 
 @asynccontextmanager
-async def _serve_metrics(server: Running, sock: socket.socket | None) -> AsyncIterator[None]:
+async def _serve_metrics(server: RunningServer, sock: socket.socket | None) -> AsyncIterator[None]:
     """Serve ``/metrics`` on its own port, if one is set, to everybody who can reach that port."""
     if sock is None:
         yield
@@ -304,7 +304,9 @@ async def _serve_metrics(server: Running, sock: socket.socket | None) -> AsyncIt
 
 
 @asynccontextmanager
-async def _run_uvicorn(server: Running, sock: socket.socket, config: uvicorn.Config, name: str) -> AsyncIterator[None]:
+async def _run_uvicorn(
+    server: RunningServer, sock: socket.socket, config: uvicorn.Config, name: str
+) -> AsyncIterator[None]:
     host, port, *_ = sock.getsockname()
     with convert_listen_errors(host, port):
         sock.listen(BACKLOG)  # two sockets may bind with SO_REUSEADDR, but only one may listen
@@ -318,7 +320,7 @@ async def _run_uvicorn(server: Running, sock: socket.socket, config: uvicorn.Con
         await task
 
 
-async def _drain(server: Running) -> None:
+async def _drain(server: RunningServer) -> None:
     server.health.draining = True
     if server.gateway:
         await server.gateway.drain()

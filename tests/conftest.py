@@ -19,7 +19,7 @@ from engine.process import datadir
 from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from engine.sql.database import open_archive
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.support import epochs, valkey
 
 SlowRefill = Callable[[str], None]
@@ -101,7 +101,7 @@ async def engine(settings: Settings) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[Running]:
+async def server(settings: Settings) -> AsyncIterator[RunningServer]:
     """A whole server in this process, on its own port, with all its background work."""
-    async with running(msgspec.structs.replace(settings, port=0)) as serving:
+    async with run_server(msgspec.structs.replace(settings, port=0)) as serving:
         yield serving

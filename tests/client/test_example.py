@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from callout_client import Api
-from server.serve import Running
+from server.serve import RunningServer
 from tests.support import people, socket_client
 from tests.support.wait import wait_until
 
@@ -24,7 +24,7 @@ def test_the_client_imports_no_server_package() -> None:
     assert set(ran.stdout.split()) & {"engine", "redis", "sqlalchemy", "starlette", "uvicorn", "alembic"} == set()
 
 
-async def online_technician(server: Running, service: str) -> tuple[str, str]:
+async def online_technician(server: RunningServer, service: str) -> tuple[str, str]:
     """Register, approve and put online a technician. Return the user id and the access token."""
     api, boss = Api(server.url), await socket_client.token(server.engine, people.ADMIN)
     details = {"email": "tess@example.org", "password": "correct horse", "name": "Tess", "role": "technician"}
@@ -38,7 +38,7 @@ async def online_technician(server: Running, service: str) -> tuple[str, str]:
     return str(signed["user"]["id"]), bearer
 
 
-async def test_the_example_wins_a_job(server: Running, tmp_path: Path) -> None:
+async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> None:
     """A technician who runs the example claims the first job that is offered, and the program ends."""
     (text,) = re.findall(r"```python\n(.*?)```", CLIENTS_PAGE.read_text(), flags=re.S)
     program = tmp_path / "example.py"

@@ -17,7 +17,7 @@ from engine.identity import accounts, tokens
 from engine.process.settings import Settings
 from engine.process.signer import sign_token
 from engine.types import Principal, UserId
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.client.phone import Phone
 from tests.server.web.network_proxy import NetworkProxy
 from tests.support import event_log, people, socket_client
@@ -30,7 +30,7 @@ UNKNOWN_JOB = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 class Scene(NamedTuple):
     """A customer and an online technician, both with accounts, a service, and the proxy to the server."""
 
-    running: Running
+    running: RunningServer
     network: NetworkProxy
     customer: Principal
     technician: Principal
@@ -62,7 +62,7 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture
-async def scene(server: Running) -> AsyncIterator[Scene]:
+async def scene(server: RunningServer) -> AsyncIterator[Scene]:
     """Create the users and the service on a running server, and start the proxy."""
     service = await people.service(server.engine)
     customer = await people.customer(server.engine)
@@ -336,7 +336,7 @@ async def test_a_drain_moves_the_client_to_another_gateway(scene: Scene, setting
     """A client that a draining gateway closes with 4000 reconnects to another gateway and misses no event."""
     shared = {"key_file": f"{settings.data}/signing.key", "database": f"sqlite:///{settings.data}/callout.db"}
     other = msgspec.structs.replace(settings, port=0, data=f"{settings.data}2", roles=("gateway",), **shared)
-    async with running(other) as second, scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
+    async with run_server(other) as second, scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         first = scene.running.gateway
         assert first is not None
         scene.network._to = ("127.0.0.1", urlsplit(second.url).port or 0)

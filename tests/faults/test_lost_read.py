@@ -19,7 +19,7 @@ from engine.store import keys
 from engine.types import Principal, UserId
 from server.api.route import Route
 from server.api.routes import ROUTES
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.support import people
 from tests.support.proxy import Proxy
 from tests.support.socket_client import SocketClient
@@ -33,7 +33,7 @@ MAX_REPLIES = 30
 class Scenario(NamedTuple):
     """A server that reaches Redis through a proxy, and a job with a customer and a technician."""
 
-    server: Running
+    server: RunningServer
     proxy: Proxy
     redis: redis.Redis
     people: dict[str, Principal]
@@ -81,7 +81,7 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
     """Yield the scenario on a server with only the gateway role, so that nearly all replies belong to a caller."""
     async with Proxy(empty_redis) as proxy:
         changed = msgspec.structs.replace(settings, redis=proxy.url, port=0, roles=("gateway",))
-        async with running(changed) as server:
+        async with run_server(changed) as server:
             engine = server.engine
             serves, customer = await people.service(engine), await people.customer(engine)
             new = accounts.NewAccount(

@@ -21,7 +21,7 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal
 from engine.workers import scheduled_tasks
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.support import blueprints, event_log, people
 from tests.support.clock import advance
 from tests.support.socket_client import SocketClient, token
@@ -38,13 +38,13 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[Running]:
+async def server(settings: Settings) -> AsyncIterator[RunningServer]:
     """Yield a server with that blueprint; its scheduler opens the waves."""
-    async with running(msgspec.structs.replace(settings, port=0)) as run_server:
-        yield run_server
+    async with run_server(msgspec.structs.replace(settings, port=0)) as claim_server:
+        yield claim_server
 
 
-async def test_64_connected_technicians_claim_the_same_job_200_times(server: Running) -> None:
+async def test_64_connected_technicians_claim_the_same_job_200_times(server: RunningServer) -> None:
     """In each of 200 rounds one of 64 claims succeeds and 63 are refused with `taken`; each losing technician receives
     `job_taken` once, and the customer receives `job_accepted` once.
     """

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from server.serve import Running
+from server.serve import RunningServer
 from tests.support import event_log, people
 from tests.support.proxy import Proxy
 from tests.support.socket_client import SocketClient, token
 
 
-async def test_a_claim_whose_reply_is_lost_has_the_same_reply_on_any_transport(server: Running) -> None:
+async def test_a_claim_whose_reply_is_lost_has_the_same_reply_on_any_transport(server: RunningServer) -> None:
     """A claim whose reply is lost on the socket, and which is repeated with the same key on a new socket and by HTTP,
     has the same reply each time and one event.
     """

@@ -11,7 +11,7 @@ import pytest
 
 from engine.process.signer import sign_token
 from engine.types import UserId
-from server.serve import Running
+from server.serve import RunningServer
 from tests.support.socket_client import SocketClient
 
 PASSWORD = "correct horse battery"
@@ -43,7 +43,7 @@ class Person:
 class Scenario:
     """A server with an admin, and methods that create users and services on it."""
 
-    def __init__(self, server: Running, http: httpx.AsyncClient) -> None:
+    def __init__(self, server: RunningServer, http: httpx.AsyncClient) -> None:
         self.server, self.http = server, http
         bearer = sign_token(server.engine.signer, UserId("cli_admin"), "admin")
         self.admin = Person(http, server.ws_url, bearer, {"id": "cli_admin"})
@@ -96,7 +96,7 @@ class Scenario:
 
 
 @pytest.fixture
-async def scenario(server: Running) -> AsyncIterator[Scenario]:
+async def scenario(server: RunningServer) -> AsyncIterator[Scenario]:
     """Yield a scenario on a server with all roles."""
     async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
         built = Scenario(server, http)

@@ -8,13 +8,13 @@ import re
 import sys
 from pathlib import Path
 
-from server.serve import Running
+from server.serve import RunningServer
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "first-hour.md"
 EXPECTED = ["approved", "True", "Job accepted", "on_the_way", "reached", "in_progress", "completed", "Grace"]
 
 
-async def test_the_page_works_as_written(server: Running) -> None:
+async def test_the_page_works_as_written(server: RunningServer) -> None:
     """The commands of the page, run in order in one shell, end in a completed job that the customer and the technician
     can read.
     """

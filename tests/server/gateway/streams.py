@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from engine.types import Role
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.gateway.conftest import Node
 
 
@@ -76,7 +76,7 @@ class EventStream:
 class EventServer:
     """A running server, with methods that append to its log and open streams and polls."""
 
-    def __init__(self, running: Running, http: httpx.AsyncClient) -> None:
+    def __init__(self, running: RunningServer, http: httpx.AsyncClient) -> None:
         assert running.gateway is not None
         self.running = running
         self.gateway = running.gateway
@@ -116,7 +116,7 @@ class EventServer:
 
 
 @asynccontextmanager
-async def open_event_server(running: Running) -> AsyncIterator[EventServer]:
+async def open_event_server(running: RunningServer) -> AsyncIterator[EventServer]:
     """Return an EventServer for a running server."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=running.url, timeout=30, trust_env=False, limits=limits) as http:

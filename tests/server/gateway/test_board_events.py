@@ -13,7 +13,7 @@ import pytest
 
 from engine.process.settings import Settings
 from engine.types import Role
-from server.serve import running
+from server.serve import run_server
 from tests.server.gateway.streams import EventServer, EventStream, open_event_server
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of, pointers
@@ -64,7 +64,7 @@ async def next_of_type(source: EventStream, kind: str) -> Any:
 async def delivery(settings: Settings) -> AsyncIterator[Delivery]:
     """Run a server whose default blueprint is `delivery`."""
     mine = msgspec.structs.replace(settings, port=0, blueprint="delivery")
-    async with running(mine) as server, open_event_server(server) as site:
+    async with run_server(mine) as server, open_event_server(server) as site:
         nobody = Client(site.http)
         roles: tuple[Role, ...] = ("admin", "ops_manager", "onboarding_manager", "mediator", "service")
         staff = {str(role): people.principal(site.running, site.http, role) for role in roles}

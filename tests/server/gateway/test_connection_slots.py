@@ -23,7 +23,7 @@ from engine.types import DEFAULT_ZONE, UserId
 from engine.zone import log
 from server.gateway.protocol import Credentials, State
 from server.gateway.session import Session
-from server.serve import running
+from server.serve import run_server
 from tests.server.gateway.conftest import Client, Node, principal, running_node
 from tests.server.gateway.streams import EventServer, EventStream, open_event_server
 from tests.support.epochs import epoch_name
@@ -54,8 +54,8 @@ async def two_servers(settings: Settings) -> AsyncIterator[tuple[EventServer, Ev
     one = msgspec.structs.replace(settings, limits="on", port=0, roles=("gateway",))
     two = second_settings(one)
     async with (
-        running(one) as first,
-        running(two) as other,
+        run_server(one) as first,
+        run_server(two) as other,
         open_event_server(first) as here,
         open_event_server(other) as there,
     ):

@@ -15,7 +15,7 @@ import pytest
 from engine.process.settings import Settings
 from engine.store import scripts
 from engine.types import ROLES, Principal, Role, UserId
-from server.serve import running
+from server.serve import run_server
 from tests.server.gateway.conftest import Client
 from tests.server.gateway.streams import EventServer, EventStream, open_event_server
 from tests.support.epochs import epoch_name
@@ -41,7 +41,7 @@ AUDIENCES = (
 async def site(settings: Settings) -> AsyncIterator[EventServer]:
     """Run a server with the role `gateway` only: no worker reads the test's invented events."""
     gateway = msgspec.structs.replace(settings, port=0, roles=("gateway",))
-    async with running(gateway) as server, open_event_server(server) as opened:
+    async with run_server(gateway) as server, open_event_server(server) as opened:
         yield opened
 
 

@@ -15,7 +15,7 @@ from engine.process.settings import Settings
 from engine.types import DEFAULT_ZONE, ROLES
 from engine.zone import log
 from server.schemas import payloads
-from server.serve import running
+from server.serve import run_server
 from tests.server.gateway.streams import EventServer, open_event_server
 from tests.server.http import people
 from tests.server.http.client import Client
@@ -114,7 +114,7 @@ async def received_events(participants: Participants, name: str) -> list[dict[st
 async def test_each_type_of_event_reaches_exactly_its_recipients(settings: Settings) -> None:
     """Each type of event reaches exactly the users in the table, live and in a replay, and its data fits its schema."""
     short = msgspec.structs.replace(settings, port=0, lease_s=4.0, job_lifetime_s=6.0)
-    async with running(short) as server, open_event_server(server) as site, AsyncExitStack() as stack:
+    async with run_server(short) as server, open_event_server(server) as site, AsyncExitStack() as stack:
         participants = Participants(site)
         await participants.create_accounts()
         streams = {

@@ -14,7 +14,7 @@ from engine.process.settings import Settings
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
 from server.schemas import payloads
-from server.serve import running
+from server.serve import run_server
 from tests.server.gateway.streams import open_event_server
 from tests.server.gateway.test_entitlement_lived import OPS, TECHNICIANS, Participants, received_events
 from tests.server.http import people
@@ -128,7 +128,7 @@ class Market(Participants):
 async def market(settings: Settings) -> AsyncIterator[Market]:
     """Run a server with the blueprint `marketplace`, on which both jobs have been run."""
     mine = msgspec.structs.replace(settings, port=0, blueprint="marketplace")
-    async with running(mine) as server, open_event_server(server) as site:
+    async with run_server(mine) as server, open_event_server(server) as site:
         participants = Market(site)
         await participants.create_accounts()
         await participants.run_jobs()

@@ -17,7 +17,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from server.gateway import resume
 from server.schemas.events import Heard
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.server.gateway.streams import EventServer, open_event_server
 from tests.support import live_accounts
 from tests.support.epochs import epoch_name
@@ -25,7 +25,7 @@ from tests.support.wait import wait_until
 
 
 @pytest.fixture
-async def site(server: Running) -> AsyncIterator[EventServer]:
+async def site(server: RunningServer) -> AsyncIterator[EventServer]:
     """Run a whole server."""
     async with open_event_server(server) as opened:
         yield opened
@@ -169,7 +169,7 @@ async def test_events_older_than_the_replay_buffer(settings: Settings, place: st
     small = msgspec.structs.replace(settings, port=0, memory_bytes=64_000, log_window_s=0, log_window_bytes=0)
     if place == "log":
         small = msgspec.structs.replace(small, roles=("gateway",))
-    async with running(small) as server, open_event_server(server) as site:
+    async with run_server(small) as server, open_event_server(server) as site:
         await site.node.append("user:ann", times=10)
         await site.node.wait_until_relayed(await site.node.append("user:bob", times=2_000))
         memory = site.gateway.relay.tails[DEFAULT_ZONE].buffer

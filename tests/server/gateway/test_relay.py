@@ -24,7 +24,7 @@ from engine.types import DEFAULT_ZONE
 from server.gateway import relay
 from server.gateway.zone_stream import ZoneStream
 from server.health import Health
-from server.serve import running
+from server.serve import run_server
 from tests.server.gateway.conftest import Client, Node, running_node
 from tests.server.gateway.streams import open_event_server
 from tests.support import epochs, valkey
@@ -178,7 +178,7 @@ async def test_streams_and_polls_after_a_restart_of_redis(own_valkey: OwnValkey,
     waiting poll, whose reply has a cursor of the new epoch.
     """
     settings = Settings(data=str(tmp_path / "data"), redis=own_valkey.url, limits="off", port=0)
-    async with running(settings) as serving, open_event_server(serving) as site:
+    async with run_server(settings) as serving, open_event_server(serving) as site:
         async with site.open_stream("ann") as source:
             await site.node.append("user:ann")
             assert await source.next_seqs(1) == [1]

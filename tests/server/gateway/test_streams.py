@@ -16,7 +16,7 @@ import pytest
 from engine.process.settings import Settings
 from server.gateway import resume, stream_connection
 from server.schemas import frames
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.server.gateway.streams import EventServer, open_event_server
 from tests.support import live_accounts
 from tests.support.epochs import epoch_name
@@ -26,7 +26,7 @@ BIG_DATA = '{"text":"' + "x" * 4_000 + '"}'
 
 
 @pytest.fixture
-async def site(server: Running) -> AsyncIterator[EventServer]:
+async def site(server: RunningServer) -> AsyncIterator[EventServer]:
     """Run a whole server."""
     async with open_event_server(server) as opened:
         yield opened
@@ -110,7 +110,7 @@ async def test_requests_without_credentials_are_refused(site: EventServer) -> No
 async def test_a_full_node_refuses(settings: Settings) -> None:
     """Streams count towards the limit of sockets. Above the limit a stream gets 503 with Retry-After."""
     async with (
-        running(msgspec.structs.replace(settings, port=0, max_sockets=1)) as server,
+        run_server(msgspec.structs.replace(settings, port=0, max_sockets=1)) as server,
         open_event_server(server) as site,
     ):
         async with site.open_stream("ann"):
@@ -201,7 +201,7 @@ async def test_a_stream_names_why_it_cannot_resume(site: EventServer, monkeypatc
 async def test_a_quiet_cursor_moves(settings: Settings) -> None:
     """A stream without events gets the head as an id without data, so that its cursor moves."""
     often = msgspec.structs.replace(settings, port=0, ping_s=0.5)
-    async with running(often) as server, open_event_server(server) as site:
+    async with run_server(often) as server, open_event_server(server) as site:
         async with site.open_stream("ann") as source:
             await site.node.append("user:bob", times=50)
             while source.last != f"main:{epoch_name(1)}:50":
@@ -265,7 +265,7 @@ async def test_a_suspended_user_loses_the_stream(site: EventServer, query: dict[
 async def test_the_token_ends(settings: Settings) -> None:
     """A stream ends with 4003 when its token ends."""
     async with (
-        running(msgspec.structs.replace(settings, port=0, ping_s=2.5)) as server,
+        run_server(msgspec.structs.replace(settings, port=0, ping_s=2.5)) as server,
         open_event_server(server) as site,
     ):
         short = await site.bearer_header("ann", expires_s=1.5)
@@ -302,7 +302,7 @@ async def test_a_closed_stream_leaves_nothing(site: EventServer) -> None:
 async def test_the_sixth_ends_the_first(settings: Settings) -> None:
     """A user may have five streams. The sixth ends the oldest with 4010."""
     limited = msgspec.structs.replace(settings, port=0, limits="on")
-    async with running(limited) as server, open_event_server(server) as site, AsyncExitStack() as stack:
+    async with run_server(limited) as server, open_event_server(server) as site, AsyncExitStack() as stack:
         mine = [await stack.enter_async_context(site.open_stream("ann")) for _ in range(5)]
         other = await stack.enter_async_context(site.open_stream("bob"))
         mine.append(await stack.enter_async_context(site.open_stream("ann")))
@@ -355,7 +355,7 @@ async def test_a_stream_cut_many_times_under_load(settings: Settings) -> None:
     and in order.
     """
     wanted = msgspec.structs.replace(settings, port=0, zones=("main", "north"))
-    async with running(wanted) as server, open_event_server(server) as site:
+    async with run_server(wanted) as server, open_event_server(server) as site:
         chance = random.Random(7)
         sent: dict[str, list[int]] = {"main": [], "north": []}
 

@@ -13,21 +13,21 @@ import pytest
 
 from engine.process.settings import Settings
 from engine.types import ROLES, Role
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.server.http import people
 from tests.server.http.client import ORIGIN, Client
 
 
 @pytest.fixture(scope="package")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
     """Yield a running server with the limits off and one allowed web origin."""
     data = str(tmp_path_factory.mktemp("site"))
-    async with running(Settings(data=data, port=0, limits="off", origins=(ORIGIN,))) as server:
+    async with run_server(Settings(data=data, port=0, limits="off", origins=(ORIGIN,))) as server:
         yield server
 
 
 @pytest.fixture(scope="package")
-async def http(site: Running) -> AsyncIterator[httpx.AsyncClient]:
+async def http(site: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
     """Yield an HTTP client that is connected to the server."""
     async with httpx.AsyncClient(base_url=site.url, timeout=10, trust_env=False) as client:
         yield client
@@ -40,7 +40,7 @@ async def nobody(http: httpx.AsyncClient) -> Client:
 
 
 @pytest.fixture(scope="package")
-async def staff(site: Running, http: httpx.AsyncClient) -> dict[Role, Client]:
+async def staff(site: RunningServer, http: httpx.AsyncClient) -> dict[Role, Client]:
     """Return one client for each role, with a token as `callout token` issues it: valid without an account."""
     return {role: people.principal(site, http, role) for role in ROLES}
 

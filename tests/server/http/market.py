@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from engine.events import Event
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import Client
 from tests.server.http.conftest import Book
 from tests.support import event_log
@@ -70,6 +70,6 @@ def wrong_code(code: str) -> str:
     return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
-async def job_events(site: Running, kind: str, job: str) -> list[Event]:
+async def job_events(site: RunningServer, kind: str, job: str) -> list[Event]:
     """Return the log's events of one type about a job."""
     return await event_log.events(site.engine, kind, job)

@@ -7,12 +7,12 @@ from typing import Any
 
 from engine.process.signer import sign_token
 from engine.types import Role, UserId
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import HERE, Client
 from tests.support.wait import wait_until
 
 
-def principal(site: Running, http: Any, role: Role) -> Client:
+def principal(site: RunningServer, http: Any, role: Role) -> Client:
     """Return the client of ``cli_<role>``, with a token as `callout token` issues it: valid without an account."""
     name = f"cli_{role}"
     return Client(http, sign_token(site.engine.signer, UserId(name), role), name)

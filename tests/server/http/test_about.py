@@ -10,14 +10,16 @@ import pytest
 
 from engine.types import Role
 from server.api.routes import ROUTES
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import Client
 from tests.support.wait import wait_until
 
 ANSWER_COUNT_PATTERN = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
 
 
-async def test_not_ready_names_each_problem(site: Running, nobody: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_not_ready_names_each_problem(
+    site: RunningServer, nobody: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that drains, or that has a closed zone, is alive but not ready: `/readyz` returns 503 and names each
     problem, and `/healthz` returns `ok`.
     """
@@ -37,7 +39,7 @@ async def test_not_ready_names_each_problem(site: Running, nobody: Client, monke
     ("setting", "full", "word"), [("min-replicas-to-write", "1", "NOREPLICAS"), ("maxmemory", "1mb", "OOM")]
 )
 async def test_a_redis_that_refuses_writes_is_a_problem(
-    site: Running, nobody: Client, setting: str, full: str, word: str
+    site: RunningServer, nobody: Client, setting: str, full: str, word: str
 ) -> None:
     """If Redis refuses writes, `/readyz` returns 503 with Redis' own error. The error is removed once Redis accepts
     writes again.
@@ -55,7 +57,7 @@ async def test_a_redis_that_refuses_writes_is_a_problem(
     assert site.health.writes_problem == ""
 
 
-async def test_a_database_that_refuses_writes_is_a_problem(site: Running, nobody: Client) -> None:
+async def test_a_database_that_refuses_writes_is_a_problem(site: RunningServer, nobody: Client) -> None:
     """`/readyz` names the error with which the database refused the last write."""
     site.engine.archive.write_refusal = "database or disk is full"
     try:

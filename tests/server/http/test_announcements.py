@@ -15,7 +15,7 @@ from engine.blueprint import catalogue
 from engine.blueprint.catalogue import BlueprintError
 from engine.process.settings import Settings
 from engine.types import ROLES, Role
-from server.serve import running
+from server.serve import run_server
 from tests.server.gateway.streams import open_event_server
 from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
@@ -106,9 +106,9 @@ async def test_a_declared_announcement_reaches_every_gateway(settings: Settings,
     shared = {"key_file": str(tmp_path / "data/signing.key"), "database": f"sqlite:///{tmp_path}/data/callout.db"}
     second = msgspec.structs.replace(first, data=str(tmp_path / "other"), **shared)
     async with (
-        running(first) as one,
+        run_server(first) as one,
         open_event_server(one) as here,
-        running(second) as two,
+        run_server(second) as two,
         open_event_server(two) as there,
     ):
         customer = await register(Client(there.http), "customer")

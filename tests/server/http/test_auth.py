@@ -8,7 +8,7 @@ import pytest
 
 from engine.process.signer import sign_token
 from engine.types import UserId
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Join
 
@@ -60,7 +60,7 @@ async def test_a_wrong_login_does_not_show_what_was_wrong(part: dict[str, str], 
     assert answer.json()["detail"] == "Wrong e-mail or password"
 
 
-async def test_an_expired_token_has_its_own_code(site: Running, customer: Client) -> None:
+async def test_an_expired_token_has_its_own_code(site: RunningServer, customer: Client) -> None:
     """An expired token is refused with `token_expired`, so that a client knows that it must refresh. `WWW-Authenticate`
     contains `invalid_token`.
     """
@@ -70,13 +70,13 @@ async def test_an_expired_token_has_its_own_code(site: Running, customer: Client
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
-async def test_a_token_of_another_role_is_refused(site: Running, customer: Client) -> None:
+async def test_a_token_of_another_role_is_refused(site: RunningServer, customer: Client) -> None:
     """A token with a role that the account does not have is refused with 401."""
     forged = sign_token(site.engine.signer, UserId(customer.user), "admin")
     assert code_of(await Client(customer.http, forged)("GET", "/v1/users"))[0] == 401
 
 
-async def test_a_token_of_an_unknown_account_is_refused(site: Running, nobody: Client) -> None:
+async def test_a_token_of_an_unknown_account_is_refused(site: RunningServer, nobody: Client) -> None:
     """A correctly signed token of an account that does not exist is refused with 401 `unauthenticated`."""
     ghost = sign_token(site.engine.signer, UserId("usr_ghost"), "customer")
     assert code_of(await Client(nobody.http, ghost)("GET", "/v1/me")) == (401, "unauthenticated")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import Client, code_of
 
 
@@ -25,7 +25,7 @@ async def test_an_unknown_blueprint_is_not_found(customer: Client) -> None:
         assert code_of(await customer("GET", f"/v1/blueprints/{name}")) == (404, "not_found"), name
 
 
-async def test_all_are_listed_and_one_is_the_default(customer: Client, site: Running) -> None:
+async def test_all_are_listed_and_one_is_the_default(customer: Client, site: RunningServer) -> None:
     """The list contains every blueprint, sorted by name. Only the server's default blueprint has `default`."""
     told = (await customer("GET", "/v1/blueprints")).json()
     assert [item["name"] for item in told["items"]] == sorted(site.engine.blueprints.by_name)

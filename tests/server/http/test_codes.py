@@ -14,7 +14,7 @@ import pytest
 
 from engine.domain import codes as engine_codes
 from engine.types import Role
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
@@ -61,7 +61,7 @@ async def test_the_code_of_one_purpose_is_wrong_for_another(customer: Client, at
 
 
 async def test_a_wrong_code_under_the_same_key_counts_once(
-    site: Running, customer: Client, at_work: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, book: Book
 ) -> None:
     """A repeat of a wrong code under its key returns the first refusal, with the same `attempts_left`. Ops receive one
     `code.failed`.
@@ -79,7 +79,7 @@ async def test_a_wrong_code_under_the_same_key_counts_once(
 
 
 async def test_only_five_of_two_hundred_concurrent_guesses_are_compared(
-    site: Running, customer: Client, at_work: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, book: Book
 ) -> None:
     """Five of 200 concurrent wrong codes are compared, and the others are refused with `code_locked`. The right code is
     then refused too, until the customer requests new codes.
@@ -101,7 +101,7 @@ async def test_only_five_of_two_hundred_concurrent_guesses_are_compared(
 
 
 async def test_codes_are_shown_to_the_customer_alone(
-    site: Running, customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
 ) -> None:
     """From the acceptance on, the customer reads the codes in the job, in lists, in `/v1/sync` and in replies to edits.
     No other user reads them, and no event contains them.
@@ -138,7 +138,7 @@ async def test_a_paid_or_reopened_job_has_no_codes(
 
 
 async def test_only_the_customer_may_reissue_and_only_three_times(
-    site: Running, customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
 ) -> None:
     """Only the customer may send `reissue`, at most three times for a job. Each reissue makes the old codes wrong, and
     emits a `job.updated` that names `codes` as changed.
@@ -166,7 +166,7 @@ async def test_concurrent_reissues_stay_within_the_limit(customer: Client, at_wo
 
 
 async def test_each_issue_allows_five_attempts_under_concurrent_guesses(
-    site: Running, customer: Client, at_work: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, book: Book
 ) -> None:
     """If new codes are issued during a hundred concurrent guesses, at most five guesses are compared for each issue."""
     job = await market.book_and_accept(customer, at_work, book)
@@ -186,7 +186,7 @@ async def test_each_issue_allows_five_attempts_under_concurrent_guesses(
 
 
 async def test_a_code_is_compared_again_after_a_reissue(
-    site: Running, customer: Client, at_work: Client, book: Book, monkeypatch: pytest.MonkeyPatch
+    site: RunningServer, customer: Client, at_work: Client, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If new codes are issued after a code was compared and before its command runs, the code is compared again: the
     old code is now wrong, and the new code is right.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
@@ -72,7 +72,7 @@ async def test_the_first_refusal_ends_the_list(at_work: Client, customer: Client
 
 
 async def test_a_repeated_list_continues_after_the_commands_that_were_done(
-    site: Running, at_work: Client, customer: Client, book: Book
+    site: RunningServer, at_work: Client, customer: Client, book: Book
 ) -> None:
     """A longer list that begins with the same commands and keys runs only the new commands. Another command with a used
     key is refused with `reused_key`.
@@ -91,7 +91,7 @@ async def test_a_repeated_list_continues_after_the_commands_that_were_done(
 
 
 async def test_concurrent_repeats_of_a_list_run_each_command_once(
-    site: Running, at_work: Client, customer: Client, book: Book
+    site: RunningServer, at_work: Client, customer: Client, book: Book
 ) -> None:
     """Ten concurrent requests with the same list run each of its commands once."""
     job = str((await book(customer))["id"])
@@ -103,7 +103,7 @@ async def test_concurrent_repeats_of_a_list_run_each_command_once(
 
 
 async def test_occurred_at_is_stored_with_the_event(
-    site: Running, at_work: Client, customer: Client, book: Book
+    site: RunningServer, at_work: Client, customer: Client, book: Book
 ) -> None:
     """`occurred_at` is stored with the event and shown in the history. A time 20 s ahead is reduced to the server's
     time, and a time an hour ahead is refused. The job's own times come from the server's clock.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.types import Role
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
@@ -125,7 +125,7 @@ async def test_only_a_mediator_may_resolve(
     ],
 )
 async def test_a_dispute_is_resolved(
-    site: Running,
+    site: RunningServer,
     customer: Client,
     at_work: Client,
     book: Book,
@@ -175,7 +175,7 @@ async def test_an_old_dispute_cannot_be_resolved_again(
 
 
 async def test_concurrent_disputes_and_outcomes_act_once(
-    site: Running, customer: Client, at_work: Client, book: Book, mediator: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, mediator: Client
 ) -> None:
     """One of ten concurrent disputes by both sides is opened, and one of nine concurrent outcomes is accepted."""
     job = await book_directly(customer, at_work, book, "accept")

@@ -17,7 +17,7 @@ from engine.identity import accounts
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
 from server.http import http_protocol
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import HERE, ORIGIN, Client, code_of
 from tests.server.http.conftest import Book
 
@@ -102,7 +102,7 @@ async def test_a_chunked_body_is_assembled(nobody: Client) -> None:
     assert code_of(answer) == (401, "unauthenticated")
 
 
-async def test_the_connection_survives_a_body_that_was_too_large(site: Running) -> None:
+async def test_the_connection_survives_a_body_that_was_too_large(site: RunningServer) -> None:
     """After a refusal with 413, the same connection serves the next request."""
     url = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
@@ -116,7 +116,7 @@ async def test_the_connection_survives_a_body_that_was_too_large(site: Running) 
     assert answers.count("HTTP/1.1 200") == 1
 
 
-async def test_an_incomplete_body_is_ignored(site: Running, customer: Client, book: Book) -> None:
+async def test_an_incomplete_body_is_ignored(site: RunningServer, customer: Client, book: Book) -> None:
     """If the client closes its side before the whole body has arrived, the command does not run, even if the bytes that
     arrived are valid JSON.
     """
@@ -165,7 +165,7 @@ async def test_head_is_get_without_the_body(admin: Client) -> None:
     assert head.headers["content-type"] == whole.headers["content-type"]
 
 
-async def test_a_traceparent_is_stored_with_the_event(site: Running, customer: Client, book: Book) -> None:
+async def test_a_traceparent_is_stored_with_the_event(site: RunningServer, customer: Client, book: Book) -> None:
     """A well-formed `traceparent` header is stored with the event, and a malformed one is ignored."""
     first = (await log.read_head(site.engine.store.read_connection, DEFAULT_ZONE)).seq
     body = {"service": (await book(customer))["service"], **HERE, "address": "x"}
@@ -177,7 +177,7 @@ async def test_a_traceparent_is_stored_with_the_event(site: Running, customer: C
     assert made == ["", TRACEPARENT, ""]
 
 
-async def test_a_websocket_has_one_path(site: Running) -> None:
+async def test_a_websocket_has_one_path(site: RunningServer) -> None:
     """A WebSocket handshake on another path than the socket's is refused with 403 or 404."""
     asked = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
     asked["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -186,7 +186,7 @@ async def test_a_websocket_has_one_path(site: Running) -> None:
     assert answer.status_code in (403, 404)
 
 
-async def test_a_handshake_on_an_unknown_path_is_404(site: Running) -> None:
+async def test_a_handshake_on_an_unknown_path_is_404(site: RunningServer) -> None:
     """A WebSocket handshake on an unknown path is refused with 404 and the same problem object as any request."""
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
@@ -200,7 +200,7 @@ async def test_a_handshake_on_an_unknown_path_is_404(site: Running) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"a" * 9_000, b"X-More: " + b"a" * 9_000 + b"\r\n"])
-async def test_endless_headers_are_refused(piece: bytes, site: Running) -> None:
+async def test_endless_headers_are_refused(piece: bytes, site: RunningServer) -> None:
     """A request whose headers exceed 64 KiB, in one header or in many, is refused with 413, and its connection is
     closed.
     """
@@ -229,7 +229,9 @@ async def test_endless_headers_are_refused(piece: bytes, site: Running) -> None:
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\nGET",
     ],
 )
-async def test_an_incomplete_request_is_closed(sent: bytes, site: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incomplete_request_is_closed(
+    sent: bytes, site: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection is closed if no complete request arrives within `MAX_ARRIVAL_S`, also after a part of a request."""
     monkeypatch.setattr(http_protocol, "MAX_ARRIVAL_S", 0.1)
     parts = urlsplit(site.url)

@@ -12,7 +12,7 @@ import pytest
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Role, ServiceId
 from engine.workers import scheduler
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
@@ -145,7 +145,7 @@ async def test_an_edited_service_must_exist_and_fit_the_holder(
     assert (told["pricing"], told["service"], told["amount"]) == ("hourly", by_hour, 2500)
 
 
-async def test_versions_and_keys(site: Running, customer: Client, book: Book) -> None:
+async def test_versions_and_keys(site: RunningServer, customer: Client, book: Book) -> None:
     """An edit with another version is refused with `version_conflict` and the current job. A repeat with the same key
     acts once, and an edit that changes nothing emits no event.
     """
@@ -167,7 +167,7 @@ async def test_versions_and_keys(site: Running, customer: Client, book: Book) ->
 
 
 async def test_concurrent_edits_of_different_fields_are_all_stored(
-    site: Running, customer: Client, book: Book, admin: Client
+    site: RunningServer, customer: Client, book: Book, admin: Client
 ) -> None:
     """Six concurrent edits of different fields, each sent by the customer and by an admin, are all stored. Each change
     raises the version by one and emits one `job.updated`.
@@ -189,7 +189,7 @@ async def test_concurrent_edits_of_different_fields_are_all_stored(
 
 
 async def test_the_recipients_of_an_edit(
-    site: Running, customer: Client, at_work: Client, book: Book, join: Join
+    site: RunningServer, customer: Client, at_work: Client, book: Book, join: Join
 ) -> None:
     """The customer and ops receive `job.updated` with the whole job. A technician with an open offer receives
     `offer.updated` with the job's public part.
@@ -212,7 +212,7 @@ async def test_the_recipients_of_an_edit(
 
 
 async def test_another_service_offers_the_job_to_other_technicians(
-    site: Running, customer: Client, at_work: Client, book: Book, join: Join, admin: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, join: Join, admin: Client
 ) -> None:
     """After an edit of the service, a technician without the new service loses their offer, and a technician with it is
     offered the job. The job moves from the old service's demand index to the new one's.
@@ -236,7 +236,9 @@ async def test_another_service_offers_the_job_to_other_technicians(
     assert (await market.read_job(able, name))["lat"] == round(ELSEWHERE["lat"], 3)
 
 
-async def test_an_edited_time_moves_the_first_wave_and_the_expiry(site: Running, customer: Client, book: Book) -> None:
+async def test_an_edited_time_moves_the_first_wave_and_the_expiry(
+    site: RunningServer, customer: Client, book: Book
+) -> None:
     """An edit of `scheduled_for` moves the first wave to an hour before the new time, and the expiry to 15 minutes
     after that wave. A wave at the old time does nothing. Without `scheduled_for` the job expires in less than 16
     minutes.

@@ -10,7 +10,7 @@ import pytest
 
 from engine.process.settings import Settings
 from engine.types import Role
-from server.serve import running
+from server.serve import run_server
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
@@ -334,7 +334,7 @@ async def test_a_job_that_nobody_claims_expires(tmp_path_factory: pytest.TempPat
     """A job that nobody claims within its lifetime becomes `expired`, and its claim is refused with 409 `expired`."""
     data = str(tmp_path_factory.mktemp("brief"))
     brief = Settings(data=data, port=0, limits="off", lease_s=1.0, job_lifetime_s=1.0)
-    async with running(brief) as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with run_server(brief) as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
         nobody, admin = Client(http), people.principal(server, http, "admin")
         service = await people.make_service(admin)
         customer, technician = await people.register(nobody, "customer"), await people.register(nobody, "technician")

@@ -12,7 +12,7 @@ from engine.errors import Indeterminate
 from engine.store.pipeline import Pipeline
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 from tests.server.http.people import wait_for_offer
@@ -51,7 +51,7 @@ async def test_a_lost_reply_names_its_key(customer: Client, book: Book, monkeypa
     assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")
 
 
-async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client, service: str) -> None:
+async def test_a_booking_repeated_is_one_booking(site: RunningServer, customer: Client, service: str) -> None:
     """A booking that is repeated with its key returns the same job and status, marked with `Idempotency-Replayed`, and
     emits one `job.created`.
     """
@@ -113,7 +113,7 @@ async def test_an_unknown_key_is_404(key: str, customer: Client) -> None:
 
 
 async def test_a_key_of_a_job_is_refused_for_an_account(
-    site: Running, customer: Client, at_work: Client, admin: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, admin: Client, book: Book
 ) -> None:
     """A command in SQL is refused with `reused_key`, and does nothing, if its key was used before for a command in
     Redis, which was done or refused.

@@ -14,7 +14,7 @@ from engine.identity import limits
 from engine.process import datadir
 from engine.process.settings import Settings
 from engine.types import Role
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.conftest import SlowRefill
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of
@@ -26,15 +26,15 @@ LOGIN = {"email": "ada@example.org", "password": "wrong horse"}
 
 
 @pytest.fixture(scope="module")
-async def limited_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def limited_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
     """Yield a server whose limits are on."""
     data = str(tmp_path_factory.mktemp("limited"))
-    async with running(Settings(data=data, port=0)) as server:
+    async with run_server(Settings(data=data, port=0)) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-async def client_of(limited_server: Running) -> AsyncIterator[ClientOf]:
+async def client_of(limited_server: RunningServer) -> AsyncIterator[ClientOf]:
     """Yield a function that returns a client with a token of a role, or without a token if the role is None."""
     async with httpx.AsyncClient(base_url=limited_server.url, timeout=10, trust_env=False) as http:
 
@@ -50,7 +50,9 @@ def test_the_limits_are_those_of_the_protocol() -> None:
     assert {limit.name: (limit.count, limit.per_s) for limit in limits.LIMITS.values()} == promised
 
 
-async def test_over_the_limit_is_429(limited_server: Running, client_of: ClientOf, slow_refill: SlowRefill) -> None:
+async def test_over_the_limit_is_429(
+    limited_server: RunningServer, client_of: ClientOf, slow_refill: SlowRefill
+) -> None:
     """Twenty of 25 concurrent requests are served. Five are refused with 429 and `Retry-After`, and do nothing. After
     that time one more request is served.
     """
@@ -152,15 +154,17 @@ async def test_a_forwarded_address_is_ignored(client_of: ClientOf, slow_refill: 
 
 
 @pytest.fixture(scope="module")
-async def proxied_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def proxied_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
     """Yield a server that trusts a proxy on 127.0.0.1 and has a separate port for its metrics."""
     data = str(tmp_path_factory.mktemp("behind") / "data")
     proxied = Settings(data=data, port=0, trusted_proxies=("127.0.0.1",), metrics_port=0)
-    async with running(proxied) as server:
+    async with run_server(proxied) as server:
         yield server
 
 
-async def test_the_address_from_a_trusted_proxy_is_limited(proxied_server: Running, slow_refill: SlowRefill) -> None:
+async def test_the_address_from_a_trusted_proxy_is_limited(
+    proxied_server: RunningServer, slow_refill: SlowRefill
+) -> None:
     """Behind a trusted proxy, each client address has its own limit. An address that the client itself wrote into
     `X-Forwarded-For` is ignored.
     """
@@ -176,7 +180,7 @@ async def test_the_address_from_a_trusted_proxy_is_limited(proxied_server: Runni
         assert await login("203.0.113.9, 198.51.100.1") == 429
 
 
-async def test_metrics_have_a_port_of_their_own(proxied_server: Running) -> None:
+async def test_metrics_have_a_port_of_their_own(proxied_server: RunningServer) -> None:
     """The metrics port is on 127.0.0.1, requires no token and serves only `/metrics`. On the public port `/metrics`
     requires a token.
     """
@@ -188,7 +192,7 @@ async def test_metrics_have_a_port_of_their_own(proxied_server: Running) -> None
         assert (await http.get(f"{proxied_server.url}/metrics")).status_code == 401
 
 
-async def test_only_the_owner_may_read_the_data_directory(proxied_server: Running) -> None:
+async def test_only_the_owner_may_read_the_data_directory(proxied_server: RunningServer) -> None:
     """The database, its journal, the signing key and the lock have the mode 600, and the directories 700, whatever the
     umask is.
     """

@@ -17,7 +17,7 @@ from engine.workers import scheduler
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.schemas.lists import Items, ListQuery, LiveItems
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
@@ -48,7 +48,7 @@ ListRequests = dict[str, ListRequest]
 
 
 @pytest.fixture(scope="module")
-async def lists(site: Running, staff: dict[Role, Client], join: Join, nobody: Client) -> ListRequests:
+async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobody: Client) -> ListRequests:
     """Create several items in each list of the route table, and return a request for each list."""
     admin, carla, dora = staff["admin"], await join("customer"), await join("customer")
     service, category = await people.make_service(admin), uuid.uuid4().hex

@@ -16,7 +16,7 @@ from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE
 from engine.types import Role
 from server.api.route import Route
 from server.api.routes import ROUTES
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book
 from tests.server.http.test_walk import example_path
@@ -145,7 +145,7 @@ async def test_each_text_with_nul_is_named_with_the_expected_form(route: Route, 
 
 @pytest.mark.parametrize("headers", NON_ASCII_HEADERS, ids=lambda headers: next(iter(headers)))
 async def test_non_ascii_headers_are_refused(
-    headers: dict[str, str], customer: Client, book: Book, site: Running
+    headers: dict[str, str], customer: Client, book: Book, site: RunningServer
 ) -> None:
     """An idempotency key, an `If-Match` or a token with bytes that are not ASCII is refused with a 4xx problem."""
     path = f"/v1/jobs/{(await book(customer))['id']}/cancel"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.types import Role
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market
 from tests.server.http.client import Client, code_of
 from tests.server.http.conftest import Book
@@ -28,7 +28,7 @@ def payments(staff: dict[Role, Client]) -> Client:
     return staff["service"]
 
 
-async def payment_events(site: Running, job: str) -> list[tuple[str, str | None]]:
+async def payment_events(site: RunningServer, job: str) -> list[tuple[str, str | None]]:
     """Return type and `why` of the job's payment events in log order, without the requests. `why` is None except for
     `payment.unexpected`.
     """
@@ -40,7 +40,7 @@ async def payment_events(site: Running, job: str) -> list[tuple[str, str | None]
     ]
 
 
-async def requested_payments(site: Running, job: str) -> list[tuple[str, int]]:
+async def requested_payments(site: RunningServer, job: str) -> list[tuple[str, int]]:
     """Return kind and amount of the payments that the job's own steps requested."""
     told = [event_log.payload(event)["payment"] for event in await market.job_events(site, "payment.requested", job)]
     return [(payment["kind"], payment["amount"]) for payment in told if "reference" not in payment]
@@ -63,7 +63,7 @@ def sums(job: dict[str, Any]) -> tuple[str, int, int]:
     ],
 )
 async def test_a_partial_capture_does_not_pay_the_job(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client, captured: Any, told: Any
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, captured: Any, told: Any
 ) -> None:
     """A partial capture counts, and one in another currency does not. The job is `paid` once the rest is captured."""
     job = await confirmed_job(customer, at_work, book)
@@ -83,7 +83,7 @@ async def test_a_partial_capture_does_not_pay_the_job(
 
 
 async def test_a_surplus_is_unexpected(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
 ) -> None:
     """A capture above the price, and one for a paid job, are added and sent to ops and services as
     `payment.unexpected`.
@@ -101,7 +101,7 @@ async def test_a_surplus_is_unexpected(
 
 
 async def test_captures_before_the_confirmation_count(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
 ) -> None:
     """Captures before the customer's `confirm` are added to `paid_amount`. If they cover the price, `confirm` makes the
     job `paid` and requests no payment.
@@ -134,7 +134,7 @@ async def test_captures_before_the_confirmation_count(
 
 
 async def test_only_the_unpaid_rest_is_requested(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
 ) -> None:
     """After a partial capture, `confirm` requests a charge of the rest."""
     job = await market.book_and_complete(customer, at_work, book)
@@ -148,7 +148,7 @@ async def test_only_the_unpaid_rest_is_requested(
 
 @pytest.mark.parametrize("amount", [1, PRICE])
 async def test_a_capture_after_a_cancel_can_be_refunded(
-    site: Running, customer: Client, book: Book, payments: Client, staff: dict[Role, Client], amount: int
+    site: RunningServer, customer: Client, book: Book, payments: Client, staff: dict[Role, Client], amount: int
 ) -> None:
     """A capture for a cancelled job is recorded, sent to ops as `payment.unexpected` with `job_over`, and can be
     refunded.
@@ -165,7 +165,7 @@ async def test_a_capture_after_a_cancel_can_be_refunded(
 
 
 async def test_a_frozen_job_accepts_captures(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """A dispute stops commands but not captures. If the blueprint has no command for a capture, the state does not
     change.
@@ -180,7 +180,7 @@ async def test_a_frozen_job_accepts_captures(
 
 
 async def test_a_signature_counts_earlier_captures(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """Captures before `sign`, also during a dispute, count: `sign` makes the job `paid` and requests no payment."""
     job = str((await book(customer, blueprint="managed"))["id"])
@@ -202,7 +202,9 @@ async def test_a_signature_counts_earlier_captures(
     ]
 
 
-async def test_a_delivery_accepts_any_capture(site: Running, customer: Client, book: Book, payments: Client) -> None:
+async def test_a_delivery_accepts_any_capture(
+    site: RunningServer, customer: Client, book: Book, payments: Client
+) -> None:
     """A delivery's captures of any sum are `payment.received`, under the blueprint's own name, and change no state."""
     job = str((await book(customer, blueprint="delivery"))["id"])
     for number in range(2):
@@ -235,7 +237,7 @@ async def test_the_currency_is_locked_after_a_capture(customer: Client, book: Bo
 
 
 async def test_money_in_a_race_adds_up_at_every_seq(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """Captures and refunds race with confirm, unassign and cancel. No capture is refused, and each event shows the
     exact sums up to its seq.
@@ -262,7 +264,7 @@ async def test_money_in_a_race_adds_up_at_every_seq(
             await market.run_command(ops, job, "cancel")
 
 
-async def assert_sums_at_each_event(site: Running, job: str) -> None:
+async def assert_sums_at_each_event(site: RunningServer, job: str) -> None:
     """Assert that each event of the job shows the sums of the payments up to it, and a version that never falls."""
     paid, refunded, version, met = 0, 0, 0, set()
     for event in await event_log.events(site.engine, None, job):

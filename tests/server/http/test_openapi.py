@@ -30,7 +30,7 @@ from engine.types import UserId
 from server.api import examples
 from server.api.route import Route
 from server.api.routes import ROUTES
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 
 EXAMPLES_PER_OPERATION = 3
 CHECKS = [
@@ -60,14 +60,14 @@ or on a whole text. "" matches every detail.
 
 
 @pytest.fixture(scope="module")
-async def fuzzed_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def fuzzed_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
     """Start a server without rate limits, for this file only."""
-    async with running(Settings(data=str(tmp_path_factory.mktemp("stage")), port=0, limits="off")) as server:
+    async with run_server(Settings(data=str(tmp_path_factory.mktemp("stage")), port=0, limits="off")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-async def document(fuzzed_server: Running) -> dict[str, Any]:
+async def document(fuzzed_server: RunningServer) -> dict[str, Any]:
     """Return the OpenAPI document that the server serves."""
     async with httpx.AsyncClient(base_url=fuzzed_server.url, trust_env=False) as client:
         told: dict[str, Any] = json.loads((await client.get("/openapi.json")).content)
@@ -126,7 +126,7 @@ def form_errors(answer: Any) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-async def test_documented_requests_are_accepted(route: Route, schema: Any, fuzzed_server: Running) -> None:
+async def test_documented_requests_are_accepted(route: Route, schema: Any, fuzzed_server: RunningServer) -> None:
     """No request that the document allows is refused for its form, and every response conforms to the document."""
     roles = route.roles or ADMIN_ROLE
     role = "customer" if "customer" in roles else sorted(roles)[0]

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from engine.types import Role
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
@@ -100,7 +100,7 @@ async def test_the_order_of_statuses(customer: Client, at_work: Client, book: Bo
 
 
 async def test_a_capture_pays_the_job_in_the_same_step(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
 ) -> None:
     """A capture of the price makes the job `paid`. One event with job and payment goes to customer, holder, ops and
     services under the blueprint's name, and the holder's load is 0 again.
@@ -132,7 +132,7 @@ async def test_a_capture_pays_the_job_in_the_same_step(
 
 
 async def test_a_repeated_report_returns_the_first_reply(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
 ) -> None:
     """A report repeated by key or by reference returns the first reply, also after a later status. Another amount or
     currency is refused with `duplicate`.
@@ -153,7 +153,7 @@ async def test_a_repeated_report_returns_the_first_reply(
 
 
 async def test_concurrent_captures_are_recorded_once(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
 ) -> None:
     """Twenty concurrent captures of one reference and ten of others are recorded once each. The job is paid once, and
     all captures are in `paid_amount`.
@@ -173,7 +173,7 @@ async def test_concurrent_captures_are_recorded_once(
 
 
 async def test_payments_without_a_command_still_have_events(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
 ) -> None:
     """If the blueprint has no command for payments, the state does not change, and customer, ops and services still
     receive the payment's event.

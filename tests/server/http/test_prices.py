@@ -13,7 +13,7 @@ import pytest
 from engine.idempotency.in_redis import parse_job_id
 from engine.store import keys
 from engine.types import Role
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
@@ -91,7 +91,7 @@ async def test_only_the_other_side_answers(customer: Client, at_work: Client, bo
 
 
 async def test_an_accepted_proposal_changes_the_price_once(
-    site: Running, customer: Client, at_work: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, book: Book
 ) -> None:
     """An accepted proposal becomes the job's amount. Both sides receive `price.proposed` and `price.changed`, and
     repeats return the first reply.
@@ -143,7 +143,7 @@ async def test_one_of_concurrent_proposals_is_open(customer: Client, at_work: Cl
 
 
 async def test_a_proposal_ends_when_the_technician_leaves(
-    site: Running, customer: Client, at_work: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, book: Book
 ) -> None:
     """When the technician is unassigned, the open proposal is deleted and can no longer be answered."""
     job = await market.book_and_accept(customer, at_work, book)

@@ -11,7 +11,7 @@ import pytest
 from engine.rules import rating
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Role, TechnicianId, UserId
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
@@ -110,7 +110,7 @@ async def test_concurrent_ratings_count_once(at_work: Client, customer: Client, 
 
 
 async def test_the_mean_is_in_redis_and_in_the_next_job(
-    site: Running, at_work: Client, customer: Client, book: Book
+    site: RunningServer, at_work: Client, customer: Client, book: Book
 ) -> None:
     """After the reply to a rating Redis has the new mean, by which waves rank technicians. The customer's next job
     shows the same mean.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.types import Role
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
@@ -46,7 +46,7 @@ async def test_a_refund_must_match_its_charge(
     assert pointers(await report(payments, job, "captured", reference="pi_3", of="pi_1")) == {"/of"}
 
 
-async def test_partial_refunds(site: Running, customer: Client, book: Book, payments: Client) -> None:
+async def test_partial_refunds(site: RunningServer, customer: Client, book: Book, payments: Client) -> None:
     """The first refund may use the charge's reference; others need their own and `of`. Together they are at most the
     charge.
     """
@@ -80,7 +80,7 @@ async def test_partial_refunds(site: Running, customer: Client, book: Book, paym
 
 
 async def test_the_unrefunded_rest_is_requested_back(
-    site: Running, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """If a job loses its technician or is cancelled, the captures in its currency that are not yet refunded are
     requested back, and only once.

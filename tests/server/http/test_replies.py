@@ -13,7 +13,7 @@ from engine.errors import Unavailable
 from engine.store import keys
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, UserId
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of
 from tests.server.http.conftest import Book, Join
@@ -134,7 +134,7 @@ async def test_a_proposal_with_a_locked_price_is_not_shown(customer: Client, at_
 
 
 async def test_the_price_lock_counts_in_every_state(
-    site: Running, customer: Client, at_work: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, book: Book
 ) -> None:
     """If the price is locked in a state in which the blueprint permits answers, the proposal is still hidden and an
     answer refused.
@@ -147,7 +147,7 @@ async def test_the_price_lock_counts_in_every_state(
 
 
 async def test_a_record_read_for_codes_reveals_no_proposal(
-    site: Running, customer: Client, at_work: Client, book: Book
+    site: RunningServer, customer: Client, at_work: Client, book: Book
 ) -> None:
     """If a job's record is read for its codes, neither ops nor a former holder receive the proposal in it."""
     job, engine = await market.book_and_accept(customer, at_work, book), site.engine

@@ -10,7 +10,7 @@ import pytest
 from engine.domain import job_queries, sync
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, Role, Zone
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import Client, code_of
 from tests.server.http.people import register, wait_for_offer
 from tests.support.wait import wait_until
@@ -22,7 +22,7 @@ def cursor_text(told: dict[str, Any]) -> str:
 
 
 async def test_without_an_open_zone_sync_is_unavailable(
-    site: Running, admin: Client, monkeypatch: pytest.MonkeyPatch
+    site: RunningServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without an open zone the reply is 503. An empty snapshot would look complete."""
     for state in site.engine.store.zones.values():
@@ -98,7 +98,7 @@ async def test_a_full_snapshot_continues_in_the_job_list(
 
 
 async def test_the_cursor_is_read_before_the_state(
-    customer: Client, book: Any, site: Running, monkeypatch: pytest.MonkeyPatch
+    customer: Client, book: Any, site: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that is booked after the cursor was read is in the snapshot, and its event also follows the cursor."""
     live, late = job_queries.live_jobs, []
@@ -133,7 +133,7 @@ async def test_a_job_that_changes_during_the_reads_is_included(
     assert [one["id"] for one in told["jobs"]] == [job]
 
 
-async def test_a_snapshot_and_later_events_have_every_job(site: Running, customer: Client, book: Any) -> None:
+async def test_a_snapshot_and_later_events_have_every_job(site: RunningServer, customer: Client, book: Any) -> None:
     """While jobs are booked, each job is in the snapshot or in the events after its cursor."""
     assert site.gateway is not None
     booking = asyncio.gather(*(book(customer) for _ in range(20)))

@@ -12,7 +12,7 @@ import pytest
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Role, TechnicianId
 from server.http.auth import Authenticate
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Join
 from tests.support.wait import wait_until
@@ -128,7 +128,7 @@ async def test_a_bad_fix_is_refused(body: object, wrong: set[str], at_work: Clie
 
 
 @pytest.mark.parametrize("many", [False, True])
-async def test_fixes_are_accepted(many: bool, site: Running, at_work: Client) -> None:
+async def test_fixes_are_accepted(many: bool, site: RunningServer, at_work: Client) -> None:
     """One fix or several are answered with 204, and Redis has the newest position."""
     fix = {"lat": 52.5, "lon": 13.41, "at": datetime.now(UTC).isoformat(), "accuracy": 5}
     body = {"fixes": [{**HERE, "at": "2020-01-01T00:00:00Z"}, fix]} if many else fix
@@ -183,7 +183,7 @@ async def test_technicians_are_listed_by_service_and_place(at_work: Client, cust
     assert pointers(await customer("GET", "/v1/technicians?lat=1&lon=2")) == {"/service"}
 
 
-async def test_a_request_renews_the_lease(site: Running, at_work: Client) -> None:
+async def test_a_request_renews_the_lease(site: RunningServer, at_work: Client) -> None:
     """An authenticated HTTP request or WebSocket renews the presence lease, at most four times in one lease."""
     seen, client = keys.last_seen(DEFAULT_ZONE), site.engine.store.redis
     token = f"Bearer {at_work.token}".encode()

@@ -20,7 +20,7 @@ from engine.types import ROLES, Principal, Role, UserId
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.ops import OPS
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http.client import Client, code_of
 from tests.support.socket_client import SocketClient
 
@@ -119,7 +119,9 @@ async def test_a_new_role_is_refused_by_every_guarded_route(auditor: Client) -> 
         assert code_of(answer) == (403, "forbidden"), route.name
 
 
-async def test_a_new_role_is_refused_by_every_op(auditor: Client, staff: dict[Role, Client], site: Running) -> None:
+async def test_a_new_role_is_refused_by_every_op(
+    auditor: Client, staff: dict[Role, Client], site: RunningServer
+) -> None:
     """A new role may not connect. If a connected session had this role, each op would refuse it."""
     refused = SocketClient(site.ws_url, NEW_ROLE)
     assert (await refused.connect())["error"]["code"] == "forbidden"

@@ -15,7 +15,7 @@ import pytest
 
 from engine.process.signer import sign_token
 from engine.types import UserId
-from server.serve import Running
+from server.serve import RunningServer
 
 SAMPLE = Path(__file__).parents[2] / "data" / "pickups.csv"
 CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
@@ -70,7 +70,7 @@ def test_sixty_jobs_are_raced_for_and_each_won_once() -> None:
     assert result["wall_s"] > 0
 
 
-async def test_a_running_server_is_played_against_by_its_url(server: Running) -> None:
+async def test_a_running_server_is_played_against_by_its_url(server: RunningServer) -> None:
     """With --url and an admin's token people come from outside; only with --redis can losses be counted."""
     settings = server.engine.settings
     token = sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
@@ -83,7 +83,7 @@ async def test_a_running_server_is_played_against_by_its_url(server: Running) ->
         assert (result["double_claims"], result["duplicate_events"]) == (0, 0)
 
 
-async def test_a_token_that_may_not_is_refused_in_one_line(server: Running) -> None:
+async def test_a_token_that_may_not_is_refused_in_one_line(server: RunningServer) -> None:
     """Without an administrator's rights the set-up fails, with the server's own words."""
     token = sign_token(server.engine.signer, UserId("cli_customer"), "customer", expires_s=600)
     refused = await asyncio.to_thread(run, SAMPLE, "--limit", "1", "--url", server.url, "--token", token)

@@ -17,7 +17,7 @@ from server.api.routes import ROUTES
 from server.gateway.ops import OPS
 from server.http.policy import Policy
 from server.schemas import ops
-from server.serve import running
+from server.serve import run_server
 from tests.server.sweep import requests
 from tests.server.sweep.world import POSITION, World
 from tests.support.wait import wait_until
@@ -35,7 +35,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     """Yield a world with all its users and jobs."""
     data = str(tmp_path_factory.mktemp("sweep"))
     async with (
-        running(Settings(data=data, port=0, limits="off")) as server,
+        run_server(Settings(data=data, port=0, limits="off")) as server,
         httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as http,
     ):
         made = World(server, http)

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.process.signer import sign_token
 from engine.types import Role, UserId
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.http import people
 from tests.server.http.client import Client
 from tests.support import live_accounts
@@ -52,7 +52,7 @@ class Secret:
 class World:
     """The users, jobs and other objects of the sweep, and the relation of each user to each job."""
 
-    def __init__(self, server: Running, http: httpx.AsyncClient) -> None:
+    def __init__(self, server: RunningServer, http: httpx.AsyncClient) -> None:
         self.server, self.http = server, http
         self.nobody = Client(http)
         self.people: dict[str, Client] = {}

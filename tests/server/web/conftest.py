@@ -12,7 +12,7 @@ from engine.process.settings import Settings
 from engine.process.signer import sign_token
 from engine.types import DEFAULT_ZONE, Principal, UserId
 from engine.zone import log
-from server.serve import Running, running
+from server.serve import RunningServer, run_server
 from tests.server.web import chromium
 from tests.server.web.chromium import Browser, Page
 from tests.server.web.network_proxy import NetworkProxy
@@ -44,9 +44,9 @@ async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bro
 
 
 @pytest.fixture(scope="package")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
     """Start a server that is shared by the tests that only need its files."""
-    async with running(Settings(data=str(tmp_path_factory.mktemp("site")), port=0, limits="off")) as serving:
+    async with run_server(Settings(data=str(tmp_path_factory.mktemp("site")), port=0, limits="off")) as serving:
         yield serving
 
 
@@ -59,13 +59,13 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 
 @pytest.fixture
-async def network(server: Running) -> AsyncIterator[NetworkProxy]:
+async def network(server: RunningServer) -> AsyncIterator[NetworkProxy]:
     """Start a proxy between the browser and the server."""
     async with NetworkProxy(server.url) as proxy:
         yield proxy
 
 
-def token(server: Running, who: Principal, expires_s: float = 3600) -> str:
+def token(server: RunningServer, who: Principal, expires_s: float = 3600) -> str:
     """Return an access token for a principal who has an account; ``expires_s`` is in seconds from now."""
     return sign_token(server.engine.signer, UserId(who.id), who.role, name=who.name, expires_s=expires_s)
 
@@ -78,7 +78,7 @@ async def open_client(page: Page, network: NetworkProxy, *tokens: str) -> None:
     await page.run(OPEN_CLIENT % orjson.dumps(tokens).decode())
 
 
-async def logged_seqs(server: Running, who: Principal) -> list[int]:
+async def logged_seqs(server: RunningServer, who: Principal) -> list[int]:
     """Return the seqs of all logged events addressed to the principal, without internal events."""
     entries: list[Any] = await log.read_range(server.engine.store.redis, DEFAULT_ZONE, 0, 10_000)
     return [entry.seq for entry in entries if f"user:{who.id}" in entry.to and not entry.type.startswith("session.")]

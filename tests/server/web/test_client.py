@@ -11,7 +11,7 @@ import orjson
 from engine.identity import tokens
 from engine.types import DEFAULT_ZONE, Principal
 from engine.workers import scheduler
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.web.chromium import Page
 from tests.server.web.conftest import OPEN_CLIENT, logged_seqs, open_client, token
 from tests.server.web.network_proxy import NetworkProxy
@@ -26,7 +26,7 @@ async def delivered_seqs(page: Page) -> list[int]:
     return list(await page.run("return events.filter((e) => e.seq !== undefined).map((e) => e.seq)"))
 
 
-async def wait_until_caught_up(page: Page, server: Running, who: Principal) -> None:
+async def wait_until_caught_up(page: Page, server: RunningServer, who: Principal) -> None:
     """Wait until the app has received the newest event for ``who``. Assert that the app received each logged event
     after its first snapshot once and in order.
     """
@@ -37,7 +37,7 @@ async def wait_until_caught_up(page: Page, server: Running, who: Principal) -> N
     assert given == [seq for seq in await logged_seqs(server, who) if begun < seq <= given[-1]]
 
 
-async def create_people(server: Running) -> tuple[Principal, Principal, Any]:
+async def create_people(server: RunningServer) -> tuple[Principal, Principal, Any]:
     """Create a customer, an online technician and a service."""
     service = await people.service(server.engine)
     customer = await people.customer(server.engine)
@@ -46,14 +46,14 @@ async def create_people(server: Running) -> tuple[Principal, Principal, Any]:
     return customer, technician, service
 
 
-async def token_in_redis(server: Running, who: Principal) -> str:
+async def token_in_redis(server: RunningServer, who: Principal) -> str:
     """Return a token of a principal whose account is in Redis only."""
     from tests.support.socket_client import token as make_token
 
     return await make_token(server.engine, who)
 
 
-async def test_invalid_credentials_are_not_retried(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_invalid_credentials_are_not_retried(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """After the close code 4501 the client is offline with this code, and each request is refused with `ended`."""
     await open_client(page, network, "no token of ours")
     await page.run('window.told = callout.request("ping").catch((error) => error.code)')
@@ -63,7 +63,7 @@ async def test_invalid_credentials_are_not_retried(page: Page, server: Running, 
     assert await page.run('return callout.request("ping").catch((error) => error.code)') == "ended"
 
 
-async def test_a_refusal_rejects_with_its_code(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_a_refusal_rejects_with_its_code(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """A refusal rejects the promise with the server's code, over the socket and over HTTP."""
     customer, _, _ = await create_people(server)
     await open_client(page, network, token(server, customer))
@@ -76,7 +76,9 @@ async def test_a_refusal_rejects_with_its_code(page: Page, server: Running, netw
     assert await page.run(f'return callout.http("GET", "/v1/jobs/{job}").catch((e) => e.code)') == "not_found"
 
 
-async def test_the_first_connection_begins_with_a_snapshot(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_the_first_connection_begins_with_a_snapshot(
+    page: Page, server: RunningServer, network: NetworkProxy
+) -> None:
     """At the first connection the app receives the snapshot of /v1/sync, and the events continue from its cursor."""
     customer, _, service = await create_people(server)
     before = await people.job(server.engine, customer, service)
@@ -90,7 +92,7 @@ async def test_the_first_connection_begins_with_a_snapshot(page: Page, server: R
     await wait_until_caught_up(page, server, customer)
 
 
-async def test_a_cut_loses_and_repeats_no_event(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_a_cut_loses_and_repeats_no_event(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """After each of three cuts the client reconnects and delivers every event once and in order, without a second
     snapshot.
     """
@@ -116,7 +118,7 @@ async def test_a_cut_loses_and_repeats_no_event(page: Page, server: Running, net
     ]
 
 
-async def test_a_cut_during_events_loses_none(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_a_cut_during_events_loses_none(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """If the connection is cut while events arrive, the app still receives each logged event once and in order."""
     customer, _, service = await create_people(server)
     await open_client(page, network, token(server, customer))
@@ -137,7 +139,9 @@ async def test_a_cut_during_events_loses_none(page: Page, server: Running, netwo
     assert await page.run("return syncs.length") == 1
 
 
-async def test_a_lost_reply_is_retried_with_the_same_key(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_a_lost_reply_is_retried_with_the_same_key(
+    page: Page, server: RunningServer, network: NetworkProxy
+) -> None:
     """If the reply to a claim is lost, the client sends the same request again and receives the first outcome with
     `repeated`.
     """
@@ -156,7 +160,7 @@ async def test_a_lost_reply_is_retried_with_the_same_key(page: Page, server: Run
     assert len(claims) == 2 and claims[0] == claims[1]
 
 
-async def test_an_expired_token_is_replaced(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_an_expired_token_is_replaced(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """If the server refuses an expired token, the client calls `token` with `fresh` and connects on the same socket."""
     customer, _, _ = await create_people(server)
     await open_client(page, network, token(server, customer, expires_s=-10), token(server, customer))
@@ -167,7 +171,7 @@ async def test_an_expired_token_is_replaced(page: Page, server: Running, network
 
 
 async def test_an_expiring_token_is_replaced_on_the_open_socket(
-    page: Page, server: Running, network: NetworkProxy
+    page: Page, server: RunningServer, network: NetworkProxy
 ) -> None:
     """After `token.expiring` the client sends a fresh token with `refresh`, and the connection remains open."""
     customer, _, _ = await create_people(server)
@@ -178,7 +182,9 @@ async def test_an_expiring_token_is_replaced_on_the_open_socket(
     assert await page.run("return statuses.map((s) => s.status)") == ["reconnecting", "connected"]
 
 
-async def test_a_blocked_socket_is_replaced_by_polling(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_a_blocked_socket_is_replaced_by_polling(
+    page: Page, server: RunningServer, network: NetworkProxy
+) -> None:
     """After two failed sockets the client polls: events and claims work over HTTP. Once a socket opens, the client uses
     the socket again, and no event is lost or repeated.
     """
@@ -206,7 +212,7 @@ async def test_a_blocked_socket_is_replaced_by_polling(page: Page, server: Runni
 
 
 async def test_a_client_without_any_socket_starts_with_polling(
-    page: Page, server: Running, network: NetworkProxy
+    page: Page, server: RunningServer, network: NetworkProxy
 ) -> None:
     """Without any socket the app receives its snapshot and events by polling. An op that needs a socket waits until one
     opens.
@@ -226,7 +232,9 @@ async def test_a_client_without_any_socket_starts_with_polling(
     await wait_until_caught_up(page, server, customer)
 
 
-async def test_an_unknown_epoch_leads_to_a_new_snapshot(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_an_unknown_epoch_leads_to_a_new_snapshot(
+    page: Page, server: RunningServer, network: NetworkProxy
+) -> None:
     """If the client connects with a cursor of an unknown epoch, the app receives a new snapshot with the reason
     `epoch`, and the events continue from its cursor.
     """
@@ -266,7 +274,9 @@ response; without an argument the request is sent.
 """
 
 
-async def test_a_snapshot_lost_by_a_cut_is_requested_again(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_a_snapshot_lost_by_a_cut_is_requested_again(
+    page: Page, server: RunningServer, network: NetworkProxy
+) -> None:
     """If the connection is cut before the snapshot arrives, the client has no cursor, and the next connection requests
     a snapshot again.
     """
@@ -282,7 +292,7 @@ async def test_a_snapshot_lost_by_a_cut_is_requested_again(page: Page, server: R
 
 
 async def test_a_snapshot_without_a_reply_is_requested_again(
-    page: Page, server: Running, network: NetworkProxy
+    page: Page, server: RunningServer, network: NetworkProxy
 ) -> None:
     """If the request of a snapshot gets no reply in time, the client sends it again on the same connection."""
     customer, _, service = await create_people(server)
@@ -295,7 +305,7 @@ async def test_a_snapshot_without_a_reply_is_requested_again(
     assert await page.run("return statuses.map((s) => s.status)") == ["reconnecting", "connected"]
 
 
-async def test_an_old_snapshot_loses_no_event(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_an_old_snapshot_loses_no_event(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """If the snapshot is older than the connection's head, the client reconnects from the snapshot's cursor, and no
     event is lost.
     """
@@ -310,7 +320,7 @@ async def test_an_old_snapshot_loses_no_event(page: Page, server: Running, netwo
     await wait_until_caught_up(page, server, customer)
 
 
-async def test_after_4010_the_client_waits_longer(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_after_4010_the_client_waits_longer(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """After the close code 4010 the client reconnects after the longer delay, 10 to 20 s."""
     customer, _, _ = await create_people(server)
     await open_client(page, network, token(server, customer))
@@ -324,7 +334,9 @@ async def test_after_4010_the_client_waits_longer(page: Page, server: Running, n
     assert await page.run("return statuses.at(-1).code") == 4010
 
 
-async def test_a_closed_client_stays_offline_until_opened(page: Page, server: Running, network: NetworkProxy) -> None:
+async def test_a_closed_client_stays_offline_until_opened(
+    page: Page, server: RunningServer, network: NetworkProxy
+) -> None:
     """After `close()` the client is offline. After `open()` it continues from its cursor without a new snapshot."""
     customer, _, service = await create_people(server)
     await open_client(page, network, token(server, customer))

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from server.serve import Running
+from server.serve import RunningServer
 from server.web.front import FIRST_PAGES, DocsPages, FrontPage, docs_folder
 
 LOCAL_LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
@@ -31,7 +31,7 @@ async def render_page(endpoint: FrontPage | DocsPages, name: str = "") -> str:
     return str(sent[1]["body"].decode())
 
 
-async def test_the_front_page_links_to_existing_pages(site: Running) -> None:
+async def test_the_front_page_links_to_existing_pages(site: RunningServer) -> None:
     """`/` is an HTML page, every link on it exists, and it shows no logins because this server is not a demo."""
     async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
         page = await http.get("/")
@@ -45,7 +45,7 @@ async def test_the_front_page_links_to_existing_pages(site: Running) -> None:
         assert (await http.post("/")).status_code == 405
 
 
-async def test_every_docs_page_is_served_with_valid_links(site: Running) -> None:
+async def test_every_docs_page_is_served_with_valid_links(site: RunningServer) -> None:
     """Each page of docs/ is served as HTML with its title, and each link in it leads to a page or heading
     that exists.
     """

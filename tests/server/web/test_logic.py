@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.web.chromium import Page
 
 IMPORT_CLIENT = 'const { Backoff, CalloutError, Cursors, mayReconnect } = await import("/web/callout.js");'
 
 
 @pytest.fixture
-async def client_page(page: Page, site: Running) -> Page:
+async def client_page(page: Page, site: RunningServer) -> Page:
     """Open a page that can import the client."""
     await page.goto(f"{site.url}/web/try.html")
     return page

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
-from server.serve import Running
+from server.serve import RunningServer
 from server.web.static import MEDIA_TYPES, WEB_FOLDER
 from tests.server.http.client import code_of
 from tests.support.socket_client import JSON_SUBPROTOCOL
@@ -43,13 +43,13 @@ ESCAPING_PATHS = (
 
 
 @pytest.fixture
-async def http(site: Running) -> AsyncIterator[httpx.AsyncClient]:
+async def http(site: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
     """Return an HTTP client without a token."""
     async with httpx.AsyncClient(base_url=site.url, trust_env=False) as client:
         yield client
 
 
-async def request_raw(site: Running, target: str) -> bytes:
+async def request_raw(site: RunningServer, target: str) -> bytes:
     """Send a GET with the request target unchanged, and return the response. HTTP clients would remove
     ``..`` from it.
     """
@@ -61,7 +61,7 @@ async def request_raw(site: Running, target: str) -> bytes:
     return answer
 
 
-async def test_nothing_outside_the_folder_is_served(site: Running) -> None:
+async def test_nothing_outside_the_folder_is_served(site: RunningServer) -> None:
     """A path that leads out of the folder, or to no file in it, is answered with 404 in any encoding."""
     for name in ESCAPING_PATHS:
         assert (await request_raw(site, f"/web/{name}")).split(b" ")[1] == b"404", name
@@ -137,7 +137,7 @@ async def test_the_policy_allows_only_this_server(http: httpx.AsyncClient) -> No
     assert "style=" not in page and "onclick=" not in page and "://" not in page
 
 
-async def test_a_page_of_this_server_may_open_a_socket(site: Running) -> None:
+async def test_a_page_of_this_server_may_open_a_socket(site: RunningServer) -> None:
     """A page of this server may open a WebSocket without an entry in `CALLOUT_ORIGINS`. A page of another origin, also
     of another port, is refused with 403.
     """

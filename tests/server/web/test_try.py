@@ -9,7 +9,7 @@ import pytest
 
 from engine.process.signer import sign_token
 from engine.types import UserId
-from server.serve import Running
+from server.serve import RunningServer
 from tests.server.web.chromium import Browser, Page
 
 IS_CONNECTED = 'document.querySelector("#status").textContent === "connected by socket"'
@@ -30,7 +30,7 @@ async def click(page: Page, selector: str) -> None:
     await page.run(f"document.querySelector({selector!r}).click()")
 
 
-async def register(page: Page, site: Running, role: str, name: str) -> None:
+async def register(page: Page, site: RunningServer, role: str, name: str) -> None:
     """Open the page and register an account."""
     await page.goto(f"{site.url}/web/")
     email = f"{uuid.uuid4().hex}@example.org"
@@ -43,7 +43,7 @@ async def wait_for_frame(page: Page, name: str) -> None:
     await page.wait_for(f'[...document.querySelectorAll(".frame b")].some((b) => b.textContent === {name!r})')
 
 
-async def test_a_wrong_password_is_shown_under_the_form(page: Page, site: Running) -> None:
+async def test_a_wrong_password_is_shown_under_the_form(page: Page, site: RunningServer) -> None:
     """After a login with a wrong password the form shows the error, and nobody is signed in."""
     await page.goto(f"{site.url}/web/")
     await click(page, "[data-tab=login]")
@@ -53,7 +53,7 @@ async def test_a_wrong_password_is_shown_under_the_form(page: Page, site: Runnin
     assert await page.run('return document.querySelector("#who").hidden') is True
 
 
-async def test_a_name_with_markup_is_shown_as_text(page: Page, site: Running) -> None:
+async def test_a_name_with_markup_is_shown_as_text(page: Page, site: RunningServer) -> None:
     """A name that contains HTML is shown as text everywhere on the page."""
     name = "<img src=x onerror=alert(1)>"
     await register(page, site, "customer", name)
@@ -62,7 +62,7 @@ async def test_a_name_with_markup_is_shown_as_text(page: Page, site: Running) ->
     assert await page.run('return document.querySelectorAll("main img").length') == 0
 
 
-async def test_tokens_are_not_shown(page: Page, site: Running) -> None:
+async def test_tokens_are_not_shown(page: Page, site: RunningServer) -> None:
     """The page shows no access token, so that a screenshot of it reveals none."""
     await register(page, site, "customer", "Carla")
     await page.run('for (const line of document.querySelectorAll(".frame")) line.open = true')
@@ -70,7 +70,7 @@ async def test_tokens_are_not_shown(page: Page, site: Running) -> None:
     assert "eyJ" not in text and '"access_token": "…"' in text
 
 
-async def test_a_job_from_booking_to_work(browser: Browser, site: Running) -> None:
+async def test_a_job_from_booking_to_work(browser: Browser, site: RunningServer) -> None:
     """On the page an admin creates a service and approves a technician, a customer books, and the technician claims and
     departs.
     """
@@ -106,7 +106,7 @@ async def test_a_job_from_booking_to_work(browser: Browser, site: Running) -> No
         assert [*office.faults, *carla.faults, *tom.faults] == []
 
 
-async def test_the_log_can_be_filtered(page: Page, site: Running) -> None:
+async def test_the_log_can_be_filtered(page: Page, site: RunningServer) -> None:
     """Only the lines that contain the search text are shown, and the count says how many of how many."""
     await register(page, site, "customer", "Carla")
     await wait_for_frame(page, "sync")
@@ -121,7 +121,7 @@ async def test_the_log_can_be_filtered(page: Page, site: Running) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1280])
-async def test_the_page_fits_the_window(width: int, dark: bool, page: Page, site: Running) -> None:
+async def test_the_page_fits_the_window(width: int, dark: bool, page: Page, site: RunningServer) -> None:
     """The page does not scroll sideways at any width, and its background follows the colour scheme."""
     await page.resize(width, 800, dark=dark)
     await register(page, site, "technician", "Tom with a name that is quite long for a telephone")

@@ -83,7 +83,7 @@ async def create(
     context = _context(engine, caller, job_id, "bid", key, trace, terms.amount, terms.note, terms.version)
     name = new_id("bid")
 
-    async def act(blueprint: Blueprint) -> BidOutcome:
+    async def run_with_blueprint(blueprint: Blueprint) -> BidOutcome:
         plan = await _find_plan(engine, context, blueprint, "bid")
         zone, me = context.zone, TechnicianId(caller.id)
         names = _script_keys(context) | {
@@ -107,7 +107,7 @@ async def create(
             raise await _add_current_job(engine, context, error) from error
         return await _bid_outcome(engine, context, plan, done)
 
-    return await jobs.run_with_own_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
 async def withdraw(
@@ -128,7 +128,7 @@ async def withdraw(
         raise Forbidden("Only technicians bid")
     context = _context(engine, caller, job_id, "withdraw", key, trace, _require_id(bid), version)
 
-    async def act(blueprint: Blueprint) -> BidOutcome:
+    async def run_with_blueprint(blueprint: Blueprint) -> BidOutcome:
         plan, zone = await _find_plan(engine, context, blueprint, "withdraw"), context.zone
         args = {"technician": caller.id, **_common_arguments(context, version, blueprint, plan), "bid": bid}
         try:
@@ -137,7 +137,7 @@ async def withdraw(
             raise await _add_current_job(engine, context, error) from error
         return await _bid_outcome(engine, context, plan, done)
 
-    return await jobs.run_with_own_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
 async def accept(
@@ -162,7 +162,7 @@ async def accept(
         raise Forbidden("Only its customer accepts a bid")
     context = _context(engine, caller, job_id, "award", key, trace, _require_id(bid), version)
 
-    async def act(blueprint: Blueprint) -> Outcome:
+    async def run_with_blueprint(blueprint: Blueprint) -> Outcome:
         plan, zone = await _find_plan(engine, context, blueprint, "award"), context.zone
         names = context.script_keys() | {"bids": keys.job_bids(zone, context.job)}
         args = {"bid": bid, "actor": context.actor, **_common_arguments(context, version, blueprint, plan)}
@@ -179,7 +179,7 @@ async def accept(
             raise await _add_current_job(engine, context, error) from error
         return await jobs.command_outcome(engine, context, blueprint, plan, done)
 
-    return await jobs.run_with_own_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
 async def find(engine: Engine, caller: Principal, job_id: str) -> Page:

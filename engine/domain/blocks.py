@@ -72,7 +72,7 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
     """
     require_role(caller, PARTY_ROLES)
 
-    async def act(conn: AsyncConnection) -> Block:
+    async def run_in_transaction(conn: AsyncConnection) -> Block:
         name = await _name_of_other(conn, caller, other)
         mine, since = _is_pair(caller.id, other), now_ms()
         count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != other, blocks.c.active)
@@ -86,7 +86,7 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
         return Block(other, name, rfc3339_of(valid_since))
 
     request = in_sql.new_request(caller.id, key, "block", other)
-    result = await in_redis.run_once(engine, request, Block, act)
+    result = await in_redis.run_once(engine, request, Block, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
     return result
@@ -98,14 +98,14 @@ async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | N
     """
     require_role(caller, PARTY_ROLES)
 
-    async def act(conn: AsyncConnection) -> UserId:
+    async def run_in_transaction(conn: AsyncConnection) -> UserId:
         mine = update(blocks).where(_is_pair(caller.id, other), blocks.c.active)
         if (await conn.execute(mine.values(active=False, since=now_ms()))).rowcount == 0:
             raise NotFound("You have not blocked this user")
         return other
 
     request = in_sql.new_request(caller.id, key, "unblock", other)
-    result = await in_redis.run_once(engine, request, UserId, act)
+    result = await in_redis.run_once(engine, request, UserId, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
     return result

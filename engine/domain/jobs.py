@@ -147,15 +147,15 @@ def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
     )
 
 
-async def run_with_own_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:
-    """Run ``act`` with the job's own blueprint. The default blueprint is tried first.
+async def run_with_own_blueprint(engine: Engine, run_with_blueprint: Callable[[Blueprint], Awaitable[T]]) -> T:
+    """Run ``run_with_blueprint`` with the job's own blueprint. The default blueprint is tried first.
 
-    Raises Unavailable if this process has not loaded the job's blueprint, and the errors of ``act``.
+    Raises Unavailable if this process has not loaded the job's blueprint, and the errors of ``run_with_blueprint``.
     """
     blueprint = engine.blueprints.default
     for _ in range(2):
         try:
-            return await act(blueprint)
+            return await run_with_blueprint(blueprint)
         except OtherBlueprint as other:
             blueprint = registry.require_version(engine.blueprints, other.key)
     raise Unavailable("The job's blueprint is not known here")

@@ -105,14 +105,14 @@ async def put_payment(
     context = CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
     name = new_id("pay")
 
-    async def act(blueprint: Blueprint) -> PaymentOutcome:
+    async def run_with_blueprint(blueprint: Blueprint) -> PaymentOutcome:
         return await _run_script(engine, context, payment, name, blueprint)
 
     try:
-        return await jobs.run_with_own_blueprint(engine, act)
+        return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
     except NotFound:
         await job_restore.restore_job(engine, zone, job)
-        return await jobs.run_with_own_blueprint(engine, act)
+        return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
 async def _run_script(

@@ -122,7 +122,7 @@ async def _run_script(
     del names["offers"]
     args |= {"actor": context.actor, **context.common_arguments(version)}
 
-    async def act(blueprint: Blueprint) -> PriceOutcome:
+    async def run_with_blueprint(blueprint: Blueprint) -> PriceOutcome:
         states, audience = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENT_OF_STATUS[status])
         given = {**args, "bp": blueprint.key, "states": states, "audience": audience}
         try:
@@ -132,7 +132,7 @@ async def _run_script(
             raise
         return await _price_outcome(engine, context, blueprint, done)
 
-    return await jobs.run_with_own_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
 async def _price_outcome(

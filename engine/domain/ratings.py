@@ -55,7 +55,7 @@ async def rate_job(
     if job.phase != "done":
         raise IllegalTransition("A job can be rated when it is done")
 
-    async def act(conn: AsyncConnection) -> Rating:
+    async def run_in_transaction(conn: AsyncConnection) -> Rating:
         at = now_ms()
         insert = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
         row = {"job": job.id, "side": caller.role, "by": caller.id, "of": of, "stars": stars, "comment": comment}
@@ -69,7 +69,7 @@ async def rate_job(
         return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=rfc3339_of(at))
 
     request = in_sql.new_request(caller.id, key, "rate", job.id, stars, comment, ttl_s=CREATION_TTL_S)
-    result = await in_redis.run_once(engine, request, Rating, act)
+    result = await in_redis.run_once(engine, request, Rating, run_in_transaction)
     if caller.role == "customer":
         with in_sql.unavailable_as_indeterminate():
             await outbox.apply_rows(engine, of)

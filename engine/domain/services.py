@@ -103,12 +103,12 @@ async def create_service(
     require_role(caller, OPS)
     service = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
 
-    async def act(conn: AsyncConnection) -> Service:
+    async def run_in_transaction(conn: AsyncConnection) -> Service:
         await conn.execute(insert(services).values(**msgspec.structs.asdict(service)))
         return service
 
     request = in_sql.new_request(caller.id, key, "create_service", new, ttl_s=in_sql.CREATION_TTL_S)
-    return await in_redis.run_once(engine, request, Service, act)
+    return await in_redis.run_once(engine, request, Service, run_in_transaction)
 
 
 async def patch_service(
@@ -119,14 +119,14 @@ async def patch_service(
     """
     require_role(caller, OPS)
 
-    async def act(conn: AsyncConnection) -> Service:
+    async def run_in_transaction(conn: AsyncConnection) -> Service:
         row = await _select_row(conn, service, lock=True)
         if change:
             await conn.execute(update(services).where(services.c.id == service).values(**change))
         return _service_of_row({**row, **change})
 
     request = in_sql.new_request(caller.id, key, "patch_service", service, change)
-    return await in_redis.run_once(engine, request, Service, act)
+    return await in_redis.run_once(engine, request, Service, run_in_transaction)
 
 
 async def _select_row(conn: AsyncConnection, service: ServiceId, *, lock: bool = False) -> Mapping[Any, Any]:

@@ -151,7 +151,7 @@ def _split_record(stored: bytes) -> list[str]:
 
 
 async def run_once(
-    engine: Engine, request: in_sql.Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
+    engine: Engine, request: in_sql.Request, kind: Any, run_in_transaction: Callable[[AsyncConnection], Awaitable[T]]
 ) -> in_sql.Result[T]:
     """Check that the key belongs to no command in Redis, then call ``in_sql.run_once``.
 
@@ -163,7 +163,7 @@ async def run_once(
     # A key that also has a record in SQL was reused in Redis later. This request repeats the first use and its answer.
     if any(in_use) and await in_sql.find_record(engine.archive, request.principal, request.key) is None:
         raise ReusedKey
-    return await in_sql.run_once(engine.archive, request, kind, act)
+    return await in_sql.run_once(engine.archive, request, kind, run_in_transaction)
 
 
 async def find_record(engine: Engine, caller: Principal, key: str) -> IdempotencyRecord:

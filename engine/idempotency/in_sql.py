@@ -86,19 +86,19 @@ def _fingerprint_of(command: str, args: tuple[Any, ...]) -> str:
 
 
 async def run_once(
-    archive: Archive, request: Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
+    archive: Archive, request: Request, kind: Any, run_in_transaction: Callable[[AsyncConnection], Awaitable[T]]
 ) -> Result[T]:
-    """Run ``act`` in one write transaction together with its idempotency key, or return the recorded result.
+    """Run ``run_in_transaction`` in one write transaction together with its idempotency key, or return the recorded
+    result.
 
-    ``kind`` is the type of the result, to decode the recorded JSON. Raises the errors of ``act`` (a refusal is recorded
-    for a minute, and raised again for a repeat), ReusedKey for the same key with other arguments, and the same errors
-    as ``Archive.begin_write``.
-    """
+    ``kind`` is the type of the result, to decode the recorded JSON. Raises the errors of ``run_in_transaction`` (a
+    refusal is recorded for a minute, and raised again for a repeat), ReusedKey for the same key with other arguments,
+    and the same errors as ``Archive.begin_write``."""
     try:
         async with archive.begin_write() as conn:
             earlier = await _insert_key(archive, conn, request)
             if earlier is None:
-                value = await act(conn)
+                value = await run_in_transaction(conn)
                 await conn.execute(
                     update(records).where(_key_condition(request)).values(body=msgspec.json.encode(value).decode())
                 )

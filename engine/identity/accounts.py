@@ -262,7 +262,7 @@ async def _create_account(engine: Engine, new: NewAccount, request: in_sql.Reque
         "created_at": now_ms(),
     }
 
-    async def act(conn: AsyncConnection) -> User:
+    async def run_in_transaction(conn: AsyncConnection) -> User:
         try:
             await conn.execute(insert(users).values(**row))
         except IntegrityError:
@@ -272,7 +272,7 @@ async def _create_account(engine: Engine, new: NewAccount, request: in_sql.Reque
             await outbox.add_row(conn, UserId(str(row["id"])))
         return _user_of_row(row)
 
-    result = await in_redis.run_once(engine, request, User, act)
+    result = await in_redis.run_once(engine, request, User, run_in_transaction)
     if new.role == "technician":
         await outbox.try_apply_rows(engine, result.value.id)
     return result
@@ -288,7 +288,7 @@ async def _change_account(
     key: str | None,
     reassign: bool = False,
 ) -> Result[User]:
-    async def act(conn: AsyncConnection) -> User:
+    async def run_in_transaction(conn: AsyncConnection) -> User:
         row = await _select_user(conn, user, lock=True)
         if row["role"] == "admin" and caller.role != "admin":
             raise Forbidden("Only an admin may do this to an admin")
@@ -305,7 +305,7 @@ async def _change_account(
         return _user_of_row(new)
 
     request = in_sql.new_request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
-    result = await in_redis.run_once(engine, request, User, act)
+    result = await in_redis.run_once(engine, request, User, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, user)
     return result

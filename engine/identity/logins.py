@@ -65,7 +65,7 @@ async def end_login(engine: Engine, caller: Principal, login: str, *, key: str |
     Raises NotFound for the login of another user and for a login that ended or expired.
     """
 
-    async def act(conn: AsyncConnection) -> str:
+    async def run_in_transaction(conn: AsyncConnection) -> str:
         await tokens.lock_user(conn, caller.id)
         mine = select(sessions.c.id).where(_valid_login_condition(caller), sessions.c.id == login)
         if (await conn.execute(mine)).one_or_none() is None:
@@ -74,7 +74,7 @@ async def end_login(engine: Engine, caller: Principal, login: str, *, key: str |
         return login
 
     request = in_sql.new_request(caller.id, key, "end_login", login)
-    result = await in_redis.run_once(engine, request, str, act)
+    result = await in_redis.run_once(engine, request, str, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, caller.id)
     return result

@@ -194,7 +194,7 @@ async def patch_technician(
     _check_may_patch(caller, technician, given)
     _check_values(engine, given)
 
-    async def act(conn: AsyncConnection) -> TechnicianId:
+    async def run_in_transaction(conn: AsyncConnection) -> TechnicianId:
         await _lock_technician(conn, technician)
         person = {name: given[name] for name in ("name", "phone") if name in given}
         if person:
@@ -210,7 +210,7 @@ async def patch_technician(
     request = in_sql.new_request(caller.id, key, "patch_technician", technician, given)
     left = "zone" in given and await _leave_zone(engine, request, technician, given["zone"])
     try:
-        result = await in_redis.run_once(engine, request, TechnicianId, act)
+        result = await in_redis.run_once(engine, request, TechnicianId, run_in_transaction)
     except CalloutError:
         if left:
             await sql.try_publish_to_redis(engine, technician)
@@ -237,7 +237,7 @@ async def review_technician(
     if kyc is None and account is None:
         raise Invalid(errors=[FieldError("", "Give kyc or account")])
 
-    async def act(conn: AsyncConnection) -> TechnicianId:
+    async def run_in_transaction(conn: AsyncConnection) -> TechnicianId:
         await _lock_technician(conn, technician)
         decided = {name: value for name, value in (("kyc", kyc), ("account", account)) if value is not None}
         await sql.update_technician(conn, technician, reason=reason, **decided)
@@ -246,7 +246,7 @@ async def review_technician(
         return technician
 
     request = in_sql.new_request(caller.id, key, "review", technician, kyc, account, reason)
-    result = await in_redis.run_once(engine, request, TechnicianId, act)
+    result = await in_redis.run_once(engine, request, TechnicianId, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, technician)
         return Result(await read_technician(engine, caller, technician), result.key, result.repeated)

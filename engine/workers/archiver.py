@@ -25,7 +25,7 @@ from engine.store import keys
 from engine.store.stream_connection import StreamConnection
 from engine.types import Epoch, JobId, TechnicianId, UserId, Zone, epoch_number
 from engine.zone import log as zone_log
-from engine.zone import opening as zones
+from engine.zone import opening
 from engine.zone.leases import Leases
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Archiver:
         lost.
         """
         try:
-            await zones.close_if_contradictory(self._engine.store, self._engine.archive, zone)
+            await opening.close_if_contradictory(self._engine.store, self._engine.archive, zone)
         except CalloutError as error:
             log.warning("zone_not_judged", zone=zone, error=str(error))
 

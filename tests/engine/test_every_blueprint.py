@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 from engine.blueprint.linter import check_blueprint
 from engine.blueprint.schema import Blueprint, Command, relations
 from engine.blueprint.vocabulary import event_sources
-from engine.domain import bids, codes, jobs, payments, waves
-from engine.domain import commands as steps
+from engine.domain import bids, codes, commands, jobs, payments, waves
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.settings import Settings
@@ -248,7 +247,7 @@ class BlueprintTrial:
         elif spec.event == "job.expired":
             await scheduled_tasks.run_task(self.engine, ZONE, f"expire:{job}")
         else:
-            await steps.send_engine_command(
+            await commands.send_engine_command(
                 self.engine, ZONE, job, self.blueprint, plan, f"timer:{job}:1:0", "1", reason="timer"
             )
         return "" if await self.redis.hget(self.setup.key, "version") != before else "not done"  # type: ignore[misc]

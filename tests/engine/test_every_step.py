@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.blueprint import catalogue as blueprints
+from engine.blueprint import catalogue
 from engine.blueprint.schema import Blueprint
 from engine.domain import codes, jobs
 from engine.domain.commands import Step
@@ -24,7 +24,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, UserId
 from tests.support import people
 from tests.support.reference_model import Facts, expected_code
 
-SHIPPED = blueprints.load_blueprints("home_service", blueprints.shipped_folder())
+SHIPPED = catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 BLUEPRINT_NAMES = sorted(SHIPPED.by_name)
 UNKNOWN_COMMAND = "explode"
 REASON = "so it is"

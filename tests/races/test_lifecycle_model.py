@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from engine.archive import projection
-from engine.blueprint import catalogue as blueprints
+from engine.blueprint import catalogue
 from engine.domain import codes, jobs
 from engine.domain.commands import Step
 from engine.errors import Indeterminate, Refused, Unavailable
@@ -37,7 +37,7 @@ from tests.support.reference_model import Facts, expected_code
 
 Z = DEFAULT_ZONE
 T = TypeVar("T")
-SHIPPED = blueprints.load_blueprints("home_service", blueprints.shipped_folder())
+SHIPPED = catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 NAMES = sorted(SHIPPED.by_name)
 COMMANDS = sorted({name for b in SHIPPED.by_name.values() for name in b.commands})
 CREW = ("a", "b", "c")

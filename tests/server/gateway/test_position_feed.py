@@ -19,7 +19,7 @@ from engine.errors import NotFound
 from engine.events import ms_of
 from engine.process.settings import Settings
 from engine.store import keys
-from engine.technicians import live as technicians
+from engine.technicians import live
 from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler
@@ -43,7 +43,7 @@ class JobUnderWay:
         """Send a fix as the technician. It was measured ``ago_s`` seconds ago; None: no time, so now."""
         at = None if ago_s is None else now_ms() - round(ago_s * 1000)
         fix = Fix(lat=lat, lon=-73.99, at=at, heading=heading)
-        await technicians.store_fixes(self.node.engine, self.driver, self.driver.id, [fix])
+        await live.store_fixes(self.node.engine, self.driver, self.driver.id, [fix])
 
 
 async def start_job(
@@ -119,7 +119,7 @@ async def test_a_technician_without_a_job_publishes_nothing(node: Node) -> None:
     async with node.engine.store.redis.pubsub() as channel, node.connect("boss", "admin") as boss:
         await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
         await _age_last_fix(node, "idle")
-        await technicians.store_fixes(node.engine, idle, "idle", [Fix(lat=40.7, lon=-74.0)])
+        await live.store_fixes(node.engine, idle, "idle", [Fix(lat=40.7, lon=-74.0)])
         await busy.send_fix(40.76)
         assert (await next_position(boss))["data"]["job"] == busy.job
         while (message := await channel.get_message(timeout=5)) is None or message["type"] != "message":
@@ -246,7 +246,7 @@ async def test_the_customer_receives_no_position_before_it_is_shared(node: Node,
     one = await start_job(node, departs=departs)
     async with node.connect(one.customer.id, subs=[f"job:{one.job}"]) as client, node.connect("boss", "admin") as boss:
         if departs:
-            await technicians.set_availability(node.engine, one.driver, "t1", online=False)
+            await live.set_availability(node.engine, one.driver, "t1", online=False)
         await one.send_fix(40.76)
         if not departs:
             assert (await next_position(boss))["data"]["lat"] == 40.76
@@ -264,7 +264,7 @@ async def test_a_fix_published_before_going_offline_is_not_sent(node: Node) -> N
     one = await start_job(node)
     async with node.connect(one.customer.id) as client, node.connect("boss", "admin") as boss:
         late = await _published_fix(one)
-        await technicians.set_availability(node.engine, one.driver, "t1", online=False)
+        await live.set_availability(node.engine, one.driver, "t1", online=False)
         while (await boss.next_push())["type"] != "technician.status":
             pass
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
@@ -376,7 +376,7 @@ async def test_a_fix_is_sent_for_both_jobs_of_a_technician(node: Node) -> None:
     await _age_last_fix(node, "t1")
     await wait_until_listening(node)
     async with node.connect(customers[0].id) as one, node.connect(customers[1].id) as two:
-        await technicians.store_fixes(node.engine, driver, "t1", [Fix(lat=40.76, lon=-73.9)])
+        await live.store_fixes(node.engine, driver, "t1", [Fix(lat=40.76, lon=-73.9)])
         assert [(await next_position(client))["data"]["job"] for client in (one, two)] == held
         for client in (one, two):
             await assert_no_position(client)

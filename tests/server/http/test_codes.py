@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.domain import codes as engine_codes
+from engine.domain import codes
 from engine.types import Role
 from server.serve import RunningServer
 from tests.server.http import market
@@ -170,7 +170,7 @@ async def test_each_issue_allows_five_attempts_under_concurrent_guesses(
 ) -> None:
     """If new codes are issued during a hundred concurrent guesses, at most five guesses are compared for each issue."""
     job = await market.book_and_accept(customer, at_work, book)
-    known = [engine_codes.derive_code(site.engine, job, "start", str(issue)) for issue in range(1, 5)]
+    known = [codes.derive_code(site.engine, job, "start", str(issue)) for issue in range(1, 5)]
     guesses = [guess for n in range(110) if (guess := f"{n:06d}") not in known][:100]
     calls = [market.send_command(at_work, job, "start", code=guess) for guess in guesses]
     for place in (10, 30, 60):
@@ -181,7 +181,7 @@ async def test_each_issue_allows_five_attempts_under_concurrent_guesses(
     assert len(await market.job_events(site, "code.failed", job)) == found[403]
     assert len(await market.job_events(site, "code.locked", job)) <= 4
     assert await market.read_codes(customer, job) == {
-        purpose: engine_codes.derive_code(site.engine, job, purpose, "4") for purpose in ("start", "completion")
+        purpose: codes.derive_code(site.engine, job, purpose, "4") for purpose in ("start", "completion")
     }
 
 
@@ -193,7 +193,7 @@ async def test_a_code_is_compared_again_after_a_reissue(
     """
     job = await market.book_and_accept(customer, at_work, book)
     old = (await market.read_codes(customer, job))["start"]
-    looked, compared = 0, engine_codes.compare_code
+    looked, compared = 0, codes.compare_code
 
     async def compare_and_reissue(*args: Any) -> dict[str, str | bool]:
         nonlocal looked
@@ -203,7 +203,7 @@ async def test_a_code_is_compared_again_after_a_reissue(
             await market.run_command(customer, job, "reissue")
         return found
 
-    monkeypatch.setattr(engine_codes, "compare_code", compare_and_reissue)
+    monkeypatch.setattr(codes, "compare_code", compare_and_reissue)
     assert code_of(await market.send_command(at_work, job, "start", code=old)) == (403, "wrong_code")
     assert looked == 2
     fresh = (await market.read_codes(customer, job))["start"]

@@ -1,4 +1,4 @@
-"""Fixtures that run each test of the archive on both databases: SQLite in a file, and PostgreSQL behind a relay whose
+"""Fixtures that run each test of the archive on both databases: SQLite in a file, and PostgreSQL behind a proxy whose
 connections a test can cut.
 """
 
@@ -32,7 +32,8 @@ DatabaseAway = Callable[[], AbstractAsyncContextManager[None]]
 def postgres_socket() -> Iterator[Path]:
     """Start a real PostgreSQL and yield the folder of its socket.
 
-    The folder is not in pytest's: as root PostgreSQL runs as a user of its own, to whom pytest's folders are closed.
+    The folder is not in pytest's temporary folder: if the tests run as root, PostgreSQL runs as another user, who may
+    not read that folder.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -43,8 +44,8 @@ def postgres_socket() -> Iterator[Path]:
         server.cleanup()
 
 
-class Relay:
-    """A Unix socket that forwards connections to PostgreSQL. While the relay is closed, the database is away."""
+class PostgresProxy:
+    """A Unix socket that forwards connections to PostgreSQL. While the proxy is closed, the database is away."""
 
     def __init__(self, folder: Path, behind: Path) -> None:
         self.folder = folder
@@ -126,11 +127,11 @@ async def settings(
     name = f"t{uuid.uuid4().hex}"
     admin = await asyncpg.connect(host=str(behind), user="postgres", database="postgres")
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    relay = Relay(tmp_path, behind)
-    await relay.open()
-    request.node.relay = relay
+    proxy = PostgresProxy(tmp_path, behind)
+    await proxy.open()
+    request.node.proxy = proxy
     yield msgspec.structs.replace(plain, database=f"postgresql://postgres@/{name}?host={tmp_path}")
-    await relay.close()
+    await proxy.close()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
 
@@ -145,16 +146,16 @@ async def archive(settings: Settings) -> AsyncIterator[Archive]:
 
 @pytest.fixture
 def database_away(request: pytest.FixtureRequest, settings: Settings) -> DatabaseAway:
-    """Return a context manager inside which the database is away: nothing can be written to it."""
+    """Return a function for `async with`: while its block runs, the database is away: nothing can be written to it."""
     if settings.database is None:
         Path(settings.data).mkdir(exist_ok=True)
         return lambda: _lock_sqlite(Path(settings.data) / "callout.db")
-    return lambda: _close_relay(request.node.relay)
+    return lambda: _close_proxy(request.node.proxy)
 
 
 @contextlib.asynccontextmanager
 async def _lock_sqlite(path: Path) -> AsyncIterator[None]:
-    """Hold SQLite's write lock inside the context."""
+    """Lock the SQLite database against all other writers while the block runs."""
     holder = sqlite3.connect(path, isolation_level=None, timeout=0)
     # Not in one call that blocks: an archiver may be writing, and needs this event loop to finish.
     await wait_until(lambda: _acquires_lock(holder), what="the lock")
@@ -175,10 +176,10 @@ def _acquires_lock(holder: sqlite3.Connection) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _close_relay(relay: Relay) -> AsyncIterator[None]:
-    """Close the relay inside the context."""
-    await relay.close()
+async def _close_proxy(proxy: PostgresProxy) -> AsyncIterator[None]:
+    """Close the proxy while the block runs."""
+    await proxy.close()
     try:
         yield
     finally:
-        await relay.open()
+        await proxy.open()

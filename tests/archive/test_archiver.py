@@ -199,7 +199,9 @@ async def test_redis_receives_the_archived_seq(engine: Engine) -> None:
     assert await apply.unarchived_jobs(engine.archive, ZONE, 10) == []
 
 
-async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_killed_between_commit_and_notification_loses_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After an archiver died between commit and notification, the next notifies Redis and archives nothing twice."""
     job, _, _ = await complete_job(engine)
 
@@ -220,15 +222,15 @@ async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monk
     assert await engine.store.redis.ttl(keys.job(ZONE, job)) > 0
 
 
-def _notify_then_fail(then: Any) -> Any:
-    """Return a replacement of `_notify` that does nothing at its first call and calls `then` later."""
+def _notify_then_fail(fail: Any) -> Any:
+    """Return a replacement of `_notify` that does nothing at its first call and calls ``fail`` at each later one."""
     calls = 0
 
     async def notify(*_: Any) -> None:
         nonlocal calls
         calls += 1
         if calls > 1:
-            await then()
+            await fail()
 
     return notify
 

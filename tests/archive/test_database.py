@@ -1,5 +1,5 @@
-"""Tests of the connection to SQL: what it refuses, that the schema has this version, and that an absent database is
-awaited.
+"""Tests of the connection to SQL: what it refuses, that the schema is that of this release, and that an absent
+database is awaited.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def test_refuses_a_database_of_a_newer_callout(archive: Archive, settings:
 
 
 async def test_refuses_a_row_without_its_parent(archive: Archive) -> None:
-    """Foreign keys are enforced, also on SQLite: a session of an unknown user is refused."""
+    """Foreign keys are enforced, also on SQLite: a login (`sessions`) of an unknown user is refused."""
     row = {"id": "s", "user": "nobody", "salt": b"", "generation": 1, "rotated_at": 0, "expires_at": 0}
     with pytest.raises(IntegrityError):
         async with archive.begin_write() as conn:

@@ -19,7 +19,7 @@ from tests.engine.test_profiles import (
 )
 from tests.engine.test_services import test_services_are_found_by_word_and_category
 from tests.engine.test_tokens import (
-    test_an_older_token_ends_the_family,
+    test_an_older_token_ends_the_login,
     test_the_previous_token_ends_the_login_once_its_successor_was_used,
     test_two_refreshes_at_once_give_the_same_successor,
 )
@@ -30,7 +30,7 @@ __all__ = [
     "test_a_notification_can_be_marked_as_read_before_it_is_archived",
     "test_a_repeat_by_key_makes_one_account",
     "test_a_suspension_takes_effect_at_once",
-    "test_an_older_token_ends_the_family",
+    "test_an_older_token_ends_the_login",
     "test_changes_that_cross_end_as_sql_has_them",
     "test_concurrent_commands_leave_redis_as_sql_has_it",
     "test_pages_contain_each_notification_once",

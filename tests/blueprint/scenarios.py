@@ -11,25 +11,32 @@ import msgspec
 
 
 class ExpectedBlueprint(msgspec.Struct, frozen=True):
-    """One specified blueprint. ``words`` are the status words that clients see instead of the state's name; ``asked``
-    the states in which a technician has not accepted yet; ``edit`` the fields of the job that may be changed in each
-    state; ``follow`` the states in which the customer sees the technician's position.
-    """
+    """The specification of one shipped blueprint."""
 
     states: str
     commands: str
     events: str
-    seeks: dict[str, str]
-    asked: tuple[str, ...]
+    search_modes: dict[str, str]
+    """The search mode of each state in which a technician is searched for."""
+    unaccepted_states: tuple[str, ...]
+    """The states in which a technician is named or assigned and has not accepted yet."""
     track_from: str
-    follow: str
-    edit: dict[str, str]
+    """The state from which the customer sees the technician's position."""
+    tracked_states: str
+    """All states in which the customer sees the technician's position."""
+    editable_fields: dict[str, str]
+    """The fields of the job that may be changed in each state; `*` is all."""
     dispatch: dict[str, float]
-    words: dict[str, str] = {}
-    fields: dict[str, dict[str, str | bool]] = {}
+    status_words: dict[str, str] = {}
+    """The word that clients see instead of each state's name."""
+    added_fields: dict[str, dict[str, str | bool]] = {}
+    """For each event, the fields that clients receive besides the engine's."""
     waves: tuple[tuple[int, int, float], ...] | None = None
-    only: dict[str, dict[str, tuple[str, ...]]] = {}
+    """Size, radius in metres and interval in seconds of each wave."""
+    states_of_role: dict[str, dict[str, tuple[str, ...]]] = {}
+    """For a command and a role, the only states in which this role may send the command."""
     timers: tuple[tuple[str, float, str], ...] = ()
+    """State, seconds after its start, and the command that the engine then sends."""
 
 
 HOME_SERVICE = ExpectedBlueprint(
@@ -58,17 +65,17 @@ HOME_SERVICE = ExpectedBlueprint(
         job.unassigned > job.unassigned: customer holder ops: customer
         job.cancelled > job.cancelled: customer holder ops: holder
         job.expired > job.expired: customer ops: customer""",
-    seeks={"broadcasted": "broadcast"},
-    asked=(),
+    search_modes={"broadcasted": "broadcast"},
+    unaccepted_states=(),
     track_from="on_the_way",
-    follow="on_the_way reached in_progress",
-    edit={
+    tracked_states="on_the_way reached in_progress",
+    editable_fields={
         "broadcasted": "notes public_notes scheduled_for metadata",
         "accepted": "notes public_notes metadata",
         "on_the_way": "notes public_notes metadata",
     },
     dispatch={"offer_s": 60, "job_s": 900, "repeat_s": 60, "open_offers": 0, "preferred_s": 0, "newcomers": 0},
-    fields={"offer.closed": {"bookingId": "job.id"}},
+    added_fields={"offer.closed": {"bookingId": "job.id"}},
     waves=((10, 3000, 10), (20, 7000, 10), (40, 15000, 10)),
 )
 
@@ -112,22 +119,22 @@ MARKETPLACE = ExpectedBlueprint(
         payment.failed > payment.failed: customer holder ops service: -
         code.failed > code.failed: ops: -
         code.locked > code.locked: customer ops: -""",
-    seeks={"open": "bids", "requested": "direct"},
-    asked=("requested",),
+    search_modes={"open": "bids", "requested": "direct"},
+    unaccepted_states=("requested",),
     track_from="scheduled",
-    follow="scheduled in_progress",
-    edit={
+    tracked_states="scheduled in_progress",
+    editable_fields={
         "open": "*",
         "requested": "*",
         "scheduled": "service lat lon address postal_code notes public_notes scheduled_for metadata",
     },
     dispatch={"open_offers": 0, "preferred_s": 0},
-    words={
+    status_words={
         **{"open": "OPEN", "requested": "REQUESTED", "scheduled": "SCHEDULED", "in_progress": "IN_PROGRESS"},
         **{"completed_by_technician": "COMPLETED_BY_TECHNICIAN", "awaiting_confirmation": "AWAITING_CUSTOMER_CONFIRM"},
         **{"paid": "PAID", "cancelled": "CANCELLED", "expired": "EXPIRED"},
     },
-    fields={
+    added_fields={
         "job.assigned": {"jobId": "job.id", "status": "word", "technicianId": "technician.id"},
         "job.started": {"jobId": "job.id", "status": "word", "startedAt": "job.at.in_progress"},
         "job.completed": {"jobId": "job.id", "status": "word"},
@@ -135,7 +142,7 @@ MARKETPLACE = ExpectedBlueprint(
         "payment.received": {"jobId": "job.id", "status": "word", "paymentId": "payment.reference"},
         "price.changed": {"jobId": "job.id", "newAmount": "job.amount", "paymentIntentUpdated": False},
     },
-    only={"cancel": {"customer": ("open", "requested")}},
+    states_of_role={"cancel": {"customer": ("open", "requested")}},
     timers=(("awaiting_confirmation", 48 * 3600, "confirm"),),
 )
 
@@ -164,16 +171,16 @@ DIRECT_BOOKING = ExpectedBlueprint(
         room.joined > user_joined: -: -
         message.created > new_message: -: -
         mediator.invited > mediator_invited: -: -""",
-    seeks={"requested": "direct"},
-    asked=("requested",),
+    search_modes={"requested": "direct"},
+    unaccepted_states=("requested",),
     track_from="accepted",
-    follow="accepted in_progress",
-    edit={
+    tracked_states="accepted in_progress",
+    editable_fields={
         "requested": "notes public_notes scheduled_for metadata",
         "accepted": "notes public_notes metadata",
     },
     dispatch={"open_offers": 0},
-    only={"cancel": {"customer": ("requested", "accepted")}},
+    states_of_role={"cancel": {"customer": ("requested", "accepted")}},
 )
 
 MANAGED = ExpectedBlueprint(
@@ -215,11 +222,11 @@ MANAGED = ExpectedBlueprint(
         payment.received > payment.received: customer holder ops service: holder
         payment.refunded > payment.refunded: customer holder ops service: -
         payment.failed > payment.failed: customer holder ops service: -""",
-    seeks={"requested": "allocate"},
-    asked=("assigned",),
+    search_modes={"requested": "allocate"},
+    unaccepted_states=("assigned",),
     track_from="on_the_way",
-    follow="on_the_way in_progress",
-    edit={
+    tracked_states="on_the_way in_progress",
+    editable_fields={
         "requested": "address notes public_notes metadata",
         "assigned": "notes public_notes metadata",
         "accepted": "notes public_notes metadata",
@@ -261,16 +268,16 @@ DELIVERY = ExpectedBlueprint(
         notification > notification:new: -: -
         business.status > business:status:update: customers ops technicians: -
         promotion > offer:new: customers: -""",
-    seeks={"ready": "broadcast"},
-    asked=(),
+    search_modes={"ready": "broadcast"},
+    unaccepted_states=(),
     track_from="on_the_way",
-    follow="on_the_way",
-    edit={
+    tracked_states="on_the_way",
+    editable_fields={
         "placed": "address notes public_notes metadata",
         "confirmed": "notes public_notes metadata",
     },
     dispatch={"job_s": 0, "open_offers": 0},
-    only={"cancel": {"customer": ("placed", "confirmed")}},
+    states_of_role={"cancel": {"customer": ("placed", "confirmed")}},
 )
 
 EXPECTED_BLUEPRINTS = {

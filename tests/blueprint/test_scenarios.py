@@ -52,8 +52,8 @@ def test_states(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> 
     """
     states = shipped.by_name[name].states
     assert list(states) == expected.states.split()
-    assert {state: s.search_mode for state, s in states.items() if s.search_mode != "none"} == expected.seeks
-    assert tuple(state for state, s in states.items() if s.is_asked) == expected.asked
+    assert {state: s.search_mode for state, s in states.items() if s.search_mode != "none"} == expected.search_modes
+    assert tuple(state for state, s in states.items() if s.is_asked) == expected.unaccepted_states
 
 
 @for_each_blueprint
@@ -67,13 +67,13 @@ def test_commands(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -
         for what, c in commands.items()
     ]
     assert table == split_lines(expected.commands)
-    assert {what: c.only for what, c in commands.items() if c.only} == expected.only
+    assert {what: c.only for what, c in commands.items() if c.only} == expected.states_of_role
 
 
 @for_each_blueprint
 def test_edits(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
     """Each state allows edits of exactly the specified fields of the job."""
-    assert {state: " ".join(fields) for state, fields in shipped.by_name[name].edit.items()} == expected.edit
+    assert {state: " ".join(fields) for state, fields in shipped.by_name[name].edit.items()} == expected.editable_fields
 
 
 def test_marketplace_allows_edits_until_the_start(shipped: Blueprints) -> None:
@@ -90,7 +90,7 @@ def test_marketplace_allows_edits_until_the_start(shipped: Blueprints) -> None:
 def test_tracked_states(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
     """The customer sees the technician's position in exactly the specified states."""
     found = shipped.by_name[name]
-    assert [state for state in found.states if found.is_tracked(state)] == expected.follow.split()
+    assert [state for state in found.states if found.is_tracked(state)] == expected.tracked_states.split()
 
 
 @for_each_blueprint
@@ -98,7 +98,7 @@ def test_events(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> 
     """The events have exactly the specified names for clients, audiences, notified roles and added fields."""
     rules = shipped.by_name[name].events
     assert [line for kind, rule in rules.items() for line in rule_lines(kind, rule)] == split_lines(expected.events)
-    assert {kind: rule.fields for kind, rule in rules.items() if rule.fields} == expected.fields
+    assert {kind: rule.fields for kind, rule in rules.items() if rule.fields} == expected.added_fields
 
 
 @for_each_blueprint
@@ -107,8 +107,8 @@ def test_status_words(shipped: Blueprints, name: str, expected: ExpectedBlueprin
     found = shipped.by_name[name]
     assert {
         state: found.status_word(state) for state in found.states if found.status_word(state) != state
-    } == expected.words
-    assert all(not expected.words or state in expected.words for state in found.states)
+    } == expected.status_words
+    assert all(not expected.status_words or state in expected.status_words for state in found.states)
 
 
 @for_each_blueprint
@@ -139,7 +139,7 @@ def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
     assert seen == {"booking_update"}
 
 
-@pytest.mark.parametrize(("state", "word"), EXPECTED_BLUEPRINTS["marketplace"].words.items())
+@pytest.mark.parametrize(("state", "word"), EXPECTED_BLUEPRINTS["marketplace"].status_words.items())
 def test_marketplace_adds_fields_with_its_status_words(shipped: Blueprints, state: str, word: str) -> None:
     """In `marketplace` the added fields of each event contain the client's status word, and `job.status` in it stays
     the engine's state.
@@ -148,7 +148,7 @@ def test_marketplace_adds_fields_with_its_status_words(shipped: Blueprints, stat
     data = orjson.dumps({"job": job, "technician": {"id": "t1"}, "payment": {"reference": "p1"}})
     values = {"jobId": "j1", "status": word, "technicianId": "t1", "paymentId": "p1", "newAmount": 900}
     values |= {"startedAt": "2026-01-01T00:00:00.000Z", "paymentIntentUpdated": False}
-    for kind, fields in EXPECTED_BLUEPRINTS["marketplace"].fields.items():
+    for kind, fields in EXPECTED_BLUEPRINTS["marketplace"].added_fields.items():
         told = orjson.loads(shipped.client_event(shipped.by_name["marketplace"].key, kind, data)[1])
         assert told["job"] == job
         assert {name: told[name] for name in fields} == {name: values[name] for name in fields}, kind

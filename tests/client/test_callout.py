@@ -54,10 +54,13 @@ class Harness:
 
     def __init__(self, url: str, peers: asyncio.Queue[Peer]) -> None:
         self.peers = peers
-        self.heard: list[int] = []
+        self.received_seqs: list[int] = []
         self.repeats: list[int] = []
         self.tokens: list[bool] = []
-        on = On(lambda event: self.heard.append(event["seq"]), repeat=lambda event: self.repeats.append(event["seq"]))
+        on = On(
+            lambda event: self.received_seqs.append(event["seq"]),
+            repeat=lambda event: self.repeats.append(event["seq"]),
+        )
         self.client = Callout(url, self._next_token, on)
         self.client._backoff = Backoff(first_s=0.01, cap_s=0.01)
 
@@ -205,20 +208,20 @@ async def test_an_unknown_outcome_is_repeated_with_its_key(harness: Harness) -> 
 
 
 async def test_a_repeated_push_is_delivered_once(harness: Harness) -> None:
-    """A push at or below the cursor is a repeat, even if the client never received the event, because a head moved the
-    cursor.
+    """A push at or below the cursor is a repeat, even if the client never received the event, because a frame with
+    the zone's head moved the cursor.
     """
     peer = await harness.open_client(seq=10)
     await peer.push(11, 12, 11, 12, 10, 13)
     await peer.send(zone="main", epoch="e1", seq=20)
     await peer.push(20, 21)
     await harness.wait_until_handled(peer)
-    assert harness.heard == [11, 12, 13, 21]
+    assert harness.received_seqs == [11, 12, 13, 21]
     assert harness.repeats == [11, 12, 10, 20]
 
 
 async def test_a_reconnect_sends_the_last_cursor(harness: Harness) -> None:
-    """Events and heads move the cursor that the next `connect` sends."""
+    """Events, and frames with the zone's head, move the cursor that the next `connect` sends."""
     peer = await harness.open_client(seq=10)
     await peer.push(11)
     await peer.send(zone="main", epoch="e1", seq=15)
@@ -244,7 +247,7 @@ async def test_the_head_becomes_the_cursor_after_the_missed_events(harness: Harn
     await peer.push(22)
     await harness.wait_until_handled(peer)
     assert harness.client.cursors["main"] == {"epoch": "e1", "seq": 40}
-    assert harness.heard == [14, 22]
+    assert harness.received_seqs == [14, 22]
 
 
 async def test_a_reported_gap_moves_the_cursor_to_the_head(harness: Harness) -> None:
@@ -257,7 +260,7 @@ async def test_a_reported_gap_moves_the_cursor_to_the_head(harness: Harness) -> 
     await peer.accept_connect(5)
     await peer.push(6)
     await harness.wait_until_handled(peer)
-    assert harness.heard == [6]
+    assert harness.received_seqs == [6]
 
 
 def test_waits_are_random_below_a_doubling_ceiling() -> None:

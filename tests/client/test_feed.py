@@ -16,10 +16,10 @@ class RecordedFeed:
     """A feed, with a record of what it delivered."""
 
     def __init__(self, cursors: Any = None, *, synced: bool = True) -> None:
-        self.told: list[Any] = []
+        self.delivered: list[Any] = []
         self.repeats: list[int] = []
         on = On(
-            lambda push: self.told.append(push.get("seq")),
+            lambda push: self.delivered.append(push.get("seq")),
             sync=self._record_sync if synced else None,
             repeat=lambda push: self.repeats.append(push["seq"]),
         )
@@ -27,7 +27,7 @@ class RecordedFeed:
 
     def _record_sync(self, sync: Sync) -> None:
         """Record that a snapshot was delivered."""
-        self.told.append("sync")
+        self.delivered.append("sync")
 
     def join(self, seq: int, *, recovered: bool = False, missed: int = 0, epoch: str = "e1") -> Any:
         """Join the zone `main` with ``seq`` as its head. Return the heads of the zones that need a snapshot."""
@@ -51,15 +51,15 @@ def cursors_at(seq: int, epoch: str = "e1") -> dict[str, Any]:
 
 def test_pushes_wait_for_the_snapshot() -> None:
     """Pushes that arrive before the snapshot wait for it. Pushes that the snapshot contains are repeats; the others are
-    delivered after it. A head in the meantime does not move the cursor.
+    delivered after it. A newer head in the meantime does not move the cursor.
     """
     recorded = RecordedFeed()
     heads = recorded.join(10)
     recorded.push(11, 12, 13)
     recorded.feed.advance_to_head({"zone": "main", "epoch": "e1", "seq": 13})
-    assert (recorded.told, recorded.feed.cursors.by_zone) == ([], {})
+    assert (recorded.delivered, recorded.feed.cursors.by_zone) == ([], {})
     assert recorded.begin(heads, {"cursor": cursors_at(12)}) is False
-    assert (recorded.told, recorded.repeats) == (["sync", 13], [11, 12])
+    assert (recorded.delivered, recorded.repeats) == (["sync", 13], [11, 12])
 
 
 @pytest.mark.parametrize("cursor", [cursors_at(9), cursors_at(12, "e0")])
@@ -81,10 +81,10 @@ def test_no_push_is_delivered_after_an_older_snapshot() -> None:
     recorded.push(11)
     assert recorded.begin(heads, {"cursor": cursors_at(8)}) is True
     recorded.push(12)
-    assert (recorded.told, recorded.feed.cursors.by_zone) == (["sync"], cursors_at(8))
+    assert (recorded.delivered, recorded.feed.cursors.by_zone) == (["sync"], cursors_at(8))
     recorded.join(12, recovered=True, missed=4)
     recorded.push(9, 10, 11, 12)
-    assert recorded.told == ["sync", 9, 10, 11, 12]
+    assert recorded.delivered == ["sync", 9, 10, 11, 12]
 
 
 def test_a_poll_continues_after_an_older_snapshot() -> None:
@@ -96,7 +96,7 @@ def test_a_poll_continues_after_an_older_snapshot() -> None:
     assert recorded.begin(heads, {"cursor": cursors_at(20)}) is True
     push = {"type": "x", "zone": "main", "seq": 25}
     recorded.feed.deliver_poll({"events": [push], "cursor": "main:e1:30", "recovered": True})
-    assert recorded.told == ["sync", 25]
+    assert recorded.delivered == ["sync", 25]
 
 
 def test_without_a_snapshot_the_feed_continues_from_the_head() -> None:
@@ -107,7 +107,7 @@ def test_without_a_snapshot_the_feed_continues_from_the_head() -> None:
             recorded.begin(heads, None)
         assert recorded.feed.cursors.by_zone == cursors_at(10)
         recorded.push(10, 11)
-        assert recorded.told[-1] == 11 and recorded.repeats == [10]
+        assert recorded.delivered[-1] == 11 and recorded.repeats == [10]
 
 
 def test_a_poll_that_was_not_recovered() -> None:
@@ -119,7 +119,7 @@ def test_a_poll_that_was_not_recovered() -> None:
     heads = recorded.feed.deliver_poll({"events": [], "cursor": "main:e2:30", "recovered": False, "reason": "epoch"})
     assert (heads, recorded.feed.cursors.by_zone) == (cursors_at(30, "e2"), {})
     recorded.begin(heads, {"cursor": cursors_at(31, "e2")})
-    assert recorded.told == [4, "sync"]
+    assert recorded.delivered == [4, "sync"]
 
 
 def test_an_event_whose_listener_raised_is_not_handled() -> None:

@@ -39,7 +39,7 @@ OPS_MANAGER = Principal(UserId("cli_ops_manager"), "ops_manager")
 
 
 def new_account(email: str = "Ann@Example.org", role: Role = "customer", **changes: Any) -> NewAccount:
-    """Return the data of a new account. ``changes`` replace fields."""
+    """Return the data of a new account; the keyword arguments replace fields."""
     fields = {"email": email, "password": "correct horse", "name": "Ann", "role": role, **changes}
     return NewAccount(**fields)
 

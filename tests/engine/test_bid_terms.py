@@ -21,7 +21,7 @@ from tests.engine.test_bids import create_bid, post_job, visible_bids
 from tests.support import event_log, people
 from tests.support.clock import advance
 
-TERMS: list[dict[str, Any]] = [
+EDITS_OF_TERMS: list[dict[str, Any]] = [
     {"lat": 42.8},
     {"scheduled_for": 4_000_000_000_000},
     {"amount": 6000},
@@ -30,7 +30,7 @@ TERMS: list[dict[str, Any]] = [
 """Edits of a job, each of which changes its terms."""
 
 
-@pytest.mark.parametrize("change", TERMS, ids="-".join)
+@pytest.mark.parametrize("change", EDITS_OF_TERMS, ids="-".join)
 async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str, Any]) -> None:
     """A change of place, time or price closes each open bid with the reason `changed`, and each bidder receives the
     job's public part. The old bid cannot be accepted; a new one can.

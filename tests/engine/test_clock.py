@@ -19,13 +19,13 @@ from tests.support import event_log, people
 from tests.support.clock import advance, advance_unobserved
 
 ZONE = DEFAULT_ZONE
-META = keys.zone_meta(ZONE)
+META_KEY = keys.zone_meta(ZONE)
 HOUR_MS = 3_600_000
 
 
 async def meta_values(engine: Engine, *names: str) -> list[int]:
     """Return fields of the zone's `meta` as numbers; 0 if a field is missing."""
-    found: Any = await engine.store.redis.hmget(META, list(names))
+    found: Any = await engine.store.redis.hmget(META_KEY, list(names))
     return [int(value or 0) for value in found]
 
 
@@ -38,7 +38,7 @@ async def run_scheduler(engine: Engine) -> int:
 
 async def set_clock_back(engine: Engine, ms: int) -> None:
     """Set the clock of the Redis server back by ``ms`` milliseconds, as when a clock that was fast is corrected."""
-    await engine.store.redis.hincrby(META, "skew", -ms)
+    await engine.store.redis.hincrby(META_KEY, "skew", -ms)
 
 
 async def run_due_tasks(engine: Engine) -> None:
@@ -97,7 +97,7 @@ async def test_a_small_step_back_leaves_no_offset(engine: Engine) -> None:
     for _ in range(5):
         await set_clock_back(engine, 200)
         assert await run_scheduler(engine) >= before
-        await engine.store.redis.hincrby(META, "skew", 200)
+        await engine.store.redis.hincrby(META_KEY, "skew", 200)
     assert await meta_values(engine, "offset") == [0]
 
 
@@ -147,7 +147,7 @@ async def test_an_offset_survives_a_new_epoch(engine: Engine, back_ms: int) -> N
     """
     before = await run_scheduler(engine)
     await set_clock_back(engine, back_ms)
-    await engine.store.redis.hset(META, "run_id", "gone")
+    await engine.store.redis.hset(META_KEY, "run_id", "gone")
     engine.store.zones[ZONE].epoch = type(engine.store.zones[ZONE].epoch)("stale")
     await engine.store.reopen(ZONE, stale=engine.store.zones[ZONE].epoch)
     assert await run_scheduler(engine) >= before

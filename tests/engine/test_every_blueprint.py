@@ -40,7 +40,7 @@ SEARCH_MODES = ("broadcast", "direct", "bids", "allocate")
 MARKS = ("a", "b", "c")
 CALLER_OF_RELATION = {"offered": "offered", "holder": "holder", "ops": "admin", "technician": "other", "engine": ""}
 PRICE = 5
-PART_OF_PRICE = 3
+PARTIAL_AMOUNT = 3
 """The amount that was captured before, if not the whole price was."""
 EVENT_AUDIENCE = {"to": ["customer", "holder", "ops"]}
 
@@ -161,9 +161,7 @@ class BlueprintTrial:
         self.emitted: set[str] = set()
 
     async def put_case(self, case: Case) -> None:
-        """Write the job's record as the history of the case would have left it. If the blueprint has bids, the job has
-        an open one.
-        """
+        """Write the job's record as it is in this case. If the blueprint has bids, the job has an open bid."""
         state, job = case.state, self.setup.job
         held = self.blueprint.states[state].phase not in ("open", "closed")
         await self.setup.put_state(state, held=held, marked=False, frozen=case.frozen)
@@ -176,7 +174,7 @@ class BlueprintTrial:
             "walk": "",
             "expires": 1 if self.has_expired else 0,
             "amount": PRICE,
-            "paid": PRICE if case.paid else PART_OF_PRICE,
+            "paid": PRICE if case.paid else PARTIAL_AMOUNT,
             "refunded": 0,
             "asked_back": 0,
             "reissued": 0,
@@ -364,7 +362,7 @@ def expected_effects(blueprint: Blueprint, spec: Command, case: Case) -> tuple[s
     """Return the status, the marks and states so far, whether the price is locked, and the requested payments after a
     step. This is a second implementation of docs/money.md and docs/blueprints.md.
     """
-    status, kept = spec.to or case.state, (PRICE if case.paid else PART_OF_PRICE) + PRICE * (spec.effect == "capture")
+    status, kept = spec.to or case.state, (PRICE if case.paid else PARTIAL_AMOUNT) + PRICE * (spec.effect == "capture")
     names = {*case.marked, case.state, status, spec.marks} - {""}
     asked = ["charge"] * (spec.charges and kept < PRICE)
     if case.state in spec.refunds:

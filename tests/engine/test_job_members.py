@@ -34,7 +34,7 @@ def fields_of(struct: type[msgspec.Struct]) -> set[str]:
 
 
 def json_kind(hint: typing.Any) -> typing.Any:
-    """Return the Python type of the JSON value that a type hint means."""
+    """Return the Python type that a value with this type hint has in decoded JSON."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is typing.Literal:

@@ -117,8 +117,8 @@ async def test_a_change_takes_effect_after_a_kill(
     assert (await outbox_size(engine), await outbox.run_once(engine)) == (0, 0)
     with pytest.raises(refusal):
         await tokens.principal_of(engine, who.access_token)
-    (told,) = await event_log.events(engine, "session.revoked")
-    assert (told.to, event_log.payload(told)["code"]) == ((f"user:{who.user.id}",), code)
+    (revoked,) = await event_log.events(engine, "session.revoked")
+    assert (revoked.to, event_log.payload(revoked)["code"]) == ((f"user:{who.user.id}",), code)
 
 
 def _raise_interrupt(*_: Any) -> None:
@@ -152,7 +152,7 @@ PROFILE_PATCH = (remove_services, "services", b"", ["approved"])
 
 
 @pytest.mark.parametrize(
-    ("place", "command", "field", "value", "told"),
+    ("place", "command", "field", "value", "decisions"),
     [(place, *PROFILE_REVIEW) for place in (*KILL_POINTS, (outbox, "_append_event"))]
     + [(place, *PROFILE_PATCH) for place in KILL_POINTS],
 )
@@ -163,7 +163,7 @@ async def test_a_change_of_a_profile_takes_effect_after_a_kill(
     command: AccountCommand,
     field: str,
     value: bytes,
-    told: list[str],
+    decisions: list[str],
 ) -> None:
     """If the process dies after the commit of a review or of a change of services, the outbox completes it: the
     technician is offline, and the review's event is appended once, even if the maintenance task wrote the record first.
@@ -185,7 +185,7 @@ async def test_a_change_of_a_profile_takes_effect_after_a_kill(
     record = keys.technician(DEFAULT_ZONE, who)
     assert await engine.store.redis.hmget(record, field, "online") == [value, b""]
     events = await event_log.events(engine, "technician.reviewed")
-    assert [event_log.payload(event)["account"] for event in events] == told
+    assert [event_log.payload(event)["account"] for event in events] == decisions
 
 
 @pytest.mark.parametrize(("command", "code", "refusal"), COMMANDS)

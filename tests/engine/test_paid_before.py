@@ -36,7 +36,8 @@ event = "payment.received"
 [commands.expire]"""
 RECEIVED_EVENT = '[events."payment.received"]'
 HOLDER_STATE = {"home_service": "accepted", "marketplace": "scheduled"}
-LOSER_COUNT = 70
+OTHER_OFFER_COUNT = 70
+"""Offers that are open besides the one that is claimed: too many for a single `offer.closed`."""
 TakeJob = Callable[[str], Awaitable[Outcome]]
 
 
@@ -70,17 +71,17 @@ async def job_with_bids(engine: Engine, serves: ServiceId, carla: Principal) -> 
     return job, lambda key: bids.accept(engine, carla, job, made[0], key=key)
 
 
-async def job_with_many_losers(engine: Engine, serves: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
+async def job_with_many_offers(engine: Engine, serves: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
     """Create a paid job with offers to so many technicians that a claim appends more than one `offer.closed`. Return
     the job and a function that claims the job under a key.
     """
-    one, *_ = [await people.technician(engine, f"t{n}", serves, rating=5.0) for n in range(LOSER_COUNT + 1)]
+    one, *_ = [await people.technician(engine, f"t{n}", serves, rating=5.0) for n in range(OTHER_OFFER_COUNT + 1)]
     job = await people.offered(engine, carla, serves)
     await capture_price(engine, job)
     return job, lambda key: jobs.claim(engine, one, job, key=key)
 
 
-@pytest.mark.parametrize(("case", "least"), [(job_with_bids, 5), (job_with_many_losers, 3)])
+@pytest.mark.parametrize(("case", "least"), [(job_with_bids, 5), (job_with_many_offers, 3)])
 async def test_a_repeated_step_returns_the_job_after_the_earlier_capture(
     engine: Engine, case: Callable[[Engine, ServiceId, Principal], Awaitable[tuple[JobId, TakeJob]]], least: int
 ) -> None:

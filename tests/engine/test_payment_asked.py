@@ -33,9 +33,9 @@ def rfc_3339(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-async def eval_cost(engine: Engine, call: str, *args: str) -> Any:
-    """Return the result of a Lua expression that calls `lua/lib/cost.lua`. Its local `j` is a job with the fields
-    ``at``, ``full`` and ``amount`` from ``args``.
+async def eval_cost_lua(engine: Engine, call: str, *args: str) -> Any:
+    """Evaluate a Lua expression that calls functions of `lua/lib/cost.lua`, and return its value. In the expression
+    `j` is a job whose fields ``at``, ``full`` and ``amount`` are ``args``.
     """
     source = (LUA_LIBRARY / "cost.lua").read_text()
     body = f"{source}\nlocal j = {{at = ARGV[1], full = ARGV[2], amount = ARGV[3]}}\nreturn {call}"
@@ -49,7 +49,7 @@ async def cost_of_work(
     that contains the pricing.
     """
     at = f'"a":"{rfc_3339(first)}","b":"{rfc_3339(last)}"'
-    return int(await eval_cost(engine, "Cost.amount(j, 'a', 'b')", at, full, str(amount)))
+    return int(await eval_cost_lua(engine, "Cost.amount(j, 'a', 'b')", at, full, str(amount)))
 
 
 MONTH_ENDS = [
@@ -76,7 +76,7 @@ async def test_durations_in_lua_match_the_calendar(engine: Engine) -> None:
     ):
         last = first + step
         at = f'"a":"{rfc_3339(first)}","b":"{rfc_3339(last)}"'
-        found = await eval_cost(
+        found = await eval_cost_lua(
             engine, "string.format('%.0f', (Cost.moment(j, 'b') - Cost.moment(j, 'a')) * 1000)", at, "", "0"
         )
         assert int(found) == step / timedelta(milliseconds=1), (first, last)
@@ -103,7 +103,7 @@ async def test_flat_work_costs_its_amount(engine: Engine) -> None:
         assert await cost_of_work(engine, first, first + timedelta(hours=9), full) == 4000
     assert (
         int(
-            await eval_cost(
+            await eval_cost_lua(
                 engine, "Cost.amount(j, 'a', 'b')", '"a":"2026-01-31T23:00:00.000Z"', HOURLY_PRICING, "4000"
             )
         )

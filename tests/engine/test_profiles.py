@@ -133,11 +133,11 @@ async def test_a_failed_change_of_zone_has_no_effect(two_zones: Engine, monkeypa
     """If the database fails during a change of zone, the technician remains in the old zone, in SQL and in Redis."""
     who = await staff.register_technician(two_zones)
 
-    async def away(*_: object) -> None:
+    async def raise_error(*_: object) -> None:
         raise Unavailable("The database is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(in_sql, "run_once", away)
+        patch.setattr(in_sql, "run_once", raise_error)
         with pytest.raises(Unavailable):
             await profile.patch_technician(two_zones, ADMIN, technician_id(who), ProfilePatch(zone=NORTH_ZONE))
     assert await live.read_zone(two_zones, who.id) == DEFAULT_ZONE
@@ -274,11 +274,11 @@ async def test_a_new_technician_does_not_wait_for_redis(engine: Engine, monkeypa
     Redis later.
     """
 
-    async def away(*_: object, **__: object) -> None:
+    async def raise_error(*_: object, **__: object) -> None:
         raise Unavailable("Redis cannot be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(live, "write_record", away)
+        patch.setattr(live, "write_record", raise_error)
         who = await staff.register_technician(engine)
     assert await sql.repair_redis(engine) == 1
     assert await live.read_zone(engine, who.id) == DEFAULT_ZONE

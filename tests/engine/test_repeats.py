@@ -1,4 +1,6 @@
-"""Tests of repeated request keys (G2): the command acts once, and each repeat gets the reply of the first time."""
+"""Tests of repeated request keys (promise G2 of docs/design.md): the command acts once, and each repeat gets the reply
+of the first time.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ CUSTOMER = Principal(UserId("c"), "customer")
 
 
 def new_service(name: str = "Plumbing", category: str = "home", **changes: object) -> NewService:
-    """Return the fields of a new service; `changes` replaces defaults."""
+    """Return the fields of a new service; the keyword arguments replace defaults."""
     fields = {"name": name, "category": category, "base_amount": 5_000, "currency": "EUR", **changes}
     return NewService(**fields)  # type: ignore[arg-type]
 

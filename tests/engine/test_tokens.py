@@ -29,7 +29,7 @@ ME = UserId("usr_me")
 
 
 class TokenClock:
-    """A clock for the modules of tokens that runs `ahead_s` seconds ahead of the real one."""
+    """A clock for the modules that create and check tokens. It runs `ahead_s` seconds ahead of the real one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead_s = 0.0
@@ -178,7 +178,7 @@ async def test_a_lost_account_record_is_restored_from_sql(engine: Engine) -> Non
 
 
 async def test_refuses_a_forged_refresh_token(engine: Engine) -> None:
-    """A malformed refresh token and one with a guessed part are refused, and the session stays valid."""
+    """A malformed refresh token and one with a guessed part are refused, and the login stays valid."""
     done = await register_customer(engine)
     family, number, proof = done.refresh_token.split(".")
     for bad in ("", "x", "a.b.c", f"{family}.0.{proof}", f"{family}.2.{proof}", f"ses_x.{number}.{proof}", "a.1.é"):
@@ -187,8 +187,8 @@ async def test_refuses_a_forged_refresh_token(engine: Engine) -> None:
     assert await tokens.refresh_session(engine, done.refresh_token)
 
 
-async def test_an_older_token_ends_the_family(engine: Engine) -> None:
-    """A refresh token whose successor was used counts as stolen: all tokens of its family are refused from then on."""
+async def test_an_older_token_ends_the_login(engine: Engine) -> None:
+    """A refresh token whose successor was used counts as stolen: all tokens of its login are refused from then on."""
     first = (await register_customer(engine)).refresh_token
     second = (await tokens.refresh_session(engine, first)).refresh_token
     third = (await tokens.refresh_session(engine, second)).refresh_token
@@ -199,8 +199,8 @@ async def test_an_older_token_ends_the_family(engine: Engine) -> None:
             await tokens.refresh_session(engine, ended)
 
 
-async def test_the_previous_token_ends_the_family_after_ten_minutes(engine: Engine, token_clock: TokenClock) -> None:
-    """The previous refresh token returns the same successor for `REPEAT_WINDOW_S`; later it ends the family."""
+async def test_the_previous_token_ends_the_login_after_ten_minutes(engine: Engine, token_clock: TokenClock) -> None:
+    """The previous refresh token returns the same successor for `REPEAT_WINDOW_S`; later it ends the login."""
     first = (await register_customer(engine)).refresh_token
     second = (await tokens.refresh_session(engine, first)).refresh_token
     token_clock.ahead_s = tokens.REPEAT_WINDOW_S - 5
@@ -266,7 +266,7 @@ async def test_the_first_use_is_recorded_and_never_fails_the_request(
 
 
 async def test_an_unused_refresh_token_expires_and_is_deleted(engine: Engine, token_clock: TokenClock) -> None:
-    """A refresh token expires after thirty days without a rotation, and maintenance deletes its session."""
+    """A refresh token expires after thirty days without a rotation, and maintenance deletes its login in SQL."""
     token = (await register_customer(engine)).refresh_token
     token_clock.ahead_s = tokens.REFRESH_TOKEN_S - 60
     token = (await tokens.refresh_session(engine, token)).refresh_token
@@ -289,8 +289,8 @@ async def test_two_refreshes_at_once_give_the_same_successor(engine: Engine) -> 
     assert (await tokens.principal_of(engine, third.access_token)).role == "customer"
 
 
-async def test_logout_ends_the_session(engine: Engine) -> None:
-    """A logout ends the session; a repeat has no further effect, and a forged token ends nothing."""
+async def test_logout_ends_the_login(engine: Engine) -> None:
+    """A logout ends the login; a repeat has no further effect, and a forged token ends nothing."""
     done = await register_customer(engine)
     second = (await tokens.refresh_session(engine, done.refresh_token)).refresh_token
     for nothing in ("nonsense", second[:-2] + "xx"):

@@ -1,4 +1,4 @@
-"""Tests that a server without a job's blueprint does not change the job, and acts once it has loaded the blueprint."""
+"""Tests that a server without a job's blueprint does not change the job until it has loaded the blueprint."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ async def test_the_best_by_rank_receive_the_offer_first(engine: Engine) -> None:
 
 
 async def test_a_claim_in_the_head_start_closes_only_sent_offers(engine: Engine) -> None:
-    """A claim during the head start sends `offer.closed` only to technicians who received the offer, and only they have
-    it counted as an offer.
+    """A claim during the head start sends `offer.closed` only to technicians who received the offer, and only their
+    count of received offers rises.
     """
     set_dispatch(engine, head_start=HeadStart(first=2, delay_s=5))
     serves, names = await create_three_technicians(engine)

@@ -124,7 +124,7 @@ async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: fl
 
 
 async def test_a_job_expires_after_its_grace_time(engine: Engine) -> None:
-    """A job expires only after its grace time, so that an acceptance on its way still counts."""
+    """A job expires `grace_s` seconds after its lifetime, so that a claim sent at the last moment still counts."""
     set_dispatch(engine, grace_s=5.0, job_s=30.0)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, capacity=2)

@@ -95,8 +95,8 @@ async def test_open_offers_of_a_technician_are_limited(engine: Engine) -> None:
 
 
 async def test_a_share_of_offers_is_reserved_for_newcomers(engine: Engine) -> None:
-    """With `newcomers` 0.33 one of three offers goes to the nearest newcomer, although experienced technicians are
-    nearer; without newcomers all three go to the experienced.
+    """With `newcomers` 0.33 one of three offers goes to the nearest technician who has won few jobs, although
+    experienced technicians are nearer. Without such a newcomer all three go to experienced technicians.
     """
     set_dispatch(engine, newcomers=0.33, newcomer_jobs=5, waves=(Wave(size=3, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)

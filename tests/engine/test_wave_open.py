@@ -17,12 +17,12 @@ from engine.workers import scheduler
 from tests.support import event_log, live_accounts, people
 from tests.support.clock import advance
 
-METRE_DEG = 1 / 111_195  # degrees of latitude for one metre, on the sphere that Redis computes with
+LATITUDE_DEGREES_PER_M = 1 / 111_195  # degrees of latitude for one metre, on the sphere that Redis computes with
 
 
 def metres_north(metres: float) -> Position:
     """Return the position that is `metres` north of the jobs' position."""
-    return Position(people.HERE.lat + metres * METRE_DEG, people.HERE.lon)
+    return Position(people.HERE.lat + metres * LATITUDE_DEGREES_PER_M, people.HERE.lon)
 
 
 async def offered_technicians(engine: Engine, job: JobId) -> list[str]:
@@ -196,7 +196,7 @@ async def test_a_crowd_that_declined_does_not_hide_technicians_behind_it(engine:
     assert "beyond" in await offered_technicians(engine, job)
 
 
-async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
+async def test_going_offline_withdraws_open_offers(engine: Engine) -> None:
     """A technician who goes offline receives `offer.closed` with the reason `withdrawn`, and the next wave opens at
     once. Back online they receive an offer again, because a withdrawn offer is no answer.
     """

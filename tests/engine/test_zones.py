@@ -24,7 +24,7 @@ from tests.support import people
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
-META, EPOCHS, LOG = keys.zone_meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)
+META_KEY, EPOCHS_KEY, LOG_KEY = keys.zone_meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)
 DATABASE = "d1"
 EVENT = {"type": "t", "to": "user:ann", "at": 1, "actor": "engine", "bp": "", "data": '{"job":null}', "cause": ""}
 
@@ -48,7 +48,7 @@ async def archive(settings: Settings) -> AsyncIterator[Archive]:
 
 
 async def write_archive(archive: Archive, seq: int, **first_seqs: int) -> None:
-    """Write the checkpoint `seq` and epochs with their first seqs into SQL. `e2_x=9` is the epoch `e2-x`."""
+    """Write the checkpoint `seq` and the epochs into SQL. `e2_x=9` means that the epoch `e2-x` begins at seq 9."""
     async with archive.begin_write() as conn:
         if seq:
             await conn.execute(insert(checkpoints).values(zone="main", epoch="any", seq=seq))
@@ -57,12 +57,12 @@ async def write_archive(archive: Archive, seq: int, **first_seqs: int) -> None:
 
 
 def write_zone(client: redis.Redis, head: int, *, run_id: str = "gone", log_from: int = 1, **first_seqs: Any) -> None:
-    """Write a zone into Redis whose epoch is the last of `first_seqs`, with a log up to `head`."""
+    """Write a zone into Redis, with a log up to `head`, and the epochs `first_seqs`; the last one is current."""
     names = {epoch.replace("_", "-"): first for epoch, first in first_seqs.items()}
-    client.hset(META, mapping={"epoch": list(names)[-1], "seq": head, "run_id": run_id, "database": DATABASE})
-    client.hset(EPOCHS, mapping=names)
+    client.hset(META_KEY, mapping={"epoch": list(names)[-1], "seq": head, "run_id": run_id, "database": DATABASE})
+    client.hset(EPOCHS_KEY, mapping=names)
     for seq in range(log_from, head + 1):
-        client.xadd(LOG, EVENT, id=f"{seq}-0")  # type: ignore[arg-type]
+        client.xadd(LOG_KEY, EVENT, id=f"{seq}-0")  # type: ignore[arg-type]
 
 
 def read_run_id(client: redis.Redis) -> str:
@@ -71,7 +71,8 @@ def read_run_id(client: redis.Redis) -> str:
 
 
 async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
-    """Open the zone in a process that has read up to `head`. Return why it is closed, "" if it is open."""
+    """Open the zone in a process that has read the log up to `head`. Return the reason why the zone is closed, "" if it
+    is open."""
     async with open_engine(settings) as engine:
         state = engine.store.zones[DEFAULT_ZONE]
         if head:
@@ -80,7 +81,7 @@ async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
         if state.open:
             return ""
         with pytest.raises(Unavailable, match=state.why[:20]):
-            await engine.store.run(DEFAULT_ZONE, "zone_archived", keys={"meta": META}, args={"seq": 1})
+            await engine.store.run(DEFAULT_ZONE, "zone_archived", keys={"meta": META_KEY}, args={"seq": 1})
         return {text: word for word, text in CLOSED_REASONS.items()}[state.why]
 
 
@@ -117,9 +118,9 @@ async def test_another_life_than_the_archives(
     """The zone stays closed if its log is behind SQL, has other epochs, or lacks events that SQL does not have."""
     await write_archive(archive, checkpoint, **epochs_in_sql)
     write_zone(client, **zone_in_redis)
-    before = client.hgetall(META)
+    before = client.hgetall(META_KEY)
     assert await why_closed(settings) == reason
-    assert client.hgetall(META) == before
+    assert client.hgetall(META_KEY) == before
 
 
 @pytest.mark.parametrize("newer", ["e2_b", "e1_b"])
@@ -148,17 +149,18 @@ async def test_another_database(settings: Settings, archive: Archive, client: re
     counts as deleted.
     """
     write_zone(client, 9, e1_a=1)
-    client.hset(META, "database", "d2")
+    client.hset(META_KEY, "database", "d2")
     assert await why_closed(settings) == "OTHER_DATABASE"
 
 
 async def test_an_empty_database_beside_a_redis_that_was_never_paired(
     settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
-    """With an empty database, a Redis whose `archived` is not 0 stays closed with OTHER_DATABASE."""
+    """With an empty database, the zone stays closed with OTHER_DATABASE if Redis says that events were archived
+    (`archived` is not 0)."""
     write_zone(client, 9, e1=1)
-    client.hdel(META, "database")
-    client.hset(META, "archived", 4)
+    client.hdel(META_KEY, "database")
+    client.hset(META_KEY, "archived", 4)
     assert await why_closed(settings) == "OTHER_DATABASE"
 
 
@@ -167,7 +169,7 @@ async def test_a_zone_closed_by_an_operator_stays_closed(
 ) -> None:
     """A zone that an operator closed stays closed with CLOSED after a start."""
     write_zone(client, 9, e1_a=1)
-    client.hset(META, "epoch", "closed")
+    client.hset(META_KEY, "epoch", "closed")
     assert await why_closed(settings) == "CLOSED"
 
 
@@ -177,7 +179,8 @@ async def test_a_zone_closed_by_an_operator_stays_closed(
 async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
     settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
-    """A restarted Redis that has all that SQL has opens in the next epoch, which SQL has before any command runs."""
+    """If a restarted Redis has all events of SQL, the zone opens in a new epoch, which is in SQL before any command
+    runs."""
     await write_archive(archive, 5, e1_a=1)
     write_zone(client, 9, e1_a=1)
     async with open_engine(settings) as engine:
@@ -206,11 +209,11 @@ async def test_redis_and_sql_of_an_older_release_open(
     """Epochs without a suffix, of an older release, are followed by a new epoch, and Redis gets the database's id."""
     await write_archive(archive, 5, e9=1, e10=3)
     write_zone(client, 9, e9=1, e10=3)
-    client.hdel(META, "database")
+    client.hdel(META_KEY, "database")
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(11)
         assert await writer.run_once(engine) == 4
-    assert client.hget(META, "database") == DATABASE.encode()
+    assert client.hget(META_KEY, "database") == DATABASE.encode()
 
 
 async def test_the_same_run_of_redis_continues_its_epoch(settings: Settings, archive: Archive) -> None:
@@ -226,8 +229,8 @@ async def test_a_log_that_lost_its_end_on_the_same_server_begins_a_new_epoch(eng
     """
     await people.technician(engine, "t1", await people.service(engine))
     state = engine.store.zones[DEFAULT_ZONE]
-    await engine.store.redis.xdel(LOG, f"{state.seq}-0")
-    await engine.store.redis.hset(META, "seq", state.seq - 1)
+    await engine.store.redis.xdel(LOG_KEY, f"{state.seq}-0")
+    await engine.store.redis.hset(META_KEY, "seq", state.seq - 1)
     await engine.store.reopen(DEFAULT_ZONE, stale=state.epoch)
     assert (state.open, state.epoch) == (True, epoch_name(2))
 
@@ -247,8 +250,8 @@ async def test_a_flush_under_a_running_engine_closes_the_zone(engine: Engine) ->
 async def test_an_engine_follows_an_epoch_that_another_server_opened(engine: Engine) -> None:
     """A command with an outdated epoch is refused before its first write and repeated once with the new epoch."""
     serves = await people.service(engine)
-    await engine.store.redis.hset(META, "epoch", "e7-b")
-    await engine.store.redis.hset(EPOCHS, "e7-b", 1)
+    await engine.store.redis.hset(META_KEY, "epoch", "e7-b")
+    await engine.store.redis.hset(EPOCHS_KEY, "e7-b", 1)
     await people.technician(engine, "t1", serves)
     assert engine.store.zones[DEFAULT_ZONE].epoch == "e7-b"
 
@@ -285,9 +288,9 @@ async def test_a_reconnection_while_sql_is_away_continues_only_the_same_log(
     monkeypatch.setattr(records, "read_records", raise_unavailable)
     state = engine.store.zones[DEFAULT_ZONE]
     if change == "another epoch":
-        await engine.store.redis.hset(META, "epoch", "e2-b")
+        await engine.store.redis.hset(META_KEY, "epoch", "e2-b")
     if change == "an older head":
-        await engine.store.redis.hset(META, "seq", state.seq - 1)
+        await engine.store.redis.hset(META_KEY, "seq", state.seq - 1)
     packed = engine.store.pipeline
     left = packed._transport
     packed.disconnect()
@@ -311,9 +314,9 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         for name in ("t2", "t3"):
             await people.technician(engine, name, serves)
         if fault == "a hole":
-            await engine.store.redis.xdel(LOG, f"{head + 1}-0")
+            await engine.store.redis.xdel(LOG_KEY, f"{head + 1}-0")
         elif fault == "an epoch within the archive":
-            await engine.store.redis.hset(EPOCHS, "e1-b", head)
+            await engine.store.redis.hset(EPOCHS_KEY, "e1-b", head)
         else:
             async with engine.archive.begin_write() as conn:
                 await conn.execute(insert(epochs).values(zone="main", epoch="e2-b", first_seq=head + 1))
@@ -326,7 +329,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         async with engine.archive.begin_write() as conn:
             assert (await conn.execute(select(checkpoints.c.seq))).scalar() == head
             await conn.execute(delete(epochs).where(epochs.c.epoch == "e2-b"))
-        await engine.store.redis.hdel(EPOCHS, "e1-b")
+        await engine.store.redis.hdel(EPOCHS_KEY, "e1-b")
         if fault != "a hole":
             await wait_until(lambda: other.store.zones[DEFAULT_ZONE].open, within_s=5)
             assert other.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
@@ -336,5 +339,5 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
 async def test_the_archived_seq_never_decreases(engine: Engine) -> None:
     """`archived` never decreases: a slower archiver's lower seq is ignored."""
     for seq in (7, 5):
-        await engine.store.run(DEFAULT_ZONE, "zone_archived", keys={"meta": META}, args={"seq": seq})
-    assert await engine.store.redis.hget(META, "archived") == b"7"
+        await engine.store.run(DEFAULT_ZONE, "zone_archived", keys={"meta": META_KEY}, args={"seq": seq})
+    assert await engine.store.redis.hget(META_KEY, "archived") == b"7"

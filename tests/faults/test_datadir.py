@@ -12,7 +12,7 @@ import pytest
 from engine.process.datadir import CannotStart, create_directory, hold_lock, process_start_text, read_holder
 
 
-def test_a_second_holder_is_refused_with_the_first_named(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_with_the_first_named(tmp_path: Path) -> None:
     """A second server on the same data directory is refused; the message names the process and the URL of the first
     server.
     """
@@ -53,8 +53,8 @@ def test_an_existing_directory_keeps_its_mode_and_files(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
-    """After the block of `hold_lock` the directory has no holder, and it can be locked again."""
+def test_a_released_directory_can_be_locked_again(tmp_path: Path) -> None:
+    """After the block of `hold_lock` no process is recorded in the directory, and it can be locked again."""
     with hold_lock(tmp_path):
         assert read_holder(tmp_path) is not None
     assert read_holder(tmp_path) is None
@@ -62,8 +62,8 @@ def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
         pass
 
 
-def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
-    """After SIGKILL of the holder the directory can be locked again: a stale lock file has no effect."""
+def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
+    """After SIGKILL of the process with the lock the directory can be locked again: a stale lock file has no effect."""
     program = (
         "import sys, pathlib, engine.process.datadir as d\n"
         "with d.hold_lock(pathlib.Path(sys.argv[1])) as lock:\n"
@@ -86,9 +86,9 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_a_birth_identifies_a_process() -> None:
-    """The birth of a process never changes, differs between processes, and is None for a process that does not
-    exist.
+def test_the_start_identifies_a_process() -> None:
+    """The text for the start of a process never changes, differs between processes, and is None for a process that
+    does not exist.
     """
     assert process_start_text(os.getpid()) == process_start_text(os.getpid())
     assert process_start_text(os.getpid()) != process_start_text(1)

@@ -24,7 +24,7 @@ from tests.support.epochs import epoch_name
 from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
-SOCKETS = 500
+SOCKET_COUNT = 500
 """The draining gateway closes 20 sockets every tenth of a second, so draining lasts two and a half seconds."""
 
 
@@ -41,7 +41,7 @@ async def test_a_draining_server_is_not_ready_and_still_answers(tmp_path: Path) 
         bearer = admin_token(tmp_path / "data" / "signing.key")
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, trust_env=False))
         assert (await http.get("/readyz")).status_code == 200
-        sockets = [await _open_socket(stack, server, bearer) for _ in range(SOCKETS)]
+        sockets = [await _open_socket(stack, server, bearer) for _ in range(SOCKET_COUNT)]
         ending = asyncio.create_task(server.stop())
         seen = await wait_until(lambda: _draining_reply(http), what="readyz false")
         assert seen.json() == {"ready": False, "problems": ["draining"]}

@@ -128,7 +128,7 @@ async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypa
 
 
 async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
-    """A process with the recorded pid but another birth is never stopped."""
+    """A process with the recorded pid that started at another time than recorded (`birth`) is never stopped."""
     stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     state = embedded.ServerState(1, "x", pid=stranger.pid, birth="long ago")
     await embedded.EmbeddedValkey(tmp_path, state, None).stop()
@@ -202,7 +202,7 @@ async def test_a_start_that_died_before_writing_the_pid_is_adopted(tmp_path: Pat
 
 
 async def test_its_end_is_noticed(tmp_path: Path) -> None:
-    """The watch of a Valkey ends when the Valkey is killed, whether it was started or adopted."""
+    """`watch` returns when the Valkey is killed, whether this server started or adopted it."""
     async with running_valkey(tmp_path) as first:
         second = await embedded.start_or_adopt(tmp_path)
         os.kill(first.pid, signal.SIGKILL)

@@ -64,8 +64,8 @@ async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
 
 @pytest.mark.parametrize("word", sorted(UNAVAILABLE_REPLIES))
 def test_an_error_before_any_effect_is_unavailable(word: str) -> None:
-    """Each error reply in which Redis reports its own state or the place of a slot becomes `unavailable` (503), never
-    an internal error.
+    """Each error reply in which Redis reports its own state, or that another node serves the key, becomes
+    `unavailable` (503), never an internal error.
     """
     assert isinstance(pipeline._parse_error(f"{word} 3999 127.0.0.1:6381"), Unavailable)
 

@@ -125,8 +125,8 @@ async def test_no_read_over_http_is_indeterminate(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("op", ["connect", "refresh", "subscribe"])
 async def test_no_read_over_a_socket_is_indeterminate(scenario: Scenario, op: str) -> None:
-    """For each reply of Redis that an op without an effect waits for, the op still succeeds if that reply is dropped,
-    or is refused with `unavailable`.
+    """For each reply of Redis that a request without an effect waits for, the request still succeeds if that
+    reply is dropped, or is refused with `unavailable`.
     """
     who, refused = scenario.people["customer"], 0
     channel, token = f"job:{scenario.ids['jobs']}", scenario.token(who)

@@ -1,4 +1,6 @@
-"""Replies of Redis that are lost on their way to the engine (G2)."""
+"""Replies of Redis that are lost on their way to the engine: no command has two effects (promise G2 of
+docs/design.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Running a script on fakeredis, which has no functions: by EVAL, with keys and arguments by name as in `Store.run`."""
+"""Run scripts on fakeredis. It has no functions, so scripts are sent with EVAL; keys and arguments are passed by name,
+as in `Store.run`.
+"""
 
 from __future__ import annotations
 

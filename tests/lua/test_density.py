@@ -13,7 +13,7 @@ from redis import Redis
 from engine.store import scripts
 
 SUPPLY_KEY, DEMAND_KEY = "{main}:supply:s", "{main}:demand:s"
-WANTED_TECHNICIANS, WIDEST_M = 30, 5_000
+WANTED_TECHNICIANS, WIDEST_RADIUS_M = 30, 5_000
 METRES_PER_DEGREE = 111_195
 PLACES = [(52.5, 13.4), (0.0, 0.0), (-33.9, 151.2), (64.1, -21.9)]
 
@@ -21,9 +21,8 @@ PLACES = [(52.5, 13.4), (0.0, 0.0), (-33.9, 151.2), (64.1, -21.9)]
 def first_radius_m(client: Redis, lat: float) -> float:
     """Return the radius in metres that `Density.radius_for` gives for the job `j` at this latitude."""
     job = "{id = 'j', service = 's', lat = ARGV[1]}"
-    call = (
-        f"return tostring(Density.radius_for({{tag = '{{main}}:'}}, {job}, KEYS[1], {WANTED_TECHNICIANS}, {WIDEST_M}))"
-    )
+    limits = f"{WANTED_TECHNICIANS}, {WIDEST_RADIUS_M}"
+    call = f"return tostring(Density.radius_for({{tag = '{{main}}:'}}, {job}, KEYS[1], {limits}))"
     library = "\n".join((scripts.scripts_folder() / "lib" / f"{name}.lua").read_text() for name in ("geo", "density"))
     source = f"{library}\n{call}"
     return float(client.eval(source, 1, SUPPLY_KEY, str(lat)))  # type: ignore[arg-type]
@@ -48,13 +47,13 @@ def test_without_an_estimate_the_first_radius_is_the_widest(empty_redis: str) ->
     lat, lon = PLACES[0]
     with Redis.from_url(empty_redis) as client:
         client.geoadd(DEMAND_KEY, (lon, lat, "j"))
-        assert first_radius_m(client, lat) == WIDEST_M
+        assert first_radius_m(client, lat) == WIDEST_RADIUS_M
         add_crowd(client, lat, lon, count=WANTED_TECHNICIANS // 3, side_m=4_000)
-        assert first_radius_m(client, lat) == WIDEST_M
+        assert first_radius_m(client, lat) == WIDEST_RADIUS_M
         add_crowd(client, lat, lon, count=4_000, side_m=8_000)
-        assert first_radius_m(client, lat) < WIDEST_M
+        assert first_radius_m(client, lat) < WIDEST_RADIUS_M
         client.delete(DEMAND_KEY)
-        assert first_radius_m(client, lat) == WIDEST_M
+        assert first_radius_m(client, lat) == WIDEST_RADIUS_M
 
 
 @pytest.mark.parametrize("side_m", [8_000, 400])

@@ -62,7 +62,7 @@ def test_keys_declared_are_bound_in_order_and_used(script: Script) -> None:
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
 def test_arguments_declared_are_bound_in_order(script: Script) -> None:
     """Each script binds exactly the arguments that its header declares, in that order; a suffix may name their form
-    (`plan_json`). A list at the end is read by number.
+    (`plan_json`). An argument at the end that is a list is read by index.
     """
     own = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
     bound = re.search(r"local ([\w,\s]+) =\s+unpack\(ARGV\)", own)

@@ -88,7 +88,7 @@ async def complete_job(engine: Engine) -> tuple[JobId, Principal, Principal]:
     customer = await people.customer(engine)
     winner = await people.technician(engine, "winner", serves)
     loser = await people.technician(engine, "loser", serves)
-    job = await people.offered(engine, customer, serves)
+    job = await people.offered_job(engine, customer, serves)
     await jobs.claim(engine, winner, job)
     for command in ("depart", "arrive", "start", "complete"):
         await jobs.run_command(engine, winner, job, Step(command=command))
@@ -191,7 +191,7 @@ async def test_archived_events_are_equal_to_those_of_the_log(engine: Engine) -> 
 async def test_redis_receives_the_archived_seq(engine: Engine) -> None:
     """Redis gets `archived`, and a finished job's keys get a TTL of at most one day; a live job's keys get none."""
     job, _, _ = await complete_job(engine)
-    live = await people.offered(engine, await people.customer(engine), await people.service(engine))
+    live = await people.offered_job(engine, await people.customer(engine), await people.service(engine))
     await writer.run_once(engine)
     assert int(await engine.store.redis.hget(keys.zone_meta(ZONE), "archived") or 0) == await archived_seq(engine)
     assert 0 < await engine.store.redis.ttl(keys.job(ZONE, job)) <= 86_400
@@ -276,7 +276,7 @@ async def test_the_database_away_and_back(engine: Engine, database_away: Databas
     serves = await people.service(engine)
     customer = await people.customer(engine)
     await people.technician(engine, "t", serves, capacity=9)
-    job = await people.offered(engine, customer, serves)
+    job = await people.offered_job(engine, customer, serves)
     async with run_archiver(engine):
         await wait_until(lambda: _has_caught_up(engine))
         before = await archived_seq(engine)

@@ -57,7 +57,7 @@ async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> 
         gateway = server.gateway
         assert gateway is not None
         await wait_until(lambda: gateway.hub.members(f"user:{user}"), within_s=30, what="the example's connection")
-        job = await people.offered(server.engine, customer, service)
+        job = await people.offered_job(server.engine, customer, service)
         async with asyncio.timeout(30):
             out, _ = await running.communicate()
     finally:

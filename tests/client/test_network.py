@@ -47,7 +47,7 @@ class Scene(NamedTuple):
 
     async def offer_job(self) -> str:
         """Book a job and open its first wave. Return its id."""
-        return str(await people.offered(self.running.engine, self.customer, self.service))
+        return str(await people.offered_job(self.running.engine, self.customer, self.service))
 
     @asynccontextmanager
     async def connect_phone(self, *given: str, **options: Any) -> AsyncIterator[Phone]:

@@ -338,7 +338,7 @@ async def _technician_with_two_offers(engine: Engine) -> tuple[Principal, JobId,
     serves = await people.service(engine)
     who = await staff.create_eligible_technician(engine, serves, capacity=2)
     customer = await people.customer(engine)
-    return who, await people.offered(engine, customer, serves), await people.offered(engine, customer, serves)
+    return who, await people.offered_job(engine, customer, serves), await people.offered_job(engine, customer, serves)
 
 
 async def test_the_command_lines_principal_can_be_read(engine: Engine) -> None:

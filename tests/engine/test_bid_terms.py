@@ -104,7 +104,7 @@ async def test_removing_a_service_withdraws_its_offers(engine: Engine) -> None:
     carla = await people.customer(engine)
     who = await staff.create_eligible_technician(engine, plumbing, capacity=2)
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
-    gone, kept = [await people.offered(engine, carla, serves) for serves in (plumbing, wiring)]
+    gone, kept = [await people.offered_job(engine, carla, serves) for serves in (plumbing, wiring)]
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
     [closed] = await event_log.events(engine, "offer.closed", gone)
     assert closed.to == (f"user:{who.id}",) and event_log.payload(closed)["reason"] == "withdrawn"

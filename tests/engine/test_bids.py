@@ -142,7 +142,7 @@ async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
     """A bid for a job whose blueprint has no bids is refused with `not_found`."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     with pytest.raises(NotFound):
         await create_bid(engine, tom, job)
 
@@ -284,7 +284,7 @@ async def test_a_bid_closes_the_invitation(engine: Engine) -> None:
     """When an invited technician bids, the offer leaves their list. After they withdraw the bid, they may bid again."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await people.offered(engine, carla, serves, blueprint="marketplace")
+    job = await people.offered_job(engine, carla, serves, blueprint="marketplace")
     assert [msgspec.json.decode(o)["job"]["id"] for o in (await offers.find_open_offers(engine, tom)).items] == [job]
     name = await create_bid(engine, tom, job)
     assert (await offers.find_open_offers(engine, tom)).items == []

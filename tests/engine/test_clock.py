@@ -135,7 +135,7 @@ async def test_an_open_offer_can_be_claimed_after_a_clock_correction(engine: Eng
     """An offer that was open before the clock was set back by an hour can be claimed afterwards."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await set_clock_back(engine, HOUR_MS)
     assert (await jobs.claim(engine, one, JobId(job))).message == "Job accepted"
 

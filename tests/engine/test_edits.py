@@ -38,7 +38,7 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     draft_change, attempts = edits._draft_change, 0
 
     async def draft_then_change_job(*args: Any) -> Any:
@@ -62,7 +62,7 @@ async def test_an_edit_that_always_conflicts_is_unavailable(engine: Engine, monk
     number of attempts.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     draft_change = edits._draft_change
 
     async def draft_then_change_job(*args: Any) -> Any:
@@ -82,7 +82,7 @@ async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine
     serves, carla = await people.service(engine), await people.customer(engine)
     for name in ("now", "later", "over"):
         await people.technician(engine, name, serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     offers = keys.job_offers(DEFAULT_ZONE, job)
     await engine.store.redis.hset(offers, "later", "sent 1 9999999999000 9999999999999 10")  # type: ignore[misc]
     await engine.store.redis.hset(offers, "over", "sent 1 1 2 10")  # type: ignore[misc]

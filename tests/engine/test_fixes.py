@@ -166,7 +166,7 @@ async def test_an_inaccurate_position_ranks_behind_an_accurate_one(engine: Engin
     await advance(engine, 200)
     await send_fix(engine, tom, accuracy=2_000.0)
     await send_fix(engine, tara, north=1_000, accuracy=10.0)
-    job = await people.offered(engine, await people.customer(engine), serves)
+    job = await people.offered_job(engine, await people.customer(engine), serves)
     [offer] = await event_log.events(engine, "offer.created")
     assert sorted(offer.to) == ["user:tara", "user:tom"]
     [wave] = [msgspec.json.decode(each) for each in await job_queries.waves(engine, people.ADMIN, job)]
@@ -175,7 +175,7 @@ async def test_an_inaccurate_position_ranks_behind_an_accurate_one(engine: Engin
     await advance(engine, 200)
     await send_fix(engine, tom, accuracy=9_000.0)
     await send_fix(engine, tara, north=1_000)
-    await people.offered(engine, await people.customer(engine), serves)
+    await people.offered_job(engine, await people.customer(engine), serves)
     assert (await event_log.events(engine, "offer.created"))[-1].to == ("user:tara",)
 
 
@@ -198,7 +198,7 @@ async def test_the_time_of_a_step_is_corrected_by_the_clock_offset(engine: Engin
     unknown, a time in the future becomes now.
     """
     serves = ServiceId((await engine.store.redis.hget(_technician_key(tom), "services") or b"").decode())
-    job = await people.offered(engine, await people.customer(engine), serves)
+    job = await people.offered_job(engine, await people.customer(engine), serves)
     await jobs.claim(engine, tom, job)
     if known:
         await send_fix(engine, tom, ahead_s=300)

@@ -53,11 +53,11 @@ async def test_a_holder_whose_work_is_sent_back_is_busy_again(engine: Engine) ->
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     for command in ("claim", "depart", "arrive", "start", "show"):
         await jobs.run_command(engine, tom, job, Step(command=command))
     assert await load_and_job_count(engine, tom) == (b"0", 0)
-    other = await people.offered(engine, carla, serves)
+    other = await people.offered_job(engine, carla, serves)
     await jobs.run_command(engine, carla, job, Step(command="mend"))
     assert await load_and_job_count(engine, tom) == (b"1", 1)
     with pytest.raises(AtCapacity):

@@ -99,15 +99,15 @@ async def test_the_job_is_checked_before_the_offer(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "t1", serves)
     far = await people.technician(engine, "t2", serves, at=live.Position(10, 10))
-    taken = await people.offered(engine, carla, serves)
+    taken = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, near, taken)
     with pytest.raises(Taken):
         await jobs.claim(engine, far, taken)
-    gone = await people.offered(engine, carla, serves)
+    gone = await people.offered_job(engine, carla, serves)
     await jobs.run_command(engine, carla, gone, Step(command="cancel"))
     with pytest.raises(Cancelled):
         await jobs.claim(engine, far, gone)
-    late = await people.offered(engine, carla, serves)
+    late = await people.offered_job(engine, carla, serves)
     await advance(engine, 901)
     with pytest.raises(Expired):
         await jobs.claim(engine, far, late)
@@ -121,7 +121,7 @@ async def test_a_claim_without_an_open_offer_is_refused(engine: Engine) -> None:
     one = await people.technician(engine, "t1", serves)
     two = await people.technician(engine, "t2", serves)
     far = await people.technician(engine, "t3", serves, at=live.Position(10, 10))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, far, job)
     await offers.decline_offer(engine, one, job)
@@ -139,11 +139,11 @@ async def test_a_technician_at_capacity_keeps_the_offer(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     two = await people.technician(engine, "t2", serves)
-    first, second = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    first, second = await people.offered_job(engine, carla, serves), await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, one, first)
     with pytest.raises(AtCapacity):
         await jobs.claim(engine, one, second)
-    third = await people.offered(engine, carla, serves)
+    third = await people.offered_job(engine, carla, serves)
     assert (await jobs.claim(engine, two, third)).message == "Job accepted"
     assert not [
         e for e in await event_log.events(engine, "offer.closed") if event_log.payload(e)["reason"] == "withdrawn"
@@ -156,7 +156,7 @@ async def test_a_conflicting_version_is_refused_with_the_current_job(engine: Eng
     """A claim for another version of the job is refused with `version_conflict` and the current job."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     with pytest.raises(VersionConflict) as caught:
         await jobs.claim(engine, one, job, version=7)
     assert orjson.loads(bytes(caught.value.extra["job"]))["version"] == 1
@@ -168,7 +168,7 @@ async def test_a_claim_informs_everybody_involved(engine: Engine) -> None:
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{i}", serves) for i in range(4)]
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     done = await jobs.claim(engine, crowd[2], job)
     won = orjson.loads(bytes(done.job or b""))
     assert won["status"] == "accepted" and won["phase"] == "assigned" and won["version"] == 2
@@ -193,7 +193,7 @@ async def test_a_repeated_claim_has_the_first_reply_and_one_event(engine: Engine
     """A repeat of a claim under its key has exactly the first reply and appends no event, even after later commands."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    job, key = await people.offered_job(engine, carla, serves), str(uuid.uuid4())
     first = await jobs.claim(engine, one, job, key=key)
     await jobs.run_command(engine, one, job, Step(command="depart"))
     again = await jobs.claim(engine, one, job, key=key)
@@ -207,7 +207,7 @@ async def test_a_key_of_another_claim_is_refused(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, capacity=2)
     key = str(uuid.uuid4())
-    first, second = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    first, second = await people.offered_job(engine, carla, serves), await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, one, first, key=key)
     with pytest.raises(ReusedKey):
         await jobs.claim(engine, one, second, key=key)
@@ -218,7 +218,7 @@ async def test_a_repeat_is_known_as_long_as_the_job_is_live(engine: Engine) -> N
     """After the idempotency record of a claim has expired, the job's list of causes still identifies the repeat."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    job, key = await people.offered_job(engine, carla, serves), str(uuid.uuid4())
     first = await jobs.claim(engine, one, job, key=key)
     await jobs.run_command(engine, one, job, Step(command="depart"))
     await engine.store.redis.delete(keys.idempotency_record(DEFAULT_ZONE, one.id, key))
@@ -231,7 +231,7 @@ async def test_a_refusal_is_repeated_for_a_minute(engine: Engine) -> None:
     """A refusal is stored under its key for a minute too; the repeat gets the same refusal, marked as repeated."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
-    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    job, key = await people.offered_job(engine, carla, serves), str(uuid.uuid4())
     await jobs.claim(engine, one, job)
     for repeated in (False, True):
         with pytest.raises(Taken) as caught:
@@ -243,7 +243,7 @@ async def test_a_second_claim_of_the_holder_succeeds(engine: Engine) -> None:
     """A second claim by the holder without a key has the same reply as the first."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     first = await jobs.claim(engine, one, job)
     again = await jobs.claim(engine, one, job)
     assert again.repeated and again.seq == first.seq
@@ -255,7 +255,7 @@ async def test_commands_are_accepted_only_in_order_and_from_the_holder(engine: E
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, one, job)
     with pytest.raises(IllegalTransition):
         await jobs.run_command(engine, one, job, Step(command="complete"))
@@ -281,7 +281,7 @@ async def test_the_version_is_checked_after_the_offer(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     far = await people.technician(engine, "far", serves, at=live.Position(10, 10))
     near = await people.technician(engine, "near", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     with pytest.raises(NotOffered) as caught:
         await jobs.claim(engine, far, job, version=99)
     assert caught.value.extra == {}
@@ -293,7 +293,7 @@ async def test_an_offer_contains_only_the_public_part(engine: Engine) -> None:
     """An offer contains only the public part of the job, and its distance is rounded: 178 m become 200 m."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, at=live.Position(40.7516, -73.99))
-    await people.offered(engine, carla, serves)
+    await people.offered_job(engine, carla, serves)
     [offer] = [orjson.loads(o) for o in (await offers.find_open_offers(engine, one)).items]
     assert offer["distance_m"] == 200
     hidden = {"customer", "address", "postal_code", "notes", "reference", "metadata"}

@@ -42,7 +42,7 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
     """
     serves, ann = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await people.offered(engine, ann, serves, notes="gate code 4711")
+    job = await people.offered_job(engine, ann, serves, notes="gate code 4711")
     await jobs.claim(engine, tom, job)
     assert [b"4711" in item for item in (await job_queries.find_jobs(engine, tom, JobQuery())).items] == [True]
     async with run_archiver(engine):

@@ -41,7 +41,7 @@ async def test_a_repeat_has_the_reply_of_the_jobs_own_blueprint(engine: Engine) 
     """A claim and a decline, and their repeats, are answered with the texts of the job's own blueprint."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
-    job = await people.offered(engine, carla, serves, blueprint="other")
+    job = await people.offered_job(engine, carla, serves, blueprint="other")
     assert [(await offers.decline_offer(engine, two, job, key=IDEMPOTENCY_KEY)).message for _ in range(2)] == [
         "Pity"
     ] * 2
@@ -56,7 +56,7 @@ async def test_the_jobs_own_blueprint_decides_who_may_send_a_command(engine: Eng
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves, blueprint="other")
+    job = await people.offered_job(engine, carla, serves, blueprint="other")
     await jobs.claim(engine, one, job)
     await jobs.run_command(engine, carla, job, Step(command="depart"))
     with pytest.raises(NotFound):

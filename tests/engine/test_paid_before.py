@@ -76,7 +76,7 @@ async def job_with_many_offers(engine: Engine, serves: ServiceId, carla: Princip
     the job and a function that claims the job under a key.
     """
     one, *_ = [await people.technician(engine, f"t{n}", serves, rating=5.0) for n in range(OTHER_OFFER_COUNT + 1)]
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await capture_price(engine, job)
     return job, lambda key: jobs.claim(engine, one, job, key=key)
 

@@ -115,7 +115,7 @@ async def test_a_working_technician_cannot_change_the_zone(two_zones: Engine) ->
     move = ProfilePatch(zone=NORTH_ZONE)
     with pytest.raises(IllegalTransition):
         await profile.patch_technician(engine, ADMIN, technician_id(who), move)
-    job = await people.offered(engine, await people.customer(engine), serves)
+    job = await people.offered_job(engine, await people.customer(engine), serves)
     await jobs.claim(engine, who, job)
     await live.set_availability(engine, who, who.id, online=False)
     with pytest.raises(IllegalTransition):
@@ -235,7 +235,7 @@ async def test_a_suspending_review_stops_claims_at_once(engine: Engine) -> None:
     """
     serves = await people.service(engine)
     who = await staff.create_eligible_technician(engine, serves)
-    job = await people.offered(engine, await people.customer(engine), serves)
+    job = await people.offered_job(engine, await people.customer(engine), serves)
     await profile.review_technician(engine, ONBOARDING_MANAGER, technician_id(who), account="suspended", reason="…")
     with pytest.raises(AccountNotApproved):
         await jobs.claim(engine, who, job)

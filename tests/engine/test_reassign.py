@@ -32,7 +32,7 @@ async def suspend(engine: Engine, technician: Principal, *, mode: Any = "reassig
 
 async def create_held_job(engine: Engine, technician: Principal, service: ServiceId, *commands: str) -> JobId:
     """Create a job, claim it as the technician, and send `commands` in their order. Return the job's id."""
-    job = await people.offered(engine, await people.customer(engine), service)
+    job = await people.offered_job(engine, await people.customer(engine), service)
     for command in ("claim", *commands):
         await jobs.run_command(engine, technician, job, Step(command=command))
     return job
@@ -74,7 +74,7 @@ async def test_jobs_that_have_not_begun_are_offered_to_others(engine: Engine) ->
         await create_held_job(engine, who, serves, "depart", "arrive"),
     )
     stays = await create_held_job(engine, who, serves, "depart", "arrive", "start")
-    offered = await people.offered(engine, await people.customer(engine), serves)
+    offered = await people.offered_job(engine, await people.customer(engine), serves)
     await suspend(engine, who)
     for job in (taken, way):
         assert await read_job_fields(engine, job, "status", "holder") == ["broadcasted", ""]

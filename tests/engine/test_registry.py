@@ -80,7 +80,7 @@ async def test_running_jobs_keep_their_version_and_new_jobs_use_the_newer_one(
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tara = await people.technician(engine, "t1", serves)
-    old = await people.offered(engine, carla, serves)
+    old = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, tara, old)
     (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
     assert await registry.reload_files(engine.settings, engine.archive, engine.blueprints) == []
@@ -92,7 +92,7 @@ async def test_running_jobs_keep_their_version_and_new_jobs_use_the_newer_one(
     async with open_engine(settings) as again:
         assert (await jobs.run_command(again, tara, old, Step(command="arrive"))).message == "Arrived"
         ted = await people.technician(again, "t2", serves)
-        new = await people.offered(again, carla, serves)
+        new = await people.offered_job(again, carla, serves)
         await jobs.claim(again, ted, new)
         with pytest.raises(NotFound, match="No such command"):
             await jobs.run_command(again, ted, new, Step(command="depart"))

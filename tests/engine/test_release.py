@@ -44,7 +44,7 @@ async def test_only_holder_and_ops_may_unassign_and_only_before_the_work(engine:
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     with pytest.raises(NotFound):
         await jobs.run_command(engine, tara, job, Step(command="unassign"))
@@ -64,7 +64,7 @@ async def test_a_holder_who_leaves_is_free_and_receives_no_new_offer(engine: Eng
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     left = await jobs.run_command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
     assert left.message == "Offered anew"
@@ -99,7 +99,7 @@ async def test_ops_reassign_a_job_to_a_technician(engine: Engine) -> None:
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     await people.technician(engine, "pia", other)
     await people.technician(engine, "new", serves, at=None, kyc="pending")
-    job, busy = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    job, busy = await people.offered_job(engine, carla, serves), await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     await jobs.claim(engine, tara, busy)
     for name in ("nobody", "pia", "new"):
@@ -129,7 +129,7 @@ async def test_reassign_without_a_technician_opens_the_job_again(engine: Engine)
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     key = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
     step = Step(command="reassign", reason="complaint")
@@ -146,7 +146,7 @@ async def test_the_lifetime_starts_again_when_the_holder_leaves(engine: Engine) 
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     await advance(engine, 800)
     await jobs.run_command(engine, tom, job, Step(command="unassign"))
@@ -179,7 +179,7 @@ async def test_a_former_holder_no_longer_lists_the_job(engine: Engine, other: st
     """After `reassign`, with or without a new technician, the job is not in the former holder's list of jobs."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, _ = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician=other))
     assert await engine.store.redis.zrange(keys.user_jobs(DEFAULT_ZONE, tom.id), 0, -1) == []

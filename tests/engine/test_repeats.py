@@ -37,7 +37,7 @@ async def test_two_technicians_with_the_same_key_have_one_holder(engine: Engine)
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     assert (await jobs.claim(engine, one, job, key=KEY)).message == "Job accepted"
     with pytest.raises(Taken):
         await jobs.claim(engine, two, job, key=KEY)
@@ -50,7 +50,7 @@ async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> Non
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     first = await offers.decline_offer(engine, one, job, key=KEY)
     await jobs.run_command(engine, carla, job, Step(command="cancel"))
     again = await offers.decline_offer(engine, one, job, key=KEY)
@@ -64,7 +64,7 @@ async def test_a_command_done_before_is_stored_under_the_later_key_too(engine: E
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     steps = ["claim", "depart", "arrive"]
     for step in steps[: steps.index(command) + 1]:
         first = await jobs.run_command(engine, one, job, Step(command=step))
@@ -80,7 +80,7 @@ async def test_a_second_claim_by_the_holder_returns_the_first_reply(engine: Engi
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     first = await jobs.claim(engine, one, job)
     await jobs.run_command(engine, one, job, Step(command="depart"))
     assert reply_of(await jobs.claim(engine, one, job)) == reply_of(first)
@@ -91,7 +91,7 @@ async def test_going_online_again_names_the_same_blockers(engine: Engine) -> Non
     """A technician at capacity who goes online twice with one key receives `at_capacity` in `blockers` both times."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    await jobs.claim(engine, one, await people.offered(engine, carla, serves))
+    await jobs.claim(engine, one, await people.offered_job(engine, carla, serves))
     replies = [
         await live.set_availability(engine, one, "t1", online=True, position=people.HERE, key=KEY) for _ in range(2)
     ]
@@ -152,7 +152,7 @@ async def test_a_repeat_is_indeterminate_while_its_first_reply_cannot_be_read(
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, one, job, key=KEY)
     await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0, approximate=False)
 

@@ -49,7 +49,7 @@ class TomsBooking:
 
     async def claim_another_job(self) -> None:
         """Create a job for now and claim it as tom."""
-        await jobs.claim(self.engine, self.tom, await people.offered(self.engine, self.carla, self.serves))
+        await jobs.claim(self.engine, self.tom, await people.offered_job(self.engine, self.carla, self.serves))
 
     async def actions(self) -> set[str]:
         """Return the commands that tom may send for the booking."""

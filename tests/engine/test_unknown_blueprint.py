@@ -81,7 +81,7 @@ async def test_timers_waves_and_expiry_wait_for_the_blueprint(engine: Engine, un
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await people.technician(engine, "t2", serves, at=None)
-    held = await people.offered(engine, carla, serves, blueprint="other")
+    held = await people.offered_job(engine, carla, serves, blueprint="other")
     await jobs.claim(engine, one, held)
     wanted = people.id_of(await people.job(engine, carla, serves, blueprint="other"))
     await advance(engine, 130)
@@ -128,7 +128,7 @@ async def test_a_reassignment_waits_for_the_blueprint(engine: Engine, unaware_se
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves, blueprint="other")
+    job = await people.offered_job(engine, carla, serves, blueprint="other")
     await jobs.claim(engine, one, job)
     before = await read_state(engine, job)
     with pytest.raises(Unavailable, match="other@"):

@@ -46,7 +46,7 @@ async def test_the_best_by_rank_receive_the_offer_first(engine: Engine) -> None:
     set_dispatch(engine, head_start=HeadStart(first=2, delay_s=5))
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     assert await offer_audiences(engine, job) == [["a", "b"]] and await offered_technicians(engine, job) == [
         "a",
         "b",
@@ -72,7 +72,7 @@ async def test_a_claim_in_the_head_start_closes_only_sent_offers(engine: Engine)
     set_dispatch(engine, head_start=HeadStart(first=2, delay_s=5))
     serves, names = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, people.hot_technician("a"), job)
     [closed] = await event_log.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:b"}
@@ -90,7 +90,7 @@ async def test_the_head_start_ends_when_all_its_technicians_declined(engine: Eng
     set_dispatch(engine, head_start=HeadStart(first=1, delay_s=8))
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await offers.decline_offer(engine, people.hot_technician("a"), job)
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["a"], ["b", "c"]]
@@ -105,7 +105,7 @@ async def test_a_late_joiner_has_no_head_start(engine: Engine) -> None:
     set_dispatch(engine, head_start=HeadStart(first=1, delay_s=8))
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await people.technician(engine, "late", serves, at=metres_north(10))
     await run_due_tasks(engine)
     with pytest.raises(TooEarly):
@@ -121,7 +121,7 @@ async def test_an_offline_preferred_technician_has_no_head_start(engine: Engine)
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     await people.technician(engine, "friend", serves, at=None)
-    job = await people.offered(engine, carla, serves, technician="friend")
+    job = await people.offered_job(engine, carla, serves, technician="friend")
     assert await offer_audiences(engine, job) == [["a", "b", "c"]]
     assert await exclusions(engine, job) == {"offline": ["friend"]}
 
@@ -134,7 +134,7 @@ async def test_the_preferred_technician_is_offered_the_job_first_at_any_distance
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     await people.technician(engine, "friend", serves, at=metres_north(20_000))
-    job = await people.offered(engine, carla, serves, technician="friend")
+    job = await people.offered_job(engine, carla, serves, technician="friend")
     assert await offer_audiences(engine, job) == [["friend"]]
     with pytest.raises(TooEarly):
         await jobs.claim(engine, people.hot_technician("a"), job)
@@ -161,7 +161,7 @@ async def test_a_decline_of_the_preferred_technician_opens_the_job_to_others(eng
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     friend = await people.technician(engine, "friend", serves, at=metres_north(20_000))
-    job = await people.offered(engine, carla, serves, technician="friend")
+    job = await people.offered_job(engine, carla, serves, technician="friend")
     await people.technician(engine, "d", serves, at=metres_north(5_000))
     await offers.decline_offer(engine, friend, job)
     await run_due_tasks(engine)
@@ -178,7 +178,7 @@ async def test_a_late_preferred_technician_need_not_be_near(engine: Engine) -> N
     serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     friend = await people.technician(engine, "friend", serves, at=None)
-    job = await people.offered(engine, carla, serves, technician="friend")
+    job = await people.offered_job(engine, carla, serves, technician="friend")
     await live.set_availability(engine, friend, "friend", online=True, position=metres_north(10_000))
     await run_due_tasks(engine)
     assert (await offer_audiences(engine, job))[-1] == ["friend"]
@@ -190,9 +190,9 @@ async def test_workload_can_outweigh_distance(engine: Engine) -> None:
     set_dispatch(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, delay_s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
     busy = await people.technician(engine, "busy", serves, at=metres_north(100), capacity=2)
-    await jobs.claim(engine, busy, await people.offered(engine, carla, serves))
+    await jobs.claim(engine, busy, await people.offered_job(engine, carla, serves))
     await people.technician(engine, "free", serves, at=metres_north(2_000))
-    assert (await offer_audiences(engine, await people.offered(engine, carla, serves)))[0] == ["free"]
+    assert (await offer_audiences(engine, await people.offered_job(engine, carla, serves)))[0] == ["free"]
 
 
 async def test_waiting_time_can_outweigh_distance(engine: Engine) -> None:
@@ -209,4 +209,4 @@ async def test_waiting_time_can_outweigh_distance(engine: Engine) -> None:
         await live.renew_leases(engine, DEFAULT_ZONE, ["waits"])
     await live.store_fixes(engine, waits, "waits", [Fix(lat=metres_north(2_000).lat, lon=people.HERE.lon)])
     await live.set_availability(engine, back, "back", online=True, position=metres_north(100))
-    assert (await offer_audiences(engine, await people.offered(engine, carla, serves)))[0] == ["waits"]
+    assert (await offer_audiences(engine, await people.offered_job(engine, carla, serves)))[0] == ["waits"]

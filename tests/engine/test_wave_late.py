@@ -49,7 +49,7 @@ async def test_a_distant_late_joiner_is_offered_jobs_of_the_whole_zone(engine: E
     one at once when the whole zone is searched.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await people.technician(engine, "early", serves, at=metres_north(40_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == []
@@ -66,7 +66,7 @@ async def test_a_claimed_job_is_removed_from_the_index_of_the_whole_zone(engine:
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, at=metres_north(100))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await open_all_waves(engine, job)
     assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, serves)) == 1
     await jobs.claim(engine, one, job)
@@ -86,7 +86,7 @@ async def test_without_a_radius_a_late_joiner_receives_an_offer(engine: Engine, 
             del engine.blueprints.by_name[blueprint.name]
     set_dispatch(engine, waves=waves)
     serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await people.technician(engine, "late", serves, at=metres_north(60_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == ["late"]
@@ -110,7 +110,7 @@ async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: fl
     set_dispatch(engine, grace_s=5.0)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await pass_time_online(engine, serves, after_s)
     if late:
         with pytest.raises(Expired):
@@ -128,7 +128,7 @@ async def test_a_job_expires_after_its_grace_time(engine: Engine) -> None:
     set_dispatch(engine, grace_s=5.0, job_s=30.0)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, capacity=2)
-    won, lost = [await people.offered(engine, carla, serves) for _ in range(2)]
+    won, lost = [await people.offered_job(engine, carla, serves) for _ in range(2)]
     await pass_time_online(engine, serves, 33)
     await run_due_tasks(engine)
     assert not await event_log.events(engine, "job.expired")
@@ -145,7 +145,7 @@ async def test_each_offer_of_a_wave_ends_at_its_own_time(engine: Engine) -> None
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "first", serves, at=metres_north(100))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await advance(engine, 8)
     await people.technician(engine, "second", serves, at=metres_north(200))
     await run_due_tasks(engine)
@@ -163,7 +163,7 @@ async def test_ops_receive_job_unfilled_once(engine: Engine) -> None:
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "one", serves, at=metres_north(100))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     for _ in range(2):
         await advance(engine, 10.1)
         await run_due_tasks(engine)
@@ -211,8 +211,8 @@ async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: En
     other customers' jobs are offered. After the reinstatement the job is offered too.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
-    beside = await people.offered(engine, await people.customer(engine), serves)
+    job = await people.offered_job(engine, carla, serves)
+    beside = await people.offered_job(engine, await people.customer(engine), serves)
     await accounts.suspend_user(engine, people.ADMIN, carla.id, reason="fraud")
     if lost:
         gone = [key async for key in engine.store.redis.scan_iter(f"*{carla.id}*")]

@@ -36,7 +36,7 @@ async def test_a_blocked_technician_receives_no_offer(engine: Engine) -> None:
     await blocks.put(engine, carla, one.id)
     await blocks.put(engine, two, carla.id)
     await live.set_availability(engine, one, one.id, online=True, position=metres_north(100))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await live.set_availability(engine, two, two.id, online=True, position=metres_north(100))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == [] and await exclusions(engine, job) == {"blocked": [one.id]}
@@ -52,7 +52,7 @@ async def test_a_block_withdraws_open_offers(engine: Engine) -> None:
     serves = await people.service(engine)
     carla, other = await people.customer(engine), await people.customer(engine, "Other")
     one = await staff.create_eligible_technician(engine, serves)
-    mine, others = await people.offered(engine, carla, serves), await people.offered(engine, other, serves)
+    mine, others = await people.offered_job(engine, carla, serves), await people.offered_job(engine, other, serves)
     await blocks.put(engine, one, carla.id)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, one, mine)
@@ -80,7 +80,7 @@ async def test_open_offers_of_a_technician_are_limited(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, at=metres_north(100))
     other = await people.technician(engine, "other", serves, at=metres_north(200), capacity=9)
-    first, second, third = [await people.offered(engine, carla, serves) for _ in range(3)]
+    first, second, third = [await people.offered_job(engine, carla, serves) for _ in range(3)]
     assert await offered_technicians(engine, third) == [] and await exclusions(engine, third) == {
         "offers": ["one", "other"]
     }
@@ -104,12 +104,12 @@ async def test_a_share_of_offers_is_reserved_for_newcomers(engine: Engine) -> No
         await people.technician(engine, f"old{n}", serves, at=metres_north(100 + n))
         row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(f"old{n}")))
         await engine.store.redis.hset(row, "accepted", 5)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     assert await offered_technicians(engine, job) == ["old0", "old1", "old2"]
     assert await exclusions(engine, job) == {"rank": ["old3"]}
     for n in range(2):
         await people.technician(engine, f"new{n}", serves, at=metres_north(900 + n))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     assert await offered_technicians(engine, job) == ["new0", "old0", "old1"]
     assert await exclusions(engine, job) == {"newcomers": ["old2"], "rank": ["new1", "old3"]}
 
@@ -121,4 +121,4 @@ async def test_newcomers_who_rank_among_the_best_fill_the_share(engine: Engine) 
     for n, name in enumerate(("new0", "old", "new1")):
         await people.technician(engine, name, serves, at=metres_north(100 + n))
     await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("old"))), "accepted", 5)
-    assert await offered_technicians(engine, await people.offered(engine, carla, serves)) == ["new0", "old"]
+    assert await offered_technicians(engine, await people.offered_job(engine, carla, serves)) == ["new0", "old"]

@@ -45,7 +45,7 @@ async def test_going_offline_does_not_withdraw_a_direct_request(engine: Engine) 
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     named = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="t1"))
-    invited = await people.offered(engine, carla, serves)
+    invited = await people.offered_job(engine, carla, serves)
     await live.set_availability(engine, one, "t1", online=False)
     [closed] = await event_log.events(engine, "offer.closed")
     assert event_log.payload(closed)["job"]["id"] == invited

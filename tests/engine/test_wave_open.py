@@ -40,14 +40,14 @@ async def test_a_wave_records_why_a_technician_is_excluded(engine: Engine) -> No
     await people.technician(engine, "offline", serves, at=None)
     await people.technician(engine, "far", serves, at=metres_north(3200))
     full = await people.technician(engine, "full", serves, at=metres_north(50))
-    first = await people.offered(engine, carla, serves)
+    first = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, full, first)
     await people.technician(engine, "stale", serves, at=metres_north(100))
     await advance(engine, 130)
     await live.store_fixes(
         engine, people.hot_technician("fit"), "fit", [Fix(lat=metres_north(120).lat, lon=people.HERE.lon)]
     )
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     assert await offered_technicians(engine, job) == ["fit"]
     [wave] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
     assert wave["in"] == {"count": 1, "technicians": ["fit"]}
@@ -63,7 +63,7 @@ async def test_waves_widen_from_the_nearest_to_the_whole_zone(engine: Engine) ->
         await people.technician(engine, f"a{i:02}", serves, at=metres_north(100 + 100 * i))
     for name, metres in (("b", 5_000), ("c", 12_000), ("d", 40_000)):
         await people.technician(engine, name, serves, at=metres_north(metres))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     assert await offered_technicians(engine, job) == [f"a{i:02}" for i in range(10)]
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
     assert await offered_technicians(engine, job) == [*(f"a{i:02}" for i in range(12)), "b"]
@@ -84,7 +84,7 @@ async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
     """A wave that two schedulers open is opened once: the second finds that the wave is no longer the next one."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     assert len(await event_log.events(engine, "offer.created", job)) == 1
     assert len(await event_log.events(engine, "job.searching", job)) == 1
@@ -115,7 +115,7 @@ async def test_coming_online_starts_a_search_for_open_jobs(engine: Engine) -> No
     receives none.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await people.technician(engine, "near", serves, at=metres_north(500))
     await people.technician(engine, "far", serves, at=metres_north(5_000))
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
@@ -132,9 +132,9 @@ async def test_moving_and_completing_a_job_start_a_search_for_open_jobs(engine: 
     serves, carla = await people.service(engine), await people.customer(engine)
     mover = await people.technician(engine, "mover", serves, at=metres_north(5_000))
     busy = await people.technician(engine, "busy", serves, at=metres_north(100))
-    first = await people.offered(engine, carla, serves)
+    first = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, busy, first)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     assert await offered_technicians(engine, job) == []
     await advance(engine, 1)
     await live.store_fixes(engine, mover, "mover", [Fix(lat=metres_north(900).lat, lon=people.HERE.lon)])
@@ -151,7 +151,7 @@ async def test_an_expired_offer_is_repeated_and_a_declined_one_is_not(engine: En
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     no, silent = await people.technician(engine, "no", serves), await people.technician(engine, "silent", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await offers.decline_offer(engine, no, job, reason="too far")
     for number in (2, 3, 4):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
@@ -164,7 +164,7 @@ async def test_an_expired_offer_is_repeated_and_a_declined_one_is_not(engine: En
     assert (await jobs.claim(engine, silent, job)).message == "Job accepted"
     with pytest.raises(NotOffered):
         await offers.decline_offer(
-            engine, people.hot_technician("stranger"), await people.offered(engine, carla, serves)
+            engine, people.hot_technician("stranger"), await people.offered_job(engine, carla, serves)
         )
 
 
@@ -173,7 +173,7 @@ async def test_the_last_decline_opens_the_next_wave(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "near", serves, at=metres_north(100))
     await people.technician(engine, "far", serves, at=metres_north(5_000))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await offers.decline_offer(engine, near, job)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
@@ -203,7 +203,7 @@ async def test_going_offline_withdraws_open_offers(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await people.technician(engine, "t2", serves, at=metres_north(5_000))
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await live.set_availability(engine, one, "t1", online=False)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, one, job)
@@ -239,7 +239,7 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> 
     """After a pause of twenty minutes no lease, offer or job ends within one lease of the end of the pause."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await advance(engine, 1)
     meta = keys.zone_meta(DEFAULT_ZONE)
     await engine.store.redis.hincrby(meta, "skew", 1_200_000)
@@ -259,7 +259,7 @@ async def test_a_job_that_nobody_claims_expires_after_its_lifetime(engine: Engin
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await advance(engine, 899)
     await live.renew_leases(engine, DEFAULT_ZONE, ["t1"])
     await advance(engine, 2)

@@ -32,7 +32,7 @@ async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine:
         await engine.store.redis.execute_command("FUNCTION", "FLUSH")
         made = await asyncio.gather(*(people.job(engine, carla, serves) for _ in range(20)))
         assert len({people.id_of(done) for done in made}) == 20
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await engine.store.redis.execute_command("FUNCTION", "FLUSH")
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
     assert await _library_names(engine) == {engine.store.scripts.name}
@@ -76,7 +76,7 @@ async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engin
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     before = await event_log.events(engine)
     redis: Redis = engine.store.redis
     await redis.config_set("min-replicas-to-write", "1")
@@ -97,7 +97,7 @@ async def test_a_full_memory_refuses_commands_without_an_effect_and_serves_reads
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     before = await event_log.events(engine)
     redis: Redis = engine.store.redis
     await redis.config_set("maxmemory", "1mb")

@@ -89,7 +89,7 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
             )
             tom = await accounts.create_user(engine, people.ADMIN, new)
             technician = await people.technician(engine, tom.value.id, serves, version=9)
-            job, key = await people.offered(engine, customer, serves), str(uuid.uuid4())
+            job, key = await people.offered_job(engine, customer, serves), str(uuid.uuid4())
             await jobs.claim(engine, technician, job, key=key)
             ids = {"jobs": job, "technicians": technician.id, "services": serves, "key": key}
             with redis.Redis.from_url(empty_redis) as direct:

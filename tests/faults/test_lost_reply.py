@@ -47,7 +47,7 @@ async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_succe
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    job, key = await people.offered_job(engine, carla, serves), str(uuid.uuid4())
     proxy.drop_next = b'"status":"accepted"'
     with pytest.raises(Indeterminate):
         await jobs.claim(engine, one, job, key=key)
@@ -63,7 +63,7 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
     in `read`, and a script that reads in `run`.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     proxy.drop_next = b'"status":"broadcasted"'
     with pytest.raises(Unavailable):
         await job_queries.read_job(engine, carla, job)
@@ -103,7 +103,7 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
     done: list[str] = []
     for _ in range(8):
         await wait_until(lambda: engine.store.pipeline.is_up)
-        done.append(await people.offered(engine, carla, serves))
+        done.append(await people.offered_job(engine, carla, serves))
         cutter = asyncio.create_task(cut_often())
         for command in ("claim", "depart", "arrive", "start", "complete"):
             await retry_until_done(done[-1], command)

@@ -41,7 +41,7 @@ async def accepted_job(engine: Engine, *technicians: str) -> tuple[Principal, Jo
     """Create a job with offers to the technicians, which the first one claims. Return its customer and id."""
     serves, carla = await people.service(engine), await people.customer(engine)
     winner, *_ = [await people.technician(engine, name, serves) for name in technicians]
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, winner, job)
     return carla, job
 

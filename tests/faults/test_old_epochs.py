@@ -44,7 +44,7 @@ async def create_offered_job(engine: Engine) -> tuple[JobId, Principal, Principa
     """Create a job with offers to two technicians. Return the job, its customer and both technicians."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
-    return await people.offered(engine, carla, serves), carla, one, two
+    return await people.offered_job(engine, carla, serves), carla, one, two
 
 
 def open_epoch(node: Node) -> int:

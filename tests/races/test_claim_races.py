@@ -123,7 +123,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
         return True
 
     for _ in range(300):
-        job = await people.offered(engine, carla, serves)
+        job = await people.offered_job(engine, carla, serves)
         if other == "expire":
             late = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")
             at = int(late or 0) - 900_000 + draw.randrange(0, 7)  # the job expires in the middle of the race
@@ -143,7 +143,7 @@ async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) ->
     """An expiry task after a claim does not change the job, and a claim after the expiry is refused with `expired`."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, capacity=2)
-    won, lost = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    won, lost = await people.offered_job(engine, carla, serves), await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, one, won)
     await advance(engine, 901)
     for job in (won, lost):

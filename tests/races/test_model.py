@@ -211,7 +211,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: len(self.jobs) < 5)
     def book(self) -> None:
         """Book a job and open its first wave."""
-        self.jobs.append(self.wait(people.offered(self.engine, self.carla, self.serves)))
+        self.jobs.append(self.wait(people.offered_job(self.engine, self.carla, self.serves)))
 
     @rule(
         name=st.sampled_from(PEOPLE),

@@ -75,7 +75,7 @@ def id_of(done: Outcome) -> JobId:
     return JobId(msgspec.json.decode(done.job)["id"])
 
 
-async def offered(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
+async def offered_job(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
     """Book a job as the customer ``who``, open its first wave, and return the job's id."""
     name = id_of(await job(engine, who, serves, **changes))  # type: ignore[arg-type]
     await scheduler.open_wave(engine, DEFAULT_ZONE, name, 1)
@@ -89,7 +89,7 @@ __all__ = [
     "hot_technician",
     "id_of",
     "job",
-    "offered",
+    "offered_job",
     "profile",
     "service",
     "technician",

@@ -123,7 +123,7 @@ async def test_a_subscribed_service_receives_the_steps_of_a_job(node: Node) -> N
     engine = node.engine
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await people.offered(engine, carla, serves)
+    job = await people.offered_job(engine, carla, serves)
     async with node.connect("money", "service") as money, node.connect("tom", "technician") as toms:
         refused = await toms.request(op="subscribe", channel=f"job:{job}")
         assert refused["error"]["code"] == "not_found"

@@ -54,7 +54,7 @@ async def offered_job(node: Node) -> OfferedJob:
     fit = [await people.technician(engine, name, serves) for name in ("tom", "una")]
     for who in fit:
         await node.token(who.id, "technician")
-    return OfferedJob(node, customer, fit[0], fit[1], await people.offered(engine, customer, serves))
+    return OfferedJob(node, customer, fit[0], fit[1], await people.offered_job(engine, customer, serves))
 
 
 async def test_claim(offered_job: OfferedJob) -> None:

@@ -53,7 +53,7 @@ async def start_job(
     serves = serves or await people.service(node.engine)
     customer = await people.customer(node.engine)
     who = await people.technician(node.engine, driver, serves)
-    job = await people.offered(node.engine, customer, serves, **more)
+    job = await people.offered_job(node.engine, customer, serves, **more)
     await jobs.claim(node.engine, who, job)
     if departs:
         await jobs.run_command(node.engine, who, job, Step(command="depart"))
@@ -369,7 +369,7 @@ async def test_a_fix_is_sent_for_both_jobs_of_a_technician(node: Node) -> None:
     serves = await people.service(node.engine)
     driver = await people.technician(node.engine, "t1", serves, capacity=2)
     customers = [await people.customer(node.engine) for _ in range(2)]
-    held = [await people.offered(node.engine, who, serves) for who in customers]
+    held = [await people.offered_job(node.engine, who, serves) for who in customers]
     for job in held:
         await jobs.claim(node.engine, driver, job)
         await jobs.run_command(node.engine, driver, job, Step(command="depart"))
@@ -485,5 +485,5 @@ async def test_only_followers_of_a_job_may_track_it(node: Node) -> None:
         there = await positions.read_position(node.engine, caller, one.job)
         assert there is not None
         assert (there.job, there.lat, there.heading, there.stale) == (one.job, 40.76, 12.0, False)
-    waiting = await people.offered(node.engine, one.customer, await people.service(node.engine))
+    waiting = await people.offered_job(node.engine, one.customer, await people.service(node.engine))
     assert await positions.read_position(node.engine, one.customer, waiting) is None

@@ -156,20 +156,20 @@ def database_away(request: pytest.FixtureRequest, settings: Settings) -> Databas
 @contextlib.asynccontextmanager
 async def _lock_sqlite(path: Path) -> AsyncIterator[None]:
     """Lock the SQLite database against all other writers while the block runs."""
-    holder = sqlite3.connect(path, isolation_level=None, timeout=0)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     # Not in one call that blocks: an archiver may be writing, and needs this event loop to finish.
-    await wait_until(lambda: _acquires_lock(holder), what="the lock")
+    await wait_until(lambda: _acquires_lock(connection), what="the lock")
     try:
         yield
     finally:
-        holder.execute("ROLLBACK")
-        holder.close()
+        connection.execute("ROLLBACK")
+        connection.close()
 
 
-def _acquires_lock(holder: sqlite3.Connection) -> bool:
+def _acquires_lock(connection: sqlite3.Connection) -> bool:
     """Return whether the write lock was acquired."""
     try:
-        holder.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError:
         return False
     return True

@@ -34,7 +34,9 @@ from tests.support.wait import wait_until
 ZONE = DEFAULT_ZONE
 
 
-async def append(engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "announcement.x", age_s: int = 0) -> int:
+async def append_events(
+    engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "announcement.x", age_s: int = 0
+) -> int:
     """Append `count` events to the log and return the head. `skip` leaves out as many seqs before the events."""
     client = engine.store.redis
     meta = await client.hmget(keys.zone_meta(ZONE), ["seq", "now"])
@@ -100,9 +102,9 @@ async def complete_job(engine: Engine) -> tuple[JobId, Principal, Principal]:
 
 async def test_refuses_a_log_with_a_hole(engine: Engine) -> None:
     """A batch that does not follow the checkpoint is not archived, and nothing is trimmed."""
-    await append(engine, 3)
+    await append_events(engine, 3)
     await writer.run_once(engine)
-    await append(engine, 2, skip=1)
+    await append_events(engine, 2, skip=1)
     with pytest.raises(writer.LogGap, match="5 where 4"):
         await writer.run_once(engine)
     assert await archived_seq(engine) == 3
@@ -111,7 +113,7 @@ async def test_refuses_a_log_with_a_hole(engine: Engine) -> None:
 
 async def test_refuses_a_log_that_begins_late(engine: Engine) -> None:
     """A log whose first seq is not 1 is refused by an empty archive: it is the wrong database, not a first start."""
-    await append(engine, 2, skip=10)
+    await append_events(engine, 2, skip=10)
     with pytest.raises(writer.LogGap, match="11 where 1"):
         await writer.run_once(engine)
     assert await archived_seq(engine) == 0
@@ -119,7 +121,7 @@ async def test_refuses_a_log_that_begins_late(engine: Engine) -> None:
 
 async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     """Of two archivers that apply one batch, one succeeds; the other raises `Superseded` and writes nothing."""
-    await append(engine, 4)
+    await append_events(engine, 4)
     found = await log.read_range(engine.store.redis, ZONE, 0, 10)
     lives = await log.read_epochs(engine.store.read_connection, ZONE)
     after = Checkpoint(Epoch(epoch_name(1)), 4)
@@ -140,10 +142,10 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
 
 async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
     """An archived epoch that begins at another seq in Redis raises `LogMismatch`, although the seqs continue."""
-    await append(engine, 2)
+    await append_events(engine, 2)
     await writer.run_once(engine)
     await engine.store.redis.hset(keys.epochs(ZONE), epoch_name(1), 2)
-    await append(engine, 2)
+    await append_events(engine, 2)
     with pytest.raises(apply.LogMismatch):
         await writer.run_once(engine)
     assert await archived_seq(engine) == 2
@@ -151,7 +153,7 @@ async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
 
 async def test_a_closed_zone_is_not_archived(engine: Engine) -> None:
     """The archiver archives nothing of a closed zone, because its log may not match the archive."""
-    await append(engine, 2)
+    await append_events(engine, 2)
     engine.store.close_zone(ZONE, "a test")
     assert await writer.run_once(engine) == 0
     assert await archived_seq(engine) == 0
@@ -215,7 +217,7 @@ async def test_killed_between_commit_and_notification_loses_nothing(
     head = (await log.read_head(engine.store.read_connection, ZONE)).seq
     assert await archived_seq(engine) == head
     assert not await engine.store.redis.hget(keys.zone_meta(ZONE), "archived")
-    await append(engine, 2)
+    await append_events(engine, 2)
     await writer.run_once(engine)
     assert await count_rows(engine, events) == head + 2
     assert int(await engine.store.redis.hget(keys.zone_meta(ZONE), "archived") or 0) == head + 2
@@ -248,22 +250,22 @@ async def test_a_lost_commit_is_asked_for_and_not_repeated(engine: Engine, monke
             raise Indeterminate("no answer")
 
     monkeypatch.setattr(apply, "apply_batch", apply_and_lose_reply)
-    await append(engine, 5)
+    await append_events(engine, 5)
     async with run_archiver(engine):
         await wait_until(lambda: lost)
-        await append(engine, 5)
+        await append_events(engine, 5)
         await wait_until(lambda: _is_archived(engine, 10))
     assert await count_rows(engine, events) == 10
 
 
 async def test_two_archivers_make_no_difference(engine: Engine) -> None:
     """With two archivers each event is archived once, and when one stops the other continues."""
-    await append(engine, 50)
+    await append_events(engine, 50)
     first, second = writer.Archiver(engine, strict=True), writer.Archiver(engine, strict=True)
     done = await asyncio.gather(first.step(1), second.step(1), return_exceptions=True)
     assert {type(result) for result in done} <= {int, apply.Superseded}
     await first.close()
-    await append(engine, 50)
+    await append_events(engine, 50)
     with contextlib.suppress(apply.Superseded):
         await second.step(1)
     await second.close()
@@ -285,7 +287,7 @@ async def test_the_database_away_and_back(engine: Engine, database_away: Databas
                 await people.service(engine)
             claimed = await jobs.claim(engine, people.hot_technician("t"), job)
             assert claimed.seq > before
-            await append(engine, 5)
+            await append_events(engine, 5)
             await wait_until(lambda: _read_lag(engine))
         await wait_until(lambda: _has_caught_up(engine), within_s=20)
     assert await count_rows(engine, events) == (await log.read_head(engine.store.read_connection, ZONE)).seq
@@ -296,7 +298,7 @@ async def test_the_database_away_and_back(engine: Engine, database_away: Databas
 async def test_a_cancelled_archiver_finishes_its_batch(engine: Engine) -> None:
     """A cancelled archiver finishes its batch: checkpoint and events agree whenever it is cancelled."""
     for turns in (3, 10, 30, 100, 300):
-        await append(engine, 200)
+        await append_events(engine, 200)
         archiver = writer.Archiver(engine)
         task = asyncio.create_task(archiver.step(1))
         for _ in range(turns):
@@ -315,7 +317,7 @@ async def test_a_cancelled_archiver_finishes_its_batch(engine: Engine) -> None:
 
 async def test_nothing_leaves_the_log_before_it_is_archived(engine: Engine, database_away: DatabaseAway) -> None:
     """Events that are not archived are never trimmed from the log, however old they are."""
-    await append(engine, 3, age_s=100_000)
+    await append_events(engine, 3, age_s=100_000)
     async with database_away():
         with pytest.raises(Unavailable):
             await writer.run_once(engine)
@@ -325,12 +327,12 @@ async def test_nothing_leaves_the_log_before_it_is_archived(engine: Engine, data
 
 async def test_archived_events_older_than_the_window_leave_the_log(engine: Engine) -> None:
     """Archived events older than the window leave the log; newer ones stay for clients that resume."""
-    await append(engine, 4, age_s=601)
-    await append(engine, 3, age_s=590)
+    await append_events(engine, 4, age_s=601)
+    await append_events(engine, 3, age_s=590)
     await writer.run_once(engine)
     assert await log_seqs(engine) == [5, 6, 7]
     assert await count_rows(engine, events) == 7
-    await append(engine, 1)
+    await append_events(engine, 1)
     await writer.run_once(engine)
     assert await archived_seq(engine) == 8
 
@@ -338,7 +340,7 @@ async def test_archived_events_older_than_the_window_leave_the_log(engine: Engin
 async def test_a_log_over_its_bytes_loses_the_oldest_archived(engine: Engine) -> None:
     """A log larger than `log_window_bytes` loses its oldest archived events, whatever their age."""
     small = dataclasses.replace(engine, settings=msgspec.structs.replace(engine.settings, log_window_bytes=40_000))
-    await append(engine, 600)
+    await append_events(engine, 600)
     assert await writer.trim_log(small, ZONE, 0) == 0
     await writer.run_once(engine)
     assert await writer.trim_log(small, ZONE, 10) == 10
@@ -354,7 +356,7 @@ async def test_a_log_over_its_bytes_loses_the_oldest_archived(engine: Engine) ->
 
 async def test_notifications_become_rows_of_their_user(engine: Engine) -> None:
     """A `notification` event becomes a row of the user to whom it is addressed."""
-    await append(engine, 2, kind="notification")
+    await append_events(engine, 2, kind="notification")
     await writer.run_once(engine)
     async with engine.archive.begin_read() as conn:
         assert {row.user for row in await conn.execute(select(notifications))} == {"a"}
@@ -407,7 +409,7 @@ async def test_a_snapshot_that_fails_does_not_stop_the_archive(engine: Engine, m
     monkeypatch.setattr(writer, "store_positions", raise_unavailable)
     archiver = writer.Archiver(engine)
     for _ in range(3):
-        await append(engine, 2)
+        await append_events(engine, 2)
         assert await archiver.step(1) == 2
     await archiver.close()
     assert await archived_seq(engine) == 6
@@ -436,10 +438,10 @@ async def test_the_lag_is_shown(engine: Engine, database_away: DatabaseAway) -> 
     """`lag` returns the events and seconds by which SQL is behind the log, and `/metrics` shows the events."""
     assert await writer.read_lag(engine, ZONE) == (0, 0.0)
     async with run_archiver(engine):
-        await append(engine, 3)
+        await append_events(engine, 3)
         await wait_until(lambda: _has_caught_up(engine))
         async with database_away():
-            await append(engine, 7, age_s=30)
+            await append_events(engine, 7, age_s=30)
             found = await wait_until(lambda: _read_lag(engine))
             assert (found.events, found.seconds >= 30) == (7, True)
             shown = await wait_until(lambda: b'archive_lag_events{zone="main"} 7.0' in engine.metrics.render())

@@ -18,12 +18,12 @@ from engine.sql.database import Archive
 from engine.sql.schema import services
 from tests.archive.conftest import DatabaseAway
 
-ROW = {"name": "n", "category": "c", "base_amount": 1, "currency": "EUR", "pricing": "flat", "duration_min": 60}
+SERVICE_ROW = {"name": "n", "category": "c", "base_amount": 1, "currency": "EUR", "pricing": "flat", "duration_min": 60}
 
 
 async def insert_service(conn: AsyncConnection) -> int:
-    """Insert a service and return 7, so that a second execution is visible."""
-    await conn.execute(insert(services).values(id=uuid.uuid4().hex, active=True, **ROW))
+    """Insert a service, so that the number of services shows how often this ran. Return 7."""
+    await conn.execute(insert(services).values(id=uuid.uuid4().hex, active=True, **SERVICE_ROW))
     return 7
 
 

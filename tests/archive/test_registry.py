@@ -18,7 +18,7 @@ SHIPPED = catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 
 
 def catalogue_with_default(**changed: object) -> Blueprints:
-    """Return the shipped blueprints, with `changed` fields in the default one."""
+    """Return the shipped blueprints. The keyword arguments replace fields of the default one."""
     return Blueprints([*SHIPPED.by_name.values(), msgspec.structs.replace(SHIPPED.default, **changed)], "home_service")
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LUA_FILE = "lua/lib/job.lua"
 ALL_MEMBERS = {member.name for member in MEMBERS}
 PUBLIC_MEMBERS = {member.name for member in MEMBERS if member.public}
-JSON_KINDS = {datetime: str, Person: Party, Proposal: dict}
+JSON_TYPES = {datetime: str, Person: Party, Proposal: dict}
 
 
 def fields_of(struct: type[msgspec.Struct]) -> set[str]:
@@ -33,14 +33,14 @@ def fields_of(struct: type[msgspec.Struct]) -> set[str]:
     return set(struct.__struct_fields__)
 
 
-def json_kind(hint: typing.Any) -> typing.Any:
+def json_type(hint: typing.Any) -> typing.Any:
     """Return the Python type that a value with this type hint has in decoded JSON."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is typing.Literal:
         return type(typing.get_args(hint)[0])
     origin = typing.get_origin(hint) or hint
-    return JSON_KINDS.get(origin, origin)
+    return JSON_TYPES.get(origin, origin)
 
 
 def members_in_lua(function: str) -> set[str]:
@@ -83,7 +83,7 @@ def test_members_have_their_declared_type(struct: type[msgspec.Struct]) -> None:
     """Each member has the same JSON type in the API's schema and in the declaration."""
     declared = {member.name: member.kind for member in MEMBERS}
     hints = typing.get_type_hints(struct)
-    wrong = {name: hint for name, hint in hints.items() if name in declared and json_kind(hint) is not declared[name]}
+    wrong = {name: hint for name, hint in hints.items() if name in declared and json_type(hint) is not declared[name]}
     assert wrong == {}, f"server/schemas/jobs.py: {struct.__name__}"
 
 

@@ -35,10 +35,11 @@ event = "payment.received"
 
 [commands.expire]"""
 RECEIVED_EVENT = '[events."payment.received"]'
-HOLDER_STATE = {"home_service": "accepted", "marketplace": "scheduled"}
+STATE_WITH_HOLDER = {"home_service": "accepted", "marketplace": "scheduled"}
 OTHER_OFFER_COUNT = 70
 """Offers that are open besides the one that is claimed: too many for a single `offer.closed`."""
 TakeJob = Callable[[str], Awaitable[Outcome]]
+"""Gives the job a holder, under an idempotency key: a claim, or the acceptance of a bid."""
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Return settings with two blueprints in which a captured payment moves the job as soon as the job has a
     technician.
     """
-    for name, held in HOLDER_STATE.items():
+    for name, held in STATE_WITH_HOLDER.items():
         text = (catalogue.shipped_folder() / f"{name}.toml").read_text().replace("size = 10,", "size = 100,")
         assert text.count("\n[commands.expire]") == 1
         text = text.replace("\n[commands.expire]", PREPAY_COMMAND.format(held))

@@ -198,7 +198,9 @@ async def test_the_load_follows_the_time_of_the_job(engine: Engine, change: str)
     ("ahead_s", "lives_s"), [(3000, 3000), (600, 900), (7200, 4500)], ids=["near", "nearer than its lifetime", "far"]
 )
 async def test_the_lifetime_of_a_job_depends_on_its_time(engine: Engine, ahead_s: int, lives_s: int) -> None:
-    """The lifetime of a job counts from its release. A job whose time is near lives at least until that time."""
+    """The lifetime of a job counts from `lead_s` before `scheduled_for`, or from the booking if that is later. A job
+    that is booked less than `lead_s` ahead does not expire before `scheduled_for`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = job_of(await people.job(engine, carla, serves, scheduled_for=now_ms() + ahead_s * 1000))
     lives = ms_of(job["expires_at"]) - ms_of(job["created_at"])

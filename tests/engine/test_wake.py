@@ -17,7 +17,7 @@ from engine.workers import scheduler, wake
 from tests.support import event_log, people
 from tests.support.wait import wait_until
 
-NEVER_S = 600.0
+LONG_SLEEP_S = 600.0
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def other_process(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
-    """Yield the engine of another process whose scheduler sleeps `NEVER_S` seconds unless the log wakes it."""
+    """Yield the engine of another process whose scheduler sleeps `LONG_SLEEP_S` seconds unless the log wakes it."""
     run_once = scheduler.run_once
 
     async def run_once_then_sleep(engine: Engine, zone: Zone) -> float:
-        return NEVER_S if await run_once(engine, zone) > 0 else 0.0
+        return LONG_SLEEP_S if await run_once(engine, zone) > 0 else 0.0
 
     monkeypatch.setattr(scheduler, "run_once", run_once_then_sleep)
     async with open_engine(settings) as other:

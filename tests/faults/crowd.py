@@ -154,7 +154,7 @@ class Racer:
             self.refused[refusal.code] += 1
 
 
-def due_seqs(server: Server, person: Person) -> list[int]:
+def expected_seqs(server: Server, person: Person) -> list[int]:
     """Return the sequence numbers of all events in the log that this person should have received since they first
     connected.
     """

@@ -1,5 +1,5 @@
 """The embedded Valkey, which a server starts, adopts from a killed server, and stops. Two never run on one
-directory.
+data directory.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ async def test_a_valkey_that_does_not_answer_is_not_started_twice(
 
 
 async def test_a_lost_state_file_does_not_allow_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the state file is lost, a second Valkey on the directory is still refused, because the running Valkey holds
-    the lock.
+    """If the state file is lost, a second Valkey on the data directory is still refused, because the running Valkey
+    has the lock.
     """
     monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.2)
     async with running_valkey(tmp_path):
@@ -171,7 +171,7 @@ async def test_ctrl_c_in_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
 
 
 async def test_an_orderly_stop_keeps_all_writes(tmp_path: Path) -> None:
-    """Stopping waits until the process has ended, and the next start on the directory has all writes."""
+    """Stopping waits until the process has ended, and the next start on the data directory has all writes."""
     async with running_valkey(tmp_path) as valkey:
         client(valkey).set("word", "kept")
     assert process_start_text(valkey.pid) is None

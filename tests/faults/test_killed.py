@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults.crowd import Person, Racer, Scenario, due_seqs, scenario_on
+from tests.faults.crowd import Person, Racer, Scenario, expected_seqs, scenario_on
 from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
@@ -19,8 +19,8 @@ JOBS, RACERS = 60, 5
 
 @pytest.mark.parametrize("kills_valkey", [False, True], ids=["server alone", "server and Valkey"])
 async def test_every_acknowledged_claim_survives_a_kill_under_load(tmp_path: Path, kills_valkey: bool) -> None:
-    """After SIGKILL while technicians compete and a start on the same directory, every acknowledged claim holds, no job
-    has two holders, and every client reconnects by itself and has every event once.
+    """The process is killed (SIGKILL) while technicians compete, and started again on the same data directory. Every
+    acknowledged claim is still valid, no job has two holders, and every client reconnects and has every event once.
     """
     async with run_server(tmp_path / "data", limits="off") as first, scenario_on(first) as scenario:
         customer = await scenario.create_person("customer")
@@ -67,7 +67,7 @@ async def _assert_holders_as_acknowledged(scenario: Scenario, racers: list[Racer
 
 
 async def _assert_every_event_received(server: Server, person: Person) -> None:
-    await wait_until(lambda: set(due_seqs(server, person)) <= set(person.events), what="all events")
-    assert sorted(person.events) == due_seqs(server, person)
+    await wait_until(lambda: set(expected_seqs(server, person)) <= set(person.events), what="all events")
+    assert sorted(person.events) == expected_seqs(server, person)
     assert list(person.events) == sorted(person.events)
     assert (person.repeats, person.unrecovered_zones) == ([], [])

@@ -1,4 +1,4 @@
-"""The script library in Redis: flushed by another client, of two releases at once, and with full memory."""
+"""Tests of the script library in Redis: another client flushes it, two releases run at once, and the memory is full."""
 
 from __future__ import annotations
 

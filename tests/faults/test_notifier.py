@@ -27,7 +27,7 @@ SECRET = "a secret"
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push_sender, "RETRY_PAUSE_S", 0.01)
 
 

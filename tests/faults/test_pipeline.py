@@ -29,23 +29,23 @@ class LateServer:
 
 
 @pytest.fixture
-async def late() -> AsyncIterator[LateServer]:
+async def late_server() -> AsyncIterator[LateServer]:
     """Yield a server with two silent connections, followed by connections that reply."""
-    late = LateServer(2)
-    server = await asyncio.start_server(late.serve, "127.0.0.1", 0)
-    late.port = server.sockets[0].getsockname()[1]
-    yield late
+    late_server = LateServer(2)
+    server = await asyncio.start_server(late_server.serve, "127.0.0.1", 0)
+    late_server.port = server.sockets[0].getsockname()[1]
+    yield late_server
     server.close()
 
 
-async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late: LateServer) -> None:
+async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late_server: LateServer) -> None:
     """The pipeline closes a connection that it abandons during authentication: later replies of that connection do not
     reach commands of the next connection.
     """
 
     async def connect(pipe: Pipeline) -> None:
         async with asyncio.timeout(0.05):
-            await asyncio.get_running_loop().create_connection(lambda: pipe, "127.0.0.1", late.port)
+            await asyncio.get_running_loop().create_connection(lambda: pipe, "127.0.0.1", late_server.port)
             await pipe.submit_urgent("AUTH", "secret")
 
     async def prepare(pipe: Pipeline) -> None:
@@ -53,23 +53,23 @@ async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late: LateServ
 
     pipe = Pipeline(connect, prepare)
     await pipe._reconnect()
-    assert len(late.connections) == 3
-    for silent in late.connections[:2]:
+    assert len(late_server.connections) == 3
+    for silent in late_server.connections[:2]:
         silent.write(b":99\r\n")
     await asyncio.sleep(0.02)  # if the pipeline still read from them, it would read now
     assert [await pipe.submit("GET", "x") for _ in range(3)] == [3, 3, 3]
     await pipe.close()
 
 
-async def test_a_connection_lost_at_the_end_of_prepare_is_not_open(late: LateServer) -> None:
+async def test_a_connection_lost_at_the_end_of_prepare_is_not_open(late_server: LateServer) -> None:
     """If a connection is lost while it is prepared, the pipeline notices it and prepares the next connection before it
     sends a command there.
     """
-    late.silent = 0
+    late_server.silent = 0
     ready: list[bool] = []
 
     async def connect(pipe: Pipeline) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: pipe, "127.0.0.1", late.port)
+        await asyncio.get_running_loop().create_connection(lambda: pipe, "127.0.0.1", late_server.port)
 
     async def prepare(pipe: Pipeline) -> None:
         ready.append(pipe.is_up)

@@ -20,7 +20,7 @@ SECRET = "a secret"
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push_sender, "RETRY_PAUSE_S", 0.01)
 
 
@@ -29,7 +29,7 @@ def count_pushes(metrics: Metrics, outcome: str, kind: str = "offer") -> float:
     return metrics.registry.get_sample_value("callout_pushes_total", {"kind": kind, "outcome": outcome}) or 0.0
 
 
-async def send(url: str, *messages: PushMessage) -> Metrics:
+async def send_pushes(url: str, *messages: PushMessage) -> Metrics:
     """Send the messages, wait until each is sent or given up, and return the metrics."""
     metrics = Metrics()
     async with PushSender(url, SECRET, metrics) as sender:
@@ -44,7 +44,7 @@ async def test_a_receiver_that_is_down_is_given_up_on() -> None:
     async with running_receiver() as receiver:
         gone = receiver.url
     with capture_logs() as logs:
-        metrics = await send(gone, *[PushMessage("offer", b"{}")] * 20)
+        metrics = await send_pushes(gone, *[PushMessage("offer", b"{}")] * 20)
     assert count_pushes(metrics, "failed") == 20
     assert [entry["event"] for entry in logs] == ["push_failed"]
 
@@ -52,7 +52,7 @@ async def test_a_receiver_that_is_down_is_given_up_on() -> None:
 async def test_a_refusal_is_not_retried() -> None:
     """A push that gets a 4xx status is not sent again and counts as `refused`."""
     async with running_receiver(lambda _: 410) as receiver:
-        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
+        metrics = await send_pushes(receiver.url, PushMessage("offer", b"{}"))
     assert (len(receiver.bodies), count_pushes(metrics, "refused")) == (1, 1)
 
 
@@ -60,21 +60,21 @@ async def test_a_refusal_is_not_retried() -> None:
 async def test_a_server_error_is_tried_three_times(status: int) -> None:
     """A push that gets a 5xx status or 429 is sent three times in all and then counts as `failed`."""
     async with running_receiver(lambda _: status) as receiver:
-        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
+        metrics = await send_pushes(receiver.url, PushMessage("offer", b"{}"))
     assert (len(receiver.bodies), count_pushes(metrics, "failed")) == (3, 1)
 
 
 async def test_a_redirect_is_not_followed() -> None:
     """A redirect is not followed and counts as `refused`, because the request is signed for one receiver."""
     async with running_receiver(lambda _: 302) as receiver:
-        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
+        metrics = await send_pushes(receiver.url, PushMessage("offer", b"{}"))
     assert count_pushes(metrics, "refused") == 1
 
 
 async def test_an_expired_offer_is_not_pushed() -> None:
     """An offer that its technician can no longer accept is not pushed and counts as `late`."""
     async with running_receiver() as receiver:
-        metrics = await send(receiver.url, PushMessage("offer", b"{}", now_ms() - 1))
+        metrics = await send_pushes(receiver.url, PushMessage("offer", b"{}", now_ms() - 1))
     assert (receiver.bodies, count_pushes(metrics, "late")) == ([], 1)
 
 
@@ -84,7 +84,7 @@ async def test_a_silent_receiver_is_left_after_the_timeout(monkeypatch: pytest.M
     """
     monkeypatch.setattr(push_sender, "TIMEOUT_S", 0.05)
     async with running_receiver(lambda _: None) as receiver:
-        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
+        metrics = await send_pushes(receiver.url, PushMessage("offer", b"{}"))
     assert (len(receiver.bodies), count_pushes(metrics, "failed")) == (3, 1)
 
 
@@ -103,7 +103,7 @@ async def test_putting_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_concurrent_requests_are_limited() -> None:
     """The push sender never has more requests open at the receiver than it has workers."""
     async with running_receiver() as receiver:
-        metrics = await send(receiver.url, *[PushMessage("notification", b"{}")] * 200)
+        metrics = await send_pushes(receiver.url, *[PushMessage("notification", b"{}")] * 200)
     assert count_pushes(metrics, "sent", "notification") == 200
     assert receiver.max_open_requests <= push_sender.WORKER_COUNT
 
@@ -111,7 +111,7 @@ async def test_concurrent_requests_are_limited() -> None:
 async def test_a_receiver_that_recovers_gets_the_push() -> None:
     """A push that fails twice and then succeeds counts as `sent`."""
     async with running_receiver(lambda number: 200 if number == 2 else 503) as receiver:
-        metrics = await send(receiver.url, PushMessage("offer", b'{"a":1}', now_ms() + 60_000))
+        metrics = await send_pushes(receiver.url, PushMessage("offer", b'{"a":1}', now_ms() + 60_000))
     assert receiver.bodies == [b'{"a":1}'] * 3
     assert count_pushes(metrics, "sent") == 1
 
@@ -122,7 +122,7 @@ async def test_the_signature_proves_body_and_time() -> None:
     """
     body = '{"name":"Zoë"}'.encode()
     async with running_receiver() as receiver:
-        await send(receiver.url, PushMessage("offer", body))
+        await send_pushes(receiver.url, PushMessage("offer", body))
     moment, digest = (part.split("=", 1)[1] for part in receiver.signatures[0].split(","))
     assert abs(int(moment) - time.time()) <= 2
     signed = moment.encode() + b"." + receiver.bodies[0]

@@ -21,7 +21,7 @@ import redis
 
 from callout_client import Refusal
 from engine.blueprint import catalogue
-from tests.faults.crowd import POSITION, Person, Scenario, due_seqs, scenario_on
+from tests.faults.crowd import POSITION, Person, Scenario, expected_seqs, scenario_on
 from tests.support import valkey
 from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
@@ -94,7 +94,7 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(tmp_path: Path) -> 
             assert "technician.status" not in _event_types_after(client, "job.accepted")
         await wait_until(lambda: customer.count_types()["job.expired"], within_s=30, what="the end of the other job")
         for person in (customer, technician):
-            await wait_until(lambda p=person: set(due_seqs(server, p)) <= set(p.events))  # type: ignore[misc]
+            await wait_until(lambda p=person: set(expected_seqs(server, p)) <= set(p.events))  # type: ignore[misc]
             assert (person.repeats, person.unrecovered_zones) == ([], [])
 
 

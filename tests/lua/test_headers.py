@@ -16,7 +16,9 @@ from engine.store.scripts import Script, ScriptError
 
 SCRIPTS = scripts.load_installed_library()
 INTERNAL_REPLIES = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE"}
+"""Replies that the engine handles itself. No caller receives them as an error."""
 OPENING_REPLIES = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "OLDER", "HOLE", "OTHER_DATABASE", "CLOSED"}
+"""Reasons for which `zone_open` leaves a zone closed."""
 LUA_FOLDER = Path(scripts.scripts_folder())
 
 

@@ -102,8 +102,8 @@ def test_over_the_limit_the_clients_silent_longest_lose_their_slots(client: fake
 
 
 def test_by_age_the_oldest_goes_whenever_it_was_touched(client: fakeredis.FakeRedis) -> None:
-    """With `by_age` the sessions opened first lose their slots, whenever they were touched, because a stream's client
-    never sends anything.
+    """With `by_age` the sessions opened first lose their slots, whenever they were touched, because the client of
+    an event stream never sends anything.
     """
     seats = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abcd"]
     for seat, age_ms in zip(seats, (20_000, 60_000, 40_000, 50_000), strict=True):

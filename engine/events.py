@@ -15,8 +15,8 @@ from engine.types import Zone
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An event of a zone's log. ``to`` are channels, ``at`` is ms since the Unix epoch, ``cause`` is
-    ``<key>:<fingerprint>``.
+    """An event of a zone's log. ``to`` are channels, ``at`` is ms since the Unix epoch, ``bp`` is the key of
+    the job's blueprint ("" = no job), ``cause`` is ``<idempotency key>:<fingerprint>``.
     """
 
     zone: Zone
@@ -63,7 +63,7 @@ def rfc3339_of(ms: int) -> str:
 
 def ms_of(text: str) -> int:
     """Return the milliseconds since the Unix epoch of ``text``, an RFC 3339 time with an offset. The inverse of
-    ``iso``. Raises ValueError for any other text.
+    ``rfc3339_of``. Raises ValueError for any other text.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

@@ -1,5 +1,5 @@
-"""The roles that may use the commands of accounts, services and profiles, and that routes and socket ops admit. Which
-roles may take a step of a job is declared by the job's blueprint.
+"""The roles that may use the commands of accounts, services and profiles, and that HTTP routes and WebSocket messages
+admit. Which roles may take a step of a job is declared by the job's blueprint.
 
 Each set lists its members one by one, never as "all except": a new role in ``Role`` is admitted nowhere until the role
 is added to a set here.
@@ -24,11 +24,12 @@ BOOKER_ROLES: frozenset[Role] = OPS | {"customer", "service"}
 JOB_READER_ROLES: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
 WHOLE_JOB_READER_ROLES: frozenset[Role] = OPS | {"customer", "mediator", "service"}
 """The roles that see the whole of each job that they may see at all."""
-USERS: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
+ANY_ROLE: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
 """Every role that can sign in."""
 
 __all__ = [
     "ADMIN_ROLE",
+    "ANY_ROLE",
     "BOOKER_ROLES",
     "CUSTOMER_ROLE",
     "JOB_READER_ROLES",
@@ -39,7 +40,6 @@ __all__ = [
     "REVIEWER_ROLES",
     "SERVICE_ROLE",
     "TECHNICIAN_ROLE",
-    "USERS",
     "WHOLE_JOB_READER_ROLES",
     "require_role",
 ]

@@ -41,7 +41,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     """Open all handles and yield the engine; close the handles after the block. ``settings.redis`` must be a URL.
 
     A zone that does not match the archive stays closed, with the reason in ``store.zones``. Raises SettingsError,
-    BlueprintError, ServerUnfit and Unavailable (Redis cannot be reached); each error names everything that is wrong.
+    BlueprintError, UnsuitableServer and Unavailable (Redis cannot be reached); each names everything that is wrong.
     """
     url = settings.redis
     if url is None:

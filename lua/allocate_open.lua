@@ -1,6 +1,6 @@
 --[[ allocate_open: chooses the best technician for a job by the blueprint's weights, and assigns them in the same step.
-Due work `allocate:<job>:<round>`. If nobody fits, the next round is due after repeat_ms. `plan` is '' if the job has
-left the state in which the engine chooses.
+Its scheduled task is `allocate:<job>:<round>`. If nobody fits, the next round is due after repeat_ms. `plan` is '' if
+the job has left the state in which the engine chooses.
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience
 OK      seq  version  technician  more

@@ -41,7 +41,7 @@ if why then return Idempotency.refuse(req, fingerprint, why) end
 if job.expires > 0 and Zone.has_ended(zone, job.expires + grace_ms, lease_ms) then
   return Idempotency.refuse(req, fingerprint, 'EXPIRED')
 end
-if not Bids.are_taken(job) or bid.status ~= 'open' then
+if not Bids.accepts_bids(job) or bid.status ~= 'open' then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
 -- job_edit closes the bids if their terms change. This check also covers any other way to change the terms.

@@ -30,7 +30,7 @@ if why then return Idempotency.refuse(req, fingerprint, why) end
 if not job or not Bids.is_eligible(zone, job, tech) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 why = Step.refusal(zone, job, plan, nil, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end
-if not Bids.are_taken(job) then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
+if not Bids.accepts_bids(job) then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 if job.expires > 0 and Zone.has_ended(zone, job.expires + grace_ms, lease_ms) then
   return Idempotency.refuse(req, fingerprint, 'EXPIRED')
 end

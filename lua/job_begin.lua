@@ -1,5 +1,5 @@
---[[ job_begin: adds a scheduled job to its holder's load when the job's time is near. Due work `begin:<job>`; a no-op
-if the job counts already, or has no holder any more.
+--[[ job_begin: adds a scheduled job to its holder's load when the job's time is near. Its scheduled task is
+`begin:<job>`; the script changes nothing if the job counts already, or has no holder any more.
 KEYS    meta  job  due
 ARGV    epoch  entry
 OK      seq  version

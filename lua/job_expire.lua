@@ -1,4 +1,5 @@
---[[ job_expire: ends a job that nobody accepted in time. Due work `expire:<job>`; a no-op if the job has changed.
+--[[ job_expire: ends a job that nobody accepted in time. Its scheduled task is `expire:<job>`; the script changes
+nothing if the job has changed.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  bp  plan  grace_ms  lease_ms
 OK      seq  version

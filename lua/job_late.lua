@@ -1,5 +1,5 @@
---[[ job_late: informs ops that a job has been in a state for too long. Due work `timer:<job>:<entered>:<index>`; a
-no-op if the job has changed its state.
+--[[ job_late: informs ops that a job has been in a state for too long. Its scheduled task is
+`timer:<job>:<entered>:<index>`; the script changes nothing if the job has changed its state.
 KEYS    meta  job  due  log
 ARGV    epoch  entry  bp  entered  step  audience
 OK      seq  version

@@ -25,7 +25,7 @@ if technician ~= '' then
   local offer = offer_text ~= '' and Offers.parse(offer_text)
   if offer and offer.status == 'sent' and offer.opens > zone.now then offer_text = '' end
   bid_status = string.match(redis.call('HGET', job_key .. ':bids', technician) or '', '^%S*')
-  if Bids.are_taken(job) then
+  if Bids.accepts_bids(job) then
     local tech = bid_status ~= 'open' and not Bids.has_left(offer_text) and Tech.load(zone.tag .. 'tech:' .. technician)
     if bid_status == 'open' or tech and Bids.is_eligible(zone, job, tech) then may_bid = '1' end
   end

@@ -1,6 +1,6 @@
 --[[ job_restore: restores a finished job that Redis has deleted, with its payments, for a day. The caller has read the
-job and the payments from the archive, which was at or past the head of the log. A no-op if the job is in Redis: that
-state is newer. `fields` and `kept` are JSON lists of names and values in turn.
+job and the payments from the archive, which was at or past the head of the log. Nothing changes if the job is in Redis:
+that state is newer. `fields` and `kept` are JSON lists of names and values in turn.
 KEYS    meta  job  payments
 ARGV    epoch  fields  kept
 OK      seq  version

@@ -1,8 +1,9 @@
---[[ match_open: offers open jobs to a late joiner. Due work `match:<technician>`. `asked` lists the customers whose
-accounts the caller has read, and `held` the suspended customers among them. If a job of another customer would be
-offered, the script changes nothing, and the reply's `customers` lists the accounts that the caller must read.
+--[[ match_open: offers open jobs to a late joiner. Its scheduled task is `match:<technician>`. `asked` lists the
+customers whose accounts the caller has read, and `suspended` the suspended customers among them. If a job of another
+customer would be offered, the script changes nothing, and the reply's `customers` lists the accounts that the caller
+must read.
 KEYS    meta  tech  due  log
-ARGV    epoch  entry  reach_m  limit  asked  held
+ARGV    epoch  entry  reach_m  limit  asked  suspended
 OK      seq  version  offered  customers
 ERR     STALE_EPOCH
 EMITS   offer.created
@@ -17,7 +18,7 @@ TOUCHES {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, tech_key, due, log = unpack(KEYS)
-local epoch, entry, reach_m, limit, asked, held = unpack(ARGV)
+local epoch, entry, reach_m, limit, asked, suspended = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local tech = Tech.load(tech_key)
@@ -25,12 +26,12 @@ if not tech or tech.lat == '' or tech.online ~= '1' or tech.load >= tech.capacit
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, 0, ''}
 end
-local function named(list, id) return string.find(' ' .. list .. ' ', ' ' .. id .. ' ', 1, true) ~= nil end
+local function contains_id(list, id) return string.find(' ' .. list .. ' ', ' ' .. id .. ' ', 1, true) ~= nil end
 local uncertain_m = Candidates.uncertainty_m(redis.call('HGET', tech_key, 'acc'))
 local jobs, unknown = LateJoin.nearby_jobs(zone, tech, tonumber(reach_m), tonumber(limit)), ''
 for _, job in ipairs(jobs) do
   job.far = Geo.distance_m(job.lat, job.lon, tech.lat, tech.lon)
-  local new = not named(asked, job.customer) and not named(unknown, job.customer)
+  local new = not contains_id(asked, job.customer) and not contains_id(unknown, job.customer)
   if new and LateJoin.qualifies(zone, job, tech, job.far + uncertain_m) then
     unknown = unknown .. ' ' .. job.customer
   end
@@ -40,7 +41,7 @@ if unknown ~= '' then return {'OK', '0', 0, 0, 0, unknown} end
 redis.call('ZREM', due, entry)
 local offered, seq = 0, 0
 for _, job in ipairs(jobs) do
-  if not named(held, job.customer) and LateJoin.qualifies(zone, job, tech, job.far + uncertain_m) then
+  if not contains_id(suspended, job.customer) and LateJoin.qualifies(zone, job, tech, job.far + uncertain_m) then
     -- A late joiner has no head start: they are among those who may claim last, unless the customer prefers them.
     local opens = math.max(zone.now, tech.id ~= job.preferred and job.opens or 0)
     local expires = OfferCreation.expires_at(job, opens, job.offer_ms)

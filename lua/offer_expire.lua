@@ -1,5 +1,5 @@
---[[ offer_expire: closes the expired offers of one wave. Due work `offers:<job>:<wave>`. A claim does not depend on
-this script: job_claim compares the times too.
+--[[ offer_expire: closes the expired offers of one wave. Its scheduled task is `offers:<job>:<wave>`. A claim does not
+depend on this script: job_claim compares the times too.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  grace_ms  lease_ms
 OK      seq  version

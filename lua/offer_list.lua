@@ -1,5 +1,5 @@
 --[[ offer_list: lists a technician's open offers, nearest deadline first, and returns the zone's seq as of this list.
-Offers that closed because another technician got the job are still in the pull list: this script removes such offers.
+Offers that closed because another technician got the job are still in the technician's list: this script removes them.
 KEYS    meta  tech_offers
 ARGV    epoch  technician  limit  lease_ms
 OK      seq  version  offers…
@@ -29,7 +29,7 @@ while #reply - 4 < tonumber(limit) do
     if not offer then redis.call('ZREM', tech_offers, id)
     else
       first = first + 1
-      -- An offer that has just expired stays in the list: the sweep removes it, and technician_offline reads it there.
+      -- An offer that just expired stays in the list: offer_expire removes it, and technician_offline reads it there.
       if offer.opens <= zone.now and not Zone.has_ended(zone, offer.expires, lease_ms)
         and #reply - 4 < tonumber(limit) then
         reply[#reply + 1] = '{"job":' .. Job.public_json(job) .. ',"status":"sent","wave":' .. offer.wave ..

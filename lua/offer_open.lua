@@ -1,6 +1,6 @@
 --[[ offer_open: opens the delayed offers of a wave when the head start of the others ends, and informs their
-technicians. Due work `opens:<job>:<wave>:<ms>`. WaveAdvance.advance makes this work due earlier when no open offer is
-left.
+technicians. Its scheduled task is `opens:<job>:<wave>:<ms>`. WaveAdvance.advance makes this task due earlier when no
+open offer is left.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  opens
 OK      seq  version  opened

@@ -1,5 +1,5 @@
 --[[ reference_forget: removes a job's reference a day after the job was archived: from then on the reference is only in
-SQL. Due work `forget:<principal>:<reference>`.
+SQL. Its scheduled task is `forget:<principal>:<reference>`.
 KEYS    meta  ref  due
 ARGV    epoch  entry  reference
 OK      seq  version

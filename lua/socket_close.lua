@@ -1,7 +1,7 @@
---[[ socket_close: removes the closed sockets of a gateway, in one batch. `seats` are pairs of a key and a seat in this
-key.
+--[[ socket_close: removes the closed sockets of a gateway, in one batch. `slots` are pairs of a key and a
+connection slot in this key.
 KEYS    meta
-ARGV    epoch  seats…
+ARGV    epoch  slots…
 OK      seq  version
 ERR     STALE_EPOCH
 FLAGS   allow-oom

@@ -3,7 +3,7 @@ the socket of the same device and the socket of the session `replaces`. Over the
 its clients last sent something (socket_settle).
 KEYS    meta  sockets  log
 ARGV    epoch  user  session  device  replaces  most  lease_ms
-OK      seq  version  seat  over
+OK      seq  version  slot  over
 ERR     STALE_EPOCH
 EMITS   session.replaced  session.crowded
 ]]
@@ -13,14 +13,14 @@ local meta, sockets, log = unpack(KEYS)
 local epoch, user, session, device, replaces, most, lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
--- A seat is `<time taken>:<session>:<device>`. The seat's score is the time of the client's last message, so that the
--- seats of a gateway that died expire.
+-- A connection slot is `<time taken>:<session>:<device>`. Its score is the time of the client's last message, so that
+-- the slots of a gateway that died expire.
 redis.call('ZREMRANGEBYSCORE', sockets, '-inf', zone.now - lease_ms)
-local seat, count, seq = string.format('%015.0f:%s:%s', zone.now, session, device), 1, 0
+local slot, count, seq = string.format('%015.0f:%s:%s', zone.now, session, device), 1, 0
 for _, one in ipairs(redis.call('ZRANGE', sockets, 0, -1)) do
   local whose, app = string.match(one, '^%d+:([^:]*):?(.*)$')
   if whose == session then
-    seat = one
+    slot = one
   elseif device ~= '' and app == device or replaces ~= '' and whose == replaces then
     redis.call('ZREM', sockets, one)
     local data = '{"session":"' .. whose .. '","code":4505}'
@@ -29,9 +29,9 @@ for _, one in ipairs(redis.call('ZRANGE', sockets, 0, -1)) do
     count = count + 1
   end
 end
-redis.call('ZADD', sockets, zone.now, seat)
+redis.call('ZADD', sockets, zone.now, slot)
 redis.call('PEXPIRE', sockets, lease_ms)
 local over = count > tonumber(most)
 if over then seq = EventLog.append(zone, log, {type = 'session.crowded', to = 'user:' .. user, data = '{}'}) end
 if seq > 0 then EventLog.save_seq(zone) end
-return {'OK', '0', seq, 0, seat, over and '1' or '0'}
+return {'OK', '0', seq, 0, slot, over and '1' or '0'}

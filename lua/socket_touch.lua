@@ -1,7 +1,7 @@
---[[ socket_touch: renews the seats of a gateway's open sockets, in one batch, each with the age of its client's last
+--[[ socket_touch: renews the slots of a gateway's open sockets, in one batch, each with the age of its client's last
 message. Lost sockets are added again.
 KEYS    meta
-ARGV    epoch  lease_ms  seats…
+ARGV    epoch  lease_ms  slots…
 OK      seq  version
 ERR     STALE_EPOCH
 FLAGS   allow-oom

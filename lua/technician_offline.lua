@@ -1,5 +1,5 @@
 --[[ technician_offline: sets a technician offline: at their own request, or because their lease expired. For an expired
-lease it is a no-op if the technician sent something in the meantime.
+lease, the script changes nothing if the technician sent something in the meantime.
 KEYS    meta  tech  seen  log  req
 ARGV    epoch  id  actor  key  fingerprint  reason  lease_ms  audience
 OK      seq  version  clock  load

@@ -25,7 +25,7 @@ local function serves(had, service) return string.find(' ' .. had .. ' ', ' ' ..
 -- Updates jobs that the technician was assigned and has not accepted. They cannot accept a job for a service that they
 -- no longer provide (`unserved`, see job_step), until they provide the service again. A job that ops assigned by
 -- `force` although the technician lacked the service is not affected.
-local function skills_changed(zone, had)
+local function update_assigned_jobs(zone, had)
   for _, each in ipairs(redis.call('SMEMBERS', tech_key .. ':jobs')) do
     local job_key = zone.tag .. 'job:' .. each
     local row = redis.call('HMGET', job_key, 'unaccepted', 'service')
@@ -48,7 +48,7 @@ elseif tech.online == '1' and Supply.sync(zone, tech) then
   Supply.schedule_match(zone, tech)
 end
 -- Offers for services that they no longer provide are closed; those of an offline technician are closed already.
-if known[3] and known[3] ~= services then skills_changed(zone, known[3]) end
+if known[3] and known[3] ~= services then update_assigned_jobs(zone, known[3]) end
 OfferWithdrawal.withdraw(zone, id, function(job) return not serves(services, job.service) end,
   function(job)
     seq = EventLog.append(zone, log, OfferClosure.event(job, {'user:' .. id}, 'withdrawn', 'Offer withdrawn', actor))

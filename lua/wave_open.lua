@@ -1,5 +1,5 @@
---[[ wave_open: opens one wave of offers of a job. Due work `wave:<job>:<wave>`; a no-op if that wave is not the next
-one any more.
+--[[ wave_open: opens one wave of offers of a job. Its scheduled task is `wave:<job>:<wave>`; the script changes nothing
+if that wave is not the next one any more.
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  walks  weights  limits  audience  unfilled_audience
 OK      seq  version  asked  more

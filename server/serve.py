@@ -104,7 +104,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
     """Serve until SIGTERM or SIGINT, then stop in order. SIGHUP reloads the blueprints. ``on_ready`` is called with the
     result of ``RunningServer.hello`` when the server is ready.
 
-    Raises CannotStart, ServerUnfit or Unavailable if the server cannot start, and PartEnded if a part of it ended.
+    Raises CannotStart, UnsuitableServer or Unavailable if the server cannot start, and PartEnded if a part of it ended.
     """
     with _cancel_on_signals() as stopping:
         try:
@@ -124,7 +124,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
 async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
     """Run a server on the current event loop while the ``async with`` block runs. Signals are not changed.
 
-    Raises CannotStart, ServerUnfit or Unavailable.
+    Raises CannotStart, UnsuitableServer or Unavailable.
     """
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(hold_lock(Path(settings.data)))

@@ -58,7 +58,7 @@ async def apply_batch(
 ) -> None:
     """Apply ``batch``, which begins right after ``before`` and ends at ``after``, in one transaction.
 
-    ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, AnotherLife, the same errors as
+    ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, LogMismatch, the same errors as
     ``Archive.begin_write``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
     """
     async with archive.begin_write() as conn:
@@ -94,7 +94,7 @@ async def unarchived_jobs(archive: Archive, zone: Zone, limit: int) -> list[str]
 
 
 async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
-    """Return the last seq of an event older than ``at`` (ms since the Unix epoch); 0 if there is none."""
+    """Return the seq of the zone's last archived event before ``at`` (ms since the Unix epoch); 0 if there is none."""
     c = events.c
     query = select(c.seq).where(c.zone == zone, c.at < at).order_by(c.at.desc(), c.seq.desc()).limit(1)
     async with archive.begin_read() as conn:
@@ -135,7 +135,7 @@ async def _check_epochs(
     conn: AsyncConnection, zone: Zone, in_redis: Mapping[Epoch, int], archived: int, reached: int
 ) -> None:
     """Check that Redis has each epoch of the database with the same first seq, and record new epochs. Raises
-    AnotherLife.
+    LogMismatch.
 
     An epoch that Redis lacks was opened on another server. A new epoch may not begin at an archived seq, because the
     archived events would then be from another log.
@@ -163,7 +163,7 @@ async def _upsert_bids_or_payments(
     conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: Mapping[Any, Row]
 ) -> None:
     """Upsert bids or payments with their latest content; ``created_at`` keeps its first value."""
-    await _upsert_rows(conn, upsert, table, list(rows.values()), but=("created_at",))
+    await _upsert_rows(conn, upsert, table, list(rows.values()), unchanged_columns=("created_at",))
 
 
 async def _upsert_rows(
@@ -172,13 +172,15 @@ async def _upsert_rows(
     table: Table,
     rows: list[Row],
     *,
-    but: Collection[str] = (),
+    unchanged_columns: Collection[str] = (),
 ) -> None:
-    """Insert rows, or replace the row with the same key except for its columns ``but``."""
+    """Insert rows, or replace the row with the same key. A replaced row keeps its ``unchanged_columns``."""
     if not rows:
         return
     new = upsert(table)
-    others = [column.name for column in table.columns if not column.primary_key and column.name not in but]
+    others = [
+        column.name for column in table.columns if not column.primary_key and column.name not in unchanged_columns
+    ]
     rest = {name: new.excluded[name] for name in others}
     keys = [column.name for column in table.primary_key.columns]
     await _insert_many(conn, new.on_conflict_do_update(index_elements=keys, set_=rest), rows)

@@ -87,7 +87,7 @@ def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:
 
 
 def _quarantine_row(event: Event, error: Exception, *, kept: bool) -> projection.Row:
-    """Return the row for ``events_refused``."""
+    """Return the row for ``events_refused``. ``kept`` is true if the event itself is in SQL, without derived rows."""
     entry = {**msgspec.structs.asdict(event), "data": event.data.decode("utf-8", "backslashreplace")}
     return {
         "zone": event.zone,

@@ -219,7 +219,7 @@ async def job(archive: Archive, job_id: JobId) -> bytes | None:
 
 async def jobs(
     archive: Archive,
-    wanted: JobFilter,
+    job_filter: JobFilter,
     limit: int,
     before: str | None = None,
     *,
@@ -232,12 +232,12 @@ async def jobs(
     """
     c = job_rows.c
     query = select(c.doc, c.created_at, c.id).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
-    for name, value in wanted.columns().items():
+    for name, value in job_filter.columns().items():
         query = query.where(c[name] == value)
     if phases is not None:
         query = query.where(c.phase.in_(phases))
-    if wanted.updated_after is not None:
-        query = query.where(c.updated_at > wanted.updated_after)
+    if job_filter.updated_after is not None:
+        query = query.where(c.updated_at > job_filter.updated_after)
     if before is not None:
         at, last = decode_cursor(before, tuple[int, str])
         query = query.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))

@@ -71,9 +71,9 @@ class Blueprints:
         return self.by_key.get(key) or self.by_name.get(key.partition("@")[0]) or self.default
 
     def find_exact(self, key: str) -> Blueprint | None:
-        """Return the blueprint of exactly this version; None if this process does not know it. Call this, not ``of``,
-        where another version's states and commands would do harm. For "", which stands for a job that does not exist
-        any more, return the default blueprint.
+        """Return the blueprint of exactly this version; None if this process does not know it. Call this, not
+        ``find_or_default``, where another version's states and commands would do harm. For "", which stands for a job
+        that does not exist any more, return the default blueprint.
         """
         return self.by_key.get(key) if key else self.default
 
@@ -138,7 +138,8 @@ class _AttributeView:
 
 
 class _Placeholders(dict[str, Any]):
-    """The values of a notice's placeholders: the members of the event's data, and ``says`` of the job's state."""
+    """The values of a notice's placeholders: the members of the event's data, and ``says``: the text of the job's
+    state."""
 
     def __init__(self, data: Mapping[str, Any], says: str) -> None:
         super().__init__({n: _AttributeView(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
@@ -211,7 +212,7 @@ def read_files(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
 
 
 def read_file(path: Path) -> tuple[Blueprint | None, list[str]]:
-    """Read one file. Return its blueprint, or None if the file has not the types of a blueprint, and all problems."""
+    """Read one file. Return its blueprint, or None if a value in the file has a wrong type, and all problems."""
     try:
         blueprint, wrong = _parse_blueprint(path.read_text("utf-8"))
     except OSError as error:

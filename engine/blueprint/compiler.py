@@ -20,7 +20,7 @@ EXPIRED_EVENT = "job.expired"
 """The event of the command that ends a job which no technician took in time."""
 GUARDS_AND_EFFECTS = ("needs", "unless", "starts", "marks", "locks_price", "charges", "refunds", "captures")
 """The guards and effects in a plan's JSON. A plan without any of these is plain."""
-INCLUDED_IF_ZERO = ("tries", "reissues")
+MEMBERS_INCLUDED_IF_ZERO = ("tries", "reissues")
 """The numbers that a plan contains even if they are 0."""
 
 WATCHDOG_INTERVAL_S = 30.0
@@ -176,7 +176,7 @@ def _plan_members(blueprint: Blueprint, name: str, spec: Command, life_s: float 
         "tech_audience": tech_audience,
         "tech_reason": _technician_reason(blueprint, spec) if tech_audience else "",
     }
-    return {**always, **{word: value for word, value in perhaps.items() if value or word in INCLUDED_IF_ZERO}}
+    return {**always, **{word: value for word, value in perhaps.items() if value or word in MEMBERS_INCLUDED_IF_ZERO}}
 
 
 def _technician_reason(blueprint: Blueprint, spec: Command) -> str:

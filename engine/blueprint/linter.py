@@ -64,7 +64,7 @@ MAX_NUMBER = 1_000_000_000
 
 
 def shape_problems(raw: Mapping[str, Any]) -> list[str]:
-    """Return the problems of a parsed file that has not the types of a blueprint, one sentence each."""
+    """Return the problems of a parsed file in which a value has a wrong type, one sentence each."""
     kinds = {field.name: field for field in msgspec.structs.fields(Blueprint)}
     problems = [f"unknown field {name!r}" for name in raw if name not in kinds]
     problems += [f"{name} is missing" for name, field in kinds.items() if field.required and name not in raw]

@@ -20,8 +20,8 @@ UNLIMITED_WAVE_SIZE = 1_000_000_000
 (lua/lib/search.lua). If the wave were limited to one turn, each round would ask the same nearest technicians, and a
 crowd of them would hide the job from all others."""
 
-_FIRST_WORDS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
-ENGINE_EVENT_NOUNS = _FIRST_WORDS | {"session", "typing", "presence", "fix"}
+_EVENT_FIRST_WORDS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
+ENGINE_EVENT_NOUNS = _EVENT_FIRST_WORDS | {"session", "typing", "presence", "fix"}
 """The first words of the names of the engine's own events, also of internal and reserved events. An announcement cannot
 begin with one of these words."""
 
@@ -128,8 +128,8 @@ class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The source of the price, and the states in which another price may be proposed. ``hours`` are the two names in
-    ``at`` between which work by the hour is counted.
+    """The source of the price, and the states in which another price may be proposed. ``hours`` are two states or
+    marks of the job: an hourly price counts the hours between them.
 
     ``source`` only documents who usually sets the price. A booking may name an amount with either source; without an
     amount the service's price applies. ``quote`` is reserved for prices that are promised beforehand. The linter
@@ -162,7 +162,7 @@ class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The watchdog of a job's holder in a state. ``still_s``, ``away_m`` and ``dark_s`` are each off at 0.
+    """The watchdog of a job's holder in a state. If ``still_s``, ``away_m`` or ``dark_s`` is 0, that check is off.
 
     The watchdog reports a holder who moved less than ``still_m`` metres in ``still_s`` seconds, who is ``away_m``
     metres farther from the job than before, or who sent no position for ``dark_s`` seconds. Ops get an event. If
@@ -244,7 +244,7 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_TOML_WORDS):
-    """The audience of an event, its name for clients (a table gives one for each reason), and the fields added to it.
+    """The audience of an event, its name for clients (or a table with a name for each reason), and the added fields.
 
     A field is a path in the event's data (``job.id``), ``word`` or ``says`` of the job's state, or a literal true,
     false or number. The notice for ``offered`` (only in ``offer.created``) is sent with the push of the offer and is
@@ -301,7 +301,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def is_tracked(self, state: str) -> bool:
         """Return whether the customer of a job in this state may see the technician's position. False after the work is
-        over, even if the job has not ended (``frees``).
+        over, even if the job has not ended (``frees_holder``).
         """
         if state not in self.states or self.states[state].is_terminal or self.states[state].frees_holder:
             return False
@@ -331,7 +331,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.declared_audience(event) or DEFAULT_AUDIENCES.get(event, "")
 
     def declared_audience(self, event: str) -> str:
-        """Return the same without the defaults: "" if the blueprint declares no audience for the event."""
+        """Return the words for the receivers that the blueprint itself declares for an event; "" if none."""
         rule = self.events.get(event)
         return " ".join(rule.to) if rule else ""
 

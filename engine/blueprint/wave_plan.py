@@ -14,8 +14,8 @@ def weights_text(dispatch: Dispatch) -> str:
 
 
 def limits_text(dispatch: Dispatch) -> str:
-    """Return head starts, most open offers, newcomers' share and grace, separated by spaces, in the order of
-    lua/lib/limits.lua. Times are in ms.
+    """Return the blueprint's limits on offers (head starts, the most open offers, places for newcomers, grace),
+    separated by spaces, in the order of lua/lib/limits.lua. Times are in ms.
     """
     head = dispatch.head_start
     numbers: list[float] = [

@@ -47,7 +47,7 @@ async def announce(
     engine: Engine, caller: Principal, new: Announcement, *, key: str | None = None, trace: str = ""
 ) -> Result[Announcement]:
     """Append an announcement to all users of ``new.roles``, once for each request key. Without roles, the announcement
-    is sent to the roles that the blueprint declares. ``event`` is the type in the log.
+    is sent to the roles that the blueprint declares. ``new.event`` is the event's type in the log.
 
     Raises Forbidden, ReusedKey, Invalid for an event that no blueprint declares as an announcement and for roles that
     are not in the declaration, and the errors of ``Store.run``.

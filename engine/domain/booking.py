@@ -42,8 +42,8 @@ MAX_PAST_MS = 60_000
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """A booking. The position is in degrees, WGS 84; ``amount`` is in minor units of ``currency``; ``scheduled_for`` is
-    in ms since the Unix epoch. Without an amount, amount and currency are those of the service: a currency alone does
-    not relabel the catalogue's price. If the blueprint allows a booking to name its technician, ``technician`` is who
+    in ms since the Unix epoch. Without an amount, amount and currency are those of the service: a currency
+    without an amount is ignored. If the blueprint allows a booking to name its technician, ``technician`` is who
     shall do the job; otherwise ``technician`` is asked first.
     """
 
@@ -196,7 +196,7 @@ def _record_texts(
     person: accounts.User,
 ) -> tuple[bytes, bytes]:
     """Encode the members of a job that its record stores as JSON text. Return two texts: one with all members, one with
-    the public members. Members that are not in ``derived`` are copied from the booking.
+    the public members. A member that has no value of its own here is copied from the booking.
     """
     derived = {
         "id": job,

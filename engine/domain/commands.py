@@ -1,4 +1,4 @@
-"""Send each kind of command to its script: this module makes the keys and arguments, and reads what they depend on.
+"""Send each kind of command to its script: this module makes the script's keys and arguments.
 
 The effect of a command (``does`` in its blueprint) decides which script runs. The claim sends the parts of its plan as
 separate arguments, because the claim is the command whose latency matters most; all other commands send their plan as
@@ -56,8 +56,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     dispute: str | None = None
 
     def arguments(self) -> list[Any] | None:
-        """Return the arguments for the fingerprint of the request; None if there are none. Arguments that are newer
-        than stored fingerprints are left out if they are not given, so that the fingerprints stay the same.
+        """Return the arguments for the fingerprint of the request; None if there are none. An argument that a later
+        version of Callout added is left out if it has no value, so that older stored fingerprints still match.
         """
         rest = [self.version, self.reason, self.code, self.amount, self.occurred_at]
         if self.technician is not None or self.force:
@@ -91,11 +91,11 @@ class CommandContext(msgspec.Struct, frozen=True):
         return _script_keys(self.zone, self.job, self.record_key())
 
     def request_arguments(self) -> dict[str, str]:
-        """Return the arguments that identify the request."""
+        """Return the script arguments idempotency key, fingerprint of the request and trace id."""
         return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace}
 
     def common_arguments(self, version: int | None) -> dict[str, str | int]:
-        """Return the arguments that identify the request, and the version that the job must have ("" = any)."""
+        """Return the ``request_arguments``, and the version that the job must have ("" = any version)."""
         return {**self.request_arguments(), "if_version": "" if version is None else version}
 
 
@@ -115,7 +115,7 @@ async def send_command(
 async def send_engine_command(
     engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, plan: Plan, entry: str, entered: str, *, reason: str
 ) -> ScriptReply:
-    """Give a command on behalf of the engine, for the scheduled task ``entry``. The script removes the task in the same
+    """Run a command on behalf of the engine, for the scheduled task ``entry``. The script removes the task in the same
     step. Nothing happens if the job has left the state that the job entered at version ``entered``.
     """
     args = {"entry": entry, "entered": entered, "lease": presence_lease_ms(engine), "reason": f'"{reason}"'}
@@ -261,7 +261,7 @@ def _dispute_arguments(context: CommandContext, plan: Plan, step: Step) -> dict[
 
 
 def _encode_members(thing: dict[str, Any]) -> str:
-    """Encode to JSON without braces; the script adds further members."""
+    """Return the JSON of an object without its outer braces; the script adds further members."""
     return msgspec.json.encode(thing)[1:-1].decode()
 
 

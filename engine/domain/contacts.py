@@ -1,5 +1,5 @@
-"""Phone numbers in replies: that of the other party, from acceptance until ``contact_s`` of the blueprint after the
-job's end.
+"""Phone numbers in replies: each party of a job receives the other's number, from the acceptance of the job until the
+blueprint's ``contact_s`` seconds after the job's end.
 
 Events contain no phone numbers, since an event can be replayed as long as it is in the log, also to a user who has left
 the job. Each reply reads the number again, if the caller's present relation to the job allows it.

@@ -124,17 +124,17 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
         raise NotFound("No such job")
     blueprint, members = registry.require_version(engine.blueprints, bp.decode()), job_document.decode_members(full)
     before = {**members, "amount": int(amount)}
-    wanted = {name: _document_value(name, value) for name, value in change.items()}
-    changed = [name for name, value in wanted.items() if value != before.get(name)]
+    new_values = {name: _document_value(name, value) for name, value in change.items()}
+    changed = [name for name, value in new_values.items() if value != before.get(name)]
     try:
-        checked = [*changed, *await _check_change(engine, before, wanted, changed)]
+        checked = [*changed, *await _check_change(engine, before, new_values, changed)]
     except Refused:
         # A repeated request gets its first answer, even if the service has become inactive since.
         done = await in_redis.find_done_command(engine, context.zone, context.caller, context.key, context.fingerprint)
         if done is None or not done.seq:
             raise
         checked = changed
-    state, after = status.decode(), {**before, **wanted}
+    state, after = status.decode(), {**before, **new_values}
     fixed = {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
     denied = edit_table.denial_reason(blueprint, state, checked, **fixed)
     if not denied and "currency" in changed and "amount" not in change:
@@ -156,22 +156,22 @@ def _document_value(name: str, value: Any) -> Any:
 
 
 async def _check_change(
-    engine: Engine, before: dict[str, Any], wanted: dict[str, Any], changed: list[str]
+    engine: Engine, before: dict[str, Any], new_values: dict[str, Any], changed: list[str]
 ) -> list[str]:
     """Check the new values. Return the fields that change besides ``changed``: if the new service has another pricing,
     the price changes too, so that ``amount`` is in the result.
     """
     if PLACE_MEMBERS & set(changed) - {"service"}:
-        check_mappable(wanted.get("lat", before["lat"]), wanted.get("lon", before["lon"]))
-    when = wanted.get("scheduled_for") if "scheduled_for" in changed else None
+        check_mappable(new_values.get("lat", before["lat"]), new_values.get("lon", before["lon"]))
+    when = new_values.get("scheduled_for") if "scheduled_for" in changed else None
     if when is not None and ms_of(when) < now_ms() - MAX_PAST_MS:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
     if "service" not in changed:
         return []
-    service = await services.active_service(engine, ServiceId(wanted["service"]))
+    service = await services.active_service(engine, ServiceId(new_values["service"]))
     if service.pricing == before["pricing"]:
         return []
-    wanted["pricing"] = service.pricing
+    new_values["pricing"] = service.pricing
     return [] if "amount" in changed else ["amount"]
 
 

@@ -113,21 +113,21 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
     """
     limit = check_limit(query.limit)
     before: tuple[int, str] | None = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
-    wanted = _caller_filter(caller, query)
-    if wanted is None:
+    job_filter = _caller_filter(caller, query)
+    if job_filter is None:
         return Page([], None, {zone: await _log_head(engine, zone) for zone in engine.store.zones})
     found: dict[tuple[int, str], bytes] = {}
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
-        seq = await _find_live(engine, caller, zone, wanted, before, limit, found)
+        seq = await _find_live(engine, caller, zone, job_filter, before, limit, found)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     if query.phase not in LIVE_PHASES:
         # SQL is behind the log, so that only Redis has the present state of a live job, and the values that decide who
         # may see which part of the job.
-        documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=FINISHED_PHASES)
+        documents, _ = await reader.jobs(engine.archive, job_filter, limit + 1, query.cursor, phases=FINISHED_PHASES)
         for document in documents:
             seen = jobs.visible_part(caller, document)
-            if _reveals_nothing(job_document.decode_job(seen), wanted, caller):
+            if _reveals_nothing(job_document.decode_job(seen), job_filter, caller):
                 found.setdefault(_sort_key(job_document.decode_job(document)), seen)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
@@ -135,11 +135,11 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
     return Page(items, after, as_of)
 
 
-def _reveals_nothing(job: JobView, wanted: JobFilter, caller: Principal) -> bool:
+def _reveals_nothing(job: JobView, job_filter: JobFilter, caller: Principal) -> bool:
     """Return whether the query has no filter on a hidden value (customer, reference): such a filter would reveal values
     that the caller may not see.
     """
-    filters_hidden = caller.role == "technician" and (wanted.customer or wanted.reference)
+    filters_hidden = caller.role == "technician" and (job_filter.customer or job_filter.reference)
     return not filters_hidden or job.customer is not None
 
 
@@ -148,13 +148,13 @@ async def live_jobs(engine: Engine, caller: Principal, limit: int) -> Page:
 
     A closed zone is omitted if other zones are open. ``next`` is a cursor for ``find_jobs``.
     """
-    wanted = _caller_filter(caller, JobQuery())
+    job_filter = _caller_filter(caller, JobQuery())
     found: dict[tuple[int, str], bytes] = {}
     for zone, state in engine.store.zones.items():
-        if wanted is None or (not state.open and len(engine.store.zones) > 1):
+        if job_filter is None or (not state.open and len(engine.store.zones) > 1):
             continue
         # One read for all phases: with one read per phase, a job that changes its phase in between would be missed.
-        await _find_live(engine, caller, zone, wanted, None, limit, found, phases=LIVE_PHASES)
+        await _find_live(engine, caller, zone, job_filter, None, limit, found, phases=LIVE_PHASES)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
     return Page(await job_view.view_jobs(engine, caller, (found[position] for position in order[:limit])), after)
@@ -191,7 +191,7 @@ async def _find_live(
     engine: Engine,
     caller: Principal,
     zone: Zone,
-    wanted: JobFilter,
+    job_filter: JobFilter,
     before: tuple[int, str] | None,
     limit: int,
     found: dict[tuple[int, str], bytes],
@@ -216,7 +216,7 @@ async def _find_live(
             job = job_document.decode_job(document)
             if (
                 job.phase in phases
-                and wanted.matches(job_document.column_values(job))
+                and job_filter.matches(job_document.column_values(job))
                 and (before is None or _sort_key(job) < before)
             ):
                 found.setdefault(_sort_key(job), document)

@@ -91,13 +91,13 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
         raise NotFound("No such job")
     await _wait_for_archive(engine, zone)
     document = await reader.job(engine.archive, job)
-    shown = _members_decoder.decode(document) if document else {}
-    if not shown or msgspec.json.decode(shown["phase"]) not in FINISHED_PHASES:
+    members = _members_decoder.decode(document) if document else {}
+    if not members or msgspec.json.decode(members["phase"]) not in FINISHED_PHASES:
         raise NotFound("No such job")
     payments = payment_records(await reader.job_events(engine.archive, job, PAYMENT_EVENTS))
     bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
-    fields = _encode_pairs(_record_fields(shown, bp, sum_amounts(payments)))
+    fields = _encode_pairs(_record_fields(members, bp, sum_amounts(payments)))
     records = _encode_pairs({f"{each.kind} {each.reference}": each.record_text() for each in payments})
     await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "kept": records})
 
@@ -152,20 +152,20 @@ def sum_amounts(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
     return total
 
 
-def _record_fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
+def _record_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
     """Return the record of a finished job, as Job.load in lua/lib/job.lua reads it."""
-    fixed = {name: raw for name, raw in shown.items() if name in job_document.RECORD_MEMBERS}
-    plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in shown.items()}
+    fixed = {name: raw for name, raw in members.items() if name in job_document.RECORD_MEMBERS}
+    plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in members.items()}
     holder = plain["technician"]
     return {
         **{name: plain[name] for name in ("id", "status", "phase", "version", "service", "lat", "lon", "amount")},
         "bp": bp,
         "customer": plain["customer"]["id"],
         "holder": holder["id"] if holder else "",
-        "card": bytes(shown["technician"]).decode() if holder else "",
+        "card": bytes(members["technician"]).decode() if holder else "",
         "full": job_document.encode_members(fixed).decode(),
         "pub": job_document.encode_public_members({name: plain[name] for name in fixed}).decode(),
-        "at": bytes(shown["at"]).decode()[1:-1],
+        "at": bytes(members["at"]).decode()[1:-1],
         "created": ms_of(plain["created_at"]),
         "updated": ms_of(plain["updated_at"]),
         "paid": total["captured"],

@@ -35,7 +35,9 @@ PHASES_WITH_CODES = ("assigned", "active")
 
 
 class _JobRecord(NamedTuple):
-    """The job's record as it is now. The record may be newer than the job's JSON."""
+    """The job's record in Redis as it is now; ``bp`` is the job's blueprint, ``issue`` and ``reissued`` count the
+    issues of its codes, ``tries`` counts the caller's wrong codes. The record may be newer than the job's JSON.
+    """
 
     bp: str
     status: str
@@ -54,7 +56,7 @@ class _JobRecord(NamedTuple):
     tries: str
 
     def lacks_service(self, caller: Principal) -> bool:
-        """Return whether the caller may only refuse the job (lua/job_step.lua)."""
+        """Return whether the caller may only refuse the job, because they do not provide its service any more."""
         return self.unaccepted == "1" and caller.id == self.holder == self.unserved
 
     @property
@@ -92,22 +94,22 @@ async def view_job(
     if contact is not None:
         job = await _add_phone(engine, job_document.decode_job(job), "customer", job, contact)
         return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
-    shown = _decode_if_extended(caller, [blueprint], job, actions)
-    record = await _read_record(engine, caller, shown) if shown else None
-    if shown is None or record is None:
+    view = _decode_if_extended(caller, [blueprint], job, actions)
+    record = await _read_record(engine, caller, view) if view else None
+    if view is None or record is None:
         return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
     possible = blueprint.unlocked_actions(actions, tried=record.wrong_code_count, reissued=int(record.reissued or 0))
     if record.lacks_service(caller):
         possible = [name for name in possible if blueprint.commands[name].effect == "release"]
-    more = _caller_members(engine, caller, shown, record)
-    job = await _add_phone_of_live_job(engine, caller, shown, record, job)
+    more = _caller_members(engine, caller, view, record)
+    job = await _add_phone_of_live_job(engine, caller, view, record, job)
     return add_actions(job, possible, **more)
 
 
 async def view_archived_job(engine: Engine, caller: Principal, job: bytes) -> bytes:
     """Return the view of a job that is only in SQL, as of its last event. The view has no actions."""
-    shown = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
-    return add_actions(await _add_phone_of_archived_job(engine, caller, shown, job) if shown else job, [])
+    view = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
+    return add_actions(await _add_phone_of_archived_job(engine, caller, view, job) if view else job, [])
 
 
 async def view_jobs(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
@@ -118,48 +120,48 @@ async def view_jobs(engine: Engine, caller: Principal, jobs: Iterable[bytes]) ->
 
 
 async def _view_list_item(engine: Engine, caller: Principal, job: bytes) -> bytes:
-    shown = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
-    if shown is None:
+    view = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
+    if view is None:
         return job
-    record = await _read_record(engine, caller, shown)
+    record = await _read_record(engine, caller, view)
     if record is None:
-        return await _add_phone_of_archived_job(engine, caller, shown, job)
-    job = await _add_phone_of_live_job(engine, caller, shown, record, job)
-    more = _caller_members(engine, caller, shown, record)
+        return await _add_phone_of_archived_job(engine, caller, view, job)
+    job = await _add_phone_of_live_job(engine, caller, view, record, job)
+    more = _caller_members(engine, caller, view, record)
     return job[:-1] + b"," + msgspec.json.encode(more)[1:] if more else job
 
 
 async def _add_phone_of_live_job(
-    engine: Engine, caller: Principal, shown: JobView, record: _JobRecord, job: bytes
+    engine: Engine, caller: Principal, view: JobView, record: _JobRecord, job: bytes
 ) -> bytes:
     """Return the job with the other side's phone, unless the job has another holder by now: ``job`` may be the repeated
     answer to a command whose caller has left the job since.
     """
-    if shown.holder_id != record.holder or record.unaccepted == "1":
+    if view.holder_id != record.holder or record.unaccepted == "1":
         return job
     blueprint = engine.blueprints.find_exact(record.bp)
-    side = contacts.phone_owner(caller, shown, blueprint) if blueprint else None
-    return await _add_phone(engine, shown, side, job, record.contact)
+    side = contacts.phone_owner(caller, view, blueprint) if blueprint else None
+    return await _add_phone(engine, view, side, job, record.contact)
 
 
-async def _add_phone_of_archived_job(engine: Engine, caller: Principal, shown: JobView, job: bytes) -> bytes:
+async def _add_phone_of_archived_job(engine: Engine, caller: Principal, view: JobView, job: bytes) -> bytes:
     """Return a job that Redis does not have any more with the phone added. The job's events contain the version of its
     blueprint.
     """
     try:
-        key = await reader.blueprint_key_of(engine.archive, shown.id)
+        key = await reader.blueprint_key_of(engine.archive, view.id)
     except CalloutError as error:  # as in contacts.read_phone: a reply without a phone is better than none
-        log.warning("phone_not_read", job=shown.id, error=str(error))
+        log.warning("phone_not_read", job=view.id, error=str(error))
         return job
     blueprint = engine.blueprints.find_exact(key) if key else None
-    side = contacts.phone_owner(caller, shown, blueprint) if blueprint else None
-    return await _add_phone(engine, shown, side, job)
+    side = contacts.phone_owner(caller, view, blueprint) if blueprint else None
+    return await _add_phone(engine, view, side, job)
 
 
-async def _add_phone(engine: Engine, shown: JobView, side: PhoneOwner | None, job: bytes, contact: str = "") -> bytes:
+async def _add_phone(engine: Engine, view: JobView, side: PhoneOwner | None, job: bytes, contact: str = "") -> bytes:
     if side is None:
         return job
-    phone = await contacts.read_phone(engine, shown, side, contact if side == "customer" else "")
+    phone = await contacts.read_phone(engine, view, side, contact if side == "customer" else "")
     return contacts.with_phone(job, side, phone)
 
 
@@ -171,48 +173,48 @@ def _decode_if_extended(
     """
     if caller.role not in ("customer", "technician") and not actions:
         return None
-    shown = job_document.decode_job(job)
-    versions = [b for b in blueprints if b.name == shown.blueprint]
-    return shown if any(_may_be_extended(caller, b, shown, actions) for b in versions) else None
+    view = job_document.decode_job(job)
+    versions = [b for b in blueprints if b.name == view.blueprint]
+    return view if any(_may_be_extended(caller, b, view, actions) for b in versions) else None
 
 
-def _may_be_extended(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
-    if blueprint.asks_for_codes(actions) or contacts.phone_owner(caller, shown, blueprint):
+def _may_be_extended(caller: Principal, blueprint: Blueprint, view: JobView, actions: Sequence[str]) -> bool:
+    if blueprint.asks_for_codes(actions) or contacts.phone_owner(caller, view, blueprint):
         return True
-    if _is_customer(caller, shown) and blueprint.codes.purposes and shown.phase in PHASES_WITH_CODES:
+    if _is_customer(caller, view) and blueprint.codes.purposes and view.phase in PHASES_WITH_CODES:
         return True
-    if _is_holder(caller, shown) and shown.status in blueprint.states and blueprint.states[shown.status].is_asked:
+    if _is_holder(caller, view) and view.status in blueprint.states and blueprint.states[view.status].is_asked:
         return True
-    return (_is_customer(caller, shown) or _is_holder(caller, shown)) and shown.status in blueprint.price.propose
+    return (_is_customer(caller, view) or _is_holder(caller, view)) and view.status in blueprint.price.propose
 
 
-def _is_customer(caller: Principal, shown: JobView) -> bool:
-    return caller.role == "customer" and shown.customer_id == caller.id
+def _is_customer(caller: Principal, view: JobView) -> bool:
+    return caller.role == "customer" and view.customer_id == caller.id
 
 
-def _is_holder(caller: Principal, shown: JobView) -> bool:
-    return caller.role == "technician" and shown.holder_id == caller.id
+def _is_holder(caller: Principal, view: JobView) -> bool:
+    return caller.role == "technician" and view.holder_id == caller.id
 
 
-async def _read_record(engine: Engine, caller: Principal, shown: JobView) -> _JobRecord | None:
+async def _read_record(engine: Engine, caller: Principal, view: JobView) -> _JobRecord | None:
     """Read the job's record. Return None if Redis does not have the record any more."""
     names = [*_JobRecord._fields[:-1], f"tries:{caller.id}"]
-    found = await engine.store.command("HMGET", keys.job(shown.zone, shown.id), *names)
+    found = await engine.store.command("HMGET", keys.job(view.zone, view.id), *names)
     record = _JobRecord(*((part or b"").decode() for part in found))
     return record if record.bp else None
 
 
-def _caller_members(engine: Engine, caller: Principal, shown: JobView, record: _JobRecord) -> dict[str, Any]:
+def _caller_members(engine: Engine, caller: Principal, view: JobView, record: _JobRecord) -> dict[str, Any]:
     """Return the codes and the open proposal, if the caller may see them."""
     blueprint, more = engine.blueprints.find_exact(record.bp), dict[str, Any]()
     if blueprint is None:
         return more
-    mine = _is_customer(caller, shown)
+    mine = _is_customer(caller, view)
     # The JSON may be older than the record: the job may have ended, or have another holder.
-    if mine and blueprint.codes.purposes and shown.phase in PHASES_WITH_CODES and record.phase in PHASES_WITH_CODES:
-        more["codes"] = codes.codes_by_purpose(engine, blueprint, shown.id, record.issue or "1")
+    if mine and blueprint.codes.purposes and view.phase in PHASES_WITH_CODES and record.phase in PHASES_WITH_CODES:
+        more["codes"] = codes.codes_by_purpose(engine, blueprint, view.id, record.issue or "1")
     negotiating = record.status in blueprint.price.propose and record.price_locked != "1"
-    if negotiating and (mine or (_is_holder(caller, shown) and record.holder == caller.id)):
+    if negotiating and (mine or (_is_holder(caller, view) and record.holder == caller.id)):
         proposal = _open_proposal(record)
         more |= {"proposal": proposal} if proposal else {}
     return more

@@ -242,18 +242,18 @@ async def command_outcome(
 ) -> Outcome:
     """Return the outcome of a command: the job as of the command's event, with the actions that the caller may take."""
     if len(done.values) > 1:
-        shown = done.values[1]
+        job_json = done.values[1]
     else:
-        shown = await in_redis.job_at_event(engine, context.zone, done) or await read_current_job(engine, context)
-    shown = visible_part(context.caller, shown)
+        job_json = await in_redis.job_at_event(engine, context.zone, done) or await read_current_job(engine, context)
+    job_json = visible_part(context.caller, job_json)
     # A technician who declined a job that now takes bids may bid for it.
     bids = (
         plan.command.effect == "refuse"
-        and blueprint.states[job_document.decode_job(shown).status].search_mode == "bids"
+        and blueprint.states[job_document.decode_job(job_json).status].search_mode == "bids"
     )
     contact = done.values[2].decode() if plan.command.effect == "take" and len(done.values) > 2 else None
     return await change_outcome(
-        engine, context, blueprint, shown, done, message=plan.command.message, bids=bids, contact=contact
+        engine, context, blueprint, job_json, done, message=plan.command.message, bids=bids, contact=contact
     )
 
 
@@ -261,7 +261,7 @@ async def change_outcome(
     engine: Engine,
     context: CommandContext,
     blueprint: Blueprint,
-    shown: bytes,
+    job_json: bytes,
     done: ScriptReply,
     *,
     message: str | None = None,
@@ -269,7 +269,7 @@ async def change_outcome(
     contact: str | None = None,
 ) -> Outcome:
     """Return the outcome of a command that changed a job, for its caller."""
-    job = await changed_view(engine, context.caller, blueprint, shown, bids=bids, contact=contact)
+    job = await changed_view(engine, context.caller, blueprint, job_json, bids=bids, contact=contact)
     return Outcome(job, message, done.seq, done.version, done.repeated, context.key)
 
 
@@ -277,7 +277,7 @@ async def changed_view(
     engine: Engine,
     caller: Principal,
     blueprint: Blueprint,
-    shown: bytes,
+    job_json: bytes,
     *,
     bids: bool = False,
     contact: str | None = None,
@@ -285,16 +285,16 @@ async def changed_view(
     """Return the view of a job that the caller has just changed. Raises Indeterminate, not Unavailable, if the view
     cannot be read, because the change is already done.
     """
-    names = actions_after_change(caller, blueprint, shown, bids=bids)
+    names = actions_after_change(caller, blueprint, job_json, bids=bids)
     with in_sql.unavailable_as_indeterminate():
-        return msgspec.Raw(await job_view.view_job(engine, caller, blueprint, shown, names, contact=contact))
+        return msgspec.Raw(await job_view.view_job(engine, caller, blueprint, job_json, names, contact=contact))
 
 
-def actions_after_change(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:
+def actions_after_change(caller: Principal, blueprint: Blueprint, job_json: bytes, *, bids: bool = False) -> list[str]:
     """Return the commands that the job's state allows a caller who has just changed the job. ``bids`` is true if they
     may bid now. A caller who has just given a command has no open bid, so that ``withdraw`` is never in the result.
     """
-    job = job_document.decode_job(shown)
+    job = job_document.decode_job(job_json)
     caller_relations = relations(
         caller.role,
         caller.id,

@@ -1,8 +1,8 @@
 """The search for a technician: waves of offers, offers to technicians who come online later, and allocation by the
 engine.
 
-All of these are scheduled tasks (engine/workers/scheduled_tasks.py). One Lua script decides each of them. This module
-passes the numbers of the job's blueprint to the scripts.
+All of these are scheduled tasks (engine/workers/scheduled_tasks.py). One Lua script runs each of these tasks. This
+module passes the numbers of the job's blueprint to the scripts.
 """
 
 from __future__ import annotations
@@ -132,21 +132,20 @@ async def match_technician(engine: Engine, zone: Zone, entry: str, technician: T
         "log": keys.log(zone),
     }
     reach = wave_plan.max_radius_m(engine.blueprints.by_name.values())
-    suspended: dict[UserId, bool] = {}
+    is_suspended: dict[UserId, bool] = {}
     while True:
-        held = " ".join(customer for customer, held_back in suspended.items() if held_back)
         args: Args = {
             "entry": entry,
             "reach_m": reach,
             "limit": MAX_JOBS_PER_MATCH,
-            "asked": " ".join(suspended),
-            "held": held,
+            "asked": " ".join(is_suspended),
+            "suspended": " ".join(customer for customer, suspended in is_suspended.items() if suspended),
         }
         done = await engine.store.run(zone, "match_open", keys=names, args=args)
         unknown = done.values[1].decode().split()
         if not unknown:
             return done
-        suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
+        is_suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
 
 
 async def allocate_job(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:

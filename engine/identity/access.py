@@ -33,7 +33,7 @@ ACCESS_TOKEN_S = 3_600
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The account fields that are checked for every request of the user. ``out`` are the ids of logins that ended."""
+    """The account fields that are checked for every request of the user. ``ended_logins`` are ids of logins."""
 
     id: UserId
     role: Role

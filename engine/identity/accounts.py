@@ -138,14 +138,14 @@ async def login(engine: Engine, email: str, password: str, *, device: str | None
 
 
 async def refresh_login(engine: Engine, refresh_token: str) -> LoginResult:
-    """Return the next pair of tokens, and the present account. Raises the same errors as ``tokens.refresh_session``."""
-    pair = await tokens.refresh_session(engine, refresh_token)
+    """Return the next pair of tokens, and the present account. Raises the errors of ``tokens.refresh_token_pair``."""
+    pair = await tokens.refresh_token_pair(engine, refresh_token)
     user = await read_user(engine, engine.signer.verify(pair.access_token).id)
     return LoginResult(user, pair.access_token, pair.refresh_token)
 
 
 async def _create_login(engine: Engine, user: User, device: str | None) -> LoginResult:
-    pair = await tokens.create_session(engine, user.id, user.role, user.name, device=device)
+    pair = await tokens.create_login(engine, user.id, user.role, user.name, device=device)
     return LoginResult(user, pair.access_token, pair.refresh_token)
 
 
@@ -297,7 +297,7 @@ async def _change_account(
             new["version"] += 1
             await conn.execute(update(users).where(users.c.id == user).values(**new))
             if not new["active"]:
-                await tokens.end_sessions_of(conn, user)
+                await tokens.end_all_logins(conn, user)
             await sql.update_after_account_change(conn, user, new["role"])
         if new != row or reassign:
             actor = f"{caller.role}:{caller.id}"

@@ -164,7 +164,7 @@ async def run(engine: Engine) -> None:
 
 
 async def run_once(engine: Engine) -> int:
-    """Apply the rows of every waiting user. Returns the number of users whose rows were applied. An error for one user
+    """Apply the rows of all users. Returns the number of users whose rows were applied. An error for one user
     does not delay the other users.
     """
     query = select(outbox.c.user).group_by(outbox.c.user).order_by(func.min(outbox.c.id)).limit(MAX_USERS_PER_ROUND)

@@ -19,7 +19,7 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 from engine.errors import FieldError, Invalid
 
 MAX_CONCURRENT_HASHES = 2
-LENGTH_RANGE = (8, 256)
+PASSWORD_LENGTH_RANGE = (8, 256)
 """Minimum and maximum characters of a prepared password: at least 8 (NIST SP 800-63B); the maximum bounds the work of
 a hash."""
 
@@ -43,8 +43,9 @@ def check_password(password: str) -> str:
     zxcvbn's list, compared without case).
     """
     normal = prepare_password(password)
-    if not LENGTH_RANGE[0] <= len(normal) <= LENGTH_RANGE[1]:
-        raise Invalid(errors=[FieldError("/password", f"Expected {LENGTH_RANGE[0]} to {LENGTH_RANGE[1]} characters")])
+    low, high = PASSWORD_LENGTH_RANGE
+    if not low <= len(normal) <= high:
+        raise Invalid(errors=[FieldError("/password", f"Expected {low} to {high} characters")])
     if any(unicodedata.category(char) == "Cc" for char in normal):
         raise Invalid(errors=[FieldError("/password", "Control characters cannot be part of a password")])
     if normal.casefold() in _load_common_passwords():
@@ -54,7 +55,7 @@ def check_password(password: str) -> str:
 
 @functools.cache
 def _load_common_passwords() -> frozenset[str]:
-    return frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= LENGTH_RANGE[0])
+    return frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= PASSWORD_LENGTH_RANGE[0])
 
 
 async def hash_password(password: str) -> str:

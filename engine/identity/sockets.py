@@ -96,14 +96,14 @@ async def release_slots(engine: Engine, slots: Sequence[ConnectionSlot]) -> None
     """Release the slots of closed connections."""
     for start in range(0, len(slots), MAX_SLOTS_PER_CALL):
         batch = [part for slot in slots[start : start + MAX_SLOTS_PER_CALL] for part in slot]
-        await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META_KEY, args={"seats": batch})
+        await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META_KEY, args={"slots": batch})
 
 
 async def renew_slots(engine: Engine, slots: Sequence[tuple[ConnectionSlot, int]]) -> None:
     """Renew slots that are still open, each with the milliseconds since its client was last active."""
     for start in range(0, len(slots), MAX_SLOTS_PER_CALL):
         batch = [part for slot, age_ms in slots[start : start + MAX_SLOTS_PER_CALL] for part in (*slot, age_ms)]
-        args: Args = {"lease_ms": slot_lease_ms(engine), "seats": batch}
+        args: Args = {"lease_ms": slot_lease_ms(engine), "slots": batch}
         await engine.store.run(DEFAULT_ZONE, "socket_touch", keys=_META_KEY, args=args)
 
 

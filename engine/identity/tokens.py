@@ -164,10 +164,8 @@ def _ticket_key(ticket: str, purpose: TicketPurpose) -> str:
 # Sessions: families of refresh tokens
 
 
-async def create_session(
-    engine: Engine, user: UserId, role: Role, name: str, *, device: str | None = None
-) -> TokenPair:
-    """Create a family of refresh tokens for a user whose password was just checked."""
+async def create_login(engine: Engine, user: UserId, role: Role, name: str, *, device: str | None = None) -> TokenPair:
+    """Create a login, with its family of refresh tokens, for a user whose password was just checked."""
     family, salt = new_id("ses"), secrets.token_bytes(16)
     now = now_ms()
     row = {"id": family, "user": user, "salt": salt, "generation": 1, "rotated_at": now, "device": device}
@@ -177,7 +175,7 @@ async def create_session(
     return _token_pair(engine, principal, _refresh_token(engine, family, 1, salt))
 
 
-async def refresh_session(engine: Engine, refresh_token: str) -> TokenPair:
+async def refresh_token_pair(engine: Engine, refresh_token: str) -> TokenPair:
     """Return the successor of ``refresh_token``, with a new access token. PROTOCOL §2 describes the result for older
     tokens.
 
@@ -210,7 +208,7 @@ async def refresh_session(engine: Engine, refresh_token: str) -> TokenPair:
     return _token_pair(engine, principal, successor)
 
 
-async def end_session(engine: Engine, refresh_token: str) -> None:
+async def end_login_of_token(engine: Engine, refresh_token: str) -> None:
     """End the login of a token: all tokens of its family become invalid, and the login's live sockets close, on every
     gateway. A token that this server did not issue is ignored. Raises Indeterminate if Redis is unavailable after the
     commit: repeat the call then.
@@ -236,14 +234,14 @@ async def end_login(conn: AsyncConnection, user: UserId, family: str) -> None:
     await outbox.add_row(conn, user, code=outbox.REVOKED_CODE, family=family)
 
 
-async def end_sessions_of(conn: AsyncConnection, user: UserId) -> None:
-    """End every family of ``user``. Call this within the transaction that revokes their access."""
+async def end_all_logins(conn: AsyncConnection, user: UserId) -> None:
+    """End all logins of ``user``. Call this within the transaction that revokes the user's access."""
     theirs = (sessions.c.user == user) & sessions.c.ended_at.is_(None)
     await conn.execute(update(sessions).where(theirs).values(ended_at=now_ms()))
 
 
-async def delete_expired_sessions(engine: Engine) -> int:
-    """Delete the families whose tokens have all expired. Returns the number of deleted families."""
+async def delete_expired_logins(engine: Engine) -> int:
+    """Delete the logins whose refresh tokens have all expired. Returns the number of deleted logins."""
     async with engine.archive.begin_write() as conn:
         return (await conn.execute(delete(sessions).where(sessions.c.expires_at <= now_ms()))).rowcount
 

@@ -1,8 +1,8 @@
 """The data directory: only its owner may read it, and one server at a time uses it.
 
-The lock is an ``flock``. The kernel releases it when its holder dies, for any reason, so there is no stale lock to
-break (a pid file would need a guess whether the pid still belongs to the same program). The content of the file is
-only for people: the holder's process id and URL.
+The lock is an ``flock``. The kernel releases it when the process that has it dies, for any reason, so there is no stale
+lock to break (a pid file would need a guess whether the pid still belongs to the same program). The content of the file
+is only for people: the id and the URL of that process.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class CannotStart(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryHolder:
-    """The process that uses the directory: its id, and its URL ("" if it serves none)."""
+class LockingProcess:
+    """The process that has locked the data directory: its id, and its URL ("" if it serves none)."""
 
     pid: int
     url: str = ""
 
 
 class DirectoryLock:
-    """A lock on the directory, held by this process. The lock file contains the process's id and URL, for the
+    """This process's lock on the data directory. The lock file contains the process's id and URL, for the
     message to a process that is refused.
     """
 
@@ -111,7 +111,7 @@ def hold_lock(path: Path) -> Iterator[DirectoryLock]:
         os.close(fd)
 
 
-def read_holder(path: Path) -> DirectoryHolder | None:
+def read_locking_process(path: Path) -> LockingProcess | None:
     """Return the process named in the lock file; None if it is not alive. This function does not try the lock, because
     a server that starts at the same moment could then fail.
     """
@@ -120,7 +120,7 @@ def read_holder(path: Path) -> DirectoryHolder | None:
         pid, url = int(content["pid"]), str(content["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return DirectoryHolder(pid, url) if process_start_text(pid) is not None else None
+    return LockingProcess(pid, url) if process_start_text(pid) is not None else None
 
 
 def process_start_text(pid: int) -> str | None:
@@ -148,7 +148,7 @@ def _boot_id() -> str:
 
 def _in_use_text(path: Path) -> str:
     """Return the message to a process that finds the directory in use."""
-    held = read_holder(path)
+    held = read_locking_process(path)
     by = f"process {held.pid}" if held else "another process"
     at = f" serving {held.url}" if held and held.url else ""
     return f"{path} is in use by {by}{at}: stop it, or give another --data"

@@ -70,13 +70,15 @@ def _value_within(value: float | None, *, above: float, to: float) -> float | No
 
 
 def confirmed_offset_ms(clock: bytes | None) -> int:
-    """Return the confirmed offset in ms, by which the device's times are corrected; 0 if no offset is confirmed."""
+    """Return the confirmed offset in ms, by which the device's times are corrected; 0 if no offset is confirmed.
+    ``clock`` is the field of the technician's record (lua/lib/device.lua).
+    """
     known = clock.split()[0] if clock else b"-"
     return 0 if known == b"-" else int(known)
 
 
 def api_offset_s(clock: bytes | None) -> float:
-    """Return the offset in seconds for the API: the confirmed one, or else the estimate from the first fix."""
+    """Return the offset in seconds for the API: the confirmed offset, or else the estimate from the first fix."""
     known, seen, _ = clock.split() if clock else (b"-", b"-", b"-")
     estimate = known if known != b"-" else seen
     offset = 0 if estimate == b"-" else int(estimate)

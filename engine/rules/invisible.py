@@ -1,4 +1,5 @@
-"""Characters that are invisible or that change the direction of text, for use inside a regular expression's class.
+"""Characters that are invisible or that change the direction of text, for use in a character class of a regular
+expression.
 
 They are Unicode's default-ignorable code points, control characters, direction marks and separators of lines. Two names
 or addresses that differ only in such characters would look the same.

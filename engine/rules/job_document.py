@@ -184,8 +184,8 @@ def encode_public_members(members: Mapping[str, Any]) -> bytes:
 
 def public_part_of(job: bytes, *, holder: bool = False) -> bytes:
     """Return the public part of a whole job as JSON. Past versions of jobs and jobs in SQL need this function; for live
-    jobs lua/lib/job.lua does the same. ``holder``: the caller is the technician who was asked alone; only for them does
-    the public part contain the technician.
+    jobs lua/lib/job.lua does the same. ``holder``: the caller is the only technician who was asked to do the job; only
+    for them does the public part contain the technician.
     """
     found: dict[str, Any] = msgspec.json.decode(job)
     moving = {name: found[name] for name in _PUBLIC_STEP_MEMBERS if name in found}

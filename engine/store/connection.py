@@ -1,6 +1,6 @@
 """The connection to Redis: the URL, the checks at start, and the Store through which scripts are called.
 
-The Store has three kinds of connections: a packed one for commands that change state (nothing is retried), one for
+The Store has three kinds of connections: one for commands that change state (nothing is retried), one for
 plain reads, and one for each reader that tails a log (``open_stream_connection``). When one connection finds that
 another server answers at the address, the others reconnect: all reads come from the server that runs the commands.
 """
@@ -177,7 +177,7 @@ class Store:
                     await send("FUNCTION", "DELETE", other)
 
     async def command(self, *command: Value) -> Any:
-        """Run one plain command on the packed connection; nothing is retried.
+        """Run one plain command on the connection of the scripts; nothing is retried.
 
         If the reply is lost, Unavailable is raised for a command that only reads, because nothing was changed, and
         Indeterminate for every other command.
@@ -276,7 +276,7 @@ def error_of_reply(reply: Sequence[Any]) -> Exception:
 async def open_store(url: str, zones: Sequence[Zone], opener: OpenZones) -> Store:
     """Connect, check the server and load the scripts. ``opener`` opens the zones on each new connection.
 
-    Raises ServerUnfit with every problem, Unavailable if the server cannot be reached.
+    Raises UnsuitableServer with every problem, Unavailable if the server cannot be reached.
     """
     # One retry, not redis-py's ten: each of them lengthens the wait for a stopped server by the timeout.
     client = create_client(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))

@@ -33,8 +33,9 @@ key of a dispute when the dispute is resolved."""
 
 
 def zone_meta(zone: Zone) -> str:
-    """Return the key of a hash: epoch (or ``closed`` with the reason), seq, run_id, opened_at, archived, now, offset,
-    look, database (the id of the database to which it belongs), and skew, which only tests set.
+    """Return the key of a hash: epoch (or ``closed`` with the reason ``why``), seq, run_id (of Redis at the opening),
+    opened_at, archived (seq), database (id of the paired SQL database); the zone's clock: now and offset (ms), and
+    skew, which only tests set; look (where the scan of ``due`` continues).
     """
     return f"{{{zone}}}:meta"
 
@@ -187,13 +188,13 @@ def idempotency_record(zone: Zone, principal: UserId, key: str) -> str:
 
 
 def booking_references(zone: Zone, principal: UserId) -> str:
-    """Return the key of a hash: the principal's ``booking_references`` → job."""
+    """Return the key of a hash: reference of the principal's booking → job."""
     return f"{{{zone}}}:ref:{principal}"
 
 
 def account(user: UserId) -> str:
-    """Return the key of a hash: role, active, version, out, life: checked on every request. The key belongs to no zone,
-    so that it can be read while a zone is closed.
+    """Return the key of a hash: the account's role, active, version, out (ended logins), life (run of Redis): checked
+    on every request. The key belongs to no zone, so that it can be read while a zone is closed.
     """
     return f"{{u:{user}}}:account"
 

@@ -87,8 +87,8 @@ class StreamConnection:
 
 
 class ReadConnection(StreamConnection):
-    """The connection for the plain reads of all callers, which are packed. If the reply to a read is lost, the read is
-    sent once more; if the second reply is lost too, Unavailable is raised.
+    """The connection for the plain reads of all callers. Reads that wait are sent in one write. If the reply to a read
+    is lost, the read is sent once more; if the second reply is lost too, Unavailable is raised.
     """
 
     async def _send(self, *command: str | int) -> Any:

@@ -288,9 +288,11 @@ def _check_values(engine: Engine, given: Mapping[str, Any]) -> None:
         raise Invalid(errors=errors)
 
 
-async def _set_services(conn: AsyncConnection, technician: TechnicianId, wanted: Sequence[ServiceId]) -> None:
-    known = set((await conn.execute(select(services.c.id).where(services.c.id.in_(wanted)))).scalars())
-    errors = [FieldError(f"/services/{at}", "No such service") for at, each in enumerate(wanted) if each not in known]
+async def _set_services(conn: AsyncConnection, technician: TechnicianId, service_ids: Sequence[ServiceId]) -> None:
+    known = set((await conn.execute(select(services.c.id).where(services.c.id.in_(service_ids)))).scalars())
+    errors = [
+        FieldError(f"/services/{at}", "No such service") for at, each in enumerate(service_ids) if each not in known
+    ]
     if errors:
         raise Invalid(errors=errors)
     mine = technician_services.c.technician == technician

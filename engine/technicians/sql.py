@@ -25,7 +25,7 @@ from engine.types import DEFAULT_ZONE, Role, ServiceId, TechnicianId, UserId, Zo
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-REPAIR_PAGE = 500
+REPAIR_PAGE_SIZE = 500
 
 Kyc = Literal["approved", "rejected", "pending"]
 AccountState = Literal["approved", "suspended", "pending"]
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class TechnicianRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A technician with all their values in SQL."""
+    """A technician with all their values in SQL. ``stars`` is the sum and ``rated`` the number of their ratings."""
 
     id: TechnicianId
     zone: Zone
@@ -107,7 +107,9 @@ async def repair_redis(engine: Engine) -> int:
     """
     written, last = 0, ""
     while True:
-        page = select_all_technicians().where(technicians.c.id > last).order_by(technicians.c.id).limit(REPAIR_PAGE)
+        page = (
+            select_all_technicians().where(technicians.c.id > last).order_by(technicians.c.id).limit(REPAIR_PAGE_SIZE)
+        )
         async with engine.archive.begin_read() as conn:
             rows = await load_rows(conn, page)
         if not rows:
@@ -143,7 +145,7 @@ async def _write_to_redis(engine: Engine, row: TechnicianRow, *, why: str = "ops
 
 
 async def update_technician(conn: AsyncConnection, technician: TechnicianId, **values: Any) -> bool:
-    """Set ``values`` and raise the profile's version. Returns False if there is no such technician."""
+    """Set the columns in ``values`` and raise the profile's version. Returns False if there is no such technician."""
     change = update(technicians).where(technicians.c.id == technician)
     return (await conn.execute(change.values(version=technicians.c.version + 1, **values))).rowcount == 1
 

@@ -33,18 +33,17 @@ if TYPE_CHECKING:
 
 MAX_BATCH_EVENTS = 250
 """The most events in one transaction. It takes about 5 ms, during which the other tasks of this process wait."""
-BLOCK_MS = 1_000
+READ_BLOCK_MS = 1_000
 BATCH_PAUSE_S = 0.05
 """The pause between batches that are not full, so that events of the same moment share one commit."""
-TRIM_EVERY_S = 5.0
-SNAPSHOT_EVERY_S = 30.0
-SNAPSHOT_PAGE = 500
-SNAPSHOT_AT_ONCE = 16
+TRIM_INTERVAL_S = 5.0
+SNAPSHOT_INTERVAL_S = 30.0
+SNAPSHOT_PAGE_SIZE = 500
+SNAPSHOT_MAX_COMMANDS = 16
 SNAPSHOT_PAUSE_S = 0.005
 LEASE_S = 10.0
-GRACE_S = 5.0
-"""How much longer than its block time a read may take. A longer read means that Redis is stopped or the connection is
-dead."""
+READ_MARGIN_S = 5.0
+"""How much longer than its block time a read may take: else Redis is stopped or the connection is dead."""
 RETRY_S = 0.5
 RETRY_MAX_S = 10.0
 
@@ -93,7 +92,7 @@ async def run(engine: Engine) -> None:
     archiver.register_metrics()
     try:
         while not_cancelled():
-            moved = await archiver.step(BLOCK_MS)
+            moved = await archiver.archive_batch(READ_BLOCK_MS)
             await asyncio.sleep(0 if moved >= MAX_BATCH_EVENTS else BATCH_PAUSE_S)
     finally:
         await archiver.close()
@@ -104,7 +103,7 @@ async def run_once(engine: Engine) -> int:
     archiver = Archiver(engine, strict=True)
     try:
         total = 0
-        while moved := await archiver.step(1):
+        while moved := await archiver.archive_batch(1):
             total += moved
         return total
     finally:
@@ -122,7 +121,7 @@ async def read_lag(engine: Engine, zone: Zone) -> ArchiveLag:
 
 
 class Archiver:
-    """An archiver for all zones. Any number of archivers may run; only the holder of a zone's lease works for the zone.
+    """An archiver for all zones. Any number of archivers may run; only the one with a zone's lease works for the zone.
     With ``strict`` every failure is raised and no lease is taken, for tests and tools.
     """
 
@@ -147,7 +146,7 @@ class Archiver:
 
     async def close(self) -> None:
         """Close the connection that reads the log, and release the leases so that another archiver need not wait."""
-        snapshots = [z.positions_task for z in self._zones if z.positions_task]
+        snapshots = [progress.positions_task for progress in self._zones if progress.positions_task]
         for task in snapshots:
             task.cancel()
         await asyncio.gather(*snapshots, return_exceptions=True)
@@ -155,15 +154,15 @@ class Archiver:
         if not self._strict:
             await self._leases.release_all()
 
-    async def step(self, block_ms: int) -> int:
-        """Read once and archive the events. Return the number of events of the zone that had most."""
+    async def archive_batch(self, block_ms: int) -> int:
+        """Read once and archive the events. Return the number of events of the busiest zone."""
         await self._measure_lags()
-        ready = [z for z in self._zones if await self._run_zone(z, self._prepare_zone(z))]
+        ready = [progress for progress in self._zones if await self._run_zone(progress, self._prepare_zone(progress))]
         if not ready:
             await asyncio.sleep(0 if self._strict else RETRY_S)
             return 0
         try:
-            found, epochs = await self._read({z.zone: z.seq for z in ready}, block_ms)
+            found, epochs = await self._read({progress.zone: progress.seq for progress in ready}, block_ms)
         except (CalloutError, OSError) as error:  # TimeoutError is an OSError
             await self._disconnect()
             self._retry_later(ready, error)
@@ -171,16 +170,16 @@ class Archiver:
         by_zone: dict[Zone, list[Event]] = {}
         for event in found:
             by_zone.setdefault(event.zone, []).append(event)
-        for z in ready:
-            if z.zone not in by_zone or await self._run_zone(
-                z, self._archive_events(z, by_zone[z.zone], epochs[z.zone])
+        for progress in ready:
+            if progress.zone not in by_zone or await self._run_zone(
+                progress, self._archive_events(progress, by_zone[progress.zone], epochs[progress.zone])
             ):
-                await self._run_zone(z, self._do_periodic_work(z))
+                await self._run_zone(progress, self._do_periodic_work(progress))
         return max(map(len, by_zone.values()), default=0)
 
     async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _FirstSeqs]]:
         """Return the next events of the logs, and the epochs of the events' zones, from the same Redis server."""
-        async with asyncio.timeout(block_ms / 1000 + GRACE_S):
+        async with asyncio.timeout(block_ms / 1000 + READ_MARGIN_S):
             connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
             found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS)
             await zone_log.check_primary(connection)
@@ -192,23 +191,23 @@ class Archiver:
             await self._connection.aclose()
         self._connection = None
 
-    async def _run_zone(self, z: _ZoneProgress, work: Coroutine[Any, Any, bool]) -> bool:
+    async def _run_zone(self, progress: _ZoneProgress, work: Coroutine[Any, Any, bool]) -> bool:
         """Run the work of one zone and return its result. After a failure return False: the zone is tried again later,
         and the other zones do not wait.
         """
-        if z.retry_due > _loop_time():
+        if progress.retry_due > _loop_time():
             work.close()
             return False
         try:
             return await work
         except (LogGap, apply.LogMismatch) as error:
-            self._retry_later([z], error)
-            await self._close_if_contradictory(z.zone)
+            self._retry_later([progress], error)
+            await self._close_if_contradictory(progress.zone)
         except (CalloutError, OSError, apply.Superseded) as error:
-            self._retry_later([z], error)
+            self._retry_later([progress], error)
         except Exception as error:  # a task boundary
-            log.exception("archiver_bug", zone=z.zone)
-            self._retry_later([z], error)
+            log.exception("archiver_bug", zone=progress.zone)
+            self._retry_later([progress], error)
         return False
 
     def _retry_later(self, zones: list[_ZoneProgress], error: Exception) -> None:
@@ -216,11 +215,11 @@ class Archiver:
         if self._strict:
             raise error
         contradicts = isinstance(error, LogGap | apply.LogMismatch)
-        for z in zones:
+        for progress in zones:
             write = log.error if contradicts else log.warning
-            write("archiver_waits", zone=z.zone, error=str(error), retry_s=z.retry_s)
-            z.is_loaded, z.retry_due = False, _loop_time() + z.retry_s
-            z.retry_s = min(z.retry_s * 2, RETRY_MAX_S)
+            write("archiver_waits", zone=progress.zone, error=str(error), retry_s=progress.retry_s)
+            progress.is_loaded, progress.retry_due = False, _loop_time() + progress.retry_s
+            progress.retry_s = min(progress.retry_s * 2, RETRY_MAX_S)
 
     async def _close_if_contradictory(self, zone: Zone) -> None:
         """Close the zone if its log contradicts the archive. In an open zone the effects of further commands would be
@@ -234,80 +233,84 @@ class Archiver:
     async def _measure_lags(self) -> None:
         """Update the lag for /metrics, also while nothing can be archived: then the figure matters most."""
         try:
-            for z in self._zones:
-                self._lags[(z.zone,)] = await read_lag(self._engine, z.zone)
+            for progress in self._zones:
+                self._lags[(progress.zone,)] = await read_lag(self._engine, progress.zone)
         except CalloutError as error:
             log.debug("lag_unknown", error=str(error))
 
     # One zone
 
-    async def _prepare_zone(self, z: _ZoneProgress) -> bool:
+    async def _prepare_zone(self, progress: _ZoneProgress) -> bool:
         """Return whether this process holds the zone's lease. On a newly acquired lease, reload the zone's state."""
-        if not self._engine.store.zones[z.zone].open or not await self._holds_lease(z):
-            z.is_loaded = False
+        if not self._engine.store.zones[progress.zone].open or not await self._holds_lease(progress):
+            progress.is_loaded = False
             return False
-        if not z.is_loaded:
-            z.checkpoint = await reader.checkpoint(self._engine.archive, z.zone)
-            await self._notify(z, [])
-            await self._notify_unarchived(z)
-            z.is_loaded = True
+        if not progress.is_loaded:
+            progress.checkpoint = await reader.checkpoint(self._engine.archive, progress.zone)
+            await self._notify(progress, [])
+            await self._notify_unarchived(progress)
+            progress.is_loaded = True
         return True
 
-    async def _holds_lease(self, z: _ZoneProgress) -> bool:
+    async def _holds_lease(self, progress: _ZoneProgress) -> bool:
         """Return whether this archiver may work for the zone."""
-        return self._strict or await self._leases.holds(z.zone)
+        return self._strict or await self._leases.holds(progress.zone)
 
-    async def _archive_events(self, z: _ZoneProgress, events: list[Event], epochs: _FirstSeqs) -> bool:
-        """Archive the events after the checkpoint. Raises Broken if a seq is missing. Always returns True."""
-        for expected, event in enumerate(events, z.seq + 1):
+    async def _archive_events(self, progress: _ZoneProgress, events: list[Event], epochs: _FirstSeqs) -> bool:
+        """Archive the events after the checkpoint. Raises LogGap if a seq is missing. Always returns True."""
+        for expected, event in enumerate(events, progress.seq + 1):
             if event.seq != expected:
                 raise LogGap(f"the log goes on with {event.seq} where {expected} should follow")
-        writer = EventWriter(self._engine.archive, z.zone, epochs, self._count_refused)
-        await _finish_uncancelled(writer.write_events(events, z.checkpoint, lambda seq: _epoch_of(seq, epochs)))
-        z.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
-        await self._notify(z, writer.finished)
+        writer = EventWriter(self._engine.archive, progress.zone, epochs, self._count_refused)
+        await _finish_uncancelled(writer.write_events(events, progress.checkpoint, lambda seq: _epoch_of(seq, epochs)))
+        progress.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
+        await self._notify(progress, writer.finished)
         return True
 
     def _count_refused(self, zone: Zone) -> None:
         self._engine.metrics.refused.labels(zone).inc()
 
-    async def _notify_unarchived(self, z: _ZoneProgress) -> None:
+    async def _notify_unarchived(self, progress: _ZoneProgress) -> None:
         """Notify Redis again of all finished jobs that Redis may not know to be archived, one page at a time."""
-        while page := await apply.unarchived_jobs(self._engine.archive, z.zone, MAX_BATCH_EVENTS):
-            await self._notify(z, page)
-            await self._mark_archived(z)
+        while page := await apply.unarchived_jobs(self._engine.archive, progress.zone, MAX_BATCH_EVENTS):
+            await self._notify(progress, page)
+            await self._mark_archived(progress)
 
-    async def _mark_archived(self, z: _ZoneProgress) -> None:
+    async def _mark_archived(self, progress: _ZoneProgress) -> None:
         """Record in SQL that Redis was notified of the finished jobs."""
-        notified, z.notified = z.notified, []
+        notified, progress.notified = progress.notified, []
         await _finish_uncancelled(apply.mark_archived(self._engine.archive, notified))
 
-    async def _notify(self, z: _ZoneProgress, finished: list[str]) -> None:
+    async def _notify(self, progress: _ZoneProgress, finished: list[str]) -> None:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
-        store, zone = self._engine.store, z.zone
+        store, zone = self._engine.store, progress.zone
         names = {"meta": keys.zone_meta(zone)}
-        if z.checkpoint:
-            await store.run(zone, "zone_archived", keys=names, args={"seq": z.seq})
+        if progress.checkpoint:
+            await store.run(zone, "zone_archived", keys=names, args={"seq": progress.seq})
         names["jobs"] = keys.jobs(zone)
         places = ((job, names | {"job": keys.job(zone, JobId(job))}) for job in finished)
         await asyncio.gather(*(store.run(zone, "job_archived", keys=at, args={"id": job}) for job, at in places))
-        z.notified += finished
+        progress.notified += finished
 
     # Periodic work
 
-    async def _do_periodic_work(self, z: _ZoneProgress) -> bool:
+    async def _do_periodic_work(self, progress: _ZoneProgress) -> bool:
         """Do the periodic work of a zone that is due: trim the log, store positions. Always returns True."""
-        z.retry_s = RETRY_S
-        if z.notified:
-            await self._mark_archived(z)
-        if z.trim_due <= _loop_time() or self._strict:
-            z.trim_due = _loop_time() + TRIM_EVERY_S
-            await trim_log(self._engine, z.zone, z.seq)
+        progress.retry_s = RETRY_S
+        if progress.notified:
+            await self._mark_archived(progress)
+        if progress.trim_due <= _loop_time() or self._strict:
+            progress.trim_due = _loop_time() + TRIM_INTERVAL_S
+            await trim_log(self._engine, progress.zone, progress.seq)
         if self._strict:
-            await store_positions(self._engine, z.zone)
-        elif z.snapshot_due <= _loop_time() and (z.positions_task is None or z.positions_task.done()):
-            z.snapshot_due = _loop_time() + SNAPSHOT_EVERY_S
-            z.positions_task = asyncio.create_task(self._store_positions(z.zone), name=f"snapshot:{z.zone}")
+            await store_positions(self._engine, progress.zone)
+        elif progress.snapshot_due <= _loop_time() and (
+            progress.positions_task is None or progress.positions_task.done()
+        ):
+            progress.snapshot_due = _loop_time() + SNAPSHOT_INTERVAL_S
+            progress.positions_task = asyncio.create_task(
+                self._store_positions(progress.zone), name=f"snapshot:{progress.zone}"
+            )
         return True
 
     async def _store_positions(self, zone: Zone) -> None:
@@ -315,7 +318,7 @@ class Archiver:
         try:
             await store_positions(self._engine, zone)
         except CalloutError as error:
-            log.warning("snapshot_failed", zone=zone, error=str(error), retry_s=SNAPSHOT_EVERY_S)
+            log.warning("snapshot_failed", zone=zone, error=str(error), retry_s=SNAPSHOT_INTERVAL_S)
         except Exception:  # a task boundary
             log.exception("snapshot_failed", zone=zone)
 
@@ -349,16 +352,15 @@ async def _last_beyond_limit(engine: Engine, zone: Zone) -> int:
 async def store_positions(engine: Engine, zone: Zone) -> int:
     """Store the positions of all online technicians of the zone in SQL; return their number.
 
-    The positions are read in pages, with few commands at once, because claims use the same packed connection and are
-    more important. A technician whose place in ``seen`` changes between two pages may be missed until the next
-    snapshot.
+    The positions are read in pages, with few commands at once, because claims use the same connection and are more
+    important. A technician who moves in the list between two pages may be missed until the next snapshot.
     """
     stored = first = 0
-    while seen := await engine.store.command("ZRANGE", keys.last_seen(zone), first, first + SNAPSHOT_PAGE - 1):
+    while seen := await engine.store.command("ZRANGE", keys.last_seen(zone), first, first + SNAPSHOT_PAGE_SIZE - 1):
         positions = [position async for position in _read_positions(engine, zone, seen)]
         if positions:
             await _finish_uncancelled(apply.store_positions(engine.archive, zone, positions))
-        stored, first = stored + len(positions), first + SNAPSHOT_PAGE
+        stored, first = stored + len(positions), first + SNAPSHOT_PAGE_SIZE
         await asyncio.sleep(SNAPSHOT_PAUSE_S)
     return stored
 
@@ -366,8 +368,8 @@ async def store_positions(engine: Engine, zone: Zone) -> int:
 async def _read_positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[Position]:
     """Yield the positions of these technicians. Those without a position are left out."""
     alive = [TechnicianId(UserId(name.decode())) for name in seen]
-    for start in range(0, len(alive), SNAPSHOT_AT_ONCE):
-        some = alive[start : start + SNAPSHOT_AT_ONCE]
+    for start in range(0, len(alive), SNAPSHOT_MAX_COMMANDS):
+        some = alive[start : start + SNAPSHOT_MAX_COMMANDS]
         reads = (engine.store.command("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in some)
         for technician, (lat, lon, at) in zip(some, await asyncio.gather(*reads), strict=True):
             if lat and lon and at:
@@ -375,7 +377,7 @@ async def _read_positions(engine: Engine, zone: Zone, seen: list[bytes]) -> Asyn
 
 
 def _epoch_of(seq: int, epochs: _FirstSeqs) -> Epoch:
-    """Return the epoch in which ``seq`` was written: the last epoch whose first seq is not above ``seq``. Raises Broken
+    """Return the epoch in which ``seq`` was written: the last epoch whose first seq is not above ``seq``. Raises LogGap
     if there is none.
     """
     begun = [(epoch_number(epoch), epoch) for epoch, first in epochs.items() if first <= seq]

@@ -39,12 +39,12 @@ async def run_once(engine: Engine) -> dict[str, int]:
         "profiles": lambda: sql.repair_redis(engine),
         "blocks": lambda: blocks.repair(engine),
         "verdicts": lambda: in_sql.delete_expired(engine.archive),
-        "sessions": lambda: tokens.delete_expired_sessions(engine),
+        "sessions": lambda: tokens.delete_expired_logins(engine),
     }
-    return {name: await _run_chore(name, chore) for name, chore in chores.items()}
+    return {name: await _run_repair(name, chore) for name, chore in chores.items()}
 
 
-async def _run_chore(name: str, chore: Callable[[], Awaitable[int]]) -> int:
+async def _run_repair(name: str, chore: Callable[[], Awaitable[int]]) -> int:
     """Run one repair. Return the number of its changes, or log the error and return -1."""
     try:
         found = await chore()

@@ -2,7 +2,7 @@
 
 For each job event the blueprint may declare notices to people. The notifier derives them, and one script appends them
 to the log as ``notification`` events *and* moves the notifier's cursor, by compare-and-set on the cursor's old value. A
-notifier that dies has appended all notices of a step or none, and two notifiers cannot both append them. So the lease
+notifier that dies has appended all notices of a batch or none, and two notifiers cannot both append them. So the lease
 below only saves work; nothing depends on it being exclusive.
 
 Then offers and notifications are pushed (engine/workers/push_sender.py), after the cursor has moved and without
@@ -33,13 +33,13 @@ from engine.zone.leases import Leases
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MAX_STEP_EVENTS = 100
-"""The most events in one step. The limit bounds the run time of the script that appends their notices."""
-BLOCK_S = 1.0
-STEP_PAUSE_S = 0.025
-"""The pause after a step that read all waiting events. Notices are delayed by up to this time, and those of a busy
-moment share one call."""
-GRACE_S = 2.0
+MAX_BATCH_EVENTS = 100
+"""The most events in one batch. The limit bounds the run time of the script that appends their notices."""
+READ_BLOCK_S = 1.0
+BATCH_PAUSE_S = 0.025
+"""The pause after a batch that contained all waiting events. Notices are delayed by up to this time, and those of a
+busy moment share one call."""
+READ_MARGIN_S = 2.0
 """A blocking read that takes this much longer than its block time has lost its connection."""
 LEASE_S = 5.0
 LEASE_CHECK_INTERVAL_S = 1.0
@@ -60,7 +60,7 @@ async def run(engine: Engine) -> None:
         runner = await _open_runner(engine, stack, leases)
         while not_cancelled():
             try:
-                held = await runner.step(BLOCK_S)
+                held = await runner.process_batch(READ_BLOCK_S)
             except (CalloutError, redis.RedisError, OSError) as error:  # TimeoutError is an OSError
                 log.warning("push_waits", error=str(error) or type(error).__name__, retry_s=RETRY_S)
                 runner.drop_cache()
@@ -69,10 +69,10 @@ async def run(engine: Engine) -> None:
 
 
 def next_pause_s(*, held: bool, full: bool) -> float:
-    """Return the seconds until the next step; 0 if more events are waiting."""
+    """Return the seconds until the next read. ``held``: a zone's lease is held. ``full``: more events are waiting."""
     if not held:
         return RETRY_S
-    return 0.0 if full else STEP_PAUSE_S
+    return 0.0 if full else BATCH_PAUSE_S
 
 
 async def run_once(engine: Engine) -> None:
@@ -82,7 +82,7 @@ async def run_once(engine: Engine) -> None:
     """
     async with AsyncExitStack() as stack:
         runner = await _open_runner(engine, stack, None)
-        while await runner.step(0.001) and runner.moved:
+        while await runner.process_batch(0.001) and runner.moved:
             pass
         if runner.sender:
             await runner.sender.wait_until_sent()
@@ -105,7 +105,7 @@ class _NotifierRunner:
     def __init__(self, engine: Engine, reader: redis.Redis, sender: PushSender | None, leases: Leases | None) -> None:
         self.sender = sender
         self.moved = self.full = False
-        """``moved``: the last step found events. ``full``: a zone may have more events now."""
+        """``moved``: the last read found events. ``full``: a zone may have more events now."""
         self._engine = engine
         self._reader = reader
         self._leases = leases
@@ -114,24 +114,24 @@ class _NotifierRunner:
         """Events whose append got no reply. They are pushed when the cursor shows that the append was done."""
         self._checked_at = float("-inf")
 
-    async def step(self, block_s: float) -> bool:
-        """Read once from all held zones, append notices, queue pushes. Return False if no zone is held."""
+    async def process_batch(self, block_s: float) -> bool:
+        """Read once from the zones with a lease, append notices, queue pushes. Return False if there is none."""
         self.moved = self.full = False
-        await self._push_unsure()
+        await self._push_after_lost_reply()
         await self._check_leases()
         if not self._cursors:
             return False
-        async with asyncio.timeout(block_s + GRACE_S):
-            found = await zone_log.wait_for_events(self._reader, self._cursors, round(block_s * 1000), MAX_STEP_EVENTS)
+        async with asyncio.timeout(block_s + READ_MARGIN_S):
+            found = await zone_log.wait_for_events(self._reader, self._cursors, round(block_s * 1000), MAX_BATCH_EVENTS)
         for zone, events in groupby(found, lambda event: event.zone):
             here = list(events)
             await self._notify(zone, here)
-            self.full = self.full or len(here) >= MAX_STEP_EVENTS
+            self.full = self.full or len(here) >= MAX_BATCH_EVENTS
         self.moved = bool(found)
         return True
 
     def drop_cache(self) -> None:
-        """Drop all cached leases and cursors, so that the next step reads these from Redis again."""
+        """Drop all cached leases and cursors, so that the next read loads them from Redis."""
         self.full = False
         self._cursors.clear()
         self._checked_at = float("-inf")
@@ -139,7 +139,7 @@ class _NotifierRunner:
             self._leases.drop_cache()
 
     async def _check_leases(self) -> None:
-        """Update the held zones and their cursors, once every ``LEASE_CHECK_INTERVAL_S``."""
+        """Update the zones with a lease and their cursors, once every ``LEASE_CHECK_INTERVAL_S``."""
         now = asyncio.get_running_loop().time()
         if now - self._checked_at < LEASE_CHECK_INTERVAL_S:
             return
@@ -151,7 +151,7 @@ class _NotifierRunner:
             else:
                 self._cursors.pop(zone, None)
 
-    async def _push_unsure(self) -> None:
+    async def _push_after_lost_reply(self) -> None:
         """Push the events of an append whose reply was lost, if the cursor shows that the append was done. Otherwise
         the same events are read from the log again. If another notifier appended the notices of the same events
         meanwhile, the events are pushed twice; a receiver can recognize this by zone and seq.
@@ -182,11 +182,11 @@ class _NotifierRunner:
 
     def _queue_pushes(self, events: list[Event]) -> None:
         if self.sender:
-            for message in (message for event in events for message in push_messages(event, self._invitation(event))):
+            for message in (message for event in events for message in push_messages(event, self._offer_notice(event))):
                 self.sender.queue_message(message)
 
-    def _invitation(self, event: Event) -> dict[str, str] | None:
-        """Return the text for a technician who gets an offer. None if there is none or it cannot be made."""
+    def _offer_notice(self, event: Event) -> dict[str, str] | None:
+        """Return the notice for a technician who gets this offer; None if there is none or it cannot be made."""
         try:
             notice = self._engine.blueprints.offer_notice(event.bp, event.data) if event.type == OFFER_EVENT else None
         except NOTICE_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Timers of a job's state: warnings, commands that the engine gives, and the watchdog.
+"""Timers of a job's state: warnings, commands that the engine runs, and the watchdog.
 
 The scheduled task is `timer:<job>:<entered>:<name>`. lua/lib/job.lua creates the task when the job enters the state.
 ``name`` is the index of the timer in the blueprint's state, or ``w`` for the watchdog. ``entered`` is the job's version

@@ -26,7 +26,7 @@ from engine.zone import log as zone_log
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-BLOCK_MS = 1_000
+READ_BLOCK_MS = 1_000
 MAX_EVENTS_PER_READ = 500
 BURST_PAUSE_S = 0.002
 """The pause after a read with events: at thousands of events a second each read then returns several."""
@@ -42,13 +42,13 @@ OTHER_DUE_EVENTS = frozenset({b"technician.status", b"offer.declined"})
 log = structlog.get_logger(__name__)
 
 
-async def wake_schedulers(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
-    """Set the event of each zone in ``held`` when a task may have become due in it, until cancelled."""
+async def wake_schedulers(engine: Engine, zones: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
+    """Set the event of each zone in ``zones`` when a task may have become due in it, until cancelled."""
     while not_cancelled():
         try:
             connection = await engine.store.open_stream_connection()
             try:
-                await _watch_logs(connection, held, wakes)
+                await _watch_logs(connection, zones, wakes)
             finally:
                 await connection.aclose()
         except (CalloutError, ErrorReply, OSError) as error:
@@ -57,18 +57,18 @@ async def wake_schedulers(engine: Engine, held: Collection[Zone], wakes: Mapping
 
 
 async def _watch_logs(
-    connection: StreamConnection, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]
+    connection: StreamConnection, zones: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]
 ) -> None:
     """Tail the logs on one connection, until cancelled or until the connection is lost."""
     after: dict[Zone, int] = {}
     while not_cancelled():
-        after = {zone: after[zone] if zone in after else await _read_head(connection, zone) for zone in list(held)}
+        after = {zone: after[zone] if zone in after else await _read_head(connection, zone) for zone in list(zones)}
         if not after:
             await asyncio.sleep(RETRY_S / 4)
             continue
         names = {keys.log(zone).encode(): zone for zone in after}
         found = await connection.xread(
-            {keys.log(zone): f"{seq}-0" for zone, seq in after.items()}, MAX_EVENTS_PER_READ, BLOCK_MS
+            {keys.log(zone): f"{seq}-0" for zone, seq in after.items()}, MAX_EVENTS_PER_READ, READ_BLOCK_MS
         )
         for name, entries in found or ():
             zone = names[name]

@@ -24,7 +24,7 @@ async def read_head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
 
 
 async def read_opening_run_id(client: Redis | StreamConnection, zone: Zone) -> str:
-    """Return the ``read_run_id`` of the Redis process in which the zone was last opened.
+    """Return the ``run_id`` of the Redis process in which the zone was last opened.
 
     A Redis process appends nothing to the log before the zone is opened in it. After that, another epoch begins in the
     same process only if the zone is closed first.
@@ -34,7 +34,7 @@ async def read_opening_run_id(client: Redis | StreamConnection, zone: Zone) -> s
 
 
 async def read_run_id(client: Redis | StreamConnection) -> str:
-    """Return the ``read_run_id`` of the Redis process to which ``client`` is connected."""
+    """Return the ``run_id`` of the Redis process to which ``client`` is connected."""
     info: Mapping[str, Any] = await client.info("server")
     return str(info["run_id"])
 

@@ -40,7 +40,7 @@ function Bids.is_eligible(zone, job, tech)
 end
 
 -- Returns whether the job accepts bids now.
-function Bids.are_taken(job) return job.mode == 'bids' and Job.is_searching(job) end
+function Bids.accepts_bids(job) return job.mode == 'bids' and Job.is_searching(job) end
 
 -- Returns whether the offer belongs to a technician who held the job and left. Such a technician may not bid.
 function Bids.has_left(offer_text) return offer_text and string.sub(offer_text, 1, 5) == 'left ' end

@@ -1,6 +1,7 @@
 local Geo = {}
 
--- The earth's radius as Redis uses it, so that both agree, and a distance that reaches every point of the earth.
+-- The earth's radius is the one that Redis uses, so that both compute the same distances. The other constant is a
+-- distance that reaches every point of the earth.
 Geo.EARTH_RADIUS_M, Geo.WHOLE_EARTH_M = 6372797.560856, 21000000
 
 -- Returns the great-circle distance in metres (haversine formula).

@@ -1,5 +1,7 @@
 -- Limits on offers to technicians who fit. The numbers are one text, `first head alone cap share jobs grace`, made from
--- the blueprint (engine/blueprint/wave_plan.py). The job stores this text for late joiners.
+-- the blueprint (engine/blueprint/wave_plan.py) and stored in the job for late joiners. The `first` technicians by rank
+-- have a head start of `head` ms, a preferred one of `alone` ms. `cap` is the most open offers of a technician, `share`
+-- the places of a wave for those who won fewer than `jobs` jobs; an acceptance may be `grace` ms late.
 local Limits = {}
 
 -- How many candidates one turn of a search reads.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from engine.roles import (
     ADMIN_ROLE,
+    ANY_ROLE,
     BOOKER_ROLES,
     CUSTOMER_ROLE,
     JOB_READER_ROLES,
@@ -22,7 +23,6 @@ from engine.roles import (
     REVIEWER_ROLES,
     SERVICE_ROLE,
     TECHNICIAN_ROLE,
-    USERS,
 )
 from server.api.handlers import (
     about,
@@ -124,7 +124,7 @@ ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
     Route("PATCH", "/v1/jobs/{id}", jobs.edit, BOOKER_ROLES, policy.EDIT_JOB, PatchJob, reply=JobReply, has_key=True),
-    Route("POST", "/v1/jobs/{id}/commands", jobs.commands, USERS, policy.STEP_OF_JOB, Commands, reply=CommandsReply),
+    Route("POST", "/v1/jobs/{id}/commands", jobs.commands, ANY_ROLE, policy.STEP_OF_JOB, Commands, reply=CommandsReply),
     Route(
         "POST",
         "/v1/jobs/{id}/price-proposals",
@@ -180,8 +180,8 @@ ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
     step_route("/v1/jobs/{id}/respond", jobs.respond, TECHNICIAN_ROLE, Respond, limit_name="claims"),
-    step_route("/v1/jobs/{id}/claim", jobs.claim, USERS, limit_name="claims"),
-    step_route("/v1/jobs/{id}/reassign", jobs.reassign, USERS),
+    step_route("/v1/jobs/{id}/claim", jobs.claim, ANY_ROLE, limit_name="claims"),
+    step_route("/v1/jobs/{id}/reassign", jobs.reassign, ANY_ROLE),
     list_route("/v1/jobs/{id}/bids", bids.find, JOB_READER_ROLES, policy.READ_JOB, Bid, live=True),
     Route(
         "POST",
@@ -214,7 +214,7 @@ ROUTES: tuple[Route, ...] = (
         reply=BidReply,
         has_key=True,
     ),
-    step_route("/v1/jobs/{id}/{command}", jobs.command, USERS),
+    step_route("/v1/jobs/{id}/{command}", jobs.command, ANY_ROLE),
     list_route("/v1/offers", offers.find, TECHNICIAN_ROLE, policy.OWN_DATA, Offer, live=True),
     list_route("/v1/disputes", disputes.find, PARTY_ROLES | OPS | MEDIATOR_ROLE, policy.OWN_DATA, Dispute, live=True),
     Route(
@@ -227,8 +227,8 @@ ROUTES: tuple[Route, ...] = (
         reply=DisputeReply,
         has_key=True,
     ),
-    Route("GET", "/v1/events", events.hear, USERS, policy.OWN_DATA, query=EventsQuery, reply=Heard, may_stream=True),
-    Route("GET", "/v1/sync", sync.read, USERS, policy.OWN_DATA, reply=Sync),
+    Route("GET", "/v1/events", events.hear, ANY_ROLE, policy.OWN_DATA, query=EventsQuery, reply=Heard, may_stream=True),
+    Route("GET", "/v1/sync", sync.read, ANY_ROLE, policy.OWN_DATA, reply=Sync),
     Route(
         "POST",
         "/v1/announcements",
@@ -253,8 +253,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/auth/login", auth.login, ANYONE, policy.OWN_DATA, Login, reply=Signed),
     Route("POST", "/v1/auth/refresh", auth.refresh, ANYONE, policy.OWN_DATA, RefreshToken, reply=Signed),
     Route("POST", "/v1/auth/logout", auth.logout, ANYONE, policy.OWN_DATA, RefreshToken, status=204),
-    Route("POST", "/v1/auth/tickets", auth.ticket, USERS, policy.OWN_DATA, NewTicket, reply=Ticket),
-    Route("GET", "/v1/me", users.me, USERS, policy.OWN_DATA, reply=Me),
+    Route("POST", "/v1/auth/tickets", auth.ticket, ANY_ROLE, policy.OWN_DATA, NewTicket, reply=Ticket),
+    Route("GET", "/v1/me", users.me, ANY_ROLE, policy.OWN_DATA, reply=Me),
     list_route("/v1/me/blocks", blocks.find, PARTY_ROLES, policy.OWN_DATA, Block),
     Route(
         "POST", "/v1/me/blocks", blocks.create, PARTY_ROLES, policy.BLOCK_USER, Blocked, reply=BlockReply, has_key=True
@@ -266,8 +266,8 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "DELETE", "/v1/me/blocks/{id}", blocks.lift, PARTY_ROLES, policy.BLOCK_USER, Nothing, status=204, has_key=True
     ),
-    list_route("/v1/me/sessions", logins.find, USERS, policy.OWN_DATA, Logon),
-    Route("DELETE", "/v1/me/sessions/{id}", logins.end, USERS, policy.OWN_LOGIN, Nothing, status=204, has_key=True),
+    list_route("/v1/me/sessions", logins.find, ANY_ROLE, policy.OWN_DATA, Logon),
+    Route("DELETE", "/v1/me/sessions/{id}", logins.end, ANY_ROLE, policy.OWN_LOGIN, Nothing, status=204, has_key=True),
     list_route("/v1/users", users.find, ADMIN_ROLE, policy.OWN_DATA, User, query=UsersQuery),
     Route(
         "POST",
@@ -296,9 +296,9 @@ ROUTES: tuple[Route, ...] = (
         reply=UserReply,
         has_key=True,
     ),
-    list_route("/v1/blueprints", blueprints.find, USERS, policy.OWN_DATA, Declared),
-    Route("GET", "/v1/blueprints/{name}", blueprints.read, USERS, policy.ANY_BLUEPRINT, reply=DeclaredReply),
-    list_route("/v1/services", catalogue.find, USERS, policy.OWN_DATA, Service, query=ServicesQuery),
+    list_route("/v1/blueprints", blueprints.find, ANY_ROLE, policy.OWN_DATA, Declared),
+    Route("GET", "/v1/blueprints/{name}", blueprints.read, ANY_ROLE, policy.ANY_BLUEPRINT, reply=DeclaredReply),
+    list_route("/v1/services", catalogue.find, ANY_ROLE, policy.OWN_DATA, Service, query=ServicesQuery),
     Route(
         "POST",
         "/v1/services",
@@ -310,7 +310,7 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         has_key=True,
     ),
-    Route("GET", "/v1/services/{id}", catalogue.read, USERS, policy.ANY_SERVICE, reply=ServiceReply),
+    Route("GET", "/v1/services/{id}", catalogue.read, ANY_ROLE, policy.ANY_SERVICE, reply=ServiceReply),
     Route(
         "PATCH",
         "/v1/services/{id}",
@@ -321,8 +321,8 @@ ROUTES: tuple[Route, ...] = (
         reply=ServiceReply,
         has_key=True,
     ),
-    list_route("/v1/technicians", technicians.find, USERS, policy.OWN_DATA, Technician, query=TechniciansQuery),
-    Route("GET", "/v1/technicians/{id}", technicians.read, USERS, policy.ANY_TECHNICIAN, reply=TechnicianReply),
+    list_route("/v1/technicians", technicians.find, ANY_ROLE, policy.OWN_DATA, Technician, query=TechniciansQuery),
+    Route("GET", "/v1/technicians/{id}", technicians.read, ANY_ROLE, policy.ANY_TECHNICIAN, reply=TechnicianReply),
     Route(
         "PATCH",
         "/v1/technicians/{id}",
@@ -364,11 +364,17 @@ ROUTES: tuple[Route, ...] = (
         report_reply=FixHeard,
         limit_name="fixes",
     ),
-    list_route("/v1/notifications", notifications.find, USERS, policy.OWN_DATA, Notification),
+    list_route("/v1/notifications", notifications.find, ANY_ROLE, policy.OWN_DATA, Notification),
     Route(
-        "POST", "/v1/notifications/{id}/read", notifications.read, USERS, policy.OWN_NOTIFICATION, Nothing, status=204
+        "POST",
+        "/v1/notifications/{id}/read",
+        notifications.read,
+        ANY_ROLE,
+        policy.OWN_NOTIFICATION,
+        Nothing,
+        status=204,
     ),
-    Route("GET", "/v1/requests/{key}", requests.read, USERS, policy.OWN_REQUEST, reply=Verdict),
+    Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),
     Route("GET", "/healthz", about.alive, ANYONE, policy.OWN_DATA, reply=Alive, limit_name=""),
     Route("GET", "/readyz", about.ready, ANYONE, policy.OWN_DATA, reply=Ready, other_statuses=(503,), limit_name=""),

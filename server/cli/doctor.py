@@ -141,9 +141,9 @@ async def _check_server(settings: Settings) -> Finding:
     """Return the report of the running server. Only the server can report whether its relay is disconnected."""
     import httpx
 
-    from engine.process.datadir import read_holder
+    from engine.process.datadir import read_locking_process
 
-    held = read_holder(Path(settings.data))
+    held = read_locking_process(Path(settings.data))
     if held is None:
         return Finding("server", {"running": "no"})
     found = Finding("server", {"pid": held.pid, "url": held.url or "none yet"}, [])

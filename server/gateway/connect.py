@@ -12,7 +12,7 @@ from engine.clock import now_ms
 from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unauthenticated
 from engine.events import Event, rfc3339_of
 from engine.identity import sockets, tokens
-from engine.roles import USERS, require_role
+from engine.roles import ANY_ROLE, require_role
 from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
 from server.gateway import entitlements, subscriptions
@@ -28,7 +28,7 @@ from server.schemas.ops import App, Connect
 MAX_ATTEMPTS = 2
 """How many times a client may send credentials: after an expired token or a used ticket it may try once more."""
 
-SOCKET_ROLES = USERS
+SOCKET_ROLES = ANY_ROLE
 """The roles that may send ``connect`` and ``ping``."""
 
 ResumesByZone = dict[Zone, Resume]

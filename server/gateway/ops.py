@@ -14,7 +14,7 @@ from engine.errors import Forbidden, Indeterminate
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import limits, tokens
-from engine.roles import TECHNICIAN_ROLE, USERS, require_role
+from engine.roles import ANY_ROLE, TECHNICIAN_ROLE, require_role
 from engine.rules.fixes import Fix
 from engine.technicians import live
 from engine.technicians.live import Position
@@ -143,14 +143,14 @@ class OpSpec(NamedTuple):
 
 
 OPS: dict[type[messages.Op], OpSpec] = {
-    messages.Claim: OpSpec(claim, "claims", USERS, policy.STEP_OF_JOB),
-    messages.Decline: OpSpec(decline, "requests", USERS, policy.STEP_OF_JOB),
-    messages.Command: OpSpec(command, "requests", USERS, policy.STEP_OF_JOB),
+    messages.Claim: OpSpec(claim, "claims", ANY_ROLE, policy.STEP_OF_JOB),
+    messages.Decline: OpSpec(decline, "requests", ANY_ROLE, policy.STEP_OF_JOB),
+    messages.Command: OpSpec(command, "requests", ANY_ROLE, policy.STEP_OF_JOB),
     messages.SetAvailability: OpSpec(availability, "requests", TECHNICIAN_ROLE, policy.OWN_DATA),
     messages.Location: OpSpec(location, "fixes", TECHNICIAN_ROLE, policy.OWN_DATA),
-    messages.Refresh: OpSpec(refresh, "requests", USERS, policy.OWN_DATA),
-    messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", USERS, policy.READ_FULL_JOB),
-    messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", USERS, policy.OWN_DATA),
+    messages.Refresh: OpSpec(refresh, "requests", ANY_ROLE, policy.OWN_DATA),
+    messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", ANY_ROLE, policy.READ_FULL_JOB),
+    messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", ANY_ROLE, policy.OWN_DATA),
 }
 """All ops except ``connect`` and ``ping``. For these two, server/gateway/connect.py names the roles."""
 

@@ -262,12 +262,12 @@ async def test_two_archivers_make_no_difference(engine: Engine) -> None:
     """With two archivers each event is archived once, and when one stops the other continues."""
     await append_events(engine, 50)
     first, second = writer.Archiver(engine, strict=True), writer.Archiver(engine, strict=True)
-    done = await asyncio.gather(first.step(1), second.step(1), return_exceptions=True)
+    done = await asyncio.gather(first.archive_batch(1), second.archive_batch(1), return_exceptions=True)
     assert {type(result) for result in done} <= {int, apply.Superseded}
     await first.close()
     await append_events(engine, 50)
     with contextlib.suppress(apply.Superseded):
-        await second.step(1)
+        await second.archive_batch(1)
     await second.close()
     await writer.run_once(engine)
     assert (await count_rows(engine, events), await count_rows(engine, event_channels)) == (100, 200)
@@ -300,7 +300,7 @@ async def test_a_cancelled_archiver_finishes_its_batch(engine: Engine) -> None:
     for turns in (3, 10, 30, 100, 300):
         await append_events(engine, 200)
         archiver = writer.Archiver(engine)
-        task = asyncio.create_task(archiver.step(1))
+        task = asyncio.create_task(archiver.archive_batch(1))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -375,7 +375,7 @@ async def test_a_snapshot_stores_last_positions(engine: Engine) -> None:
 
 
 async def test_a_snapshot_of_many_technicians_is_read_in_pages(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snapshot waits for at most `SNAPSHOT_AT_ONCE` records at once, so commands on the same connection are not
+    """A snapshot waits for at most `SNAPSHOT_MAX_COMMANDS` records at once, so commands on the same connection are not
     delayed.
     """
     monkeypatch.setattr(pipeline, "MAX_QUEUED", 600)
@@ -396,7 +396,7 @@ async def test_a_snapshot_of_many_technicians_is_read_in_pages(engine: Engine, m
     looking = asyncio.create_task(measure_queue())
     assert await writer.store_positions(engine, ZONE) == 1_300
     looking.cancel()
-    assert max(waiting) <= writer.SNAPSHOT_AT_ONCE
+    assert max(waiting) <= writer.SNAPSHOT_MAX_COMMANDS
     assert len(await reader.last_positions(engine.archive, ZONE)) == 1_300
 
 
@@ -410,7 +410,7 @@ async def test_a_snapshot_that_fails_does_not_stop_the_archive(engine: Engine, m
     archiver = writer.Archiver(engine)
     for _ in range(3):
         await append_events(engine, 2)
-        assert await archiver.step(1) == 2
+        assert await archiver.archive_batch(1) == 2
     await archiver.close()
     assert await archived_seq(engine) == 6
 

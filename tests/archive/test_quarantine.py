@@ -108,9 +108,9 @@ async def test_a_refused_row_does_not_pause_the_archiver(engine: Engine) -> None
     archiver = writer.Archiver(engine)
     try:
         await append_event(engine, "payment.captured", create_payment(TOO_LARGE_FOR_BIGINT))
-        assert await archiver.step(1) == 1
+        assert await archiver.archive_batch(1) == 1
         await append_event(engine, "notification", create_notification("next"))
-        assert await archiver.step(1) == 1
+        assert await archiver.archive_batch(1) == 1
     finally:
         await archiver.close()
     assert await read_archived_seqs(engine) == [1, 2]

@@ -57,7 +57,7 @@ async def deactivate(engine: Engine, who: LoginResult, **more: Any) -> Any:
 
 async def sign_out(engine: Engine, who: LoginResult, **_: Any) -> Any:
     """End the user's session by the refresh token."""
-    return await tokens.end_session(engine, who.refresh_token)
+    return await tokens.end_login_of_token(engine, who.refresh_token)
 
 
 async def end_login(engine: Engine, who: LoginResult, **more: Any) -> Any:
@@ -240,10 +240,10 @@ async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> 
     """
     who = await register_customer(engine)
     for _ in range(3):
-        login = await tokens.create_session(engine, who.user.id, "customer", "Ann")
-        refreshed = asyncio.gather(tokens.refresh_session(engine, login.refresh_token), return_exceptions=True)
+        login = await tokens.create_login(engine, who.user.id, "customer", "Ann")
+        refreshed = asyncio.gather(tokens.refresh_token_pair(engine, login.refresh_token), return_exceptions=True)
         some = (suspend(engine, who), accounts.reinstate_user(engine, ADMIN, who.user.id), change_role(engine, who))
-        ended = tokens.end_session(engine, login.refresh_token)
+        ended = tokens.end_login_of_token(engine, login.refresh_token)
         await asyncio.gather(*some, ended, refreshed, outbox.run_once(engine), outbox.run_once(engine))
         async with engine.archive.begin_read() as conn:
             record = await access.read_from_sql(conn, who.user.id)

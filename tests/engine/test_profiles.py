@@ -259,7 +259,7 @@ async def test_a_lost_hot_record_is_put_back(engine: Engine, monkeypatch: pytest
     """The maintenance task writes each technician's record that Redis lost or never received. The next run finds
     nothing to repair.
     """
-    monkeypatch.setattr(sql, "REPAIR_PAGE", 2)
+    monkeypatch.setattr(sql, "REPAIR_PAGE_SIZE", 2)
     team = [await staff.register_technician(engine) for _ in range(5)]
     await engine.store.redis.delete(*(keys.technician(DEFAULT_ZONE, technician_id(who)) for who in team[:2]))
     async with engine.archive.begin_write() as conn:

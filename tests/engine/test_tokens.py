@@ -183,49 +183,49 @@ async def test_refuses_a_forged_refresh_token(engine: Engine) -> None:
     family, number, proof = done.refresh_token.split(".")
     for bad in ("", "x", "a.b.c", f"{family}.0.{proof}", f"{family}.2.{proof}", f"ses_x.{number}.{proof}", "a.1.é"):
         with pytest.raises(Unauthenticated):
-            await tokens.refresh_session(engine, bad)
-    assert await tokens.refresh_session(engine, done.refresh_token)
+            await tokens.refresh_token_pair(engine, bad)
+    assert await tokens.refresh_token_pair(engine, done.refresh_token)
 
 
 async def test_an_older_token_ends_the_login(engine: Engine) -> None:
     """A refresh token whose successor was used counts as stolen: all tokens of its login are refused from then on."""
     first = (await register_customer(engine)).refresh_token
-    second = (await tokens.refresh_session(engine, first)).refresh_token
-    third = (await tokens.refresh_session(engine, second)).refresh_token
+    second = (await tokens.refresh_token_pair(engine, first)).refresh_token
+    third = (await tokens.refresh_token_pair(engine, second)).refresh_token
     with pytest.raises(Unauthenticated):
-        await tokens.refresh_session(engine, first)
+        await tokens.refresh_token_pair(engine, first)
     for ended in (third, second, first):
         with pytest.raises(Unauthenticated, match="ended"):
-            await tokens.refresh_session(engine, ended)
+            await tokens.refresh_token_pair(engine, ended)
 
 
 async def test_the_previous_token_ends_the_login_after_ten_minutes(engine: Engine, token_clock: TokenClock) -> None:
     """The previous refresh token returns the same successor for `REPEAT_WINDOW_S`; later it ends the login."""
     first = (await register_customer(engine)).refresh_token
-    second = (await tokens.refresh_session(engine, first)).refresh_token
+    second = (await tokens.refresh_token_pair(engine, first)).refresh_token
     token_clock.ahead_s = tokens.REPEAT_WINDOW_S - 5
-    assert (await tokens.refresh_session(engine, first)).refresh_token == second
+    assert (await tokens.refresh_token_pair(engine, first)).refresh_token == second
     token_clock.ahead_s = tokens.REPEAT_WINDOW_S + 5
     with pytest.raises(Unauthenticated):
-        await tokens.refresh_session(engine, first)
+        await tokens.refresh_token_pair(engine, first)
     with pytest.raises(Unauthenticated):
-        await tokens.refresh_session(engine, second)
+        await tokens.refresh_token_pair(engine, second)
 
 
 @pytest.mark.parametrize("used", ["its access token", "its refresh token"])
 async def test_the_previous_token_ends_the_login_once_its_successor_was_used(engine: Engine, used: str) -> None:
     """After a use of the successor, the previous refresh token ends the login at once: two parties have the tokens."""
     first = (await register_customer(engine)).refresh_token
-    second = await tokens.refresh_session(engine, first)
-    assert (await tokens.refresh_session(engine, first)).refresh_token == second.refresh_token
+    second = await tokens.refresh_token_pair(engine, first)
+    assert (await tokens.refresh_token_pair(engine, first)).refresh_token == second.refresh_token
     if used == "its access token":
         await tokens.principal_of(engine, second.access_token)
     else:
-        await tokens.refresh_session(engine, second.refresh_token)
+        await tokens.refresh_token_pair(engine, second.refresh_token)
     with pytest.raises(Unauthenticated, match="ended"):
-        await tokens.refresh_session(engine, first)
+        await tokens.refresh_token_pair(engine, first)
     for refused in (
-        tokens.refresh_session(engine, second.refresh_token),
+        tokens.refresh_token_pair(engine, second.refresh_token),
         tokens.principal_of(engine, second.access_token),
     ):
         with pytest.raises(Unauthenticated, match="ended"):
@@ -235,12 +235,12 @@ async def test_the_previous_token_ends_the_login_once_its_successor_was_used(eng
 async def test_a_thief_who_uses_the_token_after_its_owner_ends_the_login(engine: Engine) -> None:
     """A thief who uses a refresh token after its owner used the new access token ends the login."""
     token = (await register_customer(engine)).refresh_token
-    mine = await tokens.refresh_session(engine, token)
+    mine = await tokens.refresh_token_pair(engine, token)
     await tokens.principal_of(engine, mine.access_token)
     with pytest.raises(Unauthenticated, match="ended"):
-        await tokens.refresh_session(engine, token)
+        await tokens.refresh_token_pair(engine, token)
     with pytest.raises(Unauthenticated, match="ended"):
-        await tokens.refresh_session(engine, mine.refresh_token)
+        await tokens.refresh_token_pair(engine, mine.refresh_token)
 
 
 async def test_the_first_use_is_recorded_and_never_fails_the_request(
@@ -248,8 +248,8 @@ async def test_the_first_use_is_recorded_and_never_fails_the_request(
 ) -> None:
     """The first use of an access token is recorded once. While SQL is away the request succeeds without the record."""
     first = (await register_customer(engine)).refresh_token
-    second = await tokens.refresh_session(engine, first)
-    await tokens.principal_of(engine, (await tokens.refresh_session(engine, first)).access_token)
+    second = await tokens.refresh_token_pair(engine, first)
+    await tokens.principal_of(engine, (await tokens.refresh_token_pair(engine, first)).access_token)
     engine.recorded_generations.clear()
     assert await access.read_access(engine, engine.signer.verify(second.access_token).id)
 
@@ -269,43 +269,43 @@ async def test_an_unused_refresh_token_expires_and_is_deleted(engine: Engine, to
     """A refresh token expires after thirty days without a rotation, and maintenance deletes its login in SQL."""
     token = (await register_customer(engine)).refresh_token
     token_clock.ahead_s = tokens.REFRESH_TOKEN_S - 60
-    token = (await tokens.refresh_session(engine, token)).refresh_token
+    token = (await tokens.refresh_token_pair(engine, token)).refresh_token
     token_clock.ahead_s += tokens.REFRESH_TOKEN_S - 60
-    token = (await tokens.refresh_session(engine, token)).refresh_token
+    token = (await tokens.refresh_token_pair(engine, token)).refresh_token
     token_clock.ahead_s += tokens.REFRESH_TOKEN_S + 1
     with pytest.raises(TokenExpired):
-        await tokens.refresh_session(engine, token)
-    assert await tokens.delete_expired_sessions(engine) == 1
+        await tokens.refresh_token_pair(engine, token)
+    assert await tokens.delete_expired_logins(engine) == 1
     with pytest.raises(Unauthenticated):
-        await tokens.refresh_session(engine, token)
+        await tokens.refresh_token_pair(engine, token)
 
 
 async def test_two_refreshes_at_once_give_the_same_successor(engine: Engine) -> None:
     """Concurrent refreshes with one token return the same successor, so that two tabs can both continue."""
     first = (await register_customer(engine)).refresh_token
-    pairs = await asyncio.gather(*(tokens.refresh_session(engine, first) for _ in range(6)))
+    pairs = await asyncio.gather(*(tokens.refresh_token_pair(engine, first) for _ in range(6)))
     assert len({pair.refresh_token for pair in pairs}) == 1
-    third = await tokens.refresh_session(engine, pairs[0].refresh_token)
+    third = await tokens.refresh_token_pair(engine, pairs[0].refresh_token)
     assert (await tokens.principal_of(engine, third.access_token)).role == "customer"
 
 
 async def test_logout_ends_the_login(engine: Engine) -> None:
     """A logout ends the login; a repeat has no further effect, and a forged token ends nothing."""
     done = await register_customer(engine)
-    second = (await tokens.refresh_session(engine, done.refresh_token)).refresh_token
+    second = (await tokens.refresh_token_pair(engine, done.refresh_token)).refresh_token
     for nothing in ("nonsense", second[:-2] + "xx"):
-        await tokens.end_session(engine, nothing)
-    assert (await tokens.refresh_session(engine, done.refresh_token)).refresh_token == second
+        await tokens.end_login_of_token(engine, nothing)
+    assert (await tokens.refresh_token_pair(engine, done.refresh_token)).refresh_token == second
     for _ in range(2):
-        await tokens.end_session(engine, second)
+        await tokens.end_login_of_token(engine, second)
     with pytest.raises(Unauthenticated):
-        await tokens.refresh_session(engine, second)
+        await tokens.refresh_token_pair(engine, second)
 
 
 async def test_an_ended_login_stays_ended_after_redis_was_emptied(engine: Engine) -> None:
     """The access token of an ended login is refused also after Redis lost the account, because SQL stores the end."""
     ended, kept = await register_customer(engine), await accounts.login(engine, "a@example.org", "correct horse")
-    await tokens.end_session(engine, ended.refresh_token)
+    await tokens.end_login_of_token(engine, ended.refresh_token)
     for _ in range(2):
         with pytest.raises(Unauthenticated, match="ended"):
             await tokens.principal_of(engine, ended.access_token)
@@ -322,7 +322,7 @@ async def test_redis_forgets_ended_logins(engine: Engine, token_clock: TokenCloc
             if not ahead_s
             else await accounts.login(engine, "a@example.org", "correct horse")
         )
-        await tokens.end_session(engine, login.refresh_token)
+        await tokens.end_login_of_token(engine, login.refresh_token)
         out = await engine.store.redis.hget(keys.account(login.user.id), "out")
         assert out.decode() == login.refresh_token.partition(".")[0]
 

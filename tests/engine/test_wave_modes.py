@@ -34,7 +34,7 @@ async def test_a_job_in_another_mode_gets_no_wave(engine: Engine, blueprint: str
         "due": keys.due_tasks(DEFAULT_ZONE),
         "log": keys.log(DEFAULT_ZONE),
     }
-    args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8, "asked": "", "held": ""}
+    args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8, "asked": "", "suspended": ""}
     await engine.store.run(DEFAULT_ZONE, "match_open", keys=names, args=args)
     assert await offered_technicians(engine, job) == before == sorted(named.values())
     assert not await event_log.events(engine, "job.searching", job)

@@ -321,7 +321,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
             async with engine.archive.begin_write() as conn:
                 await conn.execute(insert(epochs).values(zone="main", epoch="e2-b", first_seq=head + 1))
         archiver = writer.Archiver(engine)
-        await archiver.step(1)
+        await archiver.archive_batch(1)
         await archiver.close()
         assert not engine.store.zones[DEFAULT_ZONE].open
         with pytest.raises(Unavailable):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.process.datadir import CannotStart, create_directory, hold_lock, process_start_text, read_holder
+from engine.process.datadir import CannotStart, create_directory, hold_lock, process_start_text, read_locking_process
 
 
 def test_a_second_server_is_refused_with_the_first_named(tmp_path: Path) -> None:
@@ -56,8 +56,8 @@ def test_an_existing_directory_keeps_its_mode_and_files(tmp_path: Path) -> None:
 def test_a_released_directory_can_be_locked_again(tmp_path: Path) -> None:
     """After the block of `hold_lock` no process is recorded in the directory, and it can be locked again."""
     with hold_lock(tmp_path):
-        assert read_holder(tmp_path) is not None
-    assert read_holder(tmp_path) is None
+        assert read_locking_process(tmp_path) is not None
+    assert read_locking_process(tmp_path) is None
     with hold_lock(tmp_path):
         pass
 
@@ -75,13 +75,13 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     with other:
         assert other.stdout
         assert other.stdout.readline() == b"held\n"
-        found = read_holder(tmp_path)
+        found = read_locking_process(tmp_path)
         assert found is not None
         assert (found.pid, found.url) == (other.pid, "http://x")
         with pytest.raises(CannotStart, match=f"in use by process {other.pid}"):
             hold_lock(tmp_path).__enter__()
         other.kill()
-    assert read_holder(tmp_path) is None
+    assert read_locking_process(tmp_path) is None
     with hold_lock(tmp_path):
         pass
 

@@ -146,7 +146,7 @@ async def test_a_lost_reply_drops_no_push(engine: Engine, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("held", "full", "pause_s"), [(True, True, 0), (True, False, notifier.STEP_PAUSE_S), (False, False, 1)]
+    ("held", "full", "pause_s"), [(True, True, 0), (True, False, notifier.BATCH_PAUSE_S), (False, False, 1)]
 )
 def test_only_a_notifier_that_has_caught_up_pauses(held: bool, full: bool, pause_s: float) -> None:
     """After a full batch the notifier makes no pause, so that it processes a backlog at the speed of Redis; otherwise
@@ -159,7 +159,7 @@ async def test_a_backlog_is_processed_without_a_pause(engine: Engine, monkeypatc
     """The notifier processes full batches without a pause between them, and pauses after the batch that reaches the end
     of the log.
     """
-    monkeypatch.setattr(notifier, "MAX_STEP_EVENTS", 4)
+    monkeypatch.setattr(notifier, "MAX_BATCH_EVENTS", 4)
     paused: list[float] = []
     monkeypatch.setattr(notifier, "next_pause_s", lambda *, held, full: paused.append(full) or 0.0)
     for name in ("a", "b", "c"):
@@ -209,7 +209,7 @@ async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
     """The second notifier of a zone waits for the lease, and continues where the first one stopped."""
     monkeypatch.setattr(notifier, "LEASE_S", 0.3)
     monkeypatch.setattr(notifier, "LEASE_CHECK_INTERVAL_S", 0.1)
-    monkeypatch.setattr(notifier, "BLOCK_S", 0.05)
+    monkeypatch.setattr(notifier, "READ_BLOCK_S", 0.05)
     monkeypatch.setattr(notifier, "RETRY_S", 0.05)
     first = asyncio.create_task(notifier.run(engine))
     await wait_until(lambda: engine.store.redis.exists(keys.runner_lease(DEFAULT_ZONE, "push")))

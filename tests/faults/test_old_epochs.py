@@ -163,7 +163,7 @@ async def test_two_primaries_with_clients(pair: RedisPair, tmp_path: Path) -> No
             await jobs.claim(right.engine, one, job)
             await left.append("user:ann", times=3, data='{"job":null}')
             archiver = writer.Archiver(left.engine)
-            await archiver.step(1)
+            await archiver.archive_batch(1)
             await archiver.close()
             assert is_reported_closed(left, "older life")
             with pytest.raises(Unavailable):

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
-from engine.process.datadir import process_start_text, read_holder
+from engine.process.datadir import process_start_text, read_locking_process
 from tests.support import valkey
 from tests.support.process import environment, run_callout, run_server
 from tests.support.wait import wait_until
@@ -173,7 +173,7 @@ async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
         try:
             starting = asyncio.create_task(run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
             await _holding(tmp_path / "data", not_pid=first.process.pid)
-            held = read_holder(tmp_path / "data")
+            held = read_locking_process(tmp_path / "data")
             assert held is not None
             os.kill(held.pid, signal.SIGTERM)
             ended = await starting
@@ -184,7 +184,7 @@ async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
 
 async def _holding(data: Path, *, not_pid: int) -> None:
     def held() -> bool:
-        found = read_holder(data)
+        found = read_locking_process(data)
         return found is not None and found.pid != not_pid
 
     await wait_until(held, what="the lock")

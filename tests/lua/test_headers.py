@@ -97,7 +97,7 @@ def test_a_call_is_ordered_by_the_header() -> None:
     limit, touch = SCRIPTS["limit_take"], SCRIPTS["socket_touch"]
     call = limit.call({"meter": "m", "meta": "z"}, {"burst": 2, "interval_ms": 1}, "e1")
     assert call == ("FCALL", limit.function, 2, "z", "m", "e1", 1, 2)
-    call = touch.call({"meta": "z"}, {"seats": ["k", "s", "k", "t"], "lease_ms": 5}, "e1")
+    call = touch.call({"meta": "z"}, {"slots": ["k", "s", "k", "t"], "lease_ms": 5}, "e1")
     assert call == ("FCALL", touch.function, 1, "z", "e1", 5, "k", "s", "k", "t")
 
 

@@ -50,7 +50,7 @@ def settle_sockets(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool =
 def touch_slot(client: fakeredis.FakeRedis, slot: bytes, age_ms: int = 0) -> None:
     """Renew the lease of a slot, and report that its client last sent something `age_ms` ago."""
     run(
-        client, "socket_touch", META_KEYS, {"lease_ms": LEASE_MS, "seats": [keys.socket_slots(ZONE, ANN), slot, age_ms]}
+        client, "socket_touch", META_KEYS, {"lease_ms": LEASE_MS, "slots": [keys.socket_slots(ZONE, ANN), slot, age_ms]}
     )
 
 
@@ -175,7 +175,7 @@ def test_slots_are_freed_in_one_batch(client: fakeredis.FakeRedis) -> None:
     """One `socket_close` frees all the slots that it names and no other; the last one deletes the key."""
     seats = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
     key = keys.socket_slots(ZONE, ANN)
-    run(client, "socket_close", META_KEYS, {"seats": [key, seats[0], key, seats[2], key, "no such seat"]})
+    run(client, "socket_close", META_KEYS, {"slots": [key, seats[0], key, seats[2], key, "no such seat"]})
     assert sessions_with_slot(client) == ["ses_b"]
-    run(client, "socket_close", META_KEYS, {"seats": [key, seats[1]]})
+    run(client, "socket_close", META_KEYS, {"slots": [key, seats[1]]})
     assert not client.exists(key)

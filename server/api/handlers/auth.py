@@ -40,7 +40,7 @@ async def refresh(call: RequestContext[RefreshToken, NoQuery]) -> Response:
 
 async def logout(call: RequestContext[RefreshToken, NoQuery]) -> Response:
     """End the session of a refresh token: all refresh tokens of the session become invalid."""
-    await tokens.end_session(call.engine, call.body.refresh_token)
+    await tokens.end_login_of_token(call.engine, call.body.refresh_token)
     return Response()
 
 

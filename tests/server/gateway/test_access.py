@@ -209,7 +209,7 @@ async def test_signing_out_closes_that_session_everywhere(two_nodes: tuple[Node,
         await connect_with(other, laptop.access_token)
         async with asyncio.timeout(REVOKED_WITHIN_S + 1):
             if by == "logout":
-                await tokens.end_session(one.engine, phone.refresh_token)
+                await tokens.end_login_of_token(one.engine, phone.refresh_token)
             else:
                 ended = one.engine.signer.verify(phone.access_token).family
                 await logins.end_login(one.engine, one.engine.signer.verify(laptop.access_token), ended)
@@ -237,7 +237,7 @@ async def test_signing_out_closes_sockets_opened_by_ticket_or_refreshed(node: No
         await connect_with(second, plain)
         assert "ok" in await second.request(op="refresh", token=pair.access_token)
         await connect_with(third, plain)
-        await tokens.end_session(node.engine, pair.refresh_token)
+        await tokens.end_login_of_token(node.engine, pair.refresh_token)
         assert [await client.wait_for_close() for client in (first, second)] == [4502, 4502]
         assert "ok" in await third.request(op="ping")
 

@@ -14,38 +14,38 @@ down_revision = "0004"
 def upgrade() -> None:
     op.create_table(
         "bids",
-        _given("id", sa.Text()),
-        _given("job", sa.Text()),
-        _given("technician", sa.Text()),
-        _given("zone", sa.Text()),
-        _given("status", sa.Text()),
+        _required_column("id", sa.Text()),
+        _required_column("job", sa.Text()),
+        _required_column("technician", sa.Text()),
+        _required_column("zone", sa.Text()),
+        _required_column("status", sa.Text()),
         sa.Column("amount", sa.BigInteger()),
-        _given("created_at", sa.BigInteger()),
-        _given("updated_at", sa.BigInteger()),
-        _given("doc", sa.Text()),
+        _required_column("created_at", sa.BigInteger()),
+        _required_column("updated_at", sa.BigInteger()),
+        _required_column("doc", sa.Text()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bids")),
     )
     op.create_index(op.f("ix_bids_job_created_at"), "bids", ["job", "created_at"])
     op.create_index(op.f("ix_bids_technician_created_at"), "bids", ["technician", "created_at"])
     op.create_table(
         "payments",
-        _given("job", sa.Text()),
-        _given("id", sa.Text()),
-        _given("zone", sa.Text()),
+        _required_column("job", sa.Text()),
+        _required_column("id", sa.Text()),
+        _required_column("zone", sa.Text()),
         sa.Column("reference", sa.Text()),
         sa.Column("kind", sa.Text()),
-        _given("status", sa.Text()),
-        _given("amount", sa.BigInteger()),
-        _given("currency", sa.Text()),
-        _given("created_at", sa.BigInteger()),
-        _given("updated_at", sa.BigInteger()),
-        _given("doc", sa.Text()),
+        _required_column("status", sa.Text()),
+        _required_column("amount", sa.BigInteger()),
+        _required_column("currency", sa.Text()),
+        _required_column("created_at", sa.BigInteger()),
+        _required_column("updated_at", sa.BigInteger()),
+        _required_column("doc", sa.Text()),
         sa.PrimaryKeyConstraint("job", "id", name=op.f("pk_payments")),
     )
     op.create_index(op.f("ix_payments_reference"), "payments", ["reference"])
 
 
-def _given(name: str, kind: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
+def _required_column(name: str, kind: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=False, autoincrement=False)
 
 

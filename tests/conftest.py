@@ -33,8 +33,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Valkey that the whole session shares; `empty_redis` empties it for each test. `CALLOUT_TEST_REDIS` names
-    the program of another server, for example `redis-server`.
+    """Start one Valkey for the whole test session, and yield its URL. `empty_redis` empties it for each test.
+    `CALLOUT_TEST_REDIS` names the program of another server, for example `redis-server`.
     """
     with valkey.run_server(tmp_path_factory.mktemp("valkey"), binary=os.environ.get("CALLOUT_TEST_REDIS")) as url:
         epochs.session_url = url
@@ -43,7 +43,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def empty_redis(redis_url: str) -> str:
-    """The URL of the session's Valkey, after all its keys are deleted."""
+    """Delete all keys of the session's Valkey, and return its URL."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     return redis_url
@@ -51,14 +51,16 @@ def empty_redis(redis_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite database with the whole schema. Migrations run once, and each test starts with a copy."""
+    """Create an SQLite database with the whole schema and no rows, and return its path. The migrations run once, and
+    each test starts with a copy.
+    """
     data = tmp_path_factory.mktemp("migrated")
     run_in_thread(migrate(Settings(data=str(data))))
     return data / "callout.db"
 
 
 async def migrate(settings: Settings) -> None:
-    """Run the migrations."""
+    """Create the database of these settings, and run its migrations."""
     await (await open_archive(settings)).close()
 
 
@@ -70,7 +72,7 @@ def run_in_thread(work: Coroutine[Any, Any, None]) -> None:
 
 @pytest.fixture
 def settings(empty_redis: str, tmp_path: Path, migrated_database: Path) -> Settings:
-    """Settings for one test: an empty Valkey, a data directory with an empty database, no rate limits."""
+    """Return settings for one test: an empty Valkey, a data directory with an empty database, and no rate limits."""
     create_data_dir(migrated_database, tmp_path / "data")
     return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
 
@@ -84,7 +86,7 @@ def create_data_dir(database: Path, data: Path) -> None:
 
 @pytest.fixture
 def slow_refill(monkeypatch: pytest.MonkeyPatch) -> SlowRefill:
-    """A function that makes a rate limit refill in an hour, so that exactly its burst passes on any machine."""
+    """Return a function that makes a rate limit refill in an hour, so that exactly its burst passes on any machine."""
 
     def slow(name: str) -> None:
         monkeypatch.setitem(limits.LIMITS, name, msgspec.structs.replace(limits.LIMITS[name], per_s=3600))
@@ -94,7 +96,7 @@ def slow_refill(monkeypatch: pytest.MonkeyPatch) -> SlowRefill:
 
 @pytest.fixture
 async def engine(settings: Settings) -> AsyncIterator[Engine]:
-    """A new engine without background work. A test that needs waves opens them."""
+    """Yield a new engine without background work. A test that needs waves opens them."""
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(settings) as opened:
         yield opened
@@ -102,6 +104,6 @@ async def engine(settings: Settings) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[RunningServer]:
-    """A whole server in this process, on its own port, with all its background work."""
+    """Run a whole server in this process, on a port of its own, with all its background work."""
     async with run_server(msgspec.structs.replace(settings, port=0)) as serving:
         yield serving

@@ -1,4 +1,6 @@
-"""What the project says of itself leads somewhere: cited chapters and promises, links, files and tests of pages."""
+"""Every chapter, promise, link, file and test that a text of the project names exists, and generated tables of docs/
+match the code.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ TEXTS = sorted(
     }
 )
 OWN = Path(__file__)
-"""Left out: its samples are wrong on purpose."""
+"""This file is not searched, because its examples are wrong on purpose."""
 
 HOMES = {"DESIGN": "design.md", "PROTOCOL": "protocol.md"}
 ELSEWHERE = ("FACTS", "CASES", "HOUSE", "DURABLE", "SCENARIOS", "INTELLIGENCE")
@@ -38,17 +40,18 @@ LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 PATH = re.compile(rf"(?<![\w./:…-])((?:{'|'.join(ROOMS)})/[\w./-]+\.(?:py|lua|md|toml|js|c|csv))\b(?:::(test_\w+))?")
 QUOTED = re.compile(r"`([\w./-]+\.(?:py|lua|md|js|c)|…)(?:::(\w+…?))?`")
 NOT_OURS = {"mine.toml", "callout.toml", "engine/lua/job_claim.lua"}
-"""A user's files, and where a wheel has the scripts."""
+"""Files that a text may name although the checkout does not have them: a user's files, and a script's path in a wheel.
+"""
 
 
 def headings(page: Path) -> list[str]:
-    """The headings of a page, without what is inside its examples."""
+    """Return the headings of a page, without the lines inside its code blocks."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"^#+ (.+)$", text, re.MULTILINE)
 
 
 def anchor(heading: str) -> str:
-    """What a link to a heading ends with."""
+    """Return the part of a link after ``#`` that leads to this heading."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
@@ -61,8 +64,8 @@ TESTS = {name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(
 NAMES = {path.name for room in ROOMS for path in (ROOT / room).rglob("*") if path.is_file()}
 
 
-def uncited(text: str) -> Iterator[str]:
-    """Citations in ``text`` that lead nowhere."""
+def wrong_citations(text: str) -> Iterator[str]:
+    """Yield the citations in ``text`` of chapters and promises that do not exist, and of papers outside the project."""
     for found in CITED.finditer(text):
         known = found[2] in CHAPTERS[found[1]] if found[1] else found[3] in PROMISES
         if not known:
@@ -70,29 +73,31 @@ def uncited(text: str) -> Iterator[str]:
     yield from STRANGE.findall(text)
 
 
-def unnamed(text: str) -> Iterator[str]:
-    """Files by their whole path, and tests in them, that are not there."""
+def missing_paths(text: str) -> Iterator[str]:
+    """Yield each whole path of a file in ``text``, with the test named after it, if the file or the test does not
+    exist.
+    """
     for path, test in PATH.findall(text):
-        if not is_there(path) or (test and test not in TESTS):
+        if not exists(path) or (test and test not in TESTS):
             yield f"{path}::{test}"
 
 
-def dead(page: Path, text: str) -> Iterator[str]:
-    """Links and names of files and tests in ``text``, as if it stood in ``page``, that are not there."""
+def missing_names(page: Path, text: str) -> Iterator[str]:
+    """Yield the links, files and tests in ``text``, which is a part of ``page``, that do not exist."""
     for found in LINK.finditer(text):
         target = (page.parent / found[1]).resolve() if found[1] else page
         if not target.exists() or (found[2] and found[2] not in map(anchor, headings(target))):
             yield found[0]
-    yield from unnamed(text)
+    yield from missing_paths(text)
     for path, name in QUOTED.findall(text):
-        if path != "…" and not path.startswith("/") and not is_there(path):
+        if path != "…" and not path.startswith("/") and not exists(path):
             yield path
         if name.startswith("test_") and not any(each.startswith(name.rstrip("…")) for each in TESTS):
             yield name
 
 
-def is_there(path: str) -> bool:
-    """Whether a page may name this file: from the top, from tests/ or lua/, or by its name alone."""
+def exists(path: str) -> bool:
+    """Return whether this file exists: by its path from the checkout, from tests/ or lua/, or by its name alone."""
     somewhere = any((ROOT / room / path).exists() for room in ("", "tests", "lua"))
     return somewhere or path in NOT_OURS or ("/" not in path and path in NAMES)
 
@@ -101,9 +106,9 @@ def is_there(path: str) -> bool:
     "text",
     ["DESIGN §99", "PROTOCOL §0", "as G99 says", "(FACTS: ten retries)", "see HOUSE §2", "in ../shared it stands"],
 )
-def test_a_citation_that_leads_nowhere_is_found(text: str) -> None:
-    """Of a chapter or a promise that there is not, and of papers that are no part of the project."""
-    assert list(uncited(text))
+def test_a_wrong_citation_is_found(text: str) -> None:
+    """A citation of a chapter or promise that does not exist, or of a paper outside the project, is found."""
+    assert list(wrong_citations(text))
 
 
 @pytest.mark.parametrize(
@@ -113,50 +118,54 @@ def test_a_citation_that_leads_nowhere_is_found(text: str) -> None:
         *("`faults/nowhere.py`", "tests/test_ci.py::test_nowhere", "`test_ci.py::test_nowhere`", "`…::test_nowhere…`"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_found(text: str) -> None:
-    """Links to pages and headings, files by path or name, tests."""
-    assert list(dead(ROOT / "docs/log.md", text))
+def test_a_missing_name_is_found(text: str) -> None:
+    """A link to a missing page or heading, and the name of a missing file or test, are found."""
+    assert list(missing_names(ROOT / "docs/log.md", text))
 
 
-def test_every_citation_leads_somewhere() -> None:
-    """In code, scripts, tests, benchmarks and pages alike; the files that they name too."""
+def test_every_citation_is_valid() -> None:
+    """Every chapter, promise and whole path that code, scripts, tests, benchmarks and pages name exists."""
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in TEXTS if path != OWN}
-    assert {name: wrong for name, text in texts.items() if (wrong := [*uncited(text), *unnamed(text)])} == {}
+    assert {
+        name: wrong for name, text in texts.items() if (wrong := [*wrong_citations(text), *missing_paths(text)])
+    } == {}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_page_names_what_is_there(page: Path) -> None:
-    """Its links, and the files and tests that it names."""
-    assert list(dead(page, page.read_text())) == []
+def test_every_page_names_existing_files(page: Path) -> None:
+    """Every link, file and test that a page names exists."""
+    assert list(missing_names(page, page.read_text())) == []
 
 
-def test_the_protocols_tables_are_the_codes() -> None:
-    """docs/protocol.md is what `python -m server.api.reference` writes."""
+def test_the_tables_of_the_protocol_match_the_code() -> None:
+    """The tables of docs/protocol.md are those that `python -m server.api.reference` writes."""
     page = reference.PAGE.read_text()
     assert reference.fill_tables(page) == page, "run: python -m server.api.reference"
 
 
 def test_every_object_has_a_name_of_its_own() -> None:
-    """Two objects under one name in docs/protocol.md would be one to its readers."""
+    """No two objects in docs/protocol.md have the same name."""
     names = re.findall(r"^\| \*(\w+)\* \|", reference.objects(), re.MULTILINE)
     assert "Job" in names and len(names) == len(set(names))
 
 
-def test_every_close_code_says_what_to_do() -> None:
-    """Each that the server sends stands in the table of docs/protocol.md."""
+def test_every_close_code_is_documented() -> None:
+    """Every close code that the server sends is in the table of docs/protocol.md."""
     table = [line for line in reference.PAGE.read_text().splitlines() if re.match(r"\| \d{4}\b", line)]
     assert {code.value for code in Close} <= {int(code) for line in table for code in re.findall(r"\b\d{4}\b", line)}
 
 
-def test_the_table_of_keys_is_the_codes() -> None:
-    """docs/design.md names each key of engine/store/keys.py with its type, and says "none" of those without a TTL."""
+def test_the_table_of_keys_matches_the_code() -> None:
+    """docs/design.md lists each key of engine/store/keys.py with its type, and has "none" as TTL of permanent keys."""
     rows = re.findall(r"^\| `(\{.+?)` \| (.+) \|$", (ROOT / "docs/design.md").read_text(), re.MULTILINE)
     cells = [(key, rest.split(" | ")) for key, rest in rows]
-    assert {(_bare(key), kind, ttl.startswith("none")) for key, (kind, _, ttl, _) in cells} == set(known())
+    assert {(_without_names(key), kind, ttl.startswith("none")) for key, (kind, _, ttl, _) in cells} == set(
+        redis_keys()
+    )
 
 
-def known() -> Iterator[tuple[str, str, bool]]:
-    """Pattern, type, and whether it is permanent, of every key but the live channel, which is none."""
+def redis_keys() -> Iterator[tuple[str, str, bool]]:
+    """Yield the pattern and the type of each Redis key, and whether it is permanent. The live channel is not a key."""
     for name, build in vars(keys).items():
         if getattr(build, "__module__", "") != keys.__name__ or name == "live_channel":
             continue
@@ -166,10 +175,11 @@ def known() -> Iterator[tuple[str, str, bool]]:
 
 
 def _permanent(name: str) -> bool:
-    """A job's keys and a dispute's are not, once they are over."""
+    """Return whether a key never expires. The keys of a job or a dispute expire after its end."""
     over = name.startswith(("job:", "dispute:"))
     return not over and any(re.fullmatch(kind.replace("*", ".*"), name) for kind in keys.PERMANENT)
 
 
-def _bare(key: str) -> str:
+def _without_names(key: str) -> str:
+    """Return the pattern of a key without the names of its parts."""
     return re.sub(r"<\w+>", "<>", key)

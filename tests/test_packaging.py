@@ -1,4 +1,6 @@
-"""What is installed is what was written: as a wheel, and as an editable checkout; the clients alone too."""
+"""The installed packages are complete: the server's wheel and an editable install are equal, and the clients can be
+installed without the server.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,10 @@ from server.web.static import CLIENT_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = ROOT / "clients"
-ALLOWED = {"anyio", "certifi", "h11", "httpcore", "httpx", "idna", "msgspec", "typing_extensions", "websockets"}
-"""The dependencies of callout-client and theirs, as import names."""
+CLIENT_IMPORTS = {"anyio", "certifi", "h11", "httpcore", "httpx", "idna", "msgspec", "typing_extensions", "websockets"}
+"""The import names of the direct and indirect dependencies of callout-client."""
 
-LOOK = """
+INSPECT_PROGRAM = """
 import asyncio, json, sys, tempfile
 from pathlib import Path
 import callout_client, engine, server
@@ -56,11 +58,13 @@ print(json.dumps({
 """
 
 
-def look(*path: Path, cwd: Path) -> dict[str, Any]:
-    """What a program finds that has ``path`` before all else."""
+def inspect_installation(*path: Path, cwd: Path) -> dict[str, Any]:
+    """Run ``INSPECT_PROGRAM`` with ``path`` first in its module search path, and return the scripts, blueprints and
+    other files that it finds.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CALLOUT_", "PYTHON"))}
     done = subprocess.run(
-        [sys.executable, "-c", LOOK],
+        [sys.executable, "-c", INSPECT_PROGRAM],
         cwd=cwd,
         env=env | {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -72,8 +76,8 @@ def look(*path: Path, cwd: Path) -> dict[str, Any]:
     return found
 
 
-def build(project: Path, out: Path) -> Path:
-    """Build the wheel of a project from this checkout."""
+def build_wheel(project: Path, out: Path) -> Path:
+    """Build the wheel of a project from this checkout, and return its path."""
     alone = ["--no-isolation"] if find_spec("hatchling") else []
     done = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", *alone, "--outdir", str(out), str(project)],
@@ -87,19 +91,19 @@ def build(project: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the server."""
-    return build(ROOT, tmp_path_factory.mktemp("wheel"))
+    """Build the wheel of the server."""
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the Python client."""
-    return build(CLIENTS / "python", tmp_path_factory.mktemp("client"))
+    """Build the wheel of the Python client."""
+    return build_wheel(CLIENTS / "python", tmp_path_factory.mktemp("client"))
 
 
 @pytest.fixture(scope="module")
-def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's files where an installer would put them."""
+def unpacked_wheel(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack the server's wheel into a directory, as an installer does, and return the directory."""
     target = tmp_path_factory.mktemp("site-packages")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
@@ -107,14 +111,14 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_nothing_but_the_program(wheel: Path) -> None:
-    """No tests, no benchmarks, no data directory of somebody's."""
+    """The wheel contains only the packages `engine`, `server` and `callout_client`: no tests and no benchmarks."""
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.partition("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"engine", "server", "callout_client"}
 
 
 def test_every_file_is_in_the_wheel(wheel: Path) -> None:
-    """Modules, scripts, blueprints, migrations and web files: none was forgotten."""
+    """The wheel contains every module, script, blueprint, migration and web file of the checkout."""
     with zipfile.ZipFile(wheel) as archive:
         shipped = set(archive.namelist())
     written = {
@@ -130,7 +134,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_metadata_names_licence_and_command(wheel: Path) -> None:
-    """Apache-2.0 with its text, and ``callout`` as the command."""
+    """The wheel names the licence Apache-2.0, contains its text, and installs the command ``callout``."""
     with zipfile.ZipFile(wheel) as archive:
         info = next(name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name)
         metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
@@ -141,32 +145,34 @@ def test_the_metadata_names_licence_and_command(wheel: Path) -> None:
     assert "callout = server.cli.main:main" in commands
 
 
-def test_the_loaders_find_everything_in_the_wheel(unpacked: Path, tmp_path: Path) -> None:
-    """Scripts, blueprints and migrations come from the wheel's own folders, and the database is brought up."""
-    found = look(unpacked, cwd=tmp_path)
+def test_the_loaders_find_everything_in_the_wheel(unpacked_wheel: Path, tmp_path: Path) -> None:
+    """The installed program loads scripts, blueprints and migrations from its own folders, and migrates a database."""
+    found = inspect_installation(unpacked_wheel, cwd=tmp_path)
     for package in ("engine", "server", "callout_client"):
-        assert found[package] == str(unpacked / package)
+        assert found[package] == str(unpacked_wheel / package)
     assert found["problems"] == []
     assert "job_claim" in found["scripts"]
     assert "home_service" in found["blueprints"]
     assert found["migrations"] != []
 
 
-def test_wheel_and_checkout_find_the_same(unpacked: Path, tmp_path: Path) -> None:
-    """An editable install runs the very scripts that are shipped."""
-    wheel, checkout = look(unpacked, cwd=tmp_path), look(cwd=tmp_path)
+def test_wheel_and_checkout_find_the_same(unpacked_wheel: Path, tmp_path: Path) -> None:
+    """An editable install loads the same scripts, blueprints and migrations as the wheel."""
+    wheel, checkout = inspect_installation(unpacked_wheel, cwd=tmp_path), inspect_installation(cwd=tmp_path)
     assert checkout["engine"] == str(ROOT / "engine")
     for what in ("scripts", "blueprints", "migrations", "problems", "browser_client"):
         assert checkout[what] == wheel[what]
 
 
 def test_the_python_client_is_installed_alone(client_wheel: Path, tmp_path: Path) -> None:
-    """In an environment of its declared dependencies it imports, typed, and nothing else of this project is there."""
+    """With only its dependencies installed, `callout_client` can be imported. It has type information, and imports
+    nothing of the server.
+    """
     installed = Path(sysconfig.get_path("purelib"))
     site = tmp_path / "site-packages"
     with zipfile.ZipFile(client_wheel) as archive:
         archive.extractall(site)
-    for name in ALLOWED:
+    for name in CLIENT_IMPORTS:
         (found,) = [path for path in (installed / name, installed / f"{name}.py") if path.exists()]
         (site / found.name).symlink_to(found)
     # -S: without site-packages, hence without the editable install of this checkout; -I: without cwd and PYTHONPATH.
@@ -180,7 +186,7 @@ def test_the_python_client_is_installed_alone(client_wheel: Path, tmp_path: Path
 
 
 def test_the_python_client_declares_what_it_imports(client_wheel: Path) -> None:
-    """Three dependencies, the licence with its text, and the files of the copy that the server's wheel carries."""
+    """The client's wheel declares exactly three dependencies, and contains the licence's text and `callout_client`."""
     with zipfile.ZipFile(client_wheel) as archive:
         names = archive.namelist()
         info = next(name.partition("/")[0] for name in names if ".dist-info/" in name)
@@ -191,8 +197,10 @@ def test_the_python_client_declares_what_it_imports(client_wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names} == {"callout_client", info}
 
 
-def test_all_packages_have_one_version_and_the_same_floors() -> None:
-    """The server and its clients are released together; the server's wheel carries both clients."""
+def test_server_and_clients_have_the_same_version() -> None:
+    """The server and both clients have the same version, and the server has all dependencies of the Python client: its
+    wheel contains both clients.
+    """
     server = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     python = tomllib.loads((CLIENTS / "python" / "pyproject.toml").read_text())["project"]
     javascript = json.loads((CLIENTS / "javascript" / "package.json").read_text())
@@ -201,7 +209,7 @@ def test_all_packages_have_one_version_and_the_same_floors() -> None:
 
 
 def test_the_javascript_client_is_one_module_without_dependencies() -> None:
-    """Its package names the module that the server serves, and needs nothing."""
+    """The package `@callout/client` contains one module, which imports nothing, and declares no dependencies."""
     package = json.loads((CLIENTS / "javascript" / "package.json").read_text())
     assert package["name"] == "@callout/client" and package["type"] == "module"
     assert {kind for kind in package if kind.lower().endswith("dependencies")} == set()

@@ -1,4 +1,6 @@
-"""``callout blueprint``: what is wrong with files, and what one looks like, without a server."""
+"""Tests of ``callout blueprint``: ``check`` lists the problems of blueprint files, and ``chart`` prints the diagram of
+one. Neither needs a server.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from tests.support.process import run_callout
 DELIVERY = catalogue.shipped_folder() / "delivery.toml"
 
 
-async def test_everything_wrong_is_listed(tmp_path: Path) -> None:
-    """Over all files, one line each, with the file's name; the exit code is 1."""
+async def test_all_problems_of_all_files_are_listed(tmp_path: Path) -> None:
+    """``check`` prints each problem of each file in a line that begins with the file's name. The exit code is 1."""
     (tmp_path / "a.toml").write_text(DELIVERY.read_text().replace('to = "confirmed"', 'to = "nowhere"'))
     (tmp_path / "b.toml").write_text("= [")
     done = await run_callout("blueprint", "check", str(tmp_path), str(tmp_path / "none.toml"))
@@ -25,15 +27,16 @@ async def test_everything_wrong_is_listed(tmp_path: Path) -> None:
     assert lines[-1] == f"{len(lines) - 1} problems"
 
 
-async def test_a_folder_without_a_blueprint_is_no_good_news(tmp_path: Path) -> None:
-    """It may be the wrong folder: it is named, and what is wrong with the others is told too."""
+async def test_a_folder_without_a_blueprint_is_a_problem(tmp_path: Path) -> None:
+    """``check`` reports a folder without a blueprint as a problem, because the caller may have named the wrong folder.
+    """
     (tmp_path / "empty").mkdir()
     done = await run_callout("blueprint", "check", str(tmp_path / "empty"), str(DELIVERY))
     assert (done.code, done.out.splitlines()) == (1, [f"{tmp_path / 'empty'}: no *.toml in this folder", "1 problem"])
 
 
 async def test_problems_as_json(tmp_path: Path) -> None:
-    """One object on stdout, for a build that checks its blueprints."""
+    """``check --json`` prints one JSON object on stdout, with the blueprints and the problems."""
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text(DELIVERY.read_text())
     done = await run_callout("blueprint", "check", "--json", str(tmp_path))
@@ -45,8 +48,8 @@ async def test_problems_as_json(tmp_path: Path) -> None:
     }
 
 
-async def test_there_is_no_chart_of_what_is_wrong_or_not_there(tmp_path: Path) -> None:
-    """One line on stderr, exit code 2."""
+async def test_a_chart_of_an_invalid_or_unknown_blueprint_is_refused(tmp_path: Path) -> None:
+    """``chart`` of an invalid file or of an unknown name prints one line on stderr, and the exit code is 2."""
     (tmp_path / "bad.toml").write_text('name = "bad"\n')
     bad = await run_callout("blueprint", "chart", str(tmp_path / "bad.toml"))
     assert bad.code == 2 and "bad.toml: states is missing" in bad.error_line
@@ -58,14 +61,14 @@ async def test_there_is_no_chart_of_what_is_wrong_or_not_there(tmp_path: Path) -
     )
 
 
-async def test_all_is_well_with_what_ships() -> None:
-    """Five files, no problem, exit code 0."""
+async def test_the_shipped_blueprints_have_no_problems() -> None:
+    """``check`` finds no problem in the shipped blueprints, and the exit code is 0."""
     done = await run_callout("blueprint", "check", str(catalogue.shipped_folder()))
     assert (done.code, done.out) == (0, "no problems\n")
 
 
 async def test_a_chart_by_file_and_by_name() -> None:
-    """The same diagram for the file and for the name of a shipped one."""
+    """``chart`` prints the same diagram for the name of a shipped blueprint as for its file."""
     found, _ = catalogue.read_file(DELIVERY)
     assert found is not None
     for what in (str(DELIVERY), "delivery"):

@@ -1,4 +1,4 @@
-"""``callout token`` and the command line around it."""
+"""Tests of ``callout token``, and of ``callout`` without a command or with an unknown one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from tests.support.process import environment, run_callout
 
 
 @pytest.mark.parametrize("text", ["", "12", "h", "1.5h", "-1h", "0s", "00m", "12 h", "12w", "367d", "9" * 12 + "d"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    """Nothing, no unit, zero, more than a year: each is named with its flag."""
+def test_an_invalid_duration_is_refused(text: str) -> None:
+    """A duration that is empty, malformed, zero or longer than a year is refused, and the error begins with the flag.
+    """
     with pytest.raises(SettingsError, match=f"^--for {text}:"):
         duration(text, "--for")
 
 
 def test_durations_have_units() -> None:
-    """Seconds, minutes, hours, days."""
+    """A duration is a number of seconds (s), minutes (m), hours (h) or days (d)."""
     assert [duration(text).total_seconds() for text in ("90s", "30m", "12h", "7d")] == [90, 1800, 43200, 604800]
 
 
@@ -39,14 +40,14 @@ def test_durations_have_units() -> None:
     ],
 )
 async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
-    """Exit code 2, and no token."""
+    """A wrong or missing option is refused with one line on stderr and the exit code 2, and no token is printed."""
     (tmp_path / "file").write_text("not a key")
     refused = await run_callout("token", *flags, cwd=tmp_path)
     assert refused.code == 2
     assert refused.error_line.startswith(line)
 
 
-async def test_no_command_shows_what_there_is() -> None:
+async def test_callout_without_a_command_lists_the_commands() -> None:
     """``callout`` alone lists the commands on stdout."""
     shown = await run_callout()
     assert shown.code == 0
@@ -55,14 +56,16 @@ async def test_no_command_shows_what_there_is() -> None:
 
 
 async def test_an_unknown_command_is_named() -> None:
-    """And nothing else is said."""
+    """An unknown command is refused with one line that names it, and the exit code is 2."""
     refused = await run_callout("fly")
     assert (refused.code, refused.error_line) == (2, "No such command 'fly'.")
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["no folder", "no key in it"])
 async def test_a_directory_without_a_key_is_refused(tmp_path: Path, there: bool) -> None:
-    """A mistyped directory gives neither a token that no server takes nor a directory."""
+    """If the data directory does not exist or has no signing key, the command is refused, and creates no file or
+    directory. Otherwise a mistyped directory would lead to a token that no server accepts.
+    """
     if there:
         (tmp_path / "typo").mkdir()
     refused = await run_callout("token", "--role", "admin", "--data", "typo", cwd=tmp_path)
@@ -72,7 +75,9 @@ async def test_a_directory_without_a_key_is_refused(tmp_path: Path, there: bool)
 
 
 async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
-    """Hosts that share a key have it before the first server; only its owner can read what is made."""
+    """With ``--key-file`` the command creates a missing key, which only its owner can read, and prints a token. So
+    hosts that share a key can have it before the first server starts.
+    """
     made = await run_callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
     assert (made.code, made.err) == (0, "")
     assert (tmp_path / "shared.key").stat().st_mode & 0o777 == 0o600
@@ -81,8 +86,8 @@ async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
     assert claims["exp"] - claims["iat"] == timedelta(hours=12).total_seconds()
 
 
-async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
-    """``--user`` and ``--expires`` stand in the token."""
+async def test_user_and_lifetime_come_from_the_options(tmp_path: Path) -> None:
+    """The token has the user of ``--user`` and the lifetime of ``--expires``."""
     open_signer(Settings(data=str(tmp_path / "d")))
     made = await run_callout(
         "token", "--role", "service", "--user", "billing", "--expires", "30m", "--data", "d", cwd=tmp_path
@@ -92,7 +97,7 @@ async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
 
 
 async def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
-    """CALLOUT_DATA counts where --data is not given."""
+    """Without ``--data`` the command uses the data directory of `CALLOUT_DATA`."""
     open_signer(Settings(data=str(tmp_path / "elsewhere")))
     made = await run_callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
     assert (made.code, made.err) == (0, "")

@@ -8,30 +8,34 @@ import pytest
 
 from server.simulation.delivery_checker import DeliveryChecker, LogIndex, percentiles
 
-AT = "2026-01-31T12:00:00.000Z"
+EVENT_AT = "2026-01-31T12:00:00.000Z"
 
 
 def hello(user: str, seq: int, *, recovered: bool = False, role: str = "technician") -> dict[str, Any]:
+    """Return the reply to the `connect` of ``user``, with the head ``seq``."""
     zone = {"epoch": "e1", "seq": seq, "recovered": recovered, "missed": 0}
     return {"user": {"id": user, "role": role}, "zones": {"main": zone}}
 
 
 def push(seq: int) -> dict[str, Any]:
-    return {"type": "offer.created", "zone": "main", "seq": seq, "at": AT, "data": {}}
+    """Return an event as a client receives it."""
+    return {"type": "offer.created", "zone": "main", "seq": seq, "at": EVENT_AT, "data": {}}
 
 
 def log_of(*entries: tuple[int, str, str]) -> LogIndex:
+    """Return a log with these entries: seq, event type, and the channels separated by spaces."""
     log = LogIndex()
     for seq, kind, to in entries:
         log.add(seq, kind, to.split(), {})
     return log
 
 
-def accepted(log: LogIndex, seq: int, technician: str, kind: str = "job.accepted") -> None:
+def add_job_event(log: LogIndex, seq: int, technician: str, kind: str = "job.accepted") -> None:
+    """Add an event about the job ``j`` and this technician to the log."""
     log.add(seq, kind, ["user:c"], {"job": {"id": "j"}, "technician": {"id": technician}})
 
 
-def test_an_event_that_never_came_is_lost() -> None:
+def test_an_event_that_was_not_received_is_lost() -> None:
     """A user received two of three entries addressed to them: one is lost; the other user's entry does not count."""
     checker = DeliveryChecker()
     checker.record_join(hello("t1", 10))
@@ -47,8 +51,8 @@ def test_an_event_that_never_came_is_lost() -> None:
     assert checker.unexpected_events(log, "main") == 0
 
 
-def test_what_is_still_on_its_way_is_not_lost() -> None:
-    """Losses are counted up to a seq, so that a log that grows does not look like one that is not delivered."""
+def test_events_after_the_given_seq_are_not_lost() -> None:
+    """Lost events are counted only up to the given seq, because later events may not have been delivered yet."""
     checker = DeliveryChecker()
     checker.record_join(hello("t1", 10))
     log = log_of((11, "offer.created", "user:t1"), (12, "offer.closed", "user:t1"))
@@ -56,7 +60,7 @@ def test_what_is_still_on_its_way_is_not_lost() -> None:
 
 
 def test_events_of_the_users_role_are_expected_too() -> None:
-    """Events to role:ops are expected of an operator, not of a technician."""
+    """Events to `role:ops` are expected at an admin and not at a technician."""
     checker = DeliveryChecker()
     checker.record_join(hello("cli_admin", 0, role="admin"))
     checker.record_join(hello("t1", 0))
@@ -64,7 +68,7 @@ def test_events_of_the_users_role_are_expected_too() -> None:
 
 
 def test_events_before_the_connect_and_for_gateways_are_not_expected() -> None:
-    """Entries at or below the head at the connect, and session.* entries, are not lost."""
+    """Entries up to the head at the connect, and `session.*` entries, do not count as lost."""
     checker = DeliveryChecker()
     checker.record_join(hello("t1", 10))
     log = log_of((9, "offer.created", "user:t1"), (10, "offer.closed", "user:t1"), (11, "session.revoked", "user:t1"))
@@ -72,7 +76,7 @@ def test_events_before_the_connect_and_for_gateways_are_not_expected() -> None:
 
 
 def test_events_during_a_lost_connection_are_expected_if_it_was_recovered() -> None:
-    """A recovered connect promises the missed events: one that did not come is lost."""
+    """After a reconnect with `recovered` true, a missed event that was not received counts as lost."""
     checker = DeliveryChecker()
     checker.record_join(hello("t1", 10))
     checker.record_join(hello("t1", 20, recovered=True))
@@ -80,7 +84,7 @@ def test_events_during_a_lost_connection_are_expected_if_it_was_recovered() -> N
 
 
 def test_a_reported_gap_is_no_loss() -> None:
-    """After recovered:false only events after the given head are expected."""
+    """After a reconnect with `recovered` false, only events after the head of that reply are expected."""
     checker = DeliveryChecker()
     checker.record_join(hello("t1", 10))
     checker.record_event("t1", push(12))
@@ -89,8 +93,8 @@ def test_a_reported_gap_is_no_loss() -> None:
     assert checker.lost_events(log_of(*entries), "main") == 1
 
 
-def test_an_event_that_came_twice_is_a_duplicate() -> None:
-    """Each repeat counts."""
+def test_each_repeated_event_is_a_duplicate() -> None:
+    """An event that is received three times counts as two duplicates."""
     checker = DeliveryChecker()
     checker.record_join(hello("t1", 0))
     checker.record_event("t1", push(1))
@@ -100,7 +104,7 @@ def test_an_event_that_came_twice_is_a_duplicate() -> None:
 
 
 def test_an_event_for_another_user_is_unexpected() -> None:
-    """An event that reached a user to whom it was not addressed is counted apart from losses."""
+    """An event that was received by a user to whom it was not addressed counts as unexpected."""
     checker = DeliveryChecker()
     checker.record_join(hello("t1", 0))
     checker.record_event("t1", push(1))
@@ -108,20 +112,20 @@ def test_an_event_for_another_user_is_unexpected() -> None:
 
 
 def test_two_holders_in_the_log_are_a_double_claim() -> None:
-    """A second job.accepted counts unless the job was unassigned in between."""
+    """A second `job.accepted` of a job is a double claim, unless the job was unassigned in between."""
     log = LogIndex()
-    accepted(log, 1, "t1")
-    accepted(log, 2, "t1", kind="job.unassigned")
-    accepted(log, 3, "t2")
+    add_job_event(log, 1, "t1")
+    add_job_event(log, 2, "t1", kind="job.unassigned")
+    add_job_event(log, 3, "t2")
     assert DeliveryChecker().double_claims(log) == 0
-    accepted(log, 4, "t3")
+    add_job_event(log, 4, "t3")
     assert DeliveryChecker().double_claims(log) == 1
 
 
 def test_a_winner_who_is_not_in_the_log_is_a_double_claim() -> None:
-    """A technician whose claim was acknowledged but who is no holder in the log counts."""
+    """An acknowledged claim of a technician who never holds the job in the log is a double claim."""
     log, checker = LogIndex(), DeliveryChecker()
-    accepted(log, 1, "t1")
+    add_job_event(log, 1, "t1")
     checker.record_winner("j", "t1")
     assert checker.double_claims(log) == 0
     checker.record_winner("j", "t2")
@@ -129,7 +133,7 @@ def test_a_winner_who_is_not_in_the_log_is_a_double_claim() -> None:
 
 
 def test_without_a_log_two_acknowledged_winners_are_a_double_claim() -> None:
-    """The replies to the clients are enough to find two winners."""
+    """Two acknowledged claims of one job are a double claim, even if the log cannot be read."""
     checker = DeliveryChecker()
     checker.record_booking({"id": "j"}, 1.0)
     checker.record_winner("j", "t1")
@@ -139,7 +143,7 @@ def test_without_a_log_two_acknowledged_winners_are_a_double_claim() -> None:
 
 
 def test_a_job_is_undecided_until_its_customer_receives_the_outcome() -> None:
-    """A job that was won or expired is decided; a job of another run does not count."""
+    """A job is undecided until it is claimed or expired. A job of another run is not counted."""
     checker = DeliveryChecker()
     for job in ("a", "b", "c"):
         checker.record_booking({"id": job}, 1.0)
@@ -151,7 +155,9 @@ def test_a_job_is_undecided_until_its_customer_receives_the_outcome() -> None:
 
 
 def test_time_to_claim_runs_from_acknowledgement_to_holder() -> None:
-    """An event that overtook the acknowledgement counts as 0, not as a negative time."""
+    """The time to claim is measured from the reply to the booking to the event with the holder. If that event arrives
+    before the reply, the time is 0 and not negative.
+    """
     checker = DeliveryChecker()
     checker.record_booking({"id": "a"}, 10.0)
     checker.record_holder("a", 10.25)
@@ -160,8 +166,8 @@ def test_time_to_claim_runs_from_acknowledgement_to_holder() -> None:
     assert checker.time_to_claim_ms() == {"p50": 0.0, "p99": 250.0}
 
 
-def test_forgetting_keeps_the_counts() -> None:
-    """A run without an end keeps its counts and not its jobs."""
+def test_dropping_finished_jobs_changes_no_count() -> None:
+    """``drop_finished`` removes the finished jobs and received seqs of a long run from memory, and changes no count."""
     checker = DeliveryChecker(max_recent=10)
     checker.record_join(hello("c", 0, role="customer"))
     checker.record_event("c", push(1))
@@ -186,5 +192,5 @@ def test_forgetting_keeps_the_counts() -> None:
     ],
 )
 def test_percentiles_are_by_nearest_rank(values: Any, expected: dict[str, Any]) -> None:
-    """No value between two measured ones is invented; without any, null."""
+    """A percentile is one of the measured values, without interpolation. Without values it is None."""
     assert percentiles(values) == expected

@@ -1,4 +1,4 @@
-"""``callout replay`` as a user runs it: a process of its own, with a server process of its own."""
+"""Tests of ``callout replay``, run in a process of its own, which starts its own server."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from server.serve import RunningServer
 
 SAMPLE = Path(__file__).parents[2] / "data" / "pickups.csv"
 CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
-MEMBERS = [
+RESULT_MEMBERS = [
     *("jobs", "claimed", "expired", "claim_attempts", "refused", "double_claims", "lost_events"),
     *("duplicate_events", "time_to_claim_ms", "event_lag_ms", "wall_s"),
 ]
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run ``callout replay`` with these arguments until it ends."""
     command = [*CALLOUT, "replay", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
@@ -42,8 +43,8 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ((SAMPLE, "--technicians", "0"), "--technicians"),
     ],
 )
-def test_what_cannot_be_run_is_refused_in_one_line(arguments: tuple[str | Path, ...], says: str) -> None:
-    """Wrong use ends with exit code 2 and a line that names what is wrong, before anything is started."""
+def test_invalid_arguments_are_refused_in_one_line(arguments: tuple[str | Path, ...], says: str) -> None:
+    """Invalid arguments are refused with the exit code 2 and an error that names the file or option."""
     refused = run(*arguments)
     assert refused.returncode == 2
     assert refused.stdout == ""
@@ -51,14 +52,12 @@ def test_what_cannot_be_run_is_refused_in_one_line(arguments: tuple[str | Path, 
     assert "Traceback" not in refused.stderr
 
 
-def test_sixty_jobs_are_raced_for_and_each_won_once() -> None:
-    """All jobs are won or expired, more claims are tried than won, and nothing is lost, doubled or won
-    twice.
-    """
+def test_each_of_sixty_jobs_is_claimed_once_or_expires() -> None:
+    """Each job is claimed once or expires, although technicians compete for it. No event is lost or received twice."""
     done = run(SAMPLE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert list(result) == MEMBERS
+    assert list(result) == RESULT_MEMBERS
     assert done.stdout.count("\n") == 1, "progress belongs on stderr"
     assert result["jobs"] == 60 == result["claimed"] + result["expired"]
     assert result["claim_attempts"] > 2 * result["claimed"]
@@ -70,8 +69,10 @@ def test_sixty_jobs_are_raced_for_and_each_won_once() -> None:
     assert result["wall_s"] > 0
 
 
-async def test_a_running_server_is_played_against_by_its_url(server: RunningServer) -> None:
-    """With --url and an admin's token people come from outside; only with --redis can losses be counted."""
+async def test_replay_uses_a_running_server_by_its_url(server: RunningServer) -> None:
+    """With `--url` and an admin's token, the simulated users use a running server. Lost events are counted only if
+    `--redis` is given too.
+    """
     settings = server.engine.settings
     token = sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
     asked = (SAMPLE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
@@ -83,8 +84,8 @@ async def test_a_running_server_is_played_against_by_its_url(server: RunningServ
         assert (result["double_claims"], result["duplicate_events"]) == (0, 0)
 
 
-async def test_a_token_that_may_not_is_refused_in_one_line(server: RunningServer) -> None:
-    """Without an administrator's rights the set-up fails, with the server's own words."""
+async def test_a_token_without_admin_rights_is_refused(server: RunningServer) -> None:
+    """With a customer's token the run ends with the exit code 1 and the server's code `forbidden`."""
     token = sign_token(server.engine.signer, UserId("cli_customer"), "customer", expires_s=600)
     refused = await asyncio.to_thread(run, SAMPLE, "--limit", "1", "--url", server.url, "--token", token)
     assert refused.returncode == 1
@@ -92,8 +93,8 @@ async def test_a_token_that_may_not_is_refused_in_one_line(server: RunningServer
     assert "Traceback" not in refused.stderr
 
 
-async def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Ctrl-C in the middle stops the server and removes its data."""
+async def test_an_interrupted_replay_removes_its_data(tmp_path: Path) -> None:
+    """After Ctrl-C during a run, the exit code is 130 and the data of its server is removed."""
     command = (*CALLOUT, "replay", str(SAMPLE), "--technicians", "5", "--speed", "1")
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL, stderr=PIPE)

@@ -47,8 +47,8 @@ class TechnicianPlace(NamedTuple):
 
 
 class MatchReply(NamedTuple):
-    """The reply of the script ``match.lua``: the turns of Redis, the radius in metres, the number of visited
-    technicians and the ids of the matches.
+    """The reply of the script ``match.lua``: the number of calls (turns) that ``wave_open`` would need for the same
+    search, the radius in metres, the number of visited technicians and the ids of the matches.
     """
 
     turns: int
@@ -108,7 +108,7 @@ class City:
         return round(lat, 6), round(lon, 6)
 
     async def renew_positions(self) -> None:
-        """Make all positions count as fresh, by setting the time at which the zone was opened to now."""
+        """Set the time at which the zone was opened to now: from then on no position is too old for a match."""
         now = round(time.time() * 1000)
         await self.zone.store.redis.hset(keys.zone_meta(ZONE), mapping={"opened_at": now, "now": now})
 
@@ -142,7 +142,7 @@ class City:
         return self.zone.store.zones[ZONE].epoch
 
     async def check_matches(self, jobs: int) -> list[int]:
-        """Compare the results for ``jobs`` new jobs with the expected ones, and return how many turns each match took.
+        """Compare the results for ``jobs`` new jobs with the expected ones, and return the ``turns`` of each match.
         Raise BenchError for a wrong result.
 
         For each job, the customer has blocked one near technician, and a first wave has made offers to the five nearest

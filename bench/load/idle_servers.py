@@ -12,12 +12,14 @@ import msgspec
 from bench import peer_programs
 from bench.load import centrifugo
 from bench.load.sockets import text_frame, upgrade_request
-from bench.load.swarm import Exchange, Handshake
+from bench.load.swarm import Handshake, HandshakeStep
 from bench.rig import SERVER_CORE, Child, PeerUnavailable, Rig, free_port, wait_for_port
 
 
 class IdleServer(msgspec.Struct):
-    """A running server: its port, the handshake of each connection, and whether the server sends pings meanwhile."""
+    """A running server: its port, the handshake of each connection, and whether the server sends
+    pings to idle connections.
+    """
 
     child: Child
     port: int
@@ -35,7 +37,7 @@ def start_node_socketio(rig: Rig, count: int) -> IdleServer:
     or npm.
     """
     return _start_with_payload(
-        rig, ["node", str(peer_programs.install_npm_server("socketio"))], _SOCKETIO_PATH, _NAMESPACE_EXCHANGES, count
+        rig, ["node", str(peer_programs.install_npm_server("socketio"))], _SOCKETIO_PATH, _NAMESPACE_STEPS, count
     )
 
 
@@ -46,7 +48,7 @@ def start_python_socketio(rig: Rig, count: int) -> IdleServer:
     if find_spec("socketio") is None:
         raise PeerUnavailable("python-socketio is not installed (pip install 'callout[bench]')")
     return _start_with_payload(
-        rig, [sys.executable, "-m", "bench.peers.socketio_broadcast"], _SOCKETIO_PATH, _NAMESPACE_EXCHANGES, count
+        rig, [sys.executable, "-m", "bench.peers.socketio_broadcast"], _SOCKETIO_PATH, _NAMESPACE_STEPS, count
     )
 
 
@@ -59,7 +61,7 @@ def start_centrifugo(rig: Rig, count: int) -> IdleServer:
     child = rig.spawn("centrifugo", command, core=SERVER_CORE, env={"CENTRIFUGO_HTTP_SERVER_PORT": str(port)})
     wait_for_port(child, port)
     request = upgrade_request("127.0.0.1", "/connection/websocket")
-    return IdleServer(child, port, [Handshake(request, _own_channel_exchanges(number)) for number in range(count)])
+    return IdleServer(child, port, [Handshake(request, _own_channel_steps(number)) for number in range(count)])
 
 
 PEER_STARTERS: dict[str, Callable[[Rig, int], IdleServer]] = {
@@ -82,21 +84,21 @@ def peer_version(name: str) -> dict[str, str]:
 
 
 _SOCKETIO_PATH = "/socket.io/?EIO=4&transport=websocket"
-_NAMESPACE_EXCHANGES = (Exchange(b"", b"0"), Exchange(text_frame(b"40"), b"40"))
+_NAMESPACE_STEPS = (HandshakeStep(b"", b"0"), HandshakeStep(text_frame(b"40"), b"40"))
 
 
 def _start_with_payload(
-    rig: Rig, command: list[str], path: str, exchanges: tuple[Exchange, ...], count: int
+    rig: Rig, command: list[str], path: str, steps: tuple[HandshakeStep, ...], count: int
 ) -> IdleServer:
     """Start a server that first reads the payload of its broadcasts and then writes its port."""
     child = rig.spawn("peer", command, core=SERVER_CORE, feed=b"{}")
     port = child.read_first_line()["port"]
-    return IdleServer(child, port, [Handshake(upgrade_request("127.0.0.1", path), exchanges)] * count)
+    return IdleServer(child, port, [Handshake(upgrade_request("127.0.0.1", path), steps)] * count)
 
 
-def _own_channel_exchanges(number: int) -> tuple[Exchange, Exchange]:
+def _own_channel_steps(number: int) -> tuple[HandshakeStep, HandshakeStep]:
     subscribe = b'{"id":2,"subscribe":{"channel":"idle%d"}}' % number
     return (
-        Exchange(text_frame(b'{"id":1,"connect":{}}'), b'{"id":1,"connect"'),
-        Exchange(text_frame(subscribe), b'{"id":2,"subscribe"'),
+        HandshakeStep(text_frame(b'{"id":1,"connect":{}}'), b'{"id":1,"connect"'),
+        HandshakeStep(text_frame(subscribe), b'{"id":2,"subscribe"'),
     )

@@ -61,7 +61,7 @@ return seq
 
 
 class LogWriter:
-    """Appends to the log of a zone, over a connection without a timeout, because a turn of Redis may take seconds."""
+    """Appends to the log of a zone, over a connection without a timeout, because one script call may take seconds."""
 
     def __init__(self, client: Redis, append_sha: str, append_many_sha: str) -> None:
         self._client = client
@@ -75,14 +75,14 @@ class LogWriter:
         return cls(client, await client.script_load(_APPEND_SCRIPT), await client.script_load(_APPEND_MANY_SCRIPT))
 
     async def append(self, *to: str) -> range:
-        """Append one event for each of ``to`` (channels, separated by spaces) in one turn of Redis, and return their
+        """Append one event for each of ``to`` (channels, separated by spaces) by one script call, and return their
         sequence numbers.
         """
         last = await self._run_script(self._append_sha, *to)
         return range(last - len(to) + 1, last + 1)
 
     async def append_many(self, count: int) -> None:
-        """Append ``count`` events to absent users in one turn of Redis, each with ``CHANNELS_PER_EVENT`` channels."""
+        """Append ``count`` events to absent users by one script call, each with ``CHANNELS_PER_EVENT`` channels."""
         await self._run_script(self._append_many_sha, str(count), str(ABSENT_USERS), str(CHANNELS_PER_EVENT))
 
     async def trim(self) -> None:

@@ -243,6 +243,9 @@ class SeededZone:
 
 
 SQUAD_SIZE = 10
+"""The number of technicians in a squad: they are within some metres of each other and out of reach of all other squads.
+A benchmark books each job beside a squad, so that exactly these ten have its offers. One of them connects and claims.
+"""
 
 
 def member_id(squad: int, place: int = 0) -> str:

@@ -1,7 +1,7 @@
 """Thousands of WebSocket clients in one process, each as cheap as Python can make it.
 
 Raw protocols on uvloop, which share a core with Redis. Frames are distinguished by their first bytes, and nothing is
-parsed without need. A client opens its socket, does the exchanges that its server expects first, and from then on
+parsed without need. A client opens its socket, does the steps of its handshake, and from then on
 answers pings and passes every other payload to ``on_payload``.
 """
 
@@ -26,25 +26,27 @@ _CLOSE_BYTE = 0x88
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Exchange(NamedTuple):
-    """A step of a handshake: send the frame ``send``, if any, and wait for a payload that begins with ``expect``."""
+class HandshakeStep(NamedTuple):
+    """A step of a handshake: the client sends the frame ``send`` (nothing if it is empty), and then waits for a payload
+    that begins with ``expect``.
+    """
 
     send: bytes
     expect: bytes
 
 
 class Handshake(NamedTuple):
-    """How a connection is opened: the upgrade request, then the exchanges."""
+    """How a connection is opened: the upgrade request, and then the steps in their order."""
 
     request: bytes
-    exchanges: Sequence[Exchange] = ()
+    steps: Sequence[HandshakeStep] = ()
 
 
 def callout_handshake(port: int, token: str, **members: object) -> Handshake:
     """Return Callout's handshake: the upgrade, and ``connect`` with a token. ``members`` are added to that message."""
     connect = msgspec.json.encode({"id": 1, "op": "connect", "token": token, **members})
     request = upgrade_request(f"127.0.0.1:{port}", "/v1/ws", "callout.v1.json")
-    return Handshake(request, (Exchange(text_frame(connect), b'{"id":1,"ok"'),))
+    return Handshake(request, (HandshakeStep(text_frame(connect), b'{"id":1,"ok"'),))
 
 
 class Client(asyncio.Protocol):
@@ -55,8 +57,8 @@ class Client(asyncio.Protocol):
         self.pings = 0
         self.is_closed = False
         self._handshake = handshake
-        self._exchanges = iter(handshake.exchanges)
-        self._exchange: Exchange | None = None
+        self._steps = iter(handshake.steps)
+        self._step: HandshakeStep | None = None
         self._upgraded = False
         self._rest = b""
 
@@ -94,7 +96,7 @@ class Client(asyncio.Protocol):
             return 0
         self._upgraded = True
         if b" 101 " in data[: data.find(b"\r\n")]:
-            self._start_next_exchange(b"")
+            self._start_next_step(b"")
         else:
             self._fail(f"no WebSocket: {data[:200]!r}")
             self._transport.abort()
@@ -102,22 +104,22 @@ class Client(asyncio.Protocol):
         return end + 4
 
     def _handle_payload(self, data: bytes, start: int, end: int) -> None:
-        if self._exchange is None:
+        if self._step is None:
             self.on_payload(data, start, end)
-        elif data.startswith(self._exchange.expect, start):
-            self._start_next_exchange(data[start:end])
+        elif data.startswith(self._step.expect, start):
+            self._start_next_step(data[start:end])
         else:
             self._fail(f"not the answer that was expected: {data[start:end]!r}")
 
-    def _start_next_exchange(self, reply: bytes) -> None:
-        self._exchange = next(self._exchanges, None)
-        if self._exchange is None:
+    def _start_next_step(self, reply: bytes) -> None:
+        self._step = next(self._steps, None)
+        if self._step is None:
             self.on_opened(reply)
-        elif self._exchange.send:
-            self.write(self._exchange.send)
+        elif self._step.send:
+            self.write(self._step.send)
 
     def on_opened(self, reply: bytes) -> None:
-        """Complete the handshake. ``reply`` is the last payload of the server in it."""
+        """Call this when the handshake is complete. ``reply`` is the server's last payload in the handshake."""
         self.opened.set_result(reply)
 
     def on_payload(self, data: bytes, start: int, end: int) -> None:

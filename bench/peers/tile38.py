@@ -1,6 +1,6 @@
 """Tile38, a geo index with Redis' protocol: built by ``go install``, filled with the same technicians.
 
-It ignores who is suitable: its result is what Callout's index alone would return.
+It does not know which technicians are suitable: its result is what Callout's index alone would return.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """How many claims a second, with ten offers each: through the engine without a socket, and over WebSocket?
 
-Without a socket, packed: ``job_claim`` through the engine's own pipeline; server code on one core, Valkey on the other.
-Over WebSocket: the gateway on one core, Valkey and the claimants on the other; the nine losers of each job are not
-connected. The peers are the least that Redis could do (a bare script of four commands) and the same step in PostgreSQL,
-in both forms. The engine's own scripts create jobs, technicians and offers beforehand (bench/load/seed.py).
+Without a socket: calls of the script ``job_claim``, which the engine's own pipeline packs; server code on one core,
+Valkey on the other. Over WebSocket: the gateway on one core, Valkey and the claimants on the other; the nine losers of
+each job are not connected. The peers are the least that Redis could do (a bare script of four commands) and the same
+step in PostgreSQL, in both forms. The engine's own scripts create jobs, technicians and offers beforehand
+(bench/load/seed.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from bench.report import Figure, Report, ratio
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, PeerUnavailable, Rig, pin_to_core, print_progress
 from engine.types import JobId
 
-SQUADS = 256
+SQUAD_COUNT = 256
+"""The number of squads (groups of ten technicians, see bench/load/seed.py). Each job is offered to one squad."""
 CONCURRENT_CALLS = 64
 """The calls that are in flight in the packed run: two windows of the pipeline."""
 
@@ -55,10 +57,12 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     server, gateway = rig.start_callout(url, roles=arguments.role)
     zone = await open_seeded_zone(url)
     report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
-    print_progress(f"{SQUADS * seed.SQUAD_SIZE} technicians come online, {arguments.sockets} of them over WebSocket")
-    await bring_squads_online(zone, SQUADS)
-    users = [member_id(squad) for squad in range(min(arguments.sockets, SQUADS))]
-    racers = await claimants.create_claimants(await fanout_target.connect_technicians(rig, zone, server, users))
+    print_progress(
+        f"{SQUAD_COUNT * seed.SQUAD_SIZE} technicians come online, {arguments.sockets} of them over WebSocket"
+    )
+    await bring_squads_online(zone, SQUAD_COUNT)
+    users = [member_id(squad) for squad in range(min(arguments.sockets, SQUAD_COUNT))]
+    connected = await claimants.create_claimants(await fanout_target.connect_technicians(rig, zone, server, users))
     rounds = Rounds(arguments, zone, valkey, gateway)
     async with contextlib.AsyncExitStack() as stack:
         database = await _start_postgres(rig, stack, report) if arguments.peers else None
@@ -69,7 +73,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
             if bare:
                 await rounds.measure_bare(bare)
             print_progress(f"round {number + 1}: over WebSocket")
-            await rounds.measure_sockets(racers)
+            await rounds.measure_sockets(connected)
             if database:
                 print_progress(f"round {number + 1}: PostgreSQL")
                 await rounds.measure_postgres(database)
@@ -77,7 +81,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     rounds.add_figures(report)
     report.notes.append("jobs, technicians and offers made by the engine's scripts; Valkey with AOF, everysec")
     report.notes.append(f"{arguments.jobs} claims a round of each way, {arguments.open} jobs on offer at a time")
-    report.notes.append(f"{len(racers)} claimants, one claim in flight each; server roles: {arguments.role}")
+    report.notes.append(f"{len(connected)} claimants, one claim in flight each; server roles: {arguments.role}")
     return report
 
 
@@ -125,7 +129,8 @@ class Rounds:
             self._values.setdefault(name, []).append(value)
 
     async def _offer_batches(self, squads: int) -> AsyncIterator[list[tuple[JobId, int]]]:
-        """Yield batches of new jobs, each job offered to a squad, until the round has its number of claims.
+        """Yield batches of new jobs, each job offered to the ten technicians of a squad, until the round has its number
+        of claims.
 
         Positions are renewed before each batch, so that they do not become stale in a long run.
         """
@@ -138,7 +143,7 @@ class Rounds:
     async def measure_packed(self) -> None:
         """Measure ``job_claim`` through the engine's pipeline, and the processor time of Redis."""
         total, redis_s = CallTimes(), 0.0
-        async for offered in self._offer_batches(SQUADS):
+        async for offered in self._offer_batches(SQUAD_COUNT):
             calls = [self._zone.claim_call(job, member_id(squad)) for job, squad in offered]
             before = self._valkey.cpu_s()
             total += await self._time_calls(self._zone.run, calls)
@@ -146,7 +151,7 @@ class Rounds:
         self._record(packed=total.per_second, script_us=total.script_us, redis_us=redis_s / total.done * 1e6)
 
     async def measure_bare(self, bare: BareScript) -> None:
-        """Measure the bare script in the same way."""
+        """Measure the bare script (four Redis commands) in the same way as ``job_claim``."""
         submit = self._zone.store.pipeline.submit
         total = CallTimes()
         for first in range(0, self._arguments.jobs, self._arguments.open):
@@ -172,17 +177,17 @@ class Rounds:
         usec = sum(float(stats.get(f"cmdstat_{way}", {}).get("usec", 0)) for way in ("fcall", "evalsha"))
         return CallTimes(len(calls), elapsed, usec)
 
-    async def measure_sockets(self, racers: Sequence[Claimant]) -> None:
+    async def measure_sockets(self, connected: Sequence[Claimant]) -> None:
         """Measure claims over WebSocket: a claim is done when its reply and its event have reached the holder."""
         total, gateway_s, redis_s = ClaimTimes(0, 0.0, [], 0.0), 0.0, 0.0
-        async for offered in self._offer_batches(len(racers)):
-            frames: list[list[bytes]] = [[] for _ in racers]
+        async for offered in self._offer_batches(len(connected)):
+            frames: list[list[bytes]] = [[] for _ in connected]
             for number, (job, squad) in enumerate(offered):
                 frames[squad].append(claimants.claim_frame(number + 2, job, str(uuid.uuid4())))
             await self._gateway.wait_until_idle()
             gateway, redis = self._gateway.cpu_s(), self._valkey.cpu_s()
             with pin_to_core(LOAD_CORE):
-                total += await claimants.run_claims(racers, frames)
+                total += await claimants.run_claims(connected, frames)
             await self._gateway.wait_until_idle()
             gateway_s += self._gateway.cpu_s() - gateway
             redis_s += self._valkey.cpu_s() - redis

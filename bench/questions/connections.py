@@ -36,6 +36,7 @@ belong to an idle connection."""
 PING_S, PONG_S = 5, 4
 PING_TIMEOUT_S = 60.0
 OWN, SHARED = "Callout", "Callout, shared"
+"""The two runs with Callout: each connection has its own user, or some tens of users share all connections."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,9 @@
 """How many deliveries a second when one event goes to 1,000 sockets of one gateway?
 
-The measurement is end to end: from the log in Redis over relay and hub to the bytes that the client reads. One reader,
+The measurement is end to end: from the log in Redis through the gateway to the bytes that the client reads. One reader,
 in C, counts for all sockets. It requests the next event (or the next 16 at once) when every socket has received the
-last. The peers send the same bytes: a C loop of write(), which is the limit without joining writes; Node's `ws` in a
-loop; and, in their own envelopes, socket.io, python-socketio and Centrifugo, alone and with a Redis.
+last. The peers send the same bytes: a C loop of write(), which is the limit for one system call per event; Node's `ws`
+in a loop; and, in their own envelopes, socket.io, python-socketio and Centrifugo, alone and with a Redis.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bench.report import Figure, Report, ratio
 from bench.rig import PeerUnavailable, Rig, print_progress
 
 BURST = 16
+"""The number of events that are requested at once in the run with bursts."""
 
 
 class PeerSpec(msgspec.Struct):

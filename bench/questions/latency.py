@@ -31,7 +31,8 @@ from bench.report import Figure, Report
 from bench.rig import BENCH_DIR, LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
 from engine.types import JobId
 
-SQUADS = 128
+SQUAD_COUNT = 128
+"""The number of squads (groups of ten technicians, see bench/load/seed.py). Each job is offered to one squad."""
 GOAL_AT = 2_000
 """The claims a second for which DESIGN §9 sets its goal."""
 GOAL_MS = 10
@@ -82,7 +83,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     at, gateway = rig.start_callout(url, roles="gateway")
     zone = await open_seeded_zone(url)
     report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
-    squads = min(SQUADS, arguments.sockets // 2)
+    squads = min(SQUAD_COUNT, arguments.sockets // 2)
     print_progress(
         f"{arguments.technicians} technicians come online within 1 km, {arguments.sockets} elsewhere connect"
     )
@@ -91,9 +92,9 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     listeners = await fanout_target.connect_technicians(
         rig, zone, at, [f"user_l{n}" for n in range(arguments.sockets - squads)]
     )
-    racers = await openloop.connect_claimers(rig, zone, urlsplit(at).port or 0, squads)
+    claimers = await openloop.connect_claimers(rig, zone, urlsplit(at).port or 0, squads)
     log_writer = await LogWriter.open(zone)
-    step = RateStep(rig, technicians, log_writer, racers, listeners, arguments, (gateway, valkey))
+    step = RateStep(rig, technicians, log_writer, claimers, listeners, arguments, (gateway, valkey))
     found: dict[int, list[tuple[ClaimLatencies, AnnouncementAges, CoreShares]]] = {rate: [] for rate in arguments.rates}
     for number in range(arguments.rounds):
         for rate, rounds in found.items():
@@ -153,7 +154,7 @@ class RateStep:
         rig: Rig,
         technicians: CentreTechnicians,
         log_writer: LogWriter,
-        racers: Sequence[Claimer],
+        claimers: Sequence[Claimer],
         listeners: Sequence[socket.socket],
         arguments: argparse.Namespace,
         servers: tuple[Child, Child],
@@ -162,7 +163,7 @@ class RateStep:
         self._servers = servers
         self._technicians = technicians
         self._log_writer = log_writer
-        self._racers = racers
+        self._claimers = claimers
         self._listeners = listeners
         self._waves = arguments.waves
         self._offers = 0
@@ -178,7 +179,7 @@ class RateStep:
         async with _repeat_every(1 / self._waves, self._run_wave), _repeat_every(1.0, self._announce):
             await asyncio.sleep(LEAD_S)
             before = self._times_s()
-            timed = await ClaimSchedule(self._racers, jobs, rate).run()
+            timed = await ClaimSchedule(self._claimers, jobs, rate).run()
             spent = [after - first for first, after in zip(before, self._times_s(), strict=True)]
         await asyncio.sleep(LEAD_S)
         sink.process.terminate()

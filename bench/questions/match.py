@@ -1,10 +1,9 @@
-"""How fast are the 20 nearest suitable technicians found among 100,000, and how does the time grow with their
-number?
+"""How fast are the 20 nearest suitable technicians found among 100,000, and how does the time grow with their number?
 
 The match alone, read-only, is a script of the same steps as ``wave_open`` (match.lua). The same rounds also measure
-Redis' own search and Tile38's, which ignore who is suitable, and the whole wave with its offers. Each number of
-technicians has its own Valkey, so that every round visits all of them. The results are compared with those of one pass
-over all technicians, before and after the rounds.
+Redis' own search and Tile38's, which do not know which technicians are suitable, and the whole wave with its offers.
+Each number of technicians has its own Valkey, so that every round can measure all of these numbers. The results are
+compared with those of one pass over all technicians, before and after the rounds.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from bench.report import Figure, Report, ratio
 from bench.rig import BENCH_DIR, SERVER_CORE, BenchError, PeerUnavailable, Rig, pin_to_core, print_progress
 from engine.store import scripts
 
-PATTERNS = {
+CALL_PATTERNS = {
     "1 client in series": CallPattern(1, 1),
     "8 clients in series": CallPattern(8, 1),
     "packed": CallPattern(4, 16),
@@ -35,18 +34,18 @@ PATTERNS = {
 PACKED = "packed"
 """Four clients with sixteen calls each in one write, so that the server is always busy and is the limit."""
 CHECKED_JOBS = 10
-NEAREST, RATED, PLAIN, TILE38, WAVE = "nearest", "rated", "GEOSEARCH", "Tile38", "wave"
+NEAREST, RATED, GEOSEARCH, TILE38, WAVE = "nearest", "rated", "GEOSEARCH", "Tile38", "wave"
 LABELS = {
     NEAREST: "match, by distance",
     RATED: "match, by rating and distance",
-    PLAIN: "GEOSEARCH 5 km ASC COUNT 20",
+    GEOSEARCH: "GEOSEARCH 5 km ASC COUNT 20",
     TILE38: "Tile38 NEARBY LIMIT 20",
     WAVE: "wave_open, 20 offers written",
 }
 
 
 class CitySize(NamedTuple):
-    """One of the compared cities. ``kind`` states what is the same in all cities of its kind."""
+    """One of the compared cities. Cities of the ``kind`` "equal density" differ in area, those of "one city" do not."""
 
     kind: str
     technicians: int
@@ -170,7 +169,7 @@ class Rounds:
         city = self._cities[size]
         yield NEAREST, [city.match_call(job, NEAREST) for job, _ in city.jobs]
         yield RATED, [city.match_call(job, RATED) for job, _ in city.jobs]
-        yield PLAIN, [city.geosearch_call(spot) for _, spot in city.jobs]
+        yield GEOSEARCH, [city.geosearch_call(spot) for _, spot in city.jobs]
         if self._peer:
             where = [spot for _, spot in city.jobs]
             yield (
@@ -185,7 +184,7 @@ class Rounds:
         """Measure each city in turn; in the city of the goal with each call pattern, and with whole waves."""
         for size, city in self._cities.items():
             await city.renew_positions()
-            for pattern in PATTERNS if size == self._goal_size else [PACKED]:
+            for pattern in CALL_PATTERNS if size == self._goal_size else [PACKED]:
                 for what in (w for s, w in self._calls if s == size):
                     redis_clients = self._peer.redis_clients if self._peer and what == TILE38 else city.redis_clients
                     calls = cycle(self._calls[size, what])
@@ -193,7 +192,7 @@ class Rounds:
                         size,
                         what,
                         pattern,
-                        await redis_clients.time_calls(calls, PATTERNS[pattern], self._arguments.seconds),
+                        await redis_clients.time_calls(calls, CALL_PATTERNS[pattern], self._arguments.seconds),
                     )
         await self._time_waves(self._cities[self._goal_size])
 
@@ -201,9 +200,8 @@ class Rounds:
         jobs = await city.book_jobs(self._arguments.waves)
         replies: list[list[bytes]] = []
         calls = iter([city.wave_call(job) for job, _ in jobs])
-        self._record(
-            self._goal_size, WAVE, PACKED, await city.redis_clients.time_calls(calls, PATTERNS[PACKED], replies=replies)
-        )
+        timing = await city.redis_clients.time_calls(calls, CALL_PATTERNS[PACKED], replies=replies)
+        self._record(self._goal_size, WAVE, PACKED, timing)
         if not all(reply[0] == b"OK" and int(reply[4]) for reply in replies):
             raise BenchError("a wave came to no offer: what was measured is not what was meant")
 
@@ -232,15 +230,15 @@ class Rounds:
             report.add(ratio(name, most, least, better="less"))
 
     def _add_ratios(self, report: Report) -> None:
-        for pattern in PATTERNS:
+        for pattern in CALL_PATTERNS:
             goal = 3.0 if pattern == PACKED else None
             rate = {w: [t.per_second for t in taken] for w, taken in self._goal_timings(pattern)}
-            report.add(ratio(f"{LABELS[NEAREST]} ÷ GEOSEARCH, {pattern}", rate[NEAREST], rate[PLAIN], goal=goal))
-            report.add(ratio(f"{LABELS[RATED]} ÷ GEOSEARCH, {pattern}", rate[RATED], rate[PLAIN]))
+            report.add(ratio(f"{LABELS[NEAREST]} ÷ GEOSEARCH, {pattern}", rate[NEAREST], rate[GEOSEARCH], goal=goal))
+            report.add(ratio(f"{LABELS[RATED]} ÷ GEOSEARCH, {pattern}", rate[RATED], rate[GEOSEARCH]))
             if TILE38 in rate:
                 report.add(ratio(f"{LABELS[NEAREST]} ÷ Tile38, {pattern}", rate[NEAREST], rate[TILE38]))
         cost = {w: [t.server_us for t in taken] for w, taken in self._goal_timings(PACKED)}
-        report.add(ratio("the server's time: GEOSEARCH ÷ match, by distance", cost[PLAIN], cost[NEAREST], goal=3))
+        report.add(ratio("the server's time: GEOSEARCH ÷ match, by distance", cost[GEOSEARCH], cost[NEAREST], goal=3))
 
     def _goal_timings(self, pattern: str) -> Iterator[tuple[str, list[CallTiming]]]:
         return (

@@ -1,6 +1,6 @@
 """How many log entries a second does a gateway read and route, with eleven channels each, while claims run?
 
-The entries are written to the log in one turn of Redis: from then on all of them are available, and the gateway reads
+The entries are written to the log by one script call: from then on all of them are available, and the gateway reads
 at its own speed. They are addressed to users who are not connected, while thousands of connected sessions receive none
 of them. The last event is addressed to one listener; the clock stops when the listener's socket receives it. Meanwhile
 claims are sent at fixed times.
@@ -26,7 +26,8 @@ from bench.rig import LOAD_CORE, Child, Rig, pin_to_core, print_progress
 from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
-SQUADS = 32
+SQUAD_COUNT = 32
+"""The number of squads (groups of ten technicians, see bench/load/seed.py). Each job is offered to one squad."""
 LISTENER = UserId("user_observer")
 TIMEOUT_S = 60.0
 
@@ -45,7 +46,9 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 class Listener(Client):
-    """The client that receives the event after the last entry."""
+    """The client to whose user the last event of a measurement is addressed. The measurement ends when the event
+    arrives.
+    """
 
     def __init__(self, handshake: Handshake) -> None:
         super().__init__(handshake)
@@ -83,14 +86,14 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     handshakes = [swarm.callout_handshake(port, sign_token(signer, u, "customer", name=u)) for u in [LISTENER, *users]]
     listener = await swarm.open_client(port, Listener(handshakes[0]))
     await swarm.open_clients(port, handshakes[1:])
-    racers = await openloop.connect_claimers(rig, zone, port, SQUADS)
+    claimers = await openloop.connect_claimers(rig, zone, port, SQUAD_COUNT)
     log_writer = await LogWriter.open(zone)
     measurement = RelayMeasurement(zone, log_writer, listener, gateway, valkey)
     found: dict[bool, list[RelayTiming]] = {True: [], False: []}
     for number in range(arguments.rounds):
         for claims, rounds in found.items():
             print_progress(f"round {number + 1}: {arguments.entries} entries{' while claims run' if claims else ''}")
-            rounds.append(await measurement.measure(arguments.entries, racers, arguments.claims if claims else 0))
+            rounds.append(await measurement.measure(arguments.entries, claimers, arguments.claims if claims else 0))
     await log_writer.close()
     await zone.close()
     _add_figures(report, found[True], found[False], arguments.claims)
@@ -113,14 +116,14 @@ class RelayMeasurement:
         self._gateway = gateway
         self._valkey = valkey
 
-    async def measure(self, entries: int, racers: list[Claimer], rate: int) -> RelayTiming:
+    async def measure(self, entries: int, claimers: list[Claimer], rate: int) -> RelayTiming:
         """Append ``entries`` to the log and time them, with ``rate`` claims a second (0: without claims)."""
-        jobs = await openloop.offer_jobs(self._zone, len(racers), rate * 2)
+        jobs = await openloop.offer_jobs(self._zone, len(claimers), rate * 2)
         await self._gateway.wait_until_idle()
         self._listener.received.clear()
         await self._log_writer.append_many(entries)
         began, gateway, redis = time.perf_counter(), self._gateway.cpu_s(), self._valkey.cpu_s()
-        claims = asyncio.create_task(ClaimSchedule(racers, jobs, rate).run()) if rate else None
+        claims = asyncio.create_task(ClaimSchedule(claimers, jobs, rate).run()) if rate else None
         await self._log_writer.append(f"user:{LISTENER}")
         async with asyncio.timeout(TIMEOUT_S):
             await self._listener.received.wait()

@@ -87,7 +87,7 @@ def start_server(rig: Rig, name: str, url: str, roles: str, port: int = 0) -> tu
 
 @dataclass
 class Listener:
-    """What one client received, and the seconds of each time that it was disconnected."""
+    """Records what one client received, and how long it was disconnected each time (``away_s``)."""
 
     seqs: list[int] = field(default_factory=list)
     repeats: int = 0
@@ -95,7 +95,7 @@ class Listener:
     unrecovered: int = 0
     first_seq: int = 0
     away_s: list[float] = field(default_factory=list)
-    _left: float = 0.0
+    _disconnected_at: float = 0.0
 
     def on_push(self, push: Frame) -> None:
         if "seq" in push:
@@ -113,11 +113,11 @@ class Listener:
         self.repeats += 1
 
     def on_status(self, status: Status) -> None:
-        if status.status == "connected" and self._left:
-            self.away_s.append(time.monotonic() - self._left)
-            self._left = 0.0
+        if status.status == "connected" and self._disconnected_at:
+            self.away_s.append(time.monotonic() - self._disconnected_at)
+            self._disconnected_at = 0.0
         elif status.status == "reconnecting" and self.connects:
-            self._left = self._left or time.monotonic()
+            self._disconnected_at = self._disconnected_at or time.monotonic()
 
     def callbacks(self) -> On:
         """Return the callbacks of this client for ``callout_client``."""
@@ -222,7 +222,7 @@ class Scenario:
                     raise BenchError(f"{job} was won by {told[job]} and by {racer.id}")
         return told
 
-    async def count_undone(self) -> int:
+    async def count_lost_claims(self) -> int:
         """Return the number of jobs whose holder is not the technician with the acknowledged claim."""
         found = 0
         for job, winner in self.acknowledged_claims().items():
@@ -230,7 +230,7 @@ class Scenario:
             found += holder is None or holder["id"] != winner
         return found
 
-    async def due_seqs(self) -> list[int]:
+    async def expected_seqs(self) -> list[int]:
         """Return the sequence numbers of all events that a listener should have received, from the beginning of
         the log.
         """
@@ -266,21 +266,23 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
                 await wait_until(lambda b=his: all(one.connects >= 2 for one in b), f"all back at {gateway.name}")
             await booking
             await wait_until(lambda: len(scenario.acknowledged_claims()) >= arguments.jobs, "every job won")
-            due = await scenario.due_seqs()
+            expected = await scenario.expected_seqs()
             await wait_until(
-                lambda: all(one.seqs and one.seqs[-1] >= due[-1] for one in scenario.listeners), "the last event"
+                lambda: all(one.seqs and one.seqs[-1] >= expected[-1] for one in scenario.listeners), "the last event"
             )
-            _add_figures(report, scenario, await scenario.due_seqs(), await scenario.count_undone(), down_s)
+            _add_figures(report, scenario, await scenario.expected_seqs(), await scenario.count_lost_claims(), down_s)
     report.notes.append(
         f"{arguments.clients} clients, {arguments.technicians} technicians, {arguments.pace:g} jobs a second"
     )
     return report
 
 
-def _add_figures(report: Report, scenario: Scenario, due: list[int], undone: int, down_s: list[float]) -> None:
+def _add_figures(
+    report: Report, scenario: Scenario, expected: list[int], lost_claims: int, down_s: list[float]
+) -> None:
     lost = repeated = 0
     for one in scenario.listeners:
-        mine = {seq for seq in due if one.first_seq < seq <= one.seqs[-1]}
+        mine = {seq for seq in expected if one.first_seq < seq <= one.seqs[-1]}
         lost += len(mine - set(one.seqs))
         repeated += len(one.seqs) - len(set(one.seqs))
         if one.seqs != sorted(one.seqs):
@@ -290,7 +292,7 @@ def _add_figures(report: Report, scenario: Scenario, due: list[int], undone: int
     report.add(
         Figure("events lost", "events", [float(lost)], goal=0, better="less"),
         Figure("events handed on twice", "events", [float(repeated)], goal=0, better="less"),
-        Figure("claims acknowledged and undone", "jobs", [float(undone)], goal=0, better="less"),
+        Figure("claims acknowledged and undone", "jobs", [float(lost_claims)], goal=0, better="less"),
         Figure("told recovered:false", "clients", [float(sum(p.unrecovered for p in people))], goal=0, better="less"),
         Figure("repeats sent by the server", "events", [float(sum(p.repeats for p in people))], goal=0, better="less"),
         Figure("jobs won", "jobs", [float(len(scenario.acknowledged_claims()))]),

@@ -102,7 +102,9 @@ class SlowClientTest:
             self.deaf.append(await _open_deaf_client(self._port, swarm.callout_handshake(self._port, token)))
 
     async def send(self, arguments: argparse.Namespace) -> None:
-        """Append events at an even rate for ``--seconds``, and read the gateway's memory after each."""
+        """Append events at an even rate for ``--seconds``. After each event, read the memory of the gateway's process,
+        and store the highest value.
+        """
         text = msgspec.json.encode({"announcement": {"title": "Roads closed", "body": "x" * arguments.size}})
         began, names = time.monotonic(), (keys.zone_meta(ZONE), keys.log(ZONE))
         for number in range(int(arguments.seconds * arguments.rate)):

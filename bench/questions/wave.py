@@ -1,10 +1,10 @@
 """How long does a wave block its zone, in the worst case and in the ordinary case?
 
-Worst case: 100,000 technicians are within 1 km of the job, and the nearest thousands have an offer already. So no
-radius that is searched contains too few technicians, and none contains enough who may still receive an offer. A wave
-that is not decided continues in another turn of Redis. The longest of these turns counts, because every command of the
-zone waits for it. Ordinary case: the same number in a city, and the first ten offers of jobs all over it. Times are
-those of the script, measured by Redis itself (SLOWLOG).
+Worst case: 100,000 technicians are within 1 km of the job, and thousands of the nearest have had an offer. So no radius
+that is searched contains too few technicians, and none contains enough who may still receive an offer. A wave that is
+not decided by one script call (a turn) continues in another. The longest turn counts, because every command of the zone
+waits for it. Ordinary case: the same number in a city, and the first ten offers of jobs all over it. Times are those of
+the script, measured by Redis itself (SLOWLOG).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ async def _ordinary_figures(zone: SeededZone, jobs: int, rounds: int) -> list[Fi
 
 
 async def _wave_turns_ms(zone: SeededZone, job: JobId) -> list[float]:
-    """Run the job's first wave until it is decided, and return the milliseconds of the script in each turn."""
+    """Run the job's first wave until it is decided, and return the milliseconds of each turn (script call)."""
     redis, wave = zone.store.redis, zone.wave_call(job, 1)
     await redis.config_set("slowlog-log-slower-than", 0)
     await redis.config_set("slowlog-max-len", MAX_TURNS * 2)

@@ -43,18 +43,19 @@ from engine.workers import scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance, advance_unobserved
 
-Z = DEFAULT_ZONE
+ZONE = DEFAULT_ZONE
 T = TypeVar("T")
 LEASE_MS = 90_000
-STEPS = {"depart": "accepted", "arrive": "on_the_way", "start": "reached", "complete": "in_progress"}
-TO = {"depart": "on_the_way", "arrive": "reached", "start": "in_progress", "complete": "completed"}
-HELD = {"accepted", "on_the_way", "reached", "in_progress"}
+STATUS_BEFORE = {"depart": "accepted", "arrive": "on_the_way", "start": "reached", "complete": "in_progress"}
+"""The status in which each of these commands is allowed."""
+STATUSES_WITH_LOAD = {"accepted", "on_the_way", "reached", "in_progress"}
+"""The statuses in which a job counts towards the load of its holder."""
 CANCELLABLE = {"broadcasted", "accepted", "on_the_way", "reached"}
-JUMPS_S = (1.4, 7, 35, 63, 98, 910)
-"""Multiples of 0.7 s. No sum of them equals a lease or the lifetime of an offer or a job, so that the model never
-has to predict the exact moment of an end.
+CLOCK_JUMPS_S = (1.4, 7, 35, 63, 98, 910)
+"""Seconds by which the clock is advanced: multiples of 0.7 s. No sum of them equals a lease or the lifetime of an offer
+or a job, so that the model never has to predict the exact moment of an end.
 """
-KEYS = [str(uuid.UUID(int=n)) for n in range(6)]
+REQUEST_KEYS = [str(uuid.UUID(int=n)) for n in range(6)]
 PEOPLE = ("a", "b", "c")
 
 Verdict = tuple[Any, ...]
@@ -68,7 +69,7 @@ def outcome(done: Outcome) -> Verdict:
 
 
 class Model(RuleBasedStateMachine):
-    """One example: three technicians, a customer, a service of their own, and random actions."""
+    """One example of the test: random actions of three technicians and a customer on the jobs of a new service."""
 
     loop: asyncio.AbstractEventLoop
     engine: Engine
@@ -85,7 +86,7 @@ class Model(RuleBasedStateMachine):
         self.versions: Counter[str] = Counter()
 
     def wait(self, work: Awaitable[T]) -> T:
-        """Run one coroutine to its end."""
+        """Run one coroutine to its end, and return its result."""
         return self.loop.run_until_complete(work)
 
     # the state of the engine
@@ -97,20 +98,20 @@ class Model(RuleBasedStateMachine):
 
     def job(self, job: JobId) -> Record:
         """Return a job's record."""
-        return self.live_hash(keys.job(Z, job))
+        return self.live_hash(keys.job(ZONE, job))
 
     def tech(self, name: str) -> Record:
         """Return a technician's record."""
-        return self.live_hash(keys.technician(Z, TechnicianId(UserId(name))))
+        return self.live_hash(keys.technician(ZONE, TechnicianId(UserId(name))))
 
     def members(self, key: str) -> set[str]:
         """Return the members of a sorted set."""
         return {m.decode() for m in self.wait(self.engine.store.command("ZRANGE", key, 0, -1))}
 
     def clock(self) -> tuple[int, int]:
-        """Return the time, and the time at which the zone opened, as the next script will compute them."""
+        """Return the zone's time and the time at which it opened (ms), as the next script will compute them."""
         seconds, micros = self.wait(self.engine.store.command("TIME"))
-        meta = self.live_hash(keys.zone_meta(Z))
+        meta = self.live_hash(keys.zone_meta(ZONE))
         now = int(seconds) * 1000 + int(micros) // 1000 + int(meta.get("skew", 0))
         unseen = now > int(meta["now"]) + 5000
         return max(now, int(meta["now"])), now if unseen else int(meta["opened_at"])
@@ -120,8 +121,8 @@ class Model(RuleBasedStateMachine):
         now, opened = self.clock()
         return now > at > 0 and (opened == 0 or now > opened + LEASE_MS)
 
-    def who(self, name: str) -> Principal:
-        """Return a technician of this example."""
+    def principal_of(self, name: str) -> Principal:
+        """Return the principal of a technician of this example."""
         return people.hot_technician(f"{self.tag}{name}")
 
     # the expected replies
@@ -133,18 +134,20 @@ class Model(RuleBasedStateMachine):
             named = {"cancelled": "cancelled", "expired": "expired"}
             ok = record["status"] in CANCELLABLE
             return "ok" if ok else named.get(record["status"], "illegal_transition")
-        if command in STEPS:
+        if command in STATUS_BEFORE:
             if record["holder"] != who.id:
                 return "not_found"
-            return "ok" if record["status"] == STEPS[command] else "illegal_transition"
+            return "ok" if record["status"] == STATUS_BEFORE[command] else "illegal_transition"
         return self.expected_of_offer(who, job, command, record)
 
     def expected_of_offer(self, who: Principal, job: JobId, command: str, record: Record) -> str:
-        """Same as ``expected`` for a claim and a decline: the caller is checked first, then the job, then the offer."""
+        """Return the code that a claim or a decline must get: first the caller is checked, then the job, then the
+        offer.
+        """
         tech = self.tech(who.id)
         if command == "claim" and tech["account"] != "approved":
             return "account_not_approved"
-        offer = self.live_hash(keys.job_offers(Z, job)).get(who.id, "").split()
+        offer = self.live_hash(keys.job_offers(ZONE, job)).get(who.id, "").split()
         if command == "decline" and offer and offer[0] == "rejected":
             return "ok"
         if record["status"] in ("cancelled", "expired"):
@@ -160,7 +163,7 @@ class Model(RuleBasedStateMachine):
         full = int(tech["load"]) >= int(tech["capacity"])
         return "at_capacity" if command == "claim" and full else "ok"
 
-    def act(self, who: Principal, job: JobId, command: str, key: str) -> None:
+    def send_and_compare(self, who: Principal, job: JobId, command: str, key: str) -> None:
         """Send a command and compare the reply with the expected one."""
         asked = (command, job)
         before = self.verdicts.get((who.id, key))
@@ -170,7 +173,7 @@ class Model(RuleBasedStateMachine):
         wanted = self.expected(who, job, command)
         if command == "claim" and wanted in ("account_not_approved", "cancelled", "expired"):
             as_then = None
-        verdict = self.wait(self.give(who, job, command, key))
+        verdict = self.wait(self.send_command(who, job, command, key))
         if before is not None:
             assert verdict == (before[1] if before[0] == asked else ("reused_key",)), (asked, before)
             return
@@ -189,7 +192,7 @@ class Model(RuleBasedStateMachine):
         """Return whether ``who`` received the reply that they hold the job."""
         return job in self.claims and self.claims[job][0] == who.id
 
-    async def give(self, who: Principal, job: JobId, command: str, key: str) -> Verdict:
+    async def send_command(self, who: Principal, job: JobId, command: str, key: str) -> Verdict:
         """Send a command and return its reply in a form that can be compared."""
         try:
             return outcome(await jobs.run_command(self.engine, who, job, Step(command=command), key=key))
@@ -200,7 +203,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Create a customer, a service, and three technicians online, one of whom may hold two jobs."""
+        """Create a customer, a service, and three technicians online, one of whom may hold two jobs at once."""
         self.serves: ServiceId = self.wait(people.service(self.engine))
         self.carla = self.wait(people.customer(self.engine))
         for name in PEOPLE:
@@ -217,52 +220,52 @@ class Model(RuleBasedStateMachine):
         name=st.sampled_from(PEOPLE),
         which=st.integers(0, 4),
         command=st.sampled_from(["claim", "claim", "claim", "decline"]),
-        key=st.sampled_from(KEYS),
+        key=st.sampled_from(REQUEST_KEYS),
     )
     @precondition(lambda self: self.jobs)
     def answer_offer(self, name: str, which: int, command: str, key: str) -> None:
-        """A technician claims or declines a job, whether or not they have an offer."""
-        self.act(self.who(name), self.jobs[which % len(self.jobs)], command, key)
+        """Claim or decline a job as a technician, whether or not they have an offer."""
+        self.send_and_compare(self.principal_of(name), self.jobs[which % len(self.jobs)], command, key)
 
-    @rule(which=st.integers(0, 4), command=st.sampled_from(list(STEPS)), fresh=st.booleans())
+    @rule(which=st.integers(0, 4), command=st.sampled_from(list(STATUS_BEFORE)), fresh=st.booleans())
     @precondition(lambda self: self.claims)
     def step(self, which: int, command: str, fresh: bool) -> None:
-        """A holder gives the next command, or one out of turn."""
+        """Send a command of the work as the holder of a job: the next one if ``fresh``, otherwise any."""
         job = JobId(list(self.claims)[which % len(self.claims)])
         status = self.job(job)["status"]
-        if fresh and status in STEPS.values():
-            command = next(c for c, at in STEPS.items() if at == status)
+        if fresh and status in STATUS_BEFORE.values():
+            command = next(c for c, at in STATUS_BEFORE.items() if at == status)
         holder = Principal(UserId(self.claims[job][0]), "technician")
-        self.act(holder, job, command, str(uuid.uuid4()))
+        self.send_and_compare(holder, job, command, str(uuid.uuid4()))
 
-    @rule(which=st.integers(0, 4), key=st.sampled_from(KEYS))
+    @rule(which=st.integers(0, 4), key=st.sampled_from(REQUEST_KEYS))
     @precondition(lambda self: self.jobs)
     def cancel(self, which: int, key: str) -> None:
-        """The customer cancels, in any state of the job."""
-        self.act(self.carla, self.jobs[which % len(self.jobs)], "cancel", key)
+        """Cancel a job as the customer, in any state of the job."""
+        self.send_and_compare(self.carla, self.jobs[which % len(self.jobs)], "cancel", key)
 
     @rule(name=st.sampled_from(PEOPLE))
     def online(self, name: str) -> None:
-        """A technician goes online, unless they are suspended."""
-        who = self.who(name)
+        """Bring a technician online, and assert that only a suspended technician is refused."""
+        who = self.principal_of(name)
         try:
             self.wait(live.set_availability(self.engine, who, who.id, online=True, position=people.HERE))
         except Refused as refused:
             assert refused.code == "account_not_approved" == self.refused_account(name)
 
     def refused_account(self, name: str) -> str:
-        """Return the code for a suspended technician, or ""."""
-        return "" if self.tech(self.who(name).id)["account"] == "approved" else "account_not_approved"
+        """Return the code with which a suspended technician is refused, "" for any other technician."""
+        return "" if self.tech(self.principal_of(name).id)["account"] == "approved" else "account_not_approved"
 
     @rule(name=st.sampled_from(PEOPLE))
     def offline(self, name: str) -> None:
-        """A technician goes offline."""
-        who = self.who(name)
+        """Set a technician offline."""
+        who = self.principal_of(name)
         self.wait(live.set_availability(self.engine, who, who.id, online=False))
 
     @rule(name=st.sampled_from(PEOPLE), capacity=st.integers(1, 2), account=st.sampled_from(["approved", "suspended"]))
     def profile(self, name: str, capacity: int, account: str) -> None:
-        """A technician's profile changes: the capacity changes, or they are suspended or reinstated."""
+        """Write a technician's record with this capacity, suspended or approved."""
         who = TechnicianId(UserId(f"{self.tag}{name}"))
         self.versions[name] += 1
         record = TechnicianRecord(
@@ -280,32 +283,32 @@ class Model(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
     def move(self, name: str, north: float) -> None:
-        """A technician sends a fix, near or far."""
-        who = self.who(name)
+        """Store a fix of a technician, ``north`` degrees away from the jobs."""
+        who = self.principal_of(name)
         fix = Fix(lat=people.HERE.lat + north, lon=people.HERE.lon)
         self.wait(live.store_fixes(self.engine, who, who.id, [fix]))
 
-    @rule(seconds=st.sampled_from(JUMPS_S), asleep=st.booleans())
+    @rule(seconds=st.sampled_from(CLOCK_JUMPS_S), asleep=st.booleans())
     def pass_time(self, seconds: float, asleep: bool) -> None:
-        """Time passes, either unobserved or while due tasks run."""
+        """Advance the clock. If ``asleep``, no process of Callout ran in this time; otherwise run the due tasks."""
         self.wait((advance_unobserved if asleep else advance)(self.engine, seconds))
         if not asleep:
             self.run_due_tasks(6)
 
     @rule()
     def touch(self) -> None:
-        """The gateway renews the technicians' leases."""
-        self.wait(live.renew_leases(self.engine, Z, [self.who(name).id for name in PEOPLE]))
+        """Renew the technicians' leases, as a gateway does."""
+        self.wait(live.renew_leases(self.engine, ZONE, [self.principal_of(name).id for name in PEOPLE]))
 
     @rule(turns=st.integers(1, 4))
     def run_due_tasks(self, turns: int) -> None:
-        """Due tasks run; no lease and no job ends before its time."""
+        """Run the due tasks, and assert that no lease and no job ended before its time."""
         before = {job: self.job(job) for job in self.jobs}
         for _ in range(turns):
             seen = dict(self.seen())
-            self.wait(scheduler.run_once(self.engine, Z))
+            self.wait(scheduler.run_once(self.engine, ZONE))
             for name in PEOPLE:
-                who = self.who(name).id
+                who = self.principal_of(name).id
                 if who in seen and who not in dict(self.seen()):
                     assert self.has_passed(seen[who] + LEASE_MS)
         for job, was in before.items():
@@ -315,44 +318,44 @@ class Model(RuleBasedStateMachine):
                 assert self.has_passed(int(was["expires"]))
 
     def seen(self) -> list[tuple[str, int]]:
-        """Return the time of each technician's last heartbeat."""
-        rows = self.wait(self.engine.store.command("ZRANGE", keys.last_seen(Z), 0, -1, "WITHSCORES"))
+        """Return the time (ms) of each technician's last sign of life."""
+        rows = self.wait(self.engine.store.command("ZRANGE", keys.last_seen(ZONE), 0, -1, "WITHSCORES"))
         return [(rows[i].decode(), int(float(rows[i + 1]))) for i in range(0, len(rows), 2)]
 
     # the invariant
 
     @invariant()
     def agreement(self) -> None:
-        """Holders, loads, supply, demand, offers, scheduled tasks and log agree."""
+        """Assert that holders, loads, supply, demand, offers, scheduled tasks and log agree."""
         if not hasattr(self, "serves"):
             return
         records = {job: self.job(job) for job in self.jobs}
         is_open = {job for job, record in records.items() if record["status"] == "broadcasted"}
-        assert self.members(keys.job_demand(Z, self.serves)) == is_open
-        due = self.members(keys.due_tasks(Z))
+        assert self.members(keys.job_demand(ZONE, self.serves)) == is_open
+        due = self.members(keys.due_tasks(ZONE))
         for job, record in records.items():
             waves = {entry for entry in due if entry.startswith(f"wave:{job}:")}
             assert waves == ({f"wave:{job}:{int(record['wave']) + 1}"} if job in is_open else set())
             assert (f"expire:{job}" in due) == (job in is_open)
             assert record["holder"] == (self.claims[job][0] if job in self.claims else "")
-        supply = self.members(keys.technician_supply(Z, self.serves))
+        supply = self.members(keys.technician_supply(ZONE, self.serves))
         for name in PEOPLE:
-            self.one_technician(self.who(name).id, records, is_open, supply)
-        meta = self.live_hash(keys.zone_meta(Z))
-        assert self.wait(self.engine.store.command("XLEN", keys.log(Z))) == int(meta["seq"])
+            self.one_technician(self.principal_of(name).id, records, is_open, supply)
+        meta = self.live_hash(keys.zone_meta(ZONE))
+        assert self.wait(self.engine.store.command("XLEN", keys.log(ZONE))) == int(meta["seq"])
 
     def one_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
         """Assert the invariants of one technician."""
         tech, name = self.tech(who), TechnicianId(UserId(who))
-        held = {job for job, r in records.items() if r["holder"] == who and r["status"] in HELD}
-        listed = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(Z, name)))
+        held = {job for job, r in records.items() if r["holder"] == who and r["status"] in STATUSES_WITH_LOAD}
+        listed = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(ZONE, name)))
         assert {job.decode() for job in listed} == held and int(tech["load"]) == len(held)
         fit = tech.get("online") == "1" and tech["account"] == "approved" and len(held) < int(tech["capacity"])
         assert (who in supply) == fit
         assert tech.get("online") != "1" or who in dict(self.seen())
-        pull = self.members(keys.technician_offers(Z, name))
+        pull = self.members(keys.technician_offers(ZONE, name))
         for job in is_open:
-            offer = self.live_hash(keys.job_offers(Z, job)).get(who, "").split()
+            offer = self.live_hash(keys.job_offers(ZONE, job)).get(who, "").split()
             if offer and offer[0] == "sent":
                 assert tech.get("online") == "1" and job in pull
         shown = self.wait(offers.find_open_offers(self.engine, people.hot_technician(who))).items
@@ -361,8 +364,8 @@ class Model(RuleBasedStateMachine):
             assert job in is_open and self.expected(people.hot_technician(who), job, "decline") == "ok"
 
     def teardown(self) -> None:
-        """The log alone gives the same status, version and holder of every job as the record. Then remove the traces of
-        this example.
+        """Assert that the log alone leads to the same status, version and holder of each job as its record. Then cancel
+        the jobs of this example and set its technicians offline.
         """
         if not self.jobs:
             return
@@ -374,7 +377,7 @@ class Model(RuleBasedStateMachine):
             accepted = [e for e in folded.events if e["job"] == job and e["type"] == "job.accepted"]
             assert len(accepted) == (job in self.claims)
         for job in self.jobs:
-            self.wait(self.give(people.ADMIN, job, "cancel", str(uuid.uuid4())))
+            self.wait(self.send_command(people.ADMIN, job, "cancel", str(uuid.uuid4())))
         for name in PEOPLE:
             self.offline(name)
 

@@ -16,8 +16,8 @@ from server.gateway.send_buffer import MAX_QUEUE_BYTES
 from tests.server.gateway.conftest import Node
 from tests.support.wait import wait_until
 
-READERS, DEAF, SECONDS = 290, 10, 5.0
-MIN_INTERVAL_S, BYTES = 0.02, 16_000
+READING_CLIENTS, SILENT_CLIENTS, DURATION_S = 290, 10, 5.0
+MIN_INTERVAL_S, EVENT_BYTES = 0.02, 16_000
 """Fifty events a second, 0.8 MB/s to each client: the limit of a send buffer is reached in about two seconds."""
 
 
@@ -94,15 +94,15 @@ async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
     4001. All other clients receive every event once and in order.
     """
     async with AsyncExitStack() as stack:
-        tokens = [await node.token(f"u{number}") for number in range(READERS + DEAF)]
-        readers = [await open_reader(stack, node, token, small=False) for token in tokens[:READERS]]
-        deaf = [await open_reader(stack, node, token, small=True) for token in tokens[READERS:]]
+        tokens = [await node.token(f"u{number}") for number in range(READING_CLIENTS + SILENT_CLIENTS)]
+        readers = [await open_reader(stack, node, token, small=False) for token in tokens[:READING_CLIENTS]]
+        deaf = [await open_reader(stack, node, token, small=True) for token in tokens[READING_CLIENTS:]]
         await wait_until(lambda: all(one.joined for one in [*readers, *deaf]))
         for one in deaf:
             one.transport.pause_reading()
-        slow = [s for s in node.gateway.sessions if int(s.caller.id[1:]) >= READERS]
-        last, most, until = 0, 0, time.monotonic() + SECONDS
-        text = '{"text":"' + "x" * BYTES + '"}'
+        slow = [s for s in node.gateway.sessions if int(s.caller.id[1:]) >= READING_CLIENTS]
+        last, most, until = 0, 0, time.monotonic() + DURATION_S
+        text = '{"text":"' + "x" * EVENT_BYTES + '"}'
         while time.monotonic() < until:
             last = await node.append("role:customer", data=text)
             await asyncio.sleep(MIN_INTERVAL_S)
@@ -112,10 +112,11 @@ async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
             lambda: all(one.seqs and one.seqs[-1] == last for one in readers), what="the last event at every reader"
         )
         await wait_until(
-            lambda: node.gateway.counters.closes[4001] == DEAF, what="the close of all clients that never read"
+            lambda: node.gateway.counters.closes[4001] == SILENT_CLIENTS,
+            what="the close of all clients that never read",
         )
         assert all(one.seqs == list(range(1, last + 1)) for one in readers)
-        assert node.gateway.counters.closes == {4001: DEAF}
-        assert most <= MAX_QUEUE_BYTES + 3 * BYTES + 64 * 1024
+        assert node.gateway.counters.closes == {4001: SILENT_CLIENTS}
+        assert most <= MAX_QUEUE_BYTES + 3 * EVENT_BYTES + 64 * 1024
         assert not any(one.lost for one in readers)
         assert sum(s.waiting_bytes for s in slow) == 0

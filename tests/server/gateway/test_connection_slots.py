@@ -333,13 +333,13 @@ async def test_polls_take_no_slot(two_servers: tuple[EventServer, EventServer], 
 
 # Many at once
 
-USERS, EACH = 240, 5
+USERS, SLOTS_PER_USER = 240, 5
 
 
 async def sessions_with_slots(node: Node) -> list[Session]:
     """Create enough sessions for three batches, and wait until each has its slot. They have no sockets."""
     sessions = []
-    for number in range(USERS * EACH):
+    for number in range(USERS * SLOTS_PER_USER):
         session = Session(node.gateway, f"ses_{number}", Credentials(None, None), node.gateway.hub)
         session.principal, session.state = principal(f"usr_{number % USERS}"), State.LIVE
         node.gateway.slots.open_slot(session)
@@ -372,7 +372,7 @@ async def test_many_slots_are_renewed_in_few_calls(limited_node: Node) -> None:
     await limited_node.gateway.slots.touch()
     assert await _script_calls(limited_node.engine) - calls == 3
     after = await touch_times(limited_node)
-    assert len(after) == USERS * EACH
+    assert len(after) == USERS * SLOTS_PER_USER
     assert min(after) > before
 
 
@@ -395,7 +395,7 @@ async def test_a_session_that_ends_during_a_touch_has_no_slot(
     monkeypatch.setattr(sockets, "renew_slots", touch_then_end)
     await limited_node.gateway.slots.touch()
     assert done == [500, 500, 199]
-    assert len(await touch_times(limited_node)) == USERS * EACH - 1
+    assert len(await touch_times(limited_node)) == USERS * SLOTS_PER_USER - 1
 
 
 async def test_an_uncounted_session_is_counted_with_the_next_touch(

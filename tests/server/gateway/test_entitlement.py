@@ -73,8 +73,8 @@ async def seqs_from_stream(source: EventStream, last: int) -> list[int]:
 
 
 async def test_every_type_to_every_address(site: EventServer) -> None:
-    """Each user receives every event of the own channels and no other event: by socket, stream and poll, live and in a
-    replay. `session.*` events reach no client.
+    """Each user receives every event of their own channels and no other event: by socket, stream and poll, live and in
+    a replay. `session.*` events reach no client.
     """
     sent: list[tuple[str, str]] = [(kind, to) for kind in EVENT_TYPES for to in AUDIENCES]
     async with AsyncExitStack() as stack:

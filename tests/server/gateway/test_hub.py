@@ -16,7 +16,7 @@ from server.gateway.protocol import Close
 from server.gateway.session import Session
 from tests.server.gateway.conftest import Client, Node
 
-ALL, WHOLE = "role:customer", f"zone:{DEFAULT_ZONE}"
+ALL_CUSTOMERS, ZONE_CHANNEL = "role:customer", f"zone:{DEFAULT_ZONE}"
 
 
 class ThreeClients:
@@ -34,7 +34,9 @@ class ThreeClients:
 
     def fan_out(self, seq: int, *to: str) -> None:
         """Deliver an event to the channels ``to``. It is written only at the end of this turn of the event loop."""
-        self.node.gateway.relay.fan_out(Event(DEFAULT_ZONE, seq, "test.event", to, 0, "engine", "", b"{}"), WHOLE)
+        self.node.gateway.relay.fan_out(
+            Event(DEFAULT_ZONE, seq, "test.event", to, 0, "engine", "", b"{}"), ZONE_CHANNEL
+        )
 
     async def received_seqs(self) -> list[list[int]]:
         """Return the seqs that each client has received. The reply to a ping arrives after all earlier pushes."""
@@ -58,10 +60,10 @@ async def test_nothing_is_written_to_a_lost_connection(clients: ThreeClients, mo
     ann, *_ = clients.sessions
     written: list[bytes] = []
     ann.write = written.append
-    clients.fan_out(1, ALL)
+    clients.fan_out(1, ALL_CUSTOMERS)
     ann.handle_end(1006)
     for seq in more:
-        clients.fan_out(seq, ALL)
+        clients.fan_out(seq, ALL_CUSTOMERS)
     clients.sockets.pop(0)
     assert await clients.received_seqs() == [[1, *more]] * 2
     assert written == []
@@ -83,9 +85,9 @@ async def test_a_later_subscriber_does_not_receive_the_event(clients: ThreeClien
 async def test_directed_events_and_broadcasts_remain_in_order(clients: ThreeClients) -> None:
     """Events to all clients and events to one client arrive in the order of their delivery, each once."""
     clients.fan_out(1, "user:ann")
-    clients.fan_out(2, ALL)
+    clients.fan_out(2, ALL_CUSTOMERS)
     clients.fan_out(3, "user:bob")
-    clients.fan_out(4, ALL, "user:ann")
+    clients.fan_out(4, ALL_CUSTOMERS, "user:ann")
     clients.fan_out(5, "user:ann")
     assert await clients.received_seqs() == [[1, 2, 4, 5], [2, 3, 4], [2, 4]]
 
@@ -95,23 +97,23 @@ async def test_later_pushes_follow_the_broadcast(clients: ThreeClients) -> None:
     ping, which counts the broadcast.
     """
     ann, bob, _ = clients.sessions
-    clients.fan_out(1, ALL)
+    clients.fan_out(1, ALL_CUSTOMERS)
     ann.push(ann.hub.frames.frame(b'{"seq":2}'))
     await asyncio.sleep(0)
-    clients.fan_out(3, ALL)
+    clients.fan_out(3, ALL_CUSTOMERS)
     bob.handle_message(b'{"id":"p","op":"ping"}', False)
     assert await clients.sockets[0].next_seqs(3) == [1, 2, 3]
     assert await clients.sockets[1].next_seqs(2) == [1, 3]
     assert (await clients.sockets[1].receive())["ok"]["n"] == 2
     assert await clients.sockets[2].next_seqs(2) == [1, 3]
-    clients.fan_out(4, ALL)
+    clients.fan_out(4, ALL_CUSTOMERS)
     await asyncio.sleep(0)
     assert [one.push_count for one in clients.sessions] == [3, 3, 3]
 
 
 async def test_replies_are_sent_before_a_broadcast(clients: ThreeClients) -> None:
     """A reply to a request in the turn of a broadcast is sent before the broadcast."""
-    clients.fan_out(1, ALL)
+    clients.fan_out(1, ALL_CUSTOMERS)
     clients.sessions[0].handle_message(b'{"id":"r","op":"connect","token":"x"}', False)
     first = await clients.sockets[0].receive()
     assert first["id"] == "r"
@@ -123,9 +125,9 @@ async def test_a_broadcast_is_sent_before_the_close(clients: ThreeClients) -> No
     get the broadcast once.
     """
     ann, *_ = clients.sessions
-    clients.fan_out(1, ALL)
+    clients.fan_out(1, ALL_CUSTOMERS)
     ann.close(Close.REPLACED, "replaced")
-    clients.fan_out(2, ALL)
+    clients.fan_out(2, ALL_CUSTOMERS)
     told = await clients.sockets[0].receive()
     assert told["seq"] == 1
     assert await clients.sockets[0].wait_for_close() == Close.REPLACED
@@ -139,10 +141,10 @@ async def test_a_slow_client_receives_the_broadcast_later(clients: ThreeClients)
     """
     ann, *_ = clients.sessions
     ann.pause()
-    clients.fan_out(1, ALL)
-    clients.fan_out(2, ALL)
+    clients.fan_out(1, ALL_CUSTOMERS)
+    clients.fan_out(2, ALL_CUSTOMERS)
     await asyncio.sleep(0)
-    clients.fan_out(3, ALL)
+    clients.fan_out(3, ALL_CUSTOMERS)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert ann.waiting_bytes > 0
@@ -160,12 +162,12 @@ async def test_a_long_broadcast_yields_to_the_loop(clients: ThreeClients, monkey
     monkeypatch.setattr(hub, "_SESSIONS_PER_CLOCK_READ", 1)
     counters = clients.node.gateway.counters
     before = counters.frames_out
-    clients.fan_out(1, ALL)
+    clients.fan_out(1, ALL_CUSTOMERS)
     await asyncio.sleep(0)
     first = counters.frames_out - before
     await asyncio.sleep(0)
     second = counters.frames_out - before
-    clients.fan_out(2, ALL)
+    clients.fan_out(2, ALL_CUSTOMERS)
     assert (first, second) == (1, 2)
     assert await clients.received_seqs() == [[1, 2]] * 3
     assert sum(counters.broadcasts.counts) > 0
@@ -177,21 +179,21 @@ async def test_a_broadcast_does_not_overtake_a_waiting_event(
     """If a time slice ended before an event to one session was written, a later broadcast is sent after that event."""
     monkeypatch.setattr(hub, "TIME_SLICE_S", 0.0)
     monkeypatch.setattr(hub, "_SESSIONS_PER_CLOCK_READ", 1)
-    for session in clients.node.gateway.hub.members(ALL):
+    for session in clients.node.gateway.hub.members(ALL_CUSTOMERS):
         clients.fan_out(1, f"user:{session.caller.id}")
-    clients.fan_out(2, ALL)
+    clients.fan_out(2, ALL_CUSTOMERS)
     assert await clients.received_seqs() == [[1, 2]] * 3
 
 
 class RecordingHub(hub.Hub):
-    """A hub of another encoding, which stores what it delivers."""
+    """A hub that stores the payloads. A hub sends events to the sessions of one subprotocol."""
 
     def __init__(self, payloads: list[bytes], recipients: list[Session]) -> None:
         self.payloads = payloads
         self.found = recipients
 
     def recipients(self, *_: object) -> list[Session]:
-        """Return the given sessions for every event."""
+        """Return the sessions given to the constructor, for every event."""
         return self.found
 
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
@@ -200,7 +202,9 @@ class RecordingHub(hub.Hub):
 
 
 async def test_a_payload_is_encoded_once_for_all_hubs(clients: ThreeClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All hubs get the same payload object, and an event without a recipient is not encoded."""
+    """The relay encodes a payload once and passes it to the hub of each subprotocol. It does not encode an event that
+    has no recipient.
+    """
     relay, encoded = clients.node.gateway.relay, Counter[int]()
     encode, delivered = relay._encode, list[bytes]()
 
@@ -210,8 +214,8 @@ async def test_a_payload_is_encoded_once_for_all_hubs(clients: ThreeClients, mon
 
     monkeypatch.setattr(relay, "_encode", count_and_encode)
     monkeypatch.setattr(relay, "_hubs", [RecordingHub(delivered, []), *[RecordingHub(delivered, clients.sessions)] * 2])
-    clients.fan_out(1, ALL)
+    clients.fan_out(1, ALL_CUSTOMERS)
     monkeypatch.setattr(relay, "_hubs", [RecordingHub(delivered, [])])
-    clients.fan_out(2, ALL)
+    clients.fan_out(2, ALL_CUSTOMERS)
     assert encoded == {1: 1}
     assert len(delivered) == 2 and delivered[0] is delivered[1]

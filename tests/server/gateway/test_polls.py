@@ -31,9 +31,9 @@ async def site(server: RunningServer) -> AsyncIterator[EventServer]:
         yield opened
 
 
-def seqs_of(told: dict[str, list[dict[str, int]]]) -> list[int]:
-    """Return the seqs of the events in a response."""
-    return [event["seq"] for event in told["events"]]
+def seqs_of(reply: dict[str, list[dict[str, int]]]) -> list[int]:
+    """Return the seqs of the events in the reply to a poll."""
+    return [event["seq"] for event in reply["events"]]
 
 
 async def wait_for_polls(site: EventServer, count: int = 1) -> None:
@@ -68,7 +68,7 @@ async def test_a_poll_names_why_it_cannot_resume(site: EventServer, monkeypatch:
     assert len(seqs_of(await site.poll("ann", after=f"main:{epoch_name(1)}:1", wait=30))) == 1_000
 
 
-async def test_what_was_missed_comes_at_once(site: EventServer) -> None:
+async def test_missed_events_are_returned_at_once(site: EventServer) -> None:
     """A poll returns the user's events since the cursor at once, in order and whole, with the cursor for the
     next poll.
     """

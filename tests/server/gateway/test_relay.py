@@ -43,7 +43,7 @@ class OwnValkey:
         self.start()
 
     def start(self) -> None:
-        """Start the server with the same file and port. Each write is flushed: ``everysec`` may lose a second."""
+        """Start the server with the same file and port. It flushes each write to disk, so that a kill loses none."""
         self.process, self.url = valkey.start_server(self.folder, "--appendfsync", "always", port=self.port)
         self.lives.append(epochs.current_epoch_name(len(self.lives) + 1, self.url))
 
@@ -74,7 +74,7 @@ async def own_node(own_valkey: OwnValkey, tmp_path: Path) -> AsyncIterator[Node]
         yield node
 
 
-def stream_of(node: Node) -> ZoneStream:
+def zone_stream(node: Node) -> ZoneStream:
     """Return the gateway's state of the zone `main`."""
     return node.gateway.relay.tails[DEFAULT_ZONE]
 
@@ -90,7 +90,7 @@ async def test_redis_killed_and_started_again(own_node: Node, own_valkey: OwnVal
         await wait_until(lambda: own_node.engine.store.pipeline.is_up)
         await own_node.append("user:ann", times=3)
         assert await client.next_seqs(3) == [4, 5, 6]
-        await wait_until(lambda: stream_of(own_node).epoch == own_valkey.epoch_name(2))
+        await wait_until(lambda: zone_stream(own_node).epoch == own_valkey.epoch_name(2))
     assert own_node.gateway.counters.resyncs == {}
     async with own_node.connect("ann", cursors={"main": {"epoch": own_valkey.epoch_name(1), "seq": 3}}) as client:
         assert client.hello["zones"]["main"]["missed"] == 3
@@ -119,8 +119,10 @@ async def restart_redis(node: Node, own_valkey: OwnValkey) -> None:
     )
 
 
-@pytest.mark.parametrize("heard", [0, 1, 5])
-async def test_a_client_resumes_after_a_restart_of_redis(own_node: Node, own_valkey: OwnValkey, heard: int) -> None:
+@pytest.mark.parametrize("received_before", [0, 1, 5])
+async def test_a_client_resumes_after_a_restart_of_redis(
+    own_node: Node, own_valkey: OwnValkey, received_before: int
+) -> None:
     """A client that is cut after a restart of Redis receives each missed event once and needs no snapshot, whether or
     not it has received an event of the new epoch.
     """
@@ -129,14 +131,14 @@ async def test_a_client_resumes_after_a_restart_of_redis(own_node: Node, own_val
         await own_node.append("user:ann", times=3)
         got = await receive_seqs(client, 3, at)
         await restart_redis(own_node, own_valkey)
-        if heard:
-            await own_node.append("user:ann", times=heard)
-        got += await receive_seqs(client, heard, at)
+        if received_before:
+            await own_node.append("user:ann", times=received_before)
+        got += await receive_seqs(client, received_before, at)
         client.socket.transport.abort()
     await own_node.append("user:ann", times=3)
     async with own_node.connect("ann", cursors={"main": at}) as client:
         assert client.hello["zones"]["main"]["recovered"] is True
-        assert got + await receive_seqs(client, 3, at) == list(range(1, heard + 7))
+        assert got + await receive_seqs(client, 3, at) == list(range(1, received_before + 7))
 
 
 async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
@@ -162,7 +164,7 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
         own_valkey.start()
         back = monotonic()
         await wait_until(lambda: own_node.gateway.relay._checked_at > back, what="a read of the log after the restart")
-        assert stream_of(own_node).epoch == own_valkey.epoch_name(1)
+        assert zone_stream(own_node).epoch == own_valkey.epoch_name(1)
         opened.set()
         await wait_until(lambda: own_node.engine.store.pipeline.is_up)
         await own_node.append("user:ann")
@@ -221,7 +223,7 @@ async def test_a_flush_closes_all_sessions(node: Node) -> None:
         await node.engine.store.redis.flushall()
         assert await client.wait_for_close() == 4004
     assert node.gateway.counters.resyncs["rollback"] == 1
-    await wait_until(lambda: stream_of(node).open or not node.engine.store.zones[DEFAULT_ZONE].open)
+    await wait_until(lambda: zone_stream(node).open or not node.engine.store.zones[DEFAULT_ZONE].open)
 
 
 async def test_a_rolled_back_log_closes_all_sessions(node: Node) -> None:
@@ -240,8 +242,8 @@ async def test_a_rolled_back_log_closes_all_sessions(node: Node) -> None:
             epoch_name(2),
         )
         assert await client.wait_for_close() == 4004
-    await wait_until(lambda: stream_of(node).head.epoch == epoch_name(2))
-    assert stream_of(node).cursor == 6
+    await wait_until(lambda: zone_stream(node).head.epoch == epoch_name(2))
+    assert zone_stream(node).cursor == 6
 
 
 async def test_another_epoch_of_equal_length_closes_all_sessions(node: Node) -> None:
@@ -297,7 +299,7 @@ async def test_a_closed_zone_cannot_be_joined(node: Node) -> None:
     """The `connect` reply omits a closed zone. When the zone opens, the session is closed with 4004."""
     store, token = node.engine.store.redis, await node.token("ann")
     await store.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", "closed")
-    await wait_until(lambda: not stream_of(node).open)
+    await wait_until(lambda: not zone_stream(node).open)
     async with node.open_socket() as client:
         assert (await client.request(op="connect", token=token))["ok"]["zones"] == {}
         await store.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", epoch_name(1))

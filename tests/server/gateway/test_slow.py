@@ -120,7 +120,7 @@ async def test_a_missed_pong_with_unsent_frames_is_too_slow(settings: Settings) 
         assert node.gateway.counters.closes == {4001: 1}
 
 
-async def test_ping_flood_of_one_who_does_not_read(node: Node) -> None:
+async def test_many_pings_of_a_client_that_does_not_read(node: Node) -> None:
     """If a client sends many pings and does not read, only the last ping is answered, so that pongs do not
     accumulate.
     """

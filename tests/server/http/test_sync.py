@@ -16,9 +16,9 @@ from tests.server.http.people import register, wait_for_offer
 from tests.support.wait import wait_until
 
 
-def cursor_text(told: dict[str, Any]) -> str:
+def cursor_text(snapshot: dict[str, Any]) -> str:
     """Return the cursor of a snapshot in the form of the parameter `after`."""
-    return ",".join(f"{zone}:{at['epoch']}:{at['seq']}" for zone, at in told["cursor"].items())
+    return ",".join(f"{zone}:{at['epoch']}:{at['seq']}" for zone, at in snapshot["cursor"].items())
 
 
 async def test_without_an_open_zone_sync_is_unavailable(

@@ -123,7 +123,9 @@ async def test_a_review_returns_the_technician(join: Join, staff: dict[Role, Cli
     ],
 )
 async def test_a_bad_fix_is_refused(body: object, wrong: set[str], at_work: Client) -> None:
-    """A position off the map, a time without a time zone and an empty list are refused at the field."""
+    """A position with an invalid latitude or longitude, a time without a time zone and an empty list are refused at the
+    field.
+    """
     assert pointers(await at_work("PUT", f"/v1/technicians/{at_work.user}/location", body)) == wrong
 
 

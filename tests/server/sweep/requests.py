@@ -138,7 +138,9 @@ def _technician_targets(world: World, policy: Policy) -> list[Target]:
 
 
 def _other_side_targets(world: World) -> list[Target]:
-    """Return a customer, whom only technicians may name, and a technician, whom only customers may name."""
+    """Return the targets of routes about another user: a customer, to whom only technicians have the relation, and a
+    technician, to whom only customers have it.
+    """
     sides = {"spare_customer": "technician", "spare_technician": "customer"}
     return [
         Target({"id": world.people[name].user}, frozenset(n for n, role in world.roles.items() if role == other))

@@ -257,7 +257,7 @@ async def open_client_after(page: Page, network: NetworkProxy, script: str, bear
     await page.run(OPEN_CLIENT % orjson.dumps([bearer]).decode())
 
 
-HOLD_SNAPSHOT = """
+DELAY_SNAPSHOT = """
     const answer = fetch;
     const held = (signal) => new Promise((free, lost) => {
       window.free = free;
@@ -281,7 +281,7 @@ async def test_a_snapshot_lost_by_a_cut_is_requested_again(
     a snapshot again.
     """
     customer, _, service = await create_people(server)
-    await open_client_after(page, network, HOLD_SNAPSHOT + SHORT_DELAYS, token(server, customer))
+    await open_client_after(page, network, DELAY_SNAPSHOT + SHORT_DELAYS, token(server, customer))
     await page.wait_for("Boolean(window.free)")
     await page.run("callout.cut()")
     await page.wait_for("syncs.length")
@@ -298,7 +298,7 @@ async def test_a_snapshot_without_a_reply_is_requested_again(
     customer, _, service = await create_people(server)
     soon = "let asked = 0; const real = AbortSignal.timeout.bind(AbortSignal);"
     soon += "AbortSignal.timeout = (ms) => real(asked++ ? ms : 50);"
-    await open_client_after(page, network, HOLD_SNAPSHOT + SHORT_DELAYS + soon, token(server, customer))
+    await open_client_after(page, network, DELAY_SNAPSHOT + SHORT_DELAYS + soon, token(server, customer))
     await page.wait_for("syncs.length")
     await people.job(server.engine, customer, service)
     await wait_until_caught_up(page, server, customer)
@@ -311,7 +311,7 @@ async def test_an_old_snapshot_loses_no_event(page: Page, server: RunningServer,
     """
     customer, _, service = await create_people(server)
     await people.job(server.engine, customer, service)
-    await open_client_after(page, network, HOLD_SNAPSHOT + SHORT_DELAYS, token(server, customer))
+    await open_client_after(page, network, DELAY_SNAPSHOT + SHORT_DELAYS, token(server, customer))
     await page.wait_for("Boolean(window.free)")
     await people.job(server.engine, customer, service)
     await page.wait_for("frames.some((f) => f.frame.seq && f.frame.type)")

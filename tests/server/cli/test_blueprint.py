@@ -28,7 +28,9 @@ async def test_all_problems_of_all_files_are_listed(tmp_path: Path) -> None:
 
 
 async def test_a_folder_without_a_blueprint_is_a_problem(tmp_path: Path) -> None:
-    """``check`` reports a folder without a blueprint as a problem, because the caller may have named the wrong folder."""
+    """``check`` reports a folder without a blueprint as a problem, because the caller may have named the wrong
+    folder.
+    """
     (tmp_path / "empty").mkdir()
     done = await run_callout("blueprint", "check", str(tmp_path / "empty"), str(DELIVERY))
     assert (done.code, done.out.splitlines()) == (1, [f"{tmp_path / 'empty'}: no *.toml in this folder", "1 problem"])

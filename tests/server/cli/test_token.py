@@ -16,7 +16,9 @@ from tests.support.process import environment, run_callout
 
 @pytest.mark.parametrize("text", ["", "12", "h", "1.5h", "-1h", "0s", "00m", "12 h", "12w", "367d", "9" * 12 + "d"])
 def test_an_invalid_duration_is_refused(text: str) -> None:
-    """A duration that is empty, malformed, zero or longer than a year is refused, and the error begins with the flag."""
+    """A duration that is empty, malformed, zero or longer than a year is refused, and the error begins with the
+    flag.
+    """
     with pytest.raises(SettingsError, match=f"^--for {text}:"):
         duration(text, "--for")
 

@@ -14,7 +14,7 @@ from engine.process.settings import Settings
 from server.gateway import send_buffer
 from tests.server.gateway.conftest import JSON_SUBPROTOCOL, Client, Node, running_node
 from tests.support.wait import wait_until
-from tests.test_bench import found
+from tests.test_bench import run_quick
 
 BIG_DATA = '{"text":"' + "x" * 4_000 + '"}'
 
@@ -60,7 +60,7 @@ async def test_a_broadcast_with_clients_that_never_read() -> None:
     order. (A small run of ``bench/questions/slow.py``; ``python -m bench slow`` is the full one.)
     """
     size = ("--sockets", "60", "--deaf", "5", "--rate", "60", "--size", "20000", "--seconds", "3")
-    figures = await asyncio.to_thread(found, "slow", *size)
+    figures = await asyncio.to_thread(run_quick, "slow", *size)
     assert figures["closed as too slow (4001)"] == 5
     assert figures["deliveries"] == 55 * 180
     for nothing in ("readers: events lost", "readers: events twice", "readers closed"):

@@ -1,4 +1,6 @@
-"""Tests of reading files of recorded pickups: refused files with the line and column of the error, and accepted forms."""
+"""Tests of reading files of recorded pickups: refused files with the line and column of the error, and accepted
+forms.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def write_trace(folder: Path, text: str | bytes) -> Path:
 def test_a_bad_row_is_refused_with_its_line_and_column(
     tmp_path: Path, text: str | bytes, line: int, column: str | None, what: str
 ) -> None:
-    """A file that cannot be parsed is refused with a ``TraceError``, which contains the line and, if known, the column."""
+    """A file that cannot be parsed is refused with a ``TraceError``, which contains the line and, if known, the
+    column.
+    """
     with pytest.raises(TraceError, match=what) as refused:
         read_trace(write_trace(tmp_path, text))
     assert (refused.value.line, refused.value.column) == (line, column)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 CHECK_EVERY_S = 2.0
-PROBE_MS = 10_000
+PROBE_LIFETIME_MS = 10_000
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Health:
     async def _find_write_refusal(self) -> str:
         for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
             try:
-                await self.engine.store.command("SET", keys.write_probe(zone), 1, "PX", PROBE_MS)
+                await self.engine.store.command("SET", keys.write_probe(zone), 1, "PX", PROBE_LIFETIME_MS)
             except CalloutError as error:  # a primary that does not answer is reported by the connection
                 if str(error).startswith(WRITE_REFUSED_REPLIES):
                     return f"Redis refuses writes: {error}"

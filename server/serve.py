@@ -40,7 +40,7 @@ from server.gateway.gateway import Gateway
 from server.gateway.transport import CalloutWebSocket
 from server.http.http_protocol import CalloutHTTP
 
-BACKLOG = 2048
+LISTEN_BACKLOG = 2048
 SEND_BUFFER_BYTES = 64 * 1024
 """The send buffer in bytes. It is set on the listening socket, and each connection inherits it. With the kernel's
 default a dead client costs 4 MB before a write blocks, with this value about 300 KB.
@@ -285,7 +285,7 @@ async def _serve_http(server: RunningServer, sock: socket.socket) -> AsyncIterat
         ws_max_size=MAX_FRAME_BYTES,
         ws_ping_interval=None,
         ws_per_message_deflate=False,
-        backlog=BACKLOG,
+        backlog=LISTEN_BACKLOG,
     )
     async with _run_uvicorn(server, sock, config, "the HTTP server"):
         yield
@@ -309,7 +309,7 @@ async def _run_uvicorn(
 ) -> AsyncIterator[None]:
     host, port, *_ = sock.getsockname()
     with convert_listen_errors(host, port):
-        sock.listen(BACKLOG)  # two sockets may bind with SO_REUSEADDR, but only one may listen
+        sock.listen(LISTEN_BACKLOG)  # two sockets may bind with SO_REUSEADDR, but only one may listen
     http = _Uvicorn(config)
     task = asyncio.create_task(http.serve([sock]), name=name)
     server.parts.add(task)

@@ -172,7 +172,7 @@ async def create_login(engine: Engine, user: UserId, role: Role, name: str, *, d
     async with engine.archive.begin_write() as conn:
         await conn.execute(insert(sessions).values(expires_at=now + REFRESH_TOKEN_S * 1000, **row))
     principal = Principal(user, role, name, family=family, generation=1)
-    return _token_pair(engine, principal, _refresh_token(engine, family, 1, salt))
+    return _new_token_pair(engine, principal, _refresh_token(engine, family, 1, salt))
 
 
 async def refresh_token_pair(engine: Engine, refresh_token: str) -> TokenPair:
@@ -205,7 +205,7 @@ async def refresh_token_pair(engine: Engine, refresh_token: str) -> TokenPair:
         raise Unauthenticated("This session has ended")
     successor = _refresh_token(engine, family, number + 1, row.salt)
     principal = Principal(row.user, row.role, row.name, family=family, generation=number + 1)
-    return _token_pair(engine, principal, successor)
+    return _new_token_pair(engine, principal, successor)
 
 
 async def end_login_of_token(engine: Engine, refresh_token: str) -> None:
@@ -277,7 +277,8 @@ async def _rotate_refresh_token(conn: AsyncConnection, family: str, number: int,
     await conn.execute(update(sessions).where(sessions.c.id == family).values(**values))
 
 
-def _token_pair(engine: Engine, principal: Principal, refresh_token: str) -> TokenPair:
+def _new_token_pair(engine: Engine, principal: Principal, refresh_token: str) -> TokenPair:
+    """Return a new access token for ``principal`` together with ``refresh_token``."""
     login = (principal.family, principal.generation)
     return TokenPair(
         sign_token(engine.signer, principal.id, principal.role, name=principal.name, login=login), refresh_token

@@ -24,8 +24,8 @@ from server.schemas.problems import Problem
 if TYPE_CHECKING:
     from engine.blueprint.catalogue import Blueprints
 
-REF = "#/components/schemas/{name}"
-SOCKET, STREAM = "socket", "events"
+SCHEMA_REF = "#/components/schemas/{name}"
+SOCKET_CHANNEL, STREAM_CHANNEL = "socket", "events"
 JSON = "application/json"
 
 Schemas = dict[str, Any]
@@ -44,7 +44,7 @@ def document(blueprints: Blueprints) -> bytes:
         frames.Closed,
         Problem,
     ]
-    schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
+    schemas, parts = msgspec.json.schema_components(kinds, ref_template=SCHEMA_REF)
     named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     messages = _messages(named, blueprints)
     streamed = [name for name in messages if name.startswith(("event.", "live.", "stream."))]
@@ -54,8 +54,10 @@ def document(blueprints: Blueprints) -> bytes:
             "info": {"title": "Callout", "version": version("callout"), "license": {"name": "Apache-2.0"}},
             "defaultContentType": JSON,
             "channels": {
-                SOCKET: _channel_object("/v1/ws", _socket_text(), [n for n in messages if not n.startswith("stream.")]),
-                STREAM: _channel_object("/v1/events", _stream_text(), streamed),
+                SOCKET_CHANNEL: _channel_object(
+                    "/v1/ws", _socket_text(), [n for n in messages if not n.startswith("stream.")]
+                ),
+                STREAM_CHANNEL: _channel_object("/v1/events", _event_stream_text(), streamed),
             },
             "operations": _operations(ops, messages),
             "components": {"messages": messages, "schemas": parts},
@@ -64,14 +66,18 @@ def document(blueprints: Blueprints) -> bytes:
 
 
 def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
-    """Return every message by ``<kind>.<name>``. ``named`` maps the ``id`` of each Struct to its schema."""
+    """Return every message by ``<kind>.<name>``, such as ``op.claim``. ``named`` maps the ``id`` of each Struct to its
+    schema.
+    """
     ops = OP_STRUCTS
     types = [*EVENT_DATA, *_blueprint_types(blueprints), *_announcement_types(blueprints)]
-    pushes = {name: _push_schema(name, named[id(_data_type(name))], blueprints) for name in types}
+    pushes = {name: _push_schema(name, named[id(_event_data_type(name))], blueprints) for name in types}
     messages = {f"op.{name}": _message_object(inspect.getdoc(kind), named[id(kind)]) for name, kind in ops.items()}
     messages |= {f"reply.{name}": _reply_schema(named[id(REPLIES[kind])]) for name, kind in ops.items()}
     messages |= {f"event.{name}": push for name, push in pushes.items()}
-    messages |= {f"live.{name}": _live_schema(name, named[id(kind)], blueprints) for name, kind in LIVE_DATA.items()}
+    messages |= {
+        f"live.{name}": _live_push_schema(name, named[id(kind)], blueprints) for name, kind in LIVE_DATA.items()
+    }
     messages |= {
         "refusal": _message_object(
             "The error of an op; `id` is the id of the op.", _refusal_schema(named[id(Problem)])
@@ -96,7 +102,7 @@ def _blueprint_types(blueprints: Blueprints) -> list[str]:
     return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENT_DATA))
 
 
-def _data_type(name: str) -> Any:
+def _event_data_type(name: str) -> Any:
     return (
         data_struct_of(name) if name.partition(".")[0] == "job" else EVENT_DATA.get(name, EVENT_DATA["announcement.*"])
     )
@@ -135,7 +141,8 @@ def _push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]
     return _message_object(f"Names of this event for clients: {', '.join(names)}.", _object_schema({**fields, **known}))
 
 
-def _live_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
+def _live_push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
+    """Return the message of a push that is stored in no log."""
     at, names = {"type": "string", "format": "date-time"}, sorted({name, *_client_names(name, blueprints)})
     event = {"type": "string", "examples": names}
     fields = {"type": {"const": name}, "event": event, "at": at, "data": data}
@@ -165,35 +172,40 @@ def _escape_name(name: str) -> str:
 def _operations(ops: Iterable[str], messages: Iterable[str]) -> dict[str, Any]:
     """Return an operation for each op and its reply, and the operations in which the server sends events."""
 
-    def on(channel: str, name: str) -> dict[str, str]:
+    def message_ref(channel: str, name: str) -> dict[str, str]:
         return {"$ref": f"#/channels/{channel}/messages/{_escape_name(name)}"}
 
-    socket = {"$ref": f"#/channels/{SOCKET}"}
+    socket = {"$ref": f"#/channels/{SOCKET_CHANNEL}"}
     asked = {
         name: {
             "action": "receive",
             "channel": socket,
-            "messages": [on(SOCKET, f"op.{name}")],
-            "reply": {"channel": socket, "messages": [on(SOCKET, f"reply.{name}"), on(SOCKET, "refusal")]},
+            "messages": [message_ref(SOCKET_CHANNEL, f"op.{name}")],
+            "reply": {
+                "channel": socket,
+                "messages": [message_ref(SOCKET_CHANNEL, f"reply.{name}"), message_ref(SOCKET_CHANNEL, "refusal")],
+            },
         }
         for name in ops
     }
     events = [name for name in messages if name.startswith(("event.", "live."))]
-    pushed = [on(SOCKET, name) for name in (*events, "head", "ping")]
-    streamed = [on(STREAM, name) for name in (*events, "stream.connect", "stream.close")]
+    pushed = [message_ref(SOCKET_CHANNEL, name) for name in (*events, "head", "ping")]
+    streamed = [message_ref(STREAM_CHANNEL, name) for name in (*events, "stream.connect", "stream.close")]
     return {
         **asked,
         "push": {"action": "send", "channel": socket, "messages": pushed},
-        "stream": {"action": "send", "channel": {"$ref": f"#/channels/{STREAM}"}, "messages": streamed},
+        "stream": {"action": "send", "channel": {"$ref": f"#/channels/{STREAM_CHANNEL}"}, "messages": streamed},
     }
 
 
 def _socket_text() -> str:
+    """Return the description of the WebSocket ``/v1/ws``."""
     codes = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in Close)
     return f"WebSocket, subprotocol {JsonFrames.subprotocol}; one message is one object. Closes with: {codes}."
 
 
-def _stream_text() -> str:
+def _event_stream_text() -> str:
+    """Return the description of the event stream of ``GET /v1/events``."""
     return (
         "Server-sent events; the id of each is the cursor of all zones. A block without data only changes the cursor. "
         "Events have no name, except the first, connect, and the last, close, if it can be sent."

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("http")
 
-B = TypeVar("B")
-Q = TypeVar("Q")
+BodyT = TypeVar("BodyT")
+QueryT = TypeVar("QueryT")
 
 _ETAG = re.compile(rb'(?:(?:W/)?"([0-9]{1,15})"|([0-9]{1,15}))')
 
@@ -65,15 +65,15 @@ class AppState:
 
 
 @dataclass(slots=True)
-class RequestContext(Generic[B, Q]):
+class RequestContext(Generic[BodyT, QueryT]):
     """A decoded request. The caller is authenticated and has a role that the route admits, unless the route is for
     anyone.
     """
 
     app_state: AppState
     principal: Principal | None
-    body: B
-    query: Q
+    body: BodyT
+    query: QueryT
     params: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     """The headers as they were sent, by name in lower case."""
@@ -89,7 +89,7 @@ class RequestContext(Generic[B, Q]):
 
     @property
     def engine(self) -> Engine:
-        """Return the engine that serves this call."""
+        """Return the engine that serves this request."""
         return self.app_state.engine
 
     @property
@@ -105,7 +105,9 @@ class RequestContext(Generic[B, Q]):
         return self.params["id"]
 
     def next_link(self, cursor: str) -> Header:
-        """Return the ``Link`` header to the page after ``cursor``: the same path and query."""
+        """Return the ``Link`` header to the page of the list after ``cursor``: the same path and query, with another
+        cursor.
+        """
         query = [(name, value) for name, value in self.query_items if name != "cursor"]
         return b"link", f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'.encode()
 
@@ -206,7 +208,9 @@ def _expected_version(headers: dict[bytes, bytes]) -> int | None:
 
 
 async def send_problem(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:
-    """Send the problem object of ``error``. Log an error that is not a CalloutError, and omit its text there."""
+    """Send the problem object of ``error``. If ``error`` is not a CalloutError, log it and leave its text out of the
+    object.
+    """
     state = scope["state"]
     if not isinstance(error, CalloutError) or error.status == 500:
         log.error("unhandled", request_id=state["request_id"], path=scope["path"], exc_info=error)

@@ -25,23 +25,27 @@ if TYPE_CHECKING:
     from server.api.route import Route
     from server.schemas.decode import Body
 
-REF = "#/components/schemas/{name}"
-PROBLEM = "application/problem+json"
+SCHEMA_REF = "#/components/schemas/{name}"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 Schema = dict[str, Any]
 
 _PARAM = re.compile(r"{(\w+)}")
-_ID = r"^[A-Za-z0-9_-]{1,64}$"
-_UUID = {"type": "string", "format": "uuid"}
-_KEY = "A UUID that the caller chooses. A repeated request with the same key gets the first answer and has no effect."
-_MATCH = "The version of the job that the step expects. A weak tag is compared by its value; `*` is any version."
+_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+_UUID_SCHEMA = {"type": "string", "format": "uuid"}
+_KEY_TEXT = (
+    "A UUID that the caller chooses. A repeated request with the same key gets the first answer and has no effect."
+)
+_IF_MATCH_TEXT = (
+    "The version of the job that the step expects. A weak tag is compared by its value; `*` is any version."
+)
 
 
 def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
     """Return the document of ``routes`` as JSON, with the names and the tables of commands of ``blueprints``."""
     kinds: list[Any] = [Problem, StreamEvent]
     kinds += [kind for route in routes for kind in (route.body, route.reply, route.report_reply) if kind is not None]
-    schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
+    schemas, parts = msgspec.json.schema_components(kinds, ref_template=SCHEMA_REF)
     named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     _add_rules(parts, routes, blueprints)
     paths: dict[str, Schema] = {}
@@ -171,9 +175,9 @@ def _example(known: dict[str, Any], route: Route) -> Schema:
 
 def _responses(route: Route, named: dict[int, Any]) -> Schema:
     refusals = {str(status): _response_ref(f"Problem{status}") for status in _refusal_statuses(route)}
-    done = {str(status): _success(route, named) for status in (route.status, *route.other_statuses)}
+    done = {str(status): _success_response(route, named) for status in (route.status, *route.other_statuses)}
     if route.report_reply is not None:
-        done["200"] = _content(named[id(route.report_reply)], "Done, with a report")
+        done["200"] = _response_object(named[id(route.report_reply)], "Done, with a report")
     return {**refusals, **done, "default": _response_ref("Problem")}
 
 
@@ -206,18 +210,24 @@ def _problem_responses(schema: Any) -> Schema:
     for code, kind in _codes_by_status():
         by_status.setdefault(kind.status, []).append(f"`{code}`: {MEANING_OF_CODE[code]}")
     by_status[400] = ["`invalid`: the body is not JSON, or the body or the query is not UTF-8."]
-    responses = {f"Problem{status}": _content(schema, " ".join(texts), PROBLEM) for status, texts in by_status.items()}
-    return {**responses, "Problem": _content(schema, "A refusal or a failure, identified by `code`.", PROBLEM)}
+    responses = {
+        f"Problem{status}": _response_object(schema, " ".join(texts), PROBLEM_MEDIA_TYPE)
+        for status, texts in by_status.items()
+    }
+    return {
+        **responses,
+        "Problem": _response_object(schema, "A refusal or a failure, identified by `code`.", PROBLEM_MEDIA_TYPE),
+    }
 
 
-def _content(schema: Any, description: str, media: str = "application/json") -> Schema:
+def _response_object(schema: Any, description: str, media: str = "application/json") -> Schema:
     return {"description": description, "content": {media: {"schema": schema}}}
 
 
-def _success(route: Route, named: dict[int, Any]) -> Schema:
+def _success_response(route: Route, named: dict[int, Any]) -> Schema:
     if route.reply is None:
         return {"description": "Done"}
-    done = _content(named[id(route.reply)], "Done")
+    done = _response_object(named[id(route.reply)], "Done")
     done["content"]["application/json"].update(_example(examples.REPLIES, route))
     if route.may_stream:
         done["content"]["text/event-stream"] = {"schema": named[id(StreamEvent)]}
@@ -228,18 +238,18 @@ def _success(route: Route, named: dict[int, Any]) -> Schema:
 
 
 def _path_parameters(route: Route) -> list[Schema]:
-    schema = {"type": "string", "pattern": _ID}
+    schema = {"type": "string", "pattern": _ID_PATTERN}
     return [
-        {"name": name, "in": "path", "required": True, "schema": _UUID if name == "key" else schema}
+        {"name": name, "in": "path", "required": True, "schema": _UUID_SCHEMA if name == "key" else schema}
         for name in _PARAM.findall(route.path)
     ]
 
 
 def _query_parameters(route: Route) -> list[Schema]:
-    """Return the parameters of the query. Their schemas exclude null. Parameters of which a request has all or none are
-    the members of one object.
+    """Return the parameters of the query. Their schemas exclude null. Parameters that must be sent together are the
+    members of one object.
     """
-    (schema,), parts = msgspec.json.schema_components([route.query], ref_template=REF)
+    (schema,), parts = msgspec.json.schema_components([route.query], ref_template=SCHEMA_REF)
     inner = parts[schema["$ref"].rpartition("/")[2]]
     kinds = {name: _without_null(kind) for name, kind in inner["properties"].items()}
     both = {name: kinds.pop(name) for name in route.query.required_together}
@@ -261,7 +271,7 @@ def _header_parameters(route: Route) -> list[Schema]:
     match = {"type": "string", "pattern": r'^(\*|(W/)?"[0-9]{1,15}"|[0-9]{1,15})$', "examples": ['"7"']}
     found = []
     if route.has_key:
-        found.append({"name": "Idempotency-Key", "in": "header", "description": _KEY, "schema": _UUID})
+        found.append({"name": "Idempotency-Key", "in": "header", "description": _KEY_TEXT, "schema": _UUID_SCHEMA})
     if route.is_conditional:
-        found.append({"name": "If-Match", "in": "header", "description": _MATCH, "schema": match})
+        found.append({"name": "If-Match", "in": "header", "description": _IF_MATCH_TEXT, "schema": match})
     return [{**header, "required": False} for header in found]

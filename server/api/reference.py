@@ -1,7 +1,9 @@
-"""The tables of ``docs/protocol.md`` that are made from the code: routes, objects, ops, events, limits.
+"""The tables of ``docs/protocol.md`` that are made from the code: routes, objects, operations of the socket, events,
+limits.
 
 ``python -m server.api.reference`` writes the tables into the page, each between ``<!-- table: NAME -->`` and ``<!-- end
--->``. The rest of the page is written by hand. A test compares the page with the code."""
+-->``. The rest of the page is written by hand. A test compares the page with the code.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ TYPE_TEXTS: dict[Any, str] = {
 
 
 def fill_tables(page: str) -> str:
-    """Return ``page`` with the present text of each of its tables."""
+    """Return ``page`` with each of its tables replaced by the table as the code defines it now."""
     return _TABLE_BLOCK.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n\n{part[3]}", page)
 
 
@@ -186,8 +188,8 @@ def _members(kind: Any) -> str:
     return "; ".join(f"`{f.encode_name}{'' if f.required else '?'}` {type_text(f.type)}" for f in _fields(kind))
 
 
-def ops() -> str:
-    """Return the table of all ops of the socket."""
+def socket_ops() -> str:
+    """Return the table of the operations (``op``) that a client sends over the socket, such as ``claim``."""
     head = ("op", "takes", "`ok` of the reply", "meter")
     return _table(
         head,
@@ -199,10 +201,12 @@ def ops() -> str:
 
 
 def _op_arguments(kind: type[Op]) -> str:
+    """Return the arguments of an operation of the socket."""
     return f"`{{{', '.join(name for name in _member_names(kind).split(', ') if name != 'id?')}}}`"
 
 
 def _limit_name(kind: type[Op]) -> str:
+    """Return the name of the limit that counts an operation of the socket."""
     return (
         SOCKET_OPS[kind].limit_name if kind in SOCKET_OPS else PING_LIMIT.name if _object_name(kind) == "Ping" else ""
     )
@@ -221,7 +225,7 @@ def events() -> str:
     return _table(("type", "`data`", "to", "called"), rows)
 
 
-def live() -> str:
+def live_pushes() -> str:
     """Return the table of all types of pushes that are not stored in a log."""
     return _table(
         ("type", "`data`", "to"), ((f"`{k}`", _data_text(LIVE_DATA[k]), EVENT_TYPES[k].recipients) for k in LIVE_DATA)
@@ -262,9 +266,9 @@ def limits() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "routes": routes,
     "objects": objects,
-    "ops": ops,
+    "ops": socket_ops,
     "events": events,
-    "live": live,
+    "live": live_pushes,
     "limits": limits,
 }
 

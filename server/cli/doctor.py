@@ -66,7 +66,7 @@ def doctor(
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Return all findings, also those without a problem."""
+    """Run all checks and return their findings, also those without a problem."""
     findings = [
         _check_directory(settings),
         _check_key(settings),
@@ -186,15 +186,17 @@ async def _check_redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis
 
 
 async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
-    """Return the problems of a test write. Many settings and states of Redis forbid writes; only a write shows it."""
+    """Write a key as a test, and return the problems. Many settings and states of Redis forbid writes, and only a write
+    shows whether one of them does.
+    """
     from redis.exceptions import ResponseError
 
     from engine.store import keys
-    from server.health import PROBE_MS
+    from server.health import PROBE_LIFETIME_MS
 
     try:
         for zone in settings.zones:
-            await client.set(keys.write_probe(cast("Zone", zone)), 1, px=PROBE_MS)
+            await client.set(keys.write_probe(cast("Zone", zone)), 1, px=PROBE_LIFETIME_MS)
     except ResponseError as error:
         return [f"it refuses writes: {error}"]
     return []

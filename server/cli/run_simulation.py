@@ -49,7 +49,7 @@ async def _run_terminable(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _first_error(failures: BaseExceptionGroup[Any]) -> BaseException:
-    """Return the first error of the group. Mostly the first error is the cause of the others."""
+    """Return the first error of an exception group. Mostly the first error is the cause of the others."""
     failure: BaseException = failures
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]

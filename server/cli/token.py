@@ -45,7 +45,9 @@ def token(
 
 
 def _check_data(data: Path, key: Path) -> None:
-    """Raise CannotStart if the data directory has no key: no server would accept a key that this command creates."""
+    """Raise CannotStart if the data directory has no signing key. A key that this command created would be accepted by
+    no server.
+    """
     if data.exists() and not data.is_dir():
         raise CannotStart(f"{data} is not a directory: give another --data")
     if not key.exists():

@@ -1,5 +1,5 @@
 """Handle ``connect``, the first message: authenticate the client, find its channels and the events that it missed, and
-join it to the hub. The last step happens in one turn of the event loop.
+subscribe it in its hub. The last step happens in one turn of the event loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from server.gateway.session import Session
 from server.http.polling import POLL_INTERVALS_S
 from server.schemas.ops import App, Connect
 
-MAX_ATTEMPTS = 2
+MAX_CONNECT_ATTEMPTS = 2
 """How many times a client may send credentials: after an expired token or a used ticket it may try once more."""
 
 SOCKET_ROLES = ANY_ROLE
@@ -35,7 +35,9 @@ ResumesByZone = dict[Zone, Resume]
 
 
 async def join(gateway: Gateway, session: Session, op: Connect) -> None:
-    """Make ``session`` live, or refuse and close it. Raises CalloutError if the client may send ``connect`` again."""
+    """Make ``session`` live (``State.LIVE``), or refuse and close it. Raises CalloutError if the client may send
+    ``connect`` again.
+    """
     app, oldest = op.app or App(), gateway.engine.settings.app_min_version
     if oldest and is_too_old(app.name, app.version, oldest):
         session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
@@ -108,7 +110,7 @@ def _refuse_credentials(session: Session, op: Connect, refusal: Unauthenticated)
     session.credential_attempts += 1
     if not isinstance(refusal, TokenExpired):
         session.close(Close.BAD_CREDENTIALS, refusal.code)
-    elif session.credential_attempts >= MAX_ATTEMPTS:
+    elif session.credential_attempts >= MAX_CONNECT_ATTEMPTS:
         session.close(Close.TOKEN_EXPIRED, refusal.code)
 
 
@@ -122,8 +124,8 @@ async def prepare_resumes(
     floors: entitlements.Floors | None = None,
     may_replay: Callable[[Event], bool] | None = None,
 ) -> ResumesByZone:
-    """Return the resumes of all open zones, after fetching the events that are not in the replay buffers: what remains
-    to be done needs no await.
+    """Return a ``Resume`` for each open zone. Events that are in no replay buffer are already fetched, so that the
+    caller can finish all resumes without an await.
     """
     for tail in gateway.relay.tails.values():
         await tail.wait_until_read()
@@ -132,21 +134,21 @@ async def prepare_resumes(
     resumes = {
         zone: Resume(tail, cursors.get(zone), channels, accepts_type, floors.get(zone))
         for zone, tail in tails
-        if tail.open
+        if tail.is_open
     }
     for resume in resumes.values():
         resume.may_replay = may_replay
         await resume.check_cursor()
     while cold := [resume for resume in resumes.values() if not resume.is_ready]:
         for resume in cold:
-            async with gateway.cold_reads:
+            async with gateway.replay_reads:
                 await resume.fetch(gateway.engine, encoder)
     return resumes
 
 
 def revocation_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:
-    """Return the event that revoked the caller's access after the seqs ``seen``, when the session was not in a hub yet.
-    None if there is none.
+    """Return the event after the seqs ``seen`` that revoked the caller's access, None if there is none. The caller's
+    session was in no hub meanwhile, so it has not received this event.
     """
     for zone, seq in seen.items():
         found = gateway.relay.tails[zone].buffer.find(seq, [f"user:{principal.id}"], MAX_EVENTS)

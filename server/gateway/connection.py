@@ -5,8 +5,9 @@ slices. It passes all other frames (control frames, fragments, frames that break
 sans-I/O ``Protocol`` of websockets, which is created at the first such frame. So no rule of RFC 6455 is implemented
 twice, and an idle connection needs no memory for a parser (2 KiB).
 
-The caller encodes outgoing frames. A session writes only while the transport is empty (its limits are 0), so a client
-that does not read fills the socket's buffers and the session's bounded queue, never the transport's buffer.
+The caller encodes outgoing frames. A session writes only while the transport is empty (the transport's write limits are
+0), so a client that does not read fills the socket's buffers and the session's bounded queue, never the transport's
+buffer.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ MAX_REASON_BYTES = 123
 CLOSE_WAIT_S = 5.0
 """How many seconds to wait for the peer's close frame. Then the transport is aborted, even with unsent bytes."""
 
-_BINARY = 0x82
-_UNFRAGMENTED = frozenset({0x81, _BINARY})
+_BINARY_FRAME = 0x82
+_UNFRAGMENTED_FRAMES = frozenset({0x81, _BINARY_FRAME})
 """The first bytes of unfragmented text and binary frames."""
-_MASKED = 0x80
+_MASK_BIT = 0x80
 
-MAX_FRAMES_PER_TURN = 128
+MAX_FRAMES_PER_LOOP_TURN = 128
 """How many frames of one connection are split in one turn of the event loop. One read may return 40,000 frames of six
 bytes. At 10 µs each, their sender would stop all other connections for half a second, again and again.
 """
@@ -53,8 +54,8 @@ class Receiver(Interface):
         """Note that the peer is alive. Called when a ping or pong arrived."""
 
     def handle_end(self, code: int) -> None:
-        """End. Called once when the peer closed, disappeared or broke the protocol: no message follows, and nothing may
-        be written.
+        """End the receiver. Called once when the peer closed, disappeared or broke the protocol: no message follows,
+        and nothing may be written.
         """
 
 
@@ -109,23 +110,23 @@ class Connection(asyncio.Protocol):
     # in
 
     def data_received(self, data: bytes) -> None:
-        """Split the bytes into messages. The rest is stored until more bytes arrive, or until the next turn of the
-        loop.
+        """Split the bytes into messages. Incomplete frames are stored until more bytes arrive, and frames beyond
+        ``MAX_FRAMES_PER_LOOP_TURN`` until the next turn of the event loop.
         """
         self._split(self._unread + data if self._unread else data)
 
     def _split(self, data: bytes) -> None:
-        size, at, left = len(data), 0, MAX_FRAMES_PER_TURN
+        size, at, left = len(data), 0, MAX_FRAMES_PER_LOOP_TURN
         while size - at >= 2:
             if not left:
                 self._split_later()
                 break
             left -= 1
             first, second = data[at], data[at + 1]
-            if first not in _UNFRAGMENTED or second < _MASKED or self._fragments is not None:
+            if first not in _UNFRAGMENTED_FRAMES or second < _MASK_BIT or self._fragments is not None:
                 end = self._pass_to_parser(data, at)
             else:
-                end = self._handle_whole_frame(data, at, first, second - _MASKED)
+                end = self._handle_whole_frame(data, at, first, second - _MASK_BIT)
             if end < 0:
                 break
             at = end
@@ -174,8 +175,8 @@ class Connection(asyncio.Protocol):
             return -1
         if not self._closing:
             message = apply_mask(data[body:end], data[body - 4 : body])
-            if first == _BINARY or message.isascii() or _is_utf8(message):
-                self._receiver.handle_message(message, first == _BINARY)
+            if first == _BINARY_FRAME or message.isascii() or _is_utf8(message):
+                self._receiver.handle_message(message, first == _BINARY_FRAME)
             else:
                 self._fail_connection(1007, "not UTF-8")
         return end
@@ -360,7 +361,7 @@ def _is_utf8(data: bytes) -> bool:
 
 def _frame_end(data: bytes, at: int) -> int:
     """Return the end of the frame that begins at ``at``, -1 while the frame's length is unknown."""
-    masked, length = divmod(data[at + 1], _MASKED)
+    masked, length = divmod(data[at + 1], _MASK_BIT)
     head = 2
     if length > 125:
         wide = 2 if length == 126 else 8

@@ -1,8 +1,8 @@
 """The connection slots of a gateway's sockets and streams, counted over all gateways (engine/identity/sockets.py).
 
 A slot is taken in the background: a client that connects does not wait for it, and costs Redis one call. Only Redis
-decides which session is closed (when two gateways decided, both closed one). What could not be sent to Redis is sent
-with the next touch.
+decides which session is closed (when two gateways decided, both closed one). If a change could not be sent to Redis,
+the next ``touch`` sends it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from engine.runtime import Engine
 from engine.types import UserId
 from server.gateway.protocol import Close, State
 from server.gateway.session import Session
-from server.gateway.stream_connection import Stream
+from server.gateway.stream_connection import EventStream
 
 REPORT_WAIT_S = 0.5
 """How many seconds all gateways have to report when they last received something from a user's sockets, before some of
 the sockets are closed.
 """
 REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
-CONCURRENT_OPENS = 32
+MAX_CONCURRENT_OPENS = 32
 """How many sessions that could not be counted before take their slots at the same time. Their calls to Redis are one
 write.
 """
@@ -85,7 +85,7 @@ class ConnectionSlots:
         """
         for some in _batches(sockets.MAX_SLOTS_PER_CALL, [*self._slots]):
             await self._touch(some)
-        for some in _batches(CONCURRENT_OPENS, [one for one, slot in self._slots.items() if slot is None]):
+        for some in _batches(MAX_CONCURRENT_OPENS, [one for one, slot in self._slots.items() if slot is None]):
             await asyncio.gather(*(self._open_slot(one) for one in some if one in self._slots))
 
     async def _touch(self, sessions: Sequence[Session]) -> None:
@@ -95,7 +95,7 @@ class ConnectionSlots:
 
     async def _open_slot(self, session: Session) -> None:
         engine, user = self._engine, session.caller.id
-        most, streams = engine.settings.user_sockets, isinstance(session, Stream)
+        most, streams = engine.settings.user_sockets, isinstance(session, EventStream)
         claim = self._claims.get(session, sockets.NO_DEVICE)
         slot, over = await sockets.open_slot(engine, user, session.id, most, claim, streams=streams)
         if session.state is State.CLOSED:
@@ -103,16 +103,17 @@ class ConnectionSlots:
         self._slots[session] = slot
         self._claims.pop(session, None)
         if over:
-            self._run_in_background(self._settle_later(user, most, streams=streams))
+            self._run_in_background(self._close_excess_later(user, most, streams=streams))
         return None
 
-    async def _settle_later(self, user: UserId, most: int, *, streams: bool) -> None:
+    async def _close_excess_later(self, user: UserId, most: int, *, streams: bool) -> None:
+        """Give the gateways time to report their sessions, then close the sessions that are more than ``most``."""
         await asyncio.sleep(REPORT_WAIT_S)
         await sockets.close_excess_connections(self._engine, user, most, streams=streams)
 
     def report_activity(self, event: Event) -> None:
-        """Report to Redis at once when this gateway last received something from the sockets of the users in
-        ``event.to``.
+        """Report to Redis, without waiting for the next ``touch``, when this gateway last received something from the
+        sockets of the users in ``event.to``.
         """
         for channel in event.to:
             sessions = self._sessions_of(channel.removeprefix("user:"))

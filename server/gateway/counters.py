@@ -1,6 +1,5 @@
-"""The counters of the gateway, as plain numbers: a locked counter per delivery would cost more than the delivery.
-
-A request to ``/metrics`` reads them.
+"""The counters of the gateway, as plain numbers that each request to ``/metrics`` reads. (Rejected: counters with a
+lock, because to increase one at each delivery would cost more than the delivery.)
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 from engine.process.metrics import Histogram, Metrics
 
-BROADCAST_SOCKETS = 100
+MIN_BROADCAST_SOCKETS = 100
 """From how many sockets on a broadcast is measured. With fewer, the time depends on the event loop and not on the
 broadcast.
 """
@@ -53,7 +52,7 @@ class Counters:
     the oldest event of each read of the log.
     """
     broadcasts: Histogram = field(default_factory=Histogram)
-    """Seconds from the hand-off of an event to the last write, for events sent to at least ``BROADCAST_SOCKETS``
+    """Seconds from the hand-off of an event to the last write, for events sent to at least ``MIN_BROADCAST_SOCKETS``
     sockets.
     """
     commands: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))

@@ -30,7 +30,7 @@ JOB_PREFIX = b'{"job":{"id":"'
 """The first bytes of the data of an event that contains a job."""
 MAX_EVENTS = 1_000
 
-Tails = Mapping[Zone, ZoneStream]
+ZoneStreams = Mapping[Zone, ZoneStream]
 Floors = dict[Zone, dict[str, int]]
 """By zone: each channel that is received from a certain seq on, and that seq."""
 
@@ -40,34 +40,36 @@ class _WorkData(msgspec.Struct):
 
 
 async def read_work_floors(engine: Engine, zones: Iterable[Zone], caller: Principal) -> Floors:
-    """Return the `work:` channels of the work that the caller may take now, in each zone, with the seq from which
-    on.
+    """Return, for each zone, the `work:` channels of the services for which the caller may take jobs now, each with its
+    floor: the seq from which the caller receives its events.
     """
     if caller.role != "technician":
         return {}
-    return {zone: _works_by_channel(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
+    return {zone: _work_floors(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
 
 
-def updated_floors(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
-    """Return ``floors`` with the changes since the seqs ``seen``, in which the session was not yet in a hub."""
+def updated_floors(tails: ZoneStreams, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
+    """Return ``floors`` with the changes by events after the seqs ``seen``. The caller's session was in no hub
+    meanwhile, so these events have not changed it.
+    """
     if caller.role != "technician":
         return floors
     for zone, seq in seen.items():
         for chunk, index in tails[zone].buffer.find(seq, [f"user:{caller.id}"], MAX_EVENTS):
             event = chunk.events[index]
             if event.type == WORK_CHANGED:
-                floors = {**floors, zone: _works_in(event)}
+                floors = {**floors, zone: _work_channels_in(event)}
     return floors
 
 
 def work_channels(floors: Floors) -> tuple[str, ...]:
-    """Return the names of the channels in a hub, which include the zone."""
+    """Return the names of the channels in ``floors`` as a hub uses them, which include the zone."""
     return tuple(name_in_hub(channel, zone) for zone, channels in floors.items() for channel in channels)
 
 
 def apply_work_change(event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
     """Change the `work:` channels of a technician's sessions as ``event`` (``session.work``) specifies."""
-    wanted = [name_in_hub(channel, event.zone) for channel in _works_in(event)]
+    wanted = [name_in_hub(channel, event.zone) for channel in _work_channels_in(event)]
     for channel in event.to:
         for session in sessions_of(channel.removeprefix("user:")):
             had = [c for c in session.channels if c.startswith("work:") and c.endswith(f"@{event.zone}")]
@@ -77,9 +79,11 @@ def apply_work_change(event: Event, sessions_of: Callable[[str], list[Session]])
                 session.subscribe(name)
 
 
-def lost_channels(tails: Tails, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]) -> list[str]:
-    """Return the subscriptions in ``wanted`` that events since the seqs ``seen`` have ended, while the session was not
-    yet in a hub.
+def lost_channels(
+    tails: ZoneStreams, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]
+) -> list[str]:
+    """Return the subscriptions in ``wanted`` that were ended by events after the seqs ``seen``. The caller's session
+    was in no hub meanwhile, so these events have not changed it.
     """
     lost: list[str] = []
     for channel in (name for name in wanted if name.startswith("job:")):
@@ -95,9 +99,9 @@ def lost_channels(tails: Tails, caller: Principal, wanted: Collection[str], seen
 
 
 def replay_filter(caller: Principal, channels: Collection[str]) -> Callable[[Event], bool] | None:
-    """Return a filter for the events of a replay on the channels ``channels``, None if all may be replayed. An event
-    that the caller receives only by a subscription to a job is replayed only if they had the right to that job at that
-    time.
+    """Return a function that decides whether an event is replayed on ``channels``, None if all events are. An event
+    that the caller receives only by a subscription to a job is replayed only if the caller had the right to that job
+    when the event happened.
     """
     if caller.is_ops or caller.role == "service" or not any(name.startswith("job:") for name in channels):
         return None
@@ -112,7 +116,7 @@ def replay_filter(caller: Principal, channels: Collection[str]) -> Callable[[Eve
 
 
 def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
-    """Remove `job:<id>` from the sessions that may not read the job any more, judged by the job in ``event``."""
+    """Unsubscribe from `job:<id>` the sessions that may not read the job any more, judged by the job in ``event``."""
     if not event.data.startswith(JOB_PREFIX):
         return
     name = event.data[len(JOB_PREFIX) :].partition(b'"')[0]
@@ -139,8 +143,8 @@ def may_watch(caller: Principal, job: EventJob) -> bool:
 
 def may_see_position(session: Session, holder: str, *, relay_is_current: bool) -> bool:
     """Return whether ``session``, which subscribed to a job, may be sent a position of the job's ``holder``. A
-    technician may follow only themselves. A mediator is sent no position that is newer than the events read here (not
-    ``relay_is_current``), because the dispute may be over by then.
+    technician may receive only their own position. A mediator receives a position only if the relay has read the events
+    up to it (``relay_is_current``), because otherwise the dispute may be over already.
     """
     caller = session.caller
     if caller.role == "technician":
@@ -148,9 +152,11 @@ def may_see_position(session: Session, holder: str, *, relay_is_current: bool) -
     return relay_is_current or caller.role != "mediator"
 
 
-def _works_in(event: Event) -> dict[str, int]:
-    return _works_by_channel(msgspec.json.decode(event.data, type=_WorkData).works)
+def _work_channels_in(event: Event) -> dict[str, int]:
+    """Return the `work:` channels in ``event`` (``session.work``), each with the seq from which it is received."""
+    return _work_floors(msgspec.json.decode(event.data, type=_WorkData).works)
 
 
-def _works_by_channel(works: Mapping[str, int]) -> dict[str, int]:
+def _work_floors(works: Mapping[str, int]) -> dict[str, int]:
+    """Return the `work:` channel of each service, with the seq from which the channel is received."""
     return {f"work:{service}": since for service, since in works.items()}

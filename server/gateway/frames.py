@@ -74,7 +74,7 @@ class PayloadEncoder:
 
 
 class JsonFrames:
-    """The encoder for the subprotocol ``callout.v1.json``: compact JSON in text frames. Each encoding has its own
+    """The encoder for the subprotocol ``callout.v1.json``: compact JSON in text frames. Each subprotocol has its own
     hub.
     """
 
@@ -92,7 +92,9 @@ class JsonFrames:
         return text_frame(payload)
 
     def event(self, payload: bytes) -> bytes:
-        """Return the frame of one event, given its payload, when the relay passes the event to the hubs."""
+        """Return the frame of one event, given its payload. The hubs call this for each event that the relay hands to
+        them.
+        """
         return self.frame(payload)
 
     def encode(self, event: Event) -> bytes:
@@ -100,17 +102,17 @@ class JsonFrames:
         return self.frame(self.payloads.encode(event))
 
     def head(self, zone: Zone, head: Cursor) -> bytes:
-        """Return the frame ``{"zone","epoch","seq"}``: every event up to this seq that is for the recipient was
-        sent.
+        """Return the frame ``{"zone","epoch","seq"}``. It states that the recipient was sent every event up to this seq
+        that is for the recipient.
         """
         return self.frame(msgspec.json.encode({"zone": zone, "epoch": head.epoch, "seq": head.seq}))
 
     def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """Return the frames of the heads of all given zones, as one bytes object."""
+        """Return the frames of the given heads, one for each zone, as one bytes object."""
         return b"".join(self.head(zone, head) for zone, head in heads)
 
     def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """Return what every session is sent once a ping interval: the heads and the ping."""
+        """Return the bytes that every session is sent once a ping interval: the head of each zone, then the ping."""
         return self.heads(heads) + self.frame(b"{}")
 
     def reply(self, request: int | str | None, ok: Any) -> bytes:

@@ -27,9 +27,9 @@ from server.gateway.revocation import Revocation
 from server.gateway.send_buffer import BufferHub, SendBuffer
 from server.gateway.session import Session
 from server.gateway.sse import Heads, SseFrames
-from server.gateway.stream_connection import Poll, Stream, StreamHub
+from server.gateway.stream_connection import EventStream, EventStreamHub, Poll
 
-COLD_READS = 32
+MAX_REPLAY_READS = 32
 """How many clients' missed events are read from Redis or SQL at the same time. The other clients wait."""
 START_TIMEOUT_S = 5.0
 FINISH_TIMEOUT_S = 5.0
@@ -50,12 +50,12 @@ class Gateway:
         self.running_ops: set[asyncio.Task[None]] = set()
         self.has_limits = engine.settings.limits == "on"
         self.draining = False
-        self.cold_reads = asyncio.Semaphore(COLD_READS)
+        self.replay_reads = asyncio.Semaphore(MAX_REPLAY_READS)
         self.payloads = PayloadEncoder(engine.blueprints)
         kinds = (JsonFrames(self.payloads), MsgpackFrames(self.payloads))
         self.hubs = {frames.subprotocol: Hub(frames, self.counters) for frames in kinds}
         self.hub = self.hubs[JsonFrames.subprotocol]
-        self.streams = StreamHub(SseFrames(self.payloads, self.heads), self.counters)
+        self.streams = EventStreamHub(SseFrames(self.payloads, self.heads), self.counters)
         self.all_hubs: tuple[Hub, ...] = (*self.hubs.values(), self.streams)
         self.pending = PendingSockets(engine.settings.address_sockets)
         self.slots = ConnectionSlots(engine, self.sessions_of)
@@ -89,8 +89,8 @@ class Gateway:
         return sum(session.waiting_bytes for session in self.sessions_behind)
 
     async def start(self) -> None:
-        """Start the background tasks, and wait up to ``START_TIMEOUT_S`` until the relay has read the window of the
-        log. Connections get 503 until then.
+        """Start the background tasks, and wait up to ``START_TIMEOUT_S`` until the relay has filled the replay buffers
+        from the logs. Connections get 503 until then.
         """
         tasks = (self.relay.run(), self.wheel.run(), self.wheel.touch_forever())
         work = (*tasks, self.positions.run(), self.positions.resend_stale_forever(), self.revocation.run())
@@ -130,7 +130,7 @@ class Gateway:
             return "deaf"
         return "full" if len(self.sessions) >= self.engine.settings.max_sockets else None
 
-    def check_room(self) -> None:
+    def check_accepting(self) -> None:
         """Raise Unavailable with the reason if no new client can be served."""
         why = self.refusal_reason()
         if why is not None:
@@ -147,9 +147,9 @@ class Gateway:
         if self.has_limits:
             self.slots.open_slot(session, claim)
 
-    def add_stream(self, stream: Stream) -> None:
-        """Make a stream or a poll live and subscribe it to its channels. Polls are counted here: over the limit, the
-        user's oldest poll is answered early.
+    def add_stream(self, stream: EventStream) -> None:
+        """Make an event stream or a poll live and subscribe it to its channels. Polls are counted here: over the limit,
+        the user's oldest poll is answered early.
         """
         stream.state = State.LIVE
         self.sessions.add(stream)
@@ -174,7 +174,9 @@ class Gateway:
             self.wheel.expiry.schedule(session, warn_late=is_later)
 
     def remove_session(self, session: Session, code: int) -> None:
-        """Remove ``session``, which has ended with ``code``, everywhere."""
+        """Remove ``session``, which has ended with the close code ``code``, from everything in which the gateway stores
+        sessions.
+        """
         self.counters.closes[code] += 1
         self.sessions.discard(session)
         self.sessions_behind.discard(session)
@@ -194,8 +196,8 @@ class Gateway:
     # what sessions are sent
 
     def heads(self) -> Heads:
-        """Return the cursor, in each open zone, of a client that was sent everything."""
-        return [(tail.zone, tail.head) for tail in self.relay.tails.values() if tail.open]
+        """Return, for each open zone, the cursor of a client that was sent all events so far."""
+        return [(tail.zone, tail.head) for tail in self.relay.tails.values() if tail.is_open]
 
     def heartbeat(self, hub: BufferHub) -> bytes:
         """Return the head of every zone and the ping, in one piece: the same bytes for all sessions in ``hub``."""
@@ -205,7 +207,7 @@ class Gateway:
         return known[1]
 
     def _apply_internal_event(self, event: Event) -> None:
-        """Apply a ``session.`` event. These are for gateways and are never sent to clients."""
+        """Apply a ``session.`` event. Such events are for gateways and are never sent to clients."""
         if event.type == sockets.REPLACED_EVENT:
             self.slots.close_replaced(event)
         elif event.type == sockets.OVER_LIMIT_EVENT:
@@ -216,7 +218,7 @@ class Gateway:
             self.revocation.apply(event)
 
     def _push_heads(self) -> None:
-        """Send the heads of a new epoch that continues the last one. This is done before the epoch's first event, so
+        """Send the heads of a new epoch that continues the last epoch. This is done before the epoch's first event, so
         that every client's cursor names the new epoch.
         """
         heads = self.heads()

@@ -57,8 +57,8 @@ def credentials_of(scope: Scope, headers: dict[bytes, str]) -> Credentials:
 
 
 class AcceptLimiter:
-    """A limit of ``rate`` new WebSockets a second, with a burst of ``rate`` after a second without any. It is held in
-    memory and for each process, because it protects this process's event loop.
+    """A limit of ``rate`` new WebSockets a second, with a burst of ``rate`` after a second without any. Each process
+    counts its own WebSockets in memory, because the limit protects this process's event loop.
     """
 
     __slots__ = ("_free_at", "_interval_s")
@@ -97,7 +97,7 @@ class PendingSockets:
         self._counts[address] += 1
 
     def remove(self, session: object) -> None:
-        """Call this when ``session`` is authenticated or closed: it is pending no longer. A second call has no
+        """Call this when ``session`` is authenticated or closed, so not pending any longer. A second call has no
         effect.
         """
         address = self._addresses.pop(session, None)
@@ -108,7 +108,9 @@ class PendingSockets:
 
 
 def unavailable_error(why: str) -> Unavailable:
-    """Return the error for ``why``, a key of the refusals with status 503. Sockets, streams and polls use the same."""
+    """Return the error with status 503 for the reason ``why``, a key of ``_REFUSALS``. Sockets, streams and polls use
+    the same reasons.
+    """
     known = _REFUSALS[why]
     return Unavailable(known.detail, retry_after=known.retry_after)
 

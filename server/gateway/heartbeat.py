@@ -25,7 +25,7 @@ from server.gateway.session import Session
 from server.gateway.token_expiry import TokenExpiry
 
 WHEEL_SLOTS = 25
-MAX_TOUCHED = 500
+MAX_TOUCHED_PER_CALL = 500
 """The most signs of life in one script call: a longer call would delay the zone's other commands."""
 
 log = structlog.get_logger(__name__)
@@ -128,8 +128,8 @@ class HeartbeatWheel:
     # signs of life
 
     async def touch_forever(self) -> None:
-        """Once a ping interval, renew the leases of the technicians that sent something, and of the open sockets. What
-        fails is repeated the next time, and a failure of one does not prevent the other.
+        """Once a ping interval, renew the presence leases of the technicians that sent something, and the leases of the
+        open sockets. If one of the two fails, it is repeated the next time, and the other is done all the same.
         """
         pending: set[str] = set()
         while not_cancelled():
@@ -155,6 +155,6 @@ class HeartbeatWheel:
 
     async def _touch(self, pending: set[str]) -> None:
         while pending:
-            part = list(pending)[:MAX_TOUCHED]
+            part = list(pending)[:MAX_TOUCHED_PER_CALL]
             await live.renew_leases_in_all_zones(self._engine, part)
             pending.difference_update(part)

@@ -1,4 +1,5 @@
-"""The sessions by channel, and the one flush per turn of the loop.
+"""The hub: it knows which sessions are subscribed to each channel, and writes their frames once per turn of the event
+loop.
 
 Fan-out only puts references into the sessions' queues. All frames of a session that wait at the end of the turn go out
 in one write: at 16 events at once that is 2.5 M deliveries a second, against 0.2 M written one by one. The flush yields
@@ -21,7 +22,7 @@ from time import monotonic
 
 from engine.events import Event
 from engine.types import Zone
-from server.gateway.counters import BROADCAST_SOCKETS, Counters
+from server.gateway.counters import MIN_BROADCAST_SOCKETS, Counters
 from server.gateway.frames import JsonFrames
 from server.gateway.protocol import State
 from server.gateway.send_buffer import SendBuffer
@@ -46,7 +47,9 @@ def channels_in_hub(event: Event) -> tuple[str, ...]:
 
 
 class Hub:
-    """The sessions of one encoding by channel."""
+    """The live sessions of one subprotocol, by the channels to which they are subscribed. The hub sends each event to
+    them.
+    """
 
     __slots__ = (
         "_began",
@@ -93,11 +96,13 @@ class Hub:
                     del self.channels[channel]
 
     def members(self, channel: str) -> Collection[Session]:
-        """Return the sessions that are on ``channel`` now."""
+        """Return the sessions that are subscribed to ``channel`` now."""
         return self.channels.get(channel, ())
 
     def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
-        """Return the sessions on any of ``channels``, each once, that receive an event of type ``kind``."""
+        """Return the sessions that are subscribed to any of ``channels`` and receive events of type ``kind``, each
+        session once.
+        """
         if not self.channels:
             return ()
         hits = [members for members in map(self.channels.get, channels) if members]
@@ -108,7 +113,7 @@ class Hub:
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
         """Queue the event with this payload (see ``PayloadEncoder``) for ``recipients``."""
         frame = self.frames.event(payload)
-        if len(recipients) < BROADCAST_SOCKETS or self._waiting or self._recipients:
+        if len(recipients) < MIN_BROADCAST_SOCKETS or self._waiting or self._recipients:
             self.queue_broadcast()
             self._queue_frame(recipients, frame)
         else:
@@ -158,14 +163,14 @@ class Hub:
         if self._waiting or self._recipients:
             self._schedule_turn()
         else:
-            if self._sent >= BROADCAST_SOCKETS:
+            if self._sent >= MIN_BROADCAST_SOCKETS:
                 self._counters.broadcasts.add(monotonic() - self._began)
             self._sent = 0
 
     def _write_waiting(self, until: float) -> None:
         """Write the frames of the waiting sessions until the monotonic time ``until``. Nearly every directed event is
-        one frame for a session that is not behind. This case is handled here and not in ``Session.flush``, because the
-        cost of each attribute access is visible beside the system call.
+        one frame for a session whose client reads fast enough. This case is handled here and not in ``Session.flush``,
+        because the cost of each attribute access is visible beside the system call.
         """
         dirty = self._waiting
         turn = _SESSIONS_PER_CLOCK_READ

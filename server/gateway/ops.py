@@ -1,4 +1,6 @@
-"""The ops of the socket: each calls the engine with the values of its message, and returns the content of its reply."""
+"""The operations (ops) of the socket: each calls the engine with the values of its message, and returns the content of
+its reply.
+"""
 
 from __future__ import annotations
 

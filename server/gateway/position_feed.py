@@ -49,7 +49,7 @@ MIN_INTERVAL_S = 0.2
 """The shortest time between two positions of one job. Fixes arrive every 10 s, but in bursts from a device that was
 offline.
 """
-IDLE_S = 5.0
+REDIS_IDLE_S = 5.0
 """After this time without a message Redis is sent a ping. After the same time without a reply the connection is
 replaced.
 """
@@ -122,21 +122,21 @@ class PositionFeed:
                     async with asyncio.timeout(1.0):
                         await client.aclose()
             self._counters.live_gaps += 1
-            pause = 0.05 if monotonic() - began > IDLE_S else min(pause * 2, 1.0)
+            pause = 0.05 if monotonic() - began > REDIS_IDLE_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
     async def _listen(self, client: redis.Redis) -> None:
         confirmed: set[bytes] = set()
         async with client.pubsub() as pubsub:
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout(REDIS_IDLE_S):
                 await pubsub.subscribe(*self._zones)
             asked = False
             while not_cancelled():
-                message = await pubsub.get_message(timeout=IDLE_S)
+                message = await pubsub.get_message(timeout=REDIS_IDLE_S)
                 if message is None:
                     if asked:
                         raise TimeoutError("Redis does not answer")
-                    async with asyncio.timeout(IDLE_S):
+                    async with asyncio.timeout(REDIS_IDLE_S):
                         await pubsub.ping()
                     asked = True
                     continue
@@ -222,8 +222,8 @@ class PositionFeed:
         return self._engine.blueprints.find_exact(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
-        """Return whether, after this fix, an event in the log ended the job, gave it to another technician, put it in a
-        state without tracking, or took the technician offline.
+        """Return whether the track is over: after its fix, an event in the log ended the job, gave it to another
+        technician, put it in a state without tracking, or took the technician offline.
         """
         tail, fix = self._tails[track.zone], track.fix
         if tail.cursor <= fix.seq:

@@ -49,7 +49,7 @@ MAX_READ_EVENTS = 500
 PAGE_EVENTS = 1_000
 CLOSED_EPOCH = Epoch("closed")
 """The value of ``meta.epoch`` while a zone is being rebuilt."""
-EVENT_BYTES = 700
+ESTIMATED_EVENT_BYTES = 700
 """The size of a small event in memory. It decides how far before the head the reading begins."""
 
 logger = structlog.get_logger(__name__)
@@ -133,7 +133,7 @@ class Relay:
         self._before_event = before_event
         self._on_resync = on_resync
         self._on_new_epoch = on_new_epoch
-        self._window_events = settings.memory_bytes // EVENT_BYTES
+        self._window_events = settings.memory_bytes // ESTIMATED_EVENT_BYTES
         self._last_reply_at = monotonic()
         self._checked_at = 0.0
         self._run_id = ""
@@ -192,8 +192,8 @@ class Relay:
     # handing on
 
     async def _route_all(self, events: list[Event], client: StreamConnection) -> None:
-        """Hand ``events`` on in order. Yield to the event loop every 2 ms, so that sessions are written to
-        meanwhile.
+        """Hand ``events`` to the replay buffers and the hubs, in order. Yield to the event loop every 2 ms, so that
+        sessions are written to meanwhile.
         """
         until = monotonic() + TIME_SLICE_S
         for event in events:
@@ -216,8 +216,8 @@ class Relay:
                 tail.wake_waiting()
 
     def _route(self, tail: ZoneStream, event: Event) -> None:
-        """Hand one event on. If that fails, all sessions resynchronise. The event is not read again, because some
-        sessions have it.
+        """Hand one event to the replay buffer and the hubs. If that fails, all sessions resynchronise. The event is not
+        read again, because some sessions have received it.
         """
         tail.buffer.add(event)
         tail.cursor = event.seq
@@ -299,8 +299,8 @@ class Relay:
         return False
 
     def _is_closed(self, tail: ZoneStream, head: Cursor) -> bool:
-        """Return whether sessions cannot join the zone: Redis has no open epoch, or the relay has yet to begin with an
-        epoch and this one was not compared with the archive.
+        """Return whether sessions cannot join the zone: Redis has no open epoch, or the zone was closed or not read
+        yet, and its epoch was not compared with the archive.
         """
         if head.epoch in ("", CLOSED_EPOCH):
             return True

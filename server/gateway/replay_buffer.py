@@ -27,7 +27,7 @@ CHUNK_EVENTS = 64
 """The number of events in a chunk. A chunk is scanned as a whole if it has a wanted channel, and is removed as a whole.
 """
 
-_EVENT_BYTES, _CHANNEL_BYTES = 600, 130
+_EVENT_OVERHEAD_BYTES, _CHANNEL_OVERHEAD_BYTES = 600, 130
 """The memory of an event without its data, and of each of its channels, measured and rounded up. The data is counted
 three times: a replay adds a copy for each encoder, and most gateways use two encoders at most. Where clients resume
 over all three (JSON, MessagePack, HTTP), the fourth copy is not counted.
@@ -100,7 +100,7 @@ class ReplayBuffer:
             chunks.append(Chunk(event.seq))
             self._remove_older(event.at - self._max_age_ms)
         last = chunks[-1]
-        size = _EVENT_BYTES + 3 * len(event.data) + _CHANNEL_BYTES * len(event.to)
+        size = _EVENT_OVERHEAD_BYTES + 3 * len(event.data) + _CHANNEL_OVERHEAD_BYTES * len(event.to)
         last.events.append(event)
         last.size += size
         self._bytes += size
@@ -111,7 +111,8 @@ class ReplayBuffer:
         """Return the events above seq ``after`` to any of ``channels``, in log order, each as its chunk and its index
         in that chunk.
 
-        If there are more than ``limit``, return more than ``limit`` but not necessarily all: the caller then gives up.
+        If there are more than ``limit``, return more than ``limit`` but not necessarily all: the caller then replays
+        none.
         """
         found: list[tuple[Chunk, int]] = []
         wanted = frozenset(channels)

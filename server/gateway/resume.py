@@ -27,7 +27,7 @@ from server.gateway.zone_stream import UNREACHABLE_SEQ, WAIT_S, ZoneStream
 MAX_EVENTS = 1_000
 MAX_BYTES = 512 * 1024
 PAGE_EVENTS = 1_000
-MAX_SCANNED = 10_000
+MAX_SCANNED_EVENTS = 10_000
 """The most log entries that a gateway scans for one client. If there are more, it reads from SQL first."""
 
 Reason = Literal["too_old", "epoch"]
@@ -73,9 +73,7 @@ class Resume:
 
     @property
     def outcome(self) -> str:
-        """Return ``recovered``, or the reason why the cursor cannot be used, or ``fresh`` if the client gave no
-        cursor.
-        """
+        """Return ``recovered``, the reason why the cursor cannot be used, or ``fresh`` if the client sent no cursor."""
         return self.reason or ("recovered" if self.has_cursor else "fresh")
 
     @property
@@ -85,8 +83,8 @@ class Resume:
 
     @property
     def is_ready(self) -> bool:
-        """Return whether the replay buffer holds everything that is still to be replayed, or nothing will be
-        replayed.
+        """Return whether nothing has to be fetched: all events that are still to be replayed are in the replay buffer,
+        or none are to be replayed.
         """
         return self.reason is not None or not self.has_cursor or self._position >= self._buffer_start - 1
 
@@ -97,8 +95,8 @@ class Resume:
 
     async def check_cursor(self) -> None:
         """Decide whether the cursor can be used, and set ``reason`` if not. If the relay may still reach the cursor,
-        wait up to ``WAIT_S`` for that. Waiting delays no other client, so it does not count in ``COLD_READS``: after a
-        rollback all clients connect with such a cursor at once.
+        wait up to ``WAIT_S`` for that. A client that waits here delays no other client, so it is not counted in
+        ``MAX_REPLAY_READS``: after a rollback all clients connect with such a cursor at once.
         """
         end = monotonic() + WAIT_S
         while self.has_cursor and not self._is_cursor_valid():
@@ -116,7 +114,7 @@ class Resume:
 
     def finish(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
         """Return the encoded events to replay, in order, up to the relay's head; none if ``reason`` is set. ``floors``
-        are the present floors, which replace the ones given at the start.
+        are the present floors of the `work:` channels. They replace the floors that the constructor got.
         """
         self._floors = dict(floors or {})
         if self.reason is None and self.has_cursor and not self._is_cursor_valid():
@@ -150,7 +148,9 @@ class Resume:
         return self._cursor.seq <= self.tail.cursor and self._is_in_history()
 
     def _may_become_valid(self) -> bool:
-        """Return whether the cursor may be usable later: the relay may not have read its epoch or its event yet."""
+        """Return whether the relay may make the cursor usable later, because it may not have read the cursor's epoch or
+        event yet.
+        """
         return epoch_number(self._cursor.epoch) > epoch_number(self.tail.epoch) or self._is_in_history()
 
     def _is_in_history(self) -> bool:
@@ -164,18 +164,20 @@ class Resume:
     # events that the replay buffer does not hold
 
     async def _fetch_part(self, engine: Engine, encoder: Encoder) -> None:
-        """Fetch the next part from the cheaper of the two places that hold it. Set ``too_old`` if neither holds it."""
+        """Fetch the next events from Redis or SQL: from the cheaper of the two that has them. Set ``too_old`` if
+        neither has.
+        """
         until = self._buffer_start - 1
-        if until - self._position > MAX_SCANNED and await self._fetch_from_sql(engine, encoder, until):
+        if until - self._position > MAX_SCANNED_EVENTS and await self._fetch_from_sql(engine, encoder, until):
             return
         page = await log.read_range(engine.store.read_connection, self.tail.zone, self._position, PAGE_EVENTS, until)
         if page and page[0].seq == self._position + 1:
-            self._add_events(self._events_to_session(page), encoder, page[-1].seq)
+            self._add_events(self._events_for_session(page), encoder, page[-1].seq)
         elif not await self._fetch_from_sql(engine, encoder, page[0].seq - 1 if page else until):
             self.reason = "too_old"
 
     async def _fetch_from_sql(self, engine: Engine, encoder: Encoder, until: int) -> bool:
-        """Add the events in SQL up to ``until``. Return False if SQL has not the events after the cursor, or is
+        """Add the events in SQL up to ``until``. Return False if SQL does not have the events after the cursor, or is
         unavailable.
         """
         zone = self.tail.zone
@@ -195,12 +197,12 @@ class Resume:
         self._add_events(events, encoder, until)
         return True
 
-    def _events_to_session(self, page: Iterable[Event]) -> list[Event]:
+    def _events_for_session(self, page: Iterable[Event]) -> list[Event]:
         if self.tail.buffer.zone_channel in self._channels:
             return list(page)
-        return [event for event in page if self._is_to_session(event)]
+        return [event for event in page if self._is_for_session(event)]
 
-    def _is_to_session(self, event: Event) -> bool:
+    def _is_for_session(self, event: Event) -> bool:
         floors = self._floors
         return any(name in self._channels or (name in floors and event.seq > floors[name]) for name in event.to)
 

@@ -26,19 +26,19 @@ MAX_WRITE_BYTES = 64 * 1024
 
 
 class BufferHub(Protocol):
-    """What a send buffer needs of its hub."""
+    """The part of a hub that a send buffer uses. A hub sends events to all sessions of one subprotocol."""
 
     frames: JsonFrames
 
     def queue_broadcast(self) -> None:
-        """Queue the broadcast that is not written yet."""
+        """Queue the broadcast for the sessions to which it is not written yet."""
 
     def schedule_flush(self, session: SendBuffer) -> None:
         """Flush ``session`` by the end of this turn of the loop."""
 
 
 class BufferGateway(Protocol):
-    """What a send buffer needs of its gateway."""
+    """The part of a gateway that a send buffer uses."""
 
     counters: Counters
     sessions_behind: set[SendBuffer]
@@ -48,7 +48,7 @@ class BufferGateway(Protocol):
 
 
 class SendBuffer:
-    """The outgoing half of a session. The session (server/gateway/session.py) defines how it is closed."""
+    """The outgoing half of a session: the frames that wait to be sent. ``Session`` defines how to close."""
 
     __slots__ = (
         "_behind",
@@ -212,7 +212,7 @@ class SendBuffer:
 
     @property
     def waiting_bytes(self) -> int:
-        """Return the number of bytes that wait because the transport accepts no more."""
+        """Return the number of bytes that wait because the transport accepts no more now."""
         return self._behind_bytes + sum(map(len, self.replies))
 
     def is_late(self, now: float) -> bool:

@@ -29,7 +29,7 @@ MAX_RUNNING_OPS = 8
 
 
 class SessionHub(BufferHub, Protocol):
-    """What a session needs of its hub."""
+    """The part of a hub (server/gateway/hub.py) that a session uses."""
 
     def join(self, session: Session, channels: Iterable[str]) -> None:
         """Subscribe ``session`` to ``channels``."""
@@ -39,14 +39,14 @@ class SessionHub(BufferHub, Protocol):
 
 
 class SessionGateway(BufferGateway, Protocol):
-    """What a session needs of its gateway."""
+    """The part of a gateway that a session uses."""
 
     def remove_session(self, session: Session, code: int) -> None:
         """Remove ``session``, which has ended with ``code``."""
 
 
 class OpExecutor(Protocol):
-    """The executor of a socket's messages (server/gateway/dispatch.py)."""
+    """The executor of the ops that sockets send (server/gateway/dispatch.py)."""
 
     def answer_ping(self, session: Session, op: Ping) -> None:
         """Answer a ping."""
@@ -59,7 +59,7 @@ class OpExecutor(Protocol):
 
 
 class Session(SendBuffer):
-    """The receiver of one connection (see server/gateway/connection.py)."""
+    """One connected client: handles the messages of its ``Connection``, and sends replies and pushes."""
 
     __slots__ = (
         "_connection",
@@ -130,7 +130,7 @@ class Session(SendBuffer):
     # incoming messages
 
     def handle_message(self, data: bytes, binary: bool) -> None:
-        """Handle one message: ignore a pong, start an op, or queue it behind the ops that run."""
+        """Handle one message: ignore a pong, start an op, or queue the message behind the ops that run."""
         self.received_since_ping = self.received_since_touch = True
         self.received_at = monotonic()
         frames = self.hub.frames
@@ -190,7 +190,7 @@ class Session(SendBuffer):
         return None
 
     def finish_op(self) -> None:
-        """Begin the next waiting op, or leave if that was requested. Called when an op is finished."""
+        """Start the next waiting op, or close after ``close_when_idle``. Called when an op is finished."""
         self._running -= 1
         if self.state is State.LEAVING:
             return self.close_when_idle()

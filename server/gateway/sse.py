@@ -49,8 +49,8 @@ class SseFrames(JsonFrames):
         return b"data: %b\n\n" % _on_one_line(payload)
 
     def event(self, payload: bytes) -> bytes:
-        """Return the block of one event when the relay passes it to the hubs: then the zone heads are the cursor of
-        every recipient.
+        """Return the block of one event. The hub calls this for each event that the relay hands to it: then the zone
+        heads are the cursor of every recipient.
         """
         return event_block(payload, cursor_text(self._heads()))
 

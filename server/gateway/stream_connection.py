@@ -34,7 +34,7 @@ ABNORMAL_CLOSURE = 1006
 log = structlog.get_logger(__name__)
 
 
-class Stream(Session):
+class EventStream(Session):
     """The session of one event stream. ``types`` are the event types that it receives; none means all types."""
 
     __slots__ = ("_types", "response")
@@ -72,8 +72,8 @@ class Stream(Session):
         self.response.abort()
 
 
-class Poll(Stream):
-    """The session of one long poll while the poll waits."""
+class Poll(EventStream):
+    """The session of one long poll while the poll waits for an event."""
 
     __slots__ = ("woken",)
 
@@ -102,23 +102,25 @@ class Poll(Stream):
         self.woken.set()
 
 
-class StreamHub(Hub):
-    """The streams and polls by channel and by user. A user who named channels may not be on their own channel, but
-    their sessions must be found all the same when their access is revoked.
+class EventStreamHub(Hub):
+    """The hub of event streams and polls. It also stores them by user: a user who named channels may not be subscribed
+    to their own channel, but their sessions must be found all the same when their access is revoked.
     """
 
     __slots__ = ("_by_user", "count")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._by_user: dict[str, dict[Stream, None]] = {}
+        self._by_user: dict[str, dict[EventStream, None]] = {}
         self.count = 0
         """How many streams and polls are open. (No ``__len__``: a hub without sessions must not be false.)"""
 
     def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
-        """Return the same sessions as for sockets, without the streams that did not ask for events of type ``kind``."""
+        """Return the same sessions as the hub of a socket, without the event streams that did not ask for events of
+        type ``kind``.
+        """
         found = super().recipients(kind, channels)
-        return [session for session in found if isinstance(session, Stream) and session.receives_type(kind)]
+        return [session for session in found if isinstance(session, EventStream) and session.receives_type(kind)]
 
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
         """Send one event to ``recipients``, as for sockets. There are few streams, so this loop need not be as fast."""
@@ -126,13 +128,13 @@ class StreamHub(Hub):
         for session in recipients:
             session.push_all((frame,))
 
-    def add_stream(self, stream: Stream) -> None:
-        """Add ``stream`` to the streams of its user."""
+    def add_stream(self, stream: EventStream) -> None:
+        """Add ``stream`` to the event streams of its user."""
         self._by_user.setdefault(stream.caller.id, {})[stream] = None
         self.count += 1
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
-        """Remove ``session`` from ``channels`` and from the streams of its user."""
+        """Unsubscribe ``session`` from ``channels``, and remove it from the event streams of its user."""
         super().leave(session, channels)
         streams = self._by_user.get(session.caller.id, {})
         if session in streams:
@@ -141,15 +143,15 @@ class StreamHub(Hub):
         if not streams:
             self._by_user.pop(session.caller.id, None)
 
-    def streams_of(self, user: str) -> list[Stream]:
-        """Return the streams and polls of ``user``, the oldest first."""
+    def streams_of(self, user: str) -> list[EventStream]:
+        """Return the event streams and polls of ``user``, the oldest first."""
         return list(self._by_user.get(user, ()))
 
 
 class EventStreamResponse:
-    """The HTTP response of a stream, without an end: its body is what the stream's session writes."""
+    """The HTTP response of an event stream, without an end: its body is what the stream's session writes."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: EventStream) -> None:
         self._stream = stream
         self._pieces: list[bytes] = []
         self._wake = asyncio.Event()

@@ -17,7 +17,7 @@ from engine.identity import tokens
 from engine.types import Cursor, Principal, Zone
 from server.gateway import connect, entitlements, sse, subscriptions
 from server.gateway.gateway import Gateway
-from server.gateway.stream_connection import EventStreamResponse, Poll, Stream, wait_for_disconnect
+from server.gateway.stream_connection import EventStream, EventStreamResponse, Poll, wait_for_disconnect
 from server.http import responses
 from server.http.responses import Header, Response
 
@@ -51,7 +51,7 @@ async def open_stream(gateway: Gateway, caller: Principal, request: StreamReques
     """Start an event stream and return its response, which sends the missed events and then the new ones. Raises
     CalloutError.
     """
-    stream = Stream(gateway, gateway.streams, caller, request.types)
+    stream = EventStream(gateway, gateway.streams, caller, request.types)
     resumes, replays = await _read_missed(gateway, stream, request)
     gateway.add_stream(stream)
     at = {zone: Cursor(resume.tail.epoch, resume.start_seq) for zone, resume in resumes.items()}
@@ -109,13 +109,13 @@ class LongPoll:
 
 
 async def _read_missed(
-    gateway: Gateway, stream: Stream, request: StreamRequest
+    gateway: Gateway, stream: EventStream, request: StreamRequest
 ) -> tuple[connect.ResumesByZone, Replays]:
     """Return the missed events, valid in the turn of the event loop in which this returns. The caller's access is
     checked again after the heads were noted, so that a later revocation is found among the events since those heads.
     Raises CalloutError.
     """
-    gateway.check_room()
+    gateway.check_accepting()
     caller = stream.caller
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     await tokens.check_active(gateway.engine, caller)
@@ -124,7 +124,7 @@ async def _read_missed(
     resumes = await connect.prepare_resumes(
         gateway, gateway.payloads, request.cursors, stream.channels, stream.receives_type, floors=work
     )
-    gateway.check_room()
+    gateway.check_accepting()
     if not resumes:
         raise Unavailable("No zone is open")
     if connect.revocation_since(gateway, caller, seen) is not None:
@@ -139,7 +139,9 @@ async def _read_missed(
 
 
 def _recovery(resumes: connect.ResumesByZone) -> dict[str, Any]:
-    """Return ``recovered``: whether every zone continues from its cursor, and the ``reason`` if a zone does not."""
+    """Return ``recovered`` (whether the events of every zone continue from the client's cursor), and the ``reason`` if
+    those of a zone do not.
+    """
     reasons = [resume.reason for resume in resumes.values() if resume.reason is not None]
     recovered = all(resume.outcome == "recovered" for resume in resumes.values())
     return {"recovered": recovered, **({"reason": reasons[0]} if reasons else {})}

@@ -17,7 +17,7 @@ from server.gateway.session import Session
 from server.gateway.zone_stream import WAIT_S, ZoneStream
 from server.schemas import ops
 
-ADDRESSED_KINDS = frozenset({"user", "role", "room"})
+ADDRESSED_CHANNEL_KINDS = frozenset({"user", "role", "room"})
 """Channels that events are addressed to and nobody subscribes to."""
 
 
@@ -87,7 +87,7 @@ async def stream_channels(gateway: Gateway, caller: Principal, named: Collection
         raise Forbidden("Only ops and services name channels; your own come by themselves")
     for channel in named:
         kind, _, name = channel.partition(":")
-        if channel in caller.channels or (caller.is_ops and kind in ADDRESSED_KINDS and is_id(name)):
+        if channel in caller.channels or (caller.is_ops and kind in ADDRESSED_CHANNEL_KINDS and is_id(name)):
             continue
         zone_stream_of(gateway, channel)
         await _read_state(gateway, caller, channel)
@@ -107,7 +107,9 @@ async def _wait_for_relay(gateway: Gateway, tail: ZoneStream) -> None:
 
 
 def zone_stream_of(gateway: Gateway, channel: str) -> ZoneStream:
-    """Return the stream of the zone to which ``channel``, a job's or a zone's, belongs. Raises Invalid or NotFound."""
+    """Return the ``ZoneStream`` of the zone to which ``channel``, a job's or a zone's, belongs. Raises Invalid or
+    NotFound.
+    """
     kind, _, name = channel.partition(":")
     if kind not in ("job", "zone"):
         raise Invalid(errors=[FieldError("/channel", "job:<id> or zone:<name>")])

@@ -18,7 +18,9 @@ TOKEN_EXPIRING = "token.expiring"
 
 
 class TokenExpiry:
-    """The sessions whose tokens expire, grouped by the second (Unix time) of their warning and of their end."""
+    """A timetable for sessions: for each second (Unix time), the sessions to warn of the expiry of their token, and
+    those to close.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._warning_s = settings.token_warning_s

@@ -32,7 +32,7 @@ class ZoneStream:
         self._waiting: dict[asyncio.Future[None], int] = {}
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Return whether sessions can join this zone."""
         return self.epoch != "" and not self.is_closed
 
@@ -58,7 +58,7 @@ class ZoneStream:
                 raise Unavailable("The log is being read")
 
     def wake_waiting(self, *, wake_all: bool = False) -> None:
-        """Wake the waiting sessions whose seq was passed; ``wake_all``: wake all of them."""
+        """Wake the sessions that wait for a seq that the relay has passed. ``wake_all``: wake all waiting sessions."""
         for future, seq in self._waiting.items():
             if (wake_all or seq <= self.cursor) and not future.done():
                 future.set_result(None)

@@ -22,7 +22,7 @@ from engine.runtime import Engine
 from engine.technicians import live
 from engine.types import Principal, Role
 
-MAX_TOUCHED = 100_000
+MAX_TOUCH_TIMES = 100_000
 
 
 class Authenticate:
@@ -64,7 +64,7 @@ class Authenticate:
         now = time.monotonic()
         if now - self._touched.get(technician, -self._renew_every_s) < self._renew_every_s:
             return
-        if len(self._touched) >= MAX_TOUCHED:
+        if len(self._touched) >= MAX_TOUCH_TIMES:
             self._touched.clear()
         self._touched[technician] = now
         with suppress(CalloutError):

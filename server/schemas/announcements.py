@@ -12,7 +12,7 @@ from server.schemas.decode import Body
 from server.schemas.fields import json_errors
 from server.schemas.objects import Shape
 
-ANNOUNCEMENT_BYTES = 8192
+MAX_ANNOUNCEMENT_BYTES = 8192
 
 
 class NewAnnouncement(Body):
@@ -32,7 +32,7 @@ class NewAnnouncement(Body):
     roles: Annotated[list[Role | Literal["ops", "managers"]], Meta(min_length=1, max_length=9)] | None = None
 
     def find_errors(self) -> list[FieldError]:
-        return json_errors(self.data, "/data", ANNOUNCEMENT_BYTES)
+        return json_errors(self.data, "/data", MAX_ANNOUNCEMENT_BYTES)
 
 
 class Announced(Shape):

@@ -27,7 +27,7 @@ escaped backslash before ``u0000``.
 """
 MAX_EXACT_INTEGER = 2**53
 """The largest integer that every JSON reader returns unchanged, also Lua's and a browser's."""
-MAX_CHOICES = 20
+MAX_LISTED_WORDS = 20
 """A refusal names the allowed words of a field if there are at most this many."""
 MAX_ERRORS = 100
 """The most wrong fields in one refusal: more than a person reads. Further ones are omitted."""
@@ -40,8 +40,8 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A request body, a query, or a frame of the socket. Unknown fields are refused. ``find_errors`` checks the rules
     that concern several fields, and ``rules_schema`` is the JSON Schema of these rules, for the OpenAPI document.
 
-    Fields of a type with ``extra={"typed": normalise}`` in its ``Meta`` contain text that people type. After decoding,
-    ``normalise`` is applied to them, so that equal texts are equal strings for the rest of the program.
+    Fields of a type with ``extra={"normalise": function}`` in its ``Meta`` contain text that people type. After
+    decoding, the function is applied to them, so that equal texts are equal strings for the rest of the program.
     """
 
     rules_schema: ClassVar[dict[str, Any]] = {}
@@ -49,7 +49,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Parameters of a query: a request has all of these or none."""
 
     def __post_init__(self) -> None:
-        for name, normalise in _typed_fields(type(self)):
+        for name, normalise in _normalised_fields(type(self)):
             if isinstance(value := getattr(self, name), str):
                 setattr(self, name, normalise(value))
 
@@ -64,14 +64,14 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 @functools.cache
-def _typed_fields(struct: type[msgspec.Struct]) -> list[tuple[str, Callable[[str], str]]]:
+def _normalised_fields(struct: type[msgspec.Struct]) -> list[tuple[str, Callable[[str], str]]]:
     fields = msgspec.structs.fields(struct)
     return [(field.name, normalise) for field in fields if (normalise := _normaliser(field.type))]
 
 
 def _normaliser(kind: Any) -> Callable[[str], str] | None:
     if isinstance(kind, msgspec.Meta):
-        return (kind.extra or {}).get("typed")
+        return (kind.extra or {}).get("normalise")
     return next((found for part in get_args(kind) if (found := _normaliser(part))), None)
 
 
@@ -180,6 +180,7 @@ def query_pairs(raw: bytes) -> list[tuple[str, str]]:
 
 
 def _mark_seen(values: dict[str, str], name: str) -> bool:
+    """Add ``name`` to ``values``, and return whether it was in ``values`` already."""
     before = name in values
     values[name] = ""
     return before
@@ -263,7 +264,7 @@ def _type_description(kind: Any) -> str | None:
     if isinstance(kind, msgspec.Meta):
         return kind.description
     if choices := _allowed_words(kind):
-        return f"one of {', '.join(choices)}" if len(choices) <= MAX_CHOICES else None
+        return f"one of {', '.join(choices)}" if len(choices) <= MAX_LISTED_WORDS else None
     return next((found for part in get_args(kind) if (found := _type_description(part))), None)
 
 

@@ -18,7 +18,7 @@ from engine.rules import currencies
 from server.schemas import text
 from server.schemas.decode import MAX_EXACT_INTEGER, Body
 
-TYPED_TEXT = {"typed": text.normalise_text}
+NORMALISED_TEXT = {"normalise": text.normalise_text}
 Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
 Lon = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -32,33 +32,44 @@ Name = Annotated[
         max_length=200,
         pattern=text.NAME_PATTERN,
         description="one line of visible text without control characters, at most 200",
-        extra=TYPED_TEXT,
+        extra=NORMALISED_TEXT,
     ),
 ]
 ShortText = Annotated[
-    str, Meta(max_length=64, pattern=text.LINE_PATTERN, description="one line of text, at most 64", extra=TYPED_TEXT)
+    str,
+    Meta(max_length=64, pattern=text.LINE_PATTERN, description="one line of text, at most 64", extra=NORMALISED_TEXT),
 ]
 MediumText = Annotated[
     str,
     Meta(
-        max_length=500, pattern=text.LINES_PATTERN, description="text of a line or more, at most 500", extra=TYPED_TEXT
+        max_length=500,
+        pattern=text.LINES_PATTERN,
+        description="text of a line or more, at most 500",
+        extra=NORMALISED_TEXT,
     ),
 ]
 LongText = Annotated[
     str,
-    Meta(max_length=4000, pattern=text.TEXT_PATTERN, description="text without NUL, at most 4000", extra=TYPED_TEXT),
+    Meta(
+        max_length=4000, pattern=text.TEXT_PATTERN, description="text without NUL, at most 4000", extra=NORMALISED_TEXT
+    ),
 ]
 Phone = Annotated[
     str,
     Meta(
         pattern=r"^\s*\+?\d[\d ()./-]{2,31}\s*$",
         description="a telephone number: digits of any script, perhaps a +",
-        extra={"typed": text.normalise_digits},
+        extra={"normalise": text.normalise_digits},
     ),
 ]
 Email = Annotated[
     str,
-    Meta(max_length=300, pattern=r"^\s*[^@\s\x00]+@[^@\s\x00]+\s*$", description="an e-mail address", extra=TYPED_TEXT),
+    Meta(
+        max_length=300,
+        pattern=r"^\s*[^@\s\x00]+@[^@\s\x00]+\s*$",
+        description="an e-mail address",
+        extra=NORMALISED_TEXT,
+    ),
 ]
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -71,7 +82,7 @@ Code = Annotated[
         max_length=32,
         pattern=r"^\s*\d{6}\s*$(?!\n)",
         description="six digits, of any script",
-        extra={"typed": text.normalise_digits},
+        extra={"normalise": text.normalise_digits},
     ),
 ]
 Pricing = Literal["flat", "hourly"]

@@ -33,11 +33,15 @@ class ZoneState(Shape):
 
 
 class Who(Shape):
+    """The user of the session."""
+
     id: str
     role: Role
 
 
 class RefusedSub(Shape):
+    """A channel of ``subs`` that the caller may not receive, and the error code."""
+
     channel: str
     code: str
 
@@ -110,7 +114,7 @@ class Nothing(Shape):
 
 
 class Head(Shape):
-    """The server has sent every event up to ``seq`` that is addressed to the receiver."""
+    """The position of one zone: the server has sent every event up to ``seq`` that is addressed to the receiver."""
 
     zone: str
     epoch: str

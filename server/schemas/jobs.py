@@ -33,7 +33,7 @@ from server.schemas.objects import Person, Proposal, Shape
 from server.schemas.problems import Problem
 
 Reference = Annotated[str, Meta(max_length=128, pattern=text.LINE_PATTERN, description="one line, at most 128")]
-METADATA_BYTES = 4096
+MAX_METADATA_BYTES = 4096
 
 
 class NewJob(Body):
@@ -227,4 +227,4 @@ def metadata_errors(value: dict[str, Any] | None) -> list[FieldError]:
     """Return the errors of a job's metadata. The size is bounded because every event of the job contains the metadata.
     The depth is bounded because Lua's JSON limits it.
     """
-    return [] if value is None else json_errors(value, "/metadata", METADATA_BYTES)
+    return [] if value is None else json_errors(value, "/metadata", MAX_METADATA_BYTES)

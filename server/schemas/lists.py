@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 
 class CursorOut(Shape):
+    """A cursor in an answer: a position in the log of one zone."""
+
     epoch: str
     seq: int
 

@@ -24,14 +24,20 @@ from server.schemas.positions import Position
 
 
 class Ref(Shape):
+    """A job, technician or other object that is named only by its id."""
+
     id: str
 
 
 class OfferMade(Shape):
+    """A new offer to a technician."""
+
     offer: Offer
 
 
 class OfferClosed(Shape):
+    """The end of an open offer: ``reason`` is why, ``message`` the text for the technician."""
+
     job: Ref
     reason: Literal["taken", "cancelled", "expired", "withdrawn", "reassigned"]
     message: str

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from server.schemas import text
 from server.schemas.decode import Body
-from server.schemas.fields import TYPED_TEXT
+from server.schemas.fields import NORMALISED_TEXT
 from server.schemas.objects import Shape
 
 
@@ -17,7 +17,7 @@ class NewRating(Body):
     stars: Annotated[int, Meta(ge=1, le=5)]
     comment: (
         Annotated[
-            str, Meta(max_length=2000, pattern=text.TEXT_PATTERN, description="text without NUL", extra=TYPED_TEXT)
+            str, Meta(max_length=2000, pattern=text.TEXT_PATTERN, description="text without NUL", extra=NORMALISED_TEXT)
         ]
         | None
     ) = None

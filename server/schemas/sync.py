@@ -16,6 +16,8 @@ from server.schemas.users import User
 
 
 class Myself(Shape):
+    """The caller's account and, for a technician, their profile."""
+
     user: User
     technician: Technician | None = None
 

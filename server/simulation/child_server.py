@@ -18,11 +18,11 @@ import msgspec
 
 from engine.process.embedded import EmbeddedValkey, read_state
 
-START_S = 60.0
-READY_S = 15.0
+START_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 15.0
 POLL_S = 0.05
-STOP_S = 45.0
-MAX_KEPT_BYTES = 16_384
+STOP_TIMEOUT_S = 45.0
+MAX_STDERR_BYTES = 16_384
 
 
 class ChildError(Exception):
@@ -44,8 +44,8 @@ class StderrReader:
             with suppress(OSError):
                 log.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(log.open("ab", buffering=0))
-            while written := await stream.read(MAX_KEPT_BYTES):
-                self._last_bytes = (self._last_bytes + written)[-MAX_KEPT_BYTES:]
+            while written := await stream.read(MAX_STDERR_BYTES):
+                self._last_bytes = (self._last_bytes + written)[-MAX_STDERR_BYTES:]
                 if file:
                     with suppress(OSError):
                         file.write(written)
@@ -79,7 +79,7 @@ class ChildServer:
 
 @asynccontextmanager
 async def run_child(
-    data: Path, port: int, *, env: Mapping[str, str], cwd: Path, log: Path, ready_s: float = READY_S
+    data: Path, port: int, *, env: Mapping[str, str], cwd: Path, log: Path, ready_s: float = READY_TIMEOUT_S
 ) -> AsyncIterator[ChildServer]:
     """Start ``callout serve`` on ``data`` and ``port``, yield the ready server, and always stop it after the block.
 
@@ -119,13 +119,13 @@ async def run_child(
 
 async def _read_url(stdout: asyncio.StreamReader, errors: StderrReader) -> str:
     try:
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(START_TIMEOUT_S):
             line = await stdout.readline()
         announced = msgspec.json.decode(line, type=dict[str, Any])
         if "serving" in announced:
             return str(announced["serving"])
     except TimeoutError:
-        raise ChildError(f"the server did not start in {START_S:g} s{await errors.last_line()}") from None
+        raise ChildError(f"the server did not start in {START_TIMEOUT_S:g} s{await errors.last_line()}") from None
     except msgspec.DecodeError:
         pass
     raise ChildError(f"the server did not start{await errors.last_line()}")
@@ -153,7 +153,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         return
     process.send_signal(signal.SIGTERM)
     try:
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
             await process.wait()
     except TimeoutError:
         os.killpg(process.pid, signal.SIGKILL)

@@ -35,9 +35,9 @@ PACE = Pace(reaction_s=(0.3, 1.2), work_s=(4.0, 12.0))
 BUSY_TECHNICIANS_SHARE = 0.6
 FIRST_BOOKING_S = 2.0
 CANCEL_PROBABILITY = 0.05
-RECENT_SAMPLES = 20_000
-FORGET_S = 30.0
-SHOW_S = 0.5
+MAX_RECENT_SAMPLES = 20_000
+FORGET_EVERY_S = 30.0
+SHOW_EVERY_S = 0.5
 LOGINS_FILE = "demo-logins.json"
 
 
@@ -76,7 +76,7 @@ async def run_demo(options: DemoOptions) -> None:
         operator = Operator(api, await admin_token(data, cwd=Path.cwd(), env=os.environ))
         service = await seed.simulation_service(operator)
         demo = DemoRun(
-            Simulation(api, DeliveryChecker(RECENT_SAMPLES), PACE, secrets.randbits(32), service),
+            Simulation(api, DeliveryChecker(MAX_RECENT_SAMPLES), PACE, secrets.randbits(32), service),
             _load_credentials(data),
         )
         stack.push_async_callback(demo.close)
@@ -213,10 +213,10 @@ class DemoRun:
         with dashboard.open_display(console) as show:
             forgot = 0.0
             while True:
-                await asyncio.sleep(SHOW_S)
+                await asyncio.sleep(SHOW_EVERY_S)
                 show(self.summary(), list(self.recent_events.lines))
-                forgot += SHOW_S
-                if forgot >= FORGET_S:
+                forgot += SHOW_EVERY_S
+                if forgot >= FORGET_EVERY_S:
                     forgot = 0.0
                     self.simulation.checker.drop_finished()
 
@@ -248,7 +248,7 @@ class DemoRun:
 
 async def _run_person(person: Person, work: Coroutine[Any, Any, None]) -> None:
     """Run ``work`` until it fails, then close the connection of ``person``. The demo continues without this user: a
-    visitor may have suspended the user.
+    visitor of the demo may have suspended the user.
     """
     try:
         await work

@@ -72,12 +72,14 @@ class Person:
         """Handle one event. Must not block: start a task for slow work."""
 
     def resynchronise(self) -> None:
-        """Call this when the known state may be old: at the first connect, and if the server could not resume."""
+        """Call this when the state that the user knows may be old: at the first connect, and if the server could not
+        resume.
+        """
 
 
 def random_position_near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:
-    """Return a random position up to ``metres`` north or south and up to ``metres`` east or west. The result is
-    accurate enough between the polar circles.
+    """Return a random position up to ``metres`` north or south and up to ``metres`` east or west. Between the polar
+    circles the result is accurate enough.
     """
     reach_degrees = metres / METRES_PER_DEGREE
     return (

@@ -35,10 +35,10 @@ from server.simulation.technician import Technician
 PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
 JOB_LIFETIME_S = 60
 MAX_CUSTOMERS = 40
-SPREAD_M = 300.0
+TECHNICIAN_SPREAD_M = 300.0
 POLL_S = 0.1
 DELIVERY_TIMEOUT_S = 15.0
-OVERDUE_S = 5.0
+JOB_OVERDUE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,9 @@ class ReplayRun:
         account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
         rng = self.simulation.random_for(f"place {number}")
         pickup = rng.choice(self.options.pickups)
-        technician = Technician(self.simulation, account, random_position_near(rng, pickup.lat, pickup.lon, SPREAD_M))
+        technician = Technician(
+            self.simulation, account, random_position_near(rng, pickup.lat, pickup.lon, TECHNICIAN_SPREAD_M)
+        )
         self.technicians.append(technician)
         await technician.open()
 
@@ -187,8 +189,8 @@ class ReplayRun:
     async def _refresh_overdue_jobs(self) -> None:
         """Read jobs over HTTP that should be over by now. A lost event is counted; it must not block the replay."""
         while True:
-            await asyncio.sleep(OVERDUE_S)
-            late = time.monotonic() - OVERDUE_S
+            await asyncio.sleep(JOB_OVERDUE_S)
+            late = time.monotonic() - JOB_OVERDUE_S
             for job, outcome in self.simulation.checker.undecided():
                 if outcome.expires_at_s < late:
                     await self._booked_by[job].refresh_job(job)

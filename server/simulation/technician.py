@@ -10,7 +10,7 @@ from server.simulation.account import Account
 from server.simulation.person import Person, Simulation, job_in_event, random_position_near
 
 NEXT_STEP = {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"}
-DRIFT_M = 40.0
+MAX_IDLE_MOVE_M = 40.0
 
 
 class Technician(Person):
@@ -139,7 +139,7 @@ class Technician(Person):
         await asyncio.sleep(self._rng.uniform(0, self.simulation.pace.fix_s))
         while True:
             if not self._held_jobs:
-                self.at = random_position_near(self._rng, *self.at, DRIFT_M)
+                self.at = random_position_near(self._rng, *self.at, MAX_IDLE_MOVE_M)
             await self._send_fix()
             await asyncio.sleep(self.simulation.pace.fix_s)
 

@@ -89,7 +89,7 @@ def docs_folder() -> Path | None:
 
 @functools.cache
 def _load_pages(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return title and Markdown of each page, by name, in the order of the list."""
+    """Return title and Markdown of each page, by name: first the pages in ``FIRST_PAGES``, then all others."""
     found = {path.stem: path.read_text("utf-8") for path in folder.glob("*.md") if _PAGE.fullmatch(path.stem)}
     order = [*(name for name in FIRST_PAGES if name in found), *sorted(found.keys() - set(FIRST_PAGES))]
     texts = {name: found[name] for name in order}

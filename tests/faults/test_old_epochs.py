@@ -105,7 +105,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tm
         await wait_until(lambda: open_epoch(node) == 2, within_s=15)
         with pytest.raises(Taken):
             await jobs.claim(node.engine, two, job)
-        await wait_until(lambda: node.gateway.relay.tails[DEFAULT_ZONE].open, within_s=15)
+        await wait_until(lambda: node.gateway.relay.tails[DEFAULT_ZONE].is_open, within_s=15)
         assert (await connect_zone(node, token, cursor))["recovered"] is True
         await writer.run_once(node.engine)
         head = (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq
@@ -168,7 +168,7 @@ async def test_two_primaries_with_clients(pair: RedisPair, tmp_path: Path) -> No
             assert is_reported_closed(left, "older life")
             with pytest.raises(Unavailable):
                 await jobs.claim(left.engine, two, job)
-            await wait_until(lambda: not left.gateway.relay.tails[DEFAULT_ZONE].open)
+            await wait_until(lambda: not left.gateway.relay.tails[DEFAULT_ZONE].is_open)
             cursor = {name: client.hello["zones"]["main"][name] for name in ("epoch", "seq")}  # type: ignore[attr-defined]
             assert await connect_zone(left, token, cursor) == {}
             with pytest.raises(Taken):

@@ -1,4 +1,6 @@
-"""Deliver pushes from any transport: each once, in order, and after the snapshot to which the push is newer."""
+"""Deliver pushes from any transport: each push once and in order. A push that is newer than a snapshot is delivered
+after the snapshot.
+"""
 
 from __future__ import annotations
 

@@ -27,21 +27,21 @@ async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
     Technicians who have the service and may work need no invitation. On a flat job the `amount` becomes the price when
     the customer accepts the bid. On an hourly job the rate stays.
     """
-    terms = BidTerms(amount=call.body.amount, note=call.body.note, version=version(call))
+    terms = BidTerms(amount=call.body.amount, note=call.body.note, version=expected_version(call))
     done = await bids.create(call.engine, call.caller, call.id, terms, key=call.key, trace=call.trace)
     return _bid_answer(done, (b"location", f"/v1/jobs/{call.id}/bids".encode()))
 
 
 async def withdraw(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Withdraw one's own bid."""
-    bid, expected = call.params["bid"], version(call)
+    bid, expected = call.params["bid"], expected_version(call)
     done = await bids.withdraw(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
     return _bid_answer(done)
 
 
 async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Give the job to the technician of a bid; all other bids are declined."""
-    bid, expected = call.params["bid"], version(call)
+    bid, expected = call.params["bid"], expected_version(call)
     done = await bids.accept(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
     return responses.step_response(done)
 
@@ -52,7 +52,7 @@ def _bid_answer(done: BidOutcome, *headers: responses.Header) -> Response:
     return responses.json_response({"bid": done.bid, **message}, *responses.replay_headers(done), *headers)
 
 
-def version(call: RequestContext[Any, NoQuery]) -> int | None:
+def expected_version(call: RequestContext[Any, NoQuery]) -> int | None:
     """Return the version that a command expects, from the body or `If-Match`. Raises Invalid if they differ."""
     versions = {found for found in (call.body.version, call.version) if found is not None}
     if len(versions) > 1:

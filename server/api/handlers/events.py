@@ -31,8 +31,10 @@ async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
         raise Unavailable("This node relays no events")
     if query.types is not None and not call.caller.is_ops and call.caller.role != "service":
         raise Forbidden("Only ops and services name types")
-    streamed = "text/event-stream" in _header(call, b"accept") or (query.after is None and query.wait is None)
-    asked = StreamRequest(cursors=_cursors(call, streamed), channels=_names(query.channels), types=_names(query.types))
+    streamed = "text/event-stream" in _header_text(call, b"accept") or (query.after is None and query.wait is None)
+    asked = StreamRequest(
+        cursors=_cursors(call, streamed), channels=_split_commas(query.channels), types=_split_commas(query.types)
+    )
     if streamed:
         return await stream_requests.open_stream(gateway, call.caller, asked)
     return stream_requests.LongPoll(gateway, call.caller, asked, query.wait or 0)
@@ -42,13 +44,13 @@ def _cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zo
     """Return the cursors of the request. An EventSource reconnects with the URL of its first request, so the cursor in
     ``Last-Event-ID`` is newer than the one in the URL.
     """
-    last = _header(call, b"last-event-id") if streamed else ""
+    last = _header_text(call, b"last-event-id") if streamed else ""
     return sse.parse_cursors(last, "/Last-Event-ID") if last else sse.parse_cursors(call.query.after or "", "/after")
 
 
-def _header(call: RequestContext[Body, EventsQuery], name: bytes) -> str:
+def _header_text(call: RequestContext[Body, EventsQuery], name: bytes) -> str:
     return call.headers.get(name, b"").decode("latin-1")
 
 
-def _names(text: str | None) -> tuple[str, ...]:
+def _split_commas(text: str | None) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()

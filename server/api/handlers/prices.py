@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.domain import prices
 from engine.domain.prices import PriceOutcome
 from server.api.endpoint import RequestContext
-from server.api.handlers.bids import version
+from server.api.handlers.bids import expected_version
 from server.http import responses
 from server.http.responses import Response
 from server.schemas.decode import NoQuery
@@ -18,7 +18,7 @@ async def create(call: RequestContext[NewProposal, NoQuery]) -> Response:
     Only one proposal is open at a time. After the price is locked (for example by the start code), nobody can propose
     another price.
     """
-    body, at = call.body, version(call)
+    body, at = call.body, expected_version(call)
     done = await prices.propose_price(
         call.engine,
         call.caller,
@@ -43,7 +43,7 @@ async def reject(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
 
 
 async def _send_answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.PriceAnswer) -> Response:
-    name, at = call.params["proposal"], version(call)
+    name, at = call.params["proposal"], expected_version(call)
     done = await prices.answer_proposal(
         call.engine, call.caller, call.id, name, given, version=at, key=call.key, trace=call.trace
     )

@@ -61,8 +61,8 @@ async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Respon
 async def location(call: RequestContext[Location, NoQuery]) -> Response:
     """Send one fix that was measured now, or up to 100 fixes that were measured without a network.
 
-    200 reports a problem: the technician is offline and receives no offers (go online again by `PUT .../availability`),
-    or the device's clock is wrong by more than 30 s. The positions are accepted in both cases.
+    The status 200 reports a problem: the technician is offline and receives no offers (go online again by `PUT
+    .../availability`), or the device's clock is wrong by more than 30 s. The positions are accepted in both cases.
     """
     fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None

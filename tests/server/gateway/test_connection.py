@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.gateway.connection import MAX_FRAMES_PER_TURN, MAX_REASON_BYTES, Connection, fit_reason
+from server.gateway.connection import MAX_FRAMES_PER_LOOP_TURN, MAX_REASON_BYTES, Connection, fit_reason
 from server.gateway.frames import text_frame
 from server.gateway.transport import ATTACH_EXTENSION
 from tests.server.gateway.conftest import serve_app
@@ -224,13 +224,13 @@ async def test_a_lost_connection_is_reported_as_1006() -> None:
 
 
 async def test_a_flood_of_small_frames_is_read_a_share_at_a_time() -> None:
-    """At most ``MAX_FRAMES_PER_TURN`` frames are processed in one turn of the event loop, so that other connections are
-    served. Until all are processed nothing more is read from the socket, and no frame is lost.
+    """At most ``MAX_FRAMES_PER_LOOP_TURN`` frames are processed in one turn of the event loop, so that other
+    connections are served. Until all are processed nothing more is read from the socket, and no frame is lost.
     """
     async with connected_peer() as client:
         assert client.echo.connection
         client.echo.connection.data_received(client_frame(b"", 0x89) * 1_000 + client_frame(b"last"))
-        assert client.echo.signs == MAX_FRAMES_PER_TURN
+        assert client.echo.signs == MAX_FRAMES_PER_LOOP_TURN
         assert not client.echo.connection.transport.is_reading()
         assert await client.read(2_000 + 6) == b"\x8a\x00" * 1_000 + text_frame(b"last")
         assert client.echo.connection.transport.is_reading()

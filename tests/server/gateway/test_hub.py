@@ -50,7 +50,7 @@ async def clients(node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     """Connect Ann, Bob and Cem. An event to two or more sessions counts as a broadcast here."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(node.connect(user)) for user in ("ann", "bob", "cem")]
-        monkeypatch.setattr(hub, "BROADCAST_SOCKETS", 2)
+        monkeypatch.setattr(hub, "MIN_BROADCAST_SOCKETS", 2)
         yield ThreeClients(node, clients)
 
 

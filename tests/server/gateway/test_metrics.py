@@ -46,12 +46,12 @@ async def test_the_gateway_counts_its_work(node: Node) -> None:
 
 
 async def test_a_broadcast_is_timed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only an event to at least ``BROADCAST_SOCKETS`` sockets counts as a broadcast. Its time is measured until the
+    """Only an event to at least ``MIN_BROADCAST_SOCKETS`` sockets counts as a broadcast. Its time is measured until the
     last write.
     """
     async with node.connect("ann") as one, node.connect("ann") as two:
         for many, timed in ((3, 0), (2, 1)):
-            monkeypatch.setattr(hub, "BROADCAST_SOCKETS", many)
+            monkeypatch.setattr(hub, "MIN_BROADCAST_SOCKETS", many)
             seq = await node.append("user:ann")
             assert await one.next_seqs(1) == await two.next_seqs(1) == [seq]
             assert metric_value(node, "broadcast_count") == timed

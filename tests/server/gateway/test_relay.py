@@ -223,7 +223,7 @@ async def test_a_flush_closes_all_sessions(node: Node) -> None:
         await node.engine.store.redis.flushall()
         assert await client.wait_for_close() == 4004
     assert node.gateway.counters.resyncs["rollback"] == 1
-    await wait_until(lambda: zone_stream(node).open or not node.engine.store.zones[DEFAULT_ZONE].open)
+    await wait_until(lambda: zone_stream(node).is_open or not node.engine.store.zones[DEFAULT_ZONE].open)
 
 
 async def test_a_rolled_back_log_closes_all_sessions(node: Node) -> None:
@@ -299,7 +299,7 @@ async def test_a_closed_zone_cannot_be_joined(node: Node) -> None:
     """The `connect` reply omits a closed zone. When the zone opens, the session is closed with 4004."""
     store, token = node.engine.store.redis, await node.token("ann")
     await store.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", "closed")
-    await wait_until(lambda: not zone_stream(node).open)
+    await wait_until(lambda: not zone_stream(node).is_open)
     async with node.open_socket() as client:
         assert (await client.request(op="connect", token=token))["ok"]["zones"] == {}
         await store.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", epoch_name(1))

@@ -18,7 +18,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver
 from server.gateway import resume
-from server.gateway.gateway import COLD_READS
+from server.gateway.gateway import MAX_REPLAY_READS
 from tests.server.gateway.conftest import Client, Node, running_node
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
@@ -150,7 +150,7 @@ async def test_a_cursor_of_an_epoch_new_to_the_gateway(settings: Settings, monke
 async def test_waiting_clients_do_not_delay_the_others(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients whose cursors are beyond the head do not delay clients with a valid cursor or none."""
     monkeypatch.setattr(resume, "WAIT_S", 3600)
-    waiting = [asyncio.create_task(_connect_reply(node, cursors_at(99))) for _ in range(COLD_READS + 1)]
+    waiting = [asyncio.create_task(_connect_reply(node, cursors_at(99))) for _ in range(MAX_REPLAY_READS + 1)]
     await wait_until(lambda: len(node.gateway.relay.tails[DEFAULT_ZONE]._waiting) == len(waiting))
     assert (await _connect_reply(node, cursors_at(0)))["zones"]["main"]["recovered"] is True
     assert "seq" in (await _connect_reply(node, {}))["zones"]["main"]

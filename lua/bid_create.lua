@@ -1,7 +1,7 @@
 --[[ bid_create: creates a technician's bid for a job that accepts bids. If the technician was invited, the bid also
 answers the invitation.
 KEYS    meta  job  bids  offers  tech  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  most  grace_ms  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  max_bids  grace_ms  lease_ms
 OK      seq  version  job_id  bid
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  AT_CAPACITY
 EMITS   bid.created
@@ -17,7 +17,7 @@ TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only insid
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, bids, offers, tech_key, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, bid_id, amount, note, most, grace_ms,
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, bid_id, amount, note, max_bids, grace_ms,
   lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
@@ -39,7 +39,7 @@ if Bids.has_left(text) then return Idempotency.refuse(req, fingerprint, 'NOT_OFF
 if mine and Bids.parse(technician, mine).status == 'open' then
   return Idempotency.refuse(req, fingerprint, 'DUPLICATE')
 end
-if not mine and redis.call('HLEN', bids) >= tonumber(most) then
+if not mine and redis.call('HLEN', bids) >= tonumber(max_bids) then
   return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
 end
 

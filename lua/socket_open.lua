@@ -2,7 +2,7 @@
 the socket of the same device and the socket of the session `replaces`. Over the limit, an event asks every gateway when
 its clients last sent something (socket_settle).
 KEYS    meta  sockets  log
-ARGV    epoch  user  session  device  replaces  most  lease_ms
+ARGV    epoch  user  session  device  replaces  max_sockets  lease_ms
 OK      seq  version  slot  over
 ERR     STALE_EPOCH
 EMITS   session.replaced  session.crowded
@@ -10,7 +10,7 @@ EMITS   session.replaced  session.crowded
 --- @include "lib/event_log"
 --- @include "lib/zone"
 local meta, sockets, log = unpack(KEYS)
-local epoch, user, session, device, replaces, most, lease_ms = unpack(ARGV)
+local epoch, user, session, device, replaces, max_sockets, lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 -- A connection slot is `<time taken>:<session>:<device>`. Its score is the time of the client's last message, so that
@@ -31,7 +31,7 @@ for _, one in ipairs(redis.call('ZRANGE', sockets, 0, -1)) do
 end
 redis.call('ZADD', sockets, zone.now, slot)
 redis.call('PEXPIRE', sockets, lease_ms)
-local over = count > tonumber(most)
+local over = count > tonumber(max_sockets)
 if over then seq = EventLog.append(zone, log, {type = 'session.crowded', to = 'user:' .. user, data = '{}'}) end
 if seq > 0 then EventLog.save_seq(zone) end
 return {'OK', '0', seq, 0, slot, over and '1' or '0'}

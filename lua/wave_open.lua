@@ -1,7 +1,8 @@
 --[[ wave_open: opens one wave of offers of a job. Its scheduled task is `wave:<job>:<wave>`; the script changes nothing
-if that wave is not the next one any more.
+if that wave is not the next one any more. `whole_zone` is 1 if the wave may reach every technician of the zone. The
+reply's `asked` counts the offers of this turn, and `more` is 1 if this wave continues in another turn.
 KEYS    meta  job  offers  waves  supply  due  log
-ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  walks  weights  limits  audience  unfilled_audience
+ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  whole_zone  weights  limits  audience  unfilled_audience
 OK      seq  version  asked  more
 ERR     STALE_EPOCH
 EMITS   offer.created  job.searching  job.unfilled
@@ -18,7 +19,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:bloc
 --- @include "lib/wave"
 --- @include "lib/zone"
 local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
-local epoch, entry, wave_number, size, radius_m, interval_ms, offer_ms, walks, weights, limits, audience,
+local epoch, entry, wave_number, size, radius_m, interval_ms, offer_ms, whole_zone, weights, limits, audience,
   unfilled_audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
@@ -37,7 +38,7 @@ Wave.resume(zone, job, wave)
 wave.room = Limits.open_offer_room(zone, offers)
 if first and wave_number == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
 local chosen = first and Wave.take_preferred(zone, job, offers, wave) or nil
-if walks == '1' then wave.mode = 'walk' end
+if whole_zone == '1' then wave.mode = 'walk' end
 if wave.mode == 'walk' then wave.more = not Search.by_rank(zone, job, offers, supply, wave)
 elseif wave.size > 0 then Search.by_radius(zone, job, offers, supply, wave) end
 local undecided = wave.more and wave.mode ~= 'walk'
@@ -59,7 +60,7 @@ end
 Wave.save_record(zone, wave, waves, wave_number, ids)
 wave.made = wave.made + #ids
 local next_at = math.max(wave.began + tonumber(interval_ms), zone.now)
-local done = not wave.more or (walks ~= '1' and (wave.made >= tonumber(size) or zone.now == next_at))
+local done = not wave.more or (whole_zone ~= '1' and (wave.made >= tonumber(size) or zone.now == next_at))
 redis.call('ZREM', due, entry)
 if done then
   redis.call('HSET', job_key, 'wave', wave_number, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms,

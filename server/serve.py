@@ -227,7 +227,7 @@ async def _run_background_parts(server: RunningServer, valkey: embedded.Embedded
     """Run the background parts while the block runs: the loops of this server's roles, the health check, and the watch
     on the embedded Valkey.
     """
-    parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.watch()} if valkey else {}
+    parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.wait_until_ended()} if valkey else {}
     parts["the look at its health"] = server.health.run()
     parts["engine.blueprint.registry.run"] = registry.run(server.engine.archive, server.engine.blueprints)
     parts["engine.identity.outbox.run"] = outbox.run(server.engine)

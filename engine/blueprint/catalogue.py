@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from engine.blueprint.linter import check_blueprint, shape_problems
-from engine.blueprint.schema import OFFER_EVENT, STATE_WORDS, Blueprint, Notice
+from engine.blueprint.schema import OFFER_EVENT, STATE_FIELD_WORDS, Blueprint, Notice
 
 
 class BlueprintError(ValueError):
@@ -161,7 +161,7 @@ def _field_value(blueprint: Blueprint, what: str | bool | int, found: Mapping[st
     """Return the value of a declared field: a constant, a text of the job's state, or a value from the data."""
     if not isinstance(what, str):
         return what
-    if what in STATE_WORDS:
+    if what in STATE_FIELD_WORDS:
         status = found["job"]["status"]
         return blueprint.states[status].text if what == "says" else blueprint.status_word(status)
     return _value_at(found, what)

@@ -9,7 +9,15 @@ from string import Formatter
 
 from engine.blueprint.audience import AUDIENCE_WORDS, PARTY_WORDS
 from engine.blueprint.event_catalogue import EFFECT_OF_EVENT, MEMBERS_OF_DECLARABLE_EVENTS, Members
-from engine.blueprint.schema import ENGINE_EVENT_NOUNS, OFFER_EVENT, STATE_WORDS, Blueprint, Command, EventRule, Notice
+from engine.blueprint.schema import (
+    ENGINE_EVENT_NOUNS,
+    OFFER_EVENT,
+    STATE_FIELD_WORDS,
+    Blueprint,
+    Command,
+    EventRule,
+    Notice,
+)
 from engine.blueprint.vocabulary import (
     OFFER_CLOSE_REASONS,
     event_members,
@@ -103,7 +111,7 @@ def _field_problems(blueprint: Blueprint, rule: EventRule, found: Members) -> It
             yield f"fields: {name!r} is the engine's own there"
         if not isinstance(what, str):
             continue
-        if what in STATE_WORDS:
+        if what in STATE_FIELD_WORDS:
             if not has_member(found, "job.status"):
                 yield f"fields: {name}: {what!r} needs the whole job, which the event does not hold"
         elif not has_member(found, what):

@@ -28,7 +28,7 @@ begin with one of these words."""
 OFFER_EVENT = "offer.created"
 """The event that invites a technician. Its notice is pushed with the offer."""
 
-STATE_WORDS = frozenset({"word", "says"})
+STATE_FIELD_WORDS = frozenset({"word", "says"})
 """The values in an event's ``fields`` that name a text of the job's state; all others are paths."""
 
 Mode = Literal["broadcast", "bids", "direct", "allocate", "none"]

@@ -96,7 +96,7 @@ async def create(
             "bid": name,
             "amount": "-" if terms.amount is None else terms.amount,
             "note": msgspec.json.encode(terms.note),
-            "most": MAX_BIDS,
+            "max_bids": MAX_BIDS,
             **_duration_arguments(engine, blueprint),
         }
         try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ARCHIVE_WAIT_S = 2.0
 """How long (seconds) to wait until the archive reaches the head of the log."""
-POLL_S = 0.02
+POLL_INTERVAL_S = 0.02
 
 PAYMENT_EVENTS = (
     *("payment.requested", "payment.received", "payment.refunded", "payment.failed", "payment.unexpected"),
@@ -105,11 +105,11 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
 async def _wait_for_archive(engine: Engine, zone: Zone) -> None:
     """Wait until SQL has all events that are in the log now. Raises Unavailable after ``ARCHIVE_WAIT_S``."""
     head = await log.read_head(engine.store.read_connection, zone)
-    for _ in range(round(ARCHIVE_WAIT_S / POLL_S)):
+    for _ in range(round(ARCHIVE_WAIT_S / POLL_INTERVAL_S)):
         at = await reader.checkpoint(engine.archive, zone)
         if at is not None and at.seq >= head.seq:
             return
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
     raise Unavailable("The archive has not reached the head of the log yet")
 
 

@@ -65,7 +65,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Scri
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_and_service_of(engine, zone, job)
     dispatch = blueprint.dispatch
-    wave, walks = blueprint.wave(number)
+    wave, whole_zone = blueprint.wave(number)
     in_vain = wave_plan.is_first_after_declared(dispatch, number)
     return await engine.store.run(
         zone,
@@ -78,7 +78,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Scri
             "radius_m": wave.radius_m,
             "interval_ms": round(wave.interval_s * 1000),
             "offer_ms": round(dispatch.offer_s * 1000),
-            "walks": int(walks),
+            "whole_zone": int(whole_zone),
             "weights": wave_plan.weights_text(dispatch),
             "limits": wave_plan.limits_text(dispatch),
             "audience": blueprint.audience("job.searching"),

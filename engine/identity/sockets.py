@@ -9,9 +9,9 @@ sockets were last active. A moment later the least recently active sockets lose 
 every two seconds leaves dead sockets that are younger than the live socket of a desktop. (Rejected: to count before a
 connection is accepted. The phone in use would be refused, and a phone that is not in use would keep its connection.)
 
-Streams are counted separately, since a page with a map must not cost a user their socket. A client sends nothing on a
-stream; therefore the oldest stream is closed. A long poll has no slot: a poll starts and ends with each response, and
-counting polls would cost two calls to Redis for each poll instead of none.
+Event streams are counted separately, since a page with a map must not cost a user their socket. A client sends nothing
+on an event stream; therefore the oldest event stream is closed. A long poll has no slot: a poll starts and ends with
+each response, and counting polls would cost two calls to Redis for each poll instead of none.
 """
 
 from __future__ import annotations
@@ -60,24 +60,38 @@ NO_DEVICE = ClientDevice()
 
 
 async def open_slot(
-    engine: Engine, user: UserId, session: str, most: int, claim: ClientDevice = NO_DEVICE, *, streams: bool = False
+    engine: Engine,
+    user: UserId,
+    session: str,
+    max_connections: int,
+    client_device: ClientDevice = NO_DEVICE,
+    *,
+    event_streams: bool = False,
 ) -> tuple[ConnectionSlot, bool]:
     """Count one more connection of ``user``. Returns the connection's slot, and whether the user now has more than
-    ``most`` connections. If so, call ``close_excess_connections`` a moment later, when the gateways have reported the
+    ``max_connections``. If so, call ``close_excess_connections`` a moment later, when the gateways have reported the
     last activity. The call may be repeated."""
-    zone, key = DEFAULT_ZONE, _slots_key(user, streams)
+    zone, key = DEFAULT_ZONE, _slots_key(user, event_streams)
     names = {"meta": keys.zone_meta(zone), "sockets": key, "log": keys.log(zone)}
-    who: Args = {"user": user, "session": session, "device": claim.device, "replaces": claim.replaces}
-    args: Args = {**who, "most": most, "lease_ms": slot_lease_ms(engine)}
+    who: Args = {"user": user, "session": session, "device": client_device.device, "replaces": client_device.replaces}
+    args: Args = {**who, "max_sockets": max_connections, "lease_ms": slot_lease_ms(engine)}
     done = await engine.store.run(zone, "socket_open", keys=names, args=args)
     return ConnectionSlot(key, done.values[0].decode()), done.values[1] == b"1"
 
 
-async def close_excess_connections(engine: Engine, user: UserId, most: int, *, streams: bool = False) -> None:
-    """Close connections until the user has ``most``: the least recently active sockets, or the oldest streams."""
+async def close_excess_connections(
+    engine: Engine, user: UserId, max_connections: int, *, event_streams: bool = False
+) -> None:
+    """Close a user's connections above ``max_connections``: the least recently active sockets or oldest event
+    streams."""
     zone = DEFAULT_ZONE
-    names = {"meta": keys.zone_meta(zone), "sockets": _slots_key(user, streams), "log": keys.log(zone)}
-    args: Args = {"user": user, "most": most, "lease_ms": slot_lease_ms(engine), "by_age": int(streams)}
+    names = {"meta": keys.zone_meta(zone), "sockets": _slots_key(user, event_streams), "log": keys.log(zone)}
+    args: Args = {
+        "user": user,
+        "max_sockets": max_connections,
+        "lease_ms": slot_lease_ms(engine),
+        "by_age": int(event_streams),
+    }
     await engine.store.run(zone, "socket_settle", keys=names, args=args)
 
 
@@ -88,8 +102,8 @@ def hash_device_name(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16] if name else ""
 
 
-def _slots_key(user: UserId, streams: bool) -> str:
-    return keys.stream_slots(DEFAULT_ZONE, user) if streams else keys.socket_slots(DEFAULT_ZONE, user)
+def _slots_key(user: UserId, event_streams: bool) -> str:
+    return keys.stream_slots(DEFAULT_ZONE, user) if event_streams else keys.socket_slots(DEFAULT_ZONE, user)
 
 
 async def release_slots(engine: Engine, slots: Sequence[ConnectionSlot]) -> None:

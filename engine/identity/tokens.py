@@ -40,7 +40,7 @@ REPEAT_WINDOW_S = 600
 """How long (seconds) the token before the latest still returns its successor, if the successor was not used: for
 clients that lost the reply.
 """
-MAX_CACHED_USES = 100_000
+MAX_RECORDED_GENERATIONS = 100_000
 """The maximum number of logins for which a process caches that the first use of their latest token is recorded."""
 TicketPurpose = Literal["socket", "events"]
 TICKET_LIFETIME_S: dict[TicketPurpose, int] = {"socket": 30, "events": 900}
@@ -90,7 +90,7 @@ async def _mark_used(engine: Engine, principal: Principal) -> None:
         or now_ms() / 1000 > principal.expires - ACCESS_TOKEN_S + REPEAT_WINDOW_S
     ):
         return
-    if len(engine.recorded_generations) >= MAX_CACHED_USES:
+    if len(engine.recorded_generations) >= MAX_RECORDED_GENERATIONS:
         engine.recorded_generations.clear()
     engine.recorded_generations[family] = number
     query = update(sessions).where(sessions.c.id == family, sessions.c.used < number).values(used=number)

@@ -76,7 +76,7 @@ class EmbeddedValkey:
         """The id of the Valkey process."""
         return self.state.pid
 
-    async def watch(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Wait until the Valkey process has ended, for any reason."""
         while self._is_alive():  # noqa: ASYNC110 - another process has no event to wait for
             await asyncio.sleep(0.25)

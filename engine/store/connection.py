@@ -39,8 +39,8 @@ from engine.store.scripts import Args, Keys, Script, Value
 from engine.store.stream_connection import ReadConnection, StreamConnection, parse_info
 from engine.types import Cursor, Epoch, Zone, epoch_number
 
-MIN_REDIS = (7, 0)
-MIN_VALKEY = (8, 0)
+MIN_REDIS_VERSION = (7, 0)
+MIN_VALKEY_VERSION = (8, 0)
 RECHECK_INTERVAL_S = 1.0
 """Seconds between two attempts to open closed zones."""
 READ_COMMANDS = frozenset(
@@ -153,17 +153,17 @@ class Store:
             try:
                 reply = await send(*call)
             except LibraryNotLoaded:
-                await self.load(send)
+                await self.load_library(send)
                 reply = await send(*call)
         except ErrorReply as error:
             raise Internal(f"{script}: {self.scripts.locate(str(error))}") from error
         return cast("list[Any]", reply)
 
-    async def load(self, send: SendCommand, *, alone: bool = False) -> None:
-        """Load this release's library if the server lacks it. With ``alone``, delete the libraries of other releases.
+    async def load_library(self, send: SendCommand, *, delete_others: bool = False) -> None:
+        """Load this release's library if the server lacks it. With ``delete_others``, delete those of other releases.
 
-        Only a process that starts uses ``alone``. A process of another release may still run, and loads its library
-        again. If it then deleted the others, the two processes would delete each other's library in turn.
+        Only a process that starts uses ``delete_others``. A process of another release may still run, and loads its
+        library again. If it then deleted the others, the two processes would delete each other's library in turn.
         """
         found = [
             entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
@@ -171,7 +171,7 @@ class Store:
         if self.scripts.name not in found:
             with _ignore_error("already exists"):
                 await send("FUNCTION", "LOAD", self.scripts.source)
-        for other in found if alone else ():
+        for other in found if delete_others else ():
             if other != self.scripts.name:
                 with _ignore_error("not found"):
                     await send("FUNCTION", "DELETE", other)
@@ -331,7 +331,7 @@ async def server_problems(client: Redis) -> list[str]:
     info = await client.info()
     problems = []
     name, version = _name_and_version(info)
-    if version < (MIN_VALKEY if name == "valkey" else MIN_REDIS):
+    if version < (MIN_VALKEY_VERSION if name == "valkey" else MIN_REDIS_VERSION):
         problems.append(f"{name} {'.'.join(map(str, version))} is too old: Redis >= 7.0 or Valkey >= 8")
     if info.get("maxmemory_policy") != "noeviction":
         problems.append(f"maxmemory-policy is {info.get('maxmemory_policy')}: must be noeviction")
@@ -364,7 +364,7 @@ async def _prepare_connection(store: Store, pipe: Pipeline) -> None:
     except Unavailable:
         store.disconnect_readers()
         raise
-    await store.load(pipe.submit_urgent, alone=not store.run_id)
+    await store.load_library(pipe.submit_urgent, delete_others=not store.run_id)
     if store.run_id not in ("", run_id):
         store.disconnect_readers()
     store.run_id = run_id

@@ -31,7 +31,7 @@ FUNCTION_PREFIX = "callout_"
 """The prefix of all library names."""
 EPOCH_ARGUMENT = "epoch"
 """The first argument of nearly all scripts; the store adds it."""
-REST_MARK = "…"
+REST_ARGUMENT_MARK = "…"
 """The suffix of a last argument that is a list."""
 READ_ONLY_SUFFIXES = ("_read", "_list")
 """The suffixes of verbs that only read."""
@@ -92,8 +92,8 @@ class Script:
     _pick_args: _PickValues = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        given = tuple(name.removesuffix(REST_MARK) for name in self.argv if name != EPOCH_ARGUMENT)
-        rest = bool(self.argv) and self.argv[-1].endswith(REST_MARK)
+        given = tuple(name.removesuffix(REST_ARGUMENT_MARK) for name in self.argv if name != EPOCH_ARGUMENT)
+        rest = bool(self.argv) and self.argv[-1].endswith(REST_ARGUMENT_MARK)
         object.__setattr__(self, "argument_names", given)
         object.__setattr__(self, "_pick_keys", _make_picker(self.keys))
         object.__setattr__(self, "_pick_args", _make_picker_with_rest(given) if rest else _make_picker(given))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 READ_BLOCK_MS = 1_000
 MAX_EVENTS_PER_READ = 500
-BURST_PAUSE_S = 0.002
+PAUSE_AFTER_EVENTS_S = 0.002
 """The pause after a read with events: at thousands of events a second each read then returns several."""
 RETRY_S = 1.0
 
@@ -76,7 +76,7 @@ async def _watch_logs(
             if any(_makes_due(fields[1]) for _, fields in entries):
                 wakes[zone].set()
         if found:
-            await asyncio.sleep(BURST_PAUSE_S)
+            await asyncio.sleep(PAUSE_AFTER_EVENTS_S)
         else:  # in a new epoch the log may end below this position, and no entry would ever follow it
             after = {zone: min(seq, await _read_head(connection, zone)) for zone, seq in after.items()}
 

@@ -7,6 +7,8 @@
 -- command is reported as an event.
 local PaymentCapture = {}
 
+-- Returns why ops must check a captured amount, or nil: the job is over, its former state `was` awaits no payment, or
+-- more than the price was paid.
 function PaymentCapture.unexpected_reason(job, captures, was, over)
   local awaited = false
   for _, plan in ipairs(captures) do awaited = awaited or string.find(plan.from, ' ' .. was .. ' ', 1, true) ~= nil end

@@ -97,7 +97,7 @@ class ConnectionSlots:
         engine, user = self._engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, EventStream)
         claim = self._claims.get(session, sockets.NO_DEVICE)
-        slot, over = await sockets.open_slot(engine, user, session.id, most, claim, streams=streams)
+        slot, over = await sockets.open_slot(engine, user, session.id, most, claim, event_streams=streams)
         if session.state is State.CLOSED:
             return await sockets.release_slots(engine, [slot])
         self._slots[session] = slot
@@ -109,7 +109,7 @@ class ConnectionSlots:
     async def _close_excess_later(self, user: UserId, most: int, *, streams: bool) -> None:
         """Give the gateways time to report their sessions, then close the sessions that are more than ``most``."""
         await asyncio.sleep(REPORT_WAIT_S)
-        await sockets.close_excess_connections(self._engine, user, most, streams=streams)
+        await sockets.close_excess_connections(self._engine, user, most, event_streams=streams)
 
     def report_activity(self, event: Event) -> None:
         """Report to Redis, without waiting for the next ``touch``, when this gateway last received something from the

@@ -207,7 +207,7 @@ async def test_its_end_is_noticed(tmp_path: Path) -> None:
         second = await embedded.start_or_adopt(tmp_path)
         os.kill(first.pid, signal.SIGKILL)
         async with asyncio.timeout(5):
-            await asyncio.gather(first.watch(), second.watch())
+            await asyncio.gather(first.wait_until_ended(), second.wait_until_ended())
 
 
 async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,14 +37,19 @@ def open_socket(
     """
     client.hincrby(keys.zone_meta(ZONE), "skew", 1)
     who = {"user": ANN, "session": session, "device": device, "replaces": replaces}
-    return run(client, "socket_open", OPEN_KEYS, {**who, "most": most, "lease_ms": LEASE_MS})
+    return run(client, "socket_open", OPEN_KEYS, {**who, "max_sockets": most, "lease_ms": LEASE_MS})
 
 
 def settle_sockets(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool = False) -> None:
     """Close the sockets over the limit: those whose clients were silent longest, or with `by_age` those
     opened first.
     """
-    run(client, "socket_settle", OPEN_KEYS, {"user": ANN, "most": most, "lease_ms": LEASE_MS, "by_age": int(by_age)})
+    run(
+        client,
+        "socket_settle",
+        OPEN_KEYS,
+        {"user": ANN, "max_sockets": most, "lease_ms": LEASE_MS, "by_age": int(by_age)},
+    )
 
 
 def touch_slot(client: fakeredis.FakeRedis, slot: bytes, age_ms: int = 0) -> None:

@@ -74,7 +74,7 @@ def test_a_wave_excludes_blocked_technicians_and_opens_later_offers(client: fake
         "radius_m": 3000,
         "interval_ms": 10_000,
     }
-    wave |= {"offer_ms": 60_000, "walks": 0, "weights": "1 0 0 0 0", "limits": LIMITS}
+    wave |= {"offer_ms": 60_000, "whole_zone": 0, "weights": "1 0 0 0 0", "limits": LIMITS}
     assert run_search(client, "wave_open", **wave, audience="customer", unfilled_audience="")[4:] == [2, b"0"]
     assert read_channels(client, "offer.created") == ["user:a"]
     (entry,) = [e.decode() for e in client.zrange(keys.due_tasks(ZONE), 0, -1) if e.startswith(b"opens:")]

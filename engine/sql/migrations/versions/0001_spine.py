@@ -12,11 +12,11 @@ down_revision = None
 
 
 def upgrade() -> None:
-    _accounts()
-    _catalogue()
-    _log()
-    _jobs()
-    _people()
+    _create_account_tables()
+    _create_service_tables()
+    _create_log_tables()
+    _create_job_tables()
+    _create_notification_and_position_tables()
 
 
 def downgrade() -> None:
@@ -28,7 +28,7 @@ def _required_column(name: str, kind: sa.types.TypeEngine[Any]) -> sa.Column[Any
     return sa.Column(name, kind, nullable=False, autoincrement=False)
 
 
-def _accounts() -> None:
+def _create_account_tables() -> None:
     op.create_table(
         "users",
         _required_column("id", sa.Text()),
@@ -76,7 +76,7 @@ def _accounts() -> None:
     op.create_index(op.f("ix_technicians_zone_id"), "technicians", ["zone", "id"])
 
 
-def _catalogue() -> None:
+def _create_service_tables() -> None:
     op.create_table(
         "services",
         _required_column("id", sa.Text()),
@@ -111,7 +111,7 @@ def _catalogue() -> None:
     op.create_index(op.f("ix_request_keys_expires_at"), "request_keys", ["expires_at"])
 
 
-def _log() -> None:
+def _create_log_tables() -> None:
     op.create_table(
         "checkpoints",
         _required_column("zone", sa.Text()),
@@ -153,7 +153,7 @@ def _log() -> None:
     )
 
 
-def _jobs() -> None:
+def _create_job_tables() -> None:
     op.create_table(
         "jobs",
         _required_column("id", sa.Text()),
@@ -199,7 +199,7 @@ def _jobs() -> None:
     op.create_index(op.f("ix_offers_technician_offered_at"), "offers", ["technician", "offered_at"])
 
 
-def _people() -> None:
+def _create_notification_and_position_tables() -> None:
     op.create_table(
         "notifications",
         _required_column("id", sa.Text()),

@@ -1,5 +1,6 @@
 --[[ job_claim: makes a technician the holder of a job that was offered to them. `plan` is the plan of the command.
-`plan` is '' if the command has neither guards nor effects: then the other arguments contain the whole command.
+`plan` is '' if the command has neither guards nor effects: then the other arguments contain the whole command. `goal`
+is the entry of the target state, and `ended` lists how a job in each closed state ended.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  command  from  goal  type  audience  tech_audience  ended  grace_ms  lease_ms
 OK      seq  version  job_id  job  contact

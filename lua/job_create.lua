@@ -1,7 +1,8 @@
 --[[ job_create: creates the job of a booking, once per idempotency key and once per reference. The reference is stored
 with the fingerprint of its booking: the same booking again returns the first job, another booking is refused with
 DUPLICATE. The job is on offer from `release` on (ms; 0 = now). The `named` technician is asked at once, the `preferred`
-one before others.
+one before others. `goal` is the entry of the first state; `full` and `pub` are all and the public members of the
+booking, as JSON.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
 ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact
 OK      seq  version  job_id  job

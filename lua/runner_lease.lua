@@ -1,7 +1,7 @@
---[[ runner_lease: acquires, renews or releases the lease of the node that does a zone's background work, and counts the
-candidates. `want` is take (acquire a free lease), keep (renew only an own lease), free (release it), or leave (release
-it, and be no candidate any more). The reply's `held` is 1 if this node holds the lease, 0 if another node does, and
-empty if nobody does.
+--[[ runner_lease: acquires, renews or releases the lease of the process (`node`) that does a zone's background work,
+and counts the candidates. `want` is take (acquire a free lease), keep (renew only an own lease), free (release it), or
+leave (release it, and be no candidate any more). The reply's `held` is 1 if this process has the lease, 0 if another
+one has it, and empty if it is free; `nodes` counts the candidates.
 KEYS    meta  runner  runners
 ARGV    epoch  node  ms  want
 OK      seq  version  held  nodes

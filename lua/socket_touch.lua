@@ -1,5 +1,5 @@
 --[[ socket_touch: renews the slots of a gateway's open sockets, in one batch, each with the age of its client's last
-message. Lost sockets are added again.
+message. A slot that Redis has lost is added again.
 KEYS    meta
 ARGV    epoch  lease_ms  slots…
 OK      seq  version

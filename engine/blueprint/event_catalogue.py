@@ -38,7 +38,7 @@ class Payload(NamedTuple):
 
 
 class EventType(NamedTuple):
-    """One row of the catalogue."""
+    """A type of event, as one row of the event catalogue."""
 
     type: str
     payload: Payload

@@ -51,7 +51,7 @@ SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
-    problems = [*_head_problems(blueprint), *_dispatch_problems(blueprint)]
+    problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint)]
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():
@@ -96,7 +96,7 @@ def _type_error(place: str, value: Any, kind: Any) -> Iterator[str]:
         yield f"{place}{within.rstrip('`')}: {text}"
 
 
-def _head_problems(blueprint: Blueprint) -> Iterator[str]:
+def _top_level_problems(blueprint: Blueprint) -> Iterator[str]:
     if not NAME_PATTERN.fullmatch(blueprint.name):
         yield f"name {blueprint.name!r} is not small letters, digits and _"
     if blueprint.version < 1:

@@ -80,7 +80,7 @@ async def answer_proposal(
     caller: Principal,
     job_id: str,
     proposal: str,
-    given: PriceAnswer,
+    answer: PriceAnswer,
     *,
     version: int | None = None,
     key: str | None = None,
@@ -93,9 +93,9 @@ async def answer_proposal(
     """
     if not is_id(proposal):
         raise NotFound("No such proposal")
-    context = _context(engine, caller, job_id, given, key, trace, proposal, version)
+    context = _context(engine, caller, job_id, answer, key, trace, proposal, version)
     try:
-        return await _run_script(engine, context, "price_answer", version, {"id": proposal, "answer": given}, given)
+        return await _run_script(engine, context, "price_answer", version, {"id": proposal, "answer": answer}, answer)
     except Forbidden as error:
         raise Forbidden("Only the other side can answer", repeated=error.repeated) from error
 
@@ -124,9 +124,9 @@ async def _run_script(
 
     async def run_with_blueprint(blueprint: Blueprint) -> PriceOutcome:
         states, audience = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENT_OF_STATUS[status])
-        given = {**args, "bp": blueprint.key, "states": states, "audience": audience}
+        script_args = {**args, "bp": blueprint.key, "states": states, "audience": audience}
         try:
-            done = await engine.store.run(context.zone, script, keys=names, args=given)
+            done = await engine.store.run(context.zone, script, keys=names, args=script_args)
         except VersionConflict as error:
             error.extra["job"] = msgspec.Raw(await jobs.read_current_job(engine, context))
             raise

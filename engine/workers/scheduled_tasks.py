@@ -1,4 +1,4 @@
-"""The functions that run scheduled tasks: one for each kind. An entry is ``<kind>:<rest>``.
+"""The functions that run scheduled tasks: one for each kind. The entry of a task is the text ``<kind>:<rest>``.
 
 Each function calls a script that removes or moves the entry in the same step. To add a kind, add a line in
 ``RUNNER_OF_KIND`` and its name in ``order`` of lua/due_take.lua."""

@@ -1,4 +1,4 @@
-"""The wake-up of the scheduler before its next check, by tailing the zones' logs.
+"""Wake the scheduler before its next check, by tailing the zones' logs.
 
 An event that makes a task due at once (a booking, a job offered again, a technician who comes online) is in the log in
 the same step, whichever process caused it. So tailing the log is enough, and no second channel is needed. Events that

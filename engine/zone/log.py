@@ -1,4 +1,4 @@
-"""Reading a zone's log. Only scripts append to it; see lua/lib/event_log.lua."""
+"""Functions that read a zone's log. Only scripts append to a log; see lua/lib/event_log.lua."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 --- @include "lib/supply"
 --- @include "lib/tech"
 
--- The capacity of the holder when their job ends, is resumed, or leaves them.
+-- Frees or occupies the holder's capacity when their job ends, is resumed, or is taken from them.
 local Capacity = {}
 
 -- Frees the holder's capacity. They stay the holder of the job. Their position is private from now on, so the job

@@ -1,5 +1,5 @@
--- The job in the indexes of jobs that look for a technician. Only this file writes the entries of a search to the
--- indexes.
+-- Adds a job to the indexes of jobs that look for a technician, and removes it. Only this file writes the entries of a
+-- search to the indexes.
 local DispatchIndex = {}
 
 -- Returns when a search starts (ms). The search for a scheduled job starts at the job's release, or at once if the job

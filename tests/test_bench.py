@@ -16,7 +16,7 @@ import pytest
 from bench.__main__ import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = ("--json", "--no-peers", "--rounds", "1", "--seconds", "0.2")
+QUICK_OPTIONS = ("--json", "--no-peers", "--rounds", "1", "--seconds", "0.2")
 
 
 def run_bench(*words: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +28,7 @@ def run_bench(*words: str) -> subprocess.CompletedProcess[str]:
 
 def run_quick(*words: str) -> dict[str, float]:
     """Run one benchmark with tiny numbers, assert that it succeeds, and return the median of each figure by name."""
-    ran = run_bench(words[0], *QUICK, *words[1:])
+    ran = run_bench(words[0], *QUICK_OPTIONS, *words[1:])
     assert ran.returncode == 0, ran.stderr
     report: dict[str, Any] = json.loads(ran.stdout)
     assert report["bench"] == words[0]

@@ -1,4 +1,4 @@
-"""What CI does with tests that fail: it runs at most three of them once more, and names them."""
+"""Tests of `.ci/retry.py`: CI runs at most three failed tests once more, and names those that then pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ FLAKY, BROKEN = "test_it.py::test_passes_the_second_time", "test_it.py::test_nev
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with a virtual environment and a suite of two tests; the first has just failed for the first time."""
+    """Create a folder with a virtual environment and a file of two tests, of which the first passes from its second run
+    on.
+    """
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     (tmp_path / "test_it.py").write_text(SUITE)
     (tmp_path / "seen").touch()
@@ -35,7 +37,9 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, str]:
-    """Run the retry after these tests failed: its exit code, its output, the names it noted."""
+    """Run `.ci/retry.py` after a test run in which the tests ``failed`` failed. Return its exit code, its output, and the
+    test names that it wrote to the file ``notes``.
+    """
     record = checkout / ".pytest_cache" / "v" / "cache"
     record.mkdir(parents=True, exist_ok=True)
     (record / "lastfailed").write_text(json.dumps(dict.fromkeys(failed, True)))
@@ -49,13 +53,13 @@ def retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, 
 
 
 def test_a_run_that_failed_without_a_name_is_red(checkout: Path) -> None:
-    """A crash or a time-out names no test, so nothing can make it green; nor can it after an interruption."""
+    """If the test run ended without the name of a failed test, or was interrupted, CI fails without a second run."""
     assert retry(checkout)[0] == 1
     assert retry(checkout, FLAKY, ended_with=2)[0] == 1
 
 
 def test_more_than_three_failed_tests_are_red(checkout: Path) -> None:
-    """None of them is tried again, whether they failed in one step of CI or in two."""
+    """If more than three tests failed, in one step of CI or in two, CI fails and none of them is run again."""
     code, said, _ = retry(checkout, *(f"{FLAKY}[{n}]" for n in range(4)))
     assert code == 1 and "ONCE MORE" not in said
     (checkout / "notes").write_text("one\ntwo\nthree\n")
@@ -63,12 +67,14 @@ def test_more_than_three_failed_tests_are_red(checkout: Path) -> None:
 
 
 def test_a_test_that_fails_twice_is_red_and_one_that_passes_is_named(checkout: Path) -> None:
-    """Each runs by itself; the second failure decides, and FLAKY names the other."""
+    """If one of two failed tests fails again, CI fails, and the test that passed the second time is written to
+    ``notes``.
+    """
     code, said, notes = retry(checkout, FLAKY, BROKEN)
     assert code == 1 and "Failed twice:\n  " + BROKEN in said and notes == FLAKY + "\n"
 
 
 def test_a_test_that_passes_the_second_time_is_green_and_named(checkout: Path) -> None:
-    """CI goes on, and its last lines name the test."""
+    """If the failed test passes the second time, CI succeeds, and the test is written to ``notes``."""
     code, _, notes = retry(checkout, FLAKY)
     assert (code, notes) == (0, FLAKY + "\n")

@@ -15,31 +15,34 @@ from server.api import reference
 from server.gateway.protocol import Close
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("engine", "server", "clients", "lua", "tests", "bench", "docs")
+FOLDERS = ("engine", "server", "clients", "lua", "tests", "bench", "docs")
 READMES = ("", "lua", "bench", "clients/python", "clients/javascript")
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / room / "README.md" for room in READMES)])
-TEXTS = sorted(
+SEARCHED_FILES = sorted(
     {
         *PAGES,
         *(
             p
-            for room in ROOMS
+            for room in FOLDERS
             for p in (ROOT / room).rglob("*")
             if p.suffix in {".py", ".lua", ".js", ".toml", ".html", ".css", ".c"}
         ),
     }
 )
-OWN = Path(__file__)
+THIS_FILE = Path(__file__)
 """This file is not searched, because its examples are wrong on purpose."""
 
-HOMES = {"DESIGN": "design.md", "PROTOCOL": "protocol.md"}
-ELSEWHERE = ("FACTS", "CASES", "HOUSE", "DURABLE", "SCENARIOS", "INTELLIGENCE")
-CITED = re.compile(r"\b(DESIGN|PROTOCOL) §(\d+)|\bG(\d{1,2})\b")
-STRANGE = re.compile(rf"\b(?:{'|'.join(ELSEWHERE)})\b|\.\./shared\b")
-LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)")
-PATH = re.compile(rf"(?<![\w./:…-])((?:{'|'.join(ROOMS)})/[\w./-]+\.(?:py|lua|md|toml|js|c|csv))\b(?:::(test_\w+))?")
-QUOTED = re.compile(r"`([\w./-]+\.(?:py|lua|md|js|c)|…)(?:::(\w+…?))?`")
-NOT_OURS = {"mine.toml", "callout.toml", "engine/lua/job_claim.lua"}
+PAGE_OF_PAPER = {"DESIGN": "design.md", "PROTOCOL": "protocol.md"}
+FOREIGN_PAPERS = ("FACTS", "CASES", "HOUSE", "DURABLE", "SCENARIOS", "INTELLIGENCE")
+"""Papers that are no part of the project, so no text may cite them."""
+CITATION_PATTERN = re.compile(r"\b(DESIGN|PROTOCOL) §(\d+)|\bG(\d{1,2})\b")
+FOREIGN_PAPER_PATTERN = re.compile(rf"\b(?:{'|'.join(FOREIGN_PAPERS)})\b|\.\./shared\b")
+LINK_PATTERN = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+PATH_PATTERN = re.compile(
+    rf"(?<![\w./:…-])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|lua|md|toml|js|c|csv))\b(?:::(test_\w+))?"
+)
+QUOTED_NAME_PATTERN = re.compile(r"`([\w./-]+\.(?:py|lua|md|js|c)|…)(?:::(\w+…?))?`")
+PERMITTED_NAMES = {"mine.toml", "callout.toml", "engine/lua/job_claim.lua"}
 """Files that a text may name although the checkout does not have them: a user's files, and a script's path in a wheel.
 """
 
@@ -57,49 +60,52 @@ def anchor(heading: str) -> str:
 
 CHAPTERS = {
     name: {found[1] for heading in headings(ROOT / "docs" / page) if (found := re.match(r"(\d+)\. ", heading))}
-    for name, page in HOMES.items()
+    for name, page in PAGE_OF_PAPER.items()
 }
 PROMISES = set(re.findall(r"^\| G(\d+) \|", (ROOT / "docs/design.md").read_text(), re.MULTILINE))
-TESTS = {name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
-NAMES = {path.name for room in ROOMS for path in (ROOT / room).rglob("*") if path.is_file()}
+"""The numbers of the promises in docs/design.md, which texts cite as `G1`, `G2` and so on."""
+TEST_NAMES = {
+    name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+}
+FILE_NAMES = {path.name for room in FOLDERS for path in (ROOT / room).rglob("*") if path.is_file()}
 
 
 def wrong_citations(text: str) -> Iterator[str]:
     """Yield the citations in ``text`` of chapters and promises that do not exist, and of papers outside the project."""
-    for found in CITED.finditer(text):
+    for found in CITATION_PATTERN.finditer(text):
         known = found[2] in CHAPTERS[found[1]] if found[1] else found[3] in PROMISES
         if not known:
             yield found[0]
-    yield from STRANGE.findall(text)
+    yield from FOREIGN_PAPER_PATTERN.findall(text)
 
 
 def missing_paths(text: str) -> Iterator[str]:
     """Yield each whole path of a file in ``text``, with the test named after it, if the file or the test does not
     exist.
     """
-    for path, test in PATH.findall(text):
-        if not exists(path) or (test and test not in TESTS):
+    for path, test in PATH_PATTERN.findall(text):
+        if not exists(path) or (test and test not in TEST_NAMES):
             yield f"{path}::{test}"
 
 
 def missing_names(page: Path, text: str) -> Iterator[str]:
     """Yield the links, files and tests in ``text``, which is a part of ``page``, that do not exist."""
-    for found in LINK.finditer(text):
+    for found in LINK_PATTERN.finditer(text):
         target = (page.parent / found[1]).resolve() if found[1] else page
         if not target.exists() or (found[2] and found[2] not in map(anchor, headings(target))):
             yield found[0]
     yield from missing_paths(text)
-    for path, name in QUOTED.findall(text):
+    for path, name in QUOTED_NAME_PATTERN.findall(text):
         if path != "…" and not path.startswith("/") and not exists(path):
             yield path
-        if name.startswith("test_") and not any(each.startswith(name.rstrip("…")) for each in TESTS):
+        if name.startswith("test_") and not any(each.startswith(name.rstrip("…")) for each in TEST_NAMES):
             yield name
 
 
 def exists(path: str) -> bool:
     """Return whether this file exists: by its path from the checkout, from tests/ or lua/, or by its name alone."""
     somewhere = any((ROOT / room / path).exists() for room in ("", "tests", "lua"))
-    return somewhere or path in NOT_OURS or ("/" not in path and path in NAMES)
+    return somewhere or path in PERMITTED_NAMES or ("/" not in path and path in FILE_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,7 @@ def test_a_missing_name_is_found(text: str) -> None:
 
 def test_every_citation_is_valid() -> None:
     """Every chapter, promise and whole path that code, scripts, tests, benchmarks and pages name exists."""
-    texts = {str(path.relative_to(ROOT)): path.read_text() for path in TEXTS if path != OWN}
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in SEARCHED_FILES if path != THIS_FILE}
     assert {
         name: wrong for name, text in texts.items() if (wrong := [*wrong_citations(text), *missing_paths(text)])
     } == {}

@@ -29,6 +29,7 @@ STAR_WORTH_KM = 0.5
 """Where ratings count, one star is worth as much as this distance in kilometres."""
 WEIGHTS = {"nearest": "1 0 0 0 0", "rated": f"1 {STAR_WORTH_KM} 0 0 0"}
 OFFERED_BEFORE = 5
+"""The number of technicians who have an offer of a job before its match is checked."""
 EARTH_M = 6372797.560856
 TIE_TOLERANCE_M = 1.0
 """The index stores positions with an error of about 0.6 m: two technicians whose distances differ by less than this may

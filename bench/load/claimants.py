@@ -21,7 +21,7 @@ from bench.rig import BenchError
 
 _REPLY_BYTE = ord("i")
 """The third byte of a reply, ``{"id":…``. A push begins with ``{"type":…`` or ``{"zone":…``."""
-_CLOSE = 0x88
+_CLOSE_BYTE = 0x88
 _PONG_FRAME = text_frame(b"{}")
 _ACCEPTED_TYPE = b'"job.accepted"'
 
@@ -46,7 +46,7 @@ class ClaimTimes(msgspec.Struct):
         return took[min(len(took) - 1, int(len(took) * share))]
 
     def __add__(self, other: ClaimTimes) -> ClaimTimes:
-        """Return both runs as one."""
+        """Return the times of both runs together."""
         whole = (self.claims + other.claims, self.elapsed_s + other.elapsed_s)
         return ClaimTimes(*whole, self.took_ms + other.took_ms, self.cpu_s + other.cpu_s)
 
@@ -114,7 +114,7 @@ class Claimant(asyncio.Protocol):
                 self._finish_if_complete()
             elif size == 2:
                 self._write(_PONG_FRAME)
-            elif data[at] == _CLOSE:
+            elif data[at] == _CLOSE_BYTE:
                 self._fail(f"the server closed a claimant's socket: {data[at + head + 2 : at + head + size]!r}")
             at += head + size
         self._rest = data[at:]

@@ -17,8 +17,8 @@ ATTEMPT_TIMEOUT_S = 20.0
 """The time after which a client gives up an attempt: when more clients connect than are accepted, some never receive a
 reply."""
 
-_SEQ = b'"seq":'
-_EVENT = b'{"type"'
+_SEQ_FIELD = b'"seq":'
+_EVENT_START = b'{"type"'
 
 
 class _ZoneReply(msgspec.Struct):
@@ -117,10 +117,10 @@ class ResumingConnection(Client):
 
     def on_payload(self, data: bytes, start: int, end: int) -> None:
         """Record an event, missed or new, or the head of the log."""
-        user, at = self._user, data.find(_SEQ, start, end) + len(_SEQ)
+        user, at = self._user, data.find(_SEQ_FIELD, start, end) + len(_SEQ_FIELD)
         stop = data.find(b",", at, end)
         user.cursor = int(data[at : stop if stop >= 0 else end - 1])
-        if data.startswith(_EVENT, start):
+        if data.startswith(_EVENT_START, start):
             user.seqs.append(user.cursor)
             if self._missed:
                 self._missed -= 1

@@ -12,14 +12,16 @@ import socket
 
 from bench.rig import BenchError
 
-TEXT = 0x81
+TEXT_FRAME_BYTE = 0x81
 _HEAD_END = b"\r\n\r\n"
 
 
 def text_frame(payload: bytes) -> bytes:
     """Return a client's text frame. Its mask is zero, which is allowed: the server unmasks it like any other."""
     size = len(payload)
-    head = bytes([TEXT, 0x80 | size]) if size < 126 else bytes([TEXT, 0xFE, size >> 8, size & 0xFF])
+    head = (
+        bytes([TEXT_FRAME_BYTE, 0x80 | size]) if size < 126 else bytes([TEXT_FRAME_BYTE, 0xFE, size >> 8, size & 0xFF])
+    )
     return head + bytes(4) + payload
 
 

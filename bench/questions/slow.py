@@ -33,7 +33,7 @@ EVENT_TYPE = "announcement.bench"
 RECEIVE_BUFFER_BYTES = 4_096
 """The receive buffer of a client that never reads: it is small, so that TCP soon blocks the server's writes."""
 TIMEOUT_S = 60.0
-_SEQ = b'"seq":'
+_SEQ_FIELD = b'"seq":'
 _PING_SETTINGS = {"CALLOUT_PING_S": "25", "CALLOUT_PONG_S": "10"}
 _APPEND_SCRIPT = """
 local seq, t = redis.call('HINCRBY', KEYS[1], 'seq', 1), redis.call('TIME')
@@ -68,7 +68,7 @@ class ReadingClient(Client):
     def on_payload(self, data: bytes, start: int, end: int) -> None:
         """Record an event. Ignore the heads of the log."""
         if data.startswith(b'{"type"', start):
-            at = data.find(_SEQ, start, end) + len(_SEQ)
+            at = data.find(_SEQ_FIELD, start, end) + len(_SEQ_FIELD)
             self.seqs.append(int(data[at : data.find(b",", at, end)]))
 
 

@@ -29,6 +29,7 @@ CITY_CORNER = (48.0, 2.0)
 CITY_KM = 65.0
 METRES_PER_DEGREE = 111_195.0
 MAX_TURNS = 2_000
+"""The number of script calls after which a wave that is not decided is given up."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -11,14 +11,14 @@ from tests.support.clock import advance
 from tests.support.wait import wait_until
 
 DEGREES_PER_M = 1 / 111_195  # of latitude
-RINGS = {"Near": 500, "Mid": 5_000, "Far": 12_000, "Beyond": 40_000}
+RING_DISTANCES_M = {"Near": 500, "Mid": 5_000, "Far": 12_000, "Beyond": 40_000}
 
 
 async def create_technicians_in_rings(scenario: Scenario, service: str) -> list[Person]:
     """Create one technician in each ring of `home_service`, and return them, the nearest first."""
     return [
         await scenario.create_technician(name, service, lat=40.75 + metres * DEGREES_PER_M)
-        for name, metres in RINGS.items()
+        for name, metres in RING_DISTANCES_M.items()
     ]
 
 

@@ -37,7 +37,9 @@ async def customer(engine: Engine, name: str = "Carla Customer") -> Principal:
 
 
 def hot_technician(name: str) -> Principal:
-    """Return a technician who has no account and no row in SQL. Tests with hundreds of technicians need no more."""
+    """Return the principal of a technician who has no account and no row in SQL: for tests with
+    hundreds of technicians.
+    """
     return Principal(UserId(name), "technician", name)
 
 

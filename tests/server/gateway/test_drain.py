@@ -97,7 +97,7 @@ async def test_a_command_that_hangs_does_not_delay_the_end(node: Node, monkeypat
         task.cancel()
 
 
-async def test_a_client_that_is_joining_is_sent_away_too(node: Node) -> None:
+async def test_a_client_whose_connect_is_processed_is_closed_too(node: Node) -> None:
     """A client whose ``connect`` is being processed when the drain begins is closed with 4000 and joins no channel."""
     token = await node.token("ann")
     async with node.open_socket() as client:

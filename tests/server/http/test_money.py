@@ -52,7 +52,7 @@ def sums(job: dict[str, Any]) -> tuple[str, int, int]:
 
 
 @pytest.mark.parametrize(
-    ("captured", "told"),
+    ("captured", "expected"),
     [
         ([{"amount": 1}], [("received", None), ("partial", None)]),
         ([{"currency": "JPY"}], [("unexpected", "other_currency")]),
@@ -63,7 +63,7 @@ def sums(job: dict[str, Any]) -> tuple[str, int, int]:
     ],
 )
 async def test_a_partial_capture_does_not_pay_the_job(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, captured: Any, told: Any
+    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, captured: Any, expected: Any
 ) -> None:
     """A partial capture counts, and one in another currency does not. The job is `paid` once the rest is captured."""
     job = await confirmed_job(customer, at_work, book)
@@ -73,11 +73,11 @@ async def test_a_partial_capture_does_not_pay_the_job(
         paid += change.get("amount", 0)
         assert answer.status_code == 201, answer.text
         assert sums(answer.json()["job"]) == ("awaiting_confirmation", paid, 0)
-    assert await payment_events(site, job) == told
+    assert await payment_events(site, job) == expected
     assert (await market.read_job(customer, job))["paid_amount"] == paid
     rest = (await report(payments, job, "captured", reference="rest", amount=PRICE - paid)).json()["job"]
     assert sums(rest) == ("paid", PRICE, 0)
-    assert (await payment_events(site, job))[len(told) :] == [("received", None)]
+    assert (await payment_events(site, job))[len(expected) :] == [("received", None)]
     items = (await payments("GET", f"/v1/jobs/{job}/payments")).json()["items"]
     assert len(items) == len(captured) + 1 and {item["status"] for item in items} == {"captured"}
 

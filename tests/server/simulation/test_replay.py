@@ -18,7 +18,7 @@ from engine.types import UserId
 from server.serve import RunningServer
 
 SAMPLE = Path(__file__).parents[2] / "data" / "pickups.csv"
-CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
+CALLOUT_COMMAND = (sys.executable, "-c", "from server.cli.main import main; main()")
 RESULT_MEMBERS = [
     *("jobs", "claimed", "expired", "claim_attempts", "refused", "double_claims", "lost_events"),
     *("duplicate_events", "time_to_claim_ms", "event_lag_ms", "wall_s"),
@@ -27,7 +27,7 @@ RESULT_MEMBERS = [
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ``callout replay`` with these arguments until it ends."""
-    command = [*CALLOUT, "replay", *map(str, arguments)]
+    command = [*CALLOUT_COMMAND, "replay", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
@@ -95,7 +95,7 @@ async def test_a_token_without_admin_rights_is_refused(server: RunningServer) ->
 
 async def test_an_interrupted_replay_removes_its_data(tmp_path: Path) -> None:
     """After Ctrl-C during a run, the exit code is 130 and the data of its server is removed."""
-    command = (*CALLOUT, "replay", str(SAMPLE), "--technicians", "5", "--speed", "1")
+    command = (*CALLOUT_COMMAND, "replay", str(SAMPLE), "--technicians", "5", "--speed", "1")
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL, stderr=PIPE)
     try:

@@ -16,7 +16,7 @@ class NetworkProxy(Proxy):
 
     @property
     def origin(self) -> str:
-        """The URL at which the browser finds the server."""
+        """Return the URL of this proxy, at which the browser opens the pages of the server."""
         return self.url.replace("redis://", "http://")
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:

@@ -26,8 +26,8 @@ FLAKY, BROKEN = "test_it.py::test_passes_the_second_time", "test_it.py::test_nev
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Create a folder with a virtual environment and a file of two tests, of which the first passes from its second run
-    on.
+    """Create a folder with a virtual environment and a file of two tests, as after a run in which both failed. If they
+    are run again, the first passes and the second fails.
     """
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     (tmp_path / "test_it.py").write_text(SUITE)
@@ -37,8 +37,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, str]:
-    """Run `.ci/retry.py` after a test run in which the tests ``failed`` failed. Return its exit code, its output, and the
-    test names that it wrote to the file ``notes``.
+    """Run `.ci/retry.py` after a test run in which the tests ``failed`` failed. Return its exit code, its output, and
+    the test names that it wrote to the file ``notes``.
     """
     record = checkout / ".pytest_cache" / "v" / "cache"
     record.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,8 @@
 3. :class:`~server.http.auth.Authenticate`.
 4. The routes of server/api/routes.py, each an :class:`~server.api.endpoint.Endpoint`.
 
-All layers are plain ASGI. WebSockets pass through 3 only: the coroutine frames of a Stamp and a router would stay in
-memory as long as each socket is open.
+All layers are plain ASGI. WebSockets pass through 3 only: the coroutine frames of a RequestStamp and a router would
+stay in memory as long as each socket is open.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class _HttpAndSockets:
 
 
 class _SocketApp:
+    """The ASGI application of WebSockets: ``/v1/ws``, and a refusal for every other path."""
+
     def __init__(self, gateway: Gateway | None) -> None:
         self._endpoint = SocketEndpoint(gateway) if gateway is not None else None
 

@@ -50,7 +50,7 @@ GC_THRESHOLDS = (10_000, 10, 10)
 """The garbage collector's thresholds: the new objects before a collection of the youngest generation, and the
 collections of a generation before a collection of the next older one.
 """
-SHUTDOWN_S = 5
+SHUTDOWN_TIMEOUT_S = 5
 CLOSE_CODE_DRAINING = 4000
 
 ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
@@ -102,7 +102,7 @@ class RunningServer:
 
 async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order. SIGHUP reloads the blueprints. ``on_ready`` is called with the
-    result of ``RunningServer.hello`` when the server is ready.
+    result of ``RunningServer.ready_line`` when the server is ready.
 
     Raises CannotStart, UnsuitableServer or Unavailable if the server cannot start, and PartEnded if a part of it ended.
     """
@@ -267,7 +267,7 @@ def _uvicorn_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_S,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         **more,
     )
 

@@ -298,15 +298,15 @@ export class Callout extends EventTarget {
     const ends = signal ? AbortSignal.any([signal, late]) : late;
     const answer = await fetch(this.url + path, { method, headers, body: body && JSON.stringify(body), signal: ends });
     const text = await answer.text();
-    /** @type {any} */ let told = null;
+    /** @type {any} */ let content = null;
     try {
-      told = text ? JSON.parse(text) : null;
+      content = text ? JSON.parse(text) : null;
     } catch {
       const code = answer.status < 500 ? "internal" : "unreachable"; // an error page of a proxy
-      told = { code, title: `${answer.status} from something between` };
+      content = { code, title: `${answer.status} from something between` };
     }
-    if (!answer.ok) throw new CalloutError(told ?? { code: "internal", title: `${answer.status}` }, key);
-    return answer.headers.get("Idempotency-Replayed") ? { ...told, repeated: true } : told;
+    if (!answer.ok) throw new CalloutError(content ?? { code: "internal", title: `${answer.status}` }, key);
+    return answer.headers.get("Idempotency-Replayed") ? { ...content, repeated: true } : content;
   }
 
   // the connection

@@ -18,7 +18,7 @@ from server.gateway.protocol import Close
 from server.schemas import frames
 from server.schemas.events import Frame
 from server.schemas.ops import OP_STRUCTS, REPLIES
-from server.schemas.payloads import EVENT_DATA, LIVE_DATA, data_struct_of
+from server.schemas.payloads import EVENT_DATA, LIVE_PUSH_DATA, data_struct_of
 from server.schemas.problems import Problem
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def document(blueprints: Blueprints) -> bytes:
         *ops.values(),
         *REPLIES.values(),
         *EVENT_DATA.values(),
-        *LIVE_DATA.values(),
+        *LIVE_PUSH_DATA.values(),
         frames.Head,
         frames.Opened,
         frames.Closed,
@@ -76,7 +76,7 @@ def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
     messages |= {f"reply.{name}": _reply_schema(named[id(REPLIES[kind])]) for name, kind in ops.items()}
     messages |= {f"event.{name}": push for name, push in pushes.items()}
     messages |= {
-        f"live.{name}": _live_push_schema(name, named[id(kind)], blueprints) for name, kind in LIVE_DATA.items()
+        f"live.{name}": _live_push_schema(name, named[id(kind)], blueprints) for name, kind in LIVE_PUSH_DATA.items()
     }
     messages |= {
         "refusal": _message_object(

@@ -30,7 +30,7 @@ from server.gateway.ops import OPS as SOCKET_OPS
 from server.gateway.session_limiter import PING_LIMIT
 from server.schemas import frames
 from server.schemas.ops import OP_STRUCTS, REPLIES, Op
-from server.schemas.payloads import EVENT_DATA, LIVE_DATA, data_struct_of
+from server.schemas.payloads import EVENT_DATA, LIVE_PUSH_DATA, data_struct_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 _TABLE_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -175,7 +175,7 @@ def _summary(route: Route) -> str:
 def objects() -> str:
     """Return the table of all objects inside a request, an answer, a reply or an event."""
     whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.report_reply) if kind is not None]
-    whole += [*OP_STRUCTS.values(), *REPLIES.values(), frames.Opened, *EVENT_DATA.values(), *LIVE_DATA.values()]
+    whole += [*OP_STRUCTS.values(), *REPLIES.values(), frames.Opened, *EVENT_DATA.values(), *LIVE_PUSH_DATA.values()]
     outer = {get_origin(kind) or kind for kind in whole}
     found = {inner for kind in whole for inner in _inner_objects(kind)}
     named = {inner for kind in found for field in _fields(kind) for inner in _inner_objects(field.type)}
@@ -228,7 +228,8 @@ def events() -> str:
 def live_pushes() -> str:
     """Return the table of all types of pushes that are not stored in a log."""
     return _table(
-        ("type", "`data`", "to"), ((f"`{k}`", _data_text(LIVE_DATA[k]), EVENT_TYPES[k].recipients) for k in LIVE_DATA)
+        ("type", "`data`", "to"),
+        ((f"`{k}`", _data_text(LIVE_PUSH_DATA[k]), EVENT_TYPES[k].recipients) for k in LIVE_PUSH_DATA),
     )
 
 

@@ -19,7 +19,7 @@ from server.gateway import entitlements, subscriptions
 from server.gateway.app_version import is_too_old
 from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
-from server.gateway.resume import MAX_EVENTS, Encoder, Resume
+from server.gateway.resume import MAX_REPLAY_EVENTS, Encoder, Resume
 from server.gateway.revocation import REVOKED
 from server.gateway.session import Session
 from server.http.polling import POLL_INTERVALS_S
@@ -151,7 +151,7 @@ def revocation_since(gateway: Gateway, principal: Principal, seen: dict[Zone, in
     session was in no hub meanwhile, so it has not received this event.
     """
     for zone, seq in seen.items():
-        found = gateway.relay.tails[zone].buffer.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
+        found = gateway.relay.tails[zone].buffer.find(seq, [f"user:{principal.id}"], MAX_REPLAY_EVENTS)
         for chunk, index in found:
             event = chunk.events[index]
             if event.type == REVOKED and gateway.revocation.revokes(event, principal):

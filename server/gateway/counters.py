@@ -68,23 +68,23 @@ class Counters:
         """Register these counters with the engine's metrics. Call this once for each engine."""
         show = metrics.add_reading
         show("sockets_accepted", "WebSockets accepted", lambda: self.accepted, rises=True)
-        show("sockets_refused", "Upgrades refused", lambda: _labelled(self.refused), "reason", rises=True)
-        show("sockets_closed", "WebSockets ended", lambda: _labelled(self.closes), "code", rises=True)
+        show("sockets_refused", "Upgrades refused", lambda: _values_by_label(self.refused), "reason", rises=True)
+        show("sockets_closed", "WebSockets ended", lambda: _values_by_label(self.closes), "code", rises=True)
         show("frames_out", "Frames written", lambda: self.frames_out, rises=True)
         show("bytes_out", "Bytes written in frames", lambda: self.bytes_out, rises=True)
         show("writes_out", "Writes that carried them", lambda: self.writes, rises=True)
         show("wrong_frames", "Frames that meant nothing", lambda: self.errors, rises=True)
         show("relay_events", "Log entries handed on", lambda: self.events, rises=True)
-        show("resumes", "Zones joined at connect", lambda: _labelled(self.resumes), "outcome", rises=True)
-        show("resyncs", "Resynchronisations", lambda: _labelled(self.resyncs), "reason", rises=True)
+        show("resumes", "Zones joined at connect", lambda: _values_by_label(self.resumes), "outcome", rises=True)
+        show("resyncs", "Resynchronisations", lambda: _values_by_label(self.resyncs), "reason", rises=True)
         show("positions", "Live positions told", lambda: self.positions, rises=True)
         show("live_gaps", "Gaps in what is published", lambda: self.live_gaps, rises=True)
-        show("socket_refusals", "Refused requests", lambda: _labelled(self.refusals), "code", rises=True)
+        show("socket_refusals", "Refused requests", lambda: _values_by_label(self.refusals), "code", rises=True)
         histogram = metrics.add_histogram
         histogram("relay_lag", "From commit to hand-off in s, oldest event of each read", lambda: {(): self.lag})
         histogram("broadcast", "From hand-off to the last of many writes in s", lambda: {(): self.broadcasts})
         histogram("op", "From message to reply in s", lambda: {(op,): s for op, s in self.commands.items()}, "op")
 
 
-def _labelled(counts: Mapping[Any, int]) -> dict[tuple[str, ...], float]:
+def _values_by_label(counts: Mapping[Any, int]) -> dict[tuple[str, ...], float]:
     return {(str(label),): number for label, number in counts.items()}

@@ -28,7 +28,7 @@ from server.gateway.zone_stream import ZoneStream
 WORK_CHANGED = "session.work"
 JOB_PREFIX = b'{"job":{"id":"'
 """The first bytes of the data of an event that contains a job."""
-MAX_EVENTS = 1_000
+MAX_EVENTS_SEARCHED = 1_000
 
 ZoneStreams = Mapping[Zone, ZoneStream]
 Floors = dict[Zone, dict[str, int]]
@@ -55,7 +55,7 @@ def updated_floors(tails: ZoneStreams, caller: Principal, floors: Floors, seen: 
     if caller.role != "technician":
         return floors
     for zone, seq in seen.items():
-        for chunk, index in tails[zone].buffer.find(seq, [f"user:{caller.id}"], MAX_EVENTS):
+        for chunk, index in tails[zone].buffer.find(seq, [f"user:{caller.id}"], MAX_EVENTS_SEARCHED):
             event = chunk.events[index]
             if event.type == WORK_CHANGED:
                 floors = {**floors, zone: _work_channels_in(event)}
@@ -89,7 +89,7 @@ def lost_channels(
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
         assert zone is not None
-        found = tails[zone].buffer.find(seen[zone], [channel], MAX_EVENTS)
+        found = tails[zone].buffer.find(seen[zone], [channel], MAX_EVENTS_SEARCHED)
         events = [chunk.events[index] for chunk, index in found]
         told = [job_document.decode_event_job(each.data) for each in events if each.data.startswith(JOB_PREFIX)]
         whole = [job for job in told if job.customer is not None]

@@ -64,7 +64,7 @@ class PayloadEncoder:
         opening = _payload_start(event.type, name, event.zone)
         return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, _time_text(event.at), data)
 
-    def encode_live(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
+    def encode_live_push(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
         """Return the payload of a push that is in no log: it has no zone and no seq, and is never replayed. ``at`` is
         in ms (Unix time). ``bp`` is the blueprint that defines the push's event name, "" if the push is not about a
         job.
@@ -119,12 +119,14 @@ class JsonFrames:
         """Return the reply to a request that succeeded, with ``repeated`` if the result is that of an earlier request
         with the same request key.
         """
-        return self.frame(msgspec.json.encode({"id": request, "ok": ok, **_repeated(getattr(ok, "repeated", False))}))
+        return self.frame(
+            msgspec.json.encode({"id": request, "ok": ok, **_repeated_member(getattr(ok, "repeated", False))})
+        )
 
     def refusal(self, request: int | str | None, problem: dict[str, Any]) -> bytes:
         """Return the reply to a request that failed, without an ``id`` if the request had none."""
         body = {"error": problem} if request is None else {"id": request, "error": problem}
-        return self.frame(msgspec.json.encode({**body, **_repeated(problem.get("repeated", False))}))
+        return self.frame(msgspec.json.encode({**body, **_repeated_member(problem.get("repeated", False))}))
 
 
 class MsgpackFrames(JsonFrames):
@@ -141,7 +143,8 @@ class MsgpackFrames(JsonFrames):
         return binary_frame(msgspec.msgpack.encode(msgspec.json.decode(payload)))
 
 
-def _repeated(is_repeated: bool) -> dict[str, bool]:
+def _repeated_member(is_repeated: bool) -> dict[str, bool]:
+    """Return the member ``repeated`` of a reply, or no member if the reply is the first."""
     return {"repeated": True} if is_repeated else {}
 
 

@@ -182,7 +182,7 @@ class PositionFeed:
             return
         more = {"heading": fix.heading, "accuracy": fix.accuracy, "jump": fix.jump}
         position = positions.position_of_fix(watched.id, fix.lat, fix.lon, fix.at, **more)
-        payload = self._payloads.encode_live(POSITION_TYPE, now_ms(), position, watched.bp)
+        payload = self._payloads.encode_live_push(POSITION_TYPE, now_ms(), position, watched.bp)
         frames: dict[str, bytes] = {}
         for session in recipients:
             encoding = session.hub.frames

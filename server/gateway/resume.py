@@ -24,8 +24,8 @@ from server.gateway.frames import INTERNAL_PREFIX
 from server.gateway.replay_buffer import Chunk
 from server.gateway.zone_stream import UNREACHABLE_SEQ, WAIT_S, ZoneStream
 
-MAX_EVENTS = 1_000
-MAX_BYTES = 512 * 1024
+MAX_REPLAY_EVENTS = 1_000
+MAX_REPLAY_BYTES = 512 * 1024
 PAGE_EVENTS = 1_000
 MAX_SCANNED_EVENTS = 10_000
 """The most log entries that a gateway scans for one client. If there are more, it reads from SQL first."""
@@ -130,9 +130,9 @@ class Resume:
 
     def _find_in_buffer(self) -> list[tuple[Chunk, int]]:
         """Return the events in the replay buffer for this session, in log order, each as its chunk and its index there.
-        If there are more than ``MAX_EVENTS``, return more than that.
+        If there are more than ``MAX_REPLAY_EVENTS``, return more than that.
         """
-        buffer, limit = self.tail.buffer, MAX_EVENTS - len(self.frames)
+        buffer, limit = self.tail.buffer, MAX_REPLAY_EVENTS - len(self.frames)
         found = buffer.find(self._position, self._channels, limit)
         if buffer.zone_channel in self._channels or not self._floors:
             return found
@@ -190,7 +190,7 @@ class Resume:
             if until <= self._position:
                 return False
             heard = dict.fromkeys(self._channels, 0) | self._floors
-            events = await reader.events(engine.archive, zone, self._position, until, heard, MAX_EVENTS + 1)
+            events = await reader.events(engine.archive, zone, self._position, until, heard, MAX_REPLAY_EVENTS + 1)
         except CalloutError as error:
             logger.warning("resume_without_archive", zone=zone, error=str(error))
             return False
@@ -223,6 +223,6 @@ class Resume:
         self.frames.append(frame)
         self.seqs.append(event.seq)
         self._bytes += len(frame)
-        if len(self.frames) > MAX_EVENTS or self._bytes > MAX_BYTES:
+        if len(self.frames) > MAX_REPLAY_EVENTS or self._bytes > MAX_REPLAY_BYTES:
             self.reason = "too_old"
             self.frames = []

@@ -29,7 +29,7 @@ CLOSE_WAIT_S = 5.0
 """How many seconds a client has to accept its last bytes. Then the connection is aborted, whether they were sent or
 not.
 """
-ABNORMAL_CLOSURE = 1006
+ABNORMAL_CLOSURE_CODE = 1006
 
 log = structlog.get_logger(__name__)
 
@@ -193,7 +193,7 @@ class EventStreamResponse:
         try:
             await asyncio.wait((self._send_task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._stream.handle_end(ABNORMAL_CLOSURE)
+            self._stream.handle_end(ABNORMAL_CLOSURE_CODE)
             if self._timer is not None:
                 self._timer.cancel()
             disconnect.cancel()

@@ -64,7 +64,7 @@ def _warn(session: Session, now: float) -> None:
     """
     left = max(0, int(session.caller.expires - now))
     frames = session.hub.frames
-    session.push(frames.frame(frames.payloads.encode_live(TOKEN_EXPIRING, int(now * 1000), {"in_s": left})))
+    session.push(frames.frame(frames.payloads.encode_live_push(TOKEN_EXPIRING, int(now * 1000), {"in_s": left})))
 
 
 def _remove_session(seconds: dict[int, set[Session]], second: int, session: Session) -> None:

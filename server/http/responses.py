@@ -39,8 +39,8 @@ class Response(NamedTuple):
 
 
 class StreamingResponse(Protocol):
-    """A response that does not exist when the handler returns: a stream, which sends itself and returns None, or a
-    response for which the server has to wait while the client may disconnect.
+    """A response that is not complete when the handler returns: an event stream, which sends itself and returns None,
+    or the answer to a long poll, for which the server waits while the client may disconnect.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> Response | None:

@@ -235,7 +235,7 @@ def _data_struct(event: EventType) -> Any:
 
 EVENT_DATA: dict[str, Any] = {event.type: _data_struct(event) for event in event_catalogue.LOGGED_EVENTS}
 """The Struct of the data of each event type in the log. A blueprint may add fields to the data."""
-LIVE_DATA: dict[str, Any] = {event.type: _data_struct(event) for event in event_catalogue.LIVE_EVENTS}
+LIVE_PUSH_DATA: dict[str, Any] = {event.type: _data_struct(event) for event in event_catalogue.LIVE_EVENTS}
 """The Struct of the data of each type of push that is not stored in a log."""
 
 

@@ -25,6 +25,8 @@ MAX_FIXES = 100
 
 
 class OneFix(Body):
+    """One measured position of a device. ``at`` is the time of the measurement."""
+
     lat: Lat
     lon: Lon
     accuracy: Accuracy | None = None

@@ -31,10 +31,10 @@ def open_display(console: Console) -> Iterator[Show]:
         with Live(console=console, transient=True) as live:
             yield lambda summary, recent_events: live.update(_summary_table(summary, recent_events))
     else:
-        yield _open_lines(console)
+        yield _line_printer(console)
 
 
-def _open_lines(console: Console) -> Show:
+def _line_printer(console: Console) -> Show:
     printed_at = [float("-inf")]
 
     def show(summary: dict[str, Any], recent_events: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ def progress(console: Console, label: str, total: int) -> Iterator[Update]:
             task = bar.add_task(label, total=total, remark="")
             yield lambda done, remark: bar.update(task, completed=done, remark=remark)
     else:
-        yield _open_lines(console, label, total)
+        yield _line_printer(console, label, total)
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def _bar(console: Console) -> Progress:
     return Progress(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), remark, console=console)
 
 
-def _open_lines(console: Console, label: str, total: int) -> Update:
+def _line_printer(console: Console, label: str, total: int) -> Update:
     printed_at = [time.monotonic()]
 
     def update(done: int, remark: str) -> None:

@@ -52,12 +52,12 @@ async def run_all(work: Sequence[Callable[[], Awaitable[T]]], done: Callable[[],
     """
     free = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def one(make: Callable[[], Awaitable[T]]) -> T:
+    async def run_one(make: Callable[[], Awaitable[T]]) -> T:
         async with free:
             result = await make()
         done()
         return result
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(make)) for make in work]
+        tasks = [group.create_task(run_one(make)) for make in work]
     return [task.result() for task in tasks]

@@ -96,7 +96,7 @@ class Callout:
 
     @property
     def cursors(self) -> ZoneCursors:
-        """The position up to which the events of each zone have been handled."""
+        """Return the cursor of each zone: the last event that the application has handled."""
         return self._feed.cursors.by_zone
 
     async def __aenter__(self) -> Callout:

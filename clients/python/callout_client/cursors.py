@@ -12,7 +12,7 @@ ZoneCursors = dict[str, Cursor]
 
 
 class Cursors:
-    """The cursors ``by_zone``, and the number of missed events that will still come. No I/O."""
+    """The cursors ``by_zone``, and the number of missed events that will still come. This class does no I/O."""
 
     def __init__(self, by_zone: Mapping[str, Cursor] | None = None) -> None:
         self.by_zone: ZoneCursors = {zone: dict(cursor) for zone, cursor in (by_zone or {}).items()}

@@ -41,7 +41,7 @@ class Refusal(ClientError):
 
     @property
     def close_code(self) -> int:
-        """The close code of a socket that means the same as this refusal; 0 if the client may retry."""
+        """Return the close code of a socket that means the same as this refusal; 0 if the client may retry."""
         return _CLOSE_CODES.get(self.code, 0)
 
 

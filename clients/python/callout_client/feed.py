@@ -11,8 +11,8 @@ from callout_client.listeners import Frame, On, Sync, call_listener
 
 
 class Feed:
-    """The delivery of pushes to the listeners of one client. It has the cursors, and the pushes of zones that wait for
-    a snapshot. No I/O.
+    """The delivery of pushes to the listeners of one client. A feed stores the cursors, and the pushes of zones that
+    wait for a snapshot. It does no I/O.
     """
 
     def __init__(self, on: On, cursors: ZoneCursors | None = None) -> None:

@@ -387,7 +387,7 @@ async def test_a_stream_cut_many_times_under_load(settings: Settings) -> None:
         await writing
         assert got == sent
         assert cuts > 10
-        assert site.gateway.counters.closes[stream_connection.ABNORMAL_CLOSURE] >= cuts
+        assert site.gateway.counters.closes[stream_connection.ABNORMAL_CLOSURE_CODE] >= cuts
 
 
 async def test_a_reader_of_half_a_block_loses_nothing(site: EventServer) -> None:

@@ -116,7 +116,7 @@ def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
     """
     if not event.payload.name:
         return
-    shape = {**payloads.EVENT_DATA, **payloads.LIVE_DATA}[event.type]
+    shape = {**payloads.EVENT_DATA, **payloads.LIVE_PUSH_DATA}[event.type]
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
     always = {name for name, field in fields.items() if field.required}
     assert shape.__name__ == event.payload.name
@@ -145,7 +145,7 @@ def test_blueprints_name_no_other_events() -> None:
     for each in catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
-        known = EMITTED_TYPES | set(payloads.LIVE_DATA) | {event.type for event in event_catalogue.PLANNED_EVENTS}
+        known = EMITTED_TYPES | set(payloads.LIVE_PUSH_DATA) | {event.type for event in event_catalogue.PLANNED_EVENTS}
         assert made <= known, each.name
 
 
@@ -157,8 +157,8 @@ def test_live_pushes_are_those_that_the_gateway_sends(document: dict[str, Any]) 
     for path in GATEWAY_DIR.glob("*.py"):
         source = path.read_text()
         words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_text_constant(n)}  # type: ignore[attr-defined]
-        made |= {words[name] for name in re.findall(r"\.encode_live\(([A-Z_]+),", source)}
-    assert messages(document, "live") == set(payloads.LIVE_DATA) == made
+        made |= {words[name] for name in re.findall(r"\.encode_live_push\(([A-Z_]+),", source)}
+    assert messages(document, "live") == set(payloads.LIVE_PUSH_DATA) == made
     names = document["components"]["messages"]["live.position"]["payload"]["properties"]["event"]["examples"]
     assert names == ["delivery:location:update", "position"]
 

@@ -32,7 +32,7 @@ Schemas = dict[str, Any]
 
 
 def document(blueprints: Blueprints) -> bytes:
-    """Return the document as JSON. The announcements and the names of events come from ``blueprints``."""
+    """Return the AsyncAPI document as JSON. The announcements and the names of events come from ``blueprints``."""
     ops = OP_STRUCTS
     kinds = [
         *ops.values(),
@@ -142,7 +142,7 @@ def _push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]
 
 
 def _live_push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
-    """Return the message of a push that is stored in no log."""
+    """Return the message of a push that is stored in no log, such as a position."""
     at, names = {"type": "string", "format": "date-time"}, sorted({name, *_client_names(name, blueprints)})
     event = {"type": "string", "examples": names}
     fields = {"type": {"const": name}, "event": event, "at": at, "data": data}

@@ -101,7 +101,7 @@ class RequestContext(Generic[BodyT, QueryT]):
 
     @property
     def id(self) -> str:
-        """Return the id in the path."""
+        """Return the parameter ``id`` of the request's path."""
         return self.params["id"]
 
     def next_link(self, cursor: str) -> Header:

@@ -15,7 +15,11 @@ def is_too_old(app: str, version: str, minimums: Iterable[str]) -> bool:
     Versions are compared by their numbers: 2.10 is newer than 2.9, and 2.1 equals 2.1.0. A text without a number counts
     as the oldest version.
     """
-    return any(_numbers(version) < _numbers(least) for name, least in map(_split_entry, minimums) if name in ("", app))
+    return any(
+        _version_numbers(version) < _version_numbers(least)
+        for name, least in map(_split_entry, minimums)
+        if name in ("", app)
+    )
 
 
 def _split_entry(entry: str) -> tuple[str, str]:
@@ -23,7 +27,7 @@ def _split_entry(entry: str) -> tuple[str, str]:
     return name, version
 
 
-def _numbers(version: str) -> list[int]:
+def _version_numbers(version: str) -> list[int]:
     found = [int(number) for number in _NUMBER.findall(version.partition("+")[0])]
     while found and not found[-1]:
         found.pop()

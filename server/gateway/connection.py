@@ -333,7 +333,9 @@ class Connection(asyncio.Protocol):
             self._receiver.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release everything. asyncio calls this when the connection has ended, from either side."""
+        """Release everything that the connection uses. asyncio calls this when the connection has ended, from either
+        side.
+        """
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()

@@ -29,7 +29,7 @@ REPORT_WAIT_S = 0.5
 the sockets are closed.
 """
 REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
-MAX_CONCURRENT_OPENS = 32
+MAX_CONCURRENT_SLOT_OPENS = 32
 """How many sessions that could not be counted before take their slots at the same time. Their calls to Redis are one
 write.
 """
@@ -85,7 +85,7 @@ class ConnectionSlots:
         """
         for some in _batches(sockets.MAX_SLOTS_PER_CALL, [*self._slots]):
             await self._touch(some)
-        for some in _batches(MAX_CONCURRENT_OPENS, [one for one, slot in self._slots.items() if slot is None]):
+        for some in _batches(MAX_CONCURRENT_SLOT_OPENS, [one for one, slot in self._slots.items() if slot is None]):
             await asyncio.gather(*(self._open_slot(one) for one in some if one in self._slots))
 
     async def _touch(self, sessions: Sequence[Session]) -> None:

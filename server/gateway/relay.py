@@ -274,7 +274,7 @@ class Relay:
         return all(same)
 
     async def _compare(self, tail: ZoneStream, client: StreamConnection) -> bool:
-        """Return whether the log in Redis is still the one that was read, in the known epoch."""
+        """Return whether the log in Redis is still the log that the relay has read, and in the known epoch."""
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             # Read before the head: once the zone is opened, no head is of an older epoch.
             if tail.zone in self._unopened and await log.read_opening_run_id(client, tail.zone) == self._run_id:

@@ -52,7 +52,7 @@ class OpExecutor(Protocol):
         """Answer a ping."""
 
     def start_op(self, session: Session, op: Op) -> None:
-        """Start any other op. Calls ``session.done`` when it is finished."""
+        """Start an op that is not a ping. ``session.finish_op`` is called when the op is finished."""
 
     def count_wrong_value(self, session: Session) -> None:
         """Count a message of a known op with a wrong value."""

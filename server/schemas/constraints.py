@@ -50,7 +50,7 @@ REFUND_OF_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refun
 
 
 def require_one_of(*names: str) -> Schema:
-    """Return the rule that at least one of the fields ``names`` is a text."""
+    """Return a rule in JSON Schema: at least one of the fields ``names`` is a text."""
     return {"anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]}
 
 

@@ -126,7 +126,7 @@ class JobEnded(JobStep, kw_only=True):
 
 class JobLate(Shape):
     """A warning that a job is late. ``since`` is the time at which it should have advanced. ``step`` is the stage of
-    the escalation, ``status`` the state that lasts too long, ``reason`` what the watchdog observed of ``technician``.
+    the escalation, ``status`` the state that lasts too long, ``reason`` what the engine observed about ``technician``.
     """
 
     job: Ref

@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-redis check bench lock clean fmt
+.PHONY: run test test-redis test-wheel check bench lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -29,6 +29,14 @@ test-redis: $(VENV)/ready
 	CALLOUT_TEST_REDIS=redis-server $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
 		tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
 		tests/server/gateway/test_relay.py tests/story/test_home_service.py
+
+# Install the wheel into an empty environment, as a user of the package does, and run the demo there for 10 s.
+test-wheel: $(VENV)/ready
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . >/dev/null
+	$(PY) -m venv build/wheel/env
+	build/wheel/env/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock build/wheel/*.whl
+	cd build/wheel && env/bin/callout demo --data data --port 0 --for 10s
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -46,10 +46,6 @@ SEND_BUFFER_BYTES = 64 * 1024
 default a dead client costs 4 MB before a write blocks, with this value about 300 KB.
 """
 MAX_FRAME_BYTES = 64 * 1024
-GC_THRESHOLDS = (10_000, 10, 10)
-"""The garbage collector's thresholds: the new objects before a collection of the youngest generation, and the
-collections of a generation before a collection of the next older one.
-"""
 SHUTDOWN_TIMEOUT_S = 5
 CLOSE_CODE_DRAINING = 4000
 
@@ -110,7 +106,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
         try:
             async with run_server(settings) as server:
                 with _reload_on_signal(server.engine):
-                    _tune_garbage_collector()
+                    _freeze_objects()
                     if on_ready:
                         on_ready(server.ready_line())
                     await server.wait_for_ended_part()
@@ -150,13 +146,12 @@ async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
         yield server
 
 
-def _tune_garbage_collector() -> None:
-    """Make the garbage collector run rarely: reference counting frees nearly all objects, and a search for cycles after
-    each 700 new objects took 18 % of the relay's time.
+def _freeze_objects() -> None:
+    """Exclude the objects of the start from garbage collection: they stay until the process ends. The thresholds of the
+    collections are set in server/cli/main.py.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _register_metrics(engine: Engine) -> None:

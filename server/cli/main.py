@@ -7,6 +7,7 @@ request, and 1 for a failure while running. A traceback is printed only for a bu
 from __future__ import annotations
 
 import errno
+import gc
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,10 +25,16 @@ from server.cli.command_failed import CommandFailed
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Error numbers of the operating system for: nothing can be written any more."""
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+GC_THRESHOLDS = (10_000, 10, 10)
+"""The garbage collector's thresholds: the new objects before a collection of the youngest generation, and the
+collections of a generation before a collection of the next older one. Reference counting frees nearly all objects. With
+the default threshold of 700, collections took a quarter of the CPU time of a start, and 18 % of the relay's.
+"""
 
 
 def main() -> None:
     """Run the ``callout`` script and exit the process."""
+    gc.set_threshold(*GC_THRESHOLDS)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-from markdown_it import MarkdownIt
 from starlette.types import Receive, Scope, Send
 
 from engine.errors import NotFound
@@ -98,6 +97,8 @@ def _load_pages(folder: Path) -> dict[str, tuple[str, str]]:
 
 def _render_page(name: str, pages: dict[str, tuple[str, str]]) -> str:
     title, text = pages[name] if name else ("Documentation", _index_text(pages))
+    from markdown_it import MarkdownIt  # 50 ms, which a start does not need
+
     body = _HEADING.sub(_add_anchor, MarkdownIt("commonmark").enable("table").render(text))
     frame = (PAGES / "page.html").read_text("utf-8")
     return frame.replace("{title}", html.escape(title)).replace("{body}", _LINK.sub(r'href="\1\2"', body))

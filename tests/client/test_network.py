@@ -273,7 +273,7 @@ async def test_the_client_polls_while_sockets_are_blocked(scene: Scene) -> None:
         await phone.check_caught_up(scene.running.engine, scene.technician)
         told = await phone.client.request("claim", job=job, trace=TRACE)
         assert told["job"]["status"] == "accepted"
-        scene.network.drop_next = b'"on_the_way"'
+        scene.network.drop_next = b'"message":"On the way"'
         told = await phone.client.request("command", job=job, command="depart")
         assert (scene.network.dropped, told["repeated"]) == (1, True)
         with pytest.raises(Refusal) as refused:

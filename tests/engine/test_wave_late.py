@@ -41,7 +41,7 @@ async def take_due_tasks(engine: Engine) -> list[str]:
     }
     args = {"limit": 32, "lease_ms": LEASE_MS}
     reply: Any = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
-    return [entry.decode() for entry in reply.rest[1:]]
+    return [entry.decode() for entry in reply.values[1:]]
 
 
 async def test_a_distant_late_joiner_is_offered_jobs_of_the_whole_zone(engine: Engine) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from engine.process.datadir import process_start_text, read_locking_process
 from tests.support import valkey
-from tests.support.process import environment, run_callout, run_server
+from tests.support.process import Server, environment, run_callout, run_server
 from tests.support.wait import wait_until
 
 
@@ -31,16 +32,22 @@ async def ready(url: str) -> httpx.Response:
         return await client.get(f"{url}/readyz")
 
 
-async def test_a_second_server_on_the_directory_is_refused_in_one_line(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+async def running_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A running ``callout serve`` for the tests that do not stop it."""
+    async with run_server(tmp_path_factory.mktemp("running") / "data") as server:
+        yield server
+
+
+async def test_a_second_server_on_the_directory_is_refused_in_one_line(running_server: Server) -> None:
     """The second server names the holder of the directory and exits with 2, and the first continues undisturbed."""
-    async with run_server(tmp_path / "data") as server:
-        second = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0")
-        assert second.code == 2
-        assert second.error_line == (
-            f"{tmp_path / 'data'} is in use by process {server.process.pid} serving {server.url}:"
-            " stop it, or give another --data"
-        )
-        assert (await ready(server.url)).status_code == 200
+    second = await run_callout("serve", "--data", str(running_server.data), "--port", "0")
+    assert second.code == 2
+    assert second.error_line == (
+        f"{running_server.data} is in use by process {running_server.process.pid} serving {running_server.url}:"
+        " stop it, or give another --data"
+    )
+    assert (await ready(running_server.url)).status_code == 200
 
 
 async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Path) -> None:
@@ -125,25 +132,31 @@ async def test_flags_override_the_environment_and_that_the_file(tmp_path: Path) 
 
 
 async def test_stdout_has_only_the_announcement(tmp_path: Path) -> None:
-    """stdout has one line of JSON with the URL of the server; logs are JSON lines on stderr."""
+    """stdout has one line of JSON with the URL of the server; logs are JSON lines on stderr. SIGTERM ends the server
+    with exit code 0, stops its Valkey, and leaves the other files of the data directory unchanged.
+    """
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("mine")
     async with run_server(tmp_path / "data") as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
         assert server.hello["data"] == str(tmp_path / "data")
         assert (await ready(server.url)).json() == {"ready": True, "problems": []}
+        valkey_pid = server.valkey.pid
+        assert process_start_text(valkey_pid) is not None
         ended = await server.stop()
     assert (ended.code, ended.out) == (0, "")
     assert all(line.startswith("{") for line in ended.err.splitlines())
+    assert process_start_text(valkey_pid) is None
+    assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_an_orderly_end_stops_the_valkey_too(number: signal.Signals, tmp_path: Path) -> None:
-    """SIGTERM and Ctrl-C end the server with exit code 0, with no process left and the directory free."""
+async def test_a_stopped_server_leaves_its_directory_free(tmp_path: Path) -> None:
+    """Ctrl-C ends the server with exit code 0 and stops its Valkey. Another server can start on the directory."""
     async with run_server(tmp_path / "data") as server:
-        pid = server.valkey.pid
-        assert process_start_text(pid) is not None
-        ended = await server.stop(number)
+        valkey_pid = server.valkey.pid
+        ended = await server.stop(signal.SIGINT)
         assert ended.code == 0, ended.err
-        assert process_start_text(pid) is None
+        assert process_start_text(valkey_pid) is None
     async with run_server(tmp_path / "data") as server:
         assert (await ready(server.url)).status_code == 200
 
@@ -216,23 +229,13 @@ async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
     assert (ended.code, ended.error_line) == (1, "the embedded Valkey ended: without a reason")
 
 
-async def test_other_files_in_the_directory_are_left_alone(tmp_path: Path) -> None:
-    """A data directory may contain other files; the server does not change them."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "notes.txt").write_text("mine")
-    async with run_server(tmp_path / "data") as server:
-        await server.stop()
-    assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
-
-
-async def test_a_token_is_made_while_the_server_runs(tmp_path: Path) -> None:
+async def test_a_token_is_made_while_the_server_runs(running_server: Server) -> None:
     """``callout token`` needs no lock, and the server accepts the token."""
-    async with run_server(tmp_path / "data") as server:
-        made = await run_callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
-        assert (made.code, made.err) == (0, "")
-        async with httpx.AsyncClient(trust_env=False) as client:
-            me = await client.get(f"{server.url}/v1/me", headers={"authorization": f"Bearer {made.out.strip()}"})
-        assert me.json()["user"]["id"] == "cli_admin"
+    made = await run_callout("token", "--role", "admin", "--data", str(running_server.data))
+    assert (made.code, made.err) == (0, "")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        me = await client.get(f"{running_server.url}/v1/me", headers={"authorization": f"Bearer {made.out.strip()}"})
+    assert me.json()["user"]["id"] == "cli_admin"
 
 
 async def test_the_environment_of_tests_is_clean() -> None:

@@ -94,17 +94,19 @@ VERSIONS = iter(range(2, 10**9))
 
 async def assert_coherent(engine: Engine, job: JobId, crew: list[Principal]) -> str:
     """Assert that job, technicians' records, indexes and events agree. Return the job's status."""
-    redis = engine.store.redis
-    row = await redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[misc]
+    pipeline = engine.store.redis.pipeline(transaction=False).hgetall(keys.job(DEFAULT_ZONE, job))
+    pipeline.zscore(keys.job_demand(DEFAULT_ZONE, SERVES[0]), job)
+    for who in crew:
+        technician = TechnicianId(who.id)
+        pipeline.smembers(keys.technician_jobs(DEFAULT_ZONE, technician))
+        pipeline.hget(keys.technician(DEFAULT_ZONE, technician), "load")
+    row, demand, *records = await pipeline.execute()
     status, holder = row[b"status"].decode(), row[b"holder"].decode()
     live = status in ("accepted", "on_the_way")
-    for who in crew:
-        held = await redis.smembers(keys.technician_jobs(DEFAULT_ZONE, TechnicianId(who.id)))  # type: ignore[misc]
-        load = int(await redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(who.id)), "load") or 0)  # type: ignore[misc]
+    for who, held, load in zip(crew, records[::2], records[1::2], strict=True):
         assert (job.encode() in held) == (live and holder == who.id), (status, holder, who.id)
-        assert load == len(held)
-    wanted = await redis.zscore(keys.job_demand(DEFAULT_ZONE, SERVES[0]), job) is not None
-    assert wanted == (status == "broadcasted"), status
+        assert int(load or 0) == len(held)
+    assert (demand is not None) == (status == "broadcasted"), status
     assert (holder == "") == (status == "broadcasted") or status in ("cancelled", "expired")
     about = [e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data]
     facts = [event_log.payload(e)["job"] for e in about]

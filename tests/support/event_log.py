@@ -13,11 +13,12 @@ from engine.types import DEFAULT_ZONE
 from engine.zone import log
 
 
-async def events(engine: Engine, kind: str | None = None, job: str | None = None) -> list[Event]:
-    """Return the events of the log. With ``kind`` (an event type) or ``job``, return only those of this type and job,
-    without the copies that contain only the public part of the job (``public_events``).
+async def events(engine: Engine, kind: str | None = None, job: str | None = None, after: int = 0) -> list[Event]:
+    """Return the events of the log with a seq greater than ``after``. With ``kind`` (an event type) or ``job``, return
+    only those of this type and job, without the copies that contain only the public part of the job
+    (``public_events``).
     """
-    found = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
+    found = await log.read_range(engine.store.redis, DEFAULT_ZONE, after, 100_000)
     if kind is None and job is None:
         return found
     named = [e for e in found if kind in (None, e.type) and (job is None or job.encode() in e.data)]
@@ -32,7 +33,7 @@ async def public_events(engine: Engine, kind: str, job: str) -> list[Event]:
 
 async def clear(engine: Engine) -> None:
     """Delete all events of the log; the sequence numbers continue. A test of many rounds calls this so that each round
-    reads only its own events.
+    reads only its own events. A zone does not open again after that: the archive has not copied these events.
     """
     await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0)
 

@@ -1,12 +1,13 @@
-"""``callout doctor``: everything that is wrong, at once."""
+"""``callout doctor`` lists all problems of a data directory and its server in one run."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -14,20 +15,20 @@ import redis
 from engine.process.settings import Settings
 from engine.process.signer import open_signer
 from tests.support import valkey
-from tests.support.process import run_callout, run_server
+from tests.support.process import Server, run_callout, run_server
 
 
 async def findings(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The exit code and what was found, by name."""
+    """Run ``callout doctor`` on ``data``. Return its exit code and its findings by name."""
     done = await run_callout("doctor", "--json", "--data", str(data), *flags)
     assert done.err == "", done.err
-    told = json.loads(done.out)
-    assert told["ok"] is (done.code == 0)
-    return done.code, {finding["name"]: finding for finding in told["findings"]}
+    report = json.loads(done.out)
+    assert report["ok"] is (done.code == 0)
+    return done.code, {finding["name"]: finding for finding in report["findings"]}
 
 
 async def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
-    """The check does not create the directory."""
+    """A data directory that does not exist is a problem, and the doctor does not create it."""
     code, found = await findings(tmp_path / "none")
     assert code == 1
     assert found["data directory"]["problems"] == [
@@ -37,7 +38,7 @@ async def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path) -> Non
 
 
 async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
-    """A readable key, a broken blueprint, an unfit Redis, an unknown database: one run lists them all."""
+    """One run lists a key that others can read, an invalid blueprint, an unfit Redis and an unknown database."""
     data = tmp_path / "data"
     open_signer(Settings(data=str(data)))
     (data / "signing.key").chmod(0o644)
@@ -56,23 +57,52 @@ async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_redis_that_is_away_is_a_problem(tmp_path: Path) -> None:
-    """The finding says that Redis cannot be reached."""
+    """A Redis that cannot be reached is a problem of the finding `Redis`."""
     tmp_path.joinpath("data").mkdir()
     code, found = await findings(tmp_path / "data", "--redis", "redis://127.0.0.1:1")
     assert code == 1
     assert found["Redis"]["problems"][0].startswith("it cannot be reached: ")
 
 
-async def test_a_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:
-    """A stopped (SIGSTOP) server holds its directory but does not respond."""
-    async with run_server(tmp_path / "data") as server:
-        server.process.send_signal(signal.SIGSTOP)
-        try:
-            code, found = await findings(tmp_path / "data")
-        finally:
-            server.process.send_signal(signal.SIGCONT)
+@pytest.fixture(scope="module")
+async def running_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A running ``callout serve`` that the tests of this module share; the doctor only reads."""
+    async with run_server(tmp_path_factory.mktemp("running") / "data") as server:
+        yield server
+
+
+async def test_a_server_that_does_not_answer_is_a_problem(running_server: Server) -> None:
+    """A stopped (SIGSTOP) server holds its directory but does not respond, and the finding says so."""
+    running_server.process.send_signal(signal.SIGSTOP)
+    try:
+        code, found = await findings(running_server.data)
+    finally:
+        running_server.process.send_signal(signal.SIGCONT)
     assert code == 1
     assert found["server"]["problems"][0].startswith("it does not respond: ")
+
+
+class StoppedServer(NamedTuple):
+    """What a stopped server leaves: its data directory with the archive at seq 7, and its Redis."""
+
+    data: Path
+    url: str
+    client: redis.Redis
+    keys: dict[bytes, bytes]
+    """All keys of its Redis with their values, as the command DUMP returns them."""
+
+
+@pytest.fixture(scope="module")
+async def stopped_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StoppedServer]:
+    """A stopped server whose Redis still runs. Each test restores the keys before it changes them."""
+    folder = tmp_path_factory.mktemp("stopped")
+    (folder / "redis").mkdir()
+    with valkey.run_server(folder / "redis") as url, redis.Redis.from_url(url) as client:
+        async with run_server(folder / "data", "--redis", url) as server:
+            await server.stop()
+        _archive_up_to(folder / "data" / "callout.db", 7)
+        keys = {key: client.dump(key) for key in client.scan_iter()}
+        yield StoppedServer(folder / "data", url, client, keys)
 
 
 @pytest.mark.parametrize(
@@ -84,21 +114,21 @@ async def test_a_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> Non
         ("other", "closed: Redis belongs to another database: is --database the right one?"),
     ],
 )
-async def test_a_zone_that_would_stay_closed_is_told_with_its_reason(change: str, why: str, tmp_path: Path) -> None:
-    """Without a running server the doctor compares Redis and archive as a server does."""
-    (tmp_path / "redis").mkdir()
-    with valkey.run_server(tmp_path / "redis") as url, redis.Redis.from_url(url) as client:
-        async with run_server(tmp_path / "data", "--redis", url) as server:
-            await server.stop()
-        _archive_up_to(tmp_path / "data" / "callout.db", 7)
-        if change == "empty":
-            client.flushall()
-        elif change == "other":
-            client.hset("{main}:meta", "database", "another")
-        else:
-            client.hset("{main}:meta", "seq", 3 if change == "behind" else 9)
-            client.hset("{main}:epochs", "e1", 1 if change == "behind" else 5)
-        code, found = await findings(tmp_path / "data", "--redis", url)
+async def test_a_zone_that_would_stay_closed_is_a_problem(change: str, why: str, stopped_server: StoppedServer) -> None:
+    """While no server runs, the doctor compares Redis with the archive as a starting server does, and prints the
+    reason.
+    """
+    client = stopped_server.client
+    client.flushall()
+    if change != "empty":
+        for key, value in stopped_server.keys.items():
+            client.restore(key, 0, value)
+    if change == "other":
+        client.hset("{main}:meta", "database", "another")
+    elif change != "empty":
+        client.hset("{main}:meta", "seq", 3 if change == "behind" else 9)
+        client.hset("{main}:epochs", "e1", 1 if change == "behind" else 5)
+    code, found = await findings(stopped_server.data, "--redis", stopped_server.url)
     assert (code, found["zone main"]["problems"]) == (1, [why])
 
 
@@ -109,15 +139,14 @@ def _archive_up_to(file: Path, seq: int) -> None:
     database.close()
 
 
-async def test_a_healthy_server_is_well(tmp_path: Path) -> None:
-    """With a running server: no problem, exit code 0, and the most important facts."""
-    async with run_server(tmp_path / "data") as server:
-        code, found = await findings(tmp_path / "data")
-        assert code == 0
-        assert found["server"]["facts"] == {"pid": server.process.pid, "url": server.url}
-        assert found["Redis"]["facts"]["version"].startswith("valkey ")
-        assert found["zone main"]["facts"]["epoch"].startswith("e1-")
-        shown = await run_callout("doctor", "--data", str(tmp_path / "data"))
+async def test_a_healthy_server_has_no_problem(running_server: Server) -> None:
+    """With a running server the doctor exits with 0, finds no problem, and prints the most important facts."""
+    code, found = await findings(running_server.data)
+    assert code == 0
+    assert found["server"]["facts"] == {"pid": running_server.process.pid, "url": running_server.url}
+    assert found["Redis"]["facts"]["version"].startswith("valkey ")
+    assert found["zone main"]["facts"]["epoch"].startswith("e1-")
+    shown = await run_callout("doctor", "--data", str(running_server.data))
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.splitlines()[-1] == "no problems"
     assert all(line.startswith("ok ") for line in shown.out.splitlines()[:-1])

@@ -1,4 +1,4 @@
-"""``callout demo`` as a user runs it, and that it leaves nothing behind however it ends."""
+"""``callout demo`` as a process: what it prints, what it refuses, and that it leaves no process however it ends."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from server.simulation.child_server import ChildError, clean_environment, run_ch
 from tests.support.wait import wait_until
 
 CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
-PATIENCE_S = 60.0
+END_WITHIN_S = 60.0
 
 
-async def start(data: Path, *arguments: str, stdout: int = PIPE) -> Process:
-    """A demo with few people, on ``data``."""
+async def start_demo(data: Path, *arguments: str, stdout: int = PIPE) -> Process:
+    """Start a demo with six technicians on the data directory ``data``."""
     command = (*CALLOUT, "demo", "--data", str(data), "--technicians", "6", *arguments)
     return await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=stdout, stderr=PIPE)
 
 
-async def finished(process: Process) -> tuple[int | None, str, str]:
-    """Its exit code, stdout and stderr."""
-    async with asyncio.timeout(PATIENCE_S):
+async def wait_for_end(process: Process) -> tuple[int | None, str, str]:
+    """Wait until ``process`` ends. Return its exit code, its stdout and its stderr."""
+    async with asyncio.timeout(END_WITHIN_S):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 
 
-def remaining(data: Path) -> list[str]:
-    """Processes, as pid and command line, of a demo on ``data``: itself, its server, and the Valkey of that."""
+def processes_of(data: Path) -> list[str]:
+    """Return the processes of a demo on ``data`` as pid and command line: the demo, its server, and its Valkey."""
     listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
     state = read_state(data / "valkey")
     valkey = str(state.pid) if state else ""
@@ -49,43 +49,40 @@ def remaining(data: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def living(data: Path) -> AsyncIterator[tuple[Process, str]]:
-    """A demo that has come to life (jobs were booked), and what it said until then."""
-    process = await start(data, "--port", "0")
-    said = ""
+async def running_demo(data: Path) -> AsyncIterator[tuple[Process, str]]:
+    """Run a demo. Yields its process and its stdout so far, as soon as it has booked jobs."""
+    process = await start_demo(data, "--port", "0")
+    printed = ""
     try:
         assert process.stdout
-        async with asyncio.timeout(PATIENCE_S):
-            while "jobs booked" not in said:
+        async with asyncio.timeout(END_WITHIN_S):
+            while "jobs booked" not in printed:
                 line = await process.stdout.readline()
-                assert line, (await finished(process))[2]
-                said += line.decode()
-        yield process, said
+                assert line, (await wait_for_end(process))[2]
+                printed += line.decode()
+        yield process, printed
     finally:
         if process.returncode is None:
             process.kill()
-            await finished(process)
+            await wait_for_end(process)
 
 
-async def test_a_port_that_is_taken_is_refused_in_one_line(tmp_path: Path) -> None:
-    """A second demo on the port of the first says so, ends, and leaves nothing running."""
-    async with living(tmp_path / "one") as (_, said):
-        port = said.partition("http://127.0.0.1:")[2].split()[0]
-        code, out, err = await finished(await start(tmp_path / "two", "--port", port))
-    assert code not in (0, None)
-    assert out == ""
-    assert port in err
-    assert len(err.strip().splitlines()) == 1
-    assert remaining(tmp_path / "two") == []
-
-
-async def test_a_data_directory_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
-    """A second demo on the data of the first is told who has it, and the first lives on."""
-    async with living(tmp_path / "one") as (first, _):
-        code, _, err = await finished(await start(tmp_path / "one", "--port", "0"))
+async def test_a_second_demo_is_refused_in_one_line(tmp_path: Path) -> None:
+    """A second demo on the port or on the data directory of a running demo prints one line, ends, and leaves no
+    process. The first demo continues.
+    """
+    async with running_demo(tmp_path / "one") as (first, printed):
+        port = printed.partition("http://127.0.0.1:")[2].split()[0]
+        code, out, err = await wait_for_end(await start_demo(tmp_path / "two", "--port", port))
+        assert code not in (0, None)
+        assert out == ""
+        assert port in err
+        assert len(err.strip().splitlines()) == 1
+        assert processes_of(tmp_path / "two") == []
+        code, _, err = await wait_for_end(await start_demo(tmp_path / "one", "--port", "0"))
+        assert code not in (0, None)
+        assert len(err.strip().splitlines()) == 1
         assert first.returncode is None
-    assert code not in (0, None)
-    assert len(err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,25 +95,25 @@ async def test_a_data_directory_in_use_is_refused_in_one_line(tmp_path: Path) ->
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-async def test_a_wrong_setting_is_told_in_one_line(
+async def test_a_wrong_setting_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
 ) -> None:
-    """Whether the demo finds it or the server that it starts: what is wrong is said, and nothing is left running."""
+    """A wrong setting is named in one line and no process remains, whether the demo or its server finds it."""
     for name, value in settings.items():
         monkeypatch.setenv(f"CALLOUT_{name}", value)
     port = () if "PORT" in settings else ("--port", "0")
-    code, out, err = await finished(await start(tmp_path / "data", *port))
+    code, out, err = await wait_for_end(await start_demo(tmp_path / "data", *port))
     assert (code in (1, 2), out) == (True, "")
     assert says in err
     assert len(err.strip().splitlines()) == 1
-    assert remaining(tmp_path / "data") == []
+    assert processes_of(tmp_path / "data") == []
 
 
-async def test_a_disk_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
-    """Also where the log of the server cannot be written, which would say why."""
+async def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    """A full disk is reported in one line, although the server cannot write the reason to its log."""
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); {CALLOUT[2]}"
     command = (sys.executable, "-c", limited, "demo", "--data", str(tmp_path / "data"), "--port", "0")
-    code, out, err = await finished(
+    code, out, err = await wait_for_end(
         await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
     )
     assert (code, out) == (1, "")
@@ -124,51 +121,55 @@ async def test_a_disk_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
     assert len(err.strip().splitlines()) == 1
 
 
-async def test_a_server_that_is_not_ready_is_not_lived_on(tmp_path: Path) -> None:
-    """It has come up and says itself why nothing can be done, here that its database is away; it is stopped."""
+async def test_a_server_that_does_not_become_ready_ends_the_demo(tmp_path: Path) -> None:
+    """A server that does not become ready, here because its database cannot be reached, is stopped. The error contains
+    the server's reason.
+    """
     env = clean_environment(database="postgresql://127.0.0.1:1/none")
     with pytest.raises(ChildError, match="the server is not ready: zone main is closed"):
         async with run_child(tmp_path / "data", 0, env=env, cwd=tmp_path, log=tmp_path / "log", ready_s=0.5):
-            pytest.fail("it was lived on")
-    assert remaining(tmp_path / "data") == []
+            pytest.fail("the server is not ready")
+    assert processes_of(tmp_path / "data") == []
 
 
-async def test_a_time_that_is_none_is_refused(tmp_path: Path) -> None:
-    """--for is checked before anything is started."""
-    code, _, err = await finished(await start(tmp_path / "data", "--for", "soon"))
+async def test_an_invalid_duration_is_refused(tmp_path: Path) -> None:
+    """An invalid duration for ``--for`` is refused with exit code 2 before a file is created."""
+    code, _, err = await wait_for_end(await start_demo(tmp_path / "data", "--for", "soon"))
     assert code == 2
     assert "--for soon" in err
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_nothing_stays_behind_however_it_ends(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM end it in order; killed outright, its server and Valkey end by themselves."""
-    async with living(tmp_path / "data") as (process, _):
-        assert len(remaining(tmp_path / "data")) >= 3
+async def test_no_process_remains_however_the_demo_ends(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM stop the demo in order. After a SIGKILL its server and its Valkey end by themselves."""
+    async with running_demo(tmp_path / "data") as (process, _):
+        assert len(processes_of(tmp_path / "data")) >= 3
         process.send_signal(number)
-        code, out, err = await finished(process)
+        code, out, err = await wait_for_end(process)
         assert code == (0 if number != signal.SIGKILL else -signal.SIGKILL), out + err
-        await wait_until(lambda: not remaining(tmp_path / "data"), within_s=PATIENCE_S, what="the end of all")
+        await wait_until(lambda: not processes_of(tmp_path / "data"), within_s=END_WITHIN_S, what="the end of all")
 
 
-async def test_a_server_that_dies_ends_it(tmp_path: Path) -> None:
-    """A demo without its server is no demo: it ends with one line, and not with 0."""
-    async with living(tmp_path / "data") as (process, _):
-        (server,) = [line for line in remaining(tmp_path / "data") if "exit_with_parent serve" in line]
+async def test_the_death_of_its_server_ends_the_demo(tmp_path: Path) -> None:
+    """If the server of the demo is killed, the demo prints one line and exits with 1."""
+    async with running_demo(tmp_path / "data") as (process, _):
+        (server,) = [line for line in processes_of(tmp_path / "data") if "exit_with_parent serve" in line]
         os.kill(int(server.split()[0]), signal.SIGKILL)
-        code, _, err = await finished(process)
+        code, _, err = await wait_for_end(process)
     assert code == 1
     assert len(err.strip().splitlines()) == 1
-    assert remaining(tmp_path / "data") == []
+    assert processes_of(tmp_path / "data") == []
 
 
-async def test_it_ends_by_itself_and_lives_on_with_the_same_people(tmp_path: Path) -> None:
-    """With --for it prints its summary as JSON; started again on its data, the same accounts sign in."""
+async def test_it_ends_after_its_time_and_continues_with_the_same_accounts(tmp_path: Path) -> None:
+    """With ``--for`` and ``--json`` the demo ends by itself and prints its summary as JSON. Another demo on the same
+    data directory prints the same logins.
+    """
     logins = []
     for _ in range(2):
-        process = await start(tmp_path / "data", "--port", "0", "--for", "12s", "--json")
-        code, out, err = await finished(process)
+        process = await start_demo(tmp_path / "data", "--port", "0", "--for", "12s", "--json")
+        code, out, err = await wait_for_end(process)
         assert code == 0, err
         summary = json.loads(out)
         assert summary["claimed"] > 0
@@ -177,4 +178,4 @@ async def test_it_ends_by_itself_and_lives_on_with_the_same_people(tmp_path: Pat
         logins.append([line for line in err.splitlines() if "password" in line])
         assert [line.split()[0] for line in logins[-1]] == ["admin", "customer", "technician"]
     assert logins[0] == logins[1]
-    assert remaining(tmp_path / "data") == []
+    assert processes_of(tmp_path / "data") == []

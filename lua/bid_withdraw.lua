@@ -22,7 +22,9 @@ if again then return again end
 local mine = job and redis.call('HGET', bids, technician)
 local bid = mine and Bids.parse(technician, mine)
 if not bid or bid.id ~= bid_id then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
-if bid.status == 'withdrawn' then return {'OK', '1', 0, job.version, job.id, Bids.json(job, bid)} end
+if bid.status == 'withdrawn' then
+  return Idempotency.answer_unchanged(req, fingerprint, job.version, job.id, Bids.json(job, bid))
+end
 local why = Step.refusal(zone, job, plan, nil, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if bid.status ~= 'open' then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end

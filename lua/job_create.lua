@@ -31,7 +31,7 @@ if reference ~= '' then
   local first = redis.call('HGET', ref, reference)
   local known, known_fingerprint = string.match(first or '', '^(%S+) ?(%S*)$')
   if known and known_fingerprint ~= '' and known_fingerprint ~= fingerprint then return {'DUPLICATE', '0', known} end
-  if known then return {'OK', '1', '0', '0', known} end
+  if known then return Idempotency.answer_unchanged(req, fingerprint, 0, known, nil, Idempotency.CREATION_MS) end
 end
 if named ~= '' then
   local tech = Tech.load(zone.tag .. 'tech:' .. named)

@@ -27,7 +27,9 @@ if again then return again end
 if not job then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 local mine = redis.call('HGET', offers, technician)
 local offer = mine and Offers.parse(mine)
-if offer and offer.status == 'rejected' then return {'OK', '1', 0, job.version, job.id, Job.public_json(job)} end
+if offer and offer.status == 'rejected' then
+  return Idempotency.answer_unchanged(req, fingerprint, job.version, job.id, Job.public_json(job))
+end
 local why = Step.closed_word(job, ended)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end

@@ -25,7 +25,9 @@ if again then return again end
 local mine = job and redis.call('HGET', offers, technician)
 if not mine then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 local offer = Offers.parse(mine)
-if offer.status == 'rejected' then return {'OK', '1', 0, job.version, job.id, Job.public_json(job)} end
+if offer.status == 'rejected' then
+  return Idempotency.answer_unchanged(req, fingerprint, job.version, job.id, Job.public_json(job))
+end
 local why = Step.closed_word(job, plan.over) or Step.refusal(zone, job, plan, nil, '')
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end

@@ -201,7 +201,7 @@ class SeededZone:
             radius_m=radius_m,
             interval_ms=10_000,
             offer_ms=LIFETIME_MS,
-            walks=0,
+            whole_zone=0,
             weights=wave_plan.weights_text(dispatch),
             limits=wave_plan.limits_text(dispatch),
             audience=self.blueprint.audience("job.searching"),

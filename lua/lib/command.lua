@@ -12,7 +12,9 @@ local Command = {}
 function Command.begin(zone, job_key, request)
   local job = Job.load(job_key)
   if job and job.bp ~= request.bp then return job, {'OTHER_BLUEPRINT', job.bp} end
-  return job, request.req and Idempotency.lookup(request.req, request.fingerprint, request.causes, zone, job)
+  local again = request.req and Idempotency.lookup(request.req, request.fingerprint, request.causes, zone, job)
+  if again and again[1] == 'OK' and again[3] == '0' then return job end -- `Idempotency.answer_unchanged`: answer anew
+  return job, again
 end
 
 -- Appends the events in order and stores the idempotency record. The reply contains the job as in the last event. A

@@ -17,6 +17,13 @@ function Idempotency.answer_again(req, fingerprint, seq, version, job_id)
   return {'OK', '1', seq, version, job_id}
 end
 
+-- Answers a request whose effect another request had before, and which is answered from the state of the job and not
+-- from an event. The key is stored without a seq, so that it is refused for another request. `json` is for the reply.
+function Idempotency.answer_unchanged(req, fingerprint, version, job_id, json, ttl_ms)
+  Idempotency.store(req, fingerprint, 0, version, job_id, ttl_ms or Idempotency.STEP_MS)
+  return {'OK', '1', 0, version, job_id, json}
+end
+
 function Idempotency.compare(stored, fingerprint)
   local word, known, seq, version, job_id = string.match(stored, '^(%S+) (%S+) (%S+) (%S+) (%S+)')
   if known ~= fingerprint then return {'REUSED_KEY', '0'} end

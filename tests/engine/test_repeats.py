@@ -17,7 +17,7 @@ from engine.idempotency.in_redis import Outcome
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
-from engine.types import DEFAULT_ZONE
+from engine.types import DEFAULT_ZONE, ServiceId
 from engine.workers import archiver, scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance
@@ -55,6 +55,32 @@ async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> Non
     await jobs.run_command(engine, carla, job, Step(command="cancel"))
     again = await offers.decline_offer(engine, one, job, key=KEY)
     assert again.repeated and reply_of(again) == reply_of(first)
+
+
+async def test_the_key_of_a_request_without_effect_is_refused_for_another_request(engine: Engine) -> None:
+    """A second decline and a second booking with the same reference change nothing and get the first outcome. Under the
+    same key they get it again, and another request with that key is refused.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job, other = [await people.offered_job(engine, carla, serves) for _ in range(2)]
+    await offers.decline_offer(engine, one, job)
+    for _ in range(2):
+        assert (await offers.decline_offer(engine, one, job, key=KEY)).repeated
+    with pytest.raises(ReusedKey):
+        await jobs.claim(engine, one, other, key=KEY)
+    first = await people.job(engine, carla, serves, reference="r1")
+    for _ in range(2):
+        again = await booking.create(engine, carla, booking_with_reference(serves, "r1"), key=KEY)
+        assert people.id_of(again) == people.id_of(first) and again.repeated
+    with pytest.raises(ReusedKey):
+        await booking.create(engine, carla, booking_with_reference(serves, "r2"), key=KEY)
+
+
+def booking_with_reference(service: ServiceId, reference: str) -> Booking:
+    """Return the booking that ``people.job`` makes with this reference."""
+    here = people.HERE
+    return Booking(service=service, lat=here.lat, lon=here.lon, address="1 Main St", reference=reference)
 
 
 @pytest.mark.parametrize("command", ["claim", "depart"])

@@ -339,8 +339,8 @@ class OtherBlueprint(Exception):
 
 
 class StaleCode(Exception):
-    """A script found that the caller compared a code with an older issue of the codes than the current one. Never
-    leaves the engine.
+    """Raised when a script finds that the job's confirmation codes were replaced after the engine read them. The engine
+    reads the new codes and tries again, so that no client receives this error.
     """
 
 

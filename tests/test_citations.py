@@ -16,8 +16,8 @@ from server.gateway.protocol import Close
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("engine", "server", "clients", "lua", "tests", "bench", "docs")
-READMES = ("", "lua", "bench", "clients/python", "clients/javascript")
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / room / "README.md" for room in READMES)])
+README_FOLDERS = ("", "lua", "bench", "clients/python", "clients/javascript")
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / room / "README.md" for room in README_FOLDERS)])
 SEARCHED_FILES = sorted(
     {
         *PAGES,

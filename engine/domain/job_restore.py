@@ -97,7 +97,7 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
     payments = payment_records(await reader.job_events(engine.archive, job, PAYMENT_EVENTS))
     bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
-    fields = _encode_pairs(_record_fields(members, bp, sum_amounts(payments)))
+    fields = _encode_pairs(_record_fields(members, bp, sum_amounts_by_status(payments)))
     records = _encode_pairs({f"{each.kind} {each.reference}": each.record_text() for each in payments})
     await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "kept": records})
 
@@ -140,9 +140,9 @@ def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
     return list(payments.values())
 
 
-def sum_amounts(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
-    """Return the sum of captured amounts and the sum of refunded amounts, without payments in another currency than the
-    job's.
+def sum_amounts_by_status(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
+    """Return the sum of the amounts for each of the statuses ``captured`` and ``refunded``, without payments in another
+    currency than the job's.
     """
     total = {"captured": 0, "refunded": 0}
     for payment in payments:

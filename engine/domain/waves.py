@@ -119,8 +119,9 @@ async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave
     return await engine.store.run(zone, "offer_expire", keys=due_keys(zone, job), args=args)
 
 
-async def match_technician(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> ScriptReply:
-    """Offer open jobs nearby to a technician who came online, except the jobs of suspended customers.
+async def offer_open_jobs(engine: Engine, zone: Zone, due_entry: str, technician: TechnicianId) -> ScriptReply:
+    """Offer open jobs nearby to a late joiner, except the jobs of suspended customers. ``due_entry`` is the scheduled
+    task that asked for it.
 
     The script returns the customers of those jobs, and makes no offer until this function calls it again with the state
     of each customer.
@@ -135,7 +136,7 @@ async def match_technician(engine: Engine, zone: Zone, entry: str, technician: T
     is_suspended: dict[UserId, bool] = {}
     while True:
         args: Args = {
-            "entry": entry,
+            "entry": due_entry,
             "reach_m": reach,
             "limit": MAX_JOBS_PER_MATCH,
             "asked": " ".join(is_suspended),

@@ -30,7 +30,7 @@ class StreamConnection:
         connect: Callable[[Pipeline], Awaitable[None]],
         prepare: Callable[[Pipeline], Awaitable[None]] | None = None,
     ) -> None:
-        self._pipe = Pipeline(connect, prepare or _do_not_prepare)
+        self._pipe = Pipeline(connect, prepare or _no_preparation)
 
     async def open(self) -> None:
         """Connect. Raises Unavailable."""
@@ -109,4 +109,4 @@ def parse_info(info: bytes) -> dict[str, str]:
     return {name: value.strip() for name, _, value in pairs if value}
 
 
-async def _do_not_prepare(_: Pipeline) -> None: ...
+async def _no_preparation(_: Pipeline) -> None: ...

@@ -50,7 +50,7 @@ async def _expire_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> N
 
 
 async def _match_technician(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    await waves.match_technician(engine, zone, entry, TechnicianId(UserId(rest)))
+    await waves.offer_open_jobs(engine, zone, entry, TechnicianId(UserId(rest)))
 
 
 async def _allocate_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:

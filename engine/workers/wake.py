@@ -73,7 +73,7 @@ async def _watch_logs(
         for name, entries in found or ():
             zone = names[name]
             after[zone] = int(entries[-1][0].partition(b"-")[0])
-            if any(_makes_due(fields[1]) for _, fields in entries):
+            if any(_event_makes_task_due(fields[1]) for _, fields in entries):
                 wakes[zone].set()
         if found:
             await asyncio.sleep(PAUSE_AFTER_EVENTS_S)
@@ -86,6 +86,6 @@ async def _read_head(connection: StreamConnection, zone: Zone) -> int:
     return (await zone_log.read_head(connection, zone)).seq
 
 
-def _makes_due(kind: bytes) -> bool:
+def _event_makes_task_due(kind: bytes) -> bool:
     """Return whether an event of this type may have made a task due now."""
     return kind in OTHER_DUE_EVENTS or (kind.startswith(b"job.") and kind not in QUIET_JOB_EVENTS)

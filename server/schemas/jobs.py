@@ -203,6 +203,8 @@ class Became(Shape):
 
 
 class CommandsReply(Shape):
+    """The outcome of each command of a batch, in the order of the request."""
+
     items: list[Became]
 
 

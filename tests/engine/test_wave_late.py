@@ -219,8 +219,8 @@ async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: En
         assert keys.account(carla.id).encode() in gone
         await engine.store.redis.delete(*gone)
     who = await people.technician(engine, "late", serves)
-    await waves.match_technician(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
+    await waves.offer_open_jobs(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
     assert (await offered_technicians(engine, job), await offered_technicians(engine, beside)) == ([], ["late"])
     await accounts.reinstate_user(engine, people.ADMIN, carla.id)
-    await waves.match_technician(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
+    await waves.offer_open_jobs(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
     assert await offered_technicians(engine, job) == ["late"]

@@ -10,10 +10,13 @@ from engine.types import DEFAULT_ZONE
 
 
 async def advance(engine: Engine, seconds: float) -> None:
-    """Move the zone's clock forward by ``seconds`` as if the engine had run all the time, so no grace period begins."""
+    """Move the zone's clock forward by ``seconds`` as if the engine had run all the time, so no grace period begins.
+
+    Both fields change in one transaction: a script of a running server between the two would see a gap.
+    """
     meta, ms = keys.zone_meta(DEFAULT_ZONE), round(seconds * 1000)
-    await engine.store.redis.hincrby(meta, "skew", ms)
-    await engine.store.redis.hincrby(meta, "now", ms)
+    pipeline = engine.store.redis.pipeline(transaction=True)
+    await pipeline.hincrby(meta, "skew", ms).hincrby(meta, "now", ms).execute()
 
 
 async def advance_unobserved(engine: Engine, seconds: float) -> None:

@@ -19,7 +19,8 @@ def run_command(work: Coroutine[Any, Any, T]) -> T:
     """Run ``work`` to its end and return its result. SIGTERM and Ctrl-C cancel ``work``, so that ``work`` can stop the
     processes that it has started.
 
-    Raises CommandFailed if the server fails, and KeyboardInterrupt after one of the signals.
+    Raises KeyboardInterrupt after one of the signals, also if a part of ``work`` then fails because the others stop.
+    Without a signal, raises CommandFailed if the server fails.
     """
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -32,18 +33,19 @@ async def _run_terminable(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("not in a task")
-    terminated = False
+    interrupted = False
 
-    def terminate() -> None:
-        nonlocal terminated
-        terminated = True
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
         task.cancel()
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
     try:
         return await work
-    except asyncio.CancelledError:
-        if terminated:
+    except BaseException:
+        if interrupted:
             raise KeyboardInterrupt from None
         raise
 

@@ -101,7 +101,8 @@ async def test_an_interrupted_replay_removes_its_data(tmp_path: Path) -> None:
     try:
         assert process.stderr
         async with asyncio.timeout(60):
-            assert b"users ready" in await process.stderr.readline()
+            while b"users ready" not in (line := await process.stderr.readline()):
+                assert line, "the replay ended before its users were ready"
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(60):
             code = await process.wait()

@@ -47,6 +47,11 @@ default a dead client costs 4 MB before a write blocks, with this value about 30
 """
 MAX_FRAME_BYTES = 64 * 1024
 SHUTDOWN_TIMEOUT_S = 5
+KEEP_ALIVE_S = 75
+"""How long an idle HTTP connection stays open. It is longer than the idle timeouts of clients and proxies (httpx 5 s,
+nginx and AWS load balancers 60 s), so that they close first. With uvicorn's default of 5 s, a request that a client
+sent at the moment of the close failed without an answer.
+"""
 CLOSE_CODE_DRAINING = 4000
 
 ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
@@ -262,6 +267,7 @@ def _uvicorn_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         **more,
     )

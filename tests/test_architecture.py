@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -77,6 +78,15 @@ def test_no_import_goes_in_a_circle() -> None:
     while free := {module for module, needs in waiting.items() if not needs & waiting.keys()}:
         waiting = {module: needs for module, needs in waiting.items() if module not in free}
     assert sorted(waiting) == []
+
+
+def test_the_import_contract_names_every_room() -> None:
+    """Each room and module of engine/ and server/ has a layer. The contract does not restrict one without a layer."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    named = {name for line in contracts[0]["layers"] for name in re.split(r" [:|] ", line)}
+    entries = [path for package in ("engine", "server") for path in (ROOT / package).iterdir()]
+    modules = [p for p in entries if (p / "__init__.py").exists() or (p.suffix == ".py" and p.stem != "__init__")]
+    assert named == {f"{path.parent.name}.{path.stem}" for path in modules}
 
 
 def test_keys_are_built_in_one_place() -> None:

@@ -39,7 +39,7 @@ CITATION_PATTERN = re.compile(r"\b(DESIGN|PROTOCOL) §(\d+)|\bG(\d{1,2})\b")
 FOREIGN_PAPER_PATTERN = re.compile(rf"\b(?:{'|'.join(FOREIGN_PAPERS)})\b|\.\./shared\b")
 LINK_PATTERN = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 PATH_PATTERN = re.compile(
-    rf"(?<![\w./:…-])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|lua|md|toml|js|c|csv))\b(?:::(test_\w+))?"
+    rf"(?<![\w./:…-])((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|lua|md|toml|js|c|csv))\b(?:::(\w+))?"
 )
 QUOTED_NAME_PATTERN = re.compile(r"`([\w./-]+\.(?:py|lua|md|js|c)|…)(?:::(\w+…?))?`")
 PERMITTED_NAMES = {"mine.toml", "callout.toml", "engine/lua/job_claim.lua"}
@@ -67,6 +67,8 @@ PROMISES = set(re.findall(r"^\| G(\d+) \|", (ROOT / "docs/design.md").read_text(
 TEST_NAMES = {
     name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
 }
+DEFINITION_PATTERN = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*[:=]", re.MULTILINE)
+"""The definition of a function, a class, a method, or a variable of a module."""
 FILE_NAMES = {path.name for room in FOLDERS for path in (ROOT / room).rglob("*") if path.is_file()}
 
 
@@ -80,12 +82,10 @@ def wrong_citations(text: str) -> Iterator[str]:
 
 
 def missing_paths(text: str) -> Iterator[str]:
-    """Yield each whole path of a file in ``text``, with the test named after it, if the file or the test does not
-    exist.
-    """
-    for path, test in PATH_PATTERN.findall(text):
-        if not exists(path) or (test and test not in TEST_NAMES):
-            yield f"{path}::{test}"
+    """Yield each whole path of a file in ``text``, with the name after ``::``, if file or name does not exist."""
+    for path, name in PATH_PATTERN.findall(text):
+        if not exists(path) or not defines(path, name):
+            yield f"{path}::{name}"
 
 
 def missing_names(page: Path, text: str) -> Iterator[str]:
@@ -98,6 +98,8 @@ def missing_names(page: Path, text: str) -> Iterator[str]:
     for path, name in QUOTED_NAME_PATTERN.findall(text):
         if path != "…" and not path.startswith("/") and not exists(path):
             yield path
+        if path != "…" and not name.startswith("test_") and not defines(path, name):
+            yield f"{path}::{name}"
         if name.startswith("test_") and not any(each.startswith(name.rstrip("…")) for each in TEST_NAMES):
             yield name
 
@@ -106,6 +108,18 @@ def exists(path: str) -> bool:
     """Return whether this file exists: by its path from the checkout, from tests/ or lua/, or by its name alone."""
     somewhere = any((ROOT / room / path).exists() for room in ("", "tests", "lua"))
     return somewhere or path in PERMITTED_NAMES or ("/" not in path and path in FILE_NAMES)
+
+
+def defines(path: str, name: str) -> bool:
+    """Return whether a Python file with this path or file name defines ``name``. A test may be in any file of tests/.
+    An empty name, and names in files of other languages, count as defined.
+    """
+    if not name or not path.endswith(".py"):
+        return True
+    if name.startswith("test_"):
+        return name in TEST_NAMES
+    files = [file for file in SEARCHED_FILES if f"/{file.relative_to(ROOT).as_posix()}".endswith(f"/{path}")]
+    return any(name in found.groups() for file in files for found in DEFINITION_PATTERN.finditer(file.read_text()))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +136,7 @@ def test_a_wrong_citation_is_found(text: str) -> None:
     [
         *("[a](nowhere.md)", "[a](log.md#nowhere)", "[a](#nowhere)", "see engine/nowhere.py", "`nowhere.py`"),
         *("`faults/nowhere.py`", "tests/test_ci.py::test_nowhere", "`test_ci.py::test_nowhere`", "`…::test_nowhere…`"),
+        *("engine/errors.py::NOWHERE", "`errors.py::NOWHERE`", "`resume.py::_nowhere`"),
     ],
 )
 def test_a_missing_name_is_found(text: str) -> None:

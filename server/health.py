@@ -69,7 +69,7 @@ class Health:
         if not self.engine.store.pipeline.is_up:
             found.append("no primary of Redis answers: no command can be done")
         if self.gateway is not None and self.gateway.relay.is_disconnected:
-            found.append("the relay is deaf: no word from Redis")
+            found.append("the relay is disconnected from Redis")
         if refuses := self.engine.archive.write_refusal:
             found.append(f"the database refuses writes: {refuses}")
         return [*found, *filter(None, (self.writes_problem, self.disk_problem))]

@@ -262,8 +262,8 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
                     lambda n=number: len(scenario.acknowledged_claims()) > n * arguments.jobs // 4, "claims"
                 )
                 down_s.append(await gateway.restart())
-                his = scenario.listeners[number::2]
-                await wait_until(lambda b=his: all(one.connects >= 2 for one in b), f"all back at {gateway.name}")
+                own = scenario.listeners[number::2]
+                await wait_until(lambda b=own: all(one.connects >= 2 for one in b), f"all back at {gateway.name}")
             await booking
             await wait_until(lambda: len(scenario.acknowledged_claims()) >= arguments.jobs, "every job won")
             expected = await scenario.expected_seqs()

@@ -210,7 +210,7 @@ class KillTest:
             found.lost += len(set(written) - set(received))
             found.twice += len(received) - len(set(received))
             if received != sorted(received):
-                raise BenchError(f"{person.user} heard his events in another order")
+                raise BenchError(f"{person.user} received events in another order")
             person.seqs = []
             written.clear()
 

@@ -31,7 +31,7 @@ def check_events(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint's events, one sentence each."""
     problems = [f"{place}: {problem}" for place, problem in _command_problems(blueprint)]
     problems += [
-        f"{place}: its event {event!r} is told to nobody" for place, event in _events_without_audience(blueprint)
+        f"{place}: its event {event!r} has no audience" for place, event in _events_without_audience(blueprint)
     ]
     for name, rule in blueprint.events.items():
         found = _announcement_problems(name, rule) if rule.announcement else _event_problems(blueprint, name, rule)
@@ -71,9 +71,9 @@ def _events_without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
 def _announcement_problems(name: str, rule: EventRule) -> Iterator[str]:
     """Yield the problems of the declaration of one announcement."""
     if name.partition(".")[0] in ENGINE_EVENT_NOUNS:
-        yield f"{name!r} is the engine's, no announcement"
+        yield f"{name!r} is an event of the engine, not an announcement"
     if rule.fields or rule.notify:
-        yield "an announcement is of no job: it has neither fields nor notify"
+        yield "an announcement belongs to no job: it can have neither fields nor notify"
     yield from (f"to: {word!r} is no role" for word in rule.to if word in PARTY_WORDS or word not in AUDIENCE_WORDS)
 
 
@@ -81,14 +81,14 @@ def _event_problems(blueprint: Blueprint, name: str, rule: EventRule) -> Iterato
     """Yield the problems of the declaration of one event of a job."""
     found = event_members(blueprint, name)
     if found is None:
-        yield "it never comes: neither a command nor the engine gives rise to it"
+        yield "it never occurs: neither a command nor the engine emits it"
         return
     yield from (f"to: unknown word {word!r}" for word in rule.to if word not in AUDIENCE_WORDS)
     if name == "offer.closed" and isinstance(rule.as_, dict):
         yield from (f"as: unknown reason {reason!r}" for reason in rule.as_ if reason not in OFFER_CLOSE_REASONS)
     yield from _field_problems(blueprint, rule, found)
     if rule.notify.keys() - {"offered"} and not has_whole_job(found):
-        yield "notify: it does not hold the whole job, so that nobody can be notified of it"
+        yield "notify: the event does not contain the whole job, so it can have no notify"
         return
     if "offered" in rule.notify and name != OFFER_EVENT:
         yield f"notify: offered is for {OFFER_EVENT} alone"
@@ -100,7 +100,7 @@ def _notice_problems(notice: Notice, found: Members) -> Iterator[str]:
     """Yield the problems of a notice for an event with the members ``found``."""
     for part, text in (("title", notice.title), ("body", notice.body)):
         yield from (f"{part}: {problem}" for problem in _placeholder_problems(text, found))
-    yield from (f"when: nothing stands at {path!r}" for path in notice.when if not has_member(found, path))
+    yield from (f"when: the event has no member {path!r}" for path in notice.when if not has_member(found, path))
 
 
 def _field_problems(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[str]:
@@ -108,14 +108,14 @@ def _field_problems(blueprint: Blueprint, rule: EventRule, found: Members) -> It
     marks = {command.marks for command in blueprint.commands.values()}
     for name, what in rule.fields.items():
         if name in found:
-            yield f"fields: {name!r} is the engine's own there"
+            yield f"fields: {name!r} is a member that the engine sets"
         if not isinstance(what, str):
             continue
         if what in STATE_FIELD_WORDS:
             if not has_member(found, "job.status"):
-                yield f"fields: {name}: {what!r} needs the whole job, which the event does not hold"
+                yield f"fields: {name}: {what!r} needs the whole job, which the event does not contain"
         elif not has_member(found, what):
-            yield f"fields: {name}: nothing stands at {what!r}"
+            yield f"fields: {name}: the event has no member {what!r}"
         elif what.startswith("job.at.") and what.removeprefix("job.at.") not in marks | set(blueprint.states):
             yield f"fields: {name}: {what!r} is no state and no command marks it"
 
@@ -131,4 +131,4 @@ def _placeholder_problems(text: str, found: Members) -> Iterator[str]:
         if path is None:
             continue
         if form or conversion or (path != "says" and not has_member(found, path)):
-            yield "{" + path + "} stands for nothing there"
+            yield "{" + path + "} is not a valid placeholder for this event"

@@ -112,7 +112,7 @@ def _top_level_problems(blueprint: Blueprint) -> Iterator[str]:
     if blueprint.track_from and blueprint.track_from not in blueprint.states:
         yield f"track_from: unknown state {blueprint.track_from!r}"
     elif blueprint.track_from and not blueprint.is_tracked(blueprint.track_from):
-        yield f"track_from: the work is over in {blueprint.track_from!r}, where nobody's way is shared"
+        yield f"track_from: the work is over in {blueprint.track_from!r}, so the technician's position is not shared"
     if not 0 <= blueprint.track_lead_s < inf:
         yield "track_lead_s must be a number of seconds, not below 0"
     yield from _code_problems(blueprint)
@@ -176,9 +176,9 @@ def _next_state_problems(blueprint: Blueprint, name: str, state: State) -> Itera
     if following in visited:
         yield f"then: it passes on in a circle, back to {following!r}"
     if state.search_mode != "none" or state.timers or state.watch is not None:
-        yield "then: it passes on at once, so that nothing is sought or waited for in it"
+        yield "then: a job leaves this state at once, so it can have no seeks, timers or watch"
     if name in (blueprint.initial_state, blueprint.named):
-        yield "then: a job cannot begin where it passes on at once"
+        yield "then: a job cannot begin in a state that it leaves at once"
 
 
 def _search_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
@@ -238,7 +238,7 @@ def _command_problems(blueprint: Blueprint, name: str, command: Command) -> Iter
     if not _is_name(name) or name in RESERVED_ROUTE_WORDS:
         yield "its name is not small letters, digits and _, or the name of another route"
     if not command.by or not command.from_:
-        yield "nobody may give it: by and from each need a word"
+        yield "it can never run: by and from must each have at least one value"
     yield from _from_and_to_problems(blueprint, command)
     yield from _guard_problems(blueprint, command)
     yield from _effect_problems(blueprint, name, command)
@@ -255,16 +255,16 @@ def _from_and_to_problems(blueprint: Blueprint, command: Command) -> Iterator[st
         yield from _target_problems(command, states[command.to])
     if command.effect in HOLDER_EFFECTS:
         over = [s for s in ([command.to] if command.to else command.from_) if s in states and states[s].frees_holder]
-        yield from (f"gives the job to somebody in {s!r}, where the work is over" for s in over)
+        yield from (f"gives the job a holder in {s!r}, where the work is over" for s in over)
     narrowed = {s for each in command.only.values() for s in each} | set(command.refunds)
     yield from (f"only, refunds: {s!r} is not in from" for s in sorted(narrowed.difference(command.from_)))
 
 
 def _target_problems(command: Command, target: State) -> Iterator[str]:
     if command.effect in HOLDER_EFFECTS and target.is_terminal:
-        yield f"gives the job to somebody in {command.to!r}, where the work is over"
+        yield f"gives the job a holder in {command.to!r}, where the work is over"
     if target.next_state and (command.effect in (*HOLDER_EFFECTS, "refuse") or command.event == EXPIRED_EVENT):
-        yield f'does "{command.effect}" to {command.to!r}, which passes on at once'
+        yield f'does "{command.effect}" to {command.to!r}, a state that the job leaves at once'
     if command.effect in ("bid", "withdraw"):
         yield f'does "{command.effect}", which leaves the job where it is: it has no to'
 
@@ -280,16 +280,16 @@ def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
     if command.code and command.code not in blueprint.codes.purposes:
         yield f"asks for the code {command.code!r}, which is not among codes.purposes"
     if command.code and set(command.by) != {"holder"}:
-        yield "asks for a code, which the holder alone can be told"
+        yield 'asks for a code, so by must be ["holder"]: nobody else may enter the code'
 
 
 def _no_move_problems(command: Command) -> Iterator[str]:
     """Yield the problems of effects that need a move, and of guards that the command that expires a job cannot have."""
     moves = command.effect not in ("bid", "withdraw") and (command.effect != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
-        yield f'does "{command.effect}" without a move, so that it marks, locks, charges and refunds nothing'
+        yield f'does "{command.effect}" and changes no state: it can have no marks, locks_price, charges or refunds'
     if command.event == EXPIRED_EVENT and (command.needs or command.unless):
-        yield "ends the job when its time is over, which waits for no mark: it has neither needs nor unless"
+        yield "ends the job when its time is over, so it can have neither needs nor unless"
 
 
 def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
@@ -297,12 +297,12 @@ def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Itera
     if allowed and not allowed.issuperset(command.by):
         yield f'does "{command.effect}", which is by {" or ".join(sorted(allowed))} alone'
     if allowed is None and not {"offered", "technician"}.isdisjoint(command.by):
-        yield f'is by offered or technician, who cannot {name}: that does "{command.effect}"'
+        yield f'is by offered or technician, who may not send a command that does "{command.effect}"'
     if command.effect == "take" or (command.effect == "refuse" and command.to):
         bidding = [s for s in command.from_ if s in blueprint.states and blueprint.states[s].search_mode == "bids"]
         yield from (f"answers an offer in {s!r}, where offers are invitations to bid" for s in bidding)
     if command.effect == "release" and not command.to:
-        yield 'does "release", but has no to: where the job is without its holder'
+        yield 'does "release", but has no to: the state of the job without its holder'
     if command.effect == "reissue" and not blueprint.codes.purposes:
         yield 'does "reissue", but the blueprint has no codes'
     if command.effect == "freeze":
@@ -310,13 +310,13 @@ def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Itera
         thawed = {s for c in blueprint.commands.values() if c.effect == "thaw" for s in c.from_}
         yield from (f"freezes the job in {s!r}, where nothing thaws it" for s in frozen if s not in thawed)
         sought = [s for s in frozen if s in blueprint.states and blueprint.states[s].search_mode != "none"]
-        yield from (f"freezes the job in {s!r}, where somebody is looked for" for s in sought)
+        yield from (f"freezes the job in {s!r}, which searches for a technician" for s in sought)
     if (command.effect == "thaw") != (command.resolves != ""):
-        yield 'does "thaw" without resolves, or resolves without that'
+        yield 'does "thaw" without resolves, or has resolves without "thaw"'
     if command.resolves and command.resolves not in DISPUTE_OUTCOMES:
         yield f"resolves {command.resolves!r}, which is none of {', '.join(sorted(DISPUTE_OUTCOMES))}"
     twins = [n for n, c in blueprint.commands.items() if _answer_same_offers(c, command) and n < name]
-    yield from (f"answers for the same as {twin!r} from the same state" for twin in twins)
+    yield from (f"has the same effect as {twin!r} from the same state" for twin in twins)
 
 
 def _answer_same_offers(one: Command, other: Command) -> bool:
@@ -348,7 +348,7 @@ def _next_states(blueprint: Blueprint, name: str) -> Iterable[str]:
 def _edit_problems(blueprint: Blueprint) -> Iterator[str]:
     states = blueprint.states
     if blueprint.price.source == "quote":
-        yield 'price: source: nothing quotes a price yet; say "catalogue", or "customer" where he names it'
+        yield 'price: source: nothing quotes a price yet; say "catalogue", or "customer" if the customer names it'
     for name, fields in blueprint.edit.items():
         if name not in states or states[name].is_terminal:
             yield f"edit: {name!r} is no state, or a terminal one"
@@ -361,7 +361,7 @@ def _edit_problems(blueprint: Blueprint) -> Iterator[str]:
         f"price: hours: {n!r} is no state and no command marks it" for n in blueprint.price.hours if n not in known
     )
     if len(blueprint.price.hours) not in (0, 2):
-        yield "price: hours are two names, from when to when"
+        yield "price: hours must have two names, each a state or a mark: the start and the end of the hours"
 
 
 def _mark_names(blueprint: Blueprint) -> set[str]:

@@ -135,4 +135,4 @@ def _decode(key: str, text: str) -> Iterable[Blueprint]:
 
 
 def _conflict_text(key: str) -> str:
-    return f"{key}: another content is kept under this name and version, and jobs may run by it: raise the version"
+    return f"{key}: another content is stored under this name and version, and jobs may use it: raise the version"

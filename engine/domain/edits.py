@@ -138,7 +138,7 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     fixed = {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
     denied = edit_table.denial_reason(blueprint, state, checked, **fixed)
     if not denied and "currency" in changed and "amount" not in change:
-        raise Invalid(errors=[FieldError("/currency", "Give the amount in it too")])
+        raise Invalid(errors=[FieldError("/currency", "Send the amount in this currency too")])
     return Draft(
         blueprint,
         state,

@@ -176,7 +176,7 @@ def _replay_record(earlier: Record | None, request: Request, kind: Any) -> Any:
     Indeterminate if the record has just expired.
     """
     if earlier is None:
-        raise Indeterminate("The first verdict ran out this moment")
+        raise Indeterminate("The record of the first request has just expired")
     if earlier.fingerprint != request.fingerprint:
         raise ReusedKey
     if earlier.code is None:

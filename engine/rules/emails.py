@@ -29,7 +29,9 @@ def normalise_email(email: str) -> str:
     if not _EMAIL_PATTERN.fullmatch(found) or len(found) > MAX_CHARS or len(comparison_form(found)) > MAX_CHARS:
         raise Invalid(errors=[FieldError("/email", "Expected an e-mail address")])
     if _INVISIBLE_PATTERN.search(found):
-        raise Invalid(errors=[FieldError("/email", "An invisible character is in this address: type it anew")])
+        raise Invalid(
+            errors=[FieldError("/email", "The address contains an invisible character: type the address again")]
+        )
     return found
 
 

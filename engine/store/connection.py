@@ -228,7 +228,7 @@ class Store:
         if run_id != self.run_id:
             if self.pipeline.is_up:
                 self.pipeline.disconnect()
-            raise Unavailable("another server answers than the one that commands are done at")
+            raise Unavailable("another server answers than the one that runs the commands")
 
     def close_zone(self, zone: Zone, why: str) -> None:
         """Refuse every command in this zone from now on. Log ``why`` unless the zone is already closed with it."""

@@ -19,11 +19,11 @@ SUBPROTOCOLS = (JsonFrames.subprotocol, MsgpackFrames.subprotocol)
 
 _REFUSALS: dict[str, CalloutError] = {
     "subprotocol": Invalid(f"Sec-WebSocket-Protocol must offer {' or '.join(SUBPROTOCOLS)}"),
-    "draining": Unavailable("Draining: come back, to another node", retry_after=1),
-    "deaf": Unavailable("No word from Redis yet", retry_after=1),
-    "full": Unavailable("As many connections as this node may have", retry_after=5),
-    "unknown": Unavailable("Too many sockets of this address have not said who they are", retry_after=2),
-    "rush": Unavailable("More come at once than this node lets in", retry_after=1),
+    "draining": Unavailable("This node is draining: connect to another node", retry_after=1),
+    "deaf": Unavailable("This node is not connected to Redis", retry_after=1),
+    "full": Unavailable("This node has as many connections as it may have", retry_after=5),
+    "unknown": Unavailable("Too many sockets of this address have not sent connect yet", retry_after=2),
+    "rush": Unavailable("Too many new connections at once on this node", retry_after=1),
 }
 
 

@@ -120,7 +120,7 @@ async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> d
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     fresh = await tokens.principal_of(gateway.engine, op.token)
     if fresh.id != session.caller.id:
-        raise Forbidden("Another user's token: for him there is another socket")
+        raise Forbidden("The token is another user's: open another socket for that user")
     if fresh.role != session.caller.role:
         session.close(Close.REAUTHENTICATE, "role changed")
     elif (event := connect.revocation_since(gateway, fresh, seen)) is not None:

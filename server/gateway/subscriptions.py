@@ -46,7 +46,7 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
 async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -> dict[str, Any]:
     """Remove the channel from the session. Raises Forbidden for a channel that the user has by their role or id."""
     if op.channel in session.caller.channels:
-        raise Forbidden("Your own channels come by themselves")
+        raise Forbidden("You receive your own channels without a subscription")
     session.unsubscribe(op.channel)
     return {"channel": op.channel}
 
@@ -84,7 +84,7 @@ async def stream_channels(gateway: Gateway, caller: Principal, named: Collection
     if not named:
         return tuple(caller.channels)
     if not caller.is_ops and caller.role != "service":
-        raise Forbidden("Only ops and services name channels; your own come by themselves")
+        raise Forbidden("Only ops and services may name channels; you receive your own without a name")
     for channel in named:
         kind, _, name = channel.partition(":")
         if channel in caller.channels or (caller.is_ops and kind in ADDRESSED_CHANNEL_KINDS and is_id(name)):
@@ -128,7 +128,7 @@ async def _read_state(gateway: Gateway, caller: Principal, channel: str) -> dict
     if kind == "job":
         return {"job": msgspec.Raw(await _read_job(gateway, caller, name))}
     if not caller.is_ops:
-        raise Forbidden("For ops")
+        raise Forbidden("Only ops may receive the events of a zone")
     return {"epoch": gateway.relay.tails[Zone(name)].epoch}
 
 

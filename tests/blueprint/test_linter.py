@@ -119,7 +119,7 @@ def test_every_event_that_a_command_can_append_needs_a_rule(
     kind = "job.unassigned" if command == REPLACE_COMMAND else "job.status"
     rules = "".join(f'[events."{each}"]\nto = ["customer", "service"]\n' for each in (*DECLARED_EVENTS, *own_events))
     path.write_text(BILLS_TOML + command + rules)
-    assert catalogue.read_file(path)[1] == ([f"bills.toml: {missing_event} is told to nobody"] if missing_event else [])
+    assert catalogue.read_file(path)[1] == ([f"bills.toml: {missing_event} has no audience"] if missing_event else [])
     path.write_text(BILLS_TOML + command + rules + f'[events."{kind}"]\nto = ["customer"]\n')
-    never = f"bills.toml: event {kind}: it never comes: neither a command nor the engine gives rise to it"
+    never = f"bills.toml: event {kind}: it never occurs: neither a command nor the engine emits it"
     assert catalogue.read_file(path)[1] == ([] if missing_event else [never])

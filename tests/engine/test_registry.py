@@ -55,7 +55,7 @@ async def test_another_content_of_the_same_version_is_refused(engine: Engine, bl
     """
     (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML.replace("offer_s = 60", "offer_s = 5"))
     [problem] = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
-    assert problem.startswith("home_service@2: another content is kept")
+    assert problem.startswith("home_service@2: another content is stored")
     assert engine.blueprints.default.dispatch.offer_s == 60
 
 

@@ -114,8 +114,8 @@ async def test_ops_reassign_a_job_to_a_technician(engine: Engine) -> None:
     )
     assert await _read_held_jobs(engine, tom) == set() and job.encode() in await _read_held_jobs(engine, tara)
     gone, given = [(await event_log.events(engine, kind, job))[0] for kind in ("job.unassigned", "job.assigned")]
-    [his] = await event_log.public_events(engine, "job.unassigned", job)
-    assert his.to == ("user:tom",) and gone.seq < his.seq < given.seq
+    [notice] = await event_log.public_events(engine, "job.unassigned", job)
+    assert notice.to == ("user:tom",) and gone.seq < notice.seq < given.seq
     assert "user:tom" not in given.to and "user:tara" in given.to
     assert event_log.payload(given)["technician"]["id"] == "tara" and event_log.payload(given)["reason"] == "sick"
     with pytest.raises(NotFound):

@@ -43,7 +43,7 @@ class TomsBooking:
         self.engine, self.serves, self.carla, self.tom, self.job = engine, serves, carla, tom, job
 
     async def read_load(self) -> int:
-        """Return the load of tom: how many of his jobs count now."""
+        """Return the load of tom: how many of tom's jobs count now."""
         record = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
         return int(await self.engine.store.redis.hget(record, "load") or 0)
 

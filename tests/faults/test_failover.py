@@ -70,7 +70,7 @@ async def test_without_a_primary_it_is_not_ready(pair: RedisPair, node: Node) ->
     with pytest.raises((Unavailable, Indeterminate)):
         await people.job(node.engine, carla, serves)
     await wait_until(lambda: any("primary" in problem for problem in health.problems()))
-    await wait_until(lambda: any("deaf" in problem for problem in health.problems()), within_s=15)
+    await wait_until(lambda: any("relay is disconnected" in problem for problem in health.problems()), within_s=15)
     await pair.replicate(pair.first_url, None)
     await wait_until(lambda: health.problems() == [], within_s=15)
     assert await asyncio.wait_for(people.job(node.engine, carla, serves), 10)

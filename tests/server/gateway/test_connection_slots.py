@@ -446,13 +446,13 @@ async def test_a_failing_zone_does_not_stop_the_renewal_of_slots(
     client = await stack.enter_async_context(node.connect("tina", "technician"))
     tina = keys.socket_slots(DEFAULT_ZONE, UserId("tina"))
     redis = node.engine.store.redis
-    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="her slot")
+    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="the slot")
     answering = asyncio.create_task(client.receive())
     await redis.delete(tina)
 
     async def has_slot() -> bool:
         return bool(await redis.exists(tina))
 
-    await wait_until(has_slot, what="her slot again")
+    await wait_until(has_slot, what="the slot again")
     await node.append("user:tina")
     await answering

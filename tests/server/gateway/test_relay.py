@@ -330,7 +330,7 @@ async def test_a_disconnected_relay_is_not_ready(
     monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
     health = Health(own_node.engine, own_node.gateway)
     os.kill(own_valkey.process.pid, signal.SIGSTOP)
-    await wait_until(lambda: health.problems() == ["the relay is deaf: no word from Redis"])
+    await wait_until(lambda: health.problems() == ["the relay is disconnected from Redis"])
     with pytest.raises(InvalidStatus) as refused:
         async with own_node.open_socket():
             pass

@@ -155,14 +155,14 @@ async def test_a_record_read_for_codes_reveals_no_proposal(
     told = (await event_log.events(engine, "job.assigned", job))[-1]
     shown = event_log.orjson.dumps(event_log.payload(told)["job"])
     await create_proposal(customer, job, 1)
-    his, ops = Principal(UserId(at_work.user), "technician"), Principal(UserId("cli_admin"), "admin")
-    assert b'"proposal"' in await job_view.view_job(engine, his, blueprint, shown, ["start"])
+    holder, ops = Principal(UserId(at_work.user), "technician"), Principal(UserId("cli_admin"), "admin")
+    assert b'"proposal"' in await job_view.view_job(engine, holder, blueprint, shown, ["start"])
     assert b'"proposal"' not in await job_view.view_job(engine, ops, blueprint, shown, ["reissue"])
     record = keys.job(DEFAULT_ZONE, JobId(job))
     text = await engine.store.redis.hget(record, "proposal")  # type: ignore[misc]
     next_one = {"holder": "usr_next", "proposal": text.replace(at_work.user.encode(), b"usr_next")}
     await engine.store.redis.hset(record, mapping=next_one)  # type: ignore[misc]
-    assert b'"proposal"' not in await job_view.view_job(engine, his, blueprint, shown, ["start"])
+    assert b'"proposal"' not in await job_view.view_job(engine, holder, blueprint, shown, ["start"])
 
 
 async def test_an_open_proposal_is_in_every_view_of_the_job(customer: Client, at_work: Client, book: Book) -> None:

@@ -58,11 +58,11 @@ async def test_the_snapshot_has_live_jobs_and_open_offers(
     assert [job["id"] for job in mine["jobs"]] == [taken["id"], open_job["id"]]
     assert mine["next"] is None
     assert mine["jobs"][0]["technician"]["id"] == at_work.user
-    his = (await at_work("GET", "/v1/sync")).json()
-    assert his["me"]["technician"]["load"] == 1 and his["fix"] == {"every_s": 10}
-    assert [job["id"] for job in his["jobs"]] == [taken["id"]]
-    assert {offer["job"]["id"] for offer in his["offers"]} >= {open_job["id"]}
-    assert all("customer" not in offer["job"] for offer in his["offers"])
+    snapshot = (await at_work("GET", "/v1/sync")).json()
+    assert snapshot["me"]["technician"]["load"] == 1 and snapshot["fix"] == {"every_s": 10}
+    assert [job["id"] for job in snapshot["jobs"]] == [taken["id"]]
+    assert {offer["job"]["id"] for offer in snapshot["offers"]} >= {open_job["id"]}
+    assert all("customer" not in offer["job"] for offer in snapshot["offers"])
     theirs = {job["id"] for job in (await admin("GET", "/v1/sync")).json()["jobs"]}
     assert {open_job["id"], taken["id"]} <= theirs and gone["id"] not in theirs
     stranger = (await (await register(nobody, "customer"))("GET", "/v1/sync")).json()

@@ -40,7 +40,7 @@ def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
         "'flying'",
         "terminal state 'completed'",
         "'lost' cannot be reached",
-        "'job.cancelled' is told",
+        "'job.cancelled' has no audience",
         "b.toml",
         "c.toml",
     ):

@@ -84,9 +84,9 @@ OFFER_CLOSED_PAYLOAD = Payload("OfferClosed", {"job": ID_ONLY, "reason": NO_MEMB
 OFFER_DECLINED_PAYLOAD = Payload(
     "OfferDeclined", {"job": PUBLIC_JOB_MEMBERS, "technician": ID_ONLY, "reason": NO_MEMBERS}
 )
-BID_PAYLOAD = Payload("BidTold", {"bid": NO_MEMBERS, "job": ID_ONLY})
-PRICE_PAYLOAD = Payload("PriceTold", {"proposal": NO_MEMBERS, "job": JOB_MEMBERS})
-PAYMENT_PAYLOAD = Payload("PaymentTold", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
+BID_PAYLOAD = Payload("BidEventData", {"bid": NO_MEMBERS, "job": ID_ONLY})
+PRICE_PAYLOAD = Payload("PriceEventData", {"proposal": NO_MEMBERS, "job": JOB_MEMBERS})
+PAYMENT_PAYLOAD = Payload("PaymentEventData", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
 )
@@ -95,7 +95,7 @@ REVIEW_PAYLOAD = Payload("TechnicianReviewed", {"technician": ID_ONLY, **_scalar
 TECHNICIAN_STATUS_PAYLOAD = Payload(
     "TechnicianStatus", {"technician": ID_ONLY, "online": NO_MEMBERS, "reason": NO_MEMBERS, "job": ID_ONLY}
 )
-NOTIFICATION_PAYLOAD = Payload("Notified", _scalar_members("id", "kind", "title", "body", "job"))
+NOTIFICATION_PAYLOAD = Payload("NotificationEventData", _scalar_members("id", "kind", "title", "body", "job"))
 POSITION_PAYLOAD = Payload(
     "Position", _scalar_members("job", "lat", "lon", "at", "age_s", "stale", "heading", "accuracy", "jump")
 )

@@ -40,8 +40,8 @@ def document(blueprints: Blueprints) -> bytes:
         *EVENT_DATA.values(),
         *LIVE_PUSH_DATA.values(),
         frames.Head,
-        frames.Opened,
-        frames.Closed,
+        frames.StreamStart,
+        frames.StreamEnd,
         Problem,
     ]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=SCHEMA_REF)
@@ -86,8 +86,8 @@ def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
         "ping": _message_object(
             "The client answers with the same message, within `pong` seconds.", {"type": "object", "maxProperties": 0}
         ),
-        "stream.connect": _message_object(frames.Opened.__doc__, named[id(frames.Opened)]),
-        "stream.close": _message_object(frames.Closed.__doc__, named[id(frames.Closed)]),
+        "stream.connect": _message_object(frames.StreamStart.__doc__, named[id(frames.StreamStart)]),
+        "stream.close": _message_object(frames.StreamEnd.__doc__, named[id(frames.StreamEnd)]),
     }
     return messages
 

@@ -105,7 +105,7 @@ REQUESTS: dict[str, Any] = {
     "auth_login": {"email": "ada@example.org", "password": "correct horse battery"},
     "auth_refresh": {"refresh_token": "rft_2mX9"},
     "auth_ticket": {"for": "socket"},
-    "catalogue_create": _SERVICE,
+    "services_create": _SERVICE,
     "technicians_patch": {"services": [SERVICE]},
     "technicians_review": {"kyc": "approved", "account": "approved"},
     "technicians_availability": {"online": True, **POSITION},
@@ -153,7 +153,7 @@ REPLIES: dict[str, Any] = {
         "poll": {"connected": 60, "disconnected": 15},
         "fix": {"every_s": 30},
     },
-    "catalogue_create": {"service": {"id": SERVICE, **_SERVICE}},
+    "services_create": {"service": {"id": SERVICE, **_SERVICE}},
     "technicians_patch": {"technician": _CARD},
     "technicians_review": {"technician": _CARD},
     "technicians_availability": {
@@ -185,7 +185,7 @@ REPLIES: dict[str, Any] = {
         "next": None,
         "as_of": {"main": {"epoch": "e1", "seq": 131}},
     },
-    "events_hear": {
+    "events_read_or_stream": {
         "events": [
             {
                 "type": "offer.closed",

@@ -175,7 +175,8 @@ def _summary(route: Route) -> str:
 def objects() -> str:
     """Return the table of all objects inside a request, an answer, a reply or an event."""
     whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.report_reply) if kind is not None]
-    whole += [*OP_STRUCTS.values(), *REPLIES.values(), frames.Opened, *EVENT_DATA.values(), *LIVE_PUSH_DATA.values()]
+    whole += [*OP_STRUCTS.values(), *REPLIES.values(), frames.StreamStart]
+    whole += [*EVENT_DATA.values(), *LIVE_PUSH_DATA.values()]
     outer = {get_origin(kind) or kind for kind in whole}
     found = {inner for kind in whole for inner in _inner_objects(kind)}
     named = {inner for kind in found for field in _fields(kind) for inner in _inner_objects(field.type)}

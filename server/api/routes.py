@@ -31,7 +31,6 @@ from server.api.handlers import (
     bids,
     blocks,
     blueprints,
-    catalogue,
     disputes,
     events,
     jobs,
@@ -43,6 +42,7 @@ from server.api.handlers import (
     prices,
     ratings,
     requests,
+    services,
     sync,
     technicians,
     users,
@@ -51,13 +51,13 @@ from server.api.route import Route, list_route, step_route
 from server.http import policy
 from server.schemas.about import About, Alive, ProblemReply, Ready
 from server.schemas.announcements import AnnouncementReply, NewAnnouncement
-from server.schemas.auth import Login, Logon, NewTicket, RefreshToken, Register, Signed, Ticket
+from server.schemas.auth import ActiveLogin, Login, NewTicket, RefreshToken, Register, Ticket, TokensReply
 from server.schemas.bids import Bid, BidReply, BidStep, NewBid
-from server.schemas.blocks import Block, Blocked, BlockReply
-from server.schemas.blueprints import Declared, DeclaredReply
-from server.schemas.decode import Nothing
+from server.schemas.blocks import Block, BlockReply, OneUser
+from server.schemas.blueprints import BlueprintReply, PublicBlueprint
+from server.schemas.decode import NoBody
 from server.schemas.disputes import Dispute, DisputeReply, NewDispute, Resolution
-from server.schemas.events import EventsQuery, Heard
+from server.schemas.events import EventPage, EventsQuery
 from server.schemas.jobs import (
     Commands,
     CommandsReply,
@@ -73,7 +73,7 @@ from server.schemas.jobs import (
 from server.schemas.notifications import Notification
 from server.schemas.offers import Offer
 from server.schemas.payments import NewPayment, Payment, PaymentReply
-from server.schemas.positions import FixHeard, Location, Track
+from server.schemas.positions import FixReport, Location, Track
 from server.schemas.prices import NewProposal, ProposalAnswer, ProposalReply
 from server.schemas.ratings import NewRating, RatingReply
 from server.schemas.requests import Verdict
@@ -88,7 +88,7 @@ from server.schemas.technicians import (
     TechnicianReply,
     TechniciansQuery,
 )
-from server.schemas.users import AccountReply, Me, NewUser, PatchUser, Suspend, User, UserReply, UsersQuery
+from server.schemas.users import AccountReply, MeReply, NewUser, PatchUser, Suspend, User, UserReply, UsersQuery
 from server.schemas.waves import Wave
 
 ANYONE = None
@@ -227,7 +227,16 @@ ROUTES: tuple[Route, ...] = (
         reply=DisputeReply,
         has_key=True,
     ),
-    Route("GET", "/v1/events", events.hear, ANY_ROLE, policy.OWN_DATA, query=EventsQuery, reply=Heard, may_stream=True),
+    Route(
+        "GET",
+        "/v1/events",
+        events.read_or_stream,
+        ANY_ROLE,
+        policy.OWN_DATA,
+        query=EventsQuery,
+        reply=EventPage,
+        may_stream=True,
+    ),
     Route("GET", "/v1/sync", sync.read, ANY_ROLE, policy.OWN_DATA, reply=Sync),
     Route(
         "POST",
@@ -246,28 +255,28 @@ ROUTES: tuple[Route, ...] = (
         ANYONE,
         policy.OWN_DATA,
         Register,
-        reply=Signed,
+        reply=TokensReply,
         status=201,
         has_key=True,
     ),
-    Route("POST", "/v1/auth/login", auth.login, ANYONE, policy.OWN_DATA, Login, reply=Signed),
-    Route("POST", "/v1/auth/refresh", auth.refresh, ANYONE, policy.OWN_DATA, RefreshToken, reply=Signed),
+    Route("POST", "/v1/auth/login", auth.login, ANYONE, policy.OWN_DATA, Login, reply=TokensReply),
+    Route("POST", "/v1/auth/refresh", auth.refresh, ANYONE, policy.OWN_DATA, RefreshToken, reply=TokensReply),
     Route("POST", "/v1/auth/logout", auth.logout, ANYONE, policy.OWN_DATA, RefreshToken, status=204),
     Route("POST", "/v1/auth/tickets", auth.ticket, ANY_ROLE, policy.OWN_DATA, NewTicket, reply=Ticket),
-    Route("GET", "/v1/me", users.me, ANY_ROLE, policy.OWN_DATA, reply=Me),
+    Route("GET", "/v1/me", users.me, ANY_ROLE, policy.OWN_DATA, reply=MeReply),
     list_route("/v1/me/blocks", blocks.find, PARTY_ROLES, policy.OWN_DATA, Block),
     Route(
-        "POST", "/v1/me/blocks", blocks.create, PARTY_ROLES, policy.BLOCK_USER, Blocked, reply=BlockReply, has_key=True
+        "POST", "/v1/me/blocks", blocks.create, PARTY_ROLES, policy.BLOCK_USER, OneUser, reply=BlockReply, has_key=True
     ),
-    Route("DELETE", "/v1/me/blocks", blocks.drop, PARTY_ROLES, policy.BLOCK_USER, Blocked, status=204, has_key=True),
+    Route("DELETE", "/v1/me/blocks", blocks.drop, PARTY_ROLES, policy.BLOCK_USER, OneUser, status=204, has_key=True),
     Route(
-        "PUT", "/v1/me/blocks/{id}", blocks.put, PARTY_ROLES, policy.BLOCK_USER, Nothing, reply=BlockReply, has_key=True
+        "PUT", "/v1/me/blocks/{id}", blocks.put, PARTY_ROLES, policy.BLOCK_USER, NoBody, reply=BlockReply, has_key=True
     ),
     Route(
-        "DELETE", "/v1/me/blocks/{id}", blocks.lift, PARTY_ROLES, policy.BLOCK_USER, Nothing, status=204, has_key=True
+        "DELETE", "/v1/me/blocks/{id}", blocks.lift, PARTY_ROLES, policy.BLOCK_USER, NoBody, status=204, has_key=True
     ),
-    list_route("/v1/me/sessions", logins.find, ANY_ROLE, policy.OWN_DATA, Logon),
-    Route("DELETE", "/v1/me/sessions/{id}", logins.end, ANY_ROLE, policy.OWN_LOGIN, Nothing, status=204, has_key=True),
+    list_route("/v1/me/sessions", logins.find, ANY_ROLE, policy.OWN_DATA, ActiveLogin),
+    Route("DELETE", "/v1/me/sessions/{id}", logins.end, ANY_ROLE, policy.OWN_LOGIN, NoBody, status=204, has_key=True),
     list_route("/v1/users", users.find, ADMIN_ROLE, policy.OWN_DATA, User, query=UsersQuery),
     Route(
         "POST",
@@ -292,17 +301,17 @@ ROUTES: tuple[Route, ...] = (
         users.reinstate,
         ADMIN_ROLE,
         policy.ANY_USER,
-        Nothing,
+        NoBody,
         reply=UserReply,
         has_key=True,
     ),
-    list_route("/v1/blueprints", blueprints.find, ANY_ROLE, policy.OWN_DATA, Declared),
-    Route("GET", "/v1/blueprints/{name}", blueprints.read, ANY_ROLE, policy.ANY_BLUEPRINT, reply=DeclaredReply),
-    list_route("/v1/services", catalogue.find, ANY_ROLE, policy.OWN_DATA, Service, query=ServicesQuery),
+    list_route("/v1/blueprints", blueprints.find, ANY_ROLE, policy.OWN_DATA, PublicBlueprint),
+    Route("GET", "/v1/blueprints/{name}", blueprints.read, ANY_ROLE, policy.ANY_BLUEPRINT, reply=BlueprintReply),
+    list_route("/v1/services", services.find, ANY_ROLE, policy.OWN_DATA, Service, query=ServicesQuery),
     Route(
         "POST",
         "/v1/services",
-        catalogue.create,
+        services.create,
         OPS,
         policy.OWN_DATA,
         NewService,
@@ -310,11 +319,11 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         has_key=True,
     ),
-    Route("GET", "/v1/services/{id}", catalogue.read, ANY_ROLE, policy.ANY_SERVICE, reply=ServiceReply),
+    Route("GET", "/v1/services/{id}", services.read, ANY_ROLE, policy.ANY_SERVICE, reply=ServiceReply),
     Route(
         "PATCH",
         "/v1/services/{id}",
-        catalogue.patch,
+        services.patch,
         OPS,
         policy.ANY_SERVICE,
         PatchService,
@@ -361,7 +370,7 @@ ROUTES: tuple[Route, ...] = (
         policy.OWN_TECHNICIAN,
         Location,
         status=204,
-        report_reply=FixHeard,
+        report_reply=FixReport,
         limit_name="fixes",
     ),
     list_route("/v1/notifications", notifications.find, ANY_ROLE, policy.OWN_DATA, Notification),
@@ -371,7 +380,7 @@ ROUTES: tuple[Route, ...] = (
         notifications.read,
         ANY_ROLE,
         policy.OWN_NOTIFICATION,
-        Nothing,
+        NoBody,
         status=204,
     ),
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),

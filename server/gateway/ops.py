@@ -42,7 +42,7 @@ class KeyedReply(msgspec.Struct, omit_defaults=True, kw_only=True):
     key: str | None = None
 
 
-class Done(KeyedReply):
+class KeyedStepReply(KeyedReply):
     """The reply to a step on a job: the same as over HTTP, and the seq of the step's event."""
 
     job: msgspec.Raw | None = None
@@ -51,7 +51,7 @@ class Done(KeyedReply):
     repeated: bool = False
 
 
-class Available(KeyedReply):
+class KeyedAvailability(KeyedReply):
     """The reply to ``availability``, the same as over HTTP."""
 
     online: bool
@@ -62,7 +62,7 @@ class Available(KeyedReply):
     clock_offset_s: float
 
 
-async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> Done:
+async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> KeyedStepReply:
     """Claim a job that was offered to the caller."""
     trace = op.trace or ""
     return _step_reply(
@@ -70,7 +70,7 @@ async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> Done:
     )
 
 
-async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> Done:
+async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> KeyedStepReply:
     """Decline the caller's offer of a job."""
     trace = op.trace or ""
     return _step_reply(
@@ -78,7 +78,7 @@ async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> D
     )
 
 
-async def command(gateway: Gateway, session: Session, op: messages.Command) -> Done:
+async def command(gateway: Gateway, session: Session, op: messages.Command) -> KeyedStepReply:
     """Run a command of the job's blueprint that the caller may give."""
     step = Step(
         command=op.command,
@@ -95,14 +95,14 @@ async def command(gateway: Gateway, session: Session, op: messages.Command) -> D
     )
 
 
-async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> Available:
+async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> KeyedAvailability:
     """Set the caller online or offline. A position may come with ``online``, if it is not known yet."""
     caller = session.caller
     position = Position(op.lat, op.lon) if op.lat is not None and op.lon is not None else None
     now = await live.set_availability(
         gateway.engine, caller, caller.id, online=op.online, position=position, key=op.key
     )
-    return msgspec.convert(now, Available, from_attributes=True)
+    return msgspec.convert(now, KeyedAvailability, from_attributes=True)
 
 
 async def location(gateway: Gateway, session: Session, op: messages.Location) -> dict[str, Any]:
@@ -202,5 +202,5 @@ def _build_fix(one: OneFix | messages.Location) -> Fix:
     )
 
 
-def _step_reply(outcome: Outcome) -> Done:
-    return Done(outcome.job, outcome.message, outcome.seq, outcome.repeated)
+def _step_reply(outcome: Outcome) -> KeyedStepReply:
+    return KeyedStepReply(outcome.job, outcome.message, outcome.seq, outcome.repeated)

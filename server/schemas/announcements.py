@@ -35,7 +35,7 @@ class NewAnnouncement(Body):
         return json_errors(self.data, "/data", MAX_ANNOUNCEMENT_BYTES)
 
 
-class Announced(Shape):
+class Announcement(Shape):
     event: str
     roles: list[str]
     data: dict[str, Any]
@@ -44,4 +44,4 @@ class Announced(Shape):
 
 
 class AnnouncementReply(Shape):
-    announcement: Announced
+    announcement: Announcement

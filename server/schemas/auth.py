@@ -38,7 +38,7 @@ class NewTicket(Body):
     purpose: Literal["socket", "events"] = field(name="for", default="socket")
 
 
-class Signed(Shape):
+class TokensReply(Shape):
     """A user and their new tokens. ``access_token`` is a bearer token, valid for ``expires_in`` seconds. Each use of
     ``refresh_token`` replaces it.
     """
@@ -50,7 +50,7 @@ class Signed(Shape):
     expires_in: int
 
 
-class Logon(Shape):
+class ActiveLogin(Shape):
     """One login of the caller, with all tokens that were refreshed from it."""
 
     id: str

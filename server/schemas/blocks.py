@@ -9,7 +9,7 @@ from server.schemas.fields import Id
 from server.schemas.objects import Shape
 
 
-class Blocked(Body):
+class OneUser(Body):
     """The user to block or to unblock."""
 
     user: Id

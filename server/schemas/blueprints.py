@@ -50,7 +50,7 @@ class Event(Shape):
     announcement: bool = False
 
 
-class Declared(Shape):
+class PublicBlueprint(Shape):
     """A blueprint. ``named`` is the first state of a job that names a technician. ``edit`` lists, for each state, the
     fields that may be changed (``*``: all of them). ``propose`` lists the states in which another price may be
     proposed.
@@ -70,13 +70,13 @@ class Declared(Shape):
     named: str | None = None
 
 
-class DeclaredReply(Shape):
-    blueprint: Declared
+class BlueprintReply(Shape):
+    blueprint: PublicBlueprint
 
 
-def public_view(blueprint: Blueprint, *, default: bool) -> Declared:
+def public_view(blueprint: Blueprint, *, default: bool) -> PublicBlueprint:
     """Return a blueprint as clients see it."""
-    return Declared(
+    return PublicBlueprint(
         name=blueprint.name,
         version=blueprint.version,
         title=blueprint.title,

@@ -79,7 +79,7 @@ class NoQuery(Body):
     """The query of a route without parameters: every parameter is refused, as any unknown field is."""
 
 
-class Nothing(Body):
+class NoBody(Body):
     """A body without fields. The request may omit it."""
 
 

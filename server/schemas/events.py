@@ -63,7 +63,7 @@ class Frame(Shape):
     data: dict[str, Any]
 
 
-class Heard(Shape):
+class EventPage(Shape):
     """The answer of a poll. ``cursor`` is for the next poll. If ``recovered`` is false, events may be missing: call
     ``/v1/sync`` and continue from the cursor of its answer.
     """

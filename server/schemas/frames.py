@@ -32,23 +32,23 @@ class ZoneState(Shape):
     reason: Literal["too_old", "epoch"] | None = None
 
 
-class Who(Shape):
+class SessionUser(Shape):
     """The user of the session."""
 
     id: str
     role: Role
 
 
-class RefusedSub(Shape):
+class RefusedChannel(Shape):
     """A channel of ``subs`` that the caller may not receive, and the error code."""
 
     channel: str
     code: str
 
 
-class Connected(Shape):
+class ConnectReply(Shape):
     session: str
-    user: Who
+    user: SessionUser
     now: datetime
     expires_in: int | None
     ping: float
@@ -59,17 +59,17 @@ class Connected(Shape):
     online: bool | None = None
     clock_offset_s: float | None = None
     subs: list[str] | None = None
-    refused: list[RefusedSub] | None = None
+    refused: list[RefusedChannel] | None = None
 
 
-class Opened(Connected, kw_only=True):
+class StreamStart(ConnectReply, kw_only=True):
     """The first event of a stream, ``connect``: as the reply on the socket, plus one ``recovered`` for all zones."""
 
     recovered: bool
     reason: Literal["too_old", "epoch"] | None = None
 
 
-class Closed(Shape):
+class StreamEnd(Shape):
     """The last event of a stream, ``close``, if it can be sent. ``code`` is the close code that a socket would get."""
 
     code: int
@@ -81,11 +81,11 @@ class Pong(Shape):
     n: int
 
 
-class Refreshed(Shape):
+class RefreshReply(Shape):
     expires_in: int | None
 
 
-class Subscribed(Shape):
+class SubscribeReply(Shape):
     channel: str
     zone: str
     seq: int
@@ -93,11 +93,11 @@ class Subscribed(Shape):
     epoch: str | None = None
 
 
-class Unsubscribed(Shape):
+class UnsubscribeReply(Shape):
     channel: str
 
 
-class Done(Shape):
+class SocketStepReply(Shape):
     job: Job | None = None
     message: str | None = None
     seq: int | None = None
@@ -105,11 +105,11 @@ class Done(Shape):
     key: Annotated[str | None, Meta(description="if the server made it")] = None
 
 
-class Available(Availability):
+class SocketAvailabilityReply(Availability):
     key: str | None = None
 
 
-class Nothing(Shape):
+class EmptyReply(Shape):
     pass
 
 

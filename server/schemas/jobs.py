@@ -190,7 +190,7 @@ class StepReply(Shape):
     message: str | None = None
 
 
-class Became(Shape):
+class CommandResult(Shape):
     """The outcome of one command. The commands after a refused one are not tried."""
 
     command: str
@@ -205,7 +205,7 @@ class Became(Shape):
 class CommandsReply(Shape):
     """The outcome of each command of a batch, in the order of the request."""
 
-    items: list[Became]
+    items: list[CommandResult]
 
 
 class HistoryItem(Shape, rename={"source": "from"}):

@@ -134,16 +134,16 @@ class Location(positions.Location, tag="location", tag_field="op", kw_only=True)
 Op = Connect | Ping | Refresh | Subscribe | Unsubscribe | Claim | Decline | Command | SetAvailability | Location
 
 REPLIES: dict[type[Op], Any] = {
-    Connect: frames.Connected,
+    Connect: frames.ConnectReply,
     Ping: frames.Pong,
-    Refresh: frames.Refreshed,
-    Subscribe: frames.Subscribed,
-    Unsubscribe: frames.Unsubscribed,
-    Claim: frames.Done,
-    Decline: frames.Done,
-    Command: frames.Done,
-    SetAvailability: frames.Available,
-    Location: frames.Nothing,
+    Refresh: frames.RefreshReply,
+    Subscribe: frames.SubscribeReply,
+    Unsubscribe: frames.UnsubscribeReply,
+    Claim: frames.SocketStepReply,
+    Decline: frames.SocketStepReply,
+    Command: frames.SocketStepReply,
+    SetAvailability: frames.SocketAvailabilityReply,
+    Location: frames.EmptyReply,
 }
 """The type of ``ok`` in the reply to each op."""
 

@@ -86,8 +86,8 @@ class Card(Shape):
     rating: float | None = None
 
 
-class DisputeTold(Dispute, kw_only=True):
-    """A dispute. All mediators receive its id, job, status and, when it opens, its reason."""
+class EventDispute(Dispute, kw_only=True):
+    """The dispute in an event's data. All mediators receive its id, job, status and, when it opens, its reason."""
 
     by: Actor | None = None  # type: ignore[assignment]
     reason: str | None = None  # type: ignore[assignment]
@@ -107,7 +107,7 @@ class JobStep(Shape, rename={"source": "from"}):
     actor: Annotated[Actor | None, Meta(description="left out if the job is its public part")] = None
     reason: str | None = None
     occurred_at: datetime | None = None
-    dispute: DisputeTold | None = None
+    dispute: EventDispute | None = None
     former: Ref | None = None
 
 
@@ -137,7 +137,7 @@ class JobLate(Shape):
     reason: str | None = None
 
 
-class BidTold(Shape):
+class BidEventData(Shape):
     """A new or changed bid. ``reason`` is why the bid was closed."""
 
     bid: Bid
@@ -145,14 +145,14 @@ class BidTold(Shape):
     reason: str | None = None
 
 
-class PriceTold(Shape):
+class PriceEventData(Shape):
     proposal: Proposal
     job: Job
     actor: Actor | None = None
     reason: str | None = None
 
 
-class PaymentTold(Shape, rename={"source": "from"}):
+class PaymentEventData(Shape, rename={"source": "from"}):
     """A new or changed payment. If a step of the job requested the payment or resulted from the payment, the payload
     also has the members of that step.
     """
@@ -203,7 +203,7 @@ class TechnicianStatus(Shape):
     job: Ref | None = None
 
 
-class Notified(Shape):
+class NotificationEventData(Shape):
     id: str
     kind: str
     title: str
@@ -223,8 +223,8 @@ _STRUCTS = {
     struct.__name__: struct
     for struct in (
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
-        *(BidTold, PriceTold, PaymentTold, PaymentUnexpected, CodeFailed, TechnicianReviewed, TechnicianStatus),
-        *(Notified, Position, TokenExpiring),
+        *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
+        *(TechnicianReviewed, TechnicianStatus, NotificationEventData, Position, TokenExpiring),
     )
 }
 

@@ -84,7 +84,7 @@ class FixRate(Shape):
     every_s: int
 
 
-class FixHeard(Shape):
+class FixReport(Shape):
     """The answer to a fix if there is a problem: the technician is offline and receives no offers, or the device's
     clock is wrong by more than 30 s.
     """

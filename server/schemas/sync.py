@@ -15,7 +15,7 @@ from server.schemas.technicians import Technician
 from server.schemas.users import User
 
 
-class Myself(Shape):
+class OwnProfile(Shape):
     """The caller's account and, for a technician, their profile."""
 
     user: User
@@ -28,7 +28,7 @@ class Sync(Shape):
     /v1/jobs?cursor=``.
     """
 
-    me: Myself
+    me: OwnProfile
     jobs: list[Job]
     next: str | None
     offers: list[Offer]

@@ -74,7 +74,7 @@ class AccountReply(Shape):
     user: Account
 
 
-class Me(Shape):
+class MeReply(Shape):
     user: User
     poll: Poll
     fix: FixRate

@@ -7,7 +7,7 @@ from datetime import datetime
 from server.schemas.objects import Shape
 
 
-class Those(Shape):
+class TechnicianGroup(Shape):
     """A group of technicians: their number, and the ids of some of them."""
 
     count: int
@@ -36,6 +36,6 @@ class Wave(Shape, rename={"inside": "in"}):
     at: datetime
     radius_m: float | None
     visited: int
-    inside: Those
-    out: dict[str, Those]
+    inside: TechnicianGroup
+    out: dict[str, TechnicianGroup]
     scores: tuple[Score, ...] = ()

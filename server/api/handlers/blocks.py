@@ -7,8 +7,8 @@ from engine.types import UserId
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas.blocks import Blocked
-from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.blocks import OneUser
+from server.schemas.decode import Body, NoBody, NoQuery
 from server.schemas.lists import ListQuery
 
 
@@ -18,7 +18,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
     return responses.page_response(call.next_link, page.items, page.next)
 
 
-async def create(call: RequestContext[Blocked, NoQuery]) -> Response:
+async def create(call: RequestContext[OneUser, NoQuery]) -> Response:
     """Block a technician or, as a technician, a customer. From then on the technician gets no offers of the customer's
     jobs.
     """
@@ -27,18 +27,18 @@ async def create(call: RequestContext[Blocked, NoQuery]) -> Response:
     )
 
 
-async def drop(call: RequestContext[Blocked, NoQuery]) -> Response:
+async def drop(call: RequestContext[OneUser, NoQuery]) -> Response:
     """Remove one's own block; a block by the other user stays."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.body.user), key=call.key)
     return Response(headers=responses.replay_headers(done))
 
 
-async def put(call: RequestContext[Nothing, NoQuery]) -> Response:
+async def put(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Do the same as `POST /v1/me/blocks`, with the user in the path."""
     return responses.stored_response("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
 
 
-async def lift(call: RequestContext[Nothing, NoQuery]) -> Response:
+async def lift(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Do the same as `DELETE /v1/me/blocks`, with the user in the path."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
     return Response(headers=responses.replay_headers(done))

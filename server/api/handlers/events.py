@@ -12,7 +12,7 @@ from server.schemas.decode import Body
 from server.schemas.events import EventsQuery
 
 
-async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
+async def read_or_stream(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
     """Return the caller's events after a cursor: as server-sent events, or by long poll.
 
     With `Accept: text/event-stream`, or without `after` and `wait`, the answer is a stream. Each event's `id` is the

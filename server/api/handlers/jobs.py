@@ -123,8 +123,8 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
     items: list[dict[str, Any]] = []
     for item in call.body.items:
         key = item.key or in_redis.new_key()
-        told: dict[str, Any] = {"command": item.command, "key": key, "status": "not_tried"}
-        items.append(told)
+        result: dict[str, Any] = {"command": item.command, "key": key, "status": "not_tried"}
+        items.append(result)
         if len(items) > 1 and items[-2]["status"] != "done":
             continue
         try:
@@ -133,10 +133,10 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
             step = _build_step(item, item.command, item.version)
             done = await jobs.run_command(call.engine, call.caller, call.id, step, key=key, trace=call.trace)
         except CalloutError as error:
-            told |= {"status": "refused", "error": problems.problem_object(error)}
+            result |= {"status": "refused", "error": problems.problem_object(error)}
         else:
-            told |= {"status": "done", "job": done.job, "message": done.message}
-            told |= {"repeated": True} if done.repeated else {}
+            result |= {"status": "done", "job": done.job, "message": done.message}
+            result |= {"repeated": True} if done.repeated else {}
     return responses.json_response({"items": items})
 
 

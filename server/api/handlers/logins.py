@@ -6,7 +6,7 @@ from engine.identity import logins
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.decode import Body, NoBody, NoQuery
 from server.schemas.lists import ListQuery
 
 
@@ -16,7 +16,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
     return responses.page_response(call.next_link, page.items, page.next)
 
 
-async def end(call: RequestContext[Nothing, NoQuery]) -> Response:
+async def end(call: RequestContext[NoBody, NoQuery]) -> Response:
     """End one of the caller's logins: after the answer, the login's tokens are refused and its sockets closed."""
     done = await logins.end_login(call.engine, call.caller, call.id, key=call.key)
     return Response(headers=responses.replay_headers(done))

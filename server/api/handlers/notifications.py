@@ -6,7 +6,7 @@ from engine.domain import notifications
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.decode import Body, NoBody, NoQuery
 from server.schemas.lists import ListQuery
 
 
@@ -17,7 +17,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
     return responses.page_response(call.next_link, page.items, page.next)
 
 
-async def read(call: RequestContext[Nothing, NoQuery]) -> Response:
+async def read(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Mark a notification as read; idempotent."""
     await notifications.mark_read(call.engine, call.caller, call.id)
     return Response()

@@ -66,5 +66,5 @@ async def location(call: RequestContext[Location, NoQuery]) -> Response:
     """
     fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None
-    heard = await technicians.store_fixes(call.engine, call.caller, call.id, fixes, live=live)
-    return Response() if heard.needs_no_action else responses.json_response(heard)._replace(status=200)
+    report = await technicians.store_fixes(call.engine, call.caller, call.id, fixes, live=live)
+    return Response() if report.needs_no_action else responses.json_response(report)._replace(status=200)

@@ -15,7 +15,7 @@ from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.polling import POLL_INTERVALS_S
 from server.http.responses import Response
-from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.decode import Body, NoBody, NoQuery
 from server.schemas.users import NewUser, PatchUser, Suspend, UsersQuery
 
 
@@ -69,7 +69,7 @@ async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
     return responses.stored_response("user", done)
 
 
-async def reinstate(call: RequestContext[Nothing, NoQuery]) -> Response:
+async def reinstate(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Restore a user's access; the user must sign in again."""
     done = await accounts.reinstate_user(call.engine, call.caller, UserId(call.id), key=call.key)
     return responses.stored_response("user", done)

@@ -167,10 +167,10 @@ async def test_the_connect_reply_says_whether_a_technician_is_online(offered_job
     for online in (True, False):
         await live.set_availability(offered_job.node.engine, offered_job.tom, offered_job.tom.id, online=online)
         async with connect_as(offered_job.node, offered_job.tom) as tom:
-            hello = msgspec.json.decode(msgspec.json.encode(tom.hello), type=frames.Connected)  # type: ignore[attr-defined]
+            hello = msgspec.json.decode(msgspec.json.encode(tom.hello), type=frames.ConnectReply)  # type: ignore[attr-defined]
             assert hello.online is online and hello.clock_offset_s is None
     async with connect_as(offered_job.node, offered_job.customer) as customer:
-        hello = msgspec.json.decode(msgspec.json.encode(customer.hello), type=frames.Connected)  # type: ignore[attr-defined]
+        hello = msgspec.json.decode(msgspec.json.encode(customer.hello), type=frames.ConnectReply)  # type: ignore[attr-defined]
         assert hello.online is None
 
 

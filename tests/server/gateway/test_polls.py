@@ -16,7 +16,7 @@ from engine.process.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from server.gateway import resume
-from server.schemas.events import Heard
+from server.schemas.events import EventPage
 from server.serve import RunningServer, run_server
 from tests.server.gateway.streams import EventServer, open_event_server
 from tests.support import live_accounts
@@ -76,7 +76,7 @@ async def test_missed_events_are_returned_at_once(site: EventServer) -> None:
     await site.node.append("user:bob", times=2)
     await site.node.wait_until_relayed(await site.node.append("user:ann role:customer"))
     answer = await site.request_events("ann", after=f"main:{epoch_name(1)}:1", wait=30)
-    told = msgspec.json.decode(answer.content, type=Heard)
+    told = msgspec.json.decode(answer.content, type=EventPage)
     assert [event.seq for event in told.events] == [2, 5]
     assert (told.cursor, told.recovered) == (f"main:{epoch_name(1)}:5", True)
 

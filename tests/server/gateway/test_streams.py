@@ -127,7 +127,7 @@ async def test_the_same_frames_as_on_the_socket(site: EventServer) -> None:
     await site.node.wait_until_relayed(seq)
     async with site.open_stream("ann") as source, site.node.connect("ann") as client:
         hello = source.hello  # type: ignore[attr-defined]
-        opened = msgspec.json.decode(json.dumps(hello.data), type=frames.Opened)
+        opened = msgspec.json.decode(json.dumps(hello.data), type=frames.StreamStart)
         assert hello.id == f"main:{epoch_name(1)}:3"
         assert (opened.user.id, opened.recovered, opened.reason) == ("ann", False, None)
         assert opened.zones["main"].seq == 3

@@ -84,7 +84,7 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "logins_find": ListRequest(await _log_in_twice(nobody), "/v1/me/sessions"),
         "users_find": ListRequest(admin, "/v1/users", {"role": "technician"}),
         "blueprints_find": ListRequest(carla, "/v1/blueprints"),
-        "catalogue_find": ListRequest(carla, "/v1/services", {"category": category}),
+        "services_find": ListRequest(carla, "/v1/services", {"category": category}),
         "technicians_find": ListRequest(carla, "/v1/technicians", {"service": service}),
         "notifications_find": ListRequest(carla, "/v1/notifications"),
     }

@@ -200,7 +200,7 @@ def callers(world: World, target: Target, *, public: bool = False) -> Iterator[s
 
 
 QUERY_OF_ROUTE = {
-    "events_hear": "?after={start}&wait=0",
+    "events_read_or_stream": "?after={start}&wait=0",
     "jobs_find": "?limit=200",
     "jobs_history": "?limit=200",
     "disputes_find": "?limit=200",
@@ -280,7 +280,7 @@ def _body_values(world: World, name: str, caller: str, target: Target) -> dict[s
         "jobs_commands": {"items": [{"command": "cancel", "version": UNUSED_VERSION}]},
         "jobs_edit": {"notes": "x", "version": UNUSED_VERSION},
         "payments_create": {"reference": "sweep", "status": "failed"},
-        "catalogue_patch": {"category": "other"},
+        "services_patch": {"category": "other"},
         "technicians_availability": {"lat": None, "lon": None},
         "technicians_location": {**(POSITION if caller == "holder" else ELSEWHERE), "at": None},
     }

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive.projection import FINISHED_PHASES, Batch, Row
-from engine.archive.reader import Checkpoint, Position
+from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.sql.database import Archive
 from engine.sql.schema import (
     bids,
@@ -101,7 +101,7 @@ async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
         return (await conn.execute(query)).scalar() or 0
 
 
-async def store_positions(archive: Archive, zone: Zone, last: Sequence[Position]) -> None:
+async def store_positions(archive: Archive, zone: Zone, last: Sequence[ArchivedPosition]) -> None:
     """Store the latest positions of technicians. Each replaces the technician's earlier position."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
     async with archive.begin_write() as conn:

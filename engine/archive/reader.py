@@ -80,7 +80,7 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: str | None = None
 
 
-class Position(msgspec.Struct, frozen=True):
+class ArchivedPosition(msgspec.Struct, frozen=True):
     """The last stored position of a technician. ``at`` is in ms since the Unix epoch."""
 
     technician: TechnicianId
@@ -361,9 +361,9 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
 # Positions
 
 
-async def last_positions(archive: Archive, zone: Zone) -> list[Position]:
+async def last_positions(archive: Archive, zone: Zone) -> list[ArchivedPosition]:
     """Return the last stored positions of the zone's technicians."""
     c = positions.c
     async with archive.begin_read() as conn:
         rows = await conn.execute(select(c.technician, c.lat, c.lon, c.at).where(c.zone == zone))
-        return [Position(TechnicianId(row.technician), row.lat, row.lon, row.at) for row in rows]
+        return [ArchivedPosition(TechnicianId(row.technician), row.lat, row.lon, row.at) for row in rows]

@@ -35,7 +35,7 @@ VISIBLE_AFTER_END_MS = 86_400_000
 ENDED_PHASES = ("done", "closed")
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class JobPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The position of a technician in degrees (WGS 84). ``age_s`` is the position's age in seconds, ``heading`` is in
     degrees from north, ``accuracy`` is a radius in metres. ``jump`` is true if the technician cannot have moved that
     far since the previous fix.
@@ -80,13 +80,13 @@ class PublishedFix(msgspec.Struct, frozen=True, kw_only=True):
     jump: bool = False
 
 
-def position_of_fix(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Position:
+def position_of_fix(job: JobId, lat: float, lon: float, at: int, **more: Any) -> JobPosition:
     """Return the position for a job from a fix that was measured at ``at`` (ms), with its present age. ``more`` are the
     other members.
     """
     age_s = max(0, now_ms() - at) / 1000
     stale = age_s > STALE_AFTER_S
-    return Position(job=job, lat=lat, lon=lon, at=rfc3339_of(at), age_s=round(age_s, 1), stale=stale, **more)
+    return JobPosition(job=job, lat=lat, lon=lon, at=rfc3339_of(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
 def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
@@ -98,7 +98,7 @@ def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | N
     return at >= opens and state in blueprint.states and blueprint.is_tracked(state)
 
 
-async def read_position(engine: Engine, caller: Principal, job_id: str) -> Position | None:
+async def read_position(engine: Engine, caller: Principal, job_id: str) -> JobPosition | None:
     """Return the position of a job's technician, or their position when the work ended. The customer may see the
     position only while it is shared, and for a day after the end. None if the job has no holder, if no fix is stored,
     or if this process has not loaded the job's blueprint. Raises NotFound if the caller is no party of the job, also if
@@ -133,7 +133,7 @@ async def read_position(engine: Engine, caller: Principal, job_id: str) -> Posit
 
 async def _present_position(
     engine: Engine, zone: Zone, job: JobId, holder: TechnicianId, *, unrestricted: bool
-) -> Position | None:
+) -> JobPosition | None:
     """Return the present position of the holder; None if they are offline."""
     fix = ("lat", "lon", "fix_at", "online", "heading", "acc")
     lat, lon, at, online, heading, acc = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
@@ -143,7 +143,7 @@ async def _present_position(
     return position_of_fix(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})
 
 
-def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[Position | None, str, int]:
+def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[JobPosition | None, str, int]:
     """Return the holder's position when the work ended, the state of the job before the end, and the time of the end
     (ms), from the field that lua/lib/capacity.lua writes.
     """

@@ -30,7 +30,7 @@ MAX_GEO_LATITUDE = 85.05112878
 """The highest latitude that a Redis geo index accepts (the limit of Web Mercator, EPSG:3857)."""
 
 
-class Position(msgspec.Struct, frozen=True):
+class Coordinates(msgspec.Struct, frozen=True):
     """A position in degrees, WGS 84."""
 
     lat: Latitude
@@ -43,7 +43,7 @@ class FixPlan(msgspec.Struct, frozen=True):
     every_s: int
 
 
-class Availability(msgspec.Struct, frozen=True):
+class TechnicianAvailability(msgspec.Struct, frozen=True):
     """Whether the technician receives offers now. If not, ``blockers`` contains the reasons: the codes with which a
     claim would fail, ``stale_position``, … ``clock_offset_s`` is how many seconds the device's clock is ahead; 0 if the
     clock is accurate enough.
@@ -145,9 +145,9 @@ async def set_availability(
     technician: str,
     *,
     online: bool,
-    position: Position | None = None,
+    position: Coordinates | None = None,
     key: str | None = None,
-) -> Availability:
+) -> TechnicianAvailability:
     """Set the caller online or offline. Raises the same errors as a claim for a technician who is not approved; Invalid
     if no position is known.
     """
@@ -180,11 +180,11 @@ async def _require_zone(engine: Engine, technician: str) -> Zone:
         return next(iter(engine.store.zones))  # no record yet: the script answers profile_incomplete
 
 
-def _availability_of_reply(engine: Engine, done: ScriptReply, *, online: bool) -> Availability:
+def _availability_of_reply(engine: Engine, done: ScriptReply, *, online: bool) -> TechnicianAvailability:
     clock, load, *reasons = done.values
     blockers = [reason.decode() for reason in reasons] if online else ["offline"]
     offset, lease_s = api_offset_s(clock), engine.settings.lease_s
-    return Availability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
+    return TechnicianAvailability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
 
 
 def fix_plan(load: int) -> FixPlan:

@@ -17,7 +17,7 @@ import structlog
 
 from engine.archive import apply, reader
 from engine.archive.quarantine import EventWriter
-from engine.archive.reader import Checkpoint, Position
+from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import not_cancelled
@@ -365,7 +365,7 @@ async def store_positions(engine: Engine, zone: Zone) -> int:
     return stored
 
 
-async def _read_positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[Position]:
+async def _read_positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[ArchivedPosition]:
     """Yield the positions of these technicians. Those without a position are left out."""
     alive = [TechnicianId(UserId(name.decode())) for name in seen]
     for start in range(0, len(alive), SNAPSHOT_MAX_COMMANDS):
@@ -373,7 +373,7 @@ async def _read_positions(engine: Engine, zone: Zone, seen: list[bytes]) -> Asyn
         reads = (engine.store.command("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in some)
         for technician, (lat, lon, at) in zip(some, await asyncio.gather(*reads), strict=True):
             if lat and lon and at:
-                yield Position(technician, float(lat), float(lon), int(float(at)))
+                yield ArchivedPosition(technician, float(lat), float(lon), int(float(at)))
 
 
 def _epoch_of(seq: int, epochs: _FirstSeqs) -> Epoch:

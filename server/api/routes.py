@@ -73,7 +73,7 @@ from server.schemas.jobs import (
 from server.schemas.notifications import Notification
 from server.schemas.offers import Offer
 from server.schemas.payments import NewPayment, Payment, PaymentReply
-from server.schemas.positions import FixReport, Location, Track
+from server.schemas.positions import FixReport, Location, PositionReply
 from server.schemas.prices import NewProposal, ProposalAnswer, ProposalReply
 from server.schemas.ratings import NewRating, RatingReply
 from server.schemas.requests import Verdict
@@ -111,7 +111,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READER_ROLES, policy.READ_JOB, reply=JobReply),
     list_route("/v1/jobs/{id}/history", jobs.history, JOB_READER_ROLES, policy.READ_FULL_JOB, HistoryItem),
     list_route("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.READ_WAVES, Wave),
-    Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READER_ROLES, policy.READ_FULL_JOB, reply=Track),
+    Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READER_ROLES, policy.READ_FULL_JOB, reply=PositionReply),
     Route(
         "POST",
         "/v1/jobs/{id}/ratings",

@@ -20,9 +20,9 @@ from engine.events import Event
 from engine.identity import sockets
 from engine.runtime import Engine
 from engine.types import UserId
+from server.gateway.event_stream import EventStream
 from server.gateway.protocol import Close, State
 from server.gateway.session import Session
-from server.gateway.stream_connection import EventStream
 
 REPORT_WAIT_S = 0.5
 """How many seconds all gateways have to report when they last received something from a user's sockets, before some of

@@ -16,6 +16,7 @@ from engine.types import Principal
 from server.gateway import drain, entitlements, handshake, revocation
 from server.gateway.connection_slots import ConnectionSlots
 from server.gateway.counters import Counters
+from server.gateway.event_stream import EventStream, EventStreamHub, PollSession
 from server.gateway.frames import JsonFrames, MsgpackFrames, PayloadEncoder
 from server.gateway.handshake import PendingSockets
 from server.gateway.heartbeat import HeartbeatWheel
@@ -27,7 +28,6 @@ from server.gateway.revocation import Revocation
 from server.gateway.send_buffer import BufferHub, SendBuffer
 from server.gateway.session import Session
 from server.gateway.sse import Heads, SseFrames
-from server.gateway.stream_connection import EventStream, EventStreamHub, Poll
 
 MAX_REPLAY_READS = 32
 """How many clients' missed events are read from Redis or SQL at the same time. The other clients wait."""
@@ -156,10 +156,10 @@ class Gateway:
         self.streams.join(stream, stream.channels)
         self.wheel.add_session(stream)
         self.streams.add_stream(stream)
-        if self.has_limits and not isinstance(stream, Poll):
+        if self.has_limits and not isinstance(stream, PollSession):
             self.slots.open_slot(stream)
         elif self.has_limits:
-            polls = [one for one in self.streams.streams_of(stream.caller.id) if isinstance(one, Poll)]
+            polls = [one for one in self.streams.streams_of(stream.caller.id) if isinstance(one, PollSession)]
             if len(polls) > self.engine.settings.user_sockets:
                 polls[0].close(Close.TOO_MANY, "more polls than one may have")
 

@@ -19,7 +19,7 @@ from engine.identity import limits, tokens
 from engine.roles import ANY_ROLE, TECHNICIAN_ROLE, require_role
 from engine.rules.fixes import Fix
 from engine.technicians import live
-from engine.technicians.live import Position
+from engine.technicians.live import Coordinates
 from engine.types import Role
 from server.gateway import connect, session_limiter, subscriptions
 from server.gateway.gateway import Gateway
@@ -98,7 +98,7 @@ async def command(gateway: Gateway, session: Session, op: messages.Command) -> K
 async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> KeyedAvailability:
     """Set the caller online or offline. A position may come with ``online``, if it is not known yet."""
     caller = session.caller
-    position = Position(op.lat, op.lon) if op.lat is not None and op.lon is not None else None
+    position = Coordinates(op.lat, op.lon) if op.lat is not None and op.lon is not None else None
     now = await live.set_availability(
         gateway.engine, caller, caller.id, online=op.online, position=position, key=op.key
     )

@@ -16,8 +16,8 @@ from engine.errors import TokenExpired, Unavailable
 from engine.identity import tokens
 from engine.types import Cursor, Principal, Zone
 from server.gateway import connect, entitlements, sse, subscriptions
+from server.gateway.event_stream import EventStream, EventStreamResponse, PollSession, wait_for_disconnect
 from server.gateway.gateway import Gateway
-from server.gateway.stream_connection import EventStream, EventStreamResponse, Poll, wait_for_disconnect
 from server.http import responses
 from server.http.responses import Header, Response
 
@@ -86,7 +86,7 @@ class LongPoll:
         """Return the response. Raises CalloutError, and ClientDisconnect if the client disconnects while the poll
         waits.
         """
-        poll = Poll(self._gateway, self._gateway.streams, self._caller, self._request.types)
+        poll = PollSession(self._gateway, self._gateway.streams, self._caller, self._request.types)
         resumes, replays = await _read_missed(self._gateway, poll, self._request)
         if self._wait_s and _recovery(resumes)["recovered"] and not any(replays.values()):
             self._gateway.add_stream(poll)
@@ -96,7 +96,7 @@ class LongPoll:
         heads = [(zone, resume.tail.head) for zone, resume in resumes.items()]
         return responses.json_response(PollResult(events, sse.cursor_text(heads), **_recovery(resumes)))
 
-    async def _wait(self, poll: Poll, receive: Receive) -> None:
+    async def _wait(self, poll: PollSession, receive: Receive) -> None:
         woken, disconnect = asyncio.create_task(poll.woken.wait()), asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait((woken, disconnect), timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)

@@ -110,7 +110,7 @@ class Position(Shape):
     ] = None
 
 
-class Track(Shape):
+class PositionReply(Shape):
     """The answer about the position of a job's technician. ``position`` is null if nobody holds the job, or if the
     position is unknown.
     """

@@ -98,7 +98,7 @@ async def test_the_job_is_checked_before_the_offer(engine: Engine) -> None:
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "t1", serves)
-    far = await people.technician(engine, "t2", serves, at=live.Position(10, 10))
+    far = await people.technician(engine, "t2", serves, at=live.Coordinates(10, 10))
     taken = await people.offered_job(engine, carla, serves)
     await jobs.claim(engine, near, taken)
     with pytest.raises(Taken):
@@ -120,7 +120,7 @@ async def test_a_claim_without_an_open_offer_is_refused(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     two = await people.technician(engine, "t2", serves)
-    far = await people.technician(engine, "t3", serves, at=live.Position(10, 10))
+    far = await people.technician(engine, "t3", serves, at=live.Coordinates(10, 10))
     job = await people.offered_job(engine, carla, serves)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, far, job)
@@ -279,7 +279,7 @@ async def test_the_version_is_checked_after_the_offer(engine: Engine) -> None:
     contains no job.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
-    far = await people.technician(engine, "far", serves, at=live.Position(10, 10))
+    far = await people.technician(engine, "far", serves, at=live.Coordinates(10, 10))
     near = await people.technician(engine, "near", serves)
     job = await people.offered_job(engine, carla, serves)
     with pytest.raises(NotOffered) as caught:
@@ -292,7 +292,7 @@ async def test_the_version_is_checked_after_the_offer(engine: Engine) -> None:
 async def test_an_offer_contains_only_the_public_part(engine: Engine) -> None:
     """An offer contains only the public part of the job, and its distance is rounded: 178 m become 200 m."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves, at=live.Position(40.7516, -73.99))
+    one = await people.technician(engine, "t1", serves, at=live.Coordinates(40.7516, -73.99))
     await people.offered_job(engine, carla, serves)
     [offer] = [orjson.loads(o) for o in (await offers.find_open_offers(engine, one)).items]
     assert offer["distance_m"] == 200

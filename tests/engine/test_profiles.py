@@ -170,7 +170,7 @@ async def test_technicians_are_found_by_service_place_and_page(engine: Engine) -
     serves, other = await people.service(engine), await people.service(engine)
     near = await staff.create_eligible_technician(engine, serves)
     far = await staff.create_eligible_technician(engine, serves)
-    away = live.Position(HERE.lat + 0.05, HERE.lon)
+    away = live.Coordinates(HERE.lat + 0.05, HERE.lon)
     await live.set_availability(engine, far, far.id, online=True, position=away)
     idle = await staff.create_eligible_technician(engine, serves, online=False)
     fresh = await staff.register_technician(engine)

@@ -46,7 +46,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 async def create_claimed_job(engine: Engine) -> tuple[JobId, Principal]:
     """Create a job and claim it as tom, who is 5 km away. Return the job's id and tom."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves, at=live.Position(40.70, -73.99))
+    tom = await people.technician(engine, "tom", serves, at=live.Coordinates(40.70, -73.99))
     job = await people.offered_job(engine, carla, serves)
     await waves.open_wave(engine, DEFAULT_ZONE, job, 2)
     await jobs.claim(engine, tom, job)

@@ -11,7 +11,7 @@ from engine.errors import NotOffered, Unavailable
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
-from engine.technicians.live import Fix, Position
+from engine.technicians.live import Coordinates, Fix
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
 from engine.workers import scheduler
 from tests.support import event_log, live_accounts, people
@@ -20,9 +20,9 @@ from tests.support.clock import advance
 LATITUDE_DEGREES_PER_M = 1 / 111_195  # degrees of latitude for one metre, on the sphere that Redis computes with
 
 
-def metres_north(metres: float) -> Position:
+def metres_north(metres: float) -> Coordinates:
     """Return the position that is `metres` north of the jobs' position."""
-    return Position(people.HERE.lat + metres * LATITUDE_DEGREES_PER_M, people.HERE.lon)
+    return Coordinates(people.HERE.lat + metres * LATITUDE_DEGREES_PER_M, people.HERE.lon)
 
 
 async def offered_technicians(engine: Engine, job: JobId) -> list[str]:

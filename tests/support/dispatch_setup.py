@@ -10,7 +10,7 @@ import orjson
 from engine.domain import job_queries
 from engine.runtime import Engine
 from engine.store import keys
-from engine.technicians.live import Position
+from engine.technicians.live import Coordinates
 from engine.types import DEFAULT_ZONE, JobId
 from engine.workers import scheduler
 from tests.support import event_log, people
@@ -18,9 +18,9 @@ from tests.support import event_log, people
 LATITUDE_DEGREES_PER_M = 1 / 111_195  # on the sphere with which Redis computes distances
 
 
-def metres_north(metres: float) -> Position:
+def metres_north(metres: float) -> Coordinates:
     """Return the position that is ``metres`` north of ``people.HERE``, where tests book their jobs."""
-    return Position(people.HERE.lat + metres * LATITUDE_DEGREES_PER_M, people.HERE.lon)
+    return Coordinates(people.HERE.lat + metres * LATITUDE_DEGREES_PER_M, people.HERE.lon)
 
 
 def set_dispatch(engine: Engine, **changes: Any) -> None:

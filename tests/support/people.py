@@ -11,12 +11,12 @@ from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
 from engine.runtime import Engine
 from engine.technicians import live, profile
-from engine.technicians.live import Position
+from engine.technicians.live import Coordinates
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler
 
 ADMIN = Principal(UserId("cli_admin"), "admin", "Admin")
-HERE = Position(40.75, -73.99)
+HERE = Coordinates(40.75, -73.99)
 
 
 async def service(engine: Engine, **changes: object) -> ServiceId:
@@ -44,7 +44,7 @@ def hot_technician(name: str) -> Principal:
 
 
 async def technician(
-    engine: Engine, name: str, serves: ServiceId, *, at: Position | None = HERE, capacity: int = 1, **changes: object
+    engine: Engine, name: str, serves: ServiceId, *, at: Coordinates | None = HERE, capacity: int = 1, **changes: object
 ) -> Principal:
     """Write the record of an eligible technician to Redis, and put them online at the position ``at``. None: they stay
     offline. ``changes`` replace fields of the record.
@@ -65,7 +65,9 @@ async def technician(
     return who
 
 
-async def job(engine: Engine, who: Principal, serves: ServiceId, *, at: Position = HERE, **changes: object) -> Outcome:
+async def job(
+    engine: Engine, who: Principal, serves: ServiceId, *, at: Coordinates = HERE, **changes: object
+) -> Outcome:
     """Book a job at the position ``at`` as the customer ``who``. The job has no offers until a wave opens."""
     fields = {"service": serves, "lat": at.lat, "lon": at.lon, "address": "1 Main St", **changes}
     return await booking.create(engine, who, booking.Booking(**fields))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import msgspec
 from engine.rules.fixes import Fix
 from engine.technicians import live as technicians
 from engine.technicians import profile
-from engine.technicians.live import Position
+from engine.technicians.live import Coordinates
 from engine.technicians.profile import ProfilePatch, TechnicianQuery
 from engine.types import TechnicianId, UserId
 from server.api.endpoint import RequestContext
@@ -50,7 +50,7 @@ async def review(call: RequestContext[Review, NoQuery]) -> Response:
 async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Response:
     """Go online or offline. The answer has whether the technician receives offers now, and the reasons if not."""
     body = call.body
-    position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
+    position = None if body.lat is None or body.lon is None else Coordinates(body.lat, body.lon)
     return responses.json_response(
         await technicians.set_availability(
             call.engine, call.caller, call.id, online=body.online, position=position, key=call.key

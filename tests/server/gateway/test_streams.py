@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings
-from server.gateway import resume, stream_connection
+from server.gateway import event_stream, resume
 from server.schemas import frames
 from server.serve import RunningServer, run_server
 from tests.server.gateway.streams import EventServer, open_event_server
@@ -387,7 +387,7 @@ async def test_a_stream_cut_many_times_under_load(settings: Settings) -> None:
         await writing
         assert got == sent
         assert cuts > 10
-        assert site.gateway.counters.closes[stream_connection.ABNORMAL_CLOSURE_CODE] >= cuts
+        assert site.gateway.counters.closes[event_stream.ABNORMAL_CLOSURE_CODE] >= cuts
 
 
 async def test_a_reader_of_half_a_block_loses_nothing(site: EventServer) -> None:

@@ -72,7 +72,7 @@ class EventStream(Session):
         self.response.abort()
 
 
-class Poll(EventStream):
+class PollSession(EventStream):
     """The session of one long poll while the poll waits for an event."""
 
     __slots__ = ("woken",)

@@ -15,6 +15,7 @@ import structlog
 
 from engine.events import Event, ms_of
 from engine.rules import job_document
+from engine.rules.event_payloads import EventBid, EventOffer, EventPayment, NotificationData
 from engine.rules.job_document import EventJob, Party
 
 FINISHED_PHASES = ("done", "closed")
@@ -48,42 +49,11 @@ class Batch:
         return [row["id"] for row in self.jobs.values() if row["phase"] in FINISHED_PHASES]
 
 
-class _EventOffer(msgspec.Struct):
-    """The offer in an event's data."""
-
-    job: EventJob
-    status: str
-    wave: int
-    offered_at: str
-    expires_at: str
-
-
-class _EventBid(msgspec.Struct, kw_only=True):
-    """The bid in an event's data."""
-
-    id: str
-    job: str
-    technician: Party
-    amount: int | None = None
-    status: str
-
-
-class _EventPayment(msgspec.Struct, kw_only=True):
-    """The payment in an event's data."""
-
-    id: str = ""
-    status: str
-    amount: int
-    currency: str
-    kind: str | None = None
-    reference: str | None = None
-
-
-class _EventData(msgspec.Struct):
+class _ProjectedData(msgspec.Struct):
     """The members of an event's data from which rows are derived. Each may be missing."""
 
     job: msgspec.Raw = msgspec.Raw(b"")
-    offer: _EventOffer | None = None
+    offer: EventOffer | None = None
     bid: msgspec.Raw = msgspec.Raw(b"")
     payment: msgspec.Raw = msgspec.Raw(b"")
     technician: Party | None = None
@@ -91,21 +61,11 @@ class _EventData(msgspec.Struct):
     reason: str | None = None
 
 
-class _NotificationData(msgspec.Struct, omit_defaults=False):
-    """The data of a ``notification`` event."""
-
-    id: str
-    kind: str
-    title: str
-    body: str
-    job: str | None = None
-
-
-_event_data_decoder = msgspec.json.Decoder(_EventData)
+_projected_data_decoder = msgspec.json.Decoder(_ProjectedData)
 _job_or_id_decoder = msgspec.json.Decoder(EventJob | str)
-_bid_decoder = msgspec.json.Decoder(_EventBid)
-_payment_decoder = msgspec.json.Decoder(_EventPayment)
-_notification_decoder = msgspec.json.Decoder(_NotificationData)
+_bid_decoder = msgspec.json.Decoder(EventBid)
+_payment_decoder = msgspec.json.Decoder(EventPayment)
+_notification_decoder = msgspec.json.Decoder(NotificationData)
 
 
 def fold_events(events: Iterable[Event]) -> Batch:
@@ -140,7 +100,7 @@ def _event_row(event: Event, job: str | None) -> Row:
 
 def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
-    data = _event_data_decoder.decode(event.data)
+    data = _projected_data_decoder.decode(event.data)
     job = _job_id(data)
     _fold_job(batch, event, data)
     if event.type.startswith("offer."):
@@ -158,7 +118,7 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
     return job
 
 
-def _job_id(data: _EventData) -> str | None:
+def _job_id(data: _ProjectedData) -> str | None:
     """Return the id of the job that an event is about, or None."""
     if data.offer:
         return data.offer.job.id or None
@@ -171,7 +131,7 @@ def _job_id(data: _EventData) -> str | None:
     return (job if isinstance(job, str) else job.id) or None
 
 
-def _fold_job(batch: Batch, event: Event, data: _EventData) -> None:
+def _fold_job(batch: Batch, event: Event, data: _ProjectedData) -> None:
     """Store the whole job that an event contains. The event may have any type, because a payment may move the job too.
     Events that contain only the job's id (``job.searching``) or public part do not change its row.
     """
@@ -188,7 +148,7 @@ def _fold_job(batch: Batch, event: Event, data: _EventData) -> None:
         batch.references.append({"principal": principal, "reference": job.reference, "job": job.id})
 
 
-def _fold_offer(batch: Batch, event: Event, data: _EventData) -> None:
+def _fold_offer(batch: Batch, event: Event, data: _ProjectedData) -> None:
     """Store a new offer of each receiver, or the answer to an offer, or its end."""
     users = [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
     if data.offer:
@@ -205,7 +165,7 @@ def _fold_offer(batch: Batch, event: Event, data: _EventData) -> None:
             _set_offer_answer(batch, event, (job, technician), "expired", data.reason)
 
 
-def _add_offer(batch: Batch, event: Event, technician: str, offer: _EventOffer) -> None:
+def _add_offer(batch: Batch, event: Event, technician: str, offer: EventOffer) -> None:
     place = (offer.job.id, technician)
     batch.answers.pop(place, None)
     batch.offers[place] = {
@@ -230,7 +190,7 @@ def _set_offer_answer(batch: Batch, event: Event, place: tuple[str, str], status
         batch.answers[place] = {"of_job": place[0], "of_technician": place[1], **change}
 
 
-def _fold_bid(batch: Batch, event: Event, data: _EventData) -> None:
+def _fold_bid(batch: Batch, event: Event, data: _ProjectedData) -> None:
     bid = _bid_decoder.decode(data.bid)
     if event.type == "bid.created":  # a bid answers the offer, if there was one
         _set_offer_answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
@@ -248,7 +208,7 @@ def _fold_bid(batch: Batch, event: Event, data: _EventData) -> None:
     }
 
 
-def _fold_payment(batch: Batch, event: Event, data: _EventData, job: str) -> None:
+def _fold_payment(batch: Batch, event: Event, data: _ProjectedData, job: str) -> None:
     payment = _payment_decoder.decode(data.payment)
     name = payment.id or payment.reference or ""
     first = batch.payments.get((job, name), {"created_at": event.at})

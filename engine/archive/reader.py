@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Select, func, select, union_all
 
 from engine.events import Event, rfc3339_of
+from engine.rules.event_payloads import EventBid
 from engine.rules.job_document import EventJob
 from engine.sql.database import Archive
 from engine.sql.paging import decode_cursor, encode_cursor
@@ -277,17 +278,15 @@ async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
     return [item for each in found if (item := history_item(each, job_id)) is not None]
 
 
-class _EventBid(msgspec.Struct):
-    job: str = ""
-
-
 class _EventProposal(msgspec.Struct):
     reason: str | None = None
 
 
-class _EventData(msgspec.Struct):
+class _HistoryData(msgspec.Struct):
+    """The members of an event's data from which an item of the history is made."""
+
     job: EventJob | None = None
-    bid: _EventBid | None = None
+    bid: EventBid | None = None
     proposal: _EventProposal | None = None
     purpose: str | None = None
     source: str | None = msgspec.field(name="from", default=None)
@@ -298,7 +297,7 @@ class _EventData(msgspec.Struct):
     occurred_at: str | None = None
 
 
-_event_data_decoder = msgspec.json.Decoder(_EventData)
+_history_data_decoder = msgspec.json.Decoder(_HistoryData)
 _COMMAND_OF_EVENT = {
     "job.created": "create",
     "job.updated": "edit",
@@ -334,7 +333,7 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
     if kind not in _COMMAND_OF_EVENT and not kind.startswith("job."):
         return None
     try:
-        data = _event_data_decoder.decode(event.data)
+        data = _history_data_decoder.decode(event.data)
     except msgspec.DecodeError:
         return None
     if kind == "payment.unexpected" and data.why != "other_currency":  # another event already has this payment

@@ -17,9 +17,10 @@ from engine.blueprint.schema import Blueprint, Effect
 from engine.domain import job_queries, jobs
 from engine.domain.commands import CommandContext
 from engine.domain.job_queries import Page
-from engine.errors import AtCapacity, FieldError, Forbidden, Indeterminate, Invalid, NotFound, VersionConflict
+from engine.errors import AtCapacity, FieldError, Forbidden, Invalid, NotFound, VersionConflict
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome, parse_job_id
+from engine.rules import sort_keys
 from engine.sql.schema import bids as bid_rows
 from engine.store import keys
 from engine.store.connection import ScriptReply
@@ -53,19 +54,6 @@ class BidTerms(msgspec.Struct, frozen=True, kw_only=True):
     amount: int | None = None
     note: str | None = None
     version: int | None = None
-
-
-class _BidEvent(msgspec.Struct):
-    bid: msgspec.Raw
-
-
-class _SortFields(msgspec.Struct):
-    id: str
-    created_at: str
-
-
-_bid_event_decoder = msgspec.json.Decoder(_BidEvent)
-_sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 
 async def create(
@@ -197,13 +185,7 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
     except NotFound:
         return Page(await _archived_bids(engine, job, own), None)
     as_of: dict[str, str | int] = {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}
-    return Page(sorted(done.values, key=sort_key), None, {zone: as_of})
-
-
-def sort_key(bid: bytes) -> tuple[str, str]:
-    """Return the key by which lists of bids are sorted."""
-    fields = _sort_fields_decoder.decode(bid)
-    return fields.created_at, fields.id
+    return Page(sorted(done.values, key=sort_keys.creation_key), None, {zone: as_of})
 
 
 async def _archived_bids(engine: Engine, job: JobId, own: str) -> list[bytes]:
@@ -274,10 +256,7 @@ async def _bid_outcome(engine: Engine, context: CommandContext, plan: Plan, done
     the first request.
     """
     if len(done.values) > 1:
-        bid = done.values[1]
+        bid = msgspec.Raw(done.values[1])
     else:
-        data = await in_redis.payload_at(engine, context.zone, done.seq)
-        if data is None:
-            raise Indeterminate("Done, but the result cannot be read any more")
-        bid = bytes(_bid_event_decoder.decode(data).bid)
-    return BidOutcome(msgspec.Raw(bid), plan.command.message, done.repeated, context.key)
+        bid = (await in_redis.read_payload_members(engine, context.zone, done.seq))["bid"]
+    return BidOutcome(bid, plan.command.message, done.repeated, context.key)

@@ -13,9 +13,10 @@ import msgspec
 from engine.domain import jobs
 from engine.domain.commands import Step
 from engine.domain.job_queries import Page
-from engine.errors import FieldError, Forbidden, IllegalTransition, Indeterminate, Invalid, NotFound
+from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome, parse_job_id
+from engine.rules import sort_keys
 from engine.store import keys
 from engine.types import OPS, JobId, Principal, UserId, Zone, zone_of_dispute
 
@@ -31,19 +32,6 @@ class DisputeOutcome(msgspec.Struct, frozen=True):
 
     dispute: msgspec.Raw
     outcome: Outcome
-
-
-class _DisputeEvent(msgspec.Struct):
-    dispute: msgspec.Raw
-
-
-class _SortFields(msgspec.Struct):
-    opened_at: str
-    id: str
-
-
-_dispute_event_decoder = msgspec.json.Decoder(_DisputeEvent)
-_sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 
 async def create(
@@ -107,7 +95,7 @@ async def find(engine: Engine, caller: Principal) -> Page:
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
         seq, documents = await _disputes_of_zone(engine, caller, zone)
-        items += sorted(documents, key=sort_key, reverse=True)
+        items += sorted(documents, key=sort_keys.dispute_key, reverse=True)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     return Page(items, None, as_of)
 
@@ -127,12 +115,6 @@ async def _disputes_of_zone(engine: Engine, caller: Principal, zone: Zone) -> tu
         below = last.decode()
 
 
-def sort_key(dispute: bytes) -> tuple[str, str]:
-    """Return the key by which lists of disputes are sorted."""
-    fields = _sort_fields_decoder.decode(dispute)
-    return fields.opened_at, fields.id
-
-
 def _index_key(caller: Principal, zone: Zone) -> str:
     if caller.role == "mediator" or caller.role in OPS:
         return keys.disputes(zone)
@@ -149,7 +131,5 @@ async def _check_is_party(engine: Engine, caller: Principal, zone: Zone, job: Jo
 
 
 async def _dispute_of_outcome(engine: Engine, zone: Zone, done: Outcome) -> msgspec.Raw:
-    data = await in_redis.payload_at(engine, zone, done.seq)
-    if data is None:
-        raise Indeterminate("Done, but the result cannot be read any more")
-    return _dispute_event_decoder.decode(data).dispute
+    members = await in_redis.read_payload_members(engine, zone, done.seq)
+    return members["dispute"]

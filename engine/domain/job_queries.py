@@ -59,16 +59,6 @@ class Page(msgspec.Struct, frozen=True):
     as_of: dict[str, dict[str, str | int]] = {}
 
 
-class _WaveTime(msgspec.Struct):
-    """The part of a wave's record that determines the wave's position in a list."""
-
-    at: str
-    wave: int
-
-
-_wave_time_decoder = msgspec.json.Decoder(_WaveTime)
-
-
 async def read_job(engine: Engine, caller: Principal, job_id: str) -> bytes:
     """Return the view of one job for the caller: the whole job for participants, ops and services, the public part for
     a technician who was offered the job, has bid for it or may bid. Raises NotFound for all others.
@@ -260,9 +250,3 @@ async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
         raise NotFound("No such job, or it was archived more than a day ago")
     rows: list[bytes] = await engine.store.command("LRANGE", keys.job_waves(zone, job), 0, -1)
     return rows[::-1]
-
-
-def wave_sort_key(wave: bytes) -> tuple[str, int]:
-    """Return the key by which lists of waves are sorted."""
-    record = _wave_time_decoder.decode(wave)
-    return record.at, record.wave

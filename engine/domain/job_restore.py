@@ -20,6 +20,7 @@ from engine.archive.projection import FINISHED_PHASES
 from engine.errors import NotFound, Unavailable
 from engine.events import Event, ms_of
 from engine.rules import job_document
+from engine.rules.event_payloads import EventPayment
 from engine.store import keys
 from engine.types import JobId, Zone
 from engine.zone import log
@@ -37,18 +38,10 @@ PAYMENT_EVENTS = (
 )
 
 
-class _EventPayment(msgspec.Struct):
-    status: str
-    amount: int
-    currency: str
-    id: str = ""
-    reference: str | None = None
-    of: str | None = None
-    created_at: str = ""
+class _PaymentData(msgspec.Struct):
+    """The members of a payment event's data from which the payment's record is made."""
 
-
-class _PaymentEvent(msgspec.Struct):
-    payment: _EventPayment | None = None
+    payment: EventPayment | None = None
     why: str = ""
 
 
@@ -71,7 +64,7 @@ class _PaymentRecord(msgspec.Struct):
         return f'{path} {self.id} "{self.created_at}" {self.refunded_amount} {fixed}'
 
 
-_payment_event_decoder = msgspec.json.Decoder(_PaymentEvent)
+_payment_data_decoder = msgspec.json.Decoder(_PaymentData)
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -119,7 +112,7 @@ def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
     """
     payments: dict[tuple[str, str], _PaymentRecord] = {}
     for event in events:
-        data = _payment_event_decoder.decode(event.data)
+        data = _payment_data_decoder.decode(event.data)
         reported = data.payment
         if reported is None or reported.reference is None:  # requested by a step of the job
             continue

@@ -19,6 +19,7 @@ from engine.archive import reader
 from engine.clock import now_ms
 from engine.errors import NotFound
 from engine.events import rfc3339_of
+from engine.rules.event_payloads import NotificationData
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import notification_reads, notifications
 from engine.types import JobId, Principal, Zone
@@ -38,16 +39,6 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     job: JobId | None
     at: str
     read: bool
-
-
-class NotificationData(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of a ``notification`` event."""
-
-    id: str
-    kind: str
-    title: str
-    body: str
-    job: JobId | None = None
 
 
 class _NotificationEntry(msgspec.Struct, frozen=True):

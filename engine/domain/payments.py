@@ -20,9 +20,10 @@ from sqlalchemy import select
 from engine.blueprint.schema import Blueprint
 from engine.domain import job_queries, job_restore, jobs
 from engine.domain.commands import CommandContext
-from engine.errors import Duplicate, FieldError, Forbidden, Indeterminate, Invalid, NotFound
+from engine.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import parse_job_id
+from engine.rules import sort_keys
 from engine.sql.schema import payments as payment_rows
 from engine.store import keys
 from engine.store.connection import ScriptReply
@@ -70,20 +71,6 @@ class PaymentOutcome(msgspec.Struct, frozen=True):
     version: int
     repeated: bool
     key: str
-
-
-class _PaymentEvent(msgspec.Struct):
-    payment: msgspec.Raw
-    job: msgspec.Raw
-
-
-class _SortFields(msgspec.Struct):
-    created_at: str
-    id: str
-
-
-_payment_event_decoder = msgspec.json.Decoder(_PaymentEvent)
-_sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 
 async def put_payment(
@@ -161,12 +148,9 @@ def capture_plans(engine: Engine, blueprint: Blueprint) -> bytes:
 async def _payment_outcome(
     engine: Engine, context: CommandContext, blueprint: Blueprint, done: ScriptReply
 ) -> PaymentOutcome:
-    data = await in_redis.payload_at(engine, context.zone, done.seq)
-    if data is None:
-        raise Indeterminate("Done, but the result cannot be read any more")
-    event = _payment_event_decoder.decode(data)
-    shown = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
-    return PaymentOutcome(event.payment, shown, done.version, done.repeated, context.key)
+    members = await in_redis.read_payload_members(engine, context.zone, done.seq)
+    shown = await jobs.changed_view(engine, context.caller, blueprint, bytes(members["job"]))
+    return PaymentOutcome(members["payment"], shown, done.version, done.repeated, context.key)
 
 
 async def find_payments(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
@@ -179,13 +163,7 @@ async def find_payments(engine: Engine, caller: Principal, job_id: str) -> list[
     await job_queries.read_job(engine, caller, job_id)
     rows = await engine.store.command("HVALS", keys.job_payments(zone, job))
     items = [_payment_of_record(row) for row in rows] or await _archived_payments(engine, zone, job)
-    return sorted(items, key=sort_key)
-
-
-def sort_key(payment: bytes) -> tuple[str, str]:
-    """Return the key by which lists of payments are sorted."""
-    fields = _sort_fields_decoder.decode(payment)
-    return fields.created_at, fields.id
+    return sorted(items, key=sort_keys.creation_key)
 
 
 def _payment_of_record(row: bytes) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 from engine.blueprint.schema import Blueprint
 from engine.domain import jobs
 from engine.domain.commands import CommandContext
-from engine.errors import Duplicate, Forbidden, Indeterminate, NotFound, VersionConflict
+from engine.errors import Duplicate, Forbidden, NotFound, VersionConflict
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import parse_job_id
 from engine.store.connection import ScriptReply
@@ -37,14 +37,6 @@ class PriceOutcome(msgspec.Struct, frozen=True):
     version: int
     repeated: bool
     key: str
-
-
-class _PriceEvent(msgspec.Struct):
-    proposal: msgspec.Raw
-    job: msgspec.Raw
-
-
-_price_event_decoder = msgspec.json.Decoder(_PriceEvent)
 
 
 async def propose_price(
@@ -138,9 +130,6 @@ async def _run_script(
 async def _price_outcome(
     engine: Engine, context: CommandContext, blueprint: Blueprint, done: ScriptReply
 ) -> PriceOutcome:
-    data = await in_redis.payload_at(engine, context.zone, done.seq)
-    if data is None:
-        raise Indeterminate("Done, but the result cannot be read any more")
-    event = _price_event_decoder.decode(data)
-    job = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
-    return PriceOutcome(event.proposal, job, done.version, done.repeated, context.key)
+    members = await in_redis.read_payload_members(engine, context.zone, done.seq)
+    job = await jobs.changed_view(engine, context.caller, blueprint, bytes(members["job"]))
+    return PriceOutcome(members["proposal"], job, done.version, done.repeated, context.key)

@@ -65,6 +65,7 @@ class _JobPayload(msgspec.Struct):
 
 
 _job_payload_decoder = msgspec.json.Decoder(_JobPayload)
+_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def new_key() -> IdempotencyKey:
@@ -108,13 +109,24 @@ def parse_job_id(job_id: str) -> tuple[Zone, JobId]:
 async def job_at_event(engine: Engine, zone: Zone, done: ScriptReply) -> bytes | None:
     """Return the job's JSON in the event ``done.seq``: a repeat gets the same answer as the first request.
 
-    Raises the same errors as ``payload_at``.
+    Raises Indeterminate if the event cannot be read now.
     """
-    data = await payload_at(engine, zone, done.seq) if done.seq else None
+    data = await _payload_at(engine, zone, done.seq) if done.seq else None
     return bytes(_job_payload_decoder.decode(data).job) if data else None
 
 
-async def payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
+async def read_payload_members(engine: Engine, zone: Zone, seq: int) -> dict[str, msgspec.Raw]:
+    """Return the members of the payload of the event ``seq``, from which the answer of a command is made.
+
+    Raises Indeterminate if there is no such event any more, or if the event cannot be read now.
+    """
+    data = await _payload_at(engine, zone, seq)
+    if data is None:
+        raise Indeterminate("Done, but the result cannot be read any more")
+    return _members_decoder.decode(data)
+
+
+async def _payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
     """Return the payload of the event ``seq`` as JSON, from Redis or from SQL; None if there is no such event.
 
     Raises Indeterminate if the event cannot be read now: ``unavailable`` would promise that nothing was done.

@@ -141,12 +141,14 @@ class JobView(EventJob, frozen=True, kw_only=True):
     """The time at which each state was first reached, and each mark was set."""
 
 
-class _EventData(msgspec.Struct):
+class _JobData(msgspec.Struct):
+    """The data of an event that contains a job."""
+
     job: EventJob
 
 
 _job_view_decoder = msgspec.json.Decoder(JobView)
-_event_data_decoder = msgspec.json.Decoder(_EventData)
+_job_data_decoder = msgspec.json.Decoder(_JobData)
 
 
 def decode_job(job: bytes | msgspec.Raw) -> JobView:
@@ -156,7 +158,7 @@ def decode_job(job: bytes | msgspec.Raw) -> JobView:
 
 def decode_event_job(data: bytes) -> EventJob:
     """Decode the job in an event's data. Raises msgspec.DecodeError if the data contains no job."""
-    return _event_data_decoder.decode(data).job
+    return _job_data_decoder.decode(data).job
 
 
 def column_values(job: JobView) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from engine.domain import bids
 from engine.domain.bids import BidOutcome, BidTerms
 from engine.errors import FieldError, Invalid
+from engine.rules import sort_keys
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
@@ -18,7 +19,7 @@ from server.schemas.lists import ListQuery
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the bids for a job, the oldest first; a technician sees only their own."""
     page = await bids.find(call.engine, call.caller, call.id)
-    return responses.list_response(call.next_link, call.query, page.items, bids.sort_key, as_of=page.as_of)
+    return responses.list_response(call.next_link, call.query, page.items, sort_keys.creation_key, as_of=page.as_of)
 
 
 async def create(call: RequestContext[NewBid, NoQuery]) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.domain import disputes
 from engine.domain.disputes import DisputeOutcome
+from engine.rules import sort_keys
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
@@ -22,7 +23,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the open disputes, the newest first: mediators see all, the two sides of a job their own."""
     page = await disputes.find(call.engine, call.caller)
     return responses.list_response(
-        call.next_link, call.query, page.items, disputes.sort_key, newest_first=True, as_of=page.as_of
+        call.next_link, call.query, page.items, sort_keys.dispute_key, newest_first=True, as_of=page.as_of
     )
 
 

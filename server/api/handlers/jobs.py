@@ -13,6 +13,7 @@ from engine.domain.job_queries import JobQuery
 from engine.errors import CalloutError, FieldError, Invalid
 from engine.idempotency import in_redis
 from engine.identity import limits
+from engine.rules import sort_keys
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
@@ -66,7 +67,7 @@ async def waves(call: RequestContext[Body, ListQuery]) -> Response:
         call.next_link,
         call.query,
         await job_queries.waves(call.engine, call.caller, call.id),
-        job_queries.wave_sort_key,
+        sort_keys.wave_key,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.domain import payments
 from engine.domain.payments import Payment
+from engine.rules import sort_keys
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
@@ -14,9 +15,8 @@ from server.schemas.payments import NewPayment
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the payments of a job, the oldest first."""
-    return responses.list_response(
-        call.next_link, call.query, await payments.find_payments(call.engine, call.caller, call.id), payments.sort_key
-    )
+    found = await payments.find_payments(call.engine, call.caller, call.id)
+    return responses.list_response(call.next_link, call.query, found, sort_keys.creation_key)
 
 
 async def create(call: RequestContext[NewPayment, NoQuery]) -> Response:

@@ -1,0 +1,55 @@
+"""The objects in the data of events as code reads them back from the log. ``EventJob`` is in job_document.py.
+
+Each type has the members that any reader uses. A reader that needs the JSON of a member unchanged declares the member
+as ``msgspec.Raw`` in its own view of the data, and decodes that JSON as a type of this module.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.rules.job_document import EventJob, Party
+from engine.types import JobId
+
+
+class EventOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """The offer in an event's data."""
+
+    job: EventJob
+    status: str
+    wave: int
+    offered_at: str
+    expires_at: str
+
+
+class EventBid(msgspec.Struct, frozen=True, kw_only=True):
+    """The bid in an event's data."""
+
+    id: str
+    job: str
+    technician: Party
+    amount: int | None = None
+    status: str
+
+
+class EventPayment(msgspec.Struct, frozen=True, kw_only=True):
+    """The payment in an event's data. A payment that a step of the job requested has no ``reference`` yet."""
+
+    id: str = ""
+    status: str
+    amount: int
+    currency: str
+    kind: str | None = None
+    reference: str | None = None
+    of: str | None = None
+    created_at: str = ""
+
+
+class NotificationData(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a ``notification`` event."""
+
+    id: str
+    kind: str
+    title: str
+    body: str
+    job: JobId | None = None

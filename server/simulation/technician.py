@@ -144,4 +144,4 @@ class Technician(Person):
             await asyncio.sleep(self.simulation.pace.fix_s)
 
     async def _send_fix(self) -> None:
-        await self.client.tell("location", lat=self.at[0], lon=self.at[1])
+        await self.client.send("location", lat=self.at[0], lon=self.at[1])

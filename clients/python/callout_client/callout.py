@@ -172,9 +172,9 @@ class Callout:
         failure.key = str(arguments.get("key", ""))
         raise failure
 
-    async def tell(self, op: str, **arguments: Any) -> None:
+    async def send(self, op: str, **arguments: Any) -> None:
         """Send an operation without a reply, such as a position. Do nothing if there is no socket."""
-        await self._send({"op": op, **arguments})
+        await self._send_frame({"op": op, **arguments})
 
     async def http(
         self, method: str, path: str, body: Frame | None = None, *, key: str = "", patience_s: float = 60.0
@@ -196,7 +196,7 @@ class Callout:
     async def _dispatch(self, number: int, frame: Frame) -> None:
         """Send over the open connection. Without one, the next connection sends it."""
         if self._socket is not None:
-            await self._send({"id": number, **frame})
+            await self._send_frame({"id": number, **frame})
         elif self.status.transport == "polling" and (route := http_route(frame, self._user_id)):
             work = self._connector.http(*route, key=frame.get("key", ""), trace=frame.get("trace", ""), patience_s=0)
             self._pending.settle_with(number, work)
@@ -205,7 +205,7 @@ class Callout:
         for number, frame in self._pending.unanswered():
             await self._dispatch(number, frame)
 
-    async def _send(self, frame: Frame) -> None:
+    async def _send_frame(self, frame: Frame) -> None:
         if self._socket is not None:
             with suppress(ConnectionClosed):  # the reading task gets the same error and reconnects
                 await self._socket.send(encode(frame), text=True)
@@ -314,7 +314,7 @@ class Callout:
 
     def _receive(self, frame: Frame) -> None:
         if not frame:
-            self._background.start(self._send({}))
+            self._background.start(self._send_frame({}))
         elif "id" in frame:
             self._pending.handle_reply(frame)
         elif "type" in frame:

@@ -32,7 +32,8 @@ from engine.identity import outbox
 from engine.process import embedded
 from engine.process.datadir import CannotStart, hold_lock
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.workers import archiver, maintenance, notifier, scheduler
 from server import logs
 from server.app import Health, build_app, metrics_app

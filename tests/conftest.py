@@ -17,8 +17,9 @@ import redis
 from engine.identity import limits
 from engine.process import datadir
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
 from engine.sql.database import open_archive
+from engine.startup import open_engine
 from server.serve import RunningServer, run_server
 from tests.support import epochs, valkey
 

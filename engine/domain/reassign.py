@@ -16,7 +16,7 @@ from engine.domain import jobs
 from engine.domain.commands import Step
 from engine.errors import Conflict, NotFound, Unavailable, VersionConflict
 from engine.store import keys
-from engine.types import JobId, Principal, Role, TechnicianId, UserId, Zone
+from engine.types import JobId, Principal, TechnicianId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -69,10 +69,3 @@ async def _report_stall(engine: Engine, zone: Zone, job: JobId, technician: Tech
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "log": keys.log(zone)}
     args = {"technician": technician, "step": RELEASE_REASON, "audience": blueprint.audience("job.stalled")}
     await engine.store.run(zone, "job_stall", keys=names, args=args)
-
-
-def principal_of_actor(text: str) -> Principal:
-    """Return the principal who ordered the suspension, from an event's actor (``role:id``)."""
-    role, _, name = text.partition(":")
-    named: Role = "admin" if role == "admin" else "ops_manager"
-    return Principal(UserId(name), named)

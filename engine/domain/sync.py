@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.domain import job_queries, notifications, offers
+from engine.domain import job_queries, notifications, offers, profile
 from engine.domain.job_queries import Page
 from engine.domain.notifications import Notification
+from engine.domain.profile import Technician, TechnicianCard
 from engine.errors import Unavailable
 from engine.identity import accounts
 from engine.identity.accounts import User
-from engine.technicians import profile
-from engine.technicians.profile import Technician, TechnicianCard
 from engine.types import Cursor, Epoch, Principal, TechnicianId, Zone
 from engine.zone import log
 

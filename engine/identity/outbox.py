@@ -23,7 +23,6 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
-from engine.domain import reassign
 from engine.errors import CalloutError
 from engine.identity import access
 from engine.process.loops import not_cancelled
@@ -31,7 +30,7 @@ from engine.sql.schema import outbox
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.technicians import sql
-from engine.types import DEFAULT_ZONE, TechnicianId, UserId
+from engine.types import DEFAULT_ZONE, Principal, Role, TechnicianId, UserId
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -84,8 +83,8 @@ async def apply_rows(engine: Engine, user: UserId) -> None:
     steps.append(partial(_publish_technician, engine, user, [row for row in rows if row.review]))
     reassignments = [row for row in rows if row.reassign]
     if reassignments and not record.active:
-        by = reassign.principal_of_actor(reassignments[-1].actor)
-        steps.append(partial(reassign.release_jobs, engine, TechnicianId(user), by))
+        by = _principal_of_actor(reassignments[-1].actor)
+        steps.append(partial(engine.release_jobs, engine, TechnicianId(user), by))
     await _run_all(steps)
     async with engine.archive.begin_write() as conn:
         await conn.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
@@ -107,6 +106,13 @@ async def _publish_technician(engine: Engine, user: UserId, reviews: Sequence[An
     for row in reviews:
         channels, data = f"user:{user} role:managers", row.review.encode()
         await _append_event(engine, "technician.reviewed", channels=channels, data=data, actor=row.actor, key=row.key)
+
+
+def _principal_of_actor(actor: str) -> Principal:
+    """Return the principal who ordered the suspension, from a row's ``actor`` (``role:id``)."""
+    role, _, name = actor.partition(":")
+    named: Role = "admin" if role == "admin" else "ops_manager"
+    return Principal(UserId(name), named)
 
 
 async def _run_all(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import uuid
 
+from engine.domain import profile
+from engine.domain.profile import ProfilePatch
 from engine.identity import accounts
 from engine.identity.accounts import NewAccount
 from engine.runtime import Engine
-from engine.technicians import live, profile
-from engine.technicians.profile import ProfilePatch
+from engine.technicians import live
 from engine.types import Principal, ServiceId, TechnicianId
 from tests.support.people import ADMIN, HERE
 

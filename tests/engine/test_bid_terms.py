@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.domain import bids, edits, job_queries, jobs, offers
+from engine.domain import bids, edits, job_queries, jobs, offers, profile
 from engine.domain.commands import Step
+from engine.domain.profile import ProfilePatch
 from engine.errors import Expired, IllegalTransition, NotOffered, VersionConflict
 from engine.runtime import Engine
 from engine.store import keys
-from engine.technicians import live, profile
-from engine.technicians.profile import ProfilePatch
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
 from engine.workers import scheduler
 from tests.engine import staff

@@ -26,7 +26,8 @@ from engine.domain import bids, codes, commands, jobs, payments, waves
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, ServiceId
 from engine.workers import scheduled_tasks

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Zone
 from engine.workers import archiver, notifier, scheduler

@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from engine.domain import profile
+from engine.domain.profile import ProfilePatch
 from engine.errors import CalloutError, Forbidden, Indeterminate, TokenExpired, Unauthenticated, Unavailable
 from engine.identity import access, accounts, logins, outbox, tokens
 from engine.identity.accounts import LoginResult, NewAccount
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
 from engine.sql.schema import outbox as rows
+from engine.startup import open_engine
 from engine.store import keys
 from engine.store.connection import Store
-from engine.technicians import profile, sql
-from engine.technicians.profile import ProfilePatch
+from engine.technicians import sql
 from engine.types import DEFAULT_ZONE, TechnicianId
 from tests.engine import staff
 from tests.support import event_log, people

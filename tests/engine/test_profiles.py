@@ -11,14 +11,15 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from engine.domain import jobs
+from engine.domain import jobs, profile
+from engine.domain.profile import ProfilePatch, Technician, TechnicianCard, TechnicianQuery
 from engine.errors import AccountNotApproved, Forbidden, IllegalTransition, Invalid, NotFound, ReusedKey, Unavailable
 from engine.idempotency import in_sql
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
-from engine.technicians import live, profile, sql
-from engine.technicians.profile import ProfilePatch, Technician, TechnicianCard, TechnicianQuery
+from engine.technicians import live, sql
 from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId, UserId, Zone
 from tests.engine import staff
 from tests.support import event_log, people

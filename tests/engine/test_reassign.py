@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import Any
 
@@ -187,7 +188,7 @@ async def test_only_ops_may_suspend(engine: Engine) -> None:
     assert await read_pending_orders(engine) == []
 
 
-async def test_a_reinstatement_cancels_a_pending_reassignment(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reinstatement_cancels_a_pending_reassignment(engine: Engine) -> None:
     """A reinstatement cancels a reassignment that was ordered and not yet done: the technician remains the holder."""
     serves = await people.service(engine)
     who = await staff.create_eligible_technician(engine, serves)
@@ -196,10 +197,8 @@ async def test_a_reinstatement_cancels_a_pending_reassignment(engine: Engine, mo
     async def raise_unavailable(*_: Any, **__: Any) -> None:
         raise Unavailable("gone")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(reassign, "release_jobs", raise_unavailable)
-        with pytest.raises(Indeterminate):
-            await suspend(engine, who)
+    with pytest.raises(Indeterminate):
+        await suspend(dataclasses.replace(engine, release_jobs=raise_unavailable), who)
     assert await read_pending_orders(engine) == ["admin:cli_admin"]
     await accounts.reinstate_user(engine, ADMIN, who.id)
     assert await read_pending_orders(engine) == []

@@ -15,7 +15,8 @@ from engine.domain import jobs
 from engine.domain.jobs import Step
 from engine.errors import NotFound
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from tests.support import people
 
 HOME_SERVICE_TOML = (catalogue.shipped_folder() / "home_service.toml").read_text()

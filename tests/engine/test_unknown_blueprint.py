@@ -16,7 +16,8 @@ from engine.domain.jobs import Step
 from engine.domain.payments import Payment
 from engine.errors import OtherBlueprint, Unavailable
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId, UserId
 from engine.workers import archiver, scheduler

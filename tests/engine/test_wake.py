@@ -10,7 +10,8 @@ import pytest
 
 from engine.domain import jobs, offers
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Zone
 from engine.workers import scheduler, wake

@@ -12,9 +12,10 @@ from sqlalchemy import delete, insert, select, update
 
 from engine.errors import Unavailable
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
 from engine.sql.database import Archive, open_archive
 from engine.sql.schema import checkpoints, deployment, epochs
+from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Cursor, Epoch
 from engine.workers import archiver as writer

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from engine.domain import job_queries, jobs
 from engine.errors import UNAVAILABLE_REPLIES, Unavailable
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import pipeline, scripts
 from tests.support import event_log, people
 

@@ -16,7 +16,8 @@ from engine.domain import job_queries, jobs
 from engine.domain.jobs import Step
 from engine.errors import Indeterminate, Unavailable
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from tests.support import event_log, people

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -34,7 +35,7 @@ def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_receiver(engine: Engine, receiver: PushReceiver) -> Engine:
     """Return the engine with the settings that send pushes to ``receiver``."""
     settings = msgspec.structs.replace(engine.settings, push_url=receiver.url, push_secret=SECRET)
-    return Engine(settings, engine.store, engine.archive, engine.blueprints, engine.signer, engine.metrics)
+    return dataclasses.replace(engine, settings=settings)
 
 
 async def accepted_job(engine: Engine, *technicians: str) -> tuple[Principal, JobId]:

@@ -16,8 +16,9 @@ from engine.domain import jobs
 from engine.errors import Taken, Unavailable
 from engine.identity import access, accounts
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
 from engine.sql.schema import events
+from engine.startup import open_engine
 from engine.types import DEFAULT_ZONE, JobId, Principal, UserId, epoch_number
 from engine.workers import archiver as writer
 from engine.zone import log

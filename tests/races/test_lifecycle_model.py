@@ -26,7 +26,8 @@ from engine.domain import codes, jobs
 from engine.domain.commands import Step
 from engine.errors import Indeterminate, Refused, Unavailable
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, TechnicianId, UserId
 from engine.workers import scheduler

@@ -34,7 +34,8 @@ from engine.domain.jobs import Step
 from engine.errors import Refused
 from engine.idempotency.in_redis import Outcome
 from engine.process.settings import Settings
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
 from engine.technicians import live
 from engine.technicians.live import Fix, TechnicianRecord

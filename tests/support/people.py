@@ -6,11 +6,11 @@ import uuid
 
 import msgspec
 
-from engine.domain import booking, services
+from engine.domain import booking, profile, services
 from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
 from engine.runtime import Engine
-from engine.technicians import live, profile
+from engine.technicians import live
 from engine.technicians.live import Coordinates
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.domain import profile
+from engine.domain.profile import ProfilePatch, TechnicianQuery
 from engine.rules.fixes import Fix
 from engine.technicians import live as technicians
-from engine.technicians import profile
 from engine.technicians.live import Coordinates
-from engine.technicians.profile import ProfilePatch, TechnicianQuery
 from engine.types import TechnicianId, UserId
 from server.api.endpoint import RequestContext
 from server.http import responses

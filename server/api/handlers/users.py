@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from engine.domain import sync
+from engine.domain.profile import Technician
 from engine.domain.sync import OwnAccount
 from engine.identity import accounts
 from engine.identity.accounts import NewAccount, UserQuery
 from engine.technicians import live
-from engine.technicians.profile import Technician
 from engine.types import UserId
 from server.api.endpoint import RequestContext
 from server.http import responses

@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed
 
 from engine.process.settings import Settings
 from engine.process.signer import sign_token
-from engine.runtime import Engine, open_engine
+from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
 from server.gateway.gateway import Gateway

@@ -13,6 +13,8 @@ import msgspec
 
 from engine.blueprint.audience import DEFAULT_AUDIENCES
 from engine.blueprint.event_catalogue import EVENT_TYPES
+from engine.events import ms_of
+from engine.rules.job_document import JobView
 from engine.types import OPS, Phase, Role
 
 UNLIMITED_WAVE_SIZE = 1_000_000_000
@@ -341,9 +343,11 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         return command.effect in STARTING_EFFECTS and self.phase(command.to) in ("active", "done")
 
-    def is_early(self, scheduled: int | None, now: int) -> bool:
-        """Return whether it is too early (at ``now``, ms) to start a job. ``scheduled`` is None: never too early."""
-        return scheduled is not None and now < self.work_begins_at(scheduled)
+    def is_early(self, job: JobView, now: int) -> bool:
+        """Return whether it is too early (at ``now``, ms) to start the work on a job, because of its scheduled time."""
+        if job.scheduled_for is None or job.phase not in ("open", "assigned"):
+            return False
+        return now < self.work_begins_at(ms_of(job.scheduled_for))
 
     def work_begins_at(self, scheduled: int) -> int:
         """Return the time (ms) from which a job scheduled for ``scheduled`` (ms) may be started: ``lead_s`` before."""
@@ -358,22 +362,12 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return declared, declared.radius_m == 0
         return Wave(size=UNLIMITED_WAVE_SIZE, radius_m=0, interval_s=self.dispatch.repeat_s), True
 
-    def actions(
-        self,
-        state: str,
-        relations: Iterable[str],
-        *,
-        at: Iterable[str] = (),
-        frozen: bool = False,
-        held: bool = True,
-        early: bool = False,
-    ) -> list[str]:
-        """Return the commands that a caller with these relations to a job may give now, in declared order.
-
-        ``at`` are the job's marks and reached states. ``held``: the job has a holder, so the engine searches for none.
-        ``early``: the job's time is more than ``lead_s`` away (``is_early``).
+    def actions(self, job: JobView, relations: Iterable[str], *, now: int) -> list[str]:
+        """Return the commands that a caller with these relations to ``job`` may give at ``now`` (ms), in declared
+        order. ``job`` may be the public part.
         """
-        given_relations, marks = set(relations), set(at)
+        given_relations, marks, state = set(relations), set(job.at), job.status
+        held, early = job.holder_id != "", self.is_early(job, now)
         mode = "none" if held or state not in self.states else self.states[state].search_mode
         return [
             name
@@ -383,9 +377,9 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and (not c.only or state in c.from_states(given_relations))
             and marks.issuperset(c.needs)
             and marks.isdisjoint(c.unless)
-            and (not frozen or c.effect == "thaw")
+            and (not job.frozen or c.effect == "thaw")
             and (held or c.effect != "release")
-            and not (early and self.phase(state) in ("open", "assigned") and self.starts_work(c))
+            and not (early and self.starts_work(c))
             and (c.effect not in MODES_OF_ANSWER or mode in MODES_OF_ANSWER[c.effect])
         ]
 

@@ -15,6 +15,7 @@ import msgspec
 from engine.archive import reader
 from engine.archive.reader import HistoryItem, JobFilter
 from engine.blueprint.schema import relations
+from engine.clock import now_ms
 from engine.domain import job_view, jobs
 from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
@@ -68,7 +69,7 @@ async def read_job(engine: Engine, caller: Principal, job_id: str) -> bytes:
         record = await jobs.read_record(engine, caller, zone, job)
     except NotFound:
         return await _read_archived(engine, caller, job)
-    full, public, bp, status, _, _, holder, _, offer, bid, _ = record
+    full, public, bp, _, _, _, _, _, offer, bid, _ = record
     view, own_relations = job_document.decode_job(full), jobs.relations_to(caller, record)
     if not own_relations:
         raise NotFound("No such job")
@@ -77,8 +78,7 @@ async def read_job(engine: Engine, caller: Principal, job_id: str) -> bytes:
     blueprint = engine.blueprints.find_exact(bp.decode())
     if blueprint is None:
         return await job_view.view_job(engine, caller, None, shown, [])
-    at, early, held = view.at, jobs.is_early(view, blueprint), holder != b""
-    names = blueprint.actions(status.decode(), giver_relations, at=at, frozen=view.frozen, held=held, early=early)
+    names = blueprint.actions(view, giver_relations, now=now_ms())
     impossible = "bid" if bid == b"open" else "withdraw"
     actions = [name for name in names if blueprint.commands[name].effect != impossible]
     return await job_view.view_job(engine, caller, blueprint, shown, actions)

@@ -20,7 +20,6 @@ from engine.clock import now_ms
 from engine.domain import commands, job_view
 from engine.domain.commands import CommandContext, Step
 from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
-from engine.events import ms_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_redis import Outcome, parse_job_id
 from engine.roles import WHOLE_JOB_READER_ROLES
@@ -67,11 +66,6 @@ def visible_part(caller: Principal, job: bytes) -> bytes:
     if view.customer is None or sees_whole_job(caller, view):
         return job
     return job_document.public_part_of(job, holder=view.holder_id == caller.id)
-
-
-def is_early(job: JobView, blueprint: Blueprint) -> bool:
-    """Return whether work on the job cannot begin yet, because the job's scheduled time is too far in the future."""
-    return job.scheduled_for is not None and blueprint.is_early(ms_of(job.scheduled_for), now_ms())
 
 
 async def claim(
@@ -304,8 +298,7 @@ def actions_after_change(caller: Principal, blueprint: Blueprint, job_json: byte
         frozen=job.frozen,
         bids=bids,
     )
-    held, early = job.holder_id != "", is_early(job, blueprint)
-    names = blueprint.actions(job.status, caller_relations, at=job.at, frozen=job.frozen, held=held, early=early)
+    names = blueprint.actions(job, caller_relations, now=now_ms())
     return [name for name in names if blueprint.commands[name].effect != "withdraw"]
 
 

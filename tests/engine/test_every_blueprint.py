@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from engine.blueprint.linter import check_blueprint
 from engine.blueprint.schema import Blueprint, Command, relations
 from engine.blueprint.vocabulary import event_sources
+from engine.clock import now_ms
 from engine.domain import bids, codes, commands, jobs, payments, waves
 from engine.errors import CalloutError
-from engine.events import Event
+from engine.events import Event, rfc3339_of
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
@@ -34,6 +35,7 @@ from engine.workers import scheduled_tasks
 from engine.zone import log
 from tests.engine.test_every_step import REASON, JobSetup
 from tests.support import event_log, people
+from tests.support.job_views import view_of_job
 from tests.support.reference_model import Facts, expected_code, refusal_code, search_mode
 
 ZONE = DEFAULT_ZONE
@@ -333,10 +335,11 @@ def _assert_actions(trial: BlueprintTrial, name: str, who: str, facts: Facts, *,
         frozen=facts.frozen,
         bids=takes,
     )
-    held = facts.holder != ""
-    shown = trial.blueprint.actions(
-        facts.status, stands, at=facts.at, frozen=facts.frozen, held=held, early=facts.early
+    time = rfc3339_of(9999999999999) if facts.early else None
+    job = view_of_job(
+        trial.blueprint, facts.status, at=facts.at, holder=facts.holder, frozen=facts.frozen, scheduled_for=time
     )
+    shown = trial.blueprint.actions(job, stands, now=now_ms())
     assert (name in shown) == done, (name, facts, shown)
 
 

@@ -24,11 +24,14 @@ BOOKER_ROLES: frozenset[Role] = OPS | {"customer", "service"}
 JOB_READER_ROLES: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
 WHOLE_JOB_READER_ROLES: frozenset[Role] = OPS | {"customer", "mediator", "service"}
 """The roles that see the whole of each job that they may see at all."""
+ALL_JOBS_READER_ROLES: frozenset[Role] = OPS | {"service"}
+"""The roles whose lists contain all jobs."""
 ANY_ROLE: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
 """Every role that can sign in."""
 
 __all__ = [
     "ADMIN_ROLE",
+    "ALL_JOBS_READER_ROLES",
     "ANY_ROLE",
     "BOOKER_ROLES",
     "CUSTOMER_ROLE",

@@ -20,6 +20,7 @@ from engine.domain import job_view, jobs
 from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
 from engine.idempotency.in_redis import parse_job_id
+from engine.roles import ALL_JOBS_READER_ROLES
 from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.sql.paging import check_limit, decode_cursor, encode_cursor
@@ -162,7 +163,7 @@ def _caller_filter(caller: Principal, query: JobQuery) -> JobFilter | None:
         own = {"customer": caller.id}
     elif caller.role == "technician":
         own = {"technician": caller.id}
-    elif not caller.is_ops and caller.role != "service":
+    elif caller.role not in ALL_JOBS_READER_ROLES:
         return None
     given = {"customer": query.customer, "technician": query.technician}
     if any(given[name] not in (None, mine) for name, mine in own.items()):

@@ -15,7 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
+from engine.blueprint.schema import relations
 from engine.events import Event
+from engine.roles import ALL_JOBS_READER_ROLES
 from engine.rules import job_document
 from engine.rules.job_document import EventJob
 from engine.runtime import Engine
@@ -103,7 +105,7 @@ def replay_filter(caller: Principal, channels: Collection[str]) -> Callable[[Eve
     that the caller receives only by a subscription to a job is replayed only if the caller had the right to that job
     when the event happened.
     """
-    if caller.is_ops or caller.role == "service" or not any(name.startswith("job:") for name in channels):
+    if caller.role in ALL_JOBS_READER_ROLES or not any(name.startswith("job:") for name in channels):
         return None
     own = frozenset(caller.channels)
 
@@ -132,13 +134,10 @@ def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
 
 def may_watch(caller: Principal, job: EventJob) -> bool:
     """Return whether the caller may follow a job in this state."""
-    if caller.is_ops or caller.role == "service":
-        return True
-    if caller.role == "technician":
-        return job.holder_id == caller.id and not job.asked
-    if caller.role == "mediator":
-        return job.frozen
-    return job.customer_id == caller.id
+    if caller.role == "technician" and job.asked:
+        return False
+    customer, holder = job.customer_id, job.holder_id
+    return bool(relations(caller.role, caller.id, customer=customer, holder=holder, offered=False, frozen=job.frozen))
 
 
 def may_see_position(session: Session, holder: str, *, relay_is_current: bool) -> bool:

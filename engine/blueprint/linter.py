@@ -14,7 +14,8 @@ import msgspec
 
 from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
-from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, Relation, State, Timer
+from engine.blueprint.relation import Relation
+from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, State, Timer
 from engine.blueprint.vocabulary import DISPUTE_OUTCOMES, RESERVED_ROUTE_WORDS
 from engine.rules.job_document import EDITABLE_MEMBERS
 

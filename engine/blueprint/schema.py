@@ -13,9 +13,10 @@ import msgspec
 
 from engine.blueprint.audience import DEFAULT_AUDIENCES
 from engine.blueprint.event_catalogue import EVENT_TYPES
+from engine.blueprint.relation import Relation
 from engine.events import ms_of
 from engine.rules.job_document import JobView
-from engine.types import OPS, Phase, Role
+from engine.types import Phase
 
 UNLIMITED_WAVE_SIZE = 1_000_000_000
 """The size of a wave that includes everybody. Lua searches for such a wave in turns of 256 technicians
@@ -34,7 +35,6 @@ STATE_FIELD_WORDS = frozenset({"word", "says"})
 """The values in an event's ``fields`` that name a text of the job's state; all others are paths."""
 
 Mode = Literal["broadcast", "bids", "direct", "allocate", "none"]
-Relation = Literal["offered", "holder", "customer", "ops", "service", "mediator", "technician", "engine"]
 Effect = Literal[
     "move",  # the state alone
     "take",  # the caller accepts their offer and becomes the holder
@@ -394,21 +394,3 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         may_try, may_reissue = tried < self.codes.tries, reissued < self.codes.reissues
         commands = ((name, self.commands[name]) for name in names)
         return [n for n, c in commands if (may_try or not c.code) and (may_reissue or c.effect != "reissue")]
-
-
-def relations(
-    role: Role, user: str, *, customer: str, holder: str, offered: bool, frozen: bool = False, bids: bool = False
-) -> list[Relation]:
-    """Return the relations of a caller to a job. A caller without any may not learn that the job exists. ``bids``: the
-    job is open to bids and the caller provides its service. ``frozen``: the job has an open dispute.
-    """
-    candidates: list[tuple[bool, Relation]] = [
-        (role in OPS, "ops"),
-        (role == "service", "service"),
-        (role == "customer" and user == customer, "customer"),
-        (role == "technician" and user == holder, "holder"),
-        (role == "technician" and offered, "offered"),
-        (role == "technician" and bids, "technician"),
-        (role == "mediator" and frozen, "mediator"),
-    ]
-    return [name for applies, name in candidates if applies]

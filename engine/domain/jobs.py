@@ -15,7 +15,8 @@ import msgspec
 
 from engine.blueprint import registry
 from engine.blueprint.compiler import Plan
-from engine.blueprint.schema import Blueprint, Effect, Relation, relations
+from engine.blueprint.relation import Relation, possible_relations, relations
+from engine.blueprint.schema import Blueprint, Effect
 from engine.clock import now_ms
 from engine.domain import commands, job_view
 from engine.domain.commands import CommandContext, Step
@@ -27,7 +28,7 @@ from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.store import keys
 from engine.store.connection import ScriptReply
-from engine.types import ROLES, JobId, Principal, Role, Zone
+from engine.types import JobId, Principal, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -129,16 +130,8 @@ async def read_record(engine: Engine, caller: Principal, zone: Zone, job: JobId)
 
 def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
     """Return the caller's relations to a job, by the values of ``read_record``."""
-    full, _, _, _, _, customer, holder, _, offer, bid, bids = record
-    return relations(
-        caller.role,
-        caller.id,
-        customer=customer.decode(),
-        holder=holder.decode(),
-        offered=bool(offer or bid),
-        frozen=job_document.decode_job(full).frozen,
-        bids=bids == b"1",
-    )
+    full, _, _, _, _, _, _, _, offer, bid, bids = record
+    return relations(caller, job_document.decode_job(full), offered=bool(offer or bid), bids=bids == b"1")
 
 
 async def run_with_own_blueprint(engine: Engine, run_with_blueprint: Callable[[Blueprint], Awaitable[T]]) -> T:
@@ -218,19 +211,6 @@ async def find_command(
     return names[0] if names else None
 
 
-POSSIBLE_RELATIONS: dict[Role, frozenset[Relation]] = {
-    role: frozenset(relations(role, "", customer="", holder="", offered=True, frozen=True, bids=True)) for role in ROLES
-}
-"""The relations to a job that each role can have: the relations of a user who is customer and holder, has an offer and
-may bid, while a dispute is open.
-"""
-
-
-def possible_relations(role: Role) -> frozenset[Relation]:
-    """Return the relations to a job that this role can have."""
-    return POSSIBLE_RELATIONS.get(role, frozenset())
-
-
 async def command_outcome(
     engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, done: ScriptReply
 ) -> Outcome:
@@ -289,16 +269,7 @@ def actions_after_change(caller: Principal, blueprint: Blueprint, job_json: byte
     may bid now. A caller who has just given a command has no open bid, so that ``withdraw`` is never in the result.
     """
     job = job_document.decode_job(job_json)
-    caller_relations = relations(
-        caller.role,
-        caller.id,
-        customer=job.customer_id,
-        holder=job.holder_id,
-        offered=False,
-        frozen=job.frozen,
-        bids=bids,
-    )
-    names = blueprint.actions(job, caller_relations, now=now_ms())
+    names = blueprint.actions(job, relations(caller, job, bids=bids), now=now_ms())
     return [name for name in names if blueprint.commands[name].effect != "withdraw"]
 
 

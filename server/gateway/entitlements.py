@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
-from engine.blueprint.schema import relations
+from engine.blueprint.relation import relations
 from engine.events import Event
 from engine.roles import ALL_JOBS_READER_ROLES
 from engine.rules import job_document
@@ -136,8 +136,7 @@ def may_watch(caller: Principal, job: EventJob) -> bool:
     """Return whether the caller may follow a job in this state."""
     if caller.role == "technician" and job.asked:
         return False
-    customer, holder = job.customer_id, job.holder_id
-    return bool(relations(caller.role, caller.id, customer=customer, holder=holder, offered=False, frozen=job.frozen))
+    return bool(relations(caller, job))
 
 
 def may_see_position(session: Session, holder: str, *, relay_is_current: bool) -> bool:

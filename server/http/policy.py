@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.blueprint.schema import Relation
+from engine.blueprint.relation import Relation
 
 ObjectKind = Literal[
     "nothing",

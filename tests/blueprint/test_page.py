@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from engine.blueprint import catalogue, schema
+from engine.blueprint import catalogue, relation, schema
 from engine.blueprint.chart import mermaid_chart
 
 PAGE_TEXT = (Path(__file__).resolve().parents[2] / "docs" / "blueprints.md").read_text()
@@ -58,7 +58,7 @@ def test_every_word_of_the_language_is_on_the_page() -> None:
     """The page contains every effect, role and search mode of the language, and each field of blueprints, states,
     commands, event rules and timers.
     """
-    words = {*get_args(schema.Effect), *get_args(schema.Relation), *get_args(schema.Mode)} - {"move"}
+    words = {*get_args(schema.Effect), *get_args(relation.Relation), *get_args(schema.Mode)} - {"move"}
     for kind in (schema.Blueprint, schema.State, schema.Command, schema.EventRule, schema.Timer):
         words |= {field.encode_name for field in msgspec.structs.fields(kind)}
     assert [word for word in sorted(words) if not re.search(rf"\b{word}\b", PAGE_TEXT)] == []

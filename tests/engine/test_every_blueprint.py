@@ -20,7 +20,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engine.blueprint.linter import check_blueprint
-from engine.blueprint.schema import Blueprint, Command, relations
+from engine.blueprint.relation import relations
+from engine.blueprint.schema import Blueprint, Command
 from engine.blueprint.vocabulary import event_sources
 from engine.clock import now_ms
 from engine.domain import bids, codes, commands, jobs, payments, waves
@@ -326,19 +327,17 @@ async def _assert_single_effect(trial: BlueprintTrial, name: str, who: str, key:
 def _assert_actions(trial: BlueprintTrial, name: str, who: str, facts: Facts, *, done: bool) -> None:
     """Assert that the caller's actions contain the command exactly if it succeeded."""
     caller, takes = trial.setup.callers[who], search_mode(trial.blueprint, facts) == "bids"
-    stands = relations(
-        caller.role,
-        caller.id,
-        customer=facts.customer,
-        holder=facts.holder,
-        offered=facts.offer == "sent",
-        frozen=facts.frozen,
-        bids=takes,
-    )
     time = rfc3339_of(9999999999999) if facts.early else None
     job = view_of_job(
-        trial.blueprint, facts.status, at=facts.at, holder=facts.holder, frozen=facts.frozen, scheduled_for=time
+        trial.blueprint,
+        facts.status,
+        at=facts.at,
+        customer=facts.customer,
+        holder=facts.holder,
+        frozen=facts.frozen,
+        scheduled_for=time,
     )
+    stands = relations(caller, job, offered=facts.offer == "sent", bids=takes)
     shown = trial.blueprint.actions(job, stands, now=now_ms())
     assert (name in shown) == done, (name, facts, shown)
 

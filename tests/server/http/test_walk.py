@@ -14,8 +14,9 @@ import pytest
 from engine import roles as authority
 from engine import types
 from engine.blueprint import vocabulary
-from engine.blueprint.schema import relations
+from engine.blueprint.relation import relations
 from engine.process.signer import Signer
+from engine.rules.job_document import EventJob, Party
 from engine.types import ROLES, Principal, Role, UserId
 from server.api.route import Route
 from server.api.routes import ROUTES
@@ -143,7 +144,9 @@ def test_no_set_of_roles_contains_a_new_role() -> None:
     sets = {name: found for name, found in runpy.run_path(authority.__file__).items() if name.isupper()}
     assert len(sets) > 10
     assert all(found <= set(ROLES) for found in sets.values())
-    assert relations(NEW_ROLE, "u1", customer="u1", holder="u1", offered=True, frozen=True, bids=True) == []
+    who = Party(UserId("u1"))
+    job = EventJob(customer=who, technician=who, frozen=True)
+    assert relations(Principal(who.id, NEW_ROLE), job, offered=True, bids=True) == []
 
 
 @pytest.mark.parametrize("route", [r for r in GUARDED_ROUTES if r.body], ids=lambda route: route.name)

@@ -1,10 +1,10 @@
 --[[ job_create: creates the job of a booking, once per idempotency key and once per reference. The reference is stored
 with the fingerprint of its booking: the same booking again returns the first job, another booking is refused with
 DUPLICATE. The job is on offer from `release` on (ms; 0 = now). The `named` technician is asked at once, the `preferred`
-one before others. `goal` is the entry of the first state; `full` and `pub` are all and the public members of the
-booking, as JSON.
+one before others. `state_entry` is that of the first state; `full` and `pub` are all and the public members of
+the booking, as JSON.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
-ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact
+ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
 EMITS   job.created  offer.created
@@ -21,8 +21,8 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
-local epoch, id, actor, key, fingerprint, trace, reference, bp, goal, service, customer, lat, lon, amount, full, pub,
-  release, scheduled, named, preferred, audience, contact = unpack(ARGV)
+local epoch, id, actor, key, fingerprint, trace, reference, bp, state_entry, service, customer, lat, lon, amount, full,
+  pub, release, scheduled, named, preferred, audience, contact = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local again = Idempotency.lookup(req, fingerprint)
@@ -42,7 +42,7 @@ if named ~= '' then
     return Idempotency.refuse(req, fingerprint, 'INVALID')
   end
 end
-local created, first = ',"created_at":' .. Iso.format(zone.now), StateEntry.parse(goal)
+local created, first = ',"created_at":' .. Iso.format(zone.now), StateEntry.parse(state_entry)
 local job = {key = job_key, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
   unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',

@@ -39,19 +39,19 @@ if args.entry and (not job or job.entered ~= args.entered or Step.refusal(zone, 
 end
 if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 -- A second request for the same step changes nothing, except that new codes are issued each time.
-if plan.does ~= 'reissue' and string.find(job.last, plan.command .. ' ' .. actor .. ' ', 1, true) == 1 then
+if plan.effect ~= 'reissue' and string.find(job.last, plan.command .. ' ' .. actor .. ' ', 1, true) == 1 then
   return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)
 end
 local why = Step.refusal(zone, job, plan, actor, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 -- A technician who was assigned the job for a service that they no longer provide may only refuse the job
 -- (technician_put).
-if job.unaccepted == '1' and plan.does ~= 'release' and actor == 'technician:' .. job.holder
+if job.unaccepted == '1' and plan.effect ~= 'release' and actor == 'technician:' .. job.holder
   and redis.call('HGET', job_key, 'unserved') == job.holder then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
 -- The caller resolves another dispute than the dispute that is open now.
-if plan.does == 'thaw' and args.dispute and args.dispute ~= job.frozen then
+if plan.effect == 'thaw' and args.dispute and args.dispute ~= job.frozen then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
 if plan.code then
@@ -59,7 +59,7 @@ if plan.code then
   if wrong == 'STALE_CODE' then return {wrong} end
   if wrong then return Idempotency.refuse(req, fingerprint, wrong, left) end
 end
-if plan.does == 'reissue' and not Codes.reissue(job, plan.reissues) then
+if plan.effect == 'reissue' and not Codes.reissue(job, plan.reissues) then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
 return Command.finish(zone, log, job, ApplyStep.run(zone, job, offers, plan, args, actor), request)

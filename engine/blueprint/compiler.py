@@ -58,7 +58,7 @@ class PlanCache:
         return made
 
     def find_engine_plan(
-        self, blueprint: Blueprint, state: str, *, does: Effect | None = None, event: str = ""
+        self, blueprint: Blueprint, state: str, *, effect: Effect | None = None, event: str = ""
     ) -> Plan | None:
         """Return the plan of the command that the engine itself may give to a job in ``state`` and that has this effect
         or event; None if there is no such command.
@@ -67,7 +67,7 @@ class PlanCache:
             if (
                 "engine" in spec.by
                 and state in spec.from_states(("engine",))
-                and (spec.effect == does or spec.event == event)
+                and (spec.effect == effect or spec.event == event)
             ):
                 return self.find_plan(blueprint, name)
         return None
@@ -115,7 +115,7 @@ def compile_command(blueprint: Blueprint, name: str, spec: Command, life_s: floa
     return Plan(
         name,
         spec,
-        body["goal"],
+        body["state_entry"],
         body["from"],
         body["audience"],
         body.get("tech_audience", ""),
@@ -150,8 +150,8 @@ def _plan_members(blueprint: Blueprint, name: str, spec: Command, life_s: float 
         "from": _join_names(spec.from_states(spec.by)),
         "event": spec.event,
         "audience": blueprint.audience(spec.event),
-        "goal": state_entry(blueprint, spec.to, life_s),
-        "does": spec.effect,
+        "state_entry": state_entry(blueprint, spec.to, life_s),
+        "effect": spec.effect,
         "closing": "expired" if spec.event == EXPIRED_EVENT else "cancelled",
         "payment_audience": blueprint.audience("payment.requested"),
         "hours": blueprint.price.hours,

@@ -99,14 +99,14 @@ def event_members(blueprint: Blueprint, event: str) -> Members | None:
     """
     if event in MEMBERS_OF_DECLARABLE_EVENTS:
         return MEMBERS_OF_DECLARABLE_EVENTS[event]
-    does = {command.effect for command in blueprint.commands.values() if command.event == event}
-    if event == "offer.declined" and does:
+    effects = {command.effect for command in blueprint.commands.values() if command.event == event}
+    if event == "offer.declined" and effects:
         return OFFER_DECLINED_PAYLOAD.members
     if event in {name for _, name in _other_events(blueprint)}:
         return JOB_STEP_PAYLOAD.members
-    if not does:
+    if not effects:
         return None
-    return (JOB_TAKEN_PAYLOAD if does <= HOLDER_EFFECTS else JOB_STEP_PAYLOAD).members
+    return (JOB_TAKEN_PAYLOAD if effects <= HOLDER_EFFECTS else JOB_STEP_PAYLOAD).members
 
 
 def has_member(found: Members, path: str) -> bool:

@@ -247,7 +247,7 @@ class _JobCreation(msgspec.Struct, frozen=True):
             "id": self.job,
             "reference": booking.reference or "",
             "bp": blueprint.key,
-            "goal": engine.plans.state_entry(blueprint, first_state(blueprint, booking)),
+            "state_entry": engine.plans.state_entry(blueprint, first_state(blueprint, booking)),
             "service": self.service.id,
             "customer": self.customer,
             "lat": booking.lat,

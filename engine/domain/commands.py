@@ -188,7 +188,7 @@ async def _send_claim(
             "plan": b"" if plan.is_plain else plan.plan_json,
             "command": plan.name,
             "from": plan.from_states,
-            "goal": plan.state_entry,
+            "state_entry": plan.state_entry,
             "type": plan.command.event,
             "audience": plan.audience,
             "tech_audience": plan.technician_audience,

@@ -197,14 +197,14 @@ async def read_blueprint(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
 
 
 async def find_command(
-    engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, does: Effect, *, resolves: str = ""
+    engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, effect: Effect, *, resolves: str = ""
 ) -> str | None:
     """Return the name of the blueprint's command with this effect, for routes that do not name a command. If several
     commands have the effect, return the command that starts from the job's present state. This function does not check
     whether the command is allowed.
     """
     named = blueprint.commands.items()
-    names = [name for name, spec in named if spec.effect == does and spec.resolves == resolves]
+    names = [name for name, spec in named if spec.effect == effect and spec.resolves == resolves]
     if len(names) > 1:
         status = (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
         names = [name for name in names if status in blueprint.commands[name].from_] or names

@@ -155,7 +155,7 @@ async def allocate_job(engine: Engine, zone: Zone, entry: str, job: JobId, numbe
     """
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_and_service_of(engine, zone, job)
-    plan = engine.plans.find_engine_plan(blueprint, await read_status(engine, zone, job), does="assign")
+    plan = engine.plans.find_engine_plan(blueprint, await read_status(engine, zone, job), effect="assign")
     dispatch = blueprint.dispatch
     await engine.store.run(
         zone,

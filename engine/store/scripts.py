@@ -37,7 +37,7 @@ READ_ONLY_SUFFIXES = ("_read", "_list")
 """The suffixes of verbs that only read."""
 
 _INCLUDE_PATTERN = re.compile(r'^--- @include "(?P<name>[a-z_/]+)"\s*$')
-_HEADER_PATTERN = re.compile(r"\A--\[\[ (?P<name>\w+): (?P<does>.*?)\n(?P<body>.*?)\]\]", re.S)
+_HEADER_PATTERN = re.compile(r"\A--\[\[ (?P<name>\w+): (?P<summary>.*?)\n(?P<body>.*?)\]\]", re.S)
 _HEADER_ROW_PATTERN = re.compile(r"^(KEYS|ARGV|OK|ERR|EMITS|FLAGS|TOUCHES)\b[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
 _LOCAL_PATTERN = re.compile(r"^local (?:function )?(\w+)")
 _FUNCTION_PATTERN = re.compile(r"^\s*function (\w+)\.(\w+)")
@@ -243,7 +243,7 @@ def _parse_script(path: Path, text: str, source: str) -> Script:
             raise ScriptError(f"{path.name}: {row} names {', '.join(doubled)} twice")
     return Script(
         name=path.stem,
-        summary=header["does"].strip(),
+        summary=header["summary"].strip(),
         keys=rows.get("KEYS", ()),
         argv=rows.get("ARGV", ()),
         ok=rows.get("OK", ()),

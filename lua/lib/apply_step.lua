@@ -19,11 +19,11 @@
 local ApplyStep = {}
 
 function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
-  local state_entry, was, mode, sought = StateEntry.parse(plan.goal), job.status, job.mode, Job.is_searching(job)
+  local state_entry, was, mode, sought = StateEntry.parse(plan.state_entry), job.status, job.mode, Job.is_searching(job)
   local former = nil
   local all = sought and (args.offers or redis.call('HGETALL', offers)) or {}
   local open_channels = Offers.open_channels(zone, all, tech and tech.id or '')
-  if (tech or plan.does == 'release') and job.holder ~= '' then
+  if (tech or plan.effect == 'release') and job.holder ~= '' then
     former = job.holder
     Capacity.remove_holder(zone, job, offers)
     job.holder, job.card = '', ''
@@ -32,14 +32,14 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   if tech then Holder.assign(zone, job, tech) end
   local now = Job.move(zone, job, state_entry)
   local seq = string.format('%.0f', zone.seq + 1)
-  if tech or former then job.claimed = plan.does == 'take' and seq .. ' ' .. job.version or '' end
+  if tech or former then job.claimed = plan.effect == 'take' and seq .. ' ' .. job.version or '' end
   job.last = plan.command .. ' ' .. actor .. ' ' .. seq
   if plan.marks then Job.set_mark(job, plan.marks, now) end
-  local dispute = plan.does == 'freeze' and Dispute.open(zone, job, args, now) or plan.does == 'thaw'
+  local dispute = plan.effect == 'freeze' and Dispute.open(zone, job, args, now) or plan.effect == 'thaw'
     and Dispute.resolve(zone, job, args, now)
   if plan.locks_price then redis.call('HSET', job.key, 'price_locked', '1') end
   -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
-  local stays = sought and Job.is_searching(job) and job.status == was and plan.does ~= 'refuse'
+  local stays = sought and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
   local ends = sought and not stays
   if ends then DispatchIndex.remove(zone, job, mode) end
   if Job.is_searching(job) and not stays then
@@ -68,7 +68,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
       or OfferClosure.step_event(job, open_channels, plan.closing)
   end
   if ends then
-    BidClose.close_all(events, job, mode, plan.does == 'award' and 'declined' or tech and 'taken'
+    BidClose.close_all(events, job, mode, plan.effect == 'award' and 'declined' or tech and 'taken'
       or job.phase == 'closed' and plan.closing or 'closed', plan.bids_audience)
   end
   if former then BidClose.lapse(events, job, former, plan.bids_audience) end

@@ -29,7 +29,7 @@ function Command.finish(zone, log, job, events, request)
       -- `EventLog.append` determines the seq of an event that follows others, so ApplyStep could not write that seq.
       local text = string.format('%.0f', at)
       job.last = event.answers.command .. ' ' .. request.actor .. ' ' .. text
-      if event.answers.does == 'take' then job.claimed = text .. ' ' .. job.version end
+      if event.answers.effect == 'take' then job.claimed = text .. ' ' .. job.version end
       redis.call('HSET', job.key, 'last', job.last, 'claimed', job.claimed)
       seq = at
     end

@@ -12,7 +12,7 @@ local Effects = {}
 function Effects.event_members(plan, args, kind, charge)
   if kind == 'payment.requested' then return ',"payment":' .. charge end
   if args.payment then return ',"payment":' .. args.payment end
-  return plan.does == 'reissue' and ',"changed":["codes"]' or ''
+  return plan.effect == 'reissue' and ',"changed":["codes"]' or ''
 end
 
 -- `charge` and `refund` are the requested payments as JSON; nil or false if there is none.

@@ -40,11 +40,11 @@ end
 
 -- Returns why the step cannot be taken: the refusal's word, or nil.
 function Step.refusal(zone, job, plan, actor, if_version)
-  if job.frozen ~= '' and plan.does ~= 'thaw' then return 'FROZEN' end
+  if job.frozen ~= '' and plan.effect ~= 'thaw' then return 'FROZEN' end
   if not Step.allows_state(job, plan, actor) then
     return plan.closes and Step.closed_word(job, plan.over) or 'ILLEGAL_TRANSITION'
   end
-  if plan.does == 'release' and job.holder == '' or not Step.allows_marks(job, plan) then
+  if plan.effect == 'release' and job.holder == '' or not Step.allows_marks(job, plan) then
     return 'ILLEGAL_TRANSITION'
   end
   if Step.is_early(zone, job, plan, actor) then return 'TOO_EARLY' end

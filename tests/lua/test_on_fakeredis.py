@@ -81,7 +81,7 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "user_jobs": keys.user_jobs(ZONE, user),
     }
     made: dict[str, str | int | float] = {"id": job, "actor": "customer:u1", "key": "k1", "fingerprint": "f1"}
-    made |= {"trace": "", "reference": "", "bp": "home_service@1", "goal": "broadcasted open broadcast 900000 -"}
+    made |= {"trace": "", "reference": "", "bp": "home_service@1", "state_entry": "broadcasted open broadcast 900000 -"}
     made |= {"service": serves, "customer": user, "lat": 40.75, "lon": -73.99, "amount": 5000, "full": '"id":"x"'}
     made |= {
         "pub": '"id":"x"',
@@ -105,7 +105,7 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
     assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
     claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
     claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
-    claim |= {"goal": "accepted assigned none 0 -", "audience": "customer", "tech_audience": "", "grace_ms": 0}
+    claim |= {"state_entry": "accepted assigned none 0 -", "audience": "customer", "tech_audience": "", "grace_ms": 0}
     claim |= {"plan": "", "ended": " expired=e "}
     own = {
         "causes": keys.job_causes(ZONE, job),

@@ -147,7 +147,7 @@ async def _check_epochs(
     unknown = {epoch: first for epoch, first in in_redis.items() if epoch not in known and first <= reached}
     for epoch, first in unknown.items():
         if first <= archived:
-            raise LogMismatch(f"{zone}: {epoch} began at {first}, but {archived} are archived of another life")
+            raise LogMismatch(f"{zone}: {epoch} began at {first}, but {archived} are archived of another history")
     await _insert_rows(conn, epochs, [{"zone": zone, "epoch": e, "first_seq": first} for e, first in unknown.items()])
 
 

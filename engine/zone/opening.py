@@ -37,8 +37,8 @@ log = structlog.get_logger(__name__)
 CLOSED_REASONS: Mapping[str, str] = {
     "EMPTY": "Redis is empty but the archive is not: bring back Redis' own file",
     "BEHIND": "Redis is behind the archive (an older backup or AOF): bring back its latest file",
-    "FOREIGN": "Redis holds another life of the log than the archive: is it the right database?",
-    "OLDER": "Redis holds an older life of the log than was seen: does its name lead to a server that was replaced?",
+    "FOREIGN": "Redis holds another history of the log than the archive: is it the right database?",
+    "OLDER": "Redis holds an older history of the log than was seen: does its name lead to a server that was replaced?",
     "HOLE": "Redis has dropped events that the archive has not got: is it the right database, and its latest state?",
     "OTHER_DATABASE": "Redis belongs to another database: is --database the right one?",
     "CLOSED": "the zone was closed by an operator",

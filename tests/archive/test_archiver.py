@@ -123,20 +123,20 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     """Of two archivers that apply one batch, one succeeds; the other raises `Superseded` and writes nothing."""
     await append_events(engine, 4)
     found = await log.read_range(engine.store.redis, ZONE, 0, 10)
-    lives = await log.read_epochs(engine.store.read_connection, ZONE)
+    first_seqs = await log.read_epochs(engine.store.read_connection, ZONE)
     after = Checkpoint(Epoch(epoch_name(1)), 4)
 
     async def apply_batch() -> None:
-        await apply.apply_batch(engine.archive, ZONE, fold_events(found), before=None, after=after, in_redis=lives)
+        await apply.apply_batch(engine.archive, ZONE, fold_events(found), before=None, after=after, in_redis=first_seqs)
 
     done = await asyncio.gather(apply_batch(), apply_batch(), return_exceptions=True)
     assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
     stale = Checkpoint(Epoch(epoch_name(1)), 3)
     with pytest.raises(apply.Superseded):
-        await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=stale, after=after, in_redis=lives)
+        await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=stale, after=after, in_redis=first_seqs)
     other = Checkpoint(Epoch(epoch_name(9)), 4)
     with pytest.raises(apply.Superseded):
-        await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=other, after=after, in_redis=lives)
+        await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=other, after=after, in_redis=first_seqs)
     assert await count_rows(engine, events) == 4
 
 

@@ -177,9 +177,9 @@ async def test_epochs_and_checkpoint_are_those_of_the_last_batch(archive: Archiv
     """
     await archive_events(archive, [create_event(1, "announcement.x", {})])
     later = [create_event(2, "announcement.x", {})]
-    lives = {EPOCH_1: 1, Epoch("e2"): 2, Epoch("e3"): 9}
+    first_seqs = {EPOCH_1: 1, Epoch("e2"): 2, Epoch("e3"): 9}
     before, after = Checkpoint(EPOCH_1, 1), Checkpoint(Epoch("e2"), 2)
-    await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(later), before=before, after=after, in_redis=lives)
+    await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(later), before=before, after=after, in_redis=first_seqs)
     assert await reader.checkpoint(archive, DEFAULT_ZONE) == after
     assert await reader.epochs(archive, DEFAULT_ZONE) == {"e1": 1, "e2": 2}
     assert await reader.first_seq(archive, DEFAULT_ZONE) == 1

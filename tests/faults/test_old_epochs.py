@@ -96,7 +96,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tm
                 await writer.run_once(node.engine)
             pair.set_target(pair.first_url)
             assert await client.wait_for_close() == 4004
-        await wait_until(lambda: is_reported_closed(node, "behind" if in_sql else "older life"))
+        await wait_until(lambda: is_reported_closed(node, "behind" if in_sql else "older history"))
         with pytest.raises(Unavailable):
             await jobs.claim(node.engine, two, job)
         async with open_engine(settings_of(tmp_path, pair.first_url)) as fresh:
@@ -127,16 +127,16 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
             await node.wait_until_relayed(await node.append("user:ann", times=6, data='{"job":null}'))
             await writer.run_once(node.engine)
             shutil.copytree(home / "appendonlydir", tmp_path / "older")
-            for life in (2, 3):
+            for number in (2, 3):
                 process.kill()
                 process.wait()
-                if life == 3:
+                if number == 3:
                     shutil.rmtree(home / "appendonlydir")
                     shutil.copytree(tmp_path / "older", home / "appendonlydir")
                 process, _ = valkey.start_server(home, *always, port=port)
-                await wait_until(lambda n=life: open_epoch(node) == n)  # type: ignore[misc]
+                await wait_until(lambda n=number: open_epoch(node) == n)  # type: ignore[misc]
                 await node.wait_until_relayed(await node.append("user:ann", times=3, data='{"job":null}'))
-                if life == 2:
+                if number == 2:
                     lost = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": 7}
             await wait_until(lambda: epoch_number(node.gateway.relay.tails[DEFAULT_ZONE].epoch) == 3)
             zone = await connect_zone(node, token, lost)
@@ -166,7 +166,7 @@ async def test_two_primaries_with_clients(pair: RedisPair, tmp_path: Path) -> No
             archiver = writer.Archiver(left.engine)
             await archiver.archive_batch(1)
             await archiver.close()
-            assert is_reported_closed(left, "older life")
+            assert is_reported_closed(left, "older history")
             with pytest.raises(Unavailable):
                 await jobs.claim(left.engine, two, job)
             await wait_until(lambda: not left.gateway.relay.tails[DEFAULT_ZONE].is_open)
@@ -179,7 +179,7 @@ async def test_two_primaries_with_clients(pair: RedisPair, tmp_path: Path) -> No
                 range(1, (await log.read_head(right.engine.store.read_connection, DEFAULT_ZONE)).seq + 1)
             )
             await left.engine.store.reopen(DEFAULT_ZONE, stale=left.engine.store.zones[DEFAULT_ZONE].epoch)
-            assert is_reported_closed(left, "life")
+            assert is_reported_closed(left, "history")
 
 
 async def test_two_servers_with_different_databases_are_never_both_ready(

@@ -110,7 +110,7 @@ async def stopped_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
     [
         ("empty", "closed: Redis is empty but the archive is not: bring back Redis' own file"),
         ("behind", "closed: Redis is behind the archive (an older backup or AOF): bring back its latest file"),
-        ("foreign", "closed: Redis holds another life of the log than the archive: is it the right database?"),
+        ("foreign", "closed: Redis holds another history of the log than the archive: is it the right database?"),
         ("other", "closed: Redis belongs to another database: is --database the right one?"),
     ],
 )

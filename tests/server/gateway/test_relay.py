@@ -39,17 +39,17 @@ class OwnValkey:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = valkey.free_port()
-        self.lives: list[str] = []
+        self.epoch_names: list[str] = []
         self.start()
 
     def start(self) -> None:
         """Start the server with the same file and port. It flushes each write to disk, so that a kill loses none."""
         self.process, self.url = valkey.start_server(self.folder, "--appendfsync", "always", port=self.port)
-        self.lives.append(epochs.current_epoch_name(len(self.lives) + 1, self.url))
+        self.epoch_names.append(epochs.current_epoch_name(len(self.epoch_names) + 1, self.url))
 
     def epoch_name(self, number: int) -> str:
         """Return the name of the epoch that began with the n-th start of the server."""
-        return self.lives[number - 1]
+        return self.epoch_names[number - 1]
 
     def kill(self) -> None:
         """Kill the server with SIGKILL."""

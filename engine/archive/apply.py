@@ -95,8 +95,13 @@ async def unarchived_jobs(archive: Archive, zone: Zone, limit: int) -> list[str]
 
 async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
     """Return the seq of the zone's last archived event before ``at`` (ms since the Unix epoch); 0 if there is none."""
-    c = events.c
-    query = select(c.seq).where(c.zone == zone, c.at < at).order_by(c.at.desc(), c.seq.desc()).limit(1)
+    columns = events.c
+    query = (
+        select(columns.seq)
+        .where(columns.zone == zone, columns.at < at)
+        .order_by(columns.at.desc(), columns.seq.desc())
+        .limit(1)
+    )
     async with archive.begin_read() as conn:
         return (await conn.execute(query)).scalar() or 0
 
@@ -120,12 +125,12 @@ async def _move_checkpoint(
     after: Checkpoint,
 ) -> None:
     """Move the checkpoint from ``before`` (None: not set yet) to ``after``. Raises Superseded."""
-    c = checkpoints.c
+    columns = checkpoints.c
     if before is None:
         first = upsert(checkpoints).values(zone=zone, epoch=after.epoch, seq=after.seq)
         moved = await conn.execute(first.on_conflict_do_nothing())
     else:
-        here = (c.zone == zone) & (c.epoch == before.epoch) & (c.seq == before.seq)
+        here = (columns.zone == zone) & (columns.epoch == before.epoch) & (columns.seq == before.seq)
         moved = await conn.execute(update(checkpoints).where(here).values(epoch=after.epoch, seq=after.seq))
     if moved.rowcount != 1:
         raise Superseded(f"{zone}: the checkpoint is not {before}")

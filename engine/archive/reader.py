@@ -104,8 +104,12 @@ async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
 async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
     """Return the first seq of each epoch, in order."""
     async with archive.begin_read() as conn:
-        c = epoch_rows.c
-        query = select(c.epoch, c.first_seq).where(c.zone == zone).order_by(c.first_seq, c.epoch)
+        columns = epoch_rows.c
+        query = (
+            select(columns.epoch, columns.first_seq)
+            .where(columns.zone == zone)
+            .order_by(columns.first_seq, columns.epoch)
+        )
         return {Epoch(row.epoch): row.first_seq for row in await conn.execute(query)}
 
 
@@ -159,11 +163,11 @@ async def events(
 
 def _select_channel_events(zone: Zone, after: int, until: int, channel: str, limit: int) -> Select[Any]:
     """Return the query for the seqs of one channel."""
-    c = event_channels.c
+    columns = event_channels.c
     part = (
-        select(c.seq)
-        .where(c.zone == zone, c.channel == channel, c.seq > after, c.seq <= until)
-        .order_by(c.seq)
+        select(columns.seq)
+        .where(columns.zone == zone, columns.channel == channel, columns.seq > after, columns.seq <= until)
+        .order_by(columns.seq)
         .limit(limit)
     )
     return select(part.subquery().c.seq)
@@ -179,16 +183,16 @@ async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
 
 async def job_events(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
     """Return the archived events of these types about a job, in order."""
-    c = event_rows.c
-    query = select(event_rows).where(c.job == job_id, c.type.in_(list(types))).order_by(c.seq)
+    columns = event_rows.c
+    query = select(event_rows).where(columns.job == job_id, columns.type.in_(list(types))).order_by(columns.seq)
     async with archive.begin_read() as conn:
         return [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
 
 
 async def blueprint_key_of(archive: Archive, job_id: JobId) -> str:
     """Return the blueprint (``name@version``) of a job's last event; "" if no archived event has one."""
-    c = event_rows.c
-    query = select(c.bp).where(c.job == job_id, c.bp != "").order_by(c.seq.desc()).limit(1)
+    columns = event_rows.c
+    query = select(columns.bp).where(columns.job == job_id, columns.bp != "").order_by(columns.seq.desc()).limit(1)
     async with archive.begin_read() as conn:
         return (await conn.execute(query)).scalar() or ""
 
@@ -231,17 +235,21 @@ async def jobs(
 
     Raises Invalid for a malformed cursor.
     """
-    c = job_rows.c
-    query = select(c.doc, c.created_at, c.id).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
+    columns = job_rows.c
+    query = (
+        select(columns.doc, columns.created_at, columns.id)
+        .order_by(columns.created_at.desc(), columns.id.desc())
+        .limit(limit + 1)
+    )
     for name, value in job_filter.columns().items():
-        query = query.where(c[name] == value)
+        query = query.where(columns[name] == value)
     if phases is not None:
-        query = query.where(c.phase.in_(phases))
+        query = query.where(columns.phase.in_(phases))
     if job_filter.updated_after is not None:
-        query = query.where(c.updated_at > job_filter.updated_after)
+        query = query.where(columns.updated_at > job_filter.updated_after)
     if before is not None:
         at, last = decode_cursor(before, tuple[int, str])
-        query = query.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
+        query = query.where((columns.created_at < at) | ((columns.created_at == at) & (columns.id < last)))
     async with archive.begin_read() as conn:
         rows = (await conn.execute(query)).all()
     more = encode_cursor(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
@@ -362,7 +370,9 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
 
 async def last_positions(archive: Archive, zone: Zone) -> list[ArchivedPosition]:
     """Return the last stored positions of the zone's technicians."""
-    c = positions.c
+    columns = positions.c
     async with archive.begin_read() as conn:
-        rows = await conn.execute(select(c.technician, c.lat, c.lon, c.at).where(c.zone == zone))
+        rows = await conn.execute(
+            select(columns.technician, columns.lat, columns.lon, columns.at).where(columns.zone == zone)
+        )
         return [ArchivedPosition(TechnicianId(row.technician), row.lat, row.lon, row.at) for row in rows]

@@ -9,8 +9,11 @@ from engine.blueprint.schema import Blueprint, Dispatch
 
 def weights_text(dispatch: Dispatch) -> str:
     """Return the weights that rank technicians, separated by spaces, in the order of lua/lib/ranking.lua."""
-    w = dispatch.weights
-    return " ".join(f"{each:g}" for each in (w.distance, w.rating, w.acceptance, w.waiting, w.workload))
+    weights = dispatch.weights
+    return " ".join(
+        f"{each:g}"
+        for each in (weights.distance, weights.rating, weights.acceptance, weights.waiting, weights.workload)
+    )
 
 
 def limits_text(dispatch: Dispatch) -> str:

@@ -51,12 +51,16 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     """Return the users whom the caller blocked, the latest first. Raises Forbidden, Invalid (limit, cursor)."""
     require_role(caller, PARTY_ROLES)
     check_limit(limit)
-    c = blocks.c
-    rows = select(c.other, c.since, users.c.name).join(users, users.c.id == c.other)
-    rows = rows.where(c.user == caller.id, c.active).order_by(c.since.desc(), c.other.desc()).limit(limit + 1)
+    columns = blocks.c
+    rows = select(columns.other, columns.since, users.c.name).join(users, users.c.id == columns.other)
+    rows = (
+        rows.where(columns.user == caller.id, columns.active)
+        .order_by(columns.since.desc(), columns.other.desc())
+        .limit(limit + 1)
+    )
     if cursor is not None:
         since, last = decode_cursor(cursor, tuple[int, str])
-        rows = rows.where((c.since < since) | ((c.since == since) & (c.other < last)))
+        rows = rows.where((columns.since < since) | ((columns.since == since) & (columns.other < last)))
     async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).all())
     page = make_slice(loaded, limit, lambda row: (row.since, row.other))
@@ -153,12 +157,14 @@ async def repair(engine: Engine) -> int:
 
 
 async def _read_page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
-    c, back = blocks.c, blocks.alias()
-    both = and_(back.c.user == c.other, back.c.other == c.user)
-    query = select(c.user, c.other, c.active, back.c.active.label("returned")).outerjoin(back, both)
-    after = (c.user > last[0]) | ((c.user == last[0]) & (c.other > last[1]))
+    columns, back = blocks.c, blocks.alias()
+    both = and_(back.c.user == columns.other, back.c.other == columns.user)
+    query = select(columns.user, columns.other, columns.active, back.c.active.label("returned")).outerjoin(back, both)
+    after = (columns.user > last[0]) | ((columns.user == last[0]) & (columns.other > last[1]))
     async with engine.archive.begin_read() as conn:
-        return (await conn.execute(query.where(after).order_by(c.user, c.other).limit(REPAIR_PAGE_SIZE))).all()
+        return (
+            await conn.execute(query.where(after).order_by(columns.user, columns.other).limit(REPAIR_PAGE_SIZE))
+        ).all()
 
 
 async def _redis_agrees(engine: Engine, one: UserId, other: UserId, *, blocked: bool) -> bool:

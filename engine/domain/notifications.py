@@ -109,19 +109,19 @@ async def _read_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Noti
 async def _archived_entries(
     engine: Engine, caller: Principal, limit: int, before: tuple[int, str] | None, *, unread: bool = False
 ) -> list[_NotificationEntry]:
-    c, reads = notifications.c, notification_reads
-    is_read = and_(reads.c.user == c.user, reads.c.notification == c.id)
+    columns, reads = notifications.c, notification_reads
+    is_read = and_(reads.c.user == columns.user, reads.c.notification == columns.id)
     query = (
         select(notifications, reads.c.at.label("read_at"))
         .outerjoin(reads, is_read)
-        .where(c.user == caller.id)
-        .order_by(c.at.desc(), c.id.desc())
+        .where(columns.user == caller.id)
+        .order_by(columns.at.desc(), columns.id.desc())
         .limit(limit + 1)
     )
     if unread:
         query = query.where(reads.c.at.is_(None))
     if before is not None:
-        query = query.where((c.at < before[0]) | ((c.at == before[0]) & (c.id < before[1])))
+        query = query.where((columns.at < before[0]) | ((columns.at == before[0]) & (columns.id < before[1])))
     async with engine.archive.begin_read() as conn:
         loaded = (await conn.execute(query)).all()
     return [

@@ -176,7 +176,11 @@ def _payment_of_record(row: bytes) -> bytes:
 
 
 async def _archived_payments(engine: Engine, zone: Zone, job: JobId) -> list[bytes]:
-    c: Any = payment_rows.c
-    query = select(c.doc).where(c.job == job, c.zone == zone, c.reference.is_not(None)).order_by(c.id)
+    columns: Any = payment_rows.c
+    query = (
+        select(columns.doc)
+        .where(columns.job == job, columns.zone == zone, columns.reference.is_not(None))
+        .order_by(columns.id)
+    )
     async with engine.archive.begin_read() as conn:
         return [doc.encode() for doc in (await conn.execute(query)).scalars()]

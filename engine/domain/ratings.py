@@ -63,8 +63,8 @@ async def rate_job(
         if (await conn.execute(new)).rowcount != 1:
             raise Duplicate("You have already rated this job")
         if caller.role == "customer":
-            c = technicians.c
-            await sql.update_technician(conn, TechnicianId(of), stars=c.stars + stars, rated=c.rated + 1)
+            columns = technicians.c
+            await sql.update_technician(conn, TechnicianId(of), stars=columns.stars + stars, rated=columns.rated + 1)
             await outbox.add_row(conn, of)
         return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=rfc3339_of(at))
 

@@ -60,17 +60,19 @@ class ServiceQuery(msgspec.Struct, frozen=True, kw_only=True):
 async def find_services(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[Service]:
     """List services by name. Only ops see inactive services. Raises Invalid (limit, cursor)."""
     limit = check_limit(query.limit)
-    c = services.c
-    rows = select(services).order_by(c.name, c.id).limit(limit + 1)
+    columns = services.c
+    rows = select(services).order_by(columns.name, columns.id).limit(limit + 1)
     if not caller.is_ops:
-        rows = rows.where(c.active.is_(True))
+        rows = rows.where(columns.active.is_(True))
     if query.category is not None:
-        rows = rows.where(c.category == query.category)
+        rows = rows.where(columns.category == query.category)
     if query.q:
-        rows = rows.where(c.name.icontains(query.q, autoescape=True) | c.category.icontains(query.q, autoescape=True))
+        rows = rows.where(
+            columns.name.icontains(query.q, autoescape=True) | columns.category.icontains(query.q, autoescape=True)
+        )
     if query.cursor is not None:
         name, last = decode_cursor(query.cursor, tuple[str, str])
-        rows = rows.where((c.name > name) | ((c.name == name) & (c.id > last)))
+        rows = rows.where((columns.name > name) | ((columns.name == name) & (columns.id > last)))
     async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).mappings().all())
     page = make_slice(loaded, limit, lambda row: (row["name"], row["id"]))

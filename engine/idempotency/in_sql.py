@@ -151,8 +151,10 @@ async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request)
 
 
 async def _select_record(conn: AsyncConnection, principal: str, key: str) -> Record | None:
-    c = records.c
-    query = select(c.fingerprint, c.code, c.body).where(c.principal == principal, c.key == key, c.expires_at > now_ms())
+    columns = records.c
+    query = select(columns.fingerprint, columns.code, columns.body).where(
+        columns.principal == principal, columns.key == key, columns.expires_at > now_ms()
+    )
     row = (await conn.execute(query)).one_or_none()
     return Record(row.fingerprint, row.code, (row.body or "").encode()) if row else None
 

@@ -88,8 +88,10 @@ async def read_access(engine: Engine, user: UserId) -> AccountAccess:
 
 async def read_from_sql(conn: AsyncConnection, user: UserId) -> AccountRecord:
     """Read the account's record from SQL. Raises NotFound if there is no such account."""
-    c = users.c
-    row = (await conn.execute(select(c.role, c.active, c.version).where(c.id == user))).one_or_none()
+    columns = users.c
+    row = (
+        await conn.execute(select(columns.role, columns.active, columns.version).where(columns.id == user))
+    ).one_or_none()
     if row is None:
         raise NotFound
     ended = (sessions.c.user == user) & (sessions.c.ended_at > now_ms() - ACCESS_TOKEN_S * 1000)

@@ -171,15 +171,15 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
     """List accounts, for admins. Raises Forbidden, Invalid (limit, cursor)."""
     require_role(caller, ADMIN_ROLE)
     limit = check_limit(query.limit)
-    c = users.c
-    rows = select(users).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
+    columns = users.c
+    rows = select(users).order_by(columns.created_at.desc(), columns.id.desc()).limit(limit + 1)
     if query.role is not None:
-        rows = rows.where(c.role == query.role)
+        rows = rows.where(columns.role == query.role)
     if query.active is not None:
-        rows = rows.where(c.active == query.active)
+        rows = rows.where(columns.active == query.active)
     if query.cursor is not None:
         at, last = decode_cursor(query.cursor, tuple[int, str])
-        rows = rows.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
+        rows = rows.where((columns.created_at < at) | ((columns.created_at == at) & (columns.id < last)))
     async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).mappings().all())
     page = make_slice(loaded, limit, lambda row: (row["created_at"], row["id"]))

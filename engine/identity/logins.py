@@ -42,16 +42,16 @@ async def find_logins(engine: Engine, caller: Principal, *, limit: int = 50, cur
     cursor).
     """
     check_limit(limit)
-    c = sessions.c
+    columns = sessions.c
     rows = (
-        select(c.id, c.rotated_at, c.device)
+        select(columns.id, columns.rotated_at, columns.device)
         .where(_valid_login_condition(caller))
-        .order_by(c.id.desc())
+        .order_by(columns.id.desc())
         .limit(limit + 1)
     )
     if cursor is not None:
         (last,) = decode_cursor(cursor, tuple[str])
-        rows = rows.where(c.id < last)
+        rows = rows.where(columns.id < last)
     async with engine.archive.begin_read() as conn:
         loaded = list((await conn.execute(rows)).all())
     page = make_slice(loaded, limit, lambda row: (row.id,))
@@ -81,8 +81,8 @@ async def end_login(engine: Engine, caller: Principal, login: str, *, key: str |
 
 
 def _valid_login_condition(caller: Principal) -> Any:
-    c = sessions.c
-    return (c.user == caller.id) & c.ended_at.is_(None) & (c.expires_at > now_ms())
+    columns = sessions.c
+    return (columns.user == caller.id) & columns.ended_at.is_(None) & (columns.expires_at > now_ms())
 
 
 def _login_of_row(row: Any, caller: Principal) -> Login:

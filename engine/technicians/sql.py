@@ -159,9 +159,11 @@ def select_all_technicians() -> Select[Any]:
 async def load_rows(conn: AsyncConnection, query: Select[Any]) -> list[TechnicianRow]:
     """Return the rows of ``query``, a query from ``select_all_technicians``."""
     rows = list((await conn.execute(query)).mappings())
-    c = technician_services.c
+    columns = technician_services.c
     services: dict[str, list[ServiceId]] = {row["id"]: [] for row in rows}
-    pairs = select(c.technician, c.service).where(c.technician.in_(services)).order_by(c.service)
+    pairs = (
+        select(columns.technician, columns.service).where(columns.technician.in_(services)).order_by(columns.service)
+    )
     for technician, service in await conn.execute(pairs):
         services[technician].append(service)
     return [TechnicianRow(**row, services=services[row["id"]]) for row in rows]

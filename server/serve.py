@@ -164,13 +164,13 @@ def _register_metrics(engine: Engine) -> None:
     """Register the metrics of the whole process: its memory and descriptors, the open zones, and lost log lines."""
     zones = engine.store.zones
     ProcessCollector(registry=engine.metrics.registry)
-    engine.metrics.add_reading(
+    engine.metrics.add_callback_metric(
         "zone_open",
         "Whether the zone is open",
         lambda: {(zone,): float(state.open) for zone, state in zones.items()},
         "zone",
     )
-    engine.metrics.add_reading(
+    engine.metrics.add_callback_metric(
         "log_lines_lost", "Log lines that could not be written", lambda: float(logs.Sink.lost_lines), rises=True
     )
 

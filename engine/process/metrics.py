@@ -1,9 +1,10 @@
 """The metrics of an engine, for Prometheus.
 
 There are three kinds. A *counter* is a prometheus-client counter, for events up to some thousand times a second. A
-*reading* is a function that is called only at a scrape: hot loops (fan-out, the packed connection) count in plain
-integers, because a counter with a lock would cost more than the delivery that it counts. A *histogram* is a reading of
-durations: ``Histogram`` counts without a lock (one loop writes, a scrape reads), at 0.3 µs for each duration.
+*callback metric* calls a function at each scrape and at no other time: hot loops (fan-out, the packed connection) count
+in plain integers, because a counter with a lock would cost more than the delivery that it counts. A *histogram* is a
+callback metric of durations: ``Histogram`` counts without a lock (one loop writes, a scrape reads), at 0.3 µs for each
+duration.
 
 Each Engine has its own ``Metrics``. The library's global registry was rejected, because tests open many engines in one
 process.
@@ -69,12 +70,12 @@ class Metrics:
         """Register and return a counter ``callout_<name>_total``. Raises ValueError if the name is already in use."""
         return Counter(f"callout_{name}", text, labels, registry=self.registry)
 
-    def add_reading(self, name: str, text: str, read: ReadValue, *labels: str, rises: bool = False) -> None:
+    def add_callback_metric(self, name: str, text: str, read: ReadValue, *labels: str, rises: bool = False) -> None:
         """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``.
 
         ``read`` runs during a scrape and must not block. It stays registered as long as the engine exists.
         """
-        self.registry.register(_ReadingCollector(f"callout_{name}", text, labels, read, rises))
+        self.registry.register(_CallbackCollector(f"callout_{name}", text, labels, read, rises))
 
     def add_histogram(
         self, name: str, text: str, read: Callable[[], Mapping[LabelValues, Histogram]], *labels: str
@@ -88,7 +89,7 @@ class Metrics:
 
 
 @dataclass(frozen=True, eq=False)
-class _ReadingCollector(Collector):
+class _CallbackCollector(Collector):
     """A gauge or counter whose value is computed at each scrape."""
 
     name: str

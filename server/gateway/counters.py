@@ -66,7 +66,7 @@ class Counters:
 
     def register(self, metrics: Metrics) -> None:
         """Register these counters with the engine's metrics. Call this once for each engine."""
-        show = metrics.add_reading
+        show = metrics.add_callback_metric
         show("sockets_accepted", "WebSockets accepted", lambda: self.accepted, rises=True)
         show("sockets_refused", "Upgrades refused", lambda: _values_by_label(self.refused), "reason", rises=True)
         show("sockets_closed", "WebSockets closed", lambda: _values_by_label(self.closes), "code", rises=True)

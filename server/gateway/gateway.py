@@ -79,11 +79,13 @@ class Gateway:
     def _register_metrics(self) -> None:
         metrics, relay = self.engine.metrics, self.relay
         self.counters.register(metrics)
-        metrics.add_reading("sockets", "WebSockets open", lambda: len(self.sessions) - self.streams.count)
-        metrics.add_reading("queue_bytes", "Bytes that wait for slow clients", self._waiting_bytes)
-        metrics.add_reading("streams", "Event streams and waiting polls open", lambda: self.streams.count)
-        metrics.add_reading("relay_lag_seconds", "From an event's commit to its hand-off", lambda: relay.lag_s)
-        metrics.add_reading("relay_deaf", "1 while the relay is disconnected", lambda: float(relay.is_disconnected))
+        metrics.add_callback_metric("sockets", "WebSockets open", lambda: len(self.sessions) - self.streams.count)
+        metrics.add_callback_metric("queue_bytes", "Bytes that wait for slow clients", self._waiting_bytes)
+        metrics.add_callback_metric("streams", "Event streams and waiting polls open", lambda: self.streams.count)
+        metrics.add_callback_metric("relay_lag_seconds", "From an event's commit to its hand-off", lambda: relay.lag_s)
+        metrics.add_callback_metric(
+            "relay_deaf", "1 while the relay is disconnected", lambda: float(relay.is_disconnected)
+        )
 
     def _waiting_bytes(self) -> float:
         return sum(session.waiting_bytes for session in self.sessions_behind)

@@ -25,7 +25,7 @@ class HttpMetrics:
 
     def register(self, metrics: Metrics) -> None:
         """Register these counters with the engine's metrics. Call this once for each engine."""
-        metrics.add_reading(
+        metrics.add_callback_metric(
             "http_answers",
             "HTTP answers by operation and status",
             self.responses.copy,
@@ -33,4 +33,4 @@ class HttpMetrics:
             "status",
             rises=True,
         )
-        metrics.add_reading("http_seconds", "Time spent on them", self.seconds.copy, "operation", rises=True)
+        metrics.add_callback_metric("http_seconds", "Time spent on them", self.seconds.copy, "operation", rises=True)

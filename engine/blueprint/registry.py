@@ -57,7 +57,7 @@ async def store_if_available(archive: Archive, blueprints: Blueprints) -> None:
     try:
         await store_blueprints(archive, blueprints)
     except CalloutError as error:
-        log.warning("blueprints_not_kept", error=str(error))
+        log.warning("blueprints_not_stored", error=str(error))
 
 
 async def reload_files(settings: Settings, archive: Archive, blueprints: Blueprints) -> list[str]:

@@ -35,25 +35,25 @@ async def run(engine: Engine) -> None:
 
 async def run_once(engine: Engine) -> dict[str, int]:
     """Run all repairs. Return how many rows or records each one changed, or -1 if it failed."""
-    chores: dict[str, Callable[[], Awaitable[int]]] = {
+    repairs: dict[str, Callable[[], Awaitable[int]]] = {
         "profiles": lambda: sql.repair_redis(engine),
         "blocks": lambda: blocks.repair(engine),
         "verdicts": lambda: in_sql.delete_expired(engine.archive),
         "sessions": lambda: tokens.delete_expired_logins(engine),
     }
-    return {name: await _run_repair(name, chore) for name, chore in chores.items()}
+    return {name: await _run_repair(name, repair) for name, repair in repairs.items()}
 
 
-async def _run_repair(name: str, chore: Callable[[], Awaitable[int]]) -> int:
+async def _run_repair(name: str, repair: Callable[[], Awaitable[int]]) -> int:
     """Run one repair. Return the number of its changes, or log the error and return -1."""
     try:
-        found = await chore()
+        found = await repair()
     except CalloutError as error:
-        log.warning("chore_waits", chore=name, error=str(error))
+        log.warning("repair_postponed", repair=name, error=str(error))
     except Exception:  # a task boundary
-        log.exception("chore_failed", chore=name)
+        log.exception("repair_failed", repair=name)
     else:
         if found:
-            log.info("chore_done", chore=name, found=found)
+            log.info("repair_done", repair=name, found=found)
         return found
     return -1

@@ -79,7 +79,7 @@ class Leases:
             try:
                 await self._call_script(zone, "leave")
             except (CalloutError, redis.RedisError, OSError) as error:
-                log.info("lease_kept", zone=zone, role=self._role, error=str(error))
+                log.info("lease_not_released", zone=zone, role=self._role, error=str(error))
         self.drop_cache()
 
     def _drop_zone(self, zone: Zone) -> None:

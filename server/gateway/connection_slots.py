@@ -143,6 +143,6 @@ async def _run_and_log(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except CalloutError as error:
-        log.info("seat_untold", error=str(error))
+        log.info("slot_update_failed", error=str(error))
     except Exception:  # the task's boundary
-        log.exception("seat_untold")
+        log.exception("slot_update_failed")

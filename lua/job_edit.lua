@@ -1,10 +1,10 @@
 --[[ job_edit: changes the content of a booking. The caller merged the change into version `seen` of the job and checked
 it (`denied`: `field`, `price` or ''); if the job has changed since, the caller reads the job again. `terms` is 1 if the
 change concerns terms on which technicians bid: open bids are closed then, since no technician may be bound to terms
-that they never saw. `anew` is `place` or `time` if the search for a technician starts again at another place, or from
-`release` (ms) on for `life` ms. `waits` is 1 if nobody can get the job before its time.
+that they never saw. `search_restart` is `place` or `time` if the search for a technician starts again at another
+place, or from `release` (ms) on for `life` ms. `waits` is 1 if nobody can get the job before its time.
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  scheduled  life  waits  audience  terms  bids_audience
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  life  waits  audience  terms  bids_audience
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
@@ -24,7 +24,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:tech:*:offers  {z}:demand
 --- @include "lib/zone"
 local meta, job_key, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon,
-  amount, anew, release, scheduled, life, waits, audience, terms, bids_audience = unpack(ARGV)
+  amount, search_restart, release, scheduled, life, waits, audience, terms, bids_audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
@@ -46,20 +46,20 @@ local who = job.holder ~= '' and job.holder or OfferUpdate.sole_recipient(job, o
 if service ~= job.service and who and not OfferUpdate.provides(zone, who, service) then
   return Idempotency.refuse(req, fingerprint, 'INVALID')
 end
-local sought = Job.is_searching(job)
-local elsewhere = sought and anew ~= '' and job.mode ~= 'direct'
-if elsewhere then DispatchIndex.remove(zone, job, job.mode) end
+local searching = Job.is_searching(job)
+local restarts = searching and search_restart ~= '' and job.mode ~= 'direct'
+if restarts then DispatchIndex.remove(zone, job, job.mode) end
 redis.call('HSET', job_key, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon, 'amount', amount,
   'scheduled', scheduled, 'begins', release)
 job.full, job.pub, job.service, job.amount, job.begins = full, pub, service, amount, tonumber(release)
 Load.refresh(zone, job)
 local now = Job.move(zone, job, nil)
-if elsewhere then
+if restarts then
   local at = DispatchIndex.start_time(zone, job, tonumber(release))
-  job.waits = waits == '1' and anew == 'time'
-  local left = anew == 'time' and tonumber(life) or job.expires > 0 and math.max(1, job.expires - at) or 0
+  job.waits = waits == '1' and search_restart == 'time'
+  local left = search_restart == 'time' and tonumber(life) or job.expires > 0 and math.max(1, job.expires - at) or 0
   DispatchIndex.restart(zone, job, at, left)
-elseif sought and anew == 'time' and waits == '1' then
+elseif searching and search_restart == 'time' and waits == '1' then
   OfferUpdate.extend_sole_offer(zone, job, offers, tonumber(life))
 end
 job.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
@@ -73,7 +73,7 @@ local seq = EventLog.append(zone, log, {type = 'job.updated', to = Audience.chan
   data = '{"job":' .. shown .. names .. StepEvent.members(job, job.status, {command = 'edit'}, {}, actor) .. '}',
   restricted = Audience.restricted_copies(job, audience, names .. Audience.step_summary(job, job.status, 'edit'))})
 -- Bidders receive the changed job; if the terms changed, all open bids are closed.
-local bidders = job.mode == 'bids' and sought and BidClose.open_channels(job) or {}
+local bidders = job.mode == 'bids' and searching and BidClose.open_channels(job) or {}
 if #bidders > 0 then
   EventLog.append(zone, log, {type = 'job.updated', to = table.concat(bidders, ' '), actor = actor, bp = bp,
     cause = cause, trace = trace,
@@ -82,10 +82,10 @@ end
 if terms == '1' then
   redis.call('HSET', job_key, 'terms', job.version)
   local closed = {}
-  if sought then BidClose.close_all(closed, job, job.mode, 'changed', bids_audience) end
+  if searching then BidClose.close_all(closed, job, job.mode, 'changed', bids_audience) end
   for _, event in ipairs(closed) do EventLog.append(zone, log, event) end
 end
-if sought then
+if searching then
   for _, event in ipairs(OfferUpdate.update_all(zone, job, offers)) do EventLog.append(zone, log, event) end
 end
 EventLog.save_seq(zone)

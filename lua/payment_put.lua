@@ -31,12 +31,12 @@ if not job then return {'NOT_FOUND', '0'} end
 local notice = {payments = payments, kind = status == 'refunded' and 'refund' or 'charge', id = id,
   reference = reference, of = of, status = status, amount = amount, currency = currency, members = members}
 local known = Payment.load(payments, notice.kind, reference)
-local said = known and Payment.status_entry(known, status)
-if said then
-  if said.amount ~= amount or said.currency ~= currency or known.members ~= members then
+local recorded = known and Payment.status_entry(known, status)
+if recorded then
+  if recorded.amount ~= amount or recorded.currency ~= currency or known.members ~= members then
     return Idempotency.refuse(req, fingerprint, 'DUPLICATE')
   end
-  return Idempotency.answer_again(req, fingerprint, said.seq, job.version, job.id)
+  return Idempotency.answer_again(req, fingerprint, recorded.seq, job.version, job.id)
 end
 local charge = notice.kind == 'refund' and Payment.load(payments, 'charge', of) or nil
 local why, which = Payment.refusal(job, known, charge, notice)

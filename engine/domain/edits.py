@@ -196,7 +196,7 @@ async def _send_edit(engine: Engine, context: CommandContext, draft: Draft, vers
             "lat": members["lat"],
             "lon": members["lon"],
             "amount": draft.amount,
-            "anew": "time" if "scheduled_for" in draft.changed_fields else "place" if place_changed else "",
+            "search_restart": "time" if "scheduled_for" in draft.changed_fields else "place" if place_changed else "",
             "release": 0 if when is None else blueprint.work_begins_at(ms_of(when)),
             "scheduled": 0 if when is None else ms_of(when),
             "life": engine.plans.search_lifetime_ms(blueprint, draft.status),

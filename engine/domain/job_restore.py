@@ -92,7 +92,7 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
     fields = _encode_pairs(_record_fields(members, bp, sum_amounts_by_status(payments)))
     records = _encode_pairs({f"{each.kind} {each.reference}": each.record_text() for each in payments})
-    await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "kept": records})
+    await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "records": records})
 
 
 async def _wait_for_archive(engine: Engine, zone: Zone) -> None:

@@ -19,9 +19,10 @@
 local ApplyStep = {}
 
 function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
-  local state_entry, was, mode, sought = StateEntry.parse(plan.state_entry), job.status, job.mode, Job.is_searching(job)
+  local state_entry = StateEntry.parse(plan.state_entry)
+  local was, mode, was_searching = job.status, job.mode, Job.is_searching(job)
   local former = nil
-  local all = sought and (args.offers or redis.call('HGETALL', offers)) or {}
+  local all = was_searching and (args.offers or redis.call('HGETALL', offers)) or {}
   local open_channels = Offers.open_channels(zone, all, tech and tech.id or '')
   if (tech or plan.effect == 'release') and job.holder ~= '' then
     former = job.holder
@@ -39,10 +40,10 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
     and Dispute.resolve(zone, job, args, now)
   if plan.locks_price then redis.call('HSET', job.key, 'price_locked', '1') end
   -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
-  local stays = sought and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
-  local ends = sought and not stays
-  if ends then DispatchIndex.remove(zone, job, mode) end
-  if Job.is_searching(job) and not stays then
+  local search_continues = was_searching and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
+  local search_ends = was_searching and not search_continues
+  if search_ends then DispatchIndex.remove(zone, job, mode) end
+  if Job.is_searching(job) and not search_continues then
     DispatchIndex.reopen(zone, job, offers, state_entry and state_entry.life or 0)
   end
   local shown, events, kind, audience = Job.full_json(job, now), {}, plan.event, plan.audience
@@ -63,11 +64,11 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   events[#events + 1] = {type = kind, to = Audience.channels(audience, job), shown = shown, data = '{"job":' .. shown ..
     whom .. (tech and step or left) .. more .. '}', restricted =
       Audience.restricted_copies(job, audience, whom .. brief, not tech and former or nil, left)}
-  if ends and #open_channels > 0 then
+  if search_ends and #open_channels > 0 then
     events[#events + 1] = tech and OfferClosure.event(job, open_channels, 'taken', 'Booking already taken')
       or OfferClosure.step_event(job, open_channels, plan.closing)
   end
-  if ends then
+  if search_ends then
     BidClose.close_all(events, job, mode, plan.effect == 'award' and 'declined' or tech and 'taken'
       or job.phase == 'closed' and plan.closing or 'closed', plan.bids_audience)
   end

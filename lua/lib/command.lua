@@ -13,7 +13,7 @@ function Command.begin(zone, job_key, request)
   local job = Job.load(job_key)
   if job and job.bp ~= request.bp then return job, {'OTHER_BLUEPRINT', job.bp} end
   local again = request.req and Idempotency.lookup(request.req, request.fingerprint, request.causes, zone, job)
-  if again and again[1] == 'OK' and again[3] == '0' then return job end -- `Idempotency.answer_unchanged`: answer anew
+  if again and again[1] == 'OK' and again[3] == '0' then return job end -- `Idempotency.answer_unchanged`: run again
   return job, again
 end
 

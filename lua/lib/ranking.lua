@@ -32,20 +32,20 @@ end
 -- the best newcomers replace the last candidates who are not newcomers, if there are any newcomers.
 function Ranking.best(wave)
   table.sort(wave.fit, Ranking.precedes)
-  local best, seats, limits = {}, 0, wave.limits
+  local best, reserved, limits = {}, 0, wave.limits
   local count = math.min(wave.size, #wave.fit)
-  if count < #wave.fit then seats = math.floor(wave.size * limits.share + 0.5) end
+  if count < #wave.fit then reserved = math.floor(wave.size * limits.share + 0.5) end
   for i = 1, count do
     best[i] = wave.fit[i]
-    if seats > 0 and best[i].won < limits.jobs then seats = seats - 1 end
+    if reserved > 0 and best[i].won < limits.jobs then reserved = reserved - 1 end
   end
   local last = count
   for i = count + 1, #wave.fit do
     local fit = wave.fit[i]
-    while seats > 0 and last > 0 and best[last].won < limits.jobs do last = last - 1 end
-    if seats > 0 and last > 0 and fit.won < limits.jobs then
+    while reserved > 0 and last > 0 and best[last].won < limits.jobs do last = last - 1 end
+    if reserved > 0 and last > 0 and fit.won < limits.jobs then
       Candidates.exclude(wave, 'newcomers', best[last].id)
-      best[last], seats, last = fit, seats - 1, last - 1
+      best[last], reserved, last = fit, reserved - 1, last - 1
     else Candidates.exclude(wave, 'rank', fit.id) end
   end
   table.sort(best, Ranking.precedes)

@@ -28,10 +28,11 @@ export class Frames {
   /** @param {HTMLElement} room */
   constructor(room) {
     const find = (/** @type {string} */ what) => /** @type {any} */ (room.querySelector(what));
-    [this.list, this.count, this.search, this.beats] = [".list", "[data-count]", "[type=search]", "[data-beats]"].map(find);
+    [this.list, this.count, this.search] = [".list", "[data-count]", "[type=search]"].map(find);
+    this.showHeartbeats = find("[data-heartbeats]");
     /** The frames that arrived while the list was paused. @type {HTMLElement[]} */ this.waiting = [];
     this.paused = false;
-    this.search.oninput = this.beats.onchange = () => this.filter();
+    this.search.oninput = this.showHeartbeats.onchange = () => this.filter();
     find("[data-clear]").onclick = () => (this.list.replaceChildren(), this.filter());
     find("[data-pause]").onclick = ({ target }) => {
       target.ariaPressed = String((this.paused = !this.paused));
@@ -42,15 +43,16 @@ export class Frames {
 
   /**
    * @param {string} sign @param {string} name in bold @param {any} content shown when the line is opened
-   * @param {{ kind?: string, more?: string, beat?: boolean }} [how] heartbeats are hidden unless their box is checked
+   * @param {{ kind?: string, more?: string, heartbeat?: boolean }} [how] heartbeats are hidden unless their box is checked
    */
-  add(sign, name, content, { kind = "", more = "", beat = false } = {}) {
+  add(sign, name, content, { kind = "", more = "", heartbeat = false } = {}) {
     const [body, time] = [withoutSecrets(content), new Date().toISOString().slice(11, 23)];
     const gist = [more, JSON.stringify(body?.data ?? body?.ok ?? body).slice(0, 300)].filter(Boolean).join("  ");
     const words = [["time", time], ["i", sign], ["b", name], ["span", gist]];
     const summary = element("summary", {}, ...words.map(([tag, word]) => element(tag, {}, word)));
     const line = element("details", { className: `frame ${kind}` }, summary);
-    Object.assign(line.dataset, { beat: beat ? "yes" : "", text: `${name} ${more} ${JSON.stringify(body)}`.toLowerCase() });
+    const text = `${name} ${more} ${JSON.stringify(body)}`.toLowerCase();
+    Object.assign(line.dataset, { heartbeat: heartbeat ? "yes" : "", text });
     line.addEventListener("toggle", () => line.append(colouredJson(body)), { once: true });
     if (this.paused) this.waiting.push(line);
     else this.list.prepend(line);
@@ -64,7 +66,7 @@ export class Frames {
     const wanted = this.search.value.trim().toLowerCase();
     let count = 0;
     for (const line of this.list.children) {
-      line.hidden = (line.dataset.beat && !this.beats.checked) || !line.dataset.text.includes(wanted);
+      line.hidden = (line.dataset.heartbeat && !this.showHeartbeats.checked) || !line.dataset.text.includes(wanted);
       count += line.hidden ? 0 : 1;
     }
     const all = this.list.children.length;

@@ -164,11 +164,11 @@ function showStatus({ status, transport, code, reason }) {
 
 /** Add a sent or received frame to the list of frames. */
 function showFrame({ out, frame }) {
-  const beat = !frame.id && !frame.op && !frame.type && !frame.error && frame.id !== 0;
+  const heartbeat = !frame.id && !frame.op && !frame.type && !frame.error && frame.id !== 0;
   const kind = `${out ? "out" : "in"}${frame.error ? " fault" : ""}`;
   const name = frame.op ?? frame.type ?? frame.error?.code ?? ("ok" in frame ? "ok" : "epoch" in frame ? "head" : "ping");
   const more = [frame.event !== frame.type && frame.event, frame.seq !== undefined && `#${frame.seq}`];
-  frames.add(out ? "→" : "←", name, frame, { kind, beat, more: more.filter(Boolean).join(" ") });
+  frames.add(out ? "→" : "←", name, frame, { kind, heartbeat, more: more.filter(Boolean).join(" ") });
   showCursors();
 }
 

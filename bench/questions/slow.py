@@ -47,7 +47,7 @@ return seq
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--sockets", type=int, default=2_000, help="sockets in all (default: 2000)")
-    parser.add_argument("--deaf", type=int, default=50, help="of these, who never read (default: 50)")
+    parser.add_argument("--stalled", type=int, default=50, help="of these, who never read (default: 50)")
     parser.add_argument("--rate", type=float, default=20.0, help="events a second, each to all (default: 20)")
     parser.add_argument("--size", type=int, default=1_000, help="bytes of an event's text (default: 1000)")
     parser.set_defaults(rounds=1, seconds=60.0)
@@ -73,33 +73,33 @@ class ReadingClient(Client):
 
 
 class SlowClientTest:
-    """A gateway, the clients that read, the clients that never read (``deaf``), and the highest memory of the gateway's
-    process.
+    """A gateway, the clients that read, the clients that never read (``stalled``), and the highest memory of the
+    gateway's process.
     """
 
     def __init__(self, child: Child, port: int, zone: SeededZone) -> None:
         self.child = child
         self.readers: list[ReadingClient] = []
-        self.deaf: list[Client] = []
+        self.stalled: list[Client] = []
         self.seqs: list[int] = []
         self.peak_mib = 0.0
         self._port, self._zone = port, zone
 
     async def connect(self, signer: Signer, arguments: argparse.Namespace) -> None:
-        """Connect all clients. The deaf ones then stop reading."""
+        """Connect all clients. The stalled ones then stop reading."""
         users = [UserId(f"user_slow{number}") for number in range(arguments.sockets)]
         await gather_in_batches(self._zone.create_account(user, "customer") for user in users)
         self._bearer = sign_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
         tokens = [sign_token(signer, user, "customer", name=user, expires_s=7200) for user in users]
-        handshakes = (swarm.callout_handshake(self._port, token) for token in tokens[arguments.deaf :])
+        handshakes = (swarm.callout_handshake(self._port, token) for token in tokens[arguments.stalled :])
 
         async def open_next() -> None:
             for handshake in handshakes:
                 self.readers.append(await swarm.open_client(self._port, ReadingClient(handshake)))
 
         await asyncio.gather(*(open_next() for _ in range(swarm.CONCURRENT_OPENINGS)))
-        for token in tokens[: arguments.deaf]:
-            self.deaf.append(await _open_deaf_client(self._port, swarm.callout_handshake(self._port, token)))
+        for token in tokens[: arguments.stalled]:
+            self.stalled.append(await _open_stalled_client(self._port, swarm.callout_handshake(self._port, token)))
 
     async def send(self, arguments: argparse.Namespace) -> None:
         """Append events at an even rate for ``--seconds``. After each event, read the memory of the gateway's process,
@@ -113,14 +113,14 @@ class SlowClientTest:
             self.peak_mib = max(self.peak_mib, rss_mib(self.child))
 
     async def wait_until_received(self, arguments: argparse.Namespace) -> None:
-        """Wait until the readers have all events and the deaf clients are closed. Raise BenchError after
+        """Wait until the readers have all events and the stalled clients are closed. Raise BenchError after
         ``TIMEOUT_S``.
         """
         end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             self.peak_mib = max(self.peak_mib, rss_mib(self.child))
             heard = all(one.seqs and one.seqs[-1] >= self.seqs[-1] for one in self.readers)
-            if heard and await self.closed_count("4001") >= arguments.deaf:
+            if heard and await self.closed_count("4001") >= arguments.stalled:
                 return
             await asyncio.sleep(0.2)
         gone = sum(one.is_closed for one in self.readers)
@@ -140,7 +140,7 @@ class SlowClientTest:
         return float(found[1]) if found else 0.0
 
 
-async def _open_deaf_client(port: int, handshake: Handshake) -> Client:
+async def _open_stalled_client(port: int, handshake: Handshake) -> Client:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     sock.setblocking(False)
@@ -165,7 +165,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     zone = await open_seeded_zone(url)
     test, empty = SlowClientTest(child, urlsplit(at).port or 0, zone), rss_mib(child)
     with pin_to_core(LOAD_CORE):
-        print_progress(f"{arguments.sockets} sockets connect, {arguments.deaf} of them never read")
+        print_progress(f"{arguments.sockets} sockets connect, {arguments.stalled} of them never read")
         await test.connect(Signer.load_or_create(rig.folder / "data" / "signing.key"), arguments)
         await child.wait_until_idle()
         before, cpu = rss_mib(child), child.cpu_s()
@@ -180,7 +180,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     _add_figures(report, test, (before, test.peak_mib, after), slow)
     report.add(Figure("gateway CPU meanwhile", "% of a core", [cpu / arguments.seconds * 100]))
     report.notes.append(
-        f"{arguments.sockets} sockets, {arguments.deaf} never read;"
+        f"{arguments.sockets} sockets, {arguments.stalled} never read;"
         f" {arguments.rate:g} events/s of {arguments.size} bytes"
     )
     return report
@@ -194,12 +194,13 @@ def _add_figures(report: Report, test: SlowClientTest, rss: tuple[float, float, 
         if one.seqs != sorted(one.seqs):
             raise BenchError("a reader was sent events in another order")
     before, peak, after = rss
-    each = f"{(peak - before) * 1024 / max(1, len(test.deaf)):.0f} KiB a deaf socket, what the relay remembers included"
+    kib = (peak - before) * 1024 / max(1, len(test.stalled))
+    each = f"{kib:.0f} KiB a stalled socket, what the relay remembers included"
     report.add(
         Figure("readers: events lost", "events", [float(lost)], goal=0, better="less"),
         Figure("readers: events twice", "events", [float(twice)], goal=0, better="less"),
         Figure("readers closed", "sockets", [float(sum(one.is_closed for one in test.readers))], goal=0, better="less"),
-        Figure("closed as too slow (4001)", "sockets", [slow], goal=len(test.deaf)),
+        Figure("closed as too slow (4001)", "sockets", [slow], goal=len(test.stalled)),
         Figure("deliveries", "events", [float(sum(len(one.seqs) for one in test.readers))]),
         Figure("RSS before", "MiB", [before]),
         Figure("RSS at its peak", "MiB", [peak], note=each),

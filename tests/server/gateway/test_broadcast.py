@@ -96,9 +96,9 @@ async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
     async with AsyncExitStack() as stack:
         tokens = [await node.token(f"u{number}") for number in range(READING_CLIENTS + SILENT_CLIENTS)]
         readers = [await open_reader(stack, node, token, small=False) for token in tokens[:READING_CLIENTS]]
-        deaf = [await open_reader(stack, node, token, small=True) for token in tokens[READING_CLIENTS:]]
-        await wait_until(lambda: all(one.joined for one in [*readers, *deaf]))
-        for one in deaf:
+        stalled = [await open_reader(stack, node, token, small=True) for token in tokens[READING_CLIENTS:]]
+        await wait_until(lambda: all(one.joined for one in [*readers, *stalled]))
+        for one in stalled:
             one.transport.pause_reading()
         slow = [s for s in node.gateway.sessions if int(s.caller.id[1:]) >= READING_CLIENTS]
         last, most, until = 0, 0, time.monotonic() + DURATION_S

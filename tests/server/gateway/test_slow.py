@@ -59,7 +59,7 @@ async def test_a_broadcast_with_clients_that_never_read() -> None:
     """During a broadcast, clients that never read are closed with 4001, and all others receive every event once and in
     order. (A small run of ``bench/questions/slow.py``; ``python -m bench slow`` is the full one.)
     """
-    size = ("--sockets", "60", "--deaf", "5", "--rate", "60", "--size", "20000", "--seconds", "3")
+    size = ("--sockets", "60", "--stalled", "5", "--rate", "60", "--size", "20000", "--seconds", "3")
     figures = await asyncio.to_thread(run_quick, "slow", *size)
     assert figures["closed as too slow (4001)"] == 5
     assert figures["deliveries"] == 55 * 180

@@ -82,19 +82,21 @@ def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:
     ``events_refused``.
     """
     whole = projection.fold_events([event])
-    yield Batch(events=whole.events, channels=whole.channels, quarantined=[_quarantine_row(event, error, kept=True)])
-    yield Batch(quarantined=[_quarantine_row(event, error, kept=False)])
+    yield Batch(
+        events=whole.events, channels=whole.channels, quarantined=[_quarantine_row(event, error, is_stored=True)]
+    )
+    yield Batch(quarantined=[_quarantine_row(event, error, is_stored=False)])
 
 
-def _quarantine_row(event: Event, error: Exception, *, kept: bool) -> projection.Row:
-    """Return the row for ``events_refused``. ``kept`` is true if the event itself is in SQL, without derived rows."""
+def _quarantine_row(event: Event, error: Exception, *, is_stored: bool) -> projection.Row:
+    """Return the row for ``events_refused``. ``is_stored``: the event itself is in SQL, without derived rows."""
     entry = {**msgspec.structs.asdict(event), "data": event.data.decode("utf-8", "backslashreplace")}
     return {
         "zone": event.zone,
         "seq": event.seq,
         "entry": msgspec.json.encode(entry),
         "error": _error_text(error),
-        "kept": kept,
+        "kept": is_stored,
         "refused_at": now_ms(),
     }
 

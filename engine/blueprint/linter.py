@@ -310,8 +310,8 @@ def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Itera
         frozen = [command.to] if command.to else command.from_
         thawed = {s for c in blueprint.commands.values() if c.effect == "thaw" for s in c.from_}
         yield from (f"freezes the job in {s!r}, where nothing thaws it" for s in frozen if s not in thawed)
-        sought = [s for s in frozen if s in blueprint.states and blueprint.states[s].search_mode != "none"]
-        yield from (f"freezes the job in {s!r}, which searches for a technician" for s in sought)
+        searching = [s for s in frozen if s in blueprint.states and blueprint.states[s].search_mode != "none"]
+        yield from (f"freezes the job in {s!r}, which searches for a technician" for s in searching)
     if (command.effect == "thaw") != (command.resolves != ""):
         yield 'does "thaw" without resolves, or has resolves without "thaw"'
     if command.resolves and command.resolves not in DISPUTE_OUTCOMES:

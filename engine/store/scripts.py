@@ -164,8 +164,8 @@ def _make_picker_with_rest(names: Sequence[str]) -> _PickValues:
 def _difference_text(row: str, declared: Sequence[str], given: Mapping[str, Any]) -> str:
     """Return a text about the names that are missing or unknown; "" if there are none."""
     missing, unknown = sorted(set(declared) - set(given)), sorted(set(given) - set(declared))
-    said = (f" {what} {', '.join(names)}" for what, names in (("lacks", missing), ("does not know", unknown)) if names)
-    text = " and".join(said)
+    parts = (f" {what} {', '.join(names)}" for what, names in (("lacks", missing), ("does not know", unknown)) if names)
+    text = " and".join(parts)
     return f"{row}{text}" if text else ""
 
 

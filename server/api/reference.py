@@ -242,12 +242,12 @@ def _audience(kind: str, shipped: Sequence[Blueprint]) -> str:
     """Return the recipients that the engine sets, then those that the shipped blueprints set. Recipients that only some
     of these blueprints set are in brackets.
     """
-    said_by = [set(each.events[kind].to) for each in shipped if kind in each.events and each.events[kind].to]
+    declared = [set(each.events[kind].to) for each in shipped if kind in each.events and each.events[kind].to]
     event = EVENT_TYPES.get(kind)
     by_engine = event.recipients if event else ""
     default = ", ".join(event.audience.split()) if event and event.audience else "by the blueprint"
-    words = sorted(set().union(*said_by).difference(re.split(r"[ ,;]+", by_engine)))
-    always = [word for word in words if all(word in each for each in said_by)]
+    words = sorted(set().union(*declared).difference(re.split(r"[ ,;]+", by_engine)))
+    always = [word for word in words if all(word in each for each in declared)]
     some = [word for word in words if word not in always]
     return ", ".join(filter(None, [by_engine, *always, f"({', '.join(some)})" if some else ""])) or default
 

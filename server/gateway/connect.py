@@ -139,8 +139,8 @@ async def prepare_resumes(
     for resume in resumes.values():
         resume.may_replay = may_replay
         await resume.check_cursor()
-    while cold := [resume for resume in resumes.values() if not resume.is_ready]:
-        for resume in cold:
+    while unready := [resume for resume in resumes.values() if not resume.is_ready]:
+        for resume in unready:
             async with gateway.replay_reads:
                 await resume.fetch(gateway.engine, encoder)
     return resumes

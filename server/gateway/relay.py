@@ -174,20 +174,20 @@ class Relay:
         await self._compare_all(self.tails, client)
         self._last_reply_at = monotonic() if not self.is_loaded else self._last_reply_at
         self.window_read.set()
-        reading = StreamReader(client)
+        reader = StreamReader(client)
         try:
             while not_cancelled():
                 after = {zone: tail.cursor for zone, tail in self.tails.items() if not tail.is_closed}
-                events = await reading.read_next(after)
+                events = await reader.read_next(after)
                 to_compare = self._zones_to_compare(events)
                 if not to_compare and len(events) >= MAX_READ_EVENTS:
-                    await reading.request_next(events)
+                    await reader.request_next(events)
                 # If the history is another one, these events may belong to the one before: they are read again.
                 if await self._compare_all(to_compare, client):
                     await self._route_all(events, client)
                 self._last_reply_at = monotonic()
         finally:
-            reading.stop()
+            reader.stop()
 
     # handing on
 

@@ -57,8 +57,8 @@ class Chunk:
         """Return the indices, from ``floor`` on, of the events to any of ``channels``, in ascending order."""
         if self._channels is not None and self._channels.keys().isdisjoint(channels):
             return []
-        apart = map(channels.isdisjoint, map(_event_channels, islice(self.events, floor, None)))
-        return list(compress(count(floor), map(not_, apart)))
+        disjoint = map(channels.isdisjoint, map(_event_channels, islice(self.events, floor, None)))
+        return list(compress(count(floor), map(not_, disjoint)))
 
 
 class ReplayBuffer:

@@ -172,8 +172,8 @@ async def _stop_valkey(data: Path) -> None:
 
 def clean_environment(**settings: str) -> dict[str, str]:
     """Return this process's environment without ``CALLOUT_*``, plus ``settings`` (names without the prefix)."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
-    return kept | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
+    return inherited | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
 
 
 async def admin_token(data: Path, *, cwd: Path, env: Mapping[str, str]) -> str:

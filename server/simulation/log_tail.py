@@ -74,11 +74,11 @@ async def open_log_tail(url: str) -> AsyncIterator[LogTail]:
     client.set_response_callback("XREAD", _return_unchanged)
     try:
         tail = LogTail(client, await _read_head(client))
-        reading = asyncio.create_task(tail.read_forever())
+        read_task = asyncio.create_task(tail.read_forever())
         try:
             yield tail
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            read_task.cancel()
+            await asyncio.gather(read_task, return_exceptions=True)
     finally:
         await client.aclose()

@@ -22,8 +22,8 @@ MAX_DEVICE_LENGTH = 200
 async def register(call: RequestContext[Register, NoQuery]) -> Response:
     """Create one's own account, as a customer or a technician, and sign in."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
-    kept = await accounts.register_user(call.engine, new, key=call.key, device=_user_agent(call))
-    return responses.json_response(kept.value, *responses.replay_headers(kept), (b"location", b"/v1/me"))
+    result = await accounts.register_user(call.engine, new, key=call.key, device=_user_agent(call))
+    return responses.json_response(result.value, *responses.replay_headers(result), (b"location", b"/v1/me"))
 
 
 async def login(call: RequestContext[Login, NoQuery]) -> Response:

@@ -60,8 +60,8 @@ def test_a_run_that_failed_without_a_name_is_red(checkout: Path) -> None:
 
 def test_more_than_three_failed_tests_are_red(checkout: Path) -> None:
     """If more than three tests failed, in one step of CI or in two, CI fails and none of them is run again."""
-    code, said, _ = retry(checkout, *(f"{FLAKY}[{n}]" for n in range(4)))
-    assert code == 1 and "ONCE MORE" not in said
+    code, output, _ = retry(checkout, *(f"{FLAKY}[{n}]" for n in range(4)))
+    assert code == 1 and "ONCE MORE" not in output
     (checkout / "notes").write_text("one\ntwo\nthree\n")
     assert retry(checkout, FLAKY)[0] == 1
 
@@ -70,8 +70,8 @@ def test_a_test_that_fails_twice_is_red_and_one_that_passes_is_named(checkout: P
     """If one of two failed tests fails again, CI fails, and the test that passed the second time is written to
     ``notes``.
     """
-    code, said, notes = retry(checkout, FLAKY, BROKEN)
-    assert code == 1 and "Failed twice:\n  " + BROKEN in said and notes == FLAKY + "\n"
+    code, output, notes = retry(checkout, FLAKY, BROKEN)
+    assert code == 1 and "Failed twice:\n  " + BROKEN in output and notes == FLAKY + "\n"
 
 
 def test_a_test_that_passes_the_second_time_is_green_and_named(checkout: Path) -> None:

@@ -108,7 +108,7 @@ async def test_ten_at_once_with_one_key_act_once(archive: Archive) -> None:
     """Of ten concurrent requests with one key one acts, and the others wait and return its outcome."""
     request = create_request()
     found = await asyncio.gather(*(in_sql.run_once(archive, request, int, insert_service) for _ in range(10)))
-    assert sorted(kept.repeated for kept in found) == [False] + [True] * 9
+    assert sorted(outcome.repeated for outcome in found) == [False] + [True] * 9
     assert await count_services(archive) == 1
 
 

@@ -73,10 +73,14 @@ async def test_jobs_are_found_by_page_and_filter(archive: Archive) -> None:
     reference and time reduce the list.
     """
     events = []
-    for n in range(1, 8):
-        document = {**create_job_document(1, "broadcasted", "open"), "id": f"job_main_{n:026d}", "reference": f"r{n}"}
-        document["customer"] = {"id": "c1" if n % 2 else "c2"}
-        events.append(create_event(n, "job.created", {"job": document}))
+    for number in range(1, 8):
+        document = {
+            **create_job_document(1, "broadcasted", "open"),
+            "id": f"job_main_{number:026d}",
+            "reference": f"r{number}",
+        }
+        document["customer"] = {"id": "c1" if number % 2 else "c2"}
+        events.append(create_event(number, "job.created", {"job": document}))
     await archive_events(archive, events)
     pages, cursor = [], None
     while True:

@@ -64,7 +64,7 @@ async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> 
         if running.returncode is None:
             running.kill()
             await running.wait()
-    said = out.decode()
-    assert running.returncode == 0, said
-    assert f"Job accepted {job}" in said
-    assert "transport='socket'" in said
+    output = out.decode()
+    assert running.returncode == 0, output
+    assert f"Job accepted {job}" in output
+    assert "transport='socket'" in output

@@ -248,10 +248,10 @@ async def test_a_closed_client_continues_from_its_cursor(scene: Scene) -> None:
         await phone.client.open()
         await phone.check_caught_up(scene.running.engine, scene.customer)
         assert len(phone.syncs) == 1
-        kept = msgspec.json.decode(msgspec.json.encode(phone.client.cursors))
+        stored_cursors = msgspec.json.decode(msgspec.json.encode(phone.client.cursors))
     await scene.book_job()
-    later = Phone(scene.network.origin, scene.bearer_token(scene.customer), cursors=kept)
-    later.begun.append({"main": kept["main"]["seq"]})
+    later = Phone(scene.network.origin, scene.bearer_token(scene.customer), cursors=stored_cursors)
+    later.begun.append({"main": stored_cursors["main"]["seq"]})
     await later.client.open()
     await later.check_caught_up(scene.running.engine, scene.customer)
     assert later.syncs == []

@@ -286,8 +286,8 @@ async def test_a_suspension_takes_effect_at_once(engine: Engine) -> None:
     """
     done = (await accounts.register_user(engine, new_account())).value
     await tokens.principal_of(engine, done.access_token)
-    kept = await accounts.suspend_user(engine, OPS_MANAGER, done.user.id, reason="fraud")
-    assert kept.value.active is False
+    suspended = await accounts.suspend_user(engine, OPS_MANAGER, done.user.id, reason="fraud")
+    assert suspended.value.active is False
     with pytest.raises(Forbidden):
         await tokens.principal_of(engine, done.access_token)
     with pytest.raises(Forbidden):

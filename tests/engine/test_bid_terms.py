@@ -104,17 +104,17 @@ async def test_removing_a_service_withdraws_its_offers(engine: Engine) -> None:
     carla = await people.customer(engine)
     who = await staff.create_eligible_technician(engine, plumbing, capacity=2)
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
-    gone, kept = [await people.offered_job(engine, carla, serves) for serves in (plumbing, wiring)]
+    changed, unchanged = [await people.offered_job(engine, carla, serves) for serves in (plumbing, wiring)]
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
-    [closed] = await event_log.events(engine, "offer.closed", gone)
+    [closed] = await event_log.events(engine, "offer.closed", changed)
     assert closed.to == (f"user:{who.id}",) and event_log.payload(closed)["reason"] == "withdrawn"
     with pytest.raises(NotOffered):
-        await jobs.claim(engine, who, gone)
+        await jobs.claim(engine, who, changed)
     listed_now = [
         msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.find_open_offers(engine, who)).items
     ]
-    assert listed_now == [kept]
-    await jobs.claim(engine, who, kept)
+    assert listed_now == [unchanged]
+    await jobs.claim(engine, who, unchanged)
 
 
 @pytest.mark.parametrize("blueprint", ["direct_booking", "marketplace"])

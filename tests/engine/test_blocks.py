@@ -94,17 +94,17 @@ async def test_after_concurrent_blocks_redis_matches_sql(
     """
     carla, tom = customer_and_technician
 
-    async def block_or_unblock(n: int) -> None:
-        """Block, and remove the block again unless ``n`` is divisible by 3: the customer if ``n`` is odd, else the
-        technician.
+    async def block_or_unblock(index: int) -> None:
+        """Block, and remove the block again unless ``index`` is divisible by 3: the customer if ``index`` is odd, else
+        the technician.
         """
-        who, other = (carla, tom.id) if n % 2 else (tom, carla.id)
+        who, other = (carla, tom.id) if index % 2 else (tom, carla.id)
         await blocks.put(engine, who, other)
-        if n % 3:
+        if index % 3:
             await blocks.lift(engine, who, other)
 
     for _ in range(5):
-        await asyncio.gather(*(block_or_unblock(n) for n in range(6)), return_exceptions=True)
+        await asyncio.gather(*(block_or_unblock(index) for index in range(6)), return_exceptions=True)
         async with engine.archive.begin_read() as conn:
             stands = bool((await conn.execute(select(schema.blocks.c.user).where(schema.blocks.c.active))).all())
         assert await live_blocks(engine, carla, tom) == (stands, stands)

@@ -93,7 +93,7 @@ def commands_for(mode: str) -> dict[str, dict[str, Any]]:
         "resume": {"does": "thaw", "by": ["mediator"], "from": ["held"], "resolves": "resume"},
         "bill": {"by": ["customer"], "from": ["working"], "event": "payment.requested"},
         "capture": {"does": "capture", "by": ["service"], "from": ["working"], "to": "finished"},
-        "anew": {"does": "reissue", "by": ["customer"], "from": ["held", "working"], "event": "job.updated"},
+        "reissue": {"does": "reissue", "by": ["customer"], "from": ["held", "working"], "event": "job.updated"},
         **{f"mark_{mark}": {"by": ["ops"], "from": running, "marks": mark} for mark in MARKS},
     }
     found["capture"]["event"] = "payment.received"
@@ -365,14 +365,14 @@ def expected_effects(blueprint: Blueprint, spec: Command, case: Case) -> tuple[s
     """Return the status, the marks and states so far, whether the price is locked, and the requested payments after a
     step. This is a second implementation of docs/money.md and docs/blueprints.md.
     """
-    status, kept = spec.to or case.state, (PRICE if case.paid else PARTIAL_AMOUNT) + PRICE * (spec.effect == "capture")
+    status, paid = spec.to or case.state, (PRICE if case.paid else PARTIAL_AMOUNT) + PRICE * (spec.effect == "capture")
     names = {*case.marked, case.state, status, spec.marks} - {""}
-    asked = ["charge"] * (spec.charges and kept < PRICE)
+    asked = ["charge"] * (spec.charges and paid < PRICE)
     if case.state in spec.refunds:
-        asked, kept = [*asked, "refund"], 0
+        asked, paid = [*asked, "refund"], 0
     last = blueprint.commands["capture"]
     fits = names.issuperset(last.needs) and names.isdisjoint(last.unless) and status in last.from_
-    if spec.effect in ("capture", "freeze") or not fits or kept < PRICE:
+    if spec.effect in ("capture", "freeze") or not fits or paid < PRICE:
         return status, names, spec.locks_price, asked
     # A payment that was captured before pays the job in the same step.
     asked += ["refund"] * (status in last.refunds)

@@ -84,8 +84,12 @@ async def test_a_holder_who_leaves_is_free_and_receives_no_new_offer(engine: Eng
     told = (await event_log.events(engine, "job.unassigned", job))[0]
     assert {f"user:{carla.id}", "role:ops", f"job:{job}"} == set(told.to)
     assert [event.to for event in await event_log.public_events(engine, "job.unassigned", job)] == [("user:tom",)]
-    said = event_log.payload(told)
-    assert (said["reason"], said["actor"]["id"], said["job"]["technician"]) == ("my car broke down", "tom", None)
+    payload = event_log.payload(told)
+    assert (payload["reason"], payload["actor"]["id"], payload["job"]["technician"]) == (
+        "my car broke down",
+        "tom",
+        None,
+    )
     with pytest.raises(Taken):
         await jobs.claim(engine, await people.technician(engine, "late", serves), job)
 

@@ -92,8 +92,8 @@ async def test_pages_show_every_service_once(engine: Engine) -> None:
     """The pages of the list contain each service once, ordered by name, also where several names are equal. A cursor of
     another list is `invalid`.
     """
-    for n in range(5):
-        await services.create_service(engine, ADMIN, new_service("Same" if n < 3 else f"Z{n}"))
+    for number in range(5):
+        await services.create_service(engine, ADMIN, new_service("Same" if number < 3 else f"Z{number}"))
     seen: list[ServiceId] = []
     cursor = None
     while True:

@@ -304,12 +304,12 @@ async def test_logout_ends_the_login(engine: Engine) -> None:
 
 async def test_an_ended_login_stays_ended_after_redis_was_emptied(engine: Engine) -> None:
     """The access token of an ended login is refused also after Redis lost the account, because SQL stores the end."""
-    ended, kept = await register_customer(engine), await accounts.login(engine, "a@example.org", "correct horse")
+    ended, valid = await register_customer(engine), await accounts.login(engine, "a@example.org", "correct horse")
     await tokens.end_login_of_token(engine, ended.refresh_token)
     for _ in range(2):
         with pytest.raises(Unauthenticated, match="ended"):
             await tokens.principal_of(engine, ended.access_token)
-        assert await tokens.principal_of(engine, kept.access_token)
+        assert await tokens.principal_of(engine, valid.access_token)
         await engine.store.redis.delete(keys.account(ended.user.id))
 
 

@@ -34,8 +34,8 @@ async def count_listed_offers(engine: Engine, name: str) -> int:
 async def create_three_technicians(engine: Engine) -> tuple[str, list[str]]:
     """Create a service and three technicians with it, the nearest first. Return the service and their names."""
     serves = await people.service(engine)
-    for n, name in enumerate(("a", "b", "c")):
-        await people.technician(engine, name, serves, at=metres_north(100 + 100 * n))
+    for index, name in enumerate(("a", "b", "c")):
+        await people.technician(engine, name, serves, at=metres_north(100 + 100 * index))
     return serves, ["a", "b", "c"]
 
 

@@ -100,15 +100,15 @@ async def test_a_share_of_offers_is_reserved_for_newcomers(engine: Engine) -> No
     """
     set_dispatch(engine, newcomers=0.33, newcomer_jobs=5, waves=(Wave(size=3, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
-    for n in range(4):
-        await people.technician(engine, f"old{n}", serves, at=metres_north(100 + n))
-        row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(f"old{n}")))
+    for number in range(4):
+        await people.technician(engine, f"old{number}", serves, at=metres_north(100 + number))
+        row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(f"old{number}")))
         await engine.store.redis.hset(row, "accepted", 5)
     job = await people.offered_job(engine, carla, serves)
     assert await offered_technicians(engine, job) == ["old0", "old1", "old2"]
     assert await exclusions(engine, job) == {"rank": ["old3"]}
-    for n in range(2):
-        await people.technician(engine, f"new{n}", serves, at=metres_north(900 + n))
+    for number in range(2):
+        await people.technician(engine, f"new{number}", serves, at=metres_north(900 + number))
     job = await people.offered_job(engine, carla, serves)
     assert await offered_technicians(engine, job) == ["new0", "old0", "old1"]
     assert await exclusions(engine, job) == {"newcomers": ["old2"], "rank": ["new1", "old3"]}
@@ -118,7 +118,7 @@ async def test_newcomers_who_rank_among_the_best_fill_the_share(engine: Engine) 
     """A newcomer who ranks among the best counts for the reserved share, so no other technician loses an offer."""
     set_dispatch(engine, newcomers=0.5, newcomer_jobs=1, waves=(Wave(size=2, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
-    for n, name in enumerate(("new0", "old", "new1")):
-        await people.technician(engine, name, serves, at=metres_north(100 + n))
+    for index, name in enumerate(("new0", "old", "new1")):
+        await people.technician(engine, name, serves, at=metres_north(100 + index))
     await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("old"))), "accepted", 5)
     assert await offered_technicians(engine, await people.offered_job(engine, carla, serves)) == ["new0", "old"]

@@ -140,7 +140,7 @@ async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
             ]
             reader = EventStreamReader(admin_token(tmp_path / "key"))
             reader.urls = [server.url for server in servers]
-            reading = asyncio.create_task(reader.read())
+            read_task = asyncio.create_task(reader.read())
             written: list[int] = []
             await wait_until(lambda: _append_event(url, written) and reader.seqs, what="the first event")
             for server in servers:
@@ -153,7 +153,7 @@ async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
                 await stack.enter_async_context(run_server(server.data, *gateway_flags, port=port, limits="off"))
                 _append_event(url, written)
                 await wait_until(lambda: reader.seqs[-1] == written[-1], within_s=30, what="all that was written")
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            read_task.cancel()
+            await asyncio.gather(read_task, return_exceptions=True)
     assert reader.seqs == [seq for seq in written if seq >= reader.seqs[0]]
     assert len(reader.reasons) >= 1 and all(reader.reasons)

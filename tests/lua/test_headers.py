@@ -268,7 +268,7 @@ def test_a_library_file_defines_its_table_alone(tmp_path: Path, text: str, why: 
 
 
 @pytest.mark.parametrize(
-    ("x", "verb", "why"),
+    ("library", "verb", "why"),
     [
         (
             LIBRARY_TEXT,
@@ -289,12 +289,12 @@ def test_a_library_file_defines_its_table_alone(tmp_path: Path, text: str, why: 
         ),
     ],
 )
-def test_a_file_includes_what_it_uses(tmp_path: Path, x: str, verb: str, why: str) -> None:
+def test_a_file_includes_what_it_uses(tmp_path: Path, library: str, verb: str, why: str) -> None:
     """A file that uses a library without including it, or includes one without using it, is refused. Lua would read a
     missing table as a global and fail only when that line runs.
     """
     with pytest.raises(ScriptError, match=why):
-        scripts.load_library(write_scripts(tmp_path, a_b=verb, x=x, y=LIBRARY_TEXT.replace("X", "Y")))
+        scripts.load_library(write_scripts(tmp_path, a_b=verb, x=library, y=LIBRARY_TEXT.replace("X", "Y")))
 
 
 def test_a_table_is_named_after_its_file_and_may_have_locals_in_a_block(tmp_path: Path) -> None:

@@ -143,5 +143,5 @@ async def test_every_key_has_a_ttl_or_is_declared_permanent(client: fakeredis.Fa
     await asyncio.to_thread(test_a_job_is_booked_offered_and_claimed, client)
     for name in client.scan_iter():
         kind = name.decode().partition("}:")[2]
-        kept = any(kind == p or (p.endswith("*") and kind.startswith(p[:-1])) for p in keys.PERMANENT)
-        assert kept or client.ttl(name) > 0, kind
+        permanent = any(kind == p or (p.endswith("*") and kind.startswith(p[:-1])) for p in keys.PERMANENT)
+        assert permanent or client.ttl(name) > 0, kind

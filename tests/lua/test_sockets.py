@@ -61,8 +61,8 @@ def touch_slot(client: fakeredis.FakeRedis, slot: bytes, age_ms: int = 0) -> Non
 
 def sessions_with_slot(client: fakeredis.FakeRedis) -> list[str]:
     """Return the sessions that have a slot, in the order in which they were opened."""
-    seats = sorted(seat.decode() for seat in client.zrange(keys.socket_slots(ZONE, ANN), 0, -1))
-    return [seat.split(":")[1] for seat in seats]
+    slots = sorted(slot.decode() for slot in client.zrange(keys.socket_slots(ZONE, ANN), 0, -1))
+    return [slot.split(":")[1] for slot in slots]
 
 
 def read_events(client: fakeredis.FakeRedis) -> list[tuple[bytes, bytes, bytes]]:
@@ -89,11 +89,11 @@ def test_over_the_limit_the_clients_silent_longest_lose_their_slots(client: fake
     """Over the limit `session.crowded` asks all gateways for the age of their clients' last frame. Then the clients
     silent longest lose their slots, each with `session.replaced` and code 4010, after which they may reconnect.
     """
-    seats = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
+    slots = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
     assert open_socket(client, "ses_d", most=3)[5] == b"1"
     assert read_events(client) == [(b"session.crowded", b"user:ann", b"{}")]
-    for seat, age_ms in zip(seats, (20_000, 60_000, 40_000), strict=True):
-        touch_slot(client, seat, age_ms)
+    for slot, age_ms in zip(slots, (20_000, 60_000, 40_000), strict=True):
+        touch_slot(client, slot, age_ms)
     settle_sockets(client, 3)
     assert sessions_with_slot(client) == ["ses_a", "ses_c", "ses_d"]
     settle_sockets(client, 1)
@@ -110,9 +110,9 @@ def test_by_age_the_oldest_goes_whenever_it_was_touched(client: fakeredis.FakeRe
     """With `by_age` the sessions opened first lose their slots, whenever they were touched, because the client of
     an event stream never sends anything.
     """
-    seats = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abcd"]
-    for seat, age_ms in zip(seats, (20_000, 60_000, 40_000, 50_000), strict=True):
-        touch_slot(client, seat, age_ms)
+    slots = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abcd"]
+    for slot, age_ms in zip(slots, (20_000, 60_000, 40_000, 50_000), strict=True):
+        touch_slot(client, slot, age_ms)
     settle_sockets(client, 2, by_age=True)
     assert sessions_with_slot(client) == ["ses_c", "ses_d"]
 
@@ -169,18 +169,18 @@ def test_a_touch_restores_a_lost_slot(client: fakeredis.FakeRedis) -> None:
     """A touch creates a lost slot again, so that sessions that survive a pause longer than the lease have their slots
     back.
     """
-    seat = open_socket(client, "ses_a")[4]
+    slot = open_socket(client, "ses_a")[4]
     client.delete(keys.socket_slots(ZONE, ANN))
-    touch_slot(client, seat)
+    touch_slot(client, slot)
     assert sessions_with_slot(client) == ["ses_a"]
     assert client.pttl(keys.socket_slots(ZONE, ANN)) > 0
 
 
 def test_slots_are_freed_in_one_batch(client: fakeredis.FakeRedis) -> None:
     """One `socket_close` frees all the slots that it names and no other; the last one deletes the key."""
-    seats = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
+    slots = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
     key = keys.socket_slots(ZONE, ANN)
-    run(client, "socket_close", META_KEYS, {"slots": [key, seats[0], key, seats[2], key, "no such seat"]})
+    run(client, "socket_close", META_KEYS, {"slots": [key, slots[0], key, slots[2], key, "no such slot"]})
     assert sessions_with_slot(client) == ["ses_b"]
-    run(client, "socket_close", META_KEYS, {"slots": [key, seats[1]]})
+    run(client, "socket_close", META_KEYS, {"slots": [key, slots[1]]})
     assert not client.exists(key)

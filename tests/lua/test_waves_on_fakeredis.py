@@ -25,11 +25,18 @@ def client() -> fakeredis.FakeRedis:
     """Return a fakeredis with an open zone and three technicians, of whom the customer blocks the second."""
     client = fakeredis.FakeRedis(version=(7, 2))
     open_zone(client)
-    for n, name in enumerate(("a", "b", "c")):
+    for index, name in enumerate(("a", "b", "c")):
         fit = {"id": name, "complete": 1, "kyc": "approved", "account": "approved", "online": 1, "capacity": 1}
-        where = {"load": 0, "services": SERVICE, "lat": 40.75 + n / 1000, "lon": -73.99, "fix_at": 9e12, "name": '"x"'}
+        where = {
+            "load": 0,
+            "services": SERVICE,
+            "lat": 40.75 + index / 1000,
+            "lon": -73.99,
+            "fix_at": 9e12,
+            "name": '"x"',
+        }
         client.hset(keys.technician(ZONE, TechnicianId(UserId(name))), mapping={**fit, **where, "phone": "null"})
-        client.geoadd(keys.technician_supply(ZONE, SERVICE), (-73.99, 40.75 + n / 1000, name))
+        client.geoadd(keys.technician_supply(ZONE, SERVICE), (-73.99, 40.75 + index / 1000, name))
     client.sadd(keys.user_blocks(ZONE, CUSTOMER), "b")
     return client
 

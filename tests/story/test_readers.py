@@ -37,11 +37,11 @@ class JobScenario:
         technicians have phone numbers.
         """
         self.create_service = await self.scenario.create_service()
-        for n, name in enumerate(("carla", "otto")):
-            self.people[name] = await self.scenario.create_person("customer", name, phone=f"+1 777 010{n}")
-        for n, name in enumerate(("tom", "tara")):
+        for index, name in enumerate(("carla", "otto")):
+            self.people[name] = await self.scenario.create_person("customer", name, phone=f"+1 777 010{index}")
+        for index, name in enumerate(("tom", "tara")):
             self.people[name] = await self.scenario.create_technician(
-                name, self.create_service, lat=52.52 + n / 100, lon=13.4, phone=f"+1 888 010{n}"
+                name, self.create_service, lat=52.52 + index / 100, lon=13.4, phone=f"+1 888 010{index}"
             )
         self.people["gus"] = await self.scenario.create_person("technician", "gus", phone="+1 888 0109")
         for name, role in (("ops", "ops_manager"), ("money", "service"), ("mia", "mediator")):

@@ -153,13 +153,13 @@ async def test_a_long_reason_suspends_and_is_not_sent(two_nodes: tuple[Node, Nod
     """
     one, two = two_nodes
     pairs = (await accounts.register_user(one.engine, new_account("ann@example.org", "Ann"))).value
-    async with one.open_socket() as a, one.open_socket() as b, two.open_socket() as c:
-        for client in (a, b, c):
+    async with one.open_socket() as first, one.open_socket() as second, two.open_socket() as third:
+        for client in (first, second, third):
             await connect_with(client, pairs.access_token)
         async with asyncio.timeout(REVOKED_WITHIN_S):
             await accounts.suspend_user(one.engine, ADMIN, pairs.user.id, reason=reason)
-            assert [await client.wait_for_close() for client in (a, b, c)] == [4502] * 3
-        assert {client.socket.close_reason for client in (a, b, c)} == {"access revoked"}
+            assert [await client.wait_for_close() for client in (first, second, third)] == [4502] * 3
+        assert {client.socket.close_reason for client in (first, second, third)} == {"access revoked"}
     assert reason not in str(await event_log.events(one.engine, "session.revoked"))
 
 
@@ -200,12 +200,16 @@ async def test_signing_out_closes_that_session_everywhere(two_nodes: tuple[Node,
     4502. Its access token is refused afterwards. The sockets of the user's other login remain open.
     """
     one, two = two_nodes
-    kept = await accounts.register_user(one.engine, new_account("ann@example.org", "Ann"))
-    phone = kept.value
+    phone = (await accounts.register_user(one.engine, new_account("ann@example.org", "Ann"))).value
     laptop = await accounts.login(one.engine, "ann@example.org", "correct horse")
-    async with one.open_socket() as a, two.open_socket() as b, two.open_socket() as other, one.open_socket() as late:
-        await connect_with(a, phone.access_token)
-        await connect_with(b, phone.access_token)
+    async with (
+        one.open_socket() as here,
+        two.open_socket() as there,
+        two.open_socket() as other,
+        one.open_socket() as late,
+    ):
+        await connect_with(here, phone.access_token)
+        await connect_with(there, phone.access_token)
         await connect_with(other, laptop.access_token)
         async with asyncio.timeout(REVOKED_WITHIN_S + 1):
             if by == "logout":
@@ -213,7 +217,7 @@ async def test_signing_out_closes_that_session_everywhere(two_nodes: tuple[Node,
             else:
                 ended = one.engine.signer.verify(phone.access_token).family
                 await logins.end_login(one.engine, one.engine.signer.verify(laptop.access_token), ended)
-            assert [await client.wait_for_close() for client in (a, b)] == [4502, 4502]
+            assert [await client.wait_for_close() for client in (here, there)] == [4502, 4502]
         assert "ok" in await other.request(op="ping")
         assert (await late.request(op="connect", token=phone.access_token))["error"]["code"] == "unauthenticated"
         assert await late.wait_for_close() == 4501
@@ -223,8 +227,7 @@ async def test_signing_out_closes_sockets_opened_by_ticket_or_refreshed(node: No
     """A logout closes the sockets that were opened with a ticket of that login, or refreshed with its token. A socket
     with another token remains open.
     """
-    kept = await accounts.register_user(node.engine, new_account("bob@example.org", "Bob"))
-    pair = kept.value
+    pair = (await accounts.register_user(node.engine, new_account("bob@example.org", "Bob"))).value
     principal = await tokens.principal_of(node.engine, pair.access_token)
     ticket = await tokens.issue_ticket(node.engine, principal, "socket")
     plain = sign_token(node.engine.signer, principal.id, "customer")

@@ -410,15 +410,15 @@ async def test_an_uncounted_session_is_counted_with_the_next_touch(
         raise Unavailable("Redis is away")
 
     monkeypatch.setattr(sockets, "open_slot", fail_to_open)
-    seats_of = limited_node.gateway.slots
+    slots = limited_node.gateway.slots
     sessions = [
         Session(limited_node.gateway, f"ses_{n}", Credentials(None, None), limited_node.gateway.hub) for n in range(101)
     ]
     for number, session in enumerate(sessions):
         session.principal, session.state = principal(f"usr_{number}"), State.LIVE
-        seats_of.open_slot(session)
-    await wait_until(lambda: not seats_of._tasks, what="the failures")
-    assert not any(seats_of._slots.values()) and len(seats_of._slots) == 101
+        slots.open_slot(session)
+    await wait_until(lambda: not slots._tasks, what="the failures")
+    assert not any(slots._slots.values()) and len(slots._slots) == 101
     sessions[-1].handle_end(1006)
 
     async def open_while_one_ends(*args: Any, **more: Any) -> sockets.ConnectionSlot:
@@ -427,8 +427,8 @@ async def test_an_uncounted_session_is_counted_with_the_next_touch(
         return await opened(*args, **more)
 
     monkeypatch.setattr(sockets, "open_slot", open_while_one_ends)
-    await seats_of.touch()
-    assert all(seats_of._slots.values()) and len(seats_of._slots) == 99
+    await slots.touch()
+    assert all(slots._slots.values()) and len(slots._slots) == 99
 
 
 async def test_a_failing_zone_does_not_stop_the_renewal_of_slots(

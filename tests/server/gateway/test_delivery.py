@@ -205,15 +205,15 @@ async def test_leases_of_active_technicians_are_renewed(fast_ping_settings: Sett
     async with running_node(fast_ping_settings) as node, node.connect("tom", "technician") as client:
         redis = node.engine.store.redis
         await redis.zadd(keys.last_seen(DEFAULT_ZONE), {TechnicianId("tom"): 1, "gone": 1})
-        reading = asyncio.create_task(client.receive())
+        receive_task = asyncio.create_task(client.receive())
 
         async def is_renewed() -> bool:
             return (await redis.zscore(keys.last_seen(DEFAULT_ZONE), "tom") or 0) > 1
 
         await wait_until(is_renewed)
         assert await redis.zscore(keys.last_seen(DEFAULT_ZONE), "gone") == 1
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        receive_task.cancel()
+        await asyncio.gather(receive_task, return_exceptions=True)
 
 
 async def test_a_lost_socket_renews_the_lease_of_its_technician(settings: Settings) -> None:

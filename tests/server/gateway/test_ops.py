@@ -136,8 +136,8 @@ async def test_a_trace_is_stored_with_the_event(offered_job: OfferedJob) -> None
             (tom, {"op": "command", "command": "arrive", "trace": TRACE[:-1] + "3"}),
         )
         seqs = [(await who.request(job=offered_job.job, **op))["ok"]["seq"] for who, op in asked]
-    kept = {event.seq: event.trace for event in await event_log.events(offered_job.node.engine)}
-    assert [kept[seq] for seq in seqs] == [op.get("trace", "") for _, op in asked]
+    traces = {event.seq: event.trace for event in await event_log.events(offered_job.node.engine)}
+    assert [traces[seq] for seq in seqs] == [op.get("trace", "") for _, op in asked]
 
 
 async def test_availability_and_location(offered_job: OfferedJob) -> None:

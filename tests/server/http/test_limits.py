@@ -123,8 +123,8 @@ async def test_logins_are_limited_by_address_and_account(client_of: ClientOf, sl
     codes = []
     wide = "".join(chr(ord(char) + 0xFEE0) for char in LOGIN["email"])
     spellings = (LOGIN["email"].upper(), f" {LOGIN['email']} ", wide)
-    for n in range(12):
-        email = spellings[n % 3]
+    for attempt in range(12):
+        email = spellings[attempt % 3]
         codes.append(code_of(await nobody("POST", "/v1/auth/login", {**LOGIN, "email": email}))[1])
     assert codes == ["unauthenticated"] * 10 + ["rate_limited"] * 2
     other = {**LOGIN, "email": f"{uuid.uuid4().hex}@example.org"}

@@ -136,11 +136,11 @@ async def test_each_text_with_nul_is_named_with_the_expected_form(route: Route, 
     fields = dict(text_fields(route.body))
     told = await permitted_client(route, staff)(route.method, example_path(route), build_body(fields.items()))
     assert not fields or code_of(told) == (422, "invalid")
-    said = {wrong["pointer"]: wrong["detail"] for wrong in told.json()["errors"]} if fields else {}
-    assert fields.keys() <= said.keys()
+    details = {wrong["pointer"]: wrong["detail"] for wrong in told.json()["errors"]} if fields else {}
+    assert fields.keys() <= details.keys()
     for at in fields:
-        listed = frozenset(said[at].removeprefix("Expected one of ").split(", "))
-        assert said[at] in ERROR_DETAILS or listed in literal_words(route.body), (at, said[at])
+        listed = frozenset(details[at].removeprefix("Expected one of ").split(", "))
+        assert details[at] in ERROR_DETAILS or listed in literal_words(route.body), (at, details[at])
 
 
 @pytest.mark.parametrize("headers", NON_ASCII_HEADERS, ids=lambda headers: next(iter(headers)))

@@ -102,16 +102,16 @@ async def test_a_phone_may_have_digits_of_any_script(nobody: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "kept"),
+    ("address", "stored"),
     [
         ("1 Main St\nApt 4\n", "1 Main St\nApt 4"),
         ("1 Main St\r\nApt 4", "1 Main St\nApt 4"),
         (f"  {DECOMPOSED_TEXT}", "Größe und Höhe"),
     ],
 )
-async def test_an_address_may_have_several_lines(join: Join, address: str, kept: str, service: str) -> None:
+async def test_an_address_may_have_several_lines(join: Join, address: str, stored: str, service: str) -> None:
     """The lines of an address are stored with LF between them and without an LF at the end."""
     customer = await join("customer")
     body = {"service": service, "lat": 40.75, "lon": -73.99, "address": address}
     answer = await customer("POST", "/v1/jobs", body)
-    assert answer.json()["job"]["address"] == kept
+    assert answer.json()["job"]["address"] == stored

@@ -52,7 +52,7 @@ redis.call('HSET', job_key, 'id', id, 'bp', bp, 'customer', customer, 'full', jo
   'reference', reference, 'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled,
   'begins', release)
 local now = Job.move(zone, job, first)
-if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, tonumber(release)), first.life) end
+if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, tonumber(release)), first.lifetime_ms) end
 job.last = 'create ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 Job.save(job)
 redis.call('ZADD', jobs, zone.now, id)

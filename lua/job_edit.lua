@@ -2,9 +2,9 @@
 it (`denied`: `field`, `price` or ''); if the job has changed since, the caller reads the job again. `terms` is 1 if the
 change concerns terms on which technicians bid: open bids are closed then, since no technician may be bound to terms
 that they never saw. `search_restart` is `place` or `time` if the search for a technician starts again at another
-place, or from `release` (ms) on for `life` ms. `waits` is 1 if nobody can get the job before its time.
+place, or from `release` (ms) on for `lifetime_ms`. `waits` is 1 if nobody can get the job before its time.
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  life  waits  audience  terms  bids_audience
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
@@ -24,7 +24,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:tech:*:offers  {z}:demand
 --- @include "lib/zone"
 local meta, job_key, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon,
-  amount, search_restart, release, scheduled, life, waits, audience, terms, bids_audience = unpack(ARGV)
+  amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
@@ -57,10 +57,11 @@ local now = Job.move(zone, job, nil)
 if restarts then
   local at = DispatchIndex.start_time(zone, job, tonumber(release))
   job.waits = waits == '1' and search_restart == 'time'
-  local left = search_restart == 'time' and tonumber(life) or job.expires > 0 and math.max(1, job.expires - at) or 0
+  local left = search_restart == 'time' and tonumber(lifetime_ms)
+    or job.expires > 0 and math.max(1, job.expires - at) or 0
   DispatchIndex.restart(zone, job, at, left)
 elseif searching and search_restart == 'time' and waits == '1' then
-  OfferUpdate.extend_sole_offer(zone, job, offers, tonumber(life))
+  OfferUpdate.extend_sole_offer(zone, job, offers, tonumber(lifetime_ms))
 end
 job.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 Job.save(job)

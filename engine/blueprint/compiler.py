@@ -2,7 +2,7 @@
 
 Both are compiled once and sent with every step, so that the scripts contain no names of states.
 
-A state entry is the text `status phase mode life_ms timers`. Then follow `free` if the holder may take another job,
+A state entry is the text `status phase mode lifetime_ms timers`. Then follow `free` if the holder may take another job,
 `asked` if the technician has not accepted yet, `waits` if the lifetime counts from the job's scheduled time, and `>`
 with the next state entry if the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
 commas; `w/<ms>` is the watchdog's first check; `-` means none.

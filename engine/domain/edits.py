@@ -199,7 +199,7 @@ async def _send_edit(engine: Engine, context: CommandContext, draft: Draft, vers
             "search_restart": "time" if "scheduled_for" in draft.changed_fields else "place" if place_changed else "",
             "release": 0 if when is None else blueprint.work_begins_at(ms_of(when)),
             "scheduled": 0 if when is None else ms_of(when),
-            "life": engine.plans.search_lifetime_ms(blueprint, draft.status),
+            "lifetime_ms": engine.plans.search_lifetime_ms(blueprint, draft.status),
             "waits": "1" if blueprint.waits_for_schedule(draft.status) else "",
             "audience": blueprint.audience("job.updated"),
             "terms": "1" if BID_TERM_MEMBERS & set(draft.changed_fields) else "",

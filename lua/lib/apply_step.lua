@@ -44,7 +44,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local search_ends = was_searching and not search_continues
   if search_ends then DispatchIndex.remove(zone, job, mode) end
   if Job.is_searching(job) and not search_continues then
-    DispatchIndex.reopen(zone, job, offers, state_entry and state_entry.life or 0)
+    DispatchIndex.reopen(zone, job, offers, state_entry and state_entry.lifetime_ms or 0)
   end
   local shown, events, kind, audience = Job.full_json(job, now), {}, plan.event, plan.audience
   local charge = plan.charges and Money.charge_request(job, plan.hours)

@@ -8,15 +8,16 @@ function DispatchIndex.start_time(zone, job, release)
   return (job.mode == 'bids' or job.mode == 'direct') and zone.now or math.max(zone.now, release)
 end
 
--- Starts the search at `at` (ms), for `life` ms; 0 = without end. If nobody can get the job before its time
--- (`job.waits`), the life counts from that time on. A search for a job whose time is near lasts at least until then.
-function DispatchIndex.add(zone, job, at, life)
+-- Starts the search at `at` (ms), for `lifetime_ms`; 0 = without end. If nobody can get the job before its time
+-- (`job.waits`), the lifetime counts from that time on. A search for a job whose time is near lasts at least until
+-- then.
+function DispatchIndex.add(zone, job, at, lifetime_ms)
   local due = zone.tag .. 'due'
   at = DispatchIndex.start_time(zone, job, at)
   redis.call('HSET', job.key, 'release', string.format('%.0f', at))
-  if life > 0 then
+  if lifetime_ms > 0 then
     local row = redis.call('HMGET', job.key, 'scheduled', 'begins')
-    job.expires = (job.waits and math.max(at, tonumber(row[2]) or 0) or at) + life
+    job.expires = (job.waits and math.max(at, tonumber(row[2]) or 0) or at) + lifetime_ms
     if (tonumber(row[2]) or 0) <= zone.now then job.expires = math.max(job.expires, tonumber(row[1]) or 0) end
     redis.call('ZADD', due, job.expires, 'expire:' .. job.id)
   end
@@ -46,7 +47,7 @@ function DispatchIndex.remove(zone, job, mode)
 end
 
 -- Starts the search again from wave one. Earlier offers are closed.
-function DispatchIndex.reopen(zone, job, offers, life)
+function DispatchIndex.reopen(zone, job, offers, lifetime_ms)
   local all = redis.call('HGETALL', offers)
   for i = 1, #all, 2 do
     local status, rest = string.match(all[i + 1], '^(%S+)( .*)$')
@@ -54,12 +55,12 @@ function DispatchIndex.reopen(zone, job, offers, life)
   end
   redis.call('HSET', job.key, 'wave', 0, 'walk', '')
   job.wave = 0
-  DispatchIndex.add(zone, job, tonumber(redis.call('HGET', job.key, 'release')) or 0, life)
+  DispatchIndex.add(zone, job, tonumber(redis.call('HGET', job.key, 'release')) or 0, lifetime_ms)
 end
 
 -- Starts the search again from wave one, for another place, service or time. Open offers stay open.
-function DispatchIndex.restart(zone, job, at, life)
+function DispatchIndex.restart(zone, job, at, lifetime_ms)
   redis.call('HSET', job.key, 'wave', 0, 'walk', '')
   job.wave = 0
-  DispatchIndex.add(zone, job, at, life)
+  DispatchIndex.add(zone, job, at, lifetime_ms)
 end

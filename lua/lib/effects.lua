@@ -37,12 +37,12 @@ end
 -- final state.
 function Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events)
   if not state_entry then return end
-  local free, on = state_entry.free, state_entry.on
-  while on do
-    local from, following = job.status, StateEntry.parse(on)
+  local free, next_entry = state_entry.free, state_entry.next_entry
+  while next_entry do
+    local from, following = job.status, StateEntry.parse(next_entry)
     local now = Job.move(zone, job, following)
-    free, on = free or following.free, following.on
-    if Job.is_searching(job) then DispatchIndex.reopen(zone, job, job.key .. ':offers', following.life) end
+    free, next_entry = free or following.free, following.next_entry
+    if Job.is_searching(job) then DispatchIndex.reopen(zone, job, job.key .. ':offers', following.lifetime_ms) end
     local audience, brief = plan.status_audience, Audience.step_summary(job, from, plan.command)
     events[#events + 1] = {type = 'job.status', to = Audience.channels(audience, job), data = '{"job":' ..
       Job.full_json(job, now) .. StepEvent.members(job, from, plan, args, actor) .. '}',

@@ -52,9 +52,9 @@ end
 
 -- Extends the offer of the only technician asked. They can accept only at the job's time, so the offer lasts until
 -- after the new time.
-function OfferUpdate.extend_sole_offer(zone, job, offers, life)
+function OfferUpdate.extend_sole_offer(zone, job, offers, lifetime_ms)
   job.waits = true
-  DispatchIndex.add(zone, job, zone.now, life)
+  DispatchIndex.add(zone, job, zone.now, lifetime_ms)
   local who = job.expires > 0 and OfferUpdate.sole_recipient(job, offers)
   if not who then return end
   local ends, text = string.format('%.0f', job.expires), redis.call('HGET', offers, who)

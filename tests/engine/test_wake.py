@@ -90,7 +90,7 @@ async def test_coming_online_declining_and_unassigning_wake_the_scheduler(
     three = await people.technician(engine, "t3", serves)
     await jobs.run_command(engine, one, job, jobs.Step(command="unassign"))
     heard = [event.to for event in await event_log.events(engine, "offer.created")]
-    await wait_until(lambda: _has_events(engine, "offer.created", len(heard) + 1), what="the job offered anew")
+    await wait_until(lambda: _has_events(engine, "offer.created", len(heard) + 1), what="the job offered again")
     assert f"user:{three.id}" in (await event_log.events(engine, "offer.created"))[-1].to
 
 

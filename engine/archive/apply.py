@@ -12,7 +12,6 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -62,7 +61,7 @@ async def apply_batch(
     ``Archive.begin_write``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
     """
     async with archive.begin_write() as conn:
-        upsert = _dialect_insert(archive)
+        upsert = archive.insert
         await _move_checkpoint(conn, upsert, zone, before, after)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
         await _insert_rows(conn, events, batch.events)
@@ -110,11 +109,7 @@ async def store_positions(archive: Archive, zone: Zone, last: Sequence[ArchivedP
     """Store the latest positions of technicians. Each replaces the technician's earlier position."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
     async with archive.begin_write() as conn:
-        await _upsert_rows(conn, _dialect_insert(archive), positions, rows)
-
-
-def _dialect_insert(archive: Archive) -> Callable[[Table], Any]:
-    return sqlite.insert if archive.is_sqlite else postgresql.insert
+        await _upsert_rows(conn, archive.insert, positions, rows)
 
 
 async def _move_checkpoint(

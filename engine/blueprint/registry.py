@@ -12,7 +12,6 @@ from collections.abc import Iterable
 import msgspec
 import structlog
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from engine.blueprint import catalogue
 from engine.blueprint.catalogue import BlueprintError, Blueprints
@@ -37,10 +36,9 @@ async def store_blueprints(archive: Archive, blueprints: Blueprints) -> None:
     ``Archive.begin_write``.
     """
     ours = {each.key: _encode(each) for each in blueprints.by_name.values()}
-    insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
     new = [{"key": key, "doc": text, "kept_at": now_ms()} for key, text in ours.items()]
     async with archive.begin_write() as conn:
-        await conn.execute(insertion(rows).on_conflict_do_nothing(), new)
+        await conn.execute(archive.insert(rows).on_conflict_do_nothing(), new)
         stored = {row.key: row.doc for row in await conn.execute(select(rows.c.key, rows.c.doc))}
         others = _decode_all({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
         # Compare in the encoding of this release: a field that a later release added does not make another blueprint.

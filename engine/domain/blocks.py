@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import and_, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
@@ -82,8 +81,7 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
         count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != other, blocks.c.active)
         if (await conn.execute(count)).scalar_one() >= MAX_BLOCKS:
             raise Invalid(errors=[FieldError("", f"At most {MAX_BLOCKS}")])
-        insertion = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
-        row = insertion(blocks).values(user=caller.id, other=other, since=since, active=True)
+        row = engine.archive.insert(blocks).values(user=caller.id, other=other, since=since, active=True)
         await conn.execute(row.on_conflict_do_nothing())
         await conn.execute(update(blocks).where(mine, blocks.c.active.is_(False)).values(since=since, active=True))
         valid_since = (await conn.execute(select(blocks.c.since).where(mine))).scalar_one()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy import and_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from engine.archive import reader
 from engine.clock import now_ms
@@ -76,8 +75,7 @@ async def mark_read(engine: Engine, caller: Principal, notification: str) -> Non
     new = {each.data.id for each in await _unarchived_entries(engine, caller)}
     if notification not in new and not await _is_own(engine, caller, notification):
         raise NotFound
-    insertion = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
-    row = insertion(notification_reads).values(user=caller.id, notification=notification, at=now_ms())
+    row = engine.archive.insert(notification_reads).values(user=caller.id, notification=notification, at=now_ms())
     async with engine.archive.begin_write() as conn:
         await conn.execute(row.on_conflict_do_nothing())
 

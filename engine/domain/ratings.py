@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
@@ -57,9 +56,8 @@ async def rate_job(
 
     async def run_in_transaction(conn: AsyncConnection) -> Rating:
         at = now_ms()
-        insert = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
         row = {"job": job.id, "side": caller.role, "by": caller.id, "of": of, "stars": stars, "comment": comment}
-        new = insert(ratings).values(at=at, **row).on_conflict_do_nothing()
+        new = engine.archive.insert(ratings).values(at=at, **row).on_conflict_do_nothing()
         if (await conn.execute(new)).rowcount != 1:
             raise Duplicate("You have already rated this job")
         if caller.role == "customer":

@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
@@ -143,8 +142,7 @@ async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request)
     """Insert the row of a new key and return None, or return the record that has the key already."""
     await conn.execute(delete(records).where(_key_condition(request), records.c.expires_at <= now_ms()))
     row = {"principal": request.principal, "key": request.key, "fingerprint": request.fingerprint}
-    insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
-    new = insertion(records).values(expires_at=now_ms() + request.ttl_s * 1000, **row)
+    new = archive.insert(records).values(expires_at=now_ms() + request.ttl_s * 1000, **row)
     if (await conn.execute(new.on_conflict_do_nothing())).rowcount == 1:
         return None
     return await _select_record(conn, request.principal, request.key)

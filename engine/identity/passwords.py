@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from engine.errors import FieldError, Invalid
 
@@ -55,6 +54,8 @@ def check_password(password: str) -> str:
 
 @functools.cache
 def _load_common_passwords() -> frozenset[str]:
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # here, because the lists are long and few processes need them
+
     return frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= PASSWORD_LENGTH_RANGE[0])
 
 

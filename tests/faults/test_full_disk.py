@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import httpx
 
-from tests.support import process, valkey
-from tests.support.process import run_callout, run_server
+from tests.support import valkey
+from tests.support.process import FinishedCommand, environment, run_server, wait_for_command
 from tests.support.wait import wait_until
 
 LIMITED_PROGRAM = (
@@ -22,19 +24,23 @@ LIMITED_PROGRAM = (
 ENOSPC."""
 
 
-async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: object) -> None:
+async def run_limited(*arguments: str) -> FinishedCommand:
+    """Run ``LIMITED_PROGRAM`` with these arguments of ``callout``."""
+    return await wait_for_command(
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", LIMITED_PROGRAM, *arguments), env=environment(), stdout=PIPE, stderr=PIPE
+        )
+    )
+
+
+async def test_a_start_is_refused_in_one_line(tmp_path: Path) -> None:
     """With a full disk the start is refused before any process starts, in one line with the directory and the system's
     reason; `doctor` reports the same.
     """
     data = tmp_path / "data"
     data.mkdir()
-    program = process.PROGRAM
-    process.PROGRAM = (sys.executable, "-c", LIMITED_PROGRAM)  # type: ignore[assignment]
-    try:
-        refused = await run_callout("serve", "--data", str(data), "--port", "0")
-        checked = await run_callout("doctor", "--json", "--data", str(data))
-    finally:
-        process.PROGRAM = program  # type: ignore[assignment]
+    refused = await run_limited("serve", "--data", str(data), "--port", "0")
+    checked = await run_limited("doctor", "--json", "--data", str(data))
     assert refused.code == 2
     assert refused.error_line.startswith(f"nothing can be written to {data}: ") and "make room" in refused.error_line
     assert not (data / "valkey").exists()

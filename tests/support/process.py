@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 
 from engine.process import embedded
+from tests.support.fork_server import ForkedProcess, fork_server
 
 PROGRAM = (sys.executable, "-c", "from server.cli.main import main; main()")
+"""``callout`` without the fork server (``tests/support/fork_server.py``)."""
 TIMEOUT_S = 30.0
 
 
@@ -52,14 +54,11 @@ async def run_callout(
     *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> FinishedCommand:
     """Run ``callout`` with these arguments until the process ends, at most ``TIMEOUT_S`` seconds."""
-    process = await asyncio.create_subprocess_exec(
-        *PROGRAM,
-        *arguments,
-        cwd=cwd,
-        env=env or environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    return await wait_for_command(await fork_server().start(*arguments, cwd=cwd, env=env or environment()))
+
+
+async def wait_for_command(process: ForkedProcess | asyncio.subprocess.Process) -> FinishedCommand:
+    """Wait until a started process ends, at most ``TIMEOUT_S`` seconds. Kill it if it does not."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             out, err = await process.communicate()
@@ -75,7 +74,7 @@ async def run_callout(
 class Server:
     """A running ``callout serve``. ``hello`` is the decoded JSON line that the server printed when it was ready."""
 
-    process: asyncio.subprocess.Process
+    process: ForkedProcess
     hello: dict[str, Any]
     data: Path
     log: Path
@@ -109,7 +108,6 @@ class Server:
 
     async def wait_for_end(self) -> FinishedCommand:
         """Wait until the process has ended. ``out`` is what the server wrote to stdout after the line ``hello``."""
-        assert self.process.stdout is not None
         async with asyncio.timeout(TIMEOUT_S):
             rest = await self.process.stdout.read()
             code = await self.process.wait()
@@ -122,18 +120,11 @@ async def run_server(data: Path, *flags: str, port: int = 0, **settings: str) ->
     even after an error.
     """
     log = data.with_suffix(".log")
+    arguments = ("serve", "--data", str(data), "--port", str(port), *flags)
     with log.open("ab") as errors:
-        process = await asyncio.create_subprocess_exec(
-            *PROGRAM,
-            *("serve", "--data", str(data), "--port", str(port), *flags),
-            cwd=data.parent,
-            env=environment(**settings),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
+        process = await fork_server().start(
+            *arguments, cwd=data.parent, env=environment(**settings), stderr=errors.fileno()
         )
-    assert process.stdout is not None
     try:
         async with asyncio.timeout(TIMEOUT_S):
             line = await process.stdout.readline()

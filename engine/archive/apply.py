@@ -8,6 +8,7 @@ many archivers run and whenever they die.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.archive.projection import FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.sql.database import Archive
+from engine.sql.insert import insert_into
 from engine.sql.schema import (
     bids,
     checkpoints,
@@ -61,7 +63,7 @@ async def apply_batch(
     ``Archive.begin_write``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
     """
     async with archive.begin_write() as conn:
-        upsert = archive.insert
+        upsert = partial(insert_into, archive)
         await _move_checkpoint(conn, upsert, zone, before, after)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
         await _insert_rows(conn, events, batch.events)
@@ -109,7 +111,7 @@ async def store_positions(archive: Archive, zone: Zone, last: Sequence[ArchivedP
     """Store the latest positions of technicians. Each replaces the technician's earlier position."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
     async with archive.begin_write() as conn:
-        await _upsert_rows(conn, archive.insert, positions, rows)
+        await _upsert_rows(conn, partial(insert_into, archive), positions, rows)
 
 
 async def _move_checkpoint(

@@ -21,6 +21,7 @@ from engine.errors import CalloutError, Unavailable
 from engine.process.loops import not_cancelled
 from engine.process.settings import Settings
 from engine.sql.database import Archive
+from engine.sql.insert import insert_into
 from engine.sql.schema import blueprints as rows
 
 RELOAD_INTERVAL_S = 5.0
@@ -38,7 +39,7 @@ async def store_blueprints(archive: Archive, blueprints: Blueprints) -> None:
     ours = {each.key: _encode(each) for each in blueprints.by_name.values()}
     new = [{"key": key, "doc": text, "kept_at": now_ms()} for key, text in ours.items()]
     async with archive.begin_write() as conn:
-        await conn.execute(archive.insert(rows).on_conflict_do_nothing(), new)
+        await conn.execute(insert_into(archive, rows).on_conflict_do_nothing(), new)
         stored = {row.key: row.doc for row in await conn.execute(select(rows.c.key, rows.c.doc))}
         others = _decode_all({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
         # Compare in the encoding of this release: a field that a later release added does not make another blueprint.

@@ -22,6 +22,7 @@ from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.roles import PARTY_ROLES, require_role
+from engine.sql.insert import insert_into
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import blocks, users
 from engine.store import keys
@@ -81,7 +82,7 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
         count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != other, blocks.c.active)
         if (await conn.execute(count)).scalar_one() >= MAX_BLOCKS:
             raise Invalid(errors=[FieldError("", f"At most {MAX_BLOCKS}")])
-        row = engine.archive.insert(blocks).values(user=caller.id, other=other, since=since, active=True)
+        row = insert_into(engine.archive, blocks).values(user=caller.id, other=other, since=since, active=True)
         await conn.execute(row.on_conflict_do_nothing())
         await conn.execute(update(blocks).where(mine, blocks.c.active.is_(False)).values(since=since, active=True))
         valid_since = (await conn.execute(select(blocks.c.since).where(mine))).scalar_one()

@@ -19,6 +19,7 @@ from engine.clock import now_ms
 from engine.errors import NotFound
 from engine.events import rfc3339_of
 from engine.rules.event_payloads import NotificationData
+from engine.sql.insert import insert_into
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import notification_reads, notifications
 from engine.types import JobId, Principal, Zone
@@ -75,7 +76,7 @@ async def mark_read(engine: Engine, caller: Principal, notification: str) -> Non
     new = {each.data.id for each in await _unarchived_entries(engine, caller)}
     if notification not in new and not await _is_own(engine, caller, notification):
         raise NotFound
-    row = engine.archive.insert(notification_reads).values(user=caller.id, notification=notification, at=now_ms())
+    row = insert_into(engine.archive, notification_reads).values(user=caller.id, notification=notification, at=now_ms())
     async with engine.archive.begin_write() as conn:
         await conn.execute(row.on_conflict_do_nothing())
 

@@ -23,6 +23,7 @@ from engine.idempotency.in_sql import CREATION_TTL_S, Result
 from engine.identity import outbox
 from engine.rules import job_document
 from engine.rules.job_document import JobView
+from engine.sql.insert import insert_into
 from engine.sql.schema import ratings, technicians
 from engine.technicians import sql
 from engine.types import JobId, Principal, TechnicianId, UserId
@@ -57,7 +58,7 @@ async def rate_job(
     async def run_in_transaction(conn: AsyncConnection) -> Rating:
         at = now_ms()
         row = {"job": job.id, "side": caller.role, "by": caller.id, "of": of, "stars": stars, "comment": comment}
-        new = engine.archive.insert(ratings).values(at=at, **row).on_conflict_do_nothing()
+        new = insert_into(engine.archive, ratings).values(at=at, **row).on_conflict_do_nothing()
         if (await conn.execute(new)).rowcount != 1:
             raise Duplicate("You have already rated this job")
         if caller.role == "customer":

@@ -29,6 +29,7 @@ from engine.errors import (
     Unavailable,
 )
 from engine.sql.database import Archive
+from engine.sql.insert import insert_into
 from engine.sql.schema import idempotency_records as records
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request)
     """Insert the row of a new key and return None, or return the record that has the key already."""
     await conn.execute(delete(records).where(_key_condition(request), records.c.expires_at <= now_ms()))
     row = {"principal": request.principal, "key": request.key, "fingerprint": request.fingerprint}
-    new = archive.insert(records).values(expires_at=now_ms() + request.ttl_s * 1000, **row)
+    new = insert_into(archive, records).values(expires_at=now_ms() + request.ttl_s * 1000, **row)
     if (await conn.execute(new.on_conflict_do_nothing())).rowcount == 1:
         return None
     return await _select_record(conn, request.principal, request.key)

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import structlog
 from asyncpg.exceptions import DataError as InvalidInput
 from asyncpg.exceptions import InterfaceError, PostgresError
-from sqlalchemy import Table, event, text
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
@@ -35,9 +34,6 @@ from engine.errors import Indeterminate, Unavailable
 from engine.process import datadir
 from engine.process.settings import Settings, SettingsError
 from engine.sql import migrate
-
-if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql
 
 BUSY_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5.0
@@ -78,13 +74,6 @@ class Archive:
     def is_sqlite(self) -> bool:
         """Whether the database is SQLite; otherwise it is PostgreSQL."""
         return self.url.get_backend_name() == "sqlite"
-
-    def insert(self, table: Table) -> postgresql.Insert:
-        """Return an INSERT of the database's dialect, with ``on_conflict_do_nothing`` and ``on_conflict_do_update``.
-        The dialect is imported here, because a start needs one of them and PostgreSQL's costs 5 % of its CPU time.
-        """
-        dialect = importlib.import_module(f"sqlalchemy.dialects.{self.url.get_backend_name()}")
-        return cast("postgresql.Insert", dialect.insert(table))  # SQLite's has the same two methods
 
     @contextlib.asynccontextmanager
     async def begin_read(self) -> AsyncIterator[AsyncConnection]:

@@ -115,11 +115,13 @@ class EventStreamHub(Hub):
         self.count = 0
         """How many streams and polls are open. (No ``__len__``: a hub without sessions must not be false.)"""
 
-    def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
+    def recipients(self, kind: str, channels: Iterable[str], zone_channel: str) -> Collection[Session]:
         """Return the same sessions as the hub of a socket, without the event streams that did not ask for events of
         type ``kind``.
         """
-        found = super().recipients(kind, channels)
+        found = super().recipients(kind, channels, zone_channel)
+        if not found:
+            return found
         return [session for session in found if isinstance(session, EventStream) and session.receives_type(kind)]
 
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:

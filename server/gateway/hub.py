@@ -99,13 +99,14 @@ class Hub:
         """Return the sessions that are subscribed to ``channel`` now."""
         return self.channels.get(channel, ())
 
-    def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
-        """Return the sessions that are subscribed to any of ``channels`` and receive events of type ``kind``, each
-        session once.
+    def recipients(self, kind: str, channels: Iterable[str], zone_channel: str) -> Collection[Session]:
+        """Return the sessions that are subscribed to any of ``channels`` or to ``zone_channel`` and receive events of
+        type ``kind``, each session once.
         """
-        if not self.channels:
-            return ()
-        hits = [members for members in map(self.channels.get, channels) if members]
+        subscribed = self.channels
+        hits = [members for members in map(subscribed.get, channels) if members]
+        if zone_channel in subscribed:
+            hits.append(subscribed[zone_channel])
         if len(hits) == 1:
             return hits[0]
         return set().union(*hits) if hits else ()

@@ -237,11 +237,10 @@ class Relay:
         """Deliver ``event`` to the sessions on its channels or on ``zone_channel``, the channel of its zone. The
         payload is encoded once for all hubs, and only if there is a recipient.
         """
-        channels = (*channels_in_hub(event), zone_channel)
+        channels = channels_in_hub(event)
         payload = b""
         for hub in self._hubs:
-            recipients = hub.recipients(event.type, channels)
-            if recipients:
+            if hub.channels and (recipients := hub.recipients(event.type, channels, zone_channel)):
                 payload = payload or self._encode(event)
                 hub.deliver(recipients, payload)
 

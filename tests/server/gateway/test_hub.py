@@ -189,6 +189,7 @@ class RecordingHub(hub.Hub):
     """A hub that stores the payloads. A hub sends events to the sessions of one subprotocol."""
 
     def __init__(self, payloads: list[bytes], recipients: list[Session]) -> None:
+        self.channels = {ALL_CUSTOMERS: set(recipients)}
         self.payloads = payloads
         self.found = recipients
 

@@ -143,8 +143,8 @@ class Rig:
 
     def error_logs(self) -> list[str]:
         """Return the name of each process with the last 1,500 characters of its standard error."""
-        found = ((log.name.rpartition("-")[0], log.read_text(errors="replace").strip()) for log in self._error_files())
-        return [f"{name}: {text[-1500:]}" for name, text in found if text]
+        texts = ((log.name.rpartition("-")[0], log.read_text(errors="replace").strip()) for log in self._error_files())
+        return [f"{name}: {text[-1500:]}" for name, text in texts if text]
 
     def _error_files(self) -> list[Path]:
         return sorted(self.folder.glob("*.log"))
@@ -223,11 +223,11 @@ class Rig:
         if shutil.which("gcc") is None:
             raise PeerUnavailable(f"{source.name}: no gcc on this machine")
         BUILD_DIR.mkdir(exist_ok=True)
-        made = subprocess.run(
+        compilation = subprocess.run(
             ["gcc", "-O2", "-o", str(program), str(source)], capture_output=True, text=True, check=False
         )
-        if made.returncode:
-            raise PeerUnavailable(f"{source.name} does not compile: {made.stderr[-500:]}")
+        if compilation.returncode:
+            raise PeerUnavailable(f"{source.name} does not compile: {compilation.stderr[-500:]}")
         return program
 
 

@@ -40,9 +40,9 @@ def run_quick(*words: str) -> dict[str, float]:
 def test_an_unknown_benchmark_is_refused() -> None:
     """An unknown name ends with the exit code 2. Without a name, all benchmarks are listed."""
     assert run_bench("nothing").returncode == 2
-    listed = run_bench()
-    assert listed.returncode == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == [*NAMES]
+    process = run_bench()
+    assert process.returncode == 0
+    assert [line.split()[0] for line in process.stdout.splitlines()] == [*NAMES]
 
 
 def test_claim_runs() -> None:

@@ -47,9 +47,9 @@ def retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, 
     (record.parent / "callout" / "exit").write_text(str(ended_with))
     command = [sys.executable, str(ROOT / ".ci" / "retry.py"), "notes"]
     env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # loading them all takes seconds
-    ended = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
     notes = checkout / "notes"
-    return ended.returncode, ended.stdout, notes.read_text() if notes.exists() else ""
+    return process.returncode, process.stdout, notes.read_text() if notes.exists() else ""
 
 
 def test_a_run_that_failed_without_a_name_is_red(checkout: Path) -> None:

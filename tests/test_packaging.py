@@ -63,7 +63,7 @@ def inspect_installation(*path: Path, cwd: Path) -> dict[str, Any]:
     other files that it finds.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CALLOUT_", "PYTHON"))}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", INSPECT_PROGRAM],
         cwd=cwd,
         env=env | {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -71,21 +71,21 @@ def inspect_installation(*path: Path, cwd: Path) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    found: dict[str, Any] = json.loads(process.stdout)
     return found
 
 
 def build_wheel(project: Path, out: Path) -> Path:
     """Build the wheel of a project from this checkout, and return its path."""
     alone = ["--no-isolation"] if find_spec("hatchling") else []
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", *alone, "--outdir", str(out), str(project)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
     return next(out.glob("*.whl"))
 
 
@@ -177,9 +177,11 @@ def test_the_python_client_is_installed_alone(client_wheel: Path, tmp_path: Path
         (site / found.name).symlink_to(found)
     # -S: without site-packages, hence without the editable install of this checkout; -I: without cwd and PYTHONPATH.
     program = f"import sys; sys.path.append({str(site)!r}); import callout_client; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-ISc", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    tops = {name.partition(".")[0] for name in done.stdout.split()}
+    python_run = subprocess.run(
+        [sys.executable, "-ISc", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert python_run.returncode == 0, python_run.stderr
+    tops = {name.partition(".")[0] for name in python_run.stdout.split()}
     assert {"callout_client", "httpx", "msgspec", "websockets"} <= tops
     assert tops & {"engine", "server", "uvicorn", "starlette", "sqlalchemy", "redis"} == set()
     assert (site / "callout_client" / "py.typed").is_file()

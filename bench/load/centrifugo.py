@@ -69,8 +69,8 @@ def _publish_request(payload: bytes) -> bytes:
 
 def _open_subscriber(port: int) -> socket.socket:
     sock = sockets.open_websocket(port, "/connection/websocket")
-    for number, (command, about) in enumerate((("connect", {}), ("subscribe", {"channel": CHANNEL})), 1):
-        sock.sendall(sockets.text_frame(json.dumps({"id": number, command: about}).encode()))
+    for number, (command, arguments) in enumerate((("connect", {}), ("subscribe", {"channel": CHANNEL})), 1):
+        sock.sendall(sockets.text_frame(json.dumps({"id": number, command: arguments}).encode()))
         answer = json.loads(sockets.read_payload(sock))
         if command not in answer:
             raise BenchError(f"Centrifugo refused to {command}: {answer}")

@@ -95,8 +95,8 @@ class City:
     async def book_jobs(self, jobs: int) -> list[tuple[JobId, Position]]:
         """Book jobs at random positions, and return each id with its position."""
         spots = [self._random_position() for _ in range(jobs)]
-        made = await gather_in_batches(self.zone.create_job(*spot, customer=CUSTOMER) for spot in spots)
-        return list(zip(made, spots, strict=True))
+        job_ids = await gather_in_batches(self.zone.create_job(*spot, customer=CUSTOMER) for spot in spots)
+        return list(zip(job_ids, spots, strict=True))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -150,13 +150,13 @@ class City:
         of the others.
         """
         await self.renew_positions()
-        booked = await self.book_jobs(jobs)
-        blocks = {found[6 % len(found)][1].name for _, spot in booked if (found := _within_radius(self.people, spot))}
+        jobs_at = await self.book_jobs(jobs)
+        blocks = {found[6 % len(found)][1].name for _, spot in jobs_at if (found := _within_radius(self.people, spot))}
         for name in blocks:
             await self.zone.call("block_put", one=CUSTOMER, other=name, blocked=1)
         self._blocked |= blocks
         turns = []
-        for job, spot in booked:
+        for job, spot in jobs_at:
             self.require_expected(
                 "GEOSEARCH",
                 _decode_names(await self.redis_clients.call(self.geosearch_call(spot))),
@@ -164,11 +164,11 @@ class City:
             )
             await self.redis_clients.call(self.wave_call(job, OFFERED_BEFORE))
             excluded = set(_decode_names(await self._offered_technicians(job))) | self._blocked
-            near = MatchReply.parse(await self.redis_clients.call(self.match_call(job, "nearest")))
-            self.require_expected("nearest", near.names, self.expected_ranking(spot, excluded))
+            nearest = MatchReply.parse(await self.redis_clients.call(self.match_call(job, "nearest")))
+            self.require_expected("nearest", nearest.names, self.expected_ranking(spot, excluded))
             best = MatchReply.parse(await self.redis_clients.call(self.match_call(job, "rated")))
             self.require_expected("rated", best.names, self.expected_ranking(spot, excluded, best.radius_m))
-            turns += [near.turns, best.turns]
+            turns += [nearest.turns, best.turns]
         return turns
 
     async def _offered_technicians(self, job: JobId) -> list[bytes]:
@@ -178,10 +178,10 @@ class City:
         """Return all technicians who may receive an offer, the best first: by distance, or by score among those within
         ``complete_m`` metres (0: by distance).
         """
-        found = [(far, p) for far, p in _within_radius(self.people, spot) if p.name not in excluded]
+        distances = [(far, p) for far, p in _within_radius(self.people, spot) if p.name not in excluded]
         if not complete_m:
-            return [(far, p.name) for far, p in found]
-        scored = ((far - p.rating * STAR_WORTH_KM * 1_000, p.name) for far, p in found if far <= complete_m)
+            return [(far, p.name) for far, p in distances]
+        scored = ((far - p.rating * STAR_WORTH_KM * 1_000, p.name) for far, p in distances if far <= complete_m)
         return sorted(scored)
 
     def require_expected(self, what: str, names: list[str], right: list[tuple[float, str]]) -> None:
@@ -204,12 +204,12 @@ def _within_radius(people: Iterable[TechnicianPlace], spot: Position) -> list[tu
     lat, lon = spot
     high = math.degrees(RADIUS_M / EARTH_M) * 1.01
     wide = high / math.cos(math.radians(lat))
-    near = ((_distance_m(spot, p), p) for p in people if abs(p.lat - lat) <= high and abs(p.lon - lon) <= wide)
-    return sorted((far, p) for far, p in near if far <= RADIUS_M)
+    candidates = ((_distance_m(spot, p), p) for p in people if abs(p.lat - lat) <= high and abs(p.lon - lon) <= wide)
+    return sorted((far, p) for far, p in candidates if far <= RADIUS_M)
 
 
 def _distance_m(spot: Position, person: TechnicianPlace) -> float:
-    here, there = math.radians(spot[0]), math.radians(person.lat)
-    u = math.sin((there - here) / 2)
+    lat_a, lat_b = math.radians(spot[0]), math.radians(person.lat)
+    u = math.sin((lat_b - lat_a) / 2)
     v = math.sin(math.radians(person.lon - spot[1]) / 2)
-    return 2 * EARTH_M * math.asin(math.sqrt(u * u + math.cos(here) * math.cos(there) * v * v))
+    return 2 * EARTH_M * math.asin(math.sqrt(u * u + math.cos(lat_a) * math.cos(lat_b) * v * v))

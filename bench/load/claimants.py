@@ -42,13 +42,13 @@ class ClaimTimes(msgspec.Struct):
 
     def percentile(self, share: float) -> float:
         """Return the milliseconds within which the part ``share`` (0 to 1) of the claims received their replies."""
-        took = sorted(self.took_ms)
-        return took[min(len(took) - 1, int(len(took) * share))]
+        times_ms = sorted(self.took_ms)
+        return times_ms[min(len(times_ms) - 1, int(len(times_ms) * share))]
 
     def __add__(self, other: ClaimTimes) -> ClaimTimes:
         """Return the times of both runs together."""
-        whole = (self.claims + other.claims, self.elapsed_s + other.elapsed_s)
-        return ClaimTimes(*whole, self.took_ms + other.took_ms, self.cpu_s + other.cpu_s)
+        totals = (self.claims + other.claims, self.elapsed_s + other.elapsed_s)
+        return ClaimTimes(*totals, self.took_ms + other.took_ms, self.cpu_s + other.cpu_s)
 
 
 def claim_frame(number: int, job: str, key: str) -> bytes:
@@ -158,5 +158,5 @@ async def run_claims(claimants: Sequence[Claimant], frames: Sequence[Sequence[by
     await asyncio.gather(*(one.start_run(todo) for one, todo in zip(claimants, frames, strict=True)))
     elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
     gc.enable()
-    took = [t * 1000 for claimant in claimants for t in claimant.took]
-    return ClaimTimes(len(took), elapsed, took, cpu)
+    times_ms = [t * 1000 for claimant in claimants for t in claimant.took]
+    return ClaimTimes(len(times_ms), elapsed, times_ms, cpu)

@@ -126,8 +126,8 @@ class ClaimSchedule:
         self._finish_if_complete()
 
     def _finish_if_complete(self) -> None:
-        whole = len(self._frames)
-        if len(self.latencies.claims) == len(self.latencies.events) == whole and not self._done.done():
+        frame_count = len(self._frames)
+        if len(self.latencies.claims) == len(self.latencies.events) == frame_count and not self._done.done():
             self._done.set_result(None)
 
     def fail(self, why: str) -> None:

@@ -88,8 +88,8 @@ class RedisClients:
             self._run_client(number, calls, pattern.in_flight, began + seconds, replies)
             for number in range(pattern.clients)
         )
-        done = sum(await asyncio.gather(*work))
-        return CallTiming(done, time.perf_counter() - began, self.server.cpu_s() - computed)
+        call_count = sum(await asyncio.gather(*work))
+        return CallTiming(call_count, time.perf_counter() - began, self.server.cpu_s() - computed)
 
     async def _connect(self) -> None:
         self._connections.append(await asyncio.open_connection("127.0.0.1", self._port, limit=READ_BYTES))
@@ -98,7 +98,7 @@ class RedisClients:
         if number >= len(self._connections):
             await self._connect()
         reader, writer = self._connections[number]
-        parser, done = hiredis.Reader(), 0
+        parser, call_count = hiredis.Reader(), 0
         while time.perf_counter() < until:
             batch = list(islice(calls, in_flight))
             if not batch:
@@ -111,8 +111,8 @@ class RedisClients:
                     raise BenchError(f"{self.server.name}: {reply}")
                 if replies is not None:
                     replies.append(reply)
-            done += len(batch)
-        return done
+            call_count += len(batch)
+        return call_count
 
     async def close(self) -> None:
         """Close the connections."""

@@ -236,9 +236,9 @@ class SeededZone:
     async def create_offered_job(self, squad: int) -> JobId:
         """Book a job beside a squad, and offer it to the ten members."""
         job = await self.create_job(*squad_position(squad))
-        done = await self.run(self.wave_call(job, 1))
-        if int(done.values[0]) != SQUAD_SIZE:
-            raise BenchError(f"a job was offered to {int(done.values[0])} and not to {SQUAD_SIZE}")
+        reply = await self.run(self.wave_call(job, 1))
+        if int(reply.values[0]) != SQUAD_SIZE:
+            raise BenchError(f"a job was offered to {int(reply.values[0])} and not to {SQUAD_SIZE}")
         return job
 
 
@@ -271,11 +271,11 @@ async def bring_squads_online(zone: SeededZone, squads: int) -> None:
 
 async def gather_in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
     """Await all of ``work``, ``BATCH_SIZE`` at a time: the store's pipeline packs them, and its queue stays short."""
-    done: list[Any] = []
+    results: list[Any] = []
     it = iter(work)
     while batch := list(itertools.islice(it, BATCH_SIZE)):
-        done += await asyncio.gather(*batch)
-    return done
+        results += await asyncio.gather(*batch)
+    return results
 
 
 def _job_members(job: str, blueprint: str, lat: float, lon: float, customer: str) -> tuple[str, str]:
@@ -287,8 +287,8 @@ def _job_members(job: str, blueprint: str, lat: float, lon: float, customer: str
         '"postal_code":"10115","amount":4900,"currency":"EUR","pricing":"flat","notes":"The tap in the kitchen drips",'
         '"scheduled_for":null'
     )
-    whole = (
+    full = (
         f'{public},"customer":{{"id":"{customer}","name":"Maria Sommer","phone":"+4930123456"}},'
         '"address":"Invalidenstrasse 43, 10115 Berlin","reference":null,"metadata":null,"room":null'
     )
-    return whole, public
+    return full, public

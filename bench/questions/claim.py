@@ -98,20 +98,20 @@ async def _start_postgres(rig: Rig, stack: contextlib.AsyncExitStack, report: Re
 class CallTimes(msgspec.Struct):
     """The number of calls, the seconds of the whole run, and the microseconds that Redis spent in scripts in total."""
 
-    done: int = 0
+    calls: int = 0
     elapsed_s: float = 0.0
-    usec: float = 0.0
+    scripts_us: float = 0.0
 
     def __add__(self, other: CallTimes) -> CallTimes:
-        return CallTimes(self.done + other.done, self.elapsed_s + other.elapsed_s, self.usec + other.usec)
+        return CallTimes(self.calls + other.calls, self.elapsed_s + other.elapsed_s, self.scripts_us + other.scripts_us)
 
     @property
     def per_second(self) -> float:
-        return self.done / self.elapsed_s
+        return self.calls / self.elapsed_s
 
     @property
     def script_us(self) -> float:
-        return self.usec / self.done
+        return self.scripts_us / self.calls
 
 
 class Rounds:
@@ -148,7 +148,7 @@ class Rounds:
             before = self._valkey.cpu_s()
             total += await self._time_calls(self._zone.run, calls)
             redis_s += self._valkey.cpu_s() - before
-        self._record(packed=total.per_second, script_us=total.script_us, redis_us=redis_s / total.done * 1e6)
+        self._record(packed=total.per_second, script_us=total.script_us, redis_us=redis_s / total.calls * 1e6)
 
     async def measure_bare(self, bare: BareScript) -> None:
         """Measure the bare script (four Redis commands) in the same way as ``job_claim``."""
@@ -174,8 +174,8 @@ class Rounds:
             await asyncio.gather(*(run_calls() for _ in range(CONCURRENT_CALLS)))
             elapsed = time.perf_counter() - began
         stats = await redis.info("commandstats")
-        usec = sum(float(stats.get(f"cmdstat_{way}", {}).get("usec", 0)) for way in ("fcall", "evalsha"))
-        return CallTimes(len(calls), elapsed, usec)
+        scripts_us = sum(float(stats.get(f"cmdstat_{way}", {}).get("usec", 0)) for way in ("fcall", "evalsha"))
+        return CallTimes(len(calls), elapsed, scripts_us)
 
     async def measure_sockets(self, connected: Sequence[Claimant]) -> None:
         """Measure claims over WebSocket: a claim is done when its reply and its event have reached the holder."""

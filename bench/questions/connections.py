@@ -137,9 +137,9 @@ async def _measure(server: IdleServer) -> ConnectionCost:
 
 async def _wait_for_pings(clients: Sequence[Client]) -> None:
     """Wait until each client has received a ping after this call. Raise BenchError after ``PING_TIMEOUT_S``."""
-    seen = [client.pings for client in clients]
+    pings_before = [client.pings for client in clients]
     until = time.monotonic() + PING_TIMEOUT_S
-    while any(client.pings == before for client, before in zip(clients, seen, strict=True)):
+    while any(client.pings == before for client, before in zip(clients, pings_before, strict=True)):
         if time.monotonic() > until:
             raise BenchError("not everybody was pinged")
         await asyncio.sleep(0.1)

@@ -77,6 +77,9 @@ class AnnouncementAges(msgspec.Struct):
     worst_ms: float
 
 
+RoundFigures = tuple[ClaimLatencies, AnnouncementAges, CoreShares]
+
+
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("latency", (__doc__ or "").split("\n", 1)[0])
     url, valkey = rig.start_redis()
@@ -95,9 +98,9 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     claimers = await openloop.connect_claimers(rig, zone, urlsplit(at).port or 0, squads)
     log_writer = await LogWriter.open(zone)
     step = RateStep(rig, technicians, log_writer, claimers, listeners, arguments, (gateway, valkey))
-    found: dict[int, list[tuple[ClaimLatencies, AnnouncementAges, CoreShares]]] = {rate: [] for rate in arguments.rates}
+    rounds_by_rate: dict[int, list[RoundFigures]] = {rate: [] for rate in arguments.rates}
     for number in range(arguments.rounds):
-        for rate, rounds in found.items():
+        for rate, rounds in rounds_by_rate.items():
             print_progress(f"round {number + 1}: {rate} claims a second for {arguments.seconds:g} s")
             jobs = await openloop.offer_jobs(zone, squads, int(rate * arguments.seconds))
             await technicians.renew_near_positions()
@@ -105,7 +108,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
             rounds.append(await step.measure(rate, jobs))
     await log_writer.close()
     await zone.close()
-    _add_figures(report, found)
+    _add_figures(report, rounds_by_rate)
     report.notes.append(
         f"{arguments.waves:g} waves/s among {arguments.technicians}, an announcement/s to {arguments.sockets} sockets"
     )
@@ -126,18 +129,18 @@ class CentreTechnicians:
 
     async def renew_near_positions(self) -> None:
         """Renew the positions near the centre. The others become stale, and no wave reaches them."""
-        near = [who for who, spot in self._spots.items() if _distance_from_centre_m(spot) < NEAR_M]
-        await gather_in_batches(self._zone.create_technician(who, *self._spots[who]) for who in near)
+        near_technicians = [who for who, spot in self._spots.items() if _distance_from_centre_m(spot) < NEAR_M]
+        await gather_in_batches(self._zone.create_technician(who, *self._spots[who]) for who in near_technicians)
 
     async def run_wave(self) -> int:
         """Book a job in the centre, run its first wave, and return the number of offers."""
-        job, made = await self._zone.create_job(*wave.CENTRE), 0
+        job, offer_count = await self._zone.create_job(*wave.CENTRE), 0
         for _ in range(wave.MAX_TURNS):
             offers, more = (await self._zone.run(self._zone.wave_call(job, 1))).values
-            made += int(offers)
+            offer_count += int(offers)
             if more == b"0":
                 break
-        return made
+        return offer_count
 
 
 def _distance_from_centre_m(spot: tuple[float, float]) -> float:
@@ -168,9 +171,7 @@ class RateStep:
         self._waves = arguments.waves
         self._offers = 0
 
-    async def measure(
-        self, rate: int, jobs: Sequence[tuple[JobId, int]]
-    ) -> tuple[ClaimLatencies, AnnouncementAges, CoreShares]:
+    async def measure(self, rate: int, jobs: Sequence[tuple[JobId, int]]) -> RoundFigures:
         """Claim all the jobs, ``rate`` a second. Raise BenchError also without an announcement or an offer."""
         self._offers = 0
         command = [str(self._rig.compile_c(BENCH_DIR / "sink.c")), '{"type":"announcement.bench"']
@@ -210,9 +211,9 @@ async def _repeat_every(period_s: float, act: Callable[[], Awaitable[None]]) -> 
 
     async def repeat() -> None:
         began = asyncio.get_running_loop().time()
-        async with asyncio.TaskGroup() as begun:
+        async with asyncio.TaskGroup() as task_group:
             for number in itertools.count(1):
-                begun.create_task(_await_action(act))
+                task_group.create_task(_await_action(act))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(began + number * period_s):
                         await over.wait()
@@ -230,8 +231,8 @@ async def _await_action(act: Callable[[], Awaitable[None]]) -> None:
     await act()
 
 
-def _add_figures(report: Report, found: dict[int, list[tuple[ClaimLatencies, AnnouncementAges, CoreShares]]]) -> None:
-    for rate, rounds in found.items():
+def _add_figures(report: Report, rounds_by_rate: dict[int, list[RoundFigures]]) -> None:
+    for rate, rounds in rounds_by_rate.items():
         goal = GOAL_MS if rate == GOAL_AT else None
         for name, times in (
             ("claim", [timed.claims for timed, _, _ in rounds]),
@@ -239,9 +240,9 @@ def _add_figures(report: Report, found: dict[int, list[tuple[ClaimLatencies, Ann
         ):
             for share in (0.5, 0.95, 0.99):
                 values = [percentile(one, share) for one in times]
-                whole = goal if share == 0.99 else None
+                figure_goal = goal if share == 0.99 else None
                 unit = f"ms p{share * 100:.0f}"
-                report.add(Figure(f"{rate}/s: {name}", unit, values, goal=whole, better="less"))
+                report.add(Figure(f"{rate}/s: {name}", unit, values, goal=figure_goal, better="less"))
         ages = [one for _, one, _ in rounds]
         report.add(Figure(f"{rate}/s: announcement", "ms p50", [one.p50_ms for one in ages]))
         report.add(Figure(f"{rate}/s: announcement", "ms p99", [one.p99_ms for one in ages], goal=goal, better="less"))

@@ -205,18 +205,18 @@ class Rounds:
         if not all(reply[0] == b"OK" and int(reply[4]) for reply in replies):
             raise BenchError("a wave came to no offer: what was measured is not what was meant")
 
-    def _record(self, size: CitySize, what: str, pattern: str, taken: CallTiming) -> None:
-        self._timings.setdefault((size, what, pattern), []).append(taken)
+    def _record(self, size: CitySize, what: str, pattern: str, timing: CallTiming) -> None:
+        self._timings.setdefault((size, what, pattern), []).append(timing)
 
     def add_figures(self, report: Report) -> None:
         """Add the figures of the goal's city, and then the server's processor time for each kind of search in
         each city.
         """
-        for (size, what, pattern), taken in self._timings.items():
+        for (size, what, pattern), timings in self._timings.items():
             if size == self._goal_size:
-                server_share = f"server busy {min(each.server_share for each in taken):.0%} or more"
+                server_share = f"server busy {min(each.server_share for each in timings):.0%} or more"
                 report.add(
-                    Figure(f"{LABELS[what]}, {pattern}", "calls/s", [t.per_second for t in taken], note=server_share)
+                    Figure(f"{LABELS[what]}, {pattern}", "calls/s", [t.per_second for t in timings], note=server_share)
                 )
         self._add_ratios(report)
         for size in self._cities:
@@ -232,17 +232,17 @@ class Rounds:
     def _add_ratios(self, report: Report) -> None:
         for pattern in CALL_PATTERNS:
             goal = 3.0 if pattern == PACKED else None
-            rate = {w: [t.per_second for t in taken] for w, taken in self._goal_timings(pattern)}
+            rate = {w: [t.per_second for t in timings] for w, timings in self._goal_timings(pattern)}
             report.add(ratio(f"{LABELS[NEAREST]} ÷ GEOSEARCH, {pattern}", rate[NEAREST], rate[GEOSEARCH], goal=goal))
             report.add(ratio(f"{LABELS[RATED]} ÷ GEOSEARCH, {pattern}", rate[RATED], rate[GEOSEARCH]))
             if TILE38 in rate:
                 report.add(ratio(f"{LABELS[NEAREST]} ÷ Tile38, {pattern}", rate[NEAREST], rate[TILE38]))
-        cost = {w: [t.server_us for t in taken] for w, taken in self._goal_timings(PACKED)}
+        cost = {w: [t.server_us for t in timings] for w, timings in self._goal_timings(PACKED)}
         report.add(ratio("the server's time: GEOSEARCH ÷ match, by distance", cost[GEOSEARCH], cost[NEAREST], goal=3))
 
     def _goal_timings(self, pattern: str) -> Iterator[tuple[str, list[CallTiming]]]:
         return (
-            (what, taken)
-            for (size, what, w), taken in self._timings.items()
+            (what, timings)
+            for (size, what, w), timings in self._timings.items()
             if size == self._goal_size and w == pattern
         )

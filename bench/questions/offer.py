@@ -84,11 +84,11 @@ async def _run_round(zone: SeededZone, jobs: int, pause_s: float, random_source:
         await zone.create_job(*POSITION)
     began = asyncio.get_running_loop().time()
     while True:
-        found = await _first_offer_ms(zone, after)
-        if len(found) == jobs:
-            return list(found.values())
+        first_offer_ms = await _first_offer_ms(zone, after)
+        if len(first_offer_ms) == jobs:
+            return list(first_offer_ms.values())
         if asyncio.get_running_loop().time() - began > TIMEOUT_S:
-            raise BenchError(f"{len(found)} of {jobs} jobs were offered to somebody")
+            raise BenchError(f"{len(first_offer_ms)} of {jobs} jobs were offered to somebody")
         await asyncio.sleep(0.1)
 
 
@@ -96,17 +96,17 @@ async def _first_offer_ms(zone: SeededZone, after: int) -> dict[str, float]:
     """Return for each job the milliseconds from its booking to its first offer, from the log entries after
     ``after``.
     """
-    booked: dict[str, int] = {}
-    offered: dict[str, int] = {}
+    booked_at: dict[str, int] = {}
+    offered_at: dict[str, int] = {}
     while page := await log.read_range(zone.store.redis, ZONE, after, PAGE_ENTRIES):
         for event in page:
-            _record_event(event, booked, offered)
+            _record_event(event, booked_at, offered_at)
         after = page[-1].seq
-    return {job: float(offered[job] - at) for job, at in booked.items() if job in offered}
+    return {job: float(offered_at[job] - at) for job, at in booked_at.items() if job in offered_at}
 
 
-def _record_event(event: Event, booked: dict[str, int], offered: dict[str, int]) -> None:
+def _record_event(event: Event, booked_at: dict[str, int], offered_at: dict[str, int]) -> None:
     if event.type == "job.created":
-        booked[msgspec.json.decode(event.data, type=_JobPayload).job.id] = event.at
+        booked_at[msgspec.json.decode(event.data, type=_JobPayload).job.id] = event.at
     elif event.type == "offer.created":
-        offered.setdefault(msgspec.json.decode(event.data, type=_OfferPayload).offer.job.id, event.at)
+        offered_at.setdefault(msgspec.json.decode(event.data, type=_OfferPayload).offer.job.id, event.at)

@@ -89,14 +89,14 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     claimers = await openloop.connect_claimers(rig, zone, port, SQUAD_COUNT)
     log_writer = await LogWriter.open(zone)
     measurement = RelayMeasurement(zone, log_writer, listener, gateway, valkey)
-    found: dict[bool, list[RelayTiming]] = {True: [], False: []}
+    timings: dict[bool, list[RelayTiming]] = {True: [], False: []}
     for number in range(arguments.rounds):
-        for claims, rounds in found.items():
+        for claims, rounds in timings.items():
             print_progress(f"round {number + 1}: {arguments.entries} entries{' while claims run' if claims else ''}")
             rounds.append(await measurement.measure(arguments.entries, claimers, arguments.claims if claims else 0))
     await log_writer.close()
     await zone.close()
-    _add_figures(report, found[True], found[False], arguments.claims)
+    _add_figures(report, timings[True], timings[False], arguments.claims)
     report.notes.append(
         f"{arguments.entries} entries a round, {CHANNELS_PER_EVENT} channels each;"
         f" {arguments.sockets} sessions connected"
@@ -127,16 +127,16 @@ class RelayMeasurement:
         await self._log_writer.append(f"user:{LISTENER}")
         async with asyncio.timeout(TIMEOUT_S):
             await self._listener.received.wait()
-        found = RelayTiming(
+        timing = RelayTiming(
             entries,
             time.perf_counter() - began,
             self._gateway.cpu_s() - gateway,
             self._valkey.cpu_s() - redis,
         )
         if claims:
-            found.claims = (await claims).claims
+            timing.claims = (await claims).claims
         await self._log_writer.trim()
-        return found
+        return timing
 
 
 def _add_figures(report: Report, busy: list[RelayTiming], alone: list[RelayTiming], claims: int) -> None:

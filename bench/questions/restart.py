@@ -210,25 +210,25 @@ class Scenario:
         for number in range(self.arguments.jobs):
             await asyncio.sleep(max(0.0, began + number / self.arguments.pace - time.monotonic()))
             body = {"service": self._service, **POSITION, "address": "Torstrasse 1"}
-            done = await self._customer.request("POST", "/v1/jobs", body)
-            self.booked.append(done["job"]["id"])
+            reply = await self._customer.request("POST", "/v1/jobs", body)
+            self.booked.append(reply["job"]["id"])
 
     def acknowledged_claims(self) -> dict[str, str]:
         """Return by job the technician whose claim was acknowledged. Raise BenchError if two were."""
-        told: dict[str, str] = {}
+        winners: dict[str, str] = {}
         for racer in self.racers:
             for job in racer.acknowledged:
-                if told.setdefault(job, racer.id) != racer.id:
-                    raise BenchError(f"{job} was won by {told[job]} and by {racer.id}")
-        return told
+                if winners.setdefault(job, racer.id) != racer.id:
+                    raise BenchError(f"{job} was won by {winners[job]} and by {racer.id}")
+        return winners
 
     async def count_lost_claims(self) -> int:
         """Return the number of jobs whose holder is not the technician with the acknowledged claim."""
-        found = 0
+        lost = 0
         for job, winner in self.acknowledged_claims().items():
             holder = (await self._operator.request("GET", f"/v1/jobs/{job}"))["job"]["technician"]
-            found += holder is None or holder["id"] != winner
-        return found
+            lost += holder is None or holder["id"] != winner
+        return lost
 
     async def expected_seqs(self) -> list[int]:
         """Return the sequence numbers of all events that a listener should have received, from the beginning of
@@ -262,8 +262,8 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
                     lambda n=number: len(scenario.acknowledged_claims()) > n * arguments.jobs // 4, "claims"
                 )
                 down_s.append(await gateway.restart())
-                own = scenario.listeners[number::2]
-                await wait_until(lambda b=own: all(one.connects >= 2 for one in b), f"all back at {gateway.name}")
+                listeners = scenario.listeners[number::2]
+                await wait_until(lambda b=listeners: all(one.connects >= 2 for one in b), f"all back at {gateway.name}")
             await booking
             await wait_until(lambda: len(scenario.acknowledged_claims()) >= arguments.jobs, "every job won")
             expected = await scenario.expected_seqs()
@@ -281,13 +281,13 @@ def _add_figures(
     report: Report, scenario: Scenario, expected: list[int], lost_claims: int, down_s: list[float]
 ) -> None:
     lost = repeated = 0
-    for one in scenario.listeners:
-        mine = {seq for seq in expected if one.first_seq < seq <= one.seqs[-1]}
-        lost += len(mine - set(one.seqs))
-        repeated += len(one.seqs) - len(set(one.seqs))
-        if one.seqs != sorted(one.seqs):
+    for listener in scenario.listeners:
+        due_seqs = {seq for seq in expected if listener.first_seq < seq <= listener.seqs[-1]}
+        lost += len(due_seqs - set(listener.seqs))
+        repeated += len(listener.seqs) - len(set(listener.seqs))
+        if listener.seqs != sorted(listener.seqs):
             raise BenchError("a client was given its events in another order")
-    away = sorted(seconds for one in scenario.listeners for seconds in one.away_s)
+    away = sorted(seconds for listener in scenario.listeners for seconds in listener.away_s)
     people = [*scenario.listeners, *scenario.racers]
     report.add(
         Figure("events lost", "events", [float(lost)], goal=0, better="less"),
@@ -296,7 +296,7 @@ def _add_figures(
         Figure("told recovered:false", "clients", [float(sum(p.unrecovered for p in people))], goal=0, better="less"),
         Figure("repeats sent by the server", "events", [float(sum(p.repeats for p in people))], goal=0, better="less"),
         Figure("jobs won", "jobs", [float(len(scenario.acknowledged_claims()))]),
-        Figure("events heard in all", "events", [float(sum(len(one.seqs) for one in scenario.listeners))]),
+        Figure("events heard in all", "events", [float(sum(len(listener.seqs) for listener in scenario.listeners))]),
         Figure("from SIGTERM until the next serves", "s", down_s),
         Figure("a client away", "s p50", [away[len(away) // 2]]),
         Figure("a client away", "s max", [away[-1]]),

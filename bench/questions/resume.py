@@ -73,14 +73,14 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     with pin_to_core(LOAD_CORE):
         print_progress("they connect")
         await test.connect()
-        found = []
+        results = []
         for number in range(arguments.rounds):
             print_progress(f"round {number + 1}: events flow; then the gateway is killed")
-            found.append(await test.kill_and_resume(child, functools.partial(serve, port=port)))
-            child = found[-1].child
+            results.append(await test.kill_and_resume(child, functools.partial(serve, port=port)))
+            child = results[-1].child
     await log_writer.close()
     await zone.close()
-    _add_figures(report, found)
+    _add_figures(report, results)
     report.notes.append(
         f"{arguments.clients} clients; {arguments.events} events a second to {USERS_PER_EVENT} users each,"
         " all the while"
@@ -90,21 +90,21 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 class RoundResult(msgspec.Struct):
-    """The result of one round, times in seconds: ``down_s`` until the next gateway serves, ``whole_s`` until the last
-    client has resumed, ``took_s`` for each resume.
+    """The result of one round, times in seconds: ``down_s`` until the next gateway serves, ``all_resumed_s`` until the
+    last client has resumed, ``resumes_s`` for each resume.
     """
 
     child: Child
     down_s: float
-    whole_s: float
-    took_s: list[float]
+    all_resumed_s: float
+    resumes_s: list[float]
     cpu_s: float
     refused: int
     replayed: int
     unrecovered: int
     received: int = 0
     lost: int = 0
-    twice: int = 0
+    repeated: int = 0
 
 
 class KillTest:
@@ -140,23 +140,23 @@ class KillTest:
         gc.freeze()
         async with self._writing_events():
             await asyncio.sleep(STEADY_S)
-            back = [asyncio.create_task(person.resume(self._arguments.span, random_source)) for person in people]
+            tasks = [asyncio.create_task(person.resume(self._arguments.span, random_source)) for person in people]
             await asyncio.sleep(0)
             child.process.kill()
             killed_at = time.perf_counter()
             _, new = await asyncio.to_thread(serve)
             served, cpu = time.perf_counter(), new.cpu_s()
-            resumes = await _wait_for_resumes(back)
+            resumes = await _wait_for_resumes(tasks)
             cpu = new.cpu_s() - cpu
             await asyncio.sleep(STEADY_S)
         await self._wait_until_quiet()
         after = [(p.refused, p.replayed, p.unrecovered) for p in people]
         sums = [sum(b[n] - a[n] for a, b in zip(before, after, strict=True)) for n in range(3)]
-        found = RoundResult(
+        result = RoundResult(
             new, served - killed_at, max(at for at, _ in resumes) - killed_at, [s for _, s in resumes], cpu, *sums
         )
-        self._count_losses(found)
-        return found
+        self._count_losses(result)
+        return result
 
     @contextlib.asynccontextmanager
     async def _writing_events(self) -> AsyncIterator[None]:
@@ -200,45 +200,47 @@ class KillTest:
             received = now
             await asyncio.sleep(1.0)
 
-    def _count_losses(self, found: RoundResult) -> None:
+    def _count_losses(self, result: RoundResult) -> None:
         """Count the events that were lost or received twice since the last call. Raise BenchError if the order is
         wrong.
         """
         for person, written in zip(self._people, self._written, strict=True):
             received = person.seqs
-            found.received += len(received)
-            found.lost += len(set(written) - set(received))
-            found.twice += len(received) - len(set(received))
+            result.received += len(received)
+            result.lost += len(set(written) - set(received))
+            result.repeated += len(received) - len(set(received))
             if received != sorted(received):
                 raise BenchError(f"{person.user} received events in another order")
             person.seqs = []
             written.clear()
 
 
-async def _wait_for_resumes(back: Sequence[asyncio.Task[tuple[float, float]]]) -> list[tuple[float, float]]:
+async def _wait_for_resumes(tasks: Sequence[asyncio.Task[tuple[float, float]]]) -> list[tuple[float, float]]:
     """Return the results of all tasks. Raise BenchError after ``TIMEOUT_S``."""
-    done, waiting = await asyncio.wait(back, timeout=TIMEOUT_S)
+    done, waiting = await asyncio.wait(tasks, timeout=TIMEOUT_S)
     for task in waiting:
         task.cancel()
     if waiting:
-        raise BenchError(f"{len(done)} of {len(back)} came back within {TIMEOUT_S:g} s")
-    return [task.result() for task in back]
+        raise BenchError(f"{len(done)} of {len(tasks)} came back within {TIMEOUT_S:g} s")
+    return [task.result() for task in tasks]
 
 
-def _add_figures(report: Report, found: Sequence[RoundResult]) -> None:
+def _add_figures(report: Report, results: Sequence[RoundResult]) -> None:
     def resume_ms(share: float) -> list[float]:
-        return [sorted(f.took_s)[min(len(f.took_s) - 1, int(len(f.took_s) * share))] * 1000 for f in found]
+        return [sorted(r.resumes_s)[min(len(r.resumes_s) - 1, int(len(r.resumes_s) * share))] * 1000 for r in results]
 
     report.add(
-        Figure("events lost", "events", [float(f.lost) for f in found], goal=0, better="less"),
-        Figure("events heard twice", "events", [float(f.twice) for f in found], goal=0, better="less"),
-        Figure("told recovered:false", "clients", [float(f.unrecovered) for f in found], goal=0, better="less"),
-        Figure("events heard in all", "events", [float(f.received) for f in found]),
-        Figure("of these, replayed", "events", [float(f.replayed) for f in found]),
-        Figure("from the kill until the next one serves", "s", [f.down_s for f in found]),
-        Figure("from the kill until all are whole", "s", [f.whole_s for f in found]),
+        Figure("events lost", "events", [float(r.lost) for r in results], goal=0, better="less"),
+        Figure("events heard twice", "events", [float(r.repeated) for r in results], goal=0, better="less"),
+        Figure("told recovered:false", "clients", [float(r.unrecovered) for r in results], goal=0, better="less"),
+        Figure("events heard in all", "events", [float(r.received) for r in results]),
+        Figure("of these, replayed", "events", [float(r.replayed) for r in results]),
+        Figure("from the kill until the next one serves", "s", [r.down_s for r in results]),
+        Figure("from the kill until all are whole", "s", [r.all_resumed_s for r in results]),
         Figure("one resume, median", "ms p50", resume_ms(0.5)),
         Figure("one resume, slowest", "ms p99", resume_ms(0.99)),
-        Figure("gateway CPU", "µs a resume", [f.cpu_s / len(f.took_s) * 1e6 for f in found]),
-        Figure("tries refused or given up", "tries", [float(f.refused) for f in found], note="most before it listened"),
+        Figure("gateway CPU", "µs a resume", [r.cpu_s / len(r.resumes_s) * 1e6 for r in results]),
+        Figure(
+            "tries refused or given up", "tries", [float(r.refused) for r in results], note="most before it listened"
+        ),
     )

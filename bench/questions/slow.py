@@ -119,13 +119,13 @@ class SlowClientTest:
         end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             self.peak_mib = max(self.peak_mib, rss_mib(self.child))
-            heard = all(one.seqs and one.seqs[-1] >= self.seqs[-1] for one in self.readers)
-            if heard and await self.closed_count("4001") >= arguments.stalled:
+            all_received = all(one.seqs and one.seqs[-1] >= self.seqs[-1] for one in self.readers)
+            if all_received and await self.closed_count("4001") >= arguments.stalled:
                 return
             await asyncio.sleep(0.2)
-        gone = sum(one.is_closed for one in self.readers)
+        closed = sum(one.is_closed for one in self.readers)
         raise BenchError(
-            f"not over: {gone} readers were closed, {await self.closed_count('4001'):g} sockets as too slow"
+            f"not over: {closed} readers were closed, {await self.closed_count('4001'):g} sockets as too slow"
         )
 
     async def closed_count(self, code: str) -> float:
@@ -136,8 +136,8 @@ class SlowClientTest:
         headers = {"authorization": f"Bearer {self._bearer}"}
         with urlopen(Request(f"http://127.0.0.1:{self._port}/metrics", headers=headers), timeout=10) as answer:
             text = answer.read().decode()
-        found = re.search(rf'sockets_closed\w*{{code="{code}"}} (\S+)', text)
-        return float(found[1]) if found else 0.0
+        match = re.search(rf'sockets_closed\w*{{code="{code}"}} (\S+)', text)
+        return float(match[1]) if match else 0.0
 
 
 async def _open_stalled_client(port: int, handshake: Handshake) -> Client:
@@ -188,10 +188,10 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 def _add_figures(report: Report, test: SlowClientTest, rss: tuple[float, float, float], slow: float) -> None:
     lost = twice = 0
-    for one in test.readers:
-        lost += len(set(test.seqs) - set(one.seqs))
-        twice += len(one.seqs) - len(set(one.seqs))
-        if one.seqs != sorted(one.seqs):
+    for client in test.readers:
+        lost += len(set(test.seqs) - set(client.seqs))
+        twice += len(client.seqs) - len(set(client.seqs))
+        if client.seqs != sorted(client.seqs):
             raise BenchError("a reader was sent events in another order")
     before, peak, after = rss
     kib = (peak - before) * 1024 / max(1, len(test.stalled))
@@ -199,9 +199,15 @@ def _add_figures(report: Report, test: SlowClientTest, rss: tuple[float, float, 
     report.add(
         Figure("readers: events lost", "events", [float(lost)], goal=0, better="less"),
         Figure("readers: events twice", "events", [float(twice)], goal=0, better="less"),
-        Figure("readers closed", "sockets", [float(sum(one.is_closed for one in test.readers))], goal=0, better="less"),
+        Figure(
+            "readers closed",
+            "sockets",
+            [float(sum(client.is_closed for client in test.readers))],
+            goal=0,
+            better="less",
+        ),
         Figure("closed as too slow (4001)", "sockets", [slow], goal=len(test.stalled)),
-        Figure("deliveries", "events", [float(sum(len(one.seqs) for one in test.readers))]),
+        Figure("deliveries", "events", [float(sum(len(client.seqs) for client in test.readers))]),
         Figure("RSS before", "MiB", [before]),
         Figure("RSS at its peak", "MiB", [peak], note=each),
         Figure("RSS after", "MiB", [after]),

@@ -79,10 +79,10 @@ async def _worst_figures(zone: SeededZone, already: int, rounds: int) -> list[Fi
     for _ in range(rounds):
         job = await zone.create_job(*CENTRE)
         await _decline_nearest(zone, job, already)
-        took = await _wave_turns_ms(zone, job)
-        longest.append(max(took))
-        typical.append(median(took))
-        turns.append(float(len(took)))
+        turns_ms = await _wave_turns_ms(zone, job)
+        longest.append(max(turns_ms))
+        typical.append(median(turns_ms))
+        turns.append(float(len(turns_ms)))
     name = f"core, {already:,} asked already" if already else "core, nobody asked"
     return [
         Figure(f"{name}: longest turn", "ms script", longest, goal=3, better="less"),
@@ -95,9 +95,11 @@ async def _ordinary_figures(zone: SeededZone, jobs: int, rounds: int) -> list[Fi
     middle, slow = [], []
     positions = _city_positions()
     for _ in range(rounds):
-        took = sorted([max(await _wave_turns_ms(zone, await zone.create_job(*next(positions)))) for _ in range(jobs)])
-        middle.append(median(took))
-        slow.append(took[int(len(took) * 0.99)])
+        turns_ms = sorted(
+            [max(await _wave_turns_ms(zone, await zone.create_job(*next(positions)))) for _ in range(jobs)]
+        )
+        middle.append(median(turns_ms))
+        slow.append(turns_ms[int(len(turns_ms) * 0.99)])
     return [
         Figure("city, first wave of ten within 3 km", "ms script", middle, note="median"),
         Figure("city, first wave of ten within 3 km, slowest", "ms script", slow, note="p99"),
@@ -110,13 +112,13 @@ async def _wave_turns_ms(zone: SeededZone, job: JobId) -> list[float]:
     await redis.config_set("slowlog-log-slower-than", 0)
     await redis.config_set("slowlog-max-len", MAX_TURNS * 2)
     await redis.slowlog_reset()
-    made = 0
+    offer_count = 0
     for _ in range(MAX_TURNS):
         offers, more = (await zone.run(wave)).values
-        made += int(offers)
+        offer_count += int(offers)
         if more == b"0":
             break
-    if not made:
+    if not offer_count:
         raise BenchError("a wave came to no offer: what was measured is not what was meant")
     await redis.config_set("slowlog-log-slower-than", -1)
     log = await redis.slowlog_get(MAX_TURNS * 2)
@@ -146,8 +148,8 @@ def centre_positions() -> Iterator[tuple[float, float]]:
     """Yield random positions within 1 km of the centre, evenly dense."""
     random_source = random.Random(1)
     while True:
-        far, angle = 1_000 * math.sqrt(random_source.random()), 2 * math.pi * random_source.random()
-        yield offset_position(CENTRE, far * math.cos(angle), far * math.sin(angle))
+        distance_m, angle = 1_000 * math.sqrt(random_source.random()), 2 * math.pi * random_source.random()
+        yield offset_position(CENTRE, distance_m * math.cos(angle), distance_m * math.sin(angle))
 
 
 def _city_positions() -> Iterator[tuple[float, float]]:

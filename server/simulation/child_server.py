@@ -138,10 +138,10 @@ async def _wait_until_ready(child: ChildServer, within_s: float) -> None:
     async with httpx.AsyncClient(base_url=child.url, timeout=within_s, trust_env=False) as client:
         while time.monotonic() < end:
             with suppress(httpx.TransportError):
-                found = (await client.get("/readyz")).json()
-                if found["ready"]:
+                reply = (await client.get("/readyz")).json()
+                if reply["ready"]:
                     return
-                problems = found["problems"]
+                problems = reply["problems"]
             if child.process.returncode is not None:
                 raise await child.wait_for_end()
             await asyncio.sleep(POLL_S)

@@ -153,8 +153,8 @@ class DemoRun:
             *(partial(self._add_technician, operator, number) for number in range(1, technicians + 1)),
             *(partial(self._add_customer, number) for number in range(1, max(4, technicians // 3) + 1)),
         ]
-        with count_progress(console, "users ready", len(work)) as done:
-            await seed.run_all(work, done)
+        with count_progress(console, "users ready", len(work)) as count_one:
+            await seed.run_all(work, count_one)
         for people in (self.technicians, self.customers):
             people.sort(key=lambda person: person.account.email)  # the order of creation is random
 
@@ -175,8 +175,8 @@ class DemoRun:
 
     def logins(self) -> list[tuple[str, str, str]]:
         """Return role, e-mail and password of one admin, one customer and one technician."""
-        known = [self._admin, self.customers[0].account, self.technicians[0].account]
-        return [(a.role, a.email, self.credentials.password) for a in known if isinstance(a, Account)]
+        accounts = [self._admin, self.customers[0].account, self.technicians[0].account]
+        return [(a.role, a.email, self.credentials.password) for a in accounts if isinstance(a, Account)]
 
     async def run(self, child: ChildServer, stop: asyncio.Event, duration_s: float | None, console: Console) -> None:
         """Run all users until ``stop`` is set or ``duration_s`` is over. Raises ChildError if the server ends."""
@@ -211,19 +211,19 @@ class DemoRun:
 
     async def _show_summary(self, console: Console) -> None:
         with dashboard.open_display(console) as show:
-            forgot = 0.0
+            since_forget_s = 0.0
             while True:
                 await asyncio.sleep(SHOW_EVERY_S)
                 show(self.summary(), list(self.recent_events.lines))
-                forgot += SHOW_EVERY_S
-                if forgot >= FORGET_EVERY_S:
-                    forgot = 0.0
+                since_forget_s += SHOW_EVERY_S
+                if since_forget_s >= FORGET_EVERY_S:
+                    since_forget_s = 0.0
                     self.simulation.checker.drop_finished()
 
     def summary(self) -> dict[str, Any]:
         """Return the counts of this run until now."""
         checker = self.simulation.checker
-        ended = {how: checker.count(how) for how in ("completed", "cancelled", "expired")}
+        counts = {how: checker.count(how) for how in ("completed", "cancelled", "expired")}
         return {
             "url": self.simulation.api.url,
             "seconds": round(asyncio.get_running_loop().time() - self._began_at, 1),
@@ -231,7 +231,7 @@ class DemoRun:
             "customers": len(self.customers),
             "jobs": checker.count("booked"),
             "claimed": checker.count("claimed"),
-            **ended,
+            **counts,
             "claim_attempts": checker.claim_attempts,
             "refused": dict(sorted(checker.refusals.items())),
             "double_claims": checker.double_claims(None),

@@ -95,11 +95,11 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
     """Return the index of each column; None if the first row is data. Raises TraceError if a column is missing."""
-    found = {
+    columns = {
         name: next((at for at, cell in enumerate(row) if cell.lower() in known), None)
         for name, known in COLUMN_NAMES.items()
     }
-    places = {name: at for name, at in found.items() if at is not None}
+    places = {name: at for name, at in columns.items() if at is not None}
     if not places and _is_time(row[0]):
         return None
     for name in [name for name in COLUMN_NAMES if name not in places]:

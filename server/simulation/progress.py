@@ -28,9 +28,9 @@ def progress(console: Console, label: str, total: int) -> Iterator[Update]:
 @contextmanager
 def count_progress(console: Console, label: str, total: int) -> Iterator[Callable[[], None]]:
     """Yield a function to call after each of the ``total`` pieces of work. It shows how many are done."""
-    done = itertools.count(1)
+    counter = itertools.count(1)
     with progress(console, label, total) as update:
-        yield lambda: update(next(done), "")
+        yield lambda: update(next(counter), "")
 
 
 def _bar(console: Console) -> Progress:
@@ -42,10 +42,10 @@ def _bar(console: Console) -> Progress:
 def _line_printer(console: Console, label: str, total: int) -> Update:
     printed_at = [time.monotonic()]
 
-    def update(done: int, remark: str) -> None:
+    def update(count: int, remark: str) -> None:
         now = time.monotonic()
-        if now - printed_at[0] >= PRINT_EVERY_S or done == total:
-            printed_at[0] = now if done < total else float("inf")
-            console.print(f"{label}: {done}/{total} {remark}".rstrip(), highlight=False, soft_wrap=True)
+        if now - printed_at[0] >= PRINT_EVERY_S or count == total:
+            printed_at[0] = now if count < total else float("inf")
+            console.print(f"{label}: {count}/{total} {remark}".rstrip(), highlight=False, soft_wrap=True)
 
     return update

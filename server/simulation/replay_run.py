@@ -128,8 +128,8 @@ class ReplayRun:
             *(partial(self._add_technician, operator, n, tag, password) for n in range(self.options.technicians)),
             *(partial(self._add_customer, n, tag, password) for n in range(customers)),
         ]
-        with count_progress(self.console, "users ready", len(work)) as done:
-            await seed.run_all(work, done)
+        with count_progress(self.console, "users ready", len(work)) as count_one:
+            await seed.run_all(work, count_one)
         self.customers.sort(key=lambda customer: customer.account.email)  # the order of creation is random
 
     async def _add_technician(self, operator: Operator, number: int, tag: str, password: str) -> None:
@@ -190,9 +190,9 @@ class ReplayRun:
         """Read jobs over HTTP that should be over by now. A lost event is counted; it must not block the replay."""
         while True:
             await asyncio.sleep(JOB_OVERDUE_S)
-            late = time.monotonic() - JOB_OVERDUE_S
+            overdue_since = time.monotonic() - JOB_OVERDUE_S
             for job, outcome in self.simulation.checker.undecided():
-                if outcome.expires_at_s < late:
+                if outcome.expires_at_s < overdue_since:
                     await self._booked_by[job].refresh_job(job)
 
     async def _wait_for_delivery(self) -> None:

@@ -18,12 +18,12 @@ PRICE = {"base_amount": 4900, "currency": "EUR", "pricing": "flat"}
 
 async def simulation_service(operator: Operator) -> str:
     """Return the id of the service of all simulated jobs. Create the service if there is none."""
-    known = await operator.request("GET", f"/v1/services?category={SERVICE['category']}")
-    for service in known["items"]:
+    services = await operator.request("GET", f"/v1/services?category={SERVICE['category']}")
+    for service in services["items"]:
         if service["name"] == SERVICE["name"] and service["active"]:
             return str(service["id"])
-    made = await operator.request("POST", "/v1/services", {**SERVICE, **PRICE})
-    return str(made["service"]["id"])
+    reply = await operator.request("POST", "/v1/services", {**SERVICE, **PRICE})
+    return str(reply["service"]["id"])
 
 
 def registration(role: str, number: int, tag: str, password: str) -> dict[str, Any]:
@@ -46,16 +46,17 @@ async def approved_technician(api: Api, operator: Operator, service: str, who: d
     return account
 
 
-async def run_all(work: Sequence[Callable[[], Awaitable[T]]], done: Callable[[], None] = lambda: None) -> list[T]:
+async def run_all(work: Sequence[Callable[[], Awaitable[T]]], count_one: Callable[[], None] = lambda: None) -> list[T]:
     """Call all functions of ``work``, at most ``MAX_CONCURRENT`` at once, and return the results in the order of
-    ``work``. Call ``done`` after each result. The first failure cancels all others and is raised in an exception group.
+    ``work``. Call ``count_one`` after each result. The first failure cancels all others and is raised in an exception
+    group.
     """
     free = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def run_one(make: Callable[[], Awaitable[T]]) -> T:
         async with free:
             result = await make()
-        done()
+        count_one()
         return result
 
     async with asyncio.TaskGroup() as group:

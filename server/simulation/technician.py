@@ -91,8 +91,8 @@ class Technician(Person):
         offers = await self.account.request("GET", "/v1/offers")
         self._open_offers = {offer["job"]["id"]: None for offer in offers["items"]}
         for phase in ("assigned", "active"):
-            held = await self.account.request("GET", f"/v1/jobs?phase={phase}")
-            self._held_jobs |= {job["id"]: job["status"] for job in held["items"]}
+            page = await self.account.request("GET", f"/v1/jobs?phase={phase}")
+            self._held_jobs |= {job["id"]: job["status"] for job in page["items"]}
 
     async def _claim(self, job: str) -> None:
         self._open_offers.pop(job)
@@ -100,7 +100,7 @@ class Technician(Person):
         checker = self.simulation.checker
         checker.claim_attempts += 1
         try:
-            won = (await self.client.request("claim", job=job))["job"]
+            job_view = (await self.client.request("claim", job=job))["job"]
         except Refusal as refusal:
             checker.refusals[refusal.code] += 1
         except Unreachable:
@@ -108,7 +108,7 @@ class Technician(Person):
             self._must_reload = True
         else:
             checker.record_winner(job, self.id)
-            self._held_jobs[job] = won["status"]
+            self._held_jobs[job] = job_view["status"]
 
     async def _work(self, job: str, status: str) -> None:
         step = NEXT_STEP.get(status)
@@ -117,14 +117,14 @@ class Technician(Person):
             return
         await asyncio.sleep(self._rng.uniform(*self.simulation.pace.work_s) / len(NEXT_STEP))
         try:
-            done = (await self.client.request("command", job=job, command=step))["job"]
+            job_view = (await self.client.request("command", job=job, command=step))["job"]
         except Refusal:
             self._held_jobs.pop(job, None)  # it was cancelled or given to another technician meanwhile
         except Unreachable:
             self._must_reload = True
         else:
-            await self._move(step, done["lat"], done["lon"])
-            self._held_jobs[job] = done["status"]
+            await self._move(step, job_view["lat"], job_view["lon"])
+            self._held_jobs[job] = job_view["status"]
 
     async def _move(self, step: str, lat: float, lon: float) -> None:
         if step == "depart":

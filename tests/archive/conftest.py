@@ -115,12 +115,12 @@ async def settings(
     request: pytest.FixtureRequest, empty_redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_schema: bool
 ) -> AsyncIterator[Settings]:
     """Yield settings of the test's own, with SQLite and with PostgreSQL in turn."""
-    plain = Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
+    base = Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
     if request.param == "sqlite":
         monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
         if has_schema:
             create_data_dir(request.getfixturevalue("migrated_database"), tmp_path / "data")
-        yield plain
+        yield base
         return
     behind: Path = request.getfixturevalue("postgres_socket")
     template = request.getfixturevalue("postgres_template") if has_schema else "template1"
@@ -130,7 +130,7 @@ async def settings(
     proxy = PostgresProxy(tmp_path, behind)
     await proxy.open()
     request.node.proxy = proxy
-    yield msgspec.structs.replace(plain, database=f"postgresql://postgres@/{name}?host={tmp_path}")
+    yield msgspec.structs.replace(base, database=f"postgresql://postgres@/{name}?host={tmp_path}")
     await proxy.close()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()

@@ -68,8 +68,8 @@ async def log_seqs(engine: Engine) -> list[int]:
 
 async def archived_seq(engine: Engine) -> int:
     """Return the seq of the checkpoint, 0 if there is none."""
-    found = await reader.checkpoint(engine.archive, ZONE)
-    return found.seq if found else 0
+    checkpoint = await reader.checkpoint(engine.archive, ZONE)
+    return checkpoint.seq if checkpoint else 0
 
 
 @contextlib.asynccontextmanager
@@ -86,11 +86,11 @@ async def run_archiver(engine: Engine) -> AsyncIterator[asyncio.Task[None]]:
 
 async def complete_job(engine: Engine) -> tuple[JobId, Principal, Principal]:
     """Create a job, offer it to two technicians and complete it. Return its id, the winner and the loser."""
-    serves = await people.service(engine)
+    service = await people.service(engine)
     customer = await people.customer(engine)
-    winner = await people.technician(engine, "winner", serves)
-    loser = await people.technician(engine, "loser", serves)
-    job = await people.offered_job(engine, customer, serves)
+    winner = await people.technician(engine, "winner", service)
+    loser = await people.technician(engine, "loser", service)
+    job = await people.offered_job(engine, customer, service)
     await jobs.claim(engine, winner, job)
     for command in ("depart", "arrive", "start", "complete"):
         await jobs.run_command(engine, winner, job, Step(command=command))
@@ -122,15 +122,17 @@ async def test_refuses_a_log_that_begins_late(engine: Engine) -> None:
 async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     """Of two archivers that apply one batch, one succeeds; the other raises `Superseded` and writes nothing."""
     await append_events(engine, 4)
-    found = await log.read_range(engine.store.redis, ZONE, 0, 10)
+    logged_events = await log.read_range(engine.store.redis, ZONE, 0, 10)
     first_seqs = await log.read_epochs(engine.store.read_connection, ZONE)
     after = Checkpoint(Epoch(epoch_name(1)), 4)
 
     async def apply_batch() -> None:
-        await apply.apply_batch(engine.archive, ZONE, fold_events(found), before=None, after=after, in_redis=first_seqs)
+        await apply.apply_batch(
+            engine.archive, ZONE, fold_events(logged_events), before=None, after=after, in_redis=first_seqs
+        )
 
-    done = await asyncio.gather(apply_batch(), apply_batch(), return_exceptions=True)
-    assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
+    results = await asyncio.gather(apply_batch(), apply_batch(), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["NoneType", "Superseded"]
     stale = Checkpoint(Epoch(epoch_name(1)), 3)
     with pytest.raises(apply.Superseded):
         await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=stale, after=after, in_redis=first_seqs)
@@ -174,12 +176,12 @@ async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> No
     document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
     assert (document["status"], document["phase"], document["technician"]["id"]) == ("completed", "done", winner.id)
     async with engine.archive.begin_read() as conn:
-        found = {row.technician: row.status for row in await conn.execute(select(offers))}
-    assert found == {winner.id: "accepted", loser.id: "expired"}
+        status_of = {row.technician: row.status for row in await conn.execute(select(offers))}
+    assert status_of == {winner.id: "accepted", loser.id: "expired"}
     commands = [item.command for item in await reader.history(engine.archive, job)]
     assert commands == ["create", "claim", "depart", "arrive", "start", "complete"]
-    heard = await reader.events(engine.archive, ZONE, 0, 10_000, [f"user:{loser.id}"], 100)
-    assert [event.type for event in heard] == ["session.work", "technician.status", "offer.created", "offer.closed"]
+    received = await reader.events(engine.archive, ZONE, 0, 10_000, [f"user:{loser.id}"], 100)
+    assert [event.type for event in received] == ["session.work", "technician.status", "offer.created", "offer.closed"]
 
 
 async def test_archived_events_are_equal_to_those_of_the_log(engine: Engine) -> None:
@@ -262,8 +264,8 @@ async def test_two_archivers_make_no_difference(engine: Engine) -> None:
     """With two archivers each event is archived once, and when one stops the other continues."""
     await append_events(engine, 50)
     first, second = writer.Archiver(engine, strict=True), writer.Archiver(engine, strict=True)
-    done = await asyncio.gather(first.archive_batch(1), second.archive_batch(1), return_exceptions=True)
-    assert {type(result) for result in done} <= {int, apply.Superseded}
+    results = await asyncio.gather(first.archive_batch(1), second.archive_batch(1), return_exceptions=True)
+    assert {type(result) for result in results} <= {int, apply.Superseded}
     await first.close()
     await append_events(engine, 50)
     with contextlib.suppress(apply.Superseded):
@@ -275,17 +277,17 @@ async def test_two_archivers_make_no_difference(engine: Engine) -> None:
 
 async def test_the_database_away_and_back(engine: Engine, database_away: DatabaseAway) -> None:
     """While the database is away claims succeed and the log grows; later everything is archived in order."""
-    serves = await people.service(engine)
+    service = await people.service(engine)
     customer = await people.customer(engine)
-    await people.technician(engine, "t", serves, capacity=9)
-    job = await people.offered_job(engine, customer, serves)
+    await people.technician(engine, "t", service, capacity=9)
+    job = await people.offered_job(engine, customer, service)
     async with run_archiver(engine):
         await wait_until(lambda: _has_caught_up(engine))
         before = await archived_seq(engine)
         async with database_away():
             with pytest.raises(Unavailable):
                 await people.service(engine)
-            claimed = await jobs.claim(engine, people.hot_technician("t"), job)
+            claimed = await jobs.claim(engine, people.technician_without_account("t"), job)
             assert claimed.seq > before
             await append_events(engine, 5)
             await wait_until(lambda: _read_lag(engine))
@@ -345,9 +347,9 @@ async def test_a_log_over_its_bytes_loses_the_oldest_archived(engine: Engine) ->
     await writer.run_once(engine)
     assert await writer.trim_log(small, ZONE, 10) == 10
     await writer.run_once(small)
-    left = await log_seqs(engine)
-    assert left[-1] == 600
-    assert 0 < len(left) < 300
+    remaining_seqs = await log_seqs(engine)
+    assert remaining_seqs[-1] == 600
+    assert 0 < len(remaining_seqs) < 300
     assert (await engine.store.redis.memory_usage(keys.log(ZONE)) or 0) < 60_000
 
 
@@ -365,13 +367,13 @@ async def test_notifications_become_rows_of_their_user(engine: Engine) -> None:
 
 async def test_a_snapshot_stores_last_positions(engine: Engine) -> None:
     """A snapshot stores the last position of each technician who has one, in place of the older one."""
-    serves = await people.service(engine)
-    await people.technician(engine, "t1", serves)
-    await people.technician(engine, "t2", serves, at=None)
+    service = await people.service(engine)
+    await people.technician(engine, "t1", service)
+    await people.technician(engine, "t2", service, at=None)
     assert await writer.store_positions(engine, ZONE) == 1
     assert await writer.store_positions(engine, ZONE) == 1
-    (found,) = await reader.last_positions(engine.archive, ZONE)
-    assert (found.technician, found.lat, found.lon) == ("t1", people.HERE.lat, people.HERE.lon)
+    (position,) = await reader.last_positions(engine.archive, ZONE)
+    assert (position.technician, position.lat, position.lon) == ("t1", people.HERE.lat, people.HERE.lon)
 
 
 async def test_a_snapshot_of_many_technicians_is_read_in_pages(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,10 +444,10 @@ async def test_the_lag_is_shown(engine: Engine, database_away: DatabaseAway) -> 
         await wait_until(lambda: _has_caught_up(engine))
         async with database_away():
             await append_events(engine, 7, age_s=30)
-            found = await wait_until(lambda: _read_lag(engine))
-            assert (found.events, found.seconds >= 30) == (7, True)
-            shown = await wait_until(lambda: b'archive_lag_events{zone="main"} 7.0' in engine.metrics.render())
-            assert shown
+            lag = await wait_until(lambda: _read_lag(engine))
+            assert (lag.events, lag.seconds >= 30) == (7, True)
+            is_shown = await wait_until(lambda: b'archive_lag_events{zone="main"} 7.0' in engine.metrics.render())
+            assert is_shown
         await wait_until(lambda: b'archive_lag_events{zone="main"} 0.0' in engine.metrics.render(), within_s=20)
 
 
@@ -472,5 +474,5 @@ async def _has_caught_up(engine: Engine) -> bool:
 
 async def _read_lag(engine: Engine) -> writer.ArchiveLag | None:
     """Return the lag, None if there is none."""
-    found = await writer.read_lag(engine, ZONE)
-    return found if found.events else None
+    lag = await writer.read_lag(engine, ZONE)
+    return lag if lag.events else None

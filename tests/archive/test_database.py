@@ -97,8 +97,8 @@ async def test_sqlite_connections_are_durable(tmp_path: Path) -> None:
     async with archive.begin_read() as one, archive.begin_read() as two:
         for conn in (one, two):
             names = ("journal_mode", "synchronous", "foreign_keys")
-            found = [(await conn.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in names]
-            assert found == ["wal", 2, 1]
+            pragmas = [(await conn.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in names]
+            assert pragmas == ["wal", 2, 1]
     await archive.close()
 
 

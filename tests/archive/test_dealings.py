@@ -25,16 +25,16 @@ async def test_a_later_event_updates_the_row(archive: Archive) -> None:
     """A later event updates the row of a bid or a payment, also in another batch; `created_at` stays the time of the
     first event.
     """
-    paid = create_job_document(2, "paid", "done", "t1")
-    made = [
+    paid_job = create_job_document(2, "paid", "done", "t1")
+    created_events = [
         create_event(1, "bid.created", {"bid": BID}),
-        create_event(2, "payment.requested", {"payment": PAYMENT, "job": paid}),
+        create_event(2, "payment.requested", {"payment": PAYMENT, "job": paid_job}),
     ]
-    await archive_events(archive, made)
+    await archive_events(archive, created_events)
     captured = {**PAYMENT, "status": "captured", "reference": "stripe-1"}
     later = [
         create_event(3, "bid.closed", {"bid": {**BID, "status": "declined"}, "reason": "taken"}),
-        create_event(4, "payment.received", {"payment": captured, "job": paid}),
+        create_event(4, "payment.received", {"payment": captured, "job": paid_job}),
     ]
     await archive_events(archive, later, before=2)
     (bid,) = await read_rows(archive, bids)

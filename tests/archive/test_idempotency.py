@@ -75,9 +75,9 @@ async def test_a_refusal_is_stored(archive: Archive) -> None:
     assert (calls, await count_services(archive)) == (1, 0)
     assert again.value.repeated
     assert again.value.errors == [("/email", "taken")]
-    found = await in_sql.find_record(archive, "me", request.key)
-    assert found is not None
-    assert found.code == "duplicate"
+    record = await in_sql.find_record(archive, "me", request.key)
+    assert record is not None
+    assert record.code == "duplicate"
 
 
 async def test_a_rate_limit_is_not_stored(archive: Archive) -> None:
@@ -107,8 +107,8 @@ async def test_a_repeat_acts_once_and_returns_the_same_outcome(archive: Archive)
 async def test_ten_at_once_with_one_key_act_once(archive: Archive) -> None:
     """Of ten concurrent requests with one key one acts, and the others wait and return its outcome."""
     request = create_request()
-    found = await asyncio.gather(*(in_sql.run_once(archive, request, int, insert_service) for _ in range(10)))
-    assert sorted(outcome.repeated for outcome in found) == [False] + [True] * 9
+    outcomes = await asyncio.gather(*(in_sql.run_once(archive, request, int, insert_service) for _ in range(10)))
+    assert sorted(outcome.repeated for outcome in outcomes) == [False] + [True] * 9
     assert await count_services(archive) == 1
 
 
@@ -116,11 +116,11 @@ async def test_an_idempotency_record_expires(archive: Archive, monkeypatch: pyte
     """After `COMMAND_TTL_S` a key can be used again, and `delete_expired` removes the expired record."""
     request = create_request()
     await in_sql.run_once(archive, request, int, insert_service)
-    late = now_ms() + in_sql.COMMAND_TTL_S * 1000 + 1
-    monkeypatch.setattr(in_sql, "now_ms", lambda: late)
+    late_ms = now_ms() + in_sql.COMMAND_TTL_S * 1000 + 1
+    monkeypatch.setattr(in_sql, "now_ms", lambda: late_ms)
     assert await in_sql.find_record(archive, "me", request.key) is None
     assert (await in_sql.run_once(archive, request, int, insert_service)).repeated is False
-    late += in_sql.COMMAND_TTL_S * 1000 + 1
+    late_ms += in_sql.COMMAND_TTL_S * 1000 + 1
     assert await in_sql.delete_expired(archive) == 1
 
 

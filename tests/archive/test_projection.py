@@ -68,14 +68,14 @@ def test_an_unreadable_event_is_archived_and_the_batch_continues() -> None:
 
 def test_the_public_part_does_not_change_a_job() -> None:
     """An event with only the public part of a job does not change the job's row and does not count as broken."""
-    whole = create_job_document(1, "broadcasted", "open")
-    public = {name: value for name, value in whole.items() if name not in ("customer", "reference", "metadata")}
+    job = create_job_document(1, "broadcasted", "open")
+    public = {name: value for name, value in job.items() if name not in ("customer", "reference", "metadata")}
     events = [
-        create_event(1, "job.created", {"job": whole}),
+        create_event(1, "job.created", {"job": job}),
         create_event(2, "job.created", {"job": public}, "role:technician"),
     ]
     batch = fold_events(events)
-    assert msgspec.json.decode(batch.jobs[JOB]["doc"]) == whole
+    assert msgspec.json.decode(batch.jobs[JOB]["doc"]) == job
     assert [row["job"] for row in batch.events] == [JOB, JOB]
     assert len(batch.references) == 1
 
@@ -86,21 +86,23 @@ def test_bids_and_payments_have_their_latest_state() -> None:
     """
     bid = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "amount": 700, "note": None, "status": "open"}
     charge = {"id": "pay_1", "kind": "charge", "status": "requested", "amount": 700, "currency": "EUR"}
-    done = {"reference": "stripe-1", "status": "captured", "amount": 700, "currency": "EUR"}
+    fields = {"reference": "stripe-1", "status": "captured", "amount": 700, "currency": "EUR"}
     confirmed = create_job_document(4, "awaiting_confirmation", "active", "t1")
     batch = fold_events(
         [
             create_event(1, "bid.created", {"bid": bid, "job": {"id": JOB}}),
             create_event(2, "bid.accepted", {"bid": {**bid, "status": "accepted"}}),
             create_event(3, "payment.requested", {"job": confirmed, "payment": charge}),
-            create_event(4, "payment.received", {"job": create_job_document(5, "paid", "done", "t1"), "payment": done}),
+            create_event(
+                4, "payment.received", {"job": create_job_document(5, "paid", "done", "t1"), "payment": fields}
+            ),
         ]
     )
     ((name, row),) = batch.bids.items()
     assert (name, row["job"], row["technician"], row["status"]) == ("bid_1", JOB, "t1", "accepted")
     assert (row["amount"], row["created_at"], row["updated_at"]) == (700, 1_001, 1_002)
-    found = {name: (p["kind"], p["status"], p["reference"]) for (_, name), p in batch.payments.items()}
-    assert found == {"pay_1": ("charge", "requested", None), "stripe-1": (None, "captured", "stripe-1")}
+    payments = {name: (p["kind"], p["status"], p["reference"]) for (_, name), p in batch.payments.items()}
+    assert payments == {"pay_1": ("charge", "requested", None), "stripe-1": (None, "captured", "stripe-1")}
     assert (batch.jobs[JOB]["status"], batch.finished) == ("paid", [JOB])
     assert [event["job"] for event in batch.events] == [JOB] * 4
 
@@ -159,14 +161,14 @@ def test_offers_have_the_status_of_their_answer() -> None:
             create_event(4, "offer.closed", {"job": {"id": JOB}, "reason": "taken"}, "user:t3"),
         ]
     )
-    found = {t: (row["status"], row["reason"]) for (_, t), row in batch.offers.items()}
-    assert found == {"t1": ("accepted", None), "t2": ("rejected", "far"), "t3": ("expired", "taken")}
+    offers = {t: (row["status"], row["reason"]) for (_, t), row in batch.offers.items()}
+    assert offers == {"t1": ("accepted", None), "t2": ("rejected", "far"), "t3": ("expired", "taken")}
     assert batch.answers == {}
 
 
 def test_unassignment_expires_the_accepted_offer() -> None:
     """`job.unassigned` sets the former holder's accepted offer to `expired` with the reason `left`."""
-    left = {
+    unassignment = {
         "job": create_job_document(3, "broadcasted", "open"),
         "former": {"id": "t1"},
         "from": "accepted",
@@ -180,7 +182,7 @@ def test_unassignment_expires_the_accepted_offer() -> None:
                 "job.accepted",
                 {"job": create_job_document(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}},
             ),
-            create_event(3, "job.unassigned", left, "user:c1", "user:t1"),
+            create_event(3, "job.unassigned", unassignment, "user:c1", "user:t1"),
         ]
     )
     assert (batch.offers[JOB, "t1"]["status"], batch.offers[JOB, "t1"]["reason"]) == ("expired", "left")
@@ -191,18 +193,18 @@ def test_an_answer_changes_an_offer_of_an_earlier_batch() -> None:
     """An answer without an offer in the batch changes the offer of an earlier batch; if a new offer follows in the
     batch, only the new offer counts.
     """
-    closed = create_event(5, "offer.closed", {"job": {"id": JOB}, "reason": "expired"}, "user:t1")
+    closure = create_event(5, "offer.closed", {"job": {"id": JOB}, "reason": "expired"}, "user:t1")
     again = create_event(6, "offer.created", {"offer": create_offer(wave=2)}, "user:t1")
-    assert fold_events([closed]).answers[(JOB, "t1")]["status"] == "expired"
-    both = fold_events([closed, again])
+    assert fold_events([closure]).answers[(JOB, "t1")]["status"] == "expired"
+    both = fold_events([closure, again])
     assert (both.answers, both.offers[(JOB, "t1")]["status"]) == ({}, "sent")
 
 
 def test_a_notification_becomes_a_row_of_its_user() -> None:
     """A `notification` event becomes a row for the user to whom it is addressed, with the event's data and time."""
-    told = {"id": "ntf_1", "kind": "job.accepted", "title": "Accepted", "body": "…", "job": JOB}
-    batch = fold_events([create_event(9, "notification", told, "user:c1")])
-    assert batch.notifications == [{**told, "user": "c1", "at": 1_009}]
+    notification = {"id": "ntf_1", "kind": "job.accepted", "title": "Accepted", "body": "…", "job": JOB}
+    batch = fold_events([create_event(9, "notification", notification, "user:c1")])
+    assert batch.notifications == [{**notification, "user": "c1", "at": 1_009}]
     assert batch.events[0]["job"] == JOB
 
 

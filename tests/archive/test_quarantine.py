@@ -42,8 +42,8 @@ def create_notification(name: str, title: str = "t") -> dict[str, Any]:
 
 def create_payment(amount: int) -> dict[str, Any]:
     """Return the data of a captured payment of `amount`."""
-    told = {"id": f"p{amount}", "status": "captured", "amount": amount, "currency": "USD"}
-    return {"job": {"id": "job_main_x"}, "payment": told}
+    payment = {"id": f"p{amount}", "status": "captured", "amount": amount, "currency": "USD"}
+    return {"job": {"id": "job_main_x"}, "payment": payment}
 
 
 async def read_archived_seqs(engine: Engine) -> list[int]:
@@ -97,8 +97,8 @@ async def test_a_refused_event_moves_the_first_seq_behind_it(engine: Engine) -> 
     assert await read_archived_seqs(engine) == [1, after]
     assert await read_quarantine(engine) == [(bad, False)]
     assert await reader.first_seq(engine.archive, ZONE) == after
-    found = await reader.checkpoint(engine.archive, ZONE)
-    assert found is not None and found.seq == after
+    checkpoint = await reader.checkpoint(engine.archive, ZONE)
+    assert checkpoint is not None and checkpoint.seq == after
 
 
 async def test_a_refused_row_does_not_pause_the_archiver(engine: Engine) -> None:
@@ -125,8 +125,8 @@ async def test_a_nul_is_removed_from_a_notification(engine: Engine) -> None:
     async with engine.archive.begin_read() as conn:
         assert list((await conn.execute(select(notifications.c.title))).scalars()) == ["ab"]
     assert await read_quarantine(engine) == []
-    (told,) = await log.read_range(engine.store.redis, ZONE, 0, 10)
-    assert await reader.events(engine.archive, ZONE, 0, 10, ["user:a"], 10) == [told]
+    (event,) = await log.read_range(engine.store.redis, ZONE, 0, 10)
+    assert await reader.events(engine.archive, ZONE, 0, 10, ["user:a"], 10) == [event]
 
 
 async def test_a_missing_table_quarantines_nothing(engine: Engine) -> None:

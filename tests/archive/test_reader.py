@@ -90,20 +90,20 @@ async def test_jobs_are_found_by_page_and_filter(archive: Archive) -> None:
             break
     ids = [f"job_main_{n:026d}" for n in range(7, 0, -1)]
     assert [next(i for i in ids if i in page) for page in pages] == ids
-    mine, _ = await reader.jobs(archive, JobFilter(customer=UserId("c2"), phase="open"), 10)
-    assert len(mine) == 3
+    open_jobs, _ = await reader.jobs(archive, JobFilter(customer=UserId("c2"), phase="open"), 10)
+    assert len(open_jobs) == 3
     assert (await reader.jobs(archive, JobFilter(reference="r5"), 10))[0][0].count(b"0000005") == 1
     assert (await reader.jobs(archive, JobFilter(updated_after=10_000), 10))[0] == []
     assert (await reader.jobs(archive, JobFilter(technician=TechnicianId(UserId("t"))), 10))[0] == []
-    found = await reader.job_of_reference(archive, UserId("c1"), "r3")
-    assert found is not None and found.job == f"job_main_{3:026d}"
+    row = await reader.job_of_reference(archive, UserId("c1"), "r3")
+    assert row is not None and row.job == f"job_main_{3:026d}"
 
 
 async def test_history_has_a_line_for_each_change_of_state(archive: Archive) -> None:
     """The history has one line for each event that changed the job, with actor, command, both states and the reason;
     `job.searching` has no line.
     """
-    done = {
+    change = {
         "job": create_job_document(3, "on_the_way", "active", "t1"),
         "from": "accepted",
         "to": "on_the_way",
@@ -119,20 +119,20 @@ async def test_history_has_a_line_for_each_change_of_state(archive: Archive) -> 
                 "job.accepted",
                 {"job": create_job_document(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}},
             ),
-            create_event(4, "job.status", done, actor="technician:t1"),
+            create_event(4, "job.status", change, actor="technician:t1"),
             create_event(
                 5, "job.cancelled", {"job": create_job_document(4, "cancelled", "closed", "t1"), "reason": "rain"}
             ),
         ],
     )
-    found = await reader.history(archive, JobId(JOB))
-    assert [(i.seq, i.command, i.source, i.to, i.reason) for i in found] == [
+    lines = await reader.history(archive, JobId(JOB))
+    assert [(i.seq, i.command, i.source, i.to, i.reason) for i in lines] == [
         (1, "create", None, "broadcasted", None),
         (3, "claim", None, "accepted", None),
         (4, "depart", "accepted", "on_the_way", None),
         (5, "cancel", None, "cancelled", "rain"),
     ]
-    assert found[2].actor == "technician:t1"
+    assert lines[2].actor == "technician:t1"
 
 
 async def test_history_has_bids_codes_prices_payments_and_edits(archive: Archive) -> None:
@@ -164,8 +164,8 @@ async def test_history_has_bids_codes_prices_payments_and_edits(archive: Archive
             create_event(9, "payment.received", captured, actor="service:s"),
         ],
     )
-    found = await reader.history(archive, JobId(JOB))
-    assert [(i.seq, i.actor, i.command, i.source, i.to, i.reason) for i in found] == [
+    lines = await reader.history(archive, JobId(JOB))
+    assert [(i.seq, i.actor, i.command, i.source, i.to, i.reason) for i in lines] == [
         (1, "customer:c1", "create", None, "open", None),
         (3, "technician:t1", "bid", None, None, None),
         (5, "customer:c1", "edit", "scheduled", "scheduled", None),

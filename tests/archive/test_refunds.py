@@ -36,10 +36,10 @@ def payment_with(status: PaymentStatus, **changes: Any) -> Payment:
 
 async def create_confirmed_job(engine: Engine) -> tuple[Principal, JobId]:
     """Create a job of the marketplace that was worked and confirmed. Return its customer and its id."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    who = await people.technician(engine, "t1", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    who = await people.technician(engine, "t1", service)
     more = {"blueprint": "marketplace", "technician": "t1"}
-    job = people.id_of(await people.job(engine, carla, serves, **more))  # type: ignore[arg-type]
+    job = people.id_of(await people.job(engine, carla, service, **more))  # type: ignore[arg-type]
     await jobs.run_command(engine, who, job, Step(command="accept"))
     for name, purpose in (("start", "start"), ("complete", "completion")):
         await jobs.run_command(engine, who, job, Step(command=name, code=codes.derive_code(engine, job, purpose, "1")))
@@ -107,17 +107,17 @@ async def test_a_capture_is_recorded_long_after_the_end(engine: Engine) -> None:
     `payment.unexpected` is appended with it.
     """
     _, job, paid = await create_forgotten_paid_job(engine)
-    done = await payments.put_payment(
+    outcome = await payments.put_payment(
         engine, PAYMENT_SERVICE, job, payment_with("captured", reference="pi_2", amount=70)
     )
     assert [event.type for event in await event_log.events(engine)] == ["payment.received", "payment.unexpected"]
-    assert (decode_outcome(done)[1]["status"], decode_outcome(done)[1]["paid_amount"]) == ("paid", 5070)
-    assert done.version > paid.version
+    assert (decode_outcome(outcome)[1]["status"], decode_outcome(outcome)[1]["paid_amount"]) == ("paid", 5070)
+    assert outcome.version > paid.version
     await archive_and_forget(engine, job)
     assert orjson.loads(await job_queries.read_job(engine, ADMIN_CALLER, job))["paid_amount"] == 5070
     assert len(await payments.find_payments(engine, ADMIN_CALLER, job)) == 2
-    carla, serves = await people.customer(engine, "c2"), await people.service(engine)
-    other = people.id_of(await people.job(engine, carla, serves))
+    carla, service = await people.customer(engine, "c2"), await people.service(engine)
+    other = people.id_of(await people.job(engine, carla, service))
     await jobs.run_command(engine, carla, other, Step(command="cancel"))
     await archive_and_forget(engine, other)
     for status in ("captured", "refunded"):
@@ -134,16 +134,16 @@ async def test_a_capture_in_another_currency_never_counts(engine: Engine) -> Non
     """A capture in a currency that the job did not have then does not count in `paid_amount`, and its refunds do not
     count in `refunded_amount`, before and after Redis forgot the job.
     """
-    carla, serves = await people.customer(engine), await people.service(engine)
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", amount=5000))
+    carla, service = await people.customer(engine), await people.service(engine)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace", amount=5000))
     await payments.put_payment(engine, PAYMENT_SERVICE, job, payment_with("captured", currency="EUR"))
     await edits.edit_job(engine, carla, job, {"amount": 5000, "currency": "EUR"})
     part = {"of": CAPTURED.reference, "currency": "EUR", "amount": 1000}
     for number in range(2):
-        back = await payments.put_payment(
+        refund = await payments.put_payment(
             engine, PAYMENT_SERVICE, job, payment_with("refunded", reference=f"re_{number}", **part)
         )
-        assert (decode_outcome(back)[1]["paid_amount"], decode_outcome(back)[1]["refunded_amount"]) == (0, 0)
+        assert (decode_outcome(refund)[1]["paid_amount"], decode_outcome(refund)[1]["refunded_amount"]) == (0, 0)
         if not number:
             await jobs.run_command(engine, carla, job, Step(command="cancel"))
         await archive_and_forget(engine, job)
@@ -163,10 +163,10 @@ async def test_partial_refunds_add_up_over_redis_and_sql(engine: Engine) -> None
     await payments.put_payment(engine, PAYMENT_SERVICE, job, payment_with("refunded", amount=2000))
     await archive_and_forget(engine, job)
     parts = [payment_with("refunded", reference=f"re_{n}", of=CAPTURED.reference, amount=1000) for n in range(6)]
-    told = await asyncio.gather(
+    outcomes = await asyncio.gather(
         *(payments.put_payment(engine, PAYMENT_SERVICE, job, part) for part in parts), return_exceptions=True
     )
-    assert [type(each) for each in told].count(Invalid) == 3
+    assert [type(each) for each in outcomes].count(Invalid) == 3
     await archive_and_forget(engine, job)
     read = orjson.loads(await job_queries.read_job(engine, ADMIN_CALLER, job))
     assert (read["paid_amount"], read["refunded_amount"]) == (5000, 5000)
@@ -199,8 +199,8 @@ async def test_a_refund_waits_for_an_archive_that_is_behind(engine: Engine) -> N
     job.
     """
     _, job, _ = await create_forgotten_paid_job(engine)
-    serves = await people.service(engine)
-    await people.job(engine, await people.customer(engine, "c2"), serves)
+    service = await people.service(engine)
+    await people.job(engine, await people.customer(engine, "c2"), service)
     with pytest.raises(Unavailable):
         await payments.put_payment(engine, PAYMENT_SERVICE, job, payment_with("refunded"))
     await archiver.run_once(engine)
@@ -249,15 +249,15 @@ async def test_a_refund_appends_an_event_and_is_archived(engine: Engine) -> None
     """
     carla, job, paid = await create_forgotten_paid_job(engine)
     (captured, before), key = decode_outcome(paid), str(uuid.uuid4())
-    done = await payments.put_payment(
+    outcome = await payments.put_payment(
         engine, PAYMENT_SERVICE, job, payment_with("refunded"), key=key, trace="00-ab-cd-01"
     )
-    payment, after = decode_outcome(done)
-    told = {**captured, "kind": "refund", "status": "refunded", "of": CAPTURED.reference}
-    assert payment == {**told, "id": payment["id"], "created_at": payment["created_at"]}
+    payment, after = decode_outcome(outcome)
+    expected = {**captured, "kind": "refund", "status": "refunded", "of": CAPTURED.reference}
+    assert payment == {**expected, "id": payment["id"], "created_at": payment["created_at"]}
     moved = {name: after[name] for name in ("version", "updated_at", "refunded_amount")}
     assert after == {**before, **moved} and moved["refunded_amount"] == 5000
-    assert (done.version, done.repeated) == (paid.version + 1, False)
+    assert (outcome.version, outcome.repeated) == (paid.version + 1, False)
     [event] = await read_refund_events(engine, job)
     assert set(event.to) == {f"user:{carla.id}", "user:t1", "role:ops", "role:service", f"job:{job}"}
     assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@2", "00-ab-cd-01")
@@ -302,9 +302,9 @@ async def test_a_repeated_payment_returns_the_first_reply(engine: Engine) -> Non
 async def test_concurrent_deliveries_of_one_refund_append_one_event(engine: Engine) -> None:
     """Twenty concurrent deliveries of one refund, each with its own key, append one event and return equal replies."""
     _, job, _ = await create_forgotten_paid_job(engine)
-    told = await asyncio.gather(
+    replies = await asyncio.gather(
         *(payments.put_payment(engine, PAYMENT_SERVICE, job, payment_with("refunded")) for _ in range(20))
     )
-    assert [put.repeated for put in told].count(False) == 1
-    assert all(decode_outcome(put) == decode_outcome(told[0]) for put in told)
+    assert [put.repeated for put in replies].count(False) == 1
+    assert all(decode_outcome(put) == decode_outcome(replies[0]) for put in replies)
     assert len(await read_refund_events(engine, job)) == 1

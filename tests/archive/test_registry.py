@@ -92,9 +92,9 @@ async def test_an_unreadable_stored_blueprint_does_not_prevent_a_start(archive: 
     """A stored blueprint that cannot be decoded is left out and does not prevent a start."""
     async with archive.begin_write() as conn:
         await conn.execute(insert(rows).values(key="old@1", doc='{"name":"old"}', kept_at=0))
-    known = catalogue_with_default()
-    await registry.store_blueprints(archive, known)
-    assert "old@1" not in known.by_key
+    blueprints = catalogue_with_default()
+    await registry.store_blueprints(archive, blueprints)
+    assert "old@1" not in blueprints.by_key
 
 
 def test_a_blueprint_is_equal_after_encoding_and_decoding() -> None:

@@ -35,7 +35,7 @@ def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("= [")
     with pytest.raises(BlueprintError) as caught:
         catalogue.load_blueprints("home_service", tmp_path)
-    told = "\n".join(caught.value.problems)
+    report = "\n".join(caught.value.problems)
     for part in (
         "'flying'",
         "terminal state 'completed'",
@@ -44,7 +44,7 @@ def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
         "b.toml",
         "c.toml",
     ):
-        assert part in told
+        assert part in report
 
 
 def test_a_missing_default_blueprint_is_refused(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
 def test_a_users_blueprint_replaces_the_shipped_one(tmp_path: Path) -> None:
     """A blueprint in the user's folder replaces the shipped one of the same name."""
     (tmp_path / "home_service.toml").write_text(HOME_SERVICE_PATH.read_text().replace("offer_s = 60", "offer_s = 5"))
-    found = catalogue.load_blueprints("home_service", catalogue.shipped_folder(), tmp_path)
-    assert found.default.dispatch.offer_s == 5
+    blueprints = catalogue.load_blueprints("home_service", catalogue.shipped_folder(), tmp_path)
+    assert blueprints.default.dispatch.offer_s == 5
 
 
 def test_home_service_has_the_commands_and_waves_of_its_scenario() -> None:
@@ -86,11 +86,11 @@ def test_names_depend_on_the_reason_and_fields_are_added() -> None:
     """Clients see `offer.closed` with the reason `taken` as `job_taken` with the added field `bookingId`; with another
     reason the name stays.
     """
-    taken = b'{"job":{"id":"j1"},"reason":"taken","message":"m"}'
-    name, data = load_shipped().client_event("home_service@1", "offer.closed", taken)
+    closed_offer = b'{"job":{"id":"j1"},"reason":"taken","message":"m"}'
+    name, data = load_shipped().client_event("home_service@1", "offer.closed", closed_offer)
     assert name == "job_taken"
     assert orjson.loads(data) == {"job": {"id": "j1"}, "reason": "taken", "message": "m", "bookingId": "j1"}
-    name, _ = load_shipped().client_event("home_service@1", "offer.closed", taken.replace(b"taken", b"expired"))
+    name, _ = load_shipped().client_event("home_service@1", "offer.closed", closed_offer.replace(b"taken", b"expired"))
     assert name == "offer.closed"
 
 
@@ -112,8 +112,8 @@ def test_notifications_go_to_the_declared_users() -> None:
             "technician": {"name": "Tara"},
         }
     )
-    [told] = load_shipped().notices_of_event("home_service@1", "job.accepted", data)
-    assert (told.user, told.body, told.job) == ("c1", "Tara has accepted your booking.", "j1")
-    [told] = load_shipped().notices_of_event("home_service@1", "job.cancelled", data)
-    assert told.user == "t1"
+    [notice] = load_shipped().notices_of_event("home_service@1", "job.accepted", data)
+    assert (notice.user, notice.body, notice.job) == ("c1", "Tara has accepted your booking.", "j1")
+    [notice] = load_shipped().notices_of_event("home_service@1", "job.cancelled", data)
+    assert notice.user == "t1"
     assert load_shipped().notices_of_event("home_service@1", "job.created", data) == []

@@ -33,7 +33,7 @@ def test_one_report_has_all_problems_of_all_files(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(text.replace('"active"', '"busy"').replace('by = ["mediator"]', 'by = ["judge"]'))
     with pytest.raises(BlueprintError) as caught:
         catalogue.load_blueprints("walks", tmp_path)
-    told = "\n".join(caught.value.problems)
+    report = "\n".join(caught.value.problems)
     for part in (
         "a.toml: command start: unknown state 'flying'",
         "a.toml: price: propose: 'flying'",
@@ -43,7 +43,7 @@ def test_one_report_has_all_problems_of_all_files(tmp_path: Path) -> None:
         "c.toml: states.back.phase",
         "c.toml: commands.settle.by[0]",
     ):
-        assert part in told
+        assert part in report
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def test_a_misspelt_word_in_the_example_is_reported(example_path: Path) -> None:
 
 def test_the_charts_are_those_of_the_shipped_files() -> None:
     """The page has the chart of each shipped blueprint as `callout blueprint chart` prints it."""
-    known = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name
-    drawn = dict(re.findall(r"### (\w+)\n.*?```mermaid\n(.*?)```", PAGE_TEXT, re.DOTALL))
-    assert drawn == {name: mermaid_chart(each) for name, each in known.items()}
+    blueprints = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name
+    charts = dict(re.findall(r"### (\w+)\n.*?```mermaid\n(.*?)```", PAGE_TEXT, re.DOTALL))
+    assert charts == {name: mermaid_chart(each) for name, each in blueprints.items()}
 
 
 def test_every_word_of_the_language_is_on_the_page() -> None:

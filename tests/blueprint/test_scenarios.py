@@ -89,8 +89,8 @@ def test_marketplace_allows_edits_until_the_start(shipped: Blueprints) -> None:
 @for_each_blueprint
 def test_tracked_states(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
     """The customer sees the technician's position in exactly the specified states."""
-    found = shipped.by_name[name]
-    assert [state for state in found.states if found.is_tracked(state)] == expected.tracked_states.split()
+    blueprint = shipped.by_name[name]
+    assert [state for state in blueprint.states if blueprint.is_tracked(state)] == expected.tracked_states.split()
 
 
 @for_each_blueprint
@@ -104,11 +104,11 @@ def test_events(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> 
 @for_each_blueprint
 def test_status_words(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
     """Clients see the specified status word for each state, or the state's own name where no word is specified."""
-    found = shipped.by_name[name]
+    blueprint = shipped.by_name[name]
     assert {
-        state: found.status_word(state) for state in found.states if found.status_word(state) != state
+        state: blueprint.status_word(state) for state in blueprint.states if blueprint.status_word(state) != state
     } == expected.status_words
-    assert all(not expected.status_words or state in expected.status_words for state in found.states)
+    assert all(not expected.status_words or state in expected.status_words for state in blueprint.states)
 
 
 @for_each_blueprint
@@ -116,16 +116,16 @@ def test_numbers(shipped: Blueprints, name: str, expected: ExpectedBlueprint) ->
     """Waves, lifetimes, timers with commands, and the state from which the customer sees the technician are the
     specified ones.
     """
-    found = shipped.by_name[name]
-    assert {what: getattr(found.dispatch, what) for what in expected.dispatch} == expected.dispatch
-    assert found.dispatch.head_start is None
+    blueprint = shipped.by_name[name]
+    assert {what: getattr(blueprint.dispatch, what) for what in expected.dispatch} == expected.dispatch
+    assert blueprint.dispatch.head_start is None
     if expected.waves is not None:
-        assert tuple((w.size, w.radius_m, w.interval_s) for w in found.dispatch.waves) == expected.waves
-        rest, walks = found.wave(len(expected.waves) + 1)
-        assert (rest.size, rest.interval_s, walks) == (UNLIMITED_WAVE_SIZE, found.dispatch.repeat_s, True)
-    given = tuple((s, t.after_s, t.command) for s, v in found.states.items() for t in v.timers if t.command)
-    assert given == expected.timers
-    assert (found.track_from, found.track_lead_s, found.contact_s) == (expected.track_from, 3600, 86_400)
+        assert tuple((w.size, w.radius_m, w.interval_s) for w in blueprint.dispatch.waves) == expected.waves
+        rest, walks = blueprint.wave(len(expected.waves) + 1)
+        assert (rest.size, rest.interval_s, walks) == (UNLIMITED_WAVE_SIZE, blueprint.dispatch.repeat_s, True)
+    timers = tuple((s, t.after_s, t.command) for s, v in blueprint.states.items() for t in v.timers if t.command)
+    assert timers == expected.timers
+    assert (blueprint.track_from, blueprint.track_lead_s, blueprint.contact_s) == (expected.track_from, 3600, 86_400)
 
 
 def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
@@ -135,8 +135,8 @@ def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
         c.event for c in managed.commands.values()
     }
     data = b'{"job":{"id":"j","status":"signed"}}'
-    seen = {shipped.client_event(managed.key, kind, data)[0] for kind in kinds if kind.startswith("job.")}
-    assert seen == {"booking_update"}
+    names = {shipped.client_event(managed.key, kind, data)[0] for kind in kinds if kind.startswith("job.")}
+    assert names == {"booking_update"}
 
 
 @pytest.mark.parametrize(("state", "word"), EXPECTED_BLUEPRINTS["marketplace"].status_words.items())
@@ -149,9 +149,9 @@ def test_marketplace_adds_fields_with_its_status_words(shipped: Blueprints, stat
     values = {"jobId": "j1", "status": word, "technicianId": "t1", "paymentId": "p1", "newAmount": 900}
     values |= {"startedAt": "2026-01-01T00:00:00.000Z", "paymentIntentUpdated": False}
     for kind, fields in EXPECTED_BLUEPRINTS["marketplace"].added_fields.items():
-        told = orjson.loads(shipped.client_event(shipped.by_name["marketplace"].key, kind, data)[1])
-        assert told["job"] == job
-        assert {name: told[name] for name in fields} == {name: values[name] for name in fields}, kind
+        payload = orjson.loads(shipped.client_event(shipped.by_name["marketplace"].key, kind, data)[1])
+        assert payload["job"] == job
+        assert {name: payload[name] for name in fields} == {name: values[name] for name in fields}, kind
 
 
 @pytest.mark.parametrize("reason", ["taken", "cancelled", "expired", "withdrawn", "reassigned"])
@@ -160,9 +160,9 @@ def test_offer_closed_is_job_taken_only_if_taken(shipped: Blueprints, reason: st
     each other reason; `bookingId` is added in both cases.
     """
     data = orjson.dumps({"job": {"id": "j1"}, "reason": reason, "message": "m"})
-    name, told = shipped.client_event(shipped.default.key, "offer.closed", data)
+    name, payload = shipped.client_event(shipped.default.key, "offer.closed", data)
     assert name == ("job_taken" if reason == "taken" else "offer.closed")
-    assert orjson.loads(told) == {"job": {"id": "j1"}, "reason": reason, "message": "m", "bookingId": "j1"}
+    assert orjson.loads(payload) == {"job": {"id": "j1"}, "reason": reason, "message": "m", "bookingId": "j1"}
 
 
 def test_an_offer_comes_with_a_notification(shipped: Blueprints) -> None:
@@ -193,8 +193,8 @@ def test_the_technician_is_notified_of_confirmation_and_payment(
     not of a refund.
     """
     job = {"id": "j1", "status": "awaiting_confirmation", "customer": {"id": "c1"}, "technician": {"id": "t1"}}
-    told = shipped.notices_of_event(shipped.by_name["marketplace"].key, kind, orjson.dumps({"job": job, **data}))
-    assert {each.user: each.title for each in told} == titles
+    notices = shipped.notices_of_event(shipped.by_name["marketplace"].key, kind, orjson.dumps({"job": job, **data}))
+    assert {each.user: each.title for each in notices} == titles
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,10 @@ def test_plans_report_departed_and_free_once(shipped: Blueprints, name: str, rea
     """The compiled plans send `technician.status` with the reason `departed` at the first command of the work and
     `free` at its end; commands between send none.
     """
-    found = shipped.by_name[name]
-    watched = msgspec.structs.replace(found, events={**found.events, "technician.status": EventRule(to=("ops",))})
+    blueprint = shipped.by_name[name]
+    watched = msgspec.structs.replace(
+        blueprint, events={**blueprint.events, "technician.status": EventRule(to=("ops",))}
+    )
     plans = {
         what: orjson.loads(compile_command(watched, what, spec).plan_json) for what, spec in watched.commands.items()
     }

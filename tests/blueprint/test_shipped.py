@@ -48,9 +48,9 @@ def test_capture_waits_for_the_one_confirmation(shipped: Blueprints) -> None:
 def test_a_frozen_job_allows_only_the_mediators_commands(shipped: Blueprints) -> None:
     """While a dispute is open, only the mediator's commands that resolve it are possible."""
     direct = shipped.by_name["direct_booking"]
-    everybody = ["customer", "holder", "ops", "mediator"]
+    relations = ["customer", "holder", "ops", "mediator"]
     settled = ["resolve_resume", "resolve_cancel", "resolve_complete"]
-    assert actions(direct, "accepted", everybody, frozen=True) == settled
+    assert actions(direct, "accepted", relations, frozen=True) == settled
     assert "dispute" in actions(direct, "accepted", ["customer"]) and "dispute" not in actions(
         direct, "requested", ["customer"]
     )

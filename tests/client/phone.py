@@ -64,8 +64,8 @@ class Phone:
         """
         last = (await _expected_seqs(engine, who))[-1]
         await wait_until(lambda: self.seqs and self.seqs[-1] >= last, within_s=20, what=f"event {last}")
-        given = self.seqs
-        assert given == [seq for seq in await _expected_seqs(engine, who) if self.begun[0]["main"] < seq <= given[-1]]
+        seqs = self.seqs
+        assert seqs == [seq for seq in await _expected_seqs(engine, who) if self.begun[0]["main"] < seq <= seqs[-1]]
         # Events between joining and the snapshot are in the snapshot, so they are not counted as repeats here.
         assert [event for event in self.repeats if event["seq"] > self.begun[0]["main"]] == []
 
@@ -73,4 +73,4 @@ class Phone:
 async def _expected_seqs(engine: Engine, who: Principal) -> list[int]:
     """Return the seqs of all events of the log that are for ``who``."""
     entries: list[Any] = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 10_000)
-    return [one.seq for one in entries if f"user:{who.id}" in one.to and not one.type.startswith("session.")]
+    return [entry.seq for entry in entries if f"user:{who.id}" in entry.to and not entry.type.startswith("session.")]

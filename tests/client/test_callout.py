@@ -285,11 +285,11 @@ def test_the_wait_after_4010_is_the_longest() -> None:
 
 async def test_after_4010_the_client_waits_longer(harness: Harness) -> None:
     """After 4010 (too many requests) the client uses the long wait. After other codes it uses the usual wait."""
-    drawn: list[bool] = []
+    delays: list[bool] = []
 
     class RecordingBackoff(Backoff):
         def next_s(self, *, later: bool = False) -> float:
-            drawn.append(later)
+            delays.append(later)
             return 0
 
     harness.client._backoff = RecordingBackoff()
@@ -298,4 +298,4 @@ async def test_after_4010_the_client_waits_longer(harness: Harness) -> None:
         await peer.socket.close(code)
         peer = await harness.peers.get()
         await peer.accept_connect(10)
-    assert drawn == [True, False]
+    assert delays == [True, False]

@@ -19,8 +19,8 @@ CLIENTS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 
 def test_the_client_imports_no_server_package() -> None:
     """Importing the client imports no module of the engine, and no package for Redis, SQL or a server."""
-    asked = "import sys, callout_client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    program = "import sys, callout_client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(ran.stdout.split()) & {"engine", "redis", "sqlalchemy", "starlette", "uvicorn", "alembic"} == set()
 
 
@@ -28,14 +28,14 @@ async def online_technician(server: RunningServer, service: str) -> tuple[str, s
     """Register, approve and put online a technician. Return the user id and the access token."""
     api, boss = Api(server.url), await socket_client.token(server.engine, people.ADMIN)
     details = {"email": "tess@example.org", "password": "correct horse", "name": "Tess", "role": "technician"}
-    signed = await api.request("POST", "/v1/auth/register", body=details)
-    mine, bearer = f"/v1/technicians/{signed['user']['id']}", str(signed["access_token"])
-    await api.request("PATCH", mine, token=bearer, body={"services": [service]})
-    await api.request("POST", f"{mine}/review", token=boss, body={"kyc": "approved", "account": "approved"})
+    registration = await api.request("POST", "/v1/auth/register", body=details)
+    profile_path, bearer = f"/v1/technicians/{registration['user']['id']}", str(registration["access_token"])
+    await api.request("PATCH", profile_path, token=bearer, body={"services": [service]})
+    await api.request("POST", f"{profile_path}/review", token=boss, body={"kyc": "approved", "account": "approved"})
     place = {"online": True, "lat": people.HERE.lat, "lon": people.HERE.lon}
-    await api.request("PUT", f"{mine}/availability", token=bearer, body=place)
+    await api.request("PUT", f"{profile_path}/availability", token=bearer, body=place)
     await api.close()
-    return str(signed["user"]["id"]), bearer
+    return str(registration["user"]["id"]), bearer
 
 
 async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> None:
@@ -46,10 +46,10 @@ async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> 
     service = await people.service(server.engine)
     customer = await people.customer(server.engine)
     user, bearer = await online_technician(server, service)
-    given = {"CALLOUT_URL": server.url, "CALLOUT_TOKEN": bearer, "PYTHONPATH": str(CLIENTS_PAGE.parents[1])}
+    variables = {"CALLOUT_URL": server.url, "CALLOUT_TOKEN": bearer, "PYTHONPATH": str(CLIENTS_PAGE.parents[1])}
     running = await asyncio.create_subprocess_exec(
         *(sys.executable, str(program)),
-        env=os.environ | given,
+        env=os.environ | variables,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

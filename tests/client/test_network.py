@@ -42,23 +42,23 @@ class Scene(NamedTuple):
 
     async def book_job(self, times: int = 1) -> str:
         """Book ``times`` jobs as the customer and return the id of the last."""
-        made = [await people.job(self.running.engine, self.customer, self.service) for _ in range(times)]
-        return str(people.id_of(made[-1]))
+        jobs = [await people.job(self.running.engine, self.customer, self.service) for _ in range(times)]
+        return str(people.id_of(jobs[-1]))
 
     async def offer_job(self) -> str:
         """Book a job and open its first wave. Return its id."""
         return str(await people.offered_job(self.running.engine, self.customer, self.service))
 
     @asynccontextmanager
-    async def connect_phone(self, *given: str, **options: Any) -> AsyncIterator[Phone]:
+    async def connect_phone(self, *credentials: str, **options: Any) -> AsyncIterator[Phone]:
         """Connect a client through the proxy and wait for its first snapshot."""
-        one = Phone(self.network.origin, *given, **options)
+        phone = Phone(self.network.origin, *credentials, **options)
         try:
-            await one.client.open()
-            await wait_until(lambda: one.syncs, what="the first snapshot")
-            yield one
+            await phone.client.open()
+            await wait_until(lambda: phone.syncs, what="the first snapshot")
+            yield phone
         finally:
-            await one.client.close()
+            await phone.client.close()
 
 
 @pytest.fixture
@@ -117,9 +117,9 @@ async def test_the_first_connection_begins_with_a_snapshot(scene: Scene) -> None
     """A client without a cursor gets the snapshot of /v1/sync and continues from the snapshot's cursor."""
     before = await scene.book_job()
     async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
-        (told,) = phone.syncs
-        assert (told.zones, told.reasons) == (("main",), {"main": None})
-        assert before in msgspec.json.encode(told.snapshot).decode()
+        (sync,) = phone.syncs
+        assert (sync.zones, sync.reasons) == (("main",), {"main": None})
+        assert before in msgspec.json.encode(sync.snapshot).decode()
         await scene.book_job()
         await phone.check_caught_up(scene.running.engine, scene.customer)
         assert phone.status_words() == ["reconnecting", "connected socket"]
@@ -157,9 +157,9 @@ async def test_a_request_with_a_lost_reply_is_repeated_with_its_key(scene: Scene
     job = await scene.offer_job()
     async with scene.connect_phone(scene.bearer_token(scene.technician)) as phone:
         scene.network.drop_next = b"Job accepted"
-        told = await phone.client.request("claim", job=job, key="0d9cf1f6-55aa-4a5e-9f0e-6ac57f3a4a11")
+        reply = await phone.client.request("claim", job=job, key="0d9cf1f6-55aa-4a5e-9f0e-6ac57f3a4a11")
         assert scene.network.dropped == 1
-        assert (told["repeated"], told["job"]["technician"]["id"]) == (True, scene.technician.id)
+        assert (reply["repeated"], reply["job"]["technician"]["id"]) == (True, scene.technician.id)
         assert len(phone.joins) == 2
         verdict = await phone.client.http("GET", "/v1/requests/0d9cf1f6-55aa-4a5e-9f0e-6ac57f3a4a11")
         assert (verdict["status"], verdict["job"]) == ("done", job)
@@ -188,14 +188,14 @@ async def test_an_expiring_token_is_refreshed_on_the_connection(scene: Scene) ->
 
 async def test_tickets_replace_a_token(scene: Scene) -> None:
     """A program without a token passes one ticket for each socket. A used ticket is replaced."""
-    given: list[str] = []
+    tickets: list[str] = []
     api = Api(scene.running.url)
 
     async def next_ticket() -> str:
         bearer = scene.bearer_token(scene.customer)
-        made = await api.request("POST", "/v1/auth/tickets", token=bearer, body={})
-        given.append(given[0] if len(given) == 1 else str(made["ticket"]))  # the second time it gives the first again
-        return given[-1]
+        reply = await api.request("POST", "/v1/auth/tickets", token=bearer, body={})
+        tickets.append(tickets[0] if len(tickets) == 1 else str(reply["ticket"]))  # the second time, the first again
+        return tickets[-1]
 
     phone = Phone(scene.network.origin, ticket=next_ticket)
     await phone.client.open()
@@ -203,7 +203,7 @@ async def test_tickets_replace_a_token(scene: Scene) -> None:
     assert (phone.syncs[0].snapshot, phone.syncs[0].error and phone.syncs[0].error.code) == (None, "unauthenticated")
     scene.network.cut()
     await wait_until(lambda: len(phone.joins) == 2)
-    assert len(given) == 3
+    assert len(tickets) == 3
     await scene.book_job()
     await phone.check_caught_up(scene.running.engine, scene.customer)
     await phone.client.close()
@@ -248,10 +248,10 @@ async def test_a_closed_client_continues_from_its_cursor(scene: Scene) -> None:
         await phone.client.open()
         await phone.check_caught_up(scene.running.engine, scene.customer)
         assert len(phone.syncs) == 1
-        stored_cursors = msgspec.json.decode(msgspec.json.encode(phone.client.cursors))
+        saved_cursors = msgspec.json.decode(msgspec.json.encode(phone.client.cursors))
     await scene.book_job()
-    later = Phone(scene.network.origin, scene.bearer_token(scene.customer), cursors=stored_cursors)
-    later.begun.append({"main": stored_cursors["main"]["seq"]})
+    later = Phone(scene.network.origin, scene.bearer_token(scene.customer), cursors=saved_cursors)
+    later.begun.append({"main": saved_cursors["main"]["seq"]})
     await later.client.open()
     await later.check_caught_up(scene.running.engine, scene.customer)
     assert later.syncs == []
@@ -271,11 +271,11 @@ async def test_the_client_polls_while_sockets_are_blocked(scene: Scene) -> None:
         await phone.wait_for_status("connected", "polling")
         job = await scene.offer_job()
         await phone.check_caught_up(scene.running.engine, scene.technician)
-        told = await phone.client.request("claim", job=job, trace=TRACE)
-        assert told["job"]["status"] == "accepted"
+        reply = await phone.client.request("claim", job=job, trace=TRACE)
+        assert reply["job"]["status"] == "accepted"
         scene.network.drop_next = b'"message":"On the way"'
-        told = await phone.client.request("command", job=job, command="depart")
-        assert (scene.network.dropped, told["repeated"]) == (1, True)
+        reply = await phone.client.request("command", job=job, command="depart")
+        assert (scene.network.dropped, reply["repeated"]) == (1, True)
         with pytest.raises(Refusal) as refused:
             await phone.client.request("claim", job=UNKNOWN_JOB)
         assert refused.value.code == "not_found"

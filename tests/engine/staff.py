@@ -25,12 +25,12 @@ async def register_technician(engine: Engine) -> Principal:
 
 
 async def create_eligible_technician(
-    engine: Engine, serves: ServiceId, *, capacity: int = 1, online: bool = True
+    engine: Engine, service: ServiceId, *, capacity: int = 1, online: bool = True
 ) -> Principal:
-    """Create an approved technician who can do the service ``serves``. Put them online unless ``online`` is false."""
+    """Create an approved technician who can do the service ``service``. Put them online unless ``online`` is false."""
     who = await register_technician(engine)
     me = TechnicianId(who.id)
-    await profile.patch_technician(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))
+    await profile.patch_technician(engine, ADMIN, me, ProfilePatch(services=[service], capacity=capacity))
     await profile.review_technician(engine, ADMIN, me, kyc="approved", account="approved")
     if online:
         await live.set_availability(engine, who, who.id, online=True, position=HERE)

@@ -141,12 +141,12 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_refusal(
         return real(stored, password)
 
     monkeypatch.setattr(passwords, "_is_correct_password", count_and_compare)
-    told = []
+    refusals = []
     for email, password in (("ann@example.org", "wrong horse"), ("nobody@example.org", "correct horse")):
         with pytest.raises(Unauthenticated) as refusal:
             await accounts.login(engine, email, password)
-        told.append((refusal.value.code, refusal.value.detail))
-    assert told[0] == told[1]
+        refusals.append((refusal.value.code, refusal.value.detail))
+    assert refusals[0] == refusals[1]
     assert had_hash == [True, False]
 
 
@@ -157,13 +157,13 @@ async def test_an_unknown_address_takes_as_long_as_a_wrong_password() -> None:
     loop = asyncio.get_running_loop()
     stored = await passwords.hash_password("correct horse")
     await passwords.is_correct_password(None, "warm up")
-    took = []
-    for known in (stored, None):
-        begun = loop.time()
+    durations_s = []
+    for password_hash in (stored, None):
+        start = loop.time()
         for _ in range(5):
-            assert not await passwords.is_correct_password(known, "a password that nobody has")
-        took.append(loop.time() - begun)
-    assert took[1] > took[0] / 3
+            assert not await passwords.is_correct_password(password_hash, "a password that nobody has")
+        durations_s.append(loop.time() - start)
+    assert durations_s[1] > durations_s[0] / 3
 
 
 # Registration and sign-in
@@ -173,20 +173,20 @@ async def test_a_registration_returns_valid_tokens(engine: Engine) -> None:
     """The reply to a registration contains the account and valid tokens. SQL stores only an Argon2 hash of the
     password.
     """
-    done = (await accounts.register_user(engine, new_account(phone="+1 555"))).value
-    assert (done.user.email, done.user.role, done.user.active, done.user.phone) == (
+    registration = (await accounts.register_user(engine, new_account(phone="+1 555"))).value
+    assert (registration.user.email, registration.user.role, registration.user.active, registration.user.phone) == (
         "Ann@Example.org",
         "customer",
         True,
         "+1 555",
     )
-    who = await tokens.principal_of(engine, done.access_token)
-    assert (who.id, who.role, who.name) == (done.user.id, "customer", "Ann")
-    assert (await accounts.read_own_user(engine, who)) == done.user
+    who = await tokens.principal_of(engine, registration.access_token)
+    assert (who.id, who.role, who.name) == (registration.user.id, "customer", "Ann")
+    assert (await accounts.read_own_user(engine, who)) == registration.user
     async with engine.archive.begin_read() as conn:
         stored = (await conn.execute(select(users.c.password_hash))).scalar() or ""
     assert stored.startswith("$argon2id$")
-    assert b"correct horse" not in msgspec.json.encode(done)
+    assert b"correct horse" not in msgspec.json.encode(registration)
 
 
 async def test_a_repeated_registration_needs_the_password(engine: Engine) -> None:
@@ -217,10 +217,10 @@ async def test_a_new_technician_has_a_live_record_and_is_not_eligible(engine: En
     """After a registration Redis has a record of the technician in the zone `main`; KYC and account are `pending`, so
     the technician is not eligible.
     """
-    done = (await accounts.register_user(engine, new_account(role="technician"))).value
-    row = await sql.read_row(engine, done.user.id)  # type: ignore[arg-type]
+    registration = (await accounts.register_user(engine, new_account(role="technician"))).value
+    row = await sql.read_row(engine, registration.user.id)  # type: ignore[arg-type]
     assert (row.zone, row.kyc, row.account, row.capacity) == ("main", "pending", "pending", 1)
-    assert await live.read_zone(engine, done.user.id) == "main"
+    assert await live.read_zone(engine, registration.user.id) == "main"
 
 
 # Administration
@@ -234,14 +234,14 @@ async def test_users_are_listed_newest_first_in_pages(engine: Engine) -> None:
         (await create_account(engine, f"u{n}@example.org", "customer" if n % 2 else "mediator")).id for n in range(5)
     ]
     await accounts.suspend_user(engine, ADMIN, ids[0], reason="…")
-    seen: list[UserId] = []
+    listed_ids: list[UserId] = []
     cursor = None
     while True:
         page = await accounts.find_users(engine, ADMIN, UserQuery(limit=2, cursor=cursor))
-        seen += [user.id for user in page.items]
+        listed_ids += [user.id for user in page.items]
         if (cursor := page.next) is None:
             break
-    assert sorted(seen) == sorted(ids)
+    assert sorted(listed_ids) == sorted(ids)
     assert len((await accounts.find_users(engine, ADMIN, UserQuery(role="mediator", active=True))).items) == 2
     for wrong in (UserQuery(limit=0), UserQuery(limit=201), UserQuery(cursor="?")):
         with pytest.raises(Invalid):
@@ -264,17 +264,17 @@ async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
     """When the role of a user changes, their access token expires at once, their sockets are closed with code 4006, and
     a refresh returns a token with the new role.
     """
-    done = (await accounts.register_user(engine, new_account())).value
-    await tokens.principal_of(engine, done.access_token)
-    await accounts.patch_user(engine, ADMIN, done.user.id, role="technician")
+    registration = (await accounts.register_user(engine, new_account())).value
+    await tokens.principal_of(engine, registration.access_token)
+    await accounts.patch_user(engine, ADMIN, registration.user.id, role="technician")
     with pytest.raises(TokenExpired):
-        await tokens.principal_of(engine, done.access_token)
-    (told,) = await event_log.events(engine, "session.revoked")
-    assert (told.to, event_log.payload(told)["code"]) == ((f"user:{done.user.id}",), 4006)
-    fresh = await accounts.refresh_login(engine, done.refresh_token)
+        await tokens.principal_of(engine, registration.access_token)
+    (revocation,) = await event_log.events(engine, "session.revoked")
+    assert (revocation.to, event_log.payload(revocation)["code"]) == ((f"user:{registration.user.id}",), 4006)
+    fresh = await accounts.refresh_login(engine, registration.refresh_token)
     assert fresh.user.role == "technician"
     assert (await tokens.principal_of(engine, fresh.access_token)).role == "technician"
-    assert (await sql.read_row(engine, done.user.id)).kyc == "pending"  # type: ignore[arg-type]
+    assert (await sql.read_row(engine, registration.user.id)).kyc == "pending"  # type: ignore[arg-type]
 
 
 # Suspension
@@ -284,28 +284,28 @@ async def test_a_suspension_takes_effect_at_once(engine: Engine) -> None:
     """When the reply to a suspension arrives, the user's tokens, refreshes and logins are refused and `session.revoked`
     (4502) is in the log. After a reinstatement the user can log in again.
     """
-    done = (await accounts.register_user(engine, new_account())).value
-    await tokens.principal_of(engine, done.access_token)
-    suspended = await accounts.suspend_user(engine, OPS_MANAGER, done.user.id, reason="fraud")
-    assert suspended.value.active is False
+    registration = (await accounts.register_user(engine, new_account())).value
+    await tokens.principal_of(engine, registration.access_token)
+    suspension = await accounts.suspend_user(engine, OPS_MANAGER, registration.user.id, reason="fraud")
+    assert suspension.value.active is False
     with pytest.raises(Forbidden):
-        await tokens.principal_of(engine, done.access_token)
+        await tokens.principal_of(engine, registration.access_token)
     with pytest.raises(Forbidden):
-        await accounts.refresh_login(engine, done.refresh_token)
+        await accounts.refresh_login(engine, registration.refresh_token)
     with pytest.raises(Forbidden):
         await accounts.login(engine, "ann@example.org", "correct horse")
     with pytest.raises(Unauthenticated):
         await accounts.login(engine, "ann@example.org", "wrong horse")
-    (told,) = await event_log.events(engine, "session.revoked")
-    assert (event_log.payload(told), told.actor) == (
+    (revocation,) = await event_log.events(engine, "session.revoked")
+    assert (event_log.payload(revocation), revocation.actor) == (
         {"code": 4502},
         "ops_manager:cli_ops_manager",
     )
-    await accounts.reinstate_user(engine, ADMIN, done.user.id)
+    await accounts.reinstate_user(engine, ADMIN, registration.user.id)
     with pytest.raises(Unauthenticated):
-        await accounts.refresh_login(engine, done.refresh_token)
+        await accounts.refresh_login(engine, registration.refresh_token)
     fresh = await accounts.login(engine, "ann@example.org", "correct horse")
-    assert (await tokens.principal_of(engine, fresh.access_token)).id == done.user.id
+    assert (await tokens.principal_of(engine, fresh.access_token)).id == registration.user.id
 
 
 async def test_a_suspended_technician_claims_nothing_and_keeps_their_jobs(engine: Engine) -> None:
@@ -335,13 +335,13 @@ async def test_no_claim_succeeds_after_a_suspension(engine: Engine) -> None:
 
 async def _technician_with_two_offers(engine: Engine) -> tuple[Principal, JobId, JobId]:
     """Create a technician with a capacity of two and two offers. Return the technician and both jobs."""
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves, capacity=2)
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service, capacity=2)
     customer = await people.customer(engine)
-    return who, await people.offered_job(engine, customer, serves), await people.offered_job(engine, customer, serves)
+    return who, await people.offered_job(engine, customer, service), await people.offered_job(engine, customer, service)
 
 
 async def test_the_command_lines_principal_can_be_read(engine: Engine) -> None:
     """`accounts.me` returns a user for the principal of the command line, which has no account."""
-    found = await accounts.read_own_user(engine, ADMIN)
-    assert (found.id, found.role, found.active, ADMIN.role in ADMINS) == ("cli_admin", "admin", True, True)
+    user = await accounts.read_own_user(engine, ADMIN)
+    assert (user.id, user.role, user.active, ADMIN.role in ADMINS) == ("cli_admin", "admin", True, True)

@@ -22,9 +22,9 @@ from tests.support.clock import advance
 from tests.support.dispatch_setup import exclusions, metres_north, run_due_tasks
 
 
-async def book_managed_job(engine: Engine, carla: Principal, serves: ServiceId, **more: Any) -> JobId:
+async def book_managed_job(engine: Engine, carla: Principal, service: ServiceId, **more: Any) -> JobId:
     """Book a job of the blueprint `managed`, in which the engine assigns the technician. Return its id."""
-    return people.id_of(await people.job(engine, carla, serves, blueprint="managed", **more))
+    return people.id_of(await people.job(engine, carla, service, blueprint="managed", **more))
 
 
 async def set_rating(engine: Engine, name: str, stars: float) -> None:
@@ -50,9 +50,9 @@ async def test_allocation_is_retried_while_nobody_is_eligible(engine: Engine) ->
     """If no technician is eligible, ops receive one `job.unfilled` and the engine tries again every minute. It assigns
     a technician who goes online in the meantime.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "away", serves, at=None)
-    job = await book_managed_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "away", service, at=None)
+    job = await book_managed_job(engine, carla, service)
     await run_due_tasks(engine)
     assert await holder_and_status(engine, job) == ("", "requested")
     [(to, step)] = await unfilled_events(engine, job)
@@ -60,7 +60,9 @@ async def test_allocation_is_retried_while_nobody_is_eligible(engine: Engine) ->
     await advance(engine, 60.1)
     await run_due_tasks(engine)
     assert len(await unfilled_events(engine, job)) == 1
-    await live.set_availability(engine, people.hot_technician("away"), "away", online=True, position=metres_north(50))
+    await live.set_availability(
+        engine, people.technician_without_account("away"), "away", online=True, position=metres_north(50)
+    )
     await advance(engine, 60.1)
     await run_due_tasks(engine)
     assert await holder_and_status(engine, job) == ("away", "assigned")
@@ -70,13 +72,13 @@ async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
     """The engine assigns no technician whom the customer blocked, who lacks the service, who is at capacity or who left
     the job before. The wave's record contains each reason.
     """
-    serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
-    for name, service in (("blocked", serves), ("elsewhere", other), ("full", serves), ("left", serves)):
-        await people.technician(engine, name, service, at=metres_north(10))
+    service, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
+    for name, offered_service in (("blocked", service), ("elsewhere", other), ("full", service), ("left", service)):
+        await people.technician(engine, name, offered_service, at=metres_north(10))
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, carla.id), "blocked")
     row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("full")))
     await engine.store.redis.hset(row, "load", 1)
-    job = await book_managed_job(engine, carla, serves)
+    job = await book_managed_job(engine, carla, service)
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), "left", "left 0 1 1 0")
     await run_due_tasks(engine)
     assert (await holder_and_status(engine, job))[0] == ""
@@ -87,22 +89,22 @@ async def test_the_best_score_gets_the_job_and_its_parts_are_recorded(engine: En
     """The engine assigns the technician with the best score, in which rating and low workload outweigh some kilometres.
     The wave's record contains each part of each score.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "near", serves, at=metres_north(100))
-    await people.technician(engine, "good", serves, at=metres_north(1_000))
-    await people.technician(engine, "busy", serves, at=metres_north(900), capacity=2)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "near", service, at=metres_north(100))
+    await people.technician(engine, "good", service, at=metres_north(1_000))
+    await people.technician(engine, "busy", service, at=metres_north(900), capacity=2)
     for name, stars in (("near", 4.0), ("good", 4.9), ("busy", 5.0)):
         await set_rating(engine, name, stars)
     await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("busy"))), "load", 1)
-    job = await book_managed_job(engine, carla, serves)
+    job = await book_managed_job(engine, carla, service)
     await run_due_tasks(engine)
     assert await holder_and_status(engine, job) == ("good", "assigned")
     [event] = await event_log.events(engine, "job.assigned", job)
     assert {f"user:{carla.id}", "role:ops"} <= set(event.to) and "user:good" not in event.to
-    [asked] = await event_log.public_events(engine, "job.assigned", job)
-    assert asked.to == ("user:good",) and event_log.payload(asked)["job"]["technician"]["id"] == "good"
-    told = event_log.payload(event)
-    assert (told["technician"]["id"], told["actor"]["role"]) == ("good", "engine")
+    [public_event] = await event_log.public_events(engine, "job.assigned", job)
+    assert public_event.to == ("user:good",) and event_log.payload(public_event)["job"]["technician"]["id"] == "good"
+    payload = event_log.payload(event)
+    assert (payload["technician"]["id"], payload["actor"]["role"]) == ("good", "engine")
     [look] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
     assert look["in"]["technicians"] == ["good"] and sorted(look["out"]["rank"]["technicians"]) == ["busy", "near"]
     scores = {s["technician"]: s for s in look["scores"]}
@@ -115,12 +117,12 @@ async def test_after_a_decline_the_next_best_is_assigned(engine: Engine) -> None
     """After a decline or 60 s without an answer, the engine assigns the next best technician. Without a further
     candidate the job is `requested` again and ops receive `job.unfilled`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "one", serves, at=metres_north(100))
-    await people.technician(engine, "two", serves, at=metres_north(200))
-    job = await book_managed_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "one", service, at=metres_north(100))
+    await people.technician(engine, "two", service, at=metres_north(200))
+    job = await book_managed_job(engine, carla, service)
     await run_due_tasks(engine)
-    await jobs.run_command(engine, one, job, Step(command="decline"))
+    await jobs.run_command(engine, tom, job, Step(command="decline"))
     await run_due_tasks(engine)
     assert await holder_and_status(engine, job) == ("two", "assigned")
     await advance(engine, 60.1)  # a timer of the blueprint treats a missing answer as a decline
@@ -129,17 +131,17 @@ async def test_after_a_decline_the_next_best_is_assigned(engine: Engine) -> None
     assert await holder_and_status(engine, job) == ("", "requested") and len(await unfilled_events(engine, job)) == 1
     assert (await exclusions(engine, job))["left"] == ["one", "two"]
     with pytest.raises(CalloutError):
-        await jobs.run_command(engine, one, job, Step(command="accept"))
+        await jobs.run_command(engine, tom, job, Step(command="accept"))
 
 
 async def test_the_preferred_technician_is_assigned_before_a_better_one(engine: Engine) -> None:
     """If the technician whom the customer prefers is eligible, the engine assigns them, at any distance within the
     zone.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "near", serves, at=metres_north(100))
-    await people.technician(engine, "friend", serves, at=metres_north(30_000))
-    job = await book_managed_job(engine, carla, serves, technician="friend")
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "near", service, at=metres_north(100))
+    await people.technician(engine, "friend", service, at=metres_north(30_000))
+    job = await book_managed_job(engine, carla, service, technician="friend")
     await run_due_tasks(engine)
     assert (await holder_and_status(engine, job))[0] == "friend"
 
@@ -148,16 +150,16 @@ async def test_the_search_widens_until_it_finds_an_eligible_technician(engine: E
     """A search far from all technicians widens its radius until it finds one. If the nearest 300 technicians left the
     job before, the search continues beyond them.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     crowd = [f"c{n}" for n in range(300)]
     for name in crowd:
-        await people.technician(engine, name, serves, at=metres_north(20))
-    far = await book_managed_job(engine, carla, serves, at=metres_north(900_000))
+        await people.technician(engine, name, service, at=metres_north(20))
+    far_job = await book_managed_job(engine, carla, service, at=metres_north(900_000))
     await run_due_tasks(engine)
-    first = (await holder_and_status(engine, far))[0]
+    first = (await holder_and_status(engine, far_job))[0]
     assert first in crowd
-    await people.technician(engine, "beyond", serves, at=metres_north(3_000))
-    job = await book_managed_job(engine, carla, serves)
+    await people.technician(engine, "beyond", service, at=metres_north(3_000))
+    job = await book_managed_job(engine, carla, service)
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "left 0 1 1 0"))
     await run_due_tasks(engine)
     assert (await holder_and_status(engine, job))[0] == "beyond"
@@ -167,13 +169,13 @@ async def test_a_repeated_allocation_assigns_once(engine: Engine) -> None:
     """If the scheduled task of an allocation runs twice, the job is assigned once and the technician's load rises by
     one.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "one", serves, capacity=5)
-    job = await book_managed_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "one", service, capacity=5)
+    job = await book_managed_job(engine, carla, service)
     await run_due_tasks(engine)
     await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {f"allocate:{job}:1": 0})
     await run_due_tasks(engine)
     assert len(await event_log.events(engine, "job.assigned", job)) == 1
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("one"))), "load") == b"1"
-    shown = msgspec.json.decode(await job_queries.read_job(engine, people.ADMIN, job))
-    assert shown["phase"] == "assigned" and shown["technician"]["id"] == "one"
+    job_view = msgspec.json.decode(await job_queries.read_job(engine, people.ADMIN, job))
+    assert job_view["phase"] == "assigned" and job_view["technician"]["id"] == "one"

@@ -35,13 +35,15 @@ async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str
     """A change of place, time or price closes each open bid with the reason `changed`, and each bidder receives the
     job's public part. The old bid cannot be accepted; a new one can.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await post_job(engine, carla, service)
     old = await create_bid(engine, tom, job, 4200)
     await edits.edit_job(engine, carla, job, change)
-    told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
-    assert len(told) == 1 and "address" not in event_log.payload(told[0])["job"]
+    updates = [
+        event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)
+    ]
+    assert len(updates) == 1 and "address" not in event_log.payload(updates[0])["job"]
     [closed] = await event_log.events(engine, "bid.closed", job)
     assert event_log.payload(closed)["reason"] == "changed" and "user:tom" in closed.to
     with pytest.raises(IllegalTransition):
@@ -53,24 +55,26 @@ async def test_an_edit_of_the_notes_leaves_bids_open(engine: Engine) -> None:
     """An edit of the notes changes no terms: the bidder receives the job's public part, and the bid remains open and
     can be accepted.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await post_job(engine, carla, serves)
-    mine = await create_bid(engine, tom, job, 4200)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await post_job(engine, carla, service)
+    bid = await create_bid(engine, tom, job, 4200)
     await edits.edit_job(engine, carla, job, {"notes": "gate code 4711"})
-    told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
-    assert len(told) == 1 and b"4711" not in told[0].data
-    assert [found["status"] for found in await visible_bids(engine, tom, job)] == ["open"]
-    await bids.accept(engine, carla, job, mine)
+    updates = [
+        event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)
+    ]
+    assert len(updates) == 1 and b"4711" not in updates[0].data
+    assert [listed["status"] for listed in await visible_bids(engine, tom, job)] == ["open"]
+    await bids.accept(engine, carla, job, bid)
 
 
 async def test_a_bid_on_older_terms_cannot_be_accepted(engine: Engine) -> None:
     """If the terms changed after a bid in any way, its acceptance is refused with `version_conflict`, because it
     compares the version of the terms with that of the bid.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await post_job(engine, carla, service)
     old = await create_bid(engine, tom, job, 4200)
     await engine.store.command("HSET", keys.job(DEFAULT_ZONE, job), "terms", 2)
     with pytest.raises(VersionConflict):
@@ -81,17 +85,17 @@ async def test_a_bidder_is_not_invited_to_bid(engine: Engine) -> None:
     """No wave and no search for late joiners invites a technician who has an open bid; the wave records the reason
     `bid`. A technician who withdrew the bid may be invited.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]
+    job = await post_job(engine, carla, service)
     await create_bid(engine, tom, job)
     taken_back = await create_bid(engine, tara, job)
     await bids.withdraw(engine, tara, job, taken_back)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     created = await event_log.events(engine, "offer.created", job)
     assert [event.to for event in created] == [("user:tara",)]
-    noted = await engine.store.redis.lrange(keys.job_waves(DEFAULT_ZONE, job), 0, -1)
-    assert b'"bid":{"count":1,"technicians":["tom"]}' in noted[0]
+    wave_records = await engine.store.redis.lrange(keys.job_waves(DEFAULT_ZONE, job), 0, -1)
+    assert b'"bid":{"count":1,"technicians":["tom"]}' in wave_records[0]
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert len(await event_log.events(engine, "offer.created", job)) == 1
 
@@ -104,17 +108,17 @@ async def test_removing_a_service_withdraws_its_offers(engine: Engine) -> None:
     carla = await people.customer(engine)
     who = await staff.create_eligible_technician(engine, plumbing, capacity=2)
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
-    changed, unchanged = [await people.offered_job(engine, carla, serves) for serves in (plumbing, wiring)]
+    plumbing_job, wiring_job = [await people.offered_job(engine, carla, service) for service in (plumbing, wiring)]
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
-    [closed] = await event_log.events(engine, "offer.closed", changed)
+    [closed] = await event_log.events(engine, "offer.closed", plumbing_job)
     assert closed.to == (f"user:{who.id}",) and event_log.payload(closed)["reason"] == "withdrawn"
     with pytest.raises(NotOffered):
-        await jobs.claim(engine, who, changed)
+        await jobs.claim(engine, who, plumbing_job)
     listed_now = [
         msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.find_open_offers(engine, who)).items
     ]
-    assert listed_now == [unchanged]
-    await jobs.claim(engine, who, unchanged)
+    assert listed_now == [wiring_job]
+    await jobs.claim(engine, who, wiring_job)
 
 
 @pytest.mark.parametrize("blueprint", ["direct_booking", "marketplace"])
@@ -141,8 +145,8 @@ async def test_removing_a_service_closes_a_direct_request(engine: Engine, bluepr
 
 async def _actions_of(engine: Engine, who: Principal, job: JobId) -> list[str]:
     """Return the actions that a caller sees on a job."""
-    found: list[str] = msgspec.json.decode(await job_queries.read_job(engine, who, job))["actions"]
-    return found
+    actions: list[str] = msgspec.json.decode(await job_queries.read_job(engine, who, job))["actions"]
+    return actions
 
 
 async def test_without_the_service_an_assignment_can_only_be_declined(engine: Engine) -> None:

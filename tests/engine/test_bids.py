@@ -36,17 +36,17 @@ from tests.support import event_log, people
 from tests.support.clock import advance
 
 
-async def post_job(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
+async def post_job(engine: Engine, who: Principal, service: ServiceId, **changes: object) -> JobId:
     """Book a job of the blueprint `marketplace`, which takes bids, and return its id. No wave opens, so no technician
     is invited.
     """
-    return people.id_of(await people.job(engine, who, serves, blueprint="marketplace", **changes))  # type: ignore[arg-type]
+    return people.id_of(await people.job(engine, who, service, blueprint="marketplace", **changes))  # type: ignore[arg-type]
 
 
 async def create_bid(engine: Engine, who: Principal, job: str, amount: int | None = None, **more: Any) -> str:
     """Make a bid and return its id. Without ``amount`` the bid accepts the customer's price."""
-    found: str = msgspec.json.decode((await bids.create(engine, who, job, BidTerms(amount=amount), **more)).bid)["id"]
-    return found
+    bid_id: str = msgspec.json.decode((await bids.create(engine, who, job, BidTerms(amount=amount), **more)).bid)["id"]
+    return bid_id
 
 
 async def visible_bids(engine: Engine, who: Principal, job: str) -> list[dict[str, Any]]:
@@ -56,14 +56,14 @@ async def visible_bids(engine: Engine, who: Principal, job: str) -> list[dict[st
 
 async def visible_job(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
     """Return the job as the caller sees it."""
-    found: dict[str, Any] = msgspec.json.decode(await job_queries.read_job(engine, who, job))
-    return found
+    view: dict[str, Any] = msgspec.json.decode(await job_queries.read_job(engine, who, job))
+    return view
 
 
-def json_of(done: Outcome | BidOutcome) -> dict[str, Any]:
+def json_of(reply: Outcome | BidOutcome) -> dict[str, Any]:
     """Return the decoded bid of a `BidOutcome`, or the decoded job of an `Outcome`."""
-    found: dict[str, Any] = msgspec.json.decode((done.bid if isinstance(done, BidOutcome) else done.job) or b"")
-    return found
+    document: dict[str, Any] = msgspec.json.decode((reply.bid if isinstance(reply, BidOutcome) else reply.job) or b"")
+    return document
 
 
 async def send_command(engine: Engine, who: Principal, job: str, name: str, **more: Any) -> None:
@@ -88,9 +88,9 @@ async def test_the_technician_is_checked_before_the_job(
     """A bid by an ineligible technician is refused with the reason of their own account, even for a job that they may
     not read.
     """
-    serves = await people.service(engine)
+    service = await people.service(engine)
     who = await people.technician(engine, "t1", await people.service(engine), at=None, **change)
-    job = await post_job(engine, await people.customer(engine), serves)
+    job = await post_job(engine, await people.customer(engine), service)
     with pytest.raises(error):
         await create_bid(engine, who, job)
 
@@ -99,8 +99,8 @@ async def test_only_technicians_bid_and_only_customers_accept(engine: Engine) ->
     """A bid or a withdrawal by any role but `technician` is forbidden, and so is the acceptance of a bid by any role
     but `customer`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job, tom = await post_job(engine, carla, serves), await people.technician(engine, "t1", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    job, tom = await post_job(engine, carla, service), await people.technician(engine, "t1", service)
     for role in ("customer", "ops_manager", "admin", "service", "mediator"):
         stranger = Principal(UserId("x"), role)  # type: ignore[arg-type]
         with pytest.raises(Forbidden):
@@ -118,12 +118,12 @@ async def test_strangers_get_not_found(engine: Engine) -> None:
     """A technician without the service, a technician whom the customer blocked and another customer get `not_found`
     when they read the job, bid for it or accept a bid.
     """
-    serves, other = await people.service(engine), await people.service(engine, name="Gardening")
+    service, other = await people.service(engine), await people.service(engine, name="Gardening")
     carla, otto = await people.customer(engine), await people.customer(engine, "Otto")
-    job = await post_job(engine, carla, serves)
-    gus, avoided = await people.technician(engine, "gus", other), await people.technician(engine, "bo", serves)
+    job = await post_job(engine, carla, service)
+    gus, avoided = await people.technician(engine, "gus", other), await people.technician(engine, "bo", service)
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, UserId(carla.id)), avoided.id)  # type: ignore[misc]
-    tom = await people.technician(engine, "tom", serves)
+    tom = await people.technician(engine, "tom", service)
     name = await create_bid(engine, tom, job)
     for who in (gus, avoided):
         for ask in (create_bid(engine, who, job), job_queries.read_job(engine, who, job), bids.find(engine, who, job)):
@@ -140,9 +140,9 @@ async def test_strangers_get_not_found(engine: Engine) -> None:
 
 async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
     """A bid for a job whose blueprint has no bids is refused with `not_found`."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service)
     with pytest.raises(NotFound):
         await create_bid(engine, tom, job)
 
@@ -152,9 +152,9 @@ async def test_one_open_bid_per_technician_and_a_limit_per_job(engine: Engine, m
     open bids for each job is refused with `at_capacity`.
     """
     monkeypatch.setattr(bids, "MAX_BIDS", 2)
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara, tim = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara, tim = [await people.technician(engine, name, service) for name in ("tom", "tara", "tim")]
+    job = await post_job(engine, carla, service)
     name = await create_bid(engine, tom, job)
     with pytest.raises(Duplicate):
         await create_bid(engine, tom, job)
@@ -171,8 +171,8 @@ async def test_a_bid_for_another_version_is_refused(engine: Engine) -> None:
     """A bid, a withdrawal and an acceptance with another version of the job are refused with `version_conflict` and the
     current job; the technician gets its public part only.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, job = await people.technician(engine, "tom", service), await post_job(engine, carla, service)
     with pytest.raises(VersionConflict) as caught:
         await bids.create(engine, tom, job, BidTerms(version=7))
     assert "customer" not in msgspec.json.decode(caught.value.extra["job"])
@@ -185,9 +185,9 @@ async def test_a_bid_for_another_version_is_refused(engine: Engine) -> None:
 
 async def test_a_closed_bid_is_not_accepted(engine: Engine) -> None:
     """A withdrawn bid and a bid of an expired job cannot be accepted, and an expired job takes no bids."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
+    job = await post_job(engine, carla, service)
     first, second = await create_bid(engine, tom, job), await create_bid(engine, tara, job)
     await bids.withdraw(engine, tom, job, first)
     with pytest.raises(IllegalTransition):
@@ -204,8 +204,8 @@ async def test_a_bid_of_a_technician_who_is_no_longer_eligible_is_invalid(
     engine: Engine, change: dict[str, Any]
 ) -> None:
     """Acceptance of a bid whose bidder is no longer eligible is invalid at `/bid`, and the job remains open."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, job = await people.technician(engine, "tom", service), await post_job(engine, carla, service)
     name = await create_bid(engine, tom, job)
     hot = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
     text = {field: " ".join(value) if isinstance(value, list) else value for field, value in change.items()}
@@ -220,9 +220,9 @@ async def test_a_bid_of_a_technician_at_capacity_is_not_accepted(engine: Engine)
     """A technician may bid for more jobs than their capacity. When they are at capacity, the acceptance of another bid
     is refused with `at_capacity`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job, other = await post_job(engine, carla, serves), await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job, other = await post_job(engine, carla, service), await post_job(engine, carla, service)
     name, elsewhere = await create_bid(engine, tom, job), await create_bid(engine, tom, other)
     await bids.accept(engine, carla, other, elsewhere)
     with pytest.raises(AtCapacity):
@@ -236,13 +236,13 @@ async def test_only_the_parties_receive_a_bid(engine: Engine) -> None:
     """The bidder, the customer and ops receive `bid.created` with the bidder's public card and the amount. Other
     bidders do not receive it and do not see the bid in the list.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post_job(engine, carla, serves)
-    made = json_of(await bids.create(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
+    job = await post_job(engine, carla, service)
+    bid = json_of(await bids.create(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
     await create_bid(engine, tara, job)
-    assert {**made, "created_at": ""} == {
-        "id": made["id"],
+    assert {**bid, "created_at": ""} == {
+        "id": bid["id"],
         "job": job,
         "technician": {"id": "tom", "name": "T tom", "rating": 4.5},
         "note": 'I have "all" tools',
@@ -252,7 +252,7 @@ async def test_only_the_parties_receive_a_bid(engine: Engine) -> None:
         "created_at": "",
     }
     first, second = await event_log.events(engine, "bid.created", job)
-    assert event_log.payload(first) == {"bid": made, "job": {"id": job}}
+    assert event_log.payload(first) == {"bid": bid, "job": {"id": job}}
     assert set(first.to) == {"user:tom", f"user:{carla.id}", "role:ops", f"job:{job}"}
     assert first.actor == "technician:tom"
     assert event_log.payload(second)["bid"]["amount"] is None and "user:tom" not in second.to
@@ -265,9 +265,9 @@ async def test_a_possible_bidder_reads_the_public_part(engine: Engine) -> None:
     """A technician with the service reads the job's public part without an invitation; the action is `bid`, and
     `withdraw` after a bid. After another bid is accepted, a bidder can still read the job, and others cannot.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
+    job = await post_job(engine, carla, service)
     before = await visible_job(engine, tom, job)
     assert before["actions"] == ["bid"] and not {"customer", "address", "reference", "metadata"} & set(before)
     name = await create_bid(engine, tom, job)
@@ -275,16 +275,16 @@ async def test_a_possible_bidder_reads_the_public_part(engine: Engine) -> None:
     await bids.accept(engine, carla, job, await create_bid(engine, tara, job))
     assert (await visible_job(engine, tom, job))["actions"] == []
     assert [b["id"] for b in await visible_bids(engine, tom, job)] == [name]
-    late = await people.technician(engine, "late", serves)
+    latecomer = await people.technician(engine, "late", service)
     with pytest.raises(NotFound):
-        await job_queries.read_job(engine, late, job)
+        await job_queries.read_job(engine, latecomer, job)
 
 
 async def test_a_bid_closes_the_invitation(engine: Engine) -> None:
     """When an invited technician bids, the offer leaves their list. After they withdraw the bid, they may bid again."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await people.offered_job(engine, carla, serves, blueprint="marketplace")
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service, blueprint="marketplace")
     assert [msgspec.json.decode(o)["job"]["id"] for o in (await offers.find_open_offers(engine, tom)).items] == [job]
     name = await create_bid(engine, tom, job)
     assert (await offers.find_open_offers(engine, tom)).items == []
@@ -296,18 +296,18 @@ async def test_an_accepted_bid_assigns_the_job_and_declines_the_others(engine: E
     """When a bid is accepted, its bidder holds the job at the price of the bid. Each other bidder receives only
     `bid.closed` of their own bid, with the reason `declined`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
-    job = await post_job(engine, carla, serves, amount=5000)
+    service, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, name, service) for name in ("tom", "tara", "tim")]
+    job = await post_job(engine, carla, service, amount=5000)
     names = [await create_bid(engine, who, job, 4000 + n) for n, who in enumerate(crowd)]
     await bids.withdraw(engine, crowd[2], job, names[2])
-    done = await bids.accept(engine, carla, job, names[1])
-    job_now = json_of(done)
+    reply = await bids.accept(engine, carla, job, names[1])
+    job_now = json_of(reply)
     assert (job_now["status"], job_now["phase"], job_now["amount"]) == ("scheduled", "assigned", 4001)
-    assert job_now["technician"]["id"] == "tara" and done.message == "Bid accepted"
+    assert job_now["technician"]["id"] == "tara" and reply.message == "Bid accepted"
     assigned, accepted, closed = (await event_log.events(engine, job=job))[-3:]
     assert (assigned.type, accepted.type, closed.type) == ("job.assigned", "bid.accepted", "bid.closed")
-    assert assigned.seq == done.seq and set(assigned.to) == {f"user:{carla.id}", "user:tara", "role:ops", f"job:{job}"}
+    assert assigned.seq == reply.seq and set(assigned.to) == {f"user:{carla.id}", "user:tara", "role:ops", f"job:{job}"}
     assert "phone" not in assigned.data.decode() and job_now["technician"]["phone"] == "+1 555 0199"
     assert event_log.payload(accepted)["bid"]["id"] == names[1] and "user:tom" not in accepted.to
     assert event_log.payload(closed)["bid"]["id"] == names[0] and event_log.payload(closed)["reason"] == "declined"
@@ -343,21 +343,21 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
     """When a job is cancelled or expires, its bids close for the same reason, and each bidder receives
     only their own.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, name, service) for name in ("tom", "tara")]
+    job = await post_job(engine, carla, service)
     names = [await create_bid(engine, who, job) for who in crowd]
     if how == "cancelled":
         await send_command(engine, carla, job, "cancel")
     else:
         await advance(engine, 604_801)
         await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
-    closed = await event_log.events(engine, "bid.closed", job)
-    assert [event_log.payload(e)["reason"] for e in closed] == [how, how]
-    told = {event_log.payload(event)["bid"]["id"]: event for event in closed}
+    closures = await event_log.events(engine, "bid.closed", job)
+    assert [event_log.payload(e)["reason"] for e in closures] == [how, how]
+    event_of_bid = {event_log.payload(event)["bid"]["id"]: event for event in closures}
     for who, name in zip(crowd, names, strict=True):
-        assert [to for to in told[name].to if to in ("user:tom", "user:tara")] == [f"user:{who.id}"]
-        assert event_log.payload(told[name])["bid"] == (await visible_bids(engine, who, job))[0]
+        assert [to for to in event_of_bid[name].to if to in ("user:tom", "user:tara")] == [f"user:{who.id}"]
+        assert event_log.payload(event_of_bid[name])["bid"] == (await visible_bids(engine, who, job))[0]
         assert (await visible_bids(engine, who, job))[0]["status"] == "closed"
 
 
@@ -365,9 +365,9 @@ async def test_after_an_unassign_all_but_the_former_holder_may_bid_again(engine:
     """When the holder leaves the job, their bid closes (`unassigned`). They may not bid again; other
     technicians may.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
+    job = await post_job(engine, carla, service)
     first, _ = await create_bid(engine, tom, job), await create_bid(engine, tara, job)
     await bids.accept(engine, carla, job, first)
     await send_command(engine, tom, job, "unassign", reason="ill")
@@ -384,15 +384,15 @@ async def test_a_repeat_has_the_same_reply_and_one_effect(engine: Engine) -> Non
     """A repeat of a bid under its key returns the same bid, even after the bid was withdrawn. Other arguments under the
     key are refused as `reused_key`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await post_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, job = await people.technician(engine, "tom", service), await post_job(engine, carla, service)
     key, other = str(uuid.uuid4()), str(uuid.uuid4())
-    made = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
-    back = await bids.withdraw(engine, tom, job, json_of(made)["id"], key=other)
+    created = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
+    withdrawal = await bids.withdraw(engine, tom, job, json_of(created)["id"], key=other)
     again = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
-    assert again.repeated and json_of(again) == json_of(made)
-    assert json_of(await bids.withdraw(engine, tom, job, json_of(made)["id"], key=other)) == json_of(back)
-    assert (await bids.withdraw(engine, tom, job, json_of(made)["id"])).repeated
+    assert again.repeated and json_of(again) == json_of(created)
+    assert json_of(await bids.withdraw(engine, tom, job, json_of(created)["id"], key=other)) == json_of(withdrawal)
+    assert (await bids.withdraw(engine, tom, job, json_of(created)["id"])).repeated
     with pytest.raises(ReusedKey):
         await bids.create(engine, tom, job, BidTerms(amount=2), key=key)
     assert len([e for e in await event_log.events(engine, job=job) if e.type.startswith("bid.")]) == 2

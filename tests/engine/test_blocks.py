@@ -23,8 +23,8 @@ from tests.support import people
 async def live_blocks(engine: Engine, one: Principal, other: Principal) -> tuple[bool, bool]:
     """Return, for each of two users, whether the other is in their set of blocks in Redis."""
     pairs = ((one.id, other.id), (other.id, one.id))
-    found = [await engine.store.redis.sismember(keys.user_blocks(DEFAULT_ZONE, a), b) for a, b in pairs]  # type: ignore[misc]
-    return bool(found[0]), bool(found[1])
+    blocked = [await engine.store.redis.sismember(keys.user_blocks(DEFAULT_ZONE, a), b) for a, b in pairs]  # type: ignore[misc]
+    return bool(blocked[0]), bool(blocked[1])
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ async def test_after_concurrent_blocks_redis_matches_sql(
     for _ in range(5):
         await asyncio.gather(*(block_or_unblock(index) for index in range(6)), return_exceptions=True)
         async with engine.archive.begin_read() as conn:
-            stands = bool((await conn.execute(select(schema.blocks.c.user).where(schema.blocks.c.active))).all())
-        assert await live_blocks(engine, carla, tom) == (stands, stands)
+            is_blocked = bool((await conn.execute(select(schema.blocks.c.user).where(schema.blocks.c.active))).all())
+        assert await live_blocks(engine, carla, tom) == (is_blocked, is_blocked)
 
 
 async def test_the_maintenance_task_repairs_blocks_in_redis(

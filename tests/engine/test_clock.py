@@ -25,8 +25,8 @@ HOUR_MS = 3_600_000
 
 async def meta_values(engine: Engine, *names: str) -> list[int]:
     """Return fields of the zone's `meta` as numbers; 0 if a field is missing."""
-    found: Any = await engine.store.redis.hmget(META_KEY, list(names))
-    return [int(value or 0) for value in found]
+    values: Any = await engine.store.redis.hmget(META_KEY, list(names))
+    return [int(value or 0) for value in values]
 
 
 async def run_scheduler(engine: Engine) -> int:
@@ -69,19 +69,19 @@ async def test_waves_and_expiry_continue_after_a_fast_clock(engine: Engine) -> N
     """After a fast clock is corrected, a fix is stored, and a job that is booked then is offered and
     expires as usual.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
     await advance(engine, HOUR_MS / 1000)
-    await live.renew_leases(engine, ZONE, [one.id])
+    await live.renew_leases(engine, ZONE, [tom.id])
     await run_scheduler(engine)
     await set_clock_back(engine, HOUR_MS)
     await run_scheduler(engine)
-    key = keys.technician(ZONE, TechnicianId(one.id))
+    key = keys.technician(ZONE, TechnicianId(tom.id))
     fixed: Any = await engine.store.redis.hget(key, "fix_at")
-    await live.store_fixes(engine, one, one.id, [Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=now_ms())])
+    await live.store_fixes(engine, tom, tom.id, [Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=now_ms())])
     again: Any = await engine.store.redis.hget(key, "fix_at")
     assert int(again) > int(fixed)
-    job = people.id_of(await people.job(engine, carla, serves))
+    job = people.id_of(await people.job(engine, carla, service))
     await run_due_tasks(engine)
     assert await event_log.events(engine, "offer.created", job)
     await advance(engine, 2 * 3600)
@@ -115,9 +115,9 @@ async def test_unobserved_time_removes_the_offset(engine: Engine) -> None:
     assert before <= half < before + 2000 and opened == half
     assert HOUR_MS / 2 - 2000 < offset <= HOUR_MS / 2
     await advance_unobserved(engine, 8 * 3600)
-    whole = await run_scheduler(engine)
-    assert await meta_values(engine, "offset", "opened_at") == [0, whole]
-    assert whole > half + 7 * HOUR_MS
+    opened_at = await run_scheduler(engine)
+    assert await meta_values(engine, "offset", "opened_at") == [0, opened_at]
+    assert opened_at > half + 7 * HOUR_MS
 
 
 async def test_an_idle_scheduler_writes_the_time(engine: Engine) -> None:
@@ -133,11 +133,11 @@ async def test_an_idle_scheduler_writes_the_time(engine: Engine) -> None:
 
 async def test_an_open_offer_can_be_claimed_after_a_clock_correction(engine: Engine) -> None:
     """An offer that was open before the clock was set back by an hour can be claimed afterwards."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     await set_clock_back(engine, HOUR_MS)
-    assert (await jobs.claim(engine, one, JobId(job))).message == "Job accepted"
+    assert (await jobs.claim(engine, tom, JobId(job))).message == "Job accepted"
 
 
 @pytest.mark.parametrize("back_ms", [0, 1_500, HOUR_MS])

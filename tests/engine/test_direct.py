@@ -34,10 +34,10 @@ DIRECT, MARKET = "direct_booking", "marketplace"
 
 
 async def book_technician(
-    engine: Engine, who: Principal, serves: ServiceId, technician: str, blueprint: str = DIRECT
+    engine: Engine, who: Principal, service: ServiceId, technician: str, blueprint: str = DIRECT
 ) -> JobId:
     """Book a job with the technician named, and return its id."""
-    return people.id_of(await people.job(engine, who, serves, blueprint=blueprint, technician=technician))
+    return people.id_of(await people.job(engine, who, service, blueprint=blueprint, technician=technician))
 
 
 async def send_command(engine: Engine, who: Principal, job: str, command: str) -> Outcome:
@@ -47,8 +47,8 @@ async def send_command(engine: Engine, who: Principal, job: str, command: str) -
 
 async def visible_job(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
     """Return the job as the caller sees it."""
-    found: dict[str, Any] = msgspec.json.decode(await job_queries.read_job(engine, who, job))
-    return found
+    view: dict[str, Any] = msgspec.json.decode(await job_queries.read_job(engine, who, job))
+    return view
 
 
 async def offered_jobs(engine: Engine, who: Principal) -> list[str]:
@@ -63,15 +63,15 @@ async def test_only_an_eligible_technician_can_be_booked(engine: Engine, name: s
     """A booking without a technician, or of one who is unknown, not eligible, without the service or blocked, is
     refused as invalid at `/technician`, and no job is created.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "incomplete", serves, at=None, complete=False)
-    await people.technician(engine, "pending", serves, at=None, kyc="pending")
-    await people.technician(engine, "suspended", serves, at=None, account="suspended")
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "incomplete", service, at=None, complete=False)
+    await people.technician(engine, "pending", service, at=None, kyc="pending")
+    await people.technician(engine, "suspended", service, at=None, account="suspended")
     await people.technician(engine, "gardener", await people.service(engine, name="Gardening"))
-    await people.technician(engine, "avoided", serves)
+    await people.technician(engine, "avoided", service)
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, UserId(carla.id)), "avoided")  # type: ignore[misc]
     with pytest.raises(Invalid) as caught:
-        await people.job(engine, carla, serves, blueprint=DIRECT, technician=name)
+        await people.job(engine, carla, service, blueprint=DIRECT, technician=name)
     assert [error[0] for error in caught.value.errors] == ["/technician"]
     assert await event_log.events(engine, "job.created") == []
 
@@ -80,10 +80,10 @@ async def test_only_the_named_technician_can_answer(engine: Engine) -> None:
     """Another technician who accepts or declines a request gets `not_offered` or `not_found`, and the customer who
     accepts gets `forbidden`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "tom", serves)
-    tara = await people.technician(engine, "tara", serves)
-    job = await book_technician(engine, carla, serves, "tom")
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "tom", service)
+    tara = await people.technician(engine, "tara", service)
+    job = await book_technician(engine, carla, service, "tom")
     with pytest.raises(NotOffered):
         await send_command(engine, tara, job, "accept")
     with pytest.raises(NotFound):
@@ -99,11 +99,11 @@ async def test_a_technician_at_capacity_can_be_booked_but_cannot_accept(engine: 
     """A technician at capacity can be booked, and gets `at_capacity` when they accept. After another job of theirs is
     cancelled they may accept.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
     first, second = (
-        await book_technician(engine, carla, serves, "tom"),
-        await book_technician(engine, carla, serves, "tom"),
+        await book_technician(engine, carla, service, "tom"),
+        await book_technician(engine, carla, service, "tom"),
     )
     await send_command(engine, tom, first, "accept")
     with pytest.raises(AtCapacity):
@@ -117,10 +117,10 @@ async def test_a_late_answer_is_refused_with_the_reason(engine: Engine, command:
     """An answer to a request that was cancelled or has expired is refused with `cancelled` or `expired`, also if the
     scheduled task of the expiry has not run yet.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves, capacity=5)
-    cancelled, swept, over = [await book_technician(engine, carla, serves, "tom") for _ in range(3)]
-    for job in (cancelled, await book_technician(engine, carla, serves, "tom", MARKET)):
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service, capacity=5)
+    cancelled, swept, over = [await book_technician(engine, carla, service, "tom") for _ in range(3)]
+    for job in (cancelled, await book_technician(engine, carla, service, "tom", MARKET)):
         await send_command(engine, carla, job, "cancel")
         with pytest.raises(Cancelled):
             await send_command(engine, tom, job, command)
@@ -138,12 +138,12 @@ async def test_only_the_named_technician_has_the_offer_while_the_request_is_open
     """A direct booking creates one offer, to the named technician, with the job's public part. The offer remains open
     when the technician goes offline.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await book_technician(engine, carla, serves, "tom")
-    (made,) = await event_log.events(engine, "offer.created", job)
-    offer = event_log.payload(made)["offer"]
-    assert made.to == ("user:tom",) and offer["status"] == "sent"
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
+    job = await book_technician(engine, carla, service, "tom")
+    (event,) = await event_log.events(engine, "offer.created", job)
+    offer = event_log.payload(event)["offer"]
+    assert event.to == ("user:tom",) and offer["status"] == "sent"
     assert offer["expires_at"] == (await visible_job(engine, carla, job))["expires_at"]
     assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
     await live.set_availability(engine, tom, "tom", online=False)
@@ -156,12 +156,12 @@ async def test_an_accepted_request_can_be_completed(engine: Engine) -> None:
     """A technician who accepts a request holds the job and sees the customer's phone number. Customer, holder and ops
     receive `job.accepted`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await book_technician(engine, carla, serves, "tom")
-    done = await send_command(engine, tom, job, "accept")
-    (told,) = await event_log.events(engine, "job.accepted", job)
-    assert told.seq == done.seq and set(told.to) == {f"user:{carla.id}", "user:tom", "role:ops", f"job:{job}"}
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await book_technician(engine, carla, service, "tom")
+    outcome = await send_command(engine, tom, job, "accept")
+    (event,) = await event_log.events(engine, "job.accepted", job)
+    assert event.seq == outcome.seq and set(event.to) == {f"user:{carla.id}", "user:tom", "role:ops", f"job:{job}"}
     assert (await visible_job(engine, carla, job))["technician"]["phone"] == "+1 555 0199"
     assert (await visible_job(engine, tom, job))["customer"]["phone"] == "+1 555 0100" and await offered_jobs(
         engine, tom
@@ -177,21 +177,21 @@ async def test_a_declined_request_is_closed(engine: Engine) -> None:
     """When the technician declines, the job is closed and the customer and ops receive `job.status`. A repeat has the
     same reply with the public part only, and no other technician receives an offer.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await book_technician(engine, carla, serves, "tom")
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await book_technician(engine, carla, service, "tom")
     key = str(uuid.uuid4())
     for again in (key, key, None):
-        done = await jobs.run_command(engine, tom, job, Step(command="decline"), key=again)
-        told_him = msgspec.json.decode(done.job or b"")
-        assert told_him["status"] == "declined" and not {"customer", "address"} & set(told_him)
-    assert done.repeated
-    shown = await visible_job(engine, carla, job)
-    assert (shown["status"], shown["phase"], shown["technician"], shown["actions"]) == ("declined", "closed", None, [])
-    (told,) = await event_log.events(engine, "job.status", job)
+        outcome = await jobs.run_command(engine, tom, job, Step(command="decline"), key=again)
+        payload = msgspec.json.decode(outcome.job or b"")
+        assert payload["status"] == "declined" and not {"customer", "address"} & set(payload)
+    assert outcome.repeated
+    view = await visible_job(engine, carla, job)
+    assert (view["status"], view["phase"], view["technician"], view["actions"]) == ("declined", "closed", None, [])
+    (event,) = await event_log.events(engine, "job.status", job)
     assert (
-        set(told.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"}
-        and event_log.payload(told)["actor"]["id"] == "tom"
+        set(event.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"}
+        and event_log.payload(event)["actor"]["id"] == "tom"
     )
     assert await offered_jobs(engine, tom) == [] and len(await event_log.events(engine, "offer.created", job)) == 1
     with pytest.raises(IllegalTransition):
@@ -202,19 +202,19 @@ async def test_cancelling_withdraws_the_request(engine: Engine) -> None:
     """When the customer cancels before the answer, the technician receives `offer.closed`; after the answer,
     `job.cancelled`, and the technician no longer holds the job.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
     first, second = (
-        await book_technician(engine, carla, serves, "tom"),
-        await book_technician(engine, carla, serves, "tom"),
+        await book_technician(engine, carla, service, "tom"),
+        await book_technician(engine, carla, service, "tom"),
     )
     await send_command(engine, carla, first, "cancel")
     (closed,) = await event_log.events(engine, "offer.closed", first)
     assert closed.to == ("user:tom",) and event_log.payload(closed)["reason"] == "cancelled"
     await send_command(engine, tom, second, "accept")
     await send_command(engine, carla, second, "cancel")
-    (told,) = await event_log.events(engine, "job.cancelled", second)
-    assert "user:tom" in told.to and await event_log.events(engine, "offer.closed", second) == []
+    (event,) = await event_log.events(engine, "job.cancelled", second)
+    assert "user:tom" in event.to and await event_log.events(engine, "offer.closed", second) == []
     assert await engine.store.redis.smembers(keys.technician_jobs(DEFAULT_ZONE, tom.id)) == set()  # type: ignore[misc, arg-type]
 
 
@@ -222,33 +222,33 @@ async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
     """A job of `marketplace` with a named technician takes no bids. After the technician declines it takes bids from
     every eligible technician, including the named one.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await book_technician(engine, carla, serves, "tom", MARKET)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
+    job = await book_technician(engine, carla, service, "tom", MARKET)
     assert (await visible_job(engine, carla, job))["status"] == "requested"
     with pytest.raises(IllegalTransition):
         await bids.create(engine, tara, job, BidTerms())
     declined = await send_command(engine, tom, job, "decline")
     assert msgspec.json.decode(declined.job or b"")["actions"] == ["bid"]
-    shown = await visible_job(engine, carla, job)
-    assert (shown["status"], shown["phase"]) == ("open", "open") and shown["expires_at"]
+    view = await visible_job(engine, carla, job)
+    assert (view["status"], view["phase"]) == ("open", "open") and view["expires_at"]
     assert (await visible_job(engine, tara, job))["actions"] == ["bid"] and (await visible_job(engine, tom, job))[
         "actions"
     ] == ["bid"]
-    made = await bids.create(engine, tara, job, BidTerms(amount=4000))
-    done = await bids.accept(engine, carla, job, msgspec.json.decode(made.bid)["id"])
-    assert msgspec.json.decode(done.job or b"")["technician"]["id"] == "tara"
+    created = await bids.create(engine, tara, job, BidTerms(amount=4000))
+    outcome = await bids.accept(engine, carla, job, msgspec.json.decode(created.bid)["id"])
+    assert msgspec.json.decode(outcome.job or b"")["technician"]["id"] == "tara"
 
 
 async def test_in_the_market_the_named_technician_may_accept(engine: Engine) -> None:
     """When the named technician accepts a job of `marketplace`, the event is `job.assigned`, as for an accepted bid."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await book_technician(engine, carla, serves, "tom", MARKET)
-    done = await send_command(engine, tom, job, "accept")
-    (told,) = await event_log.events(engine, "job.assigned", job)
-    assert told.seq == done.seq and event_log.payload(told)["job"]["status"] == "scheduled"
-    assert event_log.payload(told)["technician"]["id"] == "tom"
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await book_technician(engine, carla, service, "tom", MARKET)
+    outcome = await send_command(engine, tom, job, "accept")
+    (event,) = await event_log.events(engine, "job.assigned", job)
+    assert event.seq == outcome.seq and event_log.payload(event)["job"]["status"] == "scheduled"
+    assert event_log.payload(event)["technician"]["id"] == "tom"
 
 
 @pytest.mark.parametrize(("blueprint", "kind"), [(DIRECT, "job.accepted"), (MARKET, "job.assigned")])
@@ -256,9 +256,9 @@ async def test_an_event_names_the_command_that_caused_it(engine: Engine, bluepri
     """The event of a command contains the blueprint's own name of this command (`accept`), even if the caller sent its
     alias `claim`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await book_technician(engine, carla, serves, "tom", blueprint)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await book_technician(engine, carla, service, "tom", blueprint)
     await send_command(engine, tom, job, "claim")
     [event] = await event_log.events(engine, kind, job)
     assert event_log.payload(event)["command"] == "accept"

@@ -36,9 +36,9 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
     """If the job reaches a state without edits after the engine has read it, the edit is checked again, refused with
     `not_editable` and not written.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     draft_change, attempts = edits._draft_change, 0
 
     async def draft_then_change_job(*args: Any) -> Any:
@@ -47,7 +47,7 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
         draft = await draft_change(*args)
         if attempts == 1:
             for step in ("claim", "depart", "arrive"):
-                await jobs.run_command(engine, one, job, Step(command=step))
+                await jobs.run_command(engine, tom, job, Step(command=step))
         return draft
 
     monkeypatch.setattr(edits, "_draft_change", draft_then_change_job)
@@ -61,8 +61,8 @@ async def test_an_edit_that_always_conflicts_is_unavailable(engine: Engine, monk
     """If the job changes during each attempt to write the edit, the edit is refused as `unavailable` after a limited
     number of attempts.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
     draft_change = edits._draft_change
 
     async def draft_then_change_job(*args: Any) -> Any:
@@ -79,17 +79,17 @@ async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine
     """An edit sends `offer.updated` with the public part to technicians whose offer is open. It sends nothing for an
     offer that opens later or has expired.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     for name in ("now", "later", "over"):
-        await people.technician(engine, name, serves)
-    job = await people.offered_job(engine, carla, serves)
+        await people.technician(engine, name, service)
+    job = await people.offered_job(engine, carla, service)
     offers = keys.job_offers(DEFAULT_ZONE, job)
     await engine.store.redis.hset(offers, "later", "sent 1 9999999999000 9999999999999 10")  # type: ignore[misc]
     await engine.store.redis.hset(offers, "over", "sent 1 1 2 10")  # type: ignore[misc]
     await edits.edit_job(engine, carla, job, {"notes": "Ring twice", "public_notes": "A tap drips"})
-    [told] = await event_log.events(engine, "offer.updated", job)
-    assert told.to == ("user:now",)
-    assert event_log.payload(told)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in told.data
+    [event] = await event_log.events(engine, "offer.updated", job)
+    assert event.to == ("user:now",)
+    assert event_log.payload(event)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in event.data
 
 
 async def test_a_repeat_has_its_first_reply_after_the_service_is_deactivated(engine: Engine) -> None:
@@ -134,9 +134,9 @@ async def test_a_change_of_place_does_not_change_the_time_for_bids(engine: Engin
     """The time for bids counts from the booking, even if the work is much later, so an edit of the place does not
     change its end.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     when = now_ms() + 30 * 86_400_000
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", scheduled_for=when))
+    job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace", scheduled_for=when))
     ends = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")  # type: ignore[misc]
     await edits.edit_job(engine, carla, job, {"lat": 40.8, "lon": -73.9})
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires") == ends  # type: ignore[misc]
@@ -146,13 +146,13 @@ async def test_an_edit_must_suit_the_named_technician(engine: Engine) -> None:
     """If the customer named a technician, an edit to a service that this technician lacks is refused at `/service`. An
     edit of the time does not change the deadline of the request.
     """
-    serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
+    service, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace", technician="t1"))
     with pytest.raises(Invalid) as caught:
         await edits.edit_job(engine, carla, job, {"service": other})
     assert caught.value.errors == [FieldError("/service", "Its technician does not do it")]
     ends = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")  # type: ignore[misc]
     await edits.edit_job(engine, carla, job, {"scheduled_for": now_ms() + 86_400_000})
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires") == ends  # type: ignore[misc]
-    await jobs.run_command(engine, one, job, Step(command="accept"))
+    await jobs.run_command(engine, tom, job, Step(command="accept"))

@@ -66,7 +66,7 @@ def states_for(mode: str) -> dict[str, Any]:
     """Return the states of a random blueprint that searches in this mode: one for each phase, and one more for each way
     to close the job.
     """
-    found: dict[str, Any] = {
+    states: dict[str, Any] = {
         "wanted": {"phase": "open", "seeks": mode},
         "held": {"phase": "assigned"},
         "working": {"phase": "active", "timers": [{"after_s": 100, "command": "pause"}]},
@@ -75,13 +75,13 @@ def states_for(mode: str) -> dict[str, Any]:
         "late": {"phase": "closed"},
         **({"left": {"phase": "closed"}} if mode == "direct" else {}),
     }
-    return {name: {"says": name, **state} for name, state in found.items()}
+    return {name: {"says": name, **state} for name, state in states.items()}
 
 
 def commands_for(mode: str) -> dict[str, dict[str, Any]]:
     """Return a command of each kind that the search mode allows, each with its own event."""
     running, ops = ["wanted", "held", "working"], ["ops", "engine"] if mode == "allocate" else ["ops"]
-    found: dict[str, dict[str, Any]] = {
+    specs: dict[str, dict[str, Any]] = {
         "assign": {"does": "assign", "by": ops, "from": ["wanted", "held"], "to": "held", "event": "job.assigned"},
         "release": {"does": "release", "by": ["holder"], "from": ["held", "working"], "to": "wanted"},
         "work": {"by": ["holder"], "from": ["held"], "to": "working"},
@@ -96,28 +96,28 @@ def commands_for(mode: str) -> dict[str, dict[str, Any]]:
         "reissue": {"does": "reissue", "by": ["customer"], "from": ["held", "working"], "event": "job.updated"},
         **{f"mark_{mark}": {"by": ["ops"], "from": running, "marks": mark} for mark in MARKS},
     }
-    found["capture"]["event"] = "payment.received"
+    specs["capture"]["event"] = "payment.received"
     if mode in ("broadcast", "direct"):
-        found["take"] = {"does": "take", "by": ["offered"], "from": ["wanted", "held"], "to": "held"}
-        found["take"]["event"] = "job.accepted"
+        specs["take"] = {"does": "take", "by": ["offered"], "from": ["wanted", "held"], "to": "held"}
+        specs["take"]["event"] = "job.accepted"
     if mode == "bids":
-        found["bid"] = {"does": "bid", "by": ["technician"], "from": ["wanted"], "event": "bid.created"}
-        found["withdraw"] = {"does": "withdraw", "by": ["technician"], "from": ["wanted"], "event": "bid.closed"}
-        found["award"] = {"does": "award", "by": ["customer"], "from": ["wanted", "held"], "to": "held"}
+        specs["bid"] = {"does": "bid", "by": ["technician"], "from": ["wanted"], "event": "bid.created"}
+        specs["withdraw"] = {"does": "withdraw", "by": ["technician"], "from": ["wanted"], "event": "bid.closed"}
+        specs["award"] = {"does": "award", "by": ["customer"], "from": ["wanted", "held"], "to": "held"}
     if mode != "allocate":
         moves = {"to": "left"} if mode == "direct" else {"event": "offer.declined"}
-        found["no"] = {"does": "refuse", "by": ["offered"], "from": ["wanted", "held"], **moves}
-    return {name: {"event": f"job.{name}", **command} for name, command in found.items()}
+        specs["no"] = {"does": "refuse", "by": ["offered"], "from": ["wanted", "held"], **moves}
+    return {name: {"event": f"job.{name}", **command} for name, command in specs.items()}
 
 
 @st.composite
 def random_blueprint(draw: st.DrawFn, mode: str) -> Blueprint:
     """Draw a blueprint with guards and effects at each place where the linter allows them."""
-    made = commands_for(mode)
-    for name in made.keys() & {"take", "assign", "award"}:
-        made[name]["to"] = draw(st.sampled_from(("held", "working")))
-    made["capture"]["from"] = draw(st.sampled_from((["working"], ["held", "working"])))
-    for name, command in made.items():
+    specs = commands_for(mode)
+    for name in specs.keys() & {"take", "assign", "award"}:
+        specs[name]["to"] = draw(st.sampled_from(("held", "working")))
+    specs["capture"]["from"] = draw(st.sampled_from((["working"], ["held", "working"])))
+    for name, command in specs.items():
         more = draw(GUARDS_AND_EFFECTS)
         more["unless"] = [mark for mark in more["unless"] if mark not in more["needs"]]
         if name.startswith("mark_"):
@@ -131,8 +131,8 @@ def random_blueprint(draw: st.DrawFn, mode: str) -> Blueprint:
         if command["event"] == "job.expired":
             del more["needs"], more["unless"]
         command.update(more)
-    raw = {"name": "drawn", "version": 1, "title": "Drawn", "states": states_for(mode), "commands": made}
-    events = {command["event"] for command in made.values()} | {"job.created", "job.status", "job.unassigned"}
+    raw = {"name": "drawn", "version": 1, "title": "Drawn", "states": states_for(mode), "commands": specs}
+    events = {command["event"] for command in specs.values()} | {"job.created", "job.status", "job.unassigned"}
     events |= {"payment.requested"} | ({"bid.accepted"} if mode == "bids" else set())
     events |= {"job.searching"} if mode in ("bids", "broadcast") else set()
     raw |= {"events": dict.fromkeys(events, EVENT_AUDIENCE), "codes": {"purposes": ["door"]}}
@@ -206,8 +206,8 @@ class BlueprintTrial:
 
     async def events_after(self, seq: int) -> list[Event]:
         """Return the events of this blueprint's jobs with a seq above ``seq``."""
-        found = await log.read_range(self.redis, ZONE, seq, 1000)
-        return [event for event in found if event.bp == self.blueprint.key]
+        events = await log.read_range(self.redis, ZONE, seq, 1000)
+        return [event for event in events if event.bp == self.blueprint.key]
 
     async def send(self, name: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
         """Send the command ``name`` as the caller ``who``; "" is the engine. Return a tuple of the code and the parts
@@ -233,10 +233,10 @@ class BlueprintTrial:
         if spec.effect == "capture":
             word = payments.Payment(reference=f"pi_{key}", status="captured", amount=PRICE, currency="USD")
             return await payments.put_payment(engine, caller, job, word, key=key)
-        given = code or (codes.derive_code(engine, job, spec.code, "1") if spec.code else None)
+        sent_code = code or (codes.derive_code(engine, job, spec.code, "1") if spec.code else None)
         taker = "other" if spec.effect == "assign" else None
         return await jobs.run_command(
-            engine, caller, job, jobs.Step(command=name, code=given, technician=taker, reason=REASON), key=key
+            engine, caller, job, jobs.Step(command=name, code=sent_code, technician=taker, reason=REASON), key=key
         )
 
     async def run_as_engine(self, name: str, spec: Command) -> str:
@@ -267,11 +267,11 @@ def draw_cases(spec: Command, data: st.DataObject) -> list[Case]:
     frozen, or paid.
     """
     fit, first = frozenset(spec.needs), spec.from_[0]
-    found = [Case(first, fit), Case(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
-    found += [Case(first, fit - {mark}) for mark in spec.needs]
-    found += [Case(first, fit | {mark}) for mark in spec.unless]
-    found += [Case(first, fit, early=True), Case(spec.from_[-1], fit, paid=True)]
-    return found + ([Case("held", fit, frozen=True)] if "held" in spec.from_ else [])
+    cases = [Case(first, fit), Case(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
+    cases += [Case(first, fit - {mark}) for mark in spec.needs]
+    cases += [Case(first, fit | {mark}) for mark in spec.unless]
+    cases += [Case(first, fit, early=True), Case(spec.from_[-1], fit, paid=True)]
+    return cases + ([Case("held", fit, frozen=True)] if "held" in spec.from_ else [])
 
 
 def expected_code_of(trial: BlueprintTrial, name: str, who: str, facts: Facts) -> str:
@@ -307,13 +307,13 @@ async def check_command(trial: BlueprintTrial, name: str, case: Case) -> None:
         wanted, seq, key = expected_code_of(trial, name, who, facts), await trial.last_seq(), str(uuid.uuid4())
         if spec.code and not wanted:
             assert (await trial.send(name, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
-        found = await trial.send(name, who, key)
-        assert found[0] == ("" if spec.effect == "capture" else wanted), (name, spec, who, case)
+        reply = await trial.send(name, who, key)
+        assert reply[0] == ("" if spec.effect == "capture" else wanted), (name, spec, who, case)
         if who and (spec.effect != "refuse" or offer):
             _assert_actions(trial, name, who, facts, done=not wanted)
-        if not found[0]:
+        if not reply[0]:
             await _assert_effects(trial, spec, case, seq, moves=not wanted)
-            await _assert_single_effect(trial, name, who, key, found)
+            await _assert_single_effect(trial, name, who, key, reply)
 
 
 async def _assert_single_effect(trial: BlueprintTrial, name: str, who: str, key: str, first: tuple[Any, ...]) -> None:
@@ -337,28 +337,28 @@ def _assert_actions(trial: BlueprintTrial, name: str, who: str, facts: Facts, *,
         frozen=facts.frozen,
         scheduled_for=time,
     )
-    stands = relations(caller, job, offered=facts.offer == "sent", bids=takes)
-    shown = trial.blueprint.actions(job, stands, now=now_ms())
-    assert (name in shown) == done, (name, facts, shown)
+    caller_relations = relations(caller, job, offered=facts.offer == "sent", bids=takes)
+    actions = trial.blueprint.actions(job, caller_relations, now=now_ms())
+    assert (name in actions) == done, (name, facts, actions)
 
 
 async def _assert_effects(trial: BlueprintTrial, spec: Command, case: Case, seq: int, *, moves: bool) -> None:
     """Assert the state, the marks and the payments after a step, and that the linter knows each event of the step."""
     events = await trial.events_after(seq)
-    known = {event for _, event in event_sources(trial.blueprint)}
+    declared_types = {event for _, event in event_sources(trial.blueprint)}
     trial.emitted |= {event.type for event in events}
-    assert trial.emitted <= known, (spec, trial.emitted - known)
+    assert trial.emitted <= declared_types, (spec, trial.emitted - declared_types)
     row = await trial.redis.hgetall(trial.setup.key)  # type: ignore[misc]
     if not moves or spec.effect in ("bid", "withdraw") or spec.event == "offer.declined":
         assert row[b"status"].decode() == case.state
         return
-    status, names, locked, asked = expected_effects(trial.blueprint, spec, case)
+    status, names, locked, kinds = expected_effects(trial.blueprint, spec, case)
     assert row[b"status"].decode() == status, (spec, case)
     assert set(orjson.loads(b"{" + row[b"at"] + b"}")) == names
     assert (row[b"price_locked"] == b"1") == locked
-    told = [event_log.payload(event)["payment"] for event in events if event.type == "payment.requested"]
-    assert [payment["kind"] for payment in told] == asked
-    assert len({payment["id"] for payment in told}) == len(told)
+    requested_payments = [event_log.payload(event)["payment"] for event in events if event.type == "payment.requested"]
+    assert [payment["kind"] for payment in requested_payments] == kinds
+    assert len({payment["id"] for payment in requested_payments}) == len(requested_payments)
 
 
 def expected_effects(blueprint: Blueprint, spec: Command, case: Case) -> tuple[str, set[str], bool, list[str]]:
@@ -367,24 +367,24 @@ def expected_effects(blueprint: Blueprint, spec: Command, case: Case) -> tuple[s
     """
     status, paid = spec.to or case.state, (PRICE if case.paid else PARTIAL_AMOUNT) + PRICE * (spec.effect == "capture")
     names = {*case.marked, case.state, status, spec.marks} - {""}
-    asked = ["charge"] * (spec.charges and paid < PRICE)
+    kinds = ["charge"] * (spec.charges and paid < PRICE)
     if case.state in spec.refunds:
-        asked, paid = [*asked, "refund"], 0
+        kinds, paid = [*kinds, "refund"], 0
     last = blueprint.commands["capture"]
     fits = names.issuperset(last.needs) and names.isdisjoint(last.unless) and status in last.from_
     if spec.effect in ("capture", "freeze") or not fits or paid < PRICE:
-        return status, names, spec.locks_price, asked
+        return status, names, spec.locks_price, kinds
     # A payment that was captured before pays the job in the same step.
-    asked += ["refund"] * (status in last.refunds)
-    return last.to, (names | {last.to, last.marks}) - {""}, spec.locks_price or last.locks_price, asked
+    kinds += ["refund"] * (status in last.refunds)
+    return last.to, (names | {last.to, last.marks}) - {""}, spec.locks_price or last.locks_price, kinds
 
 
 async def _create_setup(engine: Engine) -> JobSetup:
     """Create a job of the default blueprint, with three technicians."""
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     for who in ("holder", "offered", "other"):
-        await people.technician(engine, who, ServiceId(serves), capacity=100_000)
-    job = people.id_of(await people.job(engine, carla, serves))
+        await people.technician(engine, who, ServiceId(service), capacity=100_000)
+    job = people.id_of(await people.job(engine, carla, service))
     return JobSetup(engine, engine.blueprints.default, job, carla)
 
 

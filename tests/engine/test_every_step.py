@@ -44,9 +44,9 @@ class JobSetup:
         self.callers: dict[str, Principal] = {
             "customer": customer,
             "stranger": Principal(UserId("usr_stranger"), "customer"),
-            "holder": people.hot_technician("holder"),
-            "offered": people.hot_technician("offered"),
-            "other": people.hot_technician("other"),
+            "holder": people.technician_without_account("holder"),
+            "offered": people.technician_without_account("offered"),
+            "other": people.technician_without_account("other"),
             **{role: Principal(UserId(f"a_{role}"), role) for role in ROLES},
         }
 
@@ -130,10 +130,10 @@ async def test_each_command_is_accepted_or_refused_as_the_blueprint_says(engine:
                     for who in setup.callers:
                         await setup.put_state(state, held=held, marked=marked, frozen=frozen)
                         before = await setup.snapshot()
-                        known = facts_for(setup, who, state, held=held, marked=marked, frozen=frozen)
-                        wanted = expected_code(blueprint, setup.callers[who], command, known)
-                        found = await setup.send_command(who, command)
-                        assert found == wanted, (name, state, command, who, held, marked, frozen)
+                        facts = facts_for(setup, who, state, held=held, marked=marked, frozen=frozen)
+                        wanted = expected_code(blueprint, setup.callers[who], command, facts)
+                        code = await setup.send_command(who, command)
+                        assert code == wanted, (name, state, command, who, held, marked, frozen)
                         tried += 1
                         if wanted:
                             assert await setup.snapshot() == before, (name, state, command, who)
@@ -145,11 +145,11 @@ async def test_each_command_is_accepted_or_refused_as_the_blueprint_says(engine:
 
 async def _create_setup(engine: Engine, blueprint: Blueprint) -> JobSetup:
     """Create a job of the blueprint, with three technicians."""
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     for who in ("holder", "offered", "other"):
-        await people.technician(engine, who, ServiceId(serves), capacity=1000)
-    named = {"technician": "offered"} if blueprint.technician == "required" else {}
-    job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint.name, **named))
+        await people.technician(engine, who, ServiceId(service), capacity=1000)
+    fields = {"technician": "offered"} if blueprint.technician == "required" else {}
+    job = people.id_of(await people.job(engine, carla, service, blueprint=blueprint.name, **fields))
     return JobSetup(engine, blueprint, job, carla)
 
 
@@ -181,14 +181,14 @@ async def _assert_moved(setup: JobSetup, command: str, state: str) -> None:
     assert row[b"status"].decode() == ends
     if not (spec.effect == "refuse" and not spec.to):
         assert int(row[b"version"]) > 7
-    shown = msgspec.json.decode(await _read_job(setup))
-    assert shown["status"] == ends
+    job_view = msgspec.json.decode(await _read_job(setup))
+    assert job_view["status"] == ends
     if spec.effect == "release":
-        assert row[b"holder"] == b"" and shown["technician"] is None
+        assert row[b"holder"] == b"" and job_view["technician"] is None
 
 
 async def _read_job(setup: JobSetup) -> bytes:
     """Return the job as `job_read` returns it."""
     names = {"meta": keys.zone_meta(DEFAULT_ZONE), "job": setup.key, "offers": keys.job_offers(DEFAULT_ZONE, setup.job)}
-    done = await setup.engine.store.read(DEFAULT_ZONE, "job_read", keys=names, args={"technician": ""})
-    return done.values[0]
+    reply = await setup.engine.store.read(DEFAULT_ZONE, "job_read", keys=names, args={"technician": ""})
+    return reply.values[0]

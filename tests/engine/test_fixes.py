@@ -74,8 +74,8 @@ async def test_a_wrong_clock_is_reported_and_its_fixes_count(engine: Engine, tom
     """
     for step in (1, 2, 3):
         await advance(engine, 10)
-        heard = await send_fix(engine, tom, north=step * 100, ahead_s=ahead_s)
-        assert heard.clock_offset_s == pytest.approx(ahead_s, abs=1)
+        reply = await send_fix(engine, tom, north=step * 100, ahead_s=ahead_s)
+        assert reply.clock_offset_s == pytest.approx(ahead_s, abs=1)
         assert await recorded_position(engine, tom) == (step * 100, 0)
     await send_fix(engine, tom, north=700, ahead_s=ahead_s - 5)
     assert await recorded_position(engine, tom) == (300, 0)
@@ -100,8 +100,8 @@ async def test_an_old_fix_does_not_change_the_clock_offset(engine: Engine, tom: 
     """
     await send_fix(engine, tom, ahead_s=0)
     await advance(engine, 660)
-    heard = await send_fix(engine, tom, north=100, ahead_s=-600, live=live)
-    assert heard == FixReply(online=True, clock_offset_s=0.0)
+    reply = await send_fix(engine, tom, north=100, ahead_s=-600, live=live)
+    assert reply == FixReply(online=True, clock_offset_s=0.0)
     assert await recorded_position(engine, tom) == (100, 600)
     await send_fix(engine, tom, north=200, ahead_s=0)
     assert await recorded_position(engine, tom) == (200, 0)
@@ -151,22 +151,22 @@ async def test_an_impossible_jump_needs_a_second_fix(engine: Engine, tom: Princi
     """A jump of 50 km in ten seconds does not move the technician's position. If the next fix is near the new place,
     the position moves there; if it is near the old one, the jump was an error.
     """
-    for north, stands in ((0, 0), (50_000, 0), (then, ends)):
+    for north, expected_north in ((0, 0), (50_000, 0), (then, ends)):
         await advance(engine, 10)
         await send_fix(engine, tom, north=north)
-        assert (await recorded_position(engine, tom))[0] == stands
+        assert (await recorded_position(engine, tom))[0] == expected_north
 
 
 async def test_an_inaccurate_position_ranks_behind_an_accurate_one(engine: Engine, tom: Principal) -> None:
     """A wave adds the inaccuracy of a position to its distance. A technician with an inaccurate position ranks behind a
     more distant one, and if the sum is beyond the wave's radius, gets no offer.
     """
-    serves = ServiceId((await engine.store.redis.hget(_technician_key(tom), "services") or b"").decode())
-    tara = await people.technician(engine, "tara", serves)
+    service = ServiceId((await engine.store.redis.hget(_technician_key(tom), "services") or b"").decode())
+    tara = await people.technician(engine, "tara", service)
     await advance(engine, 200)
     await send_fix(engine, tom, accuracy=2_000.0)
     await send_fix(engine, tara, north=1_000, accuracy=10.0)
-    job = await people.offered_job(engine, await people.customer(engine), serves)
+    job = await people.offered_job(engine, await people.customer(engine), service)
     [offer] = await event_log.events(engine, "offer.created")
     assert sorted(offer.to) == ["user:tara", "user:tom"]
     [wave] = [msgspec.json.decode(each) for each in await job_queries.waves(engine, people.ADMIN, job)]
@@ -175,21 +175,21 @@ async def test_an_inaccurate_position_ranks_behind_an_accurate_one(engine: Engin
     await advance(engine, 200)
     await send_fix(engine, tom, accuracy=9_000.0)
     await send_fix(engine, tara, north=1_000)
-    await people.offered_job(engine, await people.customer(engine), serves)
+    await people.offered_job(engine, await people.customer(engine), service)
     assert (await event_log.events(engine, "offer.created"))[-1].to == ("user:tara",)
 
 
 async def test_invalid_positions_in_a_batch_are_skipped(engine: Engine, tom: Principal) -> None:
     """Invalid positions in a batch are skipped. A batch that has only invalid positions is refused."""
     await advance(engine, 1)
-    there, nowhere = (
+    valid_fix, invalid_fix = (
         Fix(lat=people.HERE.lat + 100 * LATITUDE_DEGREES_PER_M, lon=people.HERE.lon),
         Fix(lat=89.0, lon=0.0),
     )
-    await technicians.store_fixes(engine, tom, tom.id, [nowhere, there, nowhere])
+    await technicians.store_fixes(engine, tom, tom.id, [invalid_fix, valid_fix, invalid_fix])
     assert (await recorded_position(engine, tom))[0] == 100
     with pytest.raises(Invalid):
-        await technicians.store_fixes(engine, tom, tom.id, [nowhere])
+        await technicians.store_fixes(engine, tom, tom.id, [invalid_fix])
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
@@ -197,13 +197,13 @@ async def test_the_time_of_a_step_is_corrected_by_the_clock_offset(engine: Engin
     """The time of a command from a phone whose clock is 300 s fast is corrected by the known offset. If the offset is
     unknown, a time in the future becomes now.
     """
-    serves = ServiceId((await engine.store.redis.hget(_technician_key(tom), "services") or b"").decode())
-    job = await people.offered_job(engine, await people.customer(engine), serves)
+    service = ServiceId((await engine.store.redis.hget(_technician_key(tom), "services") or b"").decode())
+    job = await people.offered_job(engine, await people.customer(engine), service)
     await jobs.claim(engine, tom, job)
     if known:
         await send_fix(engine, tom, ahead_s=300)
-    told = datetime.now(UTC) + timedelta(seconds=300 - 20)
-    at = round(told.timestamp() * 1000)
+    device_time = datetime.now(UTC) + timedelta(seconds=300 - 20)
+    at = round(device_time.timestamp() * 1000)
     await jobs.run_command(engine, tom, job, Step(command="depart", occurred_at=at))
     [event] = await event_log.events(engine, "job.status")
     occurred = ms_of(event_log.payload(event)["occurred_at"])

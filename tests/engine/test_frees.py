@@ -51,13 +51,13 @@ async def test_a_holder_whose_work_is_sent_back_is_busy_again(engine: Engine) ->
     """During the review the holder has capacity. When the customer sends the work back, the holder is at capacity
     again, until the job is completed.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service)
     for command in ("claim", "depart", "arrive", "start", "show"):
         await jobs.run_command(engine, tom, job, Step(command=command))
     assert await load_and_job_count(engine, tom) == (b"0", 0)
-    other = await people.offered_job(engine, carla, serves)
+    other = await people.offered_job(engine, carla, service)
     await jobs.run_command(engine, carla, job, Step(command="mend"))
     assert await load_and_job_count(engine, tom) == (b"1", 1)
     with pytest.raises(AtCapacity):

@@ -17,9 +17,9 @@ from tests.support.wait import wait_until
 
 async def test_a_history_has_only_events_of_its_job(engine: Engine) -> None:
     """The history of a job does not contain events of another job that has the first job's id in its metadata."""
-    serves, ann, bob = await people.service(engine), await people.customer(engine), await people.customer(engine)
-    job = people.id_of(await people.job(engine, ann, serves))
-    await people.job(engine, bob, serves, metadata={"follows": job})
+    service, ann, bob = await people.service(engine), await people.customer(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, ann, service))
+    await people.job(engine, bob, service, metadata={"follows": job})
     assert [item.actor for item in await job_queries.history(engine, ann, job)] == [f"customer:{ann.id}"]
 
 
@@ -27,9 +27,9 @@ async def test_a_repeated_reference_returns_the_callers_actions(engine: Engine) 
     """A second booking with the same reference returns the first job with the caller's actions, exactly
     as a read does.
     """
-    serves, ann = await people.service(engine), await people.customer(engine)
-    first = await people.job(engine, ann, serves, reference="r-1")
-    again = await people.job(engine, ann, serves, reference="r-1")
+    service, ann = await people.service(engine), await people.customer(engine)
+    first = await people.job(engine, ann, service, reference="r-1")
+    again = await people.job(engine, ann, service, reference="r-1")
     assert (again.created, people.id_of(again)) == (False, people.id_of(first))
     assert again.job is not None
     assert bytes(again.job) == await job_queries.read_job(engine, ann, people.id_of(first))
@@ -40,9 +40,9 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
     """A list shows a live job as it is in Redis, even if SQL is behind: after a technician leaves the job, no list
     shows them its private fields, and it has its new status.
     """
-    serves, ann = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await people.offered_job(engine, ann, serves, notes="gate code 4711")
+    service, ann = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, ann, service, notes="gate code 4711")
     await jobs.claim(engine, tom, job)
     assert [b"4711" in item for item in (await job_queries.find_jobs(engine, tom, JobQuery())).items] == [True]
     async with run_archiver(engine):
@@ -63,9 +63,9 @@ async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
     """A technician who sees only the public part of a job does not find it by its customer or reference, in Redis or in
     SQL.
     """
-    serves, ann = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = people.id_of(await people.job(engine, ann, serves, blueprint="managed", reference="r-7"))
+    service, ann = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = people.id_of(await people.job(engine, ann, service, blueprint="managed", reference="r-7"))
     await jobs.run_command(engine, people.ADMIN, job, Step(command="assign", technician=tom.id))
     for archive in (False, True):
         if archive:
@@ -78,5 +78,5 @@ async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
 
 async def _is_cancelled_in_sql(engine: Engine, job: str) -> bool:
     """Return whether SQL contains a cancelled job."""
-    found, _ = await reader.jobs(engine.archive, JobFilter(status="cancelled"), 1)
-    return bool(found)
+    rows, _ = await reader.jobs(engine.archive, JobFilter(status="cancelled"), 1)
+    return bool(rows)

@@ -78,11 +78,11 @@ async def test_released_leases_are_acquired_by_the_others(twelve_zones: Engine) 
 
 async def test_a_process_without_heartbeats_is_no_longer_counted(twelve_zones: Engine) -> None:
     """The leases of a process that no longer renews them expire, and another process then holds all zones."""
-    gone, left = process_leases(twelve_zones, 0.2), process_leases(twelve_zones, 0.2)
-    await check_leases(gone, left, rounds=3)
+    stopped_process, running_process = process_leases(twelve_zones, 0.2), process_leases(twelve_zones, 0.2)
+    await check_leases(stopped_process, running_process, rounds=3)
 
     async def holds_all_zones() -> bool:
-        return await check_leases(left, rounds=1) == [12]
+        return await check_leases(running_process, rounds=1) == [12]
 
     await wait_until(holds_all_zones, what="the other's zones", within_s=20)
 

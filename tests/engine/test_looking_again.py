@@ -75,9 +75,9 @@ async def create_hurried_job(engine: Engine) -> tuple[JobId, Principal, Principa
     """Create a job with one bidder and one technician who is invited to bid, and move it to the state `hurried` without
     an accepted bid. Return the job, the customer, the bidder and the invited technician.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="cascade"))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]
+    job = people.id_of(await people.job(engine, carla, service, blueprint="cascade"))
     await run_due_tasks(engine)
     await bids.create(engine, tom, job, bids.BidTerms())
     await jobs.run_command(engine, carla, job, Step(command="hurry"))
@@ -86,14 +86,14 @@ async def create_hurried_job(engine: Engine) -> tuple[JobId, Principal, Principa
 
 async def technicians_with_offer(engine: Engine, job: JobId) -> list[str]:
     """Return the technicians with an open offer of the job, sorted."""
-    found = await engine.store.redis.hgetall(keys.job_offers(DEFAULT_ZONE, job))  # type: ignore[misc]
-    return sorted(name.decode() for name, offer in found.items() if offer.startswith(b"sent "))
+    offer_of = await engine.store.redis.hgetall(keys.job_offers(DEFAULT_ZONE, job))  # type: ignore[misc]
+    return sorted(name.decode() for name, offer in offer_of.items() if offer.startswith(b"sent "))
 
 
 async def closed_offers(engine: Engine, job: JobId) -> list[tuple[str, list[str]]]:
     """Return the reason and the channels of each `offer.closed` of the job, in order."""
-    found = await event_log.events(engine, "offer.closed", job)
-    return [(event_log.payload(event)["reason"], sorted(event.to)) for event in found]
+    events = await event_log.events(engine, "offer.closed", job)
+    return [(event_log.payload(event)["reason"], sorted(event.to)) for event in events]
 
 
 async def test_a_new_search_withdraws_old_offers_and_offers_the_job_to_all(engine: Engine) -> None:
@@ -133,22 +133,22 @@ async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None
         await jobs.run_command(engine, carla, job, Step(command="give"))
     else:
         await offers.decline_offer(engine, tom, job)
-    told = ["user:tara", "user:tom"] if by == "customer" else ["user:tara"]
-    assert (await closed_offers(engine, job))[-1] == ("withdrawn", told)
+    recipients = ["user:tara", "user:tom"] if by == "customer" else ["user:tara"]
+    assert (await closed_offers(engine, job))[-1] == ("withdrawn", recipients)
     await advance(engine, 1)
     await run_due_tasks(engine)
     holder = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "holder")  # type: ignore[misc]
     assert holder in ((b"tom", b"tara") if by == "customer" else (tara.id.encode(),))
 
 
-@pytest.mark.parametrize("way", ["leave", "rest"])
-async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, way: str) -> None:
+@pytest.mark.parametrize("command", ["leave", "rest"])
+async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, command: str) -> None:
     """A new search excludes the technician who left the job, also if the job was in other states in between."""
     job, carla, tom, _ = await create_hurried_job(engine)
     await run_due_tasks(engine)
     await jobs.claim(engine, tom, job)
-    await jobs.run_command(engine, tom, job, Step(command=way))
-    if way == "rest":
+    await jobs.run_command(engine, tom, job, Step(command=command))
+    if command == "rest":
         await jobs.run_command(engine, carla, job, Step(command="resume"))
     status = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc]
     assert status == b"hurried"

@@ -20,12 +20,12 @@ async def append_notifications(engine: Engine, who: Principal, *names: str) -> N
     """Append notifications to the log as the notifier does. Each of ``names`` is the id and the title of one."""
     cursor = keys.push_cursor(DEFAULT_ZONE)
     at = int(await engine.store.redis.get(cursor) or 0)
-    told: list[str | bytes] = []
+    encoded_notifications: list[str | bytes] = []
     for name in names:
         data = {"id": name, "kind": "k", "title": name, "body": "b", "job": "job_main_1"}
-        told += [who.id, msgspec.json.encode(data), ""]
+        encoded_notifications += [who.id, msgspec.json.encode(data), ""]
     places = {"meta": keys.zone_meta(DEFAULT_ZONE), "log": keys.log(DEFAULT_ZONE), "cursor": cursor}
-    args = {"from_seq": at, "to_seq": at + 1, "count": len(names), "notifications": told}
+    args = {"from_seq": at, "to_seq": at + 1, "count": len(names), "notifications": encoded_notifications}
     await engine.store.run(DEFAULT_ZONE, "notification_append", keys=places, args=args)
 
 
@@ -80,11 +80,11 @@ async def test_pages_contain_each_notification_once(engine: Engine) -> None:
     await append_notifications(engine, OWNER, *(f"a{n}" for n in range(4)))
     await archiver.run_once(engine)
     await append_notifications(engine, OWNER, *(f"b{n}" for n in range(3)))
-    seen: list[str] = []
+    listed_ids: list[str] = []
     cursor = None
     while True:
         page = await notifications.find_notifications(engine, OWNER, limit=2, cursor=cursor)
-        seen += [item.id for item in page.items]
+        listed_ids += [item.id for item in page.items]
         if (cursor := page.next) is None:
             break
-    assert seen == ["b2", "b1", "b0", "a3", "a2", "a1", "a0"]
+    assert listed_ids == ["b2", "b1", "b0", "a3", "a2", "a1", "a0"]

@@ -39,13 +39,13 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 async def test_a_repeat_has_the_reply_of_the_jobs_own_blueprint(engine: Engine) -> None:
     """A claim and a decline, and their repeats, are answered with the texts of the job's own blueprint."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
-    job = await people.offered_job(engine, carla, serves, blueprint="other")
-    assert [(await offers.decline_offer(engine, two, job, key=IDEMPOTENCY_KEY)).message for _ in range(2)] == [
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service) for name in ("t1", "t2")]
+    job = await people.offered_job(engine, carla, service, blueprint="other")
+    assert [(await offers.decline_offer(engine, tara, job, key=IDEMPOTENCY_KEY)).message for _ in range(2)] == [
         "Pity"
     ] * 2
-    answers = [await jobs.claim(engine, one, job, key=IDEMPOTENCY_KEY) for _ in range(2)]
+    answers = [await jobs.claim(engine, tom, job, key=IDEMPOTENCY_KEY) for _ in range(2)]
     assert [done.message for done in answers] == ["Yours"] * 2
     assert answers[0].job == answers[1].job
 
@@ -54,12 +54,12 @@ async def test_the_jobs_own_blueprint_decides_who_may_send_a_command(engine: Eng
     """In this blueprint the customer may send `depart` and the holder may send `cancel`, which the default blueprint
     refuses.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves, blueprint="other")
-    await jobs.claim(engine, one, job)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service, blueprint="other")
+    await jobs.claim(engine, tom, job)
     await jobs.run_command(engine, carla, job, Step(command="depart"))
     with pytest.raises(NotFound):
-        await jobs.run_command(engine, people.hot_technician("stranger"), job, Step(command="cancel"))
-    await jobs.run_command(engine, one, job, Step(command="cancel"))
+        await jobs.run_command(engine, people.technician_without_account("stranger"), job, Step(command="cancel"))
+    await jobs.run_command(engine, tom, job, Step(command="cancel"))
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"cancelled"

@@ -244,13 +244,13 @@ async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> 
     for _ in range(3):
         login = await tokens.create_login(engine, who.user.id, "customer", "Ann")
         refreshed = asyncio.gather(tokens.refresh_token_pair(engine, login.refresh_token), return_exceptions=True)
-        some = (suspend(engine, who), accounts.reinstate_user(engine, ADMIN, who.user.id), change_role(engine, who))
-        ended = tokens.end_login_of_token(engine, login.refresh_token)
-        await asyncio.gather(*some, ended, refreshed, outbox.run_once(engine), outbox.run_once(engine))
+        commands = (suspend(engine, who), accounts.reinstate_user(engine, ADMIN, who.user.id), change_role(engine, who))
+        logout = tokens.end_login_of_token(engine, login.refresh_token)
+        await asyncio.gather(*commands, logout, refreshed, outbox.run_once(engine), outbox.run_once(engine))
         async with engine.archive.begin_read() as conn:
             record = await access.read_from_sql(conn, who.user.id)
-        found = await engine.store.redis.hmget(keys.account(who.user.id), ["version", "active"])
-        assert [int(value) for value in found] == [record.version, int(record.active)]
+        values = await engine.store.redis.hmget(keys.account(who.user.id), ["version", "active"])
+        assert [int(value) for value in values] == [record.version, int(record.active)]
     assert await outbox_size(engine) == 0
 
 

@@ -64,22 +64,22 @@ async def capture_price(engine: Engine, job: JobId) -> None:
     )
 
 
-async def job_with_bids(engine: Engine, serves: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
+async def job_with_bids(engine: Engine, service: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
     """Create a paid job with four bids. Return the job and a function that accepts the first bid under a key."""
-    job = await post_job(engine, carla, serves, amount=PRICE)
-    made = [await create_bid(engine, await people.technician(engine, f"t{n}", serves), job) for n in range(4)]
+    job = await post_job(engine, carla, service, amount=PRICE)
+    bid_ids = [await create_bid(engine, await people.technician(engine, f"t{n}", service), job) for n in range(4)]
     await capture_price(engine, job)
-    return job, lambda key: bids.accept(engine, carla, job, made[0], key=key)
+    return job, lambda key: bids.accept(engine, carla, job, bid_ids[0], key=key)
 
 
-async def job_with_many_offers(engine: Engine, serves: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
+async def job_with_many_offers(engine: Engine, service: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
     """Create a paid job with offers to so many technicians that a claim appends more than one `offer.closed`. Return
     the job and a function that claims the job under a key.
     """
-    one, *_ = [await people.technician(engine, f"t{n}", serves, rating=5.0) for n in range(OTHER_OFFER_COUNT + 1)]
-    job = await people.offered_job(engine, carla, serves)
+    tom, *_ = [await people.technician(engine, f"t{n}", service, rating=5.0) for n in range(OTHER_OFFER_COUNT + 1)]
+    job = await people.offered_job(engine, carla, service)
     await capture_price(engine, job)
-    return job, lambda key: jobs.claim(engine, one, job, key=key)
+    return job, lambda key: jobs.claim(engine, tom, job, key=key)
 
 
 @pytest.mark.parametrize(("case", "least"), [(job_with_bids, 5), (job_with_many_offers, 3)])
@@ -89,8 +89,8 @@ async def test_a_repeated_step_returns_the_job_after_the_earlier_capture(
     """A step that applies an earlier payment returns the job as it is after the payment. The reply is the same for a
     repeat under the same key and under another key.
     """
-    serves, carla = await people.service(engine, base_amount=PRICE), await people.customer(engine)
-    job, take_job = await case(engine, serves, carla)
+    service, carla = await people.service(engine, base_amount=PRICE), await people.customer(engine)
+    job, take_job = await case(engine, service, carla)
     before = len(await event_log.events(engine, None, job))
     keys = [str(uuid.uuid4()) for _ in range(2)]
     first = await take_job(keys[0])

@@ -76,10 +76,10 @@ async def test_durations_in_lua_match_the_calendar(engine: Engine) -> None:
     ):
         last = first + step
         at = f'"a":"{rfc_3339(first)}","b":"{rfc_3339(last)}"'
-        found = await eval_cost_lua(
+        duration = await eval_cost_lua(
             engine, "string.format('%.0f', (Cost.moment(j, 'b') - Cost.moment(j, 'a')) * 1000)", at, "", "0"
         )
-        assert int(found) == step / timedelta(milliseconds=1), (first, last)
+        assert int(duration) == step / timedelta(milliseconds=1), (first, last)
 
 
 async def test_each_begun_hour_is_paid(engine: Engine) -> None:
@@ -116,10 +116,10 @@ async def completed_job(engine: Engine, *, pricing: str = "flat", hours: float =
     """Create a marketplace job whose technician completed the work after ``hours`` hours. Return the customer and the
     job.
     """
-    serves, carla = await people.service(engine, pricing=pricing, base_amount=4000), await people.customer(engine)
-    who = await people.technician(engine, "t1", serves)
+    service, carla = await people.service(engine, pricing=pricing, base_amount=4000), await people.customer(engine)
+    who = await people.technician(engine, "t1", service)
     more = {"blueprint": "marketplace", "technician": "t1"}
-    job = people.id_of(await people.job(engine, carla, serves, **more))  # type: ignore[arg-type]
+    job = people.id_of(await people.job(engine, carla, service, **more))  # type: ignore[arg-type]
     await jobs.run_command(engine, who, job, Step(command="accept"))
     for command, purpose in (("start", "start"), ("complete", "completion")):
         code = codes.derive_code(engine, job, purpose, "1")
@@ -139,12 +139,12 @@ async def test_a_confirmation_requests_one_payment(engine: Engine, pricing: str,
     repeat and requests nothing.
     """
     carla, job = await completed_job(engine, pricing=pricing)
-    told = await jobs.run_command(engine, carla, job, Step(command="confirm"))
-    assert "confirmed" in orjson.loads(bytes(told.job or b""))["at"]
+    reply = await jobs.run_command(engine, carla, job, Step(command="confirm"))
+    assert "confirmed" in orjson.loads(bytes(reply.job or b""))["at"]
     [payment] = await requested_payments(engine, job)
     assert (payment["amount"], payment["currency"], payment["kind"]) == (amount, "USD", "charge")
     again = await jobs.run_command(engine, carla, job, Step(command="confirm"))
-    assert again.repeated and again.seq == told.seq
+    assert again.repeated and again.seq == reply.seq
     assert len(await requested_payments(engine, job)) == 1
 
 

@@ -111,12 +111,12 @@ async def test_a_working_technician_cannot_change_the_zone(two_zones: Engine) ->
     only the new zone has their record.
     """
     engine = two_zones
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves)
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service)
     move = ProfilePatch(zone=NORTH_ZONE)
     with pytest.raises(IllegalTransition):
         await profile.patch_technician(engine, ADMIN, technician_id(who), move)
-    job = await people.offered_job(engine, await people.customer(engine), serves)
+    job = await people.offered_job(engine, await people.customer(engine), service)
     await jobs.claim(engine, who, job)
     await live.set_availability(engine, who, who.id, online=False)
     with pytest.raises(IllegalTransition):
@@ -152,28 +152,28 @@ async def test_the_public_card_has_no_phone_number(engine: Engine) -> None:
     """Customers read only the public card of a technician, which has no phone number. The technician, managers and ops
     read the whole profile.
     """
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves)
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service)
     await profile.patch_technician(engine, who, technician_id(who), ProfilePatch(phone="+1 555 0100"))
     card = await profile.read_technician(engine, CUSTOMER, technician_id(who))
     assert isinstance(card, TechnicianCard)
-    assert (card.name, card.services, card.rating, card.online) == ("Tom", [serves], 4.5, True)
+    assert (card.name, card.services, card.rating, card.online) == ("Tom", [service], 4.5, True)
     for caller in (who, ONBOARDING_MANAGER, OPS_MANAGER):
-        shown = await profile.read_technician(engine, caller, technician_id(who))
-        assert isinstance(shown, Technician)
-        assert (shown.phone, shown.load, shown.online) == ("+1 555 0100", 0, True)
+        technician = await profile.read_technician(engine, caller, technician_id(who))
+        assert isinstance(technician, Technician)
+        assert (technician.phone, technician.load, technician.online) == ("+1 555 0100", 0, True)
 
 
 async def test_technicians_are_found_by_service_place_and_page(engine: Engine) -> None:
     """Customers find approved technicians only. A query with a place finds those who are online, the nearest first.
     Pages contain each technician once.
     """
-    serves, other = await people.service(engine), await people.service(engine)
-    near = await staff.create_eligible_technician(engine, serves)
-    far = await staff.create_eligible_technician(engine, serves)
+    service, other = await people.service(engine), await people.service(engine)
+    near = await staff.create_eligible_technician(engine, service)
+    far = await staff.create_eligible_technician(engine, service)
     away = live.Coordinates(HERE.lat + 0.05, HERE.lon)
     await live.set_availability(engine, far, far.id, online=True, position=away)
-    idle = await staff.create_eligible_technician(engine, serves, online=False)
+    idle = await staff.create_eligible_technician(engine, service, online=False)
     fresh = await staff.register_technician(engine)
 
     async def find_ids(caller: Principal, **query: object) -> list[str]:
@@ -183,7 +183,7 @@ async def test_technicians_are_found_by_service_place_and_page(engine: Engine) -
     assert set(await find_ids(ADMIN)) == {near.id, far.id, idle.id, fresh.id}
     assert set(await find_ids(CUSTOMER)) == {near.id, far.id, idle.id}
     assert await find_ids(CUSTOMER, service=other) == []
-    assert await find_ids(CUSTOMER, service=serves, lat=HERE.lat, lon=HERE.lon) == [near.id, far.id]
+    assert await find_ids(CUSTOMER, service=service, lat=HERE.lat, lon=HERE.lon) == [near.id, far.id]
     first = await profile.find_technicians(engine, ADMIN, TechnicianQuery(limit=3))
     rest = await profile.find_technicians(engine, ADMIN, TechnicianQuery(limit=3, cursor=first.next))
     assert (len(first.items), len(rest.items), rest.next) == (3, 1, None)
@@ -198,13 +198,13 @@ async def test_a_profile_is_complete_with_name_zone_and_service(engine: Engine) 
     """A profile without a name or a service is incomplete (`complete` is 0 in Redis). It becomes complete with the
     change that adds what was missing.
     """
-    serves = await people.service(engine)
+    service = await people.service(engine)
     who = await staff.register_technician(engine)
     await profile.review_technician(engine, ONBOARDING_MANAGER, technician_id(who), kyc="approved", account="approved")
     record = keys.technician(DEFAULT_ZONE, technician_id(who))
     assert await engine.store.redis.hget(record, "complete") == b"0"
-    await profile.patch_technician(engine, who, technician_id(who), ProfilePatch(services=[serves, serves]))
-    assert await engine.store.redis.hmget(record, "complete", "services") == [b"1", serves.encode()]
+    await profile.patch_technician(engine, who, technician_id(who), ProfilePatch(services=[service, service]))
+    assert await engine.store.redis.hmget(record, "complete", "services") == [b"1", service.encode()]
     await profile.patch_technician(engine, who, technician_id(who), ProfilePatch(name=""))
     assert await engine.store.redis.hget(record, "complete") == b"0"
     assert await engine.store.redis.hget(record, "online") != b"1"
@@ -216,16 +216,16 @@ async def test_a_review_appends_one_event(engine: Engine) -> None:
     """
     who, key = await staff.register_technician(engine), str(uuid.uuid4())
     for _ in range(2):
-        done = await profile.review_technician(
+        review = await profile.review_technician(
             engine, ONBOARDING_MANAGER, technician_id(who), kyc="rejected", reason="blurred", key=key
         )
-        assert isinstance(done.value, Technician)
-        assert (done.value.kyc, done.value.account) == ("rejected", "pending")
-    assert done.repeated
-    (told,) = await event_log.events(engine, "technician.reviewed")
-    assert set(told.to) == {f"user:{who.id}", "role:managers"}
-    assert told.actor == "onboarding_manager:cli_onboarding_manager"
-    assert {"kyc": "rejected", "reason": "blurred"}.items() <= event_log.payload(told).items()
+        assert isinstance(review.value, Technician)
+        assert (review.value.kyc, review.value.account) == ("rejected", "pending")
+    assert review.repeated
+    (event,) = await event_log.events(engine, "technician.reviewed")
+    assert set(event.to) == {f"user:{who.id}", "role:managers"}
+    assert event.actor == "onboarding_manager:cli_onboarding_manager"
+    assert {"kyc": "rejected", "reason": "blurred"}.items() <= event_log.payload(event).items()
     with pytest.raises(ReusedKey):
         await profile.review_technician(engine, ONBOARDING_MANAGER, technician_id(who), kyc="approved", key=key)
 
@@ -234,9 +234,9 @@ async def test_a_suspending_review_stops_claims_at_once(engine: Engine) -> None:
     """After a review has suspended a technician, their next claim is refused with `account_not_approved` and they are
     offline.
     """
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves)
-    job = await people.offered_job(engine, await people.customer(engine), serves)
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service)
+    job = await people.offered_job(engine, await people.customer(engine), service)
     await profile.review_technician(engine, ONBOARDING_MANAGER, technician_id(who), account="suspended", reason="…")
     with pytest.raises(AccountNotApproved):
         await jobs.claim(engine, who, job)

@@ -52,9 +52,9 @@ async def read_pending_orders(engine: Engine) -> list[str]:
 
 async def test_a_suspension_with_keep_leaves_the_jobs(engine: Engine) -> None:
     """A suspension with `jobs="keep"` leaves the technician their job, but the technician can send no command."""
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves)
-    job = await create_held_job(engine, who, serves)
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service)
+    job = await create_held_job(engine, who, service)
     await suspend(engine, who, mode="keep")
     assert await read_job_fields(engine, job, "status", "holder") == ["accepted", who.id]
     with pytest.raises(CalloutError):
@@ -65,31 +65,31 @@ async def test_jobs_that_have_not_begun_are_offered_to_others(engine: Engine) ->
     """A job whose work has not begun loses its holder and is claimed by another technician; the suspended technician's
     claim is refused and their open offers are withdrawn. A job in `in_progress` stays, and ops receive `job.stalled`.
     """
-    serves = await people.service(engine)
+    service = await people.service(engine)
     who, other = (
-        await staff.create_eligible_technician(engine, serves, capacity=5),
-        await staff.create_eligible_technician(engine, serves, capacity=5),
+        await staff.create_eligible_technician(engine, service, capacity=5),
+        await staff.create_eligible_technician(engine, service, capacity=5),
     )
-    taken, way = (
-        await create_held_job(engine, who, serves),
-        await create_held_job(engine, who, serves, "depart", "arrive"),
+    claimed_job, job_on_the_way = (
+        await create_held_job(engine, who, service),
+        await create_held_job(engine, who, service, "depart", "arrive"),
     )
-    stays = await create_held_job(engine, who, serves, "depart", "arrive", "start")
-    offered = await people.offered_job(engine, await people.customer(engine), serves)
+    job_in_progress = await create_held_job(engine, who, service, "depart", "arrive", "start")
+    offered = await people.offered_job(engine, await people.customer(engine), service)
     await suspend(engine, who)
-    for job in (taken, way):
+    for job in (claimed_job, job_on_the_way):
         assert await read_job_fields(engine, job, "status", "holder") == ["broadcasted", ""]
-        [left] = await event_log.events(engine, "job.unassigned", job)
-        assert event_log.payload(left)["reason"] == "suspended" and left.actor == "admin:cli_admin"
+        [unassigned] = await event_log.events(engine, "job.unassigned", job)
+        assert event_log.payload(unassigned)["reason"] == "suspended" and unassigned.actor == "admin:cli_admin"
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
         with pytest.raises(AccountNotApproved):
             await jobs.claim(engine, who, job)
         await jobs.claim(engine, other, job)
-    assert await read_job_fields(engine, stays, "status", "holder") == ["in_progress", who.id]
-    [stalled] = await event_log.events(engine, "job.stalled", stays)
+    assert await read_job_fields(engine, job_in_progress, "status", "holder") == ["in_progress", who.id]
+    [stalled] = await event_log.events(engine, "job.stalled", job_in_progress)
     assert stalled.to == ("role:ops",)
-    told = event_log.payload(stalled)
-    assert (told["step"], told["technician"]) == ("suspended", {"id": who.id})
+    payload = event_log.payload(stalled)
+    assert (payload["step"], payload["technician"]) == ("suspended", {"id": who.id})
     closed = [e for e in await event_log.events(engine, "offer.closed", offered) if f"user:{who.id}" in e.to]
     assert [event_log.payload(event)["reason"] for event in closed] == ["withdrawn"]
     record = await engine.store.redis.hmget(keys.technician(DEFAULT_ZONE, TechnicianId(who.id)), "load", "online")
@@ -100,24 +100,24 @@ async def test_a_repeated_suspension_acts_once(engine: Engine) -> None:
     """A repeated suspension, with the same key or another one, unassigns no further job, and ops receive `job.stalled`
     once.
     """
-    serves = await people.service(engine)
+    service = await people.service(engine)
     who, other, key = (
-        await staff.create_eligible_technician(engine, serves, capacity=5),
-        await staff.create_eligible_technician(engine, serves),
+        await staff.create_eligible_technician(engine, service, capacity=5),
+        await staff.create_eligible_technician(engine, service),
         str(uuid.uuid4()),
     )
-    taken, stays = (
-        await create_held_job(engine, who, serves),
-        await create_held_job(engine, who, serves, "depart", "arrive", "start"),
+    claimed_job, held_job = (
+        await create_held_job(engine, who, service),
+        await create_held_job(engine, who, service, "depart", "arrive", "start"),
     )
     await suspend(engine, who, key=key)
-    await scheduler.open_wave(engine, DEFAULT_ZONE, taken, 1)
-    await jobs.claim(engine, other, taken)
+    await scheduler.open_wave(engine, DEFAULT_ZONE, claimed_job, 1)
+    await jobs.claim(engine, other, claimed_job)
     await suspend(engine, who, key=key)
     await suspend(engine, who)
-    assert await read_job_fields(engine, taken, "status", "holder") == ["accepted", other.id]
-    assert len(await event_log.events(engine, "job.unassigned", taken)) == 1
-    assert len(await event_log.events(engine, "job.stalled", stays)) == 1
+    assert await read_job_fields(engine, claimed_job, "status", "holder") == ["accepted", other.id]
+    assert len(await event_log.events(engine, "job.unassigned", claimed_job)) == 1
+    assert len(await event_log.events(engine, "job.stalled", held_job)) == 1
 
 
 async def test_maintenance_completes_a_reassignment_after_a_crash(
@@ -126,9 +126,9 @@ async def test_maintenance_completes_a_reassignment_after_a_crash(
     """If the process fails in the middle of the reassignment, the caller gets `indeterminate`, and the maintenance task
     reassigns the remaining jobs.
     """
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves, capacity=5)
-    mine = [await create_held_job(engine, who, serves) for _ in range(3)]
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service, capacity=5)
+    held_jobs = [await create_held_job(engine, who, service) for _ in range(3)]
     command, calls = jobs.run_command, 0
 
     async def fail_after_first_call(*args: Any, **more: Any) -> Any:
@@ -142,13 +142,13 @@ async def test_maintenance_completes_a_reassignment_after_a_crash(
         patched.setattr(reassign.jobs, "run_command", fail_after_first_call)
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
-    assert sorted([(await read_job_fields(engine, job, "status"))[0] for job in mine]) == [
+    assert sorted([(await read_job_fields(engine, job, "status"))[0] for job in held_jobs]) == [
         "accepted",
         "accepted",
         "broadcasted",
     ]
     assert await run_once(engine) == 1
-    assert {(await read_job_fields(engine, job, "status"))[0] for job in mine} == {"broadcasted"}
+    assert {(await read_job_fields(engine, job, "status"))[0] for job in held_jobs} == {"broadcasted"}
     assert await run_once(engine) == 0
 
 
@@ -156,12 +156,12 @@ async def test_a_job_that_ops_reassigned_stays_with_its_new_holder(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that ops reassigned during the suspension stays with its new holder, because its version has changed."""
-    serves = await people.service(engine)
+    service = await people.service(engine)
     who, other = (
-        await staff.create_eligible_technician(engine, serves),
-        await staff.create_eligible_technician(engine, serves),
+        await staff.create_eligible_technician(engine, service),
+        await staff.create_eligible_technician(engine, service),
     )
-    job = await create_held_job(engine, who, serves)
+    job = await create_held_job(engine, who, service)
     command = jobs.run_command
 
     async def reassign_by_hand_first(engine_: Engine, by: Principal, name: str, step: Step, **more: Any) -> Any:
@@ -178,9 +178,9 @@ async def test_only_ops_may_suspend(engine: Engine) -> None:
     """A technician may not suspend anybody. After a suspension by an admin the job has no holder, and no order to
     reassign remains in SQL.
     """
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves)
-    job = await create_held_job(engine, who, serves)
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service)
+    job = await create_held_job(engine, who, service)
     with pytest.raises(Forbidden):
         await accounts.suspend_user(engine, who, ADMIN.id, reason="x", jobs="reassign")
     await suspend(engine, who)
@@ -190,9 +190,9 @@ async def test_only_ops_may_suspend(engine: Engine) -> None:
 
 async def test_a_reinstatement_cancels_a_pending_reassignment(engine: Engine) -> None:
     """A reinstatement cancels a reassignment that was ordered and not yet done: the technician remains the holder."""
-    serves = await people.service(engine)
-    who = await staff.create_eligible_technician(engine, serves)
-    job = await create_held_job(engine, who, serves)
+    service = await people.service(engine)
+    who = await staff.create_eligible_technician(engine, service)
+    job = await create_held_job(engine, who, service)
 
     async def raise_unavailable(*_: Any, **__: Any) -> None:
         raise Unavailable("gone")

@@ -28,9 +28,9 @@ HOME_SERVICE_TOML_V3 = HOME_SERVICE_TOML.replace("version = 2", "version = 3").r
 @pytest.fixture
 def blueprint_folder(tmp_path: Path) -> Path:
     """Create the folder of the user's own blueprints, empty at first."""
-    made = tmp_path / "blueprints"
-    made.mkdir()
-    return made
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
@@ -79,21 +79,21 @@ async def test_running_jobs_keep_their_version_and_new_jobs_use_the_newer_one(
     """A job uses the version that it started with, after a reload and after a restart; the next job uses the newer
     version.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tara = await people.technician(engine, "t1", serves)
-    old = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tara = await people.technician(engine, "t1", service)
+    old = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tara, old)
     (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
     assert await registry.reload_files(engine.settings, engine.archive, engine.blueprints) == []
     assert engine.blueprints.default.version == 3
     with pytest.raises(NotFound, match="No such command"):
         await jobs.run_command(engine, tara, old, Step(command="leave"))
-    done = await jobs.run_command(engine, tara, old, Step(command="depart"))
-    assert done.message == "On the way"
+    outcome = await jobs.run_command(engine, tara, old, Step(command="depart"))
+    assert outcome.message == "On the way"
     async with open_engine(settings) as again:
         assert (await jobs.run_command(again, tara, old, Step(command="arrive"))).message == "Arrived"
-        ted = await people.technician(again, "t2", serves)
-        new = await people.offered_job(again, carla, serves)
+        ted = await people.technician(again, "t2", service)
+        new = await people.offered_job(again, carla, service)
         await jobs.claim(again, ted, new)
         with pytest.raises(NotFound, match="No such command"):
             await jobs.run_command(again, ted, new, Step(command="depart"))

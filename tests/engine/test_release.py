@@ -28,8 +28,8 @@ from tests.support.clock import advance
 async def _read_held_jobs(engine: Engine, technician: Principal) -> set[bytes]:
     """Return the ids of the jobs that the technician holds, as Redis has them."""
     name = keys.technician_jobs(DEFAULT_ZONE, TechnicianId(technician.id))
-    found: set[bytes] = await engine.store.redis.smembers(name)  # type: ignore[misc]
-    return found
+    held_jobs: set[bytes] = await engine.store.redis.smembers(name)  # type: ignore[misc]
+    return held_jobs
 
 
 async def _read_job_record(engine: Engine, job: JobId) -> dict[bytes, bytes]:
@@ -42,9 +42,9 @@ async def test_only_holder_and_ops_may_unassign_and_only_before_the_work(engine:
     """`unassign` by another technician is `not_found`, by the customer `forbidden`; once the work has begun, `unassign`
     and `reassign` are refused with `illegal_transition`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]
+    job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     with pytest.raises(NotFound):
         await jobs.run_command(engine, tara, job, Step(command="unassign"))
@@ -62,12 +62,12 @@ async def test_a_holder_who_leaves_is_free_and_receives_no_new_offer(engine: Eng
     """After `unassign` by the holder the job is open without a holder, its old offers are closed, and the next wave
     makes no offer to the former holder.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]
+    job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
-    left = await jobs.run_command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
-    assert left.message == "Offered anew"
+    released = await jobs.run_command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
+    assert released.message == "Offered anew"
     row = await _read_job_record(engine, job)
     assert (row[b"status"], row[b"phase"], row[b"holder"]) == (b"broadcasted", b"open", b"")
     assert await _read_held_jobs(engine, tom) == set()
@@ -75,35 +75,31 @@ async def test_a_holder_who_leaves_is_free_and_receives_no_new_offer(engine: Eng
         with pytest.raises((NotOffered, Expired)):
             await jobs.claim(engine, who, job)
     await waves.open_wave(engine, DEFAULT_ZONE, job, 1)
-    asked = (await event_log.events(engine, "offer.created", job))[-1]
-    assert asked.to == ("user:tara",)
+    offer_event = (await event_log.events(engine, "offer.created", job))[-1]
+    assert offer_event.to == ("user:tara",)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, tom, job)
-    won = await jobs.claim(engine, tara, job)
-    assert won.version > left.version
-    told = (await event_log.events(engine, "job.unassigned", job))[0]
-    assert {f"user:{carla.id}", "role:ops", f"job:{job}"} == set(told.to)
+    claim = await jobs.claim(engine, tara, job)
+    assert claim.version > released.version
+    ops_event = (await event_log.events(engine, "job.unassigned", job))[0]
+    assert {f"user:{carla.id}", "role:ops", f"job:{job}"} == set(ops_event.to)
     assert [event.to for event in await event_log.public_events(engine, "job.unassigned", job)] == [("user:tom",)]
-    payload = event_log.payload(told)
-    assert (payload["reason"], payload["actor"]["id"], payload["job"]["technician"]) == (
-        "my car broke down",
-        "tom",
-        None,
-    )
+    data = event_log.payload(ops_event)
+    assert (data["reason"], data["actor"]["id"], data["job"]["technician"]) == ("my car broke down", "tom", None)
     with pytest.raises(Taken):
-        await jobs.claim(engine, await people.technician(engine, "late", serves), job)
+        await jobs.claim(engine, await people.technician(engine, "late", service), job)
 
 
 async def test_ops_reassign_a_job_to_a_technician(engine: Engine) -> None:
     """`reassign` to a technician who is unknown, ineligible or without the service is refused; a technician at capacity
     is refused without `force`, and with it is the holder at once.
     """
-    serves, other = await people.service(engine), await people.service(engine, name="Painting")
+    service, other = await people.service(engine), await people.service(engine, name="Painting")
     carla = await people.customer(engine)
-    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]
     await people.technician(engine, "pia", other)
-    await people.technician(engine, "new", serves, at=None, kyc="pending")
-    job, busy = await people.offered_job(engine, carla, serves), await people.offered_job(engine, carla, serves)
+    await people.technician(engine, "new", service, at=None, kyc="pending")
+    job, busy = await people.offered_job(engine, carla, service), await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     await jobs.claim(engine, tara, busy)
     for name in ("nobody", "pia", "new"):
@@ -117,11 +113,16 @@ async def test_ops_reassign_a_job_to_a_technician(engine: Engine) -> None:
         engine, people.ADMIN, job, Step(command="reassign", technician="tara", force=True, reason="sick")
     )
     assert await _read_held_jobs(engine, tom) == set() and job.encode() in await _read_held_jobs(engine, tara)
-    gone, given = [(await event_log.events(engine, kind, job))[0] for kind in ("job.unassigned", "job.assigned")]
+    unassigned_event, assigned_event = [
+        (await event_log.events(engine, kind, job))[0] for kind in ("job.unassigned", "job.assigned")
+    ]
     [notice] = await event_log.public_events(engine, "job.unassigned", job)
-    assert notice.to == ("user:tom",) and gone.seq < notice.seq < given.seq
-    assert "user:tom" not in given.to and "user:tara" in given.to
-    assert event_log.payload(given)["technician"]["id"] == "tara" and event_log.payload(given)["reason"] == "sick"
+    assert notice.to == ("user:tom",) and unassigned_event.seq < notice.seq < assigned_event.seq
+    assert "user:tom" not in assigned_event.to and "user:tara" in assigned_event.to
+    assert (
+        event_log.payload(assigned_event)["technician"]["id"] == "tara"
+        and event_log.payload(assigned_event)["reason"] == "sick"
+    )
     with pytest.raises(NotFound):
         await jobs.run_command(engine, tom, job, Step(command="depart"))
     await jobs.run_command(engine, tara, job, Step(command="depart"))
@@ -131,9 +132,9 @@ async def test_reassign_without_a_technician_opens_the_job_again(engine: Engine)
     """`reassign` without a technician opens the job for offers again; a repeat with the same key gets the same reply
     and has no further effect.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     key = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
     step = Step(command="reassign", reason="complaint")
@@ -148,9 +149,9 @@ async def test_the_lifetime_starts_again_when_the_holder_leaves(engine: Engine) 
     """The job's lifetime starts again when the holder leaves. If nobody claims the job in that time, it expires and the
     customer receives `job.expired`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     await advance(engine, 800)
     await jobs.run_command(engine, tom, job, Step(command="unassign"))
@@ -167,12 +168,12 @@ async def test_the_lifetime_starts_again_when_the_holder_leaves(engine: Engine) 
 
 async def test_a_job_without_a_holder_cannot_be_unassigned(engine: Engine) -> None:
     """On a job without a holder `unassign` is refused with `illegal_transition` and is not among the actions."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="delivery"))
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="delivery"))
     for command in ("confirm", "prepare", "ready"):
         await jobs.run_command(engine, people.ADMIN, job, Step(command=command))
-    shown = orjson.loads(await job_queries.read_job(engine, people.ADMIN, job))
-    assert shown["actions"] == ["assign", "reassign", "cancel"]
+    job_view = orjson.loads(await job_queries.read_job(engine, people.ADMIN, job))
+    assert job_view["actions"] == ["assign", "reassign", "cancel"]
     with pytest.raises(IllegalTransition):
         await jobs.run_command(engine, people.ADMIN, job, Step(command="unassign"))
     assert await event_log.events(engine, "job.unassigned", job) == []
@@ -181,9 +182,9 @@ async def test_a_job_without_a_holder_cannot_be_unassigned(engine: Engine) -> No
 @pytest.mark.parametrize("other", [None, "tara"])
 async def test_a_former_holder_no_longer_lists_the_job(engine: Engine, other: str | None) -> None:
     """After `reassign`, with or without a new technician, the job is not in the former holder's list of jobs."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom, _ = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, _ = [await people.technician(engine, name, service) for name in ("tom", "tara")]
+    job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician=other))
     assert await engine.store.redis.zrange(keys.user_jobs(DEFAULT_ZONE, tom.id), 0, -1) == []

@@ -35,12 +35,12 @@ async def test_two_technicians_with_the_same_key_have_one_holder(engine: Engine)
     """A claim by a second technician with the winner's key is a claim of its own and is refused with `taken`. Each
     principal has their own keys, so the second technician never receives the winner's reply.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
-    job = await people.offered_job(engine, carla, serves)
-    assert (await jobs.claim(engine, one, job, key=KEY)).message == "Job accepted"
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service) for name in ("t1", "t2")]
+    job = await people.offered_job(engine, carla, service)
+    assert (await jobs.claim(engine, tom, job, key=KEY)).message == "Job accepted"
     with pytest.raises(Taken):
-        await jobs.claim(engine, two, job, key=KEY)
+        await jobs.claim(engine, tara, job, key=KEY)
     await jobs.run_command(engine, carla, job, Step(command="cancel"), key=KEY)
 
 
@@ -48,12 +48,12 @@ async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> Non
     """A repeated decline returns the public part of the job as it was at the first decline, although the job was
     cancelled since then.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
-    first = await offers.decline_offer(engine, one, job, key=KEY)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
+    first = await offers.decline_offer(engine, tom, job, key=KEY)
     await jobs.run_command(engine, carla, job, Step(command="cancel"))
-    again = await offers.decline_offer(engine, one, job, key=KEY)
+    again = await offers.decline_offer(engine, tom, job, key=KEY)
     assert again.repeated and reply_of(again) == reply_of(first)
 
 
@@ -61,20 +61,20 @@ async def test_the_key_of_a_request_without_effect_is_refused_for_another_reques
     """A second decline and a second booking with the same reference change nothing and get the first outcome. Under the
     same key they get it again, and another request with that key is refused.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job, other = [await people.offered_job(engine, carla, serves) for _ in range(2)]
-    await offers.decline_offer(engine, one, job)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job, other = [await people.offered_job(engine, carla, service) for _ in range(2)]
+    await offers.decline_offer(engine, tom, job)
     for _ in range(2):
-        assert (await offers.decline_offer(engine, one, job, key=KEY)).repeated
+        assert (await offers.decline_offer(engine, tom, job, key=KEY)).repeated
     with pytest.raises(ReusedKey):
-        await jobs.claim(engine, one, other, key=KEY)
-    first = await people.job(engine, carla, serves, reference="r1")
+        await jobs.claim(engine, tom, other, key=KEY)
+    first = await people.job(engine, carla, service, reference="r1")
     for _ in range(2):
-        again = await booking.create(engine, carla, booking_with_reference(serves, "r1"), key=KEY)
+        again = await booking.create(engine, carla, booking_with_reference(service, "r1"), key=KEY)
         assert people.id_of(again) == people.id_of(first) and again.repeated
     with pytest.raises(ReusedKey):
-        await booking.create(engine, carla, booking_with_reference(serves, "r2"), key=KEY)
+        await booking.create(engine, carla, booking_with_reference(service, "r2"), key=KEY)
 
 
 def booking_with_reference(service: ServiceId, reference: str) -> Booking:
@@ -88,38 +88,38 @@ async def test_a_command_done_before_is_stored_under_the_later_key_too(engine: E
     """A command that was already done, sent again with a new key, returns the first reply. A repeat of that new key
     returns the same reply, also after the next command.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     steps = ["claim", "depart", "arrive"]
     for step in steps[: steps.index(command) + 1]:
-        first = await jobs.run_command(engine, one, job, Step(command=step))
-    later = await jobs.run_command(engine, one, job, Step(command=command), key=KEY)
+        first = await jobs.run_command(engine, tom, job, Step(command=step))
+    later = await jobs.run_command(engine, tom, job, Step(command=command), key=KEY)
     assert later.repeated and reply_of(later) == reply_of(first)
-    await jobs.run_command(engine, one, job, Step(command=steps[steps.index(command) + 1]))
-    assert reply_of(await jobs.run_command(engine, one, job, Step(command=command), key=KEY)) == reply_of(first)
+    await jobs.run_command(engine, tom, job, Step(command=steps[steps.index(command) + 1]))
+    assert reply_of(await jobs.run_command(engine, tom, job, Step(command=command), key=KEY)) == reply_of(first)
 
 
 async def test_a_second_claim_by_the_holder_returns_the_first_reply(engine: Engine) -> None:
     """PROTOCOL §1: a second claim by the holder, without a key and after a later command, returns the reply of the
     first claim and not `taken`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
-    first = await jobs.claim(engine, one, job)
-    await jobs.run_command(engine, one, job, Step(command="depart"))
-    assert reply_of(await jobs.claim(engine, one, job)) == reply_of(first)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
+    first = await jobs.claim(engine, tom, job)
+    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    assert reply_of(await jobs.claim(engine, tom, job)) == reply_of(first)
     assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
 
 async def test_going_online_again_names_the_same_blockers(engine: Engine) -> None:
     """A technician at capacity who goes online twice with one key receives `at_capacity` in `blockers` both times."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    await jobs.claim(engine, one, await people.offered_job(engine, carla, serves))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    await jobs.claim(engine, tom, await people.offered_job(engine, carla, service))
     replies = [
-        await live.set_availability(engine, one, "t1", online=True, position=people.HERE, key=KEY) for _ in range(2)
+        await live.set_availability(engine, tom, "t1", online=True, position=people.HERE, key=KEY) for _ in range(2)
     ]
     assert replies[0] == replies[1] and replies[0].blockers == ["at_capacity"]
 
@@ -129,13 +129,13 @@ async def test_an_archived_booking_is_repeated_with_the_same_reply(engine: Engin
     `reused_key`. With another key and the same reference the job is returned if the arguments are equal, else
     `duplicate`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    wanted = Booking(service=serves, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
+    service, carla = await people.service(engine), await people.customer(engine)
+    wanted = Booking(service=service, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = await booking.create(engine, carla, wanted, key=KEY)
     await archiver.run_once(engine)
     again = await booking.create(engine, carla, wanted, key=KEY)
     assert again.repeated and reply_of(again) == reply_of(first)
-    other = Booking(service=serves, lat=41.0, lon=-73.99, address="1 Main St", reference="order-1")
+    other = Booking(service=service, lat=41.0, lon=-73.99, address="1 Main St", reference="order-1")
     with pytest.raises(ReusedKey):
         await booking.create(engine, carla, other, key=KEY)
     with pytest.raises(Duplicate) as refusal:
@@ -151,16 +151,16 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
     """A job that is archived between the search for its reference in SQL and the script is not booked twice, because
     Redis stores the reference for one more day.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    wanted = Booking(service=serves, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
+    service, carla = await people.service(engine), await people.customer(engine)
+    wanted = Booking(service=service, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = people.id_of(await booking.create(engine, carla, wanted))
     await jobs.run_command(engine, carla, first, Step(command="cancel"))
     look = reader.job_of_reference
 
     async def find_then_archive(*args: object) -> object:
-        found = await look(*args)  # type: ignore[arg-type]
+        reply = await look(*args)  # type: ignore[arg-type]
         await archiver.run_once(engine)
-        return found
+        return reply
 
     monkeypatch.setattr(reader, "job_of_reference", find_then_archive)
     assert people.id_of(await booking.create(engine, carla, wanted)) == first
@@ -176,10 +176,10 @@ async def test_a_repeat_is_indeterminate_while_its_first_reply_cannot_be_read(
     """A repeat whose first reply is only in SQL is refused with `indeterminate` while SQL is away. 503 would promise
     that nothing was done.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
-    await jobs.claim(engine, one, job, key=KEY)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
+    await jobs.claim(engine, tom, job, key=KEY)
     await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0, approximate=False)
 
     async def raise_unavailable(*_: object) -> None:
@@ -187,7 +187,7 @@ async def test_a_repeat_is_indeterminate_while_its_first_reply_cannot_be_read(
 
     monkeypatch.setattr(reader, "event", raise_unavailable)
     with pytest.raises(Indeterminate):
-        await jobs.claim(engine, one, job, key=KEY)
+        await jobs.claim(engine, tom, job, key=KEY)
 
 
 @pytest.mark.parametrize("place", [(40.75, -500.0), (89.0, 0.0), (float("nan"), 0.0)])
@@ -197,7 +197,7 @@ async def test_a_position_outside_the_geo_index_is_refused_before_the_script(
     """A booking at a position that the geo index refuses is `invalid` before any script runs. GEOADD would fail after
     the first writes and leave half a job.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     with pytest.raises(Invalid):
-        await booking.create(engine, carla, Booking(service=serves, lat=place[0], lon=place[1], address="x"))
+        await booking.create(engine, carla, Booking(service=service, lat=place[0], lon=place[1], address="x"))
     assert not await engine.store.redis.exists(keys.jobs(DEFAULT_ZONE))

@@ -25,37 +25,37 @@ def new_service(name: str = "Plumbing", category: str = "home", **changes: objec
 
 async def test_only_ops_may_change_services(engine: Engine) -> None:
     """Only ops and admins may create or change a service; every other role is refused with `forbidden`."""
-    made = (await services.create_service(engine, ADMIN, new_service())).value
+    service = (await services.create_service(engine, ADMIN, new_service())).value
     for role in ("customer", "technician", "mediator", "onboarding_manager", "service"):
         caller = Principal(UserId("x"), role)
         with pytest.raises(Forbidden):
             await services.create_service(engine, caller, new_service())
         with pytest.raises(Forbidden):
-            await services.patch_service(engine, caller, made.id, {"active": False})
+            await services.patch_service(engine, caller, service.id, {"active": False})
 
 
 async def test_refuses_a_booking_of_an_unknown_or_inactive_service(engine: Engine) -> None:
     """A booking of an unknown service is `invalid` with the pointer `/service`; one of an inactive service is refused
     with `service_inactive`.
     """
-    made = (await services.create_service(engine, ADMIN, new_service(active=False))).value
+    service = (await services.create_service(engine, ADMIN, new_service(active=False))).value
     with pytest.raises(Invalid) as refusal:
         await services.active_service(engine, ServiceId("srv_x"))
     assert refusal.value.errors[0][0] == "/service"
     with pytest.raises(ServiceInactive):
-        await services.active_service(engine, made.id)
+        await services.active_service(engine, service.id)
     with pytest.raises(NotFound):
         await services.patch_service(engine, ADMIN, ServiceId("srv_x"), {"active": True})
 
 
 async def test_a_service_is_created_and_patched(engine: Engine) -> None:
     """A new service has defaults for the fields that are left out; a patch changes only the fields that it names."""
-    made = (await services.create_service(engine, ADMIN, new_service())).value
-    assert (made.pricing, made.duration_min, made.active) == ("flat", 60, True)
-    changed = (await services.patch_service(engine, ADMIN, made.id, {"pricing": "hourly", "base_amount": 7})).value
+    new = (await services.create_service(engine, ADMIN, new_service())).value
+    assert (new.pricing, new.duration_min, new.active) == ("flat", 60, True)
+    changed = (await services.patch_service(engine, ADMIN, new.id, {"pricing": "hourly", "base_amount": 7})).value
     assert (changed.pricing, changed.base_amount, changed.name) == ("hourly", 7, "Plumbing")
-    assert await services.read_service(engine, made.id) == changed == await services.active_service(engine, made.id)
-    assert (await services.patch_service(engine, ADMIN, made.id, {})).value == changed
+    assert await services.read_service(engine, new.id) == changed == await services.active_service(engine, new.id)
+    assert (await services.patch_service(engine, ADMIN, new.id, {})).value == changed
 
 
 async def test_a_repeat_by_key_makes_one_service(engine: Engine) -> None:
@@ -94,13 +94,13 @@ async def test_pages_show_every_service_once(engine: Engine) -> None:
     """
     for number in range(5):
         await services.create_service(engine, ADMIN, new_service("Same" if number < 3 else f"Z{number}"))
-    seen: list[ServiceId] = []
+    listed_ids: list[ServiceId] = []
     cursor = None
     while True:
         page = await services.find_services(engine, CUSTOMER, ServiceQuery(limit=2, cursor=cursor))
-        seen += [service.id for service in page.items]
+        listed_ids += [service.id for service in page.items]
         if (cursor := page.next) is None:
             break
-    assert len(seen) == len(set(seen)) == 5
+    assert len(listed_ids) == len(set(listed_ids)) == 5
     with pytest.raises(Invalid):
         await services.find_services(engine, CUSTOMER, ServiceQuery(cursor="WzFd"))

@@ -89,17 +89,17 @@ def test_zero_is_refused_where_it_would_disable_the_server(tmp_path: Path, name:
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, toml: bytes, message: str) -> None:
     """The message about an unreadable settings file contains its path and the error in one line."""
-    found = load_error(tmp_path, toml)
-    assert f"{tmp_path / 'callout.toml'}: " in found and message in found
+    error = load_error(tmp_path, toml)
+    assert f"{tmp_path / 'callout.toml'}: " in error and message in error
 
 
 def test_all_errors_are_in_one_message(tmp_path: Path) -> None:
     """The errors of the file, of the environment and of the flags are in one message. Unknown names are errors in each
     of them.
     """
-    found = load_error(tmp_path, b"colour = 1", {"CALLOUT_ORIGNS": "x", "CALLOUT_PING_S": "nan"}, redis="")
+    error = load_error(tmp_path, b"colour = 1", {"CALLOUT_ORIGNS": "x", "CALLOUT_PING_S": "nan"}, redis="")
     assert all(
-        part in found for part in ("colour", "CALLOUT_ORIGNS (did you mean CALLOUT_ORIGINS?)", "ping_s", "redis")
+        part in error for part in ("colour", "CALLOUT_ORIGNS (did you mean CALLOUT_ORIGINS?)", "ping_s", "redis")
     )
 
 

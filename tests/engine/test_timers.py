@@ -45,9 +45,9 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 async def create_claimed_job(engine: Engine) -> tuple[JobId, Principal]:
     """Create a job and claim it as tom, who is 5 km away. Return the job's id and tom."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves, at=live.Coordinates(40.70, -73.99))
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service, at=live.Coordinates(40.70, -73.99))
+    job = await people.offered_job(engine, carla, service)
     await waves.open_wave(engine, DEFAULT_ZONE, job, 2)
     await jobs.claim(engine, tom, job)
     return job, tom
@@ -62,8 +62,8 @@ async def advance_and_run_tasks(engine: Engine, seconds: float) -> None:
 
 async def read_status(engine: Engine, job: JobId) -> bytes:
     """Return the job's status."""
-    found: bytes = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc, assignment]
-    return found
+    status: bytes = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc, assignment]
+    return status
 
 
 async def read_steps(engine: Engine, kind: str, job: JobId) -> list[str]:
@@ -80,8 +80,8 @@ async def test_timers_of_a_former_state_have_no_effect(engine: Engine) -> None:
     await advance_and_run_tasks(engine, 1801)
     assert await read_steps(engine, "job.late", job) == []
     assert await read_status(engine, job) == b"reached"
-    left = await engine.store.redis.zrange(keys.due_tasks(DEFAULT_ZONE), 0, -1)
-    assert not [entry for entry in left if entry.startswith(b"timer:")]
+    due_tasks = await engine.store.redis.zrange(keys.due_tasks(DEFAULT_ZONE), 0, -1)
+    assert not [entry for entry in due_tasks if entry.startswith(b"timer:")]
 
 
 async def test_the_timers_warn_escalate_and_unassign(engine: Engine) -> None:
@@ -89,14 +89,14 @@ async def test_the_timers_warn_escalate_and_unassign(engine: Engine) -> None:
     `timer`.
     """
     job, _ = await create_claimed_job(engine)
-    for seconds, told in ((601, ["warn"]), (600, ["warn", "escalate"])):
+    for seconds, steps in ((601, ["warn"]), (600, ["warn", "escalate"])):
         await advance_and_run_tasks(engine, seconds)
-        assert await read_steps(engine, "job.late", job) == told
+        assert await read_steps(engine, "job.late", job) == steps
     assert await read_status(engine, job) == b"accepted"
     await advance_and_run_tasks(engine, 600)
     assert await read_status(engine, job) == b"broadcasted"
-    gone = event_log.payload((await event_log.events(engine, "job.unassigned", job))[0])
-    assert (gone["actor"]["id"], gone["reason"], gone["job"]["technician"]) == ("engine", "timer", None)
+    payload = event_log.payload((await event_log.events(engine, "job.unassigned", job))[0])
+    assert (payload["actor"]["id"], payload["reason"], payload["job"]["technician"]) == ("engine", "timer", None)
 
 
 async def test_a_pause_delays_the_command_of_a_timer(engine: Engine) -> None:
@@ -128,8 +128,8 @@ async def create_job_on_the_way(engine: Engine, minutes: int, path: list[tuple[f
 
 async def test_a_holder_who_approaches_causes_no_alarm(engine: Engine) -> None:
     """A holder who comes nearer all the time, or waits at the door, causes neither `job.stalled` nor `job.dark`."""
-    near = [(40.70 + i * 0.005, -73.99) for i in range(11)]
-    job = await create_job_on_the_way(engine, 12, near)
+    path = [(40.70 + i * 0.005, -73.99) for i in range(11)]
+    job = await create_job_on_the_way(engine, 12, path)
     assert await read_status(engine, job) == b"on_the_way"
     assert await event_log.events(engine, "job.stalled", job) == [] == await event_log.events(engine, "job.dark", job)
 
@@ -149,8 +149,8 @@ async def test_the_watchdog_reports_and_replaces_a_holder_who_does_not_come(
     grace period the engine unassigns them and the job is offered again.
     """
     job = await create_job_on_the_way(engine, 9, path)
-    told = await event_log.events(engine, kind, job)
-    assert [event_log.payload(event)["reason"] for event in told] == [reason]
+    events = await event_log.events(engine, kind, job)
+    assert [event_log.payload(event)["reason"] for event in events] == [reason]
     assert await read_status(engine, job) in (b"broadcasted", b"expired")
-    gone = event_log.payload((await event_log.events(engine, "job.unassigned", job))[0])
-    assert gone["reason"] == "watchdog"
+    payload = event_log.payload((await event_log.events(engine, "job.unassigned", job))[0])
+    assert payload["reason"] == "watchdog"

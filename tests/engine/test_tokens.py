@@ -55,46 +55,46 @@ async def register_customer(engine: Engine) -> LoginResult:
 
 def test_refuses_a_token_that_this_server_did_not_sign(tmp_path: Path) -> None:
     """A token with another key, no signature, another algorithm or wrong claims is refused with `unauthenticated`."""
-    ours, other = Signer.load_or_create(tmp_path / "a"), Signer.load_or_create(tmp_path / "b")
-    whole = {"sub": ME, "role": "admin", "name": "", "exp": 9_999_999_999}
-    unsigned = jwt.encode({**whole, "iss": "callout", "iat": 1}, "", algorithm="none")
-    symmetric = jwt.encode({**whole, "iss": "callout", "iat": 1}, "x" * 32, algorithm="HS256")
+    own_signer, other_signer = Signer.load_or_create(tmp_path / "a"), Signer.load_or_create(tmp_path / "b")
+    claims = {"sub": ME, "role": "admin", "name": "", "exp": 9_999_999_999}
+    unsigned = jwt.encode({**claims, "iss": "callout", "iat": 1}, "", algorithm="none")
+    symmetric = jwt.encode({**claims, "iss": "callout", "iat": 1}, "x" * 32, algorithm="HS256")
     bad = [
         "",
         "a.b.c",
-        other.sign(whole),
+        other_signer.sign(claims),
         unsigned,
         symmetric,
-        ours.sign({**whole, "iss": "someone"}),
-        ours.sign({**whole, "role": "emperor"}),
-        ours.sign({"sub": ME}),
-        ours.sign({**whole, "sub": 7}),
+        own_signer.sign({**claims, "iss": "someone"}),
+        own_signer.sign({**claims, "role": "emperor"}),
+        own_signer.sign({"sub": ME}),
+        own_signer.sign({**claims, "sub": 7}),
     ]
     for token in bad:
         with pytest.raises(Unauthenticated) as refusal:
-            ours.verify(token)
+            own_signer.verify(token)
         assert not isinstance(refusal.value, TokenExpired)
 
 
 def test_refuses_a_token_whose_claims_were_changed(tmp_path: Path) -> None:
     """A token with a changed claim is refused, because the signature covers every claim."""
-    ours = Signer.load_or_create(tmp_path / "key")
-    head, body, proof = sign_token(ours, ME, "customer").split(".")
+    own_signer = Signer.load_or_create(tmp_path / "key")
+    head, body, proof = sign_token(own_signer, ME, "customer").split(".")
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))
     forged = base64.urlsafe_b64encode(json.dumps({**claims, "role": "admin"}).encode()).rstrip(b"=").decode()
     with pytest.raises(Unauthenticated):
-        ours.verify(f"{head}.{forged}.{proof}")
+        own_signer.verify(f"{head}.{forged}.{proof}")
 
 
 def test_a_cached_token_expires_too(tmp_path: Path, token_clock: TokenClock) -> None:
     """A verified token is cached, and is refused with `token_expired` once it has expired."""
-    ours = Signer.load_or_create(tmp_path / "key")
-    token = sign_token(ours, ME, "customer", name="Zoë", expires_s=60)
-    assert ours.verify(token) == ours.verify(token)
-    assert (ours.verify(token).id, ours.verify(token).name) == (ME, "Zoë")
+    own_signer = Signer.load_or_create(tmp_path / "key")
+    token = sign_token(own_signer, ME, "customer", name="Zoë", expires_s=60)
+    assert own_signer.verify(token) == own_signer.verify(token)
+    assert (own_signer.verify(token).id, own_signer.verify(token).name) == (ME, "Zoë")
     token_clock.ahead_s = 61
     with pytest.raises(TokenExpired):
-        ours.verify(token)
+        own_signer.verify(token)
 
 
 def test_refuses_an_unusable_key_file(tmp_path: Path) -> None:
@@ -152,26 +152,26 @@ async def test_the_cli_principal_needs_no_account(engine: Engine) -> None:
 
 async def test_a_stale_account_record_does_not_undo_a_suspension(engine: Engine) -> None:
     """An account record that was read before a suspension and is written to Redis after it changes nothing."""
-    done = await register_customer(engine)
-    stale = access.AccountRecord(id=done.user.id, role="customer", active=True, version=1)
-    await accounts.suspend_user(engine, ADMIN, done.user.id, reason="…")
+    login = await register_customer(engine)
+    stale = access.AccountRecord(id=login.user.id, role="customer", active=True, version=1)
+    await accounts.suspend_user(engine, ADMIN, login.user.id, reason="…")
     assert not (await access.write_to_redis(engine, stale)).active
     with pytest.raises(Forbidden):
-        await tokens.principal_of(engine, done.access_token)
+        await tokens.principal_of(engine, login.access_token)
 
 
 async def test_a_lost_account_record_is_restored_from_sql(engine: Engine) -> None:
     """If Redis has lost an account's record, the next request copies it from SQL, including a suspension."""
-    done = await register_customer(engine)
-    name = keys.account(done.user.id)
+    login = await register_customer(engine)
+    name = keys.account(login.user.id)
     for _ in range(2):
         await engine.store.redis.delete(name)
-        assert (await tokens.principal_of(engine, done.access_token)).id == done.user.id
+        assert (await tokens.principal_of(engine, login.access_token)).id == login.user.id
         assert await engine.store.redis.hget(name, "active") == b"1"
-    await accounts.suspend_user(engine, ADMIN, done.user.id, reason="…")
+    await accounts.suspend_user(engine, ADMIN, login.user.id, reason="…")
     await engine.store.redis.delete(name)
     with pytest.raises(Forbidden):
-        await tokens.principal_of(engine, done.access_token)
+        await tokens.principal_of(engine, login.access_token)
 
 
 # Refresh tokens
@@ -179,12 +179,12 @@ async def test_a_lost_account_record_is_restored_from_sql(engine: Engine) -> Non
 
 async def test_refuses_a_forged_refresh_token(engine: Engine) -> None:
     """A malformed refresh token and one with a guessed part are refused, and the login stays valid."""
-    done = await register_customer(engine)
-    family, number, proof = done.refresh_token.split(".")
+    login = await register_customer(engine)
+    family, number, proof = login.refresh_token.split(".")
     for bad in ("", "x", "a.b.c", f"{family}.0.{proof}", f"{family}.2.{proof}", f"ses_x.{number}.{proof}", "a.1.é"):
         with pytest.raises(Unauthenticated):
             await tokens.refresh_token_pair(engine, bad)
-    assert await tokens.refresh_token_pair(engine, done.refresh_token)
+    assert await tokens.refresh_token_pair(engine, login.refresh_token)
 
 
 async def test_an_older_token_ends_the_login(engine: Engine) -> None:
@@ -235,12 +235,12 @@ async def test_the_previous_token_ends_the_login_once_its_successor_was_used(eng
 async def test_a_thief_who_uses_the_token_after_its_owner_ends_the_login(engine: Engine) -> None:
     """A thief who uses a refresh token after its owner used the new access token ends the login."""
     token = (await register_customer(engine)).refresh_token
-    mine = await tokens.refresh_token_pair(engine, token)
-    await tokens.principal_of(engine, mine.access_token)
+    pair = await tokens.refresh_token_pair(engine, token)
+    await tokens.principal_of(engine, pair.access_token)
     with pytest.raises(Unauthenticated, match="ended"):
         await tokens.refresh_token_pair(engine, token)
     with pytest.raises(Unauthenticated, match="ended"):
-        await tokens.refresh_token_pair(engine, mine.refresh_token)
+        await tokens.refresh_token_pair(engine, pair.refresh_token)
 
 
 async def test_the_first_use_is_recorded_and_never_fails_the_request(
@@ -291,11 +291,11 @@ async def test_two_refreshes_at_once_give_the_same_successor(engine: Engine) -> 
 
 async def test_logout_ends_the_login(engine: Engine) -> None:
     """A logout ends the login; a repeat has no further effect, and a forged token ends nothing."""
-    done = await register_customer(engine)
-    second = (await tokens.refresh_token_pair(engine, done.refresh_token)).refresh_token
-    for nothing in ("nonsense", second[:-2] + "xx"):
-        await tokens.end_login_of_token(engine, nothing)
-    assert (await tokens.refresh_token_pair(engine, done.refresh_token)).refresh_token == second
+    login = await register_customer(engine)
+    second = (await tokens.refresh_token_pair(engine, login.refresh_token)).refresh_token
+    for invalid in ("nonsense", second[:-2] + "xx"):
+        await tokens.end_login_of_token(engine, invalid)
+    assert (await tokens.refresh_token_pair(engine, login.refresh_token)).refresh_token == second
     for _ in range(2):
         await tokens.end_login_of_token(engine, second)
     with pytest.raises(Unauthenticated):
@@ -304,13 +304,14 @@ async def test_logout_ends_the_login(engine: Engine) -> None:
 
 async def test_an_ended_login_stays_ended_after_redis_was_emptied(engine: Engine) -> None:
     """The access token of an ended login is refused also after Redis lost the account, because SQL stores the end."""
-    ended, valid = await register_customer(engine), await accounts.login(engine, "a@example.org", "correct horse")
-    await tokens.end_login_of_token(engine, ended.refresh_token)
+    ended_login = await register_customer(engine)
+    other_login = await accounts.login(engine, "a@example.org", "correct horse")
+    await tokens.end_login_of_token(engine, ended_login.refresh_token)
     for _ in range(2):
         with pytest.raises(Unauthenticated, match="ended"):
-            await tokens.principal_of(engine, ended.access_token)
-        assert await tokens.principal_of(engine, valid.access_token)
-        await engine.store.redis.delete(keys.account(ended.user.id))
+            await tokens.principal_of(engine, ended_login.access_token)
+        assert await tokens.principal_of(engine, other_login.access_token)
+        await engine.store.redis.delete(keys.account(ended_login.user.id))
 
 
 async def test_redis_forgets_ended_logins(engine: Engine, token_clock: TokenClock) -> None:
@@ -348,31 +349,31 @@ async def test_concurrent_uses_of_one_ticket_are_accepted_once(engine: Engine) -
     """Of ten concurrent uses of one socket ticket exactly one is accepted."""
     ticket = (await tokens.issue_ticket(engine, _admin_principal(), "socket")).ticket
     tries = (tokens.redeem_ticket(engine, ticket) for _ in range(10))
-    found = await asyncio.gather(*tries, return_exceptions=True)
-    assert sum(isinstance(each, Principal) for each in found) == 1
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(isinstance(each, Principal) for each in results) == 1
 
 
 async def test_a_ticket_for_events_is_accepted_for_reconnections(engine: Engine) -> None:
     """A ticket for events is accepted for 15 minutes, because EventSource reconnects with the same address."""
-    given = await tokens.issue_ticket(engine, _admin_principal(), "events")
-    assert given.expires_in == 900
+    issued = await tokens.issue_ticket(engine, _admin_principal(), "events")
+    assert issued.expires_in == 900
     for _ in range(3):
-        assert (await tokens.redeem_ticket(engine, given.ticket, "events")).id == ADMIN.id
+        assert (await tokens.redeem_ticket(engine, issued.ticket, "events")).id == ADMIN.id
 
 
 async def test_redis_stores_the_digest_of_a_ticket_until_it_expires(engine: Engine) -> None:
     """Redis stores the digest of a ticket and not the ticket, for the 30 seconds that `expires_in` states."""
-    given = await tokens.issue_ticket(engine, _admin_principal(), "socket")
+    issued = await tokens.issue_ticket(engine, _admin_principal(), "socket")
     stored = [key async for key in engine.store.redis.scan_iter("*ticket*")]
     assert len(stored) == 1
-    assert given.ticket.encode() not in stored[0]
-    assert 0 < await engine.store.redis.ttl(stored[0]) <= given.expires_in == 30
+    assert issued.ticket.encode() not in stored[0]
+    assert 0 < await engine.store.redis.ttl(stored[0]) <= issued.expires_in == 30
 
 
 async def test_a_ticket_of_a_suspended_user_is_refused(engine: Engine) -> None:
     """A ticket of a user who was suspended after its creation is refused with `forbidden`."""
-    done = await register_customer(engine)
-    who = await tokens.principal_of(engine, done.access_token)
+    login = await register_customer(engine)
+    who = await tokens.principal_of(engine, login.access_token)
     ticket = (await tokens.issue_ticket(engine, who, "socket")).ticket
     await accounts.suspend_user(engine, ADMIN, who.id, reason="…")
     with pytest.raises(Forbidden):

@@ -49,16 +49,16 @@ async def unaware_server(engine: Engine, settings: Settings) -> AsyncIterator[En
     blueprints.
     """
     async with open_engine(msgspec.structs.replace(settings, blueprints=None)) as node:
-        known = Blueprints(node.blueprints.by_name.values(), node.blueprints.default.name)
-        node.blueprints.by_key = known.by_key
+        catalogue = Blueprints(node.blueprints.by_name.values(), node.blueprints.default.name)
+        node.blueprints.by_key = catalogue.by_key
         yield node
 
 
 def _downgrade_blueprint(server: Engine, name: str) -> None:
     """Replace the server's blueprint of this name by an older version, 1."""
-    known = server.blueprints
-    known.by_name[name] = msgspec.structs.replace(known.by_name[name], version=1)
-    known.by_key = {each.key: each for each in known.by_name.values()}
+    catalogue = server.blueprints
+    catalogue.by_name[name] = msgspec.structs.replace(catalogue.by_name[name], version=1)
+    catalogue.by_key = {each.key: each for each in catalogue.by_name.values()}
 
 
 async def read_state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
@@ -79,23 +79,25 @@ async def test_timers_waves_and_expiry_wait_for_the_blueprint(engine: Engine, un
     """A server without the jobs' blueprint runs none of their timers, waves and expiries, however late they are. Once
     it has loaded the blueprint, it runs all that are due.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    await people.technician(engine, "t2", serves, at=None)
-    held = await people.offered_job(engine, carla, serves, blueprint="other")
-    await jobs.claim(engine, one, held)
-    wanted = people.id_of(await people.job(engine, carla, serves, blueprint="other"))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    await people.technician(engine, "t2", service, at=None)
+    held_job = await people.offered_job(engine, carla, service, blueprint="other")
+    await jobs.claim(engine, tom, held_job)
+    wanted = people.id_of(await people.job(engine, carla, service, blueprint="other"))
     await advance(engine, 130)
-    before = [await read_state(engine, job) for job in (held, wanted)]
+    before = [await read_state(engine, job) for job in (held_job, wanted)]
     await run_due_tasks(unaware_server)
     await advance(engine, 3600)
     await run_due_tasks(unaware_server)
-    assert [await read_state(engine, job) for job in (held, wanted)] == before
+    assert [await read_state(engine, job) for job in (held_job, wanted)] == before
     await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
     await advance(engine, 11)
     await run_due_tasks(unaware_server)
-    assert [event_log.payload(event)["step"] for event in await event_log.events(engine, "job.late", held)] == ["warn"]
-    assert await event_log.events(engine, "job.unassigned", held)
+    assert [event_log.payload(event)["step"] for event in await event_log.events(engine, "job.late", held_job)] == [
+        "warn"
+    ]
+    assert await event_log.events(engine, "job.unassigned", held_job)
     assert await event_log.events(engine, "job.expired", wanted)
 
 
@@ -114,9 +116,9 @@ async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None
         "log": keys.log(ZONE),
     }
     wrong = {"bp": "home_service@0", "audience": "ops"}
-    late = {"entry": f"timer:{job}:1:0", "entered": "1", "step": "warn", **wrong}
+    arguments = {"entry": f"timer:{job}:1:0", "entered": "1", "step": "warn", **wrong}
     with pytest.raises(OtherBlueprint):
-        await engine.store.run(ZONE, "job_late", keys=names, args=late)
+        await engine.store.run(ZONE, "job_late", keys=names, args=arguments)
     expire = {"entry": f"expire:{job}", "bp": "home_service@0", "plan": "", "grace_ms": 0, "lease_ms": 1}
     with pytest.raises(OtherBlueprint):
         await engine.store.run(ZONE, "job_expire", keys={**names, "offers": keys.job_offers(ZONE, job)}, args=expire)
@@ -127,13 +129,13 @@ async def test_a_reassignment_waits_for_the_blueprint(engine: Engine, unaware_se
     """The reassignment of a suspended technician's job is `unavailable` on a server without the job's blueprint, and
     the job stays as it is.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves, blueprint="other")
-    await jobs.claim(engine, one, job)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service, blueprint="other")
+    await jobs.claim(engine, tom, job)
     before = await read_state(engine, job)
     with pytest.raises(Unavailable, match="other@"):
-        await reassign.release_jobs(unaware_server, TechnicianId(one.id), people.ADMIN)
+        await reassign.release_jobs(unaware_server, TechnicianId(tom.id), people.ADMIN)
     assert await read_state(engine, job) == before
 
 
@@ -149,7 +151,7 @@ PAYMENT_SERVICE = Principal(UserId("cli_service"), "service")
 CAPTURED_PAYMENT = Payment(reference="pi_1", status="captured", amount=5000, currency="USD")
 REQUESTS: dict[str, Callable[[Engine, Principal, JobId], Awaitable[object]]] = {
     "job.assigned": lambda node, _, job: jobs.run_command(
-        node, people.hot_technician("t1"), job, Step(command="accept"), key=KEY
+        node, people.technician_without_account("t1"), job, Step(command="accept"), key=KEY
     ),
     "price.proposed": lambda node, who, job: prices.propose_price(node, who, job, 7000, key=KEY),
     "job.updated": lambda node, who, job: edits.edit_job(node, who, job, {"notes": "The back door"}, key=KEY),
@@ -174,13 +176,13 @@ async def test_a_request_waits_for_the_blueprint(engine: Engine, unaware_server:
     """A server without the job's blueprint refuses a request with `unavailable` and changes nothing. Once it has loaded
     the blueprint, the same request with the same key succeeds and its event carries the job's own blueprint.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="market", technician="t1"))  # type: ignore[arg-type]
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="market", technician="t1"))  # type: ignore[arg-type]
     if event_type != "job.assigned":
-        await jobs.run_command(engine, one, job, Step(command="accept"))
+        await jobs.run_command(engine, tom, job, Step(command="accept"))
     if event_type == "payment.received":
-        await _complete_and_confirm(engine, carla, one, job)
+        await _complete_and_confirm(engine, carla, tom, job)
     before = await read_state(engine, job)
     with pytest.raises(Unavailable, match="market@"):
         await REQUESTS[event_type](unaware_server, carla, job)
@@ -207,23 +209,23 @@ async def test_an_older_version_shows_no_actions_codes_phone_or_position(
     number and position. Once it has loaded the job's own version it shows the phone number, also when Redis has
     forgotten the job.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
-    await jobs.run_command(engine, one, job, Step(command="accept"))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace", technician="t1"))
+    await jobs.run_command(engine, tom, job, Step(command="accept"))
     _downgrade_blueprint(unaware_server, "marketplace")
-    for who, other in ((carla, "technician"), (one, "customer")):
-        for found in await _read_and_list(unaware_server, who, job):
-            assert found["status"] == "scheduled" and found.get("actions", []) == []
-            assert "codes" not in found and "phone" not in found[other]
+    for who, other in ((carla, "technician"), (tom, "customer")):
+        for view in await _read_and_list(unaware_server, who, job):
+            assert view["status"] == "scheduled" and view.get("actions", []) == []
+            assert "codes" not in view and "phone" not in view[other]
         assert await positions.read_position(unaware_server, who, job) is None
-    await _complete_and_confirm(engine, carla, one, job)
+    await _complete_and_confirm(engine, carla, tom, job)
     await payments.put_payment(engine, PAYMENT_SERVICE, job, CAPTURED_PAYMENT)
     await archiver.run_once(engine)
     await engine.store.redis.delete(keys.job(ZONE, job))
     assert "phone" not in (await _read_and_list(unaware_server, carla, job))[0]["technician"]
     await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
-    assert [found["technician"]["phone"] for found in await _read_and_list(unaware_server, carla, job)] == [
+    assert [view["technician"]["phone"] for view in await _read_and_list(unaware_server, carla, job)] == [
         "+1 555 0199"
     ] * 2
 
@@ -232,10 +234,10 @@ async def test_a_loaded_blueprint_shows_actions_codes_phone_and_position(
     engine: Engine, unaware_server: Engine
 ) -> None:
     """After the server has loaded the job's blueprint, a live job has its actions, codes, phone number and position."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
-    await jobs.run_command(engine, one, job, Step(command="accept"))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace", technician="t1"))
+    await jobs.run_command(engine, tom, job, Step(command="accept"))
     _downgrade_blueprint(unaware_server, "marketplace")
     await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
     read, listed = await _read_and_list(unaware_server, carla, job)
@@ -259,8 +261,8 @@ async def test_no_script_changes_a_job_by_another_blueprint(engine: Engine) -> N
     }
     names["payments"] = keys.job_payments(ZONE, job)
     for script in ("price_propose", "price_answer", "job_edit", "payment_put"):
-        made = engine.store.scripts[script]
-        args = dict.fromkeys(made.argv[1:], "1") | {"bp": "home_service@0"}
+        loaded_script = engine.store.scripts[script]
+        args = dict.fromkeys(loaded_script.argv[1:], "1") | {"bp": "home_service@0"}
         with pytest.raises(OtherBlueprint):
-            await engine.store.run(ZONE, script, keys={key: names[key] for key in made.keys}, args=args)
+            await engine.store.run(ZONE, script, keys={key: names[key] for key in loaded_script.keys}, args=args)
     assert await read_state(engine, job) == before

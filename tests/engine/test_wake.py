@@ -67,10 +67,10 @@ async def test_a_booking_in_another_process_wakes_the_scheduler(engine: Engine, 
     """The `job.created` of a booking in another process wakes the scheduler, which opens the first wave. Several
     bookings in sequence each wake it.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "t1", serves, capacity=9)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", service, capacity=9)
     for number in range(1, 4):
-        await people.job(engine, carla, serves)
+        await people.job(engine, carla, service)
         await wait_until(lambda n=number: _has_events(engine, "offer.created", n), what="the offer")
 
 
@@ -78,19 +78,19 @@ async def test_coming_online_declining_and_unassigning_wake_the_scheduler(
     engine: Engine, other_process: Engine
 ) -> None:
     """A technician who comes online, a decline and an `unassign` wake the scheduler, and the offers follow at once."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = people.id_of(await people.job(engine, carla, serves))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = people.id_of(await people.job(engine, carla, service))
     await wait_until(lambda: _has_events(engine, "offer.created", 1), what="the first offer")
-    two = await people.technician(engine, "t2", serves, at=None)
+    two = await people.technician(engine, "t2", service, at=None)
     await live.set_availability(engine, two, "t2", online=True, position=people.HERE)
     await wait_until(lambda: _has_events(engine, "offer.created", 2), what="the late joiner's offer")
     await offers.decline_offer(engine, two, job)
-    await jobs.claim(engine, one, job)
-    three = await people.technician(engine, "t3", serves)
-    await jobs.run_command(engine, one, job, jobs.Step(command="unassign"))
-    heard = [event.to for event in await event_log.events(engine, "offer.created")]
-    await wait_until(lambda: _has_events(engine, "offer.created", len(heard) + 1), what="the job offered again")
+    await jobs.claim(engine, tom, job)
+    three = await people.technician(engine, "t3", service)
+    await jobs.run_command(engine, tom, job, jobs.Step(command="unassign"))
+    audiences = [event.to for event in await event_log.events(engine, "offer.created")]
+    await wait_until(lambda: _has_events(engine, "offer.created", len(audiences) + 1), what="the job offered again")
     assert f"user:{three.id}" in (await event_log.events(engine, "offer.created"))[-1].to
 
 
@@ -100,8 +100,8 @@ async def test_each_zone_is_woken_by_its_own_log_alone(engine: Engine) -> None:
     wakes = {zone: asyncio.Event() for zone in zones}
     running = asyncio.create_task(wake.wake_schedulers(engine, zones, wakes))
     await wait_until(lambda: _is_listening(engine), what="the listener")
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.job(engine, carla, service)
     await asyncio.wait_for(wakes[DEFAULT_ZONE].wait(), 20)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -28,15 +28,15 @@ from tests.support.dispatch_setup import (
 
 async def count_listed_offers(engine: Engine, name: str) -> int:
     """Return how many open offers the technician's list contains."""
-    return len((await offers.find_open_offers(engine, people.hot_technician(name))).items)
+    return len((await offers.find_open_offers(engine, people.technician_without_account(name))).items)
 
 
 async def create_three_technicians(engine: Engine) -> tuple[str, list[str]]:
     """Create a service and three technicians with it, the nearest first. Return the service and their names."""
-    serves = await people.service(engine)
+    service = await people.service(engine)
     for index, name in enumerate(("a", "b", "c")):
-        await people.technician(engine, name, serves, at=metres_north(100 + 100 * index))
-    return serves, ["a", "b", "c"]
+        await people.technician(engine, name, service, at=metres_north(100 + 100 * index))
+    return service, ["a", "b", "c"]
 
 
 async def test_the_best_by_rank_receive_the_offer_first(engine: Engine) -> None:
@@ -44,16 +44,16 @@ async def test_the_best_by_rank_receive_the_offer_first(engine: Engine) -> None:
     start they receive the offer and may claim.
     """
     set_dispatch(engine, head_start=HeadStart(first=2, delay_s=5))
-    serves, _ = await create_three_technicians(engine)
+    service, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
+    job = await people.offered_job(engine, carla, service)
     assert await offer_audiences(engine, job) == [["a", "b"]] and await offered_technicians(engine, job) == [
         "a",
         "b",
         "c",
     ]
     with pytest.raises(TooEarly):
-        await jobs.claim(engine, people.hot_technician("c"), job)
+        await jobs.claim(engine, people.technician_without_account("c"), job)
     assert [await count_listed_offers(engine, name) for name in ("b", "c")] == [1, 0]
     await advance(engine, 4)
     await run_due_tasks(engine)
@@ -62,7 +62,7 @@ async def test_the_best_by_rank_receive_the_offer_first(engine: Engine) -> None:
     await run_due_tasks(engine)
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["a", "b"], ["c"]] and await count_listed_offers(engine, "c") == 1
-    assert (await jobs.claim(engine, people.hot_technician("c"), job)).message == "Job accepted"
+    assert (await jobs.claim(engine, people.technician_without_account("c"), job)).message == "Job accepted"
 
 
 async def test_a_claim_in_the_head_start_closes_only_sent_offers(engine: Engine) -> None:
@@ -70,10 +70,10 @@ async def test_a_claim_in_the_head_start_closes_only_sent_offers(engine: Engine)
     count of received offers rises.
     """
     set_dispatch(engine, head_start=HeadStart(first=2, delay_s=5))
-    serves, names = await create_three_technicians(engine)
+    service, names = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
-    await jobs.claim(engine, people.hot_technician("a"), job)
+    job = await people.offered_job(engine, carla, service)
+    await jobs.claim(engine, people.technician_without_account("a"), job)
     [closed] = await event_log.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:b"}
     rows = [keys.technician(DEFAULT_ZONE, TechnicianId(UserId(name))) for name in names]
@@ -88,14 +88,14 @@ async def test_the_head_start_ends_when_all_its_technicians_declined(engine: Eng
     receive the offer.
     """
     set_dispatch(engine, head_start=HeadStart(first=1, delay_s=8))
-    serves, _ = await create_three_technicians(engine)
+    service, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
-    await offers.decline_offer(engine, people.hot_technician("a"), job)
+    job = await people.offered_job(engine, carla, service)
+    await offers.decline_offer(engine, people.technician_without_account("a"), job)
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["a"], ["b", "c"]]
     assert len(await event_log.events(engine, "job.searching", job)) == 1
-    assert (await jobs.claim(engine, people.hot_technician("b"), job)).message == "Job accepted"
+    assert (await jobs.claim(engine, people.technician_without_account("b"), job)).message == "Job accepted"
 
 
 async def test_a_late_joiner_has_no_head_start(engine: Engine) -> None:
@@ -103,13 +103,13 @@ async def test_a_late_joiner_has_no_head_start(engine: Engine) -> None:
     and may claim from then on.
     """
     set_dispatch(engine, head_start=HeadStart(first=1, delay_s=8))
-    serves, _ = await create_three_technicians(engine)
+    service, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
-    await people.technician(engine, "late", serves, at=metres_north(10))
+    job = await people.offered_job(engine, carla, service)
+    await people.technician(engine, "late", service, at=metres_north(10))
     await run_due_tasks(engine)
     with pytest.raises(TooEarly):
-        await jobs.claim(engine, people.hot_technician("late"), job)
+        await jobs.claim(engine, people.technician_without_account("late"), job)
     await advance(engine, 8.1)
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["a"], ["b", "c", "late"]]
@@ -118,10 +118,10 @@ async def test_a_late_joiner_has_no_head_start(engine: Engine) -> None:
 async def test_an_offline_preferred_technician_has_no_head_start(engine: Engine) -> None:
     """A preferred technician who is offline is excluded like any other technician, and the others may claim at once."""
     set_dispatch(engine, preferred_s=30.0)
-    serves, _ = await create_three_technicians(engine)
+    service, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    await people.technician(engine, "friend", serves, at=None)
-    job = await people.offered_job(engine, carla, serves, technician="friend")
+    await people.technician(engine, "friend", service, at=None)
+    job = await people.offered_job(engine, carla, service, technician="friend")
     assert await offer_audiences(engine, job) == [["a", "b", "c"]]
     assert await exclusions(engine, job) == {"offline": ["friend"]}
 
@@ -131,14 +131,14 @@ async def test_the_preferred_technician_is_offered_the_job_first_at_any_distance
     in that time; then the others receive theirs.
     """
     set_dispatch(engine, preferred_s=30.0)
-    serves, _ = await create_three_technicians(engine)
+    service, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    await people.technician(engine, "friend", serves, at=metres_north(20_000))
-    job = await people.offered_job(engine, carla, serves, technician="friend")
+    await people.technician(engine, "friend", service, at=metres_north(20_000))
+    job = await people.offered_job(engine, carla, service, technician="friend")
     assert await offer_audiences(engine, job) == [["friend"]]
     with pytest.raises(TooEarly):
-        await jobs.claim(engine, people.hot_technician("a"), job)
-    await people.technician(engine, "farther", serves, at=metres_north(5_000))
+        await jobs.claim(engine, people.technician_without_account("a"), job)
+    await people.technician(engine, "farther", service, at=metres_north(5_000))
     await advance(engine, 10.1)
     await run_due_tasks(engine)  # the second wave, too, waits for the preferred technician's time
     assert await offer_audiences(engine, job) == [["friend"]] and "farther" in await offered_technicians(engine, job)
@@ -158,11 +158,11 @@ async def test_a_decline_of_the_preferred_technician_opens_the_job_to_others(eng
     in later waves.
     """
     set_dispatch(engine, preferred_s=600.0)
-    serves, _ = await create_three_technicians(engine)
+    service, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    friend = await people.technician(engine, "friend", serves, at=metres_north(20_000))
-    job = await people.offered_job(engine, carla, serves, technician="friend")
-    await people.technician(engine, "d", serves, at=metres_north(5_000))
+    friend = await people.technician(engine, "friend", service, at=metres_north(20_000))
+    job = await people.offered_job(engine, carla, service, technician="friend")
+    await people.technician(engine, "d", service, at=metres_north(5_000))
     await offers.decline_offer(engine, friend, job)
     await run_due_tasks(engine)
     await advance(engine, 10.1)
@@ -175,10 +175,10 @@ async def test_a_late_preferred_technician_need_not_be_near(engine: Engine) -> N
     once.
     """
     set_dispatch(engine, preferred_s=30.0, head_start=HeadStart(first=1, delay_s=8))
-    serves, _ = await create_three_technicians(engine)
+    service, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
-    friend = await people.technician(engine, "friend", serves, at=None)
-    job = await people.offered_job(engine, carla, serves, technician="friend")
+    friend = await people.technician(engine, "friend", service, at=None)
+    job = await people.offered_job(engine, carla, service, technician="friend")
     await live.set_availability(engine, friend, "friend", online=True, position=metres_north(10_000))
     await run_due_tasks(engine)
     assert (await offer_audiences(engine, job))[-1] == ["friend"]
@@ -188,11 +188,11 @@ async def test_a_late_preferred_technician_need_not_be_near(engine: Engine) -> N
 async def test_workload_can_outweigh_distance(engine: Engine) -> None:
     """With a weight on workload, a busy technician ranks behind one who is free and farther away."""
     set_dispatch(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, delay_s=5))
-    serves, carla = await people.service(engine), await people.customer(engine)
-    busy = await people.technician(engine, "busy", serves, at=metres_north(100), capacity=2)
-    await jobs.claim(engine, busy, await people.offered_job(engine, carla, serves))
-    await people.technician(engine, "free", serves, at=metres_north(2_000))
-    assert (await offer_audiences(engine, await people.offered_job(engine, carla, serves)))[0] == ["free"]
+    service, carla = await people.service(engine), await people.customer(engine)
+    busy = await people.technician(engine, "busy", service, at=metres_north(100), capacity=2)
+    await jobs.claim(engine, busy, await people.offered_job(engine, carla, service))
+    await people.technician(engine, "free", service, at=metres_north(2_000))
+    assert (await offer_audiences(engine, await people.offered_job(engine, carla, service)))[0] == ["free"]
 
 
 async def test_waiting_time_can_outweigh_distance(engine: Engine) -> None:
@@ -200,13 +200,13 @@ async def test_waiting_time_can_outweigh_distance(engine: Engine) -> None:
     online again.
     """
     set_dispatch(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, delay_s=5))
-    serves, carla = await people.service(engine), await people.customer(engine)
-    back = await people.technician(engine, "back", serves, at=metres_north(100))
+    service, carla = await people.service(engine), await people.customer(engine)
+    back = await people.technician(engine, "back", service, at=metres_north(100))
     await live.set_availability(engine, back, "back", online=False)
-    waits = await people.technician(engine, "waits", serves, at=metres_north(2_000))
+    waits = await people.technician(engine, "waits", service, at=metres_north(2_000))
     for _ in range(60):
         await advance(engine, 60)
         await live.renew_leases(engine, DEFAULT_ZONE, ["waits"])
     await live.store_fixes(engine, waits, "waits", [Fix(lat=metres_north(2_000).lat, lon=people.HERE.lon)])
     await live.set_availability(engine, back, "back", online=True, position=metres_north(100))
-    assert (await offer_audiences(engine, await people.offered_job(engine, carla, serves)))[0] == ["waits"]
+    assert (await offer_audiences(engine, await people.offered_job(engine, carla, service)))[0] == ["waits"]

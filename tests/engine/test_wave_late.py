@@ -48,14 +48,14 @@ async def test_a_distant_late_joiner_is_offered_jobs_of_the_whole_zone(engine: E
     """A technician who comes online beyond every declared radius receives no offer while the waves widen, and receives
     one at once when the whole zone is searched.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
-    await people.technician(engine, "early", serves, at=metres_north(40_000))
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
+    await people.technician(engine, "early", service, at=metres_north(40_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == []
-    await live.set_availability(engine, people.hot_technician("early"), "early", online=False)
+    await live.set_availability(engine, people.technician_without_account("early"), "early", online=False)
     await open_all_waves(engine, job)
-    await people.technician(engine, "far", serves, at=metres_north(50_000))
+    await people.technician(engine, "far", service, at=metres_north(50_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == ["far"]
 
@@ -64,16 +64,16 @@ async def test_a_claimed_job_is_removed_from_the_index_of_the_whole_zone(engine:
     """A search for a late joiner finds a claimed job in the index of the whole zone, makes no offer of it, and removes
     it from the index.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "one", serves, at=metres_north(100))
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "one", service, at=metres_north(100))
+    job = await people.offered_job(engine, carla, service)
     await open_all_waves(engine, job)
-    assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, serves)) == 1
-    await jobs.claim(engine, one, job)
-    await people.technician(engine, "far", serves, at=metres_north(50_000))
+    assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, service)) == 1
+    await jobs.claim(engine, tom, job)
+    await people.technician(engine, "far", service, at=metres_north(50_000))
     await run_due_tasks(engine)
     assert "far" not in await offered_technicians(engine, job)
-    assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, serves)) == 0
+    assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, service)) == 0
 
 
 @pytest.mark.parametrize("waves", [(), (Wave(size=5, radius_m=0, interval_s=10),)])
@@ -85,55 +85,55 @@ async def test_without_a_radius_a_late_joiner_receives_an_offer(engine: Engine, 
         if blueprint is not engine.blueprints.default:
             del engine.blueprints.by_name[blueprint.name]
     set_dispatch(engine, waves=waves)
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
-    await people.technician(engine, "late", serves, at=metres_north(60_000))
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
+    await people.technician(engine, "late", service, at=metres_north(60_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == ["late"]
 
 
-async def pass_time_online(engine: Engine, serves: ServiceId, seconds: float) -> None:
+async def pass_time_online(engine: Engine, service: ServiceId, seconds: float) -> None:
     """Let `seconds` pass while the technician `one` sends signs of life and fixes."""
     for _ in range(int(seconds // 50)):
         await advance(engine, 50)
         await live.renew_leases(engine, DEFAULT_ZONE, ["one"])
         fix = Fix(lat=people.HERE.lat, lon=people.HERE.lon)
-        await live.store_fixes(engine, people.hot_technician("one"), "one", [fix])
+        await live.store_fixes(engine, people.technician_without_account("one"), "one", [fix])
     await advance(engine, seconds % 50)
 
 
-@pytest.mark.parametrize(("after_s", "late"), [(64, False), (66, True)])
-async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: float, late: bool) -> None:
+@pytest.mark.parametrize(("after_s", "is_late"), [(64, False), (66, True)])
+async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: float, is_late: bool) -> None:
     """A claim at most 5 s after the end of the offer is accepted, and no `offer.closed` was sent before; a claim 6 s
     after the end is refused with `expired`.
     """
     set_dispatch(engine, grace_s=5.0)
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "one", serves)
-    job = await people.offered_job(engine, carla, serves)
-    await pass_time_online(engine, serves, after_s)
-    if late:
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "one", service)
+    job = await people.offered_job(engine, carla, service)
+    await pass_time_online(engine, service, after_s)
+    if is_late:
         with pytest.raises(Expired):
-            await jobs.claim(engine, one, job)
+            await jobs.claim(engine, tom, job)
         await run_due_tasks(engine)
         assert len(await event_log.events(engine, "offer.closed", job)) == 1
     else:
         await run_due_tasks(engine)
         assert not await event_log.events(engine, "offer.closed", job)
-        assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+        assert (await jobs.claim(engine, tom, job)).message == "Job accepted"
 
 
 async def test_a_job_expires_after_its_grace_time(engine: Engine) -> None:
     """A job expires `grace_s` seconds after its lifetime, so that a claim sent at the last moment still counts."""
     set_dispatch(engine, grace_s=5.0, job_s=30.0)
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "one", serves, capacity=2)
-    won, lost = [await people.offered_job(engine, carla, serves) for _ in range(2)]
-    await pass_time_online(engine, serves, 33)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "one", service, capacity=2)
+    won, lost = [await people.offered_job(engine, carla, service) for _ in range(2)]
+    await pass_time_online(engine, service, 33)
     await run_due_tasks(engine)
     assert not await event_log.events(engine, "job.expired")
-    assert (await jobs.claim(engine, one, won)).message == "Job accepted"
-    await pass_time_online(engine, serves, 3)
+    assert (await jobs.claim(engine, tom, won)).message == "Job accepted"
+    await pass_time_online(engine, service, 3)
     await run_due_tasks(engine)
     [expired] = await event_log.events(engine, "job.expired")
     assert event_log.payload(expired)["job"]["id"] == lost
@@ -143,11 +143,11 @@ async def test_each_offer_of_a_wave_ends_at_its_own_time(engine: Engine) -> None
     """Each offer of a wave ends at its own time: `offer.closed` goes to the first technician while the later one can
     still claim.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "first", serves, at=metres_north(100))
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "first", service, at=metres_north(100))
+    job = await people.offered_job(engine, carla, service)
     await advance(engine, 8)
-    await people.technician(engine, "second", serves, at=metres_north(200))
+    await people.technician(engine, "second", service, at=metres_north(200))
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["first"], ["second"]]
     await advance(engine, 53)
@@ -161,9 +161,9 @@ async def test_ops_receive_job_unfilled_once(engine: Engine) -> None:
     """Ops receive `job.unfilled` once, after the last declared wave: not before, and not again after later searches of
     the whole zone.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "one", serves, at=metres_north(100))
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "one", service, at=metres_north(100))
+    job = await people.offered_job(engine, carla, service)
     for _ in range(2):
         await advance(engine, 10.1)
         await run_due_tasks(engine)
@@ -188,11 +188,11 @@ async def test_a_burst_of_tasks_of_one_kind_does_not_delay_another_kind(engine: 
     await engine.store.redis.zadd(due, {**crowd, "expire:amid": burst // 2 - 0.5, "offers:last:1": burst})
     first = await take_due_tasks(engine)
     assert "offers:last:1" in first and len(first) == 32
-    looks = 1
+    calls = 1
     while "expire:amid" not in first:
-        first, looks = await take_due_tasks(engine), looks + 1
-        assert looks <= 1 + burst / 96
-    assert await engine.store.redis.zcount(due, "-inf", burst) == burst + 2 - 32 * looks
+        first, calls = await take_due_tasks(engine), calls + 1
+        assert calls <= 1 + burst / 96
+    assert await engine.store.redis.zcount(due, "-inf", burst) == burst + 2 - 32 * calls
 
 
 async def test_a_task_of_an_unknown_kind_is_postponed(engine: Engine) -> None:
@@ -210,15 +210,15 @@ async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: En
     """A late joiner receives no offer of a suspended customer's job, also after Redis lost the customer's records;
     other customers' jobs are offered. After the reinstatement the job is offered too.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
-    beside = await people.offered_job(engine, await people.customer(engine), serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
+    beside = await people.offered_job(engine, await people.customer(engine), service)
     await accounts.suspend_user(engine, people.ADMIN, carla.id, reason="fraud")
     if lost:
-        gone = [key async for key in engine.store.redis.scan_iter(f"*{carla.id}*")]
-        assert keys.account(carla.id).encode() in gone
-        await engine.store.redis.delete(*gone)
-    who = await people.technician(engine, "late", serves)
+        account_keys = [key async for key in engine.store.redis.scan_iter(f"*{carla.id}*")]
+        assert keys.account(carla.id).encode() in account_keys
+        await engine.store.redis.delete(*account_keys)
+    who = await people.technician(engine, "late", service)
     await waves.offer_open_jobs(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
     assert (await offered_technicians(engine, job), await offered_technicians(engine, beside)) == ([], ["late"])
     await accounts.reinstate_user(engine, people.ADMIN, carla.id)

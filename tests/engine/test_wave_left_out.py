@@ -31,41 +31,41 @@ async def test_a_blocked_technician_receives_no_offer(engine: Engine) -> None:
     """While a customer blocks a technician, or a technician blocks the customer, neither a wave nor a late match offers
     that technician the customer's job. After the block is removed the next wave does.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one, two = [await staff.create_eligible_technician(engine, serves, online=False) for _ in range(2)]
-    await blocks.put(engine, carla, one.id)
-    await blocks.put(engine, two, carla.id)
-    await live.set_availability(engine, one, one.id, online=True, position=metres_north(100))
-    job = await people.offered_job(engine, carla, serves)
-    await live.set_availability(engine, two, two.id, online=True, position=metres_north(100))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await staff.create_eligible_technician(engine, service, online=False) for _ in range(2)]
+    await blocks.put(engine, carla, tom.id)
+    await blocks.put(engine, tara, carla.id)
+    await live.set_availability(engine, tom, tom.id, online=True, position=metres_north(100))
+    job = await people.offered_job(engine, carla, service)
+    await live.set_availability(engine, tara, tara.id, online=True, position=metres_north(100))
     await run_due_tasks(engine)
-    assert await offered_technicians(engine, job) == [] and await exclusions(engine, job) == {"blocked": [one.id]}
-    await blocks.lift(engine, carla, one.id)
+    assert await offered_technicians(engine, job) == [] and await exclusions(engine, job) == {"blocked": [tom.id]}
+    await blocks.lift(engine, carla, tom.id)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
-    assert await offered_technicians(engine, job) == [one.id]
+    assert await offered_technicians(engine, job) == [tom.id]
 
 
 async def test_a_block_withdraws_open_offers(engine: Engine) -> None:
     """A block withdraws the technician's open offers of this customer's jobs with `offer.closed`; offers of other
     customers' jobs stay.
     """
-    serves = await people.service(engine)
+    service = await people.service(engine)
     carla, other = await people.customer(engine), await people.customer(engine, "Other")
-    one = await staff.create_eligible_technician(engine, serves)
-    mine, others = await people.offered_job(engine, carla, serves), await people.offered_job(engine, other, serves)
-    await blocks.put(engine, one, carla.id)
+    tom = await staff.create_eligible_technician(engine, service)
+    job, other_job = await people.offered_job(engine, carla, service), await people.offered_job(engine, other, service)
+    await blocks.put(engine, tom, carla.id)
     with pytest.raises(NotOffered):
-        await jobs.claim(engine, one, mine)
+        await jobs.claim(engine, tom, job)
     [closed] = await event_log.events(engine, "offer.closed")
-    assert event_log.payload(closed)["job"]["id"] == mine and set(closed.to) == {f"user:{one.id}"}
-    assert (await jobs.claim(engine, one, others)).message == "Job accepted"
+    assert event_log.payload(closed)["job"]["id"] == job and set(closed.to) == {f"user:{tom.id}"}
+    assert (await jobs.claim(engine, tom, other_job)).message == "Job accepted"
 
 
 async def test_a_former_holder_receives_no_new_offer(engine: Engine) -> None:
     """A wave makes no offer to a former holder of the job and records the reason `left`."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "gone", serves, at=metres_north(100))
-    job = people.id_of(await people.job(engine, carla, serves))
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "gone", service, at=metres_north(100))
+    job = people.id_of(await people.job(engine, carla, service))
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), "gone", "left 0 1 1 0")
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     await run_due_tasks(engine)
@@ -77,14 +77,14 @@ async def test_open_offers_of_a_technician_are_limited(engine: Engine) -> None:
     a claim by another technician, they receive offers again.
     """
     set_dispatch(engine, open_offers=2)
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "one", serves, at=metres_north(100))
-    other = await people.technician(engine, "other", serves, at=metres_north(200), capacity=9)
-    first, second, third = [await people.offered_job(engine, carla, serves) for _ in range(3)]
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "one", service, at=metres_north(100))
+    other = await people.technician(engine, "other", service, at=metres_north(200), capacity=9)
+    first, second, third = [await people.offered_job(engine, carla, service) for _ in range(3)]
     assert await offered_technicians(engine, third) == [] and await exclusions(engine, third) == {
         "offers": ["one", "other"]
     }
-    await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {f"match:{one.id}": 0})
+    await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {f"match:{tom.id}": 0})
     await run_due_tasks(engine)
     assert await offered_technicians(engine, third) == []
     await jobs.claim(engine, other, first)
@@ -99,17 +99,17 @@ async def test_a_share_of_offers_is_reserved_for_newcomers(engine: Engine) -> No
     experienced technicians are nearer. Without such a newcomer all three go to experienced technicians.
     """
     set_dispatch(engine, newcomers=0.33, newcomer_jobs=5, waves=(Wave(size=3, radius_m=3000, interval_s=10),))
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     for number in range(4):
-        await people.technician(engine, f"old{number}", serves, at=metres_north(100 + number))
+        await people.technician(engine, f"old{number}", service, at=metres_north(100 + number))
         row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(f"old{number}")))
         await engine.store.redis.hset(row, "accepted", 5)
-    job = await people.offered_job(engine, carla, serves)
+    job = await people.offered_job(engine, carla, service)
     assert await offered_technicians(engine, job) == ["old0", "old1", "old2"]
     assert await exclusions(engine, job) == {"rank": ["old3"]}
     for number in range(2):
-        await people.technician(engine, f"new{number}", serves, at=metres_north(900 + number))
-    job = await people.offered_job(engine, carla, serves)
+        await people.technician(engine, f"new{number}", service, at=metres_north(900 + number))
+    job = await people.offered_job(engine, carla, service)
     assert await offered_technicians(engine, job) == ["new0", "old0", "old1"]
     assert await exclusions(engine, job) == {"newcomers": ["old2"], "rank": ["new1", "old3"]}
 
@@ -117,8 +117,8 @@ async def test_a_share_of_offers_is_reserved_for_newcomers(engine: Engine) -> No
 async def test_newcomers_who_rank_among_the_best_fill_the_share(engine: Engine) -> None:
     """A newcomer who ranks among the best counts for the reserved share, so no other technician loses an offer."""
     set_dispatch(engine, newcomers=0.5, newcomer_jobs=1, waves=(Wave(size=2, radius_m=3000, interval_s=10),))
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     for index, name in enumerate(("new0", "old", "new1")):
-        await people.technician(engine, name, serves, at=metres_north(100 + index))
+        await people.technician(engine, name, service, at=metres_north(100 + index))
     await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("old"))), "accepted", 5)
-    assert await offered_technicians(engine, await people.offered_job(engine, carla, serves)) == ["new0", "old"]
+    assert await offered_technicians(engine, await people.offered_job(engine, carla, service)) == ["new0", "old"]

@@ -20,47 +20,47 @@ async def test_a_job_in_another_mode_gets_no_wave(engine: Engine, blueprint: str
     """For a job in another mode than `broadcast` and `bids`, neither a wave nor a late match makes an offer, and
     `job.searching` is not sent.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "t1", serves)
-    named = {"technician": "t1"} if blueprint == "direct_booking" else {}
-    job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint, **named))
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", service)
+    fields = {"technician": "t1"} if blueprint == "direct_booking" else {}
+    job = people.id_of(await people.job(engine, carla, service, blueprint=blueprint, **fields))
     before = await offered_technicians(engine, job)
-    await people.technician(engine, "t2", serves)
+    await people.technician(engine, "t2", service)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {"match:t2": 0})
     names = {
         "meta": keys.zone_meta(DEFAULT_ZONE),
-        "tech": keys.technician(DEFAULT_ZONE, people.hot_technician("t2").id),  # type: ignore[arg-type]
+        "tech": keys.technician(DEFAULT_ZONE, people.technician_without_account("t2").id),  # type: ignore[arg-type]
         "due": keys.due_tasks(DEFAULT_ZONE),
         "log": keys.log(DEFAULT_ZONE),
     }
     args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8, "asked": "", "suspended": ""}
     await engine.store.run(DEFAULT_ZONE, "match_open", keys=names, args=args)
-    assert await offered_technicians(engine, job) == before == sorted(named.values())
+    assert await offered_technicians(engine, job) == before == sorted(fields.values())
     assert not await event_log.events(engine, "job.searching", job)
 
 
 async def test_going_offline_does_not_withdraw_a_direct_request(engine: Engine) -> None:
     """A technician who goes offline loses the offers of waves, but not the request of a direct booking."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    named = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="t1"))
-    invited = await people.offered_job(engine, carla, serves)
-    await live.set_availability(engine, one, "t1", online=False)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    request = people.id_of(await people.job(engine, carla, service, blueprint="direct_booking", technician="t1"))
+    invited = await people.offered_job(engine, carla, service)
+    await live.set_availability(engine, tom, "t1", online=False)
     [closed] = await event_log.events(engine, "offer.closed")
     assert event_log.payload(closed)["job"]["id"] == invited
-    assert len((await offers.find_open_offers(engine, one)).items) == 1
-    assert (await offered_technicians(engine, named)) == ["t1"]
+    assert len((await offers.find_open_offers(engine, tom)).items) == 1
+    assert (await offered_technicians(engine, request)) == ["t1"]
 
 
 async def test_a_job_for_bids_is_offered_in_waves(engine: Engine) -> None:
     """A job that takes bids is offered in the blueprint's waves and to late joiners."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "near", serves, at=metres_north(100))
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "near", service, at=metres_north(100))
+    job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace"))
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["near"]]
     await advance(engine, 1)
-    await people.technician(engine, "late", serves, at=metres_north(200))
+    await people.technician(engine, "late", service, at=metres_north(200))
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["near"], ["late"]]

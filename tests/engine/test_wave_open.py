@@ -34,20 +34,20 @@ async def test_a_wave_records_why_a_technician_is_excluded(engine: Engine) -> No
     """A technician who is offline, at capacity, without a recent position, without the service or too far away receives
     no offer; the wave records `stale_position` for the technician without a recent position.
     """
-    serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "fit", serves, at=metres_north(100))
+    service, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "fit", service, at=metres_north(100))
     await people.technician(engine, "elsewhere", other, at=metres_north(100))
-    await people.technician(engine, "offline", serves, at=None)
-    await people.technician(engine, "far", serves, at=metres_north(3200))
-    full = await people.technician(engine, "full", serves, at=metres_north(50))
-    first = await people.offered_job(engine, carla, serves)
+    await people.technician(engine, "offline", service, at=None)
+    await people.technician(engine, "far", service, at=metres_north(3200))
+    full = await people.technician(engine, "full", service, at=metres_north(50))
+    first = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, full, first)
-    await people.technician(engine, "stale", serves, at=metres_north(100))
+    await people.technician(engine, "stale", service, at=metres_north(100))
     await advance(engine, 130)
     await live.store_fixes(
-        engine, people.hot_technician("fit"), "fit", [Fix(lat=metres_north(120).lat, lon=people.HERE.lon)]
+        engine, people.technician_without_account("fit"), "fit", [Fix(lat=metres_north(120).lat, lon=people.HERE.lon)]
     )
-    job = await people.offered_job(engine, carla, serves)
+    job = await people.offered_job(engine, carla, service)
     assert await offered_technicians(engine, job) == ["fit"]
     [wave] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
     assert wave["in"] == {"count": 1, "technicians": ["fit"]}
@@ -58,12 +58,12 @@ async def test_waves_widen_from_the_nearest_to_the_whole_zone(engine: Engine) ->
     """The waves offer the job to ten technicians within 3 km, then within 7 km, then within 15 km, then in the whole
     zone, and to nobody twice while their offer is open.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     for i in range(12):
-        await people.technician(engine, f"a{i:02}", serves, at=metres_north(100 + 100 * i))
+        await people.technician(engine, f"a{i:02}", service, at=metres_north(100 + 100 * i))
     for name, metres in (("b", 5_000), ("c", 12_000), ("d", 40_000)):
-        await people.technician(engine, name, serves, at=metres_north(metres))
-    job = await people.offered_job(engine, carla, serves)
+        await people.technician(engine, name, service, at=metres_north(metres))
+    job = await people.offered_job(engine, carla, service)
     assert await offered_technicians(engine, job) == [f"a{i:02}" for i in range(10)]
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
     assert await offered_technicians(engine, job) == [*(f"a{i:02}" for i in range(12)), "b"]
@@ -71,8 +71,8 @@ async def test_waves_widen_from_the_nearest_to_the_whole_zone(engine: Engine) ->
     assert (await offered_technicians(engine, job))[-1] == "c"
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)
     assert (await offered_technicians(engine, job))[-1] == "d"
-    told = [event_log.payload(e) for e in await event_log.events(engine, "job.searching", job)]
-    assert [(t["wave"], t["asked"], t["radius_m"]) for t in told] == [
+    payloads = [event_log.payload(e) for e in await event_log.events(engine, "job.searching", job)]
+    assert [(t["wave"], t["asked"], t["radius_m"]) for t in payloads] == [
         (1, 10, 3000),
         (2, 13, 7000),
         (3, 14, 15000),
@@ -82,9 +82,9 @@ async def test_waves_widen_from_the_nearest_to_the_whole_zone(engine: Engine) ->
 
 async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
     """A wave that two schedulers open is opened once: the second finds that the wave is no longer the next one."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     assert len(await event_log.events(engine, "offer.created", job)) == 1
     assert len(await event_log.events(engine, "job.searching", job)) == 1
@@ -92,19 +92,19 @@ async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
 
 async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine: Engine) -> None:
     """A scheduled task that was taken and not done is due again after ten seconds."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "t1", serves)
-    job = people.id_of(await people.job(engine, carla, serves))
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", service)
+    job = people.id_of(await people.job(engine, carla, service))
     names = {
         "meta": keys.zone_meta(DEFAULT_ZONE),
         "due": keys.due_tasks(DEFAULT_ZONE),
         "seen": keys.last_seen(DEFAULT_ZONE),
     }
     args = {"limit": 32, "lease_ms": 90_000}
-    taken = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
-    assert f"wave:{job}:1".encode() in taken.values
-    nothing = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
-    assert not [e for e in nothing.values[1:] if job.encode() in e]
+    reply = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
+    assert f"wave:{job}:1".encode() in reply.values
+    second_reply = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
+    assert not [e for e in second_reply.values[1:] if job.encode() in e]
     await advance(engine, 10.1)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert await offered_technicians(engine, job) == ["t1"]
@@ -114,14 +114,14 @@ async def test_coming_online_starts_a_search_for_open_jobs(engine: Engine) -> No
     """A technician who comes online within the current wave's radius receives an offer at once; one outside the radius
     receives none.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
-    await people.technician(engine, "near", serves, at=metres_north(500))
-    await people.technician(engine, "far", serves, at=metres_north(5_000))
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
+    await people.technician(engine, "near", service, at=metres_north(500))
+    await people.technician(engine, "far", service, at=metres_north(5_000))
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert await offered_technicians(engine, job) == ["near"]
-    [offer] = (await offers.find_open_offers(engine, people.hot_technician("near"))).items
+    [offer] = (await offers.find_open_offers(engine, people.technician_without_account("near"))).items
     assert orjson.loads(offer)["job"]["id"] == job
 
 
@@ -129,12 +129,12 @@ async def test_moving_and_completing_a_job_start_a_search_for_open_jobs(engine: 
     """A technician who moves at least 250 m, and one who completes a job, receive offers of open jobs within the wave's
     radius.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    mover = await people.technician(engine, "mover", serves, at=metres_north(5_000))
-    busy = await people.technician(engine, "busy", serves, at=metres_north(100))
-    first = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    mover = await people.technician(engine, "mover", service, at=metres_north(5_000))
+    busy = await people.technician(engine, "busy", service, at=metres_north(100))
+    first = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, busy, first)
-    job = await people.offered_job(engine, carla, serves)
+    job = await people.offered_job(engine, carla, service)
     assert await offered_technicians(engine, job) == []
     await advance(engine, 1)
     await live.store_fixes(engine, mover, "mover", [Fix(lat=metres_north(900).lat, lon=people.HERE.lon)])
@@ -149,9 +149,9 @@ async def test_an_expired_offer_is_repeated_and_a_declined_one_is_not(engine: En
     """The whole zone is searched each minute: a technician who declined receives no new offer, one whose offer expired
     receives one.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    no, silent = await people.technician(engine, "no", serves), await people.technician(engine, "silent", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    no, silent = await people.technician(engine, "no", service), await people.technician(engine, "silent", service)
+    job = await people.offered_job(engine, carla, service)
     await offers.decline_offer(engine, no, job, reason="too far")
     for number in (2, 3, 4):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
@@ -164,16 +164,16 @@ async def test_an_expired_offer_is_repeated_and_a_declined_one_is_not(engine: En
     assert (await jobs.claim(engine, silent, job)).message == "Job accepted"
     with pytest.raises(NotOffered):
         await offers.decline_offer(
-            engine, people.hot_technician("stranger"), await people.offered_job(engine, carla, serves)
+            engine, people.technician_without_account("stranger"), await people.offered_job(engine, carla, service)
         )
 
 
 async def test_the_last_decline_opens_the_next_wave(engine: Engine) -> None:
     """When the last open offer is declined, the next wave opens at once."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    near = await people.technician(engine, "near", serves, at=metres_north(100))
-    await people.technician(engine, "far", serves, at=metres_north(5_000))
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    near = await people.technician(engine, "near", service, at=metres_north(100))
+    await people.technician(engine, "far", service, at=metres_north(5_000))
+    job = await people.offered_job(engine, carla, service)
     await offers.decline_offer(engine, near, job)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
@@ -182,16 +182,16 @@ async def test_the_last_decline_opens_the_next_wave(engine: Engine) -> None:
 
 async def test_a_crowd_that_declined_does_not_hide_technicians_behind_it(engine: Engine) -> None:
     """A wave finds the technicians behind a crowd of 600 who all declined, in several runs of the script."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = people.id_of(await people.job(engine, carla, serves))
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, carla, service))
     crowd = [f"c{i}" for i in range(600)]
     for name in crowd:
-        await people.technician(engine, name, serves, at=metres_north(20))
+        await people.technician(engine, name, service, at=metres_north(20))
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "rejected 1 0 0 20"))
-    await people.technician(engine, "beyond", serves, at=metres_north(400))
+    await people.technician(engine, "beyond", service, at=metres_north(400))
     for _ in range(40):
-        done = await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-        if done.values and done.values[1] != b"1":
+        offer_count = await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+        if offer_count.values and offer_count.values[1] != b"1":
             break
     assert "beyond" in await offered_technicians(engine, job)
 
@@ -200,46 +200,46 @@ async def test_going_offline_withdraws_open_offers(engine: Engine) -> None:
     """A technician who goes offline receives `offer.closed` with the reason `withdrawn`, and the next wave opens at
     once. Back online they receive an offer again, because a withdrawn offer is no answer.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    await people.technician(engine, "t2", serves, at=metres_north(5_000))
-    job = await people.offered_job(engine, carla, serves)
-    await live.set_availability(engine, one, "t1", online=False)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    await people.technician(engine, "t2", service, at=metres_north(5_000))
+    job = await people.offered_job(engine, carla, service)
+    await live.set_availability(engine, tom, "t1", online=False)
     with pytest.raises(NotOffered):
-        await jobs.claim(engine, one, job)
+        await jobs.claim(engine, tom, job)
     [closed] = await event_log.events(engine, "offer.closed", job)
     assert closed.to == ("user:t1",) and event_log.payload(closed)["reason"] == "withdrawn"
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert "t2" in await offered_technicians(engine, job)
-    await live.set_availability(engine, one, "t1", online=True, position=people.HERE)
+    await live.set_availability(engine, tom, "t1", online=True, position=people.HERE)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+    assert (await jobs.claim(engine, tom, job)).message == "Job accepted"
 
 
 async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) -> None:
     """A technician without a sign of life for the length of the lease goes offline with the reason `lease`; one with a
     renewed lease stays online.
     """
-    serves = await people.service(engine)
-    await people.technician(engine, "gone", serves)
-    await people.technician(engine, "here", serves)
+    service = await people.service(engine)
+    await people.technician(engine, "gone", service)
+    await people.technician(engine, "here", service)
     await advance(engine, 80)
     await live.renew_leases(engine, DEFAULT_ZONE, ["here"])
     await advance(engine, 11)
     await scheduler.run_once(engine, DEFAULT_ZONE)
-    supply = await engine.store.redis.zrange(keys.technician_supply(DEFAULT_ZONE, serves), 0, -1)
+    supply = await engine.store.redis.zrange(keys.technician_supply(DEFAULT_ZONE, service), 0, -1)
     assert supply == [b"here"]
-    told = [event_log.payload(e) for e in await event_log.events(engine, "technician.status")]
-    assert told[-1] == {"technician": {"id": "gone"}, "online": False, "reason": "lease"}
+    payloads = [event_log.payload(e) for e in await event_log.events(engine, "technician.status")]
+    assert payloads[-1] == {"technician": {"id": "gone"}, "online": False, "reason": "lease"}
 
 
 async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> None:
     """After a pause of twenty minutes no lease, offer or job ends within one lease of the end of the pause."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     await advance(engine, 1)
     meta = keys.zone_meta(DEFAULT_ZONE)
     await engine.store.redis.hincrby(meta, "skew", 1_200_000)
@@ -248,7 +248,7 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> 
     assert await engine.store.redis.zscore(keys.last_seen(DEFAULT_ZONE), "t1") is not None
     assert not await event_log.events(engine, "job.expired", job)
     assert not await event_log.events(engine, "offer.closed", job)
-    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+    assert (await jobs.claim(engine, tom, job)).message == "Job accepted"
     tech = TechnicianId(UserId("t1"))
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, tech), "online") == b"1"
 
@@ -257,9 +257,9 @@ async def test_a_job_that_nobody_claims_expires_after_its_lifetime(engine: Engin
     """A job that nobody claims expires once, after its lifetime; `job.expired` goes to the customer, to ops and to the
     watchers of the job.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     await advance(engine, 899)
     await live.renew_leases(engine, DEFAULT_ZONE, ["t1"])
     await advance(engine, 2)
@@ -268,17 +268,17 @@ async def test_a_job_that_nobody_claims_expires_after_its_lifetime(engine: Engin
     [expired] = await event_log.events(engine, "job.expired", job)
     assert set(expired.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"}
     assert event_log.payload(expired)["job"]["status"] == "expired"
-    assert await engine.store.redis.zcard(keys.job_demand(DEFAULT_ZONE, serves)) == 0
+    assert await engine.store.redis.zcard(keys.job_demand(DEFAULT_ZONE, service)) == 0
 
 
 async def test_the_whole_zone_receives_offers_in_batches_of_256(engine: Engine) -> None:
     """After the declared waves every eligible technician receives an offer, 256 in each run of the script. At most 500
     offers are open at once, and the next follow as those end. No event has more than 64 recipients.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     for i in range(600):
-        await people.technician(engine, f"t{i:03}", serves, at=metres_north(20_000 + 50 * i))
-    job = people.id_of(await people.job(engine, carla, serves))
+        await people.technician(engine, f"t{i:03}", service, at=metres_north(20_000 + 50 * i))
+    job = people.id_of(await people.job(engine, carla, service))
     for number in (1, 2, 3):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
     turns = 0
@@ -300,27 +300,27 @@ async def _count_open_offers(engine: Engine, job: JobId) -> int:
 
 async def test_offer_closed_is_split_into_events_of_64_recipients(engine: Engine) -> None:
     """A claim closes the offer of each other technician once, in events of at most 64 recipients each."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = people.id_of(await people.job(engine, carla, serves))
-    winner = await people.technician(engine, "winner", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, carla, service))
+    winner = await people.technician(engine, "winner", service)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     losers = [f"loser{i}" for i in range(150)]
     await engine.store.redis.hset(
         keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(losers, "sent 1 0 99999999999999 20")
     )
     await jobs.claim(engine, winner, job)
-    told = [event.to for event in await event_log.events(engine, "offer.closed", job)]
-    assert [len(to) for to in told] == [64, 64, 22]
-    assert sorted(who for to in told for who in to) == sorted(f"user:{name}" for name in losers)
+    audiences = [event.to for event in await event_log.events(engine, "offer.closed", job)]
+    assert [len(to) for to in audiences] == [64, 64, 22]
+    assert sorted(who for to in audiences for who in to) == sorted(f"user:{name}" for name in losers)
 
 
 async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
     """While the customer is suspended, a wave is refused with `unavailable` and makes no offer; after the reinstatement
     the same wave opens.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "t1", serves)
-    job = people.id_of(await people.job(engine, carla, serves))
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", service)
+    job = people.id_of(await people.job(engine, carla, service))
     await live_accounts.put_account(engine, carla.id, "customer", version=8, active=False)
     with pytest.raises(Unavailable):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)

@@ -187,8 +187,8 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
         assert await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
-        known = (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
-        assert known == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10})
+        zone_records = (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
+        assert zone_records == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10})
 
 
 async def test_an_epoch_lost_without_archived_events_is_deleted(
@@ -250,10 +250,10 @@ async def test_a_flush_under_a_running_engine_closes_the_zone(engine: Engine) ->
 
 async def test_an_engine_follows_an_epoch_that_another_server_opened(engine: Engine) -> None:
     """A command with an outdated epoch is refused before its first write and repeated once with the new epoch."""
-    serves = await people.service(engine)
+    service = await people.service(engine)
     await engine.store.redis.hset(META_KEY, "epoch", "e7-b")
     await engine.store.redis.hset(EPOCHS_KEY, "e7-b", 1)
-    await people.technician(engine, "t1", serves)
+    await people.technician(engine, "t1", service)
     assert engine.store.zones[DEFAULT_ZONE].epoch == "e7-b"
 
 
@@ -293,9 +293,9 @@ async def test_a_reconnection_while_sql_is_away_continues_only_the_same_log(
     if change == "an older head":
         await engine.store.redis.hset(META_KEY, "seq", state.seq - 1)
     packed = engine.store.pipeline
-    left = packed._transport
+    old_transport = packed._transport
     packed.disconnect()
-    await wait_until(lambda: packed.is_up and packed._transport is not left)
+    await wait_until(lambda: packed.is_up and packed._transport is not old_transport)
     assert (state.open, "cannot be asked" in state.why) == (opens, not opens)
 
 
@@ -308,12 +308,12 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
 ) -> None:
     """An archiver that finds another log closes the zone for every process, until log and SQL agree again."""
     async with open_engine(settings) as other:
-        serves = await people.service(engine)
-        await people.technician(engine, "t1", serves)
+        service = await people.service(engine)
+        await people.technician(engine, "t1", service)
         await writer.run_once(engine)
         head = (await log.read_head(engine.store.read_connection, DEFAULT_ZONE)).seq
         for name in ("t2", "t3"):
-            await people.technician(engine, name, serves)
+            await people.technician(engine, name, service)
         if fault == "a hole":
             await engine.store.redis.xdel(LOG_KEY, f"{head + 1}-0")
         elif fault == "an epoch within the archive":
@@ -326,7 +326,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         await archiver.close()
         assert not engine.store.zones[DEFAULT_ZONE].open
         with pytest.raises(Unavailable):
-            await people.technician(other, "t4", serves)
+            await people.technician(other, "t4", service)
         async with engine.archive.begin_write() as conn:
             assert (await conn.execute(select(checkpoints.c.seq))).scalar() == head
             await conn.execute(delete(epochs).where(epochs.c.epoch == "e2-b"))
@@ -334,7 +334,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         if fault != "a hole":
             await wait_until(lambda: other.store.zones[DEFAULT_ZONE].open, within_s=5)
             assert other.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
-            await people.technician(other, "t4", serves)
+            await people.technician(other, "t4", service)
 
 
 async def test_the_archived_seq_never_decreases(engine: Engine) -> None:

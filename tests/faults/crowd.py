@@ -94,11 +94,11 @@ class Scenario:
     async def create_technician(self, capacity: int = 1) -> Person:
         """Create a technician who is approved and online at ``POSITION``."""
         person = await self.create_person("technician")
-        mine = f"/v1/technicians/{person.id}"
-        await person.account.request("PATCH", mine, {"services": [self.service]})
-        await self.admin.request("PATCH", mine, {"capacity": capacity})
-        await self.admin.request("POST", f"{mine}/review", {"kyc": "approved", "account": "approved"})
-        availability = await person.account.request("PUT", f"{mine}/availability", {"online": True, **POSITION})
+        profile_path = f"/v1/technicians/{person.id}"
+        await person.account.request("PATCH", profile_path, {"services": [self.service]})
+        await self.admin.request("PATCH", profile_path, {"capacity": capacity})
+        await self.admin.request("POST", f"{profile_path}/review", {"kyc": "approved", "account": "approved"})
+        availability = await person.account.request("PUT", f"{profile_path}/availability", {"online": True, **POSITION})
         assert availability["receiving"] is True, availability
         return person
 
@@ -109,8 +109,8 @@ class Scenario:
 
     async def read_job(self, job: str) -> dict[str, Any]:
         """Return the job as an admin sees it."""
-        shown: dict[str, Any] = (await self.admin.request("GET", f"/v1/jobs/{job}"))["job"]
-        return shown
+        job_view: dict[str, Any] = (await self.admin.request("GET", f"/v1/jobs/{job}"))["job"]
+        return job_view
 
 
 @asynccontextmanager
@@ -158,11 +158,11 @@ def expected_seqs(server: Server, person: Person) -> list[int]:
     """Return the sequence numbers of all events in the log that this person should have received since they first
     connected.
     """
-    mine = f"user:{person.id}"
+    channel = f"user:{person.id}"
     with redis.Redis.from_url(server.redis_url, decode_responses=True) as client:
         rows: Any = client.xrange("{main}:log", f"({person.first_seq}-0", "+")
     return [
         int(entry.partition("-")[0])
         for entry, fields in rows
-        if mine in fields["to"].split() and not fields["type"].startswith("session.")
+        if channel in fields["to"].split() and not fields["type"].startswith("session.")
     ]

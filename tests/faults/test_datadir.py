@@ -75,9 +75,9 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     with other:
         assert other.stdout
         assert other.stdout.readline() == b"held\n"
-        found = read_locking_process(tmp_path)
-        assert found is not None
-        assert (found.pid, found.url) == (other.pid, "http://x")
+        locking_process = read_locking_process(tmp_path)
+        assert locking_process is not None
+        assert (locking_process.pid, locking_process.url) == (other.pid, "http://x")
         with pytest.raises(CannotStart, match=f"in use by process {other.pid}"):
             hold_lock(tmp_path).__enter__()
         other.kill()

@@ -43,8 +43,8 @@ async def test_a_draining_server_is_not_ready_and_still_answers(tmp_path: Path) 
         assert (await http.get("/readyz")).status_code == 200
         sockets = [await _open_socket(stack, server, bearer) for _ in range(SOCKET_COUNT)]
         ending = asyncio.create_task(server.stop())
-        seen = await wait_until(lambda: _draining_reply(http), what="readyz false")
-        assert seen.json() == {"ready": False, "problems": ["draining"]}
+        answer = await wait_until(lambda: _draining_reply(http), what="readyz false")
+        assert answer.json() == {"ready": False, "problems": ["draining"]}
         me = await http.get("/v1/me", headers={"Authorization": f"Bearer {bearer}"})
         assert (me.status_code, me.json()["user"]["id"]) == (200, "cli_admin")
         assert (await http.get("/healthz")).status_code == 200

@@ -40,11 +40,11 @@ async def test_a_demoted_primary_is_left(pair: RedisPair, node: Node) -> None:
     """After a failover commands are refused for a short time and then run on the new primary; sockets receive each
     event once and in order.
     """
-    serves, carla = await people.service(node.engine), await people.customer(node.engine)
+    service, carla = await people.service(node.engine), await people.customer(node.engine)
 
     async def can_book() -> bool:
         try:
-            await people.job(node.engine, carla, serves)
+            await people.job(node.engine, carla, service)
         except (Unavailable, Indeterminate):
             return False
         return True
@@ -63,25 +63,25 @@ async def test_without_a_primary_it_is_not_ready(pair: RedisPair, node: Node) ->
     """While the address leads to a replica, ``/readyz`` reports the missing primary and commands are refused; both
     recover with the primary.
     """
-    serves, carla = await people.service(node.engine), await people.customer(node.engine)
+    service, carla = await people.service(node.engine), await people.customer(node.engine)
     health = Health(node.engine, node.gateway)
     assert health.problems() == []
     await pair.replicate(pair.first_url, pair.second_url)  # the second server is a replica too, so there is no primary
     with pytest.raises((Unavailable, Indeterminate)):
-        await people.job(node.engine, carla, serves)
+        await people.job(node.engine, carla, service)
     await wait_until(lambda: any("primary" in problem for problem in health.problems()))
     await wait_until(lambda: any("relay is disconnected" in problem for problem in health.problems()), within_s=15)
     await pair.replicate(pair.first_url, None)
     await wait_until(lambda: health.problems() == [], within_s=15)
-    assert await asyncio.wait_for(people.job(node.engine, carla, serves), 10)
+    assert await asyncio.wait_for(people.job(node.engine, carla, service), 10)
 
 
 async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: RedisPair, node: Node) -> None:
     """After a failover all reads use the server on which commands run, although the old primary still runs, separated
     from the new one.
     """
-    serves, carla = await people.service(node.engine), await people.customer(node.engine)
-    await people.job(node.engine, carla, serves)
+    service, carla = await people.service(node.engine), await people.customer(node.engine)
+    await people.job(node.engine, carla, service)
     await wait_until(pair.has_same_head)
     await pair.replicate(pair.second_url, None)
     pair.proxy.set_target(pair.second_url)
@@ -89,7 +89,7 @@ async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: RedisPair,
 
     async def can_book() -> bool:
         try:
-            await people.job(node.engine, carla, serves)
+            await people.job(node.engine, carla, service)
         except (Unavailable, Indeterminate):
             return False
         return True

@@ -44,8 +44,8 @@ async def test_a_start_is_refused_in_one_line(tmp_path: Path) -> None:
     assert refused.code == 2
     assert refused.error_line.startswith(f"nothing can be written to {data}: ") and "make room" in refused.error_line
     assert not (data / "valkey").exists()
-    (found,) = [each for each in json.loads(checked.out)["findings"] if each["name"] == "data directory"]
-    assert checked.code == 1 and found["problems"][0].startswith("nothing can be written")
+    (finding,) = [each for each in json.loads(checked.out)["findings"] if each["name"] == "data directory"]
+    assert checked.code == 1 and finding["problems"][0].startswith("nothing can be written")
 
 
 async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path, empty_redis: str) -> None:
@@ -76,6 +76,6 @@ async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path
             await wait_until(has_lost_lines, what="a line that is lost", within_s=20)
             assert (await client.get("/healthz")).status_code == 200
         before = server.log_text()
-        ended = await server.stop()
-    assert ended.code == 0
+        command = await server.stop()
+    assert command.code == 0
     assert server.log_text() == before

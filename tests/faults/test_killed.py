@@ -52,8 +52,8 @@ async def _book_jobs(scenario: Scenario, customer: Person) -> list[str]:
 
 async def _kill(server: Server, kills_valkey: bool) -> None:
     pid = server.valkey.pid
-    ended = await server.stop(signal.SIGKILL)
-    assert ended.code == -signal.SIGKILL
+    command = await server.stop(signal.SIGKILL)
+    assert command.code == -signal.SIGKILL
     if kills_valkey:
         os.kill(pid, signal.SIGKILL)
 

@@ -19,23 +19,23 @@ from tests.support import event_log, people
 
 
 async def _library_names(engine: Engine) -> set[str]:
-    found = await engine.store.redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
-    return {entry[1].decode() for entry in found}
+    entries = await engine.store.redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
+    return {entry[1].decode() for entry in entries}
 
 
 async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine: Engine) -> None:
     """After a FUNCTION FLUSH by another client the engine loads its functions again, and all commands in flight succeed
     exactly once.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
     for _ in range(3):
         await engine.store.redis.execute_command("FUNCTION", "FLUSH")
-        made = await asyncio.gather(*(people.job(engine, carla, serves) for _ in range(20)))
-        assert len({people.id_of(done) for done in made}) == 20
-    job = await people.offered_job(engine, carla, serves)
+        outcomes = await asyncio.gather(*(people.job(engine, carla, service) for _ in range(20)))
+        assert len({people.id_of(done) for done in outcomes}) == 20
+    job = await people.offered_job(engine, carla, service)
     await engine.store.redis.execute_command("FUNCTION", "FLUSH")
-    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+    assert (await jobs.claim(engine, tom, job)).message == "Job accepted"
     assert await _library_names(engine) == {engine.store.scripts.name}
     created = await event_log.events(engine, "job.created")
     assert len(created) == 61
@@ -52,11 +52,11 @@ async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
         verb.write("-- of another release\n")
     other_release = scripts.load_library(tmp_path / "lua")
     monkeypatch.setattr(scripts, "load_installed_library", lambda: other_release)
-    serves, carla = await people.service(engine), await people.customer(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
     async with open_engine(settings) as other:
         assert other.store.scripts.name != engine.store.scripts.name
         assert await _library_names(engine) == {other.store.scripts.name}
-        await asyncio.gather(*(people.job(who, carla, serves) for who in (engine, other) * 20))
+        await asyncio.gather(*(people.job(who, carla, service) for who in (engine, other) * 20))
         assert await _library_names(engine) == {engine.store.scripts.name, other.store.scripts.name}
     async with open_engine(settings) as other:
         assert await _library_names(engine) == {other.store.scripts.name}
@@ -75,40 +75,40 @@ async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engin
     """With `min-replicas-to-write` and no replica each command returns `unavailable` (503) without an effect; without
     the setting the same command succeeds.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     before = await event_log.events(engine)
     redis: Redis = engine.store.redis
     await redis.config_set("min-replicas-to-write", "1")
     try:
         with pytest.raises(Unavailable, match="NOREPLICAS"):
-            await jobs.claim(engine, one, job)
+            await jobs.claim(engine, tom, job)
         with pytest.raises(Unavailable, match="NOREPLICAS"):
-            await people.job(engine, carla, serves)
+            await people.job(engine, carla, service)
     finally:
         await redis.config_set("min-replicas-to-write", "0")
     assert await event_log.events(engine) == before
-    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+    assert (await jobs.claim(engine, tom, job)).message == "Job accepted"
 
 
 async def test_a_full_memory_refuses_commands_without_an_effect_and_serves_reads(engine: Engine) -> None:
     """At `maxmemory` a command is `unavailable` and has no effect, and jobs can be read; when memory is available
     again, commands succeed.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = await people.offered_job(engine, carla, service)
     before = await event_log.events(engine)
     redis: Redis = engine.store.redis
     await redis.config_set("maxmemory", "1mb")
     try:
         with pytest.raises(Unavailable, match="OOM"):
-            await jobs.claim(engine, one, job)
+            await jobs.claim(engine, tom, job)
         with pytest.raises(Unavailable, match="OOM"):
-            await people.job(engine, carla, serves)
+            await people.job(engine, carla, service)
         assert b'"status":"broadcasted"' in await job_queries.read_job(engine, carla, job)
     finally:
         await redis.config_set("maxmemory", "0")
     assert await event_log.events(engine) == before
-    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+    assert (await jobs.claim(engine, tom, job)).message == "Job accepted"

@@ -83,15 +83,15 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
         changed = msgspec.structs.replace(settings, redis=proxy.url, port=0, roles=("gateway",))
         async with run_server(changed) as server:
             engine = server.engine
-            serves, customer = await people.service(engine), await people.customer(engine)
+            service, customer = await people.service(engine), await people.customer(engine)
             new = accounts.NewAccount(
                 email="tom@example.org", password="correct horse", name="Tom", role="technician", phone=None
             )
             tom = await accounts.create_user(engine, people.ADMIN, new)
-            technician = await people.technician(engine, tom.value.id, serves, version=9)
-            job, key = await people.offered_job(engine, customer, serves), str(uuid.uuid4())
+            technician = await people.technician(engine, tom.value.id, service, version=9)
+            job, key = await people.offered_job(engine, customer, service), str(uuid.uuid4())
             await jobs.claim(engine, technician, job, key=key)
-            ids = {"jobs": job, "technicians": technician.id, "services": serves, "key": key}
+            ids = {"jobs": job, "technicians": technician.id, "services": service, "key": key}
             with redis.Redis.from_url(empty_redis) as direct:
                 yield Scenario(
                     server,

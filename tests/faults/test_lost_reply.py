@@ -46,15 +46,15 @@ async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_succe
     """A claim whose reply is lost raises Indeterminate and is not retried by the engine; a repeat with the same key
     returns the outcome of the one claim.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
-    job, key = await people.offered_job(engine, carla, serves), str(uuid.uuid4())
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job, key = await people.offered_job(engine, carla, service), str(uuid.uuid4())
     proxy.drop_next = b'"status":"accepted"'
     with pytest.raises(Indeterminate):
-        await jobs.claim(engine, one, job, key=key)
+        await jobs.claim(engine, tom, job, key=key)
     assert proxy.dropped == 1
     await wait_until(lambda: engine.store.pipeline.is_up)
-    again = await jobs.claim(engine, one, job, key=key)
+    again = await jobs.claim(engine, tom, job, key=key)
     assert again.repeated and again.message == "Job accepted"
     assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
@@ -63,8 +63,8 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
     """A read whose reply is lost is Unavailable, because a read changes nothing. The store refuses a script that writes
     in `read`, and a script that reads in `run`.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
     proxy.drop_next = b'"status":"broadcasted"'
     with pytest.raises(Unavailable):
         await job_queries.read_job(engine, carla, job)
@@ -84,14 +84,14 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
     """Although the connection to Redis is cut repeatedly, each command that is retried with its key happens once: the
     log has no gaps, and each job passed its states in order.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
 
     async def retry_until_done(job: str, command: str) -> None:
         key = str(uuid.uuid4())
         while True:
             try:
-                await jobs.run_command(engine, one, job, Step(command=command), key=key)
+                await jobs.run_command(engine, tom, job, Step(command=command), key=key)
                 return
             except (Indeterminate, Unavailable):
                 await asyncio.sleep(0.01)
@@ -104,7 +104,7 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
     done: list[str] = []
     for _ in range(8):
         await wait_until(lambda: engine.store.pipeline.is_up)
-        done.append(await people.offered_job(engine, carla, serves))
+        done.append(await people.offered_job(engine, carla, service))
         cutter = asyncio.create_task(cut_often())
         for command in ("claim", "depart", "arrive", "start", "complete"):
             await retry_until_done(done[-1], command)
@@ -122,9 +122,9 @@ async def test_a_command_that_was_not_sent_is_unavailable(engine: Engine, proxy:
     """While Redis is unreachable a command that was not sent is refused with `unavailable`, which promises that the
     command had no effect.
     """
-    serves = await people.service(engine)
-    one = await people.technician(engine, "t1", serves)
+    service = await people.service(engine)
+    tom = await people.technician(engine, "t1", service)
     await proxy.__aexit__()
     await wait_until(lambda: not engine.store.pipeline.is_up)
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(jobs.claim(engine, one, "job_main_01m7ykehw8kv7j2zzy75kyk383"), 10)
+        await asyncio.wait_for(jobs.claim(engine, tom, "job_main_01m7ykehw8kv7j2zzy75kyk383"), 10)

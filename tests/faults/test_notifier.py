@@ -40,9 +40,9 @@ def with_receiver(engine: Engine, receiver: PushReceiver) -> Engine:
 
 async def accepted_job(engine: Engine, *technicians: str) -> tuple[Principal, JobId]:
     """Create a job with offers to the technicians, which the first one claims. Return its customer and id."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    winner, *_ = [await people.technician(engine, name, serves) for name in technicians]
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    winner, *_ = [await people.technician(engine, name, service) for name in technicians]
+    job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, winner, job)
     return carla, job
 
@@ -77,9 +77,9 @@ async def test_nothing_is_derived_in_a_closed_zone(engine: Engine) -> None:
 async def test_a_receiver_that_is_down_delays_no_notification(engine: Engine) -> None:
     """If every push fails, the customer's notification is still in the log, and the failed pushes are counted."""
     async with running_receiver() as receiver:
-        gone = with_receiver(engine, receiver)
-    await accepted_job(gone, "t1", "t2")
-    await notifier.run_once(gone)
+        engine_with_receiver = with_receiver(engine, receiver)
+    await accepted_job(engine_with_receiver, "t1", "t2")
+    await notifier.run_once(engine_with_receiver)
     assert [notice["title"] for notice in await notifications(engine)] == ["Technician found"]
     failed = {"kind": "offer", "outcome": "failed"}
     assert engine.metrics.registry.get_sample_value("callout_pushes_total", failed) == 2
@@ -180,11 +180,11 @@ async def test_a_notifier_that_dies_before_appending_loses_nothing(
     """
     await accepted_job(engine, "t1")
 
-    async def die(*_: Any) -> bool:
+    async def raise_cancelled(*_: Any) -> bool:
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(notifier._NotifierRunner, "_append", die)
+        patch.setattr(notifier._NotifierRunner, "_append", raise_cancelled)
         with pytest.raises(asyncio.CancelledError):
             await notifier.run_once(engine)
     assert await cursor(engine) == 0
@@ -228,12 +228,12 @@ async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
 async def test_each_step_notifies_the_customer(engine: Engine) -> None:
     """The customer receives a notification of each step of their job, with the blueprint's text and the job's id."""
     carla, job = await accepted_job(engine, "t1")
-    await jobs.run_command(engine, people.hot_technician("t1"), job, Step(command="depart"))
+    await jobs.run_command(engine, people.technician_without_account("t1"), job, Step(command="depart"))
     await notifier.run_once(engine)
-    sent = await event_log.events(engine, "notification")
-    assert [event.to for event in sent] == [(f"user:{carla.id}",)] * 2
-    assert {event.bp for event in sent} == {"home_service@2"}
-    data = [event_log.payload(event) for event in sent]
+    notifications_sent = await event_log.events(engine, "notification")
+    assert [event.to for event in notifications_sent] == [(f"user:{carla.id}",)] * 2
+    assert {event.bp for event in notifications_sent} == {"home_service@2"}
+    data = [event_log.payload(event) for event in notifications_sent]
     assert [(each["kind"], each["title"], each["body"], each["job"]) for each in data] == [
         ("job.accepted", "Technician found", "T t1 has accepted your booking.", job),
         ("job.status", "Booking update", "The technician is on the way.", job),
@@ -253,8 +253,8 @@ async def test_offers_and_notifications_are_pushed_to_their_users(engine: Engine
     (notice,) = (message for message in receiver.messages if message["type"] == "notification")
     assert (notice["user"], notice["notification"]["title"]) == (carla.id, "Technician found")
     assert (notice["zone"], notice["seq"]) == ("main", (await event_log.events(engine, "notification"))[0].seq)
-    for body, signed in zip(receiver.bodies, receiver.signatures, strict=True):
-        assert push_sender.signature_of(SECRET, body, int(signed[2 : signed.index(",")])) == signed
+    for body, signature in zip(receiver.bodies, receiver.signatures, strict=True):
+        assert push_sender.signature_of(SECRET, body, int(signature[2 : signature.index(",")])) == signature
 
 
 async def test_no_push_is_repeated(engine: Engine) -> None:
@@ -272,14 +272,14 @@ async def test_a_template_that_fails_stops_no_other_notification(engine: Engine)
     continues.
     """
     carla, job = await accepted_job(engine, "t1")
-    own = engine.blueprints.default
-    rule = own.events["job.status"]
+    blueprint = engine.blueprints.default
+    rule = blueprint.events["job.status"]
     wrong = Notice(title="Update", body="{technician.name}: {says}")
     broken = msgspec.structs.replace(
-        own, events={**own.events, "job.status": msgspec.structs.replace(rule, notify={"customer": wrong})}
+        blueprint, events={**blueprint.events, "job.status": msgspec.structs.replace(rule, notify={"customer": wrong})}
     )
-    engine.blueprints.by_key[own.key] = broken
-    await jobs.run_command(engine, people.hot_technician("t1"), job, Step(command="depart"))
+    engine.blueprints.by_key[blueprint.key] = broken
+    await jobs.run_command(engine, people.technician_without_account("t1"), job, Step(command="depart"))
     await jobs.run_command(engine, carla, job, Step(command="cancel"))
     await notifier.run_once(engine)
     assert [notice["kind"] for notice in await notifications(engine)] == ["job.accepted", "job.cancelled"]
@@ -294,11 +294,11 @@ async def test_an_offer_is_pushed_with_the_text_of_its_blueprint(engine: Engine)
         pusher = with_receiver(engine, receiver)
         await accepted_job(pusher, "t1")
         await notifier.run_once(pusher)
-        own = engine.blueprints.default
+        blueprint = engine.blueprints.default
         notice = Notice(title="{offer.nothing.at_all}", body="")
-        rule = msgspec.structs.replace(own.events["offer.created"], notify={"offered": notice})
-        wrong = msgspec.structs.replace(own, events={**own.events, "offer.created": rule})
-        pusher.blueprints.by_key[own.key] = wrong
+        rule = msgspec.structs.replace(blueprint.events["offer.created"], notify={"offered": notice})
+        wrong = msgspec.structs.replace(blueprint, events={**blueprint.events, "offer.created": rule})
+        pusher.blueprints.by_key[blueprint.key] = wrong
         await accepted_job(pusher, "t2")
         await notifier.run_once(pusher)
     offers = [message for message in receiver.messages if message["type"] == "offer.created"]

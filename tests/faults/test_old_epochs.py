@@ -43,9 +43,9 @@ def settings_of(tmp_path: Path, url: str) -> Settings:
 
 async def create_offered_job(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
     """Create a job with offers to two technicians. Return the job, its customer and both technicians."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
-    return await people.offered_job(engine, carla, serves), carla, one, two
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service) for name in ("t1", "t2")]
+    return await people.offered_job(engine, carla, service), carla, tom, tara
 
 
 def open_epoch(node: Node) -> int:
@@ -90,8 +90,8 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tm
         await wait_until(lambda: open_epoch(node) == 2)
         async with node.connect(carla.id) as client:
             await jobs.claim(node.engine, one, job)
-            won = (await client.next_push())["seq"]
-            cursor = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": won}
+            claim_seq = (await client.next_push())["seq"]
+            cursor = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": claim_seq}
             if in_sql:
                 await writer.run_once(node.engine)
             pair.set_target(pair.first_url)
@@ -110,7 +110,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tm
         assert (await connect_zone(node, token, cursor))["recovered"] is True
         await writer.run_once(node.engine)
         head = (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq
-        assert await archived_seqs(node.engine) == list(range(1, head + 1)) and head >= won
+        assert await archived_seqs(node.engine) == list(range(1, head + 1)) and head >= claim_seq
 
 
 async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
     """
     home = tmp_path / "redis"
     home.mkdir()
-    always, port = ("--appendfsync", "always"), valkey.free_port()
-    process, url = valkey.start_server(home, *always, port=port)
+    options, port = ("--appendfsync", "always"), valkey.free_port()
+    process, url = valkey.start_server(home, *options, port=port)
     try:
         async with running_node(settings_of(tmp_path, url)) as node:
             token = await node.token("ann")
@@ -133,7 +133,7 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
                 if number == 3:
                     shutil.rmtree(home / "appendonlydir")
                     shutil.copytree(tmp_path / "older", home / "appendonlydir")
-                process, _ = valkey.start_server(home, *always, port=port)
+                process, _ = valkey.start_server(home, *options, port=port)
                 await wait_until(lambda n=number: open_epoch(node) == n)  # type: ignore[misc]
                 await node.wait_until_relayed(await node.append("user:ann", times=3, data='{"job":null}'))
                 if number == 2:

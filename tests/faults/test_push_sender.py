@@ -42,9 +42,9 @@ async def send_pushes(url: str, *messages: PushMessage) -> Metrics:
 async def test_a_receiver_that_is_down_is_given_up_on() -> None:
     """If no process listens at the URL, each push counts as `failed`, and one line is logged for all of them."""
     async with running_receiver() as receiver:
-        gone = receiver.url
+        url = receiver.url
     with capture_logs() as logs:
-        metrics = await send_pushes(gone, *[PushMessage("offer", b"{}")] * 20)
+        metrics = await send_pushes(url, *[PushMessage("offer", b"{}")] * 20)
     assert count_pushes(metrics, "failed") == 20
     assert [entry["event"] for entry in logs] == ["push_failed"]
 

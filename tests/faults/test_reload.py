@@ -80,14 +80,14 @@ async def test_a_signal_reloads_the_folder(tmp_path: Path) -> None:
     folder.mkdir()
     async with run_server(tmp_path / "data", "--blueprints", str(folder)) as server:
         before = await api_documents(server)
-        own = folder / "walks.toml"
+        file = folder / "walks.toml"
         text = HOME_SERVICE_TOML.replace('name = "home_service"', 'name = "walks"') + EVENT_TOML
-        own.write_text(text.replace('to = "reached"', 'to = "away"'))
+        file.write_text(text.replace('to = "reached"', 'to = "away"'))
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.log_text())
         assert "walks" not in await blueprints_of(server)
         assert await api_documents(server) == before
-        own.write_text(text)
+        file.write_text(text)
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "blueprints_reloaded" in server.log_text())
         assert (await blueprints_of(server))["walks"]["version"] == tomllib.loads(text)["version"]

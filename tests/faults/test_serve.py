@@ -143,9 +143,9 @@ async def test_stdout_has_only_the_announcement(tmp_path: Path) -> None:
         assert (await ready(server.url)).json() == {"ready": True, "problems": []}
         valkey_pid = server.valkey.pid
         assert process_start_text(valkey_pid) is not None
-        ended = await server.stop()
-    assert (ended.code, ended.out) == (0, "")
-    assert all(line.startswith("{") for line in ended.err.splitlines())
+        command = await server.stop()
+    assert (command.code, command.out) == (0, "")
+    assert all(line.startswith("{") for line in command.err.splitlines())
     assert process_start_text(valkey_pid) is None
     assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
 
@@ -154,8 +154,8 @@ async def test_a_stopped_server_leaves_its_directory_free(tmp_path: Path) -> Non
     """Ctrl-C ends the server with exit code 0 and stops its Valkey. Another server can start on the directory."""
     async with run_server(tmp_path / "data") as server:
         valkey_pid = server.valkey.pid
-        ended = await server.stop(signal.SIGINT)
-        assert ended.code == 0, ended.err
+        command = await server.stop(signal.SIGINT)
+        assert command.code == 0, command.err
         assert process_start_text(valkey_pid) is None
     async with run_server(tmp_path / "data") as server:
         assert (await ready(server.url)).status_code == 200
@@ -186,19 +186,19 @@ async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
         try:
             starting = asyncio.create_task(run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
             await _holding(tmp_path / "data", not_pid=first.process.pid)
-            held = read_locking_process(tmp_path / "data")
-            assert held is not None
-            os.kill(held.pid, signal.SIGTERM)
-            ended = await starting
-            assert (ended.code, ended.out) == (0, "")
+            locking_process = read_locking_process(tmp_path / "data")
+            assert locking_process is not None
+            os.kill(locking_process.pid, signal.SIGTERM)
+            command = await starting
+            assert (command.code, command.out) == (0, "")
         finally:
             os.kill(pid, signal.SIGCONT)
 
 
 async def _holding(data: Path, *, not_pid: int) -> None:
     def held() -> bool:
-        found = read_locking_process(data)
-        return found is not None and found.pid != not_pid
+        locking_process = read_locking_process(data)
+        return locking_process is not None and locking_process.pid != not_pid
 
     await wait_until(held, what="the lock")
 
@@ -225,16 +225,16 @@ async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
     """The server does not continue without its Valkey: one line says what ended, and the exit code is 1."""
     async with run_server(tmp_path / "data") as server:
         os.kill(server.valkey.pid, signal.SIGKILL)
-        ended = await server.wait_for_end()
-    assert (ended.code, ended.error_line) == (1, "the embedded Valkey ended: without a reason")
+        command = await server.wait_for_end()
+    assert (command.code, command.error_line) == (1, "the embedded Valkey ended: without a reason")
 
 
 async def test_a_token_is_made_while_the_server_runs(running_server: Server) -> None:
     """``callout token`` needs no lock, and the server accepts the token."""
-    made = await run_callout("token", "--role", "admin", "--data", str(running_server.data))
-    assert (made.code, made.err) == (0, "")
+    command = await run_callout("token", "--role", "admin", "--data", str(running_server.data))
+    assert (command.code, command.err) == (0, "")
     async with httpx.AsyncClient(trust_env=False) as client:
-        me = await client.get(f"{running_server.url}/v1/me", headers={"authorization": f"Bearer {made.out.strip()}"})
+        me = await client.get(f"{running_server.url}/v1/me", headers={"authorization": f"Bearer {command.out.strip()}"})
     assert me.json()["user"]["id"] == "cli_admin"
 
 

@@ -26,6 +26,6 @@ def test_lua_and_python_address_the_same_channels(word: str) -> None:
     """
     source = LUA_SOURCE % (scripts.scripts_folder() / "lib" / "audience.lua").read_text()
     reply = fakeredis.FakeRedis(version=(7, 2)).eval(source, 0, word)
-    found = {channel.decode() for channel in reply} - {"job:j1"}
-    assert found == audience.whole_job_channels([word], "c1", "t1")
+    channels = {channel.decode() for channel in reply} - {"job:j1"}
+    assert channels == audience.whole_job_channels([word], "c1", "t1")
     assert audience.whole_job_channels(word.split(), "c1", "t1") or word == audience.TECHNICIANS_WORD

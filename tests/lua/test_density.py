@@ -68,5 +68,5 @@ def test_the_first_radius_contains_about_the_wanted_number(
     with Redis.from_url(empty_redis) as client:
         client.geoadd(DEMAND_KEY, (lon, lat, "j"))
         add_crowd(client, lat, lon, count=4_000, side_m=side_m)
-        found = client.geosearch(SUPPLY_KEY, latitude=lat, longitude=lon, radius=first_radius_m(client, lat), unit="m")
-    assert WANTED_TECHNICIANS / 2 <= len(found) <= WANTED_TECHNICIANS * 2  # type: ignore[arg-type]
+        nearby = client.geosearch(SUPPLY_KEY, latitude=lat, longitude=lon, radius=first_radius_m(client, lat), unit="m")
+    assert WANTED_TECHNICIANS / 2 <= len(nearby) <= WANTED_TECHNICIANS * 2  # type: ignore[arg-type]

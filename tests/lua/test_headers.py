@@ -31,12 +31,12 @@ def _reachable_code(script: Script) -> str:
     """Return the script's own code followed by the code of every library function that it can call, directly or
     indirectly.
     """
-    own = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
+    source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
     each = r"^ *function (\w+\.\w+)(.*?)(?=^ *function \w+\.|^local \w|^\w+\.\w+|\Z)"
     bodies = dict(re.findall(each, _strip_comments(script.source), re.M | re.S))
-    code, left = own, set(bodies)
-    while called := {name for name in left if re.search(rf"\b{re.escape(name)}\(", code)}:
-        left -= called
+    code, unreached = source, set(bodies)
+    while called := {name for name in unreached if re.search(rf"\b{re.escape(name)}\(", code)}:
+        unreached -= called
         code += "".join(bodies[name] for name in called)
     return code
 
@@ -52,12 +52,12 @@ def test_keys_declared_are_bound_in_order_and_used(script: Script) -> None:
     """The first line of each script binds the keys that its header declares, and the script uses each of them. A key
     may have a suffix (`job_key`), so that its plain name can be used for the record.
     """
-    own = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
-    bound = re.search(r"local ([\w, ]+) = unpack\(KEYS\)", own)
+    source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
+    bound = re.search(r"local ([\w, ]+) = unpack\(KEYS\)", source)
     assert bound, "binds no KEYS"
     names = [n.strip() for n in bound[1].split(",")]
     assert _matches_header(names, script.keys)
-    rest = own[bound.end() :]
+    rest = source[bound.end() :]
     assert [k for k in names if not re.search(rf"\b{k}\b", rest)] == []
 
 
@@ -66,21 +66,21 @@ def test_arguments_declared_are_bound_in_order(script: Script) -> None:
     """Each script binds exactly the arguments that its header declares, in that order; a suffix may name their form
     (`plan_json`). An argument at the end that is a list is read by index.
     """
-    own = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
-    bound = re.search(r"local ([\w,\s]+) =\s+unpack\(ARGV\)", own)
+    source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
+    bound = re.search(r"local ([\w,\s]+) =\s+unpack\(ARGV\)", source)
     names = tuple(n.strip() for n in bound[1].split(",")) if bound else ()
     if script.argv[-1].endswith("…"):
-        assert _matches_header(names, script.argv[: len(names)]) and re.search(r"\bARGV\[", own)
+        assert _matches_header(names, script.argv[: len(names)]) and re.search(r"\bARGV\[", source)
     else:
-        assert _matches_header(names, script.argv) and not re.search(r"\bARGV\[", own)
+        assert _matches_header(names, script.argv) and not re.search(r"\bARGV\[", source)
 
 
 @pytest.mark.parametrize("script", [s for s in SCRIPTS.values() if s.is_read_only], ids=lambda s: s.name)
 def test_a_read_only_script_appends_no_event(script: Script) -> None:
     """A script that `Store.read` may call appends no event and writes no hash, so that a lost reply loses nothing."""
     assert not script.emits
-    own = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
-    assert set(re.findall(r"redis\.call\('(\w+)'", own)) <= {
+    source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
+    assert set(re.findall(r"redis\.call\('(\w+)'", source)) <= {
         "HGET",
         "HGETALL",
         "ZRANGE",
@@ -144,13 +144,13 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
     """The header of a script declares exactly the words that the script can reply, and each of them is mapped to an
     error.
     """
-    own = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
-    known = set(ERROR_OF_REPLY_WORD) | INTERNAL_REPLIES | OPENING_REPLIES
-    used = set(re.findall(r"return \{'([A-Z_]+)'", own))
-    used |= known & set(re.findall(r"'([A-Z_]+)'", _reachable_code(script)))
-    if "Tech.refusal(" not in own or "Idempotency.refuse(" not in own:
+    source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
+    reply_words = set(ERROR_OF_REPLY_WORD) | INTERNAL_REPLIES | OPENING_REPLIES
+    used = set(re.findall(r"return \{'([A-Z_]+)'", source))
+    used |= reply_words & set(re.findall(r"'([A-Z_]+)'", _reachable_code(script)))
+    if "Tech.refusal(" not in source or "Idempotency.refuse(" not in source:
         used -= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
-    if "Idempotency.lookup(" not in own and "Command.begin(" not in own:
+    if "Idempotency.lookup(" not in source and "Command.begin(" not in source:
         used -= {"REUSED_KEY"}
     assert used - {"OK"} == set(script.err)
     assert set(script.err) - INTERNAL_REPLIES - OPENING_REPLIES <= set(ERROR_OF_REPLY_WORD)
@@ -167,9 +167,9 @@ def test_events_appended_are_declared(script: Script) -> None:
     families = {event for event in script.emits if event.endswith(".*")}
     named_by_caller = re.search(r"type = (plan\.event|type|kind)\b", code)
     assert bool(families) <= bool(named_by_caller)
-    told, declared = {e for e in used if f"{e.partition('.')[0]}.*" not in families}, set(script.emits) - families
-    assert told <= declared
-    assert named_by_caller or told == declared
+    emitted, declared = {e for e in used if f"{e.partition('.')[0]}.*" not in families}, set(script.emits) - families
+    assert emitted <= declared
+    assert named_by_caller or emitted == declared
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
@@ -183,9 +183,9 @@ def test_every_script_compares_the_epoch_first(script: Script) -> None:
         assert script.argv[0] == "version"
         return
     assert script.argv[0] == "epoch"
-    own = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
-    entered = own.index("Zone.enter(meta,")
-    first_call = own.find("redis.call")
+    source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
+    entered = source.index("Zone.enter(meta,")
+    first_call = source.find("redis.call")
     assert first_call == -1 or entered < first_call
 
 

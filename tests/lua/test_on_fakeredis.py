@@ -56,7 +56,7 @@ def test_a_stale_epoch_is_refused_before_any_write(client: fakeredis.FakeRedis) 
 
 def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> None:
     """A job of `home_service` can be booked, offered in a wave and claimed on fakeredis, without a Redis server."""
-    job, tech, serves, user = JobId("job_main_1"), TechnicianId(UserId("t1")), ServiceId("s1"), UserId("u1")
+    job, tech, service, user = JobId("job_main_1"), TechnicianId(UserId("t1")), ServiceId("s1"), UserId("u1")
     where = {
         "meta": keys.zone_meta(ZONE),
         "log": keys.log(ZONE),
@@ -64,26 +64,26 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "seen": keys.last_seen(ZONE),
     }
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
-    who |= {"capacity": 1, "services": serves, "name": '"T"', "phone": "null", "actor": "engine"}
+    who |= {"capacity": 1, "services": service, "name": '"T"', "phone": "null", "actor": "engine"}
     who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "audience": "ops"}
     run(client, "technician_put", where, who)
-    here = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "audience": "ops"}
-    run(client, "technician_online", {**where, "req": keys.idempotency_record(ZONE, tech, "k0")}, here)
+    arguments = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "audience": "ops"}
+    run(client, "technician_online", {**where, "req": keys.idempotency_record(ZONE, tech, "k0")}, arguments)
     where = {
         "meta": keys.zone_meta(ZONE),
         "log": keys.log(ZONE),
         "job": keys.job(ZONE, job),
         "offers": keys.job_offers(ZONE, job),
     }
-    listed = {
+    index_keys = {
         "ref": keys.booking_references(ZONE, user),
         "jobs": keys.jobs(ZONE),
         "user_jobs": keys.user_jobs(ZONE, user),
     }
-    made: dict[str, str | int | float] = {"id": job, "actor": "customer:u1", "key": "k1", "fingerprint": "f1"}
-    made |= {"trace": "", "reference": "", "bp": "home_service@1", "state_entry": "broadcasted open broadcast 900000 -"}
-    made |= {"service": serves, "customer": user, "lat": 40.75, "lon": -73.99, "amount": 5000, "full": '"id":"x"'}
-    made |= {
+    args: dict[str, str | int | float] = {"id": job, "actor": "customer:u1", "key": "k1", "fingerprint": "f1"}
+    args |= {"trace": "", "reference": "", "bp": "home_service@1", "state_entry": "broadcasted open broadcast 900000 -"}
+    args |= {"service": service, "customer": user, "lat": 40.75, "lon": -73.99, "amount": 5000, "full": '"id":"x"'}
+    args |= {
         "pub": '"id":"x"',
         "release": 0,
         "scheduled": 0,
@@ -92,14 +92,14 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "audience": "customer ops",
         "contact": "null",
     }
-    booked = run(client, "job_create", {**where, **listed, "req": keys.idempotency_record(ZONE, user, "k1")}, made)
-    assert booked[0] == b"OK"
+    reply = run(client, "job_create", {**where, **index_keys, "req": keys.idempotency_record(ZONE, user, "k1")}, args)
+    assert reply[0] == b"OK"
     wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "whole_zone": 0}
     wave |= {"interval_ms": 10_000, "offer_ms": 60_000, "weights": "1 0 0 0 0", "limits": "0 0 0 0 0 5 0"}
     wave |= {"audience": "customer", "unfilled_audience": ""}
     looking = {
         "waves": keys.job_waves(ZONE, job),
-        "supply": keys.technician_supply(ZONE, serves),
+        "supply": keys.technician_supply(ZONE, service),
         "due": keys.due_tasks(ZONE),
     }
     assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
@@ -107,13 +107,13 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
     claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
     claim |= {"state_entry": "accepted assigned none 0 -", "audience": "customer", "tech_audience": "", "grace_ms": 0}
     claim |= {"plan": "", "ended": " expired=e "}
-    own = {
+    claim_keys = {
         "causes": keys.job_causes(ZONE, job),
         "tech": keys.technician(ZONE, tech),
         "req": keys.idempotency_record(ZONE, tech, "k2"),
     }
-    won = run(client, "job_claim", {**where, **own}, {**claim, "lease_ms": 90_000})
-    assert won[0] == b"OK" and b'"status":"accepted"' in won[5]
+    claim_reply = run(client, "job_claim", {**where, **claim_keys}, {**claim, "lease_ms": 90_000})
+    assert claim_reply[0] == b"OK" and b'"status":"accepted"' in claim_reply[5]
 
 
 def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) -> None:
@@ -143,5 +143,5 @@ async def test_every_key_has_a_ttl_or_is_declared_permanent(client: fakeredis.Fa
     await asyncio.to_thread(test_a_job_is_booked_offered_and_claimed, client)
     for name in client.scan_iter():
         kind = name.decode().partition("}:")[2]
-        permanent = any(kind == p or (p.endswith("*") and kind.startswith(p[:-1])) for p in keys.PERMANENT)
-        assert permanent or client.ttl(name) > 0, kind
+        is_permanent = any(kind == p or (p.endswith("*") and kind.startswith(p[:-1])) for p in keys.PERMANENT)
+        assert is_permanent or client.ttl(name) > 0, kind

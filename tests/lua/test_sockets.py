@@ -98,10 +98,10 @@ def test_over_the_limit_the_clients_silent_longest_lose_their_slots(client: fake
     assert sessions_with_slot(client) == ["ses_a", "ses_c", "ses_d"]
     settle_sockets(client, 1)
     assert sessions_with_slot(client) == ["ses_d"]
-    gone = [
+    expected_events = [
         (b"session.replaced", b"user:ann", b'{"session":"ses_%s","code":4010}' % name) for name in (b"b", b"c", b"a")
     ]
-    assert read_events(client)[1:] == gone
+    assert read_events(client)[1:] == expected_events
     settle_sockets(client, 1)
     assert client.hget(keys.zone_meta(ZONE), "seq") == b"4"
 
@@ -125,10 +125,10 @@ def test_a_session_replaces_the_former_one_of_its_device(client: fakeredis.FakeR
     for name in "abcd":
         assert open_socket(client, f"ses_{name}", device="d1")[5] == b"0"
     assert sessions_with_slot(client) == ["ses_desk", "ses_d"]
-    gone = [
+    expected_events = [
         (b"session.replaced", b"user:ann", b'{"session":"ses_%s","code":4505}' % name) for name in (b"a", b"b", b"c")
     ]
-    assert read_events(client) == gone
+    assert read_events(client) == expected_events
     assert open_socket(client, "ses_x")[5] == b"1"
 
 

@@ -108,8 +108,8 @@ def test_the_engine_assigns_the_job_to_the_best_technician(client: fakeredis.Fak
         "plan": plan.plan_json,
         "unfilled_audience": "ops",
     }
-    given = run_search(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)
-    assert given[4:] == [b"a", b"0"]
+    reply = run_search(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)
+    assert reply[4:] == [b"a", b"0"]
     assert client.hget(keys.job(ZONE, JOB), "status") == b"assigned" and read_channels(client, "job.assigned")
     record = orjson.loads(client.lindex(keys.job_waves(ZONE, JOB), 0) or b"")
     assert [s["technician"] for s in record["scores"]] == ["a", "c"]

@@ -39,12 +39,12 @@ class Round:
     """One job, and the commands that race for it."""
 
     def __init__(
-        self, engine: Engine, job: JobId, carla: Principal, crew: list[Principal], draw: random.Random
+        self, engine: Engine, job: JobId, carla: Principal, crew: list[Principal], random_source: random.Random
     ) -> None:
-        self.engine, self.job, self.carla, self.crew, self.draw = engine, job, carla, crew, draw
+        self.engine, self.job, self.carla, self.crew, self.random_source = engine, job, carla, crew, random_source
         self.codes: Counter[str] = Counter()
 
-    async def give(self, who: Principal, command: str, **more: Any) -> None:
+    async def send_command(self, who: Principal, command: str, **more: Any) -> None:
         """Send a command, and count its outcome. Only expected codes may refuse it."""
         try:
             await jobs.run_command(self.engine, who, self.job, Step(command=command, **more))
@@ -67,23 +67,23 @@ class Round:
             more = {"account": account, "version": next(VERSIONS)}
             await people.technician(self.engine, who.id, SERVES[0], at=at, capacity=3, **more)
 
-    def draw_acts(self) -> list[Callable[[], Awaitable[None]]]:
+    def draw_commands(self) -> list[Callable[[], Awaitable[None]]]:
         """Choose the commands of this round at random: both claims and three others, in random order."""
-        one, two, three = self.draw.sample(self.crew, 3)
+        one, two, three = self.random_source.sample(self.crew, 3)
         every: list[Callable[[], Awaitable[None]]] = [
-            lambda: self.give(one, "claim"),
-            lambda: self.give(two, "claim"),
-            lambda: self.give(self.carla, "cancel"),
+            lambda: self.send_command(one, "claim"),
+            lambda: self.send_command(two, "claim"),
+            lambda: self.send_command(self.carla, "cancel"),
             self.expire,
-            lambda: self.give(one, "unassign"),
-            lambda: self.give(people.ADMIN, "unassign"),
-            lambda: self.give(people.ADMIN, "reassign", technician=three.id),
-            lambda: self.give(people.ADMIN, "reassign"),
-            lambda: self.give(two, "depart"),
+            lambda: self.send_command(one, "unassign"),
+            lambda: self.send_command(people.ADMIN, "unassign"),
+            lambda: self.send_command(people.ADMIN, "reassign", technician=three.id),
+            lambda: self.send_command(people.ADMIN, "reassign"),
+            lambda: self.send_command(two, "depart"),
             lambda: self.suspend(one),
         ]
-        chosen = every[:2] + self.draw.sample(every[2:], 3)
-        self.draw.shuffle(chosen)
+        chosen = every[:2] + self.random_source.sample(every[2:], 3)
+        self.random_source.shuffle(chosen)
         return chosen
 
 
@@ -103,50 +103,52 @@ async def assert_coherent(engine: Engine, job: JobId, crew: list[Principal]) -> 
     row, demand, *records = await pipeline.execute()
     status, holder = row[b"status"].decode(), row[b"holder"].decode()
     live = status in ("accepted", "on_the_way")
-    for who, held, load in zip(crew, records[::2], records[1::2], strict=True):
-        assert (job.encode() in held) == (live and holder == who.id), (status, holder, who.id)
-        assert int(load or 0) == len(held)
+    for who, held_jobs, load in zip(crew, records[::2], records[1::2], strict=True):
+        assert (job.encode() in held_jobs) == (live and holder == who.id), (status, holder, who.id)
+        assert int(load or 0) == len(held_jobs)
     assert (demand is not None) == (status == "broadcasted"), status
     assert (holder == "") == (status == "broadcasted") or status in ("cancelled", "expired")
-    about = [e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data]
-    facts = [event_log.payload(e)["job"] for e in about]
+    job_events = [
+        e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data
+    ]
+    facts = [event_log.payload(e)["job"] for e in job_events]
     assert list(dict.fromkeys(f["version"] for f in facts)) == list(range(1, int(row[b"version"]) + 1))
     assert facts[-1]["status"] == status and facts[-1]["version"] == int(row[b"version"])
-    changes = [e for e in about if e.type in ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")]
-    left = await event_log.public_events(engine, "job.unassigned", job)
-    has = ""
+    changes = [e for e in job_events if e.type in ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")]
+    unassignments = await event_log.public_events(engine, "job.unassigned", job)
+    current_holder = ""
     for event in changes:  # the holder by the events alone: nobody gets the job before the former holder has left it
         now = (event_log.payload(event)["job"]["technician"] or {}).get("id", "")
         if event.type == "job.accepted":
-            assert has == ""
+            assert current_holder == ""
         if event.type == "job.unassigned":
             [audience] = [
                 e.to
-                for e in left
+                for e in unassignments
                 if event_log.payload(e)["job"]["version"] == event_log.payload(event)["job"]["version"]
             ]
-            assert audience == (f"user:{has}",)
-        has = now
-    assert has == holder
+            assert audience == (f"user:{current_holder}",)
+        current_holder = now
+    assert current_holder == holder
     return status
 
 
 async def test_thousands_of_rounds_have_one_outcome_each(engine: Engine) -> None:
     """In 2,000 rounds holder, records, indexes and events always agree, and every kind of outcome occurs."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    SERVES[:] = [serves]
-    crew = [await people.technician(engine, f"t{i}", serves, capacity=3) for i in range(CREW)]
+    service, carla = await people.service(engine), await people.customer(engine)
+    SERVES[:] = [service]
+    crew = [await people.technician(engine, f"t{i}", service, capacity=3) for i in range(CREW)]
     draw, ends, codes = random.Random(4), Counter[str](), Counter[str]()
     for number in range(ROUNDS):
-        job = people.id_of(await people.job(engine, carla, serves))
+        job = people.id_of(await people.job(engine, carla, service))
         await waves.open_wave(engine, DEFAULT_ZONE, job, 1)
-        one = Round(engine, job, carla, crew, draw)
+        round_ = Round(engine, job, carla, crew, draw)
         if number % 2:
-            await one.give(draw.choice(crew), "claim")
-        await asyncio.gather(*(act() for act in one.draw_acts()))
+            await round_.send_command(draw.choice(crew), "claim")
+        await asyncio.gather(*(act() for act in round_.draw_commands()))
         ends[await assert_coherent(engine, job, crew)] += 1
-        codes += one.codes
-        await one.give(people.ADMIN, "cancel")  # frees the holder
+        codes += round_.codes
+        await round_.send_command(people.ADMIN, "cancel")  # frees the holder
         await event_log.clear(engine)
     assert set(ends) >= {"accepted", "broadcasted", "cancelled", "expired", "on_the_way"}
     assert {"claim", "cancel", "unassign", "reassign", "depart", "taken", "account_not_approved"} <= set(codes)

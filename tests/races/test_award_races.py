@@ -51,16 +51,18 @@ async def read_job_record(engine: Engine, job: str) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in row.items()}
 
 
-async def assert_consistent(engine: Engine, job: str, crowd: list[Principal], about: list[Event]) -> tuple[str, str]:
+async def assert_consistent(
+    engine: Engine, job: str, crowd: list[Principal], job_events: list[Event]
+) -> tuple[str, str]:
     """Assert that the record, the holders, the indexes and the events of a job agree. Return its status and its holder
     ("" = no holder).
     """
     row = await read_job_record(engine, job)
-    held = [await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job) for who in crowd]  # type: ignore[misc, arg-type]
-    assert [who.id for who, has in zip(crowd, held, strict=True) if has] == (
+    is_listed = [await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job) for who in crowd]  # type: ignore[misc, arg-type]
+    assert [who.id for who, has in zip(crowd, is_listed, strict=True) if has] == (
         [row["holder"]] if row["holder"] and row["phase"] == "assigned" else []
     )
-    versions = [event_log.payload(e)["job"]["version"] for e in about if e.type.startswith("job.")]
+    versions = [event_log.payload(e)["job"]["version"] for e in job_events if e.type.startswith("job.")]
     assert versions == sorted(set(versions)) and versions[-1] == int(row["version"])
     if row["mode"] == "none":
         assert await engine.store.redis.zscore(keys.job_demand(DEFAULT_ZONE, row["service"]), job) is None  # type: ignore[arg-type]
@@ -73,9 +75,9 @@ async def events_by_job(engine: Engine, since: int) -> tuple[dict[str, list[Even
     by_job: dict[str, list[Event]] = {}
     for event in await log.read_range(engine.store.redis, DEFAULT_ZONE, since, 100_000):
         data = event_log.payload(event)
-        about = data.get("job") or data.get("offer", {}).get("job")
-        if about:
-            by_job.setdefault(about["id"], []).append(event)
+        job = data.get("job") or data.get("offer", {}).get("job")
+        if job:
+            by_job.setdefault(job["id"], []).append(event)
         since = event.seq
     return by_job, since
 
@@ -90,13 +92,13 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
     """1,000 requests to one technician, accepted and declined while they are cancelled or expire, end once each, and an
     acknowledged decline is never followed by an acceptance.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves, capacity=1000)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service, capacity=1000)
     draw, ends = random.Random(4), Counter[str]()
 
     async def create_request() -> str:
-        booked = await people.job(engine, carla, serves, blueprint="direct_booking", technician="tom")
-        return people.id_of(booked)
+        outcome = await people.job(engine, carla, service, blueprint="direct_booking", technician="tom")
+        return people.id_of(outcome)
 
     async def race(job: str, *, late: bool) -> None:
         acts = [
@@ -134,14 +136,14 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
     """400 jobs have three bids each; two bids are accepted and one is withdrawn while the job is cancelled or expires.
     Each job has at most one holder and the price of the accepted bid, and each bid is closed or accepted once.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    crowd = [await people.technician(engine, name, serves, capacity=1000) for name in ("tom", "tara", "tim")]
+    service, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, name, service, capacity=1000) for name in ("tom", "tara", "tim")]
     draw, ends = random.Random(5), Counter[str]()
 
     async def post_job_with_bids() -> tuple[str, list[str]]:
-        job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))
-        made = [await bids.create(engine, who, job, BidTerms(amount=1000 + n)) for n, who in enumerate(crowd)]
-        return job, [msgspec.json.decode(done.bid)["id"] for done in made]
+        job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace"))
+        jobs_with_bids = [await bids.create(engine, who, job, BidTerms(amount=1000 + n)) for n, who in enumerate(crowd)]
+        return job, [msgspec.json.decode(done.bid)["id"] for done in jobs_with_bids]
 
     async def race(job: str, names: list[str], *, late: bool) -> None:
         acts = [succeeds(bids.accept(engine, carla, job, name)) for name in names[:2]]
@@ -156,19 +158,19 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
 
     seq = 0
     for turn in range(20):
-        made = await asyncio.gather(*(post_job_with_bids() for _ in range(JOBS_AT_ONCE)))
+        jobs_with_bids = await asyncio.gather(*(post_job_with_bids() for _ in range(JOBS_AT_ONCE)))
         if late := turn % 2 == 1:
             await advance(engine, 604_800 - 0.05)
-        await asyncio.gather(*(race(job, names, late=late) for job, names in made))
+        await asyncio.gather(*(race(job, names, late=late) for job, names in jobs_with_bids))
         by_job, seq = await events_by_job(engine, seq)
-        for job, names in made:
+        for job, names in jobs_with_bids:
             status, holder = await assert_consistent(engine, job, crowd, by_job[job])
             over = [e for e in by_job[job] if e.type in ("bid.closed", "bid.accepted")]
             endings = Counter(event_log.payload(e)["bid"]["id"] for e in over)
-            shown = {b["id"]: b for b in map(msgspec.json.decode, (await bids.find(engine, carla, job)).items)}
+            bids_by_id = {b["id"]: b for b in map(msgspec.json.decode, (await bids.find(engine, carla, job)).items)}
             assert endings == dict.fromkeys(names, 1)
-            won = [b for b in shown.values() if b["status"] == "accepted"]
-            assert [b["technician"]["id"] for b in won] == ([holder] if holder else [])
-            assert (await read_job_record(engine, job))["amount"] == (str(won[0]["amount"]) if won else "5000")
+            winners = [b for b in bids_by_id.values() if b["status"] == "accepted"]
+            assert [b["technician"]["id"] for b in winners] == ([holder] if holder else [])
+            assert (await read_job_record(engine, job))["amount"] == (str(winners[0]["amount"]) if winners else "5000")
             ends[status] += 1
     assert set(ends) == {"scheduled", "cancelled", "expired"}

@@ -49,31 +49,31 @@ async def test_64_connected_technicians_claim_the_same_job_200_times(server: Run
     `job_taken` once, and the customer receives `job_accepted` once.
     """
     engine = server.engine
-    serves, carla = await people.service(engine), await people.customer(engine)
-    crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(TECHNICIANS)]
+    service, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, f"t{i}", service, capacity=1000) for i in range(TECHNICIANS)]
     sockets = [await SocketClient(server.ws_url, await token(engine, who)).open() for who in crowd]
     follower = await SocketClient(server.ws_url, await token(engine, carla)).open()
     wins: Counter[str] = Counter()
     names: list[str] = []
     for _ in range(ROUNDS):
-        job = people.id_of(await people.job(engine, carla, serves))
+        job = people.id_of(await people.job(engine, carla, service))
         names.append(job)
         await asyncio.gather(*(socket.wait_for("new_job_broadcast", job) for socket in sockets))
         replies = await asyncio.gather(*(socket.claim(job) for socket in sockets))
-        won = [who.id for who, reply in zip(crowd, replies, strict=True) if "ok" in reply]
+        winners = [who.id for who, reply in zip(crowd, replies, strict=True) if "ok" in reply]
         codes = Counter(reply["error"]["code"] for reply in replies if "error" in reply)
-        assert len(won) == 1 and codes == {"taken": TECHNICIANS - 1}
-        wins[won[0]] += 1
+        assert len(winners) == 1 and codes == {"taken": TECHNICIANS - 1}
+        wins[winners[0]] += 1
     await asyncio.gather(*(follower.wait_for("job_accepted", job) for job in names))
     last = names[-1]
     await wait_until(lambda: all(w.received("job_taken", last) or w.received("job_accepted", last) for w in sockets))
     accepted = Counter(p["data"]["job"]["id"] for p in follower.received("job_accepted"))
     assert accepted == dict.fromkeys(names, 1)
     for who, socket in zip(crowd, sockets, strict=True):
-        taken = Counter(p["data"]["job"]["id"] for p in socket.received("job_taken"))
-        mine = Counter(p["data"]["job"]["id"] for p in socket.received("job_accepted"))
-        assert taken + mine == dict.fromkeys(names, 1)
-        assert len(mine) == wins[who.id]
+        taken_jobs = Counter(p["data"]["job"]["id"] for p in socket.received("job_taken"))
+        accepted_jobs = Counter(p["data"]["job"]["id"] for p in socket.received("job_accepted"))
+        assert taken_jobs + accepted_jobs == dict.fromkeys(names, 1)
+        assert len(accepted_jobs) == wins[who.id]
     for socket in (*sockets, follower):
         await socket.close()
 
@@ -88,8 +88,8 @@ async def assert_one_outcome(engine: Engine, job: str, crowd: list[Principal]) -
         e for e in await event_log.events(engine, job=job) if e.type in ("job.accepted", "job.cancelled", "job.expired")
     ]
     for who in crowd:
-        held = await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job)  # type: ignore[arg-type]
-        assert bool(held) == (status == "accepted" and holder == who.id)
+        is_listed = await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job)  # type: ignore[arg-type]
+        assert bool(is_listed) == (status == "accepted" and holder == who.id)
     assert await engine.store.redis.zscore(keys.job_demand(DEFAULT_ZONE, row[b"service"].decode()), job) is None
     types = [e.type for e in ends]
     assert types in (["job.accepted"], ["job.cancelled"], ["job.expired"], ["job.accepted", "job.cancelled"])
@@ -105,8 +105,8 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
     """In each of 300 rounds three claims run at the same time as a cancel or the expiry: the job has one outcome, and
     all events agree with it.
     """
-    serves, carla = await people.service(engine), await people.customer(engine)
-    crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(3)]
+    service, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, f"t{i}", service, capacity=1000) for i in range(3)]
     draw, ends = random.Random(11), Counter[str]()
 
     async def try_command(who: Principal, job: str, command: str) -> bool:
@@ -123,16 +123,16 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
         return True
 
     for _ in range(300):
-        job = await people.offered_job(engine, carla, serves)
+        job = await people.offered_job(engine, carla, service)
         if other == "expire":
-            late = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")
-            at = int(late or 0) - 900_000 + draw.randrange(0, 7)  # the job expires in the middle of the race
+            expires_ms = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")
+            at = int(expires_ms or 0) - 900_000 + draw.randrange(0, 7)  # the job expires in the middle of the race
             await engine.store.redis.hset(keys.job(DEFAULT_ZONE, job), "expires", at)
         acts = [try_command(who, job, "claim") for who in crowd]
         acts.append(try_command(carla, job, "cancel") if other == "cancel" else expire(job))
         draw.shuffle(acts)
-        done = await asyncio.gather(*acts)
-        assert sum(done) >= 1
+        results = await asyncio.gather(*acts)
+        assert sum(results) >= 1
         ends[await assert_one_outcome(engine, job, crowd)] += 1
         await event_log.clear(engine)
     first = "job.accepted job.cancelled" if other == "cancel" else "job.accepted"
@@ -141,14 +141,14 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
 async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) -> None:
     """An expiry task after a claim does not change the job, and a claim after the expiry is refused with `expired`."""
-    serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves, capacity=2)
-    won, lost = await people.offered_job(engine, carla, serves), await people.offered_job(engine, carla, serves)
-    await jobs.claim(engine, one, won)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service, capacity=2)
+    won, lost = await people.offered_job(engine, carla, service), await people.offered_job(engine, carla, service)
+    await jobs.claim(engine, tom, won)
     await advance(engine, 901)
     for job in (won, lost):
         await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
-    assert await assert_one_outcome(engine, won, [one]) == "job.accepted"
-    assert await assert_one_outcome(engine, lost, [one]) == "job.expired"
+    assert await assert_one_outcome(engine, won, [tom]) == "job.accepted"
+    assert await assert_one_outcome(engine, lost, [tom]) == "job.expired"
     with pytest.raises(CalloutError, match="expired"):
-        await jobs.claim(engine, one, lost)
+        await jobs.claim(engine, tom, lost)

@@ -57,51 +57,51 @@ class LifecycleMachine(RuleBasedStateMachine):
     lossy: Engine
     proxy: Proxy
     examples = 0
-    moved: ClassVar[set[tuple[str, str]]] = set()
+    commands_run: ClassVar[set[tuple[str, str]]] = set()
 
     def __init__(self) -> None:
         super().__init__()
         LifecycleMachine.examples += 1
         self.tag = f"l{LifecycleMachine.examples}"
-        self.booked = self.head = 0
+        self.booking_count = self.head = 0
 
     def wait(self, work: Awaitable[T]) -> T:
         """Run one coroutine to its end."""
         return self.loop.run_until_complete(work)
 
-    @initialize(named=st.booleans())
-    def begin(self, named: bool) -> None:
+    @initialize(with_technician=st.booleans())
+    def begin(self, with_technician: bool) -> None:
         """A customer books a job of each blueprint in turn; where the blueprint allows it, perhaps with a named
         technician.
         """
-        self.wait(self._begin(NAMES[LifecycleMachine.examples % len(NAMES)], named))
+        self.wait(self._book_job(NAMES[LifecycleMachine.examples % len(NAMES)], with_technician))
 
-    async def _begin(self, name: str, named: bool) -> None:
+    async def _book_job(self, name: str, with_technician: bool) -> None:
         engine = self.engine
         # Each check reads only the events since here: the log of all earlier jobs would make it slower and slower.
         self.head = (await log.read_head(engine.store.redis, Z)).seq
         self.blueprint = engine.blueprints.by_name[name]
-        self.serves = await people.service(engine)
+        self.service = await people.service(engine)
         carla = await people.customer(engine)
         self.people: dict[str, Principal] = {"customer": carla, "stranger": Principal(UserId("usr_nobody"), "customer")}
         self.people |= {role: Principal(UserId(f"a_{role}"), role) for role in STAFF}
-        self.booked += 1
-        for one in CREW:
-            name_of = f"{self.tag}{self.booked}{one}"
-            self.people[one] = await people.technician(engine, name_of, self.serves, capacity=AT_CAPACITY)
-        asks = self.blueprint.technician == "required" or (named and bool(self.blueprint.technician))
-        more = {"technician": self.people["a"].id} if asks else {}
-        self.job: JobId = people.id_of(await people.job(engine, carla, self.serves, blueprint=name, **more))
+        self.booking_count += 1
+        for member in CREW:
+            name_of = f"{self.tag}{self.booking_count}{member}"
+            self.people[member] = await people.technician(engine, name_of, self.service, capacity=AT_CAPACITY)
+        allowed = self.blueprint.technician
+        more = {"technician": self.people["a"].id} if allowed == "required" or (allowed and with_technician) else {}
+        self.job: JobId = people.id_of(await people.job(engine, carla, self.service, blueprint=name, **more))
         await self._run_due_tasks()
 
     # what the reference model needs
 
-    async def _row(self) -> dict[str, str]:
+    async def _job_record(self) -> dict[str, str]:
         row: Any = await self.engine.store.redis.hgetall(keys.job(Z, self.job))  # type: ignore[misc]
         return {name.decode(): value.decode() for name, value in row.items()}
 
     async def _facts(self, who: Principal) -> Facts:
-        row = await self._row()
+        row = await self._job_record()
         offer = await self.engine.store.redis.hget(keys.job_offers(Z, self.job), who.id)  # type: ignore[misc]
         return Facts(
             status=row["status"],
@@ -112,9 +112,9 @@ class LifecycleMachine(RuleBasedStateMachine):
             frozen=row["frozen"] != "",
         )
 
-    async def _step(self, command: str) -> Step:
+    async def _full_step(self, command: str) -> Step:
         """Return the command with all arguments that it may need."""
-        row = await self._row()
+        row = await self._job_record()
         spec = self.blueprint.commands.get(command)
         code = (
             codes.derive_code(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
@@ -122,7 +122,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         taker = self.people["b"].id if spec and spec.effect == "assign" else None
         return Step(command=command, code=code, technician=taker, reason="so it is")
 
-    async def _give(self, engine: Engine, who: Principal, step: Step, key: str) -> str:
+    async def _send_command(self, engine: Engine, who: Principal, step: Step, key: str) -> str:
         try:
             await jobs.run_command(engine, who, self.job, step, key=key)
         except Refused as refused:
@@ -131,53 +131,54 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     # the rules
 
-    async def _legal(self, pick: int) -> list[tuple[str, str]]:
+    async def _legal_commands(self, pick: int) -> list[tuple[str, str]]:
         """Return the commands that are allowed now and their callers. Commands that close the job are rare, and a
         closed job is replaced with a new one.
         """
-        if self.blueprint.states[(await self._row())["status"]].is_terminal:
-            await self._begin(NAMES[pick % len(NAMES)], pick % 2 == 1)
+        if self.blueprint.states[(await self._job_record())["status"]].is_terminal:
+            await self._book_job(NAMES[pick % len(NAMES)], pick % 2 == 1)
         commands = self.blueprint.commands
-        known = {name: await self._facts(self.people[name]) for name in CALLERS}
+        facts = {name: await self._facts(self.people[name]) for name in CALLERS}
         legal = [
-            (c, n) for c in commands for n in CALLERS if not expected_code(self.blueprint, self.people[n], c, known[n])
+            (c, n) for c in commands for n in CALLERS if not expected_code(self.blueprint, self.people[n], c, facts[n])
         ]
         stays_open = [(c, n) for c, n in legal if self.blueprint.phase(commands[c].to) != "closed"]
         return legal if pick % 7 == 0 else stays_open or legal
 
     @rule(pick=st.integers(0, 999), lossy=st.booleans())
-    def allowed(self, pick: int, lossy: bool) -> None:
+    def run_legal_command(self, pick: int, lossy: bool) -> None:
         """Give a command that is allowed now. Without this rule few examples would leave the first state."""
-        if legal := self.wait(self._legal(pick)):
+        if legal := self.wait(self._legal_commands(pick)):
             command, name = legal[pick % len(legal)]
-            self.moved.add((self.blueprint.name, command))
-            self.wait((self._lost if lossy else self._one)(command, self.people[name]))
+            self.commands_run.add((self.blueprint.name, command))
+            self.wait((self._run_and_lose_reply if lossy else self._run_and_repeat)(command, self.people[name]))
 
     @rule(pick=st.integers(0, 999), other=st.integers(0, 999))
-    def contested(self, pick: int, other: int) -> None:
+    def run_two_legal_commands(self, pick: int, other: int) -> None:
         """Give two commands at once, each of which is allowed now."""
-        if legal := self.wait(self._legal(pick)):
+        if legal := self.wait(self._legal_commands(pick)):
             (one, who), (two, whom) = legal[pick % len(legal)], legal[other % len(legal)]
-            self.wait(self._two((one, two), [self.people[who], self.people[whom]]))
+            self.wait(self._run_together((one, two), [self.people[who], self.people[whom]]))
 
     @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
-    def one(self, command: str, caller: str) -> None:
+    def run_command(self, command: str, caller: str) -> None:
         """A command is answered as the blueprint says, and its repeat has the same reply."""
-        self.wait(self._one(command, self.people[caller]))
+        self.wait(self._run_and_repeat(command, self.people[caller]))
 
-    async def _one(self, command: str, who: Principal) -> None:
-        facts, before = await self._facts(who), await self._row()
-        step, key = await self._step(command), str(uuid.uuid4())
-        found = await self._give(self.engine, who, step, key)
-        assert found in self._answers(facts, before, who, step), (self.blueprint.name, command, who.role, facts, found)
-        after = await self._row()
-        if found:
+    async def _run_and_repeat(self, command: str, who: Principal) -> None:
+        facts, before = await self._facts(who), await self._job_record()
+        step, key = await self._full_step(command), str(uuid.uuid4())
+        code = await self._send_command(self.engine, who, step, key)
+        expected_codes = self._expected_codes(facts, before, who, step)
+        assert code in expected_codes, (self.blueprint.name, command, who.role, facts, code)
+        after = await self._job_record()
+        if code:
             assert after == before
-        assert await self._give(self.engine, who, step, key) == found
-        assert await self._row() == after
+        assert await self._send_command(self.engine, who, step, key) == code
+        assert await self._job_record() == after
         await self._run_due_tasks()
 
-    def _answers(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
+    def _expected_codes(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
         """Return the codes that the command may get: the expected one, or success for a repeat of the caller's latest
         step and for a claim of the holder.
         """
@@ -195,60 +196,60 @@ class LifecycleMachine(RuleBasedStateMachine):
         commands=st.tuples(st.sampled_from(COMMANDS), st.sampled_from(COMMANDS)),
         callers=st.tuples(st.sampled_from(CALLERS), st.sampled_from(CALLERS)),
     )
-    def two(self, commands: tuple[str, str], callers: tuple[str, str]) -> None:
+    def run_two_commands(self, commands: tuple[str, str], callers: tuple[str, str]) -> None:
         """Give two commands at once: if both are refused, nothing changes; otherwise they take effect in one of the two
         orders.
         """
-        self.wait(self._two(commands, [self.people[name] for name in callers]))
+        self.wait(self._run_together(commands, [self.people[name] for name in callers]))
 
-    async def _two(self, commands: tuple[str, str], who: list[Principal]) -> None:
-        before = await self._row()
-        steps = [await self._step(command) for command in commands]
-        alone = [self._answers(await self._facts(w), before, w, s) for w, s in zip(who, steps, strict=True)]
+    async def _run_together(self, commands: tuple[str, str], who: list[Principal]) -> None:
+        before = await self._job_record()
+        steps = [await self._full_step(command) for command in commands]
+        alone = [self._expected_codes(await self._facts(w), before, w, s) for w, s in zip(who, steps, strict=True)]
         found = await asyncio.gather(
-            *(self._give(self.engine, w, s, str(uuid.uuid4())) for w, s in zip(who, steps, strict=True))
+            *(self._send_command(self.engine, w, s, str(uuid.uuid4())) for w, s in zip(who, steps, strict=True))
         )
         if found[0] and found[1]:
-            assert await self._row() == before
+            assert await self._job_record() == before
         assert found[0] in alone[0] or found[1] in alone[1], (commands, found, alone)
         assert not all(found) or any(answers != {""} for answers in alone)
         await self._run_due_tasks()
 
     @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
-    def lost(self, command: str, caller: str) -> None:
+    def run_with_lost_reply(self, command: str, caller: str) -> None:
         """The reply is lost, so the outcome is unknown. The repeat under the same key returns it, and nothing is done
         twice.
         """
-        self.wait(self._lost(command, self.people[caller]))
+        self.wait(self._run_and_lose_reply(command, self.people[caller]))
 
-    async def _lost(self, command: str, who: Principal) -> None:
-        facts, before = await self._facts(who), await self._row()
-        step, key = await self._step(command), str(uuid.uuid4())
+    async def _run_and_lose_reply(self, command: str, who: Principal) -> None:
+        facts, before = await self._facts(who), await self._job_record()
+        step, key = await self._full_step(command), str(uuid.uuid4())
         self.proxy.drop_next = b'"status":"'
         while True:
             try:
-                found = await self._give(self.lossy, who, step, key)
+                code = await self._send_command(self.lossy, who, step, key)
                 break
             except (Indeterminate, Unavailable):
                 await asyncio.sleep(0.005)
         self.proxy.drop_next = None
-        assert found in self._answers(facts, before, who, step)
-        done = [
+        assert code in self._expected_codes(facts, before, who, step)
+        events = [
             e for e in await event_log.events(self.engine, job=self.job, after=self.head) if e.cause.startswith(key)
         ]
-        assert len({e.seq for e in done if e.type.startswith("job.")}) <= 3
-        assert int((await self._row())["version"]) - int(before["version"]) in (0, 1, 2)
+        assert len({e.seq for e in events if e.type.startswith("job.")}) <= 3
+        assert int((await self._job_record())["version"]) - int(before["version"]) in (0, 1, 2)
         await self._run_due_tasks()
 
     @rule(seconds=st.sampled_from(JUMPS_S))
-    def later(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
         """Time passes and due tasks run, while the technicians send heartbeats."""
-        self.wait(self._later(seconds))
+        self.wait(self._pass_time(seconds))
 
-    async def _later(self, seconds: float) -> None:
+    async def _pass_time(self, seconds: float) -> None:
         await advance(self.engine, seconds)
-        for one in CREW:
-            technician = TechnicianId(self.people[one].id)
+        for member in CREW:
+            technician = TechnicianId(self.people[member].id)
             now = await self.engine.store.redis.hget(keys.zone_meta(Z), "now")  # type: ignore[misc]
             await self.engine.store.redis.zadd(keys.last_seen(Z), {technician: int(now)}, xx=True)
             await self.engine.store.redis.hset(keys.technician(Z, technician), "fix_at", now)  # type: ignore[misc]
@@ -263,27 +264,27 @@ class LifecycleMachine(RuleBasedStateMachine):
     # the invariant
 
     @invariant()
-    def agreement(self) -> None:
+    def check_agreement(self) -> None:
         """The job has one holder, known on both sides; indexes and scheduled tasks match the state; the log matches the
         record.
         """
         if hasattr(self, "job"):
-            self.wait(self._one_story())
+            self.wait(self._check_job_and_log())
 
-    async def _one_story(self) -> None:
-        redis, row = self.engine.store.redis, await self._row()
+    async def _check_job_and_log(self) -> None:
+        redis, row = self.engine.store.redis, await self._job_record()
         state = self.blueprint.states[row["status"]]
-        for one in CREW:
-            name = TechnicianId(self.people[one].id)
-            held = await redis.smembers(keys.technician_jobs(Z, name))  # type: ignore[misc]
+        for member in CREW:
+            name = TechnicianId(self.people[member].id)
+            held_jobs = await redis.smembers(keys.technician_jobs(Z, name))  # type: ignore[misc]
             load = await redis.hget(keys.technician(Z, name), "load")  # type: ignore[misc]
-            mine = row["holder"] == name and not state.is_terminal and not state.frees_holder
-            assert (self.job.encode() in held) == mine and int(load or 0) == len(held)
+            is_holder = row["holder"] == name and not state.is_terminal and not state.frees_holder
+            assert (self.job.encode() in held_jobs) == is_holder and int(load or 0) == len(held_jobs)
         seeks = state.search_mode if not row["holder"] else "none"
         due = {entry.decode() for entry in await redis.zrange(keys.due_tasks(Z), 0, -1)}
-        listed = await redis.zscore(keys.job_demand(Z, self.serves), self.job) is not None
-        assert listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
-        assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == listed
+        is_listed = await redis.zscore(keys.job_demand(Z, self.service), self.job) is not None
+        assert is_listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
+        assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == is_listed
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
         assert (f"expire:{self.job}" in due) == lives
         folded = projection.fold_events(await event_log.events(self.engine, job=self.job, after=self.head)).jobs[
@@ -294,7 +295,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Remove the traces of this example before the next."""
-        self.wait(self.engine.store.redis.delete(keys.due_tasks(Z), keys.job_demand(Z, self.serves)))
+        self.wait(self.engine.store.redis.delete(keys.due_tasks(Z), keys.job_demand(Z, self.service)))
 
 
 def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
@@ -329,6 +330,5 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()
-    assert {name for name, _ in LifecycleMachine.moved} == set(NAMES) and len(LifecycleMachine.moved) >= 20, sorted(
-        LifecycleMachine.moved
-    )
+    commands_run = LifecycleMachine.commands_run
+    assert {name for name, _ in commands_run} == set(NAMES) and len(commands_run) >= 20, sorted(commands_run)

@@ -20,13 +20,13 @@ async def test_a_claim_whose_reply_is_lost_has_the_same_reply_on_any_transport(s
     has the same reply each time and one event.
     """
     engine = server.engine
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
     bearer, key = await token(engine, tom), str(uuid.uuid4())
     follower = await SocketClient(server.ws_url, await token(engine, carla)).open()
     async with Proxy(server.url) as between:
         socket = await SocketClient(between.url.replace("redis", "ws") + "/v1/ws", bearer).open()
-        job = people.id_of(await people.job(engine, carla, serves))
+        job = people.id_of(await people.job(engine, carla, service))
         await socket.wait_for("new_job_broadcast", job)
         between.drop_next = b'"message":"Job accepted"'
         with pytest.raises((asyncio.CancelledError, ConnectionClosed)):

@@ -63,10 +63,10 @@ Verdict = tuple[Any, ...]
 Record = dict[str, str]
 
 
-def outcome(done: Outcome) -> Verdict:
+def outcome(reply: Outcome) -> Verdict:
     """Return all parts of a reply that a repeat must return again."""
-    assert done.job is not None
-    return ("ok", bytes(done.job), done.message, done.seq, done.version)
+    assert reply.job is not None
+    return ("ok", bytes(reply.job), reply.message, reply.seq, reply.version)
 
 
 class Model(RuleBasedStateMachine):
@@ -97,11 +97,11 @@ class Model(RuleBasedStateMachine):
         row: Any = self.wait(self.engine.store.command("HGETALL", key))
         return {row[i].decode(): row[i + 1].decode() for i in range(0, len(row), 2)}
 
-    def job(self, job: JobId) -> Record:
+    def job_record(self, job: JobId) -> Record:
         """Return a job's record."""
         return self.live_hash(keys.job(ZONE, job))
 
-    def tech(self, name: str) -> Record:
+    def technician_record(self, name: str) -> Record:
         """Return a technician's record."""
         return self.live_hash(keys.technician(ZONE, TechnicianId(UserId(name))))
 
@@ -124,28 +124,28 @@ class Model(RuleBasedStateMachine):
 
     def principal_of(self, name: str) -> Principal:
         """Return the principal of a technician of this example."""
-        return people.hot_technician(f"{self.tag}{name}")
+        return people.technician_without_account(f"{self.tag}{name}")
 
     # the expected replies
 
-    def expected(self, who: Principal, job: JobId, command: str) -> str:
+    def expected_code(self, who: Principal, job: JobId, command: str) -> str:
         """Return the code that the command must get, or ``ok``."""
-        record = self.job(job)
+        record = self.job_record(job)
         if command == "cancel":
-            named = {"cancelled": "cancelled", "expired": "expired"}
+            code_of_status = {"cancelled": "cancelled", "expired": "expired"}
             ok = record["status"] in CANCELLABLE
-            return "ok" if ok else named.get(record["status"], "illegal_transition")
+            return "ok" if ok else code_of_status.get(record["status"], "illegal_transition")
         if command in STATUS_BEFORE:
             if record["holder"] != who.id:
                 return "not_found"
             return "ok" if record["status"] == STATUS_BEFORE[command] else "illegal_transition"
-        return self.expected_of_offer(who, job, command, record)
+        return self.expected_offer_code(who, job, command, record)
 
-    def expected_of_offer(self, who: Principal, job: JobId, command: str, record: Record) -> str:
+    def expected_offer_code(self, who: Principal, job: JobId, command: str, record: Record) -> str:
         """Return the code that a claim or a decline must get: first the caller is checked, then the job, then the
         offer.
         """
-        tech = self.tech(who.id)
+        tech = self.technician_record(who.id)
         if command == "claim" and tech["account"] != "approved":
             return "account_not_approved"
         offer = self.live_hash(keys.job_offers(ZONE, job)).get(who.id, "").split()
@@ -166,23 +166,23 @@ class Model(RuleBasedStateMachine):
 
     def send_and_compare(self, who: Principal, job: JobId, command: str, key: str) -> None:
         """Send a command and compare the reply with the expected one."""
-        asked = (command, job)
+        request = (command, job)
         before = self.verdicts.get((who.id, key))
-        as_then = self.claims[job][1] if command == "claim" and self.holds(who, job) else None
+        first_reply = self.claims[job][1] if command == "claim" and self.holds(who, job) else None
         if job in self.last and self.last[job][:2] == (command, who.id):
-            as_then = self.last[job][2]
-        wanted = self.expected(who, job, command)
+            first_reply = self.last[job][2]
+        wanted = self.expected_code(who, job, command)
         if command == "claim" and wanted in ("account_not_approved", "cancelled", "expired"):
-            as_then = None
+            first_reply = None
         verdict = self.wait(self.send_command(who, job, command, key))
         if before is not None:
-            assert verdict == (before[1] if before[0] == asked else ("reused_key",)), (asked, before)
+            assert verdict == (before[1] if before[0] == request else ("reused_key",)), (request, before)
             return
-        self.verdicts[who.id, key] = (asked, verdict)
-        if as_then is not None:
-            assert verdict == as_then
+        self.verdicts[who.id, key] = (request, verdict)
+        if first_reply is not None:
+            assert verdict == first_reply
             return
-        assert verdict[0] == wanted, (asked, verdict, wanted)
+        assert verdict[0] == wanted, (request, verdict, wanted)
         if wanted == "ok" and command != "decline":
             self.last[job] = (command, who.id, verdict)
             if command == "claim":
@@ -205,17 +205,17 @@ class Model(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Create a customer, a service, and three technicians online, one of whom may hold two jobs at once."""
-        self.serves: ServiceId = self.wait(people.service(self.engine))
+        self.service: ServiceId = self.wait(people.service(self.engine))
         self.carla = self.wait(people.customer(self.engine))
         for name in PEOPLE:
-            self.profile(name, 2 if name == "c" else 1, "approved")
-            self.online(name)
+            self.write_profile(name, 2 if name == "c" else 1, "approved")
+            self.go_online(name)
 
     @rule()
     @precondition(lambda self: len(self.jobs) < 5)
-    def book(self) -> None:
+    def book_job(self) -> None:
         """Book a job and open its first wave."""
-        self.jobs.append(self.wait(people.offered_job(self.engine, self.carla, self.serves)))
+        self.jobs.append(self.wait(people.offered_job(self.engine, self.carla, self.service)))
 
     @rule(
         name=st.sampled_from(PEOPLE),
@@ -230,10 +230,10 @@ class Model(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 4), command=st.sampled_from(list(STATUS_BEFORE)), fresh=st.booleans())
     @precondition(lambda self: self.claims)
-    def step(self, which: int, command: str, fresh: bool) -> None:
+    def send_work_command(self, which: int, command: str, fresh: bool) -> None:
         """Send a command of the work as the holder of a job: the next one if ``fresh``, otherwise any."""
         job = JobId(list(self.claims)[which % len(self.claims)])
-        status = self.job(job)["status"]
+        status = self.job_record(job)["status"]
         if fresh and status in STATUS_BEFORE.values():
             command = next(c for c, at in STATUS_BEFORE.items() if at == status)
         holder = Principal(UserId(self.claims[job][0]), "technician")
@@ -241,31 +241,32 @@ class Model(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 4), key=st.sampled_from(REQUEST_KEYS))
     @precondition(lambda self: self.jobs)
-    def cancel(self, which: int, key: str) -> None:
+    def cancel_job(self, which: int, key: str) -> None:
         """Cancel a job as the customer, in any state of the job."""
         self.send_and_compare(self.carla, self.jobs[which % len(self.jobs)], "cancel", key)
 
     @rule(name=st.sampled_from(PEOPLE))
-    def online(self, name: str) -> None:
+    def go_online(self, name: str) -> None:
         """Bring a technician online, and assert that only a suspended technician is refused."""
         who = self.principal_of(name)
         try:
             self.wait(live.set_availability(self.engine, who, who.id, online=True, position=people.HERE))
         except Refused as refused:
-            assert refused.code == "account_not_approved" == self.refused_account(name)
+            assert refused.code == "account_not_approved" == self.refusal_of_account(name)
 
-    def refused_account(self, name: str) -> str:
+    def refusal_of_account(self, name: str) -> str:
         """Return the code with which a suspended technician is refused, "" for any other technician."""
-        return "" if self.tech(self.principal_of(name).id)["account"] == "approved" else "account_not_approved"
+        record = self.technician_record(self.principal_of(name).id)
+        return "" if record["account"] == "approved" else "account_not_approved"
 
     @rule(name=st.sampled_from(PEOPLE))
-    def offline(self, name: str) -> None:
+    def go_offline(self, name: str) -> None:
         """Set a technician offline."""
         who = self.principal_of(name)
         self.wait(live.set_availability(self.engine, who, who.id, online=False))
 
     @rule(name=st.sampled_from(PEOPLE), capacity=st.integers(1, 2), account=st.sampled_from(["approved", "suspended"]))
-    def profile(self, name: str, capacity: int, account: str) -> None:
+    def write_profile(self, name: str, capacity: int, account: str) -> None:
         """Write a technician's record with this capacity, suspended or approved."""
         who = TechnicianId(UserId(f"{self.tag}{name}"))
         self.versions[name] += 1
@@ -274,7 +275,7 @@ class Model(RuleBasedStateMachine):
             version=self.versions[name],
             name='T \' "%s"',
             phone=None,
-            services=[self.serves],
+            services=[self.service],
             complete=True,
             kyc="approved",
             account=account,
@@ -283,7 +284,7 @@ class Model(RuleBasedStateMachine):
         self.wait(live.write_record(self.engine, record))
 
     @rule(name=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
-    def move(self, name: str, north: float) -> None:
+    def move_technician(self, name: str, north: float) -> None:
         """Store a fix of a technician, ``north`` degrees away from the jobs."""
         who = self.principal_of(name)
         fix = Fix(lat=people.HERE.lat + north, lon=people.HERE.lon)
@@ -297,28 +298,28 @@ class Model(RuleBasedStateMachine):
             self.run_due_tasks(6)
 
     @rule()
-    def touch(self) -> None:
+    def renew_leases(self) -> None:
         """Renew the technicians' leases, as a gateway does."""
         self.wait(live.renew_leases(self.engine, ZONE, [self.principal_of(name).id for name in PEOPLE]))
 
     @rule(turns=st.integers(1, 4))
     def run_due_tasks(self, turns: int) -> None:
         """Run the due tasks, and assert that no lease and no job ended before its time."""
-        before = {job: self.job(job) for job in self.jobs}
+        before = {job: self.job_record(job) for job in self.jobs}
         for _ in range(turns):
-            seen = dict(self.seen())
+            seen_before = dict(self.last_seen())
             self.wait(scheduler.run_once(self.engine, ZONE))
             for name in PEOPLE:
                 who = self.principal_of(name).id
-                if who in seen and who not in dict(self.seen()):
-                    assert self.has_passed(seen[who] + LEASE_MS)
+                if who in seen_before and who not in dict(self.last_seen()):
+                    assert self.has_passed(seen_before[who] + LEASE_MS)
         for job, was in before.items():
-            now = self.job(job)
+            now = self.job_record(job)
             if now["status"] != was["status"]:
                 assert (was["status"], now["status"]) == ("broadcasted", "expired")
                 assert self.has_passed(int(was["expires"]))
 
-    def seen(self) -> list[tuple[str, int]]:
+    def last_seen(self) -> list[tuple[str, int]]:
         """Return the time (ms) of each technician's last sign of life."""
         rows = self.wait(self.engine.store.command("ZRANGE", keys.last_seen(ZONE), 0, -1, "WITHSCORES"))
         return [(rows[i].decode(), int(float(rows[i + 1]))) for i in range(0, len(rows), 2)]
@@ -326,43 +327,43 @@ class Model(RuleBasedStateMachine):
     # the invariant
 
     @invariant()
-    def agreement(self) -> None:
+    def check_agreement(self) -> None:
         """Assert that holders, loads, supply, demand, offers, scheduled tasks and log agree."""
-        if not hasattr(self, "serves"):
+        if not hasattr(self, "service"):
             return
-        records = {job: self.job(job) for job in self.jobs}
+        records = {job: self.job_record(job) for job in self.jobs}
         is_open = {job for job, record in records.items() if record["status"] == "broadcasted"}
-        assert self.members(keys.job_demand(ZONE, self.serves)) == is_open
+        assert self.members(keys.job_demand(ZONE, self.service)) == is_open
         due = self.members(keys.due_tasks(ZONE))
         for job, record in records.items():
             waves = {entry for entry in due if entry.startswith(f"wave:{job}:")}
             assert waves == ({f"wave:{job}:{int(record['wave']) + 1}"} if job in is_open else set())
             assert (f"expire:{job}" in due) == (job in is_open)
             assert record["holder"] == (self.claims[job][0] if job in self.claims else "")
-        supply = self.members(keys.technician_supply(ZONE, self.serves))
+        supply = self.members(keys.technician_supply(ZONE, self.service))
         for name in PEOPLE:
-            self.one_technician(self.principal_of(name).id, records, is_open, supply)
+            self.check_technician(self.principal_of(name).id, records, is_open, supply)
         meta = self.live_hash(keys.zone_meta(ZONE))
         assert self.wait(self.engine.store.command("XLEN", keys.log(ZONE))) == int(meta["seq"])
 
-    def one_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
+    def check_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
         """Assert the invariants of one technician."""
-        tech, name = self.tech(who), TechnicianId(UserId(who))
-        held = {job for job, r in records.items() if r["holder"] == who and r["status"] in STATUSES_WITH_LOAD}
-        listed = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(ZONE, name)))
-        assert {job.decode() for job in listed} == held and int(tech["load"]) == len(held)
-        fit = tech.get("online") == "1" and tech["account"] == "approved" and len(held) < int(tech["capacity"])
+        tech, name = self.technician_record(who), TechnicianId(UserId(who))
+        held_jobs = {job for job, r in records.items() if r["holder"] == who and r["status"] in STATUSES_WITH_LOAD}
+        listed_jobs = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(ZONE, name)))
+        assert {job.decode() for job in listed_jobs} == held_jobs and int(tech["load"]) == len(held_jobs)
+        fit = tech.get("online") == "1" and tech["account"] == "approved" and len(held_jobs) < int(tech["capacity"])
         assert (who in supply) == fit
-        assert tech.get("online") != "1" or who in dict(self.seen())
+        assert tech.get("online") != "1" or who in dict(self.last_seen())
         pull = self.members(keys.technician_offers(ZONE, name))
         for job in is_open:
             offer = self.live_hash(keys.job_offers(ZONE, job)).get(who, "").split()
             if offer and offer[0] == "sent":
                 assert tech.get("online") == "1" and job in pull
-        shown = self.wait(offers.find_open_offers(self.engine, people.hot_technician(who))).items
-        for item in shown:
+        open_offers = self.wait(offers.find_open_offers(self.engine, people.technician_without_account(who))).items
+        for item in open_offers:
             job = JobId(orjson.loads(item)["job"]["id"])
-            assert job in is_open and self.expected(people.hot_technician(who), job, "decline") == "ok"
+            assert job in is_open and self.expected_code(people.technician_without_account(who), job, "decline") == "ok"
 
     def teardown(self) -> None:
         """Assert that the log alone leads to the same status, version and holder of each job as its record. Then cancel
@@ -372,7 +373,7 @@ class Model(RuleBasedStateMachine):
             return
         folded = projection.fold_events(self.wait(event_log.events(self.engine)))
         for job in self.jobs:
-            record, row = self.job(job), folded.jobs[job]
+            record, row = self.job_record(job), folded.jobs[job]
             assert (row["status"], row["version"]) == (record["status"], int(record["version"]))
             assert (row["technician"] or "") == record["holder"]
             accepted = [e for e in folded.events if e["job"] == job and e["type"] == "job.accepted"]
@@ -380,7 +381,7 @@ class Model(RuleBasedStateMachine):
         for job in self.jobs:
             self.wait(self.send_command(people.ADMIN, job, "cancel", str(uuid.uuid4())))
         for name in PEOPLE:
-            self.offline(name)
+            self.go_offline(name)
 
 
 def test_the_engine_keeps_to_its_model(settings: Settings) -> None:

@@ -74,8 +74,8 @@ class People:
         roles = ["customer", "technician", "ops_manager", "admin", "service"]
         marked = await self.admin.post("/v1/announcements", {"event": "announcement.mark", "roles": roles, "data": {}})
         seq = marked.json()["announcement"]["seq"]
-        everybody = (self.carla, self.other, self.ops, self.admin, self.payer, self.dan, self.dora)
-        for person in everybody:
+        persons = (self.carla, self.other, self.ops, self.admin, self.payer, self.dan, self.dora)
+        for person in persons:
             await wait_until(lambda p=person: any(f.get("seq", 0) >= seq for f in p.socket.pushes))  # type: ignore[misc]
 
 
@@ -106,14 +106,14 @@ async def test_an_order_is_prepared_claimed_delivered_and_paid(people: People) -
     job = await people.place_order()
     new = await people.ops.socket.wait_for("order:new", job)
     assert new["data"]["job"]["customer"]["name"] == "Carla" and new["data"]["job"]["amount"] == 2550
-    seen = await people.dora.socket.wait_for("order:new", job)
-    assert "customer" not in seen["data"]["job"] and "address" not in seen["data"]["job"]
+    push = await people.dora.socket.wait_for("order:new", job)
+    assert "customer" not in push["data"]["job"] and "address" not in push["data"]["job"]
 
     await people.prepare_order(job)
     offer = await people.dan.socket.wait_for("offer.created", job)
     assert offer["data"]["offer"]["job"]["status"] == "ready"
-    won = await people.dan.socket.claim(job)
-    assert won["ok"]["job"]["status"] == "ready" and won["ok"]["job"]["phase"] == "assigned"
+    claim = await people.dan.socket.claim(job)
+    assert claim["ok"]["job"]["status"] == "ready" and claim["ok"]["job"]["phase"] == "assigned"
     assert (await people.dora.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
     await people.send_command(people.dan, job, "depart")
 
@@ -129,8 +129,8 @@ async def test_an_order_is_prepared_claimed_delivered_and_paid(people: People) -
     assert (await people.payer.post(f"/v1/jobs/{job}/payments", captured)).status_code == 201
     await people.wait_for_all_events()
     for person in (people.carla, people.ops, people.admin):
-        [paid] = person.socket.received("payment:received", job)
-        assert paid["data"]["payment"]["amount"] == 2550
+        [payment_push] = person.socket.received("payment:received", job)
+        assert payment_push["data"]["payment"]["amount"] == 2550
     assert not any(p.socket.received("payment:received") for p in (people.dan, people.dora, people.other))
     steps = [f["data"]["to"] for f in people.carla.socket.received("order:status:update", job)]
     assert steps == ["confirmed", "preparing", "ready", "on_the_way", "delivered"]
@@ -168,8 +168,8 @@ async def test_ops_assign_a_driver(people: People) -> None:
         "illegal_transition"
     )
     await people.send_command(people.ops, job, "confirm")
-    given = await people.send_command(people.ops, job, "assign", technician=people.dora.id)
-    assert (given["status"], given["phase"], given["technician"]["id"]) == ("confirmed", "assigned", people.dora.id)
+    order = await people.send_command(people.ops, job, "assign", technician=people.dora.id)
+    assert (order["status"], order["phase"], order["technician"]["id"]) == ("confirmed", "assigned", people.dora.id)
     await people.dora.socket.wait_for("job.assigned", job)
     for command in ("prepare", "ready"):
         await people.send_command(people.ops, job, command)
@@ -211,12 +211,12 @@ async def test_cancellations_and_announcements_reach_their_audience(people: Peop
     ).status_code == 403
     wrong = {"event": "promotion", "roles": ["technician"], "data": {"text": "-20 %"}}
     assert (await people.admin.post("/v1/announcements", wrong)).status_code == 422
-    closed = {
+    announcement = {
         "event": "business.status",
         "roles": ["customer", "technician", "ops_manager", "admin"],
         "data": {"open": False},
     }
-    assert (await people.admin.post("/v1/announcements", closed)).status_code in (200, 201)
+    assert (await people.admin.post("/v1/announcements", announcement)).status_code in (200, 201)
     offer = {"event": "promotion", "roles": ["customer"], "data": {"text": "-20 %"}}
     assert (await people.admin.post("/v1/announcements", offer)).status_code in (200, 201)
     await people.wait_for_all_events()
@@ -236,15 +236,15 @@ async def test_the_board_shows_when_a_driver_changes_between_online_and_offline(
     """
     for online in (False, True):
         where = {"online": online, "lat": 40.75, "lon": -73.99} if online else {"online": False}
-        done = await people.dan.request("PUT", f"/v1/technicians/{people.dan.id}/availability", where)
-        assert done.status_code == 200
+        answer = await people.dan.request("PUT", f"/v1/technicians/{people.dan.id}/availability", where)
+        assert answer.status_code == 200
     await people.wait_for_all_events()
-    mine = [
+    pushes = [
         f
         for f in people.ops.socket.received("delivery:status:update")
         if f["data"]["technician"]["id"] == people.dan.id
     ]
-    assert [f["data"]["online"] for f in mine][-2:] == [False, True]
+    assert [f["data"]["online"] for f in pushes][-2:] == [False, True]
     await asyncio.gather(*(person.socket.request("ping") for person in (people.carla, people.dan)))
     others = [f for p in (people.carla, people.dora, people.payer) for f in p.socket.received("delivery:status:update")]
     assert people.dan.id not in {frame["data"]["technician"]["id"] for frame in others}

@@ -34,8 +34,8 @@ async def post_ok(person: Person, path: str, **body: Any) -> dict[str, Any]:
 
 async def book_technician(person: Person, service: str, technician: Person) -> str:
     """Book a technician, wait until the offer has reached them, and return the job's id."""
-    booked = await post_ok(person, "/v1/jobs", service=service, technician=technician.id, **PLACE)
-    job: str = booked["job"]["id"]
+    reply = await post_ok(person, "/v1/jobs", service=service, technician=technician.id, **PLACE)
+    job: str = reply["job"]["id"]
     await technician.socket.wait_for("offer.created", job)
     return job
 
@@ -77,10 +77,10 @@ async def test_a_booking_is_accepted_and_completed(scenario: Scenario) -> None:
 
     # A customer books a technician, who receives an offer at once and sees the public part of the job.
     job = await book_technician(carla, plumbing, tom)
-    shown = (await carla.get(f"/v1/jobs/{job}"))["job"]
-    assert (shown["status"], shown["phase"], shown["actions"]) == ("requested", "open", ["cancel"])
+    job_view = (await carla.get(f"/v1/jobs/{job}"))["job"]
+    assert (job_view["status"], job_view["phase"], job_view["actions"]) == ("requested", "open", ["cancel"])
     offer = tom.socket.received("offer.created", job)[0]["data"]["offer"]
-    assert offer["expires_at"] == shown["expires_at"]
+    assert offer["expires_at"] == job_view["expires_at"]
     assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
     assert [o["job"]["id"] for o in (await tom.get("/v1/offers"))["items"]] == [job]
     assert (await tom.get(f"/v1/jobs/{job}"))["job"]["actions"] == ["accept", "decline"]
@@ -167,18 +167,18 @@ async def test_a_mediator_resolves_a_dispute(scenario: Scenario, outcome: str, s
     for command in ("accept", "start"):
         await post_ok(tom, f"/v1/jobs/{job}/{command}")
     assert (await mia.request("GET", f"/v1/jobs/{job}")).status_code == 404
-    opened = await post_ok(carla, f"/v1/jobs/{job}/disputes", reason="not what we said")
+    reply = await post_ok(carla, f"/v1/jobs/{job}/disputes", reason="not what we said")
     for person in (carla, tom):
         assert (await person.socket.wait_for("job.disputed", job))["data"]["job"]["frozen"] is True
-    named = (await mia.socket.wait_for("job.disputed", job))["data"]
-    assert named["dispute"]["reason"] == "not what we said" and "customer" not in named["job"]
-    shown = (await mia.get(f"/v1/jobs/{job}"))["job"]
-    assert shown["frozen"] and shown["customer"]["name"] == "Carla"
+    payload = (await mia.socket.wait_for("job.disputed", job))["data"]
+    assert payload["dispute"]["reason"] == "not what we said" and "customer" not in payload["job"]
+    job_view = (await mia.get(f"/v1/jobs/{job}"))["job"]
+    assert job_view["frozen"] and job_view["customer"]["name"] == "Carla"
     for person, command in ((tom, "complete"), (scenario.admin, "cancel")):
         assert status_and_code(await person.post(f"/v1/jobs/{job}/{command}")) == (409, "frozen")
         assert "complete" not in (await person.get(f"/v1/jobs/{job}"))["job"]["actions"]
     assert (await otto.request("GET", f"/v1/jobs/{job}")).status_code == 404
-    settled = await mia.post(f"/v1/disputes/{opened['dispute']['id']}/resolve", {"outcome": outcome, "note": "agreed"})
+    settled = await mia.post(f"/v1/disputes/{reply['dispute']['id']}/resolve", {"outcome": outcome, "note": "agreed"})
     assert settled.status_code == 200 and settled.json()["job"]["status"] == status
     event = "job.cancelled" if outcome == "cancel" else "job.resolved"
     for person in (carla, tom):

@@ -51,9 +51,9 @@ async def test_far_technicians_are_reached_in_the_declared_order(scenario: Scena
     assert waves == [1, 2, 3, 4]
     unfilled = (await ops.socket.wait_for("job.unfilled", job))["data"]
     assert unfilled["step"] == "broadcast" and unfilled["since"]
-    shown = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
-    assert [(wave["wave"], wave["radius_m"]) for wave in shown] == [(1, 3000), (2, 7000), (3, 15000), (4, None)]
-    assert [wave["in"]["technicians"] for wave in shown] == [[person.id] for person in crowd]
+    wave_items = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
+    assert [(wave["wave"], wave["radius_m"]) for wave in wave_items] == [(1, 3000), (2, 7000), (3, 15000), (4, None)]
+    assert [wave["in"]["technicians"] for wave in wave_items] == [[person.id] for person in crowd]
     assert (await crowd[3].post(f"/v1/jobs/{job}/claim")).json()["message"] == "Job accepted"
     assert (await carla.socket.wait_for("job_accepted", job))["data"]["technician"]["id"] == crowd[3].id
 

@@ -48,9 +48,9 @@ async def test_a_job_is_offered_claimed_and_completed(scenario: Scenario) -> Non
 
     # A customer books.
     booking = {"service": plumbing, "lat": 40.7512, "lon": -73.9921, "address": "1 Main St", "notes": "Sink"}
-    booked = await carla.post("/v1/jobs", booking, **{"Idempotency-Key": str(uuid.uuid4())})
-    assert booked.status_code == 201 and booked.headers["location"].startswith("/v1/jobs/job_main_")
-    job = booked.json()["job"]
+    answer = await carla.post("/v1/jobs", booking, **{"Idempotency-Key": str(uuid.uuid4())})
+    assert answer.status_code == 201 and answer.headers["location"].startswith("/v1/jobs/job_main_")
+    job = answer.json()["job"]
     assert (job["status"], job["phase"], job["amount"], job["actions"]) == ("broadcasted", "open", 5000, ["cancel"])
 
     # Everybody who is approved, complete, online and has the service receives an offer, and nobody else.
@@ -85,13 +85,13 @@ async def test_a_job_is_offered_claimed_and_completed(scenario: Scenario) -> Non
     # The customer receives the technician's name, the losing technician receives `job_taken`, and nobody else an event.
     accepted = (await carla.socket.wait_for("job_accepted", job["id"]))["data"]
     assert accepted["technician"]["id"] == winner.id and "phone" not in accepted["technician"]
-    shown = await carla.get(f"/v1/jobs/{job['id']}")
-    assert shown["job"]["technician"]["phone"] == "+1 555 0100"
+    reply = await carla.get(f"/v1/jobs/{job['id']}")
+    assert reply["job"]["technician"]["phone"] == "+1 555 0100"
     dropped = (await loser.socket.wait_for("job_taken", job["id"]))["data"]
     assert dropped["bookingId"] == job["id"] and dropped["message"] == "Booking already taken"
     assert (await loser.get("/v1/offers"))["items"] == []
-    held = await winner.get(f"/v1/jobs/{job['id']}")
-    assert held["job"]["customer"]["phone"] == "+1 555 0100" and held["job"]["actions"] == ["depart", "unassign"]
+    view = await winner.get(f"/v1/jobs/{job['id']}")
+    assert view["job"]["customer"]["phone"] == "+1 555 0100" and view["job"]["actions"] == ["depart", "unassign"]
 
     # Both parties receive each step of the work.
     for command, status in (
@@ -109,8 +109,8 @@ async def test_a_job_is_offered_claimed_and_completed(scenario: Scenario) -> Non
 
     # The customer has notifications, and the history is in the order of the log.
     await wait_until(lambda: len(carla.socket.received("notification")) == 5)
-    listed = (await carla.get("/v1/notifications"))["items"]
-    assert len(listed) == 5 and {n["job"] for n in listed} == {job["id"]}
+    notifications = (await carla.get("/v1/notifications"))["items"]
+    assert len(notifications) == 5 and {n["job"] for n in notifications} == {job["id"]}
     history = (await carla.get(f"/v1/jobs/{job['id']}/history"))["items"]
     assert history[0]["to"] == "broadcasted" and history[-1]["to"] == "completed"
     assert [h["seq"] for h in history] == sorted(h["seq"] for h in history)
@@ -172,10 +172,10 @@ async def test_ops_and_services_book_for_a_customer_once_per_reference(scenario:
     carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St", "reference": "A-1"}
     assert (await ops.post("/v1/jobs", booking)).json()["errors"][0]["pointer"] == "/customer"
-    whole = {**booking, "customer": carla.id, "metadata": {"lift": True}}
-    first = await ops.post("/v1/jobs", whole)
+    full_booking = {**booking, "customer": carla.id, "metadata": {"lift": True}}
+    first = await ops.post("/v1/jobs", full_booking)
     assert first.status_code == 201 and first.json()["job"]["metadata"] == {"lift": True}
-    again = await ops.post("/v1/jobs", whole)
+    again = await ops.post("/v1/jobs", full_booking)
     assert (again.status_code, again.json()["job"]["id"]) == (200, first.json()["job"]["id"])
     other = await ops.post("/v1/jobs", {**booking, "customer": carla.id})
     assert (other.status_code, other.json()["code"], other.json()["job"]) == (
@@ -201,8 +201,8 @@ async def test_a_suspended_technician_keeps_the_job_and_loses_access(scenario: S
     assert suspended.status_code == 200
     assert (await tom.request("GET", "/v1/me")).json()["code"] == "account_not_approved"
     await wait_until(lambda: tom.socket.close_code == 4502)
-    held = (await carla.get(f"/v1/jobs/{job}"))["job"]
-    assert held["technician"]["id"] == tom.id
+    job_view = (await carla.get(f"/v1/jobs/{job}"))["job"]
+    assert job_view["technician"]["id"] == tom.id
     second = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
     await tara.socket.wait_for("new_job_broadcast", second)
     assert not [p for p in tom.socket.pushes if second in str(p)]

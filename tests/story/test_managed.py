@@ -35,9 +35,9 @@ async def wait_for_assignment(scenario: Scenario, job: str, *, not_to: str = "")
     """Wait until the engine has assigned a technician other than ``not_to``, and return their id."""
 
     async def assigned_technician() -> str:
-        shown = (await scenario.admin.get(f"/v1/jobs/{job}"))["job"]
-        who: str = (shown["technician"] or {}).get("id", "")
-        return who if shown["status"] == "assigned" and who != not_to else ""
+        job_view = (await scenario.admin.get(f"/v1/jobs/{job}"))["job"]
+        who: str = (job_view["technician"] or {}).get("id", "")
+        return who if job_view["status"] == "assigned" and who != not_to else ""
 
     technician: str = await wait_until(assigned_technician)
     return technician
@@ -86,8 +86,8 @@ async def test_the_best_technician_is_assigned_and_then_the_next(scenario: Scena
     assert accepted["status"] == "accepted"
     assert (await near.post(f"/v1/jobs/{job}/accept")).status_code == 404
 
-    shown = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
-    assert len(shown) >= 3 and any("score" in str(wave) for wave in shown)
+    waves = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
+    assert len(waves) >= 3 and any("score" in str(wave) for wave in waves)
     kinds = [f["type"] for f in ops.socket.pushes if f["event"] == "booking_update"]
     assert kinds.count("job.assigned") == 3
     assert not [f for f in near.socket.pushes if f["type"] == "job.accepted" and job in str(f)]
@@ -104,9 +104,9 @@ async def test_ops_reassign_a_job(scenario: Scenario) -> None:
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
     assert await wait_for_assignment(scenario, job) == tom.id
     await send_command(tom, job, "accept")
-    given = await ops.post(f"/v1/jobs/{job}/reassign", {"technician": tara.id, "reason": "closer"})
-    assert given.status_code == 200, given.text
-    assert given.json()["job"]["technician"]["id"] == tara.id
+    answer = await ops.post(f"/v1/jobs/{job}/reassign", {"technician": tara.id, "reason": "closer"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["job"]["technician"]["id"] == tara.id
     await wait_until(lambda: any(f["type"] == "job.unassigned" for f in tom.socket.received("booking_update", job)))
     await wait_until(lambda: any(f["type"] == "job.assigned" for f in tara.socket.received("booking_update", job)))
     assert (await tom.post(f"/v1/jobs/{job}/depart")).status_code == 404
@@ -129,8 +129,8 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
         await send_command(tom, job, command)
     assert (await mia.request("GET", f"/v1/jobs/{job}")).status_code == 404
 
-    opened = await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "the tap still drips"})
-    assert opened.status_code in (200, 201), opened.text
+    answer = await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "the tap still drips"})
+    assert answer.status_code in (200, 201), answer.text
     assert (await carla.post(f"/v1/jobs/{job}/sign")).json()["code"] in ("frozen", "illegal_transition")
     waiting = (await mia.get("/v1/disputes"))["items"]
     assert [d["job"]["id"] if isinstance(d["job"], dict) else d["job"] for d in waiting] == [job]
@@ -142,14 +142,14 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
                 lambda p=person, k=kind: any(f["type"] == k for f in p.socket.received("booking_update", job))
             )  # type: ignore[misc]
 
-    signed = await send_command(carla, job, "sign")
-    assert signed["status"] == "signed"
+    job_view = await send_command(carla, job, "sign")
+    assert job_view["status"] == "signed"
     await wait_until(lambda: any(f["type"] == "job.signed" for f in tom.socket.received("booking_update", job)))
-    asked = await payer.socket.wait_for("payment.requested", job)
-    assert asked["data"]["payment"]["amount"] == 5000
+    push = await payer.socket.wait_for("payment.requested", job)
+    assert push["data"]["payment"]["amount"] == 5000
     payment = {"reference": "pi_1", "status": "captured", "amount": 5000, "currency": "USD"}
-    paid = await payer.post(f"/v1/jobs/{job}/payments", payment)
-    assert paid.status_code in (200, 201), paid.text
+    answer = await payer.post(f"/v1/jobs/{job}/payments", payment)
+    assert answer.status_code in (200, 201), answer.text
     final = (await carla.get(f"/v1/jobs/{job}"))["job"]
     assert (final["status"], final["phase"]) == ("paid", "done")
     history = (await ops.get(f"/v1/jobs/{job}/history"))["items"]
@@ -157,9 +157,9 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
     wanted = ["requested", "assigned", "accepted", "on_the_way", "in_progress", "work_done", "disputed", "work_done"]
     assert [s for i, s in enumerate(states) if i == 0 or states[i - 1] != s] == [*wanted, "signed", "paid"]
     assert not [f for f in mia.socket.pushes if f["type"].startswith("payment") and job in str(f)]
-    seen = {f["event"] for p in (carla, tom, ops) for f in p.socket.pushes if f["type"].startswith("job.")}
-    assert seen == {"booking_update"}
-    listed = (await carla.get("/v1/notifications"))["items"]
-    assert "The work is done: please review and sign it." in [n["body"] for n in listed]
-    titles = [n["title"] for n in listed]
+    event_names = {f["event"] for p in (carla, tom, ops) for f in p.socket.pushes if f["type"].startswith("job.")}
+    assert event_names == {"booking_update"}
+    notifications = (await carla.get("/v1/notifications"))["items"]
+    assert "The work is done: please review and sign it." in [n["body"] for n in notifications]
+    titles = [n["title"] for n in notifications]
     assert {"Technician found", "Booking update", "Dispute", "Dispute settled"} == set(titles)

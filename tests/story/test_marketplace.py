@@ -77,9 +77,9 @@ async def test_a_job_is_awarded_completed_and_paid(scenario: Scenario) -> None:
     phone = await SocketClient(carla.socket.url, carla.bearer).open()
 
     # A customer posts an open job. Technicians are invited to bid, and see its public part.
-    posted = (await post_ok(carla, "/v1/jobs", service=plumbing, **PLACE, amount=6000))["job"]
-    job = posted["id"]
-    assert (posted["status"], posted["amount"], posted["actions"]) == ("open", 6000, ["award", "cancel"])
+    job_view = (await post_ok(carla, "/v1/jobs", service=plumbing, **PLACE, amount=6000))["job"]
+    job = job_view["id"]
+    assert (job_view["status"], job_view["amount"], job_view["actions"]) == ("open", 6000, ["award", "cancel"])
     for technician in (tom, tara):
         offer = (await technician.socket.wait_for("offer.created", job))["data"]["offer"]
         assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
@@ -104,8 +104,8 @@ async def test_a_job_is_awarded_completed_and_paid(scenario: Scenario) -> None:
     assert (await tara.post(f"/v1/jobs/{job}/bids/{taras}/accept")).status_code == 403
 
     # The customer accepts one bid; on a job with a flat price its amount is the price. The other bid is declined.
-    given = await post_ok(carla, f"/v1/jobs/{job}/bids/{toms}/accept")
-    assert given["message"] == "Bid accepted" and given["job"]["amount"] == 5500
+    reply = await post_ok(carla, f"/v1/jobs/{job}/bids/{toms}/accept")
+    assert reply["message"] == "Bid accepted" and reply["job"]["amount"] == 5500
     for person in (carla, tom, ops):
         assigned = (await person.socket.wait_for("JOB_ASSIGNED", job))["data"]
         assert {n: assigned[n] for n in ("jobId", "status", "technicianId")} == {
@@ -122,7 +122,7 @@ async def test_a_job_is_awarded_completed_and_paid(scenario: Scenario) -> None:
 
     # The customer sees the codes in the job. The technician enters them at the door.
     codes = (await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]
-    assert set(codes) == {"start", "completion"} and given["job"]["codes"] == codes
+    assert set(codes) == {"start", "completion"} and reply["job"]["codes"] == codes
     assert "codes" not in (await tom.get(f"/v1/jobs/{job}"))["job"]
     wrong = await tom.post(f"/v1/jobs/{job}/start", {"code": f"{(int(codes['start']) + 1) % 10**6:06d}"})
     assert status_and_code(wrong) == (403, "wrong_code") and wrong.json()["attempts_left"] == 4
@@ -138,13 +138,13 @@ async def test_a_job_is_awarded_completed_and_paid(scenario: Scenario) -> None:
 
     # The customer confirms, once; the payment service captures; `paid` is final.
     await post_ok(carla, f"/v1/jobs/{job}/confirm")
-    asked = (await pay.socket.wait_for("payment.requested", job))["data"]["payment"]
-    assert (asked["kind"], asked["amount"], asked["currency"]) == ("charge", 5500, "USD")
+    payment = (await pay.socket.wait_for("payment.requested", job))["data"]["payment"]
+    assert (payment["kind"], payment["amount"], payment["currency"]) == ("charge", 5500, "USD")
     capture = {"reference": "pi_1", "status": "captured", "amount": 5500, "currency": "USD"}
     await post_ok(pay, f"/v1/jobs/{job}/payments", **capture)
     for person in (carla, tom, ops, pay):
-        paid = (await person.socket.wait_for("PAYMENT_CAPTURED", job))["data"]
-        assert (paid["jobId"], paid["status"], paid["paymentId"]) == (job, "PAID", "pi_1")
+        payload = (await person.socket.wait_for("PAYMENT_CAPTURED", job))["data"]
+        assert (payload["jobId"], payload["status"], payload["paymentId"]) == (job, "PAID", "pi_1")
     # The technician is notified of the confirmation and of the payment.
     await wait_until(lambda: len(tom.socket.received("notification")) == 3)
     assert [n["data"]["title"] for n in tom.socket.received("notification")] == [
@@ -223,8 +223,8 @@ async def test_a_job_is_open_again_when_its_technician_leaves(scenario: Scenario
         step = (await person.socket.wait_for("job.unassigned", job))["data"]
         assert (step["from"], step["to"], step["reason"]) == ("scheduled", "open", "ill")
     assert (await tom.socket.wait_for("bid.closed", job))["data"]["reason"] == "unassigned"
-    asked = (await pay.socket.wait_for("payment.requested", job))["data"]["payment"]
-    assert (asked["kind"], asked["amount"], asked["currency"]) == ("refund", 1200, "USD")
+    refund = (await pay.socket.wait_for("payment.requested", job))["data"]["payment"]
+    assert (refund["kind"], refund["amount"], refund["currency"]) == ("refund", 1200, "USD")
     assert status_and_code(await tom.post(f"/v1/jobs/{job}/bids")) == (409, "not_offered")
     assert "codes" not in (await carla.get(f"/v1/jobs/{job}"))["job"]
     await post_ok(carla, f"/v1/jobs/{job}/bids/{await create_bid(tara, job)}/accept")
@@ -306,8 +306,8 @@ async def test_work_that_nobody_confirms_is_confirmed_after_two_days(scenario: S
     await advance(scenario.server.engine, 172_799 - 60)
     assert not tom.socket.received("payment.requested", job)
     await advance(scenario.server.engine, 61)
-    asked = (await tom.socket.wait_for("payment.requested", job, 30))["data"]
-    assert (asked["payment"]["kind"], asked["actor"]["role"]) == ("charge", "engine")
+    payload = (await tom.socket.wait_for("payment.requested", job, 30))["data"]
+    assert (payload["payment"]["kind"], payload["actor"]["role"]) == ("charge", "engine")
     await wait_until(lambda: [n for n in tom.socket.received("notification") if n["data"]["title"] == "Confirmed"])
     assert status_and_code(await carla.post(f"/v1/jobs/{job}/confirm")) == (409, "illegal_transition")
 
@@ -322,6 +322,6 @@ async def test_a_client_without_a_socket_polls(scenario: Scenario) -> None:
     start = (await carla.get("/v1/sync"))["cursor"]["main"]
     job = await create_scheduled_job(scenario, carla, tom, plumbing)
     page = await carla.get(f"/v1/events?after=main:{start['epoch']}:{start['seq']}")
-    mine = [e["event"] for e in page["events"] if e["event"] != "notification"]
-    assert [e for e in mine if e != "job.searching"] == ["job.created", "bid.created", "JOB_ASSIGNED", "bid.accepted"]
+    names = [e["event"] for e in page["events"] if e["event"] != "notification"]
+    assert [e for e in names if e != "job.searching"] == ["job.created", "bid.created", "JOB_ASSIGNED", "bid.accepted"]
     assert page["recovered"] and all(job in str(e) for e in page["events"])

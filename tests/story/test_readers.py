@@ -50,8 +50,8 @@ class JobScenario:
 
     async def book_job(self, blueprint: str, **fields: Any) -> None:
         """Book the job with its private fields."""
-        asked = {**private_fields.BOOKING, "service": self.create_service, "blueprint": blueprint, **fields}
-        created = await self.people["carla"].post("/v1/jobs", asked)
+        body = {**private_fields.BOOKING, "service": self.create_service, "blueprint": blueprint, **fields}
+        created = await self.people["carla"].post("/v1/jobs", body)
         assert created.status_code == 201, created.text
         self.job = created.json()["job"]["id"]
 
@@ -59,19 +59,19 @@ class JobScenario:
         """Send a command that must succeed, and check its reply. The sender then has the relation ``new_relation`` (""
         = unchanged).
         """
-        done = await self.people[name].post(f"/v1/jobs/{self.job}/{command}", fields)
-        assert done.is_success, (command, done.text)
+        answer = await self.people[name].post(f"/v1/jobs/{self.job}/{command}", fields)
+        assert answer.is_success, (command, answer.text)
         self.relation[name] = new_relation or self.relation[name]
-        self.check_fields(name, f"reply to {command}", done.text, private_fields.REPLY_FIELDS[self.relation[name]])
-        return done
+        self.check_fields(name, f"reply to {command}", answer.text, private_fields.REPLY_FIELDS[self.relation[name]])
+        return answer
 
     async def wait_for_status(self, wanted: str, holder: str = "") -> None:
         """Wait until the job has this status, and this holder ("" = any)."""
 
         async def is_reached() -> bool:
             job = (await self.scenario.admin.get(f"/v1/jobs/{self.job}"))["job"]
-            held = (job["technician"] or {}).get("id")
-            return job["status"] == wanted and (not holder or held == self.people[holder].id)
+            holder_id = (job["technician"] or {}).get("id")
+            return job["status"] == wanted and (not holder or holder_id == self.people[holder].id)
 
         await wait_until(is_reached, what=f"{wanted} {holder}")
 
@@ -101,9 +101,9 @@ class JobScenario:
 
     async def dispute(self) -> None:
         """Open a dispute and let a mediator resolve it."""
-        opened = (await self.people["carla"].post(f"/v1/jobs/{self.job}/disputes", {"reason": "it leaks"})).json()
+        reply = (await self.people["carla"].post(f"/v1/jobs/{self.job}/disputes", {"reason": "it leaks"})).json()
         await self.check_all_readers(mia="mediator")
-        path = f"/v1/disputes/{opened['dispute']['id']}/resolve"
+        path = f"/v1/disputes/{reply['dispute']['id']}/resolve"
         await self.people["mia"].post(path, {"outcome": "resume", "note": "agreed"})
         await self.check_all_readers(mia="never_offered")
         assert {("mia", "job.disputed"), ("mia", "job.resolved")} <= self.received
@@ -242,5 +242,5 @@ async def test_nobody_reads_a_private_field_of_others(
     job_scenario = JobScenario(scenario)
     await job_scenario.create_people()
     await story(job_scenario)
-    shown = (await job_scenario.people["carla"].request("GET", f"/v1/jobs/{job_scenario.job}")).text
-    assert private_fields.fields_in(shown) >= private_fields.PRIVATE_FIELDS - {"notes"} and "4711" in shown
+    text = (await job_scenario.people["carla"].request("GET", f"/v1/jobs/{job_scenario.job}")).text
+    assert private_fields.fields_in(text) >= private_fields.PRIVATE_FIELDS - {"notes"} and "4711" in text

@@ -25,10 +25,10 @@ def metres_north(metres: float) -> Coordinates:
 
 def set_dispatch(engine: Engine, **changes: Any) -> None:
     """Replace these dispatch settings in the default blueprint of the engine."""
-    known = engine.blueprints
-    dispatch = msgspec.structs.replace(known.default.dispatch, **changes)
-    known.default = msgspec.structs.replace(known.default, dispatch=dispatch)
-    known.by_name[known.default.name] = known.by_key[known.default.key] = known.default
+    blueprints = engine.blueprints
+    dispatch = msgspec.structs.replace(blueprints.default.dispatch, **changes)
+    blueprints.default = msgspec.structs.replace(blueprints.default, dispatch=dispatch)
+    blueprints.by_name[blueprints.default.name] = blueprints.by_key[blueprints.default.key] = blueprints.default
 
 
 async def run_due_tasks(engine: Engine) -> None:

@@ -21,8 +21,8 @@ async def events(engine: Engine, kind: str | None = None, job: str | None = None
     found = await log.read_range(engine.store.redis, DEFAULT_ZONE, after, 100_000)
     if kind is None and job is None:
         return found
-    named = [e for e in found if kind in (None, e.type) and (job is None or job.encode() in e.data)]
-    return [e for e in named if not is_public(e)]
+    matching = [e for e in found if kind in (None, e.type) and (job is None or job.encode() in e.data)]
+    return [e for e in matching if not is_public(e)]
 
 
 async def public_events(engine: Engine, kind: str, job: str) -> list[Event]:

@@ -24,19 +24,19 @@ async def service(engine: Engine, **changes: object) -> ServiceId:
     unless they change it.
     """
     new = {"name": "Plumbing", "category": "home", "base_amount": 5000, "currency": "USD", **changes}
-    made = await services.create_service(engine, ADMIN, services.NewService(**new))  # type: ignore[arg-type]
-    return made.value.id
+    created = await services.create_service(engine, ADMIN, services.NewService(**new))  # type: ignore[arg-type]
+    return created.value.id
 
 
 async def customer(engine: Engine, name: str = "Carla Customer") -> Principal:
     """Create a customer's account in SQL and return the customer."""
     address = f"{uuid.uuid4().hex}@example.org"
     new = accounts.NewAccount(email=address, password="correct horse", name=name, role="customer", phone="+1 555 0100")
-    made = await accounts.create_user(engine, ADMIN, new)
-    return Principal(made.value.id, "customer", name)
+    created = await accounts.create_user(engine, ADMIN, new)
+    return Principal(created.value.id, "customer", name)
 
 
-def hot_technician(name: str) -> Principal:
+def technician_without_account(name: str) -> Principal:
     """Return the principal of a technician who has no account and no row in SQL: for tests with
     hundreds of technicians.
     """
@@ -44,7 +44,13 @@ def hot_technician(name: str) -> Principal:
 
 
 async def technician(
-    engine: Engine, name: str, serves: ServiceId, *, at: Coordinates | None = HERE, capacity: int = 1, **changes: object
+    engine: Engine,
+    name: str,
+    service: ServiceId,
+    *,
+    at: Coordinates | None = HERE,
+    capacity: int = 1,
+    **changes: object,
 ) -> Principal:
     """Write the record of an eligible technician to Redis, and put them online at the position ``at``. None: they stay
     offline. ``changes`` replace fields of the record.
@@ -54,34 +60,34 @@ async def technician(
         id=TechnicianId(UserId(name)),
         name=f"T {name}",
         phone="+1 555 0199",
-        services=[serves],
+        services=[service],
         capacity=capacity,
         **fields,  # type: ignore[arg-type]
     )
     await live.write_record(engine, record)
-    who = hot_technician(name)
+    who = technician_without_account(name)
     if at is not None:
         await live.set_availability(engine, who, name, online=True, position=at)
     return who
 
 
 async def job(
-    engine: Engine, who: Principal, serves: ServiceId, *, at: Coordinates = HERE, **changes: object
+    engine: Engine, who: Principal, service: ServiceId, *, at: Coordinates = HERE, **changes: object
 ) -> Outcome:
     """Book a job at the position ``at`` as the customer ``who``. The job has no offers until a wave opens."""
-    fields = {"service": serves, "lat": at.lat, "lon": at.lon, "address": "1 Main St", **changes}
+    fields = {"service": service, "lat": at.lat, "lon": at.lon, "address": "1 Main St", **changes}
     return await booking.create(engine, who, booking.Booking(**fields))  # type: ignore[arg-type]
 
 
-def id_of(done: Outcome) -> JobId:
+def id_of(outcome: Outcome) -> JobId:
     """Return the id of the job that an outcome contains."""
-    assert done.job is not None
-    return JobId(msgspec.json.decode(done.job)["id"])
+    assert outcome.job is not None
+    return JobId(msgspec.json.decode(outcome.job)["id"])
 
 
-async def offered_job(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
+async def offered_job(engine: Engine, who: Principal, service: ServiceId, **changes: object) -> JobId:
     """Book a job as the customer ``who``, open its first wave, and return the job's id."""
-    name = id_of(await job(engine, who, serves, **changes))  # type: ignore[arg-type]
+    name = id_of(await job(engine, who, service, **changes))  # type: ignore[arg-type]
     await scheduler.open_wave(engine, DEFAULT_ZONE, name, 1)
     return name
 
@@ -90,11 +96,11 @@ __all__ = [
     "ADMIN",
     "HERE",
     "customer",
-    "hot_technician",
     "id_of",
     "job",
     "offered_job",
     "profile",
     "service",
     "technician",
+    "technician_without_account",
 ]

@@ -35,19 +35,19 @@ class FinishedCommand:
         """Return the error message without its prefix ``callout: ``. Assert that it is one line, that stdout is empty
         and that there is no traceback.
         """
-        own = [line for line in self.err.splitlines() if line.startswith("callout: ")]
-        assert len(own) == 1, self.err
+        lines = [line for line in self.err.splitlines() if line.startswith("callout: ")]
+        assert len(lines) == 1, self.err
         assert "Traceback" not in self.err
         assert self.out == ""
-        return own[0].removeprefix("callout: ")
+        return lines[0].removeprefix("callout: ")
 
 
 def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment without its ``CALLOUT_*`` variables, plus one such variable for each of
     ``settings`` (``port="0"`` sets ``CALLOUT_PORT``).
     """
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
-    return plain | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
+    return inherited | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
 
 
 async def run_callout(

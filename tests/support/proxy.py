@@ -76,5 +76,5 @@ class Proxy:
             return True
         if self.drop_in is None:
             return False
-        left, self.drop_in = self.drop_in, self.drop_in - 1 if self.drop_in else None
-        return left == 0
+        countdown, self.drop_in = self.drop_in, self.drop_in - 1 if self.drop_in else None
+        return countdown == 0

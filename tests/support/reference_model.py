@@ -64,10 +64,10 @@ def expected_code(blueprint: Blueprint, who: Principal, name: str, facts: Facts)
         return "invalid" if _may_know(blueprint, who, facts) else "not_found"
     if spec.effect in ("take", "refuse"):
         return _offer_reply_code(blueprint, spec, facts)
-    mine = [r for r in spec.by if has_relation(who, r, facts)]
-    if not mine:
+    relations = [r for r in spec.by if has_relation(who, r, facts)]
+    if not relations:
         return "not_found"
-    return refusal_code(blueprint, spec, mine, facts)
+    return refusal_code(blueprint, spec, relations, facts)
 
 
 def _may_know(blueprint: Blueprint, who: Principal, facts: Facts) -> bool:
@@ -78,11 +78,11 @@ def _may_know(blueprint: Blueprint, who: Principal, facts: Facts) -> bool:
     return who.role == "technician" and (bool(facts.offer) or bids)
 
 
-def refusal_code(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts: Facts) -> str:
-    """Return the error code for a caller with the relations ``mine``; "" if they may send the command."""
+def refusal_code(blueprint: Blueprint, spec: Command, relations: Sequence[str], facts: Facts) -> str:
+    """Return the error code for a caller with the relations ``relations``; "" if they may send the command."""
     if facts.frozen and spec.effect != "thaw":
         return "frozen"
-    if facts.status not in {state for relation in mine for state in spec.only.get(relation, spec.from_)}:  # type: ignore[call-overload]
+    if facts.status not in {state for relation in relations for state in spec.only.get(relation, spec.from_)}:  # type: ignore[call-overload]
         closes = spec.to and blueprint.states[spec.to].phase == "closed"
         return (closes and end_reason(blueprint, facts.status)) or "illegal_transition"
     if spec.effect == "release" and not facts.holder:
@@ -91,7 +91,7 @@ def refusal_code(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts
         return "illegal_transition"
     begins = spec.effect in ("move", "take", "assign", "award") and spec.to and has_begun(blueprint, spec.to)
     waits = not has_begun(blueprint, facts.status) and blueprint.states[facts.status].phase != "closed"
-    return "too_early" if facts.early and begins and waits and list(mine) != ["engine"] else ""
+    return "too_early" if facts.early and begins and waits and list(relations) != ["engine"] else ""
 
 
 def has_begun(blueprint: Blueprint, state: str) -> bool:

@@ -48,8 +48,8 @@ class SocketClient:
         """Open the socket and send ``connect``. If ``resume`` is true, send the stored cursors, so that the server
         replays what was missed.
         """
-        given = {"cursors": self.cursors} if resume and self.cursors else {}
-        reply = await self.connect(**given, **more)
+        resume_options = {"cursors": self.cursors} if resume and self.cursors else {}
+        reply = await self.connect(**resume_options, **more)
         self.connected = reply["ok"]
         for zone, head in self.connected["zones"].items():
             if zone not in self.cursors or not head["recovered"]:
@@ -119,8 +119,8 @@ class SocketClient:
             self._replies.pop(frame["id"]).set_result(frame)
         elif "type" in frame:
             self.pushes.append(frame)
-            about = frame["data"].get("job") or frame["data"].get("offer", {}).get("job") or {}
-            for job in {None, about["id"] if isinstance(about, dict) and "id" in about else None}:
+            event_job = frame["data"].get("job") or frame["data"].get("offer", {}).get("job") or {}
+            for job in {None, event_job["id"] if isinstance(event_job, dict) and "id" in event_job else None}:
                 self._by_event.setdefault((frame["event"], job), []).append(frame)
             if "seq" in frame:
                 self.cursors.setdefault(frame["zone"], {"epoch": ""})["seq"] = frame["seq"]

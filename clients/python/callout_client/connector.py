@@ -99,8 +99,8 @@ class Connector:
         Raises Refusal if the server refuses. Raises Unreachable if a ticket has expired or was used, because another
         ticket may work.
         """
-        for anew in (True,) if fresh or self.uses_ticket else (False, True):
-            proof = {} if self.uses_ticket else {"token": await self.bearer_token(anew)}
+        for must_renew in (True,) if fresh or self.uses_ticket else (False, True):
+            proof = {} if self.uses_ticket else {"token": await self.bearer_token(must_renew)}
             await socket.send(encode({"id": 0, "op": "connect", **proof, **hello}), text=True)
             async with asyncio.timeout(CONNECT_S):
                 reply = decode(await socket.recv())

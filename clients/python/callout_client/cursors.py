@@ -23,11 +23,11 @@ class Cursors:
         return ",".join(f"{zone}:{cursor['epoch']}:{cursor['seq']}" for zone, cursor in self.by_zone.items())
 
     @staticmethod
-    def parse(given: str | ZoneCursors) -> ZoneCursors:
+    def parse(cursors: str | ZoneCursors) -> ZoneCursors:
         """Parse cursors: the text of a poll, or the object of a snapshot, which is returned unchanged."""
-        if not isinstance(given, str):
-            return given
-        parts = (cursor.rsplit(":", 2) for cursor in given.split(",") if cursor)
+        if not isinstance(cursors, str):
+            return cursors
+        parts = (cursor.rsplit(":", 2) for cursor in cursors.split(",") if cursor)
         return {zone: {"epoch": epoch, "seq": int(seq)} for zone, epoch, seq in parts}
 
     def join_zones(self, zones: Mapping[str, Any]) -> ZoneCursors:

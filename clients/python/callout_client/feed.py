@@ -58,9 +58,9 @@ class Feed:
         Return True if the snapshot is older than the head of the socket in a zone. The events between the snapshot and
         the head do not come on this socket, so further pushes of the zone are buffered until the next connection.
         """
-        found = Cursors.parse((sync.snapshot or {}).get("cursor", ""))
+        cursors = Cursors.parse((sync.snapshot or {}).get("cursor", ""))
         for zone, head in heads.items():
-            self.cursors.set_cursor(zone, found.get(zone, head))
+            self.cursors.set_cursor(zone, cursors.get(zone, head))
         behind = [zone for zone, head in heads.items() if self.cursors.is_behind(zone, head)]
         if self._on.sync is not None:
             call_listener(self._on.sync, sync)

@@ -18,9 +18,9 @@ async def test_all_problems_of_all_files_are_listed(tmp_path: Path) -> None:
     """``check`` prints each problem of each file in a line that begins with the file's name. The exit code is 1."""
     (tmp_path / "a.toml").write_text(DELIVERY.read_text().replace('to = "confirmed"', 'to = "nowhere"'))
     (tmp_path / "b.toml").write_text("= [")
-    done = await run_callout("blueprint", "check", str(tmp_path), str(tmp_path / "none.toml"))
-    lines = done.out.splitlines()
-    assert done.code == 1
+    command = await run_callout("blueprint", "check", str(tmp_path), str(tmp_path / "none.toml"))
+    lines = command.out.splitlines()
+    assert command.code == 1
     assert "a.toml: command confirm: unknown state 'nowhere'" in lines
     assert [line for line in lines if line.startswith("b.toml: ")]
     assert f"{tmp_path / 'none.toml'}: No such file or directory" in lines
@@ -32,17 +32,17 @@ async def test_a_folder_without_a_blueprint_is_a_problem(tmp_path: Path) -> None
     folder.
     """
     (tmp_path / "empty").mkdir()
-    done = await run_callout("blueprint", "check", str(tmp_path / "empty"), str(DELIVERY))
-    assert (done.code, done.out.splitlines()) == (1, [f"{tmp_path / 'empty'}: no *.toml in this folder", "1 problem"])
+    run = await run_callout("blueprint", "check", str(tmp_path / "empty"), str(DELIVERY))
+    assert (run.code, run.out.splitlines()) == (1, [f"{tmp_path / 'empty'}: no *.toml in this folder", "1 problem"])
 
 
 async def test_problems_as_json(tmp_path: Path) -> None:
     """``check --json`` prints one JSON object on stdout, with the blueprints and the problems."""
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text(DELIVERY.read_text())
-    done = await run_callout("blueprint", "check", "--json", str(tmp_path))
-    assert done.code == 1
-    assert json.loads(done.out) == {
+    command = await run_callout("blueprint", "check", "--json", str(tmp_path))
+    assert command.code == 1
+    assert json.loads(command.out) == {
         "ok": False,
         "blueprints": ["delivery@2"],
         "problems": ["b.toml: name 'delivery' is that of a.toml too"],
@@ -54,25 +54,25 @@ async def test_a_chart_of_an_invalid_or_unknown_blueprint_is_refused(tmp_path: P
     (tmp_path / "bad.toml").write_text('name = "bad"\n')
     bad = await run_callout("blueprint", "chart", str(tmp_path / "bad.toml"))
     assert bad.code == 2 and "bad.toml: states is missing" in bad.error_line
-    gone = await run_callout("blueprint", "chart", "nothing")
-    assert gone.code == 2
+    command = await run_callout("blueprint", "chart", "nothing")
+    assert command.code == 2
     assert (
-        gone.error_line == "nothing: no such file, and no shipped blueprint of that name"
+        command.error_line == "nothing: no such file, and no shipped blueprint of that name"
         " (delivery, direct_booking, home_service, managed, marketplace)"
     )
 
 
 async def test_the_shipped_blueprints_have_no_problems() -> None:
     """``check`` finds no problem in the shipped blueprints, and the exit code is 0."""
-    done = await run_callout("blueprint", "check", str(catalogue.shipped_folder()))
-    assert (done.code, done.out) == (0, "no problems\n")
+    command = await run_callout("blueprint", "check", str(catalogue.shipped_folder()))
+    assert (command.code, command.out) == (0, "no problems\n")
 
 
 async def test_a_chart_by_file_and_by_name() -> None:
     """``chart`` prints the same diagram for the name of a shipped blueprint as for its file."""
-    found, _ = catalogue.read_file(DELIVERY)
-    assert found is not None
+    spec, _ = catalogue.read_file(DELIVERY)
+    assert spec is not None
     for what in (str(DELIVERY), "delivery"):
-        done = await run_callout("blueprint", "chart", what)
-        assert (done.code, done.out) == (0, mermaid_chart(found))
-    assert "ready --> on_the_way: depart" in mermaid_chart(found) and "delivered --> [*]" in mermaid_chart(found)
+        command = await run_callout("blueprint", "chart", what)
+        assert (command.code, command.out) == (0, mermaid_chart(spec))
+    assert "ready --> on_the_way: depart" in mermaid_chart(spec) and "delivered --> [*]" in mermaid_chart(spec)

@@ -20,18 +20,18 @@ from tests.support.process import Server, run_callout, run_server
 
 async def findings(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Run ``callout doctor`` on ``data``. Return its exit code and its findings by name."""
-    done = await run_callout("doctor", "--json", "--data", str(data), *flags)
-    assert done.err == "", done.err
-    report = json.loads(done.out)
-    assert report["ok"] is (done.code == 0)
-    return done.code, {finding["name"]: finding for finding in report["findings"]}
+    command = await run_callout("doctor", "--json", "--data", str(data), *flags)
+    assert command.err == "", command.err
+    report = json.loads(command.out)
+    assert report["ok"] is (command.code == 0)
+    return command.code, {finding["name"]: finding for finding in report["findings"]}
 
 
 async def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     """A data directory that does not exist is a problem, and the doctor does not create it."""
-    code, found = await findings(tmp_path / "none")
+    code, by_name = await findings(tmp_path / "none")
     assert code == 1
-    assert found["data directory"]["problems"] == [
+    assert by_name["data directory"]["problems"] == [
         "it does not exist: no server was started on it yet, or --data names another directory"
     ]
     assert not (tmp_path / "none").exists()
@@ -46,22 +46,22 @@ async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     (tmp_path / "own" / "bad.toml").write_text('name = "bad"\n')
     (tmp_path / "redis").mkdir()
     with valkey.run_server(tmp_path / "redis", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no") as url:
-        code, found = await findings(
+        code, by_name = await findings(
             data, "--redis", url, "--blueprints", str(tmp_path / "own"), "--database", "mysql://x/y"
         )
     assert code == 1
-    assert "other users can read it (mode 644)" in found["signing key"]["problems"][0]
-    assert found["blueprints"]["problems"][0].startswith("bad.toml: ")
-    assert len(found["Redis"]["problems"]) == 2
-    assert found["database"]["problems"] == ["database: mysql is neither postgresql nor sqlite"]
+    assert "other users can read it (mode 644)" in by_name["signing key"]["problems"][0]
+    assert by_name["blueprints"]["problems"][0].startswith("bad.toml: ")
+    assert len(by_name["Redis"]["problems"]) == 2
+    assert by_name["database"]["problems"] == ["database: mysql is neither postgresql nor sqlite"]
 
 
 async def test_a_redis_that_is_away_is_a_problem(tmp_path: Path) -> None:
     """A Redis that cannot be reached is a problem of the finding `Redis`."""
     tmp_path.joinpath("data").mkdir()
-    code, found = await findings(tmp_path / "data", "--redis", "redis://127.0.0.1:1")
+    code, by_name = await findings(tmp_path / "data", "--redis", "redis://127.0.0.1:1")
     assert code == 1
-    assert found["Redis"]["problems"][0].startswith("it cannot be reached: ")
+    assert by_name["Redis"]["problems"][0].startswith("it cannot be reached: ")
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,11 @@ async def test_a_server_that_does_not_answer_is_a_problem(running_server: Server
     """A stopped (SIGSTOP) server holds its directory but does not respond, and the finding says so."""
     running_server.process.send_signal(signal.SIGSTOP)
     try:
-        code, found = await findings(running_server.data)
+        code, by_name = await findings(running_server.data)
     finally:
         running_server.process.send_signal(signal.SIGCONT)
     assert code == 1
-    assert found["server"]["problems"][0].startswith("it does not respond: ")
+    assert by_name["server"]["problems"][0].startswith("it does not respond: ")
 
 
 class StoppedServer(NamedTuple):
@@ -128,8 +128,8 @@ async def test_a_zone_that_would_stay_closed_is_a_problem(change: str, why: str,
     elif change != "empty":
         client.hset("{main}:meta", "seq", 3 if change == "behind" else 9)
         client.hset("{main}:epochs", "e1", 1 if change == "behind" else 5)
-    code, found = await findings(stopped_server.data, "--redis", stopped_server.url)
-    assert (code, found["zone main"]["problems"]) == (1, [why])
+    code, by_name = await findings(stopped_server.data, "--redis", stopped_server.url)
+    assert (code, by_name["zone main"]["problems"]) == (1, [why])
 
 
 def _archive_up_to(file: Path, seq: int) -> None:
@@ -141,21 +141,21 @@ def _archive_up_to(file: Path, seq: int) -> None:
 
 async def test_a_healthy_server_has_no_problem(running_server: Server) -> None:
     """With a running server the doctor exits with 0, finds no problem, and prints the most important facts."""
-    code, found = await findings(running_server.data)
+    code, by_name = await findings(running_server.data)
     assert code == 0
-    assert found["server"]["facts"] == {"pid": running_server.process.pid, "url": running_server.url}
-    assert found["Redis"]["facts"]["version"].startswith("valkey ")
-    assert found["zone main"]["facts"]["epoch"].startswith("e1-")
-    shown = await run_callout("doctor", "--data", str(running_server.data))
-    assert (shown.code, shown.err) == (0, "")
-    assert shown.out.splitlines()[-1] == "no problems"
-    assert all(line.startswith("ok ") for line in shown.out.splitlines()[:-1])
+    assert by_name["server"]["facts"] == {"pid": running_server.process.pid, "url": running_server.url}
+    assert by_name["Redis"]["facts"]["version"].startswith("valkey ")
+    assert by_name["zone main"]["facts"]["epoch"].startswith("e1-")
+    command = await run_callout("doctor", "--data", str(running_server.data))
+    assert (command.code, command.err) == (0, "")
+    assert command.out.splitlines()[-1] == "no problems"
+    assert all(line.startswith("ok ") for line in command.out.splitlines()[:-1])
 
 
 async def test_a_stopped_server_is_no_problem(tmp_path: Path) -> None:
     """A directory whose server was stopped in order has no problem."""
     async with run_server(tmp_path / "data") as server:
         await server.stop()
-    code, found = await findings(tmp_path / "data")
-    assert (code, found["server"]["facts"]) == (0, {"running": "no"})
-    assert found["Redis"]["facts"]["embedded"].startswith("not running, starts with the server from ")
+    code, by_name = await findings(tmp_path / "data")
+    assert (code, by_name["server"]["facts"]) == (0, {"running": "no"})
+    assert by_name["Redis"]["facts"]["embedded"].startswith("not running, starts with the server from ")

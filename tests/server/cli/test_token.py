@@ -50,10 +50,10 @@ async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: st
 
 async def test_callout_without_a_command_lists_the_commands() -> None:
     """``callout`` alone lists the commands on stdout."""
-    shown = await run_callout()
-    assert shown.code == 0
+    command = await run_callout()
+    assert command.code == 0
     for verb in ("serve", "demo", "replay", "token", "doctor"):
-        assert f"\n  {verb} " in shown.out
+        assert f"\n  {verb} " in command.out
 
 
 async def test_an_unknown_command_is_named() -> None:
@@ -62,27 +62,27 @@ async def test_an_unknown_command_is_named() -> None:
     assert (refused.code, refused.error_line) == (2, "No such command 'fly'.")
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["no folder", "no key in it"])
-async def test_a_directory_without_a_key_is_refused(tmp_path: Path, there: bool) -> None:
+@pytest.mark.parametrize("exists", [False, True], ids=["no folder", "no key in it"])
+async def test_a_directory_without_a_key_is_refused(tmp_path: Path, exists: bool) -> None:
     """If the data directory does not exist or has no signing key, the command is refused, and creates no file or
     directory. Otherwise a mistyped directory would lead to a token that no server accepts.
     """
-    if there:
+    if exists:
         (tmp_path / "typo").mkdir()
     refused = await run_callout("token", "--role", "admin", "--data", "typo", cwd=tmp_path)
     assert (refused.code, refused.out) == (2, "")
     assert refused.error_line.startswith("no signing key in typo: ")
-    assert [each.name for each in tmp_path.rglob("*")] == (["typo"] if there else [])
+    assert [each.name for each in tmp_path.rglob("*")] == (["typo"] if exists else [])
 
 
 async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
     """With ``--key-file`` the command creates a missing key, which only its owner can read, and prints a token. So
     hosts that share a key can have it before the first server starts.
     """
-    made = await run_callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
-    assert (made.code, made.err) == (0, "")
+    command = await run_callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
+    assert (command.code, command.err) == (0, "")
     assert (tmp_path / "shared.key").stat().st_mode & 0o777 == 0o600
-    claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
+    claims = jwt.decode(command.out.strip(), options={"verify_signature": False})
     assert (claims["iss"], claims["sub"], claims["role"]) == ("callout", "cli_admin", "admin")
     assert claims["exp"] - claims["iat"] == timedelta(hours=12).total_seconds()
 
@@ -90,15 +90,15 @@ async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
 async def test_user_and_lifetime_come_from_the_options(tmp_path: Path) -> None:
     """The token has the user of ``--user`` and the lifetime of ``--expires``."""
     open_signer(Settings(data=str(tmp_path / "d")))
-    made = await run_callout(
+    command = await run_callout(
         "token", "--role", "service", "--user", "billing", "--expires", "30m", "--data", "d", cwd=tmp_path
     )
-    claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
+    claims = jwt.decode(command.out.strip(), options={"verify_signature": False})
     assert (claims["sub"], claims["role"], claims["exp"] - claims["iat"]) == ("billing", "service", 1800)
 
 
 async def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
     """Without ``--data`` the command uses the data directory of `CALLOUT_DATA`."""
     open_signer(Settings(data=str(tmp_path / "elsewhere")))
-    made = await run_callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
-    assert (made.code, made.err) == (0, "")
+    command = await run_callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
+    assert (command.code, command.err) == (0, "")

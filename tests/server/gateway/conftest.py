@@ -70,11 +70,11 @@ class Client:
         """Send a message with an id and return its reply. Pushes that arrive before the reply are appended to
         ``pushes``.
         """
-        asked = next(self._ids)
-        await self.send({"id": asked, **message})
+        message_id = next(self._ids)
+        await self.send({"id": message_id, **message})
         while True:
             reply = await self.receive()
-            if reply.get("id") == asked:
+            if reply.get("id") == message_id:
                 return reply
             self.pushes.append(reply)
 

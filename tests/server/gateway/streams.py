@@ -35,17 +35,17 @@ class EventStream:
 
     async def next_block(self) -> Block | None:
         """Return the next block, or None at the end of the stream."""
-        found: dict[str, str] = {}
+        fields: dict[str, str] = {}
         async with asyncio.timeout(15):
             async for line in self._lines:
                 if line:
                     name, _, value = line.partition(": ")
-                    assert name in ("id", "event", "data", "retry") and name not in found, line
-                    found[name] = value
+                    assert name in ("id", "event", "data", "retry") and name not in fields, line
+                    fields[name] = value
                     continue
-                self.last = found.get("id", self.last)
-                data = json.loads(found["data"]) if "data" in found else None
-                return Block(found.get("id", ""), found.get("event", ""), data, found.get("retry", ""))
+                self.last = fields.get("id", self.last)
+                data = json.loads(fields["data"]) if "data" in fields else None
+                return Block(fields.get("id", ""), fields.get("event", ""), data, fields.get("retry", ""))
         return None
 
     async def next_event(self) -> Block:
@@ -64,13 +64,13 @@ class EventStream:
         """Read to the end of the stream. Return the data of the ``close`` event (code and reason), or {} if the stream
         was cut without one.
         """
-        told: dict[str, Any] = {}
+        data: dict[str, Any] = {}
         try:
             while (block := await self.next_block()) is not None:
-                told = block.data if block.event == "close" else told
+                data = block.data if block.event == "close" else data
         except httpx.RemoteProtocolError:
             pass
-        return told
+        return data
 
 
 class EventServer:
@@ -95,17 +95,17 @@ class EventServer:
         """Send one poll as ``user``, assert that its status is 200, and return its body."""
         answer = await self.request_events(user, role, **query)
         assert answer.status_code == 200, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        reply: dict[str, Any] = answer.json()
+        return reply
 
     @asynccontextmanager
     async def open_stream(
         self, user: str, role: Role = "customer", *, last: str = "", headers: dict[str, str] | None = None, **query: Any
     ) -> AsyncIterator[EventStream]:
         """Open a stream as ``user``. Its first block, the ``connect`` event, is stored in ``.hello``."""
-        sent = dict(headers if headers is not None else await self.bearer_header(user, role))
-        sent |= {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        async with self.http.stream("GET", "/v1/events", params=query, headers=sent) as answer:
+        request_headers = dict(headers if headers is not None else await self.bearer_header(user, role))
+        request_headers |= {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        async with self.http.stream("GET", "/v1/events", params=query, headers=request_headers) as answer:
             assert answer.status_code == 200, await answer.aread()
             assert answer.headers["content-type"] == "text/event-stream"
             source = EventStream(answer)

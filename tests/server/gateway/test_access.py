@@ -59,9 +59,9 @@ async def test_a_session_is_warned_and_closed_after_the_grace(warning_settings: 
     async with running_node(warning_settings) as node, node.open_socket() as client:
         ends = time.time() + 3
         await connect_with(client, await node.token("ann", expires_s=3))
-        told = await client.receive()
-        assert (told["type"], told["event"], "seq" in told, "zone" in told) == ("token.expiring",) * 2 + (False, False)
-        assert 0 <= told["data"]["in_s"] <= 2
+        push = await client.receive()
+        assert (push["type"], push["event"], "seq" in push, "zone" in push) == ("token.expiring",) * 2 + (False, False)
+        assert 0 <= push["data"]["in_s"] <= 2
         await asyncio.sleep(max(0, ends - time.time()))
         assert "ok" in await client.request(op="unsubscribe", channel="job:x")
         assert await client.wait_for_close() == 4003
@@ -139,10 +139,10 @@ async def test_suspension_closes_everywhere_within_a_second(two_nodes: tuple[Nod
     open.
     """
     one, two = two_nodes
-    async with one.connect("ann") as here, two.connect("ann") as there, two.connect("bob") as other:
+    async with one.connect("ann") as first, two.connect("ann") as second, two.connect("bob") as other:
         async with asyncio.timeout(REVOKED_WITHIN_S):
             await live_accounts.suspend(one.engine, "ann")
-            assert [await client.wait_for_close() for client in (here, there)] == [4502, 4502]
+            assert [await client.wait_for_close() for client in (first, second)] == [4502, 4502]
         assert "ok" in await other.request(op="ping")
 
 
@@ -188,10 +188,10 @@ async def test_a_session_that_cannot_be_closed_does_not_stop_the_others(
 async def test_another_role_closes_everywhere_within_a_second(two_nodes: tuple[Node, Node]) -> None:
     """A change of a user's role closes the user's sockets on all gateways with 4006 within a second."""
     one, two = two_nodes
-    async with one.connect("ann") as here, two.connect("ann") as there:
+    async with one.connect("ann") as first, two.connect("ann") as second:
         async with asyncio.timeout(REVOKED_WITHIN_S):
             await live_accounts.change_role(two.engine, "ann", "technician")
-            assert [await client.wait_for_close() for client in (here, there)] == [4006, 4006]
+            assert [await client.wait_for_close() for client in (first, second)] == [4006, 4006]
 
 
 @pytest.mark.parametrize("by", ["logout", "the other login"])
@@ -215,8 +215,8 @@ async def test_signing_out_closes_that_session_everywhere(two_nodes: tuple[Node,
             if by == "logout":
                 await tokens.end_login_of_token(one.engine, phone.refresh_token)
             else:
-                ended = one.engine.signer.verify(phone.access_token).family
-                await logins.end_login(one.engine, one.engine.signer.verify(laptop.access_token), ended)
+                login_id = one.engine.signer.verify(phone.access_token).family
+                await logins.end_login(one.engine, one.engine.signer.verify(laptop.access_token), login_id)
             assert [await client.wait_for_close() for client in (here, there)] == [4502, 4502]
         assert "ok" in await other.request(op="ping")
         assert (await late.request(op="connect", token=phone.access_token))["error"]["code"] == "unauthenticated"
@@ -230,16 +230,16 @@ async def test_signing_out_closes_sockets_opened_by_ticket_or_refreshed(node: No
     pair = (await accounts.register_user(node.engine, new_account("bob@example.org", "Bob"))).value
     principal = await tokens.principal_of(node.engine, pair.access_token)
     ticket = await tokens.issue_ticket(node.engine, principal, "socket")
-    plain = sign_token(node.engine.signer, principal.id, "customer")
+    plain_token = sign_token(node.engine.signer, principal.id, "customer")
     async with (
         node.open_socket(url=f"{node.url}?ticket={ticket.ticket}") as first,
         node.open_socket() as second,
         node.open_socket() as third,
     ):
         assert "ok" in await first.request(op="connect")
-        await connect_with(second, plain)
+        await connect_with(second, plain_token)
         assert "ok" in await second.request(op="refresh", token=pair.access_token)
-        await connect_with(third, plain)
+        await connect_with(third, plain_token)
         await tokens.end_login_of_token(node.engine, pair.refresh_token)
         assert [await client.wait_for_close() for client in (first, second)] == [4502, 4502]
         assert "ok" in await third.request(op="ping")
@@ -268,5 +268,5 @@ async def test_access_ends_while_the_zone_main_is_closed(node: Node, monkeypatch
         await engine.store.redis.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", epoch)
     await wait_until(lambda: engine.store.zones[DEFAULT_ZONE].open)
     assert await outbox.run_once(engine) == 2
-    told = await event_log.events(engine, "session.revoked")
-    assert sorted(event_log.payload(event)["code"] for event in told) == [4006, 4502]
+    revocations = await event_log.events(engine, "session.revoked")
+    assert sorted(event_log.payload(event)["code"] for event in revocations) == [4006, 4502]

@@ -39,8 +39,8 @@ async def echo_app(scope: Any, receive: Any, send: Any) -> None:
     """Accept the WebSocket and send each message back."""
     await receive()
     await send({"type": "websocket.accept"})
-    one = Echo()
-    one.connection = scope["extensions"][ATTACH_EXTENSION](one)
+    echo = Echo()
+    echo.connection = scope["extensions"][ATTACH_EXTENSION](echo)
 
 
 async def test_every_case_passes() -> None:
@@ -51,6 +51,6 @@ async def test_every_case_passes() -> None:
         except kosoku.FailureError as failure:
             results = failure.results
     verdicts = {result.case_id: (result.behavior.value, result.behavior_close.value) for result in results}
-    failed = {case: found for case, found in verdicts.items() if not set(found) <= PASSING_BEHAVIOURS}
+    failed = {case: verdict for case, verdict in verdicts.items() if not set(verdict) <= PASSING_BEHAVIOURS}
     assert len(results) > 200
     assert failed.keys() <= FAILING_BY_DESIGN, failed

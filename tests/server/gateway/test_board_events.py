@@ -25,11 +25,11 @@ class Delivery:
     """A customer, a driver and the staff of a delivery service."""
 
     def __init__(self, site: EventServer, staff: dict[str, Client], service: str) -> None:
-        self.site, self.all, self.service = site, staff, service
+        self.site, self.clients, self.service = site, staff, service
 
     async def events_of(self, name: str, kind: str) -> list[dict[str, Any]]:
         """Return all events of this type that a poll of ``name`` returns from the beginning of the log."""
-        answer = await self.all[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
+        answer = await self.clients[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
         return [event for event in answer.json()["events"] if event["type"] == kind]
 
     async def wait_for_events(self, name: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
@@ -44,13 +44,13 @@ class Delivery:
 
     async def take_step(self, name: str, job: str, command: str, **more: Any) -> None:
         """Send one command of the blueprint as ``name``, and assert that the status is 200."""
-        answer = await self.all[name]("POST", f"/v1/jobs/{job}/{command}", more)
+        answer = await self.clients[name]("POST", f"/v1/jobs/{job}/{command}", more)
         assert answer.status_code == 200, answer.text
 
     async def announce(self, event: str, **more: Any) -> Any:
         """Send an announcement as an admin and return the response."""
         body = {"event": event, "data": {"text": "…"}, **more}
-        return await self.all["admin"]("POST", "/v1/announcements", body)
+        return await self.clients["admin"]("POST", "/v1/announcements", body)
 
 
 async def next_of_type(source: EventStream, kind: str) -> Any:
@@ -63,8 +63,8 @@ async def next_of_type(source: EventStream, kind: str) -> Any:
 @pytest.fixture
 async def delivery(settings: Settings) -> AsyncIterator[Delivery]:
     """Run a server whose default blueprint is `delivery`."""
-    mine = msgspec.structs.replace(settings, port=0, blueprint="delivery")
-    async with run_server(mine) as server, open_event_server(server) as site:
+    delivery_settings = msgspec.structs.replace(settings, port=0, blueprint="delivery")
+    async with run_server(delivery_settings) as server, open_event_server(server) as site:
         nobody = Client(site.http)
         roles: tuple[Role, ...] = ("admin", "ops_manager", "onboarding_manager", "mediator", "service")
         staff = {str(role): people.principal(site.running, site.http, role) for role in roles}
@@ -84,20 +84,20 @@ async def test_announcements_that_the_blueprint_does_not_allow(delivery: Deliver
     assert pointers(await delivery.announce("business.status", roles=["service"])) == {"/roles/0"}
     assert pointers(await delivery.announce("announcement.x")) == {"/roles"}
     assert pointers(await delivery.announce("technician.status", roles=["ops"])) == {"/event"}
-    assert code_of(await delivery.all["driver"]("POST", "/v1/announcements", {})) == (403, "forbidden")
+    assert code_of(await delivery.clients["driver"]("POST", "/v1/announcements", {})) == (403, "forbidden")
 
 
 async def test_announcements_reach_the_declared_roles(delivery: Delivery) -> None:
     """An announcement without roles reaches all roles of its declaration, under the name from the blueprint. An
     announcement that names fewer roles reaches only those.
     """
-    made = await delivery.announce("business.status")
-    assert made.json()["announcement"]["roles"] == ["customer", "ops", "technician"]
+    answer = await delivery.announce("business.status")
+    assert answer.json()["announcement"]["roles"] == ["customer", "ops", "technician"]
     await delivery.announce("promotion")
     await delivery.announce("business.status", roles=["ops_manager"])
     for name, count in (("customer", 1), ("other", 1), ("driver", 1), ("admin", 1), ("ops_manager", 2)):
-        told = await delivery.wait_for_events(name, "business.status", count)
-        assert [event["event"] for event in told] == ["business:status:update"] * count, name
+        received_events = await delivery.wait_for_events(name, "business.status", count)
+        assert [event["event"] for event in received_events] == ["business:status:update"] * count, name
     for name in ("customer", "other"):
         assert [event["event"] for event in await delivery.wait_for_events(name, "promotion")] == ["offer:new"]
     for name in ("driver", "admin", "ops_manager", "mediator", "service", "onboarding_manager"):
@@ -111,13 +111,13 @@ async def test_a_driver_is_shown_to_ops(delivery: Delivery) -> None:
     receives only `online` and `offline`. While the order is delivered, its position is sent to ops and to the order's
     customer.
     """
-    await people.go_online(delivery.all["driver"])
-    order = await people.book(delivery.all["customer"], delivery.service)
+    await people.go_online(delivery.clients["driver"])
+    order = await people.book(delivery.clients["customer"], delivery.service)
     for command in ("confirm", "prepare", "ready"):
         await delivery.take_step("ops_manager", order["id"], command)
-    await people.wait_for_offer(delivery.all["driver"], order["id"])
-    customer, other, board = (delivery.all[name].token for name in ("customer", "other", "ops_manager"))
-    mine, spot = f"/v1/technicians/{delivery.all['driver'].user}", {"lat": 52.53, "lon": HERE["lon"]}
+    await people.wait_for_offer(delivery.clients["driver"], order["id"])
+    customer, other, board = (delivery.clients[name].token for name in ("customer", "other", "ops_manager"))
+    profile_path, spot = f"/v1/technicians/{delivery.clients['driver'].user}", {"lat": 52.53, "lon": HERE["lon"]}
 
     def stream(token: str) -> AbstractAsyncContextManager[EventStream]:
         return delivery.site.open_stream("", headers={"Authorization": f"Bearer {token}"})
@@ -125,27 +125,27 @@ async def test_a_driver_is_shown_to_ops(delivery: Delivery) -> None:
     async with stream(customer) as app, stream(board) as screen, stream(other) as stranger:
         for command in ("claim", "depart"):
             await delivery.take_step("driver", order["id"], command)
-        await delivery.all["driver"]("PUT", f"{mine}/location", spot)
+        await delivery.clients["driver"]("PUT", f"{profile_path}/location", spot)
         for each in (app, screen):
             push = await next_of_type(each, "position")
             assert (push["type"], push["event"]) == ("position", "delivery:location:update")
             assert (push["data"]["job"], push["data"]["lat"], push["data"]["stale"]) == (order["id"], 52.53, False)
-        track = (await delivery.all["customer"]("GET", f"/v1/jobs/{order['id']}/track")).json()["position"]
+        track = (await delivery.clients["customer"]("GET", f"/v1/jobs/{order['id']}/track")).json()["position"]
         assert (track["job"], track["lat"]) == (order["id"], 52.53)
         await delivery.take_step("driver", order["id"], "deliver")
-        await delivery.all["driver"]("PUT", f"{mine}/availability", {"online": False})
-        told = await delivery.wait_for_events("admin", "technician.status", 5)
-        assert [event["event"] for event in told] == ["delivery:status:update"] * 5
-        states = [(event["data"]["online"], event["data"]["reason"]) for event in told]
+        await delivery.clients["driver"]("PUT", f"{profile_path}/availability", {"online": False})
+        received_events = await delivery.wait_for_events("admin", "technician.status", 5)
+        assert [event["event"] for event in received_events] == ["delivery:status:update"] * 5
+        states = [(event["data"]["online"], event["data"]["reason"]) for event in received_events]
         steps = ["self", "assigned", "departed", "free", "self"]
         assert states == list(zip([True, True, True, True, False], steps, strict=True))
-        own = [event["data"]["reason"] for event in await delivery.events_of("driver", "technician.status")]
-        assert own == ["self", "self"]
+        reasons = [event["data"]["reason"] for event in await delivery.events_of("driver", "technician.status")]
+        assert reasons == ["self", "self"]
         for name in ("customer", "service"):
             assert await delivery.events_of(name, "technician.status") == [], name
-        await delivery.all["driver"]("PUT", f"{mine}/location", {**spot, "lat": 52.54})
-        ended = (await delivery.all["customer"]("GET", f"/v1/jobs/{order['id']}/track")).json()["position"]
-        assert (ended["lat"], ended["at"]) == (52.53, track["at"]), (
+        await delivery.clients["driver"]("PUT", f"{profile_path}/location", {**spot, "lat": 52.54})
+        position = (await delivery.clients["customer"]("GET", f"/v1/jobs/{order['id']}/track")).json()["position"]
+        assert (position["lat"], position["at"]) == (52.53, track["at"]), (
             "where the order was delivered, not the driver's way home"
         )
         await delivery.announce("promotion")

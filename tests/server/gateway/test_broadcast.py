@@ -101,13 +101,13 @@ async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
         for one in stalled:
             one.transport.pause_reading()
         slow = [s for s in node.gateway.sessions if int(s.caller.id[1:]) >= READING_CLIENTS]
-        last, most, until = 0, 0, time.monotonic() + DURATION_S
+        last, peak_bytes, until = 0, 0, time.monotonic() + DURATION_S
         text = '{"text":"' + "x" * EVENT_BYTES + '"}'
         while time.monotonic() < until:
             last = await node.append("role:customer", data=text)
             await asyncio.sleep(MIN_INTERVAL_S)
-            held = [s.waiting_bytes + s._connection.transport.get_write_buffer_size() for s in slow]
-            most = max(most, *held)
+            buffered_bytes = [s.waiting_bytes + s._connection.transport.get_write_buffer_size() for s in slow]
+            peak_bytes = max(peak_bytes, *buffered_bytes)
         await wait_until(
             lambda: all(one.seqs and one.seqs[-1] == last for one in readers), what="the last event at every reader"
         )
@@ -117,6 +117,6 @@ async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
         )
         assert all(one.seqs == list(range(1, last + 1)) for one in readers)
         assert node.gateway.counters.closes == {4001: SILENT_CLIENTS}
-        assert most <= MAX_QUEUE_BYTES + 3 * EVENT_BYTES + 64 * 1024
+        assert peak_bytes <= MAX_QUEUE_BYTES + 3 * EVENT_BYTES + 64 * 1024
         assert not any(one.lost for one in readers)
         assert sum(s.waiting_bytes for s in slow) == 0

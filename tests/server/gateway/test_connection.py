@@ -89,11 +89,11 @@ UPGRADE_REQUEST = (
 async def connected_peer(early: bytes = b"") -> AsyncIterator[Peer]:
     """Open a WebSocket to an echo server. The bytes ``early`` arrive before the server accepts it."""
     echo = Echo()
-    asked = asyncio.Event()
+    app_called = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        asked.set()
+        app_called.set()
         await wait_until(lambda: scope["extensions"][ATTACH_EXTENSION].__self__.early_bytes == early)
         await send({"type": "websocket.accept"})
         echo.connection = scope["extensions"][ATTACH_EXTENSION](echo)
@@ -101,7 +101,7 @@ async def connected_peer(early: bytes = b"") -> AsyncIterator[Peer]:
     async with serve_app(app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(UPGRADE_REQUEST)
-        await asked.wait()
+        await app_called.wait()
         writer.write(early)
         await reader.readuntil(b"\r\n\r\n")
         yield Peer(reader, writer, echo)
@@ -164,9 +164,9 @@ async def test_byte_by_byte() -> None:
 async def test_many_messages_in_one_read() -> None:
     """Many messages in one read are delivered one by one and in order."""
     async with connected_peer() as client:
-        sent = [str(number).encode() for number in range(5_000)]
-        client.send(b"".join(map(client_frame, sent)))
-        expected = b"".join(map(text_frame, sent))
+        messages = [str(number).encode() for number in range(5_000)]
+        client.send(b"".join(map(client_frame, messages)))
+        expected = b"".join(map(text_frame, messages))
         assert await client.read(len(expected)) == expected
 
 
@@ -270,7 +270,7 @@ async def test_empty_fragments_are_not_stored() -> None:
 @pytest.mark.parametrize("reason", ["", "draining", "ж" * 62, "a" + "ж" * 200, "\U0001f4a5" * 40, "a\ud800b"])
 def test_a_close_reason_fits_its_frame(reason: str) -> None:
     """A close reason is cut to at most 123 bytes and only between characters. A shorter reason is not cut."""
-    told = fit_reason(reason)
-    size = len(told.encode())
-    assert size <= MAX_REASON_BYTES and (told == reason or size > MAX_REASON_BYTES - 4 or "\ud800" in reason)
-    assert reason.startswith(told) or "\ud800" in reason
+    shortened = fit_reason(reason)
+    size = len(shortened.encode())
+    assert size <= MAX_REASON_BYTES and (shortened == reason or size > MAX_REASON_BYTES - 4 or "\ud800" in reason)
+    assert reason.startswith(shortened) or "\ud800" in reason

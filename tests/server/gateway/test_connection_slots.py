@@ -33,10 +33,10 @@ ANN_SOCKETS = keys.socket_slots(DEFAULT_ZONE, UserId("ann"))
 ANN_STREAMS = keys.stream_slots(DEFAULT_ZONE, UserId("ann"))
 
 
-def second_settings(one: Settings) -> Settings:
+def second_settings(first: Settings) -> Settings:
     """Return settings of a second server with the same Redis, signing key and database."""
-    shared = {"key_file": f"{one.data}/signing.key", "database": f"sqlite:///{one.data}/callout.db"}
-    return msgspec.structs.replace(one, data=f"{one.data}2", **shared)
+    shared = {"key_file": f"{first.data}/signing.key", "database": f"sqlite:///{first.data}/callout.db"}
+    return msgspec.structs.replace(first, data=f"{first.data}2", **shared)
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ async def two_servers(settings: Settings) -> AsyncIterator[tuple[EventServer, Ev
     async with (
         run_server(one) as first,
         run_server(two) as other,
-        open_event_server(first) as here,
-        open_event_server(other) as there,
+        open_event_server(first) as first_server,
+        open_event_server(other) as second_server,
     ):
-        yield here, there
+        yield first_server, second_server
 
 
 @pytest.fixture
@@ -109,11 +109,11 @@ async def test_the_oldest_socket_is_closed_on_any_gateway(two_nodes: tuple[Node,
     """With more than five sockets on two gateways, the socket that has been silent longest is closed with 4010."""
     one, two = two_nodes
     other = await stack.enter_async_context(one.connect("bob"))
-    mine = await open_sockets(stack, one, two, one, two, one, two, one)
-    assert [await client.wait_for_close() for client in mine[:2]] == [4010, 4010]
+    clients = await open_sockets(stack, one, two, one, two, one, two, one)
+    assert [await client.wait_for_close() for client in clients[:2]] == [4010, 4010]
     assert [node.gateway.counters.closes[4010] for node in two_nodes] == [1, 1]
     last = await one.append("user:ann user:bob")
-    assert [await client.next_seqs(1) for client in [*mine[2:], other]] == [[last]] * 6
+    assert [await client.next_seqs(1) for client in [*clients[2:], other]] == [[last]] * 6
     assert await slot_count(one) == 5
 
 
@@ -163,8 +163,8 @@ async def test_exactly_five_of_many_new_sockets_remain(two_nodes: tuple[Node, No
         return sum(len(node.gateway.sockets_of("ann")) for node in two_nodes)
 
     for _ in range(4):
-        mine = [await stack.enter_async_context(two.connect("ann")) for _ in range(3)]
-        mine += await asyncio.gather(*(stack.enter_async_context(one.connect("ann")) for _ in range(6)))
+        clients = [await stack.enter_async_context(two.connect("ann")) for _ in range(3)]
+        clients += await asyncio.gather(*(stack.enter_async_context(one.connect("ann")) for _ in range(6)))
         await wait_until(lambda: _is_settled(*two_nodes), what="the close of all sockets over the limit")
         assert open_count() == 5 and await slot_count(one) == 5
 
@@ -184,13 +184,13 @@ async def _is_settled(*nodes: Node) -> bool:
 async def test_a_closed_socket_releases_its_slot(two_nodes: tuple[Node, Node], stack: AsyncExitStack) -> None:
     """A closed socket is no longer counted: another socket can be opened, and no socket is closed for it."""
     one, two = two_nodes
-    mine = await open_sockets(stack, one, one, one, two, two)
-    await mine[4].socket.close()
+    clients = await open_sockets(stack, one, one, one, two, two)
+    await clients[4].socket.close()
     await wait_for_slot_count(one, 4)
-    mine[4:] = await open_sockets(stack, one)
+    clients[4:] = await open_sockets(stack, one)
     last = await two.append("user:ann")
-    assert [await client.next_seqs(1) for client in mine] == [[last]] * 5
-    for client in mine:
+    assert [await client.next_seqs(1) for client in clients] == [[last]] * 5
+    for client in clients:
         await client.socket.close()
     await wait_for_slot_count(one, 0)
     assert not await one.engine.store.redis.exists(ANN_SOCKETS)
@@ -201,10 +201,10 @@ async def test_open_sockets_are_touched(settings: Settings, stack: AsyncExitStac
     node = await stack.enter_async_context(running_node(msgspec.structs.replace(settings, limits="on", ping_s=0.5)))
     redis, (client,) = node.engine.store.redis, await open_sockets(stack, node)
     answering = asyncio.create_task(client.receive())
-    ((_, taken),) = await redis.zrange(ANN_SOCKETS, 0, -1, withscores=True)
+    ((_, touched_at),) = await redis.zrange(ANN_SOCKETS, 0, -1, withscores=True)
 
     async def is_renewed() -> bool:
-        return bool(await redis.zcount(ANN_SOCKETS, taken + 1, "inf"))
+        return bool(await redis.zcount(ANN_SOCKETS, touched_at + 1, "inf"))
 
     await wait_until(is_renewed, what="a renewal")
     await redis.delete(ANN_SOCKETS)
@@ -221,7 +221,7 @@ async def test_the_slots_of_a_dead_gateway_expire(
     """
     one, two = two_nodes
     monkeypatch.setattr(sockets, "slot_lease_ms", lambda engine: 500)
-    redis, mine = two.engine.store.redis, await open_sockets(stack, two)
+    redis, clients = two.engine.store.redis, await open_sockets(stack, two)
     await open_sockets(stack, one, one, one)
     one.gateway.slots._slots.clear()  # as if killed: it neither renews nor releases its slots
 
@@ -232,9 +232,9 @@ async def test_the_slots_of_a_dead_gateway_expire(
         return max(scores) - min(scores) > 500 or len(scores) == 1
 
     await wait_until(has_lease_ended, what="a lease without renewals")
-    mine += await open_sockets(stack, two, two, two, two)
+    clients += await open_sockets(stack, two, two, two, two)
     last = await two.append("user:ann")
-    assert [await client.next_seqs(1) for client in mine] == [[last]] * 5
+    assert [await client.next_seqs(1) for client in clients] == [[last]] * 5
 
 
 async def test_a_connect_costs_one_call_to_redis(settings: Settings, stack: AsyncExitStack) -> None:
@@ -279,11 +279,11 @@ async def test_the_oldest_stream_is_ended_on_any_gateway(
     one, two = two_servers
     other = await stack.enter_async_context(one.open_stream("bob"))
     socket = await stack.enter_async_context(one.node.connect("ann"))
-    mine = await open_streams(stack, one, two, one, two, one, two, one)
-    assert [(await source.close_data())["code"] for source in mine[:2]] == [4010, 4010]
+    streams = await open_streams(stack, one, two, one, two, one, two, one)
+    assert [(await source.close_data())["code"] for source in streams[:2]] == [4010, 4010]
     assert [site.gateway.counters.closes[4010] for site in two_servers] == [1, 1]
     last = await one.node.append("user:ann user:bob")
-    assert [await source.next_seqs(1) for source in [*mine[2:], other]] == [[last]] * 6
+    assert [await source.next_seqs(1) for source in [*streams[2:], other]] == [[last]] * 6
     assert await socket.next_seqs(1) == [last]
     redis = one.node.engine.store.redis
     assert (await redis.zcard(ANN_STREAMS), await slot_count(one.node)) == (5, 1)
@@ -294,7 +294,7 @@ async def test_a_stream_that_ends_releases_its_slot(
 ) -> None:
     """A closed stream and the streams of a stopped gateway are no longer counted: no stream is ended for them."""
     one, two = two_servers
-    mine = await open_streams(stack, two, two)
+    streams = await open_streams(stack, two, two)
     async with AsyncExitStack() as brief:
         await open_streams(brief, one)
     await open_streams(stack, one, one)
@@ -305,9 +305,9 @@ async def test_a_stream_that_ends_releases_its_slot(
         return int(await redis.zcard(ANN_STREAMS)) == 2
 
     await wait_until(is_counted, what="two slots")
-    mine += await open_streams(stack, two, two, two)
+    streams += await open_streams(stack, two, two, two)
     last = await two.node.append("user:ann")
-    assert [await source.next_seqs(1) for source in mine] == [[last]] * 5
+    assert [await source.next_seqs(1) for source in streams] == [[last]] * 5
 
 
 async def test_polls_take_no_slot(two_servers: tuple[EventServer, EventServer], stack: AsyncExitStack) -> None:
@@ -315,20 +315,20 @@ async def test_polls_take_no_slot(two_servers: tuple[EventServer, EventServer], 
     Streams are counted separately.
     """
     one, two = two_servers
-    asked = []
+    polls = []
     for site in (one, one, one, one, one, two, two, two, two, two):
         waiting = site.gateway.streams.count + 1
-        asked.append(asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
+        polls.append(asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
         await wait_until(lambda s=site, n=waiting: s.gateway.streams.count == n, what="a poll")  # type: ignore[misc]
-    assert not any(task.done() for task in asked)
+    assert not any(task.done() for task in polls)
     assert one.gateway.slots._slots == two.gateway.slots._slots == {}
     assert not await one.node.engine.store.redis.exists(ANN_STREAMS)
     await open_streams(stack, one)
-    assert not asked[0].done()
-    asked.append(asyncio.create_task(one.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
-    assert (await asked[0])["events"] == []
+    assert not polls[0].done()
+    polls.append(asyncio.create_task(one.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
+    assert (await polls[0])["events"] == []
     last = await one.node.append("user:ann")
-    assert [event["seq"] for told in await asyncio.gather(*asked[1:]) for event in told["events"]] == [last] * 10
+    assert [event["seq"] for reply in await asyncio.gather(*polls[1:]) for event in reply["events"]] == [last] * 10
 
 
 # Many at once
@@ -385,12 +385,12 @@ async def test_a_session_that_ends_during_a_touch_has_no_slot(
     *_, last = await sessions_with_slots(limited_node)
     done, touch = [], sockets.renew_slots
 
-    async def touch_then_end(engine: Engine, held: Any) -> None:
-        await touch(engine, held)
+    async def touch_then_end(engine: Engine, sessions: Any) -> None:
+        await touch(engine, sessions)
         if not done:
             last.handle_end(1006)
             await wait_until(lambda: not limited_node.gateway.slots._tasks, what="the release of the slot")
-        done.append(len(held))
+        done.append(len(sessions))
 
     monkeypatch.setattr(sockets, "renew_slots", touch_then_end)
     await limited_node.gateway.slots.touch()

@@ -75,8 +75,8 @@ async def test_only_addressed_clients_receive_an_event(node: Node) -> None:
             await node.append("user:nobody"): [],
         }
         for client in (ann, bob, eve, mia):
-            mine = [seq for seq, whom in expected.items() if client in whom]
-            assert await client.next_seqs(len(mine)) == mine
+            addressed_seqs = [seq for seq, whom in expected.items() if client in whom]
+            assert await client.next_seqs(len(addressed_seqs)) == addressed_seqs
             await assert_no_push(client)
 
 
@@ -190,11 +190,11 @@ async def test_heads_before_pings(fast_ping_settings: Settings) -> None:
 async def test_a_client_that_sends_no_pong_is_closed(fast_ping_settings: Settings) -> None:
     """A client that does not answer a ping is closed with 4002. A client that answers remains connected."""
     async with running_node(fast_ping_settings) as node, node.connect("ann") as silent, node.connect("bob") as polite:
-        closed = asyncio.create_task(silent.wait_for_close())
+        close_task = asyncio.create_task(silent.wait_for_close())
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await polite.receive()
-        assert await closed == 4002
+        assert await close_task == 4002
         await assert_no_push(polite)
 
 

@@ -31,10 +31,10 @@ async def test_clients_are_closed_in_batches(node: Node, monkeypatch: pytest.Mon
 
         waiting = [asyncio.create_task(wait_for_end(number)) for number in range(20)]
         await drain.close_all(node.gateway.sessions, 1.0)
-        ended = sorted(await asyncio.gather(*waiting))
-    assert {code for _, code, _ in ended} == {4000}
-    assert ended[0][0] < 0.3 and 0.7 < ended[-1][0] < 2
-    assert [number for *_, number in ended] != list(range(20))
+        closings = sorted(await asyncio.gather(*waiting))
+    assert {code for _, code, _ in closings} == {4000}
+    assert closings[0][0] < 0.3 and 0.7 < closings[-1][0] < 2
+    assert [number for *_, number in closings] != list(range(20))
 
 
 async def test_new_sockets_are_refused_while_draining(node: Node) -> None:
@@ -53,17 +53,17 @@ async def test_running_commands_are_answered_first(node: Node, monkeypatch: pyte
     """A running command is finished and answered before its socket is closed. A command that arrives during the drain
     is not started.
     """
-    go, begun = asyncio.Event(), []
+    go, started_ops = asyncio.Event(), []
 
     async def slow_op(gateway: Any, session: Any, op: Any) -> dict[str, Any]:
-        begun.append(op.id)
+        started_ops.append(op.id)
         await go.wait()
         return {"done": True}
 
     monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(function=slow_op))
     async with node.connect("ann") as busy, node.connect("bob") as idle:
         await busy.send({"id": 70, "op": "unsubscribe", "channel": "job:x"})
-        await wait_until(lambda: begun)
+        await wait_until(lambda: started_ops)
         draining = asyncio.create_task(node.gateway.drain())
         assert await idle.wait_for_close() == 4000
         await busy.send({"id": 71, "op": "unsubscribe", "channel": "job:x"})
@@ -73,7 +73,7 @@ async def test_running_commands_are_answered_first(node: Node, monkeypatch: pyte
         assert await busy.receive() == {"id": 70, "ok": {"done": True}}
         assert await busy.wait_for_close() == 4000
         await draining
-    assert begun == [70]
+    assert started_ops == [70]
 
 
 async def test_a_command_that_hangs_does_not_delay_the_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,21 +55,21 @@ def is_entitled(name: str, to: str) -> bool:
 async def seqs_from_socket(client: Client, last: int) -> list[int]:
     """Return the seqs of all pushes that the socket has received, as many as the reply to a ping counts."""
     pong = await client.request(op="ping")
-    found = client.pushes
-    while len(found) < pong["ok"]["n"]:
-        found.append(await client.receive())
-    return [push["seq"] for push in found]
+    pushes = client.pushes
+    while len(pushes) < pong["ok"]["n"]:
+        pushes.append(await client.receive())
+    return [push["seq"] for push in pushes]
 
 
 async def seqs_from_stream(source: EventStream, last: int) -> list[int]:
     """Return the seqs of all events of the stream up to the head ``last``."""
-    found: list[int] = []
+    seqs: list[int] = []
     while int(source.last.rpartition(":")[2]) < last:
         block = await source.next_block()
         assert block is not None
         if block.data is not None and block.event == "":
-            found.append(block.data["seq"])
-    return found
+            seqs.append(block.data["seq"])
+    return seqs
 
 
 async def test_every_type_to_every_address(site: EventServer) -> None:
@@ -89,20 +89,20 @@ async def test_every_type_to_every_address(site: EventServer) -> None:
         for source in streams.values():
             next(iter(site.gateway.streams.streams_of(source.hello.data["user"]["id"]))).heartbeat()  # type: ignore[attr-defined]
         for name, role in ROLE_OF_USER.items():
-            mine = [
+            expected_seqs = [
                 seq
                 for seq, (kind, to) in enumerate(sent, 1)
                 if is_entitled(name, to) and not kind.startswith("session.")
             ]
-            assert mine
-            assert await seqs_from_socket(sockets[name], last) == mine, name
-            assert await seqs_from_stream(streams[name], last) == mine, name
+            assert expected_seqs
+            assert await seqs_from_socket(sockets[name], last) == expected_seqs, name
+            assert await seqs_from_stream(streams[name], last) == expected_seqs, name
             polled = await site.poll(name, role, after=f"main:{epoch_name(1)}:0", wait=0)
-            assert [event["seq"] for event in polled["events"]] == mine, name
+            assert [event["seq"] for event in polled["events"]] == expected_seqs, name
             async with site.open_stream(name, role, last=f"main:{epoch_name(1)}:0") as source:
-                assert await seqs_from_stream(source, last) == mine, name
+                assert await seqs_from_stream(source, last) == expected_seqs, name
             async with site.node.connect(name, role, cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as client:
-                assert await seqs_from_socket(client, last) == mine, name
+                assert await seqs_from_socket(client, last) == expected_seqs, name
 
 
 async def test_naming_channels_widens_nothing(site: EventServer) -> None:
@@ -112,10 +112,10 @@ async def test_naming_channels_widens_nothing(site: EventServer) -> None:
     await site.node.append("role:service")
     await site.node.append("role:ops user:service_1")
     await site.node.wait_until_relayed(await site.node.append("user:service_2 role:ops"))
-    told = await site.poll(
+    reply = await site.poll(
         "service_1", "service", after=f"main:{epoch_name(1)}:0", channels="user:service_1", types="test.*"
     )
-    assert [event["seq"] for event in told["events"]] == [2]
+    assert [event["seq"] for event in reply["events"]] == [2]
     for role in sorted(set(ROLES) - {"admin", "ops_manager", "service"}):
         answer = await site.request_events(
             f"{role}_1", role, after=f"main:{epoch_name(1)}:0", channels=f"user:{role}_1"

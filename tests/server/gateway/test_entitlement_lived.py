@@ -50,33 +50,33 @@ class Participants:
         self.site = site
         self.nobody = Client(site.http)
         self.root = people.principal(site.running, site.http, "admin")
-        self.all: dict[str, Client] = {}
+        self.clients: dict[str, Client] = {}
 
     async def create_accounts(self) -> None:
         """Create an account for each user, and a service."""
         for name in ("customer", "stranger"):
-            self.all[name] = await people.register(self.nobody, "customer")
+            self.clients[name] = await people.register(self.nobody, "customer")
         for name in (*sorted(TECHNICIANS), "idle"):
-            self.all[name] = await people.register(self.nobody, "technician")
+            self.clients[name] = await people.register(self.nobody, "technician")
         for role in ROLES[2:]:
             who: dict[str, Any] = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
             await self.root("POST", "/v1/users", {**who, "name": role, "role": role})
-            signed = (await self.nobody("POST", "/v1/auth/login", who)).json()
-            self.all[role] = Client(self.site.http, signed["access_token"], signed["user"]["id"])
+            login = (await self.nobody("POST", "/v1/auth/login", who)).json()
+            self.clients[role] = Client(self.site.http, login["access_token"], login["user"]["id"])
         self.service = await people.make_service(self.root)
 
     async def book_job(self, *offered: str) -> str:
         """Book a job as the customer, and wait until the technicians ``offered`` have an open offer. Return its id."""
         for name in offered:
-            await people.go_online(self.all[name])
-        booked = await people.book(self.all["customer"], self.service)
+            await people.go_online(self.clients[name])
+        job = await people.book(self.clients["customer"], self.service)
         for name in offered:
-            await people.wait_for_offer(self.all[name], booked["id"])
-        return str(booked["id"])
+            await people.wait_for_offer(self.clients[name], job["id"])
+        return str(job["id"])
 
     async def take_step(self, name: str, job: str, command: str) -> None:
         """Send one command as ``name`` and assert that the status is 200."""
-        answer = await self.all[name]("POST", f"/v1/jobs/{job}/{command}", {})
+        answer = await self.clients[name]("POST", f"/v1/jobs/{job}/{command}", {})
         assert answer.status_code == 200, answer.text
 
     async def run_jobs(self) -> None:
@@ -84,31 +84,31 @@ class Participants:
         after the claim, and expired without a claim.
         """
         for name in (*sorted(TECHNICIANS), "idle"):
-            await people.approve(self.all[name], self.root, self.service)
+            await people.approve(self.clients[name], self.root, self.service)
         unwanted = await self.book_job()
-        done = await self.book_job(*sorted(TECHNICIANS))
-        await self.take_step("decliner", done, "decline")
+        finished_job = await self.book_job(*sorted(TECHNICIANS))
+        await self.take_step("decliner", finished_job, "decline")
         for command in ("claim", "depart", "arrive", "start", "complete"):
-            await self.take_step("holder", done, command)
+            await self.take_step("holder", finished_job, command)
         await self.take_step("customer", await self.book_job(*sorted(TECHNICIANS)), "cancel")
-        taken = await self.book_job(*sorted(TECHNICIANS))
-        await self.take_step("holder", taken, "claim")
-        await self.take_step("customer", taken, "cancel")
+        job = await self.book_job(*sorted(TECHNICIANS))
+        await self.take_step("holder", job, "claim")
+        await self.take_step("customer", job, "cancel")
         outage = {"event": "announcement.outage", "roles": ["customer"], "data": {"until": "noon"}}
         assert (await self.root("POST", "/v1/announcements", outage)).status_code == 200
         # The job `unwanted` must expire by itself. Requests renew the leases of the technicians until then.
         async with asyncio.timeout(30):
-            while (await self.all["customer"]("GET", f"/v1/jobs/{unwanted}")).json()["job"]["status"] != "expired":
+            while (await self.clients["customer"]("GET", f"/v1/jobs/{unwanted}")).json()["job"]["status"] != "expired":
                 for name in sorted(TECHNICIANS):
-                    await self.all[name]("GET", "/v1/me")
+                    await self.clients[name]("GET", "/v1/me")
                 await asyncio.sleep(0.2)
 
 
 async def received_events(participants: Participants, name: str) -> list[dict[str, Any]]:
     """Return all events that a poll of ``name`` returns from the beginning of the log."""
-    answer = await participants.all[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
-    found: list[dict[str, Any]] = answer.json()["events"]
-    return found
+    answer = await participants.clients[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
+    events: list[dict[str, Any]] = answer.json()["events"]
+    return events
 
 
 async def test_each_type_of_event_reaches_exactly_its_recipients(settings: Settings) -> None:
@@ -123,12 +123,12 @@ async def test_each_type_of_event_reaches_exactly_its_recipients(settings: Setti
                     name, headers={"Authorization": f"Bearer {client.token}"}, after=f"main:{epoch_name(1)}:0"
                 )
             )
-            for name, client in participants.all.items()
+            for name, client in participants.clients.items()
         }
         await participants.run_jobs()
         head = site.gateway.relay.tails[DEFAULT_ZONE].cursor
         recipients: dict[str, set[str]] = {}
-        for name in participants.all:
+        for name in participants.clients:
             frames = [frame for frame in await received_events(participants, name) if frame["seq"] <= head]
             assert [(await streams[name].next_event()).data for _ in frames] == frames, name
             for frame in frames:

@@ -55,14 +55,14 @@ class Market(Participants):
 
     async def request(self, name: str, path: str, body: Any = None, method: str = "POST") -> Any:
         """Send a request as ``name``, assert that it succeeds, and return the body of the response."""
-        answer = await self.all[name](method, path, {} if body is None else body)
+        answer = await self.clients[name](method, path, {} if body is None else body)
         assert answer.is_success, answer.text
         return answer.json()
 
     async def create_bid(self, name: str, job: str, amount: int | None) -> str:
         """Create a bid and return its id. ``amount`` None bids the amount of the customer."""
-        told = await self.request(name, f"/v1/jobs/{job}/bids", {"amount": amount, "note": "by noon"})
-        return str(told["bid"]["id"])
+        reply = await self.request(name, f"/v1/jobs/{job}/bids", {"amount": amount, "note": "by noon"})
+        return str(reply["bid"]["id"])
 
     async def award_job(self, *, amount: int) -> str:
         """Book and edit a job, create three bids, withdraw one of them, and accept the holder's bid. Return the job's
@@ -70,30 +70,30 @@ class Market(Participants):
         """
         job = await self.book_job(*sorted(TECHNICIANS))
         await self.request("customer", f"/v1/jobs/{job}", {"notes": "second floor"}, "PATCH")
-        mine = await self.create_bid("holder", job, amount)
+        accepted_bid = await self.create_bid("holder", job, amount)
         await self.create_bid("loser", job, None)
-        gone = await self.create_bid("decliner", job, amount - 1)
-        await self.request("decliner", f"/v1/jobs/{job}/bids/{gone}/withdraw")
-        await self.request("customer", f"/v1/jobs/{job}/bids/{mine}/accept")
+        withdrawn_bid = await self.create_bid("decliner", job, amount - 1)
+        await self.request("decliner", f"/v1/jobs/{job}/bids/{withdrawn_bid}/withdraw")
+        await self.request("customer", f"/v1/jobs/{job}/bids/{accepted_bid}/accept")
         return job
 
     async def negotiate_price(self, job: str) -> None:
         """Propose two prices as the holder. The customer rejects the first and accepts the second."""
         for amount, answer in ((9_900, "reject"), (8_800, "accept")):
             proposals = f"/v1/jobs/{job}/price-proposals"
-            told = await self.request("holder", proposals, {"amount": amount, "reason": "more work"})
-            await self.request("customer", f"{proposals}/{told['proposal']['id']}/{answer}")
+            reply = await self.request("holder", proposals, {"amount": amount, "reason": "more work"})
+            await self.request("customer", f"{proposals}/{reply['proposal']['id']}/{answer}")
 
     async def codes_of(self, job: str) -> dict[str, str]:
         """Return the codes of the job, which the customer shows to the technician."""
-        found: dict[str, str] = (await self.request("customer", f"/v1/jobs/{job}", method="GET"))["job"]["codes"]
-        return found
+        codes: dict[str, str] = (await self.request("customer", f"/v1/jobs/{job}", method="GET"))["job"]["codes"]
+        return codes
 
     async def do_work(self, job: str) -> None:
         """Enter wrong codes until they are locked, issue new codes, then start and complete the job."""
         wrong = "000000" if (await self.codes_of(job))["start"] != "000000" else "000001"
         for _ in range(5):
-            answer = await self.all["holder"]("POST", f"/v1/jobs/{job}/start", {"code": wrong})
+            answer = await self.clients["holder"]("POST", f"/v1/jobs/{job}/start", {"code": wrong})
             assert code_of(answer)[0] in (403, 423)
         await self.take_step("customer", job, "reissue")
         codes = await self.codes_of(job)
@@ -111,7 +111,7 @@ class Market(Participants):
         cancels.
         """
         for name in sorted(TECHNICIANS):
-            await people.approve(self.all[name], self.root, self.service)
+            await people.approve(self.clients[name], self.root, self.service)
         self.done = await self.award_job(amount=7_000)
         await self.negotiate_price(self.done)
         await self.request("customer", f"/v1/jobs/{self.done}", {"notes": "third floor"}, "PATCH")
@@ -119,16 +119,16 @@ class Market(Participants):
         await self.take_step("customer", self.done, "confirm")
         await self.report_payment(self.done, "card-1", "failed")
         await self.report_payment(self.done, "card-2", "captured", "refunded")
-        back = await self.award_job(amount=6_000)
-        await self.take_step("holder", back, "unassign")
-        await self.take_step("customer", back, "cancel")
+        job = await self.award_job(amount=6_000)
+        await self.take_step("holder", job, "unassign")
+        await self.take_step("customer", job, "cancel")
 
 
 @pytest.fixture
 async def market(settings: Settings) -> AsyncIterator[Market]:
     """Run a server with the blueprint `marketplace`, on which both jobs have been run."""
-    mine = msgspec.structs.replace(settings, port=0, blueprint="marketplace")
-    async with run_server(mine) as server, open_event_server(server) as site:
+    market_settings = msgspec.structs.replace(settings, port=0, blueprint="marketplace")
+    async with run_server(market_settings) as server, open_event_server(server) as site:
         participants = Market(site)
         await participants.create_accounts()
         await participants.run_jobs()
@@ -140,11 +140,11 @@ async def test_each_type_of_event_reaches_exactly_its_recipients(market: Market)
     only events of the technician's own bids.
     """
     recipients: dict[str, set[str]] = {kind: set() for kind in RECIPIENTS}
-    for name in market.all:
+    for name in market.clients:
         for frame in await received_events(market, name):
             recipients.setdefault(frame["type"], set()).add(name)
             if name in TECHNICIANS and frame["type"].startswith("bid."):
-                assert frame["data"]["bid"]["technician"]["id"] == market.all[name].user
+                assert frame["data"]["bid"]["technician"]["id"] == market.clients[name].user
     assert {kind: recipients[kind] for kind in RECIPIENTS} == RECIPIENTS
     events = await log.read_range(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
     for event in events:
@@ -159,10 +159,10 @@ async def test_a_history_contains_every_change_in_the_order_of_the_log(market: M
     events = await log.read_range(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
     name = f'"{market.done}"'.encode()
     changes = [e for e in events if e.type.startswith(HISTORY_TYPES) and name in e.data and e.type != "job.searching"]
-    found = (await market.request("customer", f"/v1/jobs/{market.done}/history", method="GET"))["items"]
-    assert [item["seq"] for item in found] == [event.seq for event in changes]
-    assert [item["actor"] for item in found] == [event.actor for event in changes]
-    lines = [(item["command"], item["from"], item["to"], item["reason"]) for item in found]
+    items = (await market.request("customer", f"/v1/jobs/{market.done}/history", method="GET"))["items"]
+    assert [item["seq"] for item in items] == [event.seq for event in changes]
+    assert [item["actor"] for item in items] == [event.actor for event in changes]
+    lines = [(item["command"], item["from"], item["to"], item["reason"]) for item in items]
     assert lines[:2] == [("create", None, "open", None), ("edit", "open", "open", None)]
     for line in (
         ("award", "open", "scheduled", None),

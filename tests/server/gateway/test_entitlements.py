@@ -44,20 +44,20 @@ async def test_a_former_holder_receives_nothing_more_of_the_job(node: Node) -> N
     """A technician who subscribed to a job as its holder, and from whom the job was reassigned, receives neither its
     events nor the positions of its next holder.
     """
-    serves = await people.service(node.engine)
-    one = await start_job(node, serves=serves)
-    tara = await people.technician(node.engine, "tara", serves)
-    async with node.connect("t1", "technician") as left, node.connect(one.customer.id) as watcher:
-        await subscribe_to_job(left, one.job)
-        await jobs.run_command(node.engine, OPS, one.job, Step(command="reassign", technician="tara", reason="late"))
-        await jobs.run_command(node.engine, tara, one.job, Step(command="depart"))
-        assert await received_pushes(node, left, "job.status") == []
-        [unassigned] = await received_pushes(node, left, "job.unassigned")
+    service = await people.service(node.engine)
+    trip = await start_job(node, service=service)
+    tara = await people.technician(node.engine, "tara", service)
+    async with node.connect("t1", "technician") as former_holder, node.connect(trip.customer.id) as watcher:
+        await subscribe_to_job(former_holder, trip.job)
+        await jobs.run_command(node.engine, OPS, trip.job, Step(command="reassign", technician="tara", reason="late"))
+        await jobs.run_command(node.engine, tara, trip.job, Step(command="depart"))
+        assert await received_pushes(node, former_holder, "job.status") == []
+        [unassigned] = await received_pushes(node, former_holder, "job.unassigned")
         assert "customer" not in unassigned["data"]["job"] and unassigned["data"]["job"]["technician"] is None
-        await JobUnderWay(node, one.customer, tara, one.job).send_fix(40.77)
+        await JobUnderWay(node, trip.customer, tara, trip.job).send_fix(40.77)
         assert (await next_position(watcher))["data"]["lat"] == 40.77
-        await assert_no_position(left)
-        refused = await left.request(op="subscribe", channel=f"job:{one.job}")
+        await assert_no_position(former_holder)
+        refused = await former_holder.request(op="subscribe", channel=f"job:{trip.job}")
         assert refused["error"]["code"] == "not_found"
 
 
@@ -66,12 +66,12 @@ async def test_a_mediator_receives_events_until_the_dispute_is_resolved(node: No
     receives none of them, live or in a replay.
     """
     engine = node.engine
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="tom"))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="direct_booking", technician="tom"))
     await jobs.run_command(engine, tom, job, Step(command="accept"))
-    opened = await disputes.create(engine, carla, job, "It leaks")
-    dispute = str(msgspec.json.decode(opened.dispute)["id"])
+    outcome = await disputes.create(engine, carla, job, "It leaks")
+    dispute = str(msgspec.json.decode(outcome.dispute)["id"])
     mediator = Principal(UserId("mia"), "mediator")
     async with node.connect("mia", "mediator") as mia:
         assert (await subscribe_to_job(mia, job))["job"]["frozen"] is True
@@ -83,8 +83,8 @@ async def test_a_mediator_receives_events_until_the_dispute_is_resolved(node: No
         assert len(await received_pushes(node, mia)) == 1
     hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}, "subs": [f"job:{job}"]}
     async with node.connect("mia", "mediator", **hello) as again:
-        heard = [(push["type"], "customer" in push["data"]["job"]) for push in await received_pushes(node, again)]
-        assert heard == [("job.disputed", False), ("job.resolved", False)]
+        pushes = [(push["type"], "customer" in push["data"]["job"]) for push in await received_pushes(node, again)]
+        assert pushes == [("job.disputed", False), ("job.resolved", False)]
 
 
 @pytest.mark.parametrize("blueprint", ["direct_booking", "managed"])
@@ -93,27 +93,27 @@ async def test_all_mediators_receive_disputes(node: Node, blueprint: str) -> Non
     They receive neither the whole job nor the note of the outcome.
     """
     engine = node.engine
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
     more: dict[str, Any] = {"technician": "tom"} if blueprint == "direct_booking" else {}
-    job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint, notes="4711", **more))
+    job = people.id_of(await people.job(engine, carla, service, blueprint=blueprint, notes="4711", **more))
     if blueprint == "managed":
         await jobs.run_command(engine, OPS, job, Step(command="assign", technician="tom"))
     for command in ("accept", "depart", "start", "finish") if blueprint == "managed" else ("accept",):
         await jobs.run_command(engine, tom, job, Step(command=command))
     async with node.connect("max", "mediator") as live:
-        opened = msgspec.json.decode((await disputes.create(engine, carla, job, "It leaks")).dispute)
+        dispute = msgspec.json.decode((await disputes.create(engine, carla, job, "It leaks")).dispute)
         mia = Principal(UserId("mia"), "mediator")
-        await disputes.resolve(engine, mia, opened["id"], "resume", note="The key is 4711")
-        heard = await received_pushes(node, live)
+        await disputes.resolve(engine, mia, dispute["id"], "resume", note="The key is 4711")
+        live_pushes = await received_pushes(node, live)
     hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}}
     async with node.connect("max", "mediator", **hello) as again:
-        assert [push["data"] for push in await received_pushes(node, again)] == [push["data"] for push in heard]
-    assert [push["data"]["dispute"] for push in heard] == [
-        {"id": opened["id"], "job": job, "reason": "It leaks", "status": "open"},
-        {"id": opened["id"], "job": job, "status": "resolved"},
+        assert [push["data"] for push in await received_pushes(node, again)] == [push["data"] for push in live_pushes]
+    assert [push["data"]["dispute"] for push in live_pushes] == [
+        {"id": dispute["id"], "job": job, "reason": "It leaks", "status": "open"},
+        {"id": dispute["id"], "job": job, "status": "resolved"},
     ]
-    assert all("customer" not in push["data"]["job"] for push in heard) and "4711" not in str(heard)
+    assert all("customer" not in push["data"]["job"] for push in live_pushes) and "4711" not in str(live_pushes)
 
 
 async def test_a_subscribed_service_receives_the_steps_of_a_job(node: Node) -> None:
@@ -121,26 +121,26 @@ async def test_a_subscribed_service_receives_the_steps_of_a_job(node: Node) -> N
     offer of the job may not subscribe.
     """
     engine = node.engine
-    serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves)
-    job = await people.offered_job(engine, carla, serves)
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service)
     async with node.connect("money", "service") as money, node.connect("tom", "technician") as toms:
         refused = await toms.request(op="subscribe", channel=f"job:{job}")
         assert refused["error"]["code"] == "not_found"
         heard_from = (await subscribe_to_job(money, job))["seq"]
-        done = await jobs.claim(engine, tom, job)
+        outcome = await jobs.claim(engine, tom, job)
         [accepted] = await received_pushes(node, money, "job.accepted")
-        assert accepted["seq"] == done.seq > heard_from
+        assert accepted["seq"] == outcome.seq > heard_from
 
 
 # Work
 
 
-async def book_order(node: Node, carla: Principal, serves: ServiceId) -> str:
+async def book_order(node: Node, carla: Principal, service: ServiceId) -> str:
     """Book an order of the blueprint `delivery`, and return its id. Technicians of the service receive its
     `job.created`.
     """
-    return people.id_of(await people.job(node.engine, carla, serves, blueprint="delivery", amount=500, notes="4711"))
+    return people.id_of(await people.job(node.engine, carla, service, blueprint="delivery", amount=500, notes="4711"))
 
 
 async def put_profile(
@@ -173,12 +173,12 @@ async def test_orders_from_before_the_approval_are_not_replayed(node: Node, reme
     """A replay contains orders from after the approval of the technician, without their notes. It contains no order
     from before the approval and none of another service.
     """
-    serves, other, carla = *[await people.service(node.engine) for _ in "ab"], await people.customer(node.engine)
-    await book_order(node, carla, serves)
-    await put_profile(node, "tom", [serves], 1, account="pending")
-    await book_order(node, carla, serves)
-    await put_profile(node, "tom", [serves], 2)
-    job = await book_order(node, carla, serves)
+    service, other, carla = *[await people.service(node.engine) for _ in "ab"], await people.customer(node.engine)
+    await book_order(node, carla, service)
+    await put_profile(node, "tom", [service], 1, account="pending")
+    await book_order(node, carla, service)
+    await put_profile(node, "tom", [service], 2)
+    job = await book_order(node, carla, service)
     await book_order(node, carla, other)
     await node.wait_until_relayed(int(await node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq") or 0))
     if not remembered:
@@ -192,15 +192,15 @@ async def test_a_live_session_receives_the_orders_its_technician_may_take(node: 
     """A session receives new orders of the technician's services from the approval until the suspension. A change of
     services takes effect at once. A technician without a service receives no order.
     """
-    serves, other, carla = *[await people.service(node.engine) for _ in "ab"], await people.customer(node.engine)
+    service, other, carla = *[await people.service(node.engine) for _ in "ab"], await people.customer(node.engine)
     async with node.connect("tom", "technician") as tom, node.connect("gus", "technician") as gus:
-        await book_order(node, carla, serves)
+        await book_order(node, carla, service)
         assert await received_orders(node, tom) == []
-        await put_profile(node, "tom", [serves], 1)
-        first = await book_order(node, carla, serves)
+        await put_profile(node, "tom", [service], 1)
+        first = await book_order(node, carla, service)
         assert await received_orders(node, tom) == [first]
         await put_profile(node, "tom", [other], 2)
-        await book_order(node, carla, serves)
+        await book_order(node, carla, service)
         second = await book_order(node, carla, other)
         assert await received_orders(node, tom) == [first, second]
         await put_profile(node, "tom", [other], 3, account="suspended")

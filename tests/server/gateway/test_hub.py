@@ -29,8 +29,8 @@ class ThreeClients:
 
     def _session_of(self, client: Client) -> Session:
         """Return the session of this client."""
-        known = client.hello["session"]  # type: ignore[attr-defined]
-        return next(one for one in self.node.gateway.sessions if one.id == known)
+        session_id = client.hello["session"]  # type: ignore[attr-defined]
+        return next(session for session in self.node.gateway.sessions if session.id == session_id)
 
     def fan_out(self, seq: int, *to: str) -> None:
         """Deliver an event to the channels ``to``. It is written only at the end of this turn of the event loop."""
@@ -128,8 +128,8 @@ async def test_a_broadcast_is_sent_before_the_close(clients: ThreeClients) -> No
     clients.fan_out(1, ALL_CUSTOMERS)
     ann.close(Close.REPLACED, "replaced")
     clients.fan_out(2, ALL_CUSTOMERS)
-    told = await clients.sockets[0].receive()
-    assert told["seq"] == 1
+    broadcast = await clients.sockets[0].receive()
+    assert broadcast["seq"] == 1
     assert await clients.sockets[0].wait_for_close() == Close.REPLACED
     clients.sockets.pop(0)
     assert await clients.received_seqs() == [[1, 2], [1, 2]]

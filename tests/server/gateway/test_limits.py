@@ -32,10 +32,10 @@ async def test_the_least_active_sockets_are_closed(limited_settings: Settings) -
     users' sockets remain open.
     """
     async with running_node(limited_settings) as node, node.connect("bob") as other, AsyncExitStack() as stack:
-        mine = [await stack.enter_async_context(node.connect("ann")) for _ in range(7)]
-        assert [await client.wait_for_close() for client in mine[:2]] == [4010, 4010]
+        clients = [await stack.enter_async_context(node.connect("ann")) for _ in range(7)]
+        assert [await client.wait_for_close() for client in clients[:2]] == [4010, 4010]
         last = await node.append("user:ann user:bob")
-        assert [await client.next_seqs(1) for client in [*mine[2:], other]] == [[last]] * 6
+        assert [await client.next_seqs(1) for client in [*clients[2:], other]] == [[last]] * 6
 
 
 async def test_too_many_new_sockets_a_second_are_refused(

@@ -14,8 +14,8 @@ from tests.support.wait import wait_until
 def metric_value(node: Node, line: str) -> float:
     """Return the value of one sample of ``/metrics``, or 0 if it is not there."""
     text = node.engine.metrics.render().decode()
-    found = re.search(rf"^callout_{re.escape(line)} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    match = re.search(rf"^callout_{re.escape(line)} (\S+)$", text, re.MULTILINE)
+    return float(match[1]) if match else 0.0
 
 
 async def test_the_gateway_counts_its_work(node: Node) -> None:

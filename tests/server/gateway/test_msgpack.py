@@ -66,23 +66,23 @@ async def test_an_event_is_encoded_once_and_only_for_a_recipient(node: Node, mon
     """An event is encoded in MessagePack once for all sessions of that subprotocol, and not at all if there is no such
     session.
     """
-    made = itertools.count()
+    encodings = itertools.count()
     frame = MsgpackFrames.frame
 
     def count_frame(self: MsgpackFrames, payload: bytes) -> bytes:
-        next(made)
+        next(encodings)
         return frame(self, payload)
 
     async with node.connect("ann") as plain:
         monkeypatch.setattr(MsgpackFrames, "frame", count_frame)
         await node.append("user:ann", times=5)
         assert await plain.next_seqs(5) == [1, 2, 3, 4, 5]
-        assert next(made) == 0
+        assert next(encodings) == 0
         async with connect_msgpack(node, "ann") as one, connect_msgpack(node, "ann") as two:
-            before = next(made)
+            before = next(encodings)
             await node.append("user:ann", times=5)
             assert await one.next_seqs(5) == await two.next_seqs(5) == [6, 7, 8, 9, 10]
-            assert next(made) - before - 1 == 5
+            assert next(encodings) - before - 1 == 5
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ async def test_a_text_frame(node: Node) -> None:
 
 async def test_the_first_supported_subprotocol_is_chosen(node: Node) -> None:
     """The server chooses the first subprotocol of the client's list that it supports."""
-    for offered, taken in (
+    for offered, chosen in (
         ([MSGPACK_SUBPROTOCOL, JSON_SUBPROTOCOL], MSGPACK_SUBPROTOCOL),
         (["x", JSON_SUBPROTOCOL, MSGPACK_SUBPROTOCOL], JSON_SUBPROTOCOL),
     ):
         async with node.open_socket(subprotocols=offered) as client:
-            assert client.socket.subprotocol == taken
+            assert client.socket.subprotocol == chosen

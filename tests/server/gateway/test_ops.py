@@ -50,11 +50,11 @@ class OfferedJob:
 async def offered_job(node: Node) -> OfferedJob:
     """Create the customer, the two technicians and the offered job."""
     engine = node.engine
-    serves, customer = await people.service(engine), await people.customer(engine)
-    fit = [await people.technician(engine, name, serves) for name in ("tom", "una")]
+    service, customer = await people.service(engine), await people.customer(engine)
+    fit = [await people.technician(engine, name, service) for name in ("tom", "una")]
     for who in fit:
         await node.token(who.id, "technician")
-    return OfferedJob(node, customer, fit[0], fit[1], await people.offered_job(engine, customer, serves))
+    return OfferedJob(node, customer, fit[0], fit[1], await people.offered_job(engine, customer, service))
 
 
 async def test_claim(offered_job: OfferedJob) -> None:
@@ -129,15 +129,15 @@ async def test_a_trace_is_stored_with_the_event(offered_job: OfferedJob) -> None
         connect_as(offered_job.node, offered_job.tom) as tom,
         connect_as(offered_job.node, offered_job.una) as una,
     ):
-        asked = (
+        sent_ops = (
             (una, {"op": "decline", "trace": TRACE[:-1] + "2"}),
             (tom, {"op": "claim", "trace": TRACE}),
             (tom, {"op": "command", "command": "depart"}),
             (tom, {"op": "command", "command": "arrive", "trace": TRACE[:-1] + "3"}),
         )
-        seqs = [(await who.request(job=offered_job.job, **op))["ok"]["seq"] for who, op in asked]
-    traces = {event.seq: event.trace for event in await event_log.events(offered_job.node.engine)}
-    assert [traces[seq] for seq in seqs] == [op.get("trace", "") for _, op in asked]
+        seqs = [(await who.request(job=offered_job.job, **op))["ok"]["seq"] for who, op in sent_ops]
+    trace_of_seq = {event.seq: event.trace for event in await event_log.events(offered_job.node.engine)}
+    assert [trace_of_seq[seq] for seq in seqs] == [op.get("trace", "") for _, op in sent_ops]
 
 
 async def test_availability_and_location(offered_job: OfferedJob) -> None:
@@ -147,10 +147,10 @@ async def test_availability_and_location(offered_job: OfferedJob) -> None:
     async with connect_as(offered_job.node, offered_job.tom) as tom:
         ok = (await tom.request(op="availability", online=False))["ok"]
         assert (ok["online"], ok["blockers"]) == (False, ["offline"])
-        heard = (await tom.request(op="location", lat=40.75, lon=-73.99))["ok"]
-        assert heard == {"online": False, "clock_offset_s": 0.0}
-        gone = next(push for push in tom.pushes if push["type"] == "technician.status")
-        assert (gone["data"]["online"], gone["data"]["reason"]) == (False, "self")
+        reply = (await tom.request(op="location", lat=40.75, lon=-73.99))["ok"]
+        assert reply == {"online": False, "clock_offset_s": 0.0}
+        status_push = next(push for push in tom.pushes if push["type"] == "technician.status")
+        assert (status_push["data"]["online"], status_push["data"]["reason"]) == (False, "self")
         ok = (await tom.request(op="availability", online=True, lat=40.75, lon=-73.99))["ok"]
         assert ok["online"] is True
         await tom.send({"op": "location", "lat": 40.7501, "lon": -73.99})
@@ -233,8 +233,8 @@ async def test_a_generated_key_is_returned(offered_job: OfferedJob, monkeypatch:
     generated key, so that the client can repeat the op.
     """
     async with connect_as(offered_job.node, offered_job.tom) as tom:
-        told = (await tom.request(op="availability", online=True))["ok"]
-        again = (await tom.request(op="availability", online=True, key=told["key"]))["ok"]
+        reply = (await tom.request(op="availability", online=True))["ok"]
+        again = (await tom.request(op="availability", online=True, key=reply["key"]))["ok"]
         assert (again["online"], "key" in again) == (True, False)
         claimed = (await tom.request(op="claim", job=offered_job.job))["ok"]
         assert (await tom.request(op="claim", job=offered_job.job, key=claimed["key"]))["ok"]["repeated"] is True
@@ -243,8 +243,8 @@ async def test_a_generated_key_is_returned(offered_job: OfferedJob, monkeypatch:
             raise Indeterminate
 
         monkeypatch.setattr(jobs, "run_command", lose_reply)
-        made = (await tom.request(op="command", job=offered_job.job, command="depart"))["error"]
-        assert (made["code"], made["key"]) == ("indeterminate", str(uuid.UUID(made["key"])))
+        error = (await tom.request(op="command", job=offered_job.job, command="depart"))["error"]
+        assert (error["code"], error["key"]) == ("indeterminate", str(uuid.UUID(error["key"])))
         key = str(uuid.uuid4())
         assert (await tom.request(op="command", job=offered_job.job, command="depart", key=key))["error"]["key"] == key
 

@@ -63,8 +63,8 @@ async def test_a_poll_names_why_it_cannot_resume(site: EventServer, monkeypatch:
         (f"main:{epoch_name(1)}:5000", "epoch"),
         (f"main:{epoch_name(1)}:0", "too_old"),
     ):
-        told = await site.poll("ann", after=after, wait=30)
-        assert told == {"events": [], "cursor": f"main:{epoch_name(1)}:1001", "recovered": False, "reason": reason}
+        reply = await site.poll("ann", after=after, wait=30)
+        assert reply == {"events": [], "cursor": f"main:{epoch_name(1)}:1001", "recovered": False, "reason": reason}
     assert len(seqs_of(await site.poll("ann", after=f"main:{epoch_name(1)}:1", wait=30))) == 1_000
 
 
@@ -76,44 +76,44 @@ async def test_missed_events_are_returned_at_once(site: EventServer) -> None:
     await site.node.append("user:bob", times=2)
     await site.node.wait_until_relayed(await site.node.append("user:ann role:customer"))
     answer = await site.request_events("ann", after=f"main:{epoch_name(1)}:1", wait=30)
-    told = msgspec.json.decode(answer.content, type=EventPage)
-    assert [event.seq for event in told.events] == [2, 5]
-    assert (told.cursor, told.recovered) == (f"main:{epoch_name(1)}:5", True)
+    reply = msgspec.json.decode(answer.content, type=EventPage)
+    assert [event.seq for event in reply.events] == [2, 5]
+    assert (reply.cursor, reply.recovered) == (f"main:{epoch_name(1)}:5", True)
 
 
 async def test_a_poll_waits_for_the_first_event(site: EventServer) -> None:
     """A poll that has missed nothing waits for the user's next event. Events of other users do not end it."""
-    asked = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30))
+    poll_task = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30))
     await wait_for_polls(site)
     await site.node.wait_until_relayed(await site.node.append("user:bob", times=3))
-    assert not asked.done()
+    assert not poll_task.done()
     await site.node.append("user:ann", times=2)
-    told = await asked
-    assert seqs_of(told)[0] == 4 and told["recovered"]
-    rest = await site.poll("ann", after=told["cursor"], wait=0)
-    assert seqs_of(told) + seqs_of(rest) == [4, 5]
+    reply = await poll_task
+    assert seqs_of(reply)[0] == 4 and reply["recovered"]
+    rest = await site.poll("ann", after=reply["cursor"], wait=0)
+    assert seqs_of(reply) + seqs_of(rest) == [4, 5]
     assert not site.gateway.sessions
 
 
 async def test_a_poll_ends_after_its_time(site: EventServer) -> None:
     """When its time is over, a poll returns no event and the head, so that the cursor of a quiet client moves."""
     began = time.monotonic()
-    asked = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=0.5))
+    poll_task = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=0.5))
     await wait_for_polls(site)
     await site.node.append("user:bob", times=3)
-    assert await asked == {"events": [], "cursor": f"main:{epoch_name(1)}:3", "recovered": True}
+    assert await poll_task == {"events": [], "cursor": f"main:{epoch_name(1)}:3", "recovered": True}
     assert 0.4 < time.monotonic() - began < 5
-    told = await site.poll("ann", after=f"main:{epoch_name(1)}:3")
-    assert told == {"events": [], "cursor": f"main:{epoch_name(1)}:3", "recovered": True}
+    reply = await site.poll("ann", after=f"main:{epoch_name(1)}:3")
+    assert reply == {"events": [], "cursor": f"main:{epoch_name(1)}:3", "recovered": True}
 
 
 async def test_a_cursor_ahead_of_the_relay_is_waited_for(site: EventServer) -> None:
     """A poll whose cursor another gateway issued, and which this relay has not reached yet, waits and is not
     refused.
     """
-    asked = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:2", wait=30))
+    poll_task = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:2", wait=30))
     await site.node.append("user:ann", times=3)
-    assert seqs_of(await asked) == [3]
+    assert seqs_of(await poll_task) == [3]
 
 
 async def test_types_and_channels(site: EventServer) -> None:
@@ -121,15 +121,15 @@ async def test_types_and_channels(site: EventServer) -> None:
     those events.
     """
     query = {"types": "job.*", "channels": "user:ann,user:bob"}
-    asked = asyncio.create_task(site.poll("boss", "admin", after=f"main:{epoch_name(1)}:0", wait=30, **query))
+    poll_task = asyncio.create_task(site.poll("boss", "admin", after=f"main:{epoch_name(1)}:0", wait=30, **query))
     await wait_for_polls(site)
     await site.node.append("user:ann", kind="offer.created")
     await site.node.append("role:ops", kind="job.status")
     await site.node.append("user:bob", kind="job.status")
-    assert seqs_of(await asked) == [3]
+    assert seqs_of(await poll_task) == [3]
     await site.node.wait_until_relayed(await site.node.append("user:bob", kind="offer.closed"))
-    told = await site.poll("boss", "admin", after=f"main:{epoch_name(1)}:3", wait=0, **query)
-    assert (seqs_of(told), told["cursor"]) == ([], f"main:{epoch_name(1)}:4")
+    reply = await site.poll("boss", "admin", after=f"main:{epoch_name(1)}:3", wait=0, **query)
+    assert (seqs_of(reply), reply["cursor"]) == ([], f"main:{epoch_name(1)}:4")
 
 
 async def test_an_aborted_poll_leaves_nothing(site: EventServer) -> None:
@@ -146,20 +146,20 @@ async def test_a_user_suspended_during_a_poll_is_refused(site: EventServer) -> N
     """If its user is suspended, a waiting poll gets 403."""
     headers = await site.bearer_header("ann")
     query = {"after": f"main:{epoch_name(1)}:0", "wait": "30"}
-    asked = asyncio.create_task(site.http.get("/v1/events", params=query, headers=headers))
+    request_task = asyncio.create_task(site.http.get("/v1/events", params=query, headers=headers))
     await wait_for_polls(site)
     await live_accounts.suspend(site.running.engine, "ann", "customer")
-    assert (await asked).status_code == 403
+    assert (await request_task).status_code == 403
 
 
 async def test_a_drain_ends_waiting_polls(site: EventServer) -> None:
     """A drain ends a waiting poll with 503 and Retry-After. The client repeats it at another gateway with the same
     cursor.
     """
-    asked = asyncio.create_task(site.request_events("ann", after=f"main:{epoch_name(1)}:0", wait=30))
+    request_task = asyncio.create_task(site.request_events("ann", after=f"main:{epoch_name(1)}:0", wait=30))
     await wait_for_polls(site)
     await site.gateway.stop()
-    answer = await asked
+    answer = await request_task
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
@@ -181,8 +181,8 @@ async def test_events_older_than_the_replay_buffer(settings: Settings, place: st
                 return bool(await redis.xlen(keys.log(DEFAULT_ZONE)) < 1_000)
 
             await wait_until(is_trimmed, within_s=20, what="the trimmed log")
-        told = await site.poll("ann", after=f"main:{epoch_name(1)}:4", wait=30)
-        assert (seqs_of(told), told["recovered"]) == ([5, 6, 7, 8, 9, 10], True)
+        reply = await site.poll("ann", after=f"main:{epoch_name(1)}:4", wait=30)
+        assert (seqs_of(reply), reply["recovered"]) == ([5, 6, 7, 8, 9, 10], True)
         async with site.open_stream("ann", last=f"main:{epoch_name(1)}:7") as source:
             assert await source.next_seqs(3) == [8, 9, 10]
 
@@ -197,12 +197,12 @@ async def test_polling_under_load_gets_each_event_once(site: EventServer) -> Non
             await site.node.append("user:bob", times=2)
 
     writing = asyncio.create_task(append_events())
-    got: list[int] = []
+    seqs: list[int] = []
     cursor = f"main:{epoch_name(1)}:0"
-    while len(got) < total:
-        told = await site.poll("ann", after=cursor, wait=5)
-        assert told["recovered"]
-        got += seqs_of(told)
-        cursor = told["cursor"]
+    while len(seqs) < total:
+        reply = await site.poll("ann", after=cursor, wait=5)
+        assert reply["recovered"]
+        seqs += seqs_of(reply)
+        cursor = reply["cursor"]
     await writing
-    assert got == [seq for start in range(1, total // 6 * 8, 8) for seq in range(start, start + 6)]
+    assert seqs == [seq for start in range(1, total // 6 * 8, 8) for seq in range(start, start + 6)]

@@ -47,13 +47,13 @@ class JobUnderWay:
 
 
 async def start_job(
-    node: Node, driver: str = "t1", serves: ServiceId | None = None, *, departs: bool = True, **more: Any
+    node: Node, driver: str = "t1", service: ServiceId | None = None, *, departs: bool = True, **more: Any
 ) -> JobUnderWay:
     """Book a job and claim it as ``driver``, who departs unless ``departs`` is False."""
-    serves = serves or await people.service(node.engine)
+    service = service or await people.service(node.engine)
     customer = await people.customer(node.engine)
-    who = await people.technician(node.engine, driver, serves)
-    job = await people.offered_job(node.engine, customer, serves, **more)
+    who = await people.technician(node.engine, driver, service)
+    job = await people.offered_job(node.engine, customer, service, **more)
     await jobs.claim(node.engine, who, job)
     if departs:
         await jobs.run_command(node.engine, who, job, Step(command="depart"))
@@ -97,25 +97,25 @@ async def test_strangers_receive_no_position(node: Node) -> None:
     """Other customers, other technicians, the job's own technician and staff who are not ops receive no position.
     Strangers may not subscribe to the job.
     """
-    mine, other = await start_job(node), await start_job(node, "t2")
+    first, other = await start_job(node), await start_job(node, "t2")
     outside: dict[str, Role] = {other.customer.id: "customer", "t2": "technician", "t1": "technician", "m": "mediator"}
     async with AsyncExitStack() as stack:
         boss = await stack.enter_async_context(node.connect("boss", "admin"))
         clients = {name: await stack.enter_async_context(node.connect(name, role)) for name, role in outside.items()}
         for name in set(outside) - {"t1"}:
-            refused = await clients[name].request(op="subscribe", channel=f"job:{mine.job}")
+            refused = await clients[name].request(op="subscribe", channel=f"job:{first.job}")
             assert refused["error"]["code"] == "not_found"
-        await mine.send_fix(40.76)
-        assert (await next_position(boss))["data"]["job"] == mine.job
+        await first.send_fix(40.76)
+        assert (await next_position(boss))["data"]["job"] == first.job
         for client in clients.values():
             await assert_no_position(client)
 
 
 async def test_a_technician_without_a_job_publishes_nothing(node: Node) -> None:
     """A fix of a technician who holds no job is not published, and ops do not receive it."""
-    serves = await people.service(node.engine)
-    idle = await people.technician(node.engine, "idle", serves)
-    busy = await start_job(node, serves=serves)
+    service = await people.service(node.engine)
+    idle = await people.technician(node.engine, "idle", service)
+    busy = await start_job(node, service=service)
     async with node.engine.store.redis.pubsub() as channel, node.connect("boss", "admin") as boss:
         await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
         await _age_last_fix(node, "idle")
@@ -129,17 +129,17 @@ async def test_a_technician_without_a_job_publishes_nothing(node: Node) -> None:
 
 async def test_an_older_fix_is_ignored(node: Node) -> None:
     """A fix that is older than the last one is not sent, and the position of the job does not move back."""
-    one = await start_job(node)
-    async with node.connect(one.customer.id) as client:
-        await one.send_fix(40.76, ago_s=5)
+    trip = await start_job(node)
+    async with node.connect(trip.customer.id) as client:
+        await trip.send_fix(40.76, ago_s=5)
         assert (await next_position(client))["data"]["lat"] == 40.76
-        await one.send_fix(40.75, ago_s=9)
-        await one.send_fix(40.77, ago_s=1)
+        await trip.send_fix(40.75, ago_s=9)
+        await trip.send_fix(40.77, ago_s=1)
         assert (await next_position(client))["data"]["lat"] == 40.77
-        await one.send_fix(40.70, ago_s=20)
+        await trip.send_fix(40.70, ago_s=20)
         await assert_no_position(client)
-    there = await positions.read_position(node.engine, one.customer, one.job)
-    assert there is not None and there.lat == 40.77
+    position = await positions.read_position(node.engine, trip.customer, trip.job)
+    assert position is not None and position.lat == 40.77
 
 
 FINAL_STEPS = (Step(command="arrive"), Step(command="start"), Step(command="complete"))
@@ -158,53 +158,53 @@ async def test_no_position_is_sent_after_the_end_of_the_work(node: Node, steps: 
     """After the job is completed, unassigned or reassigned, no fix of its technician is sent, also none that was
     published just before.
     """
-    serves = await people.service(node.engine)
-    one = await start_job(node, serves=serves)
-    await people.technician(node.engine, "t2", serves)
-    async with node.connect(one.customer.id) as client, node.connect("boss", "admin") as boss:
-        await one.send_fix(40.76, heading=90.0)
+    service = await people.service(node.engine)
+    trip = await start_job(node, service=service)
+    await people.technician(node.engine, "t2", service)
+    async with node.connect(trip.customer.id) as client, node.connect("boss", "admin") as boss:
+        await trip.send_fix(40.76, heading=90.0)
         await next_position(client)
         for step in steps[:-1]:
-            await jobs.run_command(node.engine, one.driver, one.job, step)
-        late = await _published_fix(one)
-        last = await jobs.run_command(node.engine, people.ADMIN if by_ops else one.driver, one.job, steps[-1])
+            await jobs.run_command(node.engine, trip.driver, trip.job, step)
+        late_fix = await _published_fix(trip)
+        last = await jobs.run_command(node.engine, people.ADMIN if by_ops else trip.driver, trip.job, steps[-1])
         await node.wait_until_relayed(last.seq)
         assert (await next_position(boss))["data"]["lat"] == 40.76
-        await one.send_fix(40.78)
+        await trip.send_fix(40.78)
         node.gateway.positions.resend_stale()
         node.gateway.positions.clear()
-        node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, late_fix)
         await assert_no_position(client)
         await assert_no_position(boss)
-    there = await positions.read_position(node.engine, one.customer, one.job)
-    assert (there and there.lat) == (40.76 if steps == FINAL_STEPS else None)
+    position = await positions.read_position(node.engine, trip.customer, trip.job)
+    assert (position and position.lat) == (40.76 if steps == FINAL_STEPS else None)
 
 
 async def test_no_position_is_sent_while_payment_is_due(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the work is completed, no position is sent, although the job is neither confirmed nor paid. For a day the
     customer can read the last position from before the end of the work; then only ops can.
     """
-    serves, customer = await people.service(node.engine), await people.customer(node.engine)
-    who = await people.technician(node.engine, "t1", serves)
-    job = people.id_of(await people.job(node.engine, customer, serves, blueprint="marketplace", technician="t1"))
+    service, customer = await people.service(node.engine), await people.customer(node.engine)
+    who = await people.technician(node.engine, "t1", service)
+    job = people.id_of(await people.job(node.engine, customer, service, blueprint="marketplace", technician="t1"))
     await jobs.run_command(node.engine, who, job, Step(command="accept"))
-    one = JobUnderWay(node, customer, who, job)
+    trip = JobUnderWay(node, customer, who, job)
     await _age_last_fix(node, "t1")
     await wait_until_listening(node)
     async with node.connect(customer.id, subs=[f"job:{job}"]) as client:
-        await one.send_fix(40.76)
+        await trip.send_fix(40.76)
         await next_position(client)
-        late = await _published_fix(one, "scheduled")
+        late_fix = await _published_fix(trip, "scheduled")
         for name, purpose in (("start", "start"), ("complete", "completion")):
             code = codes.derive_code(node.engine, job, purpose, "1")
-            done = await jobs.run_command(node.engine, who, job, Step(command=name, code=code))
-        await node.wait_until_relayed(done.seq)
-        await one.send_fix(40.78)
+            outcome = await jobs.run_command(node.engine, who, job, Step(command=name, code=code))
+        await node.wait_until_relayed(outcome.seq)
+        await trip.send_fix(40.78)
         node.gateway.positions.clear()
-        node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, late_fix)
         await assert_no_position(client)
-    there = await positions.read_position(node.engine, customer, job)
-    assert there is not None and there.lat == 40.76
+    position = await positions.read_position(node.engine, customer, job)
+    assert position is not None and position.lat == 40.76
     monkeypatch.setattr(positions, "VISIBLE_AFTER_END_MS", -1)
     assert await positions.read_position(node.engine, customer, job) is None
     assert await positions.read_position(node.engine, people.ADMIN, job) is not None
@@ -214,24 +214,24 @@ async def test_a_former_holders_departure_does_not_share_the_next_position(node:
     """The first holder departed and gave the job up. The second holder never departed, so the customer cannot read
     their position after the job is cancelled.
     """
-    serves = await people.service(node.engine)
-    one = await start_job(node, serves=serves)
-    two = await people.technician(node.engine, "t2", serves)
-    await jobs.run_command(node.engine, one.driver, one.job, Step(command="unassign", reason="flat tyre"))
-    await scheduler.open_wave(node.engine, DEFAULT_ZONE, one.job, 1)
-    await jobs.claim(node.engine, two, one.job)
-    await jobs.run_command(node.engine, one.customer, one.job, Step(command="cancel"))
-    assert await positions.read_position(node.engine, one.customer, one.job) is None
-    assert await positions.read_position(node.engine, people.ADMIN, one.job) is not None
+    service = await people.service(node.engine)
+    trip = await start_job(node, service=service)
+    two = await people.technician(node.engine, "t2", service)
+    await jobs.run_command(node.engine, trip.driver, trip.job, Step(command="unassign", reason="flat tyre"))
+    await scheduler.open_wave(node.engine, DEFAULT_ZONE, trip.job, 1)
+    await jobs.claim(node.engine, two, trip.job)
+    await jobs.run_command(node.engine, trip.customer, trip.job, Step(command="cancel"))
+    assert await positions.read_position(node.engine, trip.customer, trip.job) is None
+    assert await positions.read_position(node.engine, people.ADMIN, trip.job) is not None
 
 
 async def test_no_position_is_sent_for_an_unknown_blueprint(node: Node) -> None:
     """A gateway that does not know the version of the blueprint sends no position, because only the blueprint declares
     the recipients.
     """
-    one = await start_job(node)
-    async with node.connect(one.customer.id) as client, node.connect("boss", "admin") as boss:
-        fix = msgspec.json.decode(await _published_fix(one))
+    trip = await start_job(node)
+    async with node.connect(trip.customer.id) as client, node.connect("boss", "admin") as boss:
+        fix = msgspec.json.decode(await _published_fix(trip))
         fix["jobs"][0]["bp"] = "home_service@99"
         node.gateway.positions.handle_fix(DEFAULT_ZONE, msgspec.json.encode(fix))
         await assert_no_position(client)
@@ -243,31 +243,31 @@ async def test_the_customer_receives_no_position_before_it_is_shared(node: Node,
     """The customer receives no position before the blueprint's ``track_from``; ops receive it. While the technician is
     offline nobody receives a position. Customers and services cannot read it either.
     """
-    one = await start_job(node, departs=departs)
-    async with node.connect(one.customer.id, subs=[f"job:{one.job}"]) as client, node.connect("boss", "admin") as boss:
+    trip = await start_job(node, departs=departs)
+    async with node.connect(trip.customer.id, subs=[f"job:{trip.job}"]) as carla, node.connect("boss", "admin") as boss:
         if departs:
-            await live.set_availability(node.engine, one.driver, "t1", online=False)
-        await one.send_fix(40.76)
+            await live.set_availability(node.engine, trip.driver, "t1", online=False)
+        await trip.send_fix(40.76)
         if not departs:
             assert (await next_position(boss))["data"]["lat"] == 40.76
-        await assert_no_position(client)
+        await assert_no_position(carla)
         await assert_no_position(boss)
-    assert await positions.read_position(node.engine, one.customer, one.job) is None
-    assert await positions.read_position(node.engine, Principal(UserId("pay"), "service"), one.job) is None
-    assert await positions.read_position(node.engine, people.ADMIN, one.job) is not None
+    assert await positions.read_position(node.engine, trip.customer, trip.job) is None
+    assert await positions.read_position(node.engine, Principal(UserId("pay"), "service"), trip.job) is None
+    assert await positions.read_position(node.engine, people.ADMIN, trip.job) is not None
 
 
 async def test_a_fix_published_before_going_offline_is_not_sent(node: Node) -> None:
     """A fix that was published before the technician went offline, and arrives after the event in the log, is
     not sent.
     """
-    one = await start_job(node)
-    async with node.connect(one.customer.id) as client, node.connect("boss", "admin") as boss:
-        late = await _published_fix(one)
-        await live.set_availability(node.engine, one.driver, "t1", online=False)
+    trip = await start_job(node)
+    async with node.connect(trip.customer.id) as client, node.connect("boss", "admin") as boss:
+        late_fix = await _published_fix(trip)
+        await live.set_availability(node.engine, trip.driver, "t1", online=False)
         while (await boss.next_push())["type"] != "technician.status":
             pass
-        node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, late_fix)
         await assert_no_position(client)
 
 
@@ -276,11 +276,11 @@ async def test_positions_of_a_scheduled_job_start_an_hour_before(node: Node, min
     """The customer receives positions at the earliest ``track_lead_s`` before the job's time, even if the job's state
     allows it earlier. Ops receive them at any time.
     """
-    serves, customer = await people.service(node.engine), await people.customer(node.engine)
-    who = await people.technician(node.engine, "t1", serves)
+    service, customer = await people.service(node.engine), await people.customer(node.engine)
+    who = await people.technician(node.engine, "t1", service)
     at = now_ms() + minutes * 60_000
-    booked = {"blueprint": "direct_booking", "technician": "t1", "scheduled_for": at}
-    job = people.id_of(await people.job(node.engine, customer, serves, **booked))
+    booking_fields = {"blueprint": "direct_booking", "technician": "t1", "scheduled_for": at}
+    job = people.id_of(await people.job(node.engine, customer, service, **booking_fields))
     await jobs.run_command(node.engine, who, job, Step(command="accept"))
     await _age_last_fix(node, "t1")
     await wait_until_listening(node)
@@ -293,12 +293,12 @@ async def test_positions_of_a_scheduled_job_start_an_hour_before(node: Node, min
     assert (await positions.read_position(node.engine, customer, job) is not None) == shared
 
 
-async def _published_fix(one: JobUnderWay, status: str = "on_the_way") -> bytes:
+async def _published_fix(trip: JobUnderWay, status: str = "on_the_way") -> bytes:
     """Return a fix as the script publishes it now, without publishing it."""
-    head = await one.node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq")
-    record = await one.node.engine.store.redis.hget(keys.job(DEFAULT_ZONE, one.job), "bp")
-    job = {"id": one.job, "bp": (record or b"").decode(), "customer": one.customer.id, "status": status}
-    fix = {"technician": one.driver.id, "lat": 40.77, "lon": -73.99, "at": now_ms(), "seq": int(head or 0)}
+    head = await trip.node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq")
+    record = await trip.node.engine.store.redis.hget(keys.job(DEFAULT_ZONE, trip.job), "bp")
+    job = {"id": trip.job, "bp": (record or b"").decode(), "customer": trip.customer.id, "status": status}
+    fix = {"technician": trip.driver.id, "lat": 40.77, "lon": -73.99, "at": now_ms(), "seq": int(head or 0)}
     return msgspec.json.encode({**fix, "jobs": [job]})
 
 
@@ -307,43 +307,43 @@ async def _published_fix(one: JobUnderWay, status: str = "on_the_way") -> bytes:
 
 async def test_followers_of_a_job_receive_positions(node: Node) -> None:
     """The customer on each connection, ops and subscribers receive a position, as a frame without a seq."""
-    one = await start_job(node)
+    trip = await start_job(node)
     async with (
-        node.connect(one.customer.id) as phone,
-        node.connect(one.customer.id) as laptop,
+        node.connect(trip.customer.id) as phone,
+        node.connect(trip.customer.id) as laptop,
         node.connect("boss", "ops_manager") as boss,
-        node.connect("pay", "service", subs=[f"job:{one.job}"]) as watcher,
+        node.connect("pay", "service", subs=[f"job:{trip.job}"]) as watcher,
     ):
-        await one.send_fix(40.76, heading=270.5)
+        await trip.send_fix(40.76, heading=270.5)
         for client in (phone, laptop, boss, watcher):
             push = await next_position(client)
             assert {"type", "event", "at", "data"} == set(push)
-            told = msgspec.convert(push["data"], Position)
-            assert (told.job, told.lat, told.lon, told.heading) == (one.job, 40.76, -73.99, 270.5)
-            assert told.age_s < 30 and not told.stale
-        await watcher.request(op="unsubscribe", channel=f"job:{one.job}")
-        await one.send_fix(40.77)
+            position = msgspec.convert(push["data"], Position)
+            assert (position.job, position.lat, position.lon, position.heading) == (trip.job, 40.76, -73.99, 270.5)
+            assert position.age_s < 30 and not position.stale
+        await watcher.request(op="unsubscribe", channel=f"job:{trip.job}")
+        await trip.send_fix(40.77)
         assert (await next_position(phone))["data"]["lat"] == 40.77
         await assert_no_position(watcher)
 
 
 async def test_an_old_fix_is_sent_as_stale(node: Node) -> None:
     """A position has the time and the age of its fix. Over 30 s old it is `stale`."""
-    one = await start_job(node)
-    async with node.connect(one.customer.id) as client:
-        await one.send_fix(40.76, ago_s=40)
-        told = (await next_position(client))["data"]
-        assert told["stale"] is True and told["age_s"] >= 40
-        assert ms_of(told["at"]) <= now_ms() - 40_000
-    there = await positions.read_position(node.engine, one.customer, one.job)
-    assert there is not None and there.stale
+    trip = await start_job(node)
+    async with node.connect(trip.customer.id) as client:
+        await trip.send_fix(40.76, ago_s=40)
+        position = (await next_position(client))["data"]
+        assert position["stale"] is True and position["age_s"] >= 40
+        assert ms_of(position["at"]) <= now_ms() - 40_000
+    last_position = await positions.read_position(node.engine, trip.customer, trip.job)
+    assert last_position is not None and last_position.stale
 
 
 async def test_a_last_position_becomes_stale(node: Node) -> None:
     """If no fix follows, the last position is sent once more as `stale` after 30 s, and not again."""
-    one = await start_job(node)
-    async with node.connect(one.customer.id) as client:
-        await one.send_fix(40.76, ago_s=29)
+    trip = await start_job(node)
+    async with node.connect(trip.customer.id) as client:
+        await trip.send_fix(40.76, ago_s=29)
         first, second = await next_position(client), await next_position(client)
         assert (first["data"]["stale"], second["data"]["stale"]) == (False, True)
         assert first["data"]["at"] == second["data"]["at"]
@@ -353,31 +353,31 @@ async def test_a_last_position_becomes_stale(node: Node) -> None:
 
 async def test_the_latest_position_of_a_burst_is_sent(node: Node) -> None:
     """Of many fixes in a short time only some are sent, in order. The last one is always sent."""
-    one = await start_job(node)
-    async with node.connect(one.customer.id) as client:
+    trip = await start_job(node)
+    async with node.connect(trip.customer.id) as client:
         for step in range(60):
-            await one.send_fix(40.70 + step / 1000, ago_s=(60 - step) / 10)
-        seen = []
-        while not seen or seen[-1] != pytest.approx(40.759):
-            seen.append((await next_position(client))["data"]["lat"])
-        assert seen == sorted(seen) and len(seen) < 60
-        assert node.gateway.counters.positions == len(seen)
+            await trip.send_fix(40.70 + step / 1000, ago_s=(60 - step) / 10)
+        latitudes = []
+        while not latitudes or latitudes[-1] != pytest.approx(40.759):
+            latitudes.append((await next_position(client))["data"]["lat"])
+        assert latitudes == sorted(latitudes) and len(latitudes) < 60
+        assert node.gateway.counters.positions == len(latitudes)
 
 
 async def test_a_fix_is_sent_for_both_jobs_of_a_technician(node: Node) -> None:
     """A fix of a technician with two jobs is sent once to the customer of each job."""
-    serves = await people.service(node.engine)
-    driver = await people.technician(node.engine, "t1", serves, capacity=2)
+    service = await people.service(node.engine)
+    driver = await people.technician(node.engine, "t1", service, capacity=2)
     customers = [await people.customer(node.engine) for _ in range(2)]
-    held = [await people.offered_job(node.engine, who, serves) for who in customers]
-    for job in held:
+    both_jobs = [await people.offered_job(node.engine, who, service) for who in customers]
+    for job in both_jobs:
         await jobs.claim(node.engine, driver, job)
         await jobs.run_command(node.engine, driver, job, Step(command="depart"))
     await _age_last_fix(node, "t1")
     await wait_until_listening(node)
     async with node.connect(customers[0].id) as one, node.connect(customers[1].id) as two:
         await live.store_fixes(node.engine, driver, "t1", [Fix(lat=40.76, lon=-73.9)])
-        assert [(await next_position(client))["data"]["job"] for client in (one, two)] == held
+        assert [(await next_position(client))["data"]["job"] for client in (one, two)] == both_jobs
         for client in (one, two):
             await assert_no_position(client)
 
@@ -385,23 +385,23 @@ async def test_a_fix_is_sent_for_both_jobs_of_a_technician(node: Node) -> None:
 @pytest.fixture
 async def node_with_named_event(settings: Settings, tmp_path: Path) -> AsyncIterator[Node]:
     """Run a gateway whose blueprint names the position event and sends it to the customer only."""
-    mine = tmp_path / "blueprints"
-    mine.mkdir()
-    (mine / "home_service.toml").write_text(
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    (folder / "home_service.toml").write_text(
         (catalogue.shipped_folder() / "home_service.toml").read_text() + POSITION_EVENT_TOML
     )
-    async with running_node(msgspec.structs.replace(settings, blueprints=str(mine))) as node:
+    async with running_node(msgspec.structs.replace(settings, blueprints=str(folder))) as node:
         yield node
 
 
 async def test_a_blueprint_chooses_name_and_recipients_of_positions(node_with_named_event: Node) -> None:
     """A position has the event name and the recipients that the blueprint of the job declares."""
-    one = await start_job(node_with_named_event)
+    trip = await start_job(node_with_named_event)
     async with (
-        node_with_named_event.connect(one.customer.id) as client,
+        node_with_named_event.connect(trip.customer.id) as client,
         node_with_named_event.connect("boss", "admin") as boss,
     ):
-        await one.send_fix(40.76)
+        await trip.send_fix(40.76)
         push = await next_position(client)
         assert (push["type"], push["event"]) == ("position", "delivery:location:update")
         await assert_no_position(boss)
@@ -409,13 +409,13 @@ async def test_a_blueprint_chooses_name_and_recipients_of_positions(node_with_na
 
 async def test_the_feed_continues_after_a_lost_connection(node: Node) -> None:
     """A gateway that loses its connection to Redis counts a gap, subscribes again, and sends the next fix."""
-    one = await start_job(node)
-    async with node.connect(one.customer.id) as client:
+    trip = await start_job(node)
+    async with node.connect(trip.customer.id) as client:
         before = node.gateway.counters.live_gaps
         await node.engine.store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await wait_until(lambda: node.gateway.counters.live_gaps > before)
         await wait_until_listening(node)
-        await one.send_fix(40.76)
+        await trip.send_fix(40.76)
         assert (await next_position(client))["data"]["lat"] == 40.76
 
 
@@ -443,12 +443,12 @@ async def test_an_idle_connection_is_pinged_and_a_dead_one_replaced(
         assert counters.live_gaps == gaps
         await store.execute_command("CLIENT", "PAUSE", 2_500, "ALL")
         await wait_until(lambda: counters.live_gaps > gaps)
-        one = await start_job(node)
-        async with node.connect(one.customer.id) as client:
+        trip = await start_job(node)
+        async with node.connect(trip.customer.id) as client:
             next_one = asyncio.create_task(next_position(client))
 
             async def is_position_received() -> bool:
-                await one.send_fix(40.76)
+                await trip.send_fix(40.76)
                 return next_one.done()
 
             await wait_until(is_position_received)
@@ -457,33 +457,33 @@ async def test_an_idle_connection_is_pinged_and_a_dead_one_replaced(
 
 async def test_both_subprotocols_send_the_same_position(node: Node) -> None:
     """A position has the same members in JSON and in MessagePack."""
-    one = await start_job(node)
-    token = await node.token(one.customer.id)
+    trip = await start_job(node)
+    token = await node.token(trip.customer.id)
     packed = {"subprotocols": [MsgpackFrames.subprotocol]}
-    async with node.connect(one.customer.id) as plain, node.open_socket(**packed) as other:
+    async with node.connect(trip.customer.id) as plain, node.open_socket(**packed) as other:
         await other.socket.send(msgspec.msgpack.encode({"id": 1, "op": "connect", "token": token}))
         while "id" not in msgspec.msgpack.decode(await other.socket.recv()):
             pass
-        await one.send_fix(40.76)
-        told = await next_position(plain)
+        await trip.send_fix(40.76)
+        json_push = await next_position(plain)
         while (push := msgspec.msgpack.decode(await other.socket.recv())).get("type") != "position":
             pass
         same = ("job", "lat", "lon", "at", "stale")
-        assert [push["data"][name] for name in same] == [told["data"][name] for name in same]
+        assert [push["data"][name] for name in same] == [json_push["data"][name] for name in same]
 
 
 async def test_only_followers_of_a_job_may_track_it(node: Node) -> None:
     """The sides of a job, ops and services can read its position. All other callers get NotFound."""
-    serves = await people.service(node.engine)
-    loser = await people.technician(node.engine, "loser", serves)
-    one = await start_job(node, serves=serves)
+    service = await people.service(node.engine)
+    loser = await people.technician(node.engine, "loser", service)
+    trip = await start_job(node, service=service)
     for caller in (loser, Principal(UserId("x"), "customer"), Principal(UserId("m"), "mediator")):
         with pytest.raises(NotFound):
-            await positions.read_position(node.engine, caller, one.job)
-    await one.send_fix(40.76, heading=12.0)
-    for caller in (one.customer, one.driver, people.ADMIN, Principal(UserId("pay"), "service")):
-        there = await positions.read_position(node.engine, caller, one.job)
-        assert there is not None
-        assert (there.job, there.lat, there.heading, there.stale) == (one.job, 40.76, 12.0, False)
-    waiting = await people.offered_job(node.engine, one.customer, await people.service(node.engine))
-    assert await positions.read_position(node.engine, one.customer, waiting) is None
+            await positions.read_position(node.engine, caller, trip.job)
+    await trip.send_fix(40.76, heading=12.0)
+    for caller in (trip.customer, trip.driver, people.ADMIN, Principal(UserId("pay"), "service")):
+        position = await positions.read_position(node.engine, caller, trip.job)
+        assert position is not None
+        assert (position.job, position.lat, position.heading, position.stale) == (trip.job, 40.76, 12.0, False)
+    waiting = await people.offered_job(node.engine, trip.customer, await people.service(node.engine))
+    assert await positions.read_position(node.engine, trip.customer, waiting) is None

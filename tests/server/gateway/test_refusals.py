@@ -36,8 +36,8 @@ async def test_a_wrong_origin_is_refused(node: Node) -> None:
 
 async def test_origin_is_compared_exactly(settings: Settings) -> None:
     """An origin on the list is accepted. An origin that only begins with it is refused."""
-    listed = msgspec.structs.replace(settings, origins=("https://app.example",))
-    async with running_node(listed) as node:
+    own_settings = msgspec.structs.replace(settings, origins=("https://app.example",))
+    async with running_node(own_settings) as node:
         assert (await refused_handshake(node, origin="https://app.example.evil")).response.status_code == 403
         async with node.open_socket(origin="https://app.example") as client:
             assert client.socket.subprotocol == "callout.v1.json"

@@ -129,16 +129,16 @@ async def test_a_client_resumes_after_a_restart_of_redis(
     at: dict[str, Any] = {"epoch": own_valkey.epoch_name(1), "seq": 0}
     async with own_node.connect("ann") as client:
         await own_node.append("user:ann", times=3)
-        got = await receive_seqs(client, 3, at)
+        seqs = await receive_seqs(client, 3, at)
         await restart_redis(own_node, own_valkey)
         if received_before:
             await own_node.append("user:ann", times=received_before)
-        got += await receive_seqs(client, received_before, at)
+        seqs += await receive_seqs(client, received_before, at)
         client.socket.transport.abort()
     await own_node.append("user:ann", times=3)
     async with own_node.connect("ann", cursors={"main": at}) as client:
         assert client.hello["zones"]["main"]["recovered"] is True
-        assert got + await receive_seqs(client, 3, at) == list(range(1, received_before + 7))
+        assert seqs + await receive_seqs(client, 3, at) == list(range(1, received_before + 7))
 
 
 async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
@@ -162,8 +162,8 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
         monkeypatch.setattr(own_node.engine.store, "open_zones", open_late)
         own_valkey.kill()
         own_valkey.start()
-        back = monotonic()
-        await wait_until(lambda: own_node.gateway.relay._checked_at > back, what="a read of the log after the restart")
+        start = monotonic()
+        await wait_until(lambda: own_node.gateway.relay._checked_at > start, what="a read of the log after the restart")
         assert zone_stream(own_node).epoch == own_valkey.epoch_name(1)
         opened.set()
         await wait_until(lambda: own_node.engine.store.pipeline.is_up)
@@ -184,15 +184,15 @@ async def test_streams_and_polls_after_a_restart_of_redis(own_valkey: OwnValkey,
         async with site.open_stream("ann") as source:
             await site.node.append("user:ann")
             assert await source.next_seqs(1) == [1]
-            asked = asyncio.create_task(site.poll("ann", after=f"main:{own_valkey.epoch_name(1)}:1", wait=30))
+            poll_task = asyncio.create_task(site.poll("ann", after=f"main:{own_valkey.epoch_name(1)}:1", wait=30))
             await wait_until(lambda: site.gateway.streams.count == 2)
             await restart_redis(site.node, own_valkey)
             while source.last != f"main:{own_valkey.epoch_name(2)}:1":
                 assert await source.next_block() is not None
-            assert not asked.done()
+            assert not poll_task.done()
             await site.node.append("user:ann")
             assert (await source.next_event()).id == f"main:{own_valkey.epoch_name(2)}:2"
-            assert (await asked)["cursor"] == f"main:{own_valkey.epoch_name(2)}:2"
+            assert (await poll_task)["cursor"] == f"main:{own_valkey.epoch_name(2)}:2"
         async with site.open_stream("ann", last=f"main:{own_valkey.epoch_name(2)}:2") as source:
             assert source.hello.data["recovered"] is True  # type: ignore[attr-defined]
 
@@ -308,9 +308,9 @@ async def test_a_closed_zone_cannot_be_joined(node: Node) -> None:
 
 async def test_two_gateways_deliver_the_same_log(node: Node, settings: Settings) -> None:
     """Each of two gateways delivers every event to its own sessions."""
-    async with running_node(settings) as other, node.connect("ann") as here, other.connect("ann") as there:
+    async with running_node(settings) as other, node.connect("ann") as client, other.connect("ann") as other_client:
         await node.append("user:ann", times=50)
-        assert await here.next_seqs(50) == await there.next_seqs(50) == list(range(1, 51))
+        assert await client.next_seqs(50) == await other_client.next_seqs(50) == list(range(1, 51))
 
 
 async def test_lag_is_measured(node: Node) -> None:

@@ -20,7 +20,7 @@ def log_event(seq: int, *to: str, at: int = 0, size: int = 2) -> Event:
     return Event(DEFAULT_ZONE, seq, "t", tuple(to), at, "engine", "", b"x" * size)
 
 
-def found_seqs(memory: ReplayBuffer, after: int, *channels: str, limit: int = 1_000) -> list[int]:
+def read_seqs(memory: ReplayBuffer, after: int, *channels: str, limit: int = 1_000) -> list[int]:
     """Return the seqs of the events that the buffer finds."""
     return [segment.events[place].seq for segment, place in memory.find(after, channels, limit)]
 
@@ -29,7 +29,7 @@ def test_an_empty_buffer_finds_nothing() -> None:
     """An empty buffer finds no event and has no first seq."""
     memory = ReplayBuffer(DEFAULT_ZONE, MIB_BYTES, 60)
     assert memory.first is None
-    assert found_seqs(memory, 0, "user:a", memory.zone_channel) == []
+    assert read_seqs(memory, 0, "user:a", memory.zone_channel) == []
     assert memory.event(1) is None
 
 
@@ -51,8 +51,8 @@ def test_the_index_finds_the_same_events_as_a_scan(
     for item in events:
         memory.add(item)
     expected = [e.seq for e in events if e.seq > after and wanted & set(e.to)]
-    assert found_seqs(memory, after, *wanted) == expected
-    assert found_seqs(memory, after, memory.zone_channel) == [e.seq for e in events if e.seq > after]
+    assert read_seqs(memory, after, *wanted) == expected
+    assert read_seqs(memory, after, memory.zone_channel) == [e.seq for e in events if e.seq > after]
     for item in events:
         assert memory.event(item.seq) is item
 
@@ -62,8 +62,8 @@ def test_a_search_ends_beyond_its_limit() -> None:
     memory = ReplayBuffer(DEFAULT_ZONE, 100 * MIB_BYTES, 60)
     for seq in range(1, 5_000):
         memory.add(log_event(seq, "user:a"))
-    assert 10 < len(found_seqs(memory, 0, "user:a", limit=10)) < 20
-    assert len(found_seqs(memory, 4_990, "user:a", limit=10)) == 9
+    assert 10 < len(read_seqs(memory, 0, "user:a", limit=10)) < 20
+    assert len(read_seqs(memory, 4_990, "user:a", limit=10)) == 9
 
 
 def test_bounded_in_bytes() -> None:
@@ -73,10 +73,10 @@ def test_bounded_in_bytes() -> None:
         memory.add(log_event(seq, "user:a", size=1_000))
     first = memory.first or 0
     assert 1 < first < 2_999
-    held = 2_999 - first + 1
-    assert held * 2 * 1_000 < 4 * MIB_BYTES
-    assert held * 4 * 1_000 > 4 * MIB_BYTES
-    assert found_seqs(memory, 0, "user:a", limit=10_000) == list(range(first, 3_000))
+    event_count = 2_999 - first + 1
+    assert event_count * 2 * 1_000 < 4 * MIB_BYTES
+    assert event_count * 4 * 1_000 > 4 * MIB_BYTES
+    assert read_seqs(memory, 0, "user:a", limit=10_000) == list(range(first, 3_000))
 
 
 def test_bounded_in_age() -> None:
@@ -86,7 +86,7 @@ def test_bounded_in_age() -> None:
         memory.add(log_event(seq, "user:a", at=seq * 1_000))
     first = memory.first or 0
     assert 200 - 60 - CHUNK_EVENTS <= first <= 200 - 58
-    assert found_seqs(memory, 0, "user:a") == list(range(first, 201))
+    assert read_seqs(memory, 0, "user:a") == list(range(first, 201))
 
 
 def test_a_cleared_buffer_may_begin_at_any_seq() -> None:
@@ -95,7 +95,7 @@ def test_a_cleared_buffer_may_begin_at_any_seq() -> None:
     memory.add(log_event(1, "user:a"))
     memory.clear()
     memory.add(log_event(900, "user:b"))
-    assert (memory.first, found_seqs(memory, 0, "user:a", "user:b")) == (900, [900])
+    assert (memory.first, read_seqs(memory, 0, "user:a", "user:b")) == (900, [900])
 
 
 def test_invisible_to_the_garbage_collector() -> None:

@@ -31,8 +31,8 @@ def cursors_at(seq: int, epoch: str = "") -> dict[str, Any]:
 
 def zone_in_reply(client: Client) -> dict[str, Any]:
     """Return the part of the `connect` reply about the zone `main`."""
-    told: dict[str, Any] = client.hello["zones"]["main"]
-    return told
+    zone: dict[str, Any] = client.hello["zones"]["main"]
+    return zone
 
 
 async def test_members_of_the_connect_reply(node: Node) -> None:
@@ -130,13 +130,13 @@ async def test_a_cursor_of_an_epoch_new_to_the_gateway(settings: Settings, monke
     async with running_node(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
         tail = node.gateway.relay.tails[DEFAULT_ZONE]
         await node.wait_until_relayed(await node.append("user:ann", times=6))
-        asked = asyncio.create_task(_connect_reply(node, cursors_at(5, epoch_name(2))))
+        connect_task = asyncio.create_task(_connect_reply(node, cursors_at(5, epoch_name(2))))
         await wait_until(lambda: tail._waiting)
         await node.wait_until_relayed(await node.append("user:bob", zone="north"), "north")
         redis = node.engine.store.redis
         await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 7})
         await redis.hset(keys.zone_meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
-        hello = await asked
+        hello = await connect_task
         assert hello["zones"]["main"] == {"epoch": epoch_name(2), "seq": 6, "recovered": True, "missed": 1}
         ahead = asyncio.create_task(_connect_reply(node, cursors_at(8, epoch_name(3))))
         await wait_until(lambda: tail._waiting)
@@ -264,14 +264,14 @@ async def test_events_deleted_from_sql_are_too_old(small_buffer_settings: Settin
         await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{last + 300}-0", approximate=False)
         async with node.engine.archive.begin_write() as conn:
             await conn.execute(delete(events).where(events.c.seq <= 600))
-        for cursor, told in (
+        for cursor, expected in (
             (599, {"recovered": False, "reason": "too_old"}),
             (600, {"recovered": True, "missed": 900}),
             (last - 1, {"recovered": True, "missed": 1}),
         ):
             async with node.connect("ann", cursors=cursors_at(cursor)) as client:
-                assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": head} | told
-                if told["recovered"]:
+                assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": head} | expected
+                if expected["recovered"]:
                     assert await client.next_seqs(last - cursor) == list(range(cursor + 1, last + 1))
         async with node.connect("eve", "admin", cursors=cursors_at(600), subs=["zone:main"]) as client:
             assert zone_in_reply(client)["reason"] == "too_old"
@@ -331,20 +331,20 @@ async def test_cut_again_and_again(node: Node) -> None:
         stop.set()
 
     loading = asyncio.create_task(append_events())
-    got: list[int] = []
+    seqs: list[int] = []
     cursor = 0
     cuts = 0
-    while len(got) < total:
+    while len(seqs) < total:
         async with node.connect("ann", cursors=cursors_at(cursor)) as client:
             assert zone_in_reply(client)["recovered"] is True
             for _ in range(rounds.randint(1, 200)):
-                if len(got) == total:
+                if len(seqs) == total:
                     break
                 cursor = (await client.next_push())["seq"]
-                got.append(cursor)
+                seqs.append(cursor)
             cuts += 1
             client.socket.transport.abort()
     await loading
-    assert got == sorted(set(got))
-    assert len(got) == total
+    assert seqs == sorted(set(seqs))
+    assert len(seqs) == total
     assert cuts > 10

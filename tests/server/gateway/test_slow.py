@@ -41,16 +41,16 @@ async def test_a_client_that_never_reads_is_closed(node: Node) -> None:
         await slow.request(op="connect", token=await node.token("ann"))
         await stop_reading(slow)
         (session,) = [s for s in node.gateway.sessions if s.id != quick.hello["session"]]
-        got = asyncio.create_task(quick.next_seqs(600))
-        most = 0
+        reading = asyncio.create_task(quick.next_seqs(600))
+        peak_bytes = 0
         for _ in range(60):
             await node.append("user:ann", times=10, data=BIG_DATA)
             transport = session._connection.transport
-            most = max(most, session._behind_bytes + transport.get_write_buffer_size())
-        last = (await got)[-1]
+            peak_bytes = max(peak_bytes, session._behind_bytes + transport.get_write_buffer_size())
+        last = (await reading)[-1]
         await wait_until(lambda: node.gateway.counters.closes[4001] == 1)
         assert last == 600
-        assert most < send_buffer.MAX_QUEUE_BYTES + 200_000
+        assert peak_bytes < send_buffer.MAX_QUEUE_BYTES + 200_000
         assert session not in node.gateway.sessions
         assert session._behind is None
 
@@ -63,8 +63,8 @@ async def test_a_broadcast_with_clients_that_never_read() -> None:
     figures = await asyncio.to_thread(run_quick, "slow", *size)
     assert figures["closed as too slow (4001)"] == 5
     assert figures["deliveries"] == 55 * 180
-    for nothing in ("readers: events lost", "readers: events twice", "readers closed"):
-        assert figures[nothing] == 0, nothing
+    for figure in ("readers: events lost", "readers: events twice", "readers closed"):
+        assert figures[figure] == 0, figure
 
 
 async def test_a_client_that_reads_again_receives_everything(node: Node) -> None:
@@ -79,15 +79,15 @@ async def test_a_client_that_reads_again_receives_everything(node: Node) -> None
         (session,) = node.gateway.sessions
         await wait_until(lambda: session.has_unsent and session.replies)
         client.socket.transport.resume_reading()
-        seen: list[int] = []
+        seqs: list[int] = []
         replied_at = 200
-        while len(seen) < 200:
+        while len(seqs) < 200:
             message = await client.receive()
             if "seq" in message:
-                seen.append(message["seq"])
+                seqs.append(message["seq"])
             else:
-                replied_at = len(seen)
-        assert seen == list(range(1, 201))
+                replied_at = len(seqs)
+        assert seqs == list(range(1, 201))
         assert replied_at < 190
         assert node.gateway.counters.closes == {}
 

@@ -226,14 +226,14 @@ async def test_only_named_types_are_sent(site: EventServer) -> None:
 async def test_only_named_channels_are_sent(site: EventServer) -> None:
     """Ops and services who name channels receive those channels' events instead of their own."""
     async with (
-        site.open_stream("boss", "admin", channels="user:ann,role:technician") as some,
-        site.open_stream("chief", "ops_manager", channels="zone:main") as whole,
+        site.open_stream("boss", "admin", channels="user:ann,role:technician") as named_channels,
+        site.open_stream("chief", "ops_manager", channels="zone:main") as zone_channel,
         site.open_stream("bot", "service", channels="role:service") as bot,
     ):
         for to in ("role:ops", "user:ann", "user:bob", "role:technician role:ops", "role:service", "user:ann"):
             await site.node.append(to)
-        assert await some.next_seqs(3) == [2, 4, 6]
-        assert await whole.next_seqs(6) == [1, 2, 3, 4, 5, 6]
+        assert await named_channels.next_seqs(3) == [2, 4, 6]
+        assert await zone_channel.next_seqs(6) == [1, 2, 3, 4, 5, 6]
         assert await bot.next_seqs(1) == [5]
 
 
@@ -303,12 +303,12 @@ async def test_the_sixth_ends_the_first(settings: Settings) -> None:
     """A user may have five streams. The sixth ends the oldest with 4010."""
     limited = msgspec.structs.replace(settings, port=0, limits="on")
     async with run_server(limited) as server, open_event_server(server) as site, AsyncExitStack() as stack:
-        mine = [await stack.enter_async_context(site.open_stream("ann")) for _ in range(5)]
+        sources = [await stack.enter_async_context(site.open_stream("ann")) for _ in range(5)]
         other = await stack.enter_async_context(site.open_stream("bob"))
-        mine.append(await stack.enter_async_context(site.open_stream("ann")))
-        assert (await mine[0].close_data())["code"] == 4010
+        sources.append(await stack.enter_async_context(site.open_stream("ann")))
+        assert (await sources[0].close_data())["code"] == 4010
         last = await site.node.append("user:ann user:bob")
-        for source in (*mine[1:], other):
+        for source in (*sources[1:], other):
             assert await source.next_seqs(1) == [last]
 
 
@@ -328,14 +328,14 @@ async def test_a_stream_that_is_not_read_is_cut(site: EventServer) -> None:
         await wait_until(lambda: site.gateway.streams.count == 1)
         (slow,) = site.gateway.streams.streams_of("ann")
         async with site.open_stream("ann") as quick:
-            got = asyncio.create_task(quick.next_seqs(900))
-            most = 0
+            reading = asyncio.create_task(quick.next_seqs(900))
+            peak_bytes = 0
             for _ in range(90):
                 await site.node.append("user:ann", times=10, data=BIG_DATA)
-                most = max(most, slow._behind_bytes + sum(map(len, slow.response._pieces)))
-            assert await got == list(range(1, 901))
+                peak_bytes = max(peak_bytes, slow._behind_bytes + sum(map(len, slow.response._pieces)))
+            assert await reading == list(range(1, 901))
             await wait_until(lambda: site.gateway.counters.closes[4001] == 1)
-        assert most < 1024 * 1024 + 200_000
+        assert peak_bytes < 1024 * 1024 + 200_000
 
         async def is_reset() -> bool:
             try:
@@ -367,25 +367,25 @@ async def test_a_stream_cut_many_times_under_load(settings: Settings) -> None:
                     last = await site.node.append("user:ann", times=4, zone=zone)
                     seqs.extend(range(last - 3, last + 1))
 
-        got: dict[str, list[int]] = {"main": [], "north": []}
+        received: dict[str, list[int]] = {"main": [], "north": []}
         async with site.open_stream("ann") as source:
             cursor = source.last
         writing = asyncio.create_task(append_events())
         cuts = 0
-        while not writing.done() or got != sent:
+        while not writing.done() or received != sent:
             async with site.open_stream("ann", last=cursor) as source:
                 assert source.hello.data["recovered"], source.hello  # type: ignore[attr-defined]
                 for _ in range(chance.randint(1, 60)):
-                    if writing.done() and got == sent:
+                    if writing.done() and received == sent:
                         break
                     block = await source.next_block()
                     assert block is not None
                     if block.data is not None:
-                        got[block.data["zone"]].append(block.data["seq"])
+                        received[block.data["zone"]].append(block.data["seq"])
                 cursor = source.last
             cuts += 1
         await writing
-        assert got == sent
+        assert received == sent
         assert cuts > 10
         assert site.gateway.counters.closes[event_stream.ABNORMAL_CLOSURE_CODE] >= cuts
 
@@ -403,8 +403,8 @@ async def test_a_reader_of_half_a_block_loses_nothing(site: EventServer) -> None
             text += part
             if '"seq":3' in text:
                 break
-    whole = text[: text.index('"seq":3')].rpartition("\n\n")[0]
-    last = whole.rpartition("id: ")[2].partition("\n")[0]
+    events = text[: text.index('"seq":3')].rpartition("\n\n")[0]
+    last = events.rpartition("id: ")[2].partition("\n")[0]
     assert last == f"main:{epoch_name(1)}:2"
     async with site.open_stream("ann", last=last) as source:
         assert await source.next_seqs(3) == [3, 4, 5]

@@ -28,11 +28,11 @@ class Client:
         """Send ``body`` (bytes unchanged, any other value as JSON) and return the response. ``If_Match=…`` sets the
         header If-Match.
         """
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token:
-            sent.setdefault("Authorization", f"Bearer {self.token}")
+            request_headers.setdefault("Authorization", f"Bearer {self.token}")
         raw = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
-        answer = await self.http.request(method, path, content=raw, headers=sent)
+        answer = await self.http.request(method, path, content=raw, headers=request_headers)
         if answer.is_success and method != "HEAD":
             check_reply_type(method, path.partition("?")[0], answer)
         return answer
@@ -65,10 +65,10 @@ def route_of(method: str, path: str) -> Route | None:
 def code_of(answer: httpx.Response) -> tuple[int, str]:
     """Return the status and the code of a refusal. Assert that its body is a problem object with the request's id."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
-    told = answer.json()
-    assert told["status"] == answer.status_code
-    assert told["request_id"] == answer.headers["x-request-id"]
-    return answer.status_code, told["code"]
+    problem = answer.json()
+    assert problem["status"] == answer.status_code
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    return answer.status_code, problem["code"]
 
 
 def pointers(answer: httpx.Response) -> set[str]:

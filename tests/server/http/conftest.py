@@ -67,7 +67,7 @@ async def service(admin: Client) -> str:
 
 
 @pytest.fixture
-async def at_work(join: Join, admin: Client, service: str) -> AsyncIterator[Client]:
+async def technician(join: Join, admin: Client, service: str) -> AsyncIterator[Client]:
     """Yield the client of a new technician who is approved and online. After the test the technician is set offline, so
     that later tests' jobs are offered only to their own technicians.
     """

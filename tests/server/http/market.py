@@ -55,14 +55,14 @@ async def run_command(caller: Client, job: str, command: str, **body: Any) -> di
 
 async def read_job(caller: Client, job: str) -> dict[str, Any]:
     """Return the job as the API shows it to the user of ``caller``."""
-    shown: dict[str, Any] = (await caller("GET", f"/v1/jobs/{job}")).json()["job"]
-    return shown
+    job_view: dict[str, Any] = (await caller("GET", f"/v1/jobs/{job}")).json()["job"]
+    return job_view
 
 
 async def read_codes(customer: Client, job: str) -> dict[str, str]:
     """Return the job's codes, `start` and `completion`, as the API shows them to the customer."""
-    shown: dict[str, str] = (await read_job(customer, job))["codes"]
-    return shown
+    codes: dict[str, str] = (await read_job(customer, job))["codes"]
+    return codes
 
 
 def wrong_code(code: str) -> str:

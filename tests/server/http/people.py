@@ -22,8 +22,8 @@ async def register(nobody: Client, role: str) -> Client:
     """Register a new customer or technician, and return their client."""
     email = f"{uuid.uuid4().hex}@example.org"
     body = {"email": email, "password": "correct horse", "name": "Ada", "role": role, "phone": "+49 30 1"}
-    told = (await nobody("POST", "/v1/auth/register", body)).json()
-    return Client(nobody.http, told["access_token"], told["user"]["id"])
+    reply = (await nobody("POST", "/v1/auth/register", body)).json()
+    return Client(nobody.http, reply["access_token"], reply["user"]["id"])
 
 
 async def make_service(admin: Client) -> str:
@@ -34,9 +34,9 @@ async def make_service(admin: Client) -> str:
 
 async def approve(technician: Client, admin: Client, service: str) -> None:
     """Add the service to a technician's profile, and let an admin approve the technician's `kyc` and `account`."""
-    mine = f"/v1/technicians/{technician.user}"
-    await technician("PATCH", mine, {"services": [service]})
-    await admin("POST", f"{mine}/review", {"kyc": "approved", "account": "approved"})
+    profile_path = f"/v1/technicians/{technician.user}"
+    await technician("PATCH", profile_path, {"services": [service]})
+    await admin("POST", f"{profile_path}/review", {"kyc": "approved", "account": "approved"})
 
 
 async def go_online(technician: Client, **place: float) -> None:

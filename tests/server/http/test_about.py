@@ -79,10 +79,10 @@ async def test_ready(nobody: Client) -> None:
 
 async def test_meta_needs_no_token(nobody: Client) -> None:
     """`/v1/meta` returns the zones, the poll intervals in seconds and the server's time without a token."""
-    told = (await nobody("GET", "/v1/meta")).json()
-    assert told["zones"] == ["main"]
-    assert told["poll"] == {"connected": 60, "disconnected": 15}
-    assert told["now"].endswith("Z")
+    meta = (await nobody("GET", "/v1/meta")).json()
+    assert meta["zones"] == ["main"]
+    assert meta["poll"] == {"connected": 60, "disconnected": 15}
+    assert meta["now"].endswith("Z")
 
 
 async def test_metrics_are_for_ops_and_services(nobody: Client, staff: dict[Role, Client]) -> None:
@@ -116,8 +116,8 @@ async def document(nobody: Client) -> dict[str, Any]:
     """Return the OpenAPI document that the server serves."""
     answer = await nobody("GET", "/openapi.json")
     assert answer.headers["content-type"] == "application/json"
-    told: dict[str, Any] = json.loads(answer.content)
-    return told
+    loaded_document: dict[str, Any] = json.loads(answer.content)
+    return loaded_document
 
 
 def nested_objects(value: Any) -> list[dict[str, Any]]:
@@ -129,12 +129,12 @@ def nested_objects(value: Any) -> list[dict[str, Any]]:
 
 async def test_the_document_has_every_route(document: dict[str, Any]) -> None:
     """The document contains exactly the routes of the route table, each with its method, path and name."""
-    found = {
+    documented = {
         (method.upper(), path, operation["operationId"])
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-    assert found == {(route.method, route.path, route.name) for route in ROUTES}
+    assert documented == {(route.method, route.path, route.name) for route in ROUTES}
 
 
 async def test_every_reference_resolves(document: dict[str, Any]) -> None:
@@ -169,12 +169,12 @@ async def test_the_document_has_what_openapi_requires(document: dict[str, Any]) 
 
 async def test_schemas_are_json_schema(document: dict[str, Any]) -> None:
     """Each schema uses only types of JSON Schema, and each required member is a declared property."""
-    known = {"object", "array", "string", "number", "integer", "boolean", "null"}
+    json_types = {"object", "array", "string", "number", "integer", "boolean", "null"}
     for name, schema in document["components"]["schemas"].items():
         for node in nested_objects(schema):
             kind = node.get("type", "null")
             if isinstance(kind, str | list) and "properties" in node:
-                assert set([kind] if isinstance(kind, str) else kind) <= known, name
+                assert set([kind] if isinstance(kind, str) else kind) <= json_types, name
                 assert set(node.get("required", [])) <= set(node["properties"]), name
 
 

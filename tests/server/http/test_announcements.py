@@ -67,14 +67,14 @@ async def test_an_announcement_reaches_its_roles_once(admin: Client, join: Any, 
     body = {**ANNOUNCEMENT, "roles": ["customer", "ops", "customer"]}
     first = await admin("POST", "/v1/announcements", body, Idempotency_Key=key)
     assert first.status_code == 200
-    told = first.json()["announcement"]
-    assert (told["event"], told["roles"], told["zone"]) == (ANNOUNCEMENT["event"], ["customer", "ops"], "main")
+    reply = first.json()["announcement"]
+    assert (reply["event"], reply["roles"], reply["zone"]) == (ANNOUNCEMENT["event"], ["customer", "ops"], "main")
     again = await admin("POST", "/v1/announcements", body, Idempotency_Key=key)
     assert (again.headers["idempotency-replayed"], again.json()) == ("true", first.json())
     other = await admin("POST", "/v1/announcements", {**body, "data": {}}, Idempotency_Key=key)
     assert code_of(other) == (422, "reused_key")
     verdict = (await admin("GET", f"/v1/requests/{key}")).json()
-    assert (verdict["status"], verdict["seq"]) == ("done", told["seq"])
+    assert (verdict["status"], verdict["seq"]) == ("done", reply["seq"])
 
     async def received_events(caller: Client, wait: int) -> list[dict[str, Any]]:
         after = cursors[caller]
@@ -82,7 +82,7 @@ async def test_an_announcement_reaches_its_roles_once(admin: Client, join: Any, 
         return [event for event in answer["events"] if event["type"] == ANNOUNCEMENT["event"]]
 
     (event,) = await received_events(customer, 10)
-    assert (event["seq"], event["event"], event["data"]) == (told["seq"], ANNOUNCEMENT["event"], ANNOUNCEMENT["data"])
+    assert (event["seq"], event["event"], event["data"]) == (reply["seq"], ANNOUNCEMENT["event"], ANNOUNCEMENT["data"])
     assert await received_events(technician, 0) == []
 
 
@@ -97,28 +97,28 @@ async def test_a_declared_announcement_reaches_every_gateway(settings: Settings,
     """An announcement that a blueprint declares can be sent, has the event name that the blueprint declares, and
     reaches a client of another gateway.
     """
-    mine = tmp_path / "blueprints"
-    mine.mkdir()
-    (mine / "home_service.toml").write_text(
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    (folder / "home_service.toml").write_text(
         (catalogue.shipped_folder() / "home_service.toml").read_text() + PROMOTION_TOML
     )
-    first = msgspec.structs.replace(settings, port=0, blueprints=str(mine))
+    first = msgspec.structs.replace(settings, port=0, blueprints=str(folder))
     shared = {"key_file": str(tmp_path / "data/signing.key"), "database": f"sqlite:///{tmp_path}/data/callout.db"}
     second = msgspec.structs.replace(first, data=str(tmp_path / "other"), **shared)
     async with (
         run_server(first) as one,
-        open_event_server(one) as here,
+        open_event_server(one) as site,
         run_server(second) as two,
-        open_event_server(two) as there,
+        open_event_server(two) as other_site,
     ):
-        customer = await register(Client(there.http), "customer")
+        customer = await register(Client(other_site.http), "customer")
         headers = {"Authorization": f"Bearer {customer.token}"}
-        async with there.open_stream("", headers=headers) as source:
-            admin = people.principal(one, here.http, "admin")
+        async with other_site.open_stream("", headers=headers) as source:
+            admin = people.principal(one, site.http, "admin")
             body = {"event": "promotion", "roles": ["customer"], "data": {"percent": 10}}
             assert (await admin("POST", "/v1/announcements", body)).status_code == 200
-            told = (await source.next_event()).data
-            assert (told["type"], told["event"], told["data"]) == ("promotion", "promo", {"percent": 10})
+            push = (await source.next_event()).data
+            assert (push["type"], push["event"], push["data"]) == ("promotion", "promo", {"percent": 10})
 
 
 def test_a_blueprint_cannot_declare_an_event_of_the_engine(tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ EMITTED_TYPES = {
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """Return the AsyncAPI document for the shipped blueprints."""
-    found: dict[str, Any] = json.loads(
+    loaded_document: dict[str, Any] = json.loads(
         asyncapi.document(catalogue.load_blueprints("home_service", catalogue.shipped_folder()))
     )
-    return found
+    return loaded_document
 
 
 def messages(document: dict[str, Any], kind: str) -> set[str]:
@@ -76,10 +76,10 @@ def test_the_document_has_what_asyncapi_requires(document: dict[str, Any]) -> No
             assert place
     for name, operation in document["operations"].items():
         assert operation["action"] in ("send", "receive"), name
-        known = document["channels"][operation["channel"]["$ref"].rpartition("/")[2]]["messages"]
+        channel_messages = document["channels"][operation["channel"]["$ref"].rpartition("/")[2]]["messages"]
         replied = operation.get("reply", {"messages": []})["messages"]
         for ref in (*operation["messages"], *replied):
-            assert ref["$ref"].rpartition("/")[2] in known, name
+            assert ref["$ref"].rpartition("/")[2] in channel_messages, name
     for name, message in document["components"]["messages"].items():
         assert message["summary"] and message["payload"], name
 
@@ -102,9 +102,9 @@ def test_events_are_those_that_scripts_append(document: dict[str, Any]) -> None:
     assert set(payloads.EVENT_DATA) >= EMITTED_TYPES
     assert {kind for kind in payloads.EVENT_DATA if not kind.startswith(families)} <= EMITTED_TYPES
     shipped = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values()
-    own = {command.event for each in shipped for command in each.commands.values()}
-    own |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
-    assert messages(document, "event") == set(payloads.EVENT_DATA) | own
+    blueprint_events = {command.event for each in shipped for command in each.commands.values()}
+    blueprint_events |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
+    assert messages(document, "event") == set(payloads.EVENT_DATA) | blueprint_events
 
 
 @pytest.mark.parametrize(
@@ -118,12 +118,12 @@ def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
         return
     shape = {**payloads.EVENT_DATA, **payloads.LIVE_PUSH_DATA}[event.type]
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
-    always = {name for name, field in fields.items() if field.required}
+    required = {name for name, field in fields.items() if field.required}
     assert shape.__name__ == event.payload.name
-    assert always <= set(event.payload.members) <= set(fields)
+    assert required <= set(event.payload.members) <= set(fields)
     for name, inner in event.payload.members.items():
-        known = {f.encode_name for struct in structs_in(fields[name].type) for f in msgspec.structs.fields(struct)}
-        assert inner <= known, name
+        members = {f.encode_name for struct in structs_in(fields[name].type) for f in msgspec.structs.fields(struct)}
+        assert inner <= members, name
 
 
 def test_reasons_of_closed_offers() -> None:
@@ -144,21 +144,23 @@ def test_blueprints_name_no_other_events() -> None:
     """
     for each in catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
-        made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
+        event_types = {
+            kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")
+        }
         known = EMITTED_TYPES | set(payloads.LIVE_PUSH_DATA) | {event.type for event in event_catalogue.PLANNED_EVENTS}
-        assert made <= known, each.name
+        assert event_types <= known, each.name
 
 
 def test_live_pushes_are_those_that_the_gateway_sends(document: dict[str, Any]) -> None:
     """The document describes exactly the pushes that gateways send without the log, and lists each event name that a
     blueprint declares for `position`.
     """
-    made = set()
+    sent_types = set()
     for path in GATEWAY_DIR.glob("*.py"):
         source = path.read_text()
         words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_text_constant(n)}  # type: ignore[attr-defined]
-        made |= {words[name] for name in re.findall(r"\.encode_live_push\(([A-Z_]+),", source)}
-    assert messages(document, "live") == set(payloads.LIVE_PUSH_DATA) == made
+        sent_types |= {words[name] for name in re.findall(r"\.encode_live_push\(([A-Z_]+),", source)}
+    assert messages(document, "live") == set(payloads.LIVE_PUSH_DATA) == sent_types
     names = document["components"]["messages"]["live.position"]["payload"]["properties"]["event"]["examples"]
     assert names == ["delivery:location:update", "position"]
 
@@ -184,11 +186,11 @@ def test_names_and_announcements_of_a_blueprint() -> None:
     """
     base = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).default
     rule = EventRule(announcement=True)
-    mine = _replace_events(base, {**base.events, "promotion": rule})
-    found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))
-    own = {command.event for command in mine.commands.values()}
-    assert messages(found, "event") == set(payloads.EVENT_DATA) | own | {"promotion"}
-    names = found["components"]["messages"]["event.offer.closed"]["payload"]["properties"]["event"]["examples"]
+    blueprint = _replace_events(base, {**base.events, "promotion": rule})
+    own_document = json.loads(asyncapi.document(Blueprints([blueprint], blueprint.name)))
+    command_events = {command.event for command in blueprint.commands.values()}
+    assert messages(own_document, "event") == set(payloads.EVENT_DATA) | command_events | {"promotion"}
+    names = own_document["components"]["messages"]["event.offer.closed"]["payload"]["properties"]["event"]["examples"]
     assert names == ["job_taken", "offer.closed"]
 
 

@@ -92,20 +92,20 @@ async def test_registration_returns_a_valid_token(nobody: Client) -> None:
     new = registration(phone="+49 30 1234")
     answer = await nobody("POST", "/v1/auth/register", new)
     assert (answer.status_code, answer.headers["location"]) == (201, "/v1/me")
-    told = answer.json()
-    assert (told["user"]["email"], told["user"]["role"], told["expires_in"]) == (new["email"], "customer", 3600)
-    me = await Client(nobody.http, told["access_token"])("GET", "/v1/me")
-    assert me.json()["user"] == told["user"]
+    reply = answer.json()
+    assert (reply["user"]["email"], reply["user"]["role"], reply["expires_in"]) == (new["email"], "customer", 3600)
+    me = await Client(nobody.http, reply["access_token"])("GET", "/v1/me")
+    assert me.json()["user"] == reply["user"]
     assert "technician" not in me.json()
 
 
 async def test_a_technician_reads_their_profile(join: Join) -> None:
     """`/v1/me` of a technician contains the profile and `fix.every_s`, the seconds between two fixes."""
     technician = await join("technician")
-    told = (await technician("GET", "/v1/me")).json()
-    assert told["technician"]["id"] == technician.user
-    assert told["technician"]["kyc"] == "pending"
-    assert told["fix"] == {"every_s": 30}
+    me = (await technician("GET", "/v1/me")).json()
+    assert me["technician"]["id"] == technician.user
+    assert me["technician"]["kyc"] == "pending"
+    assert me["fix"] == {"every_s": 30}
 
 
 async def test_refresh_returns_another_token_and_logout_revokes_it(nobody: Client) -> None:
@@ -117,8 +117,8 @@ async def test_refresh_returns_another_token_and_logout_revokes_it(nobody: Clien
     second = (await nobody("POST", "/v1/auth/refresh", {"refresh_token": first})).json()["refresh_token"]
     assert first != second
     assert (await nobody("POST", "/v1/auth/logout", {"refresh_token": second})).status_code == 204
-    ended = await nobody("POST", "/v1/auth/refresh", {"refresh_token": second})
-    assert code_of(ended) == (401, "unauthenticated")
+    answer = await nobody("POST", "/v1/auth/refresh", {"refresh_token": second})
+    assert code_of(answer) == (401, "unauthenticated")
 
 
 @pytest.mark.parametrize(("body", "seconds"), [(None, 30), ({"for": "socket"}, 30), ({"for": "events"}, 900)])
@@ -126,9 +126,9 @@ async def test_the_purpose_of_a_ticket_sets_its_lifetime(body: object, seconds: 
     """A ticket for a socket is valid for 30 s, and a ticket for an event stream for 900 s. The default purpose is a
     socket.
     """
-    told = (await customer("POST", "/v1/auth/tickets", body)).json()
-    assert told["expires_in"] == seconds
-    assert len(told["ticket"]) >= 32
+    reply = (await customer("POST", "/v1/auth/tickets", body)).json()
+    assert reply["expires_in"] == seconds
+    assert len(reply["ticket"]) >= 32
 
 
 async def test_an_unknown_purpose_of_a_ticket_is_refused(customer: Client) -> None:

@@ -24,23 +24,23 @@ MARKETPLACE = {"blueprint": "marketplace"}
     ],
 )
 async def test_a_bad_bid_is_refused(
-    body: dict[str, object], wrong: set[str], at_work: Client, customer: Client, book: Book
+    body: dict[str, object], wrong: set[str], technician: Client, customer: Client, book: Book
 ) -> None:
     """A bid with invalid fields is refused, the refusal names each of them, and no bid is stored."""
     job = (await book(customer, **MARKETPLACE))["id"]
-    assert pointers(await at_work("POST", f"/v1/jobs/{job}/bids", body)) == wrong
+    assert pointers(await technician("POST", f"/v1/jobs/{job}/bids", body)) == wrong
     assert (await customer("GET", f"/v1/jobs/{job}/bids")).json()["items"] == []
 
 
 async def test_a_job_or_bid_that_the_caller_may_not_see_is_404(
-    at_work: Client, customer: Client, join: Join, book: Book, admin: Client
+    technician: Client, customer: Client, join: Join, book: Book, admin: Client
 ) -> None:
     """A job without bidding, an unknown job or bid, and a job or bid of somebody else are refused with 404. A bid by a
     technician without an approved profile is refused with 403 `profile_incomplete`.
     """
-    plain, job = (await book(customer))["id"], (await book(customer, **MARKETPLACE))["id"]
-    assert code_of(await at_work("POST", f"/v1/jobs/{plain}/bids", {}))[0] == 404
-    bid = (await at_work("POST", f"/v1/jobs/{job}/bids", {})).json()["bid"]["id"]
+    other_job, job = (await book(customer))["id"], (await book(customer, **MARKETPLACE))["id"]
+    assert code_of(await technician("POST", f"/v1/jobs/{other_job}/bids", {}))[0] == 404
+    bid = (await technician("POST", f"/v1/jobs/{job}/bids", {})).json()["bid"]["id"]
     stranger = await join("customer")
     unfit = await join("technician")
     for caller, method, path in (
@@ -56,52 +56,52 @@ async def test_a_job_or_bid_that_the_caller_may_not_see_is_404(
     assert code_of(await unfit("POST", f"/v1/jobs/{job}/bids", {})) == (403, "profile_incomplete")
 
 
-async def test_bid_commands_are_refused_on_the_command_route(at_work: Client, customer: Client, book: Book) -> None:
+async def test_bid_commands_are_refused_on_the_command_route(technician: Client, customer: Client, book: Book) -> None:
     """The route for commands refuses `bid`, `withdraw` and `award`, which need further arguments. The refusal names the
     route to use.
     """
     job = (await book(customer, **MARKETPLACE))["id"]
-    for caller, command in ((at_work, "bid"), (at_work, "withdraw"), (customer, "award")):
+    for caller, command in ((technician, "bid"), (technician, "withdraw"), (customer, "award")):
         refused = await caller("POST", f"/v1/jobs/{job}/{command}", {})
         assert code_of(refused) == (422, "invalid") and "/v1/jobs/{id}/bids" in refused.json()["detail"]
 
 
-async def test_versions_must_agree_and_be_the_current_one(at_work: Client, customer: Client, book: Book) -> None:
+async def test_versions_must_agree_and_be_the_current_one(technician: Client, customer: Client, book: Book) -> None:
     """`If-Match` and the body's `version` have the same meaning. Two different values are refused with `invalid`, and a
     value that is not the job's version with 412 `version_conflict`.
     """
     job = (await book(customer, **MARKETPLACE))["id"]
     path = f"/v1/jobs/{job}/bids"
-    assert pointers(await at_work("POST", path, {"version": 1}, If_Match='"2"')) == {"/version"}
-    stale = await at_work("POST", path, {}, If_Match='"9"')
+    assert pointers(await technician("POST", path, {"version": 1}, If_Match='"2"')) == {"/version"}
+    stale = await technician("POST", path, {}, If_Match='"9"')
     assert code_of(stale) == (412, "version_conflict") and stale.json()["job"]["version"] == 1
-    bid = (await at_work("POST", path, {"version": 1}, If_Match='"1"')).json()["bid"]["id"]
+    bid = (await technician("POST", path, {"version": 1}, If_Match='"1"')).json()["bid"]["id"]
     assert code_of(await customer("POST", f"{path}/{bid}/accept", {"version": 9})) == (412, "version_conflict")
     accepted = await customer("POST", f"{path}/{bid}/accept", {"version": 1})
     assert accepted.status_code == 200 and accepted.headers["etag"] == '"2"'
 
 
-async def test_a_bid_is_made_once_withdrawn_and_made_again(at_work: Client, customer: Client, book: Book) -> None:
+async def test_a_bid_is_made_once_withdrawn_and_made_again(technician: Client, customer: Client, book: Book) -> None:
     """A bid returns 201 with Location, a second bid is refused with `duplicate`, and a repeat with the same key returns
     the first reply. After `withdraw` the technician can bid again.
     """
     job = (await book(customer, **MARKETPLACE))["id"]
     path, key = f"/v1/jobs/{job}/bids", str(uuid.uuid4())
-    made = await at_work("POST", path, {"amount": 8000, "note": "Tomorrow"}, Idempotency_Key=key)
-    assert made.status_code == 201 and made.headers["location"] == path
-    assert made.json()["message"] == "Bid received" and made.json()["bid"]["status"] == "open"
-    assert code_of(await at_work("POST", path, {"amount": 1})) == (409, "duplicate")
-    again = await at_work("POST", path, {"amount": 8000, "note": "Tomorrow"}, Idempotency_Key=key)
-    assert again.json() == made.json() and again.headers["idempotency-replayed"] == "true"
-    bid = made.json()["bid"]["id"]
-    withdrawn = await at_work("POST", f"{path}/{bid}/withdraw")
-    assert withdrawn.json()["bid"] == {**made.json()["bid"], "status": "withdrawn"}
+    answer = await technician("POST", path, {"amount": 8000, "note": "Tomorrow"}, Idempotency_Key=key)
+    assert answer.status_code == 201 and answer.headers["location"] == path
+    assert answer.json()["message"] == "Bid received" and answer.json()["bid"]["status"] == "open"
+    assert code_of(await technician("POST", path, {"amount": 1})) == (409, "duplicate")
+    again = await technician("POST", path, {"amount": 8000, "note": "Tomorrow"}, Idempotency_Key=key)
+    assert again.json() == answer.json() and again.headers["idempotency-replayed"] == "true"
+    bid = answer.json()["bid"]["id"]
+    withdrawn = await technician("POST", f"{path}/{bid}/withdraw")
+    assert withdrawn.json()["bid"] == {**answer.json()["bid"], "status": "withdrawn"}
     assert code_of(await customer("POST", f"{path}/{bid}/accept")) == (409, "illegal_transition")
-    assert (await at_work("POST", path)).json()["bid"]["amount"] is None
+    assert (await technician("POST", path)).json()["bid"]["amount"] is None
 
 
 async def test_bids_are_shown_to_the_customer_ops_and_their_bidder(
-    at_work: Client, customer: Client, join: Join, book: Book, admin: Client, service: str
+    technician: Client, customer: Client, join: Join, book: Book, admin: Client, service: str
 ) -> None:
     """The customer and ops read all bids, in pages, and a technician only their own. Accepting a bid sets the job's
     amount and holder, and the other bid becomes `declined`.
@@ -110,7 +110,7 @@ async def test_bids_are_shown_to_the_customer_ops_and_their_bidder(
     path = f"/v1/jobs/{job}/bids"
     other = await join("technician")
     await people.approve(other, admin, service)
-    for caller, amount in ((at_work, 8000), (other, 7000)):
+    for caller, amount in ((technician, 8000), (other, 7000)):
         read = (await caller("GET", f"/v1/jobs/{job}")).json()["job"]
         assert read["actions"] == ["bid"] and read.get("customer") is None
         assert (await caller("POST", path, {"amount": amount})).status_code == 201
@@ -122,9 +122,9 @@ async def test_bids_are_shown_to_the_customer_ops_and_their_bidder(
     rest = (await customer("GET", f"{path}?limit=1&cursor={first.json()['next']}")).json()
     assert [bid["amount"] for bid in rest["items"]] == [7000] and rest["next"] is None
     assert [bid["amount"] for bid in (await other("GET", path)).json()["items"]] == [7000]
-    taken = await customer("POST", f"{path}/{rest['items'][0]['id']}/accept")
-    assert taken.json()["message"] == "Bid accepted"
-    assert (taken.json()["job"]["amount"], taken.json()["job"]["technician"]["id"]) == (7000, other.user)
+    answer = await customer("POST", f"{path}/{rest['items'][0]['id']}/accept")
+    assert answer.json()["message"] == "Bid accepted"
+    assert (answer.json()["job"]["amount"], answer.json()["job"]["technician"]["id"]) == (7000, other.user)
     assert {bid["status"] for bid in (await customer("GET", path)).json()["items"]} == {"declined", "accepted"}
     history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert [line["command"] for line in history if line["actor"] == f"customer:{customer.user}"][:2] == [

@@ -32,12 +32,12 @@ async def test_a_block_is_listed_and_removed(join: Join, in_path: bool) -> None:
     """
     carla, tom = await join("customer"), await join("technician")
     path, body = (f"/v1/me/blocks/{tom.user}", None) if in_path else ("/v1/me/blocks", {"user": tom.user})
-    made = (await carla("PUT" if in_path else "POST", path, body)).json()["block"]
-    assert made["id"] == tom.user and made["name"] == "Ada"
-    assert (await carla("GET", "/v1/me/blocks")).json()["items"] == [made]
+    block = (await carla("PUT" if in_path else "POST", path, body)).json()["block"]
+    assert block["id"] == tom.user and block["name"] == "Ada"
+    assert (await carla("GET", "/v1/me/blocks")).json()["items"] == [block]
     assert (await tom("GET", "/v1/me/blocks")).json()["items"] == []
-    gone = await carla("DELETE", path, body)
-    assert (gone.status_code, gone.content) == (204, b"")
+    answer = await carla("DELETE", path, body)
+    assert (answer.status_code, answer.content) == (204, b"")
     assert (await carla("GET", "/v1/me/blocks")).json() == {"items": [], "next": None}
 
 
@@ -47,12 +47,12 @@ async def test_the_list_has_pages(join: Join) -> None:
     those = [await join("technician") for _ in range(3)]
     for each in those:
         await carla("PUT", f"/v1/me/blocks/{each.user}")
-    found, after = [], ""
+    listed_ids, after = [], ""
     while after is not None:
         page = (await carla("GET", f"/v1/me/blocks?limit=2{after and f'&cursor={after}'}")).json()
-        found += [block["id"] for block in page["items"]]
+        listed_ids += [block["id"] for block in page["items"]]
         after = page["next"]
-    assert sorted(found) == sorted(each.user for each in those) and len(found) == 3
+    assert sorted(listed_ids) == sorted(each.user for each in those) and len(listed_ids) == 3
 
 
 async def test_a_technician_who_blocked_the_customer_cannot_be_named(join: Join, admin: Client) -> None:

@@ -27,28 +27,28 @@ async def test_an_unknown_blueprint_is_not_found(customer: Client) -> None:
 
 async def test_all_are_listed_and_one_is_the_default(customer: Client, site: RunningServer) -> None:
     """The list contains every blueprint, sorted by name. Only the server's default blueprint has `default`."""
-    told = (await customer("GET", "/v1/blueprints")).json()
-    assert [item["name"] for item in told["items"]] == sorted(site.engine.blueprints.by_name)
-    assert [item["name"] for item in told["items"] if item["default"]] == [site.engine.settings.blueprint]
-    assert told["next"] is None
+    reply = (await customer("GET", "/v1/blueprints")).json()
+    assert [item["name"] for item in reply["items"]] == sorted(site.engine.blueprints.by_name)
+    assert [item["name"] for item in reply["items"] if item["default"]] == [site.engine.settings.blueprint]
+    assert reply["next"] is None
 
 
 async def test_a_blueprint_lists_its_states_commands_edits_and_events(customer: Client) -> None:
     """A blueprint contains its states in order with phase and text, who may send each command in which states, which
     fields may be edited in which states, and the event names.
     """
-    told = (await customer("GET", "/v1/blueprints/marketplace")).json()["blueprint"]
-    assert (told["initial"], told["named"], told["technician"]) == ("open", "requested", "optional")
-    assert [state["name"] for state in told["states"]][:3] == ["open", "requested", "scheduled"]
-    states, commands = index_by(told["states"]), index_by(told["commands"])
+    blueprint = (await customer("GET", "/v1/blueprints/marketplace")).json()["blueprint"]
+    assert (blueprint["initial"], blueprint["named"], blueprint["technician"]) == ("open", "requested", "optional")
+    assert [state["name"] for state in blueprint["states"]][:3] == ["open", "requested", "scheduled"]
+    states, commands = index_by(blueprint["states"]), index_by(blueprint["commands"])
     assert (states["paid"]["phase"], states["paid"]["says"]) == ("done", "Paid")
     assert states["completed_by_technician"]["then"] == "awaiting_confirmation"
     assert commands["start"]["code"] == "start" and commands["start"]["from"] == {"holder": ["scheduled"]}
     assert commands["cancel"]["from"]["customer"] == ["open", "requested"]
     assert commands["cancel"]["from"]["ops"] == ["open", "requested", "awaiting_confirmation"]
     assert "to" not in commands["confirm"] and commands["capture"]["to"] == "paid"
-    assert told["edit"]["open"] == ["*"] and told["propose"] == ["scheduled"]
-    events = index_by(told["events"], "type")
+    assert blueprint["edit"]["open"] == ["*"] and blueprint["propose"] == ["scheduled"]
+    events = index_by(blueprint["events"], "type")
     assert (events["job.assigned"]["event"], events["job.created"]["event"]) == ("JOB_ASSIGNED", "job.created")
 
 
@@ -66,5 +66,5 @@ async def test_names_by_reason_and_announcements_are_listed(customer: Client) ->
 
 async def test_a_version_of_a_blueprint_can_be_read(customer: Client) -> None:
     """A blueprint can be read by `<name>@<version>`, which a job contains for its whole life."""
-    told = (await customer("GET", "/v1/blueprints/delivery@2")).json()["blueprint"]
-    assert (told["name"], told["version"]) == ("delivery", 2)
+    blueprint = (await customer("GET", "/v1/blueprints/delivery@2")).json()["blueprint"]
+    assert (blueprint["name"], blueprint["version"]) == ("delivery", 2)

@@ -29,8 +29,8 @@ async def send_items(caller: Client, job: str, items: list[dict[str, Any]]) -> l
     """Send the commands in one request, assert that the reply is 200, and return the result of each command."""
     answer = await caller("POST", f"/v1/jobs/{job}/commands", {"items": items})
     assert answer.status_code == 200, answer.text
-    told: list[dict[str, Any]] = answer.json()["items"]
-    return told
+    results: list[dict[str, Any]] = answer.json()["items"]
+    return results
 
 
 def outcomes(items: list[dict[str, Any]]) -> list[str]:
@@ -47,80 +47,80 @@ def outcomes(items: list[dict[str, Any]]) -> list[str]:
         ([{"command": "depart", "wings": 2}], {"/items/0/wings"}),
     ],
 )
-async def test_a_malformed_list_is_refused(at_work: Client, items: list[dict[str, Any]], named: set[str]) -> None:
+async def test_a_malformed_list_is_refused(technician: Client, items: list[dict[str, Any]], named: set[str]) -> None:
     """A list is refused if it is empty, has more than 50 commands, or contains a malformed command. The refusal names
     the field.
     """
-    found = pointers(await at_work("POST", f"/v1/jobs/{UNKNOWN_JOB}/commands", {"items": items}))
-    assert found == named
+    wrong = pointers(await technician("POST", f"/v1/jobs/{UNKNOWN_JOB}/commands", {"items": items}))
+    assert wrong == named
 
 
-async def test_the_first_refusal_ends_the_list(at_work: Client, customer: Client, book: Book) -> None:
+async def test_the_first_refusal_ends_the_list(technician: Client, customer: Client, book: Book) -> None:
     """The commands after the first refused command are `not_tried`, and the commands before it remain done."""
     job = str((await book(customer))["id"])
     assert outcomes(await send_items(customer, UNKNOWN_JOB, [item("cancel"), item("cancel")])) == [
         "not_found",
         "not_tried",
     ]
-    await people.wait_for_offer(at_work, job)
+    await people.wait_for_offer(technician, job)
     items = [item("claim"), item("depart"), item("complete"), item("arrive"), item("start")]
-    told = await send_items(at_work, job, items)
-    assert outcomes(told) == ["done", "done", "illegal_transition", "not_tried", "not_tried"]
-    assert [each["key"] for each in told] == [each["key"] for each in items]
-    assert told[1]["job"]["status"] == "on_the_way" and told[1]["message"] == "On the way"
-    assert told[2]["error"]["status"] == 409 and (await market.read_job(at_work, job))["status"] == "on_the_way"
+    results = await send_items(technician, job, items)
+    assert outcomes(results) == ["done", "done", "illegal_transition", "not_tried", "not_tried"]
+    assert [each["key"] for each in results] == [each["key"] for each in items]
+    assert results[1]["job"]["status"] == "on_the_way" and results[1]["message"] == "On the way"
+    assert results[2]["error"]["status"] == 409 and (await market.read_job(technician, job))["status"] == "on_the_way"
 
 
 async def test_a_repeated_list_continues_after_the_commands_that_were_done(
-    site: RunningServer, at_work: Client, customer: Client, book: Book
+    site: RunningServer, technician: Client, customer: Client, book: Book
 ) -> None:
     """A longer list that begins with the same commands and keys runs only the new commands. Another command with a used
     key is refused with `reused_key`.
     """
     job = str((await book(customer))["id"])
-    await people.wait_for_offer(at_work, job)
+    await people.wait_for_offer(technician, job)
     items = [item("claim"), item("depart"), item("arrive"), item("start"), item("complete")]
-    first = await send_items(at_work, job, items[:3])
-    again = await send_items(at_work, job, items)
+    first = await send_items(technician, job, items[:3])
+    again = await send_items(technician, job, items)
     assert outcomes(again) == ["done"] * 5
     assert [each.get("repeated", False) for each in again] == [True, True, True, False, False]
     assert [each["job"]["version"] for each in again[:3]] == [each["job"]["version"] for each in first]
-    assert outcomes(await send_items(at_work, job, [{**items[4], "command": "start"}])) == ["reused_key"]
+    assert outcomes(await send_items(technician, job, [{**items[4], "command": "start"}])) == ["reused_key"]
     steps = await market.job_events(site, "job.status", job)
     assert [event_log.payload(event)["command"] for event in steps] == ["depart", "arrive", "start", "complete"]
 
 
 async def test_concurrent_repeats_of_a_list_run_each_command_once(
-    site: RunningServer, at_work: Client, customer: Client, book: Book
+    site: RunningServer, technician: Client, customer: Client, book: Book
 ) -> None:
     """Ten concurrent requests with the same list run each of its commands once."""
     job = str((await book(customer))["id"])
-    await people.wait_for_offer(at_work, job)
+    await people.wait_for_offer(technician, job)
     items = [item("claim"), item("depart"), item("arrive"), item("start"), item("complete")]
-    await asyncio.gather(*(send_items(at_work, job, items) for _ in range(10)))
-    assert (await market.read_job(at_work, job))["status"] == "completed"
+    await asyncio.gather(*(send_items(technician, job, items) for _ in range(10)))
+    assert (await market.read_job(technician, job))["status"] == "completed"
     assert len(await market.job_events(site, "job.status", job)) == 4
 
 
 async def test_occurred_at_is_stored_with_the_event(
-    site: RunningServer, at_work: Client, customer: Client, book: Book
+    site: RunningServer, technician: Client, customer: Client, book: Book
 ) -> None:
     """`occurred_at` is stored with the event and shown in the history. A time 20 s ahead is reduced to the server's
     time, and a time an hour ahead is refused. The job's own times come from the server's clock.
     """
     job = str((await book(customer))["id"])
-    await people.wait_for_offer(at_work, job)
-    await market.run_command(at_work, job, "claim")
+    await people.wait_for_offer(technician, job)
+    await market.run_command(technician, job, "claim")
     now = datetime.now(UTC)
     ahead = (now + timedelta(hours=1)).isoformat()
-    assert pointers(await market.send_command(at_work, job, "depart", occurred_at=ahead)) == {"/occurred_at"}
-    [refused] = await send_items(at_work, job, [item("depart", occurred_at=ahead)])
+    assert pointers(await market.send_command(technician, job, "depart", occurred_at=ahead)) == {"/occurred_at"}
+    [refused] = await send_items(technician, job, [item("depart", occurred_at=ahead)])
     assert refused["error"]["errors"][0]["pointer"] == "/occurred_at"
-    earlier = [(now - timedelta(minutes=left)).isoformat(timespec="milliseconds") for left in (20, 5)]
+    earlier = [(now - timedelta(minutes=minutes)).isoformat(timespec="milliseconds") for minutes in (20, 5)]
     names = ("depart", "arrive")
-    told = await send_items(at_work, job, [item(n, occurred_at=at) for n, at in zip(names, earlier, strict=True)])
-    assert outcomes(told) == ["done", "done"]
-    assert datetime.fromisoformat(told[1]["job"]["at"]["reached"]) >= now - timedelta(seconds=1)
+    results = await send_items(technician, job, [item(n, occurred_at=at) for n, at in zip(names, earlier, strict=True)])
+    assert outcomes(results) == ["done", "done"]
+    assert datetime.fromisoformat(results[1]["job"]["at"]["reached"]) >= now - timedelta(seconds=1)
     events = await market.job_events(site, "job.status", job)
     at = [datetime.fromisoformat(event_log.payload(event)["occurred_at"]) for event in events]
     assert at == [datetime.fromisoformat(text) for text in earlier]
@@ -128,26 +128,26 @@ async def test_occurred_at_is_stored_with_the_event(
     assert [datetime.fromisoformat(each["occurred_at"]) for each in history[-2:]] == at
     assert history[0]["occurred_at"] is None
     fast = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
-    await market.run_command(at_work, job, "start", occurred_at=fast)
+    await market.run_command(technician, job, "start", occurred_at=fast)
     [*_, event] = await market.job_events(site, "job.status", job)
     assert datetime.fromisoformat(event_log.payload(event)["occurred_at"]) <= datetime.now(UTC)
 
 
-async def test_items_have_the_arguments_of_their_commands(at_work: Client, customer: Client, book: Book) -> None:
+async def test_items_have_the_arguments_of_their_commands(technician: Client, customer: Client, book: Book) -> None:
     """Each item accepts the arguments of its command, such as `code` and `version`. A wrong code ends the list, and a
     body that is not an object is `invalid`.
     """
-    job = await market.book_and_accept(customer, at_work, book)
-    shown = await market.read_codes(customer, job)
+    job = await market.book_and_accept(customer, technician, book)
+    codes = await market.read_codes(customer, job)
     wrong = await send_items(
-        at_work,
+        technician,
         job,
-        [item("start", code=market.wrong_code(shown["start"])), item("start", code=shown["start"])],
+        [item("start", code=market.wrong_code(codes["start"])), item("start", code=codes["start"])],
     )
     assert outcomes(wrong) == ["wrong_code", "not_tried"] and wrong[0]["error"]["attempts_left"] == 4
-    told = await send_items(
-        at_work, job, [item("start", code=shown["start"]), item("complete", code=shown["completion"])]
+    results = await send_items(
+        technician, job, [item("start", code=codes["start"]), item("complete", code=codes["completion"])]
     )
-    assert outcomes(told) == ["done", "done"]
+    assert outcomes(results) == ["done", "done"]
     assert outcomes(await send_items(customer, job, [item("confirm", version=1)])) == ["version_conflict"]
-    assert code_of(await at_work("POST", f"/v1/jobs/{job}/commands", b"[]"))[1] == "invalid"
+    assert code_of(await technician("POST", f"/v1/jobs/{job}/commands", b"[]"))[1] == "invalid"

@@ -36,16 +36,16 @@ def test_malformed_json_is_400(raw: bytes) -> None:
 
 def test_every_wrong_field_is_named() -> None:
     """One refusal names an unknown, a missing, a mistyped and an out-of-range field together."""
-    told = errors_in(NewJob, {"service": "srv 1", "lat": "52", "lon": 181, "colour/size": 1})
-    assert set(told) == {"/service", "/lat", "/lon", "/colour~1size", "/address"}
-    assert told["/address"] == "Required"
-    assert told["/colour~1size"] == "Unknown field"
+    errors = errors_in(NewJob, {"service": "srv 1", "lat": "52", "lon": 181, "colour/size": 1})
+    assert set(errors) == {"/service", "/lat", "/lon", "/colour~1size", "/address"}
+    assert errors["/address"] == "Required"
+    assert errors["/colour~1size"] == "Unknown field"
 
 
 def test_wrong_fields_inside_a_list_are_named_by_their_index() -> None:
     """If several fixes of a list are invalid, the refusal names each invalid field with the index of its fix."""
-    told = errors_in(Location, {"fixes": [{"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
-    assert set(told) == {"/fixes/0/lat", "/fixes/0/at", "/fixes/1/lat"}
+    errors = errors_in(Location, {"fixes": [{"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
+    assert set(errors) == {"/fixes/0/lat", "/fixes/0/at", "/fixes/1/lat"}
 
 
 @pytest.mark.parametrize("value", [[], "text", 7, None, True])
@@ -152,8 +152,8 @@ def test_a_whole_number_is_an_integer() -> None:
     inside `metadata` are not changed.
     """
     assert decode.decode_body(Step, b'{"amount": 50.0, "version": 2e0}') == Step(amount=50, version=2)
-    got = decode.decode_body(NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
-    assert (got.amount, got.metadata) == (50, {"a": 50.0}) and isinstance((got.metadata or {})["a"], float)
+    job = decode.decode_body(NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
+    assert (job.amount, job.metadata) == (50, {"a": 50.0}) and isinstance((job.metadata or {})["a"], float)
     many = decode.decode_body(Commands, b'{"items": [{"command": "depart", "version": 2.0}]}')
     assert many.items[0].version == 2
     assert set(errors_in(Step, {"amount": 50.5, "version": 1e300})) == {"/amount", "/version"}
@@ -166,6 +166,6 @@ def test_an_empty_body_is_the_empty_object() -> None:
 
 def test_a_good_booking_is_decoded() -> None:
     """The fields of a valid booking decode to the values that were sent."""
-    sent = {**JOB, "amount": 4500, "currency": "EUR", "metadata": {"floor": 3}, "reference": "A-1"}
-    got = decode.decode_body(NewJob, json.dumps(sent).encode())
-    assert (got.amount, got.metadata, got.reference) == (4500, {"floor": 3}, "A-1")
+    body = {**JOB, "amount": 4500, "currency": "EUR", "metadata": {"floor": 3}, "reference": "A-1"}
+    job = decode.decode_body(NewJob, json.dumps(body).encode())
+    assert (job.amount, job.metadata, job.reference) == (4500, {"floor": 3}, "A-1")

@@ -51,43 +51,50 @@ def mediator(staff: dict[Role, Client]) -> Client:
 
 
 async def test_a_dispute_is_refused(
-    customer: Client, at_work: Client, book: Book, join: Join, mediator: Client, staff: dict[Role, Client]
+    customer: Client, technician: Client, book: Book, join: Join, mediator: Client, staff: dict[Role, Client]
 ) -> None:
     """A dispute is refused without a reason, before the job is accepted, about a job whose blueprint has no disputes,
     by strangers (404) and by staff (403).
     """
-    job = await book_directly(customer, at_work, book)
+    job = await book_directly(customer, technician, book)
     assert pointers(await open_dispute(customer, job, note="x")) == {"/reason", "/note"}
     assert code_of(await open_dispute(customer, job)) == (409, "illegal_transition")
-    await market.run_command(at_work, job, "accept")
+    await market.run_command(technician, job, "accept")
     for role in ("customer", "technician"):
         assert code_of(await open_dispute(await join(role), job)) == (404, "not_found")
     for role in ("admin", "service", "mediator"):
         assert code_of(await open_dispute(staff[role], job)) == (403, "forbidden")
     assert code_of(await mediator("GET", f"/v1/jobs/{job}")) == (404, "not_found")
-    plain = str((await book(customer))["id"])
-    assert code_of(await open_dispute(customer, plain)) == (409, "illegal_transition")
-    assert code_of(await open_dispute(await join("customer"), plain)) == (404, "not_found")
+    home_job = str((await book(customer))["id"])
+    assert code_of(await open_dispute(customer, home_job)) == (409, "illegal_transition")
+    assert code_of(await open_dispute(await join("customer"), home_job)) == (404, "not_found")
     assert code_of(await staff["service"]("GET", "/v1/disputes")) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("steps", [("accept",), ("accept", "start")])
 async def test_a_disputed_job_is_frozen(
-    customer: Client, at_work: Client, book: Book, mediator: Client, staff: dict[Role, Client], steps: tuple[str, ...]
+    customer: Client,
+    technician: Client,
+    book: Book,
+    mediator: Client,
+    staff: dict[Role, Client],
+    steps: tuple[str, ...],
 ) -> None:
     """While a job is disputed, commands, edits, payments and a second dispute are refused with `frozen`, and the job
     does not change. A mediator may read the job now.
     """
-    job = await book_directly(customer, at_work, book, *steps)
-    told = (await open_dispute(at_work, job)).json()
-    assert told["job"]["frozen"] is True and told["job"]["actions"] == []
-    assert told["dispute"]["by"] == {"id": at_work.user, "role": "technician"} and told["dispute"]["status"] == "open"
+    job = await book_directly(customer, technician, book, *steps)
+    body = (await open_dispute(technician, job)).json()
+    assert body["job"]["frozen"] is True and body["job"]["actions"] == []
+    assert (
+        body["dispute"]["by"] == {"id": technician.user, "role": "technician"} and body["dispute"]["status"] == "open"
+    )
     now = await market.read_job(mediator, job)
     assert now["frozen"] and now["actions"] == ["resolve_resume", "resolve_cancel", "resolve_complete"]
     step = "start" if len(steps) == 1 else "complete"
     payment = {"reference": "pi_1", "status": "requested", "amount": 1, "currency": "EUR"}
     for refused in (
-        await market.send_command(at_work, job, step),
+        await market.send_command(technician, job, step),
         await market.send_command(staff["admin"], job, "cancel"),
         await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"}),
         await staff["service"]("POST", f"/v1/jobs/{job}/payments", payment),
@@ -95,20 +102,20 @@ async def test_a_disputed_job_is_frozen(
     ):
         assert code_of(refused) == (409, "frozen")
     assert await market.read_job(mediator, job) == now
-    assert told["dispute"]["id"] in await list_disputes(mediator) & await list_disputes(customer) & await list_disputes(
+    assert body["dispute"]["id"] in await list_disputes(mediator) & await list_disputes(customer) & await list_disputes(
         staff["admin"]
     )
 
 
 async def test_only_a_mediator_may_resolve(
-    customer: Client, at_work: Client, book: Book, join: Join, mediator: Client
+    customer: Client, technician: Client, book: Book, join: Join, mediator: Client
 ) -> None:
     """Only a mediator may resolve a dispute, and only with an outcome that the blueprint has. An unknown dispute is
     404, and the lists of other customers do not contain the dispute.
     """
-    job = await book_directly(customer, at_work, book, "accept")
+    job = await book_directly(customer, technician, book, "accept")
     name = (await open_dispute(customer, job)).json()["dispute"]["id"]
-    for caller in (customer, at_work):
+    for caller in (customer, technician):
         assert code_of(await resolve_dispute(caller, name, "cancel")) == (403, "forbidden")
     assert pointers(await resolve_dispute(mediator, name, "forget")) == {"/outcome"}
     for unknown in ("dsp_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "x"):
@@ -127,7 +134,7 @@ async def test_only_a_mediator_may_resolve(
 async def test_a_dispute_is_resolved(
     site: RunningServer,
     customer: Client,
-    at_work: Client,
+    technician: Client,
     book: Book,
     mediator: Client,
     *,
@@ -138,36 +145,36 @@ async def test_a_dispute_is_resolved(
     """The outcome `resume`, `cancel` or `complete` sets the job's status. Both sides receive the event with the
     dispute, and a repeat returns the first reply. A resolved dispute cannot be resolved again.
     """
-    job, key = await book_directly(customer, at_work, book, "accept", "start"), str(uuid.uuid4())
-    opened = (await open_dispute(customer, job)).json()["dispute"]
-    answers = [await resolve_dispute(mediator, opened["id"], outcome, note="Half each", key=key) for _ in range(2)]
+    job, key = await book_directly(customer, technician, book, "accept", "start"), str(uuid.uuid4())
+    dispute = (await open_dispute(customer, job)).json()["dispute"]
+    answers = [await resolve_dispute(mediator, dispute["id"], outcome, note="Half each", key=key) for _ in range(2)]
     assert answers[0].json() == answers[1].json() and answers[1].headers["idempotency-replayed"] == "true"
-    told = answers[0].json()
-    assert told["job"]["status"] == status and "frozen" not in told["job"]
-    settled = {**opened, "status": "resolved", "outcome": outcome, "note": "Half each"}
-    assert {name: told["dispute"][name] for name in settled} == settled
-    assert told["dispute"]["mediator"] == {"id": mediator.user, "role": "mediator"}
+    reply = answers[0].json()
+    assert reply["job"]["status"] == status and "frozen" not in reply["job"]
+    settled = {**dispute, "status": "resolved", "outcome": outcome, "note": "Half each"}
+    assert {name: reply["dispute"][name] for name in settled} == settled
+    assert reply["dispute"]["mediator"] == {"id": mediator.user, "role": "mediator"}
     [event] = await market.job_events(site, kind, job)
-    assert {f"user:{customer.user}", f"user:{at_work.user}"} <= set(event.to)
-    assert event_log.payload(event)["dispute"] == told["dispute"] and event_log.payload(event)["reason"] == "Half each"
-    assert opened["id"] not in await list_disputes(mediator)
-    assert code_of(await resolve_dispute(mediator, opened["id"], "cancel")) == (409, "illegal_transition")
+    assert {f"user:{customer.user}", f"user:{technician.user}"} <= set(event.to)
+    assert event_log.payload(event)["dispute"] == reply["dispute"] and event_log.payload(event)["reason"] == "Half each"
+    assert dispute["id"] not in await list_disputes(mediator)
+    assert code_of(await resolve_dispute(mediator, dispute["id"], "cancel")) == (409, "illegal_transition")
     if outcome == "resume":
-        assert (await market.run_command(at_work, job, "complete"))["status"] == "completed"
+        assert (await market.run_command(technician, job, "complete"))["status"] == "completed"
     else:
-        assert (await at_work("GET", "/v1/me")).json()["technician"]["load"] == 0
+        assert (await technician("GET", "/v1/me")).json()["technician"]["load"] == 0
 
 
 async def test_an_old_dispute_cannot_be_resolved_again(
-    customer: Client, at_work: Client, book: Book, mediator: Client
+    customer: Client, technician: Client, book: Book, mediator: Client
 ) -> None:
     """After the first dispute of a job is resolved and a second one opened, resolving the first is refused with 409,
     and the job stays frozen.
     """
-    job = await book_directly(customer, at_work, book, "accept")
+    job = await book_directly(customer, technician, book, "accept")
     first = (await open_dispute(customer, job)).json()["dispute"]["id"]
     assert (await resolve_dispute(mediator, first, "resume")).status_code == 200
-    second = (await open_dispute(at_work, job)).json()["dispute"]["id"]
+    second = (await open_dispute(technician, job)).json()["dispute"]["id"]
     assert second != first
     assert code_of(await resolve_dispute(mediator, first, "complete")) == (409, "illegal_transition")
     assert (await market.read_job(customer, job))["frozen"] is True
@@ -175,18 +182,18 @@ async def test_an_old_dispute_cannot_be_resolved_again(
 
 
 async def test_concurrent_disputes_and_outcomes_act_once(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, mediator: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, mediator: Client
 ) -> None:
     """One of ten concurrent disputes by both sides is opened, and one of nine concurrent outcomes is accepted."""
-    job = await book_directly(customer, at_work, book, "accept")
-    opened = await asyncio.gather(*(open_dispute(caller, job) for caller in (customer, at_work) * 5))
+    job = await book_directly(customer, technician, book, "accept")
+    opened = await asyncio.gather(*(open_dispute(caller, job) for caller in (customer, technician) * 5))
     names = {answer.json()["dispute"]["id"] for answer in opened if answer.is_success}
     assert len(names) == 1 and {code_of(a) for a in opened if not a.is_success} <= {(409, "frozen")}
     ways = ["resume", "cancel", "complete"] * 3
     answers = await asyncio.gather(*(resolve_dispute(mediator, names.copy().pop(), way) for way in ways))
     assert {answer.status_code for answer in answers} == {200, 409}
-    done = [*await market.job_events(site, "job.resolved", job), *await market.job_events(site, "job.cancelled", job)]
-    assert len(done) == 1
+    events = [*await market.job_events(site, "job.resolved", job), *await market.job_events(site, "job.cancelled", job)]
+    assert len(events) == 1
 
 
 async def test_a_blueprint_may_have_a_state_for_disputes(
@@ -208,11 +215,11 @@ async def test_a_blueprint_may_have_a_state_for_disputes(
     for step in ("accept", "depart", "start", "finish"):
         await market.run_command(worker, job, step)
     assert code_of(await open_dispute(worker, job)) == (403, "forbidden")
-    told = (await open_dispute(customer, job)).json()
-    assert (told["job"]["status"], told["job"]["frozen"]) == ("disputed", True)
+    reply = (await open_dispute(customer, job)).json()
+    assert (reply["job"]["status"], reply["job"]["frozen"]) == ("disputed", True)
     assert code_of(await market.send_command(customer, job, "sign")) == (409, "frozen")
-    back = (await resolve_dispute(mediator, told["dispute"]["id"], "resume")).json()
-    assert back["job"]["status"] == "work_done"
+    resolution = (await resolve_dispute(mediator, reply["dispute"]["id"], "resume")).json()
+    assert resolution["job"]["status"] == "work_done"
     again = (await open_dispute(customer, job)).json()["dispute"]["id"]
     assert pointers(await resolve_dispute(mediator, again, "complete")) == {"/outcome"}
     assert (await resolve_dispute(mediator, again, "cancel")).json()["job"]["status"] == "cancelled"

@@ -64,11 +64,11 @@ async def test_failures_of_a_store_are_503_or_504(
     assert answer.json()["temporary"] is True
 
 
-@pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a/b"])
-async def test_a_malformed_request_id_is_replaced(given: str, nobody: Client) -> None:
+@pytest.mark.parametrize("request_id", ["", "two words", "x" * 65, "a/b"])
+async def test_a_malformed_request_id_is_replaced(request_id: str, nobody: Client) -> None:
     """A request id that is not a short plain word is replaced by a new one, because the id is written to logs."""
-    answer = await nobody("GET", "/healthz", X_Request_Id=given)
-    assert answer.headers["x-request-id"] not in ("", given)
+    answer = await nobody("GET", "/healthz", X_Request_Id=request_id)
+    assert answer.headers["x-request-id"] not in ("", request_id)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere", "/v1/me"])
@@ -136,8 +136,8 @@ async def test_another_origin_is_refused(nobody: Client) -> None:
     `Access-Control-Allow-Origin`.
     """
     for origin in ("https://app.example.evil", "http://app.example", "https://APP.example", "null"):
-        asked = {"Origin": origin, "Access_Control_Request_Method": "POST"}
-        assert (await nobody("OPTIONS", "/v1/jobs", **asked)).status_code == 400
+        headers = {"Origin": origin, "Access_Control_Request_Method": "POST"}
+        assert (await nobody("OPTIONS", "/v1/jobs", **headers)).status_code == 400
         answer = await nobody("GET", "/healthz", Origin=origin)
         assert "access-control-allow-origin" not in answer.headers
 
@@ -146,8 +146,8 @@ async def test_the_allowed_origin_may_call(nobody: Client) -> None:
     """The configured origin passes the preflight request, and may read the exposed headers of each answer, also of a
     refusal.
     """
-    asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization,if-match"}
-    flight = await nobody("OPTIONS", "/v1/jobs", Origin=ORIGIN, **asked)
+    headers = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization,if-match"}
+    flight = await nobody("OPTIONS", "/v1/jobs", Origin=ORIGIN, **headers)
     assert flight.status_code == 200
     assert flight.headers["access-control-allow-origin"] == ORIGIN
     answer = await nobody("GET", "/v1/me", Origin=ORIGIN)
@@ -159,10 +159,10 @@ async def test_the_allowed_origin_may_call(nobody: Client) -> None:
 
 async def test_head_is_get_without_the_body(admin: Client) -> None:
     """HEAD returns the same content type as GET, without a body."""
-    whole = await admin("GET", "/v1/meta")
+    answer = await admin("GET", "/v1/meta")
     head = await admin("HEAD", "/v1/meta")
     assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-type"] == whole.headers["content-type"]
+    assert head.headers["content-type"] == answer.headers["content-type"]
 
 
 async def test_a_traceparent_is_stored_with_the_event(site: RunningServer, customer: Client, book: Book) -> None:
@@ -172,17 +172,17 @@ async def test_a_traceparent_is_stored_with_the_event(site: RunningServer, custo
     await customer("POST", "/v1/jobs", body, traceparent=TRACEPARENT)
     await customer("POST", "/v1/jobs", body, traceparent="00-nonsense")
     events = await log.read_range(site.engine.store.redis, DEFAULT_ZONE, first, 100)
-    mine = f"user:{customer.user}"
-    made = [event.trace for event in events if event.type == "job.created" and mine in event.to]
-    assert made == ["", TRACEPARENT, ""]
+    channel = f"user:{customer.user}"
+    traces = [event.trace for event in events if event.type == "job.created" and channel in event.to]
+    assert traces == ["", TRACEPARENT, ""]
 
 
 async def test_a_websocket_has_one_path(site: RunningServer) -> None:
     """A WebSocket handshake on another path than the socket's is refused with 403 or 404."""
-    asked = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
-    asked["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    headers["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
     async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{site.url}/v1/other", headers=asked)
+        answer = await client.get(f"{site.url}/v1/other", headers=headers)
     assert answer.status_code in (403, 404)
 
 

@@ -57,24 +57,24 @@ async def test_a_malformed_edit_is_refused(customer: Client, change: dict[str, A
 
 
 async def test_only_the_customer_ops_and_the_booking_service_may_edit(
-    customer: Client, at_work: Client, book: Book, join: Join, staff: dict[Role, Client]
+    customer: Client, technician: Client, book: Book, join: Join, staff: dict[Role, Client]
 ) -> None:
     """The customer, ops and the service that booked the job may edit it. Technicians, mediators and onboarding managers
     are refused with 403, and another customer or service with 404.
     """
     job = await book(customer, blueprint="marketplace")
-    for caller in (at_work, staff["mediator"], staff["onboarding_manager"]):
+    for caller in (technician, staff["mediator"], staff["onboarding_manager"]):
         assert code_of(await edit_job(caller, job["id"], notes="x")) == (403, "forbidden")
     for caller in (await join("customer"), staff["service"]):
         assert code_of(await edit_job(caller, job["id"], notes="x")) == (404, "not_found")
     body = {"service": job["service"], **HERE, "address": "Torstrasse 1", "customer": customer.user}
-    made = await staff["service"]("POST", "/v1/jobs", {**body, "blueprint": "marketplace"})
-    booked = str(made.json()["job"]["id"])
+    answer = await staff["service"]("POST", "/v1/jobs", {**body, "blueprint": "marketplace"})
+    job_id = str(answer.json()["job"]["id"])
     for caller in (customer, staff["service"], staff["ops_manager"]):
-        assert (await edit_job(caller, booked, notes=f"by {caller.user}")).json()["job"]["notes"] == f"by {caller.user}"
+        assert (await edit_job(caller, job_id, notes=f"by {caller.user}")).json()["job"]["notes"] == f"by {caller.user}"
 
 
-async def test_editable_fields_depend_on_the_state(customer: Client, at_work: Client, book: Book) -> None:
+async def test_editable_fields_depend_on_the_state(customer: Client, technician: Client, book: Book) -> None:
     """All fields of an open job can be edited. Once a technician accepted, an edit of the price is refused with
     `price_locked`: only a proposal changes the price. After the start no field can be edited.
     """
@@ -83,21 +83,21 @@ async def test_editable_fields_depend_on_the_state(customer: Client, at_work: Cl
     everything = {"address": "Elsewhere 2", "postal_code": "10115", "amount": 100, "currency": "USD", "notes": "n"}
     answer = await edit_job(customer, job, **ELSEWHERE, **everything, scheduled_for=when, metadata={"floor": 3})
     assert answer.status_code == 200, answer.text
-    told = answer.json()["job"]
-    assert {name: told[name] for name in everything} == everything
-    assert (told["lat"], told["metadata"]) == (52.55, {"floor": 3})
-    assert datetime.fromisoformat(told["scheduled_for"]) == datetime.fromisoformat(when)
-    taken = await market.book_and_accept(customer, at_work, book)
-    assert refusal_of(await edit_job(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
-    assert refusal_of(await edit_job(customer, taken, currency="USD")) == (409, "price_locked", {"/currency"})
-    assert (await edit_job(customer, taken, amount=9000, notes="as it was")).json()["job"]["notes"] == "as it was"
-    code = (await market.read_codes(customer, taken))["start"]
-    await market.run_command(at_work, taken, "start", code=code)
-    before = await market.read_job(customer, taken)
-    assert refusal_of(await edit_job(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
-    assert refusal_of(await edit_job(customer, taken, notes="x")) == (409, "not_editable", {"/notes"})
-    assert refusal_of(await edit_job(customer, taken, notes="x", amount=1))[1] == "not_editable"
-    assert await market.read_job(customer, taken) == before
+    edited_job = answer.json()["job"]
+    assert {name: edited_job[name] for name in everything} == everything
+    assert (edited_job["lat"], edited_job["metadata"]) == (52.55, {"floor": 3})
+    assert datetime.fromisoformat(edited_job["scheduled_for"]) == datetime.fromisoformat(when)
+    claimed_job = await market.book_and_accept(customer, technician, book)
+    assert refusal_of(await edit_job(customer, claimed_job, amount=1)) == (409, "price_locked", {"/amount"})
+    assert refusal_of(await edit_job(customer, claimed_job, currency="USD")) == (409, "price_locked", {"/currency"})
+    assert (await edit_job(customer, claimed_job, amount=9000, notes="as it was")).json()["job"]["notes"] == "as it was"
+    code = (await market.read_codes(customer, claimed_job))["start"]
+    await market.run_command(technician, claimed_job, "start", code=code)
+    before = await market.read_job(customer, claimed_job)
+    assert refusal_of(await edit_job(customer, claimed_job, amount=1)) == (409, "price_locked", {"/amount"})
+    assert refusal_of(await edit_job(customer, claimed_job, notes="x")) == (409, "not_editable", {"/notes"})
+    assert refusal_of(await edit_job(customer, claimed_job, notes="x", amount=1))[1] == "not_editable"
+    assert await market.read_job(customer, claimed_job) == before
 
 
 async def test_a_currency_needs_an_amount(customer: Client, book: Book) -> None:
@@ -108,8 +108,8 @@ async def test_a_currency_needs_an_amount(customer: Client, book: Book) -> None:
     assert job["currency"] == "EUR"
     assert pointers(await edit_job(customer, job["id"], currency="USD")) == {"/currency"}
     assert (await edit_job(customer, job["id"], currency="EUR")).status_code == 200
-    told = (await edit_job(customer, job["id"], currency="USD", amount=700)).json()["job"]
-    assert (told["amount"], told["currency"]) == (700, "USD")
+    edited_job = (await edit_job(customer, job["id"], currency="USD", amount=700)).json()["job"]
+    assert (edited_job["amount"], edited_job["currency"]) == (700, "USD")
 
 
 async def test_a_price_without_a_lock_is_an_ordinary_field(customer: Client, book: Book) -> None:
@@ -125,12 +125,12 @@ async def test_a_price_without_a_lock_is_an_ordinary_field(customer: Client, boo
 
 
 async def test_an_edited_service_must_exist_and_fit_the_holder(
-    customer: Client, at_work: Client, book: Book, admin: Client
+    customer: Client, technician: Client, book: Book, admin: Client
 ) -> None:
     """An edit of the service is refused if the service is unknown, inactive, not one of the holder's, or, after the
     price is agreed, priced in another way.
     """
-    job = await market.book_and_accept(customer, at_work, book)
+    job = await market.book_and_accept(customer, technician, book)
     assert pointers(await edit_job(customer, job, service="srv_none")) == {"/service"}
     off = await people.make_service(admin)
     await admin("PATCH", f"/v1/services/{off}", {"active": False})
@@ -141,8 +141,8 @@ async def test_an_edited_service_must_exist_and_fit_the_holder(
     by_hour = (await admin("POST", "/v1/services", hourly)).json()["service"]["id"]
     assert refusal_of(await edit_job(customer, job, service=by_hour)) == (409, "price_locked", {"/amount"})
     open_job = str((await book(customer, blueprint="marketplace"))["id"])
-    told = (await edit_job(customer, open_job, service=by_hour, amount=2500)).json()["job"]
-    assert (told["pricing"], told["service"], told["amount"]) == ("hourly", by_hour, 2500)
+    edited_job = (await edit_job(customer, open_job, service=by_hour, amount=2500)).json()["job"]
+    assert (edited_job["pricing"], edited_job["service"], edited_job["amount"]) == ("hourly", by_hour, 2500)
 
 
 async def test_versions_and_keys(site: RunningServer, customer: Client, book: Book) -> None:
@@ -189,13 +189,13 @@ async def test_concurrent_edits_of_different_fields_are_all_stored(
 
 
 async def test_the_recipients_of_an_edit(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, join: Join
+    site: RunningServer, customer: Client, technician: Client, book: Book, join: Join
 ) -> None:
     """The customer and ops receive `job.updated` with the whole job. A technician with an open offer receives
     `offer.updated` with the job's public part.
     """
     job = str((await book(customer))["id"])
-    await people.wait_for_offer(at_work, job)
+    await people.wait_for_offer(technician, job)
     answer = await edit_job(customer, job, notes="Second floor", metadata={"secret": "4711"})
     [updated] = await market.job_events(site, "job.updated", job)
     assert set(updated.to) == {f"user:{customer.user}", "role:ops", f"job:{job}"}
@@ -203,8 +203,8 @@ async def test_the_recipients_of_an_edit(
     assert data["changed"] == ["notes", "metadata"] and data["job"]["version"] == answer.json()["job"]["version"]
     assert data["actor"] == {"id": customer.user, "role": "customer"}
     offers = await market.job_events(site, "offer.updated", job)
-    assert [channel for event in offers for channel in event.to].count(f"user:{at_work.user}") == 1
-    offer = next(event_log.payload(event)["offer"] for event in offers if f"user:{at_work.user}" in event.to)
+    assert [channel for event in offers for channel in event.to].count(f"user:{technician.user}") == 1
+    offer = next(event_log.payload(event)["offer"] for event in offers if f"user:{technician.user}" in event.to)
     assert "notes" not in offer["job"] and (offer["status"], offer["wave"]) == ("sent", 1)
     assert b"4711" not in b"".join(event.data for event in offers) and "address" not in offer["job"]
     [item] = [i for i in (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"] if i["command"] == "edit"]
@@ -212,7 +212,7 @@ async def test_the_recipients_of_an_edit(
 
 
 async def test_another_service_offers_the_job_to_other_technicians(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, join: Join, admin: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, join: Join, admin: Client
 ) -> None:
     """After an edit of the service, a technician without the new service loses their offer, and a technician with it is
     offered the job. The job moves from the old service's demand index to the new one's.
@@ -223,11 +223,11 @@ async def test_another_service_offers_the_job_to_other_technicians(
     await people.go_online(able)
     job = await book(customer, blueprint="marketplace")
     name = str(job["id"])
-    await people.wait_for_offer(at_work, name)
+    await people.wait_for_offer(technician, name)
     assert (await edit_job(customer, name, service=fresh, **ELSEWHERE)).status_code == 200
     await people.wait_for_offer(able, name)
-    assert name not in {o["job"]["id"] for o in (await at_work("GET", "/v1/offers?limit=200")).json()["items"]}
-    closed = [e for e in await market.job_events(site, "offer.closed", name) if f"user:{at_work.user}" in e.to]
+    assert name not in {o["job"]["id"] for o in (await technician("GET", "/v1/offers?limit=200")).json()["items"]}
+    closed = [e for e in await market.job_events(site, "offer.closed", name) if f"user:{technician.user}" in e.to]
     assert [event_log.payload(event)["reason"] for event in closed] == ["withdrawn"]
     demand = [keys.job_demand(DEFAULT_ZONE, ServiceId(each)) for each in (job["service"], fresh)]
     places = [await site.engine.store.redis.geopos(index, name) for index in demand]
@@ -243,18 +243,18 @@ async def test_an_edited_time_moves_the_first_wave_and_the_expiry(
     after that wave. A wave at the old time does nothing. Without `scheduled_for` the job expires in less than 16
     minutes.
     """
-    soon = (datetime.now(UTC) + timedelta(days=3)).isoformat()
-    job = await book(customer, scheduled_for=soon)
+    in_three_days = (datetime.now(UTC) + timedelta(days=3)).isoformat()
+    job = await book(customer, scheduled_for=in_three_days)
     name = JobId(str(job["id"]))
     when = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
-    told = (await edit_job(customer, name, scheduled_for=when.isoformat())).json()["job"]
-    assert datetime.fromisoformat(told["expires_at"]) == when - timedelta(hours=1) + timedelta(minutes=15)
+    edited_job = (await edit_job(customer, name, scheduled_for=when.isoformat())).json()["job"]
+    assert datetime.fromisoformat(edited_job["expires_at"]) == when - timedelta(hours=1) + timedelta(minutes=15)
     release = (when - timedelta(hours=1)).timestamp() * 1000
     due = keys.due_tasks(DEFAULT_ZONE)
 
     async def has_new_times() -> bool:
-        found = await site.engine.store.redis.zmscore(due, [f"wave:{name}:1", f"expire:{name}"])
-        return found == [release, release + 900_000]
+        scores = await site.engine.store.redis.zmscore(due, [f"wave:{name}:1", f"expire:{name}"])
+        return scores == [release, release + 900_000]
 
     await wait_until(has_new_times, what="the new times, also after a wave that was taken as due before")
     await scheduler.open_wave(site.engine, DEFAULT_ZONE, name, 1)

@@ -52,21 +52,21 @@ async def test_an_inactive_service_is_refused(customer: Client, admin: Client, b
     assert code_of(await customer("POST", "/v1/jobs", job)) == (422, "service_inactive")
 
 
-async def test_times_outside_of_four_digit_years(customer: Client, at_work: Client, book: Book) -> None:
+async def test_times_outside_of_four_digit_years(customer: Client, technician: Client, book: Book) -> None:
     """A time whose UTC offset moves it out of the years 1 to 9999 is replaced by the nearest time in these years. It
     never causes a 500.
     """
     job = await book(customer, scheduled_for="9999-12-31T23:59:59-23:59")
     assert job["scheduled_for"] == "9999-12-31T23:59:59.999Z"
     fix = {**HERE, "at": "0001-01-01T00:00:00+23:59"}
-    assert (await at_work("PUT", f"/v1/technicians/{at_work.user}/location", fix)).status_code == 204
-    taken = f"/v1/jobs/{(await book(customer))['id']}"
-    await wait_for_offer(at_work, taken.rpartition("/")[2])
-    await at_work("POST", f"{taken}/claim")
+    assert (await technician("PUT", f"/v1/technicians/{technician.user}/location", fix)).status_code == 204
+    path = f"/v1/jobs/{(await book(customer))['id']}"
+    await wait_for_offer(technician, path.rpartition("/")[2])
+    await technician("POST", f"{path}/claim")
     when = {"occurred_at": "0001-01-01T00:00:00+23:59"}
-    assert (await at_work("POST", f"{taken}/depart", when)).status_code == 200
+    assert (await technician("POST", f"{path}/depart", when)).status_code == 200
     when = {"occurred_at": "9999-12-31T23:59:59-23:59"}
-    assert pointers(await at_work("POST", f"{taken}/arrive", when)) == {"/occurred_at"}
+    assert pointers(await technician("POST", f"{path}/arrive", when)) == {"/occurred_at"}
 
 
 async def test_the_customer_of_a_booking(customer: Client, staff: dict[Role, Client], join: Join, service: str) -> None:
@@ -137,8 +137,8 @@ async def test_another_booking_under_a_reference_is_duplicate(
     await customer("POST", f"/v1/jobs/{name}/cancel")
     again = await send("POST", "/v1/jobs", {**body, "notes": None})
     assert (again.status_code, again.json()["job"]["id"], again.json()["job"]["status"]) == (200, name, "cancelled")
-    own = await customer("POST", "/v1/jobs", {**body, "address": "y"})
-    assert own.status_code == 201  # each user has references of their own
+    own_answer = await customer("POST", "/v1/jobs", {**body, "address": "y"})
+    assert own_answer.status_code == 201  # each user has references of their own
 
 
 # Reading
@@ -151,9 +151,9 @@ async def test_a_stranger_cannot_find_the_job(
     as for a job that does not exist.
     """
     job = (await book(customer))["id"]
-    nothing = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
+    unknown = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
     for stranger in (await join("customer"), await join("technician"), staff["mediator"]):
-        answers = [await stranger("GET", f"/v1/jobs/{name}") for name in (job, nothing)]
+        answers = [await stranger("GET", f"/v1/jobs/{name}") for name in (job, unknown)]
         assert [code_of(answer) for answer in answers] == [(404, "not_found")] * 2
         assert answers[0].json()["detail"] == answers[1].json()["detail"]
         assert code_of(await stranger("GET", f"/v1/jobs/{job}/history"))[0] == 404
@@ -162,26 +162,26 @@ async def test_a_stranger_cannot_find_the_job(
     assert (await other("GET", "/v1/jobs")).json()["items"] == []
 
 
-async def test_an_offered_technician_sees_the_public_part(at_work: Client, customer: Client, book: Book) -> None:
+async def test_an_offered_technician_sees_the_public_part(technician: Client, customer: Client, book: Book) -> None:
     """A technician with an offer sees neither the customer nor the address, and the position only to 100 m. After the
     claim they see all.
     """
     job = await book(customer, lat=52.52123, lon=13.40567, address="Torstrasse 1", metadata={"floor": 3}, **NOTES)
-    await wait_for_offer(at_work, job["id"])
-    seen = (await at_work("GET", f"/v1/jobs/{job['id']}")).json()["job"]
-    assert {"customer", "address", "postal_code", "notes", "reference", "metadata"}.isdisjoint(seen)
-    assert seen["public_notes"] == NOTES["public_notes"]
-    assert (seen["lat"], seen["lon"]) == (52.521, 13.406)
-    assert set(seen["actions"]) == {"claim", "decline"}
-    mine = (await at_work("POST", f"/v1/jobs/{job['id']}/claim")).json()["job"]
-    assert (mine["address"], mine["customer"]["phone"]) == ("Torstrasse 1", "+49 30 1")
-    assert mine["notes"] == NOTES["notes"]
+    await wait_for_offer(technician, job["id"])
+    public_job = (await technician("GET", f"/v1/jobs/{job['id']}")).json()["job"]
+    assert {"customer", "address", "postal_code", "notes", "reference", "metadata"}.isdisjoint(public_job)
+    assert public_job["public_notes"] == NOTES["public_notes"]
+    assert (public_job["lat"], public_job["lon"]) == (52.521, 13.406)
+    assert set(public_job["actions"]) == {"claim", "decline"}
+    claimed_job = (await technician("POST", f"/v1/jobs/{job['id']}/claim")).json()["job"]
+    assert (claimed_job["address"], claimed_job["customer"]["phone"]) == ("Torstrasse 1", "+49 30 1")
+    assert claimed_job["notes"] == NOTES["notes"]
 
 
 # Commands
 
 
-async def test_refusals_by_role_and_command(customer: Client, at_work: Client, book: Book) -> None:
+async def test_refusals_by_role_and_command(customer: Client, technician: Client, book: Book) -> None:
     """A customer's `claim` is refused with 403, an unknown command or a command of the engine with 404, and an unknown
     answer to an offer with `invalid`.
     """
@@ -189,7 +189,7 @@ async def test_refusals_by_role_and_command(customer: Client, at_work: Client, b
     assert code_of(await customer("POST", f"/v1/jobs/{job}/claim")) == (403, "forbidden")
     assert code_of(await customer("POST", f"/v1/jobs/{job}/fly")) == (404, "not_found")
     assert code_of(await customer("POST", f"/v1/jobs/{job}/expire")) == (404, "not_found")
-    assert pointers(await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "maybe"})) == {"/status"}
+    assert pointers(await technician("POST", f"/v1/jobs/{job}/respond", {"status": "maybe"})) == {"/status"}
 
 
 async def test_a_claim_without_an_offer_is_refused(
@@ -202,46 +202,46 @@ async def test_a_claim_without_an_offer_is_refused(
     assert code_of(await technician("POST", f"/v1/jobs/{job}/claim")) == (409, "not_offered")
 
 
-async def test_a_cancelled_job_cannot_be_claimed(customer: Client, at_work: Client, book: Book) -> None:
+async def test_a_cancelled_job_cannot_be_claimed(customer: Client, technician: Client, book: Book) -> None:
     """A claim of a cancelled job is refused with 409 `cancelled`, the state of the job, and not with the state of the
     offer.
     """
     job = (await book(customer))["id"]
-    await wait_for_offer(at_work, job)
+    await wait_for_offer(technician, job)
     answer = await customer("POST", f"/v1/jobs/{job}/cancel", {"reason": "changed my mind"})
     assert answer.json()["job"]["status"] == "cancelled"
-    assert code_of(await at_work("POST", f"/v1/jobs/{job}/claim")) == (409, "cancelled")
+    assert code_of(await technician("POST", f"/v1/jobs/{job}/claim")) == (409, "cancelled")
 
 
-async def test_a_declined_offer_cannot_be_claimed(customer: Client, at_work: Client, book: Book) -> None:
+async def test_a_declined_offer_cannot_be_claimed(customer: Client, technician: Client, book: Book) -> None:
     """After a technician rejects an offer, their claim is refused with `not_offered`, and the job remains open."""
     job = (await book(customer))["id"]
-    await wait_for_offer(at_work, job)
-    answer = await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
+    await wait_for_offer(technician, job)
+    answer = await technician("POST", f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
     assert answer.status_code == 200
-    assert code_of(await at_work("POST", f"/v1/jobs/{job}/claim")) == (409, "not_offered")
+    assert code_of(await technician("POST", f"/v1/jobs/{job}/claim")) == (409, "not_offered")
     assert (await customer("GET", f"/v1/jobs/{job}")).json()["job"]["status"] == "broadcasted"
 
 
-async def test_commands_out_of_order_are_refused(customer: Client, at_work: Client, book: Book) -> None:
+async def test_commands_out_of_order_are_refused(customer: Client, technician: Client, book: Book) -> None:
     """A `start` before `arrive` and a `cancel` after `start` are refused with 409 `illegal_transition`."""
     job = (await book(customer))["id"]
-    await wait_for_offer(at_work, job)
-    await at_work("POST", f"/v1/jobs/{job}/claim")
-    assert code_of(await at_work("POST", f"/v1/jobs/{job}/start")) == (409, "illegal_transition")
+    await wait_for_offer(technician, job)
+    await technician("POST", f"/v1/jobs/{job}/claim")
+    assert code_of(await technician("POST", f"/v1/jobs/{job}/start")) == (409, "illegal_transition")
     for step in ("depart", "arrive", "start"):
-        assert (await at_work("POST", f"/v1/jobs/{job}/{step}")).status_code == 200
+        assert (await technician("POST", f"/v1/jobs/{job}/{step}")).status_code == 200
     assert code_of(await customer("POST", f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
 
 
-async def test_a_command_may_require_a_version(customer: Client, at_work: Client, book: Book) -> None:
+async def test_a_command_may_require_a_version(customer: Client, technician: Client, book: Book) -> None:
     """A command with `If-Match` or `version` is refused with 412 and the current job if the job has another version. A
     malformed `If-Match` is refused with `invalid`.
     """
     job = await book(customer)
     path = f"/v1/jobs/{job['id']}"
-    await wait_for_offer(at_work, job["id"])
-    await at_work("POST", f"{path}/claim")
+    await wait_for_offer(technician, job["id"])
+    await technician("POST", f"{path}/claim")
     answer = await customer("POST", f"{path}/cancel", None, If_Match=f'"{job["version"]}"')
     assert code_of(answer) == (412, "version_conflict")
     assert answer.json()["job"]["status"] == "accepted"
@@ -271,30 +271,30 @@ async def test_one_of_concurrent_claims_succeeds(customer: Client, join: Join, a
     path, body = f"/v1/jobs/{job}/respond", {"status": "accepted"}
     answers = await asyncio.gather(*(technician("POST", path, body) for technician in racers))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
-    won = next(answer for answer in answers if answer.is_success)
-    assert won.json()["message"] == "Job accepted"
+    success = next(answer for answer in answers if answer.is_success)
+    assert success.json()["message"] == "Job accepted"
     for lost in (answer for answer in answers if not answer.is_success):
         assert code_of(lost) == (409, "taken")
         assert lost.json()["title"] == "Booking already taken"
 
 
 async def test_a_job_from_booking_to_completion(
-    customer: Client, at_work: Client, staff: dict[Role, Client], book: Book
+    customer: Client, technician: Client, staff: dict[Role, Client], book: Book
 ) -> None:
     """A job runs from booking to `completed`. Its history, its waves and the customer's notifications can be read."""
     job = (await book(customer))["id"]
-    await wait_for_offer(at_work, job)
+    await wait_for_offer(technician, job)
     path = f"/v1/jobs/{job}"
     for step in ("claim", "depart", "arrive", "start", "complete"):
-        assert (await at_work("POST", f"{path}/{step}")).status_code == 200, step
+        assert (await technician("POST", f"{path}/{step}")).status_code == 200, step
     assert (await customer("GET", path)).json()["job"]["status"] == "completed"
     items = (await customer("GET", f"{path}/history")).json()["items"]
     assert [item["command"] for item in items if item["command"]][-4:] == ["depart", "arrive", "start", "complete"]
     waves = (await staff["ops_manager"]("GET", f"{path}/waves")).json()["items"]
     assert waves
-    mine = (await customer("GET", "/v1/jobs?phase=done")).json()
-    assert [item["id"] for item in mine["items"]] == [job]
-    assert mine["as_of"]["main"]["seq"] >= items[-1]["seq"]
+    page = (await customer("GET", "/v1/jobs?phase=done")).json()
+    assert [item["id"] for item in page["items"]] == [job]
+    assert page["as_of"]["main"]["seq"] >= items[-1]["seq"]
 
     async def notification_count() -> int:
         return len((await customer("GET", "/v1/notifications")).json()["items"])
@@ -302,32 +302,32 @@ async def test_a_job_from_booking_to_completion(
     await wait_until(notification_count, what="a notification")
     first = (await customer("GET", "/v1/notifications")).json()["items"][0]
     assert (await customer("POST", f"/v1/notifications/{first['id']}/read")).status_code == 204
-    assert code_of(await at_work("POST", f"/v1/notifications/{first['id']}/read")) == (404, "not_found")
+    assert code_of(await technician("POST", f"/v1/notifications/{first['id']}/read")) == (404, "not_found")
 
 
-async def test_a_claim_over_capacity_is_refused(customer: Client, at_work: Client, book: Book) -> None:
+async def test_a_claim_over_capacity_is_refused(customer: Client, technician: Client, book: Book) -> None:
     """A technician with a capacity of one job who claims a second job is refused with 409 `at_capacity`, although the
     job was offered to them.
     """
     jobs = [(await book(customer))["id"] for _ in range(2)]
     for job in jobs:
-        await wait_for_offer(at_work, job)
-    assert (await at_work("POST", f"/v1/jobs/{jobs[0]}/claim")).status_code == 200
-    assert code_of(await at_work("POST", f"/v1/jobs/{jobs[1]}/claim")) == (409, "at_capacity")
-    assert (await at_work("GET", "/v1/me")).json()["fix"] == {"every_s": 10}
+        await wait_for_offer(technician, job)
+    assert (await technician("POST", f"/v1/jobs/{jobs[0]}/claim")).status_code == 200
+    assert code_of(await technician("POST", f"/v1/jobs/{jobs[1]}/claim")) == (409, "at_capacity")
+    assert (await technician("GET", "/v1/me")).json()["fix"] == {"every_s": 10}
 
 
-async def test_offers_have_pages(customer: Client, at_work: Client, book: Book) -> None:
+async def test_offers_have_pages(customer: Client, technician: Client, book: Book) -> None:
     """The pages of `/v1/offers` contain each offer once, the earliest deadline first."""
     for _ in range(3):
-        await wait_for_offer(at_work, (await book(customer))["id"])
-    whole = (await at_work("GET", "/v1/offers")).json()["items"]
-    first = (await at_work("GET", "/v1/offers?limit=2")).json()
-    second = (await at_work("GET", f"/v1/offers?limit=200&cursor={first['next']}")).json()
-    known = [offer["job"]["id"] for offer in whole]  # another test may add an offer between the reads
-    assert [o["job"]["id"] for o in first["items"] + second["items"] if o["job"]["id"] in known] == known
-    assert [o["expires_at"] for o in whole] == sorted(o["expires_at"] for o in whole)
-    assert pointers(await at_work("GET", "/v1/offers?cursor=x")) == {"/cursor"}
+        await wait_for_offer(technician, (await book(customer))["id"])
+    offers = (await technician("GET", "/v1/offers")).json()["items"]
+    first = (await technician("GET", "/v1/offers?limit=2")).json()
+    second = (await technician("GET", f"/v1/offers?limit=200&cursor={first['next']}")).json()
+    job_ids = [offer["job"]["id"] for offer in offers]  # another test may add an offer between the reads
+    assert [o["job"]["id"] for o in first["items"] + second["items"] if o["job"]["id"] in job_ids] == job_ids
+    assert [o["expires_at"] for o in offers] == sorted(o["expires_at"] for o in offers)
+    assert pointers(await technician("GET", "/v1/offers?cursor=x")) == {"/cursor"}
 
 
 async def test_a_job_that_nobody_claims_expires(tmp_path_factory: pytest.TempPathFactory) -> None:

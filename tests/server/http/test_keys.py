@@ -65,33 +65,33 @@ async def test_a_booking_repeated_is_one_booking(site: RunningServer, customer: 
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
     events = await log.read_range(site.engine.store.redis, DEFAULT_ZONE, first_seq, 100)
-    mine = f"user:{customer.user}"
-    assert [event.type for event in events if mine in event.to].count("job.created") == 1
+    channel = f"user:{customer.user}"
+    assert [event.type for event in events if channel in event.to].count("job.created") == 1
 
 
-async def test_a_claim_repeated_is_the_same_claim(customer: Client, at_work: Client, book: Book) -> None:
+async def test_a_claim_repeated_is_the_same_claim(customer: Client, technician: Client, book: Book) -> None:
     """A claim that is repeated with its key, by `claim` or by `respond`, returns the first reply. Only the technician
     may read the outcome under the key.
     """
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await wait_for_offer(at_work, job)
-    first = await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
-    again = await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "accepted"}, Idempotency_Key=key)
+    await wait_for_offer(technician, job)
+    first = await technician("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
+    again = await technician("POST", f"/v1/jobs/{job}/respond", {"status": "accepted"}, Idempotency_Key=key)
     assert first.json() == again.json()
     assert again.headers["idempotency-replayed"] == "true"
-    verdict: dict[str, Any] = (await at_work("GET", f"/v1/requests/{key}")).json()
+    verdict: dict[str, Any] = (await technician("GET", f"/v1/requests/{key}")).json()
     assert (verdict["status"], verdict["job"]) == ("done", job)
     assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")
 
 
-async def test_a_refusal_is_repeated(customer: Client, at_work: Client, join: Join, book: Book) -> None:
+async def test_a_refusal_is_repeated(customer: Client, technician: Client, join: Join, book: Book) -> None:
     """A refused command that is repeated with its key is refused in the same way, even if the reason is gone."""
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await wait_for_offer(at_work, job)
-    early = await at_work("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
+    await wait_for_offer(technician, job)
+    early = await technician("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
     assert code_of(early)[0] in (404, 409)
-    await at_work("POST", f"/v1/jobs/{job}/claim")
-    again = await at_work("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
+    await technician("POST", f"/v1/jobs/{job}/claim")
+    again = await technician("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
     assert code_of(again) == code_of(early)
     assert again.headers["idempotency-replayed"] == "true"
 
@@ -113,20 +113,20 @@ async def test_an_unknown_key_is_404(key: str, customer: Client) -> None:
 
 
 async def test_a_key_of_a_job_is_refused_for_an_account(
-    site: RunningServer, customer: Client, at_work: Client, admin: Client, book: Book
+    site: RunningServer, customer: Client, technician: Client, admin: Client, book: Book
 ) -> None:
     """A command in SQL is refused with `reused_key`, and does nothing, if its key was used before for a command in
     Redis, which was done or refused.
     """
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await wait_for_offer(at_work, job)
-    await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
-    mine = f"/v1/technicians/{at_work.user}"
-    assert code_of(await at_work("PATCH", mine, {"name": "Other"}, Idempotency_Key=key)) == (422, "reused_key")
-    assert (await at_work("GET", mine)).json()["technician"]["name"] != "Other"
+    await wait_for_offer(technician, job)
+    await technician("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
+    profile = f"/v1/technicians/{technician.user}"
+    assert code_of(await technician("PATCH", profile, {"name": "Other"}, Idempotency_Key=key)) == (422, "reused_key")
+    assert (await technician("GET", profile)).json()["technician"]["name"] != "Other"
     early = str(uuid.uuid4())
-    assert (await at_work("POST", f"/v1/jobs/{job}/start", None, Idempotency_Key=early)).status_code == 409
-    assert code_of(await at_work("PATCH", mine, {"name": "Other"}, Idempotency_Key=early)) == (422, "reused_key")
+    assert (await technician("POST", f"/v1/jobs/{job}/start", None, Idempotency_Key=early)).status_code == 409
+    assert code_of(await technician("PATCH", profile, {"name": "Other"}, Idempotency_Key=early)) == (422, "reused_key")
     news = {"event": "announcement.x", "roles": ["mediator"], "data": {}}
     await admin("POST", "/v1/announcements", news, Idempotency_Key=key)
     body = {"name": "Never made", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
@@ -143,22 +143,22 @@ async def test_keys_are_separate_for_each_user(customer: Client, admin: Client, 
 
 
 async def test_a_key_of_an_account_is_accepted_for_a_job(
-    customer: Client, at_work: Client, book: Book, admin: Client, service: str
+    customer: Client, technician: Client, book: Book, admin: Client, service: str
 ) -> None:
     """If a technician uses one key for their profile and then for a claim, both are done once, and each repeat returns
     the first reply of its own command. docs/claims.md gives the reason.
     """
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await wait_for_offer(at_work, job)
-    mine, change = f"/v1/technicians/{at_work.user}", {"services": [service]}
-    assert (await at_work("PATCH", mine, change, Idempotency_Key=key)).status_code == 200
-    assert (await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)).status_code == 200
+    await wait_for_offer(technician, job)
+    profile, change = f"/v1/technicians/{technician.user}", {"services": [service]}
+    assert (await technician("PATCH", profile, change, Idempotency_Key=key)).status_code == 200
+    assert (await technician("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)).status_code == 200
     for answer in (
-        await at_work("PATCH", mine, change, Idempotency_Key=key),
-        await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key),
+        await technician("PATCH", profile, change, Idempotency_Key=key),
+        await technician("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key),
     ):
         assert answer.status_code == 200 and answer.headers["idempotency-replayed"] == "true"
-    wrong = await at_work("PATCH", mine, {"name": "Other"}, Idempotency_Key=key)
+    wrong = await technician("PATCH", profile, {"name": "Other"}, Idempotency_Key=key)
     assert code_of(wrong) == (422, "reused_key")
 
 

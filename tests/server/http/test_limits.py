@@ -146,9 +146,9 @@ async def test_a_forwarded_address_is_ignored(client_of: ClientOf, slow_refill: 
     slow_refill("login")
     codes = []
     for number in range(12):
-        here = {"X_Forwarded_For": f"198.51.100.{number}"}
+        headers = {"X_Forwarded_For": f"198.51.100.{number}"}
         codes.append(
-            (await client_of(None)("POST", "/v1/auth/login", LOGIN | {"email": "xff@x.org"}, **here)).status_code
+            (await client_of(None)("POST", "/v1/auth/login", LOGIN | {"email": "xff@x.org"}, **headers)).status_code
         )
     assert codes == [401] * 10 + [429] * 2
 
@@ -185,10 +185,10 @@ async def test_metrics_have_a_port_of_their_own(proxied_server: RunningServer) -
     requires a token.
     """
     async with httpx.AsyncClient(trust_env=False) as http:
-        told = proxied_server.ready_line()["metrics"]
-        assert told.startswith("http://127.0.0.1:") and told.endswith("/metrics")
-        assert "callout_zone_open" in (await http.get(told)).text
-        assert (await http.get(told.replace("/metrics", "/v1/meta"))).status_code == 404
+        metrics_url = proxied_server.ready_line()["metrics"]
+        assert metrics_url.startswith("http://127.0.0.1:") and metrics_url.endswith("/metrics")
+        assert "callout_zone_open" in (await http.get(metrics_url)).text
+        assert (await http.get(metrics_url.replace("/metrics", "/v1/meta"))).status_code == 404
         assert (await http.get(f"{proxied_server.url}/metrics")).status_code == 401
 
 

@@ -72,7 +72,7 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
     for reference in ("pi_1", "pi_2"):
         word = {"reference": reference, "status": "failed", "amount": 1, "currency": "EUR"}
         assert (await staff["service"]("POST", f"{job}/payments", word)).status_code == 201
-    found = {
+    requests = {
         "jobs_find": ListRequest(carla, "/v1/jobs"),
         "jobs_history": ListRequest(carla, f"{job}/history"),
         "jobs_waves": ListRequest(admin, f"/v1/jobs/{offered[0]}/waves"),
@@ -88,8 +88,8 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "technicians_find": ListRequest(carla, "/v1/technicians", {"service": service}),
         "notifications_find": ListRequest(carla, "/v1/notifications"),
     }
-    await wait_until(lambda: _has_several_items(found["notifications_find"]), what="two notifications")
-    return found
+    await wait_until(lambda: _has_several_items(requests["notifications_find"]), what="two notifications")
+    return requests
 
 
 async def _book_disputed_job(customer: Client, technician: Client, service: str) -> str:
@@ -103,12 +103,12 @@ async def _log_in_twice(nobody: Client) -> Client:
     """Register a customer, log them in again, and return the client of the second login."""
     login = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
     assert (await nobody("POST", "/v1/auth/register", {**login, "name": "Eve", "role": "customer"})).is_success
-    told = (await nobody("POST", "/v1/auth/login", login)).json()
-    return Client(nobody.http, told["access_token"], told["user"]["id"])
+    reply = (await nobody("POST", "/v1/auth/login", login)).json()
+    return Client(nobody.http, reply["access_token"], reply["user"]["id"])
 
 
-async def _has_several_items(one: ListRequest) -> bool:
-    return len((await one()).json()["items"]) > 1
+async def _has_several_items(list_request: ListRequest) -> bool:
+    return len((await list_request()).json()["items"]) > 1
 
 
 def test_every_list_accepts_limit_and_cursor() -> None:
@@ -133,14 +133,14 @@ async def test_every_list_has_pages(name: str, lists: ListRequests) -> None:
     """The pages of a list contain the items of the whole list, each once and in the same order. The last page has no
     `next`. A cursor of 600 characters is refused.
     """
-    one, whole = lists[name], (await lists[name](limit=200)).json()
+    list_request, whole = lists[name], (await lists[name](limit=200)).json()
     assert whole["next"] is None
     assert len(whole["items"]) > 1
     step = 1 if len(whole["items"]) < 20 else len(whole["items"]) // 3
     items: list[Any] = []
     more: dict[str, str] = {}
     while True:
-        answer = await one(limit=step, **more)
+        answer = await list_request(limit=step, **more)
         page = answer.json()
         assert len(page["items"]) <= step
         items += page["items"]
@@ -149,7 +149,7 @@ async def test_every_list_has_pages(name: str, lists: ListRequests) -> None:
         more = {"cursor": page["next"]}
         assert urlencode(more) in answer.headers["link"]
     assert items == whole["items"]
-    assert code_of(await one(limit=step, cursor="A" * 600)) == (422, "invalid")
+    assert code_of(await list_request(limit=step, cursor="A" * 600)) == (422, "invalid")
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63), 10**40])
@@ -172,16 +172,16 @@ async def test_an_empty_list_has_as_of(customer: Client, staff: dict[Role, Clien
     earlier reply.
     """
     await book(customer)
-    whole = (await customer("GET", "/v1/jobs")).json()["as_of"]["main"]
+    as_of = (await customer("GET", "/v1/jobs")).json()["as_of"]["main"]
     for caller, query in ((customer, "?customer=somebody"), (staff["mediator"], "")):
-        found = (await caller("GET", f"/v1/jobs{query}")).json()
-        assert found["items"] == []
-        assert found["as_of"]["main"]["epoch"] == whole["epoch"]
-        assert found["as_of"]["main"]["seq"] >= whole["seq"]
+        page = (await caller("GET", f"/v1/jobs{query}")).json()
+        assert page["items"] == []
+        assert page["as_of"]["main"]["epoch"] == as_of["epoch"]
+        assert page["as_of"]["main"]["seq"] >= as_of["seq"]
 
 
 async def test_disputes_are_read_in_batches(lists: ListRequests, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list of disputes contains the same items if its script reads only two jobs in a run."""
-    whole = (await lists["disputes_find"]()).json()["items"]
+    all_items = (await lists["disputes_find"]()).json()["items"]
     monkeypatch.setattr(disputes, "BATCH_SIZE", 2)
-    assert (await lists["disputes_find"]()).json()["items"] == whole
+    assert (await lists["disputes_find"]()).json()["items"] == all_items

@@ -19,10 +19,10 @@ async def _log_in_twice(nobody: Client, **headers: str) -> tuple[Client, Client,
     """
     email = f"{uuid.uuid4().hex}@example.org"
     new = {"email": email, "password": PASSWORD, "name": "Ada", "role": "customer"}
-    told = (await nobody("POST", "/v1/auth/register", new, **headers)).json()
+    first = (await nobody("POST", "/v1/auth/register", new, **headers)).json()
     again = (await nobody("POST", "/v1/auth/login", {"email": email, "password": PASSWORD})).json()
-    user, http = told["user"]["id"], nobody.http
-    return Client(http, told["access_token"], user), Client(http, again["access_token"], user), again["refresh_token"]
+    user, http = first["user"]["id"], nobody.http
+    return Client(http, first["access_token"], user), Client(http, again["access_token"], user), again["refresh_token"]
 
 
 async def test_only_own_logins_can_be_ended(nobody: Client, customer: Client, staff: dict[Role, Client]) -> None:
@@ -64,17 +64,17 @@ async def test_an_ended_login_is_refused_at_once(nobody: Client) -> None:
     (login,) = [item["id"] for item in (await laptop("GET", "/v1/me/sessions")).json()["items"] if item["current"]]
     key = str(uuid.uuid4())
     for repeated in (None, "true"):
-        done = await phone("DELETE", f"/v1/me/sessions/{login}", Idempotency_Key=key)
-        assert (done.status_code, done.headers.get("idempotency-replayed")) == (204, repeated)
+        answer = await phone("DELETE", f"/v1/me/sessions/{login}", Idempotency_Key=key)
+        assert (answer.status_code, answer.headers.get("idempotency-replayed")) == (204, repeated)
     assert code_of(await laptop("GET", "/v1/me")) == (401, "unauthenticated")
-    ended = await nobody("POST", "/v1/auth/refresh", {"refresh_token": refresh})
-    assert code_of(ended) == (401, "unauthenticated")
+    refused = await nobody("POST", "/v1/auth/refresh", {"refresh_token": refresh})
+    assert code_of(refused) == (401, "unauthenticated")
     assert [item["current"] for item in (await phone("GET", "/v1/me/sessions")).json()["items"]] == [True]
 
 
 async def test_the_current_login_can_be_ended(join: Join) -> None:
     """If a user ends the login of the request itself, its access token is refused from then on."""
-    one = await join("technician")
-    (login,) = (await one("GET", "/v1/me/sessions")).json()["items"]
-    assert (await one("DELETE", f"/v1/me/sessions/{login['id']}")).status_code == 204
-    assert code_of(await one("GET", "/v1/me")) == (401, "unauthenticated")
+    technician = await join("technician")
+    (login,) = (await technician("GET", "/v1/me/sessions")).json()["items"]
+    assert (await technician("DELETE", f"/v1/me/sessions/{login['id']}")).status_code == 204
+    assert code_of(await technician("GET", "/v1/me")) == (401, "unauthenticated")

@@ -118,14 +118,14 @@ def build_body(fields: Iterable[tuple[str, Any]]) -> Any:
 
 def literal_words(kind: Any) -> set[frozenset[str]]:
     """Return, for each field of a body type, the set of words that the field accepts; empty if it accepts any text."""
-    found: set[frozenset[str]] = set()
+    word_sets: set[frozenset[str]] = set()
     for field in msgspec.structs.fields(kind):
         words = [each for part in member_types(field.type) if get_origin(part) is Literal for each in get_args(part)]
-        found.add(frozenset(words))
+        word_sets.add(frozenset(words))
         for part in member_types(field.type):
             if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                found |= literal_words(part)
-    return found
+                word_sets |= literal_words(part)
+    return word_sets
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.body], ids=lambda route: route.name)
@@ -134,9 +134,9 @@ async def test_each_text_with_nul_is_named_with_the_expected_form(route: Route, 
     which form is expected.
     """
     fields = dict(text_fields(route.body))
-    told = await permitted_client(route, staff)(route.method, example_path(route), build_body(fields.items()))
-    assert not fields or code_of(told) == (422, "invalid")
-    details = {wrong["pointer"]: wrong["detail"] for wrong in told.json()["errors"]} if fields else {}
+    answer = await permitted_client(route, staff)(route.method, example_path(route), build_body(fields.items()))
+    assert not fields or code_of(answer) == (422, "invalid")
+    details = {wrong["pointer"]: wrong["detail"] for wrong in answer.json()["errors"]} if fields else {}
     assert fields.keys() <= details.keys()
     for at in fields:
         listed = frozenset(details[at].removeprefix("Expected one of ").split(", "))
@@ -149,8 +149,8 @@ async def test_non_ascii_headers_are_refused(
 ) -> None:
     """An idempotency key, an `If-Match` or a token with bytes that are not ASCII is refused with a 4xx problem."""
     path = f"/v1/jobs/{(await book(customer))['id']}/cancel"
-    sent = {"Authorization": f"Bearer {customer.token}", **headers}
-    raw = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
+    all_headers = {"Authorization": f"Bearer {customer.token}", **headers}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in all_headers.items()]
     assert_refused(await customer.http.post(path, content=b"{}", headers=raw))
 
 
@@ -208,8 +208,8 @@ async def test_nul_in_a_query_parameter_is_refused(query: str, customer: Client)
 
 async def test_an_escape_of_nul_is_accepted_as_text(customer: Client, book: Book) -> None:
     """A text with a backslash and `u0000` does not contain NUL, so it is accepted and returned unchanged."""
-    told = await book(customer, metadata={"path": "C:\\u0000"})
-    assert told["metadata"] == {"path": "C:\\u0000"}
+    job = await book(customer, metadata={"path": "C:\\u0000"})
+    assert job["metadata"] == {"path": "C:\\u0000"}
 
 
 # Codes
@@ -218,10 +218,10 @@ async def test_an_escape_of_nul_is_accepted_as_text(customer: Client, book: Book
 @pytest.mark.parametrize("code", sorted(ERROR_OF_CODE))
 async def test_each_problem_type_is_a_page(code: str, nobody: Client) -> None:
     """The URL in a problem's `type` returns the code with its status, title and meaning."""
-    told = (await nobody("GET", f"/problems/{code}")).json()["problem"]
+    problem = (await nobody("GET", f"/problems/{code}")).json()["problem"]
     kind = ERROR_OF_CODE[code]
-    assert (told["code"], told["status"], told["title"]) == (code, kind.status, kind.title)
-    assert told["means"] == MEANING_OF_CODE[code] and told["means"].endswith(".")
+    assert (problem["code"], problem["status"], problem["title"]) == (code, kind.status, kind.title)
+    assert problem["means"] == MEANING_OF_CODE[code] and problem["means"].endswith(".")
 
 
 @pytest.mark.parametrize("name", ["", "nonsense", "TAKEN", "%00"])

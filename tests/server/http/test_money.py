@@ -32,18 +32,20 @@ async def payment_events(site: RunningServer, job: str) -> list[tuple[str, str |
     """Return type and `why` of the job's payment events in log order, without the requests. `why` is None except for
     `payment.unexpected`.
     """
-    found = [event for event in await event_log.events(site.engine, None, job) if event.type.startswith("payment.")]
+    events = [event for event in await event_log.events(site.engine, None, job) if event.type.startswith("payment.")]
     return [
         (e.type.removeprefix("payment."), event_log.payload(e).get("why"))
-        for e in found
+        for e in events
         if e.type != "payment.requested"
     ]
 
 
 async def requested_payments(site: RunningServer, job: str) -> list[tuple[str, int]]:
     """Return kind and amount of the payments that the job's own steps requested."""
-    told = [event_log.payload(event)["payment"] for event in await market.job_events(site, "payment.requested", job)]
-    return [(payment["kind"], payment["amount"]) for payment in told if "reference" not in payment]
+    requests = [
+        event_log.payload(event)["payment"] for event in await market.job_events(site, "payment.requested", job)
+    ]
+    return [(payment["kind"], payment["amount"]) for payment in requests if "reference" not in payment]
 
 
 def sums(job: dict[str, Any]) -> tuple[str, int, int]:
@@ -63,10 +65,16 @@ def sums(job: dict[str, Any]) -> tuple[str, int, int]:
     ],
 )
 async def test_a_partial_capture_does_not_pay_the_job(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, captured: Any, expected: Any
+    site: RunningServer,
+    customer: Client,
+    technician: Client,
+    book: Book,
+    payments: Client,
+    captured: Any,
+    expected: Any,
 ) -> None:
     """A partial capture counts, and one in another currency does not. The job is `paid` once the rest is captured."""
-    job = await confirmed_job(customer, at_work, book)
+    job = await confirmed_job(customer, technician, book)
     paid = 0
     for number, change in enumerate(captured):
         answer = await report(payments, job, "captured", reference=f"pi_{number}", **change)
@@ -83,14 +91,14 @@ async def test_a_partial_capture_does_not_pay_the_job(
 
 
 async def test_a_surplus_is_unexpected(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
 ) -> None:
     """A capture above the price, and one for a paid job, are added and sent to ops and services as
     `payment.unexpected`.
     """
-    job = await confirmed_job(customer, at_work, book)
-    told = (await report(payments, job, "captured", amount=PRICE + 1)).json()["job"]
-    assert sums(told) == ("paid", PRICE + 1, 0)
+    job = await confirmed_job(customer, technician, book)
+    paid_job = (await report(payments, job, "captured", amount=PRICE + 1)).json()["job"]
+    assert sums(paid_job) == ("paid", PRICE + 1, 0)
     assert sums((await report(payments, job, "captured", reference="pi_2")).json()["job"]) == ("paid", 2 * PRICE + 1, 0)
     assert await payment_events(site, job) == [
         *(("received", None), ("unexpected", "surplus")),
@@ -101,15 +109,15 @@ async def test_a_surplus_is_unexpected(
 
 
 async def test_captures_before_the_confirmation_count(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
 ) -> None:
     """Captures before the customer's `confirm` are added to `paid_amount`. If they cover the price, `confirm` makes the
     job `paid` and requests no payment.
     """
-    job = await market.book_and_start(customer, at_work, book)
+    job = await market.book_and_start(customer, technician, book)
     first = (await report(payments, job, "captured", amount=4000)).json()["job"]
     assert sums(first) == ("in_progress", 4000, 0)
-    await market.run_command(at_work, job, "complete", code=(await market.read_codes(customer, job))["completion"])
+    await market.run_command(technician, job, "complete", code=(await market.read_codes(customer, job))["completion"])
     second = (await report(payments, job, "captured", reference="pi_2", amount=PRICE - 4000)).json()["job"]
     assert sums(second) == ("awaiting_confirmation", PRICE, 0)
     key = str(uuid.uuid4())
@@ -130,14 +138,14 @@ async def test_captures_before_the_confirmation_count(
         ("confirm", "awaiting_confirmation", "awaiting_confirmation"),
         ("capture", "awaiting_confirmation", "paid"),
     ]
-    assert (await at_work("GET", "/v1/me")).json()["technician"]["load"] == 0
+    assert (await technician("GET", "/v1/me")).json()["technician"]["load"] == 0
 
 
 async def test_only_the_unpaid_rest_is_requested(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
 ) -> None:
     """After a partial capture, `confirm` requests a charge of the rest."""
-    job = await market.book_and_complete(customer, at_work, book)
+    job = await market.book_and_complete(customer, technician, book)
     await report(payments, job, "captured", amount=4000)
     assert (await market.run_command(customer, job, "confirm"))["status"] == "awaiting_confirmation"
     assert await requested_payments(site, job) == [("charge", PRICE - 4000)]
@@ -155,40 +163,40 @@ async def test_a_capture_after_a_cancel_can_be_refunded(
     """
     job = str((await book(customer, blueprint="marketplace"))["id"])
     await market.run_command(customer, job, "cancel")
-    told = await report(payments, job, "captured", amount=amount)
-    assert (told.status_code, sums(told.json()["job"])) == (201, ("cancelled", amount, 0))
-    back = await report(payments, job, "refunded", amount=amount)
-    assert (back.status_code, sums(back.json()["job"])) == (201, ("cancelled", amount, amount))
+    answer = await report(payments, job, "captured", amount=amount)
+    assert (answer.status_code, sums(answer.json()["job"])) == (201, ("cancelled", amount, 0))
+    refund = await report(payments, job, "refunded", amount=amount)
+    assert (refund.status_code, sums(refund.json()["job"])) == (201, ("cancelled", amount, amount))
     assert await payment_events(site, job) == [("received", None), ("unexpected", "job_over"), ("refunded", None)]
     history = (await staff["admin"]("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert [item["command"] for item in history][-3:] == ["cancel", "capture", "refund"]
 
 
 async def test_a_frozen_job_accepts_captures(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """A dispute stops commands but not captures. If the blueprint has no command for a capture, the state does not
     change.
     """
-    job = await book_directly(customer, at_work, book, "accept")
+    job = await book_directly(customer, technician, book, "accept")
     name = (await open_dispute(customer, job)).json()["dispute"]["id"]
-    told = (await report(payments, job, "captured")).json()["job"]
-    assert sums(told) == ("accepted", PRICE, 0) and told["frozen"] is True
+    frozen_job = (await report(payments, job, "captured")).json()["job"]
+    assert sums(frozen_job) == ("accepted", PRICE, 0) and frozen_job["frozen"] is True
     assert await payment_events(site, job) == [("received", None)]
     resolved = await resolve_dispute(staff["mediator"], name, "resume")
     assert sums(resolved.json()["job"]) == ("accepted", PRICE, 0)
 
 
 async def test_a_signature_counts_earlier_captures(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """Captures before `sign`, also during a dispute, count: `sign` makes the job `paid` and requests no payment."""
     job = str((await book(customer, blueprint="managed"))["id"])
     ops = staff["ops_manager"]
     if (await market.read_job(ops, job))["status"] == "requested":
-        await market.send_command(ops, job, "assign", technician=at_work.user)
+        await market.send_command(ops, job, "assign", technician=technician.user)
     for command in ("accept", "depart", "start", "finish"):
-        await market.run_command(at_work, job, command)
+        await market.run_command(technician, job, command)
     assert sums((await report(payments, job, "captured", amount=1)).json()["job"]) == ("work_done", 1, 0)
     name = (await open_dispute(customer, job)).json()["dispute"]["id"]
     rest = await report(payments, job, "captured", reference="pi_2", amount=PRICE - 1)
@@ -237,14 +245,14 @@ async def test_the_currency_is_locked_after_a_capture(customer: Client, book: Bo
 
 
 async def test_money_in_a_race_adds_up_at_every_seq(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """Captures and refunds race with confirm, unassign and cancel. No capture is refused, and each event shows the
     exact sums up to its seq.
     """
     ops = staff["admin"]
     for number in range(12):
-        job = await (market.book_and_complete if number % 3 else market.book_and_accept)(customer, at_work, book)
+        job = await (market.book_and_complete if number % 3 else market.book_and_accept)(customer, technician, book)
         await report(payments, job, "captured", reference="c0", amount=PRICE // 3)
         parts = [report(payments, job, "captured", reference=f"c{n % 3 + 1}", amount=PRICE // 3) for n in range(9)]
         backs = [report(payments, job, "refunded", reference=f"r{n}", of="c0", amount=PRICE // 4) for n in range(3)]
@@ -266,16 +274,16 @@ async def test_money_in_a_race_adds_up_at_every_seq(
 
 async def assert_sums_at_each_event(site: RunningServer, job: str) -> None:
     """Assert that each event of the job shows the sums of the payments up to it, and a version that never falls."""
-    paid, refunded, version, met = 0, 0, 0, set()
+    paid, refunded, version, ids = 0, 0, 0, set()
     for event in await event_log.events(site.engine, None, job):
         data = event_log.payload(event)
-        payment, shown = data.get("payment", {}), data.get("job", {})
+        payment, job_view = data.get("payment", {}), data.get("job", {})
         word = (payment.get("kind"), payment.get("reference"), payment.get("status"))
-        if word[1] and word not in met:
-            met.add(word)
+        if word[1] and word not in ids:
+            ids.add(word)
             paid += payment["amount"] * (word[2] == "captured")
             refunded += payment["amount"] * (word[2] == "refunded")
-        if "paid_amount" in shown:
-            assert (shown["paid_amount"], shown["refunded_amount"]) == (paid, refunded), event.seq
-            assert shown["version"] >= version
-            version = shown["version"]
+        if "paid_amount" in job_view:
+            assert (job_view["paid_amount"], job_view["refunded_amount"]) == (paid, refunded), event.seq
+            assert job_view["version"] >= version
+            version = job_view["version"]

@@ -70,8 +70,8 @@ async def fuzzed_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 async def document(fuzzed_server: RunningServer) -> dict[str, Any]:
     """Return the OpenAPI document that the server serves."""
     async with httpx.AsyncClient(base_url=fuzzed_server.url, trust_env=False) as client:
-        told: dict[str, Any] = json.loads((await client.get("/openapi.json")).content)
-    return told
+        loaded_document: dict[str, Any] = json.loads((await client.get("/openapi.json")).content)
+    return loaded_document
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def find_violations(operation: Any, url: str, token: str) -> list[str]:
     wrong: list[str] = []
     with requests.Session() as session:
         session.trust_env = False
-        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
 
         @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
         @settings(
@@ -102,7 +102,7 @@ def find_violations(operation: Any, url: str, token: str) -> list[str]:
         def send_case(case: Any) -> None:
             if "wait" in (case.query or {}):
                 case.query["wait"] = 0
-            answer = case.call(base_url=url, session=session, headers=sent, timeout=20)
+            answer = case.call(base_url=url, session=session, headers=headers, timeout=20)
             wrong.extend(f"{error}: {case.as_curl_command()}" for error in form_errors(answer))
             case.validate_response(answer, checks=CHECKS)
 
@@ -112,10 +112,10 @@ def find_violations(operation: Any, url: str, token: str) -> list[str]:
 
 def form_errors(answer: Any) -> list[dict[str, str]]:
     """Return the errors of a response that refuse the form of a field, without `UNSTATED_CONSTRAINTS`."""
-    told = answer.json() if answer.status_code in (400, 422) else {}
-    if told.get("code") != "invalid":
+    problem = answer.json() if answer.status_code in (400, 422) else {}
+    if problem.get("code") != "invalid":
         return []
-    errors: list[dict[str, str]] = told["errors"] or [{"pointer": "", "detail": told["detail"]}]
+    errors: list[dict[str, str]] = problem["errors"] or [{"pointer": "", "detail": problem["detail"]}]
     return [
         error
         for error in errors
@@ -139,26 +139,26 @@ async def test_documented_requests_are_accepted(route: Route, schema: Any, fuzze
 
 def test_examples_decode_as_their_types() -> None:
     """Each example belongs to an existing route and decodes as the type of its body or reply, without errors."""
-    named = {route.name: route for route in ROUTES}
+    route_of = {route.name: route for route in ROUTES}
     for name, example in examples.REQUESTS.items():
-        body = named[name].body
+        body = route_of[name].body
         assert body is not None and not msgspec.convert(example, body).find_errors(), name
     for name, example in examples.REPLIES.items():
-        msgspec.convert(example, named[name].reply)
+        msgspec.convert(example, route_of[name].reply)
 
 
 async def test_examples_match_their_schemas(document: dict[str, Any]) -> None:
     """Each example is in the document and is valid for the schema beside it."""
-    found = 0
+    count = 0
     for methods in document["paths"].values():
         for operation in methods.values():
             contents = [operation.get("requestBody", {}), *operation["responses"].values()]
             for media in (m for content in contents for m in content.get("content", {}).values()):
                 if "example" in media:
-                    found += 1
-                    whole = {**media["schema"], "components": document["components"]}
-                    jsonschema_rs.validator_for(whole).validate(media["example"])
-    assert found == len(examples.REQUESTS) + len(examples.REPLIES) + len([r for r in ROUTES if r.name == "jobs_create"])
+                    count += 1
+                    schema_with_components = {**media["schema"], "components": document["components"]}
+                    jsonschema_rs.validator_for(schema_with_components).validate(media["example"])
+    assert count == len(examples.REQUESTS) + len(examples.REPLIES) + len([r for r in ROUTES if r.name == "jobs_create"])
 
 
 async def test_schemas_refuse_invalid_bodies(document: dict[str, Any]) -> None:
@@ -167,8 +167,8 @@ async def test_schemas_refuse_invalid_bodies(document: dict[str, Any]) -> None:
     """
 
     def is_valid(name: str, body: Any) -> bool:
-        whole = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
-        return bool(jsonschema_rs.validator_for(whole).is_valid(body))
+        schema_with_components = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        return bool(jsonschema_rs.validator_for(schema_with_components).is_valid(body))
 
     assert is_valid("SetAvailability", {"online": True}) and is_valid(
         "SetAvailability", {"online": True, "lat": 1, "lon": 2}
@@ -199,12 +199,12 @@ async def test_each_operation_states_roles_and_refusals(document: dict[str, Any]
     """Each operation states the roles that may call it, and the statuses and headers that follow from its route."""
     for route in ROUTES:
         operation = document["paths"][route.path][route.method.lower()]
-        told, names = set(operation["responses"]), {parameter["name"] for parameter in operation["parameters"]}
+        statuses, names = set(operation["responses"]), {parameter["name"] for parameter in operation["parameters"]}
         assert ("For: " in operation["description"]) is (route.roles is not None)
-        assert ({"401", "403"} <= told) is (route.roles is not None)
-        assert ("404" in told) is ("{" in route.path or route.policy.object_kind != "nothing")
-        assert ("If-Match" in names) is ("412" in told) is route.is_conditional
-        assert ("Idempotency-Key" in names) is ("409" in told) is route.has_key
+        assert ({"401", "403"} <= statuses) is (route.roles is not None)
+        assert ("404" in statuses) is ("{" in route.path or route.policy.object_kind != "nothing")
+        assert ("If-Match" in names) is ("412" in statuses) is route.is_conditional
+        assert ("Idempotency-Key" in names) is ("409" in statuses) is route.has_key
 
 
 async def test_reassign_without_a_technician_is_documented(document: dict[str, Any]) -> None:

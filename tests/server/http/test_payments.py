@@ -55,15 +55,15 @@ async def test_a_malformed_report_is_refused(payments: Client, change: dict[str,
 
 
 async def test_only_services_may_report(
-    customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
+    customer: Client, technician: Client, book: Book, staff: dict[Role, Client]
 ) -> None:
     """Only the role `service` may report a payment. Ops and services may read a job's payments; other roles are
     forbidden.
     """
-    job = await confirmed_job(customer, at_work, book)
-    for who in (customer, at_work, staff["admin"], staff["mediator"]):
+    job = await confirmed_job(customer, technician, book)
+    for who in (customer, technician, staff["admin"], staff["mediator"]):
         assert code_of(await report(who, job, "captured")) == (403, "forbidden")
-    for who in (customer, at_work, staff["mediator"]):
+    for who in (customer, technician, staff["mediator"]):
         assert code_of(await who("GET", f"/v1/jobs/{job}/payments")) == (403, "forbidden")
     assert code_of(await report(staff["service"], "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "failed")) == (
         404,
@@ -72,11 +72,11 @@ async def test_only_services_may_report(
     assert (await staff["admin"]("GET", f"/v1/jobs/{job}/payments")).json() == {"items": [], "next": None}
 
 
-async def test_the_order_of_statuses(customer: Client, at_work: Client, book: Book, payments: Client) -> None:
+async def test_the_order_of_statuses(customer: Client, technician: Client, book: Book, payments: Client) -> None:
     """The statuses of a charge are `requested`, `failed`, `captured`, in this order; each may be the first. A status is
     never followed by an earlier one, and only a captured charge can be refunded.
     """
-    job = await confirmed_job(customer, at_work, book)
+    job = await confirmed_job(customer, technician, book)
     assert code_of(await report(payments, job, "refunded")) == (409, "illegal_transition")
     assert (await report(payments, job, "requested")).status_code == 201
     assert code_of(await report(payments, job, "refunded")) == (409, "illegal_transition")
@@ -100,15 +100,15 @@ async def test_the_order_of_statuses(customer: Client, at_work: Client, book: Bo
 
 
 async def test_a_capture_pays_the_job_in_the_same_step(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
 ) -> None:
     """A capture of the price makes the job `paid`. One event with job and payment goes to customer, holder, ops and
     services under the blueprint's name, and the holder's load is 0 again.
     """
-    job = await confirmed_job(customer, at_work, book)
-    told = (await report(payments, job, "captured", reference='pi 4"7')).json()
-    assert (told["job"]["status"], told["job"]["phase"]) == ("paid", "done")
-    assert {name: told["payment"][name] for name in ("status", "reference", "amount", "currency", "kind")} == {
+    job = await confirmed_job(customer, technician, book)
+    reply = (await report(payments, job, "captured", reference='pi 4"7')).json()
+    assert (reply["job"]["status"], reply["job"]["phase"]) == ("paid", "done")
+    assert {name: reply["payment"][name] for name in ("status", "reference", "amount", "currency", "kind")} == {
         **MONEY,
         "status": "captured",
         "reference": 'pi 4"7',
@@ -117,27 +117,27 @@ async def test_a_capture_pays_the_job_in_the_same_step(
     [received] = await market.job_events(site, "payment.received", job)
     assert set(received.to) == {
         f"user:{customer.user}",
-        f"user:{at_work.user}",
+        f"user:{technician.user}",
         "role:ops",
         "role:service",
         f"job:{job}",
     }
     name, data = site.engine.blueprints.client_event(received.bp, received.type, received.data)
-    seen = orjson.loads(data)
-    assert (name, seen["jobId"], seen["status"], seen["paymentId"]) == ("PAYMENT_CAPTURED", job, "PAID", 'pi 4"7')
-    assert seen["payment"] == told["payment"] and seen["from"] == "awaiting_confirmation"
-    assert (await at_work("GET", "/v1/me")).json()["technician"]["load"] == 0
+    body = orjson.loads(data)
+    assert (name, body["jobId"], body["status"], body["paymentId"]) == ("PAYMENT_CAPTURED", job, "PAID", 'pi 4"7')
+    assert body["payment"] == reply["payment"] and body["from"] == "awaiting_confirmation"
+    assert (await technician("GET", "/v1/me")).json()["technician"]["load"] == 0
     history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert history[-1]["to"] == "paid"
 
 
 async def test_a_repeated_report_returns_the_first_reply(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
 ) -> None:
     """A report repeated by key or by reference returns the first reply, also after a later status. Another amount or
     currency is refused with `duplicate`.
     """
-    job, key = await confirmed_job(customer, at_work, book), str(uuid.uuid4())
+    job, key = await confirmed_job(customer, technician, book), str(uuid.uuid4())
     first = await report(payments, job, "requested", key=key)
     paid = await report(payments, job, "captured")
     for again in (await report(payments, job, "requested", key=key), await report(payments, job, "requested")):
@@ -153,12 +153,12 @@ async def test_a_repeated_report_returns_the_first_reply(
 
 
 async def test_concurrent_captures_are_recorded_once(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
 ) -> None:
     """Twenty concurrent captures of one reference and ten of others are recorded once each. The job is paid once, and
     all captures are in `paid_amount`.
     """
-    job = await confirmed_job(customer, at_work, book)
+    job = await confirmed_job(customer, technician, book)
     same = [report(payments, job, "captured") for _ in range(20)]
     others = [report(payments, job, "captured", reference=f"pi_x{n}") for n in range(10)]
     answers = await asyncio.gather(*same, *others)
@@ -173,7 +173,7 @@ async def test_concurrent_captures_are_recorded_once(
 
 
 async def test_payments_without_a_command_still_have_events(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
 ) -> None:
     """If the blueprint has no command for payments, the state does not change, and customer, ops and services still
     receive the payment's event.

@@ -14,28 +14,28 @@ from server.schemas.problems import Problem, WrongMethod
 
 def test_an_unexpected_exception_is_internal() -> None:
     """An exception that is no refusal becomes the code `internal`, and its text is not sent."""
-    told = problems.problem_object(ZeroDivisionError("secret"), "req")
-    assert (told["code"], told["status"], told["detail"], told["request_id"]) == ("internal", 500, None, "req")
+    body = problems.problem_object(ZeroDivisionError("secret"), "req")
+    assert (body["code"], body["status"], body["detail"], body["request_id"]) == ("internal", 500, None, "req")
     assert "secret" not in problems.encode_problem(ZeroDivisionError("secret")).decode()
 
 
 @pytest.mark.parametrize("code", sorted(ERROR_OF_CODE))
 def test_every_code_encodes_as_a_problem(code: str) -> None:
     """The problem of each code decodes as the type `Problem`, with code, status and type."""
-    told = msgspec.json.decode(problems.encode_problem(ERROR_OF_CODE[code]("why"), "req"), type=Problem)
-    assert (told.code, told.status, told.type) == (code, ERROR_OF_CODE[code].status, f"/problems/{code}")
+    problem = msgspec.json.decode(problems.encode_problem(ERROR_OF_CODE[code]("why"), "req"), type=Problem)
+    assert (problem.code, problem.status, problem.type) == (code, ERROR_OF_CODE[code].status, f"/problems/{code}")
 
 
 def test_field_errors_are_listed() -> None:
     """Field errors are listed in `errors`, each with pointer and detail."""
-    told = problems.problem_object(Invalid(errors=[FieldError("/lat", "Required")]))
-    assert told["errors"] == [{"pointer": "/lat", "detail": "Required"}]
+    problem = problems.problem_object(Invalid(errors=[FieldError("/lat", "Required")]))
+    assert problem["errors"] == [{"pointer": "/lat", "detail": "Required"}]
 
 
 def test_a_version_conflict_contains_the_job() -> None:
     """The problem of a version conflict contains the present job as JSON in the member `job`."""
-    told = json.loads(problems.encode_problem(VersionConflict(job=b'{"id":"job_1","version":7}')))
-    assert told["job"] == {"id": "job_1", "version": 7}
+    problem = json.loads(problems.encode_problem(VersionConflict(job=b'{"id":"job_1","version":7}')))
+    assert problem["job"] == {"id": "job_1", "version": 7}
 
 
 def test_headers_of_refusals() -> None:

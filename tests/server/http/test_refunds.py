@@ -55,16 +55,16 @@ async def test_partial_refunds(site: RunningServer, customer: Client, book: Book
     assert (await report(payments, job, "refunded", amount=2000)).json()["job"]["refunded_amount"] == 2000
     assert code_of(await report(payments, job, "refunded", amount=1)) == (409, "duplicate")
     more = {"reference": "re_1", "of": "pi_1"}
-    told = (await report(payments, job, "refunded", amount=3000, **more)).json()
-    assert told["job"]["refunded_amount"] == 5000
-    assert {name: told["payment"][name] for name in ("kind", "reference", "of", "status", "amount")} == {
+    reply = (await report(payments, job, "refunded", amount=3000, **more)).json()
+    assert reply["job"]["refunded_amount"] == 5000
+    assert {name: reply["payment"][name] for name in ("kind", "reference", "of", "status", "amount")} == {
         **more,
         "kind": "refund",
         "status": "refunded",
         "amount": 3000,
     }
     again = await report(payments, job, "refunded", amount=3000, **more)
-    assert again.json() == told and again.headers["idempotency-replayed"] == "true"
+    assert again.json() == reply and again.headers["idempotency-replayed"] == "true"
     assert code_of(await report(payments, job, "refunded", amount=3000, reference="re_1", of="pi_2")) == (
         409,
         "duplicate",
@@ -80,16 +80,16 @@ async def test_partial_refunds(site: RunningServer, customer: Client, book: Book
 
 
 async def test_the_unrefunded_rest_is_requested_back(
-    site: RunningServer, customer: Client, at_work: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client, staff: dict[Role, Client]
 ) -> None:
     """If a job loses its technician or is cancelled, the captures in its currency that are not yet refunded are
     requested back, and only once.
     """
-    empty = await market.book_and_accept(customer, at_work, book)
+    empty = await market.book_and_accept(customer, technician, book)
     await market.run_command(customer, empty, "unassign")
     assert await requested_payments(site, empty) == []
     await market.run_command(customer, empty, "cancel")
-    job = await market.book_and_accept(customer, at_work, book)
+    job = await market.book_and_accept(customer, technician, book)
     await report(payments, job, "captured", amount=5000)
     await report(payments, job, "refunded", amount=1000)
     await report(payments, job, "captured", reference="pi_2", currency="USD")
@@ -98,10 +98,10 @@ async def test_the_unrefunded_rest_is_requested_back(
     assert (await report(payments, job, "refunded", reference="re_1", of="pi_1", amount=4000)).status_code == 201
     await market.run_command(customer, job, "cancel")
     assert await requested_payments(site, job) == [("refund", 4000)]
-    done = await market.book_and_complete(customer, at_work, book)
-    await report(payments, done, "captured", amount=PRICE - 1)
-    await market.run_command(staff["admin"], done, "cancel")
-    assert await requested_payments(site, done) == [("refund", PRICE - 1)]
+    completed_job = await market.book_and_complete(customer, technician, book)
+    await report(payments, completed_job, "captured", amount=PRICE - 1)
+    await market.run_command(staff["admin"], completed_job, "cancel")
+    assert await requested_payments(site, completed_job) == [("refund", PRICE - 1)]
 
 
 async def test_a_refund_counts_if_its_charge_counted(customer: Client, book: Book, payments: Client) -> None:
@@ -114,8 +114,8 @@ async def test_a_refund_counts_if_its_charge_counted(customer: Client, book: Boo
     assert (await customer("PATCH", f"/v1/jobs/{job}", change)).json()["job"]["currency"] == "USD"
     [item] = (await payments("GET", f"/v1/jobs/{job}/payments")).json()["items"]
     assert (item["status"], item["amount"], item["currency"]) == ("captured", PRICE, "USD")
-    back = await report(payments, job, "refunded", reference="re_1", of="pi_1", currency="USD")
-    assert back.status_code == 201 and sums(back.json()["job"]) == ("open", 0, 0)
+    refund = await report(payments, job, "refunded", reference="re_1", of="pi_1", currency="USD")
+    assert refund.status_code == 201 and sums(refund.json()["job"]) == ("open", 0, 0)
     await report(payments, job, "captured", reference="pi_2", amount=1, currency="USD")
-    back = await report(payments, job, "refunded", reference="re_2", of="pi_2", amount=1, currency="USD")
-    assert sums(back.json()["job"]) == ("open", 1, 1)
+    refund = await report(payments, job, "refunded", reference="re_2", of="pi_2", amount=1, currency="USD")
+    assert sums(refund.json()["job"]) == ("open", 1, 1)

@@ -35,49 +35,49 @@ async def test_every_role_gets_a_snapshot(staff: dict[Role, Client]) -> None:
     role.
     """
     for role, who in staff.items():
-        told = (await who("GET", "/v1/sync")).json()
-        assert told["me"]["user"]["role"] == role
-        assert told["poll"] == {"connected": 60, "disconnected": 15}
-        assert (told["offers"], told["rooms"], told["notifications"]) == ([], [], [])
-        assert list(told["cursor"]) == ["main"]
+        snapshot = (await who("GET", "/v1/sync")).json()
+        assert snapshot["me"]["user"]["role"] == role
+        assert snapshot["poll"] == {"connected": 60, "disconnected": 15}
+        assert (snapshot["offers"], snapshot["rooms"], snapshot["notifications"]) == ([], [], [])
+        assert list(snapshot["cursor"]) == ["main"]
     me = (await staff["admin"]("GET", "/v1/me")).json()
-    assert (me["poll"], me["fix"]) == (told["poll"], told["fix"])
+    assert (me["poll"], me["fix"]) == (snapshot["poll"], snapshot["fix"])
 
 
 async def test_the_snapshot_has_live_jobs_and_open_offers(
-    customer: Client, at_work: Client, admin: Client, book: Any, nobody: Client
+    customer: Client, technician: Client, admin: Client, book: Any, nobody: Client
 ) -> None:
     """The snapshot contains the live jobs and open offers that the caller may see, and no job that is over."""
-    open_job, taken = await book(customer), await book(customer)
-    gone = await book(customer)
-    await customer("POST", f"/v1/jobs/{gone['id']}/cancel", {})
-    for job in (open_job, taken):
-        await wait_for_offer(at_work, job["id"])
-    await at_work("POST", f"/v1/jobs/{taken['id']}/claim", {})
-    mine = (await customer("GET", "/v1/sync")).json()
-    assert [job["id"] for job in mine["jobs"]] == [taken["id"], open_job["id"]]
-    assert mine["next"] is None
-    assert mine["jobs"][0]["technician"]["id"] == at_work.user
-    snapshot = (await at_work("GET", "/v1/sync")).json()
+    open_job, claimed_job = await book(customer), await book(customer)
+    cancelled_job = await book(customer)
+    await customer("POST", f"/v1/jobs/{cancelled_job['id']}/cancel", {})
+    for job in (open_job, claimed_job):
+        await wait_for_offer(technician, job["id"])
+    await technician("POST", f"/v1/jobs/{claimed_job['id']}/claim", {})
+    customer_snapshot = (await customer("GET", "/v1/sync")).json()
+    assert [job["id"] for job in customer_snapshot["jobs"]] == [claimed_job["id"], open_job["id"]]
+    assert customer_snapshot["next"] is None
+    assert customer_snapshot["jobs"][0]["technician"]["id"] == technician.user
+    snapshot = (await technician("GET", "/v1/sync")).json()
     assert snapshot["me"]["technician"]["load"] == 1 and snapshot["fix"] == {"every_s": 10}
-    assert [job["id"] for job in snapshot["jobs"]] == [taken["id"]]
+    assert [job["id"] for job in snapshot["jobs"]] == [claimed_job["id"]]
     assert {offer["job"]["id"] for offer in snapshot["offers"]} >= {open_job["id"]}
     assert all("customer" not in offer["job"] for offer in snapshot["offers"])
-    theirs = {job["id"] for job in (await admin("GET", "/v1/sync")).json()["jobs"]}
-    assert {open_job["id"], taken["id"]} <= theirs and gone["id"] not in theirs
+    admin_jobs = {job["id"] for job in (await admin("GET", "/v1/sync")).json()["jobs"]}
+    assert {open_job["id"], claimed_job["id"]} <= admin_jobs and cancelled_job["id"] not in admin_jobs
     stranger = (await (await register(nobody, "customer"))("GET", "/v1/sync")).json()
     assert (stranger["jobs"], stranger["offers"]) == ([], [])
 
 
-async def test_the_snapshot_has_unread_notifications(customer: Client, at_work: Client, book: Any) -> None:
+async def test_the_snapshot_has_unread_notifications(customer: Client, technician: Client, book: Any) -> None:
     """The snapshot contains the notifications that are not read yet, whether or not the archive has them."""
     job = await book(customer)
-    await wait_for_offer(at_work, job["id"])
-    await at_work("POST", f"/v1/jobs/{job['id']}/claim", {})
+    await wait_for_offer(technician, job["id"])
+    await technician("POST", f"/v1/jobs/{job['id']}/claim", {})
 
     async def unread_notifications() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await customer("GET", "/v1/sync")).json()["notifications"]
-        return found
+        notifications: list[dict[str, Any]] = (await customer("GET", "/v1/sync")).json()["notifications"]
+        return notifications
 
     (first,) = await wait_until(unread_notifications)
     assert (first["kind"], first["read"]) == ("job.accepted", False)
@@ -91,9 +91,9 @@ async def test_a_full_snapshot_continues_in_the_job_list(
     """If there are more jobs than the limit, `next` is the cursor with which `GET /v1/jobs` returns the rest."""
     monkeypatch.setattr(sync, "MAX_ITEMS", 2)
     jobs = [(await book(customer))["id"] for _ in range(3)]
-    told = (await customer("GET", "/v1/sync")).json()
-    assert [job["id"] for job in told["jobs"]] == [jobs[2], jobs[1]]
-    rest = (await customer("GET", f"/v1/jobs?cursor={told['next']}")).json()
+    snapshot = (await customer("GET", "/v1/sync")).json()
+    assert [job["id"] for job in snapshot["jobs"]] == [jobs[2], jobs[1]]
+    rest = (await customer("GET", f"/v1/jobs?cursor={snapshot['next']}")).json()
     assert [job["id"] for job in rest["items"]] == [jobs[0]]
 
 
@@ -101,55 +101,55 @@ async def test_the_cursor_is_read_before_the_state(
     customer: Client, book: Any, site: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that is booked after the cursor was read is in the snapshot, and its event also follows the cursor."""
-    live, late = job_queries.live_jobs, []
+    live, new_jobs = job_queries.live_jobs, []
 
     async def list_after_booking(*args: Any) -> Any:
-        late.append(await book(customer))
+        new_jobs.append(await book(customer))
         return await live(*args)
 
     monkeypatch.setattr(job_queries, "live_jobs", list_after_booking)
-    told = (await customer("GET", "/v1/sync")).json()
-    assert late[0]["id"] in {job["id"] for job in told["jobs"]}
-    heard = (await customer("GET", f"/v1/events?after={cursor_text(told)}&wait=10")).json()
-    assert heard["recovered"]
-    assert late[0]["id"] in {e["data"]["job"]["id"] for e in heard["events"] if e["type"] == "job.created"}
+    snapshot = (await customer("GET", "/v1/sync")).json()
+    assert new_jobs[0]["id"] in {job["id"] for job in snapshot["jobs"]}
+    poll_reply = (await customer("GET", f"/v1/events?after={cursor_text(snapshot)}&wait=10")).json()
+    assert poll_reply["recovered"]
+    assert new_jobs[0]["id"] in {e["data"]["job"]["id"] for e in poll_reply["events"] if e["type"] == "job.created"}
 
 
 async def test_a_job_that_changes_during_the_reads_is_included(
-    customer: Client, at_work: Client, book: Any, monkeypatch: pytest.MonkeyPatch
+    customer: Client, technician: Client, book: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that is claimed between two reads of Redis is in the snapshot."""
     job = (await book(customer))["id"]
-    await wait_for_offer(at_work, job)
+    await wait_for_offer(technician, job)
     read, steps = Store.read, iter([None, None, "claim"])
 
     async def claim_before_read(store: Store, zone: Zone, script: str, **more: Any) -> Any:
         if script == "job_list" and (step := next(steps, None)):
-            await at_work("POST", f"/v1/jobs/{job}/{step}", {})
+            await technician("POST", f"/v1/jobs/{job}/{step}", {})
         return await read(store, zone, script, **more)
 
     monkeypatch.setattr(Store, "read", claim_before_read)
-    told = (await customer("GET", "/v1/sync")).json()
-    assert [one["id"] for one in told["jobs"]] == [job]
+    snapshot = (await customer("GET", "/v1/sync")).json()
+    assert [one["id"] for one in snapshot["jobs"]] == [job]
 
 
 async def test_a_snapshot_and_later_events_have_every_job(site: RunningServer, customer: Client, book: Any) -> None:
     """While jobs are booked, each job is in the snapshot or in the events after its cursor."""
     assert site.gateway is not None
     booking = asyncio.gather(*(book(customer) for _ in range(20)))
-    told: dict[str, Any] = {}
+    snapshot: dict[str, Any] = {}
     while not booking.done():
-        told = (await customer("GET", "/v1/sync")).json()
-        if 0 < len(told["jobs"]) < 15:
+        snapshot = (await customer("GET", "/v1/sync")).json()
+        if 0 < len(snapshot["jobs"]) < 15:
             break
-    booked = {job["id"] for job in await booking}
-    known = {job["id"] for job in told["jobs"]}
-    cursor, tail = cursor_text(told), site.gateway.relay.tails[DEFAULT_ZONE]
+    booked_jobs = {job["id"] for job in await booking}
+    known_jobs = {job["id"] for job in snapshot["jobs"]}
+    cursor, tail = cursor_text(snapshot), site.gateway.relay.tails[DEFAULT_ZONE]
     # A gateway waits two seconds for a cursor ahead of it; then it replies as for a cursor of another epoch.
-    await wait_until(lambda: tail.cursor >= told["cursor"][DEFAULT_ZONE]["seq"], within_s=60, what="the relay")
+    await wait_until(lambda: tail.cursor >= snapshot["cursor"][DEFAULT_ZONE]["seq"], within_s=60, what="the relay")
     async with asyncio.timeout(60):
-        while not booked <= known:
-            heard = (await customer("GET", f"/v1/events?after={cursor}&wait=5")).json()
-            assert heard["recovered"], heard
-            known |= {e["data"]["job"]["id"] for e in heard["events"] if e["type"] == "job.created"}
-            cursor = heard["cursor"]
+        while not booked_jobs <= known_jobs:
+            poll_reply = (await customer("GET", f"/v1/events?after={cursor}&wait=5")).json()
+            assert poll_reply["recovered"], poll_reply
+            known_jobs |= {e["data"]["job"]["id"] for e in poll_reply["events"] if e["type"] == "job.created"}
+            cursor = poll_reply["cursor"]

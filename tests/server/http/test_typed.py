@@ -85,8 +85,8 @@ async def test_an_email_is_shown_as_typed_and_found_in_any_spelling(nobody: Clie
     """
     tag = uuid.uuid4().hex
     typed = f"Straße.{tag}@Example.org"
-    made = await nobody("POST", "/v1/auth/register", registration(email=f" {typed}\n"))
-    assert made.json()["user"]["email"] == typed
+    registered = await nobody("POST", "/v1/auth/register", registration(email=f" {typed}\n"))
+    assert registered.json()["user"]["email"] == typed
     wide = "".join(chr(ord(char) + 0xFEE0) for char in "strasse") + f".{tag.upper()}@example.org"
     for spelling in (f"{typed} ", typed.upper(), wide):
         answer = await nobody("POST", "/v1/auth/login", {"email": spelling, "password": PASSWORD})

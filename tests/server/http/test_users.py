@@ -24,8 +24,8 @@ async def test_a_suspended_customer_is_locked_out(customer: Client, admin: Clien
     answer = await admin("POST", f"/v1/users/{customer.user}/suspend", {"reason": "fraud", "jobs": "keep"})
     assert answer.json()["user"]["active"] is False
     assert code_of(await customer("GET", "/v1/me")) == (403, "forbidden")
-    back = await admin("POST", f"/v1/users/{customer.user}/reinstate")
-    assert back.json()["user"]["active"] is True
+    reinstated = await admin("POST", f"/v1/users/{customer.user}/reinstate")
+    assert reinstated.json()["user"]["active"] is True
     assert code_of(await customer("GET", "/v1/me"))[0] == 401
 
 
@@ -37,35 +37,35 @@ async def test_a_suspension_shows_ops_no_contact_data(
     """
     path, body, key = f"/v1/users/{customer.user}/suspend", {"reason": "fraud"}, str(uuid.uuid4())
     for _ in range(2):
-        told = (await staff["ops_manager"]("POST", path, body, Idempotency_Key=key)).json()["user"]
-        assert set(told) == {"id", "name", "role", "active", "created_at"} and told["active"] is False
+        user = (await staff["ops_manager"]("POST", path, body, Idempotency_Key=key)).json()["user"]
+        assert set(user) == {"id", "name", "role", "active", "created_at"} and user["active"] is False
     assert {"email", "phone"} <= set((await admin("POST", path, body)).json()["user"])
 
 
 async def test_a_suspended_technician_may_not_claim(
-    at_work: Client, customer: Client, staff: dict[Role, Client], book: Book
+    technician: Client, customer: Client, staff: dict[Role, Client], book: Book
 ) -> None:
     """A claim by a suspended technician is refused with `account_not_approved`."""
     job = await book(customer)
     ops = staff["ops_manager"]
-    await ops("POST", f"/v1/users/{at_work.user}/suspend", {"reason": "complaints"})
-    assert code_of(await at_work("POST", f"/v1/jobs/{job['id']}/claim")) == (403, "account_not_approved")
+    await ops("POST", f"/v1/users/{technician.user}/suspend", {"reason": "complaints"})
+    assert code_of(await technician("POST", f"/v1/jobs/{job['id']}/claim")) == (403, "account_not_approved")
 
 
 async def test_a_suspension_can_reassign_the_jobs(
-    at_work: Client, customer: Client, staff: dict[Role, Client], book: Book
+    technician: Client, customer: Client, staff: dict[Role, Client], book: Book
 ) -> None:
     """A suspension with `jobs: reassign` takes the technician's jobs away, and they are open again before the reply. An
     unknown value of `jobs` is invalid.
     """
     job = str((await book(customer))["id"])
-    await people.wait_for_offer(at_work, job)
-    await at_work("POST", f"/v1/jobs/{job}/claim", {})
-    path, body = f"/v1/users/{at_work.user}/suspend", {"reason": "complaints", "jobs": "reassign"}
+    await people.wait_for_offer(technician, job)
+    await technician("POST", f"/v1/jobs/{job}/claim", {})
+    path, body = f"/v1/users/{technician.user}/suspend", {"reason": "complaints", "jobs": "reassign"}
     assert pointers(await staff["ops_manager"]("POST", path, {**body, "jobs": "burn"})) == {"/jobs"}
     assert (await staff["ops_manager"]("POST", path, body)).json()["user"]["active"] is False
-    told = (await customer("GET", f"/v1/jobs/{job}")).json()["job"]
-    assert (told["status"], told["technician"]) == ("broadcasted", None)
+    reassigned_job = (await customer("GET", f"/v1/jobs/{job}")).json()["job"]
+    assert (reassigned_job["status"], reassigned_job["technician"]) == ("broadcasted", None)
 
 
 async def test_commands_on_an_unknown_account_are_not_found(admin: Client) -> None:
@@ -97,18 +97,18 @@ async def test_a_changed_role_needs_a_fresh_token(join: Join, admin: Client) -> 
 
 async def test_the_user_list_is_paged(admin: Client) -> None:
     """Each page links to the next one, and the pages contain each account once."""
-    made = {(await admin("POST", "/v1/users", new_account("mediator"))).json()["user"]["id"] for _ in range(5)}
-    seen: list[str] = []
+    created_ids = {(await admin("POST", "/v1/users", new_account("mediator"))).json()["user"]["id"] for _ in range(5)}
+    listed_ids: list[str] = []
     path: str | None = "/v1/users?role=mediator&limit=2"
     while path:
         answer = await admin("GET", path)
-        told = answer.json()
-        seen += [user["id"] for user in told["items"]]
+        page = answer.json()
+        listed_ids += [user["id"] for user in page["items"]]
         link = answer.headers.get("link")
-        assert (link is None) == (told["next"] is None)
+        assert (link is None) == (page["next"] is None)
         path = link[1 : link.index(">")] if link else None
-    assert len(seen) == len(set(seen))
-    assert made <= set(seen)
+    assert len(listed_ids) == len(set(listed_ids))
+    assert created_ids <= set(listed_ids)
 
 
 async def test_an_invalid_cursor_is_refused(admin: Client) -> None:

@@ -42,8 +42,13 @@ PUBLIC_ROUTES = {
 
 def example_path(route: Route) -> str:
     """Return the route's path with an example value for each parameter."""
-    given = {"id": "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "key": str(uuid.uuid4()), "command": "depart", "bid": "bid_1"}
-    return route.path.format_map({**given, "proposal": "prp_1", "name": "delivery", "code": "taken"})
+    parameters = {
+        "id": "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g",
+        "key": str(uuid.uuid4()),
+        "command": "depart",
+        "bid": "bid_1",
+    }
+    return route.path.format_map({**parameters, "proposal": "prp_1", "name": "delivery", "code": "taken"})
 
 
 def test_no_route_is_public_by_accident() -> None:
@@ -61,8 +66,8 @@ def test_the_linter_knows_the_names_of_other_routes() -> None:
     """`RESERVED_ROUTE_WORDS`, the names that no command of a blueprint may have, lists every POST route of a job.
     `claim` and `reassign` are commands and may be named.
     """
-    posted = [route.path for route in ROUTES if route.method == "POST"]
-    names = {found[1] for path in posted if (found := re.fullmatch(r"/v1/jobs/\{id\}/([a-z_]+)", path))}
+    post_paths = [route.path for route in ROUTES if route.method == "POST"]
+    names = {found[1] for path in post_paths if (found := re.fullmatch(r"/v1/jobs/\{id\}/([a-z_]+)", path))}
     assert names - {"claim", "reassign"} == vocabulary.RESERVED_ROUTE_WORDS
 
 
@@ -74,10 +79,10 @@ async def test_a_guarded_route_requires_a_token(route: Route, nobody: Client) ->
     assert answer.headers["www-authenticate"] == 'Bearer realm="callout"'
 
 
-@pytest.mark.parametrize("given", ["Basic YTpi", "Bearer", "Bearer x.y.z", "nonsense"])
-async def test_an_invalid_token_is_refused(given: str, nobody: Client) -> None:
+@pytest.mark.parametrize("authorization", ["Basic YTpi", "Bearer", "Bearer x.y.z", "nonsense"])
+async def test_an_invalid_token_is_refused(authorization: str, nobody: Client) -> None:
     """A malformed or forged token is refused with 401."""
-    answer = await nobody("GET", "/v1/me", Authorization=given)
+    answer = await nobody("GET", "/v1/me", Authorization=authorization)
     assert code_of(answer) == (401, "unauthenticated")
 
 
@@ -131,7 +136,7 @@ async def test_a_new_role_is_refused_by_every_op(
     assert {str(kind.__struct_config__.tag) for kind in OPS} == set(OP_ARGUMENTS)
     socket = await SocketClient(site.ws_url, staff["mediator"].token).open()
     assert site.gateway
-    session = next(one for one in site.gateway.sessions if one.id == socket.connected["session"])
+    session = next(candidate for candidate in site.gateway.sessions if candidate.id == socket.connected["session"])
     session.principal = Principal(UserId(auditor.user), NEW_ROLE)
     for op, arguments in OP_ARGUMENTS.items():
         assert (await socket.request(op, **arguments))["error"]["code"] == "forbidden", op
@@ -141,9 +146,9 @@ async def test_a_new_role_is_refused_by_every_op(
 @pytest.mark.usefixtures("auditor")
 def test_no_set_of_roles_contains_a_new_role() -> None:
     """If a role is added to `ROLES`, no set in `engine.roles` contains the role, and it has no relation to any job."""
-    sets = {name: found for name, found in runpy.run_path(authority.__file__).items() if name.isupper()}
+    sets = {name: roles for name, roles in runpy.run_path(authority.__file__).items() if name.isupper()}
     assert len(sets) > 10
-    assert all(found <= set(ROLES) for found in sets.values())
+    assert all(roles <= set(ROLES) for roles in sets.values())
     who = Party(UserId("u1"))
     job = EventJob(customer=who, technician=who, frozen=True)
     assert relations(Principal(who.id, NEW_ROLE), job, offered=True, bids=True) == []
@@ -156,9 +161,9 @@ async def test_every_body_is_bounded_and_checked(route: Route, staff: dict[Role,
     send = staff[role]
     assert code_of(await send(route.method, example_path(route), b"x" * 2**20)) == (413, "too_large")
     assert code_of(await send(route.method, example_path(route), b'{"a":')) == (400, "invalid")
-    told = await send(route.method, example_path(route), {"no such field": 1})
-    assert code_of(told) == (422, "invalid")
-    assert "/no such field" in {wrong["pointer"] for wrong in told.json()["errors"]}
+    answer = await send(route.method, example_path(route), {"no such field": 1})
+    assert code_of(answer) == (422, "invalid")
+    assert "/no such field" in {wrong["pointer"] for wrong in answer.json()["errors"]}
 
 
 @pytest.mark.parametrize("route", [r for r in GUARDED_ROUTES if r.has_key], ids=lambda route: route.name)

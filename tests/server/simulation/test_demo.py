@@ -38,12 +38,12 @@ async def wait_for_end(process: Process) -> tuple[int | None, str, str]:
 
 def processes_of(data: Path) -> list[str]:
     """Return the processes of a demo on ``data`` as pid and command line: the demo, its server, and its Valkey."""
-    listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
     state = read_state(data / "valkey")
     valkey = str(state.pid) if state else ""
     return [
         line.strip()
-        for line in listed.splitlines()
+        for line in output.splitlines()
         if "<defunct>" not in line and (str(data) in line or (line.split()[0] == valkey and "valkey" in line))
     ]
 

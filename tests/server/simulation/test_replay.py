@@ -54,11 +54,11 @@ def test_invalid_arguments_are_refused_in_one_line(arguments: tuple[str | Path, 
 
 def test_each_of_sixty_jobs_is_claimed_once_or_expires() -> None:
     """Each job is claimed once or expires, although technicians compete for it. No event is lost or received twice."""
-    done = run(SAMPLE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    process = run(SAMPLE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
+    assert process.returncode == 0, process.stdout + process.stderr
+    result = json.loads(process.stdout.splitlines()[-1])
     assert list(result) == RESULT_MEMBERS
-    assert done.stdout.count("\n") == 1, "progress belongs on stderr"
+    assert process.stdout.count("\n") == 1, "progress belongs on stderr"
     assert result["jobs"] == 60 == result["claimed"] + result["expired"]
     assert result["claim_attempts"] > 2 * result["claimed"]
     assert result["claim_attempts"] == result["claimed"] + sum(result["refused"].values())
@@ -75,11 +75,11 @@ async def test_replay_uses_a_running_server_by_its_url(server: RunningServer) ->
     """
     settings = server.engine.settings
     token = sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
-    asked = (SAMPLE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
+    options = (SAMPLE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
     for more, lost in (((), None), (("--redis", str(settings.redis)), 0)):
-        done = await asyncio.to_thread(run, *asked, *more)
-        assert done.returncode == 0, done.stdout + done.stderr
-        result = json.loads(done.stdout)
+        process = await asyncio.to_thread(run, *options, *more)
+        assert process.returncode == 0, process.stdout + process.stderr
+        result = json.loads(process.stdout)
         assert (result["jobs"], result["claimed"], result["lost_events"]) == (5, 5, lost)
         assert (result["double_claims"], result["duplicate_events"]) == (0, 0)
 

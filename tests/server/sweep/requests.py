@@ -127,14 +127,14 @@ def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, 
 
 
 def _technician_targets(world: World, policy: Policy) -> list[Target]:
-    found = []
+    technician_targets = []
     for name in ("holder", "never", "spare_technician"):
         relations: Relations = {name: {"self"}} | {manager: {"managers"} for manager in MANAGERS}
         may = (
             None if policy.relations is None else frozenset(n for n, has in relations.items() if has & policy.relations)
         )
-        found.append(Target({"id": world.people[name].user}, may))
-    return found
+        technician_targets.append(Target({"id": world.people[name].user}, may))
+    return technician_targets
 
 
 def _other_side_targets(world: World) -> list[Target]:
@@ -188,13 +188,13 @@ def callers(world: World, target: Target, *, public: bool = False) -> Iterator[s
     """Yield the names of the users who send a request for the target: one for each role and set of relations, and none
     of the users named ``spare…``. Then yield ``nobody``, for a request without a token.
     """
-    met = set()
+    seen = set()
     for caller in () if public else world.people:
         alike = (
             caller if target.relations is None else (world.roles[caller], frozenset(target.relations.get(caller, ())))
         )
-        if alike not in met and not caller.startswith("spare"):
-            met.add(alike)
+        if alike not in seen and not caller.startswith("spare"):
+            seen.add(alike)
             yield caller
     yield "nobody"
 
@@ -247,7 +247,7 @@ class SweepMessage(NamedTuple):
 
 def _op_arguments(world: World, name: str, caller: str, target: Target) -> dict[str, Any]:
     job = target.params.get("id", "")
-    given: dict[str, dict[str, Any]] = {
+    arguments_of_op: dict[str, dict[str, Any]] = {
         "claim": {"job": job, "version": UNUSED_VERSION},
         "decline": {"job": job},
         "command": {"job": job, "command": "cancel", "version": UNUSED_VERSION},
@@ -257,7 +257,7 @@ def _op_arguments(world: World, name: str, caller: str, target: Target) -> dict[
         "subscribe": {"channel": f"job:{job}"},
         "unsubscribe": {"channel": f"job:{world.jobs['held']}"},
     }
-    return given[name]
+    return arguments_of_op[name]
 
 
 def _request_body(world: World, route: Route, caller: str, target: Target) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _request_body(world: World, route: Route, caller: str, target: Target) -> di
 def _body_values(world: World, name: str, caller: str, target: Target) -> dict[str, Any]:
     unique = f"{uuid.uuid4().hex}@example.org"
     customer = world.people["spare_customer"].user
-    given: dict[str, Any] = {
+    values_of_route: dict[str, Any] = {
         "auth_register": {"email": unique},
         "users_create": {"email": unique, "password": "correct horse", "name": "New", "role": "mediator"},
         "users_patch": {"active": True},
@@ -289,8 +289,8 @@ def _body_values(world: World, name: str, caller: str, target: Target) -> dict[s
         return fits | {
             "services": [world.ids["service" if target.params["id"] == world.people["holder"].user else "special"]]
         }
-    found: dict[str, Any] = given.get(name, {})
-    return found
+    values: dict[str, Any] = values_of_route.get(name, {})
+    return values
 
 
 async def send_request(world: World, request: SweepRequest) -> tuple[str, str]:

@@ -38,11 +38,11 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         run_server(Settings(data=data, port=0, limits="off")) as server,
         httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as http,
     ):
-        made = World(server, http)
-        await made.create_users()
-        await made.run_story()
-        yield made
-        for socket in made.sockets.values():
+        new_world = World(server, http)
+        await new_world.create_users()
+        await new_world.run_story()
+        yield new_world
+        for socket in new_world.sockets.values():
             await socket.close()
 
 
@@ -58,12 +58,12 @@ async def op_violations(world: World, kind: type[ops.Op]) -> list[str]:
 
 async def _send_op(world: World, kind: type[ops.Op]) -> list[str]:
     wrong = []
-    for one in requests.op_messages(world, kind):
-        reply = await world.sockets[one.caller].request(one.op, **one.arguments)
-        code, what = reply.get("error", {}).get("code", ""), f"{one.caller}: {one.op} {one.arguments}"
-        if one.allowed is not None and one.was_allowed(code) != one.allowed:
-            wrong.append(f"{what} may{'' if one.allowed else ' not'}, and was answered {code or 'well'}")
-        wrong += [f"{what} shows {name}" for name in world.leaked_secrets(one.caller, json.dumps(reply))]
+    for message in requests.op_messages(world, kind):
+        reply = await world.sockets[message.caller].request(message.op, **message.arguments)
+        code, what = reply.get("error", {}).get("code", ""), f"{message.caller}: {message.op} {message.arguments}"
+        if message.allowed is not None and message.was_allowed(code) != message.allowed:
+            wrong.append(f"{what} may{'' if message.allowed else ' not'}, and was answered {code or 'well'}")
+        wrong += [f"{what} shows {name}" for name in world.leaked_secrets(message.caller, json.dumps(reply))]
     return wrong
 
 
@@ -78,12 +78,12 @@ async def route_violations(world: World, route: Route) -> list[str]:
 
 async def _call_route(world: World, route: Route) -> list[str]:
     wrong = []
-    for asked in requests.route_requests(world, route):
-        code, text = await requests.send_request(world, asked)
-        if asked.allowed is not None and asked.was_allowed(code) != asked.allowed:
-            wrong.append(f"{asked} may{'' if asked.allowed else ' not'}, and was answered {code or 'well'}")
+    for request in requests.route_requests(world, route):
+        code, text = await requests.send_request(world, request)
+        if request.allowed is not None and request.was_allowed(code) != request.allowed:
+            wrong.append(f"{request} may{'' if request.allowed else ' not'}, and was answered {code or 'well'}")
         wrong += [
-            f"{asked} shows {name}" for name in world.leaked_secrets(asked.caller, text, is_event=route.may_stream)
+            f"{request} shows {name}" for name in world.leaked_secrets(request.caller, text, is_event=route.may_stream)
         ]
     return wrong
 

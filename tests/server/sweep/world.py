@@ -89,9 +89,9 @@ class World:
         """Return the names of the secrets in ``text`` that ``user`` may not see or, in an event, that no event may
         contain.
         """
-        found = [(name, secret) for name, secret in self.secrets.items() if secret.text in text]
-        wrong = [name for name, secret in found if user not in secret.readers or (is_event and not secret.in_events)]
-        self.seen_secrets |= {name for name, _ in found} - set(wrong)
+        shown = [(name, secret) for name, secret in self.secrets.items() if secret.text in text]
+        wrong = [name for name, secret in shown if user not in secret.readers or (is_event and not secret.in_events)]
+        self.seen_secrets |= {name for name, _ in shown} - set(wrong)
         return wrong
 
     # users
@@ -113,8 +113,8 @@ class World:
         for name in TECHNICIANS:
             service = self.ids["special" if name in ("never", "spare_technician") else "service"]
             await people.approve(self.people[name], self.people["admin"], service)
-            mine = f"/v1/technicians/{self.people[name].user}"
-            await self.request("admin", "PATCH", mine, {"capacity": 10})
+            profile_path = f"/v1/technicians/{self.people[name].user}"
+            await self.request("admin", "PATCH", profile_path, {"capacity": 10})
         for name in (*OFFERED_TECHNICIANS, "never"):
             await people.go_online(self.people[name], **(POSITION if name == "holder" else {}))
 
@@ -125,22 +125,22 @@ class World:
     async def _create_other_service(self) -> None:
         login = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
         await self.request("admin", "POST", "/v1/users", {**login, "name": "Other", "role": "service"})
-        told = (await self.nobody("POST", "/v1/auth/login", login)).json()
-        self.people["other_service"] = Client(self.http, told["access_token"], told["user"]["id"])
+        login_reply = (await self.nobody("POST", "/v1/auth/login", login)).json()
+        self.people["other_service"] = Client(self.http, login_reply["access_token"], login_reply["user"]["id"])
 
     async def _register_user(self, name: str, phone: str) -> None:
         email, password = f"{uuid.uuid4().hex}@example.org", f"pass {uuid.uuid4().hex}"
         role = self.roles[name]
         body = {"email": email, "password": password, "name": name, "role": role, "phone": phone}
-        told = (await self.nobody("POST", "/v1/auth/register", body)).json()
-        self.people[name] = Client(self.http, told["access_token"], told["user"]["id"])
+        registered_user = (await self.nobody("POST", "/v1/auth/register", body)).json()
+        self.people[name] = Client(self.http, registered_user["access_token"], registered_user["user"]["id"])
         # The customer's phone number is shown to the holder, and the holder's to the customer.
         others = {"customer": {"holder"}, "holder": {"customer"}}.get(name, set())
         managers = MANAGERS if role == "technician" else {"admin"}
-        self.add_secret(f"phone of {name}", told["user"]["phone"], name, *others, *managers)
+        self.add_secret(f"phone of {name}", registered_user["user"]["phone"], name, *others, *managers)
         self.add_secret(f"email of {name}", email, name, "admin")
         self.add_secret(f"password of {name}", password)
-        self.add_secret(f"refresh token of {name}", told["refresh_token"])
+        self.add_secret(f"refresh token of {name}", registered_user["refresh_token"])
         if name == "customer":
             self.login = {"email": email, "password": password}
 
@@ -187,8 +187,8 @@ class World:
         }
         self.add_secret(f"latitude of {job}", repr(body["lat"]), *self.full_readers(job), in_events=True)
         self.add_secret(f"longitude of {job}", repr(body["lon"]), *self.full_readers(job), in_events=True)
-        told = await self.request(by or owner, "POST", "/v1/jobs", body)
-        self.jobs[job] = told["job"]["id"]
+        reply = await self.request(by or owner, "POST", "/v1/jobs", body)
+        self.jobs[job] = reply["job"]["id"]
 
     def _field_secret(self, job: str, field: str, *, offered: bool = False) -> str:
         return self.new_secret(f"{field} of {job}", *(self.public_readers(job) if offered else self.full_readers(job)))
@@ -227,15 +227,15 @@ class World:
 
     def _disable_expiry(self) -> None:
         """Let no offer and no assignment expire during the sweep."""
-        known = self.server.engine.blueprints
-        home, managed = known.by_name["home_service"], known.by_name["managed"]
+        blueprints = self.server.engine.blueprints
+        home, managed = blueprints.by_name["home_service"], blueprints.by_name["managed"]
         waiting = msgspec.structs.replace(managed.states["assigned"], timers=())
         for changed in (
             msgspec.structs.replace(home, dispatch=msgspec.structs.replace(home.dispatch, offer_s=3600.0)),
             msgspec.structs.replace(managed, states=managed.states | {"assigned": waiting}),
         ):
-            known.by_name[changed.name] = known.by_key[changed.key] = changed
-        known.default = known.by_name[known.default.name]
+            blueprints.by_name[changed.name] = blueprints.by_key[changed.key] = changed
+        blueprints.default = blueprints.by_name[blueprints.default.name]
 
     async def _create_held_job(self, offered: Relations) -> None:
         """Create a job that four technicians are offered, one claims, and an admin gives to another, the holder."""
@@ -262,8 +262,8 @@ class World:
 
     async def _send_position(self) -> None:
         """Send the holder's position. The customers of their jobs, ops, services and the mediator may see it."""
-        mine = f"/v1/technicians/{self.people['holder'].user}/location"
-        await self.request("holder", "PUT", mine, {**POSITION, "accuracy": 5.0})
+        location_path = f"/v1/technicians/{self.people['holder'].user}/location"
+        await self.request("holder", "PUT", location_path, {**POSITION, "accuracy": 5.0})
         followers = {"holder", "customer", "mediator"} | OPS | SERVICES
         for part, number in POSITION.items():
             self.add_secret(f"{part} of the holder", repr(number), *followers)
@@ -292,8 +292,8 @@ class World:
         bid = await self.request("holder", "POST", f"{job}/bids", {"amount": 8100, "note": note})
         await self.request("customer", "POST", f"{job}/bids/{bid['bid']['id']}/accept", {})
         reason = self.new_secret("why another price", "holder", *readers)
-        told = await self.request("holder", "POST", f"{job}/price-proposals", {"amount": 9900, "reason": reason})
-        self.ids["proposal"] = told["proposal"]["id"]
+        reply = await self.request("holder", "POST", f"{job}/price-proposals", {"amount": 9900, "reason": reason})
+        self.ids["proposal"] = reply["proposal"]["id"]
         codes = (await self.request("customer", "GET", job))["job"]["codes"]
         for purpose, code in codes.items():
             self.add_secret(f"{purpose} code", f'"{code}"', "customer")
@@ -306,10 +306,10 @@ class World:
         await self.book("bidding", "marketplace", relations, amount=9000, currency="EUR")
         await self.wait_for_offers("bidding", *OFFERED_TECHNICIANS)
         note = self.new_secret("note of the open bid", "loser", "customer", *OPS, *SERVICES)
-        made = await self.request(
+        reply = await self.request(
             "loser", "POST", f"/v1/jobs/{self.jobs['bidding']}/bids", {"amount": 8000, "note": note}
         )
-        self.ids["bid"] = made["bid"]["id"]
+        self.ids["bid"] = reply["bid"]["id"]
         self.open_offers["bidding"] = set()
 
     async def _create_disputed_job(self) -> None:
@@ -320,8 +320,8 @@ class World:
         await self.run_command("holder", "disputed", "accept")
         reason = self.new_secret("why disputed", *self.full_readers("disputed"))
         path = f"/v1/jobs/{self.jobs['disputed']}/disputes"
-        told = await self.request("customer", "POST", path, {"reason": reason})
-        self.ids["dispute"] = told["dispute"]["id"]
+        reply = await self.request("customer", "POST", path, {"reason": reason})
+        self.ids["dispute"] = reply["dispute"]["id"]
         self.open_offers["disputed"] = set()
 
     async def _create_assigned_job(self) -> None:
@@ -345,7 +345,7 @@ class World:
 
     async def _create_order(self) -> None:
         """Create a delivery order. Technicians receive its public part in an event, and may not read more of it yet."""
-        relations = {name: {"told"} for name in OFFERED_TECHNICIANS} | {"other_customer": {"customer"}}
+        relations = {name: {"recipient"} for name in OFFERED_TECHNICIANS} | {"other_customer": {"customer"}}
         await self.book("order", "delivery", relations, amount=1500, currency="EUR")
         self.open_offers["order"] = set()
 

@@ -133,10 +133,10 @@ class Page:
     async def run(self, script: str) -> Any:
         """Run ``script`` as the body of an async function in the page, and return its value."""
         expression = f"(async () => {{ {script} }})()"
-        done = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in done:
-            raise ScriptFailed(done["exceptionDetails"].get("exception", {}).get("description", done))
-        return done["result"].get("value")
+        reply = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in reply:
+            raise ScriptFailed(reply["exceptionDetails"].get("exception", {}).get("description", reply))
+        return reply["result"].get("value")
 
     async def wait_for(self, expression: str, within_s: float = 10.0) -> Any:
         """Wait until the JavaScript ``expression`` is truthy in the page, and return its value."""

@@ -33,8 +33,8 @@ async def wait_until_caught_up(page: Page, server: RunningServer, who: Principal
     last = (await logged_seqs(server, who))[-1]
     await page.wait_for(f"events.some((e) => e.seq === {last})")
     begun = await page.run("return syncs[0].at.main.seq")
-    given = await delivered_seqs(page)
-    assert given == [seq for seq in await logged_seqs(server, who) if begun < seq <= given[-1]]
+    seqs = await delivered_seqs(page)
+    assert seqs == [seq for seq in await logged_seqs(server, who) if begun < seq <= seqs[-1]]
 
 
 async def create_people(server: RunningServer) -> tuple[Principal, Principal, Any]:
@@ -56,10 +56,10 @@ async def token_in_redis(server: RunningServer, who: Principal) -> str:
 async def test_invalid_credentials_are_not_retried(page: Page, server: RunningServer, network: NetworkProxy) -> None:
     """After the close code 4501 the client is offline with this code, and each request is refused with `ended`."""
     await open_client(page, network, "no token of ours")
-    await page.run('window.told = callout.request("ping").catch((error) => error.code)')
+    await page.run('window.pingOutcome = callout.request("ping").catch((error) => error.code)')
     await page.wait_for('callout.status === "offline"')
     assert await page.run("return statuses.at(-1).code") == 4501
-    assert await page.run("return told") == "ended"
+    assert await page.run("return pingOutcome") == "ended"
     assert await page.run('return callout.request("ping").catch((error) => error.code)') == "ended"
 
 
@@ -84,9 +84,9 @@ async def test_the_first_connection_begins_with_a_snapshot(
     before = await people.job(server.engine, customer, service)
     await open_client(page, network, token(server, customer))
     await page.wait_for("syncs.length")
-    told = await page.run("return syncs[0]")
-    assert told["zones"] == ["main"]
-    assert str(people.id_of(before)) in orjson.dumps(told["snapshot"]).decode()
+    sync = await page.run("return syncs[0]")
+    assert sync["zones"] == ["main"]
+    assert str(people.id_of(before)) in orjson.dumps(sync["snapshot"]).decode()
     assert await page.run("return [callout.status, callout.transport]") == ["connected", "socket"]
     await people.job(server.engine, customer, service)
     await wait_until_caught_up(page, server, customer)
@@ -152,10 +152,10 @@ async def test_a_lost_reply_is_retried_with_the_same_key(
     await page.run(SHORT_DELAYS)
     await page.wait_for("syncs.length")
     network.drop_next = b"Job accepted"
-    told = await page.run(f'return callout.request("claim", {{ job: "{job}" }})')
+    reply = await page.run(f'return callout.request("claim", {{ job: "{job}" }})')
     assert network.dropped == 1
-    assert told["repeated"] is True
-    assert told["job"]["technician"]["id"] == technician.id
+    assert reply["repeated"] is True
+    assert reply["job"]["technician"]["id"] == technician.id
     claims = await page.run('return frames.filter((f) => f.out && f.frame.op === "claim").map((f) => f.frame)')
     assert len(claims) == 2 and claims[0] == claims[1]
 
@@ -200,8 +200,8 @@ async def test_a_blocked_socket_is_replaced_by_polling(
     job = people.id_of(await people.job(server.engine, customer, service))
     await scheduler.open_wave(server.engine, DEFAULT_ZONE, job, 1)
     await wait_until_caught_up(page, server, technician)
-    told = await page.run(f'return callout.request("claim", {{ job: "{job}" }})')
-    assert told["job"]["status"] == "accepted"
+    reply = await page.run(f'return callout.request("claim", {{ job: "{job}" }})')
+    assert reply["job"]["status"] == "accepted"
     await wait_until_caught_up(page, server, technician)
     network.blocked = False
     await page.wait_for('callout.transport === "socket"')
@@ -244,8 +244,8 @@ async def test_an_unknown_epoch_leads_to_a_new_snapshot(
     await page.wait_for("syncs.length")
     await page.run('callout.cursors.byZone.set("main", { epoch: "gone", seq: 5 }); callout.cut()')
     await page.wait_for("syncs.length === 2", within_s=15)
-    told = await page.run("return [syncs[1].reasons, Boolean(syncs[1].snapshot)]")
-    assert told == [{"main": "epoch"}, True]
+    sync = await page.run("return [syncs[1].reasons, Boolean(syncs[1].snapshot)]")
+    assert sync == [{"main": "epoch"}, True]
     await people.job(server.engine, customer, service)
     await wait_until_caught_up(page, server, customer)
 
@@ -259,14 +259,14 @@ async def open_client_after(page: Page, network: NetworkProxy, script: str, bear
 
 DELAY_SNAPSHOT = """
     const answer = fetch;
-    const held = (signal) => new Promise((free, lost) => {
+    const heldResponse = (signal) => new Promise((free, lost) => {
       window.free = free;
       signal.addEventListener("abort", () => lost(signal.reason));
     });
     window.fetch = async (url, options) => {
       if (!url.endsWith("/v1/sync") || window.free) return answer(url, options);
-      const told = await held(options.signal);
-      return told ?? answer(url, options);
+      const replacement = await heldResponse(options.signal);
+      return replacement ?? answer(url, options);
     };
 """
 """A script that holds the first request of a snapshot until the test calls ``free``. Its argument replaces the server's
@@ -296,9 +296,9 @@ async def test_a_snapshot_without_a_reply_is_requested_again(
 ) -> None:
     """If the request of a snapshot gets no reply in time, the client sends it again on the same connection."""
     customer, _, service = await create_people(server)
-    soon = "let asked = 0; const real = AbortSignal.timeout.bind(AbortSignal);"
-    soon += "AbortSignal.timeout = (ms) => real(asked++ ? ms : 50);"
-    await open_client_after(page, network, DELAY_SNAPSHOT + SHORT_DELAYS + soon, token(server, customer))
+    short_timeout = "let asked = 0; const real = AbortSignal.timeout.bind(AbortSignal);"
+    short_timeout += "AbortSignal.timeout = (ms) => real(asked++ ? ms : 50);"
+    await open_client_after(page, network, DELAY_SNAPSHOT + SHORT_DELAYS + short_timeout, token(server, customer))
     await page.wait_for("syncs.length")
     await people.job(server.engine, customer, service)
     await wait_until_caught_up(page, server, customer)
@@ -325,8 +325,8 @@ async def test_after_4010_the_client_waits_longer(page: Page, server: RunningSer
     customer, _, _ = await create_people(server)
     await open_client(page, network, token(server, customer))
     await page.wait_for("syncs.length")
-    noted = "const real = setTimeout; window.setTimeout = (work, ms) => (waits.push(ms), real(work, ms));"
-    await page.run("window.waits = []; Math.random = () => 0.5;" + noted)
+    record_waits = "const real = setTimeout; window.setTimeout = (work, ms) => (waits.push(ms), real(work, ms));"
+    await page.run("window.waits = []; Math.random = () => 0.5;" + record_waits)
     assert server.gateway is not None
     for session in list(server.gateway.sessions):
         session.close(4010, "too many requests")

@@ -18,17 +18,17 @@ LOCAL_LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
 
 async def render_page(endpoint: FrontPage | DocsPages, name: str = "") -> str:
     """Return the HTML with which an ASGI endpoint answers."""
-    sent: list[Message] = []
+    messages: list[Message] = []
 
     async def send(message: Message) -> None:
-        sent.append(message)
+        messages.append(message)
 
     async def receive() -> Message:
         return {"type": "http.request"}
 
     scope = {"type": "http", "method": "GET", "path_params": {"name": name}, "state": {}, "headers": []}
     await endpoint(scope, receive, send)
-    return str(sent[1]["body"].decode())
+    return str(messages[1]["body"].decode())
 
 
 async def test_the_front_page_links_to_existing_pages(site: RunningServer) -> None:

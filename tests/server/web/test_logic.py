@@ -61,10 +61,10 @@ async def test_the_longer_delay_is_10_to_20_seconds(client_page: Page) -> None:
 
 async def test_close_codes_decide_whether_to_reconnect(client_page: Page) -> None:
     """The client reconnects after the close codes for which PROTOCOL §4 permits it, and after no other."""
-    back = [1000, 1001, 1005, 1006, 1011, 1012, 1013, 4000, 4001, 4002, 4003, 4004, 4006, 4010, 4499]
-    gone = [1002, 1003, 1007, 1009, 4500, 4501, 4502, 4504, 4505, 4506, 4999]
-    assert await run_with_client(client_page, f"return {back}.filter((code) => !mayReconnect(code))") == []
-    assert await run_with_client(client_page, f"return {gone}.filter(mayReconnect)") == []
+    temporary_codes = [1000, 1001, 1005, 1006, 1011, 1012, 1013, 4000, 4001, 4002, 4003, 4004, 4006, 4010, 4499]
+    final_codes = [1002, 1003, 1007, 1009, 4500, 4501, 4502, 4504, 4505, 4506, 4999]
+    assert await run_with_client(client_page, f"return {temporary_codes}.filter((code) => !mayReconnect(code))") == []
+    assert await run_with_client(client_page, f"return {final_codes}.filter(mayReconnect)") == []
 
 
 async def test_an_event_at_or_below_the_cursor_is_a_repeat(client_page: Page) -> None:
@@ -88,13 +88,13 @@ async def test_the_head_is_reached_after_all_missed_events(client_page: Page) ->
     steps = await run_with_client(
         client_page,
         """
-        const c = new Cursors({ main: { epoch: "e1", seq: 10 } }), told = [];
+        const c = new Cursors({ main: { epoch: "e1", seq: 10 } }), cursors = [];
         const lost = c.joinZones({ main: { epoch: "e1", seq: 20, recovered: true, missed: 2 } });
-        told.push(c.toString());
-        c.markHandled({ zone: "main", seq: 12 }); told.push(c.toString());
-        c.markHandled({ zone: "main", seq: 15 }); told.push(c.toString());
-        c.advance("main", "e1", 31); told.push(c.toString());
-        return [lost, told];
+        cursors.push(c.toString());
+        c.markHandled({ zone: "main", seq: 12 }); cursors.push(c.toString());
+        c.markHandled({ zone: "main", seq: 15 }); cursors.push(c.toString());
+        c.advance("main", "e1", 31); cursors.push(c.toString());
+        return [lost, cursors];
         """,
     )
     assert steps == [[], ["main:e1:10", "main:e1:12", "main:e1:20", "main:e1:31"]]

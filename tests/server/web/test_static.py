@@ -102,8 +102,8 @@ async def test_an_unchanged_file_is_answered_with_304(http: httpx.AsyncClient) -
     first = await http.get("/web/try.html")
     assert first.headers["cache-control"] == "no-cache"
     etag = first.headers["etag"]
-    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
-        again = await http.get("/web/try.html", headers={"If-None-Match": known})
+    for etags in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        again = await http.get("/web/try.html", headers={"If-None-Match": etags})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == etag
     assert (await http.get("/web/try.html", headers={"If-None-Match": '"other"'})).status_code == 200
@@ -112,10 +112,10 @@ async def test_an_unchanged_file_is_answered_with_304(http: httpx.AsyncClient) -
 
 async def test_head_returns_the_headers_without_a_body(http: httpx.AsyncClient) -> None:
     """HEAD returns the headers of GET and no body."""
-    whole, head = await http.get("/web/callout.js"), await http.head("/web/callout.js")
+    answer, head = await http.get("/web/callout.js"), await http.head("/web/callout.js")
     assert head.content == b""
     for name in ("content-type", "content-length", "etag"):
-        assert head.headers[name] == whole.headers[name]
+        assert head.headers[name] == answer.headers[name]
 
 
 async def test_the_folder_redirects_to_the_page(http: httpx.AsyncClient) -> None:

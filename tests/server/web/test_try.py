@@ -48,8 +48,8 @@ async def test_a_wrong_password_is_shown_under_the_form(page: Page, site: Runnin
     await page.goto(f"{site.url}/web/")
     await click(page, "[data-tab=login]")
     await submit_form(page, "#login", email="nobody@example.org", password="wrong wrong")
-    told = await page.wait_for('document.querySelector("#login .fault").textContent')
-    assert told
+    error_text = await page.wait_for('document.querySelector("#login .fault").textContent')
+    assert error_text
     assert await page.run('return document.querySelector("#who").hidden') is True
 
 
@@ -114,8 +114,8 @@ async def test_the_log_can_be_filtered(page: Page, site: RunningServer) -> None:
         'const search = document.querySelector("#frames [type=search]"); search.value = "SYNC";'
         'search.dispatchEvent(new Event("input"))'
     )
-    shown = "[...document.querySelectorAll('.frame')].filter((line) => !line.hidden)"
-    assert await page.run(f"return {shown}.every((line) => line.dataset.text.includes('sync'))")
+    visible_frames = "[...document.querySelectorAll('.frame')].filter((line) => !line.hidden)"
+    assert await page.run(f"return {visible_frames}.every((line) => line.dataset.text.includes('sync'))")
     assert " of " in await page.run('return document.querySelector("[data-count]").textContent')
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import statistics
 import tomllib
@@ -26,10 +27,15 @@ IMPURE_MODULES = {"engine.blueprint.registry"}
 INPUT_AND_OUTPUT = {"asyncio", "socket", "ssl", "redis", "hiredis", "sqlalchemy", "httpx", "starlette", "uvicorn"}
 
 
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def functions(path: Path) -> list[tuple[str, int]]:
     """Return the name and the number of lines of each function in a file."""
-    tree = ast.parse(path.read_text())
-    found = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    found = [n for n in nodes_of(path) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     return [(f.name, (f.end_lineno or f.lineno) - f.lineno + 1) for f in found]
 
 
@@ -126,7 +132,7 @@ def test_no_failure_is_swallowed() -> None:
     """
     silent = []
     for path in [p for p in SOURCE_FILES if p.relative_to(ROOT).parts[0] != "bench"]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if not isinstance(node, ast.ExceptHandler) or (node.type and ast.unparse(node.type) != "Exception"):
                 continue
             calls = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
@@ -140,7 +146,7 @@ def test_every_test_has_a_docstring() -> None:
     """Each test states its claim in a docstring."""
     silent = []
     for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
             if is_test and not ast.get_docstring(node):
                 silent.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")

@@ -4,6 +4,7 @@ mapped to errors.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +28,19 @@ def _strip_comments(source: str) -> str:
     return re.sub(r"--[^\n]*", "", re.sub(r"--\[\[.*?\]\]", "", source, flags=re.S))
 
 
-def _reachable_code(script: Script) -> str:
+@functools.cache
+def _engine_source() -> str:
+    return "".join(path.read_text() for path in (LUA_FOLDER.parent / "engine").rglob("*.py"))
+
+
+@functools.cache
+def _reachable_code(name: str) -> str:
     """Return the script's own code followed by the code of every library function that it can call, directly or
     indirectly.
     """
-    source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
+    source = _strip_comments((LUA_FOLDER / f"{name}.lua").read_text())
     each = r"^ *function (\w+\.\w+)(.*?)(?=^ *function \w+\.|^local \w|^\w+\.\w+|\Z)"
-    bodies = dict(re.findall(each, _strip_comments(script.source), re.M | re.S))
+    bodies = dict(re.findall(each, _strip_comments(SCRIPTS[name].source), re.M | re.S))
     code, unreached = source, set(bodies)
     while called := {name for name in unreached if re.search(rf"\b{re.escape(name)}\(", code)}:
         unreached -= called
@@ -133,7 +140,7 @@ def test_every_script_is_called_by_the_engine(script: Script) -> None:
     """The engine calls each read-only script by `read` and each other script by `run`. The two scripts of a price share
     one call.
     """
-    text = "".join(path.read_text() for path in (LUA_FOLDER.parent / "engine").rglob("*.py"))
+    text = _engine_source()
     how = "read" if script.is_read_only else "run" if script.argv[0] == "epoch" else "run_without_epoch"
     direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"', text)
     assert direct or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
@@ -147,7 +154,7 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
     source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())
     reply_words = set(ERROR_OF_REPLY_WORD) | INTERNAL_REPLIES | OPENING_REPLIES
     used = set(re.findall(r"return \{'([A-Z_]+)'", source))
-    used |= reply_words & set(re.findall(r"'([A-Z_]+)'", _reachable_code(script)))
+    used |= reply_words & set(re.findall(r"'([A-Z_]+)'", _reachable_code(script.name)))
     if "Tech.refusal(" not in source or "Idempotency.refuse(" not in source:
         used -= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
     if "Idempotency.lookup(" not in source and "Command.begin(" not in source:
@@ -161,7 +168,7 @@ def test_events_appended_are_declared(script: Script) -> None:
     """The header of a script declares exactly the event types that the script can append; `job.*` where the blueprint
     names the type.
     """
-    code = _reachable_code(script)
+    code = _reachable_code(script.name)
     used = set(re.findall(r"'([a-z]+\.[a-z]+)'|type = '([a-z]+)'", code)) if "EventLog.append(" in code else set()
     used = {event for pair in used for event in pair if event}
     families = {event for event in script.emits if event.endswith(".*")}

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from engine.process.settings import SettingsError
-from server.cli.options import Json
-
-blueprint = typer.Typer(help="Check blueprints or print one as a chart.", no_args_is_help=True)
-
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files, or folders with TOML files.")]
-OneFile = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the name of a shipped blueprint.")]
+from server.cli import options
 
 
-@blueprint.command()
-def check(files: Files, *, as_json: Json = False) -> None:
-    """List all problems of the blueprints. All files are checked as if they were in one folder. The exit code is 1 if
-    there are problems.
+@click.group
+def blueprint() -> None:
+    """Check blueprints or print one as a chart."""
+
+
+@blueprint.command
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.as_json
+def check(*, files: tuple[Path, ...], as_json: bool) -> int:
+    """List all problems of blueprints.
+
+    Each FILE is a TOML file or a folder with TOML files. All are checked as if they were in one folder. The exit code
+    is 1 if there are problems.
     """
     from engine.blueprint.catalogue import read_files
 
@@ -34,13 +37,16 @@ def check(files: Files, *, as_json: Json = False) -> None:
         for problem in problems:
             print(problem)
         print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "no problems")
-    if problems:
-        raise typer.Exit(1)
+    return 1 if problems else 0
 
 
-@blueprint.command()
-def chart(file: OneFile) -> None:
-    """Print a blueprint as a Mermaid state diagram."""
+@blueprint.command
+@click.argument("file", metavar="FILE")
+def chart(*, file: str) -> None:
+    """Print a blueprint as a Mermaid state diagram.
+
+    FILE is a TOML file, or the name of a shipped blueprint.
+    """
     from engine.blueprint import catalogue
     from engine.blueprint.chart import mermaid_chart
 

@@ -15,14 +15,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import click
 import msgspec
-import typer
 
 from engine.errors import Unavailable
 from engine.process.datadir import write_problem
 from engine.process.settings import Settings, SettingsError
 from server import logs
-from server.cli.options import Blueprints, Data, Database, Json, KeyFile, Redis, load_settings
+from server.cli import options
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -43,17 +43,16 @@ class Finding(msgspec.Struct):
     problems: list[str] = []
 
 
-def doctor(
-    *,
-    data: Data = None,
-    redis: Redis = None,
-    database: Database = None,
-    blueprints: Blueprints = None,
-    key_file: KeyFile = None,
-    as_json: Json = False,
-) -> None:
+@click.command
+@options.data
+@options.redis
+@options.database
+@options.blueprints
+@options.key_file
+@options.as_json
+def doctor(*, as_json: bool, **flags: str | None) -> int:
     """Check everything that a server depends on and list all problems. Exit code 1 if there are any."""
-    settings = load_settings(data=data, redis=redis, database=database, blueprints=blueprints, key_file=key_file)
+    settings = options.load_settings(**flags)
     logs.configure("critical")  # problems are printed below, once
     findings = asyncio.run(examine(settings))
     if as_json:
@@ -61,8 +60,7 @@ def doctor(
         print(json.dumps({"ok": well, "findings": msgspec.to_builtins(findings)}))
     else:
         _print_findings(findings)
-    if any(finding.problems for finding in findings):
-        raise typer.Exit(1)
+    return int(any(finding.problems for finding in findings))
 
 
 async def examine(settings: Settings) -> list[Finding]:

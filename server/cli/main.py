@@ -11,10 +11,8 @@ import gc
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
 
-import typer
-from typer.exceptions import Abort, TyperException
+import click
 
 from engine.errors import CalloutError
 from engine.process.datadir import CannotStart
@@ -42,12 +40,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Errors are already printed on stderr."""
     logs.configure("warning")
     try:
-        code = typer.main.get_command(app())(
-            args=list(arguments) or ["--help"], prog_name="callout", standalone_mode=False
-        )
-    except (KeyboardInterrupt, Abort):
+        code = app().main(args=list(arguments) or ["--help"], prog_name="callout", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
-    except TyperException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.ClickException as error:
         return _print_error(error.format_message(), error.exit_code)
     except (CannotStart, SettingsError, CalloutError) as error:
         return _print_error(str(error), EXIT_USAGE)
@@ -60,40 +59,41 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _print_version(is_requested: bool) -> None:
-    if is_requested:
-        print(f"callout {version('callout')}")
-        raise typer.Exit
+class CommandsInOrder(click.Group):
+    """A group whose help lists the commands in the order of importance, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands in the order in which they were added."""
+        return list(self.commands)
 
 
-def app() -> typer.Typer:
-    """Return the application with all commands. Each command imports what it needs only when the command runs."""
-    from server.cli import demo, replay
+def app() -> click.Group:
+    """Return the command group with all commands. Each command imports what it needs only when the command runs."""
     from server.cli.blueprint import blueprint
+    from server.cli.demo import demo
     from server.cli.doctor import doctor
+    from server.cli.replay import replay
     from server.cli.serve import serve
     from server.cli.token import token
 
-    callout = typer.Typer(
+    return CommandsInOrder(
+        commands=[serve, demo, replay, token, doctor, blueprint],
         help="Callout sends jobs to the people who can do them, in real time.",
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
+        params=[_version_option()],
+        context_settings={"show_default": True},
     )
-    callout.callback()(_root_command)
-    for verb in (serve, demo.demo, replay.replay, token, doctor):
-        callout.command()(verb)
-    callout.add_typer(blueprint, name="blueprint")
-    return callout
 
 
-def _root_command(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Callout sends jobs to the people who can do them, in real time."""
+def _version_option() -> click.Option:
+    def print_version(context: click.Context, _: click.Parameter, is_requested: bool) -> None:
+        if is_requested:
+            click.echo(f"callout {version('callout')}")
+            context.exit()
+
+    text = "Print the version and exit."
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=print_version, help=text
+    )
 
 
 def _print_error(text: str, code: int) -> int:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from engine.process.settings import Settings, read_settings
 
-Data = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Data directory (default: CALLOUT_DATA, else ./.callout).")
-]
-Redis = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="Redis >= 7.0 or Valkey >= 8. Default: an embedded Valkey under --data."),
-]
-Database = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="postgresql://... or sqlite:///... Default: SQLite under --data."),
-]
-KeyFile = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Signing key that several hosts share, instead of the one in --data."),
-]
-Blueprints = Annotated[
-    str | None,
-    typer.Option(metavar="DIR", help="Folder with your own blueprints (*.toml), added to the shipped ones."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+data = click.option("--data", metavar="DIR", help="Data directory (default: CALLOUT_DATA, else ./.callout).")
+redis = click.option(
+    "--redis", metavar="URL", help="Redis >= 7.0 or Valkey >= 8. Default: an embedded Valkey under --data."
+)
+database = click.option(
+    "--database", metavar="URL", help="postgresql://... or sqlite:///... Default: SQLite under --data."
+)
+key_file = click.option(
+    "--key-file", metavar="FILE", help="Signing key that several hosts share, instead of the one in --data."
+)
+blueprints = click.option(
+    "--blueprints", metavar="DIR", help="Folder with your own blueprints (*.toml), added to the shipped ones."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
 
 def load_settings(**flags: Any) -> Settings:

@@ -6,43 +6,36 @@ import asyncio
 import json
 import os
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from engine.process.datadir import CannotStart
+from server.cli import options
 from server.cli.command_failed import CommandFailed
-from server.cli.options import Blueprints, Data, Database, KeyFile, Redis, load_settings
 
 
-def serve(  # noqa: PLR0913 - one parameter for each flag
-    *,
-    data: Data = None,
-    redis: Redis = None,
-    database: Database = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on (default 8700; 0: any free port).")] = None,
-    zones: Annotated[str | None, typer.Option(metavar="A,B", help="Zones to serve (default main).")] = None,
-    role: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", help="Some of gateway,scheduler,archiver,push (default: all)."),
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Gateway processes; only 1 in this version.")] = 1,
-    blueprints: Blueprints = None,
-    key_file: KeyFile = None,
-    limits: Annotated[str | None, typer.Option(metavar="on|off", help="Rate limits; off for load tests.")] = None,
-    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
-) -> None:
+@click.command
+@options.data
+@options.redis
+@options.database
+@click.option("--host", help="Address to listen on (default 127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on (default 8700; 0: any free port).")
+@click.option("--zones", metavar="A,B", help="Zones to serve (default main).")
+@click.option("--role", "roles", metavar="A,B", help="Some of gateway,scheduler,archiver,push (default: all).")
+@click.option("--workers", default=1, help="Gateway processes; only 1 in this version.")
+@options.blueprints
+@options.key_file
+@click.option("--limits", metavar="on|off", help="Rate limits; off for load tests.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+def serve(*, workers: int, **flags: str | int | None) -> None:
     """Run the server. It prints one line of JSON when it is ready, and writes logs to stderr."""
     if workers != 1:
         raise CannotStart(
             f"--workers {workers}: only 1 in this version; for more, run `callout serve --role gateway"
             " --redis URL --database URL` several times, each with its own --data and all with the same --key-file"
         )
-    settings = load_settings(
-        data=data, redis=redis, database=database, host=host, port=port, zones=zones, roles=role,
-        blueprints=blueprints, key_file=key_file, limits=limits, log_level=log_level,
-    )  # fmt: skip
+    settings = options.load_settings(**flags)
     import server.serve
     from engine.blueprint.catalogue import BlueprintError
     from engine.store.connection import UnsuitableServer

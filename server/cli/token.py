@@ -5,27 +5,25 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from engine.process.datadir import CannotStart
 from engine.process.settings import SettingsError
 from engine.types import ROLES, UserId, is_id
-from server.cli.options import Data, KeyFile, load_settings
+from server.cli import options
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 MAX_LIFETIME = timedelta(days=366)
 
 
-def token(
-    *,
-    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")],
-    user: Annotated[str | None, typer.Option(metavar="ID", help="Default: cli_<role>.")] = None,
-    expires: Annotated[str, typer.Option(help="Lifetime of the token: 90s, 30m, 12h, 7d.")] = "12h",
-    data: Data = None,
-    key_file: KeyFile = None,
-) -> None:
+@click.command
+@click.option("--role", required=True, help=f"One of {', '.join(ROLES)}.")
+@click.option("--user", metavar="ID", help="Default: cli_<role>.")
+@click.option("--expires", default="12h", help="Lifetime of the token: 90s, 30m, 12h, 7d.")
+@options.data
+@options.key_file
+def token(*, role: str, user: str | None, expires: str, data: str | None, key_file: str | None) -> None:
     """Print an access token, signed with the server's key. The server must have been started once; it need not run now.
 
     Without --user the principal is cli_<role>: it is always active and has no account.
@@ -35,7 +33,7 @@ def token(
     if user is not None and not is_id(user):
         raise SettingsError("--user: an id is 1 to 64 letters, digits, _ or -")
     lifetime = duration(expires)
-    settings = load_settings(data=data, key_file=key_file)
+    settings = options.load_settings(data=data, key_file=key_file)
     from engine.process.signer import key_path, open_signer, sign_token
 
     if settings.key_file is None:

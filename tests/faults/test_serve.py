@@ -78,7 +78,7 @@ async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Pat
         (["--database", "mysql://x/y"], r"database: mysql is neither postgresql nor sqlite"),
         (["--blueprints", "."], r"blueprints: .*bad\.toml: .*"),
         (["--key-file", "bad.toml"], r"signing key bad\.toml: .*"),
-        (["--no-such-flag"], r"No such option: --no-such-flag.*"),
+        (["--no-such-flag"], r"No such option '--no-such-flag'.*"),
         (["--port", "x"], r"Invalid value for '--port': .*"),
     ],
 )

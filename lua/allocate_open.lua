@@ -16,6 +16,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:user:*  (sa
 --- @include "lib/event_log"
 --- @include "lib/job"
 --- @include "lib/limits"
+--- @include "lib/plan"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/wave"
@@ -24,7 +25,7 @@ local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
 local epoch, entry, round, radius_m, repeat_ms, weights, plan_json, unfilled_audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local job, plan = Job.load(job_key), plan_json ~= '' and cjson.decode(plan_json)
+local job, plan = Job.load(job_key), plan_json ~= '' and Plan.parse(plan_json)
 if job and Job.is_searching(job) and DispatchIndex.is_postponed(zone, job, entry) then
   return {'OK', '0', 0, 0, '', '0'}
 end

@@ -12,6 +12,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:us
 --- @include "lib/bids"
 --- @include "lib/command"
 --- @include "lib/idempotency"
+--- @include "lib/plan"
 --- @include "lib/relation"
 --- @include "lib/step"
 --- @include "lib/tech"
@@ -21,7 +22,7 @@ local epoch, bid_id, actor, key, fingerprint, trace, if_version, bp, plan_json, 
   lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local plan = cjson.decode(plan_json)
+local plan = Plan.parse(plan_json)
 local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trace = trace, req = req,
   fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)

@@ -13,6 +13,7 @@ TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only insid
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
 --- @include "lib/offers"
+--- @include "lib/plan"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/zone"
@@ -21,7 +22,7 @@ local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, bid
   lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local plan = cjson.decode(plan_json)
+local plan = Plan.parse(plan_json)
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint})
 if again then return again end
 local tech = Tech.load(tech_key)

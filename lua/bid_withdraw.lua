@@ -10,13 +10,14 @@ EMITS   bid.closed
 --- @include "lib/command"
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
+--- @include "lib/plan"
 --- @include "lib/step"
 --- @include "lib/zone"
 local meta, job_key, bids, log, req = unpack(KEYS)
 local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, bid_id = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local plan = cjson.decode(plan_json)
+local plan = Plan.parse(plan_json)
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint})
 if again then return again end
 local mine = job and redis.call('HGET', bids, technician)

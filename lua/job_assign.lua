@@ -10,6 +10,7 @@ TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:* 
 --- @include "lib/apply_step"
 --- @include "lib/command"
 --- @include "lib/idempotency"
+--- @include "lib/plan"
 --- @include "lib/relation"
 --- @include "lib/step"
 --- @include "lib/tech"
@@ -18,7 +19,7 @@ local meta, job_key, offers, causes, tech_key, log, req = unpack(KEYS)
 local epoch, technician, actor, key, fingerprint, trace, if_version, bp, plan_json, args_json = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local plan, args = cjson.decode(plan_json), cjson.decode(args_json)
+local plan, args = Plan.parse(plan_json), cjson.decode(args_json)
 local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trace = trace, req = req,
   fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)

@@ -1,8 +1,7 @@
---[[ job_claim: makes a technician the holder of a job that was offered to them. `plan` is the plan of the command.
-`plan` is '' if the command has neither guards nor effects: then the other arguments contain the whole command.
-`state_entry` is that of the target state, and `ended` lists how a job in each closed state ended.
+--[[ job_claim: makes a technician the holder of a job that was offered to them. `plan` is the plan of the command
+(engine/blueprint/compiler.py), as JSON.
 KEYS    meta  job  offers  causes  tech  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  command  from  state_entry  type  audience  tech_audience  ended  grace_ms  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  grace_ms  lease_ms
 OK      seq  version  job_id  job  contact
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  FROZEN  NOT_OFFERED  TOO_EARLY  AT_CAPACITY  VERSION_CONFLICT
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
@@ -13,14 +12,15 @@ TOUCHES {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  (
 --- @include "lib/idempotency"
 --- @include "lib/job"
 --- @include "lib/offers"
+--- @include "lib/plan"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, tech_key, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, command, from, state_entry, type,
-  audience, tech_audience, ended, grace_ms, lease_ms = unpack(ARGV)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, grace_ms, lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
+local plan = Plan.parse(plan_json)
 local request = {bp = bp, actor = 'technician:' .. technician, cause = key .. ':' .. fingerprint, trace = trace,
   req = req, fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)
@@ -29,15 +29,12 @@ local tech = Tech.load(tech_key)
 local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if not job then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
-why = Step.closed_word(job, ended)
+why = Step.closed_word(job, plan.over)
   or job.expires > 0 and Zone.has_ended(zone, job.expires + grace_ms, lease_ms) and 'EXPIRED'
 if why then return Idempotency.refuse(req, fingerprint, why) end
 local seq, version = string.match(job.claimed, '^(%d+) (%d+)$')
 if job.holder == technician and seq then return Idempotency.answer_again(req, fingerprint, seq, version, job.id) end
 if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end
-local plan = plan_json ~= '' and cjson.decode(plan_json) or {command = command, by = 'offered', from = from,
-  effect = 'take', event = type, audience = audience, state_entry = state_entry,
-  tech_audience = tech_audience ~= '' and tech_audience or nil}
 why = Step.refusal(zone, job, plan, nil, '')
 if why and why ~= 'TOO_EARLY' then return Idempotency.refuse(req, fingerprint, why) end
 local all = redis.call('HGETALL', offers)

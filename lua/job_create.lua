@@ -66,7 +66,7 @@ local seq = EventLog.append(zone, log, {type = 'job.created', to = Audience.chan
   restricted = Audience.restricted_copies(job, audience, ',"changed":[]')})
 if named ~= '' then
   local ends = job.expires > 0 and job.expires or zone.now + OfferCreation.ENDLESS_MS
-  OfferCreation.create(zone, job, offers, named, 0, 0, ends)
+  OfferCreation.create(zone, job, offers, 0, {{id = named, far = 0, opens = zone.now, expires = ends}})
   EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. named}, 0, ends))
 end
 EventLog.save_seq(zone)

@@ -10,6 +10,7 @@ TOUCHES {z}:job:*:bids  {z}:demand:*  {z}:tech:*  (same slot, names known only i
 --- @include "lib/apply_step"
 --- @include "lib/command"
 --- @include "lib/job"
+--- @include "lib/plan"
 --- @include "lib/step"
 --- @include "lib/zone"
 local meta, job_key, offers, due, log = unpack(KEYS)
@@ -26,7 +27,7 @@ if not Zone.has_ended(zone, job.expires + grace_ms, lease_ms) then
   redis.call('ZADD', due, math.max(job.expires + grace_ms, zone.opened + lease_ms) + 1, entry)
   return {'OK', '0', 0, 0}
 end
-local plan = cjson.decode(plan_json)
+local plan = Plan.parse(plan_json)
 -- The job entered another state after the caller read the job: the entry stays and is evaluated again.
 if not Step.allows_state(job, plan, 'engine') then return {'OK', '0', 0, 0} end
 redis.call('ZREM', due, entry)

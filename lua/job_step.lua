@@ -12,6 +12,7 @@ TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply
 --- @include "lib/codes"
 --- @include "lib/command"
 --- @include "lib/idempotency"
+--- @include "lib/plan"
 --- @include "lib/relation"
 --- @include "lib/step"
 --- @include "lib/zone"
@@ -19,7 +20,7 @@ local meta, job_key, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, plan_json, args_json = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local plan, args = cjson.decode(plan_json), cjson.decode(args_json)
+local plan, args = Plan.parse(plan_json), cjson.decode(args_json)
 local request = {bp = bp, actor = actor, cause = '', trace = trace}
 if not args.entry then
   request.req, request.fingerprint, request.causes, request.cause = req, fingerprint, causes, key .. ':' .. fingerprint

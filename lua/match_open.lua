@@ -45,7 +45,8 @@ for _, job in ipairs(jobs) do
     -- A late joiner has no head start: they are among those who may claim last, unless the customer prefers them.
     local opens = math.max(zone.now, tech.id ~= job.preferred and job.opens or 0)
     local expires = OfferCreation.expires_at(job, opens, job.offer_ms)
-    OfferCreation.create(zone, job, job.key .. ':offers', tech.id, job.wave, job.far, expires, opens)
+    local offer = {id = tech.id, far = job.far, opens = opens, expires = expires}
+    OfferCreation.create(zone, job, job.key .. ':offers', job.wave, {offer})
     redis.call('HINCRBY', job.key, 'asked', 1)
     redis.call('ZADD', due, 'LT', expires + Limits.parse(job.limits).grace, 'offers:' .. job.id .. ':' .. job.wave)
     if opens > zone.now then redis.call('ZADD', due, opens, OfferCreation.due_entry(job, job.wave, opens))

@@ -1,7 +1,7 @@
---[[ offer_decline: declines an offer for its technician; the job stays open to the others. `plan` is '' if the command
-has no guards.
+--[[ offer_decline: declines an offer for its technician; the job stays open to the others. `plan` is the plan of the
+command (engine/blueprint/compiler.py), as JSON.
 KEYS    meta  job  offers  causes  tech_offers  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  from  audience  ended  reason  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  reason  lease_ms
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  NOT_OFFERED  VERSION_CONFLICT
 EMITS   offer.declined
@@ -12,14 +12,15 @@ TOUCHES {z}:due  (same slot, names known only inside)
 --- @include "lib/idempotency"
 --- @include "lib/job"
 --- @include "lib/offers"
+--- @include "lib/plan"
 --- @include "lib/step"
 --- @include "lib/wave_advance"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, tech_offers, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, from, audience, ended, reason,
-  lease_ms = unpack(ARGV)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, reason, lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
+local plan = Plan.parse(plan_json)
 local request = {bp = bp, actor = 'technician:' .. technician, cause = key .. ':' .. fingerprint, trace = trace,
   req = req, fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)
@@ -30,10 +31,10 @@ local offer = mine and Offers.parse(mine)
 if offer and offer.status == 'rejected' then
   return Idempotency.answer_unchanged(req, fingerprint, job.version, job.id, Job.public_json(job))
 end
-local why = Step.closed_word(job, ended)
+local why = Step.closed_word(job, plan.over)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end
-why = Step.refusal(zone, job, plan_json ~= '' and cjson.decode(plan_json) or {by = 'offered', from = from}, nil, '')
+why = Step.refusal(zone, job, plan, nil, '')
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if not offer or not Job.is_searching(job) or offer.status == 'withdrawn' or offer.status == 'left' then
   return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED')
@@ -51,6 +52,6 @@ redis.call('ZREM', tech_offers, job.id)
 redis.call('HINCRBY', job_key, 'declined', 1)
 WaveAdvance.advance(zone, job, offers)
 local shown = Job.public_json(job) -- the event contains this text too, because a repeat is answered from the event
-return Command.finish(zone, log, job, {{type = 'offer.declined', to = Audience.channels(audience, job), shown = shown,
-  data = '{"job":' .. shown .. ',"technician":{"id":"' .. technician .. '"}' ..
+return Command.finish(zone, log, job, {{type = 'offer.declined', to = Audience.channels(plan.audience, job),
+  shown = shown, data = '{"job":' .. shown .. ',"technician":{"id":"' .. technician .. '"}' ..
     (reason ~= '' and ',"reason":' .. reason or '') .. '}'}}, request)

@@ -11,13 +11,14 @@ TOUCHES {z}:demand:*  {z}:due  {z}:tech:*  {z}:user:*:jobs  {z}:supply:*  (same 
 --- @include "lib/idempotency"
 --- @include "lib/job"
 --- @include "lib/offers"
+--- @include "lib/plan"
 --- @include "lib/step"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, tech_offers, log, req = unpack(KEYS)
 local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, args_json, lease_ms = unpack(ARGV)
 local zone, actor = Zone.enter(meta, epoch), 'technician:' .. technician
 if not zone then return {'STALE_EPOCH'} end
-local plan, args = cjson.decode(plan_json), cjson.decode(args_json)
+local plan, args = Plan.parse(plan_json), cjson.decode(args_json)
 local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trace = trace, req = req,
   fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)

@@ -55,8 +55,9 @@ for i, fit in ipairs(best) do
   local opens = fit == chosen and zone.now or base + Wave.head_start(wave, wave.made + i)
   local group = groups[opens] or {expires = OfferCreation.expires_at(job, opens, tonumber(offer_ms))}
   group[#group + 1], groups[opens] = 'user:' .. fit.id, group
-  OfferCreation.create(zone, job, offers, fit.id, wave_number, fit.far, group.expires, opens)
+  fit.opens, fit.expires = opens, group.expires
 end
+OfferCreation.create(zone, job, offers, wave_number, best)
 Wave.save_record(zone, wave, waves, wave_number, ids)
 wave.made = wave.made + #ids
 local next_at = math.max(wave.began + tonumber(interval_ms), zone.now)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from bench.rig import BenchError
 from engine.blueprint import wave_plan
 from engine.blueprint.catalogue import load_blueprints, shipped_folder
-from engine.blueprint.compiler import state_entry
+from engine.blueprint.compiler import compile_command, state_entry
 from engine.blueprint.schema import Blueprint
 from engine.store import keys
 from engine.store.connection import ScriptReply, Store, close_store, open_store
@@ -92,6 +92,7 @@ class SeededZone:
     def __init__(self, store: Store, blueprint: Blueprint) -> None:
         self.store = store
         self.blueprint = blueprint
+        self._claim_plan = compile_command(blueprint, "claim", blueprint.commands["claim"]).plan_json
 
     def prepare(self, script: str, **arguments: Any) -> ScriptCall:
         """Return a call with the keys and arguments of the script's header. Raise BenchError if one of them is
@@ -210,7 +211,6 @@ class SeededZone:
 
     def claim_call(self, job: JobId, technician: str) -> ScriptCall:
         """Return the call with which ``technician`` claims ``job``."""
-        command = self.blueprint.commands["claim"]
         return self.prepare(
             "job_claim",
             job=job,
@@ -221,16 +221,9 @@ class SeededZone:
             trace="",
             if_version="",
             bp=self.blueprint.key,
-            plan="",
-            command="claim",
-            ended="",
-            state_entry=state_entry(self.blueprint, command.to),
-            type=command.event,
-            audience=self.blueprint.audience(command.event),
-            tech_audience="",
+            plan=self._claim_plan,
             grace_ms=0,
             lease_ms=LEASE_MS,
-            **{"from": " " + " ".join(command.from_) + " "},
         )
 
     async def create_offered_job(self, squad: int) -> JobId:

@@ -18,8 +18,6 @@ from engine.blueprint.schema import Blueprint, Command, Effect
 
 EXPIRED_EVENT = "job.expired"
 """The event of the command that ends a job which no technician took in time."""
-GUARDS_AND_EFFECTS = ("needs", "unless", "starts", "marks", "locks_price", "charges", "refunds", "captures")
-"""The guards and effects in a plan's JSON. A plan without any of these is plain."""
 MEMBERS_INCLUDED_IF_ZERO = ("tries", "reissues")
 """The numbers that a plan contains even if they are 0."""
 
@@ -29,18 +27,12 @@ WATCHDOG_INTERVAL_S = 30.0
 
 class Plan(msgspec.Struct, frozen=True):
     """One compiled command. ``plan_json`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; it
-    contains only what the command declares. A ``is_plain`` plan has neither guards nor effects: time-critical scripts
-    get the other fields as arguments and need not parse the JSON."""
+    contains only what the command declares.
+    """
 
-    name: str
     command: Command
     state_entry: str
-    from_states: str
-    audience: str
-    technician_audience: str
-    closed_state_ends: str
     plan_json: bytes
-    is_plain: bool
 
 
 class PlanCache:
@@ -106,23 +98,17 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
 
 
 def compile_command(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
-    """Compile a command."""
+    """Compile a command, with the plans of the ``capture`` commands that may be applied in the same step. The event of
+    the captured payment is in the log already, so such a command emits a plain ``job.status``.
+    """
     body = _plan_members(blueprint, name, spec, life_s)
+    plain = {"event": "job.status", "audience": body["status_audience"]}
     if found := [
-        _plan_members(blueprint, each, capture, life_s) for each, capture in capture_commands(blueprint, spec)
+        {**_plan_members(blueprint, each, capture, life_s), **plain}
+        for each, capture in capture_commands(blueprint, spec)
     ]:
         body["captures"] = found
-    return Plan(
-        name,
-        spec,
-        body["state_entry"],
-        body["from"],
-        body["audience"],
-        body.get("tech_audience", ""),
-        end_of_closed_states(blueprint),
-        msgspec.json.encode(body),
-        is_plain=body.keys().isdisjoint(GUARDS_AND_EFFECTS),
-    )
+    return Plan(spec, body["state_entry"], msgspec.json.encode(body))
 
 
 def capture_commands(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:

@@ -1,8 +1,7 @@
 """Send each kind of command to its script: this module makes the script's keys and arguments.
 
-The effect of a command (``does`` in its blueprint) decides which script runs. The claim sends the parts of its plan as
-separate arguments, because the claim is the command whose latency matters most; all other commands send their plan as
-JSON.
+The effect of a command (``does`` in its blueprint) decides which script runs. Every script gets the plan of its command
+as JSON, and remembers what it parsed (lua/lib/plan.lua).
 """
 
 from __future__ import annotations
@@ -185,14 +184,7 @@ async def _send_claim(
             "technician": technician,
             **context.common_arguments(step.version),
             "bp": blueprint.key,
-            "plan": b"" if plan.is_plain else plan.plan_json,
-            "command": plan.name,
-            "from": plan.from_states,
-            "state_entry": plan.state_entry,
-            "type": plan.command.event,
-            "audience": plan.audience,
-            "tech_audience": plan.technician_audience,
-            "ended": plan.closed_state_ends,
+            "plan": plan.plan_json,
             "grace_ms": round(blueprint.dispatch.grace_s * 1000),
             "lease_ms": presence_lease_ms(engine),
         },
@@ -214,8 +206,7 @@ async def _send_refusal(
         args = {**head, "plan": plan.plan_json, "args": encode_step_arguments(step)}
         return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
-    plan_args = {"from": plan.from_states, "ended": plan.closed_state_ends, "audience": plan.audience}
-    args = {**head, **plan_args, "plan": b"" if plan.is_plain else plan.plan_json, "reason": reason}
+    args = {**head, "plan": plan.plan_json, "reason": reason}
     return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 

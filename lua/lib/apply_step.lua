@@ -32,7 +32,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   end
   if tech then Holder.assign(zone, job, tech) end
   local now = Job.move(zone, job, state_entry)
-  local seq = string.format('%.0f', zone.seq + 1)
+  local seq = zone.seq + 1
   if tech or former then job.claimed = plan.effect == 'take' and seq .. ' ' .. job.version or '' end
   job.last = plan.command .. ' ' .. actor .. ' ' .. seq
   if plan.marks then Job.set_mark(job, plan.marks, now) end
@@ -79,12 +79,10 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   -- If a technician gets the job, the job does not enter following states at once: the technician holds the job first.
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
   Job.save(job)
-  -- A payment that was captured earlier may pay for the job only now. The event of that payment is in the log already,
-  -- so this step has a plain status event.
+  -- A payment that was captured earlier may pay for the job only now.
   for _, capture in ipairs(plan.captures or {}) do
     if Money.is_capture_due(job, capture) then
       local last = job.last
-      capture.event, capture.audience = 'job.status', capture.status_audience
       local later = ApplyStep.run(zone, job, offers, capture, {}, actor)
       for _, event in ipairs(later) do events[#events + 1] = event end
       job.last, later[1].answers = last, plan

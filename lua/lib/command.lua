@@ -27,9 +27,8 @@ function Command.finish(zone, log, job, events, request)
     shown = event.shown or shown
     if event.answers then
       -- `EventLog.append` determines the seq of an event that follows others, so ApplyStep could not write that seq.
-      local text = string.format('%.0f', at)
-      job.last = event.answers.command .. ' ' .. request.actor .. ' ' .. text
-      if event.answers.effect == 'take' then job.claimed = text .. ' ' .. job.version end
+      job.last = event.answers.command .. ' ' .. request.actor .. ' ' .. at
+      if event.answers.effect == 'take' then job.claimed = at .. ' ' .. job.version end
       redis.call('HSET', job.key, 'last', job.last, 'claimed', job.claimed)
       seq = at
     end

@@ -4,7 +4,7 @@ local EventLog = {}
 
 function EventLog.add_entry(zone, log, event, channels, data)
   zone.seq = zone.seq + 1
-  local id = string.format('%.0f-0', zone.seq)
+  local id = zone.seq .. '-0'
   if event.trace and event.trace ~= '' then
     redis.call('XADD', log, id, 'type', event.type, 'to', channels, 'at', zone.now, 'actor', event.actor or 'engine',
       'bp', event.bp or '', 'data', data, 'cause', event.cause or '', 'trace', event.trace)

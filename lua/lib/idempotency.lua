@@ -51,7 +51,7 @@ function Idempotency.refuse(req, fingerprint, word, more)
 end
 
 function Idempotency.store(req, fingerprint, seq, version, job_id, ttl_ms, causes)
-  local record = 'OK ' .. fingerprint .. ' ' .. string.format('%.0f', seq) .. ' ' .. version .. ' ' .. job_id
+  local record = 'OK ' .. fingerprint .. ' ' .. seq .. ' ' .. version .. ' ' .. job_id
   redis.call('SET', req, record, 'PX', ttl_ms)
   if causes and redis.call('LPUSH', causes, req .. ' ' .. record) > Idempotency.MAX_CAUSES then
     redis.call('LTRIM', causes, 0, Idempotency.MAX_CAUSES - 1)

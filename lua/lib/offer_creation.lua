@@ -1,5 +1,6 @@
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/offers"
 
 -- Creates offers, in the same way for a wave and for a late joiner. An offer that `opens` later (ms) is neither
 -- announced nor counted as asked before that time.
@@ -9,16 +10,20 @@ local OfferCreation = {}
 -- lifetime: ten years.
 OfferCreation.OVERDUE_MS, OfferCreation.ENDLESS_MS = 600000, 315360000000
 
-function OfferCreation.create(zone, job, offers, id, wave, far, expires, opens)
-  redis.call('HSET', offers, id, string.format('sent %.0f %.0f %.0f %.0f', wave, opens or zone.now, expires, far))
-  local pull = zone.tag .. 'tech:' .. id .. ':offers'
-  redis.call('ZADD', pull, expires, job.id)
-  -- The pull list of a technician who never reads it must not grow. After a pause, offers that are long past their
-  -- deadline are still open (`Zone.has_ended`).
-  if zone.now > zone.opened + OfferCreation.OVERDUE_MS then
-    redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - OfferCreation.OVERDUE_MS)
+-- Creates the `made` offers of a wave: each is a technician's `id`, their distance `far` (m), and when it `opens` and
+-- `expires` (ms).
+function OfferCreation.create(zone, job, offers, wave, made)
+  local records, pruned = {}, zone.now > zone.opened + OfferCreation.OVERDUE_MS
+  for i, offer in ipairs(made) do
+    records[2 * i - 1], records[2 * i] = offer.id, Offers.record('sent', wave, offer.opens, offer.expires, offer.far)
+    local pull = zone.tag .. 'tech:' .. offer.id .. ':offers'
+    redis.call('ZADD', pull, offer.expires, job.id)
+    -- The pull list of a technician who never reads it must not grow. After a pause, offers that are long past their
+    -- deadline are still open (`Zone.has_ended`).
+    if pruned then redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - OfferCreation.OVERDUE_MS) end
+    if offer.opens <= zone.now then redis.call('HINCRBY', zone.tag .. 'tech:' .. offer.id, 'asked', 1) end
   end
-  if not opens or opens <= zone.now then redis.call('HINCRBY', zone.tag .. 'tech:' .. id, 'asked', 1) end
+  if #made > 0 then redis.call('HSET', offers, unpack(records)) end
 end
 
 function OfferCreation.event(zone, job, channels, wave, expires)

@@ -1,14 +1,19 @@
+--- @include "lib/memo"
 local StateEntry = {}
 
 -- What happens when a job enters a state, as the blueprint declares (engine/blueprint/compiler.py packs this text):
 -- `status phase mode lifetime_ms timers`, then ` free` if the holder may take another job, ` asked` if they have not
 -- accepted yet, ` waits` if the lifetime counts from the job's time on, and ` > ` with the next state entry if the job
 -- enters another state at once. '' = the state does not change.
-function StateEntry.parse(text)
-  local status, phase, mode, lifetime_ms, timers, rest = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
-  if not status then return nil end
-  local words = string.match(rest, '^[^>]*') .. ' '
-  return {status = status, phase = phase, mode = mode, lifetime_ms = tonumber(lifetime_ms), timers = timers,
-    free = string.find(words, ' free ', 1, true) ~= nil, asked = string.find(words, ' asked ', 1, true) ~= nil,
-    waits = string.find(words, ' waits ', 1, true) ~= nil, next_entry = string.match(rest, ' > (.+)$')}
+do
+  local parse = Memo.of(function(text)
+    local status, phase, mode, lifetime_ms, timers, rest = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
+    if not status then return false end
+    local words = string.match(rest, '^[^>]*') .. ' '
+    return {status = status, phase = phase, mode = mode, lifetime_ms = tonumber(lifetime_ms), timers = timers,
+      free = string.find(words, ' free ', 1, true) ~= nil, asked = string.find(words, ' asked ', 1, true) ~= nil,
+      waits = string.find(words, ' waits ', 1, true) ~= nil, next_entry = string.match(rest, ' > (.+)$')}
+  end)
+
+  function StateEntry.parse(text) return parse(text) or nil end
 end

@@ -17,7 +17,7 @@ end
 -- declares it, and its recipients are roles.
 function StepEvent.technician_status(job, technician, reason, words)
   local online = redis.call('HGET', string.match(job.key, '^{[^}]*}:') .. 'tech:' .. technician, 'online')
-  return {type = 'technician.status', to = Audience.role_channels(words), bp = job.bp, data = '{"technician":{"id":"' ..
+  return {type = 'technician.status', to = Audience.parse(words).roles, bp = job.bp, data = '{"technician":{"id":"' ..
     technician .. '"},"online":' .. (online == '1' and 'true' or 'false') .. ',"reason":"' .. reason ..
     '","job":{"id":"' .. job.id .. '"}}'}
 end

@@ -4,7 +4,7 @@ local TechnicianStatus = {}
 -- The event that a technician is online or offline. Its recipients are the technician, whose app may have been asleep
 -- when the lease ended, and the roles that the zone's default blueprint names.
 function TechnicianStatus.event(tech, online, reason, words)
-  return {type = 'technician.status', to = Audience.role_channels(words) .. ' user:' .. tech.id,
+  return {type = 'technician.status', to = Audience.parse(words).roles .. ' user:' .. tech.id,
     data = '{"technician":{"id":"' .. tech.id .. '"},"online":' .. (online and 'true' or 'false') ..
       ',"reason":"' .. reason .. '"}'}
 end

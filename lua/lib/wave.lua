@@ -71,8 +71,9 @@ end
 
 -- Stores a record of each round, whatever its result.
 function Wave.save_record(zone, wave, waves, number, ids, more)
-  redis.call('LPUSH', waves, Wave.record_json(zone, wave, number, ids, more))
-  redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1)
+  if redis.call('LPUSH', waves, Wave.record_json(zone, wave, number, ids, more)) > Wave.MAX_RECORDS then
+    redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1)
+  end
 end
 
 -- Returns the event for ops: all declared waves have ended and nobody has the job.

@@ -11,6 +11,7 @@ from engine.store import scripts
 LUA_SOURCE = """
 local Job = {public_json = function() return '{}' end}
 %s
+%s
 local job = {id = 'j1', customer = 'c1', holder = 't1', unaccepted = '0', service = 's1'}
 local channels = {}
 for channel in string.gmatch(Audience.channels(ARGV[1], job), '%%S+') do channels[#channels + 1] = channel end
@@ -24,7 +25,9 @@ def test_lua_and_python_address_the_same_channels(word: str) -> None:
     """Each audience word of a blueprint stands for the same channels in Lua and in Python, apart from the watchers'
     channel `job:<id>`, which only Lua adds.
     """
-    source = LUA_SOURCE % (scripts.scripts_folder() / "lib" / "audience.lua").read_text()
+    source = LUA_SOURCE % tuple(
+        (scripts.scripts_folder() / "lib" / name).read_text() for name in ("memo.lua", "audience.lua")
+    )
     reply = fakeredis.FakeRedis(version=(7, 2)).eval(source, 0, word)
     channels = {channel.decode() for channel in reply} - {"job:j1"}
     assert channels == audience.whole_job_channels([word], "c1", "t1")

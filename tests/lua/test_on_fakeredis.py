@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import fakeredis
 import pytest
 
+from engine.blueprint.catalogue import load_blueprints, shipped_folder
+from engine.blueprint.compiler import compile_command
 from engine.events import rfc3339_of
 from engine.store import keys, scripts
 from engine.types import JobId, ServiceId, TechnicianId, UserId
@@ -104,9 +106,9 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
     }
     assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
     claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
-    claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
-    claim |= {"state_entry": "accepted assigned none 0 -", "audience": "customer", "tech_audience": "", "grace_ms": 0}
-    claim |= {"plan": "", "ended": " expired=e "}
+    blueprint = load_blueprints("home_service", shipped_folder()).default
+    plan = compile_command(blueprint, "claim", blueprint.commands["claim"]).plan_json.decode()
+    claim |= {"bp": "home_service@1", "plan": plan, "grace_ms": 0}
     claim_keys = {
         "causes": keys.job_causes(ZONE, job),
         "tech": keys.technician(ZONE, tech),

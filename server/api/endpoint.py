@@ -176,12 +176,22 @@ class Endpoint:
             params=params,
             headers=headers,
             key=_request_key(headers) if route.has_key else "",
-            version=_expected_version(headers) if route.is_conditional else None,
+            version=_if_match_version(headers) if route.is_conditional else None,
             trace=scope["state"].get("trace", ""),
             path=scope["path"],
             address=throttle.client_address(scope),
             query_items=decode.query_pairs(query_string),
         )
+
+
+def expected_version(call: RequestContext[Any, Any]) -> int | None:
+    """Return the job's version that the caller expects, from the body or ``If-Match``. Raises Invalid if the two
+    differ.
+    """
+    versions = {version for version in (call.body.version, call.version) if version is not None}
+    if len(versions) > 1:
+        raise Invalid(errors=[FieldError("/version", "Not the version of If-Match")])
+    return versions.pop() if versions else None
 
 
 def _request_key(headers: dict[bytes, bytes]) -> str:
@@ -194,7 +204,7 @@ def _request_key(headers: dict[bytes, bytes]) -> str:
         raise Invalid(errors=[FieldError("/Idempotency-Key", "Expected a UUID")]) from None
 
 
-def _expected_version(headers: dict[bytes, bytes]) -> int | None:
+def _if_match_version(headers: dict[bytes, bytes]) -> int | None:
     """Return the version in ``If-Match``; None for ``*``, which is any version. The version is in quotes, weak or not
     (a proxy that compresses makes a tag weak), or without quotes.
     """

@@ -109,8 +109,13 @@ class SocketAvailabilityReply(Availability):
     key: str | None = None
 
 
-class EmptyReply(Shape):
-    pass
+class LocationReply(Shape):
+    """Empty if nothing is wrong. Otherwise as ``FixReport``: the technician is offline and receives no offers, or the
+    device's clock is wrong by more than 30 s.
+    """
+
+    online: bool | None = None
+    clock_offset_s: float | None = None
 
 
 class Head(Shape):

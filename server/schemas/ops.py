@@ -143,7 +143,7 @@ REPLIES: dict[type[Op], Any] = {
     Decline: frames.SocketStepReply,
     Command: frames.SocketStepReply,
     SetAvailability: frames.SocketAvailabilityReply,
-    Location: frames.EmptyReply,
+    Location: frames.LocationReply,
 }
 """The type of ``ok`` in the reply to each op."""
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.domain import bids
 from engine.domain.bids import BidOutcome, BidTerms
-from engine.errors import FieldError, Invalid
 from engine.rules import sort_keys
-from server.api.endpoint import RequestContext
+from server.api.endpoint import RequestContext, expected_version
 from server.http import responses
 from server.http.responses import Response
 from server.schemas.bids import BidStep, NewBid
@@ -51,11 +48,3 @@ def _bid_answer(done: BidOutcome, *headers: responses.Header) -> Response:
     """Return the answer of a command about a bid: ``{bid, message?}``."""
     message = {"message": done.message} if done.message is not None else {}
     return responses.json_response({"bid": done.bid, **message}, *responses.replay_headers(done), *headers)
-
-
-def expected_version(call: RequestContext[Any, NoQuery]) -> int | None:
-    """Return the version that a command expects, from the body or `If-Match`. Raises Invalid if they differ."""
-    versions = {found for found in (call.body.version, call.version) if found is not None}
-    if len(versions) > 1:
-        raise Invalid(errors=[FieldError("/version", "Not the version of If-Match")])
-    return versions.pop() if versions else None

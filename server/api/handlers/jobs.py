@@ -10,11 +10,11 @@ from engine.domain import booking, edits, job_queries, jobs
 from engine.domain.booking import Booking
 from engine.domain.commands import Step
 from engine.domain.job_queries import JobQuery
-from engine.errors import CalloutError, FieldError, Invalid
+from engine.errors import CalloutError
 from engine.idempotency import in_redis
 from engine.identity import limits
 from engine.rules import sort_keys
-from server.api.endpoint import RequestContext
+from server.api.endpoint import RequestContext, expected_version
 from server.http import responses
 from server.http.responses import Response
 from server.schemas import problems
@@ -81,7 +81,7 @@ async def edit(call: RequestContext[PatchJob, NoQuery]) -> Response:
     change.pop("version", None)
     if "scheduled_for" in change:
         change["scheduled_for"] = to_ms(change["scheduled_for"])
-    version = _expected_version(call)
+    version = expected_version(call)
     done = await edits.edit_job(
         call.engine, call.caller, call.id, change, version=version, key=call.key, trace=call.trace
     )
@@ -107,7 +107,7 @@ async def respond(call: RequestContext[Respond, NoQuery]) -> Response:
     """Answer an offer: `accepted` is `claim`, `rejected` is `decline`."""
     body = call.body
     name = "claim" if body.status == "accepted" else "decline"
-    return await _send_step(call, Step(command=name, version=_expected_version(call), reason=body.reason))
+    return await _send_step(call, Step(command=name, version=expected_version(call), reason=body.reason))
 
 
 async def command(call: RequestContext[StepBody, NoQuery]) -> Response:
@@ -142,7 +142,7 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
 
 
 async def _run_step(call: RequestContext[StepBody, NoQuery], name: str) -> Response:
-    return await _send_step(call, _build_step(call.body, name, _expected_version(call)))
+    return await _send_step(call, _build_step(call.body, name, expected_version(call)))
 
 
 def _build_step(body: StepBody, name: str, version: int | None) -> Step:
@@ -161,11 +161,3 @@ def _build_step(body: StepBody, name: str, version: int | None) -> Step:
 async def _send_step(call: RequestContext[Any, Any], step: Step) -> Response:
     done = await jobs.run_command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
     return responses.step_response(done)
-
-
-def _expected_version(call: RequestContext[Any, NoQuery]) -> int | None:
-    """Return the version that a step expects, from the body or `If-Match`. Raises Invalid if the two differ."""
-    given = {version for version in (call.body.version, call.version) if version is not None}
-    if len(given) > 1:
-        raise Invalid(errors=[FieldError("/version", "Not the version of If-Match")])
-    return given.pop() if given else None

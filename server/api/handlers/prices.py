@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from engine.domain import prices
 from engine.domain.prices import PriceOutcome
-from server.api.endpoint import RequestContext
-from server.api.handlers.bids import expected_version
+from server.api.endpoint import RequestContext, expected_version
 from server.http import responses
 from server.http.responses import Response
 from server.schemas.decode import NoQuery

@@ -6,6 +6,7 @@ protocol, so that the relay forwards it without parsing it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -58,7 +59,12 @@ def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Eve
 def rfc3339_of(ms: int) -> str:
     """Return ``ms``, milliseconds since the Unix epoch, as an RFC 3339 time in UTC with milliseconds."""
     seconds, rest = divmod(ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+    return f"{_seconds_text(seconds)}.{rest:03d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _seconds_text(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def ms_of(text: str) -> int:

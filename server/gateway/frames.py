@@ -62,7 +62,7 @@ class PayloadEncoder:
             log.error("view_failed", type=event.type, bp=event.bp, seq=event.seq, error=repr(error))
             name, data = event.type, event.data
         opening = _payload_start(event.type, name, event.zone)
-        return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, _time_text(event.at), data)
+        return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, rfc3339_of(event.at).encode(), data)
 
     def encode_live_push(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
         """Return the payload of a push that is in no log: it has no zone and no seq, and is never replayed. ``at`` is
@@ -152,12 +152,3 @@ def _repeated_member(is_repeated: bool) -> dict[str, bool]:
 def _payload_start(kind: str, name: str, zone: Zone) -> bytes:
     words = (msgspec.json.encode(word) for word in (kind, name, zone))
     return b'{"type":%b,"event":%b,"zone":%b,"seq":' % tuple(words)
-
-
-def _time_text(ms: int) -> bytes:
-    return b"%b%03dZ" % (_seconds_text(ms // 1000), ms % 1000)
-
-
-@functools.lru_cache(maxsize=64)
-def _seconds_text(seconds: int) -> bytes:
-    return rfc3339_of(seconds * 1000)[:-4].encode()

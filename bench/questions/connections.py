@@ -162,8 +162,8 @@ def _add_figures(report: Report, costs: dict[str, list[ConnectionCost]]) -> None
         Figure("Callout, each its own user: PSS", "KiB each", values(OWN, "pss_kib")),
         Figure("Callout, some tens of users sharing", "KiB each", values(SHARED, "rss_kib")),
         Figure("Callout: opened", "connections/s", values(OWN, "per_second")),
-        Figure("Callout, shared: opened", "connections/s", values(SHARED, "per_second"), note="tokens seen before"),
-        Figure("Callout: gateway CPU", "µs each", values(OWN, "cpu_us")),
+        Figure("Callout, shared: opened", "connections/s", values(SHARED, "per_second")),
+        Figure("Callout: gateway CPU", "µs each", values(OWN, "cpu_us"), goal=200, better="less"),
         Figure("Callout: load CPU", "µs each", values(OWN, "load_us"), note="its core is shared with Redis"),
     )
     for name in (name for name in costs if name not in (OWN, SHARED)):

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from engine.types import Principal
 from server.gateway import sse
 from server.gateway.hub import Hub
-from server.gateway.protocol import Close, Credentials
+from server.gateway.protocol import Close
 from server.gateway.session import Session, SessionGateway, SessionHub
 from server.http.http_protocol import ABORT_EXTENSION
 from server.http.responses import Header
@@ -40,7 +40,7 @@ class EventStream(Session):
     __slots__ = ("_types", "response")
 
     def __init__(self, gateway: SessionGateway, hub: SessionHub, caller: Principal, types: Collection[str]) -> None:
-        super().__init__(gateway, f"str_{token_hex(8)}", Credentials(None, None), hub)
+        super().__init__(gateway, f"str_{token_hex(8)}", None, hub)
         self.principal = caller
         self.response = EventStreamResponse(self)
         self.write = self.response.write

@@ -29,7 +29,7 @@ _REFUSALS: dict[str, CalloutError] = {
 
 def headers_of(scope: Scope) -> dict[bytes, str]:
     """Return the request's headers, by name in lower case."""
-    return {name: value.decode("latin-1") for name, value in scope["headers"]}
+    return {name: value.strip().decode("latin-1") for name, value in scope["headers"]}
 
 
 def is_origin_allowed(headers: dict[bytes, str], origins: Iterable[str]) -> bool:
@@ -47,13 +47,15 @@ def subprotocol_of(scope: Scope) -> str | None:
     return next((name for name in scope["subprotocols"] if name in SUBPROTOCOLS), None)
 
 
-def credentials_of(scope: Scope, headers: dict[bytes, str]) -> Credentials:
-    """Return the bearer token of ``Authorization`` and the ``ticket`` of the query, None for each that is missing."""
+def credentials_of(scope: Scope, headers: dict[bytes, str]) -> Credentials | None:
+    """Return the bearer token of ``Authorization`` and the ``ticket`` of the query, None for each that is missing, and
+    None if both are missing.
+    """
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
-    ticket = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
-    return Credentials(
-        token.strip() if scheme.lower() == "bearer" and token.strip() else None, ticket[0] if ticket else None
-    )
+    token = token.strip() if scheme.lower() == "bearer" else ""
+    query = scope["query_string"].decode("latin-1")
+    ticket = parse_qs(query).get("ticket", [""])[0] if query else ""
+    return Credentials(token or None, ticket or None) if token or ticket else None
 
 
 class AcceptLimiter:

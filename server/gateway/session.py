@@ -79,11 +79,13 @@ class Session(SendBuffer):
     gateway: SessionGateway
     hub: SessionHub
 
-    def __init__(self, gateway: SessionGateway, session_id: str, credentials: Credentials, hub: SessionHub) -> None:
+    def __init__(
+        self, gateway: SessionGateway, session_id: str, credentials: Credentials | None, hub: SessionHub
+    ) -> None:
         super().__init__(session_id)
         self.gateway = gateway
         self.hub = hub
-        self.credentials: Credentials | None = credentials
+        self.credentials = credentials
         self.credential_attempts = 0
         """How often the client sent credentials that had expired."""
         self.connect_failed = False

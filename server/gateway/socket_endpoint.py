@@ -27,11 +27,11 @@ class SocketEndpoint:
         """Serve one handshake. The session continues after this call."""
         gateway, headers = self._gateway, handshake.headers_of(scope)
         await receive()
-        why = self._refusal_reason(scope, headers)
+        subprotocol = handshake.subprotocol_of(scope)
+        why = self._refusal_reason(scope, headers, subprotocol)
         if why is not None:
             gateway.counters.refused[why] += 1
             return await handshake.send_refusal(send, why)
-        subprotocol = handshake.subprotocol_of(scope)
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         hub = gateway.hubs[subprotocol or ""]
         session = Session(gateway, f"ses_{token_hex(8)}", handshake.credentials_of(scope, headers), hub)
@@ -42,12 +42,12 @@ class SocketEndpoint:
         gateway.wheel.expect_connect(session)
         return None
 
-    def _refusal_reason(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
+    def _refusal_reason(self, scope: Scope, headers: dict[bytes, str], subprotocol: str | None) -> str | None:
         """Return the reason to refuse the handshake (see server/gateway/handshake.py), None to accept it."""
         gateway = self._gateway
         if not handshake.is_origin_allowed(headers, gateway.engine.settings.origins):
             return "origin"
-        if handshake.subprotocol_of(scope) is None:
+        if subprotocol is None:
             return "subprotocol"
         why = gateway.refusal_reason()
         if why is None and gateway.has_limits:

@@ -58,9 +58,15 @@ class CalloutHTTP(HttpToolsProtocol):
                 self._refuse_head()
 
     def handle_websocket_upgrade(self) -> None:
-        """Stop the timer: another protocol takes over the connection."""
+        """Give the request and the connection to the WebSocket protocol. uvicorn would write the request out again, to
+        have it parsed a second time.
+        """
         self._stop_timer()
-        super().handle_websocket_upgrade()
+        self.connections.discard(self)
+        upgraded: Any = self.ws_protocol_class(self)  # type: ignore[misc, call-arg]
+        self.transport.set_protocol(upgraded)
+        upgraded.start(self)
+        self.parser = None  # type: ignore[assignment]  # breaks a reference cycle
 
     # the parser's callbacks
 

@@ -25,6 +25,7 @@ from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
 from server.gateway.gateway import Gateway
 from server.gateway.socket_endpoint import SocketEndpoint
 from server.gateway.transport import CalloutWebSocket
+from server.http.http_protocol import CalloutHTTP
 from tests.support import live_accounts
 from tests.support.wait import wait_until
 
@@ -167,11 +168,11 @@ def listening_socket() -> Iterator[socket.socket]:
 
 @asynccontextmanager
 async def serve_app(app: Any) -> AsyncIterator[int]:
-    """Run ``app`` with uvicorn and the gateway's own WebSocket transport. Yield the port."""
+    """Run ``app`` with uvicorn and the server's own protocols. Yield the port."""
     config = uvicorn.Config(
         app,
         interface="asgi3",
-        http="httptools",
+        http=CalloutHTTP,
         ws=CalloutWebSocket,
         ws_ping_interval=None,
         ws_per_message_deflate=False,

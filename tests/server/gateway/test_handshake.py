@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import InvalidStatus
 
-from tests.server.gateway.conftest import JSON_SUBPROTOCOL, Node
+from server.gateway.transport import ATTACH_EXTENSION
+from tests.server.gateway.conftest import JSON_SUBPROTOCOL, Node, serve_app
+from tests.support.wait import wait_until
 
 UPGRADE_REQUEST = (
     "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -35,6 +39,108 @@ async def test_a_request_that_the_handshake_cannot_read_is_ended(node: Node, mor
     async with asyncio.timeout(10):
         assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
     writer.close()
+
+
+def changed(old: str, new: str) -> str:
+    """Return the upgrade request with ``old`` replaced by ``new``."""
+    assert old in UPGRADE_REQUEST
+    return UPGRADE_REQUEST.replace(old, new) + "\r\n"
+
+
+KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+VERSION = "Sec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        pytest.param(changed(KEY, ""), 400, id="no key"),
+        pytest.param(changed(KEY, KEY * 2), 400, id="two keys"),
+        pytest.param(changed("AAAA==", "AA=="), 400, id="a short key"),
+        pytest.param(changed("AAAA==", "AAAAAA"), 400, id="a long key"),
+        pytest.param(changed("AAAA==", "A-A_=="), 400, id="a key in another alphabet"),
+        pytest.param(changed(VERSION, ""), 400, id="no version"),
+        pytest.param(changed("13", "8"), 400, id="another version"),
+        pytest.param(changed(VERSION, VERSION * 2), 400, id="two versions"),
+        pytest.param(changed(KEY, KEY + "Origin: http://x\r\nOrigin: http://y\r\n"), 400, id="two origins"),
+        pytest.param(changed("/v1/ws", "/v1/ws?ticket=" + "x" * 10_000), 400, id="a long target"),
+        pytest.param(changed("GET", "POST"), 405, id="another method"),
+        pytest.param(changed("HTTP/1.1", "HTTP/1.0"), 505, id="another version of HTTP"),
+        pytest.param(changed("Host: x", "Host: \r\nOrigin: http://evil"), 403, id="an origin without a host"),
+        pytest.param(changed("Host: x", "Host: y\r\nOrigin: http://x"), 403, id="an origin of another host"),
+        pytest.param(changed("/v1/ws", "/v1/w%73"), 101, id="an escaped path"),
+        pytest.param(changed("Host: x", "Host: x\r\nOrigin: http://x"), 101, id="an origin of this host"),
+        pytest.param(changed("Upgrade: websocket", "UPGRADE:  WebSocket"), 101, id="upper case"),
+        pytest.param(changed("Connection: Upgrade", "Connection: keep-alive, upgrade"), 101, id="keep-alive"),
+        pytest.param(changed(JSON_SUBPROTOCOL, f"chat, {JSON_SUBPROTOCOL}"), 101, id="two subprotocols"),
+        pytest.param(
+            changed(JSON_SUBPROTOCOL, f"chat\r\nSec-WebSocket-Protocol: {JSON_SUBPROTOCOL}"), 101, id="in two headers"
+        ),
+    ],
+)
+async def test_a_request_is_a_handshake_or_is_refused(node: Node, request_text: str, status: int) -> None:
+    """A request that is no handshake of RFC 6455, or comes from another origin, is refused with its status, and its
+    connection is closed. A correct handshake in an unusual form is accepted.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(request_text.encode())
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        if status != 101:
+            await reader.read()
+    assert len(node.gateway.sessions) == (status == 101)
+    writer.close()
+
+
+async def test_the_response_proves_that_the_key_was_read(node: Node) -> None:
+    """The response contains the digest of the key, as in the example of RFC 6455, and the chosen subprotocol."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(changed("AAAAAAAAAAAAAAAAAAAAAA==", "dGhlIHNhbXBsZSBub25jZQ==").encode())
+    async with asyncio.timeout(10):
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    assert "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in lines
+    assert f"Sec-WebSocket-Protocol: {JSON_SUBPROTOCOL}" in lines
+    writer.close()
+
+
+async def test_a_client_that_leaves_during_the_handshake_leaves_nothing() -> None:
+    """A client that disconnects while the application still checks its handshake gets no session."""
+    lost = asyncio.Event()
+
+    async def slow_app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        handshake = scope["extensions"][ATTACH_EXTENSION].__self__
+        await wait_until(lambda: handshake._lost)
+        try:
+            await send({"type": "websocket.accept"})
+        finally:
+            lost.set()
+
+    async with serve_app(slow_app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(changed("Host: x", "Host: x").encode())
+        await writer.drain()
+        writer.transport.abort()
+        async with asyncio.timeout(10):
+            await lost.wait()
+
+
+async def test_a_bug_in_the_application_is_500() -> None:
+    """An exception of the application is answered with 500 without its text, and is logged."""
+
+    async def broken_app(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError("secret")
+
+    async with serve_app(broken_app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(changed("Host: x", "Host: x").encode())
+        with capture_logs() as logged:
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 500 ") and b"secret" not in answer
+        assert [line["event"] for line in logged] == ["handshake_failed"]
+        writer.close()
 
 
 async def test_a_refused_upgrade_is_not_logged_as_an_error(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audien
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:user:*  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  (same slot, names known only inside)
 ]]
 --- @include "lib/allocation"
 --- @include "lib/apply_step"
@@ -43,10 +43,11 @@ if job.frozen ~= '' or not Step.allows_marks(job, plan) then
 end
 Candidates.load_search_fields(job)
 local wave = Wave.new(zone, job, Allocation.MAX_CANDIDATES, tonumber(radius_m), weights, Limits.parse(''))
+wave.explains = true
 local first = job.walk == ''
 if first and round == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
 local best, more = Allocation.choose(zone, job, offers, supply, wave, first)
-local scores = ',"scores":[' .. Allocation.scores_json(wave) .. ']'
+local scores = ',"scores":[' .. Allocation.scores_json(zone, wave) .. ']'
 Wave.save_record(zone, wave, waves, round, best and {best.id} or {}, scores)
 redis.call('HSET', job_key, 'walk', more and Wave.progress_text(wave) or '')
 if best then

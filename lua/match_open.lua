@@ -9,7 +9,6 @@ ERR     STALE_EPOCH
 EMITS   offer.created
 TOUCHES {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
---- @include "lib/candidates"
 --- @include "lib/event_log"
 --- @include "lib/geo"
 --- @include "lib/late_join"
@@ -27,7 +26,7 @@ if not tech or tech.lat == '' or tech.online ~= '1' or tech.load >= tech.capacit
   return {'OK', '0', 0, 0, 0, ''}
 end
 local function contains_id(list, id) return string.find(' ' .. list .. ' ', ' ' .. id .. ' ', 1, true) ~= nil end
-local uncertain_m = Candidates.uncertainty_m(redis.call('HGET', tech_key, 'acc'))
+local uncertain_m = Tech.uncertainty_m(tech.acc)
 local jobs, unknown = LateJoin.nearby_jobs(zone, tech, tonumber(reach_m), tonumber(limit)), ''
 for _, job in ipairs(jobs) do
   job.far = Geo.distance_m(job.lat, job.lon, tech.lat, tech.lon)

@@ -6,7 +6,7 @@ OK      seq  version
 ERR     STALE_EPOCH  ILLEGAL_TRANSITION
 EMITS   session.work
 FLAGS   allow-oom
-TOUCHES {z}:supply:*  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/supply"

@@ -5,7 +5,7 @@ KEYS    meta  tech  seen
 ARGV    epoch  id  lat  lon  at  live  accuracy  heading
 OK      seq  version  online  clock
 ERR     STALE_EPOCH  NOT_FOUND
-TOUCHES {z}:supply:*  {z}:due  {z}:tech:*:jobs  {z}:job:*  {z}:live  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:job:*  {z}:live  (same slot, names known only inside)
 ]]
 --- @include "lib/device"
 --- @include "lib/geo"
@@ -17,7 +17,7 @@ local epoch, id, lat, lon, at, live, accuracy, heading = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local row = redis.call('HMGET', tech_key, 'online', 'load', 'services', 'indexed', 'lat', 'lon', 'fix_at', 'acc',
-  'clock', 'jump', 'ilat', 'ilon', 'iat', 'mlat', 'mlon', 'ahead')
+  'clock', 'jump', 'ilat', 'ilon', 'iat', 'mlat', 'mlon', 'ahead', 'rating', 'capacity')
 if not row[2] then return {'NOT_FOUND', '0'} end
 local online, was_at, acc, clock = row[1] == '1', tonumber(row[7]) or 0, row[8] or '', row[9] or '- - -'
 local offset, changed = 0, nil
@@ -48,8 +48,9 @@ if known and acc ~= '' and Device.is_jump(Geo.distance_m(row[5], row[6], lat, lo
   known = 'jumped'
 end
 local tech = {key = tech_key, id = id, online = online and '1' or '', load = tonumber(row[2]) or 0, services = row[3],
-  indexed = row[4] or '', lat = lat, lon = lon, fix_at = at, acc = accuracy ~= '' and accuracy or '-'}
-redis.call('HSET', tech_key, 'lat', lat, 'lon', lon, 'fix_at', at, 'heading', heading, 'acc', tech.acc)
+  indexed = row[4] or '', lat = lat, lon = lon, fix_at = at, acc = accuracy ~= '' and accuracy or '-',
+  rating = row[17], capacity = row[18]}
+Supply.write(zone, tech, 'lat', lat, 'lon', lon, 'fix_at', at, 'heading', heading, 'acc', tech.acc)
 if row[10] and row[10] ~= '' then redis.call('HSET', tech_key, 'jump', '') end
 if not online then return reply end
 if tech.load > 0 or (tonumber(row[16]) or 0) > 0 then PositionFeed.publish(zone, tech, heading, known == 'jumped') end

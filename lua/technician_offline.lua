@@ -6,7 +6,7 @@ OK      seq  version  clock  load
 ERR     STALE_EPOCH  REUSED_KEY
 EMITS   technician.status  offer.closed
 FLAGS   allow-oom
-TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/idempotency"

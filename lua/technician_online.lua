@@ -4,9 +4,9 @@ ARGV    epoch  id  key  fingerprint  lat  lon  audience
 OK      seq  version  clock  load  blockers…
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
 EMITS   technician.status
-TOUCHES {z}:supply:*  {z}:due  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  {z}:due  (same slot, names known only inside)
 ]]
---- @include "lib/candidates"
+--- @include "lib/eligibility"
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
 --- @include "lib/supply"
@@ -20,7 +20,7 @@ if not zone then return {'STALE_EPOCH'} end
 local tech, again = Tech.load(tech_key), Idempotency.lookup(req, fingerprint)
 local clock = redis.call('HGET', tech_key, 'clock') or ''
 local function blockers()
-  local full, stale = tech.load >= tech.capacity, zone.now - tech.fix_at > Candidates.FRESH_MS
+  local full, stale = tech.load >= tech.capacity, zone.now - tech.fix_at > Eligibility.FRESH_MS
   return full and 'at_capacity' or stale and 'stale_position' or nil, full and stale and 'stale_position' or nil
 end
 if again then
@@ -36,8 +36,8 @@ tech.online = '1'
 redis.call('HSET', tech_key, 'online', '1')
 if was ~= '1' then redis.call('HSET', tech_key, 'free_at', zone.now) end -- time offline is no waiting time
 if lat ~= '' then
-  tech.lat, tech.lon, tech.fix_at = lat, lon, zone.now
-  redis.call('HSET', tech_key, 'lat', lat, 'lon', lon, 'fix_at', zone.now, 'acc', '', 'jump', '')
+  tech.lat, tech.lon, tech.fix_at, tech.acc = lat, lon, zone.now, ''
+  Supply.write(zone, tech, 'lat', lat, 'lon', lon, 'fix_at', zone.now, 'acc', '', 'jump', '')
 end
 redis.call('ZADD', seen, zone.now, id)
 if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end

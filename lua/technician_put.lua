@@ -5,7 +5,7 @@ ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  ph
 OK      seq  version  online
 ERR     STALE_EPOCH
 EMITS   technician.status  offer.closed  session.work
-TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/offer_closure"
@@ -38,8 +38,10 @@ local known = redis.call('HMGET', tech_key, 'profile', 'online', 'services')
 if known[1] and tonumber(known[1]) >= tonumber(profile) then
   return {'OK', '1', 0, known[1], known[2] or ''}
 end
-redis.call('HSET', tech_key, 'id', id, 'profile', profile, 'complete', complete, 'kyc', kyc, 'account', account,
-  'capacity', capacity, 'services', services, 'name', name, 'phone', phone, 'rating', rating, 'rated', rated)
+-- The record may be new. The summary follows below, with the place in the supply index.
+Supply.write(zone, {key = tech_key, indexed = ''}, 'id', id, 'profile', profile, 'complete', complete, 'kyc', kyc,
+  'account', account, 'capacity', capacity, 'services', services, 'name', name, 'phone', phone, 'rating', rating,
+  'rated', rated)
 redis.call('HSETNX', tech_key, 'load', 0)
 local tech, seq = Tech.load(tech_key), 0
 if tech.online == '1' and Tech.refusal(tech) then

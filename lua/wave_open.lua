@@ -6,7 +6,7 @@ ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  whole_zone  w
 OK      seq  version  asked  more
 ERR     STALE_EPOCH
 EMITS   offer.created  job.searching  job.unfilled
-TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
 --- @include "lib/candidates"
 --- @include "lib/dispatch_index"

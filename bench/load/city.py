@@ -25,6 +25,9 @@ from engine.types import JobId
 MATCH_COUNT = 20
 RADIUS_M = 5_000
 CUSTOMER = "user_customer"
+CROWD = 3
+"""``GEOSEARCH`` has the radius in which this many times ``MATCH_COUNT`` technicians are expected. So there are enough
+near the edge of the city too, where half of the circle is empty."""
 STAR_WORTH_KM = 0.5
 """Where ratings count, one star is worth as much as this distance in kilometres."""
 WEIGHTS = {"nearest": "1 0 0 0 0", "rated": f"1 {STAR_WORTH_KM} 0 0 0"}
@@ -113,6 +116,12 @@ class City:
         now = round(time.time() * 1000)
         await self.zone.store.redis.hset(keys.zone_meta(ZONE), mapping={"opened_at": now, "now": now})
 
+    @property
+    def fitted_radius_m(self) -> int:
+        """The radius of ``geosearch_call`` in metres, at most ``RADIUS_M``: it fits the density of this city."""
+        area = (self.side_km * 1_000) ** 2
+        return min(RADIUS_M, round(math.sqrt(CROWD * MATCH_COUNT / len(self.people) * area / math.pi)))
+
     def match_call(self, job: JobId, ranking: str) -> bytes:
         """Return the packed call of the script that computes whom a job would be offered to, without writing offers."""
         names = [
@@ -132,10 +141,10 @@ class City:
 
     def geosearch_call(self, spot: Position) -> bytes:
         """Return the packed ``GEOSEARCH`` command of Redis on the same index, with the options that DESIGN §9
-        states.
+        states. A wider search would find the same technicians and take longer.
         """
         lat, lon = spot
-        where = ("FROMLONLAT", lon, lat, "BYRADIUS", RADIUS_M // 1_000, "km")
+        where = ("FROMLONLAT", lon, lat, "BYRADIUS", self.fitted_radius_m, "m")
         return pack_command("GEOSEARCH", keys.technician_supply(ZONE, SERVICE), *where, "ASC", "COUNT", MATCH_COUNT)
 
     @property
@@ -160,7 +169,7 @@ class City:
             self.require_expected(
                 "GEOSEARCH",
                 _decode_names(await self.redis_clients.call(self.geosearch_call(spot))),
-                self.expected_ranking(spot, set()),
+                [(far, name) for far, name in self.expected_ranking(spot, set()) if far <= self.fitted_radius_m],
             )
             await self.redis_clients.call(self.wave_call(job, OFFERED_BEFORE))
             excluded = set(_decode_names(await self._offered_technicians(job))) | self._blocked

@@ -19,6 +19,7 @@ PERMANENT = (
     "push",
     "tech:*",
     "user:*",
+    "summaries",
     "supply:*",
     "demand:*",
     "wide:*",
@@ -131,6 +132,13 @@ def technician(zone: Zone, technician_id: TechnicianId) -> str:
     technician.
     """
     return f"{{{zone}}}:tech:{technician_id}"
+
+
+def technician_summaries(zone: Zone) -> str:
+    """Return the key of a hash: technician in the supply index → what a search compares of their record
+    (lua/lib/summaries.lua).
+    """
+    return f"{{{zone}}}:summaries"
 
 
 def technician_jobs(zone: Zone, technician_id: TechnicianId) -> str:

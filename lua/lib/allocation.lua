@@ -35,19 +35,18 @@ function Allocation.choose(zone, job, offers, supply, wave, first)
   if best then wave.fit = {best} else more = Allocation.search_turn(zone, job, offers, supply, wave) end
   if whole then wave.radius = 0 end
   if more then return nil, true end
-  table.sort(wave.fit, Ranking.precedes)
+  Ranking.sort(wave.fit)
   for i = 2, #wave.fit do Candidates.exclude(wave, 'rank', wave.fit[i].id) end
   return wave.fit[1], false
 end
 
 -- Returns why this candidate was chosen: each part of the score, for the best candidates.
-function Allocation.scores_json(wave)
+function Allocation.scores_json(zone, wave)
   local parts = {}
   for i = 1, math.min(#wave.fit, Allocation.MAX_SCORES) do
     local fit = wave.fit[i]
     parts[i] = string.format('{"technician":"%s","score":%.3f,"distance":%.3f,"rating":%.3f,"acceptance":%.3f,' ..
-      '"waiting":%.3f,"workload":%.3f}', fit.id, fit.score, fit.distance or fit.score, fit.rating or 0,
-      fit.acceptance or 0, fit.waiting or 0, fit.workload or 0)
+      '"waiting":%.3f,"workload":%.3f}', fit.id, wave.score(zone, fit, fit.rating, fit.workload))
   end
   return table.concat(parts, ',')
 end

@@ -8,21 +8,31 @@ local Density = {}
 
 Density.UNIT_LON = 2 * 3.141592653589793 * Geo.EARTH_RADIUS_M / 2 ^ 26
 Density.UNIT_LAT = Density.UNIT_LON * 2 * 85.05112878 / 360
+Density.MAX_LEVELS = 8
+
+function Density.count_cell(supply, score, size)
+  local first = score - score % size
+  return redis.call('ZCOUNT', supply, first, first + size - 1)
+end
 
 -- Returns the first radius of a search in metres, at most `widest`: `want` technicians are expected within it. The
--- estimate comes from the smallest cell around the job that contains at least half of `want`. If the estimate is wrong,
--- the search halves or widens the radius. A job that is not in the demand index has no score: then the radius is
--- `widest`.
+-- estimate comes from a cell around the job that contains between half of `want` and twice as many, or from the one
+-- nearest to that, at most MAX_LEVELS below the cell of the area of `widest`. If the estimate is wrong, the search
+-- halves or widens the radius. A job that is not in the demand index has no score: then the radius is `widest`.
 function Density.radius_for(zone, job, supply, want, widest)
-  local here = tonumber(redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id) or nil)
-  if not here then return widest end
-  local unit, radius = Density.UNIT_LAT * Density.UNIT_LON * math.cos(job.lat * math.pi / 180), widest
-  local cell = 4 ^ math.floor(math.log(math.pi * radius * radius / unit) / math.log(4))
-  for _ = 1, 8 do
-    local first = here - here % cell
-    local count = redis.call('ZCOUNT', supply, string.format('%.0f', first), string.format('(%.0f', first + cell))
-    if count < want / 2 then break end
-    radius, cell = math.sqrt(want / count * cell * unit / math.pi), cell / 4
+  local score = tonumber(redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id) or nil)
+  if not score then return widest end
+  local unit, few = Density.UNIT_LAT * Density.UNIT_LON * math.cos(job.lat * math.pi / 180), want / 2
+  local level = math.floor(math.log(math.pi * widest * widest / unit) / math.log(4))
+  local count, below = Density.count_cell(supply, score, 4 ^ level), math.max(-1, level - Density.MAX_LEVELS)
+  if count < few then return widest end
+  -- The cell at `level` has at least `few`, the one at `below` has not. Where people are spread evenly, each level has a
+  -- quarter of the one above, so the next cell to count is guessed.
+  while level - below > 1 and count >= 4 * few do
+    local guess = level - math.floor(math.log(count / few) / math.log(4))
+    guess = math.max(below + 1, math.min(level - 1, guess))
+    local found = Density.count_cell(supply, score, 4 ^ guess)
+    if found < few then below = guess else level, count = guess, found end
   end
-  return math.min(radius, widest)
+  return math.min(math.sqrt(want / count * 4 ^ level * unit / math.pi), widest)
 end

@@ -4,11 +4,18 @@ local Geo = {}
 -- distance that reaches every point of the earth.
 Geo.EARTH_RADIUS_M, Geo.WHOLE_EARTH_M = 6372797.560856, 21000000
 
--- Returns the great-circle distance in metres (haversine formula).
-function Geo.distance_m(lat1, lon1, lat2, lon2)
-  local rad = math.pi / 180
-  local half_lat = math.sin((lat2 - lat1) * rad / 2)
-  local half_lon = math.sin((lon2 - lon1) * rad / 2)
-  local square = half_lat * half_lat + math.cos(lat1 * rad) * math.cos(lat2 * rad) * half_lon * half_lon
-  return 2 * Geo.EARTH_RADIUS_M * math.asin(math.sqrt(square))
+-- Returns the function that computes the great-circle distance in metres (haversine formula) of another point from
+-- this one.
+function Geo.distances_from(lat1, lon1)
+  local sin, cos, asin, sqrt, rad, twice = math.sin, math.cos, math.asin, math.sqrt, math.pi / 180,
+    2 * Geo.EARTH_RADIUS_M
+  lat1, lon1 = tonumber(lat1), tonumber(lon1)
+  local cos1 = cos(lat1 * rad)
+  return function(lat2, lon2)
+    local half_lat, half_lon = sin((lat2 - lat1) * rad / 2), sin((lon2 - lon1) * rad / 2)
+    local square = half_lat * half_lat + cos1 * cos(lat2 * rad) * half_lon * half_lon
+    return twice * asin(sqrt(square < 1 and square or 1))
+  end
 end
+
+function Geo.distance_m(lat1, lon1, lat2, lon2) return Geo.distances_from(lat1, lon1)(lat2, lon2) end

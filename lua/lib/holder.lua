@@ -12,6 +12,6 @@ function Holder.assign(zone, job, tech)
   redis.call('SADD', tech.key .. ':jobs', job.id)
   redis.call('ZADD', zone.tag .. 'user:' .. tech.id .. ':jobs', zone.now, job.id)
   if job.begins > zone.now then Load.add(zone, job, tech) else tech.load = tech.load + 1 end
-  redis.call('HSET', tech.key, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now)
   if tech.load >= tech.capacity then Supply.remove(zone, tech) end
+  Supply.write(zone, tech, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now)
 end

@@ -1,4 +1,5 @@
 --- @include "lib/candidates"
+--- @include "lib/eligibility"
 --- @include "lib/geo"
 --- @include "lib/job"
 --- @include "lib/limits"
@@ -34,7 +35,7 @@ end
 -- Returns whether the job's present wave would make an offer to the technician: they fit, are inside the wave's radius
 -- (or preferred), were not asked, are not blocked, and are below the cap of open offers.
 function LateJoin.qualifies(zone, job, tech, far)
-  if job.wave == 0 or Candidates.exclusion(zone, job, tech) then return false end
+  if job.wave == 0 or Eligibility.exclusion(zone, job, tech) then return false end
   if job.radius > 0 and far > job.radius and tech.id ~= job.preferred then return false end
   if Limits.previous_answer(redis.call('HGET', job.key .. ':offers', tech.id)) then return false end
   if redis.call('SISMEMBER', zone.tag .. 'user:' .. job.customer .. ':blocks', tech.id) == 1 then return false end

@@ -15,7 +15,7 @@ Limits.WAVE_LOOKS, Limits.JOIN_LOOKS = 128, 64
 
 function Limits.parse(text)
   local first, head, alone, cap, share, jobs, grace =
-    string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+    string.match(text, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
   return {first = tonumber(first) or 0, head = tonumber(head) or 0, alone = tonumber(alone) or 0,
     cap = tonumber(cap) or 0, share = tonumber(share) or 0, jobs = tonumber(jobs) or 0, grace = tonumber(grace) or 0}
 end

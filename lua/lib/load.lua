@@ -6,19 +6,24 @@
 -- The due entry `begin:<job>` makes the job count.
 local Load = {}
 
+function Load.change(zone, tech, by)
+  tech.load = tech.load + by
+  Supply.write(zone, tech, 'load', tech.load)
+end
+
 function Load.add(zone, job, tech)
   if job.begins > zone.now then
     redis.call('HSET', job.key, 'ahead', '1')
     redis.call('HINCRBY', tech.key, 'ahead', 1)
     redis.call('ZADD', zone.tag .. 'due', job.begins, 'begin:' .. job.id)
-  else tech.load = redis.call('HINCRBY', tech.key, 'load', 1) end
+  else Load.change(zone, tech, 1) end
 end
 
 function Load.remove(zone, job, tech)
   if redis.call('HDEL', job.key, 'ahead') == 1 then
     redis.call('HINCRBY', tech.key, 'ahead', -1)
     redis.call('ZREM', zone.tag .. 'due', 'begin:' .. job.id)
-  else tech.load = redis.call('HINCRBY', tech.key, 'load', -1) end
+  else Load.change(zone, tech, -1) end
 end
 
 -- Corrects the load when the job begins or its time was changed.

@@ -17,15 +17,25 @@ local Search = {}
 
 Search.MIN_RADIUS_M = 50
 
+function Search.first_radius(zone, job, supply, wave)
+  if wave.nearest then
+    -- One and a half times the wanted number, plus the technicians asked already, because these are mostly the nearest.
+    local want = math.min(1.5 * wave.size + wave.asked, Limits.MAX_VISITS * 3 / 4)
+    return Density.radius_for(zone, job, supply, want, wave.reach)
+  end
+  -- The radii that would be full are left out.
+  local full, radius = Density.radius_for(zone, job, supply, Limits.MAX_VISITS, wave.reach), wave.reach
+  while radius > full and radius / 2 >= Search.MIN_RADIUS_M do radius = radius / 2 end
+  return radius
+end
+
 -- Returns true when the candidates of the wave are final, and false when the search continues in another turn from
 -- wave.reach (the radius of the search in metres).
 function Search.by_radius(zone, job, offers, supply, wave)
   local low = 0
   wave.size = math.min(wave.size, wave.room)
-  if wave.nearest and job.walk == '' and not wave.begun then
-    -- One and a half times the wanted number, plus the technicians asked already, because these are mostly the nearest.
-    local want = math.min(1.5 * wave.size + redis.call('HLEN', offers), Limits.MAX_VISITS * 3 / 4)
-    wave.begun, wave.reach = true, Density.radius_for(zone, job, supply, want, wave.reach)
+  if job.walk == '' and not wave.begun then
+    wave.begun, wave.reach = true, Search.first_radius(zone, job, supply, wave)
   end
   for _ = 1, 3 do
     local ids = redis.call('GEOSEARCH', supply, 'FROMLONLAT', job.lon, job.lat, 'BYRADIUS', wave.reach, 'm', 'COUNT',

@@ -1,16 +1,26 @@
+--- @include "lib/summaries"
 --- @include "lib/tech"
 
 -- The supply index: the technicians who could take a job now, by service. Every script that changes a technician
--- updates it. The index is only a hint: a wave reads each candidate's record.
+-- updates it. Exactly those in the index have a summary (lib/summaries).
 local Supply = {}
 
 -- A technician who moves gets a new position in the index after PLACE_MS or PLACE_M, and a new search for open jobs
 -- after MATCH_M. Therefore most fixes do not write to the indexes.
 Supply.PLACE_MS, Supply.PLACE_M, Supply.MATCH_M = 30000, 100, 250
 
+-- Writes fields of the record that the summary repeats (`lat lon fix_at acc rating load capacity services`), and others
+-- with them. `tech` has the new values already. This function alone writes these fields, so that no script can forget
+-- the summary (tests/lua/test_summaries.py).
+function Supply.write(zone, tech, ...)
+  redis.call('HSET', tech.key, ...)
+  if tech.indexed ~= '' then Summaries.write(zone, tech) end
+end
+
 function Supply.remove(zone, tech)
   if tech.indexed == '' then return end
   for service in string.gmatch(tech.indexed, '%S+') do redis.call('ZREM', zone.tag .. 'supply:' .. service, tech.id) end
+  Summaries.remove(zone, tech)
   tech.indexed = ''
   redis.call('HSET', tech.key, 'indexed', '')
 end
@@ -25,9 +35,11 @@ end
 
 -- Updates the index from the record. Returns whether the technician is in the index now.
 function Supply.sync(zone, tech)
-  if tech.online == '1' and not Tech.refusal(tech) and tech.load < tech.capacity and tech.lat ~= '' then
+  if tech.online == '1' and not Tech.refusal(tech) and tech.load < tech.capacity and tech.lat ~= ''
+    and tech.services ~= '' then
     if tech.indexed ~= tech.services then Supply.remove(zone, tech) end
     Supply.place(zone, tech)
+    Summaries.write(zone, tech)
     return true
   end
   Supply.remove(zone, tech)

@@ -9,8 +9,8 @@ local Wave = {}
 function Wave.new(zone, job, size, radius, weights, limits)
   local score, nearest = Ranking.scorer(weights, limits.share)
   local blocks = zone.tag .. 'user:' .. job.customer .. ':blocks'
-  return {size = size, radius = radius, fit = {}, out = {}, met = {}, visited = 0, doubtful = 0, score = score,
-    nearest = nearest, limits = limits, cap = limits.cap, room = Limits.MAX_VISITS, looks = Limits.WAVE_LOOKS,
+  return {size = size, radius = radius, fit = {}, out = {}, visited = 0, doubtful = 0, score = score,
+    nearest = nearest, asked = redis.call('HLEN', job.key .. ':offers'), limits = limits, cap = limits.cap, room = Limits.MAX_VISITS, looks = Limits.WAVE_LOOKS,
     blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
 end
 
@@ -41,7 +41,8 @@ function Wave.take_preferred(zone, job, offers, wave)
   Candidates.evaluate(zone, job, offers, {job.preferred}, wave)
   wave.radius = radius
   if #wave.fit > 0 then wave.size, wave.room = wave.size - 1, wave.room - 1 end
-  return table.remove(wave.fit)
+  wave.preferred = table.remove(wave.fit)
+  return wave.preferred
 end
 
 -- Returns from when (ms) the others may claim: while the offer of the preferred technician is open, only they may

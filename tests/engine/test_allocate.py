@@ -19,7 +19,7 @@ from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from tests.support import event_log, people
 from tests.support.clock import advance
-from tests.support.dispatch_setup import exclusions, metres_north, run_due_tasks
+from tests.support.dispatch_setup import change_record, exclusions, metres_north, run_due_tasks
 
 
 async def book_managed_job(engine: Engine, carla: Principal, service: ServiceId, **more: Any) -> JobId:
@@ -29,8 +29,7 @@ async def book_managed_job(engine: Engine, carla: Principal, service: ServiceId,
 
 async def set_rating(engine: Engine, name: str, stars: float) -> None:
     """Write a technician's rating to Redis."""
-    row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(name)))
-    await engine.store.redis.hset(row, "rating", str(stars))
+    await change_record(engine, name, rating=str(stars))
 
 
 async def holder_and_status(engine: Engine, job: JobId) -> tuple[str, str]:
@@ -76,8 +75,7 @@ async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
     for name, offered_service in (("blocked", service), ("elsewhere", other), ("full", service), ("left", service)):
         await people.technician(engine, name, offered_service, at=metres_north(10))
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, carla.id), "blocked")
-    row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("full")))
-    await engine.store.redis.hset(row, "load", 1)
+    await change_record(engine, "full", load=1)
     job = await book_managed_job(engine, carla, service)
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), "left", "left 0 1 1 0")
     await run_due_tasks(engine)
@@ -95,7 +93,7 @@ async def test_the_best_score_gets_the_job_and_its_parts_are_recorded(engine: En
     await people.technician(engine, "busy", service, at=metres_north(900), capacity=2)
     for name, stars in (("near", 4.0), ("good", 4.9), ("busy", 5.0)):
         await set_rating(engine, name, stars)
-    await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("busy"))), "load", 1)
+    await change_record(engine, "busy", load=1)
     job = await book_managed_job(engine, carla, service)
     await run_due_tasks(engine)
     assert await holder_and_status(engine, job) == ("good", "assigned")

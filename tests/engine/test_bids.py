@@ -30,10 +30,11 @@ from engine.errors import (
 from engine.idempotency.in_redis import Outcome
 from engine.runtime import Engine
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, UserId
 from engine.workers import scheduled_tasks
 from tests.support import event_log, people
 from tests.support.clock import advance
+from tests.support.dispatch_setup import change_record
 
 
 async def post_job(engine: Engine, who: Principal, service: ServiceId, **changes: object) -> JobId:
@@ -207,9 +208,8 @@ async def test_a_bid_of_a_technician_who_is_no_longer_eligible_is_invalid(
     service, carla = await people.service(engine), await people.customer(engine)
     tom, job = await people.technician(engine, "tom", service), await post_job(engine, carla, service)
     name = await create_bid(engine, tom, job)
-    hot = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
     text = {field: " ".join(value) if isinstance(value, list) else value for field, value in change.items()}
-    await engine.store.redis.hset(hot, mapping=text)  # type: ignore[misc]
+    await change_record(engine, "tom", **text)
     with pytest.raises(Invalid) as caught:
         await bids.accept(engine, carla, job, name)
     assert [error[0] for error in caught.value.errors] == ["/bid"]

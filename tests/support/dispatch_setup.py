@@ -11,7 +11,7 @@ from engine.domain import job_queries
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians.live import Coordinates
-from engine.types import DEFAULT_ZONE, JobId
+from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
 from engine.workers import scheduler
 from tests.support import event_log, people
 
@@ -21,6 +21,15 @@ LATITUDE_DEGREES_PER_M = 1 / 111_195  # on the sphere with which Redis computes 
 def metres_north(metres: float) -> Coordinates:
     """Return the position that is ``metres`` north of ``people.HERE``, where tests book their jobs."""
     return Coordinates(people.HERE.lat + metres * LATITUDE_DEGREES_PER_M, people.HERE.lon)
+
+
+async def change_record(engine: Engine, name: str, **fields: Any) -> None:
+    """Change fields of a technician's record in Redis, past the scripts and the supply index. A search then reads the
+    record, because the technician has no summary any more.
+    """
+    technician = TechnicianId(UserId(name))
+    await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, technician), mapping=fields)
+    await engine.store.redis.hdel(keys.technician_summaries(DEFAULT_ZONE), technician)
 
 
 def set_dispatch(engine: Engine, **changes: Any) -> None:

@@ -1,0 +1,45 @@
+--- @include "lib/geo"
+--- @include "lib/summaries"
+--- @include "lib/tech"
+
+-- Whether a technician may be offered a job, as far as their own record says.
+local Eligibility = {}
+
+-- A position is stale when it is older than this.
+Eligibility.FRESH_MS = 120000
+
+-- Returns the oldest time (ms) of a position that is not stale. Nobody could send positions while the zone was closed.
+function Eligibility.oldest_fix(zone)
+  return zone.now - zone.opened > Eligibility.FRESH_MS and zone.now - Eligibility.FRESH_MS or 0
+end
+
+function Eligibility.exclusion(zone, job, tech)
+  if not tech then return 'unknown' end
+  local why = Tech.refusal(tech)
+  if why then return string.lower(why) end
+  if tech.online ~= '1' then return 'offline' end
+  if tech.load >= tech.capacity then return 'at_capacity' end
+  if tech.lat == '' then return 'no_position' end
+  if tech.fix_at < Eligibility.oldest_fix(zone) then return 'stale_position' end
+  if tech.services == job.service then return nil end
+  return not string.find(' ' .. tech.services .. ' ', ' ' .. job.service .. ' ', 1, true) and 'service' or nil
+end
+
+-- Returns the function that judges one candidate by id and summary: it returns why they are left out, or nil and the
+-- candidate, their rating and their workload. The summary shows most of those who fit. Whoever has no summary, or one
+-- that does not fit, is judged by their record, which also has the reason.
+function Eligibility.judge_of(zone, job)
+  local distance_to, oldest = Geo.distances_from(job.lat, job.lon), Eligibility.oldest_fix(zone)
+  local parse, find, service = Summaries.parse, string.find, Summaries.service_text(job.service)
+  return function(id, summary)
+    local lat, lon, fix_at, vague, rating, workload, services = parse(summary)
+    if not lat or fix_at + 0 < oldest or not find(services, service, 1, true) then
+      local tech = Tech.load(zone.tag .. 'tech:' .. id)
+      local why = Eligibility.exclusion(zone, job, tech)
+      if why then return why end
+      lat, lon, vague, rating = tech.lat, tech.lon, Tech.uncertainty_m(tech.acc), tech.rating
+      workload = tech.load / tech.capacity
+    end
+    return nil, {id = id, far = distance_to(lat, lon), vague = vague + 0, score = 0}, rating, workload
+  end
+end

@@ -7,7 +7,7 @@ the job. Each reply reads the number again, if the caller's present relation to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import structlog
@@ -68,7 +68,12 @@ async def read_phone(engine: Engine, job: JobView, side: PhoneOwner, known: str 
 
 
 def with_phone(job: bytes, side: PhoneOwner, phone: str | None) -> bytes:
-    """Return the job (JSON) with the phone added to the member of the party who has the phone."""
-    members: dict[str, Any] = msgspec.json.decode(job, type=dict[str, msgspec.Raw])
-    party: dict[str, Any] = msgspec.json.decode(members[side])
-    return msgspec.json.encode({**members, side: {**party, "phone": phone}})
+    """Return the job (JSON) with the phone added to the member of the party who has the phone.
+
+    The text is spliced: to decode and encode the whole job took a tenth of a claim's time in the gateway. Only
+    ``metadata`` may contain an object with such a name, and it follows the customer and precedes the technician
+    (``job_document.MEMBERS``). In a text the quotes would be escaped.
+    """
+    opening = b'"%b":{' % side.encode()
+    at = (job.index(opening) if side == "customer" else job.rindex(opening)) + len(opening)
+    return b'%b"phone":%b,%b' % (job[:at], msgspec.json.encode(phone), job[at:])

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.rig import BENCH_DIR, BUILD_DIR, PeerUnavailable
 
@@ -41,16 +42,32 @@ def locked_npm_version(peer: str, package: str) -> str:
     return str(packages[f"node_modules/{package}"]["version"])
 
 
-def install_go_program(program: str, module: str) -> Path:
-    """Return the path of the program that ``go install`` builds from ``module``. A program that was built before is not
-    built again. Raise PeerUnavailable when it cannot be built.
-    """
-    result = BUILD_DIR / program
-    if not result.exists():
+class GoProgram(NamedTuple):
+    """A program that ``go install`` builds: its name, its package, and the pinned version."""
+
+    name: str
+    package: str
+    version: str
+
+    def install(self) -> Path:
+        """Return the path of the program. Each version has a folder of its own, so that another version is built when
+        the pin changes. Raise PeerUnavailable when it cannot be built.
+        """
+        folder = BUILD_DIR / f"{self.name}@{self.version}"
+        if not (folder / self.name).exists():
+            _require_tool("go")
+            _run_command(["go", "install", f"{self.package}@{self.version}"], env={"GOBIN": str(folder)})
+        return folder / self.name
+
+    def read_version(self) -> str:
+        """Return the version of the module that the built program contains. Programs that are built by ``go install``
+        do not know it: Centrifugo reports v0.0.0. Raise PeerUnavailable when it cannot be read.
+        """
+        program = self.install()
         _require_tool("go")
-        BUILD_DIR.mkdir(exist_ok=True)
-        _run_command(["go", "install", module], env={"GOBIN": str(BUILD_DIR)})
-    return result
+        lines = _run_command(["go", "version", "-m", str(program)]).splitlines()
+        module = next(words for words in map(str.split, lines) if words[0] == "mod")
+        return module[2]
 
 
 def _require_tool(tool: str) -> None:
@@ -58,9 +75,11 @@ def _require_tool(tool: str) -> None:
         raise PeerUnavailable(f"no {tool} on this machine")
 
 
-def _run_command(command: list[str], *, folder: Path | None = None, env: dict[str, str] | None = None) -> None:
+def _run_command(command: list[str], *, folder: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Return the standard output. Raise PeerUnavailable when the command fails."""
     result = subprocess.run(
         command, cwd=folder, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
     )
     if result.returncode:
         raise PeerUnavailable(f"{' '.join(command[:2])} failed: {' '.join(result.stderr.split())[-300:]}")
+    return result.stdout

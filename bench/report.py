@@ -12,15 +12,17 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from bench.peers.catalogue import PEERS
 
 QUIET_LOAD = 0.5
 """The load average above which other programs disturb the measurement; figures are then provisional."""
@@ -41,6 +43,11 @@ class Figure(msgspec.Struct):
         return median(self.rounds)
 
     @property
+    def spread(self) -> tuple[float, float]:
+        """Return the least and the greatest value of a round."""
+        return min(self.rounds), max(self.rounds)
+
+    @property
     def reaches_goal(self) -> bool | None:
         """Return whether the median reaches the goal, or None if the figure has no goal."""
         if self.goal is None:
@@ -49,8 +56,20 @@ class Figure(msgspec.Struct):
 
 
 def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], **kind: Any) -> Figure:
-    """Return a figure with ``ours`` divided by ``theirs`` for each round."""
+    """Return a figure with ``ours`` divided by ``theirs`` for each round. Raise ValueError when one side has more
+    rounds than the other.
+    """
     return Figure(name, "×", [a / b for a, b in zip(ours, theirs, strict=True)], **kind)
+
+
+Side = TypeVar("Side")
+
+
+def round_order(sides: Iterable[Side], number: int) -> list[Side]:
+    """Return the sides in the order in which the round measures them. Every second round reverses it, so that none
+    always has the moment after its predecessor.
+    """
+    return list(sides)[:: -1 if number % 2 else 1]
 
 
 class Report:
@@ -71,6 +90,12 @@ class Report:
     def add(self, *figures: Figure) -> None:
         """Append figures to the table."""
         self.figures.extend(figures)
+
+    def add_version(self, peer: str) -> None:
+        """Record the version of a peer, if it has one. Raise PeerUnavailable when it cannot be read."""
+        read_version = PEERS[peer].read_version if peer in PEERS else None
+        if read_version is not None and peer not in self.versions:
+            self.versions[peer] = read_version()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as a dictionary that JSON can represent."""
@@ -99,26 +124,32 @@ class Report:
         console.print(" · ".join(f"{k} {v}" for k, v in report["machine"].items()), soft_wrap=True)
         console.print(" · ".join(f"{k} {v}" for k, v in self.versions.items()), soft_wrap=True)
         console.print(f"{report['date']}  $ {report['command']}", soft_wrap=True)
-        console.print(self._build_table())
+        console.print(self.build_table())
         for text in (*(f"left out: {peer}" for peer in self.unavailable_peers), *self.notes):
             console.print(f"· {text}", soft_wrap=True)
 
-    def _build_table(self) -> Table:
-        table = Table("what", "median", "unit", "rounds", "goal", "reached", "")
+    def build_table(self) -> Table:
+        """Return the table of all figures."""
+        table = Table("what", "median", "unit", "least–greatest", "goal", "reached", "")
         for figure in self.figures:
             goal = (
                 "" if figure.goal is None else f"{'≥' if figure.better == 'more' else '≤'} {format_number(figure.goal)}"
             )
             reaches_goal = {None: "", True: "[green]yes[/green]", False: "[red]no[/red]"}[figure.reaches_goal]
-            rounds = " ".join(format_number(value) for value in figure.rounds)
+            spread = "–".join(format_number(value) for value in figure.spread)
             table.add_row(
-                figure.name, format_number(figure.value), figure.unit, rounds, goal, reaches_goal, figure.note
+                figure.name, format_number(figure.value), figure.unit, spread, goal, reaches_goal, figure.note
             )
         return table
 
 
 def _figure_dict(figure: Figure) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(figure), "median": figure.value, "met": figure.reaches_goal}
+    return {
+        **msgspec.structs.asdict(figure),
+        "median": figure.value,
+        "spread": figure.spread,
+        "met": figure.reaches_goal,
+    }
 
 
 def format_number(value: float) -> str:

@@ -14,6 +14,13 @@ from typing import Any
 import pytest
 
 from bench.__main__ import NAMES
+from bench.load.centrifugo import publish_request
+from bench.load.idle_servers import PEER_STARTERS
+from bench.peer_programs import GoProgram
+from bench.peers import catalogue
+from bench.questions.fanout import CONTENDERS
+from bench.report import Figure, Report, ratio, round_order
+from bench.rig import PeerUnavailable
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK_OPTIONS = ("--json", "--no-peers", "--rounds", "1", "--seconds", "0.2")
@@ -43,6 +50,53 @@ def test_an_unknown_benchmark_is_refused() -> None:
     process = run_bench()
     assert process.returncode == 0
     assert [line.split()[0] for line in process.stdout.splitlines()] == [*NAMES]
+
+
+def test_a_ratio_with_unequal_rounds_is_refused() -> None:
+    """Rounds are paired: a side that has one round less has no ratio."""
+    with pytest.raises(ValueError, match="shorter"):
+        ratio("a ÷ b", [1.0, 2.0], [1.0])
+
+
+def test_a_ratio_is_the_median_of_the_rounds_with_its_spread() -> None:
+    """The median of the rounds' own ratios is not the quotient of the medians. Table and JSON give the spread."""
+    report = Report("x", "?")
+    report.add(ratio("a ÷ b", [10.0, 40.0, 30.0], [10.0, 10.0, 20.0]), Figure("a", "/s", [10.0]))
+    assert report.as_dict()["figures"][0]["rounds"] == [1.0, 4.0, 1.5]
+    assert report.as_dict()["figures"][0]["median"] == 1.5
+    assert report.as_dict()["figures"][0]["spread"] == (1.0, 4.0)
+    assert [*report.build_table().columns[3].cells] == ["1–4", "10–10"]
+
+
+def test_every_second_round_is_reversed() -> None:
+    """No side is always measured first."""
+    assert [round_order("abc", number) for number in range(3)] == [[*"abc"], [*"cba"], [*"abc"]]
+
+
+def test_each_peer_says_what_it_does_not_do() -> None:
+    """Every peer with sockets has a row in the catalogue, and no program is built in a version that may change."""
+    assert {*CONTENDERS, *PEER_STARTERS} <= {*catalogue.PEERS}
+    assert all(peer.omits for peer in catalogue.PEERS.values())
+    assert not [p for p in vars(catalogue).values() if isinstance(p, GoProgram) and not p.version.startswith("v")]
+
+
+def test_a_go_program_without_go_is_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A missing tool is reported, and the benchmark can run without the peer."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("bench.peer_programs.BUILD_DIR", tmp_path)
+    with pytest.raises(PeerUnavailable, match="no go on this machine"):
+        catalogue.NATS.install()
+
+
+def test_a_burst_to_centrifugo_is_one_parallel_batch() -> None:
+    """Centrifugo receives one event as a publication, and the sixteen of a burst in one request."""
+    assert publish_request(b"{}", 1).startswith(b"POST /api/publish HTTP/1.1")
+    head, body = publish_request(b'{"a":1}', 16).split(b"\r\n\r\n")
+    assert head.startswith(b"POST /api/batch HTTP/1.1") and f"Content-Length: {len(body)}" in head.decode()
+    assert json.loads(body) == {
+        "parallel": True,
+        "commands": [{"publish": {"channel": "bench", "data": {"a": 1}}}] * 16,
+    }
 
 
 def test_claim_runs() -> None:

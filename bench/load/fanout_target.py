@@ -27,15 +27,20 @@ WARMUP_EVENTS = 3
 """The number of events before the clock starts."""
 
 
+def _control_bytes(events: int) -> bytes:
+    """Return the request to the peers that have a control socket: one byte an event."""
+    return b"!" * events
+
+
 class FanoutTarget(msgspec.Struct):
-    """A server with its listeners. Each ``request`` on the socket ``trigger`` makes the server send one event; each
-    listener then receives a frame that begins with ``event_prefix``.
+    """A server with its listeners. The bytes of ``request(n)`` on the socket ``trigger`` make the server send n events;
+    each listener then receives n frames, or lines, that begin with ``event_prefix``.
     """
 
     server: Child
     listeners: list[socket.socket]
     trigger: socket.socket
-    request: bytes = b"!"
+    request: Callable[[int], bytes] = _control_bytes
     event_prefix: bytes = EVENT_PREFIX
 
 
@@ -80,7 +85,7 @@ def measure_fanout(rig: Rig, target: FanoutTarget, *, burst: int, seconds: float
         "reader",
         command + [str(fd) for fd in descriptors[1:]],
         core=LOAD_CORE,
-        feed=target.request * burst,
+        feed=target.request(burst),
         pass_fds=descriptors,
     )
     result = msgspec.convert(child.read_first_line(), FanoutResult)
@@ -98,7 +103,8 @@ async def start_callout(rig: Rig, count: int, *, roles: str) -> FanoutTarget:
     server, child = rig.start_callout(url, roles=roles)
     zone = await open_seeded_zone(url)
     listeners = await connect_technicians(rig, zone, server, [f"user_f{n}" for n in range(count)])
-    return FanoutTarget(child, listeners, sockets.open_tcp(urlsplit(url).port or 0), await _announcement_command(zone))
+    trigger, command = sockets.open_tcp(urlsplit(url).port or 0), await _announcement_command(zone)
+    return FanoutTarget(child, listeners, trigger, lambda events: command * events)
 
 
 async def connect_technicians(rig: Rig, zone: SeededZone, server: str, users: Sequence[str]) -> list[socket.socket]:
@@ -150,7 +156,7 @@ def read_event_payload(target: FanoutTarget) -> bytes:
     """Return the payload of one of Callout's events as its clients receive it, so that the other servers send the same
     bytes.
     """
-    target.trigger.sendall(target.request)
+    target.trigger.sendall(target.request(1))
     payloads = {_read_event(sock, target.event_prefix) for sock in target.listeners}
     sockets.read_available(target.trigger)
     if len(payloads) != 1:

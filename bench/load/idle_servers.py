@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
-from importlib.metadata import version as package_version
 from importlib.util import find_spec
 
 import msgspec
 
 from bench import peer_programs
-from bench.load import centrifugo
+from bench.load import centrifugo, nats
 from bench.load.sockets import text_frame, upgrade_request
 from bench.load.swarm import Handshake, HandshakeStep
-from bench.rig import SERVER_CORE, Child, PeerUnavailable, Rig, free_port, wait_for_port
+from bench.rig import SERVER_CORE, Child, PeerUnavailable, Rig
 
 
 class IdleServer(msgspec.Struct):
@@ -52,35 +52,28 @@ def start_python_socketio(rig: Rig, count: int) -> IdleServer:
     )
 
 
-def start_centrifugo(rig: Rig, count: int) -> IdleServer:
+def start_centrifugo(rig: Rig, count: int, *, settings: dict[str, str]) -> IdleServer:
     """Start Centrifugo, with each connection subscribed to its own channel. Raise PeerUnavailable when it cannot be
     built.
     """
-    program, port = peer_programs.install_go_program("centrifugo", centrifugo.MODULE), free_port()
-    command = [str(program), "--config", str(peer_programs.PEERS / "centrifugo.json")]
-    child = rig.spawn("centrifugo", command, core=SERVER_CORE, env={"CENTRIFUGO_HTTP_SERVER_PORT": str(port)})
-    wait_for_port(child, port)
-    request = upgrade_request("127.0.0.1", "/connection/websocket")
-    return IdleServer(child, port, [Handshake(request, _own_channel_steps(number)) for number in range(count)])
+    child, port = centrifugo.start_server(rig, settings)
+    return IdleServer(child, port, [centrifugo.idle_handshake(number) for number in range(count)])
+
+
+def start_nats(rig: Rig, count: int) -> IdleServer:
+    """Start NATS, with each connection subscribed to its own subject. Raise PeerUnavailable when it cannot be built."""
+    child, _, port = nats.start_server(rig)
+    return IdleServer(child, port, [nats.idle_handshake(number) for number in range(count)])
 
 
 PEER_STARTERS: dict[str, Callable[[Rig, int], IdleServer]] = {
     "Node ws": start_node_ws,
-    "Node socket.io": start_node_socketio,
+    "socket.io": start_node_socketio,
     "python-socketio": start_python_socketio,
-    "Centrifugo": start_centrifugo,
+    "Centrifugo": functools.partial(start_centrifugo, settings=centrifugo.DEFAULT_SETTINGS),
+    "Centrifugo with history": functools.partial(start_centrifugo, settings=centrifugo.HISTORY),
+    "NATS": start_nats,
 }
-
-
-def peer_version(name: str) -> dict[str, str]:
-    """Return the version of a measured peer, by the name of its package."""
-    if name == "Node ws":
-        return {"ws": peer_programs.locked_npm_version("ws", "ws")}
-    if name == "Node socket.io":
-        return {"socket.io": peer_programs.locked_npm_version("socketio", "socket.io")}
-    if name == "python-socketio":
-        return {"python-socketio": package_version("python-socketio")}
-    return {"centrifugo": centrifugo.installed_version()}
 
 
 _SOCKETIO_PATH = "/socket.io/?EIO=4&transport=websocket"
@@ -94,11 +87,3 @@ def _start_with_payload(
     child = rig.spawn("peer", command, core=SERVER_CORE, feed=b"{}")
     port = child.read_first_line()["port"]
     return IdleServer(child, port, [Handshake(upgrade_request("127.0.0.1", path), steps)] * count)
-
-
-def _own_channel_steps(number: int) -> tuple[HandshakeStep, HandshakeStep]:
-    subscribe = b'{"id":2,"subscribe":{"channel":"idle%d"}}' % number
-    return (
-        HandshakeStep(text_frame(b'{"id":1,"connect":{}}'), b'{"id":1,"connect"'),
-        HandshakeStep(text_frame(subscribe), b'{"id":2,"subscribe"'),
-    )

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.load.redis_clients import RedisClients, pack_command
-from bench.peer_programs import install_go_program
+from bench.peers.catalogue import TILE38
 from bench.rig import LOAD_CORE, Rig, free_port, wait_for_port
-
-MODULE = "github.com/tidwall/tile38/cmd/tile38-server@latest"
 
 
 class Tile38:
@@ -27,11 +25,6 @@ class Tile38:
             pack_command("SET", fleet, who, "POINT", lat, lon) for who, lat, lon in people
         )
 
-    async def version(self) -> str:
-        """Return the version that the server reports."""
-        reply = await self.redis_clients.call(pack_command("SERVER"))
-        return str(dict(zip(reply[::2], reply[1::2], strict=True)).get(b"version", b"?").decode())
-
 
 def reply_names(reply: list[Any]) -> list[str]:
     """Return the ids in a reply of ``NEARBY``."""
@@ -45,7 +38,7 @@ def nearby_command(fleet: str, lat: float, lon: float, *, count: int, radius_m: 
 
 def start(rig: Rig) -> Tile38:
     """Start Tile38 on Valkey's core, without its append-only file. Raise PeerUnavailable when it cannot be built."""
-    program = install_go_program("tile38-server", MODULE)
+    program = TILE38.install()
     port, data = free_port(), rig.folder / "tile38"
     data.mkdir()
     words = [str(program), "-h", "127.0.0.1", "-p", str(port), "-d", str(data), "-q", "--appendonly", "no"]

@@ -26,6 +26,7 @@ from bench.load.claimants import Claimant, ClaimTimes
 from bench.load.seed import SeededZone, bring_squads_online, gather_in_batches, member_id, open_seeded_zone
 from bench.peers import postgres as pg
 from bench.peers.bare import BareScript
+from bench.peers.catalogue import PEERS
 from bench.report import Figure, Report, ratio
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, PeerUnavailable, Rig, pin_to_core, print_progress
 from engine.types import JobId
@@ -225,14 +226,14 @@ class Rounds:
         )
         if "bare_us" in f:
             report.add(
-                Figure("bare script of four commands", "µs script", f["bare_us"]),
+                Figure("bare script of four commands", "µs script", f["bare_us"], note=PEERS["bare script"].omits),
                 ratio("job_claim ÷ bare script", f["script_us"], f["bare_us"], goal=6, better="less"),
             )
         if "pg" in f:
             report.add(
-                Figure("PostgreSQL stored procedure", "claims/s", f["pg_procedure"], note="one round trip"),
+                Figure("PostgreSQL procedure", "claims/s", f["pg_procedure"], note=PEERS["PostgreSQL procedure"].omits),
                 ratio("packed ÷ PostgreSQL procedure", f["packed"], f["pg_procedure"], goal=1.3),
-                Figure("PostgreSQL transaction", "claims/s", f["pg"], note="BEGIN, four statements, COMMIT"),
+                Figure("PostgreSQL transaction", "claims/s", f["pg"], note=PEERS["PostgreSQL transaction"].omits),
                 ratio("packed ÷ PostgreSQL transaction", f["packed"], f["pg"]),
                 ratio("WebSocket ÷ PostgreSQL transaction", f["ws"], f["pg"], goal=1.5),
             )

@@ -2,7 +2,8 @@
 
 Each connection has done its handshake, its ``connect`` with the reply, and one ping. Memory is that of the server's
 process (RSS, and PSS beside it), before and after. The time to open includes everything from the TCP connection to the
-reply, with a token and an account for each connection. The peers' idle sockets are not authenticated.
+reply, with a token and an account for each connection. The peers' idle sockets are not authenticated; a note of each
+peer says what else it does not do.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from bench.load import idle_servers, swarm
 from bench.load.idle_servers import IdleServer
 from bench.load.seed import gather_in_batches, open_seeded_zone
 from bench.load.swarm import Client
-from bench.report import Figure, Report, ratio
+from bench.peers.catalogue import PEERS
+from bench.report import Figure, Report, ratio, round_order
 from bench.rig import LOAD_CORE, BenchError, Child, PeerUnavailable, Rig, pin_to_core, print_progress
 from engine.process.signer import Signer, sign_token
 from engine.types import UserId
@@ -80,12 +82,13 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         servers[name] = functools.partial(start, rig, len(users))
     costs: dict[str, list[ConnectionCost]] = {name: [] for name in servers}
     for number in range(arguments.rounds):
-        for name in list(costs):
+        for name in round_order(costs, number):
             print_progress(f"round {number + 1}: {count} connections, {name}")
             try:
                 costs[name].append(await _measure(servers[name]()))
+                report.add_version(name)
             except PeerUnavailable as missing:
-                report.unavailable_peers.append(str(missing))
+                report.unavailable_peers.append(f"{name}: {missing}")
                 del costs[name]
     _add_figures(report, costs)
     report.notes.append(
@@ -167,7 +170,9 @@ def _add_figures(report: Report, costs: dict[str, list[ConnectionCost]]) -> None
         Figure("Callout: load CPU", "µs each", values(OWN, "load_us"), note="its core is shared with Redis"),
     )
     for name in (name for name in costs if name not in (OWN, SHARED)):
-        report.add(Figure(f"{name}, idle", "KiB each", values(name, "rss_kib")))
+        report.add(Figure(f"{name}, idle", "KiB each", values(name, "rss_kib"), note=PEERS[name].omits))
         report.add(ratio(f"Callout ÷ {name}: memory", values(OWN, "rss_kib"), values(name, "rss_kib"), better="less"))
-        report.add(Figure(f"{name}: opened", "connections/s", values(name, "per_second"), note="nobody authenticated"))
-        report.versions |= idle_servers.peer_version(name)
+        report.add(Figure(f"{name}: opened", "connections/s", values(name, "per_second")))
+        report.add(ratio(f"Callout ÷ {name}: opened", values(OWN, "per_second"), values(name, "per_second")))
+        report.add(Figure(f"{name}: server CPU", "µs each", values(name, "cpu_us")))
+        report.add(ratio(f"Callout ÷ {name}: CPU", values(OWN, "cpu_us"), values(name, "cpu_us"), better="less"))

@@ -3,46 +3,44 @@
 The measurement is end to end: from the log in Redis through the gateway to the bytes that the client reads. One reader,
 in C, counts for all sockets. It requests the next event (or the next 16 at once) when every socket has received the
 last. The peers send the same bytes: a C loop of write(), which is the limit for one system call per event; Node's `ws`
-in a loop; and, in their own envelopes, socket.io, python-socketio and Centrifugo, alone and with a Redis.
+in a loop; and, in their own envelopes, socket.io, python-socketio, NATS and Centrifugo (with its default settings, with
+a history in its memory, and with one in a Redis). A note of each peer says what it does not do.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from importlib.metadata import version
+from typing import NamedTuple
 
-import msgspec
 import uvloop
 
-from bench import peer_programs
-from bench.load import centrifugo, fanout_target
+from bench.load import centrifugo, fanout_target, nats
 from bench.load.fanout_target import FanoutResult, FanoutTarget
-from bench.report import Figure, Report, ratio
+from bench.peers.catalogue import PEERS
+from bench.report import Figure, Report, ratio, round_order
 from bench.rig import PeerUnavailable, Rig, print_progress
 
 BURST = 16
 """The number of events that are requested at once in the run with bursts."""
 
 
-class PeerSpec(msgspec.Struct):
+class Contender(NamedTuple):
     """How a peer is started, and the goal for Callout's rate divided by the peer's rate (DESIGN §9)."""
 
     start: Callable[[Rig, bytes, int], FanoutTarget]
     goal: float | None = None
-    note: str = ""
-    version: Callable[[], str] | None = None
 
 
-PEERS = {
-    "C write()": PeerSpec(fanout_target.start_c_writer, 0.7, "the limit: one system call per delivery"),
-    "Node ws": PeerSpec(fanout_target.start_node_ws, 1.3, version=lambda: peer_programs.locked_npm_version("ws", "ws")),
-    "socket.io": PeerSpec(
-        fanout_target.start_node_socketio, version=lambda: peer_programs.locked_npm_version("socketio", "socket.io")
-    ),
-    "python-socketio": PeerSpec(fanout_target.start_python_socketio, 8.0, version=lambda: version("python-socketio")),
-    "Centrifugo": PeerSpec(centrifugo.start_with_memory, 1.0, "history in its memory", centrifugo.installed_version),
-    "Centrifugo on Redis": PeerSpec(centrifugo.start_with_redis, 1.0, "history in Redis, as Callout's log is"),
+CONTENDERS = {
+    "C write()": Contender(fanout_target.start_c_writer, 0.7),
+    "Node ws": Contender(fanout_target.start_node_ws, 1.3),
+    "socket.io": Contender(fanout_target.start_node_socketio),
+    "python-socketio": Contender(fanout_target.start_python_socketio, 8.0),
+    "Centrifugo": Contender(centrifugo.start_with_defaults, 1.0),
+    "Centrifugo with history": Contender(centrifugo.start_with_memory, 1.0),
+    "Centrifugo on Redis": Contender(centrifugo.start_with_redis, 1.0),
+    "NATS": Contender(nats.start),
 }
 
 
@@ -59,22 +57,23 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
     callout = uvloop.run(fanout_target.start_callout(rig, arguments.sockets, roles=arguments.role))
     payload = fanout_target.read_event_payload(callout)
     servers = {"Callout": callout}
-    for name, peer in PEERS.items() if arguments.peers else ():
+    for name, peer in CONTENDERS.items() if arguments.peers else ():
         print_progress(f"starting {name}")
         try:
-            servers[name] = peer.start(rig, payload, arguments.sockets)
+            server = peer.start(rig, payload, arguments.sockets)
+            report.add_version(name)
         except PeerUnavailable as missing:
             report.unavailable_peers.append(f"{name}: {missing}")
-            continue
-        if peer.version is not None:
-            report.versions[name] = peer.version()
+        else:
+            servers[name] = server
     report.notes.append(
         f"one event is {len(payload)} bytes; {arguments.sockets} sockets; server roles: {arguments.role}"
     )
-    report.notes.append("socket.io and Centrifugo put the same bytes into envelopes of their own")
+    report.notes.append("socket.io, Centrifugo and NATS put the same bytes into envelopes of their own")
+    report.notes.append("Centrifugo publishes the events of a burst in parallel, and does not keep their order")
     results: dict[tuple[str, int], list[FanoutResult]] = {(name, burst): [] for burst in (1, BURST) for name in servers}
     for number in range(arguments.rounds):
-        for (name, burst), rounds in results.items():
+        for (name, burst), rounds in round_order(results.items(), number):
             print_progress(f"round {number + 1}: {name}, {burst} at once")
             rounds.append(fanout_target.measure_fanout(rig, servers[name], burst=burst, seconds=arguments.seconds))
     _add_figures(report, results, list(servers))
@@ -90,8 +89,10 @@ def _add_figures(report: Report, results: dict[tuple[str, int], list[FanoutResul
     report.add(Figure(f"Callout, bursts of {BURST}", "deliveries/s", bursts, goal=1_000_000))
     for name in servers[1:]:
         one, many = ([h.per_second for h in results[name, count]] for count in (1, BURST))
-        report.add(Figure(f"{name}, one event", "deliveries/s", one, note=PEERS[name].note))
-        report.add(ratio(f"Callout ÷ {name}", rates, one, goal=PEERS[name].goal))
-        report.add(Figure(f"{name}, one event: server CPU", "µs each", [h.cpu_us for h in results[name, 1]]))
+        report.add(Figure(f"{name}, one event", "deliveries/s", one, note=PEERS[name].omits))
+        report.add(ratio(f"Callout ÷ {name}", rates, one, goal=CONTENDERS[name].goal))
+        cpu, peer_cpu = ([h.cpu_us for h in results[server, 1]] for server in ("Callout", name))
+        report.add(Figure(f"{name}, one event: server CPU", "µs each", peer_cpu))
+        report.add(ratio(f"Callout ÷ {name}: server CPU", cpu, peer_cpu, better="less"))
         report.add(Figure(f"{name}, bursts of {BURST}", "deliveries/s", many))
         report.add(ratio(f"Callout ÷ {name}, bursts", bursts, many))

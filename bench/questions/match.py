@@ -21,6 +21,7 @@ from bench.load.city import MATCH_COUNT, RADIUS_M, City
 from bench.load.redis_clients import CallPattern, CallTiming, RedisClients
 from bench.load.seed import open_seeded_zone
 from bench.peers import tile38
+from bench.peers.catalogue import PEERS
 from bench.questions.wave import CITY_KM
 from bench.report import Figure, Report, ratio
 from bench.rig import BENCH_DIR, SERVER_CORE, BenchError, PeerUnavailable, Rig, pin_to_core, print_progress
@@ -72,8 +73,6 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("match", (__doc__ or "").split("\n", 1)[0])
     matching, peer = _load_match_script(rig), _start_tile38(rig, report) if arguments.peers else None
-    if peer:
-        report.versions["tile38"] = await peer.version()
     cities: dict[CitySize, City] = {}
     for size in _city_sizes(arguments):
         print_progress(f"{size.technicians:,} technicians come online in {size.side_km:.1f} x {size.side_km:.1f} km")
@@ -112,10 +111,12 @@ def _load_match_script(rig: Rig) -> scripts.ScriptLibrary:
 
 def _start_tile38(rig: Rig, report: Report) -> tile38.Tile38 | None:
     try:
-        return tile38.start(rig)
+        peer = tile38.start(rig)
+        report.add_version(TILE38)
     except PeerUnavailable as missing:
         report.unavailable_peers.append(f"Tile38: {missing}")
         return None
+    return peer
 
 
 async def _fill_tile38(peer: tile38.Tile38, fleet: str, city: City) -> None:
@@ -214,10 +215,10 @@ class Rounds:
         """
         for (size, what, pattern), timings in self._timings.items():
             if size == self._goal_size:
-                server_share = f"server busy {min(each.server_share for each in timings):.0%} or more"
-                report.add(
-                    Figure(f"{LABELS[what]}, {pattern}", "calls/s", [t.per_second for t in timings], note=server_share)
-                )
+                note = f"server busy {min(each.server_share for each in timings):.0%} or more"
+                if what in PEERS:
+                    note += f"; {PEERS[what].omits}"
+                report.add(Figure(f"{LABELS[what]}, {pattern}", "calls/s", [t.per_second for t in timings], note=note))
         self._add_ratios(report)
         for size in self._cities:
             for what in (w for s, w, pattern in self._timings if s == size and pattern == PACKED):

@@ -1,0 +1,44 @@
+"""The peers: the version of each, and what each does not do that Callout does in the same benchmark.
+
+A Go program is built in the version that is pinned here. npm packages are pinned by their lock files, Python packages
+by ``requirements.lock``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import NamedTuple
+
+from bench.peer_programs import GoProgram, locked_npm_version
+
+CENTRIFUGO = GoProgram("centrifugo", "github.com/centrifugal/centrifugo/v6", "v6.9.1")
+NATS = GoProgram("nats-server", "github.com/nats-io/nats-server/v2", "v2.15.3")
+TILE38 = GoProgram("tile38-server", "github.com/tidwall/tile38/cmd/tile38-server", "v0.0.0-20260106163517-48aa3d2f3034")
+"""The release 1.37.0. Its tag has no ``v``, so that Go knows it only by its commit."""
+
+
+class Peer(NamedTuple):
+    """What the peer leaves out, for the note of its row, and how its version is read (None: it has none of its own)."""
+
+    omits: str
+    read_version: Callable[[], str] | None = None
+
+
+PEERS = {
+    "C write()": Peer("no WebSocket, no log, authenticates nobody: the limit of one system call per delivery"),
+    "Node ws": Peer("authenticates nobody, no channels, no history", lambda: locked_npm_version("ws", "ws")),
+    "socket.io": Peer("authenticates nobody, no history", lambda: locked_npm_version("socketio", "socket.io")),
+    "python-socketio": Peer("authenticates nobody, no history", lambda: version("python-socketio")),
+    "Centrifugo": Peer("its default settings: no history; authenticates nobody here", CENTRIFUGO.read_version),
+    "Centrifugo with history": Peer("history in memory; authenticates nobody here", CENTRIFUGO.read_version),
+    "Centrifugo on Redis": Peer("history in Redis; authenticates nobody here", CENTRIFUGO.read_version),
+    "NATS": Peer("no history, in memory; authenticates nobody here", NATS.read_version),
+    "bare script": Peer("no checks, no offers, no recipients"),
+    "PostgreSQL procedure": Peer(
+        "one round trip, both cores; no check of the person, no indexes, no event to a client"
+    ),
+    "PostgreSQL transaction": Peer("BEGIN, four statements, COMMIT; both cores; omits what the procedure omits"),
+    "GEOSEARCH": Peer("knows nobody's eligibility, blocks or earlier offers"),
+    "Tile38": Peer("knows nobody's eligibility, blocks or earlier offers; in memory", TILE38.read_version),
+}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from hatch_build import MODULE as COMPILED_MODULE
 from server.web.static import CLIENT_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +37,8 @@ from engine.sql.database import open_archive
 from engine.blueprint import catalogue
 from engine.process.settings import Settings
 from engine.store import scripts
+from hatch_build import MODULE as COMPILED_MODULE
+from server.gateway.broadcast_send import load_send
 from server.web.static import client_path
 
 async def migrated_database(folder):
@@ -54,6 +58,7 @@ print(json.dumps({
     "blueprints": sorted(catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name),
     "migrations": sorted(path.name for path in (migrate.MIGRATIONS_FOLDER / "versions").glob("*.py")),
     "problems": problems,
+    "broadcasts": load_send().__name__,
 }))
 """
 
@@ -76,11 +81,12 @@ def inspect_installation(*path: Path, cwd: Path) -> dict[str, Any]:
     return found
 
 
-def build_wheel(project: Path, out: Path) -> Path:
+def build_wheel(project: Path, out: Path, **env: str) -> Path:
     """Build the wheel of a project from this checkout, and return its path."""
     alone = ["--no-isolation"] if find_spec("hatchling") else []
     process = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", *alone, "--outdir", str(out), str(project)],
+        env=os.environ | env,
         capture_output=True,
         text=True,
         check=False,
@@ -117,6 +123,24 @@ def test_the_wheel_has_nothing_but_the_program(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"engine", "server", "callout_client"}
 
 
+def test_without_a_compiler_the_wheel_is_for_every_platform(tmp_path: Path) -> None:
+    """If the C module cannot be compiled, the build succeeds. The wheel has no compiled file and fits everywhere."""
+    wheel = build_wheel(ROOT, tmp_path, CC="false")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert COMPILED_MODULE not in archive.namelist()
+
+
+def test_with_a_compiler_the_wheel_has_the_compiled_module(wheel: Path, unpacked_wheel: Path, tmp_path: Path) -> None:
+    """With a C compiler the wheel has the compiled module, is for this Python and platform only, and the installed
+    program loads the module.
+    """
+    if shutil.which(os.environ.get("CC", "cc")) is None:
+        pytest.skip("no C compiler")
+    assert not wheel.name.endswith("-any.whl")
+    assert inspect_installation(unpacked_wheel, cwd=tmp_path)["broadcasts"] == "send_by_sockets"
+
+
 def test_every_file_is_in_the_wheel(wheel: Path) -> None:
     """The wheel contains every module, script, blueprint, migration and web file of the checkout."""
     with zipfile.ZipFile(wheel) as archive:
@@ -125,7 +149,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
         str(path.relative_to(top))
         for top, room in ((ROOT, "engine"), (ROOT, "server"), (CLIENTS / "python", "callout_client"))
         for path in (top / room).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
     }
     scripts = {f"engine/{path.relative_to(ROOT)}" for path in (ROOT / "lua").rglob("*.lua")}
     assert (written | scripts) - shipped == set()

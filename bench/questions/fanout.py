@@ -20,6 +20,7 @@ from bench.load.fanout_target import FanoutResult, FanoutTarget
 from bench.peers.catalogue import PEERS
 from bench.report import Figure, Report, ratio, round_order
 from bench.rig import PeerUnavailable, Rig, print_progress
+from server.gateway.broadcast_send import load_send, send_by_transports
 
 BURST = 16
 """The number of events that are requested at once in the run with bursts."""
@@ -33,7 +34,7 @@ class Contender(NamedTuple):
 
 
 CONTENDERS = {
-    "C write()": Contender(fanout_target.start_c_writer, 0.7),
+    "C write()": Contender(fanout_target.start_c_writer, 0.9),
     "Node ws": Contender(fanout_target.start_node_ws, 1.3),
     "socket.io": Contender(fanout_target.start_node_socketio),
     "python-socketio": Contender(fanout_target.start_python_socketio, 8.0),
@@ -69,6 +70,8 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report.notes.append(
         f"one event is {len(payload)} bytes; {arguments.sockets} sockets; server roles: {arguments.role}"
     )
+    way = "Python" if load_send() is send_by_transports else "the compiled module"
+    report.notes.append(f"Callout's single events are sent by {way}")
     report.notes.append("socket.io, Centrifugo and NATS put the same bytes into envelopes of their own")
     report.notes.append("Centrifugo publishes the events of a burst in parallel, and does not keep their order")
     results: dict[tuple[str, int], list[FanoutResult]] = {(name, burst): [] for burst in (1, BURST) for name in servers}

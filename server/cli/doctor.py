@@ -69,6 +69,7 @@ async def examine(settings: Settings) -> list[Finding]:
         _check_directory(settings),
         _check_key(settings),
         _check_blueprints(settings),
+        _check_broadcasts(),
         await _check_server(settings),
     ]
     async with AsyncExitStack() as stack:
@@ -133,6 +134,13 @@ def _check_blueprints(settings: Settings) -> Finding:
     except catalogue.BlueprintError as error:
         return Finding("blueprints", {}, error.problems)
     return Finding("blueprints", {"found": " ".join(names)})
+
+
+def _check_broadcasts() -> Finding:
+    from server.gateway.broadcast_send import load_send, send_by_transports
+
+    is_compiled = load_send() is not send_by_transports
+    return Finding("broadcasts", {"sent": "by the compiled module" if is_compiled else "by Python"})
 
 
 async def _check_server(settings: Settings) -> Finding:

@@ -22,6 +22,7 @@ from time import monotonic
 
 from engine.events import Event
 from engine.types import Zone
+from server.gateway import broadcast_send
 from server.gateway.counters import MIN_BROADCAST_SOCKETS, Counters
 from server.gateway.frames import JsonFrames
 from server.gateway.protocol import State
@@ -29,7 +30,7 @@ from server.gateway.send_buffer import SendBuffer
 from server.gateway.session import Session
 
 TIME_SLICE_S = 0.002
-_SESSIONS_PER_CLOCK_READ = 32
+_SESSIONS_PER_CLOCK_READ = 64
 """How many sessions are written to between two readings of the clock."""
 
 
@@ -58,6 +59,7 @@ class Hub:
         "_loop",
         "_recipients",
         "_scheduled",
+        "_send",
         "_sent",
         "_waiting",
         "channels",
@@ -73,8 +75,9 @@ class Hub:
         """Whether any session has ever subscribed to a job here."""
         self._waiting: deque[SendBuffer] = deque()
         self._broadcast = b""
-        self._recipients: list[Session] = []
+        self._recipients: list[SendBuffer] = []
         """The sessions that still have to be sent the broadcast. None of them has a push in its queue."""
+        self._send = broadcast_send.load_send()
         self._scheduled = False
         self._began = 0.0
         self._sent = 0
@@ -131,7 +134,7 @@ class Hub:
             self._recipients.clear()
             self._queue_frame(left, self._broadcast)
 
-    def _queue_frame(self, sessions: Iterable[Session], frame: bytes) -> None:
+    def _queue_frame(self, sessions: Iterable[SendBuffer], frame: bytes) -> None:
         wake = self._waiting.append
         for session in sessions:
             if session.next_frame is None:
@@ -200,13 +203,9 @@ class Hub:
         while recipients:
             some = recipients[-_SESSIONS_PER_CLOCK_READ:]
             del recipients[-_SESSIONS_PER_CLOCK_READ:]
-            for session in some:
-                if session.is_direct:
-                    session.written_pushes += 1
-                    session.write(frame)
-                    frames += 1
-                elif session.state is not State.CLOSED:
-                    self._queue_frame((session,), frame)
+            others = self._send(some, frame)
+            frames += len(some) - len(others)
+            self._queue_frame([session for session in others if session.state is not State.CLOSED], frame)
             if monotonic() > until:
                 break
         self._count_writes(frames, frames * len(frame))

@@ -54,6 +54,7 @@ class SendBuffer:
         "_behind",
         "_behind_bytes",
         "_paused",
+        "descriptor",
         "gateway",
         "hub",
         "id",
@@ -77,6 +78,8 @@ class SendBuffer:
     def __init__(self, session_id: str) -> None:
         self.id = session_id
         self.state = State.ACCEPTED
+        self.descriptor = -1
+        """The socket to which a broadcast may be sent past the transport while ``is_direct``; -1: none."""
         self.next_frame: bytes | None = None
         """The first frame that waits for this turn's flush; ``more_frames`` follow. None: no frame waits."""
         self.more_frames: list[bytes] = []
@@ -161,18 +164,14 @@ class SendBuffer:
         if self._paused:
             return self._queue_behind(queue)
         self.is_direct = True
-        if self.replies:
-            queue = self.replies + queue
-            self.replies.clear()
-        if not queue:
-            return None
+        queue, self.replies = self.replies + queue, []
         size = sum(map(len, queue))
         if size > MAX_WRITE_BYTES:
             self._queue_behind(queue)
-            return self._write_behind()
-        self.gateway.counters.count_write(len(queue), size)
-        self.write(b"".join(queue))
-        return None
+            self._write_behind()
+        elif queue:
+            self.gateway.counters.count_write(len(queue), size)
+            self.write(b"".join(queue))
 
     def _take_pushes(self) -> list[bytes]:
         """Remove and return the pushes of this turn, in order."""
@@ -243,8 +242,9 @@ class SendBuffer:
         self.received_at = monotonic()
 
     def _drop_frames(self) -> None:
-        """Drop all waiting frames. Called when the session has ended."""
-        self.next_frame, self.is_direct = None, False
+        """Drop all frames and write no more: the session has ended, and its descriptor may soon be another socket's."""
+        self.next_frame, self.is_direct, self.descriptor = None, False, -1
+        self.write = lambda _: None
         self.more_frames.clear()
         self.replies.clear()
         self._behind, self._behind_bytes = None, 0

@@ -15,7 +15,7 @@ import structlog
 
 from engine.errors import Invalid, Unauthenticated
 from engine.types import Principal
-from server.gateway import protocol
+from server.gateway import broadcast_send, protocol
 from server.gateway.connection import Connection
 from server.gateway.protocol import Close, Credentials, EmptyObject, State, WrongFrames, WrongMessage
 from server.gateway.send_buffer import MAX_WRITE_BYTES, BufferGateway, BufferHub, SendBuffer
@@ -102,9 +102,9 @@ class Session(SendBuffer):
 
     def open(self, connection: Connection, executor: OpExecutor) -> None:
         """Take over ``connection``, whose response 101 was written, and pass its messages to ``executor``."""
-        self._connection = connection
-        self._executor = executor
+        self._connection, self._executor = connection, executor
         self.write = connection.transport.write
+        self.descriptor = broadcast_send.plain_descriptor(connection.transport)
 
     @property
     def caller(self) -> Principal:

@@ -14,6 +14,7 @@ import redis
 
 from engine.process.settings import Settings
 from engine.process.signer import open_signer
+from server.gateway.broadcast_send import load_send, send_by_transports
 from tests.support import valkey
 from tests.support.process import Server, run_callout, run_server
 
@@ -53,6 +54,8 @@ async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     assert "other users can read it (mode 644)" in by_name["signing key"]["problems"][0]
     assert by_name["blueprints"]["problems"][0].startswith("bad.toml: ")
     assert len(by_name["Redis"]["problems"]) == 2
+    way = "Python" if load_send() is send_by_transports else "the compiled module"
+    assert by_name["broadcasts"]["facts"] == {"sent": f"by {way}"}
     assert by_name["database"]["problems"] == ["database: mysql is neither postgresql nor sqlite"]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import itertools
 import json
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +26,8 @@ from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
+from hatch_build import MODULE, compile_module
+from server.gateway.broadcast_send import COMPILED_MODULE
 from server.gateway.gateway import Gateway
 from server.gateway.socket_endpoint import SocketEndpoint
 from server.gateway.transport import CalloutWebSocket
@@ -29,6 +35,7 @@ from server.http.http_protocol import CalloutHTTP
 from tests.support import live_accounts
 from tests.support.wait import wait_until
 
+ROOT = Path(__file__).resolve().parents[3]
 JSON_SUBPROTOCOL = "callout.v1.json"
 
 APPEND_SCRIPT = """
@@ -211,6 +218,26 @@ async def node(settings: Settings) -> AsyncIterator[Node]:
     """Run one gateway with the default settings of the tests."""
     async with running_node(settings) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def compiled_module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """Compile and load ``_send_frame.c``, as an installation with a C compiler does."""
+    path = tmp_path_factory.mktemp("compiled") / Path(MODULE).name
+    if problem := compile_module(ROOT, path):
+        pytest.skip(problem)
+    spec = importlib.util.spec_from_file_location(COMPILED_MODULE, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=["by sockets", "by transports"])
+def send(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start gateways with the compiled module, and without it. Use this before ``node``."""
+    module = request.getfixturevalue("compiled_module") if request.param == "by sockets" else None
+    monkeypatch.setitem(sys.modules, COMPILED_MODULE, module)
 
 
 def principal(user: str, role: Role = "customer") -> Principal:

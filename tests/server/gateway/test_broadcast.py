@@ -12,6 +12,8 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
+
 from server.gateway.send_buffer import MAX_QUEUE_BYTES
 from tests.server.gateway.conftest import Node
 from tests.support.wait import wait_until
@@ -89,6 +91,7 @@ async def open_reader(stack: AsyncExitStack, node: Node, token: str, *, small: b
     return reader
 
 
+@pytest.mark.usefixtures("send")
 async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
     """During a continuous broadcast, clients that never read use no more memory than the limit and are closed with
     4001. All other clients receive every event once and in order.

@@ -46,7 +46,7 @@ class ThreeClients:
 
 
 @pytest.fixture
-async def clients(node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ThreeClients]:
+async def clients(send: None, node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ThreeClients]:
     """Connect Ann, Bob and Cem. An event to two or more sessions counts as a broadcast here."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(node.connect(user)) for user in ("ann", "bob", "cem")]

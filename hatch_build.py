@@ -1,0 +1,65 @@
+"""The build hook: compile the server's one C module, if a C compiler and the headers of Python are there.
+
+Without them the build succeeds too, and Callout does the same in Python (server/gateway/broadcast_send.py). A wheel
+with the module is for one version of Python and one platform. A wheel without it is for all; ``CC=false`` builds it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SOURCE = "server/gateway/_send_frame.c"
+MODULE = f"server/gateway/_send_frame{sysconfig.get_config_var('EXT_SUFFIX')}"
+FLAGS = ["-O2", "-Wall", "-Wextra", "-fPIC"]
+FLAGS += ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+
+
+def compile_module(root: Path, target: Path) -> str | None:
+    """Compile the C file of the checkout ``root`` into ``target``, by the program ``CC`` if that is set. Return None or
+    the reason why it was not compiled.
+    """
+    target.unlink(missing_ok=True)  # a server may be running with it; and an old one must not stay
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    headers = f"-I{sysconfig.get_path('include')}"
+    try:
+        subprocess.run(
+            [*compiler, *FLAGS, headers, "-o", str(target), str(root / SOURCE)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    except OSError as error:
+        return str(error)
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr).strip() or str(error)
+    return None
+
+
+class CompileHook(BuildHookInterface[Any]):
+    """Adds the module to the wheel. In an editable install it lies beside its source, where git ignores it."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile the module before the wheel is packed."""
+        self._folder = TemporaryDirectory()
+        is_editable = version == "editable"
+        target = Path(self.root, MODULE) if is_editable else Path(self._folder.name, Path(MODULE).name)
+        problem = compile_module(Path(self.root), target)
+        if problem:
+            self.app.display_warning(f"{SOURCE} is not compiled, broadcasts are sent by Python: {problem}")
+        elif not is_editable:
+            build_data["force_include"][str(target)] = MODULE
+            build_data["pure_python"] = False
+            build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove the compiled module after the wheel is packed."""
+        self._folder.cleanup()

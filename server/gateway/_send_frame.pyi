@@ -1,0 +1,3 @@
+from server.gateway.send_buffer import SendBuffer
+
+def send_frame(sessions: list[SendBuffer], frame: bytes, /) -> list[tuple[SendBuffer, int]]: ...

@@ -27,12 +27,15 @@ local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, chang
   amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
+local request = {bp = bp, req = req, fingerprint = fingerprint, causes = causes}
+local job, again, unchanged = Command.begin(zone, job_key, request)
 if again then return again end
 local booked = redis.call('HGET', job_key, 'owner') == actor and string.sub(actor, 1, 8) == 'service:'
 if not job or not (booked or Relation.any(job, actor, 'customer ops')) then
   return Idempotency.refuse(req, fingerprint, 'NOT_FOUND')
 end
+-- A repeat of an edit that changed nothing changes nothing either, although the job may have other values now.
+if unchanged then return {'OK', '1', 0, job.version, job.id, Job.full_json(job)} end
 if tonumber(seen) ~= job.version then return {'VERSION_CONFLICT', '0', 'seen'} end
 if job.frozen ~= '' then return Idempotency.refuse(req, fingerprint, 'FROZEN') end
 if denied == 'field' then return Idempotency.refuse(req, fingerprint, 'NOT_EDITABLE') end
@@ -40,7 +43,10 @@ if denied == 'price' then return Idempotency.refuse(req, fingerprint, 'PRICE_LOC
 if if_version ~= '' and tonumber(if_version) ~= job.version then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
 end
-if changed == '[]' then return {'OK', '0', 0, job.version, job.id, Job.full_json(job)} end
+if changed == '[]' then
+  Idempotency.store(req, fingerprint, 0, job.version, job.id, Idempotency.STEP_MS)
+  return {'OK', '0', 0, job.version, job.id, Job.full_json(job)}
+end
 -- The holder, or the only technician asked, must provide the service of the changed job.
 local who = job.holder ~= '' and job.holder or OfferUpdate.sole_recipient(job, offers)
 if service ~= job.service and who and not OfferUpdate.provides(zone, who, service) then

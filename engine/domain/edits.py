@@ -131,7 +131,7 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     except Refused:
         # A repeated request gets its first answer, even if the service has become inactive since.
         done = await in_redis.find_done_command(engine, context.zone, context.caller, context.key, context.fingerprint)
-        if done is None or not done.seq:
+        if done is None:
             raise
         checked = changed
     state, after = status.decode(), {**before, **new_values}

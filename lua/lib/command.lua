@@ -8,12 +8,13 @@
 local Command = {}
 
 -- Returns the job, and a reply if the script must return at once: the job has another blueprint, or the idempotency key
--- was answered before. Only the job's own blueprint defines who may give which command and what the reply contains.
+-- was answered before. Only the job's own blueprint defines who may give which command and what the reply contains. The
+-- third value is true if the first request with this key changed nothing (`Idempotency.answer_unchanged`).
 function Command.begin(zone, job_key, request)
   local job = Job.load(job_key)
   if job and job.bp ~= request.bp then return job, {'OTHER_BLUEPRINT', job.bp} end
   local again = request.req and Idempotency.lookup(request.req, request.fingerprint, request.causes, zone, job)
-  if again and again[1] == 'OK' and again[3] == '0' then return job end -- `Idempotency.answer_unchanged`: run again
+  if again and again[1] == 'OK' and again[3] == '0' then return job, nil, true end
   return job, again
 end
 

@@ -10,7 +10,7 @@ import pytest
 from engine.clock import now_ms
 from engine.domain import edits, jobs, prices, services
 from engine.domain.jobs import Step
-from engine.errors import FieldError, Invalid, NotEditable, NotFound, Unavailable
+from engine.errors import FieldError, Invalid, NotEditable, NotFound, ReusedKey, Unavailable
 from engine.rules import job_document
 from engine.runtime import Engine
 from engine.store import keys
@@ -103,6 +103,23 @@ async def test_a_repeat_has_its_first_reply_after_the_service_is_deactivated(eng
     await services.patch_service(engine, people.ADMIN, new, {"active": False})
     again = await edits.edit_job(engine, carla, job, {"service": new}, key=IDEMPOTENCY_KEY)
     assert again.repeated and orjson.loads(bytes(again.job or b"")) == orjson.loads(bytes(first.job or b""))
+
+
+async def test_a_repeat_of_an_edit_that_changed_nothing_does_not_undo_later_edits(engine: Engine) -> None:
+    """An edit to the values that the job has already stores its key. Its repeat changes nothing, although somebody has
+    edited the job since, and the key is refused for another edit.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
+    await edits.edit_job(engine, carla, job, {"public_notes": "Ring twice"})
+    same = await edits.edit_job(engine, carla, job, {"public_notes": "Ring twice"}, key=IDEMPOTENCY_KEY)
+    later = await edits.edit_job(engine, carla, job, {"public_notes": "Dog"})
+    again = await edits.edit_job(engine, carla, job, {"public_notes": "Ring twice"}, key=IDEMPOTENCY_KEY)
+    assert (same.repeated, again.repeated) == (False, True)
+    assert (again.version, orjson.loads(bytes(again.job or b""))["public_notes"]) == (later.version, "Dog")
+    with pytest.raises(ReusedKey):
+        await edits.edit_job(engine, carla, job, {"public_notes": "Other"}, key=IDEMPOTENCY_KEY)
+    assert len(await event_log.events(engine, "job.updated", job)) == 2
 
 
 def test_the_public_part_has_no_private_member() -> None:

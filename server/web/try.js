@@ -51,18 +51,18 @@ async function accessToken(fresh) {
 async function postWithoutToken(path, body) {
   const headers = { "Content-Type": "application/json" };
   const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-  const told = await answer.json().catch(() => null);
-  frames.add("→", `POST ${path}`, told, { kind: answer.ok ? "note" : "note fault", more: `${answer.status}` });
-  if (!answer.ok) throw new CalloutError(told);
-  return told;
+  const reply = await answer.json().catch(() => null);
+  frames.add("→", `POST ${path}`, reply, { kind: answer.ok ? "note" : "note fault", more: `${answer.status}` });
+  if (!answer.ok) throw new CalloutError(reply);
+  return reply;
 }
 
 /** Send one request with the token of the account, and show the request among the frames. */
 async function sendHttp(method, path, body) {
   try {
-    const told = await callout.http(method, path, body);
-    frames.add("→", `${method} ${path}`, told, { kind: "note", more: "done" });
-    return told;
+    const reply = await callout.http(method, path, body);
+    frames.add("→", `${method} ${path}`, reply, { kind: "note", more: "done" });
+    return reply;
   } catch (error) {
     frames.add("→", `${method} ${path}`, error.problem ?? String(error), { kind: "note fault", more: error.code });
     throw error;
@@ -141,9 +141,9 @@ handleSubmit($("#login"), async (fields) => startSession(await postWithoutToken(
 handleSubmit($("#token"), async (fields) => {
   const access_token = fields.token.trim();
   const answer = await fetch("/v1/me", { headers: { Authorization: `Bearer ${access_token}` } });
-  const told = await answer.json();
-  if (!answer.ok) throw new CalloutError(told);
-  await startSession({ access_token, user: told.user });
+  const reply = await answer.json();
+  if (!answer.ok) throw new CalloutError(reply);
+  await startSession({ access_token, user: reply.user });
 });
 $("#leave").onclick = signOut;
 $("#cut").onclick = () => callout.cut();
@@ -243,8 +243,8 @@ handleSubmit($("#profile"), () => {
 handleSubmit($("#availability"), async ({ lat, lon }, way) => {
   const where = way === "on" ? { lat: Number(lat), lon: Number(lon) } : {};
   const { receiving, blockers } = await callout.request("availability", { online: way === "on", ...where });
-  const told = receiving ? "Online: jobs near by are offered to you." : `No jobs now: ${blockers.join(", ")}.`;
-  Object.assign($("[data-told]"), { hidden: false, textContent: told });
+  const notice = receiving ? "Online: jobs near by are offered to you." : `No jobs now: ${blockers.join(", ")}.`;
+  Object.assign($("[data-notice]"), { hidden: false, textContent: notice });
 });
 handleSubmit($("#service"), ({ base_amount, ...rest }) =>
   sendHttp("POST", "/v1/services", { ...rest, base_amount: Number(base_amount), currency: "USD", pricing: "flat" }));

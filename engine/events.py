@@ -67,11 +67,11 @@ def _seconds_text(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-def ms_of(text: str) -> int:
-    """Return the milliseconds since the Unix epoch of ``text``, an RFC 3339 time with an offset. The inverse of
+def ms_of(time_text: str) -> int:
+    """Return the milliseconds since the Unix epoch of ``time_text``, an RFC 3339 time with an offset. The inverse of
     ``rfc3339_of``. Raises ValueError for any other text.
     """
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(time_text)
     if moment.tzinfo is None:
         raise ValueError("a time needs an offset or Z")
     return round(moment.timestamp() * 1000)

@@ -26,19 +26,19 @@ ROOT = Path(__file__).resolve().parents[1]
 QUICK_OPTIONS = ("--json", "--no-peers", "--rounds", "1", "--seconds", "0.2")
 
 
-def run_bench(*words: str) -> subprocess.CompletedProcess[str]:
+def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m bench`` with these arguments in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "bench", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
 
 
-def run_quick(*words: str) -> dict[str, float]:
+def run_quick(*arguments: str) -> dict[str, float]:
     """Run one benchmark with tiny numbers, assert that it succeeds, and return the median of each figure by name."""
-    ran = run_bench(words[0], *QUICK_OPTIONS, *words[1:])
+    ran = run_bench(arguments[0], *QUICK_OPTIONS, *arguments[1:])
     assert ran.returncode == 0, ran.stderr
     report: dict[str, Any] = json.loads(ran.stdout)
-    assert report["bench"] == words[0]
+    assert report["bench"] == arguments[0]
     assert report["machine"]["cores"] >= 1
     assert report["command"].startswith("python -m bench")
     return {figure["name"]: figure["median"] for figure in report["figures"]}

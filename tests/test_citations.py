@@ -72,30 +72,30 @@ DEFINITION_PATTERN = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+
 FILE_NAMES = {path.name for room in FOLDERS for path in (ROOT / room).rglob("*") if path.is_file()}
 
 
-def wrong_citations(text: str) -> Iterator[str]:
-    """Yield the citations in ``text`` of chapters and promises that do not exist, and of papers outside the project."""
-    for found in CITATION_PATTERN.finditer(text):
+def wrong_citations(page_text: str) -> Iterator[str]:
+    """Yield the citations in a page of chapters and promises that do not exist, and of papers outside the project."""
+    for found in CITATION_PATTERN.finditer(page_text):
         known = found[2] in CHAPTERS[found[1]] if found[1] else found[3] in PROMISES
         if not known:
             yield found[0]
-    yield from FOREIGN_PAPER_PATTERN.findall(text)
+    yield from FOREIGN_PAPER_PATTERN.findall(page_text)
 
 
-def missing_paths(text: str) -> Iterator[str]:
-    """Yield each whole path of a file in ``text``, with the name after ``::``, if file or name does not exist."""
-    for path, name in PATH_PATTERN.findall(text):
+def missing_paths(page_text: str) -> Iterator[str]:
+    """Yield each whole path of a file in ``page_text``, with the name after ``::``, if file or name does not exist."""
+    for path, name in PATH_PATTERN.findall(page_text):
         if not exists(path) or not defines(path, name):
             yield f"{path}::{name}"
 
 
-def missing_names(page: Path, text: str) -> Iterator[str]:
-    """Yield the links, files and tests in ``text``, which is a part of ``page``, that do not exist."""
-    for found in LINK_PATTERN.finditer(text):
+def missing_names(page: Path, page_text: str) -> Iterator[str]:
+    """Yield the links, files and tests in ``page_text``, which is a part of ``page``, that do not exist."""
+    for found in LINK_PATTERN.finditer(page_text):
         target = (page.parent / found[1]).resolve() if found[1] else page
         if not target.exists() or (found[2] and found[2] not in map(anchor, headings(target))):
             yield found[0]
-    yield from missing_paths(text)
-    for path, name in QUOTED_NAME_PATTERN.findall(text):
+    yield from missing_paths(page_text)
+    for path, name in QUOTED_NAME_PATTERN.findall(page_text):
         if path != "…" and not path.startswith("/") and not exists(path):
             yield path
         if path != "…" and not name.startswith("test_") and not defines(path, name):
@@ -195,10 +195,10 @@ def redis_keys() -> Iterator[tuple[str, str, bool]]:
         yield key, kind, _permanent(key.partition("}:")[2])
 
 
-def _permanent(name: str) -> bool:
+def _permanent(key: str) -> bool:
     """Return whether a key never expires. The keys of a job or a dispute expire after its end."""
-    over = name.startswith(("job:", "dispute:"))
-    return not over and any(re.fullmatch(kind.replace("*", ".*"), name) for kind in keys.PERMANENT)
+    over = key.startswith(("job:", "dispute:"))
+    return not over and any(re.fullmatch(kind.replace("*", ".*"), key) for kind in keys.PERMANENT)
 
 
 def _without_names(key: str) -> str:

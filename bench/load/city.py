@@ -139,11 +139,11 @@ class City:
         call = self.zone.wave_call(job, 1, size=size, radius_m=RADIUS_M)
         return pack_command(*self.zone.store.scripts[call.script].call(call.keys, call.args, self._epoch))
 
-    def geosearch_call(self, spot: Position) -> bytes:
+    def geosearch_call(self, centre: Position) -> bytes:
         """Return the packed ``GEOSEARCH`` command of Redis on the same index, with the options that DESIGN §9
         states. A wider search would find the same technicians and take longer.
         """
-        lat, lon = spot
+        lat, lon = centre
         where = ("FROMLONLAT", lon, lat, "BYRADIUS", self.fitted_radius_m, "m")
         return pack_command("GEOSEARCH", keys.technician_supply(ZONE, SERVICE), *where, "ASC", "COUNT", MATCH_COUNT)
 
@@ -183,11 +183,13 @@ class City:
     async def _offered_technicians(self, job: JobId) -> list[bytes]:
         return cast("list[bytes]", await self.zone.store.redis.hkeys(keys.job_offers(ZONE, job)))
 
-    def expected_ranking(self, spot: Position, excluded: set[str], complete_m: float = 0) -> list[tuple[float, str]]:
+    def expected_ranking(
+        self, job_position: Position, excluded: set[str], complete_m: float = 0
+    ) -> list[tuple[float, str]]:
         """Return all technicians who may receive an offer, the best first: by distance, or by score among those within
         ``complete_m`` metres (0: by distance).
         """
-        distances = [(far, p) for far, p in _within_radius(self.people, spot) if p.name not in excluded]
+        distances = [(far, p) for far, p in _within_radius(self.people, job_position) if p.name not in excluded]
         if not complete_m:
             return [(far, p.name) for far, p in distances]
         scored = ((far - p.rating * STAR_WORTH_KM * 1_000, p.name) for far, p in distances if far <= complete_m)
@@ -208,17 +210,17 @@ def _decode_names(reply: Iterable[bytes]) -> list[str]:
     return [name.decode() for name in reply]
 
 
-def _within_radius(people: Iterable[TechnicianPlace], spot: Position) -> list[tuple[float, TechnicianPlace]]:
+def _within_radius(people: Iterable[TechnicianPlace], centre: Position) -> list[tuple[float, TechnicianPlace]]:
     """Return all technicians within ``RADIUS_M`` with their distances in metres, the nearest first."""
-    lat, lon = spot
+    lat, lon = centre
     high = math.degrees(RADIUS_M / EARTH_M) * 1.01
     wide = high / math.cos(math.radians(lat))
-    candidates = ((_distance_m(spot, p), p) for p in people if abs(p.lat - lat) <= high and abs(p.lon - lon) <= wide)
+    candidates = ((_distance_m(centre, p), p) for p in people if abs(p.lat - lat) <= high and abs(p.lon - lon) <= wide)
     return sorted((far, p) for far, p in candidates if far <= RADIUS_M)
 
 
-def _distance_m(spot: Position, person: TechnicianPlace) -> float:
-    lat_a, lat_b = math.radians(spot[0]), math.radians(person.lat)
+def _distance_m(position: Position, person: TechnicianPlace) -> float:
+    lat_a, lat_b = math.radians(position[0]), math.radians(person.lat)
     u = math.sin((lat_b - lat_a) / 2)
-    v = math.sin(math.radians(person.lon - spot[1]) / 2)
+    v = math.sin(math.radians(person.lon - position[1]) / 2)
     return 2 * EARTH_M * math.asin(math.sqrt(u * u + math.cos(lat_a) * math.cos(lat_b) * v * v))

@@ -50,9 +50,9 @@ class CallTiming(NamedTuple):
         return self.server_s / self.elapsed_s
 
 
-def pack_command(*words: Any) -> bytes:
+def pack_command(*parts: Any) -> bytes:
     """Return one command in Redis' wire format."""
-    return cast("bytes", hiredis.pack_command(tuple(words)))
+    return cast("bytes", hiredis.pack_command(tuple(parts)))
 
 
 class RedisClients:
@@ -63,9 +63,11 @@ class RedisClients:
         self._port = port
         self._connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def call(self, words: bytes) -> Any:
-        """Return the reply to one call. Raise BenchError when the reply is an error."""
-        [reply] = await self.call_all(iter([words]))
+    async def call(self, command: bytes) -> Any:
+        """Send one Redis command, packed by ``pack_command``, and return its reply. Raise BenchError if the reply is an
+        error.
+        """
+        [reply] = await self.call_all(iter([command]))
         return reply
 
     async def call_all(self, calls: Iterator[bytes]) -> list[Any]:

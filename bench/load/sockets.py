@@ -86,5 +86,5 @@ def read_payload(sock: socket.socket) -> bytes:
 
 
 def read_available(sock: socket.socket) -> bytes:
-    """Wait until bytes arrive, and return up to 65,536 of them."""
+    """Wait until the socket has bytes to read, and return up to 65,536 of them."""
     return sock.recv(65536)

@@ -143,9 +143,9 @@ class CentreTechnicians:
         return offer_count
 
 
-def _distance_from_centre_m(spot: tuple[float, float]) -> float:
+def _distance_from_centre_m(position: tuple[float, float]) -> float:
     """Return the distance from the centre in metres."""
-    north, east = spot[0] - wave.CENTRE[0], spot[1] - wave.CENTRE[1]
+    north, east = position[0] - wave.CENTRE[0], position[1] - wave.CENTRE[1]
     return wave.METRES_PER_DEGREE * math.hypot(north, east * math.cos(math.radians(wave.CENTRE[0])))
 
 

@@ -177,7 +177,7 @@ class Scenario:
         self._service = await seed.simulation_service(self._operator)
         self._customer = await self._create_account("customer", 0)
         for number in range(self.arguments.technicians):
-            await self._add_racer(stack, number)
+            await self._connect_racer(stack, number)
         print_progress(f"{self.arguments.clients} clients connect")
         todo = iter(range(self.arguments.clients))
 
@@ -193,7 +193,7 @@ class Scenario:
     async def _create_account(self, role: str, number: int) -> Account:
         return await sign_in(self.gateways[number % 2].api, seed.registration(role, number, "restart", "correct horse"))
 
-    async def _add_racer(self, stack: AsyncExitStack, number: int) -> None:
+    async def _connect_racer(self, stack: AsyncExitStack, number: int) -> None:
         gateway, racer = self.gateways[number % 2], Racer()
         who = seed.registration("technician", number, "restart", "correct horse")
         account = await seed.approved_technician(gateway.api, self._operator, self._service, who)

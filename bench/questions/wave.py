@@ -161,7 +161,7 @@ def _city_positions() -> Iterator[tuple[float, float]]:
         )
 
 
-def offset_position(place: tuple[float, float], north_m: float, east_m: float) -> tuple[float, float]:
-    """Return the position that lies so many metres to the north and to the east of ``place``."""
-    lat = place[0] + north_m / METRES_PER_DEGREE
-    return lat, place[1] + east_m / (METRES_PER_DEGREE * math.cos(math.radians(lat)))
+def offset_position(position: tuple[float, float], north_m: float, east_m: float) -> tuple[float, float]:
+    """Return the position that lies so many metres to the north and to the east of ``position``."""
+    lat = position[0] + north_m / METRES_PER_DEGREE
+    return lat, position[1] + east_m / (METRES_PER_DEGREE * math.cos(math.radians(lat)))

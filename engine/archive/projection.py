@@ -166,9 +166,9 @@ def _fold_offer(batch: Batch, event: Event, data: _ProjectedData) -> None:
 
 
 def _add_offer(batch: Batch, event: Event, technician: str, offer: EventOffer) -> None:
-    place = (offer.job.id, technician)
-    batch.answers.pop(place, None)
-    batch.offers[place] = {
+    offer_key = (offer.job.id, technician)
+    batch.answers.pop(offer_key, None)
+    batch.offers[offer_key] = {
         "job": offer.job.id,
         "technician": technician,
         "zone": event.zone,
@@ -181,13 +181,13 @@ def _add_offer(batch: Batch, event: Event, technician: str, offer: EventOffer) -
     }
 
 
-def _set_offer_answer(batch: Batch, event: Event, place: tuple[str, str], status: str, reason: str | None) -> None:
-    """Store the answer to an offer. ``place`` is the offer's key: the ids of job and technician."""
+def _set_offer_answer(batch: Batch, event: Event, offer_key: tuple[str, str], status: str, reason: str | None) -> None:
+    """Store the answer to an offer. ``offer_key``: the ids of job and technician."""
     change = {"status": status, "reason": reason, "answered_at": event.at}
-    if place in batch.offers:
-        batch.offers[place].update(change)
+    if offer_key in batch.offers:
+        batch.offers[offer_key].update(change)
     else:
-        batch.answers[place] = {"of_job": place[0], "of_technician": place[1], **change}
+        batch.answers[offer_key] = {"of_job": offer_key[0], "of_technician": offer_key[1], **change}
 
 
 def _fold_bid(batch: Batch, event: Event, data: _ProjectedData) -> None:

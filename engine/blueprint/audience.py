@@ -33,9 +33,9 @@ def role_of(word: str) -> str:
     return ROLE_OF_PLURAL.get(word, word)
 
 
-def whole_job_channels(words: Iterable[str], customer: str, holder: str) -> set[str]:
+def whole_job_channels(recipient_words: Iterable[str], customer: str, holder: str) -> set[str]:
     """Return the channels of an event that contains a whole job. The word ``technicians`` gives no channel, because
     technicians who do not hold the job receive only its public part.
     """
     users = {"customer": f"user:{customer}", "holder": f"user:{holder}"}
-    return {users.get(word) or f"role:{role_of(word)}" for word in words if word != TECHNICIANS_WORD}
+    return {users.get(word) or f"role:{role_of(word)}" for word in recipient_words if word != TECHNICIANS_WORD}

@@ -82,23 +82,25 @@ class Blueprints:
         declared = [b for b in (self.default, *self.by_name.values()) if event in b.events]
         return next((b for b in declared if b.events[event].announcement), None)
 
-    def client_event(self, key: str, kind: str, data: bytes) -> tuple[str, bytes]:
+    def client_event(self, key: str, event_type: str, data: bytes) -> tuple[str, bytes]:
         """Return name and data of an event as clients of its blueprint receive them, with the declared fields added.
 
         ``data`` is parsed only if the blueprint declares a name by reason or fields: most events are sent exactly as
         they are in the log.
         """
-        rule = self.find_or_default(key).events.get(kind)
+        rule = self.find_or_default(key).events.get(event_type)
         if rule is None:
-            return kind, data
-        name = rule.as_ if isinstance(rule.as_, str) else rule.as_.get(_event_reason_decoder.decode(data).reason, kind)
-        return name or kind, _add_fields(self.find_or_default(key), rule.fields, data) if rule.fields else data
+            return event_type, data
+        name = rule.as_
+        if not isinstance(name, str):
+            name = name.get(_event_reason_decoder.decode(data).reason, event_type)
+        return name or event_type, _add_fields(self.find_or_default(key), rule.fields, data) if rule.fields else data
 
-    def notices_of_event(self, key: str, kind: str, data: bytes) -> list[NoticeText]:
+    def notices_of_event(self, key: str, event_type: str, data: bytes) -> list[NoticeText]:
         """Return the notifications that an event of the blueprint ``key`` causes: the recipients and their texts."""
         blueprint = self.find_or_default(key)
-        rule = blueprint.events.get(kind)
-        if rule is None or not rule.notify or kind == OFFER_EVENT:
+        rule = blueprint.events.get(event_type)
+        if rule is None or not rule.notify or event_type == OFFER_EVENT:
             return []
         found = orjson.loads(data)
         job = found["job"]
@@ -108,7 +110,7 @@ class Blueprints:
         users = {"customer": job.get("customer"), "holder": holder or former}
         words = _Placeholders(found, blueprint.states[job["status"]].text)
         return [
-            NoticeText(users[who]["id"], kind, *_fill_notice(notice, words), job["id"])
+            NoticeText(users[who]["id"], event_type, *_fill_notice(notice, words), job["id"])
             for who, notice in rule.notify.items()
             if users[who] and all(_value_at(found, path) == word for path, word in notice.when.items())
         ]
@@ -132,8 +134,8 @@ class _AttributeView:
     def __init__(self, value: Mapping[str, Any]) -> None:
         self._value = value
 
-    def __getattr__(self, name: str) -> Any:
-        found = self._value.get(name)
+    def __getattr__(self, attribute: str) -> Any:
+        found = self._value.get(attribute)
         return _AttributeView(found) if isinstance(found, dict) else found
 
 
@@ -145,9 +147,10 @@ class _Placeholders(dict[str, Any]):
         super().__init__({n: _AttributeView(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
 
 
-def _fill_notice(notice: Notice, words: _Placeholders) -> tuple[str, str]:
+def _fill_notice(notice: Notice, placeholders: _Placeholders) -> tuple[str, str]:
     """Return title and body with the placeholders filled. NUL is removed, because PostgreSQL stores none."""
-    return notice.title.format_map(words).replace("\0", ""), notice.body.format_map(words).replace("\0", "")
+    title, body = notice.title.format_map(placeholders), notice.body.format_map(placeholders)
+    return title.replace("\0", ""), body.replace("\0", "")
 
 
 def _add_fields(blueprint: Blueprint, fields: Mapping[str, str | bool | int], data: bytes) -> bytes:
@@ -157,19 +160,19 @@ def _add_fields(blueprint: Blueprint, fields: Mapping[str, str | bool | int], da
     return orjson.dumps({**found, **{name: value for name, value in added.items() if name not in found}})
 
 
-def _field_value(blueprint: Blueprint, what: str | bool | int, found: Mapping[str, Any]) -> Any:
+def _field_value(blueprint: Blueprint, declared: str | bool | int, data: Mapping[str, Any]) -> Any:
     """Return the value of a declared field: a constant, a text of the job's state, or a value from the data."""
-    if not isinstance(what, str):
-        return what
-    if what in STATE_FIELD_WORDS:
-        status = found["job"]["status"]
-        return blueprint.states[status].text if what == "says" else blueprint.status_word(status)
-    return _value_at(found, what)
+    if not isinstance(declared, str):
+        return declared
+    if declared in STATE_FIELD_WORDS:
+        status = data["job"]["status"]
+        return blueprint.states[status].text if declared == "says" else blueprint.status_word(status)
+    return _value_at(data, declared)
 
 
-def _value_at(found: Mapping[str, Any], path: str) -> Any:
+def _value_at(data: Mapping[str, Any], path: str) -> Any:
     """Return the value at a path (``job.id``) in an event's data; None if there is none."""
-    value: Any = found
+    value: Any = data
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
@@ -223,10 +226,10 @@ def read_file(path: Path) -> tuple[Blueprint | None, list[str]]:
 
 
 @functools.lru_cache(64)
-def _parse_blueprint(text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
+def _parse_blueprint(toml_text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
     """Parse and check the text of a file. Results are cached, so that the same text is not checked again."""
     try:
-        raw = tomllib.loads(text)
+        raw = tomllib.loads(toml_text)
     except tomllib.TOMLDecodeError as error:
         return None, (str(error),)
     except RecursionError:

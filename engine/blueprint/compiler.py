@@ -42,11 +42,11 @@ class PlanCache:
         self._life_s = life_s
         self._made: dict[tuple[str, str], Plan] = {}
 
-    def find_plan(self, blueprint: Blueprint, name: str) -> Plan | None:
+    def find_plan(self, blueprint: Blueprint, command: str) -> Plan | None:
         """Return the plan of a command; None if the blueprint has no such command."""
-        made = self._made.get((blueprint.key, name))
-        if made is None and (spec := blueprint.commands.get(name)) is not None:
-            made = self._made[blueprint.key, name] = compile_command(blueprint, name, spec, self._life_s)
+        made = self._made.get((blueprint.key, command))
+        if made is None and (spec := blueprint.commands.get(command)) is not None:
+            made = self._made[blueprint.key, command] = compile_command(blueprint, command, spec, self._life_s)
         return made
 
     def find_engine_plan(
@@ -97,11 +97,11 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
     return f"{words} > {state_entry(blueprint, found.next_state, life_s)}" if found.next_state else words
 
 
-def compile_command(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
+def compile_command(blueprint: Blueprint, command_name: str, spec: Command, life_s: float | None = None) -> Plan:
     """Compile a command, with the plans of the ``capture`` commands that may be applied in the same step. The event of
     the captured payment is in the log already, so such a command emits a plain ``job.status``.
     """
-    body = _plan_members(blueprint, name, spec, life_s)
+    body = _plan_members(blueprint, command_name, spec, life_s)
     plain = {"event": "job.status", "audience": body["status_audience"]}
     if found := [
         {**_plan_members(blueprint, each, capture, life_s), **plain}
@@ -126,12 +126,12 @@ def capture_commands(blueprint: Blueprint, spec: Command) -> list[tuple[str, Com
     ]
 
 
-def _plan_members(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
+def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
     """Return the members of a plan's JSON."""
     phase = blueprint.phase(spec.to)
     tech_audience = blueprint.declared_audience("technician.status")
     always = {
-        "command": name,
+        "command": command_name,
         "by": " ".join(spec.by),
         "from": _join_names(spec.from_states(spec.by)),
         "event": spec.event,

@@ -68,67 +68,67 @@ def _events_without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
             yield place, event
 
 
-def _announcement_problems(name: str, rule: EventRule) -> Iterator[str]:
+def _announcement_problems(event: str, rule: EventRule) -> Iterator[str]:
     """Yield the problems of the declaration of one announcement."""
-    if name.partition(".")[0] in ENGINE_EVENT_NOUNS:
-        yield f"{name!r} is an event of the engine, not an announcement"
+    if event.partition(".")[0] in ENGINE_EVENT_NOUNS:
+        yield f"{event!r} is an event of the engine, not an announcement"
     if rule.fields or rule.notify:
         yield "an announcement belongs to no job: it can have neither fields nor notify"
     yield from (f"to: {word!r} is no role" for word in rule.to if word in PARTY_WORDS or word not in AUDIENCE_WORDS)
 
 
-def _event_problems(blueprint: Blueprint, name: str, rule: EventRule) -> Iterator[str]:
+def _event_problems(blueprint: Blueprint, event: str, rule: EventRule) -> Iterator[str]:
     """Yield the problems of the declaration of one event of a job."""
-    found = event_members(blueprint, name)
+    found = event_members(blueprint, event)
     if found is None:
         yield "it never occurs: neither a command nor the engine emits it"
         return
     yield from (f"to: unknown word {word!r}" for word in rule.to if word not in AUDIENCE_WORDS)
-    if name == "offer.closed" and isinstance(rule.as_, dict):
+    if event == "offer.closed" and isinstance(rule.as_, dict):
         yield from (f"as: unknown reason {reason!r}" for reason in rule.as_ if reason not in OFFER_CLOSE_REASONS)
     yield from _field_problems(blueprint, rule, found)
     if rule.notify.keys() - {"offered"} and not has_whole_job(found):
         yield "notify: the event does not contain the whole job, so it can have no notify"
         return
-    if "offered" in rule.notify and name != OFFER_EVENT:
+    if "offered" in rule.notify and event != OFFER_EVENT:
         yield f"notify: offered is for {OFFER_EVENT} alone"
     for who, notice in rule.notify.items():
         yield from (f"notify.{who}.{problem}" for problem in _notice_problems(notice, found))
 
 
-def _notice_problems(notice: Notice, found: Members) -> Iterator[str]:
-    """Yield the problems of a notice for an event with the members ``found``."""
+def _notice_problems(notice: Notice, members: Members) -> Iterator[str]:
+    """Yield the problems of a notice for an event with the members ``members``."""
     for part, text in (("title", notice.title), ("body", notice.body)):
-        yield from (f"{part}: {problem}" for problem in _placeholder_problems(text, found))
-    yield from (f"when: the event has no member {path!r}" for path in notice.when if not has_member(found, path))
+        yield from (f"{part}: {problem}" for problem in _placeholder_problems(text, members))
+    yield from (f"when: the event has no member {path!r}" for path in notice.when if not has_member(members, path))
 
 
-def _field_problems(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[str]:
-    """Yield the problems of the fields that a declaration adds to an event with the members ``found``."""
+def _field_problems(blueprint: Blueprint, rule: EventRule, members: Members) -> Iterator[str]:
+    """Yield the problems of the fields that a declaration adds to an event with the members ``members``."""
     marks = {command.marks for command in blueprint.commands.values()}
     for name, what in rule.fields.items():
-        if name in found:
+        if name in members:
             yield f"fields: {name!r} is a member that the engine sets"
         if not isinstance(what, str):
             continue
         if what in STATE_FIELD_WORDS:
-            if not has_member(found, "job.status"):
+            if not has_member(members, "job.status"):
                 yield f"fields: {name}: {what!r} needs the whole job, which the event does not contain"
-        elif not has_member(found, what):
+        elif not has_member(members, what):
             yield f"fields: {name}: the event has no member {what!r}"
         elif what.startswith("job.at.") and what.removeprefix("job.at.") not in marks | set(blueprint.states):
             yield f"fields: {name}: {what!r} is no state and no command marks it"
 
 
-def _placeholder_problems(text: str, found: Members) -> Iterator[str]:
-    """Yield a problem for each placeholder of a text that an event with the members ``found`` does not have."""
+def _placeholder_problems(notice_text: str, members: Members) -> Iterator[str]:
+    """Yield a problem for each placeholder of a text that an event with the members ``members`` does not have."""
     try:
-        parts = list(Formatter().parse(text))
+        parts = list(Formatter().parse(notice_text))
     except ValueError as error:
-        yield f"{text!r}: {error}"
+        yield f"{notice_text!r}: {error}"
         return
     for _, path, form, conversion in parts:
         if path is None:
             continue
-        if form or conversion or (path != "says" and not has_member(found, path)):
+        if form or conversion or (path != "says" and not has_member(members, path)):
             yield "{" + path + "} is not a valid placeholder for this event"

@@ -78,23 +78,22 @@ def shape_problems(raw: Mapping[str, Any]) -> list[str]:
     return problems + [f"{place}: {number} is beyond {MAX_NUMBER:,}" for place, number in _unbounded_numbers("", raw)]
 
 
-def _unbounded_numbers(place: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Yield place and value of each number that is too large or ``nan``. Every comparison with ``nan`` is false, so the
-    other checks do not find it.
-    """
-    if isinstance(value, float | int) and not abs(value) <= MAX_NUMBER:
-        yield place, value
-    items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
+def _unbounded_numbers(path: str, raw: Any) -> Iterator[tuple[str, float]]:
+    """Yield path and value of each number in the decoded TOML ``raw`` that is too large or ``nan``. Every comparison
+    with ``nan`` is false, so the other checks do not find it."""
+    if isinstance(raw, float | int) and not abs(raw) <= MAX_NUMBER:
+        yield path, raw
+    items = raw.items() if isinstance(raw, dict) else enumerate(raw, 1) if isinstance(raw, list) else ()
     for name, inner in items:
-        yield from _unbounded_numbers(f"{place}.{name}" if place else str(name), inner)
+        yield from _unbounded_numbers(f"{path}.{name}" if path else str(name), inner)
 
 
-def _type_error(place: str, value: Any, kind: Any) -> Iterator[str]:
+def _type_error(path: str, raw: Any, declared_type: Any) -> Iterator[str]:
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(raw, declared_type)
     except msgspec.ValidationError as error:
         text, _, within = str(error).partition(" - at `$")
-        yield f"{place}{within.rstrip('`')}: {text}"
+        yield f"{path}{within.rstrip('`')}: {text}"
 
 
 def _top_level_problems(blueprint: Blueprint) -> Iterator[str]:
@@ -151,26 +150,26 @@ def _dispatch_problems(blueprint: Blueprint) -> Iterator[str]:
         reached = wave.radius_m or -1
 
 
-def _state_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
-    if not _is_name(name):
+def _state_problems(blueprint: Blueprint, state_name: str, state: State) -> Iterator[str]:
+    if not _is_name(state_name):
         yield "its name is not small letters, digits and _"
     if state.next_state:
-        yield from _next_state_problems(blueprint, name, state)
+        yield from _next_state_problems(blueprint, state_name, state)
     if state.search_mode != "none":
-        yield from _search_problems(blueprint, name, state)
+        yield from _search_problems(blueprint, state_name, state)
     for number, timer in enumerate(state.timers, 1):
-        yield from (f"timer {number} {problem}" for problem in _timer_problems(blueprint, name, state, timer))
+        yield from (f"timer {number} {problem}" for problem in _timer_problems(blueprint, state_name, state, timer))
     if state.watch is not None:
-        yield from _watchdog_problems(blueprint, name, state)
+        yield from _watchdog_problems(blueprint, state_name, state)
 
 
-def _next_state_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _next_state_problems(blueprint: Blueprint, state_name: str, state: State) -> Iterator[str]:
     if state.next_state not in blueprint.states:
         yield f"then: unknown state {state.next_state!r}"
         return
     if state.is_terminal:
         yield f"then: it passes on to {state.next_state!r}, though it is terminal ({state.phase})"
-    visited, following = {name}, state.next_state
+    visited, following = {state_name}, state.next_state
     while following in blueprint.states and following not in visited:
         visited.add(following)
         following = blueprint.states[following].next_state
@@ -178,35 +177,35 @@ def _next_state_problems(blueprint: Blueprint, name: str, state: State) -> Itera
         yield f"then: it passes on in a circle, back to {following!r}"
     if state.search_mode != "none" or state.timers or state.watch is not None:
         yield "then: a job leaves this state at once, so it can have no seeks, timers or watch"
-    if name in (blueprint.initial_state, blueprint.named):
+    if state_name in (blueprint.initial_state, blueprint.named):
         yield "then: a job cannot begin in a state that it leaves at once"
 
 
-def _search_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
-    here = [c for c in blueprint.commands.values() if name in c.from_states(c.by)]
+def _search_problems(blueprint: Blueprint, state_name: str, state: State) -> Iterator[str]:
+    here = [c for c in blueprint.commands.values() if state_name in c.from_states(c.by)]
     if state.phase != "open":
         yield f"it seeks ({state.search_mode}) though its phase is {state.phase}, not open"
     for effect in NEEDED_EFFECTS_OF_MODE[state.search_mode]:
         found = [
             c
             for c in here
-            if c.effect == effect and (state.search_mode != "allocate" or name in c.from_states(("engine",)))
+            if c.effect == effect and (state.search_mode != "allocate" or state_name in c.from_states(("engine",)))
         ]
         if not found:
             by = " by the engine" if state.search_mode == "allocate" else ""
             yield f'it seeks ({state.search_mode}), but no command from it does "{effect}"{by}'
     if state.search_mode == "direct" and not blueprint.technician:
         yield "it seeks (direct), but no booking can name a technician: say technician at the top"
-    expires = any(c.event == EXPIRED_EVENT and name in c.from_states(("engine",)) for c in here)
+    expires = any(c.event == EXPIRED_EVENT and state_name in c.from_states(("engine",)) for c in here)
     if blueprint.dispatch.job_s > 0 and not expires:
         yield "it seeks and dispatch.job_s is not 0, but no command by the engine with event job.expired ends it"
 
 
-def _timer_problems(blueprint: Blueprint, name: str, state: State, timer: Timer) -> Iterator[str]:
+def _timer_problems(blueprint: Blueprint, state_name: str, state: State, timer: Timer) -> Iterator[str]:
     if timer.after_s <= 0:
         yield "must have an after_s above 0"
     if state.is_terminal:
-        yield f"never runs out: nothing follows {name!r}"
+        yield f"never runs out: nothing follows {state_name!r}"
     if bool(timer.warn) == bool(timer.command):
         yield "needs one of warn and command, and not both"
     if timer.warn and timer.warn not in WARN_WORDS:
@@ -216,33 +215,33 @@ def _timer_problems(blueprint: Blueprint, name: str, state: State, timer: Timer)
     command = blueprint.commands.get(timer.command)
     if command is None:
         yield f"gives an unknown command {timer.command!r}"
-    elif "engine" not in command.by or name not in command.from_:
-        yield f"gives {timer.command!r}, which is not by the engine from {name!r}"
+    elif "engine" not in command.by or state_name not in command.from_:
+        yield f"gives {timer.command!r}, which is not by the engine from {state_name!r}"
     elif command.effect not in TIMER_EFFECTS or command.code:
         yield f"gives {timer.command!r}, which needs somebody to give it"
 
 
-def _watchdog_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _watchdog_problems(blueprint: Blueprint, state_name: str, state: State) -> Iterator[str]:
     watch = state.watch
     assert watch is not None
     numbers = (watch.still_s, watch.still_m, watch.away_m, watch.dark_s, watch.grace_s)
     if min(numbers) < 0 or not (watch.still_s or watch.away_m or watch.dark_s):
         yield "watch: one of still_s, away_m and dark_s must be above 0, and none below"
     if state.is_terminal:
-        yield f"watch: nothing follows {name!r}"
-    released = any(c.effect == "release" and name in c.from_ for c in blueprint.commands.values())
+        yield f"watch: nothing follows {state_name!r}"
+    released = any(c.effect == "release" and state_name in c.from_ for c in blueprint.commands.values())
     if watch.release and not released:
-        yield f'watch: it may release, but no command from {name!r} does "release"'
+        yield f'watch: it may release, but no command from {state_name!r} does "release"'
 
 
-def _command_problems(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
-    if not _is_name(name) or name in RESERVED_ROUTE_WORDS:
+def _command_problems(blueprint: Blueprint, command_name: str, command: Command) -> Iterator[str]:
+    if not _is_name(command_name) or command_name in RESERVED_ROUTE_WORDS:
         yield "its name is not small letters, digits and _, or the name of another route"
     if not command.by or not command.from_:
         yield "it can never run: by and from must each have at least one value"
     yield from _from_and_to_problems(blueprint, command)
     yield from _guard_problems(blueprint, command)
-    yield from _effect_problems(blueprint, name, command)
+    yield from _effect_problems(blueprint, command_name, command)
     yield from _no_move_problems(command)
 
 
@@ -293,7 +292,7 @@ def _no_move_problems(command: Command) -> Iterator[str]:
         yield "ends the job when its time is over, so it can have neither needs nor unless"
 
 
-def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
+def _effect_problems(blueprint: Blueprint, command_name: str, command: Command) -> Iterator[str]:
     allowed = RELATIONS_OF_EFFECT.get(command.effect)
     if allowed and not allowed.issuperset(command.by):
         yield f'does "{command.effect}", which is by {" or ".join(sorted(allowed))} alone'
@@ -316,15 +315,15 @@ def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Itera
         yield 'does "thaw" without resolves, or has resolves without "thaw"'
     if command.resolves and command.resolves not in DISPUTE_OUTCOMES:
         yield f"resolves {command.resolves!r}, which is none of {', '.join(sorted(DISPUTE_OUTCOMES))}"
-    twins = [n for n, c in blueprint.commands.items() if _answer_same_offers(c, command) and n < name]
+    twins = [n for n, c in blueprint.commands.items() if _answer_same_offers(c, command) and n < command_name]
     yield from (f"has the same effect as {twin!r} from the same state" for twin in twins)
 
 
-def _answer_same_offers(one: Command, other: Command) -> bool:
+def _answer_same_offers(first: Command, second: Command) -> bool:
     """Return whether a route that selects a command by its effect would find both commands in one state."""
-    same = one.effect == other.effect and one.resolves == other.resolves
-    by_effect = one.effect in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
-    return same and by_effect and not set(one.from_).isdisjoint(other.from_)
+    same = first.effect == second.effect and first.resolves == second.resolves
+    by_effect = first.effect in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
+    return same and by_effect and not set(first.from_).isdisjoint(second.from_)
 
 
 def _reachability_problems(blueprint: Blueprint) -> Iterator[str]:
@@ -340,10 +339,10 @@ def _reachability_problems(blueprint: Blueprint) -> Iterator[str]:
             yield f"state {name!r} cannot be left, and is neither done nor closed"
 
 
-def _next_states(blueprint: Blueprint, name: str) -> Iterable[str]:
-    if blueprint.states[name].next_state:
-        return [s for s in (blueprint.states[name].next_state,) if s in blueprint.states]
-    return [c.to for c in blueprint.commands.values() if name in c.from_ and c.to in blueprint.states]
+def _next_states(blueprint: Blueprint, state_name: str) -> Iterable[str]:
+    if blueprint.states[state_name].next_state:
+        return [s for s in (blueprint.states[state_name].next_state,) if s in blueprint.states]
+    return [c.to for c in blueprint.commands.values() if state_name in c.from_ and c.to in blueprint.states]
 
 
 def _edit_problems(blueprint: Blueprint) -> Iterator[str]:

@@ -118,17 +118,17 @@ def _encode(each: Blueprint) -> str:
     return msgspec.json.encode(each).decode()
 
 
-def _is_same(other: Blueprint, ours: dict[str, str]) -> bool:
-    return ours.get(other.key) == _encode(other)
+def _is_same(stored: Blueprint, ours: dict[str, str]) -> bool:
+    return ours.get(stored.key) == _encode(stored)
 
 
 def _decode_all(texts: dict[str, str]) -> list[Blueprint]:
     return [each for key, text in texts.items() for each in _decode(key, text)]
 
 
-def _decode(key: str, text: str) -> Iterable[Blueprint]:
+def _decode(key: str, json_text: str) -> Iterable[Blueprint]:
     try:
-        yield msgspec.json.decode(text, type=Blueprint)
+        yield msgspec.json.decode(json_text, type=Blueprint)
     except msgspec.ValidationError as error:
         log.error("blueprint_unreadable", key=key, error=str(error))
 

@@ -236,9 +236,8 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The text of a notification, with placeholders such as ``{says}`` and ``{technician.name}``. ``when`` restricts it
-    to events whose data has these words at these paths.
-    """
+    """The text of a notification about an event, with placeholders such as ``{says}`` and ``{technician.name}``.
+    ``when`` maps paths in the event's data to values: the notification is sent only if the data has these values."""
 
     title: str
     body: str

@@ -109,19 +109,19 @@ def event_members(blueprint: Blueprint, event: str) -> Members | None:
     return (JOB_TAKEN_PAYLOAD if effects <= HOLDER_EFFECTS else JOB_STEP_PAYLOAD).members
 
 
-def has_member(found: Members, path: str) -> bool:
-    """Return whether a path such as ``job.customer.name`` names a member of an event with the members ``found``."""
+def has_member(members: Members, path: str) -> bool:
+    """Return whether a path such as ``job.customer.name`` names a member of an event with the members ``members``."""
     head, *rest = path.split(".")
-    if head not in found:
+    if head not in members:
         return False
-    if not rest or not found[head]:
+    if not rest or not members[head]:
         return True
-    if rest[0] not in found[head]:
+    if rest[0] not in members[head]:
         return False
     inner = PARTY_MEMBERS.get(rest[0]) if head == "job" else None
     return len(rest) == 1 or (inner is not None and rest[1] in inner) or rest[0] in ("at", "metadata")
 
 
-def has_whole_job(found: Members) -> bool:
+def has_whole_job(members: Members) -> bool:
     """Return whether an event with these members contains the whole job. Notices need the whole job."""
-    return found.get("job") == JOB_MEMBERS
+    return members.get("job") == JOB_MEMBERS

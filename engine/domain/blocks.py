@@ -67,74 +67,74 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     return Slice([Block(row.other, row.name, rfc3339_of(row.since)) for row in page.items], page.next)
 
 
-async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[Block]:
+async def put(engine: Engine, caller: Principal, blocked: UserId, *, key: str | None = None) -> Result[Block]:
     """Block a technician or, as a technician, a customer; a repeat changes nothing. Open offers between the two are
     withdrawn.
 
-    Raises Forbidden for a caller who is neither customer nor technician, NotFound if ``other`` is not a user of the
+    Raises Forbidden for a caller who is neither customer nor technician, NotFound if ``blocked`` is not a user of the
     other side, Invalid if the caller already has ``MAX_BLOCKS`` blocks.
     """
     require_role(caller, PARTY_ROLES)
 
     async def run_in_transaction(conn: AsyncConnection) -> Block:
-        name = await _name_of_other(conn, caller, other)
-        mine, since = _is_pair(caller.id, other), now_ms()
-        count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != other, blocks.c.active)
+        name = await _name_of_other(conn, caller, blocked)
+        mine, since = _is_pair(caller.id, blocked), now_ms()
+        count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != blocked, blocks.c.active)
         if (await conn.execute(count)).scalar_one() >= MAX_BLOCKS:
             raise Invalid(errors=[FieldError("", f"At most {MAX_BLOCKS}")])
-        row = insert_into(engine.archive, blocks).values(user=caller.id, other=other, since=since, active=True)
+        row = insert_into(engine.archive, blocks).values(user=caller.id, other=blocked, since=since, active=True)
         await conn.execute(row.on_conflict_do_nothing())
         await conn.execute(update(blocks).where(mine, blocks.c.active.is_(False)).values(since=since, active=True))
         valid_since = (await conn.execute(select(blocks.c.since).where(mine))).scalar_one()
-        return Block(other, name, rfc3339_of(valid_since))
+        return Block(blocked, name, rfc3339_of(valid_since))
 
-    request = in_sql.new_request(caller.id, key, "block", other)
+    request = in_sql.new_request(caller.id, key, "block", blocked)
     result = await in_redis.run_once(engine, request, Block, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
-        await publish(engine, caller.id, other)
+        await publish(engine, caller.id, blocked)
     return result
 
 
-async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[UserId]:
+async def lift(engine: Engine, caller: Principal, blocked: UserId, *, key: str | None = None) -> Result[UserId]:
     """Remove the caller's own block; a block that the other user set remains. Raises Forbidden, NotFound if the caller
-    has not blocked ``other``.
+    has not blocked ``blocked``.
     """
     require_role(caller, PARTY_ROLES)
 
     async def run_in_transaction(conn: AsyncConnection) -> UserId:
-        mine = update(blocks).where(_is_pair(caller.id, other), blocks.c.active)
+        mine = update(blocks).where(_is_pair(caller.id, blocked), blocks.c.active)
         if (await conn.execute(mine.values(active=False, since=now_ms()))).rowcount == 0:
             raise NotFound("You have not blocked this user")
-        return other
+        return blocked
 
-    request = in_sql.new_request(caller.id, key, "unblock", other)
+    request = in_sql.new_request(caller.id, key, "unblock", blocked)
     result = await in_redis.run_once(engine, request, UserId, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
-        await publish(engine, caller.id, other)
+        await publish(engine, caller.id, blocked)
     return result
 
 
-async def are_blocked(engine: Engine, zone: Zone, one: UserId, other: UserId) -> bool:
+async def are_blocked(engine: Engine, zone: Zone, user: UserId, other_user: UserId) -> bool:
     """Return whether one of the two users blocked the other, by the sets in Redis that waves use. Raises
     Unavailable.
     """
-    return bool(await engine.store.command("SISMEMBER", keys.user_blocks(zone, one), other))
+    return bool(await engine.store.command("SISMEMBER", keys.user_blocks(zone, user), other_user))
 
 
-async def publish(engine: Engine, one: UserId, other: UserId) -> None:
+async def publish(engine: Engine, user: UserId, other_user: UserId) -> None:
     """Write the block's state in SQL to the sets of both users in every zone. Raises Unavailable."""
-    blocked = await _is_blocked(engine, one, other)
+    blocked = await _is_blocked(engine, user, other_user)
     while True:
         for zone in engine.store.zones:
             names = {
                 "meta": keys.zone_meta(zone),
-                "mine": keys.user_blocks(zone, one),
-                "theirs": keys.user_blocks(zone, other),
+                "mine": keys.user_blocks(zone, user),
+                "theirs": keys.user_blocks(zone, other_user),
                 "log": keys.log(zone),
             }
-            args: Args = {"one": one, "other": other, "blocked": int(blocked)}
+            args: Args = {"one": user, "other": other_user, "blocked": int(blocked)}
             await engine.store.run(zone, "block_put", keys=names, args=args)
-        if blocked == (blocked := await _is_blocked(engine, one, other)):
+        if blocked == (blocked := await _is_blocked(engine, user, other_user)):
             return
 
 
@@ -166,27 +166,33 @@ async def _read_page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
         ).all()
 
 
-async def _redis_agrees(engine: Engine, one: UserId, other: UserId, *, blocked: bool) -> bool:
-    sides = [(keys.user_blocks(zone, a), b) for zone in engine.store.zones for a, b in ((one, other), (other, one))]
+async def _redis_agrees(engine: Engine, user: UserId, other_user: UserId, *, blocked: bool) -> bool:
+    sides = [
+        (keys.user_blocks(zone, a), b)
+        for zone in engine.store.zones
+        for a, b in ((user, other_user), (other_user, user))
+    ]
     return all([bool(await engine.store.command("SISMEMBER", key, who)) == blocked for key, who in sides])
 
 
-async def _is_blocked(engine: Engine, one: UserId, other: UserId) -> bool:
-    query = select(blocks.c.user).where(_is_pair(one, other) | _is_pair(other, one), blocks.c.active).limit(1)
+async def _is_blocked(engine: Engine, user: UserId, other_user: UserId) -> bool:
+    query = (
+        select(blocks.c.user).where(_is_pair(user, other_user) | _is_pair(other_user, user), blocks.c.active).limit(1)
+    )
     async with engine.archive.begin_read() as conn:
         return (await conn.execute(query)).one_or_none() is not None
 
 
-async def _name_of_other(conn: AsyncConnection, caller: Principal, other: UserId) -> str:
-    """Return the name of ``other``, who must be a technician for a customer and a customer for a technician. Raises
+async def _name_of_other(conn: AsyncConnection, caller: Principal, other_user: UserId) -> str:
+    """Return the name of ``other_user``: a technician if the caller is a customer, and else a customer. Raises
     NotFound if they are not.
     """
     side = "technician" if caller.role == "customer" else "customer"
-    name = (await conn.execute(select(users.c.name).where(users.c.id == other, users.c.role == side))).scalar()
+    name = (await conn.execute(select(users.c.name).where(users.c.id == other_user, users.c.role == side))).scalar()
     if name is None:
         raise NotFound(f"No such {side}")
     return str(name)
 
 
-def _is_pair(user: str, other: str) -> Any:
-    return and_(blocks.c.user == user, blocks.c.other == other)
+def _is_pair(user: str, other_user: str) -> Any:
+    return and_(blocks.c.user == user, blocks.c.other == other_user)

@@ -251,9 +251,9 @@ def _dispute_arguments(context: CommandContext, plan: Plan, step: Step) -> dict[
     return {}
 
 
-def _encode_members(thing: dict[str, Any]) -> str:
+def _encode_members(members: dict[str, Any]) -> str:
     """Return the JSON of an object without its outer braces; the script adds further members."""
-    return msgspec.json.encode(thing)[1:-1].decode()
+    return msgspec.json.encode(members)[1:-1].decode()
 
 
 async def _send_assignment(

@@ -104,7 +104,7 @@ async def _disputes_of_zone(engine: Engine, caller: Principal, zone: Zone) -> tu
     """Return the open disputes of a zone and a seq of the log: the list contains all changes up to this seq, and
     possibly later changes.
     """
-    names = {"meta": keys.zone_meta(zone), "index": _index_key(caller, zone)}
+    names = {"meta": keys.zone_meta(zone), "index": _dispute_index_key(caller, zone)}
     below, seq, documents = "+inf", 0, set[bytes]()
     while True:
         done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": BATCH_SIZE})
@@ -115,7 +115,7 @@ async def _disputes_of_zone(engine: Engine, caller: Principal, zone: Zone) -> tu
         below = last.decode()
 
 
-def _index_key(caller: Principal, zone: Zone) -> str:
+def _dispute_index_key(caller: Principal, zone: Zone) -> str:
     if caller.role == "mediator" or caller.role in OPS:
         return keys.disputes(zone)
     if caller.role in ("customer", "technician"):

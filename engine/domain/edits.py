@@ -151,8 +151,8 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     )
 
 
-def _document_value(name: str, value: Any) -> Any:
-    return rfc3339_of(value) if name == "scheduled_for" and value is not None else value
+def _document_value(field: str, value: Any) -> Any:
+    return rfc3339_of(value) if field == "scheduled_for" and value is not None else value
 
 
 async def _check_change(

@@ -46,8 +46,9 @@ class _PaymentData(msgspec.Struct):
 
 
 class _PaymentRecord(msgspec.Struct):
-    """A payment as lua/lib/payment.lua stores it. ``statuses`` contains the payment's statuses in order,
-    ``refunded_amount`` is the refunded amount, and ``is_counted`` is true if the job's sums include the payment."""
+    """A payment as lua/lib/payment.lua stores it. ``statuses`` maps each status of the payment, in order, to
+    ``<seq>:<amount>:<currency>`` of its event. ``refunded_amount`` is the refunded amount, and ``is_counted`` is true
+    if the job's sums include the payment."""
 
     kind: str
     reference: str

@@ -158,7 +158,7 @@ async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Bl
         await check_blueprint(engine, context, blueprint)
         raise Forbidden(f"A {context.caller.role} may not {step.command}")
     if plan.command.effect == "assign" and step.technician is None:
-        plan = _release_plan(engine, blueprint, context.caller) or plan
+        plan = _find_release_plan(engine, blueprint, context.caller) or plan
     if plan.command.effect in ROUTE_OF_EFFECT:
         await check_blueprint(engine, context, blueprint)
         raise Invalid(f"{step.command} is given by {ROUTE_OF_EFFECT[plan.command.effect]}")
@@ -170,9 +170,9 @@ async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Bl
     return await command_outcome(engine, context, blueprint, plan, done)
 
 
-def _release_plan(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | None:
-    """Return the plan of the command with the effect ``release``, for an assignment without a technician: the job is
-    taken from its holder and offered again. None if the caller may not give such a command.
+def _find_release_plan(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | None:
+    """Return the plan of the blueprint's command that takes the job from its holder and offers it again (the effect
+    ``release``). It runs if ``assign`` names no technician. None if the caller may give no such command.
     """
     held = possible_relations(caller.role)
     names = (name for name, spec in blueprint.commands.items() if spec.effect == "release" and held & set(spec.by))

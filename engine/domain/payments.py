@@ -52,8 +52,8 @@ REFUND_ERROR_OF_NUMBER = {
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """A report of the payment service about a payment. ``amount`` is in minor units of ``currency``. ``of`` is the
-    reference of a refund's charge, if the refund has another reference than its charge.
+    """A report of the payment service about a payment. ``amount`` is in minor units of ``currency``. ``of`` is
+    only for a refund: the reference of the charge that it pays back. None if both have the same ``reference``.
     """
 
     reference: str
@@ -103,7 +103,7 @@ async def put_payment(
 
 
 async def _run_script(
-    engine: Engine, context: CommandContext, payment: Payment, name: str, blueprint: Blueprint
+    engine: Engine, context: CommandContext, payment: Payment, payment_id: str, blueprint: Blueprint
 ) -> PaymentOutcome:
     zone, job = context.zone, context.job
     kind = "refund" if payment.status == "refunded" else "charge"
@@ -118,7 +118,7 @@ async def _run_script(
                 "actor": context.actor,
                 **context.request_arguments(),
                 "bp": blueprint.key,
-                "id": name,
+                "id": payment_id,
                 "reference": payment.reference,
                 "of": of,
                 "status": payment.status,

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account with all fields, for its owner and admins. Ops receive its ``card``."""
+    """An account with all fields, for its owner and for admins. Ops receive a ``UserCard`` instead, without the contact
+    details."""
 
     id: UserId
     email: str
@@ -52,13 +53,13 @@ class User(msgspec.Struct, frozen=True):
     created_at: str
 
     @property
-    def card(self) -> UserCard:
-        """Return the account without its contact details."""
+    def without_contact_details(self) -> UserCard:
+        """Return the fields of the account that ops may see."""
         return UserCard(self.id, self.name, self.role, self.active, self.created_at)
 
 
 class UserCard(msgspec.Struct, frozen=True):
-    """A user's account without e-mail address and phone."""
+    """The fields of a user's account that ops may see: all but the e-mail address and the phone number."""
 
     id: UserId
     name: str
@@ -230,14 +231,18 @@ async def suspend_user(
     """Revoke all access of a user at once. The user keeps their jobs, or the jobs are offered to other technicians
     (``jobs="reassign"``). Raises Forbidden, NotFound.
 
-    When this returns, Redis refuses the user: requests, live sockets, claims. Ops receive the card of the account,
+    When this returns, Redis refuses the user: requests, live sockets, claims. Ops receive a ``UserCard``,
     since only admins see contact details.
     """
     require_role(caller, OPS)
     _require_other_account(caller, user)
     change = {"active": False, "reason": reason}
     result = await _change_account(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
-    return result if caller.role in ADMIN_ROLE else Result(result.value.card, result.key, result.repeated)
+    return (
+        result
+        if caller.role in ADMIN_ROLE
+        else Result(result.value.without_contact_details, result.key, result.repeated)
+    )
 
 
 async def reinstate_user(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Result[User]:

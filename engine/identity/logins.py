@@ -58,7 +58,7 @@ async def find_logins(engine: Engine, caller: Principal, *, limit: int = 50, cur
     return Slice([_login_of_row(row, caller) for row in page.items], page.next)
 
 
-async def end_login(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Result[str]:
+async def end_login(engine: Engine, caller: Principal, login_id: str, *, key: str | None = None) -> Result[str]:
     """End one of the caller's own logins. When this function returns, the login's tokens are refused and its sockets
     are closed.
 
@@ -67,13 +67,13 @@ async def end_login(engine: Engine, caller: Principal, login: str, *, key: str |
 
     async def run_in_transaction(conn: AsyncConnection) -> str:
         await tokens.lock_user(conn, caller.id)
-        mine = select(sessions.c.id).where(_valid_login_condition(caller), sessions.c.id == login)
+        mine = select(sessions.c.id).where(_valid_login_condition(caller), sessions.c.id == login_id)
         if (await conn.execute(mine)).one_or_none() is None:
             raise NotFound("You have no such login")
-        await tokens.end_login(conn, caller.id, login)
-        return login
+        await tokens.end_login(conn, caller.id, login_id)
+        return login_id
 
-    request = in_sql.new_request(caller.id, key, "end_login", login)
+    request = in_sql.new_request(caller.id, key, "end_login", login_id)
     result = await in_redis.run_once(engine, request, str, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
         await outbox.apply_rows(engine, caller.id)

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 POLL_INTERVAL_S = 0.5
-"""With this interval a live socket closes within a second of the commit, even if the committing process died."""
+"""Seconds between two rounds. With 0.5 a revoked user's socket closes within a second of the commit, even if the
+committing process died."""
 MAX_USERS_PER_ROUND = 500
-"""The maximum number of users in one round."""
+"""The most users whose rows are applied in one round."""
 REVOKED_CODE, ROLE_CHANGED_CODE = 4502, 4006
 """Close codes of ``session.revoked``."""
 OUTBOX_PRINCIPAL = UserId("outbox")
@@ -67,8 +68,8 @@ async def add_row(
 
 
 async def apply_rows(engine: Engine, user: UserId) -> None:
-    """Apply all rows of ``user``. Runs all steps, also after an error; then raises the first error, and the rows
-    stay.
+    """Make in Redis the changes that the outbox rows of ``user`` require, and delete the rows. After an error the other
+    changes are still tried; then the first error is raised, and the rows stay.
     """
     async with engine.archive.begin_read() as conn:
         query = select(outbox).where(outbox.c.user == user).order_by(outbox.c.id)
@@ -91,7 +92,8 @@ async def apply_rows(engine: Engine, user: UserId) -> None:
 
 
 async def try_apply_rows(engine: Engine, user: UserId) -> None:
-    """Do the same as ``apply_rows``, but only log an error: the next round applies the rows."""
+    """Apply all rows of ``user`` like ``apply_rows``, but log an error instead of raising it: the next round of ``run``
+    applies the rows."""
     try:
         await apply_rows(engine, user)
     except CalloutError as error:
@@ -141,20 +143,20 @@ async def append_revocation(
     await _append_event(engine, "session.revoked", channels=f"user:{user}", data=data, actor=actor, key=key)
 
 
-async def _append_event(engine: Engine, kind: str, *, channels: str, data: bytes, actor: str, key: str) -> None:
+async def _append_event(engine: Engine, event_type: str, *, channels: str, data: bytes, actor: str, key: str) -> None:
     zone = DEFAULT_ZONE
     names = {
         "meta": keys.zone_meta(zone),
         "log": keys.log(zone),
         "req": keys.idempotency_record(zone, OUTBOX_PRINCIPAL, key),
     }
-    event: Args = {"kind": kind, "channels": channels, "data": data, "trace": "", "bp": ""}
+    event: Args = {"kind": event_type, "channels": channels, "data": data, "trace": "", "bp": ""}
     args: Args = {**event, "actor": actor, "key": key, "fingerprint": "outbox"}
     await engine.store.run(zone, "event_append", keys=names, args=args)
 
 
 async def run(engine: Engine) -> None:
-    """Apply waiting rows every ``POLL_INTERVAL_S``, until cancelled."""
+    """Apply the waiting outbox rows of all users every ``POLL_INTERVAL_S`` seconds, until cancelled."""
     last_error = ""
     while not_cancelled():
         try:

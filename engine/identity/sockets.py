@@ -95,11 +95,11 @@ async def close_excess_connections(
     await engine.store.run(zone, "socket_settle", keys=names, args=args)
 
 
-def hash_device_name(name: str) -> str:
+def hash_device_name(device_name: str) -> str:
     """Return a hash of a device's name, for the slot's member: text from a client must not be part of a member in
     Redis.
     """
-    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16] if name else ""
+    return hashlib.sha256(device_name.encode("utf-8", "replace")).hexdigest()[:16] if device_name else ""
 
 
 def _slots_key(user: UserId, event_streams: bool) -> str:

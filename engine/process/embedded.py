@@ -278,13 +278,13 @@ def _config_text(state: ServerState) -> str:
     )
 
 
-def _write_private_file(path: Path, text: str) -> None:
+def _write_private_file(path: Path, content: str) -> None:
     """Write a file atomically. At no moment can other users read it."""
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write(text)
+        file.write(content)
     fresh.replace(path)
 
 

@@ -66,22 +66,24 @@ class Metrics:
         self.pushes = self.add_counter("pushes", "Push messages", "kind", "outcome")
         self.refused = self.add_counter("archive_refused", "Events that the database did not take", "zone")
 
-    def add_counter(self, name: str, text: str, *labels: str) -> Counter:
+    def add_counter(self, name: str, help_text: str, *labels: str) -> Counter:
         """Register and return a counter ``callout_<name>_total``. Raises ValueError if the name is already in use."""
-        return Counter(f"callout_{name}", text, labels, registry=self.registry)
+        return Counter(f"callout_{name}", help_text, labels, registry=self.registry)
 
-    def add_callback_metric(self, name: str, text: str, read: ReadValue, *labels: str, rises: bool = False) -> None:
+    def add_callback_metric(
+        self, name: str, help_text: str, read: ReadValue, *labels: str, rises: bool = False
+    ) -> None:
         """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``.
 
         ``read`` runs during a scrape and must not block. It stays registered as long as the engine exists.
         """
-        self.registry.register(_CallbackCollector(f"callout_{name}", text, labels, read, rises))
+        self.registry.register(_CallbackCollector(f"callout_{name}", help_text, labels, read, rises))
 
     def add_histogram(
-        self, name: str, text: str, read: Callable[[], Mapping[LabelValues, Histogram]], *labels: str
+        self, name: str, help_text: str, read: Callable[[], Mapping[LabelValues, Histogram]], *labels: str
     ) -> None:
         """Register ``callout_<name>``: one histogram for each tuple of label values."""
-        self.registry.register(_HistogramCollector(f"callout_{name}", text, labels, read))
+        self.registry.register(_HistogramCollector(f"callout_{name}", help_text, labels, read))
 
     def render(self) -> bytes:
         """Return the response body of ``/metrics``, of type ``CONTENT_TYPE``."""

@@ -249,15 +249,15 @@ def _flatten_tables(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _is_unknown(name: str, ours: Mapping[str, str]) -> bool:
+def _is_unknown(variable: str, ours: Mapping[str, str]) -> bool:
     """Return whether an environment variable looks like a setting and is none."""
-    if not name.startswith(VARIABLE_PREFIX) or name in CLIENT_VARIABLES or name.startswith(VARIABLE_PREFIX + "TEST_"):
+    if not variable.startswith(VARIABLE_PREFIX) or variable.startswith(VARIABLE_PREFIX + "TEST_"):
         return False
-    return name not in ours
+    return variable not in CLIENT_VARIABLES and variable not in ours
 
 
-def _suggestion(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
+def _suggestion(unknown: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(unknown, known, 1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -283,30 +283,30 @@ def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
     return msgspec.structs.replace(settings, origins=tuple(origins)), problems
 
 
-def _value_problems(name: str, settings: Settings) -> Iterator[str]:
+def _value_problems(setting: str, settings: Settings) -> Iterator[str]:
     """Yield the problems of a value that its type does not exclude."""
-    value = getattr(settings, name)
+    value = getattr(settings, setting)
     if isinstance(value, float) and not math.isfinite(value):
-        yield f"{name}: {value} is no number of seconds"
-    elif name == "redis" and value is not None:
+        yield f"{setting}: {value} is no number of seconds"
+    elif setting == "redis" and value is not None:
         yield from _redis_problems(value)
-    elif name == "zones" and value != (DEFAULT_ZONE,):
+    elif setting == "zones" and value != (DEFAULT_ZONE,):
         yield f"zones: {', '.join(value) or 'none'}: this version serves one zone, {DEFAULT_ZONE}"
-    elif name == "roles" and not value:
+    elif setting == "roles" and not value:
         yield "roles: none: a process needs something to do"
-    elif name == "app_min_version":
+    elif setting == "app_min_version":
         yield from (
-            f"{name}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _match_version(each)
+            f"{setting}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _match_version(each)
         )
-    elif name == "trusted_proxies":
-        yield from (f"{name}: {each!r} is no address or network" for each in value if not _is_network(each))
-    elif name == "key_file" and value is not None and not Path(value).parent.is_dir():
+    elif setting == "trusted_proxies":
+        yield from (f"{setting}: {each!r} is no address or network" for each in value if not _is_network(each))
+    elif setting == "key_file" and value is not None and not Path(value).parent.is_dir():
         yield f"key_file: {Path(value).parent} is not a directory"
 
 
-def _is_network(text: str) -> bool:
+def _is_network(network: str) -> bool:
     try:
-        ip_network(text)
+        ip_network(network)
     except ValueError:
         return False
     return True
@@ -333,21 +333,21 @@ def _redis_problems(url: str) -> Iterator[str]:
         yield f"redis: /{database} is no number of a database"
 
 
-def normalise_origin(text: str) -> str:
+def normalise_origin(origin: str) -> str:
     """Return a web origin as browsers write it: scheme and host in lower case, no default port, no path.
 
     Raises SettingsError if the text is not an origin.
     """
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(origin.strip())
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except (ValueError, UnicodeError):
-        raise SettingsError(f"origins: {text!r} is no origin") from None
+        raise SettingsError(f"origins: {origin!r} is no origin") from None
     scheme = parts.scheme.lower()
     rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
     if scheme not in _DEFAULT_PORTS or not host or rest or "*" in host:
         raise SettingsError(
-            f"origins: {text!r} is no origin, which looks like https://app.example or http://[::1]:8080"
+            f"origins: {origin!r} is no origin, which looks like https://app.example or http://[::1]:8080"
         )
     shown = f"[{host}]" if ":" in host else host
     return f"{scheme}://{shown}" + (f":{port}" if port is not None and port != _DEFAULT_PORTS[scheme] else "")

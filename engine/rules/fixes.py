@@ -64,9 +64,9 @@ class FixReply(msgspec.Struct, frozen=True):
         return self.online and not self.clock_offset_s
 
 
-def _value_within(value: float | None, *, above: float, to: float) -> float | None:
-    """Return ``value``; None if it is not between ``above`` (exclusive) and ``to`` (inclusive)."""
-    return value if value is not None and isfinite(value) and above < value <= to else None
+def _value_within(measured: float | None, *, above: float, to: float) -> float | None:
+    """Return ``measured``; None if it is not between ``above`` (exclusive) and ``to`` (inclusive)."""
+    return measured if measured is not None and isfinite(measured) and above < measured <= to else None
 
 
 def confirmed_offset_ms(clock: bytes | None) -> int:

@@ -17,7 +17,7 @@ from engine.types import JobId, Phase, ServiceId, UserId, Zone
 
 
 class Party(msgspec.Struct, frozen=True):
-    """The customer or the technician of a job."""
+    """The customer or the technician of a job, as events and job views contain them."""
 
     id: UserId
 
@@ -195,7 +195,7 @@ def public_part_of(job: bytes, *, holder: bool = False) -> bytes:
     return b"{" + encode_public_members(found) + b"," + encode_members({**moving, "technician": technician}) + b"}"
 
 
-def decode_members(text: bytes) -> dict[str, Any]:
+def decode_members(job_json: bytes) -> dict[str, Any]:
     """Decode what ``encode_members`` encoded, in the same order: lua/lib/cost.lua takes the first match of a name."""
-    found: dict[str, Any] = msgspec.json.decode(b"{" + text + b"}")
+    found: dict[str, Any] = msgspec.json.decode(b"{" + job_json + b"}")
     return found

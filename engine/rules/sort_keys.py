@@ -37,9 +37,9 @@ _offer_decoder = msgspec.json.Decoder(_OfferFields)
 _wave_decoder = msgspec.json.Decoder(_WaveFields)
 
 
-def creation_key(item: bytes) -> tuple[str, str]:
+def creation_key(document: bytes) -> tuple[str, str]:
     """Return the sort key of a bid or a payment: when it was created, and its id."""
-    found = _creation_decoder.decode(item)
+    found = _creation_decoder.decode(document)
     return found.created_at, found.id
 
 

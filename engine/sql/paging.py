@@ -25,9 +25,9 @@ class Slice(msgspec.Struct, Generic[T], frozen=True):
     next: str | None = None
 
 
-def encode_cursor(*place: str | int) -> str:
+def encode_cursor(*sort_values: str | int) -> str:
     """Encode the sort key of a page's last row as an opaque text."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(msgspec.json.encode(sort_values)).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str, kind: Any) -> Any:
@@ -48,10 +48,10 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def make_slice(rows: list[T], limit: int, place: Any) -> Slice[T]:
+def make_slice(rows: list[T], limit: int, sort_values_of: Any) -> Slice[T]:
     """Return the page of the first ``limit`` rows. Read ``limit`` + 1 rows before: the last one only shows that there
-    is a next page. ``place`` returns the sort key of a row.
+    is a next page. ``sort_values_of`` returns the sort key of a row.
     """
     if len(rows) <= limit:
         return Slice(rows)
-    return Slice(rows[:limit], encode_cursor(*place(rows[limit - 1])))
+    return Slice(rows[:limit], encode_cursor(*sort_values_of(rows[limit - 1])))

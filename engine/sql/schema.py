@@ -34,19 +34,19 @@ metadata = MetaData(
 )
 
 
-def _id_column(name: str = "id") -> Column[str]:
+def _id_column(column: str = "id") -> Column[str]:
     """Return a text column that is part of the primary key."""
-    return Column(name, Text, primary_key=True)
+    return Column(column, Text, primary_key=True)
 
 
-def _text_column(name: str) -> Column[str]:
+def _text_column(column: str) -> Column[str]:
     """Return a text column that is never NULL."""
-    return Column(name, Text, nullable=False)
+    return Column(column, Text, nullable=False)
 
 
-def _time_column(name: str, **more: Any) -> Column[int]:
+def _time_column(column: str, **more: Any) -> Column[int]:
     """Return a column for a time in ms since the Unix epoch."""
-    return Column(name, BigInteger, nullable=False, **more)
+    return Column(column, BigInteger, nullable=False, **more)
 
 
 def _seq_column() -> Column[int]:
@@ -216,7 +216,8 @@ checkpoints = Table(
 )
 
 deployment = Table("deployment", metadata, _text_column("id"))
-"""One row, inserted once: the id of this database. Redis stores the same id, so that a wrong pair is found."""
+"""The one row that identifies this installation: a random id, inserted with the schema. Redis stores the same id, so
+that a process that is given a Redis and a database of two installations finds the mistake."""
 
 epochs = Table(
     "epochs",

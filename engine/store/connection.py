@@ -41,8 +41,8 @@ from engine.types import Cursor, Epoch, Zone, epoch_number
 
 MIN_REDIS_VERSION = (7, 0)
 MIN_VALKEY_VERSION = (8, 0)
-RECHECK_INTERVAL_S = 1.0
-"""Seconds between two attempts to open closed zones."""
+REOPEN_INTERVAL_S = 1.0
+"""Seconds between two attempts to open the zones that are closed."""
 READ_COMMANDS = frozenset(
     ["EXISTS", "GEOSEARCH", "GET", "HGET", "HMGET", "HVALS", "LRANGE", "SISMEMBER", "SMEMBERS", "ZRANGE"]
 )
@@ -73,7 +73,7 @@ class ScriptReply(NamedTuple):
 
 @dataclass(slots=True)
 class ZoneState:
-    """The state of a zone in this process. ``why`` is the reason why the zone is closed; "" while it is open."""
+    """The state of a zone in this process. ``why``: the reason why it is closed; "" while it is open."""
 
     epoch: Epoch = field(default=Epoch(""))
     open: bool = False
@@ -86,8 +86,8 @@ SendCommand = Callable[..., Awaitable[Any]]
 """The type of ``submit`` and ``urgent`` of the packed connection."""
 
 OpenZones = Callable[["Store", Pipeline, str], Awaitable[None]]
-"""The type of a function that opens the zones on a new connection, given the server's ``run_id``
-(engine/zone/opening.py)."""
+"""The type of the function that opens, on a new connection to the server ``run_id``, each zone whose log agrees with
+the database (engine/zone/opening.py)."""
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class Store:
     read_connection: ReadConnection = field(init=False)
     stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
-    rechecker: asyncio.Task[None] | None = None
+    zone_reopener: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NO_ARGS) -> ScriptReply:
@@ -129,7 +129,7 @@ class Store:
             raise Unavailable(error.detail) from error
 
     async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> ScriptReply:
-        """Run a script with the zone's epoch. If the epoch was outdated, compare the zones and run the script again."""
+        """Run a script with the zone's epoch. If Redis refuses the epoch as outdated, reopen the zone and repeat."""
         state = self._state(zone)
         reply = await self._send(self.pipeline.submit, verb.name, verb.call(keys, args, state.epoch))
         if reply[0] == b"OK":
@@ -169,11 +169,11 @@ class Store:
             entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
         ]
         if self.scripts.name not in found:
-            with _ignore_error("already exists"):
+            with _ignore_error_reply("already exists"):
                 await send("FUNCTION", "LOAD", self.scripts.source)
         for other in found if delete_others else ():
             if other != self.scripts.name:
-                with _ignore_error("not found"):
+                with _ignore_error_reply("not found"):
                     await send("FUNCTION", "DELETE", other)
 
     async def command(self, *command: Value) -> Any:
@@ -203,7 +203,7 @@ class Store:
         return create_client(self.url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
     async def reopen(self, zone: Zone, *, stale: Epoch) -> None:
-        """Compare the zones again after the server refused the epoch ``stale``. The zone may be closed afterwards."""
+        """Compare Redis with the database, and open or close each zone, because Redis refused the epoch ``stale``."""
         async with self.reopening:
             if self.zones[zone].epoch == stale:
                 await self.open_zones(self, self.pipeline, self.run_id)
@@ -295,28 +295,28 @@ async def open_store(url: str, zones: Sequence[Zone], opener: OpenZones) -> Stor
     )
     await store.pipeline.open()
     await store.read_connection.open()
-    store.rechecker = asyncio.create_task(_recheck_closed_zones(store), name="closed zones")
+    store.zone_reopener = asyncio.create_task(_reopen_closed_zones(store), name="closed zones")
     return store
 
 
-async def _recheck_closed_zones(store: Store) -> None:
-    """Try to open closed zones again, every ``RECHECK_INTERVAL_S`` seconds: the database may be back, or Redis
-    repaired. Commands cannot trigger this, because commands in a closed zone are refused before they are sent to Redis.
+async def _reopen_closed_zones(store: Store) -> None:
+    """Try to open the closed zones, every ``REOPEN_INTERVAL_S`` seconds: the database may be back, or Redis repaired.
+    Commands cannot trigger this, because commands in a closed zone are refused before they are sent to Redis.
     """
     while not_cancelled():
-        await asyncio.sleep(RECHECK_INTERVAL_S)
+        await asyncio.sleep(REOPEN_INTERVAL_S)
         closed = [(zone, state) for zone, state in store.zones.items() if not state.open]
         if closed and store.pipeline.is_up:
-            zone, state = closed[0]  # the opener compares every zone
+            zone, state = closed[0]  # this opens every zone that can be opened
             with contextlib.suppress(CalloutError, ErrorReply):
                 await store.reopen(zone, stale=state.epoch)
 
 
 async def close_store(store: Store) -> None:
     """Close all connections. Commands that wait fail as unavailable."""
-    if store.rechecker:
-        store.rechecker.cancel()
-        await asyncio.gather(store.rechecker, return_exceptions=True)
+    if store.zone_reopener:
+        store.zone_reopener.cancel()
+        await asyncio.gather(store.zone_reopener, return_exceptions=True)
     await store.pipeline.close()
     await store.read_connection.aclose()
     await store.redis.aclose()
@@ -358,7 +358,7 @@ def _name_and_version(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
 
 
 async def _prepare_connection(store: Store, pipe: Pipeline) -> None:
-    """Prepare a new connection before any mutation is sent on it: load the scripts, compare and open each zone."""
+    """Make a new connection ready for mutations: load the scripts, and open the zones that agree with the database."""
     try:
         run_id = await _primary_run_id(pipe)
     except Unavailable:
@@ -380,12 +380,12 @@ async def _primary_run_id(pipe: Pipeline) -> str:
 
 
 @contextlib.contextmanager
-def _ignore_error(text: str) -> Iterator[None]:
-    """Ignore an error reply that contains ``text``: another process may have done the same a moment before."""
+def _ignore_error_reply(expected_text: str) -> Iterator[None]:
+    """Ignore an error reply that contains ``expected_text``: another process may have done the same a moment before."""
     try:
         yield
     except ErrorReply as error:
-        if text not in str(error):
+        if expected_text not in str(error):
             raise
 
 

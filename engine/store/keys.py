@@ -66,18 +66,18 @@ def jobs(zone: Zone) -> str:
     return f"{{{zone}}}:jobs"
 
 
-def runner_lease(zone: Zone, kind: str) -> str:
+def runner_lease(zone: Zone, role: str) -> str:
     """Return the key of a string with a short TTL: the process that runs this zone's ``scheduler``, ``push`` or
     ``archiver``.
     """
-    return f"{{{zone}}}:runner:{kind}"
+    return f"{{{zone}}}:runner:{role}"
 
 
-def runner_candidates(zone: Zone, kind: str) -> str:
+def runner_candidates(zone: Zone, role: str) -> str:
     """Return the key of a zset with a short TTL: processes that can do this zone's work of that kind → last sign
     of life (ms).
     """
-    return f"{{{zone}}}:runners:{kind}"
+    return f"{{{zone}}}:runners:{role}"
 
 
 def push_cursor(zone: Zone) -> str:
@@ -226,6 +226,6 @@ def stream_slots(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:sockets:{user}:streams"
 
 
-def rate_limit(zone: Zone, name: str, who: str) -> str:
+def rate_limit(zone: Zone, limit_name: str, counted: str) -> str:
     """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms)."""
-    return f"{{{zone}}}:limit:{name}:{who}"
+    return f"{{{zone}}}:limit:{limit_name}:{counted}"

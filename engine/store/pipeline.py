@@ -270,10 +270,10 @@ class Pipeline(asyncio.Protocol):
                 call.future.set_exception(Unavailable("Redis cannot be reached"))
 
 
-def _parse_error(text: str) -> Exception:
+def _parse_error(error_text: str) -> Exception:
     """Return the typed error for an error reply of Redis."""
-    if text.startswith(_NOT_LOADED_REPLY):
-        return LibraryNotLoaded(text)
-    if text.partition(" ")[0] in UNAVAILABLE_REPLIES:
-        return Unavailable(text)
-    return ErrorReply(text)
+    if error_text.startswith(_NOT_LOADED_REPLY):
+        return LibraryNotLoaded(error_text)
+    if error_text.partition(" ")[0] in UNAVAILABLE_REPLIES:
+        return Unavailable(error_text)
+    return ErrorReply(error_text)

@@ -127,8 +127,8 @@ class ScriptLibrary(Mapping[str, Script]):
     lines: tuple[str, ...] = field(repr=False)
     scripts: dict[str, Script] = field(repr=False)
 
-    def __getitem__(self, name: str) -> Script:
-        return self.scripts[name]
+    def __getitem__(self, script: str) -> Script:
+        return self.scripts[script]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.scripts)
@@ -139,11 +139,11 @@ class ScriptLibrary(Mapping[str, Script]):
     def locate(self, message: str) -> str:
         """Return the ``message`` of a Redis error with each line number replaced by the file and line in ``lua/``."""
 
-        def place(match: re.Match[str]) -> str:
+        def file_and_line(match: re.Match[str]) -> str:
             number = int(match[1])
             return self.lines[number - 1] if 0 < number <= len(self.lines) else match[0]
 
-        return _ERROR_LINE_PATTERN.sub(place, message)
+        return _ERROR_LINE_PATTERN.sub(file_and_line, message)
 
 
 def _make_picker(names: Sequence[str]) -> _PickValues:
@@ -232,9 +232,9 @@ def _include_file(
         shared.setdefault(name, own)
 
 
-def _parse_script(path: Path, text: str, source: str) -> Script:
+def _parse_script(path: Path, script_text: str, source: str) -> Script:
     """Parse the header of a script. Raises ScriptError if it is missing or names a key or an argument twice."""
-    header = _HEADER_PATTERN.match(text)
+    header = _HEADER_PATTERN.match(script_text)
     if not header or header["name"] != path.stem:
         raise ScriptError(f"{path.name}: must open with '--[[ {path.stem}: what it does'")
     rows = {name: tuple(words.split()) for name, words in _HEADER_ROW_PATTERN.findall(header["body"])}
@@ -260,9 +260,9 @@ def _table_name(stem: str) -> str:
     return "".join(part.capitalize() for part in stem.split("_"))
 
 
-def _check_table(name: str, lines: Sequence[_SourceLine]) -> None:
+def _check_table(file: str, lines: Sequence[_SourceLine]) -> None:
     """Raise ScriptError unless a library file defines its table once and each member once, and nothing else."""
-    table = _table_name(Path(name).name)
+    table = _table_name(Path(file).name)
     defined: dict[str, str] = {}
     for line in lines:
         if (found := _LOCAL_PATTERN.match(line.text)) and line.text.rstrip() != f"local {table} = {{}}":
@@ -276,14 +276,14 @@ def _check_table(name: str, lines: Sequence[_SourceLine]) -> None:
                 raise ScriptError(f"{line.place}: {owner}.{member} is defined at {defined[member]} already")
             defined[member] = line.place
     if sum(line.text.rstrip() == f"local {table} = {{}}" for line in lines) != 1:
-        raise ScriptError(f"{name}.lua: must define 'local {table} = {{}}' once")
+        raise ScriptError(f"{file}.lua: must define 'local {table} = {{}}' once")
 
 
-def _member_names(text: str) -> Iterator[tuple[str, str]]:
+def _member_names(line_text: str) -> Iterator[tuple[str, str]]:
     """Yield table and name of each member that a line defines: a top-level constant, or a function at any depth."""
-    if found := _FUNCTION_PATTERN.match(text):
+    if found := _FUNCTION_PATTERN.match(line_text):
         yield found[1], found[2]
-    elif found := _CONSTANTS_PATTERN.match(text):
+    elif found := _CONSTANTS_PATTERN.match(line_text):
         yield from _MEMBER_PATTERN.findall(found[0])
 
 

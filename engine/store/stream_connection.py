@@ -44,34 +44,34 @@ class StreamConnection:
         """Close this connection and reconnect, because another server answers at the address."""
         self._pipe.disconnect()
 
-    async def get(self, name: str) -> Any:
+    async def get(self, key: str) -> Any:
         """Return a string."""
-        return await self._send("GET", name)
+        return await self._send("GET", key)
 
-    async def hget(self, name: str, field: str) -> Any:
+    async def hget(self, key: str, field: str) -> Any:
         """Return one field of a hash."""
-        return await self._send("HGET", name, field)
+        return await self._send("HGET", key, field)
 
-    async def hmget(self, name: str, fields: Sequence[str]) -> Any:
+    async def hmget(self, key: str, fields: Sequence[str]) -> Any:
         """Return some fields of a hash."""
-        return await self._send("HMGET", name, *fields)
+        return await self._send("HMGET", key, *fields)
 
-    async def hgetall(self, name: str) -> dict[bytes, bytes]:
+    async def hgetall(self, key: str) -> dict[bytes, bytes]:
         """Return a whole hash."""
-        row = await self._send("HGETALL", name)
+        row = await self._send("HGETALL", key)
         return dict(zip(row[::2], row[1::2], strict=True))
 
     async def info(self, section: str) -> dict[str, str]:
         """Return one section of INFO."""
         return parse_info(await self._send("INFO", section))
 
-    async def size(self, name: str) -> tuple[int, int]:
+    async def size(self, key: str) -> tuple[int, int]:
         """Return the size of a stream in bytes, and the number of its entries."""
-        return int(await self._send("MEMORY", "USAGE", name) or 0), int(await self._send("XLEN", name))
+        return int(await self._send("MEMORY", "USAGE", key) or 0), int(await self._send("XLEN", key))
 
-    async def xrange(self, name: str, first: str, last: str, count: int) -> Any:
+    async def xrange(self, key: str, first: str, last: str, count: int) -> Any:
         """Return at most ``count`` entries of a stream."""
-        return await self._send("XRANGE", name, first, last, "COUNT", count)
+        return await self._send("XRANGE", key, first, last, "COUNT", count)
 
     async def xread(self, streams: Mapping[Any, Any], count: int, block: int | None) -> Any:
         """Return at most ``count`` entries of each stream after the given position. ``streams`` maps names to

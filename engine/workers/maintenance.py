@@ -44,16 +44,16 @@ async def run_once(engine: Engine) -> dict[str, int]:
     return {name: await _run_repair(name, repair) for name, repair in repairs.items()}
 
 
-async def _run_repair(name: str, repair: Callable[[], Awaitable[int]]) -> int:
+async def _run_repair(repair_name: str, repair: Callable[[], Awaitable[int]]) -> int:
     """Run one repair. Return the number of its changes, or log the error and return -1."""
     try:
         found = await repair()
     except CalloutError as error:
-        log.warning("repair_postponed", repair=name, error=str(error))
+        log.warning("repair_postponed", repair=repair_name, error=str(error))
     except Exception:  # a task boundary
-        log.exception("repair_failed", repair=name)
+        log.exception("repair_failed", repair=repair_name)
     else:
         if found:
-            log.info("repair_done", repair=name, found=found)
+            log.info("repair_done", repair=repair_name, found=found)
         return found
     return -1

@@ -86,6 +86,6 @@ async def _read_head(connection: StreamConnection, zone: Zone) -> int:
     return (await zone_log.read_head(connection, zone)).seq
 
 
-def _event_makes_task_due(kind: bytes) -> bool:
+def _event_makes_task_due(event_type: bytes) -> bool:
     """Return whether an event of this type may have made a task due now."""
-    return kind in OTHER_DUE_EVENTS or (kind.startswith(b"job.") and kind not in QUIET_JOB_EVENTS)
+    return event_type in OTHER_DUE_EVENTS or (event_type.startswith(b"job.") and event_type not in QUIET_JOB_EVENTS)

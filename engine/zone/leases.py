@@ -1,9 +1,11 @@
 """Runner leases: which zones this process works for, shared fairly between the processes of a role.
 
-A process holds at most its share: the sum over the zones that it can serve of one divided by the number of processes
-that can serve the zone, rounded up. So three processes of twelve zones hold four each, and a process that starts or
-stops moves no more zones than necessary. A process above its share releases a zone, and a process below its share takes
-it at its next check. Nothing depends on a lease being exclusive: it only saves work.
+A process holds at most its *share* of leases. Each zone that the process can serve adds 1/n to the share, where n is
+the number of processes that can serve the zone; the sum is rounded up. Example: three processes that serve the same
+twelve zones have a share of 12 * 1/3 = 4 each. A process that starts or stops moves no more zones than necessary.
+
+A process above its share releases a zone, and a process below its share takes the zone at its next check. Nothing
+depends on a lease being exclusive: it only saves work.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class _ZoneLease:
 
 
 class Leases:
-    """The leases of one process for one ``role``. A lease lasts ``lease_s`` and is renewed after a third of that."""
+    """The leases of one process for one ``role``, the kind of background work: ``scheduler``, ``push`` or ``archiver``.
+    A lease lasts ``lease_s`` seconds and is renewed after a third of that."""
 
     def __init__(self, store: Store, role: str, lease_s: float) -> None:
         self.held_zones: set[Zone] = set()

@@ -1,10 +1,10 @@
-"""Opening a zone: Redis must contain the same log that the database has recorded.
+"""Open a zone only if Redis contains the same log that the database has recorded.
 
-An acknowledged claim must not be given to another technician because a backup was restored, or because the address of
-Redis leads to a server that a failover has replaced. So Redis is compared with the database on every new connection. If
-Redis is empty, behind, or has another log, the zone stays closed with the reason. While the database is away, a closed
-zone does not open; an open zone stays open if the new connection finds the epoch that this process has stored.
-"""
+Otherwise an acknowledged claim could be given to another technician, because a backup was restored, or because the
+address of Redis leads to a server that a failover has replaced. So Redis is compared with the database on every new
+connection. If Redis is empty, behind, or has another log, the zone stays closed with the reason. While the database is
+away, a closed zone does not open; an open zone stays open if the new connection finds the epoch that this process has
+stored."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class ZoneOpenReply(NamedTuple):
 
 
 def make_zone_opener(archive: Archive) -> OpenZones:
-    """Return the function that the store runs on each new connection, before any mutation uses it."""
+    """Return the function that opens the zones on a new connection. The store runs it before the first mutation on the
+    connection.
+    """
 
     async def open_zones(store: Store, pipe: Pipeline, run_id: str) -> None:
         known = await _answer_in_time(records.read_records(archive, list(store.zones)))

@@ -1,5 +1,5 @@
-"""The database's record of each zone's log, read by three short queries. Redis is compared with the record before a
-zone opens.
+"""The database's record of each zone's log: what the log in Redis must agree with. Redis is compared with the record
+before a zone opens. Three short queries read a record.
 
 An epoch is recorded when it opens, before any command runs in it. So the newest epoch is a fence: a Redis server that
 lacks it was replaced by a failover, whichever of the two servers was archived last.
@@ -19,8 +19,8 @@ from engine.types import Epoch, Zone
 
 
 class ZoneRecord(NamedTuple):
-    """The record of a zone: ``database`` is the id of this database, ``archived`` the last archived seq, ``epochs`` the
-    first seq of each epoch that was opened with this database.
+    """The database's record of one zone's log: ``database`` is the id of the database, ``archived`` the seq of the last
+    event that it has, ``epochs`` the first seq of each epoch that was opened with it.
     """
 
     database: str
@@ -29,7 +29,7 @@ class ZoneRecord(NamedTuple):
 
 
 async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
-    """Return the records of ``zones``, read from one state of the database. Raises Unavailable."""
+    """Return the record of each zone's log, all from one state of the database. Raises Unavailable."""
     async with archive.begin_read() as conn:
         return {zone: await _read_record(conn, zone) for zone in zones}
 

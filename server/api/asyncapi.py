@@ -102,14 +102,16 @@ def _blueprint_types(blueprints: Blueprints) -> list[str]:
     return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENT_DATA))
 
 
-def _event_data_type(name: str) -> Any:
+def _event_data_type(event_type: str) -> Any:
     return (
-        data_struct_of(name) if name.partition(".")[0] == "job" else EVENT_DATA.get(name, EVENT_DATA["announcement.*"])
+        data_struct_of(event_type)
+        if event_type.partition(".")[0] == "job"
+        else EVENT_DATA.get(event_type, EVENT_DATA["announcement.*"])
     )
 
 
-def _message_object(text: str | None, payload: Any) -> dict[str, Any]:
-    return {"summary": " ".join((text or "").split()), "contentType": JSON, "payload": payload}
+def _message_object(description: str | None, payload: Any) -> dict[str, Any]:
+    return {"summary": " ".join((description or "").split()), "contentType": JSON, "payload": payload}
 
 
 def _reply_schema(schema: Any) -> dict[str, Any]:
@@ -126,12 +128,14 @@ def _refusal_schema(schema: Any) -> dict[str, Any]:
     return {**whole, "required": ["error"]}
 
 
-def _push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
+def _push_schema(push_type: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
     """Return the message of a pushed event: a Frame of server/schemas/events.py with the ``data`` of its type."""
-    names = sorted({name, *_client_names(name, blueprints)})
+    names = sorted({push_type, *_client_names(push_type, blueprints)})
     fields: dict[str, Any] = {field.name: {} for field in msgspec.structs.fields(Frame)}
     known = {
-        "type": {"type": "string", "pattern": rf"^{name[:-2]}\."} if name.endswith("*") else {"const": name},
+        "type": {"type": "string", "pattern": rf"^{push_type[:-2]}\."}
+        if push_type.endswith("*")
+        else {"const": push_type},
         "event": {"type": "string", "examples": names},
         "zone": {"type": "string"},
         "seq": {"type": "integer"},
@@ -141,17 +145,17 @@ def _push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]
     return _message_object(f"Names of this event for clients: {', '.join(names)}.", _object_schema({**fields, **known}))
 
 
-def _live_push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
+def _live_push_schema(push_type: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
     """Return the message of a push that is stored in no log, such as a position."""
-    at, names = {"type": "string", "format": "date-time"}, sorted({name, *_client_names(name, blueprints)})
+    at, names = {"type": "string", "format": "date-time"}, sorted({push_type, *_client_names(push_type, blueprints)})
     event = {"type": "string", "examples": names}
-    fields = {"type": {"const": name}, "event": event, "at": at, "data": data}
+    fields = {"type": {"const": push_type}, "event": event, "at": at, "data": data}
     return _message_object("A live event: not stored in a log, and never replayed.", _object_schema(fields))
 
 
-def _client_names(name: str, blueprints: Blueprints) -> Iterable[str]:
+def _client_names(event_type: str, blueprints: Blueprints) -> Iterable[str]:
     for blueprint in blueprints.by_name.values():
-        rule = blueprint.events.get(name)
+        rule = blueprint.events.get(event_type)
         if rule is not None and rule.as_:
             yield from [rule.as_] if isinstance(rule.as_, str) else rule.as_.values()
 
@@ -160,9 +164,9 @@ def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _channel_object(address: str, text: str, messages: Iterable[str]) -> dict[str, Any]:
+def _channel_object(address: str, description: str, messages: Iterable[str]) -> dict[str, Any]:
     refs = {name: {"$ref": f"#/components/messages/{_escape_name(name)}"} for name in messages}
-    return {"address": address, "description": text, "messages": refs}
+    return {"address": address, "description": description, "messages": refs}
 
 
 def _escape_name(name: str) -> str:

@@ -181,8 +181,8 @@ def _responses(route: Route, named: dict[int, Any]) -> Schema:
     return {**refusals, **done, "default": _response_ref("Problem")}
 
 
-def _response_ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/responses/{name}"}
+def _response_ref(response: str) -> dict[str, str]:
+    return {"$ref": f"#/components/responses/{response}"}
 
 
 def _refusal_statuses(route: Route) -> Iterable[int]:

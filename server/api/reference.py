@@ -182,10 +182,10 @@ def objects() -> str:
     named = {inner for kind in found for field in _fields(kind) for inner in _inner_objects(field.type)}
     named |= {inner for kind in whole for part in get_args(kind) for inner in _inner_objects(part)}
     named |= {kind for kind in outer if kind in named}
-    return _table(("object", "members"), sorted((f"*{_object_name(kind)}*", _members(kind)) for kind in named))
+    return _table(("object", "members"), sorted((f"*{_object_name(kind)}*", _typed_members(kind)) for kind in named))
 
 
-def _members(kind: Any) -> str:
+def _typed_members(kind: Any) -> str:
     return "; ".join(f"`{f.encode_name}{'' if f.required else '?'}` {type_text(f.type)}" for f in _fields(kind))
 
 
@@ -238,12 +238,14 @@ def _data_text(kind: Any) -> str:
     return f"`{{{_member_names(kind)}}}`" if _is_object(kind) else "as given"
 
 
-def _audience(kind: str, shipped: Sequence[Blueprint]) -> str:
+def _audience(event_type: str, shipped: Sequence[Blueprint]) -> str:
     """Return the recipients that the engine sets, then those that the shipped blueprints set. Recipients that only some
     of these blueprints set are in brackets.
     """
-    declared = [set(each.events[kind].to) for each in shipped if kind in each.events and each.events[kind].to]
-    event = EVENT_TYPES.get(kind)
+    declared = [
+        set(each.events[event_type].to) for each in shipped if event_type in each.events and each.events[event_type].to
+    ]
+    event = EVENT_TYPES.get(event_type)
     by_engine = event.recipients if event else ""
     default = ", ".join(event.audience.split()) if event and event.audience else "by the blueprint"
     words = sorted(set().union(*declared).difference(re.split(r"[ ,;]+", by_engine)))
@@ -252,8 +254,8 @@ def _audience(kind: str, shipped: Sequence[Blueprint]) -> str:
     return ", ".join(filter(None, [by_engine, *always, f"({', '.join(some)})" if some else ""])) or default
 
 
-def _client_names(kind: str, shipped: Sequence[Blueprint]) -> str:
-    rules = [(each.name, each.events[kind].as_) for each in shipped if kind in each.events]
+def _client_names(event_type: str, shipped: Sequence[Blueprint]) -> str:
+    rules = [(each.name, each.events[event_type].as_) for each in shipped if event_type in each.events]
     named = [(name, [as_] if isinstance(as_, str) else as_.values()) for name, as_ in rules if as_]
     return "; ".join(f"{name}: {', '.join(f'`{word}`' for word in words)}" for name, words in named)
 

@@ -46,14 +46,14 @@ class EventStream(Session):
         self.write = self.response.write
         self._types = frozenset(types)
 
-    def receives_type(self, kind: str) -> bool:
-        """Return whether the client asked for events of type ``kind``, by the type's name or as ``noun.*``."""
-        return not self._types or kind in self._types or f"{kind.partition('.')[0]}.*" in self._types
+    def receives_type(self, event_type: str) -> bool:
+        """Return whether the client asked for events of type ``event_type``, by the type's name or as ``noun.*``."""
+        return not self._types or event_type in self._types or f"{event_type.partition('.')[0]}.*" in self._types
 
-    def push_lossy(self, kind: str, frame: bytes) -> None:
-        """Send ``frame`` as on a socket, if the client asked for events of type ``kind``."""
-        if self.receives_type(kind):
-            super().push_lossy(kind, frame)
+    def push_lossy(self, push_type: str, frame: bytes) -> None:
+        """Send ``frame`` as on a socket, if the client asked for events of type ``push_type``."""
+        if self.receives_type(push_type):
+            super().push_lossy(push_type, frame)
 
     def silence_ms(self, now: float) -> int:
         """Return 0: a stream's client sends nothing, so the session counts as alive while its connection is open."""
@@ -86,7 +86,7 @@ class PollSession(EventStream):
     def _wake(self, data: Any) -> None:
         self.woken.set()
 
-    def push_lossy(self, kind: str, frame: bytes) -> None:
+    def push_lossy(self, push_type: str, frame: bytes) -> None:
         """Do nothing: a poll's response contains events of the log only, so this push does not end the wait."""
 
     def heartbeat(self) -> None:

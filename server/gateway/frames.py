@@ -64,13 +64,15 @@ class PayloadEncoder:
         opening = _payload_start(event.type, name, event.zone)
         return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, rfc3339_of(event.at).encode(), data)
 
-    def encode_live_push(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
+    def encode_live_push(self, push_type: str, at: int, data: Any, bp: str = "") -> bytes:
         """Return the payload of a push that is in no log: it has no zone and no seq, and is never replayed. ``at`` is
         in ms (Unix time). ``bp`` is the blueprint that defines the push's event name, "" if the push is not about a
         job.
         """
-        name, encoded = self._view(bp, kind, msgspec.json.encode(data))
-        return msgspec.json.encode({"type": kind, "event": name, "at": rfc3339_of(at), "data": msgspec.Raw(encoded)})
+        name, encoded = self._view(bp, push_type, msgspec.json.encode(data))
+        return msgspec.json.encode(
+            {"type": push_type, "event": name, "at": rfc3339_of(at), "data": msgspec.Raw(encoded)}
+        )
 
 
 class JsonFrames:
@@ -149,6 +151,6 @@ def _repeated_member(is_repeated: bool) -> dict[str, bool]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _payload_start(kind: str, name: str, zone: Zone) -> bytes:
-    words = (msgspec.json.encode(word) for word in (kind, name, zone))
+def _payload_start(event_type: str, client_event: str, zone: Zone) -> bytes:
+    words = (msgspec.json.encode(word) for word in (event_type, client_event, zone))
     return b'{"type":%b,"event":%b,"zone":%b,"seq":' % tuple(words)

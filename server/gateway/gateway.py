@@ -122,7 +122,7 @@ class Gateway:
         await asyncio.gather(*self._background, return_exceptions=True)
         self._background = []
 
-    # who may come in
+    # admission of clients
 
     def refusal_reason(self) -> str | None:
         """Return why no new client can be served (a reason of server/gateway/handshake.py), or None."""
@@ -139,10 +139,10 @@ class Gateway:
             self.counters.refused[why] += 1
             raise handshake.unavailable_error(why)
 
-    # sessions begin and end
+    # start and end of sessions
 
     def add_socket(self, session: Session, claim: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
-        """Subscribe ``session``, a socket that became live, to its channels from the next event on."""
+        """Admit a socket whose ``connect`` has succeeded: from now on it receives the events of its channels."""
         session.hub.join(session, session.channels)
         self.pending.remove(session)
         self.wheel.add_session(session)
@@ -150,8 +150,8 @@ class Gateway:
             self.slots.open_slot(session, claim)
 
     def add_stream(self, stream: EventStream) -> None:
-        """Make an event stream or a poll live and subscribe it to its channels. Polls are counted here: over the limit,
-        the user's oldest poll is answered early.
+        """Admit an event stream or a poll: from now on ``stream`` receives the events of its channels. If a poll is one
+        more than its user may have open, the user's oldest poll is answered at once.
         """
         stream.state = State.LIVE
         self.sessions.add(stream)
@@ -161,7 +161,8 @@ class Gateway:
         if self.has_limits and not isinstance(stream, PollSession):
             self.slots.open_slot(stream)
         elif self.has_limits:
-            polls = [one for one in self.streams.streams_of(stream.caller.id) if isinstance(one, PollSession)]
+            streams = self.streams.streams_of(stream.caller.id)
+            polls = [each for each in streams if isinstance(each, PollSession)]
             if len(polls) > self.engine.settings.user_sockets:
                 polls[0].close(Close.TOO_MANY, "more polls than one may have")
 
@@ -188,11 +189,11 @@ class Gateway:
         self.slots.release_slot(session)
 
     def sockets_of(self, user: str) -> list[Session]:
-        """Return the live sockets of a user at this gateway, of all subprotocols."""
+        """Return the connected sockets of a user at this gateway, of all subprotocols."""
         return [session for hub in self.hubs.values() for session in hub.members(f"user:{user}")]
 
     def sessions_of(self, user: str) -> list[Session]:
-        """Return the live sockets, streams and polls of a user at this gateway."""
+        """Return the connected sockets, the streams and the polls of a user at this gateway."""
         return [*self.sockets_of(user), *self.streams.streams_of(user)]
 
     # what sessions are sent

@@ -188,17 +188,17 @@ def limit_of(op: messages.Op) -> limits.Limit:
     return limits.LIMITS["claims" if is_claim else OPS[type(op)].limit_name]
 
 
-def _build_fix(one: OneFix | messages.Location) -> Fix:
-    assert one.lat is not None
-    assert one.lon is not None
+def _build_fix(fix: OneFix | messages.Location) -> Fix:
+    assert fix.lat is not None
+    assert fix.lon is not None
     return Fix(
-        lat=one.lat,
-        lon=one.lon,
-        at=to_ms(one.at),
-        accuracy=one.accuracy,
-        speed=one.speed,
-        heading=one.heading,
-        altitude=one.altitude,
+        lat=fix.lat,
+        lon=fix.lon,
+        at=to_ms(fix.at),
+        accuracy=fix.accuracy,
+        speed=fix.speed,
+        heading=fix.heading,
+        altitude=fix.altitude,
     )
 
 

@@ -1,4 +1,5 @@
-"""Live positions: receive them from the zones' pub/sub, and send them only to the sessions that follow the job.
+"""The position feed: fixes of technicians arrive by the zones' pub/sub, and each fix is sent as a position to those
+sessions that may see the position of the job's technician.
 
 A published fix may be lost, so nothing here is stored for replay: the next fix replaces a lost one. Three things must
 never happen all the same:
@@ -49,10 +50,9 @@ MIN_INTERVAL_S = 0.2
 """The shortest time between two positions of one job. Fixes arrive every 10 s, but in bursts from a device that was
 offline.
 """
-REDIS_IDLE_S = 5.0
-"""After this time without a message Redis is sent a ping. After the same time without a reply the connection is
-replaced.
-"""
+MAX_REDIS_SILENCE_S = 5.0
+"""Seconds without a message from Redis after which this process pings Redis. If Redis then sends no reply for as long
+again, the connection is replaced."""
 RESEND_EVERY_S = 1.0
 MAX_EVENTS_CHECKED = 100
 """The most events of the customer and the technician that are checked after a fix. With more, the fix is not sent."""
@@ -79,7 +79,7 @@ class Track(msgspec.Struct):
 
 
 class PositionFeed:
-    """The live positions of one gateway."""
+    """The position feed of one gateway, for the sessions of all its hubs."""
 
     def __init__(
         self,
@@ -103,15 +103,15 @@ class PositionFeed:
     # receiving
 
     async def run(self) -> None:
-        """Receive published fixes for ever. Each new connection counts as a gap, and so does each connection that
-        subscribed again by itself.
+        """Receive published fixes for ever. The counter ``live_gaps`` counts each new connection, and each time that a
+        connection subscribed again by itself: fixes may have been lost.
         """
         pause = 0.05
         while not_cancelled():
             began = monotonic()
             client = self._engine.store.reader()
             try:
-                await self._listen(client)
+                await self._receive_fixes(client)
             except (redis.RedisError, OSError, CalloutError) as error:  # TimeoutError is an OSError
                 log.warning("live_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
             except Exception:  # the task's boundary
@@ -122,25 +122,25 @@ class PositionFeed:
                     async with asyncio.timeout(1.0):
                         await client.aclose()
             self._counters.live_gaps += 1
-            pause = 0.05 if monotonic() - began > REDIS_IDLE_S else min(pause * 2, 1.0)
+            pause = 0.05 if monotonic() - began > MAX_REDIS_SILENCE_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
-    async def _listen(self, client: redis.Redis) -> None:
+    async def _receive_fixes(self, client: redis.Redis) -> None:
         confirmed: set[bytes] = set()
         async with client.pubsub() as pubsub:
-            async with asyncio.timeout(REDIS_IDLE_S):
+            async with asyncio.timeout(MAX_REDIS_SILENCE_S):
                 await pubsub.subscribe(*self._zones)
-            asked = False
+            ping_sent = False
             while not_cancelled():
-                message = await pubsub.get_message(timeout=REDIS_IDLE_S)
+                message = await pubsub.get_message(timeout=MAX_REDIS_SILENCE_S)
                 if message is None:
-                    if asked:
+                    if ping_sent:
                         raise TimeoutError("Redis does not answer")
-                    async with asyncio.timeout(REDIS_IDLE_S):
+                    async with asyncio.timeout(MAX_REDIS_SILENCE_S):
                         await pubsub.ping()
-                    asked = True
+                    ping_sent = True
                     continue
-                asked = False
+                ping_sent = False
                 if message["type"] == "message":
                     self.handle_fix(self._zones[message["channel"]], message["data"])
                 elif message["type"] == "subscribe":
@@ -173,11 +173,11 @@ class PositionFeed:
             track.timer = asyncio.get_running_loop().call_later(wait_s, self._send_position, track)
 
     def _send_position(self, track: Track) -> None:
-        """Send the latest position, unless an event since then took the job from this technician."""
+        """Send the latest position of the track's job, unless the job no longer shares it."""
         track.timer, track.sent_at = None, monotonic()
         fix, watched = track.fix, track.watched
         recipients = self._recipients(track.zone, watched, fix)
-        if not recipients or self._is_over(track):
+        if not recipients or self._is_track_over(track):
             self._tracks.pop(watched.id, None)
             return
         more = {"heading": fix.heading, "accuracy": fix.accuracy, "jump": fix.jump}
@@ -207,23 +207,23 @@ class PositionFeed:
         )
         hubs = self._hubs
         relay_is_current = self._tails[zone].cursor >= fix.seq
-        watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
-        found = {one for hub in hubs for name in channels for one in hub.members(name)}
-        found |= {
-            one
-            for one in watching
-            if entitlements.may_see_position(one, fix.technician, relay_is_current=relay_is_current)
+        subscribers = {session for hub in hubs for session in hub.members(f"job:{watched.id}")}
+        recipients = {session for hub in hubs for channel in channels for session in hub.members(channel)}
+        recipients |= {
+            session
+            for session in subscribers
+            if entitlements.may_see_position(session, fix.technician, relay_is_current=relay_is_current)
         }
         if positions.is_shared_with_customer(blueprint, watched.status, watched.scheduled, fix.at):
-            return found
-        return {one for one in found if one.caller.is_ops or one.caller.id == fix.technician}
+            return recipients
+        return {session for session in recipients if session.caller.is_ops or session.caller.id == fix.technician}
 
     def _blueprint_of(self, watched: WatchedJob) -> Blueprint | None:
         return self._engine.blueprints.find_exact(watched.bp)
 
-    def _is_over(self, track: Track) -> bool:
-        """Return whether the track is over: after its fix, an event in the log ended the job, gave it to another
-        technician, put it in a state without tracking, or took the technician offline.
+    def _is_track_over(self, track: Track) -> bool:
+        """Return whether the job no longer shares this technician's position: after the fix, an event in the log ended
+        the job, gave it to another technician, put it in a state without tracking, or took the technician offline.
         """
         tail, fix = self._tails[track.zone], track.fix
         if tail.cursor <= fix.seq:
@@ -235,7 +235,7 @@ class PositionFeed:
         events = [chunk.events[index] for chunk, index in since]
         if any(_went_offline(event, fix.technician) for event in events):
             return True
-        states = [job for event in events if (job := _job_in(event, track.watched.id))]
+        states = [job for event in events if (job := _job_of_event(event, track.watched.id))]
         if not states:
             return False
         last, blueprint = states[-1], self._blueprint_of(track.watched)
@@ -279,12 +279,12 @@ def _went_offline(event: Event, technician: str) -> bool:
     return status.technician.id == technician and not status.online
 
 
-def _job_in(event: Event, name: str) -> EventJob | None:
-    """Return the whole job ``name`` as ``event`` contains it, None if the event does not contain it."""
-    if name.encode() not in event.data:
+def _job_of_event(event: Event, job_id: str) -> EventJob | None:
+    """Return the job ``job_id`` from the payload of ``event``; None if the payload does not contain the job's state."""
+    if job_id.encode() not in event.data:
         return None
     try:
         job = job_document.decode_event_job(event.data)
     except msgspec.DecodeError:
         return None
-    return job if job.id == name and job.phase else None
+    return job if job.id == job_id and job.phase else None

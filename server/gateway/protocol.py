@@ -150,20 +150,20 @@ def _decode_slowly(raw: bytes, first: Exception) -> Op:
     return _decode_as_op(value, FieldError("", str(first)))
 
 
-def _decode_as_op(value: dict[str, Any], first: FieldError) -> Op:
+def _decode_as_op(message: dict[str, Any], first: FieldError) -> Op:
     """Return the decoded object as the Struct of its ``op``. Raises WrongMessage with every wrong field, or with
     ``first`` if no field is wrong.
     """
-    asked = value.get("id")
+    asked = message.get("id")
     request = asked if isinstance(asked, (int, str)) and not isinstance(asked, bool) else None
-    op = value.pop("op", None)
+    op = message.pop("op", None)
     if op is None:
         raise WrongMessage(Invalid(errors=[FieldError("/op", "Required")]), request)
     kind = OP_STRUCTS.get(op) if isinstance(op, str) else None
     if kind is None:
         raise WrongMessage(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
     try:
-        return convert_or_refuse(kind, value, first)
+        return convert_or_refuse(kind, message, first)
     except Invalid as error:
         raise WrongMessage(error, request, wrong_value=True) from None
 

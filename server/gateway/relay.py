@@ -159,7 +159,7 @@ class Relay:
             began = monotonic()
             try:
                 async with contextlib.aclosing(await self._engine.store.open_stream_connection()) as client:
-                    await self._listen(client)
+                    await self._read_logs(client)
             except (redis.RedisError, OSError, CalloutError) as error:
                 logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
             except Exception:  # the task's boundary: a relay that reports itself disconnected is better than a dead one
@@ -167,11 +167,11 @@ class Relay:
             pause = 0.05 if monotonic() - began > DISCONNECTED_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
-    async def _listen(self, client: StreamConnection) -> None:
+    async def _read_logs(self, client: StreamConnection) -> None:
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             self._run_id = await log.read_run_id(client)
         self._unopened = set(self.tails)
-        await self._compare_all(self.tails, client)
+        await self._check_histories(self.tails, client)
         self._last_reply_at = monotonic() if not self.is_loaded else self._last_reply_at
         self.window_read.set()
         reader = StreamReader(client)
@@ -179,11 +179,11 @@ class Relay:
             while not_cancelled():
                 after = {zone: tail.cursor for zone, tail in self.tails.items() if not tail.is_closed}
                 events = await reader.read_next(after)
-                to_compare = self._zones_to_compare(events)
-                if not to_compare and len(events) >= MAX_READ_EVENTS:
+                zones = self._zones_to_check(events)
+                if not zones and len(events) >= MAX_READ_EVENTS:
                     await reader.request_next(events)
                 # If the history is another one, these events may belong to the one before: they are read again.
-                if await self._compare_all(to_compare, client):
+                if await self._check_histories(zones, client):
                     await self._route_all(events, client)
                 self._last_reply_at = monotonic()
         finally:
@@ -244,26 +244,26 @@ class Relay:
                 payload = payload or self._encode(event)
                 hub.deliver(recipients, payload)
 
-    # comparing histories
+    # checking that Redis has the history that was read
 
-    def _zones_to_compare(self, events: Sequence[Event]) -> Collection[Zone]:
-        """Return the zones to be compared before ``events`` are handed on. Once a second these are all zones. Otherwise
-        they are the zones in which an epoch may have begun since the relay connected, because ``events`` may be the
-        first of that epoch. All zones each time would cost two calls to Redis for each zone.
+    def _zones_to_check(self, events: Sequence[Event]) -> Collection[Zone]:
+        """Return the zones whose history is to be checked before ``events`` are handed on. Once a second these are all
+        zones. Otherwise they are the zones in which an epoch may have begun since the relay connected, because
+        ``events`` may be the first of that epoch. All zones each time would cost two calls to Redis for each zone.
         """
         if not events or monotonic() - self._checked_at > READ_BLOCK_S:
             return self.tails
         return self._unopened and self._unopened.intersection(event.zone for event in events)
 
-    async def _compare_all(self, zones: Collection[Zone], client: StreamConnection) -> bool:
-        """Return whether the histories of all ``zones`` are unchanged. If epochs began that continue the last ones,
-        call ``on_new_epoch`` once for all of them.
-        """
+    async def _check_histories(self, zones: Collection[Zone], client: StreamConnection) -> bool:
+        """Compare each zone's log in Redis with what the relay has read of it. Return True if every log is still the
+        same and in the known epoch: then newly read events may be handed on. If epochs began that continue the last
+        ones, call ``on_new_epoch`` once for all of them."""
         if len(zones) == len(self.tails):
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 await log.check_primary(client)
         try:
-            same = [await self._compare(self.tails[zone], client) for zone in zones]
+            same = [await self._check_history(self.tails[zone], client) for zone in zones]
         finally:
             if self._epoch_unannounced:
                 self._epoch_unannounced = False
@@ -272,7 +272,7 @@ class Relay:
             self._checked_at = monotonic()
         return all(same)
 
-    async def _compare(self, tail: ZoneStream, client: StreamConnection) -> bool:
+    async def _check_history(self, tail: ZoneStream, client: StreamConnection) -> bool:
         """Return whether the log in Redis is still the log that the relay has read, and in the known epoch."""
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             # Read before the head: once the zone is opened, no head is of an older epoch.
@@ -281,7 +281,7 @@ class Relay:
             head = await log.read_head(client, tail.zone)
         if head.seq < tail.cursor:
             return await self._reload_zone(tail, client, "rollback")
-        was_closed, tail.is_closed = tail.is_closed, self._is_closed(tail, head)
+        was_closed, tail.is_closed = tail.is_closed, self._is_zone_closed(tail, head)
         if tail.is_closed:
             return True
         if was_closed or tail.epoch == "":  # clients that joined meanwhile joined without this zone
@@ -297,7 +297,7 @@ class Relay:
         tail.wake_waiting(wake_all=True)
         return False
 
-    def _is_closed(self, tail: ZoneStream, head: Cursor) -> bool:
+    def _is_zone_closed(self, tail: ZoneStream, head: Cursor) -> bool:
         """Return whether sessions cannot join the zone: Redis has no open epoch, or the zone was closed or not read
         yet, and its epoch was not compared with the archive.
         """
@@ -334,7 +334,7 @@ class Relay:
 
     async def _reload_zone(self, tail: ZoneStream, client: StreamConnection, why: str) -> bool:
         """Drop the zone's state, make the sessions resynchronise, and read the log into the replay buffer again. Return
-        False, for ``_compare``: the history has changed.
+        False, for ``_check_history``: the history has changed.
         """
         last = tail.head
         tail.buffer.clear()  # before the sessions are closed: none of them may join the old history
@@ -349,7 +349,7 @@ class Relay:
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             head = await log.read_head(client, tail.zone)
             epochs = await log.read_epochs(client, tail.zone)
-        closed = self._is_closed(tail, head)
+        closed = self._is_zone_closed(tail, head)
         tail.cursor = head.seq if closed else max(0, head.seq - self._window_events)
         await self._read_window(tail, client, head.seq)
         tail.is_closed, tail.epochs, tail.epoch = closed, epochs, Epoch("") if closed else head.epoch

@@ -82,7 +82,7 @@ class Revocation:
                 log.exception("accounts_not_asked")
 
     async def check_accounts(self) -> None:
-        """Look up the account of every live session, and close the sessions that have lost their access."""
+        """Read the account of every connected session, and close the sessions whose account has lost its access."""
         by_user: dict[str, list[Session]] = {}
         for session in self._sessions:
             if session.principal is not None:

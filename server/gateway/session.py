@@ -113,8 +113,8 @@ class Session(SendBuffer):
             raise Unauthenticated("The first message is connect")
         return self.principal
 
-    def push_lossy(self, kind: str, frame: bytes) -> None:
-        """Send a live push of type ``kind`` that may be lost. It is dropped if the client is behind."""
+    def push_lossy(self, push_type: str, frame: bytes) -> None:
+        """Send a live push of type ``push_type`` that may be lost. It is dropped if the client is behind."""
         if self._behind_bytes < MAX_WRITE_BYTES:
             self.push(frame)
 

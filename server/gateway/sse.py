@@ -97,10 +97,10 @@ def cursor_text(heads: Iterable[tuple[Zone, Cursor]]) -> str:
     return ",".join(f"{zone}:{cursor.epoch}:{cursor.seq}" for zone, cursor in heads)
 
 
-def parse_cursors(text: str, pointer: str) -> dict[Zone, Cursor]:
-    """Return the cursors in ``text``, the reverse of ``cursor_text``; none for "". Raises Invalid at ``pointer``."""
+def parse_cursors(cursors: str, pointer: str) -> dict[Zone, Cursor]:
+    """Return the cursors in ``cursors``, the reverse of ``cursor_text``; none for "". Raises Invalid at ``pointer``."""
     found: dict[Zone, Cursor] = {}
-    for part in text.split(",") if text else ():
+    for part in cursors.split(",") if cursors else ():
         zone, epoch, seq = part.split(":") if part.count(":") == 2 else ("", "", "")
         if not (
             is_zone(zone) and _EPOCH.fullmatch(epoch) and _SEQ.fullmatch(seq) and int(seq) <= decode.MAX_EXACT_INTEGER

@@ -1,5 +1,5 @@
-"""The expiry of tokens on live sockets: a warning before it, and a grace period after it, in which a refresh is in
-time.
+"""The expiry of the tokens of connected sessions: a warning before the expiry, and a grace period after it, in which
+a new token still arrives in time.
 
 In the grace period a session works as before, so that a user whose app is refreshing notices nothing. Access that is
 *revoked* (suspension, another role, signing out) has no grace period: an event in the log reaches every gateway.
@@ -67,9 +67,9 @@ def _warn(session: Session, now: float) -> None:
     session.push(frames.frame(frames.payloads.encode_live_push(TOKEN_EXPIRING, int(now * 1000), {"in_s": left})))
 
 
-def _remove_session(seconds: dict[int, set[Session]], second: int, session: Session) -> None:
-    group = seconds.get(second)
+def _remove_session(sessions_by_second: dict[int, set[Session]], second: int, session: Session) -> None:
+    group = sessions_by_second.get(second)
     if group is not None:
         group.discard(session)
         if not group:
-            del seconds[second]
+            del sessions_by_second[second]

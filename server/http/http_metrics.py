@@ -18,10 +18,10 @@ class HttpMetrics:
         self.responses: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self.seconds: defaultdict[tuple[str, ...], float] = defaultdict(float)
 
-    def count(self, operation: str, status: int, took_s: float) -> None:
-        """Count one response, which began ``took_s`` seconds after its request arrived."""
+    def count(self, operation: str, status: int, duration_s: float) -> None:
+        """Count one response, which began ``duration_s`` seconds after its request arrived."""
         self.responses[operation, str(status)] += 1
-        self.seconds[(operation,)] += took_s
+        self.seconds[(operation,)] += duration_s
 
     def register(self, metrics: Metrics) -> None:
         """Register these counters with the engine's metrics. Call this once for each engine."""

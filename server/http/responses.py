@@ -62,14 +62,14 @@ def embed_json(json: bytes) -> msgspec.Raw:
     return msgspec.Raw(json)
 
 
-def object_response(noun: str, thing: Any, *headers: Header) -> Response:
+def object_response(noun: str, content: Any, *headers: Header) -> Response:
     """Return the response ``{"<noun>": thing}``."""
-    return Response(msgspec.json.encode({noun: thing}), headers)
+    return Response(msgspec.json.encode({noun: content}), headers)
 
 
-def json_response(thing: Any, *headers: Header) -> Response:
-    """Return ``thing`` itself as the response, for routes whose members PROTOCOL lists one by one."""
-    return Response(msgspec.json.encode(thing), headers)
+def json_response(content: Any, *headers: Header) -> Response:
+    """Return ``content`` itself as the response, for routes whose members PROTOCOL lists one by one."""
+    return Response(msgspec.json.encode(content), headers)
 
 
 def stored_response(noun: str, done: Result[Any]) -> Response:

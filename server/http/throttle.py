@@ -29,13 +29,13 @@ MAX_BODY_BYTES = 64 * 1024
 Headers = list[tuple[bytes, bytes]]
 
 
-async def count_request(engine: Engine, name: str, who: str) -> Headers:
-    """Count one request of ``who`` in the limit ``name`` and return the headers that show how much is left.
+async def count_request(engine: Engine, limit_name: str, counted: str) -> Headers:
+    """Count one request of ``counted`` in the limit ``limit_name`` and return the headers that show how much is left.
 
-    Raises RateLimited. ``who`` may be any text: it is hashed unless it is an id.
+    Raises RateLimited. ``counted`` may be any text: it is hashed unless it is an id.
     """
-    allowance = await limits.count_request(engine, who, limits.LIMITS[name])
-    return _limit_headers(limits.LIMITS[name], allowance)
+    allowance = await limits.count_request(engine, counted, limits.LIMITS[limit_name])
+    return _limit_headers(limits.LIMITS[limit_name], allowance)
 
 
 async def count_login(engine: Engine, address: str, account: str) -> None:
@@ -66,12 +66,12 @@ def _limit_headers(limit: Limit, allowance: Allowance) -> Headers:
     ]
 
 
-def refusal_headers(name: str, error: RateLimited) -> Headers:
-    """Return the headers of a 429 for the limit ``name``. ``Retry-After`` is not among them: the problem adds it."""
+def refusal_headers(limit_name: str, error: RateLimited) -> Headers:
+    """Return the headers of a 429 for this limit. ``Retry-After`` is not among them: the problem object adds it."""
     wait = -int(-(error.retry_after or 1) // 1)
     return [
-        (b"ratelimit-policy", policy_header(limits.LIMITS[name])),
-        (b"ratelimit", f'"{name}";r=0;t={wait}'.encode()),
+        (b"ratelimit-policy", policy_header(limits.LIMITS[limit_name])),
+        (b"ratelimit", f'"{limit_name}";r=0;t={wait}'.encode()),
     ]
 
 

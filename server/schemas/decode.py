@@ -58,9 +58,9 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return []
 
     @classmethod
-    def omit_wrong_parts(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Return the refused ``value`` without the wrong parts that may be left out."""
-        return value
+    def omit_wrong_parts(cls, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the refused ``body`` without the wrong parts that may be left out."""
+        return body
 
 
 @functools.cache
@@ -179,17 +179,17 @@ def query_pairs(raw: bytes) -> list[tuple[str, str]]:
         raise NotText(str(error)) from None
 
 
-def _mark_seen(values: dict[str, str], name: str) -> bool:
-    """Add ``name`` to ``values``, and return whether it was in ``values`` already."""
-    before = name in values
-    values[name] = ""
+def _mark_seen(values: dict[str, str], parameter: str) -> bool:
+    """Add ``parameter`` to ``values``, and return whether it was in ``values`` already."""
+    before = parameter in values
+    values[parameter] = ""
     return before
 
 
-def _check_rules(value: T) -> T:
-    if isinstance(value, Body) and (errors := value.find_errors()):
+def _check_rules(decoded: T) -> T:
+    if isinstance(decoded, Body) and (errors := decoded.find_errors()):
         raise Invalid(errors=errors)
-    return value
+    return decoded
 
 
 def wrong_fields(value: Any, kind: Any, at: str = "", *, strict: bool = True) -> list[FieldError]:
@@ -238,9 +238,9 @@ def _first_error(error: Exception, at: str = "") -> FieldError:
     return FieldError(at + steps, text[: found.start()])
 
 
-def json_pointer(name: str) -> str:
-    """Return ``name`` as one step of a JSON pointer."""
-    return "/" + name.replace("~", "~0").replace("/", "~1")
+def json_pointer(path: str) -> str:
+    """Return ``path`` as one step of a JSON pointer."""
+    return "/" + path.replace("~", "~0").replace("/", "~1")
 
 
 @functools.cache

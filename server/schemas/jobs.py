@@ -225,8 +225,8 @@ class HistoryItem(Shape, rename={"source": "from"}):
     occurred_at: datetime | None
 
 
-def metadata_errors(value: dict[str, Any] | None) -> list[FieldError]:
+def metadata_errors(metadata: dict[str, Any] | None) -> list[FieldError]:
     """Return the errors of a job's metadata. The size is bounded because every event of the job contains the metadata.
     The depth is bounded because Lua's JSON limits it.
     """
-    return [] if value is None else json_errors(value, "/metadata", MAX_METADATA_BYTES)
+    return [] if metadata is None else json_errors(metadata, "/metadata", MAX_METADATA_BYTES)

@@ -239,6 +239,6 @@ LIVE_PUSH_DATA: dict[str, Any] = {event.type: _data_struct(event) for event in e
 """The Struct of the data of each type of push that is not stored in a log."""
 
 
-def data_struct_of(kind: str) -> Any:
-    """Return the type of the data of event type ``kind``, which a blueprint may have chosen."""
-    return EVENT_DATA.get(kind) or EVENT_DATA.get(f"{kind.partition('.')[0]}.*", dict[str, Any])
+def data_struct_of(event_type: str) -> Any:
+    """Return the type of the data of event type ``event_type``, which a blueprint may have chosen."""
+    return EVENT_DATA.get(event_type) or EVENT_DATA.get(f"{event_type.partition('.')[0]}.*", dict[str, Any])

@@ -37,8 +37,8 @@ class OneFix(Body):
 
 
 class Location(Body):
-    """The positions of a device: either its present position in the body itself, or up to 100 fixes in ``fixes`` that
-    were measured earlier. Wrong fixes in the list are omitted.
+    """What a technician's device reports: either its present position, in the body itself, or up to 100 fixes that it
+    measured earlier, in ``fixes``. Wrong fixes in the list are omitted. (What others read is a `Position`.)
     """
 
     lat: Lat | None = None
@@ -51,13 +51,13 @@ class Location(Body):
     fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=MAX_FIXES)] | None = None
 
     @classmethod
-    def omit_wrong_parts(cls, value: dict[str, Any]) -> dict[str, Any]:
-        fixes = value.get("fixes")
+    def omit_wrong_parts(cls, body: dict[str, Any]) -> dict[str, Any]:
+        fixes = body.get("fixes")
         if not isinstance(fixes, list) or len(fixes) > MAX_FIXES:
-            return _without_wrong_measurements(value)
+            return _without_wrong_measurements(body)
         fixes = [_without_wrong_measurements(fix) if isinstance(fix, dict) else fix for fix in fixes]
         good = [fix for fix in fixes if not wrong_fields(fix, OneFix)]
-        return {**value, "fixes": good or fixes}
+        return {**body, "fixes": good or fixes}
 
     rules_schema = constraints.ONE_FIX_OR_SEVERAL
 
@@ -94,7 +94,9 @@ class FixReport(Shape):
 
 
 class Position(Shape):
-    """The position of a job's technician at the time ``at``, ``age_s`` seconds ago. ``stale``: it is too old."""
+    """The position of a job's technician at the time ``at``, ``age_s`` seconds ago. ``stale``: too old to be shown as
+    the present position.
+    """
 
     job: str
     lat: float

@@ -86,18 +86,18 @@ class LogIndex:
         self.last_seq = 0
         self._holder: dict[str, str] = {}
 
-    def add(self, seq: int, kind: str, to: Iterable[str], data: dict[str, Any]) -> None:
+    def add(self, seq: int, event_type: str, to: Iterable[str], data: dict[str, Any]) -> None:
         """Add the next entry of the log. A second holder counts as a double assignment, unless the first was unassigned
         before.
         """
         self.last_seq = seq
-        if kind.startswith("session."):
+        if event_type.startswith("session."):
             return
         for channel in to:
             self.by_channel[channel].add(seq)
-        if kind in ("job.accepted", "job.assigned"):
+        if event_type in ("job.accepted", "job.assigned"):
             self._add_holder(data["job"]["id"], data["technician"]["id"])
-        elif kind == "job.unassigned":
+        elif event_type == "job.unassigned":
             self._holder.pop(data["job"]["id"], None)
 
     def _add_holder(self, job: str, technician: str) -> None:

@@ -51,7 +51,7 @@ class Person:
         self.client = Callout(simulation.api.url, account.token, on, api=simulation.api)
 
     async def open(self) -> None:
-        """Connect. Raises Ended or Unreachable."""
+        """Connect the user to the server. Raises Ended or Unreachable."""
         await self.client.open()
 
     async def close(self) -> None:
@@ -69,12 +69,11 @@ class Person:
         self.handle(event)
 
     def handle(self, event: Frame) -> None:
-        """Handle one event. Must not block: start a task for slow work."""
+        """Update what the user knows by one event. Must not block: start a task for slow work."""
 
     def resynchronise(self) -> None:
-        """Call this when the state that the user knows may be old: at the first connect, and if the server could not
-        resume.
-        """
+        """Update what the user knows from the server. Called when it may be old: at the first connect, and if the
+        server could not resume the session."""
 
 
 def random_position_near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:

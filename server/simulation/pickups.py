@@ -108,42 +108,42 @@ def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
     return places
 
 
-def _cell(path: Path, line: int, row: list[str], name: str, at: int) -> str:
+def _cell(path: Path, line: int, row: list[str], column: str, at: int) -> str:
     if at >= len(row) or not row[at]:
-        raise TraceError(path, line, name, "missing")
+        raise TraceError(path, line, column, "missing")
     return row[at]
 
 
-def _degrees(text: str, bound: float) -> float:
+def _degrees(degrees_text: str, bound: float) -> float:
     try:
-        value = float(text)
+        value = float(degrees_text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        raise ValueError(f"{degrees_text!r} is not a number") from None
     if not math.isfinite(value) or abs(value) > bound:
-        raise ValueError(f"{text} is not between -{bound:g} and {bound:g}")
+        raise ValueError(f"{degrees_text} is not between -{bound:g} and {bound:g}")
     return value
 
 
-def _is_time(text: str) -> bool:
+def _is_time(time_text: str) -> bool:
     try:
-        parse_time(text)
+        parse_time(time_text)
     except ValueError:
         return False
     return True
 
 
-def parse_time(text: str) -> datetime:
+def parse_time(time_text: str) -> datetime:
     """Parse ``9/1/2014 0:01:00`` (month first, New York) or ISO 8601. Return the time in UTC. Raises ValueError."""
-    american = _US_TIME.fullmatch(text)
+    american = _US_TIME.fullmatch(time_text)
     try:
         if american:
             month, day, year, hour, minute, second = (int(part or 0) for part in american.groups())
             local = datetime(year, month, day, hour, minute, second)
         else:
-            local = datetime.fromisoformat(text)
+            local = datetime.fromisoformat(time_text)
         return (local if local.tzinfo else local.replace(tzinfo=_new_york())).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is not a time like 9/1/2014 0:01:00 or 2014-09-01T00:01:00") from None
+        raise ValueError(f"{time_text!r} is not a time like 9/1/2014 0:01:00 or 2014-09-01T00:01:00") from None
 
 
 @cache

@@ -55,8 +55,9 @@ class ReplayOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The server under load. ``redis`` is None if the log of the server cannot be read."""
+class ReplayTarget:
+    """The server that the replay puts under load, and a token for it. ``redis`` is the URL of the server's Redis, None
+    if the replay cannot read it. ``child`` is the server's process if the replay started the server."""
 
     url: str
     token: str
@@ -81,16 +82,16 @@ async def run_replay(options: ReplayOptions) -> dict[str, Any]:
         stack.push_async_callback(replay.close)
         await replay.seed_users(operator)
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(_raise_child_error(target.child))
+            watch = group.create_task(_raise_when_child_ends(target.child))
             wall_s = await replay.run(group)
             watch.cancel()
         return replay.result(wall_s)
 
 
 @asynccontextmanager
-async def _open_target(options: ReplayOptions) -> AsyncIterator[Target]:
+async def _open_target(options: ReplayOptions) -> AsyncIterator[ReplayTarget]:
     if options.url:
-        yield Target(options.url, options.token, options.redis)
+        yield ReplayTarget(options.url, options.token, options.redis)
         return
     with tempfile.TemporaryDirectory(prefix="callout-replay-", ignore_cleanup_errors=True) as home:
         cwd, data = Path(home), Path(home) / "data"  # not the caller's directory: its callout.toml must not apply
@@ -98,10 +99,12 @@ async def _open_target(options: ReplayOptions) -> AsyncIterator[Target]:
         async with run_child(data, 0, env=env, cwd=cwd, log=cwd / "server.log") as child:
             token = await admin_token(data, cwd=cwd, env=env)
             state = read_state(data / "valkey")
-            yield Target(child.url, token, EmbeddedValkey(data / "valkey", state, None).url if state else None, child)
+            yield ReplayTarget(
+                child.url, token, EmbeddedValkey(data / "valkey", state, None).url if state else None, child
+            )
 
 
-async def _raise_child_error(child: ChildServer | None) -> None:
+async def _raise_when_child_ends(child: ChildServer | None) -> None:
     if child:
         raise await child.wait_for_end()
 
@@ -213,7 +216,7 @@ class ReplayRun:
             self.console.print(f"{unexpected} events reached users to whom the log did not address them")
 
     def result(self, wall_s: float) -> dict[str, Any]:
-        """Return the result. Counts that need the log are None if there is no log."""
+        """Return the counts and times of the replay. Counts that need the log are None if the log cannot be read."""
         checker, index = self.simulation.checker, self.tail.index if self.tail else None
         return {
             "jobs": checker.count("booked"),

@@ -42,7 +42,8 @@ class Technician(Person):
         await self.client.request("availability", online=False)
 
     async def run(self) -> None:
-        """Claim and work until cancelled, or until ``stop_claiming`` was called and no job is held.
+        """Claim offered jobs and complete them until cancelled, or until ``stop_claiming`` was called and no job is
+        held.
 
         Raises Ended if the connection is closed.
         """
@@ -58,7 +59,7 @@ class Technician(Person):
         self._wake.set()
 
     def handle(self, event: Frame) -> None:
-        """Update the list of open offers, as an app does."""
+        """Update the lists of open offers and held jobs by ``event``, as an app does."""
         if event["type"] == "offer.created":
             self._open_offers[event["data"]["offer"]["job"]["id"]] = None
             self._wake.set()
@@ -68,9 +69,8 @@ class Technician(Person):
             self._held_jobs.pop(job_in_event(event)["id"], None)
 
     def resynchronise(self) -> None:
-        """Make ``run`` read open offers and held jobs before the next claim. Do nothing for a new account: it has
-        neither.
-        """
+        """Make ``run`` read the open offers and the held jobs from the server before the next claim. Do nothing for a
+        new account, which has neither."""
         self._must_reload = self.online or self.account.existed_before
         self._wake.set()
 

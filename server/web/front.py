@@ -95,8 +95,8 @@ def _load_pages(folder: Path) -> dict[str, tuple[str, str]]:
     return {name: (title[1] if (title := _TITLE.search(text)) else name, text) for name, text in texts.items()}
 
 
-def _render_page(name: str, pages: dict[str, tuple[str, str]]) -> str:
-    title, text = pages[name] if name else ("Documentation", _index_text(pages))
+def _render_page(page_name: str, pages: dict[str, tuple[str, str]]) -> str:
+    title, text = pages[page_name] if page_name else ("Documentation", _index_text(pages))
     from markdown_it import MarkdownIt  # 50 ms, which a start does not need
 
     body = _HEADING.sub(_add_anchor, MarkdownIt("commonmark").enable("table").render(text))

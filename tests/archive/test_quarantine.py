@@ -35,9 +35,9 @@ async def append_event(engine: Engine, kind: str, data: dict[str, Any], *, at: i
     return seq
 
 
-def create_notification(name: str, title: str = "t") -> dict[str, Any]:
+def create_notification(notification_id: str, title: str = "t") -> dict[str, Any]:
     """Return the data of a notification."""
-    return {"id": name, "kind": "k", "title": title, "body": "b"}
+    return {"id": notification_id, "kind": "k", "title": title, "body": "b"}
 
 
 def create_payment(amount: int) -> dict[str, Any]:

@@ -28,14 +28,18 @@ def shipped() -> Blueprints:
     return catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 
 
-def split_lines(text: str) -> list[str]:
+def split_lines(block: str) -> list[str]:
     """Return the lines of a table in scenarios.py, without their indentation."""
-    return [line.strip() for line in text.strip().splitlines()]
+    return [line.strip() for line in block.strip().splitlines()]
 
 
-def rule_lines(kind: str, rule: EventRule) -> list[str]:
+def rule_lines(event_type: str, rule: EventRule) -> list[str]:
     """Return the rule of an event as lines of the table, one for each name that clients see."""
-    names = {kind: rule.as_ or kind} if isinstance(rule.as_, str) else {f"{kind} ({r})": n for r, n in rule.as_.items()}
+    names = (
+        {event_type: rule.as_ or event_type}
+        if isinstance(rule.as_, str)
+        else {f"{event_type} ({r})": n for r, n in rule.as_.items()}
+    )
     rest = f"{' '.join(rule.to) or '-'}: {' '.join(rule.notify) or '-'}"
     return [f"{what} > {name}: {rest}" for what, name in names.items()]
 

@@ -27,9 +27,9 @@ async def book_managed_job(engine: Engine, carla: Principal, service: ServiceId,
     return people.id_of(await people.job(engine, carla, service, blueprint="managed", **more))
 
 
-async def set_rating(engine: Engine, name: str, stars: float) -> None:
+async def set_rating(engine: Engine, technician: str, stars: float) -> None:
     """Write a technician's rating to Redis."""
-    await change_record(engine, name, rating=str(stars))
+    await change_record(engine, technician, rating=str(stars))
 
 
 async def holder_and_status(engine: Engine, job: JobId) -> tuple[str, str]:

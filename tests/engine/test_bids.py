@@ -67,9 +67,9 @@ def json_of(reply: Outcome | BidOutcome) -> dict[str, Any]:
     return document
 
 
-async def send_command(engine: Engine, who: Principal, job: str, name: str, **more: Any) -> None:
+async def send_command(engine: Engine, who: Principal, job: str, command: str, **more: Any) -> None:
     """Send a command of the job's blueprint."""
-    await jobs.run_command(engine, who, job, Step(command=name, **more))
+    await jobs.run_command(engine, who, job, Step(command=command, **more))
 
 
 # Refusals

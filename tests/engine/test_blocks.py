@@ -20,9 +20,9 @@ from tests.engine import staff
 from tests.support import people
 
 
-async def live_blocks(engine: Engine, one: Principal, other: Principal) -> tuple[bool, bool]:
+async def live_blocks(engine: Engine, user: Principal, other_user: Principal) -> tuple[bool, bool]:
     """Return, for each of two users, whether the other is in their set of blocks in Redis."""
-    pairs = ((one.id, other.id), (other.id, one.id))
+    pairs = ((user.id, other_user.id), (other_user.id, user.id))
     blocked = [await engine.store.redis.sismember(keys.user_blocks(DEFAULT_ZONE, a), b) for a, b in pairs]  # type: ignore[misc]
     return bool(blocked[0]), bool(blocked[1])
 

@@ -209,20 +209,20 @@ class BlueprintTrial:
         events = await log.read_range(self.redis, ZONE, seq, 1000)
         return [event for event in events if event.bp == self.blueprint.key]
 
-    async def send(self, name: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
-        """Send the command ``name`` as the caller ``who``; "" is the engine. Return a tuple of the code and the parts
-        of the reply. The code is "" for success, and "not done" if the engine did not run the command.
+    async def send(self, command: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
+        """Send ``command`` as the caller ``who`` ("": as the engine). Return a tuple of the code and the parts of the
+        reply. The code is "" for success, and "not done" if the engine did not run the command.
         """
         try:
             if not who:
-                return (await self.run_as_engine(name, self.blueprint.commands[name]),)
-            return "", *_reply_parts(await self._send_as_caller(name, who, key, code))
+                return (await self.run_as_engine(command, self.blueprint.commands[command]),)
+            return "", *_reply_parts(await self._send_as_caller(command, who, key, code))
         except CalloutError as error:
             return (error.code,)
 
-    async def _send_as_caller(self, name: str, who: str, key: str, code: str) -> Any:
+    async def _send_as_caller(self, command: str, who: str, key: str, code: str) -> Any:
         """Send the command by the function of its kind: bid, withdrawal, award, payment or any other command."""
-        spec, job, engine = self.blueprint.commands[name], self.setup.job, self.engine
+        spec, job, engine = self.blueprint.commands[command], self.setup.job, self.engine
         caller = self.setup.callers[who]
         if spec.effect == "bid":
             return await bids.create(engine, caller, job, bids.BidTerms(), key=key)
@@ -236,12 +236,12 @@ class BlueprintTrial:
         sent_code = code or (codes.derive_code(engine, job, spec.code, "1") if spec.code else None)
         taker = "other" if spec.effect == "assign" else None
         return await jobs.run_command(
-            engine, caller, job, jobs.Step(command=name, code=sent_code, technician=taker, reason=REASON), key=key
+            engine, caller, job, jobs.Step(command=command, code=sent_code, technician=taker, reason=REASON), key=key
         )
 
-    async def run_as_engine(self, name: str, spec: Command) -> str:
+    async def run_as_engine(self, command: str, spec: Command) -> str:
         """Run the command as a scheduled task does. Return "" if the job changed, else "not done"."""
-        job, plan = self.setup.job, self.engine.plans.find_plan(self.blueprint, name)
+        job, plan = self.setup.job, self.engine.plans.find_plan(self.blueprint, command)
         assert plan is not None
         before = await self.redis.hget(self.setup.key, "version")  # type: ignore[misc]
         if spec.effect == "assign":
@@ -274,11 +274,11 @@ def draw_cases(spec: Command, data: st.DataObject) -> list[Case]:
     return cases + ([Case("held", fit, frozen=True)] if "held" in spec.from_ else [])
 
 
-def expected_code_of(trial: BlueprintTrial, name: str, who: str, facts: Facts) -> str:
+def expected_code_of(trial: BlueprintTrial, command: str, who: str, facts: Facts) -> str:
     """Return the code that the reference model expects. A captured payment is never refused, so for it the code says
     whether the payment moves the job.
     """
-    blueprint, spec = trial.blueprint, trial.blueprint.commands[name]
+    blueprint, spec = trial.blueprint, trial.blueprint.commands[command]
     if not who:
         return "not done" if refusal_code(blueprint, spec, ["engine"], facts) else ""
     if spec.effect in ("bid", "award"):
@@ -286,14 +286,14 @@ def expected_code_of(trial: BlueprintTrial, name: str, who: str, facts: Facts) -
         return refusal_code(blueprint, spec, spec.by, facts) or wrong
     if spec.effect in ("withdraw", "capture"):
         return refusal_code(blueprint, spec, spec.by, facts)
-    return expected_code(blueprint, trial.setup.callers[who], name, facts)
+    return expected_code(blueprint, trial.setup.callers[who], command, facts)
 
 
-async def check_command(trial: BlueprintTrial, name: str, case: Case) -> None:
+async def check_command(trial: BlueprintTrial, command: str, case: Case) -> None:
     """Send the command as each caller that it declares. Assert that the reply is as the reference model says, that the
     actions contain the command exactly if it succeeds, and that its effects occur together and once.
     """
-    spec, setup, state = trial.blueprint.commands[name], trial.setup, case.state
+    spec, setup, state = trial.blueprint.commands[command], trial.setup, case.state
     for relation in spec.by:
         if relation == "engine" and spec.effect == "assign" and state != "wanted":
             continue
@@ -304,27 +304,27 @@ async def check_command(trial: BlueprintTrial, name: str, case: Case) -> None:
         offer = "sent" if who == "offered" and state in ("wanted", "held") else ""
         customer, at = setup.callers["customer"].id, case.marked | {state}
         facts = Facts(state, "holder" if held else "", customer, offer, at, case.frozen, early=case.early)
-        wanted, seq, key = expected_code_of(trial, name, who, facts), await trial.last_seq(), str(uuid.uuid4())
+        wanted, seq, key = expected_code_of(trial, command, who, facts), await trial.last_seq(), str(uuid.uuid4())
         if spec.code and not wanted:
-            assert (await trial.send(name, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
-        reply = await trial.send(name, who, key)
-        assert reply[0] == ("" if spec.effect == "capture" else wanted), (name, spec, who, case)
+            assert (await trial.send(command, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
+        reply = await trial.send(command, who, key)
+        assert reply[0] == ("" if spec.effect == "capture" else wanted), (command, spec, who, case)
         if who and (spec.effect != "refuse" or offer):
-            _assert_actions(trial, name, who, facts, done=not wanted)
+            _assert_actions(trial, command, who, facts, done=not wanted)
         if not reply[0]:
             await _assert_effects(trial, spec, case, seq, moves=not wanted)
-            await _assert_single_effect(trial, name, who, key, reply)
+            await _assert_idempotent(trial, command, who, key, reply)
 
 
-async def _assert_single_effect(trial: BlueprintTrial, name: str, who: str, key: str, first: tuple[Any, ...]) -> None:
+async def _assert_idempotent(trial: BlueprintTrial, command: str, who: str, key: str, first: tuple[Any, ...]) -> None:
     """Assert that a repeat has the same reply and appends no event, and that the engine does not run a task twice."""
     seq = await trial.last_seq()
-    again = await trial.send(name, who, key)
-    assert again == (first if who else ("not done",)), (name, who)
-    assert await trial.last_seq() == seq, (name, who)
+    again = await trial.send(command, who, key)
+    assert again == (first if who else ("not done",)), (command, who)
+    assert await trial.last_seq() == seq, (command, who)
 
 
-def _assert_actions(trial: BlueprintTrial, name: str, who: str, facts: Facts, *, done: bool) -> None:
+def _assert_actions(trial: BlueprintTrial, command: str, who: str, facts: Facts, *, done: bool) -> None:
     """Assert that the caller's actions contain the command exactly if it succeeded."""
     caller, takes = trial.setup.callers[who], search_mode(trial.blueprint, facts) == "bids"
     time = rfc3339_of(9999999999999) if facts.early else None
@@ -339,7 +339,7 @@ def _assert_actions(trial: BlueprintTrial, name: str, who: str, facts: Facts, *,
     )
     caller_relations = relations(caller, job, offered=facts.offer == "sent", bids=takes)
     actions = trial.blueprint.actions(job, caller_relations, now=now_ms())
-    assert (name in actions) == done, (name, facts, actions)
+    assert (command in actions) == done, (command, facts, actions)
 
 
 async def _assert_effects(trial: BlueprintTrial, spec: Command, case: Case, seq: int, *, moves: bool) -> None:

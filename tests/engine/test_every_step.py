@@ -77,14 +77,17 @@ class JobSetup:
         (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
         await pipe.execute()
 
-    async def send_command(self, who: str, name: str) -> str:
+    async def send_command(self, who: str, command: str) -> str:
         """Send the command as the caller ``who``, and return the error code, or "" for success."""
-        spec = self.blueprint.commands.get(name)
+        spec = self.blueprint.commands.get(command)
         code = codes.derive_code(self.engine, self.job, spec.code, "1") if spec and spec.code else None
         taker = "other" if spec and spec.effect == "assign" else None
         try:
             await jobs.run_command(
-                self.engine, self.callers[who], self.job, Step(command=name, code=code, technician=taker, reason=REASON)
+                self.engine,
+                self.callers[who],
+                self.job,
+                Step(command=command, code=code, technician=taker, reason=REASON),
             )
         except CalloutError as error:
             return error.code

@@ -35,8 +35,8 @@ def process_leases(engine: Engine, lease_s: float = 30.0) -> Leases:
 
 
 async def check_leases(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES) -> list[int]:
-    """Let each process check each of its zones in turn, ``rounds`` times. Return how many zones each process then
-    holds.
+    """Let each process take, renew or release the lease of each zone in ``zones``, ``rounds`` times. Return how many
+    leases each process then holds.
     """
     for _ in range(rounds):
         for leases in nodes:

@@ -66,9 +66,9 @@ async def read_status(engine: Engine, job: JobId) -> bytes:
     return status
 
 
-async def read_steps(engine: Engine, kind: str, job: JobId) -> list[str]:
+async def read_steps(engine: Engine, event_type: str, job: JobId) -> list[str]:
     """Return the `step` of each event of this type about the job, in the order of the log."""
-    return [event_log.payload(event)["step"] for event in await event_log.events(engine, kind, job)]
+    return [event_log.payload(event)["step"] for event in await event_log.events(engine, event_type, job)]
 
 
 async def test_timers_of_a_former_state_have_no_effect(engine: Engine) -> None:

@@ -54,10 +54,10 @@ async def unaware_server(engine: Engine, settings: Settings) -> AsyncIterator[En
         yield node
 
 
-def _downgrade_blueprint(server: Engine, name: str) -> None:
+def _downgrade_blueprint(server: Engine, blueprint_name: str) -> None:
     """Replace the server's blueprint of this name by an older version, 1."""
     catalogue = server.blueprints
-    catalogue.by_name[name] = msgspec.structs.replace(catalogue.by_name[name], version=1)
+    catalogue.by_name[blueprint_name] = msgspec.structs.replace(catalogue.by_name[blueprint_name], version=1)
     catalogue.by_key = {each.key: each for each in catalogue.by_name.values()}
 
 

@@ -50,9 +50,9 @@ async def _is_listening(engine: Engine) -> bool:
     return any(client["cmd"] == "xread" and "b" in client["flags"] for client in clients)
 
 
-async def _has_events(engine: Engine, kind: str, number: int) -> bool:
+async def _has_events(engine: Engine, event_type: str, number: int) -> bool:
     """Return whether the log has at least `number` events of this type."""
-    return len(await event_log.events(engine, kind)) >= number
+    return len(await event_log.events(engine, event_type)) >= number
 
 
 @pytest.mark.parametrize("kind", ["offer.created", "notification", "job.searching", "job.accepted", "job.late", "x"])

@@ -26,9 +26,9 @@ from tests.support.dispatch_setup import (
 )
 
 
-async def count_listed_offers(engine: Engine, name: str) -> int:
+async def count_listed_offers(engine: Engine, technician: str) -> int:
     """Return how many open offers the technician's list contains."""
-    return len((await offers.find_open_offers(engine, people.technician_without_account(name))).items)
+    return len((await offers.find_open_offers(engine, people.technician_without_account(technician))).items)
 
 
 async def create_three_technicians(engine: Engine) -> tuple[str, list[str]]:

@@ -16,7 +16,7 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
 from engine.technicians.live import Fix
-from engine.types import DEFAULT_ZONE, JobId, ServiceId, TechnicianId
+from engine.types import DEFAULT_ZONE, ServiceId, TechnicianId
 from engine.workers import scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance
@@ -25,8 +25,10 @@ from tests.support.dispatch_setup import metres_north, offer_audiences, offered_
 LEASE_MS = 90_000
 
 
-async def open_all_waves(engine: Engine, job: JobId) -> None:
-    """Open every declared wave and the first search of the whole zone, each at its time."""
+async def run_all_waves(engine: Engine) -> None:
+    """Advance the clock to the time of each wave that the default blueprint declares, and run the due tasks each time.
+    The last time, the engine searches the whole zone.
+    """
     for _ in engine.blueprints.default.dispatch.waves:
         await advance(engine, 10.1)
         await run_due_tasks(engine)
@@ -54,7 +56,7 @@ async def test_a_distant_late_joiner_is_offered_jobs_of_the_whole_zone(engine: E
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == []
     await live.set_availability(engine, people.technician_without_account("early"), "early", online=False)
-    await open_all_waves(engine, job)
+    await run_all_waves(engine)
     await people.technician(engine, "far", service, at=metres_north(50_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == ["far"]
@@ -67,7 +69,7 @@ async def test_a_claimed_job_is_removed_from_the_index_of_the_whole_zone(engine:
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "one", service, at=metres_north(100))
     job = await people.offered_job(engine, carla, service)
-    await open_all_waves(engine, job)
+    await run_all_waves(engine)
     assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, service)) == 1
     await jobs.claim(engine, tom, job)
     await people.technician(engine, "far", service, at=metres_north(50_000))

@@ -98,9 +98,9 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(tmp_path: Path) -> 
             assert (person.repeats, person.unrecovered_zones) == ([], [])
 
 
-def _event_types_after(client: redis.Redis, kind: str) -> list[str]:
+def _event_types_after(client: redis.Redis, event_type: str) -> list[str]:
     types = [fields["type"] for _, fields in client.xrange("{main}:log")]  # type: ignore[union-attr]
-    return types[types.index(kind) :]
+    return types[types.index(event_type) :]
 
 
 async def test_while_redis_is_paused_the_server_reports_it(tmp_path: Path) -> None:

@@ -18,15 +18,17 @@ EPOCH = "e1-r1"
 SCRIPTS = scripts.load_installed_library()
 
 
-def run(
+def run_script(
     client: fakeredis.FakeRedis, script: str, script_keys: scripts.Keys, args: scripts.Args, epoch: str = EPOCH
 ) -> Any:
-    """Evaluate one script and return its reply."""
+    """Run one script on fakeredis by EVAL and return its reply."""
     leading = (epoch,) if "epoch" in SCRIPTS[script].argv else ()
     _, _, number, *arguments = SCRIPTS[script].call(script_keys, args, *leading)
     return client.eval(SCRIPTS[script].source, number, *arguments)
 
 
 def open_zone(client: fakeredis.FakeRedis) -> None:
-    """Open the zone in its first epoch, `EPOCH`."""
-    run(client, "zone_open", opening.script_keys(ZONE), opening.script_arguments("r1", "1", ZoneRecord("d1", 0, {})))
+    """Open the zone `ZONE` in its first epoch, `EPOCH`, so that scripts accept commands."""
+    run_script(
+        client, "zone_open", opening.script_keys(ZONE), opening.script_arguments("r1", "1", ZoneRecord("d1", 0, {}))
+    )

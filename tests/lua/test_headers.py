@@ -34,17 +34,17 @@ def _engine_source() -> str:
 
 
 @functools.cache
-def _reachable_code(name: str) -> str:
+def _reachable_code(script: str) -> str:
     """Return the script's own code followed by the code of every library function that it can call, directly or
     indirectly.
     """
-    source = _strip_comments((LUA_FOLDER / f"{name}.lua").read_text())
+    source = _strip_comments((LUA_FOLDER / f"{script}.lua").read_text())
     each = r"^ *function (\w+\.\w+)(.*?)(?=^ *function \w+\.|^local \w|^\w+\.\w+|\Z)"
-    bodies = dict(re.findall(each, _strip_comments(SCRIPTS[name].source), re.M | re.S))
+    bodies = dict(re.findall(each, _strip_comments(SCRIPTS[script].source), re.M | re.S))
     code, unreached = source, set(bodies)
-    while called := {name for name in unreached if re.search(rf"\b{re.escape(name)}\(", code)}:
+    while called := {function for function in unreached if re.search(rf"\b{re.escape(function)}\(", code)}:
         unreached -= called
-        code += "".join(bodies[name] for name in called)
+        code += "".join(bodies[function] for function in called)
     return code
 
 

@@ -14,7 +14,7 @@ from engine.blueprint.compiler import compile_command
 from engine.events import rfc3339_of
 from engine.store import keys, scripts
 from engine.types import JobId, ServiceId, TechnicianId, UserId
-from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run
+from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run_script
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_stale_epoch_is_refused_before_any_write(client: fakeredis.FakeRedis) 
         if script.name == "zone_open" or "meta" not in script.keys:
             continue
         places = {name: f"{{main}}:{name}" if name != "meta" else keys.zone_meta(ZONE) for name in script.keys}
-        reply = run(client, script.name, places, dict.fromkeys(script.argument_names, "1"), "e9")
+        reply = run_script(client, script.name, places, dict.fromkeys(script.argument_names, "1"), "e9")
         assert reply == [b"STALE_EPOCH"], script.name
     assert set(client.scan_iter()) == set(before)
 
@@ -68,9 +68,9 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
     who |= {"capacity": 1, "services": service, "name": '"T"', "phone": "null", "actor": "engine"}
     who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "audience": "ops"}
-    run(client, "technician_put", where, who)
+    run_script(client, "technician_put", where, who)
     arguments = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "audience": "ops"}
-    run(client, "technician_online", {**where, "req": keys.idempotency_record(ZONE, tech, "k0")}, arguments)
+    run_script(client, "technician_online", {**where, "req": keys.idempotency_record(ZONE, tech, "k0")}, arguments)
     where = {
         "meta": keys.zone_meta(ZONE),
         "log": keys.log(ZONE),
@@ -94,7 +94,9 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "audience": "customer ops",
         "contact": "null",
     }
-    reply = run(client, "job_create", {**where, **index_keys, "req": keys.idempotency_record(ZONE, user, "k1")}, args)
+    reply = run_script(
+        client, "job_create", {**where, **index_keys, "req": keys.idempotency_record(ZONE, user, "k1")}, args
+    )
     assert reply[0] == b"OK"
     wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "whole_zone": 0}
     wave |= {"interval_ms": 10_000, "offer_ms": 60_000, "weights": "1 0 0 0 0", "limits": "0 0 0 0 0 5 0"}
@@ -104,7 +106,7 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "supply": keys.technician_supply(ZONE, service),
         "due": keys.due_tasks(ZONE),
     }
-    assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
+    assert run_script(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
     claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
     blueprint = load_blueprints("home_service", shipped_folder()).default
     plan = compile_command(blueprint, "claim", blueprint.commands["claim"]).plan_json.decode()
@@ -114,7 +116,7 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "tech": keys.technician(ZONE, tech),
         "req": keys.idempotency_record(ZONE, tech, "k2"),
     }
-    claim_reply = run(client, "job_claim", {**where, **claim_keys}, {**claim, "lease_ms": 90_000})
+    claim_reply = run_script(client, "job_claim", {**where, **claim_keys}, {**claim, "lease_ms": 90_000})
     assert claim_reply[0] == b"OK" and b'"status":"accepted"' in claim_reply[5]
 
 
@@ -129,7 +131,7 @@ def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) 
     }
     args = {"actor": "admin:boss", "key": "k1", "fingerprint": "f1", "trace": "", "bp": "", "kind": "announcement.x"}
     args |= {"channels": "role:customer role:ops", "data": '{"n":1}'}
-    first, again = run(client, "event_append", places, args), run(client, "event_append", places, args)
+    first, again = run_script(client, "event_append", places, args), run_script(client, "event_append", places, args)
     assert (first[0], first[1], again[1], first[2]) == (b"OK", b"0", b"1", int(again[2]))
     ((_, fields),) = client.xrange(keys.log(ZONE))
     assert (fields[b"type"], fields[b"to"], fields[b"data"]) == (
@@ -137,7 +139,7 @@ def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) 
         b"role:customer role:ops",
         b'{"n":1}',
     )
-    assert run(client, "event_append", places, {**args, "fingerprint": "f2"})[0] == b"REUSED_KEY"
+    assert run_script(client, "event_append", places, {**args, "fingerprint": "f2"})[0] == b"REUSED_KEY"
 
 
 async def test_every_key_has_a_ttl_or_is_declared_permanent(client: fakeredis.FakeRedis) -> None:

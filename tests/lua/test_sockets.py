@@ -11,7 +11,7 @@ import pytest
 
 from engine.store import keys
 from engine.types import UserId
-from tests.lua.evaluated import ZONE, open_zone, run
+from tests.lua.evaluated import ZONE, open_zone, run_script
 
 ANN = UserId("ann")
 META_KEYS = {"meta": keys.zone_meta(ZONE)}
@@ -37,14 +37,14 @@ def open_socket(
     """
     client.hincrby(keys.zone_meta(ZONE), "skew", 1)
     who = {"user": ANN, "session": session, "device": device, "replaces": replaces}
-    return run(client, "socket_open", OPEN_KEYS, {**who, "max_sockets": most, "lease_ms": LEASE_MS})
+    return run_script(client, "socket_open", OPEN_KEYS, {**who, "max_sockets": most, "lease_ms": LEASE_MS})
 
 
 def settle_sockets(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool = False) -> None:
     """Close the sockets over the limit: those whose clients were silent longest, or with `by_age` those
     opened first.
     """
-    run(
+    run_script(
         client,
         "socket_settle",
         OPEN_KEYS,
@@ -54,7 +54,7 @@ def settle_sockets(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool =
 
 def touch_slot(client: fakeredis.FakeRedis, slot: bytes, age_ms: int = 0) -> None:
     """Renew the lease of a slot, and report that its client last sent something `age_ms` ago."""
-    run(
+    run_script(
         client, "socket_touch", META_KEYS, {"lease_ms": LEASE_MS, "slots": [keys.socket_slots(ZONE, ANN), slot, age_ms]}
     )
 
@@ -70,9 +70,9 @@ def read_events(client: fakeredis.FakeRedis) -> list[tuple[bytes, bytes, bytes]]
     return [(e[b"type"], e[b"to"], e[b"data"]) for _, e in client.xrange(keys.log(ZONE))]
 
 
-def replaced_event(name: str, code: int) -> tuple[bytes, bytes, bytes]:
+def replaced_event(session: str, code: int) -> tuple[bytes, bytes, bytes]:
     """Return the event that closes the session `ses_<name>` with this code."""
-    return b"session.replaced", b"user:ann", f'{{"session":"ses_{name}","code":{code}}}'.encode()
+    return b"session.replaced", b"user:ann", f'{{"session":"ses_{session}","code":{code}}}'.encode()
 
 
 def test_within_the_limit_every_session_keeps_its_slot(client: fakeredis.FakeRedis) -> None:
@@ -180,7 +180,7 @@ def test_slots_are_freed_in_one_batch(client: fakeredis.FakeRedis) -> None:
     """One `socket_close` frees all the slots that it names and no other; the last one deletes the key."""
     slots = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
     key = keys.socket_slots(ZONE, ANN)
-    run(client, "socket_close", META_KEYS, {"slots": [key, slots[0], key, slots[2], key, "no such slot"]})
+    run_script(client, "socket_close", META_KEYS, {"slots": [key, slots[0], key, slots[2], key, "no such slot"]})
     assert sessions_with_slot(client) == ["ses_b"]
-    run(client, "socket_close", META_KEYS, {"slots": [key, slots[1]]})
+    run_script(client, "socket_close", META_KEYS, {"slots": [key, slots[1]]})
     assert not client.exists(key)

@@ -13,7 +13,7 @@ import pytest
 from engine.blueprint import catalogue, compiler
 from engine.store import keys
 from engine.types import JobId, ServiceId, TechnicianId, UserId
-from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run
+from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run_script
 
 JOB, SERVICE, CUSTOMER = JobId("job_main_1"), ServiceId("s1"), UserId("carla")
 LIMITS = "1 5000 0 2 0 5 0"
@@ -61,12 +61,12 @@ def run_search(client: fakeredis.FakeRedis, script: str, **args: str | int | byt
         "due": keys.due_tasks(ZONE),
         "log": keys.log(ZONE),
     }
-    return run(client, script, {name: place[name] for name in SCRIPTS[script].keys}, args)
+    return run_script(client, script, {name: place[name] for name in SCRIPTS[script].keys}, args)
 
 
-def read_channels(client: fakeredis.FakeRedis, kind: str) -> list[str]:
+def read_channels(client: fakeredis.FakeRedis, event_type: str) -> list[str]:
     """Return the channels of each event of this type, in the order of the log."""
-    return [f[b"to"].decode() for _, f in client.xrange(keys.log(ZONE)) if f[b"type"] == kind.encode()]
+    return [f[b"to"].decode() for _, f in client.xrange(keys.log(ZONE)) if f[b"type"] == event_type.encode()]
 
 
 def test_a_wave_excludes_blocked_technicians_and_opens_later_offers(client: fakeredis.FakeRedis) -> None:

@@ -92,8 +92,9 @@ SERVES: list[ServiceId] = []
 VERSIONS = iter(range(2, 10**9))
 
 
-async def assert_coherent(engine: Engine, job: JobId, crew: list[Principal]) -> str:
-    """Assert that job, technicians' records, indexes and events agree. Return the job's status."""
+async def assert_records_agree(engine: Engine, job: JobId, crew: list[Principal]) -> str:
+    """Assert that the job's record, the technicians' records, the indexes and the events agree on holder and state.
+    Return the job's status."""
     pipeline = engine.store.redis.pipeline(transaction=False).hgetall(keys.job(DEFAULT_ZONE, job))
     pipeline.zscore(keys.job_demand(DEFAULT_ZONE, SERVES[0]), job)
     for who in crew:
@@ -146,7 +147,7 @@ async def test_thousands_of_rounds_have_one_outcome_each(engine: Engine) -> None
         if number % 2:
             await round_.send_command(draw.choice(crew), "claim")
         await asyncio.gather(*(act() for act in round_.draw_commands()))
-        ends[await assert_coherent(engine, job, crew)] += 1
+        ends[await assert_records_agree(engine, job, crew)] += 1
         codes += round_.codes
         await round_.send_command(people.ADMIN, "cancel")  # frees the holder
         await event_log.clear(engine)

@@ -76,11 +76,11 @@ class LifecycleMachine(RuleBasedStateMachine):
         """
         self.wait(self._book_job(NAMES[LifecycleMachine.examples % len(NAMES)], with_technician))
 
-    async def _book_job(self, name: str, with_technician: bool) -> None:
+    async def _book_job(self, blueprint_name: str, with_technician: bool) -> None:
         engine = self.engine
         # Each check reads only the events since here: the log of all earlier jobs would make it slower and slower.
         self.head = (await log.read_head(engine.store.redis, Z)).seq
-        self.blueprint = engine.blueprints.by_name[name]
+        self.blueprint = engine.blueprints.by_name[blueprint_name]
         self.service = await people.service(engine)
         carla = await people.customer(engine)
         self.people: dict[str, Principal] = {"customer": carla, "stranger": Principal(UserId("usr_nobody"), "customer")}
@@ -91,7 +91,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             self.people[member] = await people.technician(engine, name_of, self.service, capacity=AT_CAPACITY)
         allowed = self.blueprint.technician
         more = {"technician": self.people["a"].id} if allowed == "required" or (allowed and with_technician) else {}
-        self.job: JobId = people.id_of(await people.job(engine, carla, self.service, blueprint=name, **more))
+        self.job: JobId = people.id_of(await people.job(engine, carla, self.service, blueprint=blueprint_name, **more))
         await self._run_due_tasks()
 
     # what the reference model needs
@@ -147,17 +147,17 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 999), lossy=st.booleans())
     def run_legal_command(self, pick: int, lossy: bool) -> None:
-        """Give a command that is allowed now. Without this rule few examples would leave the first state."""
+        """Send a command that is allowed now. Without this rule few examples would leave the first state."""
         if legal := self.wait(self._legal_commands(pick)):
             command, name = legal[pick % len(legal)]
             self.commands_run.add((self.blueprint.name, command))
             self.wait((self._run_and_lose_reply if lossy else self._run_and_repeat)(command, self.people[name]))
 
-    @rule(pick=st.integers(0, 999), other=st.integers(0, 999))
-    def run_two_legal_commands(self, pick: int, other: int) -> None:
-        """Give two commands at once, each of which is allowed now."""
-        if legal := self.wait(self._legal_commands(pick)):
-            (one, who), (two, whom) = legal[pick % len(legal)], legal[other % len(legal)]
+    @rule(first_pick=st.integers(0, 999), second_pick=st.integers(0, 999))
+    def run_two_legal_commands(self, first_pick: int, second_pick: int) -> None:
+        """Send two commands at once, each of which is allowed now."""
+        if legal := self.wait(self._legal_commands(first_pick)):
+            (one, who), (two, whom) = legal[first_pick % len(legal)], legal[second_pick % len(legal)]
             self.wait(self._run_together((one, two), [self.people[who], self.people[whom]]))
 
     @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))

@@ -101,9 +101,9 @@ class Model(RuleBasedStateMachine):
         """Return a job's record."""
         return self.live_hash(keys.job(ZONE, job))
 
-    def technician_record(self, name: str) -> Record:
+    def technician_record(self, technician: str) -> Record:
         """Return a technician's record."""
-        return self.live_hash(keys.technician(ZONE, TechnicianId(UserId(name))))
+        return self.live_hash(keys.technician(ZONE, TechnicianId(UserId(technician))))
 
     def members(self, key: str) -> set[str]:
         """Return the members of a sorted set."""
@@ -122,9 +122,9 @@ class Model(RuleBasedStateMachine):
         now, opened = self.clock()
         return now > at > 0 and (opened == 0 or now > opened + LEASE_MS)
 
-    def principal_of(self, name: str) -> Principal:
+    def principal_of(self, technician: str) -> Principal:
         """Return the principal of a technician of this example."""
-        return people.technician_without_account(f"{self.tag}{name}")
+        return people.technician_without_account(f"{self.tag}{technician}")
 
     # the expected replies
 
@@ -218,15 +218,15 @@ class Model(RuleBasedStateMachine):
         self.jobs.append(self.wait(people.offered_job(self.engine, self.carla, self.service)))
 
     @rule(
-        name=st.sampled_from(PEOPLE),
+        technician=st.sampled_from(PEOPLE),
         which=st.integers(0, 4),
         command=st.sampled_from(["claim", "claim", "claim", "decline"]),
         key=st.sampled_from(REQUEST_KEYS),
     )
     @precondition(lambda self: self.jobs)
-    def answer_offer(self, name: str, which: int, command: str, key: str) -> None:
+    def answer_offer(self, technician: str, which: int, command: str, key: str) -> None:
         """Claim or decline a job as a technician, whether or not they have an offer."""
-        self.send_and_compare(self.principal_of(name), self.jobs[which % len(self.jobs)], command, key)
+        self.send_and_compare(self.principal_of(technician), self.jobs[which % len(self.jobs)], command, key)
 
     @rule(which=st.integers(0, 4), command=st.sampled_from(list(STATUS_BEFORE)), fresh=st.booleans())
     @precondition(lambda self: self.claims)
@@ -245,34 +245,38 @@ class Model(RuleBasedStateMachine):
         """Cancel a job as the customer, in any state of the job."""
         self.send_and_compare(self.carla, self.jobs[which % len(self.jobs)], "cancel", key)
 
-    @rule(name=st.sampled_from(PEOPLE))
-    def go_online(self, name: str) -> None:
+    @rule(technician=st.sampled_from(PEOPLE))
+    def go_online(self, technician: str) -> None:
         """Bring a technician online, and assert that only a suspended technician is refused."""
-        who = self.principal_of(name)
+        who = self.principal_of(technician)
         try:
             self.wait(live.set_availability(self.engine, who, who.id, online=True, position=people.HERE))
         except Refused as refused:
-            assert refused.code == "account_not_approved" == self.refusal_of_account(name)
+            assert refused.code == "account_not_approved" == self.refusal_of_account(technician)
 
-    def refusal_of_account(self, name: str) -> str:
+    def refusal_of_account(self, technician: str) -> str:
         """Return the code with which a suspended technician is refused, "" for any other technician."""
-        record = self.technician_record(self.principal_of(name).id)
+        record = self.technician_record(self.principal_of(technician).id)
         return "" if record["account"] == "approved" else "account_not_approved"
 
-    @rule(name=st.sampled_from(PEOPLE))
-    def go_offline(self, name: str) -> None:
+    @rule(technician=st.sampled_from(PEOPLE))
+    def go_offline(self, technician: str) -> None:
         """Set a technician offline."""
-        who = self.principal_of(name)
+        who = self.principal_of(technician)
         self.wait(live.set_availability(self.engine, who, who.id, online=False))
 
-    @rule(name=st.sampled_from(PEOPLE), capacity=st.integers(1, 2), account=st.sampled_from(["approved", "suspended"]))
-    def write_profile(self, name: str, capacity: int, account: str) -> None:
+    @rule(
+        technician=st.sampled_from(PEOPLE),
+        capacity=st.integers(1, 2),
+        account=st.sampled_from(["approved", "suspended"]),
+    )
+    def write_profile(self, technician: str, capacity: int, account: str) -> None:
         """Write a technician's record with this capacity, suspended or approved."""
-        who = TechnicianId(UserId(f"{self.tag}{name}"))
-        self.versions[name] += 1
+        who = TechnicianId(UserId(f"{self.tag}{technician}"))
+        self.versions[technician] += 1
         record = TechnicianRecord(
             id=who,
-            version=self.versions[name],
+            version=self.versions[technician],
             name='T \' "%s"',
             phone=None,
             services=[self.service],
@@ -283,10 +287,10 @@ class Model(RuleBasedStateMachine):
         )
         self.wait(live.write_record(self.engine, record))
 
-    @rule(name=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
-    def move_technician(self, name: str, north: float) -> None:
+    @rule(technician=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
+    def move_technician(self, technician: str, north: float) -> None:
         """Store a fix of a technician, ``north`` degrees away from the jobs."""
-        who = self.principal_of(name)
+        who = self.principal_of(technician)
         fix = Fix(lat=people.HERE.lat + north, lon=people.HERE.lon)
         self.wait(live.store_fixes(self.engine, who, who.id, [fix]))
 

@@ -15,8 +15,8 @@ EXPECTED = ["approved", "True", "Job accepted", "on_the_way", "reached", "in_pro
 
 
 async def test_the_page_works_as_written(server: RunningServer) -> None:
-    """The commands of the page, run in order in one shell, end in a completed job that the customer and the technician
-    can read.
+    """The commands of docs/first-hour.md, run in order in one shell, end in a completed job that the customer and the
+    technician can read.
     """
     script = "set -eu\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
     beside = Path(sys.executable).parent

@@ -55,14 +55,14 @@ class JobScenario:
         assert created.status_code == 201, created.text
         self.job = created.json()["job"]["id"]
 
-    async def send_command(self, name: str, command: str, new_relation: str = "", **fields: Any) -> httpx.Response:
+    async def send_command(self, user: str, command: str, new_relation: str = "", **fields: Any) -> httpx.Response:
         """Send a command that must succeed, and check its reply. The sender then has the relation ``new_relation`` (""
         = unchanged).
         """
-        answer = await self.people[name].post(f"/v1/jobs/{self.job}/{command}", fields)
+        answer = await self.people[user].post(f"/v1/jobs/{self.job}/{command}", fields)
         assert answer.is_success, (command, answer.text)
-        self.relation[name] = new_relation or self.relation[name]
-        self.check_fields(name, f"reply to {command}", answer.text, private_fields.REPLY_FIELDS[self.relation[name]])
+        self.relation[user] = new_relation or self.relation[user]
+        self.check_fields(user, f"reply to {command}", answer.text, private_fields.REPLY_FIELDS[self.relation[user]])
         return answer
 
     async def wait_for_status(self, wanted: str, holder: str = "") -> None:
@@ -75,14 +75,14 @@ class JobScenario:
 
         await wait_until(is_reached, what=f"{wanted} {holder}")
 
-    async def wait_for_offer(self, name: str) -> None:
+    async def wait_for_offer(self, user: str) -> None:
         """Wait until a technician has an offer of the job."""
 
         async def is_reached() -> bool:
-            items = (await self.people[name].get("/v1/offers"))["items"]
+            items = (await self.people[user].get("/v1/offers"))["items"]
             return any(offer["job"]["id"] == self.job for offer in items)
 
-        await wait_until(is_reached, what=f"an offer to {name}")
+        await wait_until(is_reached, what=f"an offer to {user}")
 
     async def check_all_readers(self, **relation: str) -> None:
         """Change the relations in ``relation``, and then check everything that each user can read."""
@@ -108,13 +108,13 @@ class JobScenario:
         await self.check_all_readers(mia="never_offered")
         assert {("mia", "job.disputed"), ("mia", "job.resolved")} <= self.received
 
-    def check_fields(self, name: str, where: str, sent: Any, allowed: frozenset[str]) -> None:
+    def check_fields(self, user: str, where: str, sent: Any, allowed: frozenset[str]) -> None:
         """Assert that ``sent`` contains no private field except those in ``allowed``."""
         phones = tuple(
-            p.user["phone"] for p in self.people.values() if p.user.get("phone") and p is not self.people[name]
+            p.user["phone"] for p in self.people.values() if p.user.get("phone") and p is not self.people[user]
         )
         wrong = private_fields.fields_in(sent, phones) - allowed
-        assert not wrong, f"{name}, {self.relation[name]} of the job, reads {wrong} in {where}: {sent}"
+        assert not wrong, f"{user}, {self.relation[user]} of the job, reads {wrong} in {where}: {sent}"
 
 
 async def run_home_service(job_scenario: JobScenario) -> None:

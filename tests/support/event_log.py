@@ -25,10 +25,10 @@ async def events(engine: Engine, kind: str | None = None, job: str | None = None
     return [e for e in matching if not is_public(e)]
 
 
-async def public_events(engine: Engine, kind: str, job: str) -> list[Event]:
-    """Return the events of type ``kind`` that contain only the public part of the job."""
+async def public_events(engine: Engine, event_type: str, job: str) -> list[Event]:
+    """Return the events of type ``event_type`` that contain only the public part of the job."""
     found = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
-    return [e for e in found if e.type == kind and job.encode() in e.data and is_public(e)]
+    return [e for e in found if e.type == event_type and job.encode() in e.data and is_public(e)]
 
 
 async def clear(engine: Engine) -> None:

@@ -158,8 +158,9 @@ async def _nothing() -> bytes:
     return b""
 
 
-def _serve(listener: socket.socket) -> Request:
-    """Serve until stdin is closed. Return only in a forked process, with its request."""
+def _fork_for_requests(listener: socket.socket) -> Request:
+    """Fork a process for each request on ``listener``, until stdin is closed. Return only in a forked process, with the
+    request that it must run."""
     listener.setblocking(False)
     wakeup, signalled = socket.socketpair()
     for end in (wakeup, signalled):
@@ -185,7 +186,7 @@ def _serve(listener: socket.socket) -> Request:
                         selector.close()
                         for inherited in (listener, wakeup, signalled, connection, *running.values()):
                             inherited.close()
-                        _become(request, descriptors)
+                        _set_up_process(request, descriptors)
                         return request
                     for descriptor in descriptors:
                         os.close(descriptor)
@@ -201,7 +202,7 @@ def _read_request(connection: socket.socket) -> tuple[Request, list[int]]:
     return msgspec.json.decode(data, type=Request), descriptors
 
 
-def _become(request: Request, descriptors: list[int]) -> None:
+def _set_up_process(request: Request, descriptors: list[int]) -> None:
     """Make this forked process one like a started ``callout``: its own session, signals, descriptors, environment,
     working directory and arguments.
     """
@@ -239,5 +240,5 @@ def _import_callout() -> Callable[[], None]:
 
 if __name__ == "__main__":
     callout_main = _import_callout()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _fork_for_requests(socket.socket(fileno=int(sys.argv[1])))
     callout_main()

@@ -53,9 +53,9 @@ def has_relation(who: Principal, relation: str, facts: Facts) -> bool:
     }.get(relation, False)
 
 
-def expected_code(blueprint: Blueprint, who: Principal, name: str, facts: Facts) -> str:
-    """Return the error code with which the engine must refuse the command ``name``; "" if the command must succeed."""
-    spec = blueprint.commands.get(name) or blueprint.commands.get({"claim": "accept"}.get(name, ""))
+def expected_code(blueprint: Blueprint, who: Principal, command: str, facts: Facts) -> str:
+    """Return the error code with which the engine must refuse ``command``; "" if the command must succeed."""
+    spec = blueprint.commands.get(command) or blueprint.commands.get({"claim": "accept"}.get(command, ""))
     if spec is None or spec.by == ("engine",):
         return "not_found"
     if not relations_of(who.role) & set(spec.by):

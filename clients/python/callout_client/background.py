@@ -1,4 +1,5 @@
-"""Tasks that run beside the reading task: pongs, snapshots, polls. If one of them fails, the client ends."""
+"""Tasks that a client runs beside the task that reads its socket: pongs, snapshots, polls. If one fails, the client
+ends."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from callout_client.errors import Ended
 
 
 class BackgroundTasks:
-    """A set of running tasks. ``on_failure`` is called with Ended if a task fails."""
+    """The tasks that a client runs beside the task that reads its socket. If one of them fails, ``on_failure`` is
+    called with an Ended whose cause is the failure.
+    """
 
     def __init__(self, on_failure: Callable[[Ended], None]) -> None:
         self._on_failure = on_failure
@@ -31,7 +34,7 @@ class BackgroundTasks:
             self._on_failure(ended)
 
     async def cancel(self, *chosen: asyncio.Task[None]) -> None:
-        """Cancel ``chosen``, or all tasks if none is given, and wait until they are done."""
+        """Cancel the tasks ``chosen``, or all tasks if none is given, and wait until they have ended."""
         tasks = chosen or tuple(self._tasks)
         for task in tasks:
             task.cancel()

@@ -69,12 +69,12 @@ class PendingRequests:
         else:
             reply.set_result(answer)
 
-    def fail_all(self, text: str, code: int) -> None:
+    def fail_all(self, reason: str, code: int) -> None:
         """Fail every pending request with Ended."""
         for task in self._http_tasks:
             task.cancel()
         for number, _ in self.unanswered():
-            self._settle(number, Ended(text, code))
+            self._settle(number, Ended(reason, code))
 
 
 async def retry_until_answered(send: Callable[[], Awaitable[Frame]]) -> Frame:

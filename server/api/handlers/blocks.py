@@ -34,11 +34,11 @@ async def drop(call: RequestContext[OneUser, NoQuery]) -> Response:
 
 
 async def put(call: RequestContext[NoBody, NoQuery]) -> Response:
-    """Do the same as `POST /v1/me/blocks`, with the user in the path."""
+    """Block the user in the path: the same as `POST /v1/me/blocks`."""
     return responses.stored_response("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
 
 
 async def lift(call: RequestContext[NoBody, NoQuery]) -> Response:
-    """Do the same as `DELETE /v1/me/blocks`, with the user in the path."""
+    """Remove one's own block of the user in the path: the same as `DELETE /v1/me/blocks`."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
     return Response(headers=responses.replay_headers(done))

@@ -48,9 +48,9 @@ def _cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zo
     return sse.parse_cursors(last, "/Last-Event-ID") if last else sse.parse_cursors(call.query.after or "", "/after")
 
 
-def _header_text(call: RequestContext[Body, EventsQuery], name: bytes) -> str:
-    return call.headers.get(name, b"").decode("latin-1")
+def _header_text(call: RequestContext[Body, EventsQuery], header: bytes) -> str:
+    return call.headers.get(header, b"").decode("latin-1")
 
 
-def _split_commas(text: str | None) -> tuple[str, ...]:
-    return tuple(text.split(",")) if text else ()
+def _split_commas(list_text: str | None) -> tuple[str, ...]:
+    return tuple(list_text.split(",")) if list_text else ()

@@ -141,13 +141,13 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
     return responses.json_response({"items": items})
 
 
-async def _run_step(call: RequestContext[StepBody, NoQuery], name: str) -> Response:
-    return await _send_step(call, _build_step(call.body, name, expected_version(call)))
+async def _run_step(call: RequestContext[StepBody, NoQuery], command: str) -> Response:
+    return await _send_step(call, _build_step(call.body, command, expected_version(call)))
 
 
-def _build_step(body: StepBody, name: str, version: int | None) -> Step:
+def _build_step(body: StepBody, command: str, version: int | None) -> Step:
     return Step(
-        command=name,
+        command=command,
         version=version,
         reason=body.reason,
         code=body.code,

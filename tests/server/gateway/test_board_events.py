@@ -27,24 +27,24 @@ class Delivery:
     def __init__(self, site: EventServer, staff: dict[str, Client], service: str) -> None:
         self.site, self.clients, self.service = site, staff, service
 
-    async def events_of(self, name: str, kind: str) -> list[dict[str, Any]]:
-        """Return all events of this type that a poll of ``name`` returns from the beginning of the log."""
-        answer = await self.clients[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
-        return [event for event in answer.json()["events"] if event["type"] == kind]
+    async def events_of(self, user: str, event_type: str) -> list[dict[str, Any]]:
+        """Return all events of this type that a poll of ``user`` returns from the beginning of the log."""
+        answer = await self.clients[user]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
+        return [event for event in answer.json()["events"] if event["type"] == event_type]
 
-    async def wait_for_events(self, name: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until ``name`` can read ``count`` events of this type, and return them."""
+    async def wait_for_events(self, user: str, event_type: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until ``user`` can read ``count`` events of this type, and return them."""
 
         async def has_events() -> bool:
-            """Return whether ``name`` can read at least ``count`` events of the type."""
-            return len(await self.events_of(name, kind)) >= count
+            """Return whether ``user`` can read at least ``count`` events of the type."""
+            return len(await self.events_of(user, event_type)) >= count
 
-        await wait_until(has_events, what=f"{kind} to {name}")
-        return await self.events_of(name, kind)
+        await wait_until(has_events, what=f"{event_type} to {user}")
+        return await self.events_of(user, event_type)
 
-    async def take_step(self, name: str, job: str, command: str, **more: Any) -> None:
-        """Send one command of the blueprint as ``name``, and assert that the status is 200."""
-        answer = await self.clients[name]("POST", f"/v1/jobs/{job}/{command}", more)
+    async def take_step(self, user: str, job: str, command: str, **more: Any) -> None:
+        """Send one command of the blueprint as ``user``, and assert that the status is 200."""
+        answer = await self.clients[user]("POST", f"/v1/jobs/{job}/{command}", more)
         assert answer.status_code == 200, answer.text
 
     async def announce(self, event: str, **more: Any) -> Any:
@@ -53,9 +53,9 @@ class Delivery:
         return await self.clients["admin"]("POST", "/v1/announcements", body)
 
 
-async def next_of_type(source: EventStream, kind: str) -> Any:
+async def next_of_type(source: EventStream, event_type: str) -> Any:
     """Return the next event of this type on a stream. Other events before it are skipped."""
-    while (block := await source.next_event()).data["type"] != kind:
+    while (block := await source.next_event()).data["type"] != event_type:
         pass
     return block.data
 

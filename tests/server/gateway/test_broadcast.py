@@ -77,8 +77,8 @@ class Reader(asyncio.Protocol):
 
 
 async def open_reader(stack: AsyncExitStack, node: Node, token: str, *, small: bool) -> Reader:
-    """Connect one client. ``small``: with a receive buffer of 4 KiB, so that the server notices soon that the client
-    does not read.
+    """Connect a client and return its reader. ``small``: give the socket a receive buffer of 4 KiB, so that the server
+    notices soon when the client does not read.
     """
     sock = socket.socket()
     if small:

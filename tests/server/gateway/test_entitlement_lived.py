@@ -74,9 +74,9 @@ class Participants:
             await people.wait_for_offer(self.clients[name], job["id"])
         return str(job["id"])
 
-    async def take_step(self, name: str, job: str, command: str) -> None:
-        """Send one command as ``name`` and assert that the status is 200."""
-        answer = await self.clients[name]("POST", f"/v1/jobs/{job}/{command}", {})
+    async def take_step(self, participant: str, job: str, command: str) -> None:
+        """Send one command as ``participant`` and assert that the status is 200."""
+        answer = await self.clients[participant]("POST", f"/v1/jobs/{job}/{command}", {})
         assert answer.status_code == 200, answer.text
 
     async def run_jobs(self) -> None:
@@ -104,9 +104,9 @@ class Participants:
                 await asyncio.sleep(0.2)
 
 
-async def received_events(participants: Participants, name: str) -> list[dict[str, Any]]:
-    """Return all events that a poll of ``name`` returns from the beginning of the log."""
-    answer = await participants.clients[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
+async def received_events(participants: Participants, participant: str) -> list[dict[str, Any]]:
+    """Return all events that a poll of ``participant`` returns from the beginning of the log."""
+    answer = await participants.clients[participant]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
     events: list[dict[str, Any]] = answer.json()["events"]
     return events
 

@@ -53,15 +53,15 @@ HISTORY_TYPES = ("job.", "bid.", "price.", "payment.", "code.")
 class Market(Participants):
     """The same participants, with the blueprint `marketplace`."""
 
-    async def request(self, name: str, path: str, body: Any = None, method: str = "POST") -> Any:
-        """Send a request as ``name``, assert that it succeeds, and return the body of the response."""
-        answer = await self.clients[name](method, path, {} if body is None else body)
+    async def request(self, user: str, path: str, body: Any = None, method: str = "POST") -> Any:
+        """Send a request as ``user``, assert that it succeeds, and return the body of the response."""
+        answer = await self.clients[user](method, path, {} if body is None else body)
         assert answer.is_success, answer.text
         return answer.json()
 
-    async def create_bid(self, name: str, job: str, amount: int | None) -> str:
+    async def create_bid(self, user: str, job: str, amount: int | None) -> str:
         """Create a bid and return its id. ``amount`` None bids the amount of the customer."""
-        reply = await self.request(name, f"/v1/jobs/{job}/bids", {"amount": amount, "note": "by noon"})
+        reply = await self.request(user, f"/v1/jobs/{job}/bids", {"amount": amount, "note": "by noon"})
         return str(reply["bid"]["id"])
 
     async def award_job(self, *, amount: int) -> str:

@@ -144,15 +144,15 @@ async def book_order(node: Node, carla: Principal, service: ServiceId) -> str:
 
 
 async def put_profile(
-    node: Node, name: str, services: list[ServiceId], version: int, account: str = "approved"
+    node: Node, technician: str, services: list[ServiceId], version: int, account: str = "approved"
 ) -> None:
     """Write the Redis record of a technician who is offline."""
     await technicians.write_record(
         node.engine,
         technicians.TechnicianRecord(
-            id=TechnicianId(UserId(name)),
+            id=TechnicianId(UserId(technician)),
             version=version,
-            name=name,
+            name=technician,
             phone="+1 555 0199",
             services=services,
             complete=True,

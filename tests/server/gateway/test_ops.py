@@ -31,11 +31,11 @@ async def connect_as(node: Node, who: Principal) -> AsyncIterator[Client]:
         yield client
 
 
-async def next_push_of(client: Client, kind: str) -> dict[str, object]:
+async def next_push_of(client: Client, push_type: str) -> dict[str, object]:
     """Return the next push of this type. Other pushes before it are dropped."""
     while True:
         push = await client.next_push()
-        if push["type"] == kind:
+        if push["type"] == push_type:
             return push
 
 

@@ -425,7 +425,7 @@ async def test_an_idle_connection_is_pinged_and_a_dead_one_replaced(
     """An idle connection to Redis is pinged, which does not count as a gap. Without a reply the gateway counts a gap
     and opens a new connection.
     """
-    monkeypatch.setattr(position_feed, "REDIS_IDLE_S", 0.8)
+    monkeypatch.setattr(position_feed, "MAX_REDIS_SILENCE_S", 0.8)
     async with running_node(settings) as node:
         store, counters = node.engine.store.redis, node.gateway.counters
 

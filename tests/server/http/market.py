@@ -70,6 +70,6 @@ def wrong_code(code: str) -> str:
     return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
-async def job_events(site: RunningServer, kind: str, job: str) -> list[Event]:
+async def job_events(site: RunningServer, event_type: str, job: str) -> list[Event]:
     """Return the log's events of one type about a job."""
-    return await event_log.events(site.engine, kind, job)
+    return await event_log.events(site.engine, event_type, job)

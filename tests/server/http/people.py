@@ -13,7 +13,8 @@ from tests.support.wait import wait_until
 
 
 def principal(site: RunningServer, http: Any, role: Role) -> Client:
-    """Return the client of ``cli_<role>``, with a token as `callout token` issues it: valid without an account."""
+    """Return a client that is signed in as the user ``cli_<role>``, who has no account: its token is one that
+    `callout token` issues, which is valid without an account."""
     name = f"cli_{role}"
     return Client(http, sign_token(site.engine.signer, UserId(name), role), name)
 

@@ -25,10 +25,10 @@ async def open_dispute(caller: Client, job: str, *, key: str | None = None, **bo
     return await caller("POST", f"/v1/jobs/{job}/disputes", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
-async def resolve_dispute(caller: Client, name: str, outcome: str, *, key: str | None = None, **more: Any) -> Any:
-    """Resolve the dispute with the id ``name``, and return the response."""
+async def resolve_dispute(caller: Client, dispute: str, outcome: str, *, key: str | None = None, **more: Any) -> Any:
+    """Resolve the dispute with the id ``dispute``, and return the response."""
     body = {"outcome": outcome, **more}
-    return await caller("POST", f"/v1/disputes/{name}/resolve", body, Idempotency_Key=key or str(uuid.uuid4()))
+    return await caller("POST", f"/v1/disputes/{dispute}/resolve", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
 async def book_directly(customer: Client, technician: Client, book: Book, *steps: str) -> str:

@@ -14,10 +14,10 @@ from server.simulation.pickups import Pickup, TraceError, parse_time, read_trace
 VALID_ROW = "9/1/2014 0:01:00,40.75,-74.0\n"
 
 
-def write_trace(folder: Path, text: str | bytes) -> Path:
+def write_trace(folder: Path, content: str | bytes) -> Path:
     """Write a file of pickups and return its path."""
     path = folder / "trace.csv"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 

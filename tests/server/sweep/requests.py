@@ -110,13 +110,13 @@ COMMAND_OF_ROUTE = {"respond": "claim", "commands": "cancel", "command": "cancel
 EFFECTS_WITH_ROUTES = frozenset({"bid", "withdraw", "award", "capture"})
 
 
-def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, job: str, name: str) -> Target:
+def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, job: str, command: str) -> Target:
     """Return a command of a job, with the users whom the blueprint allows to send the command, by their relation to the
     job. An offer may be answered only by technicians whose offer is open, not by all who were ever offered the job.
     """
     relations = world.relations[job]
-    spec = blueprint.commands.get("accept" if name == "claim" and name not in blueprint.commands else name)
-    by = set(spec.by) if spec else {"customer", "holder"} if name == "dispute" else set()
+    spec = blueprint.commands.get("accept" if command == "claim" and command not in blueprint.commands else command)
+    by = set(spec.by) if spec else {"customer", "holder"} if command == "dispute" else set()
     by |= {"asked"} if "holder" in by else set()
     if spec and spec.effect in EFFECTS_WITH_ROUTES:  # all who may read the job get the right route's name
         by |= {"offered", "holder"} if "technician" in by else set()
@@ -245,7 +245,7 @@ class SweepMessage(NamedTuple):
     was_allowed: Callable[[str], bool]
 
 
-def _op_arguments(world: World, name: str, caller: str, target: Target) -> dict[str, Any]:
+def _op_arguments(world: World, op: str, caller: str, target: Target) -> dict[str, Any]:
     job = target.params.get("id", "")
     arguments_of_op: dict[str, dict[str, Any]] = {
         "claim": {"job": job, "version": UNUSED_VERSION},
@@ -257,7 +257,7 @@ def _op_arguments(world: World, name: str, caller: str, target: Target) -> dict[
         "subscribe": {"channel": f"job:{job}"},
         "unsubscribe": {"channel": f"job:{world.jobs['held']}"},
     }
-    return arguments_of_op[name]
+    return arguments_of_op[op]
 
 
 def _request_body(world: World, route: Route, caller: str, target: Target) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _request_body(world: World, route: Route, caller: str, target: Target) -> di
     return body | _body_values(world, route.name, caller, target)
 
 
-def _body_values(world: World, name: str, caller: str, target: Target) -> dict[str, Any]:
+def _body_values(world: World, route_name: str, caller: str, target: Target) -> dict[str, Any]:
     unique = f"{uuid.uuid4().hex}@example.org"
     customer = world.people["spare_customer"].user
     values_of_route: dict[str, Any] = {
@@ -284,12 +284,12 @@ def _body_values(world: World, name: str, caller: str, target: Target) -> dict[s
         "technicians_availability": {"lat": None, "lon": None},
         "technicians_location": {**(POSITION if caller == "holder" else ELSEWHERE), "at": None},
     }
-    if name == "technicians_patch":
+    if route_name == "technicians_patch":
         fits = {"capacity": 10} if caller in MANAGERS else {"name": caller}
         return fits | {
             "services": [world.ids["service" if target.params["id"] == world.people["holder"].user else "special"]]
         }
-    values: dict[str, Any] = values_of_route.get(name, {})
+    values: dict[str, Any] = values_of_route.get(route_name, {})
     return values
 
 

@@ -76,14 +76,14 @@ class World:
         self.seen_secrets: set[str] = set()
         """The secrets that were shown to a user who may see them."""
 
-    def add_secret(self, name: str, text: str, *readers: str, in_events: bool = False) -> str:
+    def add_secret(self, secret_name: str, text: str, *readers: str, in_events: bool = False) -> str:
         """Record a secret with the users who may see it, and return its text."""
-        self.secrets[name] = Secret(text, frozenset(readers), in_events=in_events)
+        self.secrets[secret_name] = Secret(text, frozenset(readers), in_events=in_events)
         return text
 
-    def new_secret(self, name: str, *readers: str) -> str:
+    def new_secret(self, secret_name: str, *readers: str) -> str:
         """Create and record a secret that events may contain, and return its text."""
-        return self.add_secret(name, f"{name}-{uuid.uuid4().hex[:12]}", *readers, in_events=True)
+        return self.add_secret(secret_name, f"{secret_name}-{uuid.uuid4().hex[:12]}", *readers, in_events=True)
 
     def leaked_secrets(self, user: str, text: str, *, is_event: bool = False) -> list[str]:
         """Return the names of the secrets in ``text`` that ``user`` may not see or, in an event, that no event may
@@ -152,19 +152,19 @@ class World:
 
     # requests
 
-    async def request(self, name: str, method: str, path: str, body: Any = None) -> Any:
+    async def request(self, caller: str, method: str, path: str, body: Any = None) -> Any:
         """Send a request, assert that it succeeds, and return the reply (None if it has no body)."""
-        answer = await self.people[name](method, path, body)
-        assert answer.is_success, (name, method, path, answer.text)
+        answer = await self.people[caller](method, path, body)
+        assert answer.is_success, (caller, method, path, answer.text)
         return answer.json() if answer.content else None
 
-    async def run_command(self, name: str, job: str, command: str, **body: Any) -> Any:
+    async def run_command(self, caller: str, job: str, command: str, **body: Any) -> Any:
         """Send a command on a job, assert that it succeeds, and return the reply."""
-        return await self.request(name, "POST", f"/v1/jobs/{self.jobs[job]}/{command}", body)
+        return await self.request(caller, "POST", f"/v1/jobs/{self.jobs[job]}/{command}", body)
 
     async def book(self, job: str, blueprint: str, relations: Relations, *, by: str = "", **more: Any) -> None:
-        """Book a job whose fields are secrets. ``relations`` are those of the users to the job, without ops and
-        services, which are added here. ``by`` is the caller if it is not the customer.
+        """Book a job with a secret in each text field. ``relations`` maps users to their relations to the job; those of
+        `OPS` and `SERVICES`, the same for every job, are added here. ``by`` sends the request ("": the customer).
         """
         self.relations[job] = {**{name: {"ops"} for name in OPS}, **{name: {"service"} for name in SERVICES}}
         for name, has in relations.items():

@@ -38,9 +38,9 @@ async def register(page: Page, site: RunningServer, role: str, name: str) -> Non
     await page.wait_for(IS_CONNECTED)
 
 
-async def wait_for_frame(page: Page, name: str) -> None:
+async def wait_for_frame(page: Page, frame_type: str) -> None:
     """Wait until the log on the page has a line with this name."""
-    await page.wait_for(f'[...document.querySelectorAll(".frame b")].some((b) => b.textContent === {name!r})')
+    await page.wait_for(f'[...document.querySelectorAll(".frame b")].some((b) => b.textContent === {frame_type!r})')
 
 
 async def test_a_wrong_password_is_shown_under_the_form(page: Page, site: RunningServer) -> None:

@@ -170,7 +170,7 @@ class RequestStamp:
                 raise
             await send_problem(scope, send_stamped, error)
         finally:
-            self.http_metrics.count(state["operation"], status, took or time.perf_counter() - began)
+            self.http_metrics.count_response(state["operation"], status, took or time.perf_counter() - began)
 
 
 def _request_ids(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:

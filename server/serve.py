@@ -366,7 +366,7 @@ def _reload_on_signal(engine: Engine) -> Iterator[None]:
         if any(not os.isatty(number) for number in terminal):
             _redirect_to_null(terminal)
             return signal.raise_signal(signal.SIGTERM)
-        task = loop.create_task(_reload(engine), name="the blueprints")
+        task = loop.create_task(_reload_blueprints(engine), name="the blueprints")
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -385,7 +385,7 @@ def _redirect_to_null(streams: list[int]) -> None:
     os.close(null)
 
 
-async def _reload(engine: Engine) -> None:
+async def _reload_blueprints(engine: Engine) -> None:
     try:
         problems = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
     except Exception:  # a task boundary: after any error the server continues with its old blueprints

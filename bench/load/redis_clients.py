@@ -51,7 +51,7 @@ class CallTiming(NamedTuple):
 
 
 def pack_command(*parts: Any) -> bytes:
-    """Return one command in Redis' wire format."""
+    """Return a Redis command, whose name and arguments are ``parts``, in Redis' wire format."""
     return cast("bytes", hiredis.pack_command(tuple(parts)))
 
 

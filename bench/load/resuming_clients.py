@@ -84,7 +84,7 @@ class ResumingUser:
             return now, now - began
 
     def abort(self) -> None:
-        """End the connection for good."""
+        """Abort the connection and do not reconnect."""
         if self._connection is not None:
             self._connection.abort()
 

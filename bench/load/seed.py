@@ -106,7 +106,7 @@ class SeededZone:
             raise BenchError(f"{script} now takes {error}: bench/load/seed.py does not know it") from error
 
     async def run(self, call: ScriptCall) -> ScriptReply:
-        """Run a prepared call."""
+        """Run a call that ``prepare`` returned, and return its reply."""
         return await self.store.run(ZONE, call.script, keys=call.keys, args=call.args)
 
     async def call(self, script: str, **arguments: Any) -> ScriptReply:

@@ -124,7 +124,7 @@ class CentreTechnicians:
         self._spots = dict(zip((f"user_d{n}" for n in range(size)), wave.centre_positions(), strict=False))
 
     async def bring_online(self) -> None:
-        """Bring all of them online."""
+        """Write the records of all technicians, so that each is online at their position."""
         await gather_in_batches(self._zone.create_technician(who, *spot) for who, spot in self._spots.items())
 
     async def renew_near_positions(self) -> None:
@@ -177,7 +177,7 @@ class RateStep:
         command = [str(self._rig.compile_c(BENCH_DIR / "sink.c")), '{"type":"announcement.bench"']
         descriptors = [sock.fileno() for sock in self._listeners]
         sink = self._rig.spawn("sink", command + [str(fd) for fd in descriptors], core=LOAD_CORE, pass_fds=descriptors)
-        async with _repeat_every(1 / self._waves, self._run_wave), _repeat_every(1.0, self._announce):
+        async with _repeat_every(1 / self._waves, self._run_wave), _repeat_every(1.0, self._append_announcement):
             await asyncio.sleep(LEAD_S)
             before = self._times_s()
             timed = await ClaimSchedule(self._claimers, jobs, rate).run()
@@ -200,7 +200,7 @@ class RateStep:
     async def _run_wave(self) -> None:
         self._offers += await self._technicians.run_wave()
 
-    async def _announce(self) -> None:
+    async def _append_announcement(self) -> None:
         await self._log_writer.append("role:technician")
 
 

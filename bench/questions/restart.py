@@ -87,7 +87,7 @@ def start_server(rig: Rig, name: str, url: str, roles: str, port: int = 0) -> tu
 
 @dataclass
 class Listener:
-    """Records what one client received, and how long it was disconnected each time (``away_s``)."""
+    """The record of what one client received. ``away_s`` are the seconds of each time without a connection."""
 
     seqs: list[int] = field(default_factory=list)
     repeats: int = 0
@@ -137,11 +137,11 @@ class Racer(Listener):
     def on_push(self, push: Frame) -> None:
         super().on_push(push)
         if push["type"] == "offer.created":
-            claim = asyncio.create_task(self._claim(push["data"]["offer"]["job"]["id"]))
+            claim = asyncio.create_task(self._claim_job(push["data"]["offer"]["job"]["id"]))
             self._claims.add(claim)
             claim.add_done_callback(self._claims.discard)
 
-    async def _claim(self, job: str) -> None:
+    async def _claim_job(self, job: str) -> None:
         try:
             await self.client.request("claim", job=job, patience_s=TIMEOUT_S)
             self.acknowledged.add(job)
@@ -150,7 +150,7 @@ class Racer(Listener):
 
 
 class Scenario:
-    """Two gateways, a server with the other roles, and all clients."""
+    """The processes of the benchmark and their clients: two gateways, and a server with the other roles."""
 
     def __init__(self, rig: Rig, arguments: argparse.Namespace) -> None:
         self.rig, self.arguments = rig, arguments

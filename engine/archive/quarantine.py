@@ -47,7 +47,7 @@ class EventWriter:
         """
         after = Checkpoint(epoch_of(events[-1].seq), events[-1].seq)
         try:
-            await self._apply(projection.fold_events(events), before, after)
+            await self._apply_batch(projection.fold_events(events), before, after)
         except apply.VALUE_REFUSED_ERRORS as error:
             if len(events) == 1:
                 await self._quarantine_event(events[0], before, after, error)
@@ -57,7 +57,7 @@ class EventWriter:
             between = Checkpoint(epoch_of(events[half - 1].seq), events[half - 1].seq)
             await self.write_events(events[half:], between, epoch_of)
 
-    async def _apply(self, batch: Batch, before: Checkpoint | None, after: Checkpoint) -> None:
+    async def _apply_batch(self, batch: Batch, before: Checkpoint | None, after: Checkpoint) -> None:
         await apply.apply_batch(self._archive, self._zone, batch, before=before, after=after, in_redis=self._in_redis)
         self.finished += batch.finished
 
@@ -67,7 +67,7 @@ class EventWriter:
         """Put an event into quarantine. Raises the last refusal if the row in ``events_refused`` is refused too."""
         for batch in _replacement_batches(event, error):
             try:
-                await self._apply(batch, before, after)
+                await self._apply_batch(batch, before, after)
             except apply.VALUE_REFUSED_ERRORS as again:
                 last = again
                 continue

@@ -36,7 +36,7 @@ async def store_blueprints(archive: Archive, blueprints: Blueprints) -> None:
     Raises BlueprintError if SQL has another content under one of their keys, and the same errors as
     ``Archive.begin_write``.
     """
-    ours = {each.key: _encode(each) for each in blueprints.by_name.values()}
+    ours = {each.key: _encode_blueprint(each) for each in blueprints.by_name.values()}
     new = [{"key": key, "doc": text, "kept_at": now_ms()} for key, text in ours.items()]
     async with archive.begin_write() as conn:
         await conn.execute(insert_into(archive, rows).on_conflict_do_nothing(), new)
@@ -114,19 +114,19 @@ def require_version(blueprints: Blueprints, key: str) -> Blueprint:
     return found
 
 
-def _encode(each: Blueprint) -> str:
+def _encode_blueprint(each: Blueprint) -> str:
     return msgspec.json.encode(each).decode()
 
 
 def _is_same(stored: Blueprint, ours: dict[str, str]) -> bool:
-    return ours.get(stored.key) == _encode(stored)
+    return ours.get(stored.key) == _encode_blueprint(stored)
 
 
 def _decode_all(texts: dict[str, str]) -> list[Blueprint]:
-    return [each for key, text in texts.items() for each in _decode(key, text)]
+    return [each for key, text in texts.items() for each in _decode_blueprint(key, text)]
 
 
-def _decode(key: str, json_text: str) -> Iterable[Blueprint]:
+def _decode_blueprint(key: str, json_text: str) -> Iterable[Blueprint]:
     try:
         yield msgspec.json.decode(json_text, type=Blueprint)
     except msgspec.ValidationError as error:

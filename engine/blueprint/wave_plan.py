@@ -23,12 +23,12 @@ def limits_text(dispatch: Dispatch) -> str:
     head = dispatch.head_start
     numbers: list[float] = [
         head.first if head else 0,
-        _ms(head.delay_s) if head else 0,
-        _ms(dispatch.preferred_s),
+        _to_ms(head.delay_s) if head else 0,
+        _to_ms(dispatch.preferred_s),
         dispatch.open_offers,
         dispatch.newcomers,
         dispatch.newcomer_jobs,
-        _ms(dispatch.grace_s),
+        _to_ms(dispatch.grace_s),
     ]
     return " ".join(f"{each:.10g}" for each in numbers)
 
@@ -43,5 +43,5 @@ def is_first_after_declared(dispatch: Dispatch, number: int) -> bool:
     return number == max(1, len(dispatch.waves)) + 1
 
 
-def _ms(seconds: float) -> int:
+def _to_ms(seconds: float) -> int:
     return round(seconds * 1000)

@@ -68,7 +68,7 @@ async def create(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    context = _context(engine, caller, job_id, "bid", key, trace, terms.amount, terms.note, terms.version)
+    context = _command_context(engine, caller, job_id, "bid", key, trace, terms.amount, terms.note, terms.version)
     name = new_id("bid")
 
     async def run_with_blueprint(blueprint: Blueprint) -> BidOutcome:
@@ -114,7 +114,7 @@ async def withdraw(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    context = _context(engine, caller, job_id, "withdraw", key, trace, _require_id(bid), version)
+    context = _command_context(engine, caller, job_id, "withdraw", key, trace, _require_id(bid), version)
 
     async def run_with_blueprint(blueprint: Blueprint) -> BidOutcome:
         plan, zone = await _find_plan(engine, context, blueprint, "withdraw"), context.zone
@@ -148,7 +148,7 @@ async def accept(
     """
     if caller.role != "customer":
         raise Forbidden("Only its customer accepts a bid")
-    context = _context(engine, caller, job_id, "award", key, trace, _require_id(bid), version)
+    context = _command_context(engine, caller, job_id, "award", key, trace, _require_id(bid), version)
 
     async def run_with_blueprint(blueprint: Blueprint) -> Outcome:
         plan, zone = await _find_plan(engine, context, blueprint, "award"), context.zone
@@ -197,7 +197,7 @@ async def _archived_bids(engine: Engine, job: JobId, own: str) -> list[bytes]:
     return [doc.encode() for doc in docs]
 
 
-def _context(
+def _command_context(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
 ) -> CommandContext:
     zone, job = parse_job_id(job_id)

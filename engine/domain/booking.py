@@ -77,7 +77,7 @@ async def create(
     customer = _customer_id(caller, booking)
     check_mappable(booking.lat, booking.lon)
     blueprint = _choose_blueprint(engine, booking)
-    fingerprint = _fingerprint(engine, booking, customer)
+    fingerprint = _booking_fingerprint(engine, booking, customer)
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
@@ -111,7 +111,7 @@ async def create(
     return await _booking_outcome(engine, blueprint, caller, done.values[1], done, key)
 
 
-def _fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
+def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
     """Return the fingerprint of a booking under its key and reference. Fields that are not given are left out, so that
     the fingerprint stays the same when bookings get more fields: a reference is unique for ever.
     """

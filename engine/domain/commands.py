@@ -78,7 +78,7 @@ class CommandContext(msgspec.Struct, frozen=True):
 
     @property
     def actor(self) -> str:
-        """Return the caller as events name them."""
+        """Return the caller as ``<role>:<id>``, as events name the user who caused them."""
         return f"{self.caller.role}:{self.caller.id}"
 
     def record_key(self) -> str:

@@ -56,7 +56,7 @@ async def propose_price(
     job; IllegalTransition if the job's state allows no proposal; PriceLocked; Duplicate if a proposal is open; Frozen;
     VersionConflict with the present job; ReusedKey; Unavailable if this process has not loaded the job's blueprint.
     """
-    context = _context(engine, caller, job_id, "propose", key, trace, amount, reason, version)
+    context = _command_context(engine, caller, job_id, "propose", key, trace, amount, reason, version)
     name = new_id("prc")
     text = b"" if reason is None else msgspec.json.encode(reason)
     try:
@@ -85,14 +85,14 @@ async def answer_proposal(
     """
     if not is_id(proposal):
         raise NotFound("No such proposal")
-    context = _context(engine, caller, job_id, answer, key, trace, proposal, version)
+    context = _command_context(engine, caller, job_id, answer, key, trace, proposal, version)
     try:
         return await _run_script(engine, context, "price_answer", version, {"id": proposal, "answer": answer}, answer)
     except Forbidden as error:
         raise Forbidden("Only the other side can answer", repeated=error.repeated) from error
 
 
-def _context(
+def _command_context(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
 ) -> CommandContext:
     if caller.role not in ("customer", "technician"):

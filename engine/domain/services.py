@@ -101,7 +101,7 @@ async def active_service(engine: Engine, service: ServiceId) -> Service:
 async def create_service(
     engine: Engine, caller: Principal, new: NewService, *, key: str | None = None
 ) -> Result[Service]:
-    """Add a service. Raises Forbidden, Invalid."""
+    """Add a service to the catalogue. Raises Forbidden, Invalid."""
     require_role(caller, OPS)
     service = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
 

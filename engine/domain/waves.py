@@ -121,7 +121,7 @@ async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave
 
 async def offer_open_jobs(engine: Engine, zone: Zone, due_entry: str, technician: TechnicianId) -> ScriptReply:
     """Offer open jobs nearby to a late joiner, except the jobs of suspended customers. ``due_entry`` is the scheduled
-    task that asked for it.
+    task that requires this search.
 
     The script returns the customers of those jobs, and makes no offer until this function calls it again with the state
     of each customer.

@@ -41,13 +41,13 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one duration."""
+        """Count one measured duration of ``seconds`` in its bucket."""
         self.counts[bisect_left(BUCKET_BOUNDS_S, seconds)] += 1
         self.sum += seconds
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
-        """The cumulative counts, as Prometheus expects them."""
+        """Return the cumulative count of each bucket, as Prometheus expects them."""
         bounds = (*(f"{bound:g}" for bound in BUCKET_BOUNDS_S), "+Inf")
         return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
 

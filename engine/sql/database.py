@@ -78,7 +78,7 @@ class Archive:
     @contextlib.asynccontextmanager
     async def begin_read(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection for reads. All its queries read the same state of the database. Raises Unavailable."""
-        await self.prepare()
+        await self.migrate_once()
         view = self.engine if self.is_sqlite else self.engine.execution_options(**_SNAPSHOT_OPTIONS)
         with _driver_errors_as_unavailable():
             async with view.connect() as conn:
@@ -91,7 +91,7 @@ class Archive:
 
         Raises Unavailable if nothing was done, Indeterminate if the reply to the commit was lost.
         """
-        await self.prepare()
+        await self.migrate_once()
         async with self._write_lock if self.is_sqlite else contextlib.nullcontext():
             with self._record_refusal(), _driver_errors_as_unavailable():
                 writers = self.engine.execution_options(**{_BEGIN_OPTION: "BEGIN IMMEDIATE"})
@@ -110,7 +110,7 @@ class Archive:
             raise
         self.write_refusal = ""
 
-    async def prepare(self) -> None:
+    async def migrate_once(self) -> None:
         """Bring the schema up to date, once for each handle. Raises Unavailable, and SettingsError if a newer Callout
         wrote the database.
         """
@@ -159,7 +159,7 @@ async def open_archive(settings: Settings) -> Archive:
         datadir.make_files_private(Path(settings.data), "callout.db*")
     archive = Archive(url, _create_engine(url))
     try:
-        await archive.prepare()
+        await archive.migrate_once()
     except Unavailable as error:
         log.error("database_away", database=hide_password(url), error=str(error))
     except SettingsError:

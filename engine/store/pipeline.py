@@ -92,10 +92,10 @@ class Pipeline(asyncio.Protocol):
     async def open(self) -> None:
         """Connect, and reconnect until ``close``. Raises Unavailable if the first connection fails."""
         try:
-            await self._start()
+            await self._connect_once()
         except (OSError, CalloutError, ErrorReply) as error:
             raise Unavailable(f"Redis cannot be reached: {error}") from error
-        self._runner = asyncio.create_task(self._run(), name="pipeline")
+        self._runner = asyncio.create_task(self._reconnect_forever(), name="pipeline")
 
     async def close(self) -> None:
         """Disconnect. Commands that were not sent fail as unavailable, commands in flight as indeterminate."""
@@ -204,8 +204,8 @@ class Pipeline(asyncio.Protocol):
 
     # Reconnecting
 
-    async def _start(self) -> None:
-        """Connect and prepare once. Raises Unavailable."""
+    async def _connect_once(self) -> None:
+        """Connect to Redis once and make the connection ready for commands. Raises Unavailable."""
         self._reader = hiredis.Reader()
         self._lost.clear()
         try:
@@ -223,7 +223,7 @@ class Pipeline(asyncio.Protocol):
         self._ready = True
         self._flush()
 
-    async def _run(self) -> None:
+    async def _reconnect_forever(self) -> None:
         while not_cancelled():
             await self._expire_while_up()
             await self._reconnect()
@@ -233,7 +233,7 @@ class Pipeline(asyncio.Protocol):
         pause = 0.05
         while not_cancelled():
             try:
-                await self._start()
+                await self._connect_once()
             except (OSError, CalloutError, ErrorReply) as error:
                 log.warning("redis_away", error=str(error), retry_s=round(pause, 2))
                 self._fail_waiting(CALL_TIMEOUT_S)

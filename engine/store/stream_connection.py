@@ -33,7 +33,7 @@ class StreamConnection:
         self._pipe = Pipeline(connect, prepare or _no_preparation)
 
     async def open(self) -> None:
-        """Connect. Raises Unavailable."""
+        """Connect to the server that runs the commands. Raises Unavailable."""
         await self._pipe.open()
 
     async def aclose(self) -> None:
@@ -45,33 +45,33 @@ class StreamConnection:
         self._pipe.disconnect()
 
     async def get(self, key: str) -> Any:
-        """Return a string."""
-        return await self._send("GET", key)
+        """Return the string at ``key``, None if there is none."""
+        return await self._run_command("GET", key)
 
     async def hget(self, key: str, field: str) -> Any:
-        """Return one field of a hash."""
-        return await self._send("HGET", key, field)
+        """Return one field of the hash at ``key``, None if there is none."""
+        return await self._run_command("HGET", key, field)
 
     async def hmget(self, key: str, fields: Sequence[str]) -> Any:
-        """Return some fields of a hash."""
-        return await self._send("HMGET", key, *fields)
+        """Return the given fields of the hash at ``key``."""
+        return await self._run_command("HMGET", key, *fields)
 
     async def hgetall(self, key: str) -> dict[bytes, bytes]:
-        """Return a whole hash."""
-        row = await self._send("HGETALL", key)
+        """Return all fields of the hash at ``key``."""
+        row = await self._run_command("HGETALL", key)
         return dict(zip(row[::2], row[1::2], strict=True))
 
     async def info(self, section: str) -> dict[str, str]:
-        """Return one section of INFO."""
-        return parse_info(await self._send("INFO", section))
+        """Return the properties of the server in one section of the Redis command INFO."""
+        return parse_info(await self._run_command("INFO", section))
 
     async def size(self, key: str) -> tuple[int, int]:
-        """Return the size of a stream in bytes, and the number of its entries."""
-        return int(await self._send("MEMORY", "USAGE", key) or 0), int(await self._send("XLEN", key))
+        """Return the size in bytes of the stream at ``key``, and the number of its entries."""
+        return int(await self._run_command("MEMORY", "USAGE", key) or 0), int(await self._run_command("XLEN", key))
 
     async def xrange(self, key: str, first: str, last: str, count: int) -> Any:
-        """Return at most ``count`` entries of a stream."""
-        return await self._send("XRANGE", key, first, last, "COUNT", count)
+        """Return at most ``count`` entries of the stream at ``key``, from the entry id ``first`` to ``last``."""
+        return await self._run_command("XRANGE", key, first, last, "COUNT", count)
 
     async def xread(self, streams: Mapping[Any, Any], count: int, block: int | None) -> Any:
         """Return at most ``count`` entries of each stream after the given position. ``streams`` maps names to
@@ -80,9 +80,9 @@ class StreamConnection:
         Wait up to ``block`` ms for the first entry (0: without limit, None: not at all).
         """
         blocking = () if block is None else ("BLOCK", block)
-        return await self._send("XREAD", "COUNT", count, *blocking, "STREAMS", *streams, *streams.values())
+        return await self._run_command("XREAD", "COUNT", count, *blocking, "STREAMS", *streams, *streams.values())
 
-    async def _send(self, *command: str | int) -> Any:
+    async def _run_command(self, *command: str | int) -> Any:
         return await self._pipe.submit_urgent(*command)
 
 
@@ -91,7 +91,7 @@ class ReadConnection(StreamConnection):
     is lost, the read is sent once more; if the second reply is lost too, Unavailable is raised.
     """
 
-    async def _send(self, *command: str | int) -> Any:
+    async def _run_command(self, *command: str | int) -> Any:
         try:
             try:
                 return await self._pipe.submit(*command)

@@ -162,7 +162,7 @@ class Archiver:
             await asyncio.sleep(0 if self._strict else RETRY_S)
             return 0
         try:
-            found, epochs = await self._read({progress.zone: progress.seq for progress in ready}, block_ms)
+            found, epochs = await self._read_logs({progress.zone: progress.seq for progress in ready}, block_ms)
         except (CalloutError, OSError) as error:  # TimeoutError is an OSError
             await self._disconnect()
             self._retry_later(ready, error)
@@ -177,7 +177,7 @@ class Archiver:
                 await self._run_zone(progress, self._do_periodic_work(progress))
         return max(map(len, by_zone.values()), default=0)
 
-    async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _FirstSeqs]]:
+    async def _read_logs(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _FirstSeqs]]:
         """Return the next events of the logs, and the epochs of the events' zones, from the same Redis server."""
         async with asyncio.timeout(block_ms / 1000 + READ_MARGIN_S):
             connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
@@ -247,14 +247,14 @@ class Archiver:
             return False
         if not progress.is_loaded:
             progress.checkpoint = await reader.checkpoint(self._engine.archive, progress.zone)
-            await self._notify(progress, [])
+            await self._notify_redis(progress, [])
             await self._notify_unarchived(progress)
             progress.is_loaded = True
         return True
 
     async def _holds_lease(self, progress: _ZoneProgress) -> bool:
         """Return whether this archiver may work for the zone."""
-        return self._strict or await self._leases.holds(progress.zone)
+        return self._strict or await self._leases.holds_lease(progress.zone)
 
     async def _archive_events(self, progress: _ZoneProgress, events: list[Event], epochs: _FirstSeqs) -> bool:
         """Archive the events after the checkpoint. Raises LogGap if a seq is missing. Always returns True."""
@@ -264,7 +264,7 @@ class Archiver:
         writer = EventWriter(self._engine.archive, progress.zone, epochs, self._count_refused)
         await _finish_uncancelled(writer.write_events(events, progress.checkpoint, lambda seq: _epoch_of(seq, epochs)))
         progress.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
-        await self._notify(progress, writer.finished)
+        await self._notify_redis(progress, writer.finished)
         return True
 
     def _count_refused(self, zone: Zone) -> None:
@@ -273,7 +273,7 @@ class Archiver:
     async def _notify_unarchived(self, progress: _ZoneProgress) -> None:
         """Notify Redis again of all finished jobs that Redis may not know to be archived, one page at a time."""
         while page := await apply.unarchived_jobs(self._engine.archive, progress.zone, MAX_BATCH_EVENTS):
-            await self._notify(progress, page)
+            await self._notify_redis(progress, page)
             await self._mark_archived(progress)
 
     async def _mark_archived(self, progress: _ZoneProgress) -> None:
@@ -281,7 +281,7 @@ class Archiver:
         notified, progress.notified = progress.notified, []
         await _finish_uncancelled(apply.mark_archived(self._engine.archive, notified))
 
-    async def _notify(self, progress: _ZoneProgress, finished: list[str]) -> None:
+    async def _notify_redis(self, progress: _ZoneProgress, finished: list[str]) -> None:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
         store, zone = self._engine.store, progress.zone
         names = {"meta": keys.zone_meta(zone)}

@@ -125,7 +125,7 @@ class _NotifierRunner:
             found = await zone_log.wait_for_events(self._reader, self._cursors, round(block_s * 1000), MAX_BATCH_EVENTS)
         for zone, events in groupby(found, lambda event: event.zone):
             here = list(events)
-            await self._notify(zone, here)
+            await self._notify_users(zone, here)
             self.full = self.full or len(here) >= MAX_BATCH_EVENTS
         self.moved = bool(found)
         return True
@@ -145,7 +145,7 @@ class _NotifierRunner:
             return
         self._checked_at = now
         for zone, state in self._engine.store.zones.items():
-            if state.open and (self._leases is None or await self._leases.holds(zone)):
+            if state.open and (self._leases is None or await self._leases.holds_lease(zone)):
                 # Read the cursor each time, even of a held zone: a restored Redis may have an older one.
                 self._cursors[zone] = await self._read_cursor(zone)
             else:
@@ -164,13 +164,13 @@ class _NotifierRunner:
     async def _read_cursor(self, zone: Zone) -> int:
         return int(await self._engine.store.read_connection.get(keys.push_cursor(zone)) or 0)
 
-    async def _notify(self, zone: Zone, events: list[Event]) -> None:
+    async def _notify_users(self, zone: Zone, events: list[Event]) -> None:
         """Append the notices of these events and move the cursor. If this was done here, queue the pushes."""
         begin, end = self._cursors[zone], events[-1].seq
         if events[0].seq != begin + 1:
             log.error("push_gap", zone=zone, after=begin, next=events[0].seq)
         try:
-            moved = await self._append(zone, begin, end, [part for event in events for part in self._notices(event)])
+            moved = await self._append_notices(zone, begin, end, [p for e in events for p in self._notices_of(e)])
         except Indeterminate:
             self._unsure[zone] = events
             raise
@@ -194,14 +194,14 @@ class _NotifierRunner:
             return None
         return {"title": notice[0], "body": notice[1]} if notice else None
 
-    async def _append(self, zone: Zone, begin: int, end: int, notices: list[str | bytes]) -> bool:
+    async def _append_notices(self, zone: Zone, begin: int, end: int, notices: list[str | bytes]) -> bool:
         """Append the notices. Return False if another notifier has. Raises Indeterminate if the reply was lost."""
         names = {"meta": keys.zone_meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
         args: Args = {"from_seq": begin, "to_seq": end, "count": len(notices) // 3, "notifications": notices}
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.values[0] == b"1"
 
-    def _notices(self, event: Event) -> list[str | bytes]:
+    def _notices_of(self, event: Event) -> list[str | bytes]:
         """Return the notices of an event as script arguments: user, data and blueprint of each."""
         found: list[str | bytes] = []
         try:

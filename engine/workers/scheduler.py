@@ -53,7 +53,7 @@ async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.E
     while not_cancelled():
         woken.clear()
         try:
-            wait_s = await run_once(engine, zone) if await leases.holds(zone) else LEASE_S / 3
+            wait_s = await run_once(engine, zone) if await leases.holds_lease(zone) else LEASE_S / 3
         except CalloutError as error:
             log.debug("scheduler_waits", zone=zone, error=str(error))
             wait_s = 0.5

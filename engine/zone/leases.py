@@ -56,7 +56,7 @@ class Leases:
         self._lease_s = lease_s
         self._known: dict[Zone, _ZoneLease] = {}
 
-    async def holds(self, zone: Zone) -> bool:
+    async def holds_lease(self, zone: Zone) -> bool:
         """Return whether this process holds the zone's lease. Redis is called only after a third of ``lease_s``.
 
         Raises the same errors as ``Store.run``.
@@ -68,7 +68,7 @@ class Leases:
         now = monotonic()
         if known.next_check <= now:
             known.next_check = now + self._lease_s / 3
-            await self._renew(zone, known)
+            await self._renew_lease(zone, known)
         return zone in self.held_zones
 
     def drop_cache(self) -> None:
@@ -94,7 +94,7 @@ class Leases:
         """The most leases that this process should hold."""
         return math.ceil(sum(1 / known.process_count for known in self._known.values()) - 1e-9)
 
-    async def _renew(self, zone: Zone, known: _ZoneLease) -> None:
+    async def _renew_lease(self, zone: Zone, known: _ZoneLease) -> None:
         """Take, renew or release the lease of a zone in Redis, depending on the share."""
         is_held, room = zone in self.held_zones, len(self.held_zones) < self._max_leases
         above = known.is_above_share if is_held else not room and known.free_checks >= FREE_CHECKS_ABOVE_SHARE

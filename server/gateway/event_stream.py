@@ -81,9 +81,9 @@ class PollSession(EventStream):
         super().__init__(gateway, hub, caller, types)
         self.woken = asyncio.Event()
         """Set when an event has arrived, or when the session has ended."""
-        self.write = self._wake
+        self.write = self._wake_poll
 
-    def _wake(self, data: Any) -> None:
+    def _wake_poll(self, data: Any) -> None:
         self.woken.set()
 
     def push_lossy(self, push_type: str, frame: bytes) -> None:
@@ -156,7 +156,7 @@ class EventStreamResponse:
     def __init__(self, stream: EventStream) -> None:
         self._stream = stream
         self._pieces: list[bytes] = []
-        self._wake = asyncio.Event()
+        self._wake_poll = asyncio.Event()
         self._ended = False
         self._send_task: asyncio.Task[None] | None = None
         self._abort: Any = None
@@ -165,7 +165,7 @@ class EventStreamResponse:
     def write(self, data: Any) -> None:
         """Accept one piece of bytes and pause the session: it writes no more before ``resume``."""
         self._pieces.append(bytes(data))
-        self._wake.set()
+        self._wake_poll.set()
         self._stream.pause()
 
     def close(self, code: int, reason: str) -> None:
@@ -174,7 +174,7 @@ class EventStreamResponse:
         """
         self._pieces.append(sse.close_block(code, reason))
         self._ended = True
-        self._wake.set()
+        self._wake_poll.set()
         wait = 0 if code == Close.TOO_SLOW else CLOSE_WAIT_S
         self._timer = asyncio.get_running_loop().call_later(wait, self.abort)
 
@@ -207,8 +207,8 @@ class EventStreamResponse:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [*own, *extra]})
             while not self._ended or self._pieces:
-                await self._wake.wait()
-                self._wake.clear()
+                await self._wake_poll.wait()
+                self._wake_poll.clear()
                 body, self._pieces = b"".join(self._pieces), []
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 if not self._ended and not self._pieces:

@@ -68,7 +68,7 @@ class Gateway:
             encode=self.payloads.encode,
             on_internal_event=self._apply_internal_event,
             before_event=lambda event: entitlements.end_subscriptions(event, self.all_hubs),
-            on_resync=self._resync,
+            on_resync=self._close_to_resync,
             on_new_epoch=self._push_heads,
         )
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
@@ -95,7 +95,7 @@ class Gateway:
         from the logs. Connections get 503 until then.
         """
         tasks = (self.relay.run(), self.wheel.run(), self.wheel.touch_forever())
-        work = (*tasks, self.positions.run(), self.positions.resend_stale_forever(), self.revocation.run())
+        work = (*tasks, self.positions.run(), self.positions.resend_stale_positions_forever(), self.revocation.run())
         self._background = [asyncio.create_task(task) for task in work]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -218,7 +218,7 @@ class Gateway:
         elif event.type == entitlements.WORK_CHANGED:
             entitlements.apply_work_change(event, self.sessions_of)
         elif event.type == revocation.REVOKED:
-            self.revocation.apply(event)
+            self.revocation.apply_event(event)
 
     def _push_heads(self) -> None:
         """Send the heads of a new epoch that continues the last epoch. This is done before the epoch's first event, so
@@ -230,8 +230,8 @@ class Gateway:
             if session.state in (State.LIVE, State.LEAVING):
                 session.push_heads(encoded[session.hub])
 
-    def _resync(self, why: str) -> None:
+    def _close_to_resync(self, why: str) -> None:
         """Close all sessions, because what they were sent may differ from the log, or may be incomplete."""
-        self.positions.clear()
+        self.positions.drop_tracks()
         for session in list(self.sessions):
             session.close(Close.RESYNCHRONISE, f"resynchronise: {why}")

@@ -96,7 +96,7 @@ class HeartbeatWheel:
         self._turn = (self._turn + 1) % WHEEL_SLOTS
         now = monotonic()
         self._close_unanswered(self._slots[(self._turn - self._pong_slots) % WHEEL_SLOTS])
-        self._ping(self._slots[self._turn])
+        self._ping_sessions(self._slots[self._turn])
         for session in [session for session in self._behind if session.is_late(now)]:
             session.close(Close.TOO_SLOW, "too slow")
         self._close_unconnected(now)
@@ -109,7 +109,7 @@ class HeartbeatWheel:
             else:
                 session.close(Close.NO_PONG, "no pong")
 
-    def _ping(self, slot: set[Session]) -> None:
+    def _ping_sessions(self, slot: set[Session]) -> None:
         for session in slot:
             session.heartbeat()
 
@@ -135,7 +135,7 @@ class HeartbeatWheel:
         while not_cancelled():
             await asyncio.sleep(self._engine.settings.ping_s)
             pending |= self._active_technicians()
-            for touch in (partial(self._touch, pending), self._touch_slots):
+            for touch in (partial(self._renew_presence, pending), self._touch_slots):
                 try:
                     await touch()
                 except CalloutError as error:
@@ -153,7 +153,7 @@ class HeartbeatWheel:
                     heard.add(session.caller.id)
         return heard
 
-    async def _touch(self, pending: set[str]) -> None:
+    async def _renew_presence(self, pending: set[str]) -> None:
         while pending:
             part = list(pending)[:MAX_TOUCHED_PER_CALL]
             await live.renew_leases_in_all_zones(self._engine, part)

@@ -164,7 +164,7 @@ async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
     if gateway.has_limits:
         limit = limit_of(op)
         if session.limiter is not None:
-            session.limiter.check(limit, monotonic())
+            session.limiter.check_limit(limit, monotonic())
         await limits.count_request(gateway.engine, session.caller.id, limit)
     if not isinstance(op, KeyedOp):
         return await spec.function(gateway, session, op)

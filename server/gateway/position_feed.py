@@ -149,7 +149,7 @@ class PositionFeed:
                     self.is_subscribed = len(confirmed) == len(self._zones)
 
     def handle_fix(self, zone: Zone, data: bytes) -> None:
-        """Process one published fix."""
+        """Send the fix as a position of each of the technician's jobs, or after ``MIN_INTERVAL_S``."""
         try:
             fix = _fix_decoder.decode(data)
         except msgspec.DecodeError as error:
@@ -246,7 +246,7 @@ class PositionFeed:
 
     # stale positions
 
-    async def resend_stale_forever(self) -> None:
+    async def resend_stale_positions_forever(self) -> None:
         """Once a second, send again the positions that have become stale."""
         while not_cancelled():
             await asyncio.sleep(RESEND_EVERY_S)
@@ -263,7 +263,7 @@ class PositionFeed:
         for track in [track for track in self._tracks.values() if track.fix.at < before and track.timer is None]:
             self._send_position(track)
 
-    def clear(self) -> None:
+    def drop_tracks(self) -> None:
         """Drop all tracks. Call this when the relay reads another history: earlier positions cannot be compared with
         it.
         """

@@ -86,7 +86,7 @@ class StreamReader:
         await asyncio.sleep(0)  # so that the request is sent before the last piece is handed on
 
     def stop(self) -> None:
-        """Cancel the pending request."""
+        """Cancel the read that ``request_next`` has started."""
         _cancel(self._pending_read)
 
     async def _read_piece(self) -> list[Event]:

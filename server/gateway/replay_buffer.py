@@ -87,7 +87,7 @@ class ReplayBuffer:
         return None
 
     def clear(self) -> None:
-        """Remove all events."""
+        """Remove all events from the buffer."""
         self._chunks.clear()
         self._bytes = 0
 

@@ -39,7 +39,7 @@ class Encoder(Protocol):
     """An encoder of events for a replay: as the frames of a subprotocol, or as payloads (server/gateway/frames.py)."""
 
     def encode(self, event: Event) -> bytes:
-        """Return the bytes to replay."""
+        """Return the bytes with which ``event`` is replayed to the client."""
 
 
 class Resume:
@@ -83,8 +83,8 @@ class Resume:
 
     @property
     def is_ready(self) -> bool:
-        """Return whether nothing has to be fetched: all events that are still to be replayed are in the replay buffer,
-        or none are to be replayed.
+        """Return whether ``finish`` can replay without ``fetch``: all events that are still to be replayed are in the
+        replay buffer, or none are to be replayed.
         """
         return self.reason is not None or not self.has_cursor or self._position >= self._buffer_start - 1
 
@@ -108,7 +108,7 @@ class Resume:
             await self.tail.wait_for_seq(UNREACHABLE_SEQ if is_news else self._cursor.seq, left)
 
     async def fetch(self, engine: Engine, encoder: Encoder) -> None:
-        """Fetch the events that the replay buffer does not hold."""
+        """Read the events to replay that are not in the replay buffer, from the log or from SQL."""
         while not self.is_ready:
             await self._fetch_part(engine, encoder)
 

@@ -49,7 +49,7 @@ class Revocation:
         self._sessions = sessions
         self._sessions_of = sessions_of
 
-    def apply(self, event: Event) -> None:
+    def apply_event(self, event: Event) -> None:
         """Close the sessions of this gateway whose access ``event`` revokes."""
         for channel in event.to:
             for session in self._sessions_of(channel.removeprefix("user:")):

@@ -101,7 +101,7 @@ class SendBuffer:
         self._paused = False
 
     def close(self, code: int, reason: str) -> None:
-        """End the session. ``Session`` implements this."""
+        """Close the session with this close code. ``Session`` implements this method."""
         raise NotImplementedError
 
     def push(self, frame: bytes) -> None:

@@ -108,7 +108,7 @@ class Session(SendBuffer):
 
     @property
     def caller(self) -> Principal:
-        """Return the principal of a live session. Raises Unauthenticated before ``connect`` has succeeded."""
+        """Return the session's user. Raises Unauthenticated before ``connect`` has succeeded."""
         if self.principal is None:
             raise Unauthenticated("The first message is connect")
         return self.principal
@@ -119,13 +119,13 @@ class Session(SendBuffer):
             self.push(frame)
 
     def subscribe(self, channel: str) -> None:
-        """Add a channel, if the session is live."""
+        """Add a channel to the subscriptions of a connected session; do nothing for a closed one."""
         if self.state is State.LIVE and channel not in self.channels:
             self.channels += (channel,)
             self.hub.join(self, (channel,))
 
     def unsubscribe(self, channel: str) -> None:
-        """Remove a channel."""
+        """Remove a channel from the session's subscriptions."""
         self.channels = tuple(name for name in self.channels if name != channel)
         self.hub.leave(self, (channel,))
 
@@ -141,12 +141,12 @@ class Session(SendBuffer):
         elif data == frames.pong:
             return
         elif self._running >= MAX_RUNNING_OPS or self.state is State.JOINING or self._inbox:
-            self._enqueue(data)
+            self._enqueue_message(data)
         else:
             self._start_op(data)
 
-    def _enqueue(self, data: bytes) -> None:
-        """Queue a message and pause reading: TCP slows the client down, and no message is dropped."""
+    def _enqueue_message(self, data: bytes) -> None:
+        """Queue a received message and pause reading: TCP slows the client down, and no message is dropped."""
         if self._inbox is None:
             self._inbox = deque()
         if not self._inbox:
@@ -163,9 +163,9 @@ class Session(SendBuffer):
         except EmptyObject:
             pass
         else:
-            self._dispatch(op)
+            self._dispatch_op(op)
 
-    def _dispatch(self, op: Op) -> None:
+    def _dispatch_op(self, op: Op) -> None:
         if (self.state is State.LIVE) == isinstance(op, Connect):
             live = self.state is State.LIVE
             error = Invalid("Connected already") if live else Unauthenticated("The first message is connect")

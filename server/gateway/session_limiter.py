@@ -31,7 +31,7 @@ class SessionLimiter:
         self._refusals = 0
         self._pings_until = 0.0
 
-    def check(self, limit: Limit, now: float) -> None:
+    def check_limit(self, limit: Limit, now: float) -> None:
         """Raise RateLimited while ``limit`` is known to refuse this session."""
         wait = self._refused_until.get(limit.name, 0.0) - now
         if wait > 0:
@@ -39,7 +39,7 @@ class SessionLimiter:
 
     def count_ping(self, now: float) -> None:
         """Count a ping at ``now``. Raises RateLimited if the session sends too many."""
-        self.check(PING_LIMIT, now)
+        self.check_limit(PING_LIMIT, now)
         at = max(self._pings_until, now - PING_LIMIT.per_s) + PING_LIMIT.per_s / PING_LIMIT.count
         if at > now:
             raise RateLimited(retry_after=round(at - now, 3))

@@ -52,13 +52,13 @@ class TokenExpiry:
         """Warn and close the sessions that are due at ``now`` (Unix time in seconds)."""
         for second in [second for second in self._warnings if second <= now]:
             for session in self._warnings.pop(second):
-                _warn(session, now)
+                _warn_of_expiry(session, now)
         for second in [second for second in self._ends if second <= now]:
             for session in list(self._ends.pop(second)):
                 session.close(Close.TOKEN_EXPIRED, "token expired")
 
 
-def _warn(session: Session, now: float) -> None:
+def _warn_of_expiry(session: Session, now: float) -> None:
     """Send ``token.expiring``. The frame is built for each session: few sessions that are due in the same second have
     the same encoding and the same remaining time, so sharing frames saves little.
     """

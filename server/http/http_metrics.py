@@ -18,7 +18,7 @@ class HttpMetrics:
         self.responses: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self.seconds: defaultdict[tuple[str, ...], float] = defaultdict(float)
 
-    def count(self, operation: str, status: int, duration_s: float) -> None:
+    def count_response(self, operation: str, status: int, duration_s: float) -> None:
         """Count one response, which began ``duration_s`` seconds after its request arrived."""
         self.responses[operation, str(status)] += 1
         self.seconds[(operation,)] += duration_s

@@ -66,11 +66,11 @@ def problem_object(error: BaseException, request_id: str = "") -> dict[str, Any]
         "temporary": refusal.temporary,
         "request_id": request_id,
         **({"repeated": True} if refusal.repeated else {}),
-        **{name: _raw(value) for name, value in refusal.extra.items()},
+        **{name: _embed_json(value) for name, value in refusal.extra.items()},
     }
 
 
-def _raw(value: Any) -> Any:
+def _embed_json(value: Any) -> Any:
     return msgspec.Raw(value) if isinstance(value, bytes) else value
 
 

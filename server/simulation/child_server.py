@@ -36,9 +36,9 @@ class StderrReader:
 
     def __init__(self, stream: asyncio.StreamReader, log: Path) -> None:
         self._last_bytes = b""
-        self._read_task = asyncio.create_task(self._read(stream, log), name="stderr of the server")
+        self._read_task = asyncio.create_task(self._read_stderr(stream, log), name="stderr of the server")
 
-    async def _read(self, stream: asyncio.StreamReader, log: Path) -> None:
+    async def _read_stderr(self, stream: asyncio.StreamReader, log: Path) -> None:
         with ExitStack() as stack:
             file = None
             with suppress(OSError):
@@ -110,10 +110,10 @@ async def run_child(
                 raise
             raise await child.wait_for_end() from error
         finally:
-            await asyncio.shield(_stop(process))
+            await asyncio.shield(_stop_process(process))
             await asyncio.shield(_stop_valkey(data))
     finally:
-        await asyncio.shield(_stop(process))
+        await asyncio.shield(_stop_process(process))
         await asyncio.shield(errors.close())
 
 
@@ -148,7 +148,7 @@ async def _wait_until_ready(child: ChildServer, within_s: float) -> None:
     raise ChildError(f"the server is not ready: {'; '.join(problems) or 'it does not respond'}")
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop_process(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     process.send_signal(signal.SIGTERM)

@@ -18,7 +18,7 @@ Show = Callable[[dict[str, Any], Sequence[str]], None]
 
 
 def print_welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, str, str]]) -> None:
-    """Print the URL and the logins."""
+    """Print the URL of the demo's server and the logins of its users."""
     console.print(f"Callout is at {url}   (data and demo.log in {data}; stop it with Ctrl-C)", markup=False)
     for role, email, password in logins:
         console.print(f"  {role:<11} {email}   password {password}", markup=False)
@@ -46,7 +46,7 @@ def _line_printer(console: Console) -> Show:
 
 
 def summary_line(summary: dict[str, Any]) -> str:
-    """Return the summary as one line."""
+    """Return the counts of the demo as one line of text."""
     refused = sum(summary["refused"].values())
     return (
         f"{summary['seconds']:.0f} s: {summary['jobs']} jobs booked, {summary['claimed']} won,"

@@ -86,7 +86,7 @@ class LogIndex:
         self.last_seq = 0
         self._holder: dict[str, str] = {}
 
-    def add(self, seq: int, event_type: str, to: Iterable[str], data: dict[str, Any]) -> None:
+    def add_entry(self, seq: int, event_type: str, to: Iterable[str], data: dict[str, Any]) -> None:
         """Add the next entry of the log. A second holder counts as a double assignment, unless the first was unassigned
         before.
         """
@@ -187,7 +187,7 @@ class DeliveryChecker:
         """Return the booked jobs whose customer has received neither a holder nor an end."""
         return [(job, outcome) for job, outcome in self.outcomes.items() if outcome.is_undecided]
 
-    def count(self, counter: str) -> int:
+    def count_jobs(self, counter: str) -> int:
         """Return how many jobs were ``counter``: ``booked``, ``claimed``, ``doubled``, ``completed``, ``cancelled`` or
         ``expired``.
         """
@@ -217,7 +217,7 @@ class DeliveryChecker:
         claims without an entry in the log. If ``log`` is None: the jobs with more than one acknowledged claim.
         """
         if log is None:
-            return self.count("doubled")
+            return self.count_jobs("doubled")
         unknown = sum(len(outcome.winners - log.holders_by_job[job]) for job, outcome in self.outcomes.items())
         return log.double_assignments + unknown
 

@@ -223,14 +223,14 @@ class DemoRun:
     def summary(self) -> dict[str, Any]:
         """Return the counts of this run until now."""
         checker = self.simulation.checker
-        counts = {how: checker.count(how) for how in ("completed", "cancelled", "expired")}
+        counts = {how: checker.count_jobs(how) for how in ("completed", "cancelled", "expired")}
         return {
             "url": self.simulation.api.url,
             "seconds": round(asyncio.get_running_loop().time() - self._began_at, 1),
             "technicians": len(self.technicians),
             "customers": len(self.customers),
-            "jobs": checker.count("booked"),
-            "claimed": checker.count("claimed"),
+            "jobs": checker.count_jobs("booked"),
+            "claimed": checker.count_jobs("claimed"),
             **counts,
             "claim_attempts": checker.claim_attempts,
             "refused": dict(sorted(checker.refusals.items())),
@@ -266,7 +266,7 @@ class RecentEvents:
     def __init__(self, max_events: int) -> None:
         self.lines: deque[str] = deque(maxlen=max_events)
 
-    def add(self, event: dict[str, Any]) -> None:
+    def add_event(self, event: dict[str, Any]) -> None:
         """Add a change of a job; ignore other events."""
         job = event.get("data", {}).get("job")
         if event["type"].startswith("job.") and isinstance(job, dict) and "status" in job:
@@ -282,5 +282,5 @@ class AdminObserver(Person):
         self._recent_events = recent_events
 
     def handle(self, event: dict[str, Any]) -> None:
-        """Add the event to the list."""
-        self._recent_events.add(event)
+        """Add the event to the recent events that the dashboard shows."""
+        self._recent_events.add_event(event)

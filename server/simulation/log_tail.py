@@ -47,7 +47,7 @@ class LogTail:
         for event in events:
             if event.seq > self.index.last_seq:
                 data = _decode(event.data) if event.type in HOLDER_EVENTS else {}
-                self.index.add(event.seq, event.type, event.to, data)
+                self.index.add_entry(event.seq, event.type, event.to, data)
 
 
 async def _read_head(client: redis.Redis) -> int:

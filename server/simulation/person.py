@@ -47,7 +47,11 @@ class Person:
         self.simulation = simulation
         self.account = account
         self.id = ""
-        on = On(self._receive, joined=self._join, repeat=lambda event: simulation.checker.record_duplicate(self.id))
+        on = On(
+            self._record_event,
+            joined=self._record_join,
+            repeat=lambda event: simulation.checker.record_duplicate(self.id),
+        )
         self.client = Callout(simulation.api.url, account.token, on, api=simulation.api)
 
     async def open(self) -> None:
@@ -58,13 +62,13 @@ class Person:
         """Close the connection."""
         await self.client.close()
 
-    def _join(self, ok: Frame) -> None:
+    def _record_join(self, ok: Frame) -> None:
         self.id = ok["user"]["id"]
         self.simulation.checker.record_join(ok)
         if not all(zone["recovered"] for zone in ok["zones"].values()):
             self.resynchronise()
 
-    def _receive(self, event: Frame) -> None:
+    def _record_event(self, event: Frame) -> None:
         self.simulation.checker.record_event(self.id, event)
         self.handle(event)
 

@@ -175,7 +175,7 @@ class ReplayRun:
         return wall_s
 
     def _count_decided(self) -> int:
-        return self.simulation.checker.count("booked") - len(self.simulation.checker.undecided())
+        return self.simulation.checker.count_jobs("booked") - len(self.simulation.checker.undecided())
 
     async def _book_all(self, group: asyncio.TaskGroup, started: float) -> None:
         first = self.options.pickups[0].at
@@ -183,9 +183,9 @@ class ReplayRun:
             due = started + (pickup.at - first).total_seconds() / self.options.speed
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             customer = self._rng.choice(self.customers)
-            group.create_task(self._book(customer, pickup, number))
+            group.create_task(self._book_job(customer, pickup, number))
 
-    async def _book(self, customer: Customer, pickup: Pickup, number: int) -> None:
+    async def _book_job(self, customer: Customer, pickup: Pickup, number: int) -> None:
         job = await customer.book(pickup.lat, pickup.lon, f"Pickup {number + 1}")
         self._booked_by[job] = customer
 
@@ -219,9 +219,9 @@ class ReplayRun:
         """Return the counts and times of the replay. Counts that need the log are None if the log cannot be read."""
         checker, index = self.simulation.checker, self.tail.index if self.tail else None
         return {
-            "jobs": checker.count("booked"),
-            "claimed": checker.count("claimed"),
-            "expired": checker.count("expired"),
+            "jobs": checker.count_jobs("booked"),
+            "claimed": checker.count_jobs("claimed"),
+            "expired": checker.count_jobs("expired"),
             "claim_attempts": checker.claim_attempts,
             "refused": dict(sorted(checker.refusals.items())),
             "double_claims": checker.double_claims(index),

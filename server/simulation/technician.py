@@ -77,16 +77,16 @@ class Technician(Person):
     async def _claim_and_work(self) -> None:
         while not (self._stopping and not self._held_jobs):
             if self._must_reload:
-                await self._reload()
+                await self._reload_offers_and_jobs()
             elif self._held_jobs:
-                await self._work(*next(iter(self._held_jobs.items())))
+                await self._run_next_step(*next(iter(self._held_jobs.items())))
             elif self._open_offers and not self._stopping:
-                await self._claim(next(iter(self._open_offers)))
+                await self._claim_job(next(iter(self._open_offers)))
             else:
                 self._wake.clear()
                 await self._wake.wait()
 
-    async def _reload(self) -> None:
+    async def _reload_offers_and_jobs(self) -> None:
         self._must_reload = False
         offers = await self.account.request("GET", "/v1/offers")
         self._open_offers = {offer["job"]["id"]: None for offer in offers["items"]}
@@ -94,7 +94,7 @@ class Technician(Person):
             page = await self.account.request("GET", f"/v1/jobs?phase={phase}")
             self._held_jobs |= {job["id"]: job["status"] for job in page["items"]}
 
-    async def _claim(self, job: str) -> None:
+    async def _claim_job(self, job: str) -> None:
         self._open_offers.pop(job)
         await asyncio.sleep(self._rng.uniform(*self.simulation.pace.reaction_s))
         checker = self.simulation.checker
@@ -110,7 +110,7 @@ class Technician(Person):
             checker.record_winner(job, self.id)
             self._held_jobs[job] = job_view["status"]
 
-    async def _work(self, job: str, status: str) -> None:
+    async def _run_next_step(self, job: str, status: str) -> None:
         step = NEXT_STEP.get(status)
         if step is None:
             self._held_jobs.pop(job, None)
@@ -123,10 +123,10 @@ class Technician(Person):
         except Unreachable:
             self._must_reload = True
         else:
-            await self._move(step, job_view["lat"], job_view["lon"])
+            await self._move_after_step(step, job_view["lat"], job_view["lon"])
             self._held_jobs[job] = job_view["status"]
 
-    async def _move(self, step: str, lat: float, lon: float) -> None:
+    async def _move_after_step(self, step: str, lat: float, lon: float) -> None:
         if step == "depart":
             self.at = ((self.at[0] + lat) / 2, (self.at[1] + lon) / 2)
         elif step == "arrive":

@@ -55,7 +55,7 @@ class PostgresProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Accept connections."""
+        """Accept connections of clients on the proxy's socket."""
         self._server = await asyncio.start_unix_server(self._connect, self.folder / ".s.PGSQL.5432")
 
     async def close(self) -> None:

@@ -213,7 +213,7 @@ async def test_killed_between_commit_and_notification_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.Archiver, "_notify", _notify_then_fail(raise_interrupt))
+        patch.setattr(writer.Archiver, "_notify_redis", _notify_then_fail(raise_interrupt))
         with pytest.raises(KeyboardInterrupt):
             await writer.run_once(engine)
     head = (await log.read_head(engine.store.read_connection, ZONE)).seq
@@ -227,7 +227,7 @@ async def test_killed_between_commit_and_notification_loses_nothing(
 
 
 def _notify_then_fail(fail: Any) -> Any:
-    """Return a replacement of `_notify` that does nothing at its first call and calls ``fail`` at each later one."""
+    """Return a replacement of `_notify_redis` that does nothing at the first call and then calls ``fail``."""
     calls = 0
 
     async def notify(*_: Any) -> None:

@@ -44,7 +44,7 @@ class Peer:
         return hello
 
     async def push(self, *seqs: int) -> None:
-        """Send an event for each of ``seqs``."""
+        """Send the client one event with each seq of ``seqs``."""
         for seq in seqs:
             await self.send(type="offer.created", event="new", zone="main", seq=seq, at=EVENT_TIME, data={})
 

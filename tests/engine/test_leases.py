@@ -43,7 +43,7 @@ async def check_leases(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES
             for zone in zones:
                 if zone in leases._known:
                     leases._known[Zone(zone)].next_check = 0.0
-                await leases.holds(Zone(zone))
+                await leases.holds_lease(Zone(zone))
     return [len(leases.held_zones) for leases in nodes]
 
 

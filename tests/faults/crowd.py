@@ -143,10 +143,10 @@ class Racer:
                     job = frame["data"]["offer"]["job"]["id"] if frame["type"] == "offer.created" else ""
                     if job and job not in self._claimed:
                         self._claimed.add(job)
-                        group.create_task(self._claim(job))
+                        group.create_task(self._claim_job(job))
                 await asyncio.sleep(0.005)
 
-    async def _claim(self, job: str) -> None:
+    async def _claim_job(self, job: str) -> None:
         try:
             await self.technician.socket.request("claim", job=job)
             self.acknowledged.add(job)

@@ -30,7 +30,7 @@ async def test_every_acknowledged_claim_survives_a_kill_under_load(tmp_path: Pat
             booking = group.create_task(_book_jobs(scenario, customer))
             await wait_until(lambda: _count_acknowledged(racers) >= JOBS // 3, within_s=30, what="claims")
             at_kill = [set(racer.acknowledged) for racer in racers]
-            await _kill(first, kills_valkey)
+            await _kill_server(first, kills_valkey)
             async with run_server(tmp_path / "data", port=urlsplit(first.url).port or 0, limits="off") as second:
                 jobs = await booking
                 await wait_until(lambda: _count_acknowledged(racers) >= JOBS, within_s=30, what="the other claims")
@@ -50,7 +50,7 @@ async def _book_jobs(scenario: Scenario, customer: Person) -> list[str]:
     return [await scenario.book_job(customer) for _ in range(JOBS)]
 
 
-async def _kill(server: Server, kills_valkey: bool) -> None:
+async def _kill_server(server: Server, kills_valkey: bool) -> None:
     pid = server.valkey.pid
     command = await server.stop(signal.SIGKILL)
     assert command.code == -signal.SIGKILL

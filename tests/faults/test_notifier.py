@@ -184,7 +184,7 @@ async def test_a_notifier_that_dies_before_appending_loses_nothing(
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(notifier._NotifierRunner, "_append", raise_cancelled)
+        patch.setattr(notifier._NotifierRunner, "_append_notices", raise_cancelled)
         with pytest.raises(asyncio.CancelledError):
             await notifier.run_once(engine)
     assert await cursor(engine) == 0

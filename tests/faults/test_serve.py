@@ -91,10 +91,10 @@ async def test_a_wrong_setting_is_refused_in_one_line(flags: list[str], line: st
     assert refused.code == 2, refused.err
     assert re.fullmatch(line, refused.error_line), refused.error_line
     state = tmp_path / "data" / "valkey" / "lock"
-    assert not state.exists() or _free(state)
+    assert not state.exists() or _is_lock_free(state)
 
 
-def _free(lock: Path) -> bool:
+def _is_lock_free(lock: Path) -> bool:
     with lock.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return True
@@ -185,7 +185,7 @@ async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         try:
             starting = asyncio.create_task(run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
-            await _holding(tmp_path / "data", not_pid=first.process.pid)
+            await _wait_for_lock(tmp_path / "data", not_pid=first.process.pid)
             locking_process = read_locking_process(tmp_path / "data")
             assert locking_process is not None
             os.kill(locking_process.pid, signal.SIGTERM)
@@ -195,7 +195,7 @@ async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-async def _holding(data: Path, *, not_pid: int) -> None:
+async def _wait_for_lock(data: Path, *, not_pid: int) -> None:
     def held() -> bool:
         locking_process = read_locking_process(data)
         return locking_process is not None and locking_process.pid != not_pid

@@ -294,7 +294,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         assert (folded["technician"] or "") == row["holder"]
 
     def teardown(self) -> None:
-        """Remove the traces of this example before the next."""
+        """Delete the due tasks and the demand index, so that the next example is not influenced by this one."""
         self.wait(self.engine.store.redis.delete(keys.due_tasks(Z), keys.job_demand(Z, self.service)))
 
 

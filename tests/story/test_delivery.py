@@ -81,7 +81,7 @@ class People:
 
 @pytest.fixture
 async def people(scenario: Scenario) -> People:
-    """Return the users of the story."""
+    """Return the users of the story: customers, drivers, ops, an admin and the payment service."""
     return await People(scenario).create()
 
 

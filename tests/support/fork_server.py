@@ -133,7 +133,7 @@ class ForkedProcess:
 
     async def communicate(self) -> tuple[bytes, bytes]:
         """Return stdout and stderr when the process has ended."""
-        out, err = await asyncio.gather(self.stdout.read(), self.stderr.read() if self.stderr else _nothing())
+        out, err = await asyncio.gather(self.stdout.read(), self.stderr.read() if self.stderr else _no_output())
         await self.wait()
         return out, err
 
@@ -154,7 +154,7 @@ class ForkedProcess:
         return int(line)
 
 
-async def _nothing() -> bytes:
+async def _no_output() -> bytes:
     return b""
 
 

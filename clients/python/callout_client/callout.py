@@ -272,7 +272,7 @@ class Callout:
                 while True:
                     async with asyncio.timeout(silence_s):
                         text = await socket.recv()
-                    self._receive(decode(text))
+                    self._handle_frame(decode(text))
         except ConnectionClosed as closed:
             if closed.rcvd:
                 code, reason = closed.rcvd.code, closed.rcvd.reason
@@ -312,7 +312,7 @@ class Callout:
         if self._feed.deliver_snapshot(heads, Sync(tuple(heads), reasons, snapshot, error)):
             await self.cut()
 
-    def _receive(self, frame: Frame) -> None:
+    def _handle_frame(self, frame: Frame) -> None:
         if not frame:
             self._background.start(self._send_frame({}))
         elif "id" in frame:

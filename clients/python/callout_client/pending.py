@@ -25,8 +25,8 @@ class PendingRequests:
 
     @contextmanager
     def register(self, frame: Frame) -> Iterator[tuple[int, asyncio.Future[Frame]]]:
-        """Register ``frame`` while the block runs. Yield its number and the future of its reply: ``ok``, or a
-        ClientError.
+        """Record ``frame`` as a pending request while the block runs. Yield its number and the future of its reply: the
+        ``ok``, or a ClientError.
         """
         number = next(self._numbers)
         reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()

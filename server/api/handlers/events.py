@@ -33,14 +33,16 @@ async def read_or_stream(call: RequestContext[Body, EventsQuery]) -> StreamingRe
         raise Forbidden("Only ops and services name types")
     streamed = "text/event-stream" in _header_text(call, b"accept") or (query.after is None and query.wait is None)
     asked = StreamRequest(
-        cursors=_cursors(call, streamed), channels=_split_commas(query.channels), types=_split_commas(query.types)
+        cursors=_request_cursors(call, streamed),
+        channels=_split_commas(query.channels),
+        types=_split_commas(query.types),
     )
     if streamed:
         return await stream_requests.open_stream(gateway, call.caller, asked)
     return stream_requests.LongPoll(gateway, call.caller, asked, query.wait or 0)
 
 
-def _cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
+def _request_cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
     """Return the cursors of the request. An EventSource reconnects with the URL of its first request, so the cursor in
     ``Last-Event-ID`` is newer than the one in the URL.
     """

@@ -28,7 +28,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 
 
 async def create(call: RequestContext[NewService, NoQuery]) -> Response:
-    """Add a service."""
+    """Add a service to the catalogue."""
     new = msgspec.convert(call.body, services.NewService, from_attributes=True)
     done = await services.create_service(call.engine, call.caller, new, key=call.key)
     return responses.creation_response("service", done, "/v1/services")

@@ -23,7 +23,7 @@ from tests.support.wait import wait_until
 
 @pytest.fixture
 def limited_settings(settings: Settings) -> Settings:
-    """Return settings with limits on."""
+    """Return settings with rate limits."""
     return msgspec.structs.replace(settings, limits="on")
 
 

@@ -172,7 +172,7 @@ async def test_no_position_is_sent_after_the_end_of_the_work(node: Node, steps: 
         assert (await next_position(boss))["data"]["lat"] == 40.76
         await trip.send_fix(40.78)
         node.gateway.positions.resend_stale()
-        node.gateway.positions.clear()
+        node.gateway.positions.drop_tracks()
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late_fix)
         await assert_no_position(client)
         await assert_no_position(boss)
@@ -200,7 +200,7 @@ async def test_no_position_is_sent_while_payment_is_due(node: Node, monkeypatch:
             outcome = await jobs.run_command(node.engine, who, job, Step(command=name, code=code))
         await node.wait_until_relayed(outcome.seq)
         await trip.send_fix(40.78)
-        node.gateway.positions.clear()
+        node.gateway.positions.drop_tracks()
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late_fix)
         await assert_no_position(client)
     position = await positions.read_position(node.engine, customer, job)

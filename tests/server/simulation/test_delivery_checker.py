@@ -26,13 +26,13 @@ def log_of(*entries: tuple[int, str, str]) -> LogIndex:
     """Return a log with these entries: seq, event type, and the channels separated by spaces."""
     log = LogIndex()
     for seq, kind, to in entries:
-        log.add(seq, kind, to.split(), {})
+        log.add_entry(seq, kind, to.split(), {})
     return log
 
 
 def add_job_event(log: LogIndex, seq: int, technician: str, kind: str = "job.accepted") -> None:
     """Add an event about the job ``j`` and this technician to the log."""
-    log.add(seq, kind, ["user:c"], {"job": {"id": "j"}, "technician": {"id": technician}})
+    log.add_entry(seq, kind, ["user:c"], {"job": {"id": "j"}, "technician": {"id": technician}})
 
 
 def test_an_event_that_was_not_received_is_lost() -> None:
@@ -151,7 +151,7 @@ def test_a_job_is_undecided_until_its_customer_receives_the_outcome() -> None:
     checker.record_end("b", "expired")
     checker.record_end("another", "completed")
     assert [job for job, _ in checker.undecided()] == ["c"]
-    assert [checker.count(what) for what in ("booked", "claimed", "expired", "completed")] == [3, 1, 1, 0]
+    assert [checker.count_jobs(what) for what in ("booked", "claimed", "expired", "completed")] == [3, 1, 1, 0]
 
 
 def test_time_to_claim_runs_from_acknowledgement_to_holder() -> None:
@@ -175,10 +175,10 @@ def test_dropping_finished_jobs_changes_no_count() -> None:
     checker.record_holder("a", 1.5)
     checker.record_end("a", "completed")
     checker.record_booking({"id": "b"}, 1.0)
-    before = [checker.count(what) for what in ("booked", "claimed", "completed")]
+    before = [checker.count_jobs(what) for what in ("booked", "claimed", "completed")]
     checker.drop_finished()
     assert list(checker.outcomes) == ["b"]
-    assert [checker.count(what) for what in ("booked", "claimed", "completed")] == before == [2, 1, 1]
+    assert [checker.count_jobs(what) for what in ("booked", "claimed", "completed")] == before == [2, 1, 1]
     assert checker.time_to_claim_ms()["p50"] == 500.0
     assert not checker.receipts["c"].received
 

@@ -111,7 +111,7 @@ class Page:
         self._loaded = asyncio.Event()
 
     def handle_event(self, method: str, params: Any) -> None:
-        """Handle one event of the DevTools protocol."""
+        """Record what one event of the DevTools protocol reports."""
         if method == "Page.loadEventFired":
             self._loaded.set()
         elif method == "Runtime.exceptionThrown":

@@ -55,14 +55,20 @@ class _Claims(msgspec.Struct):
 
 _decode_claims = msgspec.json.Decoder(_Claims).decode
 _jws = jwt.PyJWS(algorithms=["HS256"])
+MAX_CACHED_TOKENS = 4_096
+"""How many verified tokens a process caches."""
 
 
 class Signer:
-    """The owner of the key: it signs and verifies access tokens, and derives the other secrets."""
+    """The owner of the key: it signs and verifies access tokens, and derives the other secrets. A client sends the same
+    token with each request, and PyJWT takes as long as routing the request. So verified tokens are cached; their expiry
+    is checked at each use. Refused tokens are not cached.
+    """
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._seed = key.private_bytes_raw()
         self._token_key = self.derive_key("access token")
+        self._verified = functools.lru_cache(MAX_CACHED_TOKENS)(self._check_token)
 
     @classmethod
     def load_or_create(cls, path: Path) -> Signer:
@@ -101,12 +107,17 @@ class Signer:
 
         Raises Unauthenticated if this key did not sign the token, TokenExpired if the token has expired.
         """
+        principal = self._verified(token)
+        if principal.expires <= now_ms() / 1000:
+            raise TokenExpired
+        return principal
+
+    def _check_token(self, token: str) -> Principal:
+        """Verify signature and claims, without the expiry. Raises Unauthenticated."""
         try:
             claims = _decode_claims(_jws.decode(token, self._token_key, algorithms=["HS256"]))
         except (jwt.InvalidTokenError, msgspec.DecodeError, UnicodeError):
             raise Unauthenticated("Not a token of this server") from None
-        if claims.exp <= now_ms() / 1000:
-            raise TokenExpired
         return Principal(claims.sub, claims.role, claims.name, claims.exp, claims.sid, claims.gen)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -33,7 +34,17 @@ the default threshold of 700, collections took a quarter of the CPU time of a st
 def main() -> None:
     """Run the ``callout`` script and exit the process."""
     gc.set_threshold(*GC_THRESHOLDS)
+    _open_closed_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in place of a closed stdin, stdout or stderr (``>&-``). Otherwise a socket would get its
+    number, and libuv aborts the process when it closes such a socket.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it stays open until the process ends
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,7 +66,9 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno not in DISK_FULL_ERRNOS:
             raise
-        return _print_error(f"{error.filename or 'the data directory'}: {error.strerror}: free some space", EXIT_USAGE)
+        return _print_error(
+            f"{error.filename or 'the data directory or stdout'}: {error.strerror}: free some space", EXIT_USAGE
+        )
     return code if isinstance(code, int) else 0
 
 

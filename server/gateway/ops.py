@@ -203,4 +203,4 @@ def _build_fix(fix: OneFix | messages.Location) -> Fix:
 
 
 def _step_reply(outcome: Outcome) -> KeyedStepReply:
-    return KeyedStepReply(outcome.job, outcome.message, outcome.seq, outcome.repeated)
+    return KeyedStepReply(outcome.job, outcome.message, outcome.seq or None, outcome.repeated)

@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 
 from engine.process.datadir import process_start_text, read_locking_process
 from tests.support import valkey
-from tests.support.process import Server, environment, run_callout, run_server
+from tests.support.process import PROGRAM, Server, environment, run_callout, run_server
 from tests.support.wait import wait_until
 
 
@@ -109,6 +109,29 @@ async def test_an_unfit_redis_is_refused_with_all_its_faults(tmp_path: Path) -> 
     assert refused.code == 2
     assert "maxmemory-policy is allkeys-lru: must be noeviction" in refused.error_line
     assert "no persistence" in refused.error_line
+
+
+async def test_closed_standard_streams_do_not_end_the_server(tmp_path: Path) -> None:
+    """A server that was started with closed stdin, stdout and stderr serves, and SIGTERM ends it in order."""
+    command = f'exec "$0" -c "$1" serve --data data --port {(port := valkey.free_port())} <&- >&- 2>&-'
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", command, PROGRAM[0], PROGRAM[2], cwd=tmp_path, env=environment(), start_new_session=True
+    )
+
+    async def is_ready() -> bool:
+        with suppress(httpx.TransportError):
+            return (await ready(f"http://127.0.0.1:{port}")).status_code == 200
+        return False
+
+    try:
+        await wait_until(is_ready, within_s=30)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_damaged_settings_file_is_named(tmp_path: Path) -> None:

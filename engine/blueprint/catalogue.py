@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from engine.blueprint.linter import check_blueprint, shape_problems
-from engine.blueprint.schema import OFFER_EVENT, STATE_FIELD_WORDS, Blueprint, Notice
+from engine.blueprint.schema import OFFER_EVENT, STATE_FIELD_WORDS, Blueprint, NotificationText
 
 
 class BlueprintError(ValueError):
@@ -147,7 +147,7 @@ class _Placeholders(dict[str, Any]):
         super().__init__({n: _AttributeView(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
 
 
-def _fill_notice(notice: Notice, placeholders: _Placeholders) -> tuple[str, str]:
+def _fill_notice(notice: NotificationText, placeholders: _Placeholders) -> tuple[str, str]:
     """Return title and body with the placeholders filled. NUL is removed, because PostgreSQL stores none."""
     title, body = notice.title.format_map(placeholders), notice.body.format_map(placeholders)
     return title.replace("\0", ""), body.replace("\0", "")

@@ -16,11 +16,11 @@ from engine.blueprint.schema import (
     Blueprint,
     Command,
     EventRule,
-    Notice,
+    NotificationText,
 )
 from engine.blueprint.vocabulary import (
     OFFER_CLOSE_REASONS,
-    event_members,
+    event_payload_members,
     event_sources,
     has_member,
     has_whole_job,
@@ -79,7 +79,7 @@ def _announcement_problems(event: str, rule: EventRule) -> Iterator[str]:
 
 def _event_problems(blueprint: Blueprint, event: str, rule: EventRule) -> Iterator[str]:
     """Yield the problems of the declaration of one event of a job."""
-    found = event_members(blueprint, event)
+    found = event_payload_members(blueprint, event)
     if found is None:
         yield "it never occurs: neither a command nor the engine emits it"
         return
@@ -96,7 +96,7 @@ def _event_problems(blueprint: Blueprint, event: str, rule: EventRule) -> Iterat
         yield from (f"notify.{who}.{problem}" for problem in _notice_problems(notice, found))
 
 
-def _notice_problems(notice: Notice, members: Members) -> Iterator[str]:
+def _notice_problems(notice: NotificationText, members: Members) -> Iterator[str]:
     """Yield the problems of a notice for an event with the members ``members``."""
     for part, text in (("title", notice.title), ("body", notice.body)):
         yield from (f"{part}: {problem}" for problem in _placeholder_problems(text, members))

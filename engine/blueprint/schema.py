@@ -235,7 +235,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
         return tuple(state for state in self.from_ if any(state in each for each in sets))
 
 
-class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NotificationText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The text of a notification about an event, with placeholders such as ``{says}`` and ``{technician.name}``.
     ``when`` maps paths in the event's data to values: the notification is sent only if the data has these values."""
 
@@ -257,7 +257,7 @@ class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     to: tuple[str, ...] = ()
     as_: str | dict[str, str] = ""
     fields: dict[str, str | bool | int] = {}
-    notify: dict[Literal["customer", "holder", "offered"], Notice] = {}
+    notify: dict[Literal["customer", "holder", "offered"], NotificationText] = {}
     announcement: bool = False
 
 

@@ -92,8 +92,8 @@ def _state_events(state: State) -> Iterator[str]:
         yield "job.stalled"
 
 
-def event_members(blueprint: Blueprint, event: str) -> Members | None:
-    """Return the members of an event of this blueprint, or None if no job emits the event.
+def event_payload_members(blueprint: Blueprint, event: str) -> Members | None:
+    """Return the members of the payload of an event of this blueprint, or None if no job emits the event.
 
     Members that only some of the event's commands add are left out.
     """

@@ -72,8 +72,8 @@ class ScriptReply(NamedTuple):
 
 
 @dataclass(slots=True)
-class ZoneState:
-    """The state of a zone in this process. ``why``: the reason why it is closed; "" while it is open."""
+class ZoneStatus:
+    """What this process knows of a zone. ``why``: the reason why it is closed; "" while it is open."""
 
     epoch: Epoch = field(default=Epoch(""))
     open: bool = False
@@ -98,7 +98,7 @@ class Store:
     scripts: scripts.ScriptLibrary
     redis: Redis
     """For benchmarks and tests only: it does not notice when its server becomes a replica."""
-    zones: dict[Zone, ZoneState]
+    zones: dict[Zone, ZoneStatus]
     open_zones: OpenZones
     pipeline: Pipeline = field(init=False)
     read_connection: ReadConnection = field(init=False)
@@ -237,7 +237,7 @@ class Store:
             log.error("zone_closed", zone=zone, why=why)
         state.open, state.why = False, why
 
-    def _state(self, zone: Zone) -> ZoneState:
+    def _state(self, zone: Zone) -> ZoneStatus:
         """Return the state of an open zone. Raises NotFound for an unknown zone, Unavailable for a closed one."""
         state = self.zones.get(zone)
         if state is None:
@@ -247,7 +247,7 @@ class Store:
         return state
 
 
-def _parse_ok_reply(reply: list[Any], state: ZoneState) -> ScriptReply:
+def _parse_ok_reply(reply: list[Any], state: ZoneStatus) -> ScriptReply:
     """Parse an OK reply, and record its seq as seen."""
     seq = int(reply[2])
     state.seq = max(state.seq, seq)
@@ -280,7 +280,7 @@ async def open_store(url: str, zones: Sequence[Zone], opener: OpenZones) -> Stor
     """
     # One retry, not redis-py's ten: each of them lengthens the wait for a stopped server by the timeout.
     client = create_client(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
-    store = Store(url, scripts.load_installed_library(), client, {zone: ZoneState() for zone in zones}, opener)
+    store = Store(url, scripts.load_installed_library(), client, {zone: ZoneStatus() for zone in zones}, opener)
     try:
         problems = await server_problems(client)
     except RedisError as error:

@@ -17,7 +17,7 @@ import structlog
 from engine.errors import CalloutError
 from engine.sql.database import Archive
 from engine.store import keys
-from engine.store.connection import OpenZones, SendCommand, Store, ZoneState
+from engine.store.connection import OpenZones, SendCommand, Store, ZoneStatus
 from engine.store.pipeline import Pipeline
 from engine.types import Epoch, Zone
 from engine.zone import records
@@ -106,7 +106,7 @@ async def _open_zone(store: Store, pipe: Pipeline, archive: Archive, zone: Zone,
 
 
 async def _reopen_known_epoch(
-    store: Store, pipe: Pipeline, zone: Zone, state: ZoneState, run_id: str, *, why: str
+    store: Store, pipe: Pipeline, zone: Zone, state: ZoneStatus, run_id: str, *, why: str
 ) -> None:
     """Reopen a zone without the database if the zone was open and Redis has the epoch that this process has stored.
     Otherwise close the zone; ``why`` is the reason why the database gave no answer.

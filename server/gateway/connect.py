@@ -66,7 +66,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     if (event := revocation_since(gateway, principal, seen)) is not None:
         return gateway.revocation.close_session(session, event)
     floors = entitlements.updated_floors(gateway.relay.tails, principal, floors, seen)
-    lost = entitlements.lost_channels(gateway.relay.tails, principal, wanted, seen)
+    lost = entitlements.ended_job_channels(gateway.relay.tails, principal, wanted, seen)
     channels = tuple(channel for channel in channels if channel not in lost)
     replays = {zone: resume.finish(frames, floors.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():

@@ -81,7 +81,7 @@ def apply_work_change(event: Event, sessions_of: Callable[[str], list[Session]])
                 session.subscribe(name)
 
 
-def lost_channels(
+def ended_job_channels(
     tails: ZoneStreams, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]
 ) -> list[str]:
     """Return the subscriptions in ``wanted`` that were ended by events after the seqs ``seen``. The caller's session

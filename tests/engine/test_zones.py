@@ -48,7 +48,7 @@ async def archive(settings: Settings) -> AsyncIterator[Archive]:
     await archive.close()
 
 
-async def write_archive(archive: Archive, seq: int, **first_seqs: int) -> None:
+async def write_archived_state(archive: Archive, seq: int, **first_seqs: int) -> None:
     """Write the checkpoint `seq` and the epochs into SQL. `e2_x=9` means that the epoch `e2-x` begins at seq 9."""
     async with archive.begin_write() as conn:
         if seq:
@@ -91,7 +91,7 @@ async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
 
 async def test_an_empty_redis_beside_a_filled_archive_stays_closed(settings: Settings, archive: Archive) -> None:
     """A zone with an empty Redis beside an archive with events stays closed with EMPTY."""
-    await write_archive(archive, 5, e1_a=1)
+    await write_archived_state(archive, 5, e1_a=1)
     assert await why_closed(settings) == "EMPTY"
 
 
@@ -117,7 +117,7 @@ async def test_another_life_than_the_archives(
     zone_in_redis: dict[str, Any],
 ) -> None:
     """The zone stays closed if its log is behind SQL, has other epochs, or lacks events that SQL does not have."""
-    await write_archive(archive, checkpoint, **epochs_in_sql)
+    await write_archived_state(archive, checkpoint, **epochs_in_sql)
     write_zone(client, **zone_in_redis)
     before = client.hgetall(META_KEY)
     assert await why_closed(settings) == reason
@@ -131,7 +131,7 @@ async def test_a_redis_without_the_newest_epoch_stays_closed(
     """A Redis without the newest epoch in SQL stays closed with OLDER: the address leads to an old server that did not
     restart.
     """
-    await write_archive(archive, 5, e1_a=1, **{newer: 8})
+    await write_archived_state(archive, 5, e1_a=1, **{newer: 8})
     write_zone(client, 9, run_id=read_run_id(client), e1_a=1)
     assert await why_closed(settings) == "OLDER"
 
@@ -140,7 +140,7 @@ async def test_an_epoch_older_than_one_read_before_is_refused(
     settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
     """A process that has read a newer epoch refuses an older one with OLDER, even if SQL has no newer epoch."""
-    await write_archive(archive, 5, e1_a=1)
+    await write_archived_state(archive, 5, e1_a=1)
     write_zone(client, 9, run_id=read_run_id(client), e1_a=1)
     assert await why_closed(settings, Cursor(Epoch("e2-b"), 9)) == "OLDER"
 
@@ -182,7 +182,7 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
 ) -> None:
     """If a restarted Redis has all events of SQL, the zone opens in a new epoch, which is in SQL before any command
     runs."""
-    await write_archive(archive, 5, e1_a=1)
+    await write_archived_state(archive, 5, e1_a=1)
     write_zone(client, 9, e1_a=1)
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
@@ -195,7 +195,7 @@ async def test_an_epoch_lost_without_archived_events_is_deleted(
     settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
     """An epoch that Redis lost before any event of it was archived is deleted from SQL."""
-    await write_archive(archive, 5, e1_a=1, e2_b=10)
+    await write_archived_state(archive, 5, e1_a=1, e2_b=10)
     write_zone(client, 9, e1_a=1)
     assert await why_closed(settings) == ""
     assert (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {
@@ -208,7 +208,7 @@ async def test_redis_and_sql_of_an_older_release_open(
     settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
     """Epochs without a suffix, of an older release, are followed by a new epoch, and Redis gets the database's id."""
-    await write_archive(archive, 5, e9=1, e10=3)
+    await write_archived_state(archive, 5, e9=1, e10=3)
     write_zone(client, 9, e9=1, e10=3)
     client.hdel(META_KEY, "database")
     async with open_engine(settings) as engine:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.blueprint.schema import Notice
+from engine.blueprint.schema import NotificationText
 from engine.domain import jobs
 from engine.domain.jobs import Step
 from engine.errors import Indeterminate
@@ -274,7 +274,7 @@ async def test_a_template_that_fails_stops_no_other_notification(engine: Engine)
     carla, job = await accepted_job(engine, "t1")
     blueprint = engine.blueprints.default
     rule = blueprint.events["job.status"]
-    wrong = Notice(title="Update", body="{technician.name}: {says}")
+    wrong = NotificationText(title="Update", body="{technician.name}: {says}")
     broken = msgspec.structs.replace(
         blueprint, events={**blueprint.events, "job.status": msgspec.structs.replace(rule, notify={"customer": wrong})}
     )
@@ -295,7 +295,7 @@ async def test_an_offer_is_pushed_with_the_text_of_its_blueprint(engine: Engine)
         await accepted_job(pusher, "t1")
         await notifier.run_once(pusher)
         blueprint = engine.blueprints.default
-        notice = Notice(title="{offer.nothing.at_all}", body="")
+        notice = NotificationText(title="{offer.nothing.at_all}", body="")
         rule = msgspec.structs.replace(blueprint.events["offer.created"], notify={"offered": notice})
         wrong = msgspec.structs.replace(blueprint, events={**blueprint.events, "offer.created": rule})
         pusher.blueprints.by_key[blueprint.key] = wrong

@@ -20,7 +20,7 @@ MONEY = {"amount": 9000, "currency": "EUR"}
 
 
 @pytest.fixture
-def payments(staff: dict[Role, Client]) -> Client:
+def payment_service(staff: dict[Role, Client]) -> Client:
     """Return a client with the role of the payment service."""
     return staff["service"]
 
@@ -48,10 +48,12 @@ async def confirmed_job(customer: Client, technician: Client, book: Book) -> str
         ({"currency": "euro"}, "/currency"),
     ],
 )
-async def test_a_malformed_report_is_refused(payments: Client, change: dict[str, Any], named: str) -> None:
+async def test_a_malformed_report_is_refused(payment_service: Client, change: dict[str, Any], named: str) -> None:
     """A malformed payment is refused, and the error names the field."""
     body = {"reference": "pi_1", "status": "captured", **MONEY, **change}
-    assert pointers(await payments("POST", "/v1/jobs/job_main_01jb4zqk3m8r5t7v9x2c6d8f0g/payments", body)) == {named}
+    assert pointers(await payment_service("POST", "/v1/jobs/job_main_01jb4zqk3m8r5t7v9x2c6d8f0g/payments", body)) == {
+        named
+    }
 
 
 async def test_only_services_may_report(
@@ -72,25 +74,25 @@ async def test_only_services_may_report(
     assert (await staff["admin"]("GET", f"/v1/jobs/{job}/payments")).json() == {"items": [], "next": None}
 
 
-async def test_the_order_of_statuses(customer: Client, technician: Client, book: Book, payments: Client) -> None:
+async def test_the_order_of_statuses(customer: Client, technician: Client, book: Book, payment_service: Client) -> None:
     """The statuses of a charge are `requested`, `failed`, `captured`, in this order; each may be the first. A status is
     never followed by an earlier one, and only a captured charge can be refunded.
     """
     job = await confirmed_job(customer, technician, book)
-    assert code_of(await report(payments, job, "refunded")) == (409, "illegal_transition")
-    assert (await report(payments, job, "requested")).status_code == 201
-    assert code_of(await report(payments, job, "refunded")) == (409, "illegal_transition")
-    assert (await report(payments, job, "failed")).json()["payment"]["status"] == "failed"
-    assert code_of(await report(payments, job, "refunded")) == (409, "illegal_transition")
-    assert (await report(payments, job, "failed", reference="pi_2")).status_code == 201
-    assert code_of(await report(payments, job, "requested", reference="pi_2")) == (409, "illegal_transition")
-    assert (await report(payments, job, "captured")).json()["job"]["status"] == "paid"
-    assert code_of(await report(payments, job, "failed", reference="pi_1", amount=1)) == (409, "duplicate")
-    assert (await report(payments, job, "captured", reference="pi_3")).status_code == 201
+    assert code_of(await report(payment_service, job, "refunded")) == (409, "illegal_transition")
+    assert (await report(payment_service, job, "requested")).status_code == 201
+    assert code_of(await report(payment_service, job, "refunded")) == (409, "illegal_transition")
+    assert (await report(payment_service, job, "failed")).json()["payment"]["status"] == "failed"
+    assert code_of(await report(payment_service, job, "refunded")) == (409, "illegal_transition")
+    assert (await report(payment_service, job, "failed", reference="pi_2")).status_code == 201
+    assert code_of(await report(payment_service, job, "requested", reference="pi_2")) == (409, "illegal_transition")
+    assert (await report(payment_service, job, "captured")).json()["job"]["status"] == "paid"
+    assert code_of(await report(payment_service, job, "failed", reference="pi_1", amount=1)) == (409, "duplicate")
+    assert (await report(payment_service, job, "captured", reference="pi_3")).status_code == 201
     for status in ("failed", "requested"):
-        assert code_of(await report(payments, job, status, reference="pi_3")) == (409, "illegal_transition")
-    assert (await report(payments, job, "refunded")).json()["job"]["status"] == "paid"
-    items = (await payments("GET", f"/v1/jobs/{job}/payments")).json()["items"]
+        assert code_of(await report(payment_service, job, status, reference="pi_3")) == (409, "illegal_transition")
+    assert (await report(payment_service, job, "refunded")).json()["job"]["status"] == "paid"
+    items = (await payment_service("GET", f"/v1/jobs/{job}/payments")).json()["items"]
     assert [(item["reference"], item["kind"], item["status"]) for item in items] == [
         ("pi_1", "charge", "captured"),
         ("pi_2", "charge", "failed"),
@@ -100,13 +102,13 @@ async def test_the_order_of_statuses(customer: Client, technician: Client, book:
 
 
 async def test_a_capture_pays_the_job_in_the_same_step(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
     """A capture of the price makes the job `paid`. One event with job and payment goes to customer, holder, ops and
     services under the blueprint's name, and the holder's load is 0 again.
     """
     job = await confirmed_job(customer, technician, book)
-    reply = (await report(payments, job, "captured", reference='pi 4"7')).json()
+    reply = (await report(payment_service, job, "captured", reference='pi 4"7')).json()
     assert (reply["job"]["status"], reply["job"]["phase"]) == ("paid", "done")
     assert {name: reply["payment"][name] for name in ("status", "reference", "amount", "currency", "kind")} == {
         **MONEY,
@@ -132,20 +134,23 @@ async def test_a_capture_pays_the_job_in_the_same_step(
 
 
 async def test_a_repeated_report_returns_the_first_reply(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
     """A report repeated by key or by reference returns the first reply, also after a later status. Another amount or
     currency is refused with `duplicate`.
     """
     job, key = await confirmed_job(customer, technician, book), str(uuid.uuid4())
-    first = await report(payments, job, "requested", key=key)
-    paid = await report(payments, job, "captured")
-    for again in (await report(payments, job, "requested", key=key), await report(payments, job, "requested")):
+    first = await report(payment_service, job, "requested", key=key)
+    paid = await report(payment_service, job, "captured")
+    for again in (
+        await report(payment_service, job, "requested", key=key),
+        await report(payment_service, job, "requested"),
+    ):
         assert again.json() == first.json() and again.headers["idempotency-replayed"] == "true"
-    assert (await report(payments, job, "captured")).json() == paid.json()
-    assert code_of(await report(payments, job, "captured", amount=1)) == (409, "duplicate")
-    assert code_of(await report(payments, job, "captured", currency="USD")) == (409, "duplicate")
-    assert code_of(await report(payments, job, "captured", key=key)) == (422, "reused_key")
+    assert (await report(payment_service, job, "captured")).json() == paid.json()
+    assert code_of(await report(payment_service, job, "captured", amount=1)) == (409, "duplicate")
+    assert code_of(await report(payment_service, job, "captured", currency="USD")) == (409, "duplicate")
+    assert code_of(await report(payment_service, job, "captured", key=key)) == (422, "reused_key")
     assert [len(await market.job_events(site, kind, job)) for kind in ("payment.requested", "payment.received")] == [
         2,
         1,
@@ -153,27 +158,27 @@ async def test_a_repeated_report_returns_the_first_reply(
 
 
 async def test_concurrent_captures_are_recorded_once(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
     """Twenty concurrent captures of one reference and ten of others are recorded once each. The job is paid once, and
     all captures are in `paid_amount`.
     """
     job = await confirmed_job(customer, technician, book)
-    same = [report(payments, job, "captured") for _ in range(20)]
-    others = [report(payments, job, "captured", reference=f"pi_x{n}") for n in range(10)]
+    same = [report(payment_service, job, "captured") for _ in range(20)]
+    others = [report(payment_service, job, "captured", reference=f"pi_x{n}") for n in range(10)]
     answers = await asyncio.gather(*same, *others)
     assert {answer.status_code for answer in answers} == {201}
     assert len(await market.job_events(site, "payment.received", job)) == 11
     assert len(await market.job_events(site, "payment.unexpected", job)) == 10
-    items = (await payments("GET", f"/v1/jobs/{job}/payments")).json()["items"]
+    items = (await payment_service("GET", f"/v1/jobs/{job}/payments")).json()["items"]
     assert [item["status"] for item in items] == ["captured"] * 11
-    assert (await market.read_job(payments, job))["paid_amount"] == 11 * MONEY["amount"]
+    assert (await market.read_job(payment_service, job))["paid_amount"] == 11 * MONEY["amount"]
     history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert [item["to"] for item in history].index("paid") == [item["command"] for item in history].index("capture")
 
 
 async def test_payments_without_a_command_still_have_events(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
     """If the blueprint has no command for payments, the state does not change, and customer, ops and services still
     receive the payment's event.
@@ -181,10 +186,10 @@ async def test_payments_without_a_command_still_have_events(
     job = str((await book(customer))["id"])
     kinds = {"requested": "payment.requested", "captured": "payment.received", "refunded": "payment.refunded"}
     for status, kind in kinds.items():
-        assert (await report(payments, job, status)).json()["job"]["status"] == "broadcasted"
+        assert (await report(payment_service, job, status)).json()["job"]["status"] == "broadcasted"
         [event] = await market.job_events(site, kind, job)
         assert set(event.to) == {f"user:{customer.user}", "role:ops", "role:service", f"job:{job}"}
         assert event_log.payload(event)["payment"]["status"] == status
-    assert (await report(payments, job, "failed", reference="pi_2")).status_code == 201
+    assert (await report(payment_service, job, "failed", reference="pi_2")).status_code == 201
     [failed] = await market.job_events(site, "payment.failed", job)
     assert event_log.payload(failed)["payment"]["reference"] == "pi_2"

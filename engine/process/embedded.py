@@ -224,7 +224,7 @@ async def _wait_until_ready(valkey: EmbeddedValkey) -> bool:
     it sent no reply for ``START_TIMEOUT_S``.
     """
     client = _create_client(valkey.state)
-    started = told = time.monotonic()
+    started = logged_at = time.monotonic()
     try:
         while valkey._is_alive():
             try:
@@ -232,8 +232,8 @@ async def _wait_until_ready(valkey: EmbeddedValkey) -> bool:
                 if not info["loading"]:
                     return True
                 started = time.monotonic()
-                if started - told > LOG_INTERVAL_S:
-                    told = started
+                if started - logged_at > LOG_INTERVAL_S:
+                    logged_at = started
                     log.info(
                         "valkey_loading",
                         percent=info.get("loading_loaded_perc"),

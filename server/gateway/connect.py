@@ -178,13 +178,13 @@ def connect_reply(
 
 
 def _zone_state(resume: Resume, missed: int) -> dict[str, Any]:
-    told: dict[str, Any] = {"epoch": resume.tail.epoch, "seq": resume.tail.cursor}
-    told["recovered"] = resume.outcome == "recovered"
-    if told["recovered"]:
-        told["missed"] = missed
+    state: dict[str, Any] = {"epoch": resume.tail.epoch, "seq": resume.tail.cursor}
+    state["recovered"] = resume.outcome == "recovered"
+    if state["recovered"]:
+        state["missed"] = missed
     elif resume.reason is not None:
-        told["reason"] = resume.reason
-    return told
+        state["reason"] = resume.reason
+    return state
 
 
 def _without_fraction(seconds: float) -> float:

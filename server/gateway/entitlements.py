@@ -87,17 +87,17 @@ def ended_job_channels(
     """Return the subscriptions in ``wanted`` that were ended by events after the seqs ``seen``. The caller's session
     was in no hub meanwhile, so these events have not changed it.
     """
-    lost: list[str] = []
+    ended: list[str] = []
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
         assert zone is not None
         found = tails[zone].buffer.find(seen[zone], [channel], MAX_EVENTS_SEARCHED)
         events = [chunk.events[index] for chunk, index in found]
-        told = [job_document.decode_event_job(each.data) for each in events if each.data.startswith(JOB_PREFIX)]
-        whole = [job for job in told if job.customer is not None]
+        jobs = [job_document.decode_event_job(each.data) for each in events if each.data.startswith(JOB_PREFIX)]
+        whole = [job for job in jobs if job.customer is not None]
         if whole and not may_watch(caller, whole[-1]):
-            lost.append(channel)
-    return lost
+            ended.append(channel)
+    return ended
 
 
 def replay_filter(caller: Principal, channels: Collection[str]) -> Callable[[Event], bool] | None:

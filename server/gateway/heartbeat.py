@@ -145,13 +145,13 @@ class HeartbeatWheel:
 
     def _active_technicians(self) -> set[str]:
         """Return the technicians that sent something since the last call."""
-        heard, self._technicians_left = self._technicians_left, set()
+        active, self._technicians_left = self._technicians_left, set()
         for hub in self._hubs:
             for session in hub.members("role:technician"):
                 if session.received_since_touch:
                     session.received_since_touch = False
-                    heard.add(session.caller.id)
-        return heard
+                    active.add(session.caller.id)
+        return active
 
     async def _renew_presence(self, pending: set[str]) -> None:
         while pending:

@@ -189,8 +189,8 @@ class Resume:
             until = min(until, checkpoint.seq)
             if until <= self._position:
                 return False
-            heard = dict.fromkeys(self._channels, 0) | self._floors
-            events = await reader.events(engine.archive, zone, self._position, until, heard, MAX_REPLAY_EVENTS + 1)
+            floors = dict.fromkeys(self._channels, 0) | self._floors
+            events = await reader.events(engine.archive, zone, self._position, until, floors, MAX_REPLAY_EVENTS + 1)
         except CalloutError as error:
             logger.warning("resume_without_archive", zone=zone, error=str(error))
             return False

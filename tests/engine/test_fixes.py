@@ -114,8 +114,8 @@ async def test_a_corrected_clock_has_no_offset(engine: Engine, tom: Principal) -
     assert (await send_fix(engine, tom, ahead_s=300)).clock_offset_s == pytest.approx(300, abs=1)
     for step in (1, 2):
         await advance(engine, 10)
-        heard = await send_fix(engine, tom, north=step * 100, ahead_s=0)
-    assert heard.clock_offset_s == 0
+        report = await send_fix(engine, tom, north=step * 100, ahead_s=0)
+    assert report.clock_offset_s == 0
     assert await recorded_position(engine, tom) == (200, 0)
 
 

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from engine.archive import projection
 from engine.blueprint import catalogue
@@ -36,6 +34,7 @@ from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.proxy import Proxy
 from tests.support.reference_model import Facts, expected_code
+from tests.support.state_machine import run_examples
 
 Z = DEFAULT_ZONE
 T = TypeVar("T")
@@ -315,18 +314,7 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
     try:
         LifecycleMachine.loop = loop
         loop.run_until_complete(begin())
-        run_state_machine_as_test(
-            LifecycleMachine,
-            settings=hypothesis_settings(
-                max_examples=40,
-                stateful_step_count=30,
-                derandomize=True,
-                phases=[Phase.generate],
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_examples(LifecycleMachine, examples=40, steps=30)
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

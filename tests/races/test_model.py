@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,7 +23,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from engine.archive import projection
@@ -43,6 +40,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
 from engine.workers import scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance, advance_unobserved
+from tests.support.state_machine import run_examples
 
 ZONE = DEFAULT_ZONE
 T = TypeVar("T")
@@ -395,18 +393,7 @@ def test_the_engine_keeps_to_its_model(settings: Settings) -> None:
     try:
         Model.loop = loop
         Model.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
-        run_state_machine_as_test(
-            Model,
-            settings=hypothesis_settings(
-                max_examples=60,
-                stateful_step_count=40,
-                derandomize=True,
-                phases=[Phase.generate],
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_examples(Model, examples=60, steps=40)
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

@@ -8,10 +8,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 
 from engine.process.settings import Settings
 from engine.startup import open_engine
@@ -21,6 +19,7 @@ from engine.technicians.live import Fix, TechnicianRecord
 from engine.types import ServiceId, TechnicianId, UserId
 from tests.races.test_model import PEOPLE, ZONE, Model
 from tests.support import people
+from tests.support.state_machine import run_examples
 from tests.support.summaries import expected_summary
 
 
@@ -86,18 +85,7 @@ def test_each_summary_repeats_its_record_after_any_history(settings: Settings) -
     try:
         SummaryModel.loop = loop
         SummaryModel.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
-        run_state_machine_as_test(
-            SummaryModel,
-            settings=hypothesis_settings(
-                max_examples=15,
-                stateful_step_count=40,
-                derandomize=True,
-                phases=[Phase.generate],
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_examples(SummaryModel, examples=15, steps=40)
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

@@ -7,19 +7,19 @@ many archivers run and whenever they die.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.archive import room_rows
 from engine.archive.projection import FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.sql.database import Archive
-from engine.sql.insert import insert_into
+from engine.sql.insert import Upsert, insert_into, insert_rows, upsert_rows
 from engine.sql.schema import (
     bids,
     checkpoints,
@@ -66,16 +66,18 @@ async def apply_batch(
         upsert = partial(insert_into, archive)
         await _move_checkpoint(conn, upsert, zone, before, after)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
-        await _insert_rows(conn, events, batch.events)
-        await _insert_rows(conn, event_channels, batch.channels)
-        await _upsert_rows(conn, upsert, jobs, list(batch.jobs.values()))
-        await _insert_rows(conn, job_references, batch.references, upsert)
-        await _upsert_rows(conn, upsert, offers, list(batch.offers.values()))
+        await insert_rows(conn, events, batch.events)
+        await insert_rows(conn, event_channels, batch.channels)
+        await upsert_rows(conn, upsert, jobs, list(batch.jobs.values()))
+        await insert_rows(conn, job_references, batch.references, upsert)
+        await upsert_rows(conn, upsert, offers, list(batch.offers.values()))
         await _update_offer_answers(conn, list(batch.answers.values()))
         await _upsert_bids_or_payments(conn, upsert, bids, batch.bids)
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
-        await _insert_rows(conn, notifications, batch.notifications, upsert)
-        await _insert_rows(conn, events_refused, batch.quarantined)
+        await insert_rows(conn, notifications, batch.notifications, upsert)
+        await room_rows.apply_rows(conn, upsert, batch.rooms)
+        await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
+        await insert_rows(conn, events_refused, batch.quarantined)
 
 
 async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:
@@ -111,12 +113,12 @@ async def store_positions(archive: Archive, zone: Zone, last: Sequence[ArchivedP
     """Store the latest positions of technicians. Each replaces the technician's earlier position."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
     async with archive.begin_write() as conn:
-        await _upsert_rows(conn, partial(insert_into, archive), positions, rows)
+        await upsert_rows(conn, partial(insert_into, archive), positions, rows)
 
 
 async def _move_checkpoint(
     conn: AsyncConnection,
-    upsert: Callable[[Table], Any],
+    upsert: Upsert,
     zone: Zone,
     before: Checkpoint | None,
     after: Checkpoint,
@@ -150,54 +152,14 @@ async def _check_epochs(
     for epoch, first in unknown.items():
         if first <= archived:
             raise LogMismatch(f"{zone}: {epoch} began at {first}, but {archived} are archived of another history")
-    await _insert_rows(conn, epochs, [{"zone": zone, "epoch": e, "first_seq": first} for e, first in unknown.items()])
-
-
-async def _insert_rows(
-    conn: AsyncConnection, table: Table, rows: list[Row], upsert: Callable[[Table], Any] | None = None
-) -> None:
-    """Insert rows. With ``upsert``, existing rows stay unchanged."""
-    if rows:
-        await _insert_many(conn, upsert(table).on_conflict_do_nothing() if upsert else insert(table), rows)
+    await insert_rows(conn, epochs, [{"zone": zone, "epoch": e, "first_seq": first} for e, first in unknown.items()])
 
 
 async def _upsert_bids_or_payments(
-    conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: Mapping[Any, Row]
+    conn: AsyncConnection, upsert: Upsert, table: Table, rows: Mapping[Any, Row]
 ) -> None:
     """Upsert bids or payments with their latest content; ``created_at`` keeps its first value."""
-    await _upsert_rows(conn, upsert, table, list(rows.values()), unchanged_columns=("created_at",))
-
-
-async def _upsert_rows(
-    conn: AsyncConnection,
-    upsert: Callable[[Table], Any],
-    table: Table,
-    rows: list[Row],
-    *,
-    unchanged_columns: Collection[str] = (),
-) -> None:
-    """Insert rows, or replace the row with the same key. A replaced row keeps its ``unchanged_columns``."""
-    if not rows:
-        return
-    new = upsert(table)
-    others = [
-        column.name for column in table.columns if not column.primary_key and column.name not in unchanged_columns
-    ]
-    rest = {name: new.excluded[name] for name in others}
-    keys = [column.name for column in table.primary_key.columns]
-    await _insert_many(conn, new.on_conflict_do_update(index_elements=keys, set_=rest), rows)
-
-
-async def _insert_many(conn: AsyncConnection, statement: Any, rows: list[Row]) -> None:
-    """Run an insert for many rows that all have the same columns.
-
-    The statement is compiled once and the rows go to the driver unchanged: SQLAlchemy's work for each row costs more
-    than the driver's, and blocks all other tasks of this process. Texts, integers and booleans need no conversion on
-    either database.
-    """
-    compiled = statement.compile(dialect=conn.dialect, column_keys=list(rows[0]))
-    values = itemgetter(*compiled.positiontup)
-    await conn.exec_driver_sql(str(compiled), [values(row) for row in rows])
+    await upsert_rows(conn, upsert, table, list(rows.values()), unchanged_columns=("created_at",))
 
 
 async def _update_offer_answers(conn: AsyncConnection, rows: list[Row]) -> None:

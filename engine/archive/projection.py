@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from engine.archive.room_projection import RoomRows, fold_room_event
 from engine.events import Event, ms_of
 from engine.rules import job_document
 from engine.rules.event_payloads import EventBid, EventOffer, EventPayment, NotificationData
@@ -41,6 +42,7 @@ class Batch:
     bids: dict[str, Row] = field(default_factory=dict)
     payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
+    rooms: RoomRows = field(default_factory=RoomRows)
     quarantined: list[Row] = field(default_factory=list)
 
     @property
@@ -100,6 +102,9 @@ def _event_row(event: Event, job: str | None) -> Row:
 
 def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
+    if event.type.startswith(("room.", "message.")):
+        fold_room_event(batch.rooms, event)
+        return None
     data = _projected_data_decoder.decode(event.data)
     job = _job_id(data)
     _fold_job(batch, event, data)

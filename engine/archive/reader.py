@@ -147,7 +147,7 @@ async def events(
     query = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
     async with archive.begin_read() as conn:
         if f"zone:{zone}" in channels:
-            return [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
+            return [event_of_row(row) for row in (await conn.execute(query)).mappings()]
         found: set[int] = set()
         wanted = list(channels)
         for start in range(0, len(wanted), MAX_CHANNELS_PER_QUERY):
@@ -158,7 +158,7 @@ async def events(
             found.update((await conn.execute(union_all(*parts))).scalars())
         seqs = sorted(found)[:limit]
         rows = query.where(event_rows.c.seq.in_(seqs))
-        return [_event_of_row(row) for row in (await conn.execute(rows)).mappings()]
+        return [event_of_row(row) for row in (await conn.execute(rows)).mappings()]
 
 
 def _select_channel_events(zone: Zone, after: int, until: int, channel: str, limit: int) -> Select[Any]:
@@ -178,7 +178,7 @@ async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
     query = select(event_rows).where(event_rows.c.zone == zone, event_rows.c.seq == seq)
     async with archive.begin_read() as conn:
         row = (await conn.execute(query)).mappings().one_or_none()
-    return _event_of_row(row) if row else None
+    return event_of_row(row) if row else None
 
 
 async def job_events(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
@@ -186,7 +186,7 @@ async def job_events(archive: Archive, job_id: JobId, types: Iterable[str]) -> l
     columns = event_rows.c
     query = select(event_rows).where(columns.job == job_id, columns.type.in_(list(types))).order_by(columns.seq)
     async with archive.begin_read() as conn:
-        return [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
+        return [event_of_row(row) for row in (await conn.execute(query)).mappings()]
 
 
 async def blueprint_key_of(archive: Archive, job_id: JobId) -> str:
@@ -197,7 +197,7 @@ async def blueprint_key_of(archive: Archive, job_id: JobId) -> str:
         return (await conn.execute(query)).scalar() or ""
 
 
-def _event_of_row(row: Mapping[Any, Any]) -> Event:
+def event_of_row(row: Mapping[Any, Any]) -> Event:
     return Event(
         zone=Zone(row["zone"]),
         seq=row["seq"],
@@ -282,7 +282,7 @@ async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
     """Return all archived changes of the job, in order."""
     query = select(event_rows).where(event_rows.c.job == job_id).order_by(event_rows.c.seq)
     async with archive.begin_read() as conn:
-        found = [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
+        found = [event_of_row(row) for row in (await conn.execute(query)).mappings()]
     return [item for each in found if (item := history_item(each, job_id)) is not None]
 
 

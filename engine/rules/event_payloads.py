@@ -53,3 +53,37 @@ class NotificationData(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     body: str
     job: JobId | None = None
+
+
+class EventRoomMember(msgspec.Struct, frozen=True, kw_only=True):
+    """A member in the room of an event's data. ``user`` of the same data has neither ``since`` nor ``from_n``."""
+
+    id: str
+    name: str
+    role: str
+    since: str = ""
+    from_n: int = 0
+
+
+class EventRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """The room in an event's data. ``members`` of a large room are only some of them."""
+
+    id: str
+    job: str
+    state: str
+    n: int
+    members: list[EventRoomMember] = []
+    mediator_invited: bool = False
+    opened_at: str
+    closed_at: str | None = None
+
+
+class EventMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """The message in an event's data."""
+
+    id: str
+    room: str
+    n: int
+    sender: Party
+    client_id: str
+    at: str

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from engine.archive import apply, reader
+from engine.archive import apply, room_refill
 from engine.archive.quarantine import EventWriter
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.errors import CalloutError
@@ -246,7 +246,7 @@ class Archiver:
             progress.is_loaded = False
             return False
         if not progress.is_loaded:
-            progress.checkpoint = await reader.checkpoint(self._engine.archive, progress.zone)
+            progress.checkpoint = await room_refill.refill(self._engine.archive, progress.zone)
             await self._notify_redis(progress, [])
             await self._notify_unarchived(progress)
             progress.is_loaded = True

@@ -21,8 +21,9 @@ from sqlalchemy.exc import IntegrityError
 from engine.errors import Unavailable
 from engine.process.settings import Settings, SettingsError
 from engine.sql import migrate
+from engine.sql.columns import metadata
 from engine.sql.database import Archive, hide_password, open_archive
-from engine.sql.schema import checkpoints, metadata, services, sessions
+from engine.sql.schema import checkpoints, services, sessions
 from tests.archive.conftest import DatabaseAway
 
 

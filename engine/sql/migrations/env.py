@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from engine.sql.schema import metadata
+from engine.sql.columns import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -37,8 +37,8 @@ if job.holder == technician and seq then return Idempotency.answer_again(req, fi
 if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end
 why = Step.refusal(zone, job, plan, nil, '')
 if why and why ~= 'TOO_EARLY' then return Idempotency.refuse(req, fingerprint, why) end
-local all = redis.call('HGETALL', offers)
-local offer = Offers.find(all, technician)
+local few = Offers.read_few(offers)
+local offer = Offers.find(offers, few, technician)
 if not offer or not Job.is_searching(job) or offer.status == 'rejected' or offer.status == 'withdrawn'
   or offer.status == 'left' then
   return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED')
@@ -54,7 +54,7 @@ end
 if if_version ~= '' and tonumber(if_version) ~= job.version then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
 end
-local events = ApplyStep.run(zone, job, offers, plan, {offers = all}, request.actor, tech)
+local events = ApplyStep.run(zone, job, offers, plan, {offers = few}, request.actor, tech)
 local done = Command.finish(zone, log, job, events, request)
 done[7] = redis.call('HGET', job_key, 'contact') or ''
 return done

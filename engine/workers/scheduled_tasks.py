@@ -49,6 +49,10 @@ async def _expire_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> N
     await waves.expire_offers(engine, zone, entry, JobId(job), wave)
 
 
+async def _close_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    await engine.store.run(zone, "offer_close", keys=waves.due_keys(zone, JobId(rest)), args={"entry": entry})
+
+
 async def _match_technician(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     await waves.offer_open_jobs(engine, zone, entry, TechnicianId(UserId(rest)))
 
@@ -115,6 +119,7 @@ TaskRunner = Callable[["Engine", Zone, str, str], Awaitable[None]]
 RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "wave": _open_wave,
     "opens": _open_offers,
+    "close": _close_offers,
     "offers": _expire_offers,
     "match": _match_technician,
     "allocate": _allocate_job,

@@ -10,7 +10,7 @@ second.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,6 +36,8 @@ QUIET_JOB_EVENTS = frozenset(
     {b"job.searching", b"job.unfilled", b"job.late", b"job.stalled", b"job.dark", b"job.expired", b"job.accepted"}
 )
 """The job events that make no task due at once. All other job events do."""
+OFFERS_CLOSING = b'"offers_closing":true'
+"""In the data of a job event: the offers of the other technicians are closed by a task that is due now."""
 OTHER_DUE_EVENTS = frozenset({b"technician.status", b"offer.declined"})
 """The other events that make a task due at once: a technician may be matched, or the next wave may start early."""
 
@@ -73,7 +75,7 @@ async def _watch_logs(
         for name, entries in found or ():
             zone = names[name]
             after[zone] = int(entries[-1][0].partition(b"-")[0])
-            if any(_event_makes_task_due(fields[1]) for _, fields in entries):
+            if any(_event_makes_task_due(fields) for _, fields in entries):
                 wakes[zone].set()
         if found:
             await asyncio.sleep(PAUSE_AFTER_EVENTS_S)
@@ -86,6 +88,9 @@ async def _read_head(connection: StreamConnection, zone: Zone) -> int:
     return (await zone_log.read_head(connection, zone)).seq
 
 
-def _event_makes_task_due(event_type: bytes) -> bool:
-    """Return whether an event of this type may have made a task due now."""
-    return event_type in OTHER_DUE_EVENTS or (event_type.startswith(b"job.") and event_type not in QUIET_JOB_EVENTS)
+def _event_makes_task_due(fields: Sequence[bytes]) -> bool:
+    """Return whether the event of a log entry with these ``fields`` (name, value, …) may have made a task due now."""
+    event_type = fields[1]
+    if event_type not in QUIET_JOB_EVENTS:
+        return event_type in OTHER_DUE_EVENTS or event_type.startswith(b"job.")
+    return any(OFFERS_CLOSING in value for value in fields)

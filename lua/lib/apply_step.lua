@@ -9,7 +9,6 @@
 --- @include "lib/job"
 --- @include "lib/money"
 --- @include "lib/offer_closure"
---- @include "lib/offers"
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 
@@ -22,8 +21,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local state_entry = StateEntry.parse(plan.state_entry)
   local was, mode, was_searching = job.status, job.mode, Job.is_searching(job)
   local former = nil
-  local all = was_searching and (args.offers or redis.call('HGETALL', offers)) or {}
-  local open_channels = Offers.open_channels(zone, all, tech and tech.id or '')
+  local postponed = job.closing ~= '' and OfferClosure.take_postponed(job, offers)
   if (tech or plan.effect == 'release') and job.holder ~= '' then
     former = job.holder
     Capacity.remove_holder(zone, job, offers)
@@ -42,7 +40,11 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
   local search_continues = was_searching and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
   local search_ends = was_searching and not search_continues
-  if search_ends then DispatchIndex.remove(zone, job, mode) end
+  local closure = nil
+  if search_ends then
+    DispatchIndex.remove(zone, job, mode)
+    closure = OfferClosure.close_all(zone, job, offers, args.offers, tech, plan.closing)
+  end
   if Job.is_searching(job) and not search_continues then
     DispatchIndex.reopen(zone, job, offers, state_entry and state_entry.lifetime_ms or 0)
   end
@@ -62,12 +64,10 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local card = (tech or plan.event == 'job.accepted' or plan.event == 'job.assigned') and job.card ~= ''
   local whom = card and ',"technician":' .. job.card or ''
   events[#events + 1] = {type = kind, to = Audience.channels(audience, job), shown = shown, data = '{"job":' .. shown ..
-    whom .. (tech and step or left) .. more .. '}', restricted =
+    whom .. (tech and step or left) .. more .. (job.closing ~= '' and ',"offers_closing":true}' or '}'), restricted =
       Audience.restricted_copies(job, audience, whom .. brief, not tech and former or nil, left)}
-  if search_ends and #open_channels > 0 then
-    events[#events + 1] = tech and OfferClosure.event(job, open_channels, 'taken', 'Booking already taken')
-      or OfferClosure.step_event(job, open_channels, plan.closing)
-  end
+  if postponed then events[#events + 1] = postponed end
+  if closure then events[#events + 1] = closure end
   if search_ends then
     BidClose.close_all(events, job, mode, plan.effect == 'award' and 'declined' or tech and 'taken'
       or job.phase == 'closed' and plan.closing or 'closed', plan.bids_audience)

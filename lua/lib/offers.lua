@@ -8,6 +8,9 @@ local Offers = {}
 -- of a pull list are read at once.
 Offers.MAX_EXPIRED, Offers.EXPIRE_EVERY_MS, Offers.PAGE = 256, 1000, 100
 
+-- Up to how many offers of a job a step reads all of them.
+Offers.FEW = 64
+
 function Offers.parse(text)
   local status, wave, opens, expires, distance = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   return {status = status, wave = tonumber(wave), opens = tonumber(opens), expires = tonumber(expires),
@@ -25,21 +28,30 @@ function Offers.write(offers, technician, offer)
     Offers.record(offer.status, offer.wave, offer.opens, offer.expires, offer.distance))
 end
 
--- Returns the offer of one technician among `all` offers of a job, in the form of an HGETALL reply.
-function Offers.find(all, technician)
-  for i = 1, #all, 2 do
-    if all[i] == technician then return Offers.parse(all[i + 1]) end
+-- Returns all offers of a job in the form of an HGETALL reply; nil if there are more than Offers.FEW.
+function Offers.read_few(offers)
+  return redis.call('HLEN', offers) <= Offers.FEW and redis.call('HGETALL', offers) or nil
+end
+
+-- Returns the offer of one technician; nil if there is none. `few` is the result of read_few.
+function Offers.find(offers, few, technician)
+  if not few then
+    local text = redis.call('HGET', offers, technician)
+    return text and Offers.parse(text) or nil
+  end
+  for i = 1, #few, 2 do
+    if few[i] == technician then return Offers.parse(few[i + 1]) end
   end
   return nil
 end
 
--- Returns the channels of the technicians with an open offer among `all`, except `excluded`. An offer that opens later
--- was not announced yet.
-function Offers.open_channels(zone, all, excluded)
+-- Returns the channels of the technicians whose offer among `all` is open at `at` (ms), except `excluded`. An offer
+-- that opens later was not announced yet.
+function Offers.open_channels(all, at, excluded)
   local channels = {}
   for i = 1, #all, 2 do
     local opens = all[i] ~= excluded and string.match(all[i + 1], '^sent %S+ (%S+)')
-    if opens and tonumber(opens) <= zone.now then channels[#channels + 1] = 'user:' .. all[i] end
+    if opens and tonumber(opens) <= at then channels[#channels + 1] = 'user:' .. all[i] end
   end
   return channels
 end

@@ -97,7 +97,8 @@ class EventDispute(Dispute, kw_only=True):
 class JobStep(Shape, rename={"source": "from"}):
     """A step of the job's blueprint: the states, the command, the actor and the reason. ``occurred_at`` is the time
     of a step that was reported later, ``dispute`` the dispute that the step opened or resolved, ``former`` the
-    technician who no longer holds the job.
+    technician who no longer holds the job. ``offers_closing`` is true if the offers of the other technicians, who are
+    many, are closed by events that follow later.
     """
 
     job: Job
@@ -109,6 +110,7 @@ class JobStep(Shape, rename={"source": "from"}):
     occurred_at: datetime | None = None
     dispute: EventDispute | None = None
     former: Ref | None = None
+    offers_closing: bool | None = None
 
 
 class JobTaken(JobStep, kw_only=True):

@@ -60,7 +60,7 @@ def test_events_without_a_scheduled_task_wake_no_scheduler(kind: str) -> None:
     """An event that schedules no task does not wake the scheduler. Most events are of this kind, and a wake-up for each
     would cost Redis more than it saves.
     """
-    assert not wake._event_makes_task_due(kind.encode())
+    assert not wake._event_makes_task_due([b"type", kind.encode(), b"data", b'{"job":{}}'])
 
 
 async def test_a_booking_in_another_process_wakes_the_scheduler(engine: Engine, other_process: Engine) -> None:

@@ -298,22 +298,6 @@ async def _count_open_offers(engine: Engine, job: JobId) -> int:
     return sum(value.startswith(b"sent ") for value in values)
 
 
-async def test_offer_closed_is_split_into_events_of_64_recipients(engine: Engine) -> None:
-    """A claim closes the offer of each other technician once, in events of at most 64 recipients each."""
-    service, carla = await people.service(engine), await people.customer(engine)
-    job = people.id_of(await people.job(engine, carla, service))
-    winner = await people.technician(engine, "winner", service)
-    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-    losers = [f"loser{i}" for i in range(150)]
-    await engine.store.redis.hset(
-        keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(losers, "sent 1 0 99999999999999 20")
-    )
-    await jobs.claim(engine, winner, job)
-    audiences = [event.to for event in await event_log.events(engine, "offer.closed", job)]
-    assert [len(to) for to in audiences] == [64, 64, 22]
-    assert sorted(who for to in audiences for who in to) == sorted(f"user:{name}" for name in losers)
-
-
 async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
     """While the customer is suspended, a wave is refused with `unavailable` and makes no offer; after the reinstatement
     the same wave opens.

@@ -11,6 +11,8 @@ record of another run is read from SQL again at its next use.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -84,6 +86,15 @@ async def read_access(engine: Engine, user: UserId) -> AccountAccess:
         return await write_to_redis(engine, record)
     except Indeterminate as error:  # the copy may be written, but the request itself has not begun
         raise Unavailable(error.detail) from error
+
+
+async def find_inactive(engine: Engine, users: Sequence[UserId]) -> set[str]:
+    """Return those of ``users`` whose record in Redis says that the account is suspended or closed. Raises
+    Unavailable.
+    """
+    read = engine.store.read_connection
+    active = await asyncio.gather(*(read.hget(keys.account(user), "active") for user in users))
+    return {user for user, value in zip(users, active, strict=True) if value == b"0"}
 
 
 async def read_from_sql(conn: AsyncConnection, user: UserId) -> AccountRecord:

@@ -16,6 +16,7 @@ each response, and counting polls would cost two calls to Redis for each poll in
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,8 +103,21 @@ def hash_device_name(device_name: str) -> str:
     return hashlib.sha256(device_name.encode("utf-8", "replace")).hexdigest()[:16] if device_name else ""
 
 
+def _both_slots_keys(user: UserId) -> tuple[str, str]:
+    return keys.socket_slots(DEFAULT_ZONE, user), keys.stream_slots(DEFAULT_ZONE, user)
+
+
 def _slots_key(user: UserId, event_streams: bool) -> str:
     return keys.stream_slots(DEFAULT_ZONE, user) if event_streams else keys.socket_slots(DEFAULT_ZONE, user)
+
+
+async def find_connected(engine: Engine, users: Sequence[UserId]) -> set[str]:
+    """Return those of ``users`` who have an open socket or event stream at any gateway. Without limits
+    (``CALLOUT_LIMITS=off``) connections have no slots, and nobody is found. Raises Unavailable.
+    """
+    read = engine.store.read_connection
+    counts = await asyncio.gather(*(read.count_existing(*_both_slots_keys(user)) for user in users))
+    return {user for user, count in zip(users, counts, strict=True) if count}
 
 
 async def release_slots(engine: Engine, slots: Sequence[ConnectionSlot]) -> None:

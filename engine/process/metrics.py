@@ -56,14 +56,17 @@ class Metrics:
     """The registry of one engine and the counters that more than one package uses.
 
     ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
-    (offer, notification) and outcome (sent, failed, refused, late, dropped). ``refused``: events that the database
-    refused, by zone.
+    (offer, notification) and outcome (sent, failed, refused, late, dropped, inactive). ``pushes_unreached``: pushes to
+    users with neither a device nor a connection. ``refused``: events that the database refused, by zone.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.commands = self.add_counter("commands", "Commands done", "command", "outcome")
         self.pushes = self.add_counter("pushes", "Push messages", "kind", "outcome")
+        self.pushes_unreached = self.add_counter(
+            "pushes_unreached", "Pushes to users without a device and without a connection", "kind"
+        )
         self.refused = self.add_counter("archive_refused", "Events that the database did not take", "zone")
 
     def add_counter(self, name: str, help_text: str, *labels: str) -> Counter:

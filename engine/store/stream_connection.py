@@ -48,6 +48,10 @@ class StreamConnection:
         """Return the string at ``key``, None if there is none."""
         return await self._run_command("GET", key)
 
+    async def count_existing(self, *keys: str) -> int:
+        """Return how many of ``keys`` exist. All keys must be in one slot."""
+        return int(await self._run_command("EXISTS", *keys))
+
     async def hget(self, key: str, field: str) -> Any:
         """Return one field of the hash at ``key``, None if there is none."""
         return await self._run_command("HGET", key, field)

@@ -5,7 +5,7 @@ to the log as ``notification`` events *and* moves the notifier's cursor, by comp
 notifier that dies has appended all notices of a batch or none, and two notifiers cannot both append them. So the lease
 below only saves work; nothing depends on it being exclusive.
 
-Then offers and notifications are pushed (engine/workers/push_sender.py), after the cursor has moved and without
+Then offers and notifications are pushed (engine/workers/push_devices.py), after the cursor has moved and without
 waiting. Pushes that are still queued are lost with the process; the offers and notifications themselves are not."""
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import structlog
 
 from engine.blueprint.schema import OFFER_EVENT
 from engine.errors import CalloutError, Indeterminate
-from engine.events import Event, ms_of, rfc3339_of
+from engine.events import Event
 from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
-from engine.workers.push_sender import PushMessage, PushSender
+from engine.workers.push_devices import PushQueue
+from engine.workers.push_messages import push_messages
+from engine.workers.push_sender import PushSender
 from engine.zone import log as zone_log
 from engine.zone.leases import Leases
 
@@ -84,26 +86,27 @@ async def run_once(engine: Engine) -> None:
         runner = await _open_runner(engine, stack, None)
         while await runner.process_batch(0.001) and runner.moved:
             pass
-        if runner.sender:
-            await runner.sender.wait_until_sent()
+        if runner.pushes:
+            await runner.pushes.wait_until_sent()
 
 
 async def _open_runner(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _NotifierRunner:
     """Open the push sender and the connection of a runner; ``stack`` closes both."""
-    sender = None
+    pushes = None
     if engine.settings.push_url:
         sender = PushSender(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
-        await stack.enter_async_context(sender)
+        pushes = PushQueue(engine, await stack.enter_async_context(sender))
+        await stack.enter_async_context(pushes)
     reader = engine.store.reader()
     stack.push_async_callback(reader.aclose)
-    return _NotifierRunner(engine, reader, sender, leases)
+    return _NotifierRunner(engine, reader, pushes, leases)
 
 
 class _NotifierRunner:
     """A notifier: the zones for which this process works, and its cursor in each zone's log."""
 
-    def __init__(self, engine: Engine, reader: redis.Redis, sender: PushSender | None, leases: Leases | None) -> None:
-        self.sender = sender
+    def __init__(self, engine: Engine, reader: redis.Redis, pushes: PushQueue | None, leases: Leases | None) -> None:
+        self.pushes = pushes
         self.moved = self.full = False
         """``moved``: the last read found events. ``full``: a zone may have more events now."""
         self._engine = engine
@@ -181,9 +184,9 @@ class _NotifierRunner:
         self._queue_pushes(events)
 
     def _queue_pushes(self, events: list[Event]) -> None:
-        if self.sender:
-            for message in (message for event in events for message in push_messages(event, self._offer_notice(event))):
-                self.sender.queue_message(message)
+        if self.pushes:
+            for event in events:
+                self.pushes.queue_messages(push_messages(event, self._offer_notice(event)))
 
     def _offer_notice(self, event: Event) -> dict[str, str] | None:
         """Return the notice for a technician who gets this offer; None if there is none or it cannot be made."""
@@ -214,37 +217,3 @@ class _NotifierRunner:
             data = {"id": new_id("ntf"), "kind": notice.kind, "title": notice.title, "body": notice.body}
             found += [notice.user, msgspec.json.encode(data | {"job": notice.job}), event.bp]
         return found
-
-
-class _OfferDeadline(msgspec.Struct):
-    expires_at: str | None = None
-
-
-class _OfferEventData(msgspec.Struct):
-    offer: msgspec.Raw
-
-
-def push_messages(event: Event, notice: dict[str, str] | None = None) -> list[PushMessage]:
-    """Return the pushes of an event: one message for each user who receives the offer or notification. ``notice`` is
-    the text that the blueprint declares for an offer.
-    """
-    if event.type == OFFER_EVENT:
-        offer = msgspec.json.decode(event.data, type=_OfferEventData).offer
-        until = msgspec.json.decode(offer, type=_OfferDeadline).expires_at
-        deadline = ms_of(until) if until else 0
-        named = {"offer": offer, **({"notice": msgspec.Raw(msgspec.json.encode(notice))} if notice else {})}
-        return [PushMessage("offer", _push_body(event, user, named), deadline) for user in _recipients(event)]
-    if event.type == "notification":
-        named = {"notification": msgspec.Raw(event.data)}
-        return [PushMessage("notification", _push_body(event, user, named)) for user in _recipients(event)]
-    return []
-
-
-def _recipients(event: Event) -> list[str]:
-    return [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
-
-
-def _push_body(event: Event, user: str, named: dict[str, msgspec.Raw]) -> bytes:
-    """Return the body of a push. ``zone`` and ``seq`` identify the event, so that a receiver can drop repeats."""
-    where = {"type": event.type, "zone": event.zone, "seq": event.seq, "at": rfc3339_of(event.at), "user": user}
-    return msgspec.json.encode(where | named)

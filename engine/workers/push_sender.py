@@ -27,19 +27,20 @@ TIMEOUT_S = 5.0
 RETRY_PAUSE_S = 0.5
 LOG_INTERVAL_S = 10.0
 
-PushOutcome = Literal["sent", "failed", "refused", "late", "dropped"]
+PushOutcome = Literal["sent", "failed", "refused", "late", "dropped", "inactive"]
 
 log = structlog.get_logger(__name__)
 
 
 class PushMessage(msgspec.Struct, frozen=True):
     """One push to one user. ``body`` is JSON; ``deadline`` is the time (ms since the Unix epoch) after which the push
-    is useless (0: never).
+    is useless (0: never). ``user`` is whose devices are added ("": none).
     """
 
     kind: Literal["offer", "notification"]
     body: bytes
     deadline: int = 0
+    user: str = ""
 
 
 def signature_of(secret: str, body: bytes, at: int) -> str:

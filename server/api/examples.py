@@ -135,6 +135,7 @@ REQUESTS: dict[str, Any] = {
     "disputes_create": {"reason": "The heating is cold again"},
     "disputes_resolve": {"outcome": "resume", "note": "Comes back tomorrow"},
     "ratings_create": {"stars": 5, "comment": "On time"},
+    "devices_put": {"platform": "android", "token": "fcm-dLw1x:APA91bE"},
     "users_suspend": {"reason": "Three complaints", "jobs": "reassign"},
     "announcements_create": {
         "event": "announcement.storm",
@@ -164,6 +165,7 @@ REPLIES: dict[str, Any] = {
         "fix": {"every_s": 30},
         "clock_offset_s": 0.0,
     },
+    "devices_put": {"device": {"id": "pixel-7", "platform": "android", "updated_at": AT_NOON}},
     "jobs_create": {"job": {**_FULL_JOB, "actions": ["cancel"]}, "message": "Booking received"},
     "jobs_read": {"job": _ACCEPTED_JOB},
     "jobs_find": {"items": [_FULL_JOB], "next": None, "as_of": {"main": {"epoch": "e1", "seq": 131}}},

@@ -29,13 +29,10 @@ from server.api.handlers import (
     announcements,
     auth,
     bids,
-    blocks,
     blueprints,
     disputes,
     events,
     jobs,
-    logins,
-    notifications,
     offers,
     payments,
     positions,
@@ -47,13 +44,13 @@ from server.api.handlers import (
     technicians,
     users,
 )
+from server.api.own_routes import OWN_ROUTES
 from server.api.route import Route, list_route, step_route
 from server.http import policy
 from server.schemas.about import About, Alive, ProblemReply, Ready
 from server.schemas.announcements import AnnouncementReply, NewAnnouncement
-from server.schemas.auth import ActiveLogin, Login, NewTicket, RefreshToken, Register, Ticket, TokensReply
+from server.schemas.auth import Login, NewTicket, RefreshToken, Register, Ticket, TokensReply
 from server.schemas.bids import Bid, BidReply, BidStep, NewBid
-from server.schemas.blocks import Block, BlockReply, OneUser
 from server.schemas.blueprints import BlueprintReply, PublicBlueprint
 from server.schemas.decode import NoBody
 from server.schemas.disputes import Dispute, DisputeReply, NewDispute, Resolution
@@ -70,7 +67,6 @@ from server.schemas.jobs import (
     Respond,
     StepReply,
 )
-from server.schemas.notifications import Notification
 from server.schemas.offers import Offer
 from server.schemas.payments import NewPayment, Payment, PaymentReply
 from server.schemas.positions import FixReport, Location, PositionReply
@@ -88,7 +84,7 @@ from server.schemas.technicians import (
     TechnicianReply,
     TechniciansQuery,
 )
-from server.schemas.users import AccountReply, MeReply, NewUser, PatchUser, Suspend, User, UserReply, UsersQuery
+from server.schemas.users import AccountReply, NewUser, PatchUser, Suspend, User, UserReply, UsersQuery
 from server.schemas.waves import Wave
 
 ANYONE = None
@@ -263,20 +259,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/auth/refresh", auth.refresh, ANYONE, policy.OWN_DATA, RefreshToken, reply=TokensReply),
     Route("POST", "/v1/auth/logout", auth.logout, ANYONE, policy.OWN_DATA, RefreshToken, status=204),
     Route("POST", "/v1/auth/tickets", auth.ticket, ANY_ROLE, policy.OWN_DATA, NewTicket, reply=Ticket),
-    Route("GET", "/v1/me", users.me, ANY_ROLE, policy.OWN_DATA, reply=MeReply),
-    list_route("/v1/me/blocks", blocks.find, PARTY_ROLES, policy.OWN_DATA, Block),
-    Route(
-        "POST", "/v1/me/blocks", blocks.create, PARTY_ROLES, policy.BLOCK_USER, OneUser, reply=BlockReply, has_key=True
-    ),
-    Route("DELETE", "/v1/me/blocks", blocks.drop, PARTY_ROLES, policy.BLOCK_USER, OneUser, status=204, has_key=True),
-    Route(
-        "PUT", "/v1/me/blocks/{id}", blocks.put, PARTY_ROLES, policy.BLOCK_USER, NoBody, reply=BlockReply, has_key=True
-    ),
-    Route(
-        "DELETE", "/v1/me/blocks/{id}", blocks.lift, PARTY_ROLES, policy.BLOCK_USER, NoBody, status=204, has_key=True
-    ),
-    list_route("/v1/me/sessions", logins.find, ANY_ROLE, policy.OWN_DATA, ActiveLogin),
-    Route("DELETE", "/v1/me/sessions/{id}", logins.end, ANY_ROLE, policy.OWN_LOGIN, NoBody, status=204, has_key=True),
+    *OWN_ROUTES,
     list_route("/v1/users", users.find, ADMIN_ROLE, policy.OWN_DATA, User, query=UsersQuery),
     Route(
         "POST",
@@ -372,16 +355,6 @@ ROUTES: tuple[Route, ...] = (
         status=204,
         report_reply=FixReport,
         limit_name="fixes",
-    ),
-    list_route("/v1/notifications", notifications.find, ANY_ROLE, policy.OWN_DATA, Notification),
-    Route(
-        "POST",
-        "/v1/notifications/{id}/read",
-        notifications.read,
-        ANY_ROLE,
-        policy.OWN_NOTIFICATION,
-        NoBody,
-        status=204,
     ),
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),

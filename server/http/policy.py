@@ -21,6 +21,7 @@ ObjectKind = Literal[
     "user",
     "notification",
     "login",
+    "device",
     "request",
     "service",
     "blueprint",
@@ -73,6 +74,7 @@ OWN_TECHNICIAN = _policy("technician", "self")
 BLOCK_USER = _policy("user", "other_side")
 OWN_NOTIFICATION = _policy("notification", "self")
 OWN_LOGIN = _policy("login", "self")
+OWN_DEVICE = _policy("device", "self")
 OWN_REQUEST = _policy("request", "self")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")

@@ -152,7 +152,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
     ids, jobs, people = world.ids, world.jobs, world.people
     spare = [{"id": people[name].user} for name in ("spare_customer", "spare_technician")]
     return {
-        "nothing": ([{}], {}),
+        "nothing": ([{"id": "chosen-by-the-caller"}], {}),
         "technician": ([], {}),
         "bid": ([{"id": jobs["bidding"], "bid": ids["bid"]}], world.relations["bidding"]),
         "proposal": ([{"id": jobs["awarded"], "proposal": ids["proposal"]}], {"customer": {"other_side"}}),
@@ -160,6 +160,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "user": (spare, {}),
         "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),
         "login": ([{"id": ids["login"]}], {"customer": {"self"}}),
+        "device": ([{"id": "phone-of-customer"}], {"customer": {"self"}}),
         "request": ([{"key": ids["key"]}], {"customer": {"self"}}),
         "service": ([{"id": ids["spare"]}], {}),
         "blueprint": ([{"name": "delivery"}], {}),

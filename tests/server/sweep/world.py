@@ -371,6 +371,8 @@ class World:
 
         await wait_until(has_notification, what="a notification")
         self.ids["login"] = await self._log_in_again()
+        device = {"platform": "ios", "token": self.add_secret("push token of customer", uuid.uuid4().hex)}
+        await self.request("customer", "PUT", "/v1/devices/phone-of-customer", device)
         self.ids["key"] = str(uuid.uuid4())
         edited = await self.people["customer"](
             "PATCH", f"/v1/jobs/{self.jobs['held']}", {"metadata": {}}, Idempotency_Key=self.ids["key"]

@@ -12,6 +12,7 @@ from engine.process.settings import Settings
 from engine.process.signer import Signer
 from engine.sql.database import Archive
 from engine.store.connection import Store
+from engine.store.fix_batches import FixBatches
 from engine.types import Principal, TechnicianId
 
 ReleaseJobs = Callable[["Engine", TechnicianId, Principal], Awaitable[None]]
@@ -35,3 +36,7 @@ class Engine:
     recorded_generations: dict[str, int] = field(default_factory=dict)
     """For each login (family of refresh tokens): the latest generation of which the use is recorded in SQL
     (engine/identity/tokens.py)."""
+    fix_batches: FixBatches = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fix_batches", FixBatches(self.store))

@@ -4,7 +4,7 @@ KEYS    meta  job  due
 ARGV    epoch  entry
 OK      seq  version
 ERR     STALE_EPOCH
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:summaries  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:summaries  {z}:live  (same slot, names known only inside)
 ]]
 --- @include "lib/job"
 --- @include "lib/load"

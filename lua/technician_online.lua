@@ -1,13 +1,14 @@
 --[[ technician_online: sets a technician online: they receive offers from now on.
 KEYS    meta  tech  seen  log  req
 ARGV    epoch  id  key  fingerprint  lat  lon  audience
-OK      seq  version  clock  load  blockers…
+OK      seq  version  clock  rate  blockers…
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
 EMITS   technician.status
 TOUCHES {z}:supply:*  {z}:summaries  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/eligibility"
 --- @include "lib/event_log"
+--- @include "lib/fix_rate"
 --- @include "lib/idempotency"
 --- @include "lib/supply"
 --- @include "lib/tech"
@@ -25,7 +26,7 @@ local function blockers()
 end
 if again then
   if again[1] ~= 'OK' then return again end
-  return {'OK', '1', again[3], 0, clock, tech.load, blockers()}
+  return {'OK', '1', again[3], 0, clock, FixRate.told(tech), blockers()}
 end
 local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
@@ -49,4 +50,4 @@ if was ~= '1' then
   EventLog.save_seq(zone)
 end
 Idempotency.store(req, fingerprint, seq, 0, '-', Idempotency.STEP_MS)
-return {'OK', '0', seq, 0, clock, tech.load, blockers()}
+return {'OK', '0', seq, 0, clock, FixRate.told(tech), blockers()}

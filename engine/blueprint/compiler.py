@@ -3,8 +3,9 @@
 Both are compiled once and sent with every step, so that the scripts contain no names of states.
 
 A state entry is the text `status phase mode lifetime_ms timers`. Then follow `free` if the holder may take another job,
-`asked` if the technician has not accepted yet, `waits` if the lifetime counts from the job's scheduled time, and `>`
-with the next state entry if the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
+`asked` if the technician has not accepted yet, `waits` if the lifetime counts from the job's scheduled time,
+`tracks/<ms>` if the holder's position is shared from so long before that time on, and `>` with the next state entry if
+the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
 commas; `w/<ms>` is the watchdog's first check; `-` means none.
 """
 
@@ -94,6 +95,7 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
     words = f"{state} {found.phase} {found.search_mode} {lasts} {','.join(timers) or '-'}"
     words += f"{' free' if found.frees_holder else ''}{' asked' if found.is_asked else ''}"
     words += " waits" if blueprint.waits_for_schedule(state) else ""
+    words += f" tracks/{round(blueprint.track_lead_s * 1000)}" if blueprint.is_tracked(state) else ""
     return f"{words} > {state_entry(blueprint, found.next_state, life_s)}" if found.next_state else words
 
 

@@ -100,6 +100,7 @@ POSITION_PAYLOAD = Payload(
     "Position", _scalar_members("job", "lat", "lon", "at", "age_s", "stale", "heading", "accuracy", "jump")
 )
 TOKEN_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
+FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
 ROOM_PAYLOAD = Payload("", _scalar_members("room", "user", "n"))
 MESSAGE_PAYLOAD = Payload("", _scalar_members("message"))
 EMPTY_PAYLOAD = Payload("", {})
@@ -159,6 +160,7 @@ LOGGED_EVENTS = (
 
 LIVE_EVENTS = (
     EventType("token.expiring", TOKEN_PAYLOAD, recipients="its session", is_declarable=False),
+    EventType("fix", FIX_RATE_PAYLOAD, recipients="the technician, when the rate changes", is_declarable=False),
     EventType(
         "position",
         POSITION_PAYLOAD,

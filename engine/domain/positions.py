@@ -18,16 +18,16 @@ from engine.errors import NotFound
 from engine.events import ms_of, rfc3339_of
 from engine.idempotency.in_redis import parse_job_id
 from engine.rules import job_document
+from engine.rules.fixes import ON_JOB_RATE, parse_fix_rate
 from engine.store import keys
-from engine.technicians import live
 from engine.types import JobId, Principal, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-STALE_AFTER_S = max(30.0, 3.0 * live.FIX_INTERVAL_ON_JOB_S)
-"""A position older than this is stale: the technician may have moved since. 30 s, or three times the interval of fixes
-during a job, whichever is longer.
+MIN_STALE_S, STALE_INTERVALS = 30.0, 3
+"""A position older than this, and than so many of the intervals that the app was told, is stale: the technician may
+have moved since.
 """
 
 VISIBLE_AFTER_END_MS = 86_400_000
@@ -64,9 +64,9 @@ class WatchedJob(msgspec.Struct, frozen=True):
     scheduled: int = 0
 
 
-class PublishedFix(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedFix(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fix"):
     """A fix as the script publishes it. ``at`` is ms since the Unix epoch. ``seq`` is the head of the zone's log at the
-    same moment: later events of ``jobs`` are newer than the fix.
+    same moment: later events of ``jobs`` are newer than the fix. ``every_s`` is the interval that the app was told.
     """
 
     technician: TechnicianId
@@ -78,14 +78,28 @@ class PublishedFix(msgspec.Struct, frozen=True, kw_only=True):
     heading: float | None = None
     accuracy: float | None = None
     jump: bool = False
+    every_s: int = ON_JOB_RATE.every_s
 
 
-def position_of_fix(job: JobId, lat: float, lon: float, at: int, **more: Any) -> JobPosition:
-    """Return the position for a job from a fix that was measured at ``at`` (ms), with its present age. ``more`` are the
-    other members.
+class PublishedRate(msgspec.Struct, frozen=True, tag_field="kind", tag="rate"):
+    """A change of how often a technician's app is to send a fix, as the scripts publish it (lua/lib/fix_rate.lua)."""
+
+    technician: TechnicianId
+    every_s: int
+    distance_m: int
+
+
+def stale_after_s(every_s: float) -> float:
+    """Return from which age on a position is stale, if the app was told to send a fix every ``every_s`` seconds."""
+    return max(MIN_STALE_S, STALE_INTERVALS * every_s)
+
+
+def position_of_fix(job: JobId, lat: float, lon: float, at: int, every_s: float, **more: Any) -> JobPosition:
+    """Return the position for a job from a fix that was measured at ``at`` (ms), with its present age. ``every_s`` is
+    the interval that the app was told; ``more`` are the other members.
     """
     age_s = max(0, now_ms() - at) / 1000
-    stale = age_s > STALE_AFTER_S
+    stale = age_s > stale_after_s(every_s)
     return JobPosition(job=job, lat=lat, lon=lon, at=rfc3339_of(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
@@ -135,12 +149,14 @@ async def _present_position(
     engine: Engine, zone: Zone, job: JobId, holder: TechnicianId, *, unrestricted: bool
 ) -> JobPosition | None:
     """Return the present position of the holder; None if they are offline."""
-    fix = ("lat", "lon", "fix_at", "online", "heading", "acc")
-    lat, lon, at, online, heading, acc = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
+    fix = ("lat", "lon", "fix_at", "online", "load", "rate", "heading", "acc")
+    row = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
+    lat, lon, at, online, load, rate, heading, acc = row
     if not lat or not at or (online != b"1" and not unrestricted):
         return None
     known = {"heading": heading, "accuracy": None if acc == b"-" else acc}
-    return position_of_fix(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})
+    every_s, more = parse_fix_rate(rate, int(load)).every_s, {name: float(v) for name, v in known.items() if v}
+    return position_of_fix(job, float(lat), float(lon), int(at), every_s, **more)
 
 
 def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[JobPosition | None, str, int]:
@@ -151,4 +167,4 @@ def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[JobP
     if technician != holder or len(fields) < 5:
         return None, "", 0
     lat, lon, at, ended, state = fields
-    return position_of_fix(job, float(lat), float(lon), int(at)), state, int(ended)
+    return position_of_fix(job, float(lat), float(lon), int(at), ON_JOB_RATE.every_s), state, int(ended)

@@ -50,6 +50,17 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
         return heading and heading % 360
 
 
+class FixRate(msgspec.Struct, frozen=True):
+    """How often an app sends a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever is first."""
+
+    every_s: int
+    distance_m: int
+
+
+IDLE_RATE, ON_JOB_RATE = FixRate(30, 250), FixRate(10, 100)
+"""The rates of an app that was told none yet (lua/lib/fix_rate.lua has all rates)."""
+
+
 class FixReply(msgspec.Struct, frozen=True):
     """The answer to a fix. ``clock_offset_s`` is how many seconds the device's clock is ahead of the server's; 0 if the
     difference is at most ``MAX_IGNORED_OFFSET_MS``.
@@ -83,3 +94,13 @@ def api_offset_s(clock: bytes | None) -> float:
     estimate = known if known != b"-" else seen
     offset = 0 if estimate == b"-" else int(estimate)
     return 0.0 if abs(offset) <= MAX_IGNORED_OFFSET_MS else round(offset / 1000, 1)
+
+
+def parse_fix_rate(text: bytes | None, load: int = 0) -> FixRate:
+    """Return the rate that a technician's app was told; ``text`` is the field of the technician's record. If the app
+    was told none, ``load`` decides: the number of jobs that count now.
+    """
+    if not text:
+        return ON_JOB_RATE if load > 0 else IDLE_RATE
+    every_s, distance_m = text.split()
+    return FixRate(int(every_s), int(distance_m))

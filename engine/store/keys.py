@@ -146,6 +146,13 @@ def technician_jobs(zone: Zone, technician_id: TechnicianId) -> str:
     return f"{{{zone}}}:tech:{technician_id}:jobs"
 
 
+def technician_tracked(zone: Zone, technician_id: TechnicianId) -> str:
+    """Return the key of a set: of the technician's jobs, those whose position is shared now, at most 16
+    (lua/lib/tracking.lua).
+    """
+    return f"{{{zone}}}:tech:{technician_id}:tracked"
+
+
 def technician_offers(zone: Zone, technician_id: TechnicianId) -> str:
     """Return the key of a zset: the technician's open offers → deadline (ms), for the list of offers."""
     return f"{{{zone}}}:tech:{technician_id}:offers"

@@ -6,25 +6,24 @@ that a late or repeated write changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
-from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.errors import FieldError, Forbidden, Invalid, NotFound
+from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
-from engine.rules.fixes import Fix, FixReply, Latitude, Longitude, api_offset_s
+from engine.rules.fixes import IDLE_RATE, Fix, FixRate, FixReply, Latitude, Longitude, api_offset_s, parse_fix_rate
 from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
 from engine.store.connection import ScriptReply
+from engine.store.fix_batches import FixDone, FixOutcome, find_zone
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-FIX_INTERVAL_ON_JOB_S = 10
-FIX_INTERVAL_IDLE_S = 30
 MAX_TECHNICIANS_PER_CALL = 500
 MAX_GEO_LATITUDE = 85.05112878
 """The highest latitude that a Redis geo index accepts (the limit of Web Mercator, EPSG:3857)."""
@@ -37,12 +36,6 @@ class Coordinates(msgspec.Struct, frozen=True):
     lon: Longitude
 
 
-class FixPlan(msgspec.Struct, frozen=True):
-    """The interval at which an app sends fixes, in seconds."""
-
-    every_s: int
-
-
 class TechnicianAvailability(msgspec.Struct, frozen=True):
     """Whether the technician receives offers now. If not, ``blockers`` contains the reasons: the codes with which a
     claim would fail, ``stale_position``, … ``clock_offset_s`` is how many seconds the device's clock is ahead; 0 if the
@@ -53,7 +46,7 @@ class TechnicianAvailability(msgspec.Struct, frozen=True):
     receiving: bool
     blockers: list[str]
     lease_s: float
-    fix: FixPlan
+    fix: FixRate
     clock_offset_s: float
 
 
@@ -132,11 +125,7 @@ async def read_open_work(engine: Engine, zone: Zone, technician: UserId) -> dict
 
 async def read_zone(engine: Engine, technician: str) -> Zone:
     """Return the zone in which Redis has a technician's record. Raises NotFound if no zone has the record."""
-    zones = list(engine.store.zones)
-    for zone in zones:
-        if await engine.store.command("EXISTS", keys.technician(zone, TechnicianId(UserId(technician)))):
-            return zone
-    raise NotFound("No such technician")
+    return await find_zone(engine.store, TechnicianId(UserId(technician)))
 
 
 async def set_availability(
@@ -181,59 +170,56 @@ async def _require_zone(engine: Engine, technician: str) -> Zone:
 
 
 def _availability_of_reply(engine: Engine, done: ScriptReply, *, online: bool) -> TechnicianAvailability:
-    clock, load, *reasons = done.values
+    clock, rate, *reasons = done.values
     blockers = [reason.decode() for reason in reasons] if online else ["offline"]
     offset, lease_s = api_offset_s(clock), engine.settings.lease_s
-    return TechnicianAvailability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
-
-
-def fix_plan(load: int) -> FixPlan:
-    """Return the interval at which the app sends fixes; the interval is shorter for a technician who holds a job."""
-    return FixPlan(FIX_INTERVAL_ON_JOB_S if load > 0 else FIX_INTERVAL_IDLE_S)
+    return TechnicianAvailability(online, not blockers, blockers, lease_s, parse_fix_rate(rate), offset)
 
 
 async def store_fixes(
     engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix], *, live: bool = True
 ) -> FixReply:
-    """Record the position of a technician. Of several fixes, the newest by the device's clock is used. Fixes with
+    """Record the position of a technician. Several fixes count in the order of the device's clock. Fixes with
     impossible coordinates are ignored, and a fix that is older than the stored fix changes nothing.
 
     ``live`` is true if a single fix was sent at the moment of its measurement. Only such a fix is used to estimate the
     offset of the device's clock. Raises Invalid if no fix has possible coordinates.
     """
+    future: asyncio.Future[FixOutcome] = asyncio.get_running_loop().create_future()
+
+    def finish(outcome: FixOutcome) -> None:
+        if not future.done():  # its caller may have been cancelled
+            future.set_result(outcome)
+
+    submit_fixes(engine, caller, technician, fixes, finish, live=live)
+    outcome = await future
+    if isinstance(outcome, CalloutError):
+        raise outcome
+    return outcome
+
+
+def submit_fixes(
+    engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix], done: FixDone, *, live: bool
+) -> None:
+    """Do the same as ``store_fixes`` without waiting: ``done`` gets the reply or the error later. Raises Forbidden,
+    NotFound and Invalid at once.
+    """
     require_self(caller, technician)
-    newest = _newest_fix(fixes)
-    zone = await _require_zone(engine, technician)
-    tech = TechnicianId(UserId(technician))
-    done = await engine.store.run(
-        zone,
-        "technician_locate",
-        keys={"meta": keys.zone_meta(zone), "tech": keys.technician(zone, tech), "seen": keys.last_seen(zone)},
-        args={
-            "id": tech,
-            "lat": newest.lat,
-            "lon": newest.lon,
-            "at": _number_or_empty(newest.measured_at),
-            "live": int(live and len(fixes) == 1),
-            "accuracy": _number_or_empty(newest.accuracy_m),
-            "heading": _number_or_empty(newest.degrees),
-        },
-    )
-    online, clock = done.values
-    return FixReply(online == b"1", api_offset_s(clock))
+    is_live = live and len(fixes) == 1
+    engine.fix_batches.add(TechnicianId(UserId(technician)), _mappable_fixes(fixes), done, live=is_live)
 
 
-def _number_or_empty(number: float | None) -> float | str:
-    return "" if number is None else number
-
-
-def _newest_fix(fixes: Sequence[Fix]) -> Fix:
+def _mappable_fixes(fixes: Sequence[Fix]) -> list[Fix]:
+    """Return the fixes that a geo index accepts, the oldest first. Of those without a time, which are of now, only the
+    last counts; one whose device has no valid clock counts only if there is no other.
+    """
     if not fixes:
         raise Invalid(errors=[FieldError("/fixes", "At least one")])
     good = [fix for fix in fixes if _is_mappable(fix)]
     if not good:
         check_mappable(fixes[0].lat, fixes[0].lon)
-    return max(good, key=lambda fix: inf if fix.at is None else fix.at)
+    timed = sorted((fix for fix in good if fix.measured_at is not None), key=lambda fix: fix.measured_at or 0)
+    return [*timed, *[fix for fix in good if fix.at is None][-1:]] or good[-1:]
 
 
 def _is_mappable(fix: Fix) -> bool:
@@ -245,21 +231,22 @@ class Presence(msgspec.Struct, frozen=True):
 
     online: bool
     clock_offset_s: float
+    fix: FixRate = IDLE_RATE
 
 
 async def read_presence(engine: Engine, caller: Principal) -> Presence | None:
-    """Return whether the caller is online, and the offset of their device's clock; None if the caller is no
-    technician.
+    """Return whether the caller is online, the offset of their device's clock, and how often to send a fix; None if the
+    caller is no technician.
     """
     if caller.role != "technician":
         return None
     technician = TechnicianId(caller.id)
     for zone in engine.store.zones:
-        load, online, clock = await engine.store.command(
-            "HMGET", keys.technician(zone, technician), "load", "online", "clock"
+        load, online, clock, rate = await engine.store.command(
+            "HMGET", keys.technician(zone, technician), "load", "online", "clock", "rate"
         )
         if load is not None:
-            return Presence(online == b"1", api_offset_s(clock))
+            return Presence(online == b"1", api_offset_s(clock), parse_fix_rate(rate, int(load)))
     return Presence(online=False, clock_offset_s=0.0)
 
 

@@ -114,6 +114,11 @@ async def _begin_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     await engine.store.run(zone, "job_begin", keys=names, args={"entry": entry})
 
 
+async def _track_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, JobId(rest)), "due": keys.due_tasks(zone)}
+    await engine.store.run(zone, "job_track", keys=names, args={"entry": entry})
+
+
 TaskRunner = Callable[["Engine", Zone, str, str], Awaitable[None]]
 
 RUNNER_OF_KIND: dict[str, TaskRunner] = {
@@ -125,6 +130,7 @@ RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "allocate": _allocate_job,
     "expire": _expire_job,
     "begin": _begin_job,
+    "track": _track_job,
     "timer": timers.run_timer,
     "lease": _end_presence,
     "forget": _forget_reference,

@@ -11,6 +11,7 @@
 --- @include "lib/offer_closure"
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
+--- @include "lib/tracking"
 
 -- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before: no
 -- refusal is possible here. `plan` is the plan of the command, without the members that the command does not declare.
@@ -78,6 +79,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   if plan.tech_audience then Effects.add_technician_events(events, job, plan, former, tech) end
   -- If a technician gets the job, the job does not enter following states at once: the technician holds the job first.
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
+  if state_entry or tech then Tracking.update(zone, job) end
   Job.save(job)
   -- A payment that was captured earlier may pay for the job only now.
   for _, capture in ipairs(plan.captures or {}) do

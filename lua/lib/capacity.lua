@@ -10,6 +10,7 @@ local Capacity = {}
 -- (engine/domain/positions.py reads it).
 function Capacity.free(zone, job)
   if redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':jobs', job.id) == 0 then return end
+  redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':tracked', job.id)
   local tech = Tech.load(zone.tag .. 'tech:' .. job.holder)
   if not tech then return end
   Load.remove(zone, job, tech)

@@ -1,3 +1,4 @@
+--- @include "lib/fix_rate"
 --- @include "lib/load"
 --- @include "lib/supply"
 
@@ -14,4 +15,5 @@ function Holder.assign(zone, job, tech)
   if job.begins > zone.now then Load.add(zone, job, tech) else tech.load = tech.load + 1 end
   if tech.load >= tech.capacity then Supply.remove(zone, tech) end
   Supply.write(zone, tech, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now)
+  FixRate.follow_load(zone, tech)
 end

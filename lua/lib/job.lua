@@ -1,4 +1,5 @@
 --- @include "lib/iso"
+--- @include "lib/tracking"
 
 -- The job's hash and its two JSON views. The caller encodes the fixed members once, at creation (`full`, `pub`). A
 -- step only joins them with the members that change. Encoding by cjson would cost several times as much, in every
@@ -56,6 +57,7 @@ function Job.move(zone, job, state_entry)
     job.status, job.phase, job.mode, job.entered = state_entry.status, state_entry.phase, state_entry.mode,
       string.format('%d', job.version)
     Job.set_mark(job, state_entry.status, now)
+    Tracking.enter_state(job, state_entry.track_lead_ms)
     -- A holder who never accepted stays unaccepted when the job is cancelled.
     if state_entry.phase ~= 'closed' or job.holder == '' then
       job.unaccepted = state_entry.asked and job.holder ~= '' and '1' or ''

@@ -1,5 +1,7 @@
+--- @include "lib/fix_rate"
 --- @include "lib/supply"
 --- @include "lib/tech"
+--- @include "lib/tracking"
 
 -- How a job counts in its holder's load. The job counts from `begins` on: the job's time less the blueprint's lead. A
 -- job that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`.
@@ -9,6 +11,7 @@ local Load = {}
 function Load.change(zone, tech, by)
   tech.load = tech.load + by
   Supply.write(zone, tech, 'load', tech.load)
+  FixRate.follow_load(zone, tech)
 end
 
 function Load.add(zone, job, tech)
@@ -26,7 +29,7 @@ function Load.remove(zone, job, tech)
   else Load.change(zone, tech, -1) end
 end
 
--- Corrects the load when the job begins or its time was changed.
+-- Corrects the load when the job begins or its time was changed, and whether its position is shared already.
 function Load.refresh(zone, job)
   local key = zone.tag .. 'tech:' .. job.holder
   if job.holder == '' or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then return end
@@ -34,5 +37,6 @@ function Load.refresh(zone, job)
   if not tech then return end
   Load.remove(zone, job, tech)
   Load.add(zone, job, tech)
+  Tracking.update(zone, job)
   if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
 end

@@ -4,18 +4,43 @@
 -- the end came first.
 local PositionFeed = {}
 
-function PositionFeed.publish(zone, tech, heading, jumped)
+-- The most jobs for which one fix is published.
+PositionFeed.MAX_JOBS = 16
+
+-- Returns the jobs that a fix concerns: first those whose position is shared now (lib/tracking, `is_tracked`), then
+-- others that the technician holds, whose position only ops receive. Each has its place and what the feed needs.
+function PositionFeed.jobs_of(zone, tech)
   local jobs = {}
-  for _, id in ipairs(redis.call('SMEMBERS', tech.key .. ':jobs')) do
-    local row = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled')
-    if row[1] then
-      jobs[#jobs + 1] = '{"id":"' .. id .. '","bp":"' .. row[1] .. '","customer":"' .. row[2] .. '","status":"' ..
-        row[3] .. '","scheduled":' .. (row[4] or '0') .. '}'
+  if tech.load <= 0 and tech.ahead <= 0 then return jobs end
+  local ids = redis.call('SMEMBERS', tech.key .. ':tracked')
+  local tracked_count, is_listed = #ids, {}
+  for _, id in ipairs(ids) do is_listed[id] = true end
+  if #ids < PositionFeed.MAX_JOBS and #ids < tech.load + tech.ahead then
+    -- One page, since a technician may hold a thousand jobs. It has about as many as asked for, or all of a small set.
+    for _, id in ipairs(redis.call('SSCAN', tech.key .. ':jobs', 0, 'COUNT', PositionFeed.MAX_JOBS)[2]) do
+      if #ids < PositionFeed.MAX_JOBS and not is_listed[id] then ids[#ids + 1] = id end
     end
   end
+  for i, id in ipairs(ids) do
+    local row = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled', 'lat', 'lon')
+    if row[1] then
+      jobs[#jobs + 1] = {id = id, bp = row[1], customer = row[2], status = row[3], scheduled = row[4] or '0',
+        lat = row[5], lon = row[6], is_tracked = i <= tracked_count}
+    end
+  end
+  return jobs
+end
+
+function PositionFeed.publish(zone, tech, jobs, heading, jumped)
   if #jobs == 0 then return end
-  redis.call('PUBLISH', zone.tag .. 'live', '{"technician":"' .. tech.id .. '","lat":' .. tech.lat .. ',"lon":' ..
+  local listed = {}
+  for i, job in ipairs(jobs) do
+    listed[i] = '{"id":"' .. job.id .. '","bp":"' .. job.bp .. '","customer":"' .. job.customer .. '","status":"' ..
+      job.status .. '","scheduled":' .. job.scheduled .. '}'
+  end
+  redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"fix","technician":"' .. tech.id .. '","lat":' .. tech.lat .. ',"lon":' ..
     tech.lon .. ',"at":' .. string.format('%.0f', tech.fix_at) .. ',"seq":' .. string.format('%.0f', zone.seq) ..
+    ',"every_s":' .. string.match(tech.rate, '^%d+') ..
     (heading ~= '' and ',"heading":' .. heading or '') .. (tech.acc ~= '-' and ',"accuracy":' .. tech.acc or '') ..
-    (jumped and ',"jump":true' or '') .. ',"jobs":[' .. table.concat(jobs, ',') .. ']}')
+    (jumped and ',"jump":true' or '') .. ',"jobs":[' .. table.concat(listed, ',') .. ']}')
 end

@@ -3,8 +3,9 @@ local StateEntry = {}
 
 -- What happens when a job enters a state, as the blueprint declares (engine/blueprint/compiler.py packs this text):
 -- `status phase mode lifetime_ms timers`, then ` free` if the holder may take another job, ` asked` if they have not
--- accepted yet, ` waits` if the lifetime counts from the job's time on, and ` > ` with the next state entry if the job
--- enters another state at once. '' = the state does not change.
+-- accepted yet, ` waits` if the lifetime counts from the job's time on, ` tracks/<ms>` if the holder's position is
+-- shared from so long before that time on, and ` > ` with the next state entry if the job enters another state at once.
+-- '' = the state does not change.
 do
   local parse = Memo.of(function(text)
     local status, phase, mode, lifetime_ms, timers, rest = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
@@ -12,6 +13,7 @@ do
     local words = string.match(rest, '^[^>]*') .. ' '
     return {status = status, phase = phase, mode = mode, lifetime_ms = tonumber(lifetime_ms), timers = timers,
       free = string.find(words, ' free ', 1, true) ~= nil, asked = string.find(words, ' asked ', 1, true) ~= nil,
+      track_lead_ms = string.match(words, ' tracks/(%d+) '),
       waits = string.find(words, ' waits ', 1, true) ~= nil, next_entry = string.match(rest, ' > (.+)$')}
   end)
 

@@ -13,6 +13,7 @@ from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unaut
 from engine.events import Event, rfc3339_of
 from engine.identity import sockets, tokens
 from engine.roles import ANY_ROLE, require_role
+from engine.rules.fixes import IDLE_RATE
 from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
 from server.gateway import entitlements, subscriptions
@@ -81,7 +82,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
         refused += [{"channel": channel, "code": NotFound.code} for channel in lost]
         ok |= {"subs": [channel for channel in wanted if channel not in lost], "refused": refused}
     if at_work is not None:
-        ok |= {"online": at_work.online}
+        ok |= {"online": at_work.online, "fix": at_work.fix}
         ok |= {"clock_offset_s": at_work.clock_offset_s} if at_work.clock_offset_s else {}
     session.push(frames.reply(op.id, ok))
     for replay in replays.values():
@@ -173,7 +174,7 @@ def connect_reply(
         "pong": _without_fraction(settings.pong_s),
         "zones": {zone: _zone_state(resume, len(replays[zone])) for zone, resume in resumes.items()},
         "poll": POLL_INTERVALS_S,
-        "fix": {"every_s": live.FIX_INTERVAL_ON_JOB_S},
+        "fix": IDLE_RATE,
     }
 
 

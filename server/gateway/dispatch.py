@@ -10,12 +10,13 @@ import structlog
 from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, RateLimited
 from engine.events import rfc3339_of
+from engine.store.fix_batches import FixOutcome
 from server.gateway import connect, ops
 from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
 from server.gateway.session import Session
-from server.gateway.session_limiter import SessionLimiter
-from server.schemas.ops import OP_STRUCTS, Connect, Op, Ping
+from server.gateway.session_limiter import PING_LIMIT, SessionLimiter
+from server.schemas.ops import OP_STRUCTS, Connect, Location, Op, Ping
 
 OP_NAMES = {kind: tag for tag, kind in OP_STRUCTS.items()}
 
@@ -35,7 +36,7 @@ class Dispatcher:
         if self._gateway.has_limits:
             session.limiter = session.limiter or SessionLimiter()
             try:
-                session.limiter.count_ping(monotonic())
+                session.limiter.count_here(PING_LIMIT, monotonic())
             except RateLimited as error:
                 return self._refuse_limited(session, op, error)
         ok = {"now": rfc3339_of(now_ms()), "n": session.push_count}
@@ -44,10 +45,33 @@ class Dispatcher:
         return None
 
     def start_op(self, session: Session, op: Op) -> None:
-        """Start ``op`` as a task. The task continues if the session ends."""
+        """Start ``op`` as a task, or send fixes with the next batch. Both continue if the session ends."""
+        if isinstance(op, Location):
+            return self._send_fixes(session, op)
         task = asyncio.create_task(self._perform(session, op))
         self._gateway.running_ops.add(task)
         task.add_done_callback(self._gateway.running_ops.discard)
+        return None
+
+    def _send_fixes(self, session: Session, op: Location) -> None:
+        """Send the fixes of ``op``. They need no task, because nothing is awaited: there are more of them than of all
+        other ops together.
+        """
+        began = monotonic()
+
+        def finish(outcome: FixOutcome) -> None:
+            if isinstance(outcome, CalloutError):
+                self._refuse(session, op, outcome)
+            elif op.id is not None:
+                session.reply(op, ops.location_reply(outcome))
+            self._gateway.counters.commands["location"].add(monotonic() - began)
+            session.finish_op()
+
+        try:
+            ops.send_location(self._gateway, session, op, finish)
+        except CalloutError as error:
+            # Later: ``finish_op`` starts the next op that waits, which may be refused too.
+            asyncio.get_running_loop().call_soon(finish, error)
 
     async def _perform(self, session: Session, op: Op) -> None:
         began = monotonic()
@@ -56,11 +80,8 @@ class Dispatcher:
                 await self._connect(session, op)
             else:
                 session.reply(op, await ops.perform(self._gateway, session, op))
-        except RateLimited as error:
-            self._refuse_limited(session, op, error)
         except CalloutError as error:
-            if op.id is not None:
-                session.refuse(op.id, error)
+            self._refuse(session, op, error)
         except Exception:  # the task's boundary: a bug is answered as ``internal``, and the session continues
             log.exception("op_failed", op=type(op).__name__, session=session.id)
             if op.id is not None:
@@ -79,6 +100,12 @@ class Dispatcher:
             if session.state is State.JOINING:
                 session.state = State.ACCEPTED
                 self._gateway.wheel.expect_connect(session)
+
+    def _refuse(self, session: Session, op: Op, error: CalloutError) -> None:
+        if isinstance(error, RateLimited):
+            self._refuse_limited(session, op, error)
+        elif op.id is not None:
+            session.refuse(op.id, error)
 
     def _refuse_limited(self, session: Session, op: Op, error: RateLimited) -> None:
         """Refuse ``op`` if it has an id. If the client does not stop, close the session."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from engine.domain.positions import PublishedFix, PublishedRate
 from engine.events import Event
 from engine.identity import sockets
 from engine.runtime import Engine
@@ -17,10 +18,12 @@ from server.gateway import drain, entitlements, handshake, revocation
 from server.gateway.connection_slots import ConnectionSlots
 from server.gateway.counters import Counters
 from server.gateway.event_stream import EventStream, EventStreamHub, PollSession
+from server.gateway.fix_rates import FixRateFeed
 from server.gateway.frames import JsonFrames, MsgpackFrames, PayloadEncoder
 from server.gateway.handshake import PendingSockets
 from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
+from server.gateway.live_feed import LiveFeed
 from server.gateway.position_feed import PositionFeed
 from server.gateway.protocol import Close, State
 from server.gateway.relay import Relay
@@ -72,6 +75,10 @@ class Gateway:
             on_new_epoch=self._push_heads,
         )
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
+        rates = FixRateFeed(self.all_hubs, self.payloads)
+        self.live = LiveFeed(
+            engine, self.counters, {PublishedFix: self.positions.handle_fix, PublishedRate: rates.handle_rate}
+        )
         self._register_metrics()
         self._background: list[asyncio.Task[None]] = []
         self._heartbeats: dict[BufferHub, tuple[Heads, bytes]] = {}
@@ -95,7 +102,7 @@ class Gateway:
         from the logs. Connections get 503 until then.
         """
         tasks = (self.relay.run(), self.wheel.run(), self.wheel.touch_forever())
-        work = (*tasks, self.positions.run(), self.positions.resend_stale_positions_forever(), self.revocation.run())
+        work = (*tasks, self.live.run(), self.positions.resend_stale_positions_forever(), self.revocation.run())
         self._background = [asyncio.create_task(task) for task in work]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT_S):

@@ -17,7 +17,8 @@ from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import limits, tokens
 from engine.roles import ANY_ROLE, TECHNICIAN_ROLE, require_role
-from engine.rules.fixes import Fix
+from engine.rules.fixes import Fix, FixRate, FixReply
+from engine.store.fix_batches import FixDone
 from engine.technicians import live
 from engine.technicians.live import Coordinates
 from engine.types import Role
@@ -58,7 +59,7 @@ class KeyedAvailability(KeyedReply):
     receiving: bool
     blockers: list[str]
     lease_s: float
-    fix: live.FixPlan
+    fix: FixRate
     clock_offset_s: float
 
 
@@ -105,12 +106,27 @@ async def availability(gateway: Gateway, session: Session, op: messages.SetAvail
     return msgspec.convert(now, KeyedAvailability, from_attributes=True)
 
 
-async def location(gateway: Gateway, session: Session, op: messages.Location) -> dict[str, Any]:
-    """Store one fix or several. Return {} if nothing was wrong, else what was wrong with the fixes or the device."""
-    caller = session.caller
-    fixes = [_build_fix(one) for one in op.fixes] if op.fixes else [_build_fix(op)]
-    report = await live.store_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
+def send_location(gateway: Gateway, session: Session, op: messages.Location, done: FixDone) -> None:
+    """Store one fix or several without waiting: ``done`` gets the outcome. Raises CalloutError. The fixes of a socket
+    are counted at its gateway, not in Redis.
+    """
+    spec, caller = OPS[messages.Location], session.caller
+    require_role(caller, spec.roles)
+    if gateway.has_limits:
+        session.limiter = session.limiter or session_limiter.SessionLimiter()
+        session.limiter.count_here(limits.LIMITS[spec.limit_name], monotonic())
+    live.submit_fixes(gateway.engine, caller, caller.id, _fixes_of(op), done, live=op.fixes is None)
+
+
+def location_reply(report: FixReply) -> dict[str, Any]:
+    """Return the content of the reply to fixes: {} if nothing was wrong, else what was wrong with them or the
+    device.
+    """
     return {} if report.needs_no_action else msgspec.structs.asdict(report)
+
+
+def _fixes_of(op: messages.Location) -> list[Fix]:
+    return [_build_fix(one) for one in op.fixes] if op.fixes else [_build_fix(op)]
 
 
 async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> dict[str, Any]:
@@ -135,10 +151,10 @@ OpFunction = Callable[[Gateway, Session, Any], Awaitable[Any]]
 
 class OpSpec(NamedTuple):
     """The declaration of an op: its function, the limit that counts it, the roles that may use it, and which relation a
-    caller needs to the thing that the op names.
+    caller needs to the thing that the op names. An op without a function waits for nothing (``send_location``).
     """
 
-    function: OpFunction
+    function: OpFunction | None
     limit_name: str
     roles: frozenset[Role]
     policy: policy.Policy
@@ -149,7 +165,7 @@ OPS: dict[type[messages.Op], OpSpec] = {
     messages.Decline: OpSpec(decline, "requests", ANY_ROLE, policy.STEP_OF_JOB),
     messages.Command: OpSpec(command, "requests", ANY_ROLE, policy.STEP_OF_JOB),
     messages.SetAvailability: OpSpec(availability, "requests", TECHNICIAN_ROLE, policy.OWN_DATA),
-    messages.Location: OpSpec(location, "fixes", TECHNICIAN_ROLE, policy.OWN_DATA),
+    messages.Location: OpSpec(None, "fixes", TECHNICIAN_ROLE, policy.OWN_DATA),
     messages.Refresh: OpSpec(refresh, "requests", ANY_ROLE, policy.OWN_DATA),
     messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", ANY_ROLE, policy.READ_FULL_JOB),
     messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", ANY_ROLE, policy.OWN_DATA),
@@ -160,6 +176,7 @@ OPS: dict[type[messages.Op], OpSpec] = {
 async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
     """Execute ``op`` and return the content of its reply. Raises CalloutError."""
     spec = OPS[type(op)]
+    assert spec.function is not None
     require_role(session.caller, spec.roles)
     if gateway.has_limits:
         limit = limit_of(op)

@@ -17,26 +17,22 @@ sent once more when it becomes stale.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
 import msgspec
-import redis.asyncio as redis
 import structlog
 
 from engine.blueprint import audience
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import positions
-from engine.domain.positions import ENDED_PHASES, STALE_AFTER_S, PublishedFix, WatchedJob
-from engine.errors import CalloutError
+from engine.domain.positions import ENDED_PHASES, PublishedFix, WatchedJob
 from engine.events import Event
 from engine.process.loops import not_cancelled
 from engine.rules import job_document
 from engine.rules.job_document import EventJob, Party
 from engine.runtime import Engine
-from engine.store import keys
 from engine.types import Zone
 from server.gateway import entitlements
 from server.gateway.counters import Counters
@@ -50,15 +46,11 @@ MIN_INTERVAL_S = 0.2
 """The shortest time between two positions of one job. Fixes arrive every 10 s, but in bursts from a device that was
 offline.
 """
-MAX_REDIS_SILENCE_S = 5.0
-"""Seconds without a message from Redis after which this process pings Redis. If Redis then sends no reply for as long
-again, the connection is replaced."""
 RESEND_EVERY_S = 1.0
 MAX_EVENTS_CHECKED = 100
 """The most events of the customer and the technician that are checked after a fix. With more, the fix is not sent."""
 
 log = structlog.get_logger(__name__)
-_fix_decoder = msgspec.json.Decoder(PublishedFix)
 
 
 class _TechnicianStatus(msgspec.Struct):
@@ -95,66 +87,9 @@ class PositionFeed:
         self._payloads = payloads
         self._counters = counters
         self._tracks: dict[str, Track] = {}
-        self.is_subscribed = False
-        """Whether Redis has confirmed the subscription of every zone: a fix published before that is lost."""
-        zones = (Zone(zone) for zone in engine.settings.zones)
-        self._zones = {keys.live_channel(zone).encode(): zone for zone in zones}
 
-    # receiving
-
-    async def run(self) -> None:
-        """Receive published fixes for ever. The counter ``live_gaps`` counts each new connection, and each time that a
-        connection subscribed again by itself: fixes may have been lost.
-        """
-        pause = 0.05
-        while not_cancelled():
-            began = monotonic()
-            client = self._engine.store.reader()
-            try:
-                await self._receive_fixes(client)
-            except (redis.RedisError, OSError, CalloutError) as error:  # TimeoutError is an OSError
-                log.warning("live_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
-            except Exception:  # the task's boundary
-                log.exception("live_failed")
-            finally:
-                self.is_subscribed = False
-                with contextlib.suppress(OSError, redis.RedisError):
-                    async with asyncio.timeout(1.0):
-                        await client.aclose()
-            self._counters.live_gaps += 1
-            pause = 0.05 if monotonic() - began > MAX_REDIS_SILENCE_S else min(pause * 2, 1.0)
-            await asyncio.sleep(pause)
-
-    async def _receive_fixes(self, client: redis.Redis) -> None:
-        confirmed: set[bytes] = set()
-        async with client.pubsub() as pubsub:
-            async with asyncio.timeout(MAX_REDIS_SILENCE_S):
-                await pubsub.subscribe(*self._zones)
-            ping_sent = False
-            while not_cancelled():
-                message = await pubsub.get_message(timeout=MAX_REDIS_SILENCE_S)
-                if message is None:
-                    if ping_sent:
-                        raise TimeoutError("Redis does not answer")
-                    async with asyncio.timeout(MAX_REDIS_SILENCE_S):
-                        await pubsub.ping()
-                    ping_sent = True
-                    continue
-                ping_sent = False
-                if message["type"] == "message":
-                    self.handle_fix(self._zones[message["channel"]], message["data"])
-                elif message["type"] == "subscribe":
-                    self._counters.live_gaps += message["channel"] in confirmed
-                    confirmed.add(message["channel"])
-                    self.is_subscribed = len(confirmed) == len(self._zones)
-
-    def handle_fix(self, zone: Zone, data: bytes) -> None:
+    def handle_fix(self, zone: Zone, fix: PublishedFix) -> None:
         """Send the fix as a position of each of the technician's jobs, or after ``MIN_INTERVAL_S``."""
-        try:
-            fix = _fix_decoder.decode(data)
-        except msgspec.DecodeError as error:
-            log.error("fix_not_understood", zone=zone, error=str(error))
-            return
         for watched in fix.jobs:
             if self._recipients(zone, watched, fix):
                 self._update_track(zone, fix, watched)
@@ -181,7 +116,7 @@ class PositionFeed:
             self._tracks.pop(watched.id, None)
             return
         more = {"heading": fix.heading, "accuracy": fix.accuracy, "jump": fix.jump}
-        position = positions.position_of_fix(watched.id, fix.lat, fix.lon, fix.at, **more)
+        position = positions.position_of_fix(watched.id, fix.lat, fix.lon, fix.at, fix.every_s, **more)
         payload = self._payloads.encode_live_push(POSITION_TYPE, now_ms(), position, watched.bp)
         frames: dict[str, bytes] = {}
         for session in recipients:
@@ -259,9 +194,10 @@ class PositionFeed:
         """Send each position that has become stale without a successor once more, marked as stale, and drop its
         track.
         """
-        before = now_ms() - STALE_AFTER_S * 1000
-        for track in [track for track in self._tracks.values() if track.fix.at < before and track.timer is None]:
-            self._send_position(track)
+        now, tracks = now_ms(), list(self._tracks.values())
+        for track in tracks:
+            if track.timer is None and now - track.fix.at > positions.stale_after_s(track.fix.every_s) * 1000:
+                self._send_position(track)
 
     def drop_tracks(self) -> None:
         """Drop all tracks. Call this when the relay reads another history: earlier positions cannot be compared with

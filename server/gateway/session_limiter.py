@@ -12,7 +12,9 @@ from engine.errors import RateLimited
 from engine.identity.limits import Limit
 
 PING_LIMIT = Limit("pings", 20, 1)
-"""The limit for the pings of one session, counted here: a call to Redis would cost more than the ping."""
+"""The limit for the pings of one session. Pings and fixes are counted here: a call to Redis would cost more than the
+ping, and twice as much as the fix.
+"""
 
 MAX_REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
 """After this many refused messages in this many seconds the session is closed with 4010: a client that waits for
@@ -23,13 +25,13 @@ MAX_REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
 class SessionLimiter:
     """The recent refusals and pings of one session. Times are seconds of any monotonic clock."""
 
-    __slots__ = ("_pings_until", "_refusals", "_refused_until", "_window_began")
+    __slots__ = ("_counted_until", "_refusals", "_refused_until", "_window_began")
 
     def __init__(self) -> None:
         self._refused_until: dict[str, float] = {}
         self._window_began = 0.0
         self._refusals = 0
-        self._pings_until = 0.0
+        self._counted_until: dict[str, float] = {}
 
     def check_limit(self, limit: Limit, now: float) -> None:
         """Raise RateLimited while ``limit`` is known to refuse this session."""
@@ -37,13 +39,13 @@ class SessionLimiter:
         if wait > 0:
             raise RateLimited(retry_after=round(wait, 3))
 
-    def count_ping(self, now: float) -> None:
-        """Count a ping at ``now``. Raises RateLimited if the session sends too many."""
-        self.check_limit(PING_LIMIT, now)
-        at = max(self._pings_until, now - PING_LIMIT.per_s) + PING_LIMIT.per_s / PING_LIMIT.count
+    def count_here(self, limit: Limit, now: float) -> None:
+        """Count one message at ``now`` in a limit of this session alone. Raises RateLimited if it is too many."""
+        self.check_limit(limit, now)
+        at = max(self._counted_until.get(limit.name, 0.0), now - limit.per_s) + limit.per_s / limit.count
         if at > now:
             raise RateLimited(retry_after=round(at - now, 3))
-        self._pings_until = at
+        self._counted_until[limit.name] = at
 
     def store_refusal(self, limit: Limit, error: RateLimited, now: float) -> bool:
         """Store that ``limit`` refused a message, and until when. Return True if the session has had so many refusals

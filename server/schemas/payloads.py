@@ -20,7 +20,7 @@ from server.schemas.jobs import Job, PublicJob
 from server.schemas.objects import Actor, Proposal, Shape
 from server.schemas.offers import Offer
 from server.schemas.payments import Payment
-from server.schemas.positions import Position
+from server.schemas.positions import FixRate, Position
 
 
 class Ref(Shape):
@@ -226,7 +226,7 @@ _STRUCTS = {
     for struct in (
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
         *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
-        *(TechnicianReviewed, TechnicianStatus, NotificationEventData, Position, TokenExpiring),
+        *(TechnicianReviewed, TechnicianStatus, NotificationEventData, Position, TokenExpiring, FixRate),
     )
 }
 

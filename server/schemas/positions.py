@@ -81,7 +81,10 @@ def fixes_of(body: Location) -> list[dict[str, Any]]:
 
 
 class FixRate(Shape):
+    """How often to send a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever is first."""
+
     every_s: int
+    distance_m: int
 
 
 class FixReport(Shape):

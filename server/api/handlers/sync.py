@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from engine.domain import sync
+from engine.rules.fixes import IDLE_RATE
+from engine.technicians import live
 from server.api.endpoint import RequestContext
-from server.api.handlers.users import fix_rate
 from server.http import responses
 from server.http.polling import POLL_INTERVALS_S
 from server.http.responses import Response
@@ -17,6 +18,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
     `cursor` was read before the rest: a stream, poll or socket that begins at `cursor` misses no event.
     """
     found = await sync.read_snapshot(call.engine, call.caller)
+    state = await live.read_presence(call.engine, call.caller)
     return responses.json_response(
         {
             "me": found.me,
@@ -27,6 +29,6 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
             "notifications": found.notifications,
             "cursor": found.cursor,
             "poll": POLL_INTERVALS_S,
-            "fix": fix_rate(found.me),
+            "fix": state.fix if state else IDLE_RATE,
         }
     )

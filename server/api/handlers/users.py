@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from engine.domain import sync
-from engine.domain.profile import Technician
-from engine.domain.sync import OwnAccount
 from engine.identity import accounts
 from engine.identity.accounts import NewAccount, UserQuery
+from engine.rules.fixes import IDLE_RATE
 from engine.technicians import live
 from engine.types import UserId
 from server.api.endpoint import RequestContext
@@ -23,16 +22,10 @@ async def me(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the caller's account, a technician's profile, and how often to poll and to send a fix."""
     account = await sync.read_own_account(call.engine, call.caller)
     technician = {"technician": account.technician} if account.technician else {}
-    state = await live.read_presence(call.engine, call.caller) if account.technician else None
+    state = await live.read_presence(call.engine, call.caller)
     clock = {"clock_offset_s": state.clock_offset_s} if state and state.clock_offset_s else {}
-    return responses.json_response(
-        {"user": account.user, **technician, "poll": POLL_INTERVALS_S, "fix": fix_rate(account), **clock}
-    )
-
-
-def fix_rate(account: OwnAccount) -> live.FixPlan:
-    """Return how often a technician should send a position: more often with a job than without."""
-    return live.fix_plan(account.technician.load if isinstance(account.technician, Technician) else 0)
+    fix = state.fix if state else IDLE_RATE
+    return responses.json_response({"user": account.user, **technician, "poll": POLL_INTERVALS_S, "fix": fix, **clock})
 
 
 async def find(call: RequestContext[Body, UsersQuery]) -> Response:

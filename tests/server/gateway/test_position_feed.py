@@ -15,6 +15,7 @@ from engine.blueprint import catalogue
 from engine.clock import now_ms
 from engine.domain import codes, jobs, positions
 from engine.domain.commands import Step
+from engine.domain.positions import PublishedFix
 from engine.errors import NotFound
 from engine.events import ms_of
 from engine.process.settings import Settings
@@ -23,7 +24,7 @@ from engine.technicians import live
 from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler
-from server.gateway import position_feed
+from server.gateway import live_feed
 from server.gateway.frames import MsgpackFrames
 from server.schemas.positions import Position
 from tests.server.gateway.conftest import Client, Node, running_node
@@ -74,7 +75,7 @@ async def wait_until_listening(node: Node) -> None:
     """Wait until this gateway has subscribed: what is published before is lost. The number of subscribers that Redis
     reports cannot be used, because the previous test's gateway may still be counted.
     """
-    await wait_until(lambda: node.gateway.positions.is_subscribed)
+    await wait_until(lambda: node.gateway.live.is_subscribed)
 
 
 async def next_position(client: Client) -> dict[str, Any]:
@@ -231,9 +232,9 @@ async def test_no_position_is_sent_for_an_unknown_blueprint(node: Node) -> None:
     """
     trip = await start_job(node)
     async with node.connect(trip.customer.id) as client, node.connect("boss", "admin") as boss:
-        fix = msgspec.json.decode(await _published_fix(trip))
-        fix["jobs"][0]["bp"] = "home_service@99"
-        node.gateway.positions.handle_fix(DEFAULT_ZONE, msgspec.json.encode(fix))
+        fix = await _published_fix(trip)
+        unknown = [msgspec.structs.replace(job, bp="home_service@99") for job in fix.jobs]
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, msgspec.structs.replace(fix, jobs=unknown))
         await assert_no_position(client)
         await assert_no_position(boss)
 
@@ -293,13 +294,13 @@ async def test_positions_of_a_scheduled_job_start_an_hour_before(node: Node, min
     assert (await positions.read_position(node.engine, customer, job) is not None) == shared
 
 
-async def _published_fix(trip: JobUnderWay, status: str = "on_the_way") -> bytes:
+async def _published_fix(trip: JobUnderWay, status: str = "on_the_way") -> PublishedFix:
     """Return a fix as the script publishes it now, without publishing it."""
     head = await trip.node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq")
     record = await trip.node.engine.store.redis.hget(keys.job(DEFAULT_ZONE, trip.job), "bp")
     job = {"id": trip.job, "bp": (record or b"").decode(), "customer": trip.customer.id, "status": status}
     fix = {"technician": trip.driver.id, "lat": 40.77, "lon": -73.99, "at": now_ms(), "seq": int(head or 0)}
-    return msgspec.json.encode({**fix, "jobs": [job]})
+    return msgspec.convert({**fix, "kind": "fix", "jobs": [job]}, PublishedFix)
 
 
 # Positions that are sent
@@ -425,7 +426,7 @@ async def test_an_idle_connection_is_pinged_and_a_dead_one_replaced(
     """An idle connection to Redis is pinged, which does not count as a gap. Without a reply the gateway counts a gap
     and opens a new connection.
     """
-    monkeypatch.setattr(position_feed, "MAX_REDIS_SILENCE_S", 0.8)
+    monkeypatch.setattr(live_feed, "MAX_REDIS_SILENCE_S", 0.8)
     async with running_node(settings) as node:
         store, counters = node.engine.store.redis, node.gateway.counters
 

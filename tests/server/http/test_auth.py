@@ -105,7 +105,7 @@ async def test_a_technician_reads_their_profile(join: Join) -> None:
     me = (await technician("GET", "/v1/me")).json()
     assert me["technician"]["id"] == technician.user
     assert me["technician"]["kyc"] == "pending"
-    assert me["fix"] == {"every_s": 30}
+    assert me["fix"] == {"every_s": 30, "distance_m": 250}
 
 
 async def test_refresh_returns_another_token_and_logout_revokes_it(nobody: Client) -> None:

@@ -314,7 +314,7 @@ async def test_a_claim_over_capacity_is_refused(customer: Client, technician: Cl
         await wait_for_offer(technician, job)
     assert (await technician("POST", f"/v1/jobs/{jobs[0]}/claim")).status_code == 200
     assert code_of(await technician("POST", f"/v1/jobs/{jobs[1]}/claim")) == (409, "at_capacity")
-    assert (await technician("GET", "/v1/me")).json()["fix"] == {"every_s": 10}
+    assert (await technician("GET", "/v1/me")).json()["fix"] == {"every_s": 10, "distance_m": 100}
 
 
 async def test_offers_have_pages(customer: Client, technician: Client, book: Book) -> None:

@@ -59,7 +59,7 @@ async def test_the_snapshot_has_live_jobs_and_open_offers(
     assert customer_snapshot["next"] is None
     assert customer_snapshot["jobs"][0]["technician"]["id"] == technician.user
     snapshot = (await technician("GET", "/v1/sync")).json()
-    assert snapshot["me"]["technician"]["load"] == 1 and snapshot["fix"] == {"every_s": 10}
+    assert snapshot["me"]["technician"]["load"] == 1 and snapshot["fix"] == {"every_s": 10, "distance_m": 100}
     assert [job["id"] for job in snapshot["jobs"]] == [claimed_job["id"]]
     assert {offer["job"]["id"] for offer in snapshot["offers"]} >= {open_job["id"]}
     assert all("customer" not in offer["job"] for offer in snapshot["offers"])

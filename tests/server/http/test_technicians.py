@@ -94,7 +94,7 @@ async def test_going_online_checks_in_order(join: Join, admin: Client, service: 
         "receiving": True,
         "blockers": [],
         "lease_s": 90.0,
-        "fix": {"every_s": 30},
+        "fix": {"every_s": 30, "distance_m": 250},
         "clock_offset_s": 0.0,
     }
     off = await technician("PUT", f"{profile_path}/availability", {"online": False})

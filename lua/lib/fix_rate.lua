@@ -1,0 +1,63 @@
+--- @include "lib/geo"
+
+-- How often a technician's app is to send a fix: `every_s distance_m`, a fix after so many seconds or metres, whichever
+-- is first. The record has in `rate` what the app was told (engine/rules/fixes.py reads it). A change is
+-- published, and the gateways tell it to the technician's sessions.
+local FixRate = {}
+FixRate.STILL, FixRate.IDLE, FixRate.ON_JOB, FixRate.NEAR = '60 100', '30 250', '10 100', '3 50'
+
+-- Near a job's place is within NEAR_M, until the technician is LEAVE_M away. Still is who stayed within REST_M (beside
+-- the accuracy) for REST_MS, until they are WAKE_M away. The two distances of each keep the rate from alternating.
+FixRate.NEAR_M, FixRate.LEAVE_M = 500, 600
+FixRate.REST_M, FixRate.WAKE_M, FixRate.REST_MS = 50, 100, 300000
+
+-- Returns where and since when the technician rests, as the record's `rest`: `lat lon since` (ms), and whether they are
+-- still.
+function FixRate.rest(text, tech, accuracy)
+  local lat, lon, since = string.match(text or '', '^(%S+) (%S+) (%d+)$')
+  if lat then
+    local is_still = tech.fix_at - since >= FixRate.REST_MS
+    local far = Geo.distance_m(lat, lon, tech.lat, tech.lon) - (tonumber(accuracy) or 0)
+    if far < (is_still and FixRate.WAKE_M or FixRate.REST_M) then return text, is_still end
+  end
+  return tech.lat .. ' ' .. tech.lon .. ' ' .. string.format('%.0f', tech.fix_at), false
+end
+
+-- Returns the rate for a technician with these jobs (lib/position_feed). Who is still beside a job's place has arrived.
+function FixRate.choose(tech, is_still, jobs)
+  local on_job = tech.load > 0
+  local near_m = tech.rate == FixRate.NEAR and FixRate.LEAVE_M or FixRate.NEAR_M
+  for _, job in ipairs(jobs) do
+    if job.is_tracked then
+      on_job = true
+      if not is_still and Geo.distance_m(tech.lat, tech.lon, job.lat, job.lon) <= near_m then return FixRate.NEAR end
+    end
+  end
+  return on_job and FixRate.ON_JOB or is_still and FixRate.STILL or FixRate.IDLE
+end
+
+-- Sets the rate, and publishes it if the app was told another.
+function FixRate.tell(zone, tech, rate)
+  local was = tech.rate
+  if was == rate then return end
+  tech.rate = rate
+  redis.call('HSET', tech.key, 'rate', rate)
+  if not was and rate == FixRate.IDLE then return end -- what an app sends by without being told
+  local every_s, distance_m = string.match(rate, '^(%d+) (%d+)$')
+  redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"rate","technician":"' .. tech.id .. '","every_s":' .. every_s ..
+    ',"distance_m":' .. distance_m .. '}')
+end
+
+-- Returns what the technician's app was told; `tech` may be nil.
+function FixRate.told(tech)
+  return tech and (redis.call('HGET', tech.key, 'rate') or tech.load > 0 and FixRate.ON_JOB) or FixRate.IDLE
+end
+
+-- Tells the rate that follows from the load alone, when a job begins or ends. The next fix tells the finer one.
+function FixRate.follow_load(zone, tech)
+  local was = redis.call('HGET', tech.key, 'rate')
+  local is_fast = was == FixRate.ON_JOB or was == FixRate.NEAR
+  if (tech.load > 0) == is_fast then return end
+  tech.rate = was
+  FixRate.tell(zone, tech, tech.load > 0 and FixRate.ON_JOB or FixRate.IDLE)
+end

@@ -1,0 +1,42 @@
+-- The jobs of a technician whose position is shared with the customer now: the set `tracked` beside the record, so that
+-- a fix looks at these jobs and not at all that the technician holds. A job is in it from the state that the blueprint
+-- names until the work is over, and not before its time less the blueprint's lead. The due entry `track:<job>` adds a
+-- job whose time comes later. The gateways check each position all the same (engine/domain/positions.py).
+local Tracking = {}
+
+-- The most jobs in the set, and when a job for which there was no room is looked at again.
+Tracking.MAX_JOBS, Tracking.RETRY_MS = 16, 60000
+
+-- Notes how long before its time a job may be shared in the state that it has entered: `tracks` in the job's record,
+-- `status lead_ms`. In a state without a lead it is not shared.
+function Tracking.enter_state(job, lead_ms)
+  job.entered_lead_ms = lead_ms or false
+  if lead_ms then redis.call('HSET', job.key, 'tracks', job.status .. ' ' .. lead_ms) end
+end
+
+-- Returns the lead (ms) of the job's present state; nil if the position is not shared in it.
+function Tracking.lead_ms(job)
+  if job.entered_lead_ms ~= nil then return tonumber(job.entered_lead_ms or '') end
+  local status, lead_ms = string.match(redis.call('HGET', job.key, 'tracks') or '', '^(%S+) (%d+)$')
+  return status == job.status and tonumber(lead_ms) or nil
+end
+
+-- Adds the job to its holder's set or removes it, after a change of its state, its holder or its time.
+function Tracking.update(zone, job)
+  if job.holder == '' then return end
+  local key, due = zone.tag .. 'tech:' .. job.holder, zone.tag .. 'due'
+  local lead_ms = Tracking.lead_ms(job)
+  if not lead_ms or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then
+    redis.call('SREM', key .. ':tracked', job.id)
+    return
+  end
+  local scheduled = tonumber(redis.call('HGET', job.key, 'scheduled') or '') or 0
+  if scheduled - lead_ms > zone.now then
+    redis.call('SREM', key .. ':tracked', job.id)
+    redis.call('ZADD', due, scheduled - lead_ms, 'track:' .. job.id)
+  elseif redis.call('SCARD', key .. ':tracked') < Tracking.MAX_JOBS then
+    redis.call('SADD', key .. ':tracked', job.id)
+  elseif redis.call('SISMEMBER', key .. ':tracked', job.id) == 0 then
+    redis.call('ZADD', due, zone.now + Tracking.RETRY_MS, 'track:' .. job.id)
+  end
+end

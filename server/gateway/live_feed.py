@@ -1,0 +1,100 @@
+"""The live channels of the zones: what the scripts publish and no log has, because it may be lost. Each message goes to
+the function for its kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import msgspec
+import redis.asyncio as redis
+import structlog
+
+from engine.domain.positions import PublishedFix, PublishedRate
+from engine.errors import CalloutError
+from engine.process.loops import not_cancelled
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import Zone
+from server.gateway.counters import Counters
+
+MAX_REDIS_SILENCE_S = 5.0
+"""Seconds without a message from Redis after which this process pings Redis. If Redis then sends no reply for as long
+again, the connection is replaced."""
+
+LiveMessage = PublishedFix | PublishedRate
+LiveHandler = Callable[[Zone, Any], None]
+
+log = structlog.get_logger(__name__)
+_decoder: msgspec.json.Decoder[LiveMessage] = msgspec.json.Decoder(LiveMessage)
+
+
+class LiveFeed:
+    """The subscription of one gateway to the live channels. ``handlers`` has a function for each type of message."""
+
+    def __init__(self, engine: Engine, counters: Counters, handlers: dict[type[LiveMessage], LiveHandler]) -> None:
+        self._engine = engine
+        self._counters = counters
+        self._handlers = handlers
+        self.is_subscribed = False
+        """Whether Redis has confirmed the subscription of every zone: a message published before that is lost."""
+        zones = (Zone(zone) for zone in engine.settings.zones)
+        self._zones = {keys.live_channel(zone).encode(): zone for zone in zones}
+
+    async def run(self) -> None:
+        """Receive messages for ever. The counter ``live_gaps`` counts each new connection, and each time that a
+        connection subscribed again by itself: messages may have been lost.
+        """
+        pause = 0.05
+        while not_cancelled():
+            began = monotonic()
+            client = self._engine.store.reader()
+            try:
+                await self._receive(client)
+            except (redis.RedisError, OSError, CalloutError) as error:  # TimeoutError is an OSError
+                log.warning("live_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
+            except Exception:  # the task's boundary
+                log.exception("live_failed")
+            finally:
+                self.is_subscribed = False
+                with contextlib.suppress(OSError, redis.RedisError):
+                    async with asyncio.timeout(1.0):
+                        await client.aclose()
+            self._counters.live_gaps += 1
+            pause = 0.05 if monotonic() - began > MAX_REDIS_SILENCE_S else min(pause * 2, 1.0)
+            await asyncio.sleep(pause)
+
+    async def _receive(self, client: redis.Redis) -> None:
+        confirmed: set[bytes] = set()
+        async with client.pubsub() as pubsub:
+            async with asyncio.timeout(MAX_REDIS_SILENCE_S):
+                await pubsub.subscribe(*self._zones)
+            ping_sent = False
+            while not_cancelled():
+                message = await pubsub.get_message(timeout=MAX_REDIS_SILENCE_S)
+                if message is None:
+                    if ping_sent:
+                        raise TimeoutError("Redis does not answer")
+                    async with asyncio.timeout(MAX_REDIS_SILENCE_S):
+                        await pubsub.ping()
+                    ping_sent = True
+                    continue
+                ping_sent = False
+                if message["type"] == "message":
+                    self._handle_message(self._zones[message["channel"]], message["data"])
+                elif message["type"] == "subscribe":
+                    self._counters.live_gaps += message["channel"] in confirmed
+                    confirmed.add(message["channel"])
+                    self.is_subscribed = len(confirmed) == len(self._zones)
+
+    def _handle_message(self, zone: Zone, data: bytes) -> None:
+        try:
+            message = _decoder.decode(data)
+        except msgspec.DecodeError as error:
+            log.error("live_not_understood", zone=zone, error=str(error))
+            return
+        self._handlers[type(message)](zone, message)

@@ -1,12 +1,11 @@
+-- The engine's own choice of a technician: the best among the nearest MAX_CANDIDATES who fit. To rank a whole city
+-- would be exact, but would block the zone. The record of the wave contains the scores of the best MAX_SCORES.
 --- @include "lib/candidates"
 --- @include "lib/geo"
 --- @include "lib/limits"
 --- @include "lib/ranking"
 --- @include "lib/search"
 --- @include "lib/wave"
-
--- The engine's own choice of a technician: the best among the nearest MAX_CANDIDATES who fit. To rank a whole city
--- would be exact, but would block the zone. The record of the wave contains the scores of the best MAX_SCORES.
 local Allocation = {}
 
 Allocation.MAX_CANDIDATES, Allocation.MAX_SCORES, Allocation.FIRST_RADIUS_M = 32, 16, 4000

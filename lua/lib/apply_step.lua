@@ -1,3 +1,6 @@
+-- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before: no
+-- refusal is possible here. `plan` is the plan of the command, without the members that the command does not declare.
+-- `tech` is the technician who gets the job and replaces the present holder, if there is one.
 --- @include "lib/audience"
 --- @include "lib/bid_close"
 --- @include "lib/capacity"
@@ -12,10 +15,6 @@
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 --- @include "lib/tracking"
-
--- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before: no
--- refusal is possible here. `plan` is the plan of the command, without the members that the command does not declare.
--- `tech` is the technician who gets the job and replaces the present holder, if there is one.
 local ApplyStep = {}
 
 function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
@@ -53,20 +52,22 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local charge = plan.charges and Money.charge_request(job, plan.hours)
   -- If everything is paid already, no payment is requested: the step's event is then a plain status event.
   if kind == 'payment.requested' and not charge then kind, audience = 'job.status', plan.status_audience end
-  local step = StepEvent.members(job, was, plan, args, actor)
-  local left = step .. (former and ',"former":{"id":"' .. former .. '"}' or '')
-  local brief = Audience.step_summary(job, was, plan.command)
+  local step_members = StepEvent.members(job, was, plan, args, actor)
+  local members_with_former = step_members .. (former and ',"former":{"id":"' .. former .. '"}' or '')
+  local summary = Audience.step_summary(job, was, plan.command)
   if tech and former then
     events[1] = {type = 'job.unassigned', to = Audience.channels(plan.unassigned_audience, job), shown = shown,
-      data = '{"job":' .. shown .. left .. '}',
-      restricted = Audience.restricted_copies(job, plan.unassigned_audience, brief, former, left)}
+      data = '{"job":' .. shown .. members_with_former .. '}',
+      restricted = Audience.restricted_copies(job, plan.unassigned_audience, summary, former, members_with_former)}
   end
-  local more = dispute and ',"dispute":' .. dispute or Effects.event_members(plan, args, kind, charge)
-  local card = (tech or plan.event == 'job.accepted' or plan.event == 'job.assigned') and job.card ~= ''
-  local whom = card and ',"technician":' .. job.card or ''
-  events[#events + 1] = {type = kind, to = Audience.channels(audience, job), shown = shown, data = '{"job":' .. shown ..
-    whom .. (tech and step or left) .. more .. (job.closing ~= '' and ',"offers_closing":true}' or '}'), restricted =
-      Audience.restricted_copies(job, audience, whom .. brief, not tech and former or nil, left)}
+  local effect_members = dispute and ',"dispute":' .. dispute or Effects.event_members(plan, args, kind, charge)
+  local names_technician = (tech or plan.event == 'job.accepted' or plan.event == 'job.assigned') and job.card ~= ''
+  local technician_member = names_technician and ',"technician":' .. job.card or ''
+  events[#events + 1] = {type = kind, to = Audience.channels(audience, job), shown = shown,
+    data = '{"job":' .. shown .. technician_member .. (tech and step_members or members_with_former) ..
+      effect_members .. (job.closing ~= '' and ',"offers_closing":true}' or '}'),
+    restricted = Audience.restricted_copies(job, audience, technician_member .. summary, not tech and former or nil,
+      members_with_former)}
   if postponed then events[#events + 1] = postponed end
   if closure then events[#events + 1] = closure end
   if search_ends then

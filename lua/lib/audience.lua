@@ -1,9 +1,8 @@
---- @include "lib/job"
---- @include "lib/memo"
-
 -- The recipients of an event about a job. The blueprint's audience words (`customer holder ops`;
 -- engine/blueprint/audience.py has the words and the defaults) are mapped to channels here, in the step itself, so that
 -- an event is sent exactly to those who are concerned at that instant.
+--- @include "lib/job"
+--- @include "lib/memo"
 local Audience = {}
 
 do
@@ -48,13 +47,13 @@ function Audience.channels(words, job)
 end
 
 -- Returns the restricted copies of an event, for recipients who may see only the public part, as {channels, data}.
--- `members` are the members beside the job, `left` the members for the former holder. Technicians who may take the job
--- receive its events until somebody has the job. A `work:` channel is the only channel in an event's `to`
+-- `members` are the members beside the job, `former_members` those for the former holder. Technicians who may take the
+-- job receive its events until somebody has the job. A `work:` channel is the only channel in an event's `to`
 -- (server/gateway/hub.py relies on this).
-function Audience.restricted_copies(job, words, members, former, left)
+function Audience.restricted_copies(job, words, members, former, former_members)
   local events, audience = {}, Audience.parse(words)
   if former and former ~= '' and former ~= job.holder and audience.holder then
-    events[1] = {'user:' .. former, '{"job":' .. Job.public_json(job) .. (left or members) .. '}'}
+    events[1] = {'user:' .. former, '{"job":' .. Job.public_json(job) .. (former_members or members) .. '}'}
   end
   if job.holder ~= '' and job.unaccepted == '1' and audience.holder then
     events[#events + 1] = {'user:' .. job.holder, '{"job":' .. Job.public_json(job, job.card) .. members .. '}'}

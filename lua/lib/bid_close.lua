@@ -1,7 +1,6 @@
+-- Closes bids when the state of their job changes. The events are added to those of the step.
 --- @include "lib/audience"
 --- @include "lib/bids"
-
--- Closes bids when the state of their job changes. The events are added to those of the step.
 local BidClose = {}
 
 function BidClose.close(events, job, bid, status, reason, audience)

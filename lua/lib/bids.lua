@@ -1,10 +1,9 @@
---- @include "lib/iso"
---- @include "lib/job"
---- @include "lib/tech"
-
 -- The bids of a job: technician → record, `status id at amount rest`. `at` is in ms, an amount of `-` means no amount,
 -- and `rest` contains the members that do not change, as JSON. Only the latest bid of each technician is stored. This
 -- bounds the size of the hash, so that nobody can fill the hash by bidding and withdrawing.
+--- @include "lib/iso"
+--- @include "lib/job"
+--- @include "lib/tech"
 local Bids = {}
 
 function Bids.parse(technician, text)

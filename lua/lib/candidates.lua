@@ -1,9 +1,8 @@
+-- Selects the technicians who may be offered the job among those that a search returned: `wave.fit`. `wave.out` lists
+-- the others by reason, for the record of the wave.
 --- @include "lib/eligibility"
 --- @include "lib/limits"
 --- @include "lib/summaries"
-
--- Selects the technicians who may be offered the job among those that a search returned: `wave.fit`. `wave.out` lists
--- the others by reason, for the record of the wave.
 local Candidates = {}
 
 -- Reads the fields of the job that only the search for technicians needs.
@@ -53,13 +52,13 @@ function Candidates.evaluate(zone, job, offers, ids, wave, enough)
       local why = Limits.previous_answer(held[i]) or blocked[i] == 1 and 'blocked' or bidders[i] and 'bid'
       if not why then
         why, fit, rating, workload = judge(id, summaries[i] or '')
-        why = why or wave.radius > 0 and fit.far + fit.vague > wave.radius and 'too_far'
+        why = why or wave.radius > 0 and fit.far + fit.uncertainty_m > wave.radius and 'too_far'
           or wave.cap > 0 and Limits.is_at_cap(zone, id, wave) and 'offers'
       end
       if why then Candidates.exclude(wave, why, id) else
         fit.score = wave.score(zone, fit, rating, workload)
         if wave.explains then fit.rating, fit.workload = rating, workload end
-        fits[#fits + 1], wave.doubtful = fit, wave.doubtful + (fit.vague > 0 and 1 or 0)
+        fits[#fits + 1], wave.doubtful = fit, wave.doubtful + (fit.uncertainty_m > 0 and 1 or 0)
       end
     end
   end

@@ -1,8 +1,7 @@
+-- Frees or occupies the holder's capacity when their job ends, is resumed, or is taken from them.
 --- @include "lib/load"
 --- @include "lib/supply"
 --- @include "lib/tech"
-
--- Frees or occupies the holder's capacity when their job ends, is resumed, or is taken from them.
 local Capacity = {}
 
 -- Frees the holder's capacity. They stay the holder of the job. Their position is private from now on, so the job

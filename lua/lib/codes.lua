@@ -1,8 +1,7 @@
---- @include "lib/event_log"
-
 -- Codes (DESIGN §5). The caller reports the issue with which the code was compared, and whether the code matched. This
 -- file decides which guesses count, so that only the allowed number of simultaneous guesses is evaluated. Tries are
 -- counted for each issue and technician: `tries:<technician>` is `issue count` (engine/domain/job_view.py reads it).
+--- @include "lib/event_log"
 local Codes = {}
 
 -- Returns the refusal's word and the tries left, or nil if the code was right. STALE_CODE: another issue is current by

@@ -1,10 +1,9 @@
---- @include "lib/event_log"
---- @include "lib/idempotency"
---- @include "lib/job"
-
 -- The first and the last part of every script that runs a command of a job's blueprint. `request` describes the
 -- request: the blueprint that the caller assumed (`bp`); `actor`, `cause` and `trace` for the events; and, if it has an
 -- idempotency key, the key's `req` and `fingerprint` and the job's `causes`.
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
+--- @include "lib/job"
 local Command = {}
 
 -- Returns the job, and a reply if the script must return at once: the job has another blueprint, or the idempotency key

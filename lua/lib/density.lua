@@ -1,9 +1,8 @@
---- @include "lib/geo"
-
 -- The density of technicians around a job, by counting entries without reading them. The index is a sorted set whose
 -- scores interleave 26 bits of latitude with 26 bits of longitude: the 4^k scores that begin at a multiple of 4^k are
 -- one cell, 2^k units high and wide. UNIT_LON and UNIT_LAT are the lengths of a unit of longitude and of latitude on
 -- the equator, in metres.
+--- @include "lib/geo"
 local Density = {}
 
 Density.UNIT_LON = 2 * 3.141592653589793 * Geo.EARTH_RADIUS_M / 2 ^ 26

@@ -1,11 +1,10 @@
+-- The effects of a command other than the change of state. They add events to those of the step.
 --- @include "lib/audience"
 --- @include "lib/capacity"
 --- @include "lib/dispatch_index"
 --- @include "lib/job"
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
-
--- The effects of a command other than the change of state. They add events to those of the step.
 local Effects = {}
 
 -- Returns the members of the command's own event, in addition to the job and the step.

@@ -1,8 +1,7 @@
+-- Whether a technician may be offered a job, as far as their own record says.
 --- @include "lib/geo"
 --- @include "lib/summaries"
 --- @include "lib/tech"
-
--- Whether a technician may be offered a job, as far as their own record says.
 local Eligibility = {}
 
 -- A position is stale when it is older than this.
@@ -32,14 +31,14 @@ function Eligibility.judge_of(zone, job)
   local distance_to, oldest = Geo.distances_from(job.lat, job.lon), Eligibility.oldest_fix(zone)
   local parse, find, service = Summaries.parse, string.find, Summaries.service_text(job.service)
   return function(id, summary)
-    local lat, lon, fix_at, vague, rating, workload, services = parse(summary)
+    local lat, lon, fix_at, uncertainty_m, rating, workload, services = parse(summary)
     if not lat or fix_at + 0 < oldest or not find(services, service, 1, true) then
       local tech = Tech.load(zone.tag .. 'tech:' .. id)
       local why = Eligibility.exclusion(zone, job, tech)
       if why then return why end
-      lat, lon, vague, rating = tech.lat, tech.lon, Tech.uncertainty_m(tech.acc), tech.rating
+      lat, lon, uncertainty_m, rating = tech.lat, tech.lon, Tech.uncertainty_m(tech.acc), tech.rating
       workload = tech.load / tech.capacity
     end
-    return nil, {id = id, far = distance_to(lat, lon), vague = vague + 0, score = 0}, rating, workload
+    return nil, {id = id, far = distance_to(lat, lon), uncertainty_m = uncertainty_m + 0, score = 0}, rating, workload
   end
 end

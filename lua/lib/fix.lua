@@ -1,3 +1,4 @@
+-- Takes the fixes of technicians: checks them, stores the position, and publishes it.
 --- @include "lib/device"
 --- @include "lib/fix_rate"
 --- @include "lib/geo"

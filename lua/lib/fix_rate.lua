@@ -1,8 +1,7 @@
---- @include "lib/geo"
-
 -- How often a technician's app is to send a fix: `every_s distance_m`, a fix after so many seconds or metres, whichever
 -- is first. The record has in `rate` what the app was told (engine/rules/fixes.py reads it). A change is
 -- published, and the gateways tell it to the technician's sessions.
+--- @include "lib/geo"
 local FixRate = {}
 FixRate.STILL, FixRate.IDLE, FixRate.ON_JOB, FixRate.NEAR = '60 100', '30 250', '10 100', '3 50'
 

@@ -1,3 +1,4 @@
+-- The distances between positions on the earth.
 local Geo = {}
 
 -- The earth's radius is the one that Redis uses, so that both compute the same distances. The other constant is a

@@ -1,10 +1,9 @@
---- @include "lib/fix_rate"
---- @include "lib/load"
---- @include "lib/supply"
-
 -- Makes a technician the holder of a job, on both sides: the job's `holder` and card, and the technician's set of
 -- jobs, load and place in the supply index. The card has neither phone nor position, because events contain it and are
 -- replayed.
+--- @include "lib/fix_rate"
+--- @include "lib/load"
+--- @include "lib/supply"
 local Holder = {}
 
 function Holder.assign(zone, job, tech)

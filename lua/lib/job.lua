@@ -1,9 +1,8 @@
---- @include "lib/iso"
---- @include "lib/tracking"
-
 -- The job's hash and its two JSON views. The caller encodes the fixed members once, at creation (`full`, `pub`). A
 -- step only joins them with the members that change. Encoding by cjson would cost several times as much, in every
 -- claim.
+--- @include "lib/iso"
+--- @include "lib/tracking"
 local Job = {}
 
 -- How long the keys of a finished job stay in Redis after the job is in SQL.

@@ -1,10 +1,9 @@
+-- The open jobs that a late joiner may be offered: a technician who came online, came nearer or became free.
 --- @include "lib/candidates"
 --- @include "lib/eligibility"
 --- @include "lib/geo"
 --- @include "lib/job"
 --- @include "lib/limits"
-
--- The open jobs that a late joiner may be offered: a technician who came online, came nearer or became free.
 local LateJoin = {}
 
 -- Returns open jobs of the technician's services; it reads at most `limit`. Jobs within `reach` metres are first, then

@@ -1,11 +1,10 @@
+-- How a job counts in its holder's load. The job counts from `begins` on: the job's time less the blueprint's lead. A
+-- job that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`.
+-- The due entry `begin:<job>` makes the job count.
 --- @include "lib/fix_rate"
 --- @include "lib/supply"
 --- @include "lib/tech"
 --- @include "lib/tracking"
-
--- How a job counts in its holder's load. The job counts from `begins` on: the job's time less the blueprint's lead. A
--- job that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`.
--- The due entry `begin:<job>` makes the job count.
 local Load = {}
 
 function Load.change(zone, tech, by)

@@ -1,9 +1,8 @@
---- @include "lib/cost"
---- @include "lib/step"
-
 -- The price of a job and the money paid for it, both in the job's currency and in minor units. `paid` and `refunded`
 -- are sums over the job's payments. `back` is the sum of refunds that a step requested and that were not made yet:
 -- that money does not pay for the job any more.
+--- @include "lib/cost"
+--- @include "lib/step"
 local Money = {}
 
 function Money.currency(job) return string.match(job.full, '"currency":"(%u+)"') or '' end

@@ -1,7 +1,6 @@
+-- The events for technicians with an open offer: that the offer is closed, and why.
 --- @include "lib/job"
 --- @include "lib/offers"
-
--- The events for technicians with an open offer: that the offer is closed, and why.
 local OfferClosure = {}
 
 function OfferClosure.event(job, channels, reason, message, actor, cause)

@@ -1,9 +1,8 @@
+-- Creates offers, in the same way for a wave and for a late joiner. An offer that `opens` later (ms) is neither
+-- announced nor counted as asked before that time.
 --- @include "lib/iso"
 --- @include "lib/job"
 --- @include "lib/offers"
-
--- Creates offers, in the same way for a wave and for a late joiner. An offer that `opens` later (ms) is neither
--- announced nor counted as asked before that time.
 local OfferCreation = {}
 
 -- How long after its deadline an offer stays in the pull list at most, and how long an offer lives if its job has no

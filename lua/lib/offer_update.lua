@@ -1,10 +1,9 @@
+-- Updates the offers of a job that changed while it is on offer. Technicians with a visible open offer receive the new
+-- content. Technicians who do not provide its service lose the offer.
 --- @include "lib/dispatch_index"
 --- @include "lib/iso"
 --- @include "lib/job"
 --- @include "lib/offer_closure"
-
--- Updates the offers of a job that changed while it is on offer. Technicians with a visible open offer receive the new
--- content. Technicians who do not provide its service lose the offer.
 local OfferUpdate = {}
 
 function OfferUpdate.provides(zone, technician, service)

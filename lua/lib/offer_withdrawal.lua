@@ -1,3 +1,4 @@
+-- Withdraws the open offers of a technician who may not take the jobs any more.
 --- @include "lib/job"
 --- @include "lib/wave_advance"
 local OfferWithdrawal = {}

@@ -1,12 +1,11 @@
---- @include "lib/iso"
---- @include "lib/money"
-
 -- The payments of a job by the payment service's `reference`: charges, and refunds of them. A field of the hash is
 -- `charge <reference>` or `refund <reference>`; its record is `path id created back members`. The path is a list of
 -- `status:seq:amount:currency`, joined by commas: it contains the seq of each status, so that the same report gets the
 -- same reply. An amount that does not count in the job's sums ends in `:-`. `back` is the refunded amount of a charge,
 -- and `members` are the fixed members as JSON. Python reads the record in engine/domain/payments.py and writes it in
 -- engine/domain/job_restore.py.
+--- @include "lib/iso"
+--- @include "lib/money"
 local Payment = {}
 
 Payment.FOLLOWS = {[''] = ' requested captured failed ', requested = ' captured failed ', failed = ' captured '}

@@ -1,10 +1,9 @@
---- @include "lib/apply_step"
---- @include "lib/job"
---- @include "lib/money"
-
 -- The effect of a captured amount in the job's currency. The amount is recorded already and is never refused. The job
 -- changes its state if its blueprint has a command for captured payments (`captures`). An amount that triggers no
 -- command is reported as an event.
+--- @include "lib/apply_step"
+--- @include "lib/job"
+--- @include "lib/money"
 local PaymentCapture = {}
 
 -- Returns why ops must check a captured amount, or nil: the job is over, its former state `was` awaits no payment, or

@@ -1,7 +1,6 @@
---- @include "lib/memo"
-
 -- The plan of a command: its states, guards, effects and audiences, as JSON from engine/blueprint/compiler.py, without
 -- the members that the command does not declare.
+--- @include "lib/memo"
 local Plan = {}
 
 do

@@ -1,3 +1,4 @@
+-- Sets a technician offline, with all consequences.
 --- @include "lib/event_log"
 --- @include "lib/offer_closure"
 --- @include "lib/offer_withdrawal"

@@ -1,3 +1,4 @@
+-- Scores the candidates of a search, sorts them and selects the best.
 --- @include "lib/candidates"
 local Ranking = {}
 
@@ -11,7 +12,7 @@ function Ranking.scorer(weights, share)
   local plain = wa == 0 and ww == 0 and share == 0
   local nearest = plain and wr == 0 and wl == 0
   return function(zone, fit, stars, load)
-    local distance = (fit.far + fit.vague) / 1000 * wd
+    local distance = (fit.far + fit.uncertainty_m) / 1000 * wd
     if nearest then return distance, distance, 0, 0, 0, 0 end
     local rating, workload, acceptance, waiting = -stars * wr, load * wl, 0, 0
     if not plain then

@@ -1,7 +1,3 @@
---- @include "lib/candidates"
---- @include "lib/density"
---- @include "lib/limits"
-
 -- Two ways to find candidates, both bounded to Limits.MAX_VISITS (256) a turn.
 --
 -- `by_radius` fits the radius to the density. A full result is arbitrary (COUNT ANY stops at the first entries that it
@@ -13,6 +9,9 @@
 -- `by_rank` follows the index outward from the job, by rank, in both directions. It serves "everybody else in the
 -- zone", and a crowd so dense that MIN_RADIUS_M is full of technicians already asked, where any search by radius would
 -- return the same ones again. Ranks may shift between turns; the next wave finds technicians who were skipped by that.
+--- @include "lib/candidates"
+--- @include "lib/density"
+--- @include "lib/limits"
 local Search = {}
 
 Search.MIN_RADIUS_M = 50

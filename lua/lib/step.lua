@@ -1,8 +1,7 @@
---- @include "lib/job"
---- @include "lib/relation"
-
 -- Checks whether a step may be taken, by the blueprint's plan. All checks come before all writes. A plan has only the
 -- members that its command declares: all others are nil.
+--- @include "lib/job"
+--- @include "lib/relation"
 local Step = {}
 
 -- Returns whether the command is declared from this state for a relation of the actor. `only` restricts the states for

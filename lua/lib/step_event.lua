@@ -1,6 +1,5 @@
---- @include "lib/audience"
-
 -- Parts of events that several steps have in common, in the format of PROTOCOL §5.
+--- @include "lib/audience"
 local StepEvent = {}
 
 -- Returns the members of every step's event in addition to the job: its states before and after, the command, the

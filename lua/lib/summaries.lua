@@ -1,10 +1,9 @@
+-- The summaries: what a search compares of a technician in the supply index, `lat lon fix_at uncertainty_m rating
+-- workload :service:…:`, with fix_at in ms, the uncertainty of Tech.uncertainty_m, and workload = load ÷ capacity. One
+-- hash of the zone has all of them, so that a search reads its candidates by one HMGET. (Rejected: to read the records
+-- one by one. It took half of a match.) A summary repeats the record and is never older: only lib/supply writes these
+-- fields of a record, and the summaries.
 --- @include "lib/tech"
-
--- The summaries: what a search compares of a technician in the supply index, `lat lon fix_at vague rating workload
--- :service:…:`, with fix_at in ms, `vague` as in Tech.uncertainty_m, and workload = load ÷ capacity. One hash of the
--- zone has all of them, so that a search reads its candidates by one HMGET. (Rejected: to read the records one by one.
--- It took half of a match.) A summary repeats the record and is never older: only lib/supply writes these fields of a
--- record, and the summaries.
 local Summaries = {}
 
 function Summaries.write(zone, tech)
@@ -18,8 +17,8 @@ function Summaries.remove(zone, tech) redis.call('HDEL', zone.tag .. 'summaries'
 -- Returns the summaries of these technicians, in their order; false for a technician without a summary.
 function Summaries.read(zone, ids) return redis.call('HMGET', zone.tag .. 'summaries', unpack(ids)) end
 
--- Returns the summary's lat, lon, fix_at, vague, rating, workload and services, as texts; nil for ''. `[^ ]+` takes
--- half the time of `%S+`.
+-- Returns the summary's lat, lon, fix_at, uncertainty_m, rating, workload and services, as texts; nil for ''. `[^ ]+`
+-- takes half the time of `%S+`.
 function Summaries.parse(summary)
   return string.match(summary, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) (.+)')
 end

@@ -1,8 +1,7 @@
---- @include "lib/summaries"
---- @include "lib/tech"
-
 -- The supply index: the technicians who could take a job now, by service. Every script that changes a technician
 -- updates it. Exactly those in the index have a summary (lib/summaries).
+--- @include "lib/summaries"
+--- @include "lib/tech"
 local Supply = {}
 
 -- A technician who moves gets a new position in the index after PLACE_MS or PLACE_M, and a new search for open jobs

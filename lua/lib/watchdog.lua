@@ -1,9 +1,8 @@
---- @include "lib/geo"
-
 -- The watchdog's state between two checks, in the job's `watch`: `lat lon at near why looks since reported_at`. The
 -- holder has not moved from the position since `at`; `near` is their smallest distance from the job (m); `why` is the
 -- suspected problem, which exists since `since` and was found by `looks` consecutive checks; `reported_at` is 0 before
 -- the problem is reported. Times are in ms, and `-` means none.
+--- @include "lib/geo"
 local Watchdog = {}
 
 function Watchdog.load(text, since)

@@ -1,3 +1,4 @@
+-- The state of a search and its record, shared by waves and by the engine's own allocation.
 --- @include "lib/audience"
 --- @include "lib/candidates"
 --- @include "lib/iso"
@@ -5,7 +6,6 @@
 --- @include "lib/ranking"
 local Wave = {}
 
--- The state of a search and its record, shared by waves and by the engine's own allocation.
 function Wave.new(zone, job, size, radius, weights, limits)
   local score, nearest = Ranking.scorer(weights, limits.share)
   local blocks = zone.tag .. 'user:' .. job.customer .. ':blocks'

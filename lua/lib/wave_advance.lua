@@ -1,3 +1,4 @@
+-- Advances the search for a technician when the last open offer is gone.
 local WaveAdvance = {}
 
 -- Advances the search when the last open offer is gone: offers that were delayed by a head start open now. If there are

@@ -1,10 +1,9 @@
---- @include "lib/event_log"
---- @include "lib/tech"
-
 -- The services for whose open work a technician receives events, each with the seq since which they may receive these
 -- events, because earlier events are not for them: `service:seq …` in `works` of their record
 -- (engine/technicians/live.py reads it). An internal event makes gateways subscribe and unsubscribe the technician's
 -- sessions; clients do not receive this event.
+--- @include "lib/event_log"
+--- @include "lib/tech"
 local WorkFeed = {}
 
 function WorkFeed.sync(zone, log, tech, actor)

@@ -1,3 +1,4 @@
+-- The zone of a script: its epoch, its clock and whether a time has passed by that clock.
 --- @include "lib/clock"
 local Zone = {}
 

@@ -324,3 +324,9 @@ def test_the_name_of_the_library_depends_on_its_source(tmp_path: Path) -> None:
     assert one.name == same.name and one["a_b"].function == same["a_b"].function
     assert one.name != other.name and one["a_b"].function != other["a_b"].function
     assert one["a_b"].function in one.source
+
+
+@pytest.mark.parametrize("path", sorted((LUA_FOLDER / "lib").glob("*.lua")), ids=lambda path: path.stem)
+def test_a_library_file_begins_with_what_it_is_for(path: Path) -> None:
+    """The first line of each library file is a comment that says what the file is for; the includes follow it."""
+    assert path.read_text().startswith("-- ")

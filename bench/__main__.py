@@ -22,7 +22,7 @@ def _build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="rounds; medians are given (default: 3)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of what is timed by the clock (default: 1)")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="Callout alone")
-    module.options(parser)
+    module.add_options(parser)
     return parser
 
 

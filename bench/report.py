@@ -55,11 +55,11 @@ class Figure(msgspec.Struct):
         return self.value >= self.goal if self.better == "more" else self.value <= self.goal
 
 
-def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], **kind: Any) -> Figure:
+def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], **figure_options: Any) -> Figure:
     """Return a figure with ``ours`` divided by ``theirs`` for each round. Raise ValueError when one side has more
     rounds than the other.
     """
-    return Figure(name, "×", [a / b for a, b in zip(ours, theirs, strict=True)], **kind)
+    return Figure(name, "×", [a / b for a, b in zip(ours, theirs, strict=True)], **figure_options)
 
 
 Side = TypeVar("Side")

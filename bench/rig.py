@@ -137,9 +137,9 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def on_exit(self, act: Callable[[], object]) -> None:
-        """Register ``act`` to be called at the end of the run. Later registrations are called first."""
-        self._stack.callback(act)
+    def on_exit(self, action: Callable[[], object]) -> None:
+        """Register ``action`` to be called at the end of the run. Later registrations are called first."""
+        self._stack.callback(action)
 
     def error_logs(self) -> list[str]:
         """Return the name of each process with the last 1,500 characters of its standard error."""

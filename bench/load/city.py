@@ -25,13 +25,13 @@ from engine.types import JobId
 MATCH_COUNT = 20
 RADIUS_M = 5_000
 CUSTOMER = "user_customer"
-CROWD = 3
+GEOSEARCH_SURPLUS = 3
 """``GEOSEARCH`` has the radius in which this many times ``MATCH_COUNT`` technicians are expected. So there are enough
 near the edge of the city too, where half of the circle is empty."""
-STAR_WORTH_KM = 0.5
+KM_PER_STAR = 0.5
 """Where ratings count, one star is worth as much as this distance in kilometres."""
-WEIGHTS = {"nearest": "1 0 0 0 0", "rated": f"1 {STAR_WORTH_KM} 0 0 0"}
-OFFERED_BEFORE = 5
+WEIGHTS = {"nearest": "1 0 0 0 0", "rated": f"1 {KM_PER_STAR} 0 0 0"}
+EARLIER_OFFER_COUNT = 5
 """The number of technicians who have an offer of a job before its match is checked."""
 EARTH_M = 6372797.560856
 TIE_TOLERANCE_M = 1.0
@@ -97,9 +97,9 @@ class City:
 
     async def book_jobs(self, jobs: int) -> list[tuple[JobId, Position]]:
         """Book jobs at random positions, and return each id with its position."""
-        spots = [self._random_position() for _ in range(jobs)]
-        job_ids = await gather_in_batches(self.zone.create_job(*spot, customer=CUSTOMER) for spot in spots)
-        return list(zip(job_ids, spots, strict=True))
+        positions = [self._random_position() for _ in range(jobs)]
+        job_ids = await gather_in_batches(self.zone.create_job(*position, customer=CUSTOMER) for position in positions)
+        return list(zip(job_ids, positions, strict=True))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -120,7 +120,7 @@ class City:
     def fitted_radius_m(self) -> int:
         """The radius of ``geosearch_call`` in metres, at most ``RADIUS_M``: it fits the density of this city."""
         area = (self.side_km * 1_000) ** 2
-        return min(RADIUS_M, round(math.sqrt(CROWD * MATCH_COUNT / len(self.people) * area / math.pi)))
+        return min(RADIUS_M, round(math.sqrt(GEOSEARCH_SURPLUS * MATCH_COUNT / len(self.people) * area / math.pi)))
 
     def match_call(self, job: JobId, ranking: str) -> bytes:
         """Return the packed call of the script that computes whom a job would be offered to, without writing offers."""
@@ -160,23 +160,29 @@ class City:
         """
         await self.renew_positions()
         jobs_at = await self.book_jobs(jobs)
-        blocks = {found[6 % len(found)][1].name for _, spot in jobs_at if (found := _within_radius(self.people, spot))}
+        blocks = {
+            found[6 % len(found)][1].name for _, position in jobs_at if (found := _within_radius(self.people, position))
+        }
         for name in blocks:
             await self.zone.call("block_put", one=CUSTOMER, other=name, blocked=1)
         self._blocked |= blocks
         turns = []
-        for job, spot in jobs_at:
+        for job, position in jobs_at:
             self.require_expected(
                 "GEOSEARCH",
-                _decode_names(await self.redis_clients.call(self.geosearch_call(spot))),
-                [(far, name) for far, name in self.expected_ranking(spot, set()) if far <= self.fitted_radius_m],
+                _decode_names(await self.redis_clients.call(self.geosearch_call(position))),
+                [
+                    (metres, name)
+                    for metres, name in self.expected_ranking(position, set())
+                    if metres <= self.fitted_radius_m
+                ],
             )
-            await self.redis_clients.call(self.wave_call(job, OFFERED_BEFORE))
+            await self.redis_clients.call(self.wave_call(job, EARLIER_OFFER_COUNT))
             excluded = set(_decode_names(await self._offered_technicians(job))) | self._blocked
             nearest = MatchReply.parse(await self.redis_clients.call(self.match_call(job, "nearest")))
-            self.require_expected("nearest", nearest.names, self.expected_ranking(spot, excluded))
+            self.require_expected("nearest", nearest.names, self.expected_ranking(position, excluded))
             best = MatchReply.parse(await self.redis_clients.call(self.match_call(job, "rated")))
-            self.require_expected("rated", best.names, self.expected_ranking(spot, excluded, best.radius_m))
+            self.require_expected("rated", best.names, self.expected_ranking(position, excluded, best.radius_m))
             turns += [nearest.turns, best.turns]
         return turns
 
@@ -189,20 +195,20 @@ class City:
         """Return all technicians who may receive an offer, the best first: by distance, or by score among those within
         ``complete_m`` metres (0: by distance).
         """
-        distances = [(far, p) for far, p in _within_radius(self.people, job_position) if p.name not in excluded]
+        distances = [(metres, p) for metres, p in _within_radius(self.people, job_position) if p.name not in excluded]
         if not complete_m:
-            return [(far, p.name) for far, p in distances]
-        scored = ((far - p.rating * STAR_WORTH_KM * 1_000, p.name) for far, p in distances if far <= complete_m)
+            return [(metres, p.name) for metres, p in distances]
+        scored = ((metres - p.rating * KM_PER_STAR * 1_000, p.name) for metres, p in distances if metres <= complete_m)
         return sorted(scored)
 
-    def require_expected(self, what: str, names: list[str], right: list[tuple[float, str]]) -> None:
+    def require_expected(self, search: str, names: list[str], right: list[tuple[float, str]]) -> None:
         """Raise BenchError unless ``names`` are the first of the ranking ``right``, apart from ties at its end."""
         values, best = {name: value for value, name in right}, right[:MATCH_COUNT]
         unexpected = set(names) ^ {name for _, name in best}
         edge = best[-1][0] if best else 0
         if any(abs(values.get(name, math.inf) - edge) > TIE_TOLERANCE_M for name in unexpected):
             raise BenchError(
-                f"{what} of {len(self.people)} technicians: not the right {MATCH_COUNT}: {sorted(unexpected)}"
+                f"{search} of {len(self.people)} technicians: not the right {MATCH_COUNT}: {sorted(unexpected)}"
             )
 
 
@@ -216,7 +222,7 @@ def _within_radius(people: Iterable[TechnicianPlace], centre: Position) -> list[
     high = math.degrees(RADIUS_M / EARTH_M) * 1.01
     wide = high / math.cos(math.radians(lat))
     candidates = ((_distance_m(centre, p), p) for p in people if abs(p.lat - lat) <= high and abs(p.lon - lon) <= wide)
-    return sorted((far, p) for far, p in candidates if far <= RADIUS_M)
+    return sorted((metres, p) for metres, p in candidates if metres <= RADIUS_M)
 
 
 def _distance_m(position: Position, person: TechnicianPlace) -> float:

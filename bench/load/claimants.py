@@ -119,10 +119,10 @@ class Claimant(asyncio.Protocol):
             at += head + size
         self._rest = data[at:]
 
-    def _on_reply(self, data: bytes, at: int, size: int) -> None:
+    def _on_reply(self, data: bytes, received_at: int, size: int) -> None:
         now = time.perf_counter()
-        if data.find(b'"ok":', at, at + 32) < 0:
-            self._fail(f"a claim was refused: {data[at : at + size]!r}")
+        if data.find(b'"ok":', received_at, received_at + 32) < 0:
+            self._fail(f"a claim was refused: {data[received_at : received_at + size]!r}")
             return
         self.took.append(now - self._sent_at)
         self._send_next(now)
@@ -131,10 +131,10 @@ class Claimant(asyncio.Protocol):
         """Fail the run: the server closed the connection, unless the benchmark is over."""
         self._fail(f"a claimant's socket was lost: {exc}")
 
-    def _fail(self, why: str) -> None:
-        self._error = self._error or why
+    def _fail(self, reason: str) -> None:
+        self._error = self._error or reason
         if self._finished and not self._finished.done():
-            self._finished.set_exception(BenchError(why))
+            self._finished.set_exception(BenchError(reason))
 
 
 async def create_claimants(listeners: Sequence[socket.socket]) -> list[Claimant]:

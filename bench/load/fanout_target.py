@@ -160,7 +160,7 @@ def read_event_payload(target: FanoutTarget) -> bytes:
     payloads = {_read_event(sock, target.event_prefix) for sock in target.listeners}
     sockets.read_available(target.trigger)
     if len(payloads) != 1:
-        raise BenchError(f"the listeners heard different things: {payloads}")
+        raise BenchError(f"the listeners received different payloads: {payloads}")
     return payloads.pop()
 
 

@@ -74,12 +74,11 @@ class LogWriter:
         client = zone.store.reader()
         return cls(client, await client.script_load(_APPEND_SCRIPT), await client.script_load(_APPEND_MANY_SCRIPT))
 
-    async def append(self, *to: str) -> range:
-        """Append one event for each of ``to`` (channels, separated by spaces) by one script call, and return their
-        sequence numbers.
-        """
-        last = await self._run_script(self._append_sha, *to)
-        return range(last - len(to) + 1, last + 1)
+    async def append(self, *audiences: str) -> range:
+        """Append one event for each of ``audiences`` (channels, separated by spaces) by one script call, and return
+        their sequence numbers."""
+        last = await self._run_script(self._append_sha, *audiences)
+        return range(last - len(audiences) + 1, last + 1)
 
     async def append_many(self, count: int) -> None:
         """Append ``count`` events to absent users by one script call, each with ``CHANNELS_PER_EVENT`` channels."""

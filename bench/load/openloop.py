@@ -120,9 +120,9 @@ class ClaimSchedule:
         self.latencies.claims.append((time.perf_counter() - self._started_s - number / self._rate) * 1000)
         return self._finish_if_complete()
 
-    def on_event(self, at: bytes) -> None:
-        """Record the latency of the event of a successful claim. ``at`` is the time of its commit."""
-        self.latencies.events.append(age_ms(at))
+    def on_event(self, event_time: bytes) -> None:
+        """Record the latency of the event of a successful claim. ``event_time`` is the time of its commit."""
+        self.latencies.events.append(age_ms(event_time))
         self._finish_if_complete()
 
     def _finish_if_complete(self) -> None:
@@ -130,15 +130,18 @@ class ClaimSchedule:
         if len(self.latencies.claims) == len(self.latencies.events) == frame_count and not self._done.done():
             self._done.set_result(None)
 
-    def fail(self, why: str) -> None:
+    def fail(self, reason: str) -> None:
         """End the run with an error."""
         if not self._done.done():
-            self._done.set_exception(BenchError(why))
+            self._done.set_exception(BenchError(reason))
 
 
-def age_ms(at: bytes) -> float:
-    """Return the milliseconds from ``at`` (RFC 3339, UTC, less than a day ago) until now by this machine's clock."""
-    of_day = (int(at[11:13]) * 3_600 + int(at[14:16]) * 60 + int(at[17:19])) * 1000 + int(at[20:23])
+def age_ms(event_time: bytes) -> float:
+    """Return the milliseconds from ``event_time`` (RFC 3339, UTC, less than a day ago) until now, by this machine's
+    clock.
+    """
+    hours, minutes, seconds, ms = (int(event_time[a:b]) for a, b in ((11, 13), (14, 16), (17, 19), (20, 23)))
+    of_day = ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms
     return (time.time() * 1000 - of_day) % _DAY_MS
 
 

@@ -96,12 +96,14 @@ class RedisClients:
     async def _connect(self) -> None:
         self._connections.append(await asyncio.open_connection("127.0.0.1", self._port, limit=READ_BYTES))
 
-    async def _run_client(self, number: int, calls: Iterator[bytes], in_flight: int, until: float, replies: Any) -> int:
+    async def _run_client(
+        self, number: int, calls: Iterator[bytes], in_flight: int, end_time: float, replies: Any
+    ) -> int:
         if number >= len(self._connections):
             await self._connect()
         reader, writer = self._connections[number]
         parser, call_count = hiredis.Reader(), 0
-        while time.perf_counter() < until:
+        while time.perf_counter() < end_time:
             batch = list(islice(calls, in_flight))
             if not batch:
                 break

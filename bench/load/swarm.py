@@ -130,9 +130,9 @@ class Client(asyncio.Protocol):
         self.is_closed = True
         self._fail(f"a socket was lost: {exc or 'closed'}")
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         if not self.opened.done():
-            self.opened.set_exception(BenchError(why))
+            self.opened.set_exception(BenchError(reason))
 
     def abort(self) -> None:
         """Reset the connection at once, so that no port stays in TIME_WAIT."""

@@ -37,7 +37,7 @@ CONCURRENT_CALLS = 64
 """The calls that are in flight in the packed run: two windows of the pipeline."""
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--jobs", type=int, default=10_000, help="claims in a round of each way (default: 10000)")
     parser.add_argument("--open", type=int, default=5_000, help="jobs on offer at a time (default: 5000)")

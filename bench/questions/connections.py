@@ -41,7 +41,7 @@ OWN, SHARED = "Callout", "Callout, shared"
 """The two runs with Callout: each connection has its own user, or some tens of users share all connections."""
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--connections", type=int, default=5_000, help="idle connections (default: 5000)")
 

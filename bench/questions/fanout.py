@@ -45,7 +45,7 @@ CONTENDERS = {
 }
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--sockets", type=int, default=1_000, help="listeners of one gateway (default: 1000)")
     parser.add_argument("--role", default="gateway", help="roles of the server under test (default: gateway)")

@@ -33,16 +33,16 @@ from engine.types import JobId
 
 SQUAD_COUNT = 128
 """The number of squads (groups of ten technicians, see bench/load/seed.py). Each job is offered to one squad."""
-GOAL_AT = 2_000
+GOAL_CLAIMS_PER_S = 2_000
 """The claims a second for which DESIGN §9 sets its goal."""
-GOAL_MS = 10
+P99_GOAL_MS = 10
 NEAR_M = 250
 """The distance from the centre up to which a wave may read technicians; their positions are renewed each step."""
 LEAD_S = 0.25
 """The time for which waves and announcements run before the first claim."""
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument(
         "--rates", type=int, nargs="+", default=[500, 1_000, 2_000, 3_000], help="claims/s of each step"
@@ -188,7 +188,7 @@ class RateStep:
         sink.stop()
         if not ages.received or not self._offers:
             raise BenchError(
-                f"{ages.received} announcements were heard and {self._offers} offers made beside the claims"
+                f"{ages.received} announcements were received and {self._offers} offers made beside the claims"
             )
         shares = CoreShares(*(100 * one / spent[0] for one in spent[1:]))
         return timed, ages, shares
@@ -205,15 +205,15 @@ class RateStep:
 
 
 @contextlib.asynccontextmanager
-async def _repeat_every(period_s: float, act: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Start ``act`` once in each period while the block runs, whether or not the previous call has ended."""
+async def _repeat_every(period_s: float, action: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Start ``action`` once in each period while the block runs, whether or not the previous call has ended."""
     over = asyncio.Event()
 
     async def repeat() -> None:
         began = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as task_group:
             for number in itertools.count(1):
-                task_group.create_task(_await_action(act))
+                task_group.create_task(_await_action(action))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(began + number * period_s):
                         await over.wait()
@@ -227,13 +227,13 @@ async def _repeat_every(period_s: float, act: Callable[[], Awaitable[None]]) -> 
         await repeater
 
 
-async def _await_action(act: Callable[[], Awaitable[None]]) -> None:
-    await act()
+async def _await_action(action: Callable[[], Awaitable[None]]) -> None:
+    await action()
 
 
 def _add_figures(report: Report, rounds_by_rate: dict[int, list[RoundFigures]]) -> None:
     for rate, rounds in rounds_by_rate.items():
-        goal = GOAL_MS if rate == GOAL_AT else None
+        goal = P99_GOAL_MS if rate == GOAL_CLAIMS_PER_S else None
         for name, times in (
             ("claim", [timed.claims for timed, _, _ in rounds]),
             ("event", [timed.events for timed, _, _ in rounds]),

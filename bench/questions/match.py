@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from bench.load.city import MATCH_COUNT, RADIUS_M, City
+from bench.load.city import MATCH_COUNT, RADIUS_M, City, Position
 from bench.load.redis_clients import CallPattern, CallTiming, RedisClients
 from bench.load.seed import open_seeded_zone
 from bench.peers import tile38
@@ -35,7 +35,7 @@ CALL_PATTERNS = {
 PACKED = "packed"
 """Four clients with sixteen calls each in one write, so that the server is always busy and is the limit."""
 CHECKED_JOBS = 10
-NEAREST_GOAL, RATED_GOAL, FLAT = 0.6, 0.3, 1.3
+NEAREST_GOAL, RATED_GOAL, GROWTH_GOAL = 0.6, 0.3, 1.3
 """The goals of DESIGN §9: each match compared with ``GEOSEARCH``, and the growth of the match by distance."""
 NEAREST, RATED, GEOSEARCH, TILE38, WAVE = "nearest", "rated", "GEOSEARCH", "Tile38", "wave"
 LABELS = {
@@ -48,14 +48,14 @@ LABELS = {
 
 
 class CitySize(NamedTuple):
-    """One of the compared cities. Cities of the ``kind`` "equal density" differ in area, those of "one city" do not."""
+    """One of the compared cities. Those of the series "equal density" differ in area, those of "one city" do not."""
 
-    kind: str
+    series: str
     technicians: int
     side_km: float
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--technicians", type=int, default=100_000, help="in the city of the goal (100000)")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 300_000], help="compared with that")
@@ -122,9 +122,13 @@ def _start_tile38(rig: Rig, report: Report) -> tile38.Tile38 | None:
 async def _fill_tile38(peer: tile38.Tile38, fleet: str, city: City) -> None:
     """Store the technicians of a city in Tile38 too, and check that it returns the nearest ones."""
     await peer.fill(fleet, [(p.name, p.lat, p.lon) for p in city.people])
-    for _, spot in city.jobs[:CHECKED_JOBS]:
-        reply = await peer.redis_clients.call(tile38.nearby_command(fleet, *spot, count=MATCH_COUNT, radius_m=RADIUS_M))
-        city.require_expected("Tile38", tile38.reply_names(reply), city.expected_ranking(spot, set()))
+    for _, position in city.jobs[:CHECKED_JOBS]:
+        reply = await peer.redis_clients.call(_tile38_search(fleet, position))
+        city.require_expected("Tile38", tile38.reply_names(reply), city.expected_ranking(position, set()))
+
+
+def _tile38_search(fleet: str, position: Position) -> bytes:
+    return tile38.nearby_command(fleet, *position, count=MATCH_COUNT, radius_m=RADIUS_M)
 
 
 def _goal_size(arguments: argparse.Namespace) -> CitySize:
@@ -152,7 +156,7 @@ async def _create_city(rig: Rig, matching: scripts.ScriptLibrary, size: CitySize
 
 
 def _fleet_name(size: CitySize) -> str:
-    return f"{size.kind.replace(' ', '-')}:{size.technicians}"
+    return f"{size.series.replace(' ', '-')}:{size.technicians}"
 
 
 class Rounds:
@@ -163,38 +167,27 @@ class Rounds:
         self._peer = peer
         self._arguments = arguments
         self._goal_size = _goal_size(arguments)
-        self._calls = {(size, what): calls for size in cities for what, calls in self._calls_for(size)}
+        self._calls = {(size, search): calls for size in cities for search, calls in self._calls_for(size)}
         self._timings: dict[tuple[CitySize, str, str], list[CallTiming]] = {}
 
     def _calls_for(self, size: CitySize) -> Iterator[tuple[str, list[bytes]]]:
         city = self._cities[size]
         yield NEAREST, [city.match_call(job, NEAREST) for job, _ in city.jobs]
         yield RATED, [city.match_call(job, RATED) for job, _ in city.jobs]
-        yield GEOSEARCH, [city.geosearch_call(spot) for _, spot in city.jobs]
+        yield GEOSEARCH, [city.geosearch_call(position) for _, position in city.jobs]
         if self._peer:
-            where = [spot for _, spot in city.jobs]
-            yield (
-                TILE38,
-                [
-                    tile38.nearby_command(_fleet_name(size), *spot, count=MATCH_COUNT, radius_m=RADIUS_M)
-                    for spot in where
-                ],
-            )
+            yield TILE38, [_tile38_search(_fleet_name(size), position) for _, position in city.jobs]
 
     async def run_round(self) -> None:
         """Measure each city in turn; in the city of the goal with each call pattern, and with whole waves."""
         for size, city in self._cities.items():
             await city.renew_positions()
             for pattern in CALL_PATTERNS if size == self._goal_size else [PACKED]:
-                for what in (w for s, w in self._calls if s == size):
-                    redis_clients = self._peer.redis_clients if self._peer and what == TILE38 else city.redis_clients
-                    calls = cycle(self._calls[size, what])
-                    self._record(
-                        size,
-                        what,
-                        pattern,
-                        await redis_clients.time_calls(calls, CALL_PATTERNS[pattern], self._arguments.seconds),
-                    )
+                for search in (name for s, name in self._calls if s == size):
+                    redis_clients = self._peer.redis_clients if self._peer and search == TILE38 else city.redis_clients
+                    calls = cycle(self._calls[size, search])
+                    timing = await redis_clients.time_calls(calls, CALL_PATTERNS[pattern], self._arguments.seconds)
+                    self._record(size, search, pattern, timing)
         await self._time_waves(self._cities[self._goal_size])
 
     async def _time_waves(self, city: City) -> None:
@@ -204,47 +197,51 @@ class Rounds:
         timing = await city.redis_clients.time_calls(calls, CALL_PATTERNS[PACKED], replies=replies)
         self._record(self._goal_size, WAVE, PACKED, timing)
         if not all(reply[0] == b"OK" and int(reply[4]) for reply in replies):
-            raise BenchError("a wave came to no offer: what was measured is not what was meant")
+            raise BenchError("a wave made no offer, so the figure would not be that of a wave with offers")
 
-    def _record(self, size: CitySize, what: str, pattern: str, timing: CallTiming) -> None:
-        self._timings.setdefault((size, what, pattern), []).append(timing)
+    def _record(self, size: CitySize, search: str, pattern: str, timing: CallTiming) -> None:
+        self._timings.setdefault((size, search, pattern), []).append(timing)
 
     def add_figures(self, report: Report) -> None:
         """Add the figures of the goal's city, and then the server's processor time for each kind of search in
         each city.
         """
-        for (size, what, pattern), timings in self._timings.items():
+        for (size, search, pattern), timings in self._timings.items():
             if size == self._goal_size:
                 note = f"server busy {min(each.server_share for each in timings):.0%} or more"
-                if what in PEERS:
-                    note += f"; {PEERS[what].omits}"
-                report.add(Figure(f"{LABELS[what]}, {pattern}", "calls/s", [t.per_second for t in timings], note=note))
+                if search in PEERS:
+                    note += f"; {PEERS[search].omits}"
+                report.add(
+                    Figure(f"{LABELS[search]}, {pattern}", "calls/s", [t.per_second for t in timings], note=note)
+                )
         self._add_ratios(report)
         for size in self._cities:
-            for what in (w for s, w, pattern in self._timings if s == size and pattern == PACKED):
-                cost = [t.server_us for t in self._timings[size, what, PACKED]]
-                report.add(Figure(f"{size.kind}, {size.technicians:,}: {LABELS[what]}", "µs of server", cost))
-        alike = [size for size in self._cities if size.kind == self._goal_size.kind]
-        for what in (w for s, w in self._calls if s == self._goal_size and len(alike) > 1):
-            most, least = ([t.server_us for t in self._timings[s, what, PACKED]] for s in (alike[-1], alike[0]))
-            name = f"equal density, {alike[-1].technicians:,} ÷ {alike[0].technicians:,}: {LABELS[what]}"
-            report.add(ratio(name, most, least, better="less", goal=FLAT if what == NEAREST else None))
+            for search in (name for s, name, pattern in self._timings if s == size and pattern == PACKED):
+                cost = [t.server_us for t in self._timings[size, search, PACKED]]
+                report.add(Figure(f"{size.series}, {size.technicians:,}: {LABELS[search]}", "µs of server", cost))
+        alike = [size for size in self._cities if size.series == self._goal_size.series]
+        for search in (name for s, name in self._calls if s == self._goal_size and len(alike) > 1):
+            most, least = ([t.server_us for t in self._timings[s, search, PACKED]] for s in (alike[-1], alike[0]))
+            name = f"equal density, {alike[-1].technicians:,} ÷ {alike[0].technicians:,}: {LABELS[search]}"
+            report.add(ratio(name, most, least, better="less", goal=GROWTH_GOAL if search == NEAREST else None))
 
     def _add_ratios(self, report: Report) -> None:
         for pattern in CALL_PATTERNS:
             near, rated = (NEAREST_GOAL, RATED_GOAL) if pattern == PACKED else (None, None)
-            rate = {w: [t.per_second for t in timings] for w, timings in self._goal_timings(pattern)}
+            rate = {search: [t.per_second for t in timings] for search, timings in self._goal_timings(pattern)}
             report.add(ratio(f"{LABELS[NEAREST]} ÷ GEOSEARCH, {pattern}", rate[NEAREST], rate[GEOSEARCH], goal=near))
             report.add(ratio(f"{LABELS[RATED]} ÷ GEOSEARCH, {pattern}", rate[RATED], rate[GEOSEARCH], goal=rated))
             if TILE38 in rate:
                 report.add(ratio(f"{LABELS[NEAREST]} ÷ Tile38, {pattern}", rate[NEAREST], rate[TILE38]))
-        cost = {w: [t.server_us for t in timings] for w, timings in self._goal_timings(PACKED)}
-        for what, goal in ((NEAREST, NEAREST_GOAL), (RATED, RATED_GOAL)):
-            report.add(ratio(f"the server's time: GEOSEARCH ÷ {LABELS[what]}", cost[GEOSEARCH], cost[what], goal=goal))
+        cost = {search: [t.server_us for t in timings] for search, timings in self._goal_timings(PACKED)}
+        for search, goal in ((NEAREST, NEAREST_GOAL), (RATED, RATED_GOAL)):
+            report.add(
+                ratio(f"the server's time: GEOSEARCH ÷ {LABELS[search]}", cost[GEOSEARCH], cost[search], goal=goal)
+            )
 
     def _goal_timings(self, pattern: str) -> Iterator[tuple[str, list[CallTiming]]]:
         return (
-            (what, timings)
-            for (size, what, w), timings in self._timings.items()
-            if size == self._goal_size and w == pattern
+            (search, timings)
+            for (size, search, timed_pattern), timings in self._timings.items()
+            if size == self._goal_size and timed_pattern == pattern
         )

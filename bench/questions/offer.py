@@ -38,7 +38,7 @@ class _OfferPayload(msgspec.Struct):
     offer: _JobPayload
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--jobs", type=int, default=200, help="bookings in a round (default: 200)")
     parser.add_argument("--pause", type=float, default=0.05, help="seconds between two, on average (default: 0.05)")

@@ -32,7 +32,7 @@ LISTENER = UserId("user_observer")
 TIMEOUT_S = 60.0
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--entries", type=int, default=100_000, help="entries in a round (default: 100000)")
     parser.add_argument("--sockets", type=int, default=3_000, help="connected and not concerned (default: 3000)")

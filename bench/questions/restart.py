@@ -23,7 +23,7 @@ import uvloop
 from bench.load.swarm import CONCURRENT_OPENINGS
 from bench.report import Figure, Report
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, Rig, pin_to_core, print_progress
-from callout_client import Api, Callout, On, Refusal, Status
+from callout_client import Api, Callout, Listeners, Refusal, Status
 from callout_client.listeners import Frame
 from engine.process.signer import Signer, sign_token
 from engine.store.connection import create_client
@@ -39,7 +39,7 @@ TIMEOUT_S = 90.0
 _CLI_PROGRAM = "from server.cli.main import main; main()"
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=1_000, help="listeners, half at each gateway (default: 1000)")
     parser.add_argument("--technicians", type=int, default=6, help="who race for each job (default: 6)")
@@ -119,9 +119,9 @@ class Listener:
         elif status.status == "reconnecting" and self.connects:
             self._disconnected_at = self._disconnected_at or time.monotonic()
 
-    def callbacks(self) -> On:
+    def callbacks(self) -> Listeners:
         """Return the callbacks of this client for ``callout_client``."""
-        return On(self.on_push, self.on_status, joined=self.on_connect, repeat=self.on_repeat)
+        return Listeners(self.on_push, self.on_status, joined=self.on_connect, repeat=self.on_repeat)
 
 
 class Racer(Listener):
@@ -240,12 +240,12 @@ class Scenario:
         return [e.seq for e in entries if LISTENER_CHANNELS & set(e.to) and not e.type.startswith("session.")]
 
 
-async def wait_until(condition: Callable[[], bool], what: str) -> None:
+async def wait_until(condition: Callable[[], bool], description: str) -> None:
     """Wait until the condition is true. Raise BenchError after ``TIMEOUT_S``."""
     end = time.monotonic() + TIMEOUT_S
     while not condition():
         if time.monotonic() > end:
-            raise BenchError(f"{what}: not in {TIMEOUT_S:g} s")
+            raise BenchError(f"{description}: not in {TIMEOUT_S:g} s")
         await asyncio.sleep(0.05)
 
 
@@ -291,12 +291,18 @@ def _add_figures(
     people = [*scenario.listeners, *scenario.racers]
     report.add(
         Figure("events lost", "events", [float(lost)], goal=0, better="less"),
-        Figure("events handed on twice", "events", [float(repeated)], goal=0, better="less"),
+        Figure("events delivered twice", "events", [float(repeated)], goal=0, better="less"),
         Figure("claims acknowledged and undone", "jobs", [float(lost_claims)], goal=0, better="less"),
-        Figure("told recovered:false", "clients", [float(sum(p.unrecovered for p in people))], goal=0, better="less"),
+        Figure(
+            "clients that received recovered:false",
+            "clients",
+            [float(sum(p.unrecovered for p in people))],
+            goal=0,
+            better="less",
+        ),
         Figure("repeats sent by the server", "events", [float(sum(p.repeats for p in people))], goal=0, better="less"),
         Figure("jobs won", "jobs", [float(len(scenario.acknowledged_claims()))]),
-        Figure("events heard in all", "events", [float(sum(len(listener.seqs) for listener in scenario.listeners))]),
+        Figure("events received in all", "events", [float(sum(len(listener.seqs) for listener in scenario.listeners))]),
         Figure("from SIGTERM until the next serves", "s", down_s),
         Figure("a client away", "s p50", [away[len(away) // 2]]),
         Figure("a client away", "s max", [away[-1]]),

@@ -40,7 +40,7 @@ TIMEOUT_S = 180.0
 _PING_SETTINGS = {"CALLOUT_PING_S": "25", "CALLOUT_PONG_S": "20"}
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=10_000, help="connected clients (default: 10000)")
     parser.add_argument(
@@ -169,9 +169,9 @@ class KillTest:
             over.set()
             await writing
 
-    async def _write_events(self, over: asyncio.Event) -> None:
+    async def _write_events(self, stop: asyncio.Event) -> None:
         began, written = time.perf_counter(), 0
-        while not over.is_set():
+        while not stop.is_set():
             due = int((time.perf_counter() - began) * self._arguments.events)
             if due > written:
                 await self._append_events(due - written)
@@ -229,11 +229,12 @@ def _add_figures(report: Report, results: Sequence[RoundResult]) -> None:
     def resume_ms(share: float) -> list[float]:
         return [sorted(r.resumes_s)[min(len(r.resumes_s) - 1, int(len(r.resumes_s) * share))] * 1000 for r in results]
 
+    unrecovered = [float(r.unrecovered) for r in results]
     report.add(
         Figure("events lost", "events", [float(r.lost) for r in results], goal=0, better="less"),
-        Figure("events heard twice", "events", [float(r.repeated) for r in results], goal=0, better="less"),
-        Figure("told recovered:false", "clients", [float(r.unrecovered) for r in results], goal=0, better="less"),
-        Figure("events heard in all", "events", [float(r.received) for r in results]),
+        Figure("events received twice", "events", [float(r.repeated) for r in results], goal=0, better="less"),
+        Figure("clients that received recovered:false", "clients", unrecovered, goal=0, better="less"),
+        Figure("events received in all", "events", [float(r.received) for r in results]),
         Figure("of these, replayed", "events", [float(r.replayed) for r in results]),
         Figure("from the kill until the next one serves", "s", [r.down_s for r in results]),
         Figure("from the kill until all are whole", "s", [r.all_resumed_s for r in results]),

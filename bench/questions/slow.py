@@ -44,7 +44,7 @@ return seq
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--sockets", type=int, default=2_000, help="sockets in all (default: 2000)")
     parser.add_argument("--stalled", type=int, default=50, help="of these, who never read (default: 50)")

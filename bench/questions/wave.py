@@ -32,7 +32,7 @@ MAX_TURNS = 2_000
 """The number of script calls after which a wave that is not decided is given up."""
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--technicians", type=int, default=100_000, help="in the core, and in the city (100000)")
     parser.add_argument("--asked", type=int, nargs="+", default=[0, 2_000, 20_000], help="asked already (0 2000 20000)")
@@ -55,9 +55,9 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         zone.create_technician(f"user_d{n}", *spot)
         for n, spot in _numbered_positions(centre_positions(), arguments.technicians)
     )
-    for already in sorted({min(a, arguments.technicians - 100) for a in arguments.asked}):
-        print_progress(f"the worst wave, {already} asked already")
-        report.add(*await _worst_figures(zone, already, arguments.rounds))
+    for asked_before in sorted({min(a, arguments.technicians - 100) for a in arguments.asked}):
+        print_progress(f"the worst wave, {asked_before} asked already")
+        report.add(*await _worst_figures(zone, asked_before, arguments.rounds))
     print_progress(f"{arguments.technicians} technicians come online in a city of {CITY_KM:.0f} km")
     await zone.store.redis.flushdb()
     await zone.close()
@@ -74,16 +74,16 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     return report
 
 
-async def _worst_figures(zone: SeededZone, already: int, rounds: int) -> list[Figure]:
+async def _worst_figures(zone: SeededZone, asked_before: int, rounds: int) -> list[Figure]:
     longest, typical, turns = [], [], []
     for _ in range(rounds):
         job = await zone.create_job(*CENTRE)
-        await _decline_nearest(zone, job, already)
+        await _decline_nearest(zone, job, asked_before)
         turns_ms = await _wave_turns_ms(zone, job)
         longest.append(max(turns_ms))
         typical.append(median(turns_ms))
         turns.append(float(len(turns_ms)))
-    name = f"core, {already:,} asked already" if already else "core, nobody asked"
+    name = f"core, {asked_before:,} asked already" if asked_before else "core, nobody asked"
     return [
         Figure(f"{name}: longest turn", "ms script", longest, goal=3, better="less"),
         Figure(f"{name}: median turn", "ms script", typical),

@@ -184,7 +184,7 @@ export class Callout extends EventTarget {
   /** Pushes of zones that wait for their snapshot. @type {Map<string, Push[]>} */ #buffered = new Map();
   /** @type {WebSocket | null} set from the connect reply on */ #socket = null;
   /** @type {((code: number, reason: string) => void) | null} */ #closeSocket = null;
-  #life = new AbortController();
+  #clientEnd = new AbortController();
   #wake = new AbortController();
   /** @type {AbortController | null} */ #polling = null;
   #needsFreshToken = false;
@@ -210,10 +210,10 @@ export class Callout extends EventTarget {
   /** Start, or restart after `offline`. */
   open() {
     if (this.status !== "offline") return;
-    this.#life = new AbortController();
+    this.#clientEnd = new AbortController();
     this.#setStatus("reconnecting");
     globalThis.addEventListener?.("online", this.#retryNow);
-    this.#reconnectForever(this.#life.signal).catch((error) => this.#end(1002, String(error)));
+    this.#reconnectForever(this.#clientEnd.signal).catch((error) => this.#end(1002, String(error)));
   }
 
   /** Close the client. Pending requests are refused as `ended`. */
@@ -311,11 +311,11 @@ export class Callout extends EventTarget {
 
   // the connection
 
-  /** @param {AbortSignal} life */
-  async #reconnectForever(life) {
-    for (let failed = 0; !life.aborted; ) {
-      const { code, reason, joined } = await this.#connectOnce(life);
-      if (life.aborted) return;
+  /** @param {AbortSignal} endSignal */
+  async #reconnectForever(endSignal) {
+    for (let failed = 0; !endSignal.aborted; ) {
+      const { code, reason, joined } = await this.#connectOnce(endSignal);
+      if (endSignal.aborted) return;
       if (!mayReconnect(code)) return this.#end(code, reason);
       this.#needsFreshToken = REAUTHENTICATE_CODES.includes(code);
       failed = joined ? 0 : failed + 1;
@@ -329,8 +329,8 @@ export class Callout extends EventTarget {
   #retryNow = () => this.#wake.abort();
 
   /** Connect and read until the socket closes. Return how it ended; `joined`: `connect` succeeded.
-   * @param {AbortSignal} life @returns {Promise<{ code: number, reason: string, joined: boolean }>} */
-  #connectOnce(life) {
+   * @param {AbortSignal} endSignal @returns {Promise<{ code: number, reason: string, joined: boolean }>} */
+  #connectOnce(endSignal) {
     return new Promise((done) => {
       const socket = new WebSocket(this.url.replace(/^http/, "ws") + "/v1/ws", SUBPROTOCOL);
       const closed = new AbortController();
@@ -338,7 +338,7 @@ export class Callout extends EventTarget {
       const finish = (/** @type {number} */ code, /** @type {string} */ reason) => {
         clearTimeout(timer);
         closed.abort();
-        life.removeEventListener("abort", closeForGood);
+        endSignal.removeEventListener("abort", closeForGood);
         socket.onopen = socket.onmessage = socket.onclose = null;
         socket.close();
         const joined = this.#socket === socket;
@@ -349,9 +349,9 @@ export class Callout extends EventTarget {
       // The server pings, so silence means that the connection is dead.
       const restartTimer = () => {
         clearTimeout(timer);
-        timer = setTimeout(() => finish(1006, `no word for ${silence} s`), silence * 1000);
+        timer = setTimeout(() => finish(1006, `no message for ${silence} s`), silence * 1000);
       };
-      life.addEventListener("abort", closeForGood);
+      endSignal.addEventListener("abort", closeForGood);
       this.#closeSocket = finish;
       restartTimer();
       socket.onclose = ({ code, reason }) => finish(code, reason);
@@ -558,7 +558,7 @@ export class Callout extends EventTarget {
     this.#setStatus("offline", { code, reason });
     globalThis.removeEventListener?.("online", this.#retryNow);
     this.#stopPolling();
-    this.#life.abort();
+    this.#clientEnd.abort();
     this.#wake.abort();
     for (const waiting of [...this.#pending.values()]) {
       waiting.refuse(new CalloutError({ code: "ended", title: reason || `closed with ${code}` }, waiting.frame.key));

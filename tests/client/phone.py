@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callout_client import Backoff, Callout, On, Status, Sync
+from callout_client import Backoff, Callout, Listeners, Status, Sync
 from callout_client.listeners import Frame
 from engine.runtime import Engine
 from engine.types import DEFAULT_ZONE, Principal
@@ -26,9 +26,11 @@ class Phone:
         self.joins: list[Frame] = []
         self.asked: list[bool] = []
         self._tokens = tokens
-        on = On(self.events.append, self.statuses.append, self._record_sync, self.joins.append, self.repeats.append)
+        on = Listeners(
+            self.events.append, self.statuses.append, self._record_sync, self.joins.append, self.repeats.append
+        )
         self.client = Callout(url, self._next_token if tokens else None, on, **options)
-        self.client._backoff = Backoff(first_s=0.02, cap_s=0.1)
+        self.client._backoff = Backoff(first_s=0.02, max_s=0.1)
 
     async def _next_token(self, fresh: bool) -> str:
         """Return the first token, or the last one if a fresh token is requested."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from callout_client import Backoff, Callout, Ended, On, Refusal, Unreachable
+from callout_client import Backoff, Callout, Ended, Listeners, Refusal, Unreachable
 from callout_client.connector import SUBPROTOCOL
 
 Frame = dict[str, Any]
@@ -57,12 +57,12 @@ class Harness:
         self.received_seqs: list[int] = []
         self.repeats: list[int] = []
         self.tokens: list[bool] = []
-        on = On(
+        on = Listeners(
             lambda event: self.received_seqs.append(event["seq"]),
             repeat=lambda event: self.repeats.append(event["seq"]),
         )
         self.client = Callout(url, self._next_token, on)
-        self.client._backoff = Backoff(first_s=0.01, cap_s=0.01)
+        self.client._backoff = Backoff(first_s=0.01, max_s=0.01)
 
     async def _next_token(self, fresh: bool) -> str:
         self.tokens.append(fresh)

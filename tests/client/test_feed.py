@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from callout_client import Cursors, Ended, On, Sync
+from callout_client import Cursors, Ended, Listeners, Sync
 from callout_client.feed import Feed
 
 
@@ -18,7 +18,7 @@ class RecordedFeed:
     def __init__(self, cursors: Any = None, *, synced: bool = True) -> None:
         self.delivered: list[Any] = []
         self.repeats: list[int] = []
-        on = On(
+        on = Listeners(
             lambda push: self.delivered.append(push.get("seq")),
             sync=self._record_sync if synced else None,
             repeat=lambda push: self.repeats.append(push["seq"]),
@@ -130,7 +130,7 @@ def test_an_event_whose_listener_raised_is_not_handled() -> None:
     def fail(push: Any) -> None:
         raise KeyError("badge")
 
-    feed = Feed(On(fail), cursors_at(3))
+    feed = Feed(Listeners(fail), cursors_at(3))
     with pytest.raises(Ended) as ended:
         feed.deliver_push({"type": "x", "zone": "main", "seq": 4})
     assert isinstance(ended.value.__cause__, KeyError)

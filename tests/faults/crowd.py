@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from callout_client import Api, Callout, On, Refusal
+from callout_client import Api, Callout, Listeners, Refusal
 from callout_client.listeners import Frame
 from engine.process.signer import Signer, sign_token
 from engine.types import UserId
@@ -85,7 +85,7 @@ class Scenario:
             "role": role,
         }
         person = Person(Account(self.api, await self.api.request("POST", "/v1/auth/register", body=body)))
-        on = On(person.on_push, joined=person.on_connect, repeat=person.repeats.append)
+        on = Listeners(person.on_push, joined=person.on_connect, repeat=person.repeats.append)
         person.socket = Callout(self.server.url, person.account.token, on, api=self.api)
         self.stack.push_async_callback(person.socket.close)
         await person.socket.open()

@@ -9,7 +9,7 @@ from callout_client.backoff import Backoff
 from callout_client.callout import Callout
 from callout_client.cursors import Cursors
 from callout_client.errors import ClientError, Ended, Refusal, Unreachable
-from callout_client.listeners import On, Status, Sync
+from callout_client.listeners import Listeners, Status, Sync
 
 __all__ = [
     "Api",
@@ -18,7 +18,7 @@ __all__ = [
     "ClientError",
     "Cursors",
     "Ended",
-    "On",
+    "Listeners",
     "Refusal",
     "Status",
     "Sync",

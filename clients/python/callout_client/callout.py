@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from callout_client.api import Api
 from callout_client.background import BackgroundTasks
 from callout_client.backoff import Backoff
-from callout_client.connector import Connector, Ticket, Token, decode, encode
+from callout_client.connector import Connector, TicketProvider, TokenProvider, decode, encode
 from callout_client.cursors import ZoneCursors
 from callout_client.errors import (
     BAD_CREDENTIALS_CODE,
@@ -37,7 +37,7 @@ from callout_client.errors import (
 )
 from callout_client.feed import Feed
 from callout_client.http_fallback import KEYED_OPS, http_route
-from callout_client.listeners import Frame, On, Status, Sync, call_listener
+from callout_client.listeners import Frame, Listeners, Status, Sync, call_listener
 from callout_client.pending import PendingRequests, retry_until_answered
 
 REAUTHENTICATE_CODES = frozenset({4003, 4006})
@@ -68,10 +68,10 @@ class Callout:
     def __init__(
         self,
         url: str,
-        token: Token | None,
-        on: On,
+        token: TokenProvider | None,
+        listeners: Listeners,
         *,
-        ticket: Ticket | None = None,
+        ticket: TicketProvider | None = None,
         cursors: ZoneCursors | None = None,
         subs: Collection[str] = (),
         api: Api | None = None,
@@ -80,9 +80,9 @@ class Callout:
         self.session: Frame = {}
         """The last reply to ``connect``; ``{}`` before the first."""
         self.subs = set(subs)
-        self._on = on
+        self._listeners = listeners
         self._connector = Connector(url, token, ticket, api)
-        self._feed = Feed(on, cursors)
+        self._feed = Feed(listeners, cursors)
         self._pending = PendingRequests()
         self._background = BackgroundTasks(self._background_failed)
         self._backoff = Backoff()
@@ -114,7 +114,7 @@ class Callout:
         """
         if self._main_task is None or self._main_task.done():
             self._failure, self._main_task = None, asyncio.create_task(self._run())
-            self._main_task.add_done_callback(lambda life: life.cancelled() or life.exception())
+            self._main_task.add_done_callback(lambda task: task.cancelled() or task.exception())
         waiting = asyncio.create_task(self._connected.wait())
         try:
             await asyncio.wait({waiting, self._main_task}, timeout=patience_s, return_when="FIRST_COMPLETED")
@@ -289,7 +289,7 @@ class Callout:
         return _SocketEnd(code, reason, joined)
 
     async def _handle_connect_reply(self, socket: ClientConnection, ok: Frame) -> None:
-        call_listener(self._on.joined, ok)
+        call_listener(self._listeners.joined, ok)
         self.session, self._user_id, self._needs_fresh_token = ok, ok["user"]["id"], False
         self.subs.difference_update(refused["channel"] for refused in ok.get("refused", ()))
         zones = ok.get("zones", {})
@@ -361,4 +361,4 @@ class Callout:
 
     def _set_status(self, status: Status) -> None:
         self.status = status
-        call_listener(self._on.status, status)
+        call_listener(self._listeners.status, status)

@@ -17,8 +17,8 @@ from callout_client.listeners import Frame
 
 SUBPROTOCOL = Subprotocol("callout.v1.json")
 CONNECT_S = 10.0
-Token = Callable[[bool], Awaitable[str]]
-Ticket = Callable[[], Awaitable[str]]
+TokenProvider = Callable[[bool], Awaitable[str]]
+TicketProvider = Callable[[], Awaitable[str]]
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Frame).decode
 
@@ -26,7 +26,9 @@ decode = msgspec.json.Decoder(Frame).decode
 class Connector:
     """The authenticated access of one user to a server: with access tokens, or with one-use tickets for sockets."""
 
-    def __init__(self, url: str, token: Token | None, ticket: Ticket | None, shared: Api | None) -> None:
+    def __init__(
+        self, url: str, token: TokenProvider | None, ticket: TicketProvider | None, shared: Api | None
+    ) -> None:
         self.url = url.rstrip("/")
         self.may_poll = token is not None and shared is None
         self.uses_ticket = ticket is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from callout_client.cursors import Cursors, ZoneCursors
-from callout_client.listeners import Frame, On, Sync, call_listener
+from callout_client.listeners import Frame, Listeners, Sync, call_listener
 
 
 class Feed:
@@ -15,9 +15,9 @@ class Feed:
     wait for a snapshot. It does no I/O.
     """
 
-    def __init__(self, on: On, cursors: ZoneCursors | None = None) -> None:
+    def __init__(self, listeners: Listeners, cursors: ZoneCursors | None = None) -> None:
         self.cursors = Cursors(cursors)
-        self._on = on
+        self._listeners = listeners
         self._buffered: dict[str, list[Frame]] = {}
 
     def join_zones(self, zones: Mapping[str, Frame]) -> ZoneCursors:
@@ -43,7 +43,7 @@ class Feed:
         return {}
 
     def _wait_for_snapshot(self, heads: ZoneCursors) -> ZoneCursors:
-        if self._on.sync is None:
+        if self._listeners.sync is None:
             for zone, head in heads.items():
                 self.cursors.set_cursor(zone, head)
             return {}
@@ -62,8 +62,8 @@ class Feed:
         for zone, head in heads.items():
             self.cursors.set_cursor(zone, cursors.get(zone, head))
         behind = [zone for zone, head in heads.items() if self.cursors.is_behind(zone, head)]
-        if self._on.sync is not None:
-            call_listener(self._on.sync, sync)
+        if self._listeners.sync is not None:
+            call_listener(self._listeners.sync, sync)
         for zone in heads:
             buffered = self._buffered.pop(zone, [])
             if zone in behind:
@@ -76,11 +76,11 @@ class Feed:
     def deliver_push(self, push: Frame) -> None:
         """Deliver one push. Raises Ended if a listener raises; then the push does not count as handled."""
         if "seq" not in push:
-            call_listener(self._on.event, push)
+            call_listener(self._listeners.event, push)
         elif push["zone"] in self._buffered:
             self._buffered[push["zone"]].append(push)
         else:
-            call_listener(self._on.event if self.cursors.is_new(push) else self._on.repeat, push)
+            call_listener(self._listeners.event if self.cursors.is_new(push) else self._listeners.repeat, push)
             self.cursors.mark_handled(push)
 
     def advance_to_head(self, frame: Frame) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 Arguments = dict[str, Any]
-Route = tuple[str, str, Arguments]
+HttpRequest = tuple[str, str, Arguments]
 """Method, path and body."""
 
 
-def http_route(frame: Arguments, me: str) -> Route | None:
+def http_route(frame: Arguments, me: str) -> HttpRequest | None:
     """Return the HTTP request for a frame of the user ``me``; None if the operation is only possible on a socket."""
     make = _ROUTES.get(frame["op"])
     return (
@@ -18,23 +18,23 @@ def http_route(frame: Arguments, me: str) -> Route | None:
     )
 
 
-def _job_route(path: str, **fixed: Any) -> Callable[[Arguments, str], Route]:
+def _job_route(path: str, **fixed: Any) -> Callable[[Arguments, str], HttpRequest]:
     return lambda arguments, me: ("POST", f"/v1/jobs/{arguments.pop('job')}/{path}", {**fixed, **arguments})
 
 
-def _command_route(arguments: Arguments, me: str) -> Route:
+def _command_route(arguments: Arguments, me: str) -> HttpRequest:
     return "POST", f"/v1/jobs/{arguments.pop('job')}/{arguments.pop('command')}", arguments
 
 
-def _technician_route(path: str) -> Callable[[Arguments, str], Route]:
+def _technician_route(path: str) -> Callable[[Arguments, str], HttpRequest]:
     return lambda arguments, me: ("PUT", f"/v1/technicians/{me}/{path}", arguments)
 
 
-def _room_route(path: str) -> Callable[[Arguments, str], Route]:
+def _room_route(path: str) -> Callable[[Arguments, str], HttpRequest]:
     return lambda arguments, me: ("POST", f"/v1/rooms/{arguments.pop('room')}/{path}", arguments)
 
 
-_ROUTES: dict[str, Callable[[Arguments, str], Route]] = {
+_ROUTES: dict[str, Callable[[Arguments, str], HttpRequest]] = {
     "claim": _job_route("claim"),
     "decline": _job_route("respond", status="rejected"),
     "command": _command_route,

@@ -38,7 +38,7 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
-class On:
+class Listeners:
     """The listeners of one client. If a listener raises, the client ends, because only the application can handle the
     error.
 

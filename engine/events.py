@@ -16,8 +16,8 @@ from engine.types import Zone
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An event of a zone's log. ``to`` are channels, ``at`` is ms since the Unix epoch, ``bp`` is the key of
-    the job's blueprint ("" = no job), ``cause`` is ``<idempotency key>:<fingerprint>``.
+    """An event of a zone's log. ``to`` are channels, ``at`` is ms since the Unix epoch, ``blueprint_key``
+    is the key of the job's blueprint ("" = no job), ``cause`` is ``<idempotency key>:<fingerprint>``.
     """
 
     zone: Zone
@@ -26,7 +26,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     to: tuple[str, ...]
     at: int
     actor: str
-    bp: str
+    blueprint_key: str
     data: bytes
     cause: str = ""
     trace: str = ""

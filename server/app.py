@@ -1,9 +1,9 @@
 """The HTTP application: the layers around the routes, from the outermost to the innermost.
 
-1. :class:`RequestStamp` gives every response an ``X-Request-Id``, reads ``traceparent``, counts, and turns an uncaught
+1. :class:`RequestLayer` gives every response an ``X-Request-Id``, reads ``traceparent``, counts, and turns an uncaught
    exception into a problem document.
 2. CORS, by exact origins.
-3. :class:`~server.http.auth.Authenticate`.
+3. :class:`~server.http.auth.AuthenticationLayer`.
 4. The routes of server/api/routes.py, each an :class:`~server.api.endpoint.Endpoint`.
 
 All layers are plain ASGI. WebSockets pass through 3 only: the coroutine frames of a RequestStamp and a router would
@@ -37,7 +37,7 @@ from server.gateway.gateway import Gateway
 from server.gateway.handshake import send_error
 from server.gateway.socket_endpoint import SocketEndpoint
 from server.health import Health
-from server.http.auth import Authenticate
+from server.http.auth import AuthenticationLayer
 from server.http.http_metrics import HttpMetrics
 from server.schemas import problems
 from server.schemas.fields import TRACE
@@ -84,7 +84,7 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
     app_state = AppState(engine, gateway, health, http_metrics, document, messages)
-    http: ASGIApp = Authenticate(_router(app_state, ROUTES), engine)
+    http: ASGIApp = AuthenticationLayer(_router(app_state, ROUTES), engine)
     if engine.settings.origins:
         http = CORSMiddleware(
             http,
@@ -94,8 +94,8 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
             expose_headers=_RESPONSE_HEADERS,
             max_age=3600,
         )
-    sockets = Authenticate(_SocketApp(gateway), engine)
-    return _HttpAndSockets(RequestStamp(http, http_metrics), sockets)
+    sockets = AuthenticationLayer(_SocketApp(gateway), engine)
+    return _HttpAndSockets(RequestLayer(http, http_metrics), sockets)
 
 
 def metrics_app(metrics: Metrics) -> ASGIApp:
@@ -138,7 +138,7 @@ class _SocketApp:
         await send_error(send, NotFound("No such route"))
 
 
-class RequestStamp:
+class RequestLayer:
     """An ASGI layer that gives each request an id, counts its response, prevents browsers from guessing the media type,
     and handles the exceptions that the inner layers do not catch.
     """

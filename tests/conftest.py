@@ -90,7 +90,7 @@ def slow_refill(monkeypatch: pytest.MonkeyPatch) -> SlowRefill:
     """Return a function that makes a rate limit refill in an hour, so that exactly its burst passes on any machine."""
 
     def slow(name: str) -> None:
-        monkeypatch.setitem(limits.LIMITS, name, msgspec.structs.replace(limits.LIMITS[name], per_s=3600))
+        monkeypatch.setitem(limits.LIMITS, name, msgspec.structs.replace(limits.LIMITS[name], period_s=3600))
 
     return slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SUITE = """
+FLAKY_SUITE = """
 from pathlib import Path
 def test_passes_the_second_time():
     seen = Path("seen")
@@ -30,13 +30,13 @@ def checkout(tmp_path: Path) -> Path:
     are run again, the first passes and the second fails.
     """
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
-    (tmp_path / "test_it.py").write_text(SUITE)
+    (tmp_path / "test_it.py").write_text(FLAKY_SUITE)
     (tmp_path / "seen").touch()
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     return tmp_path
 
 
-def retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, str]:
+def run_retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, str]:
     """Run `.ci/retry.py` after a test run in which the tests ``failed`` failed. Return its exit code, its output, and
     the test names that it wrote to the file ``notes``.
     """
@@ -54,27 +54,27 @@ def retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, 
 
 def test_a_run_that_failed_without_a_name_is_red(checkout: Path) -> None:
     """If the test run ended without the name of a failed test, or was interrupted, CI fails without a second run."""
-    assert retry(checkout)[0] == 1
-    assert retry(checkout, FLAKY, ended_with=2)[0] == 1
+    assert run_retry(checkout)[0] == 1
+    assert run_retry(checkout, FLAKY, ended_with=2)[0] == 1
 
 
 def test_more_than_three_failed_tests_are_red(checkout: Path) -> None:
     """If more than three tests failed, in one step of CI or in two, CI fails and none of them is run again."""
-    code, output, _ = retry(checkout, *(f"{FLAKY}[{n}]" for n in range(4)))
+    code, output, _ = run_retry(checkout, *(f"{FLAKY}[{n}]" for n in range(4)))
     assert code == 1 and "ONCE MORE" not in output
     (checkout / "notes").write_text("one\ntwo\nthree\n")
-    assert retry(checkout, FLAKY)[0] == 1
+    assert run_retry(checkout, FLAKY)[0] == 1
 
 
 def test_a_test_that_fails_twice_is_red_and_one_that_passes_is_named(checkout: Path) -> None:
     """If one of two failed tests fails again, CI fails, and the test that passed the second time is written to
     ``notes``.
     """
-    code, output, notes = retry(checkout, FLAKY, BROKEN)
+    code, output, notes = run_retry(checkout, FLAKY, BROKEN)
     assert code == 1 and "Failed twice:\n  " + BROKEN in output and notes == FLAKY + "\n"
 
 
 def test_a_test_that_passes_the_second_time_is_green_and_named(checkout: Path) -> None:
     """If the failed test passes the second time, CI succeeds, and the test is written to ``notes``."""
-    code, _, notes = retry(checkout, FLAKY)
+    code, _, notes = run_retry(checkout, FLAKY)
     assert (code, notes) == (0, FLAKY + "\n")

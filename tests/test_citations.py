@@ -166,7 +166,7 @@ def test_the_tables_of_the_protocol_match_the_code() -> None:
 
 def test_every_object_has_a_name_of_its_own() -> None:
     """No two objects in docs/protocol.md have the same name."""
-    names = re.findall(r"^\| \*(\w+)\* \|", reference.objects(), re.MULTILINE)
+    names = re.findall(r"^\| \*(\w+)\* \|", reference.objects_table(), re.MULTILINE)
     assert "Job" in names and len(names) == len(set(names))
 
 
@@ -180,7 +180,7 @@ def test_the_table_of_keys_matches_the_code() -> None:
     """docs/design.md lists each key of engine/store/keys.py with its type, and has "none" as TTL of permanent keys."""
     rows = re.findall(r"^\| `(\{.+?)` \| (.+) \|$", (ROOT / "docs/design.md").read_text(), re.MULTILINE)
     cells = [(key, rest.split(" | ")) for key, rest in rows]
-    assert {(_without_names(key), kind, ttl.startswith("none")) for key, (kind, _, ttl, _) in cells} == set(
+    assert {(_without_placeholders(key), kind, ttl.startswith("none")) for key, (kind, _, ttl, _) in cells} == set(
         redis_keys()
     )
 
@@ -192,15 +192,15 @@ def redis_keys() -> Iterator[tuple[str, str, bool]]:
             continue
         key = build(*("z" if arg == "zone" else "<>" for arg in build.__annotations__ if arg != "return"))
         kind = build.__doc__.removeprefix("Return the key of a ").split()[0].rstrip(":,")
-        yield key, kind, _permanent(key.partition("}:")[2])
+        yield key, kind, _is_permanent_key(key.partition("}:")[2])
 
 
-def _permanent(key: str) -> bool:
+def _is_permanent_key(key: str) -> bool:
     """Return whether a key never expires. The keys of a job or a dispute expire after its end."""
     over = key.startswith(("job:", "dispute:"))
     return not over and any(re.fullmatch(kind.replace("*", ".*"), key) for kind in keys.PERMANENT)
 
 
-def _without_names(key: str) -> str:
+def _without_placeholders(key: str) -> str:
     """Return the pattern of a key without the names of its parts."""
     return re.sub(r"<\w+>", "<>", key)

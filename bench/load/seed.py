@@ -118,20 +118,20 @@ class SeededZone:
         await close_store(self.store)
 
     async def create_technician(
-        self, who: str, lat: float, lon: float, *, capacity: int = 1_000, rating: float = 4.5
+        self, technician: str, lat: float, lon: float, *, capacity: int = 1_000, rating: float = 4.5
     ) -> None:
         """Create a technician who is approved and online at a position. A second call renews the position."""
         await self.call(
             "technician_put",
-            id=who,
-            technician=who,
+            id=technician,
+            technician=technician,
             profile=1,
             complete=1,
             kyc="approved",
             account="approved",
             capacity=capacity,
             services=SERVICE,
-            name=f'"Technician {who}"',
+            name=f'"Technician {technician}"',
             phone='"+4912345678"',
             actor="engine",
             offline_reason="review",
@@ -141,9 +141,9 @@ class SeededZone:
         )
         await self.call(
             "technician_online",
-            id=who,
-            technician=who,
-            principal=who,
+            id=technician,
+            technician=technician,
+            principal=technician,
             key=str(uuid.uuid4()),
             fingerprint="f" * 64,
             lat=f"{lat:.6f}",
@@ -151,10 +151,10 @@ class SeededZone:
             audience="ops",
         )
 
-    async def create_account(self, who: str, role: str) -> None:
+    async def create_account(self, user: str, role: str) -> None:
         """Create the live account record with which a token of this user can connect."""
-        record = {"version": 1, "role": role, "active": 1, "out": "", "life": self.store.run_id}
-        names = {"account": keys.account(UserId(who))}
+        record = {"version": 1, "role": role, "active": 1, "ended_logins": "", "run_id": self.store.run_id}
+        names = {"account": keys.account(UserId(user))}
         await self.store.run_without_epoch(self.store.pipeline.submit, "account_put", keys=names, args=record)
 
     async def create_job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:

@@ -96,12 +96,12 @@ async def unarchived_jobs(archive: Archive, zone: Zone, limit: int) -> list[str]
         return list((await conn.execute(select(jobs.c.id).where(*over).limit(limit))).scalars())
 
 
-async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
-    """Return the seq of the zone's last archived event before ``at`` (ms since the Unix epoch); 0 if there is none."""
+async def last_seq_before(archive: Archive, zone: Zone, at_ms: int) -> int:
+    """Return the seq of the zone's last archived event before ``at_ms`` (Unix time); 0 if there is none."""
     columns = events.c
     query = (
         select(columns.seq)
-        .where(columns.zone == zone, columns.at < at)
+        .where(columns.zone == zone, columns.at < at_ms)
         .order_by(columns.at.desc(), columns.seq.desc())
         .limit(1)
     )
@@ -109,9 +109,9 @@ async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
         return (await conn.execute(query)).scalar() or 0
 
 
-async def store_positions(archive: Archive, zone: Zone, last: Sequence[ArchivedPosition]) -> None:
+async def store_positions(archive: Archive, zone: Zone, last_positions: Sequence[ArchivedPosition]) -> None:
     """Store the latest positions of technicians. Each replaces the technician's earlier position."""
-    rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
+    rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last_positions]
     async with archive.begin_write() as conn:
         await upsert_rows(conn, partial(insert_into, archive), positions, rows)
 

@@ -92,7 +92,7 @@ def _event_row(event: Event, job: str | None) -> Row:
         "to": " ".join(event.to),
         "at": event.at,
         "actor": event.actor,
-        "bp": event.bp,
+        "bp": event.blueprint_key,
         "data": event.data.decode("utf-8", "replace"),
         "cause": event.cause,
         "trace": event.trace,

@@ -74,7 +74,7 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     actor: str
     command: str
-    source: str | None = msgspec.field(name="from", default=None)
+    from_state: str | None = msgspec.field(name="from", default=None)
     to: str | None
     reason: str | None
     cause: str | None
@@ -136,14 +136,14 @@ async def count_quarantined(archive: Archive, zone: Zone) -> int:
 
 
 async def events(
-    archive: Archive, zone: Zone, after: int, until: int, channels: Collection[str] | Mapping[str, int], limit: int
+    archive: Archive, zone: Zone, after: int, last_seq: int, channels: Collection[str] | Mapping[str, int], limit: int
 ) -> list[Event]:
-    """Return at most ``limit`` events with ``after`` < seq ≤ ``until`` on any of ``channels``, in order. If
+    """Return at most ``limit`` events with ``after`` < seq ≤ ``last_seq`` on any of ``channels``, in order. If
     ``channels`` is a mapping, it contains a seq for each channel: events up to that seq are left out. The channel
     ``zone:<zone>`` matches all events.
     """
     floors = channels if isinstance(channels, Mapping) else dict.fromkeys(channels, 0)
-    span = (event_rows.c.zone == zone, event_rows.c.seq > after, event_rows.c.seq <= until)
+    span = (event_rows.c.zone == zone, event_rows.c.seq > after, event_rows.c.seq <= last_seq)
     query = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
     async with archive.begin_read() as conn:
         if f"zone:{zone}" in channels:
@@ -153,7 +153,7 @@ async def events(
         for start in range(0, len(wanted), MAX_CHANNELS_PER_QUERY):
             some = wanted[start : start + MAX_CHANNELS_PER_QUERY]
             parts = [
-                _select_channel_events(zone, max(after, floors[channel]), until, channel, limit) for channel in some
+                _select_channel_events(zone, max(after, floors[channel]), last_seq, channel, limit) for channel in some
             ]
             found.update((await conn.execute(union_all(*parts))).scalars())
         seqs = sorted(found)[:limit]
@@ -161,12 +161,12 @@ async def events(
         return [event_of_row(row) for row in (await conn.execute(rows)).mappings()]
 
 
-def _select_channel_events(zone: Zone, after: int, until: int, channel: str, limit: int) -> Select[Any]:
+def _select_channel_events(zone: Zone, after: int, last_seq: int, channel: str, limit: int) -> Select[Any]:
     """Return the query for the seqs of one channel."""
     columns = event_channels.c
     part = (
         select(columns.seq)
-        .where(columns.zone == zone, columns.channel == channel, columns.seq > after, columns.seq <= until)
+        .where(columns.zone == zone, columns.channel == channel, columns.seq > after, columns.seq <= last_seq)
         .order_by(columns.seq)
         .limit(limit)
     )
@@ -205,7 +205,7 @@ def event_of_row(row: Mapping[Any, Any]) -> Event:
         to=tuple(row["to"].split()),
         at=row["at"],
         actor=row["actor"],
-        bp=row["bp"],
+        blueprint_key=row["bp"],
         data=row["data"].encode(),
         cause=row["cause"],
         trace=row["trace"],
@@ -297,7 +297,7 @@ class _HistoryData(msgspec.Struct):
     bid: EventBid | None = None
     proposal: _EventProposal | None = None
     purpose: str | None = None
-    source: str | None = msgspec.field(name="from", default=None)
+    from_state: str | None = msgspec.field(name="from", default=None)
     to: str | None = None
     command: str | None = None
     reason: str | None = None
@@ -357,7 +357,7 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
         at=rfc3339_of(event.at),
         actor=event.actor,
         command=data.command or _COMMAND_OF_EVENT.get(kind, kind.removeprefix("job.")),
-        source=data.source or (to if stays else None),
+        from_state=data.from_state or (to if stays else None),
         to=to,
         reason=data.reason or data.why or (data.proposal.reason if data.proposal else data.purpose),
         cause=event.cause.partition(":")[0] or None,

@@ -44,7 +44,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def announce(
-    engine: Engine, caller: Principal, new: Announcement, *, key: str | None = None, trace: str = ""
+    engine: Engine, caller: Principal, announcement: Announcement, *, key: str | None = None, trace: str = ""
 ) -> Result[Announcement]:
     """Append an announcement to all users of ``new.roles``, once for each request key. Without roles, the announcement
     is sent to the roles that the blueprint declares. ``new.event`` is the event's type in the log.
@@ -53,15 +53,15 @@ async def announce(
     are not in the declaration, and the errors of ``Store.run``.
     """
     require_role(caller, OPS)
-    declared = engine.blueprints.find_announcing(new.event)
-    if declared is None and not new.event.startswith(UNDECLARED_PREFIX):
+    declared = engine.blueprints.find_announcing(announcement.event)
+    if declared is None and not announcement.event.startswith(UNDECLARED_PREFIX):
         raise Invalid(
             errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {UNDECLARED_PREFIX}")]
         )
     checked, zone = in_redis.validate_key(key), DEFAULT_ZONE
-    roles = _recipient_roles(new, declared)
+    roles = _recipient_roles(announcement, declared)
     channels = " ".join(f"role:{role}" for role in roles)
-    fingerprint = in_redis.fingerprint_of(engine, "announce", "", [new.event, roles, new.data])
+    fingerprint = in_redis.fingerprint_of(engine, "announce", "", [announcement.event, roles, announcement.data])
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
     done = await engine.store.run(
         zone,
@@ -77,24 +77,24 @@ async def announce(
             "fingerprint": fingerprint,
             "trace": trace,
             "bp": bp,
-            "kind": new.event,
+            "kind": announcement.event,
             "channels": channels,
-            "data": msgspec.json.encode(new.data),
+            "data": msgspec.json.encode(announcement.data),
         },
     )
-    announcement = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
+    announcement = msgspec.structs.replace(announcement, roles=roles, zone=zone, seq=done.seq)
     return Result(announcement, checked, done.repeated)
 
 
-def _recipient_roles(new: Announcement, declared: Blueprint | None) -> list[str]:
+def _recipient_roles(announcement: Announcement, declared: Blueprint | None) -> list[str]:
     """Return the requested roles, each once. If the blueprint declares roles, no other roles are allowed."""
-    words = declared.events[new.event].to if declared else ()
+    words = declared.events[announcement.event].to if declared else ()
     declared_roles = [role_of(word) for word in words]
-    roles = list(dict.fromkeys(new.roles or declared_roles))
+    roles = list(dict.fromkeys(announcement.roles or declared_roles))
     if not roles:
         raise Invalid(errors=[FieldError("/roles", "Required")])
     allowed = {role for word in declared_roles for role in ROLES_OF_ALIAS.get(word, {word})}
     if declared_roles and (wrong := [at for at, role in enumerate(roles) if role not in allowed]):
-        detail = f"{new.event} is for {', '.join(declared_roles)}"
+        detail = f"{announcement.event} is for {', '.join(declared_roles)}"
         raise Invalid(errors=[FieldError(f"/roles/{at}", detail) for at in wrong])
     return roles

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from engine.blueprint.compiler import Plan
 from engine.blueprint.schema import Blueprint, Effect
 from engine.domain import job_queries, jobs
-from engine.domain.commands import CommandContext
+from engine.domain.commands import CommandContext, new_context
 from engine.domain.job_queries import Page
 from engine.errors import AtCapacity, FieldError, Forbidden, Invalid, NotFound, VersionConflict
 from engine.idempotency import in_redis
@@ -56,7 +56,7 @@ class BidTerms(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = None
 
 
-async def create(
+async def create_bid(
     engine: Engine, caller: Principal, job_id: str, terms: BidTerms, *, key: str | None = None, trace: str = ""
 ) -> BidOutcome:
     """Bid for a job that accepts bids.
@@ -68,7 +68,7 @@ async def create(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    context = _command_context(engine, caller, job_id, "bid", key, trace, terms.amount, terms.note, terms.version)
+    context = new_context(engine, caller, job_id, "bid", [terms.amount, terms.note, terms.version], key, trace)
     name = new_id("bid")
 
     async def run_with_blueprint(blueprint: Blueprint) -> BidOutcome:
@@ -98,7 +98,7 @@ async def create(
     return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
-async def withdraw(
+async def withdraw_bid(
     engine: Engine,
     caller: Principal,
     job_id: str,
@@ -114,7 +114,7 @@ async def withdraw(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    context = _command_context(engine, caller, job_id, "withdraw", key, trace, _require_id(bid), version)
+    context = new_context(engine, caller, job_id, "withdraw", [_require_id(bid), version], key, trace)
 
     async def run_with_blueprint(blueprint: Blueprint) -> BidOutcome:
         plan, zone = await _find_plan(engine, context, blueprint, "withdraw"), context.zone
@@ -128,7 +128,7 @@ async def withdraw(
     return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
-async def accept(
+async def accept_bid(
     engine: Engine,
     caller: Principal,
     job_id: str,
@@ -148,7 +148,7 @@ async def accept(
     """
     if caller.role != "customer":
         raise Forbidden("Only its customer accepts a bid")
-    context = _command_context(engine, caller, job_id, "award", key, trace, _require_id(bid), version)
+    context = new_context(engine, caller, job_id, "award", [_require_id(bid), version], key, trace)
 
     async def run_with_blueprint(blueprint: Blueprint) -> Outcome:
         plan, zone = await _find_plan(engine, context, blueprint, "award"), context.zone
@@ -170,7 +170,7 @@ async def accept(
     return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
-async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
+async def find_bids(engine: Engine, caller: Principal, job_id: str) -> Page:
     """Return the bids for a job, the earliest first. A technician receives only their own bid; all others who may see
     the job receive all bids.
 
@@ -188,21 +188,13 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
     return Page(sorted(done.values, key=sort_keys.creation_key), None, {zone: as_of})
 
 
-async def _archived_bids(engine: Engine, job: JobId, own: str) -> list[bytes]:
+async def _archived_bids(engine: Engine, job: JobId, technician: str) -> list[bytes]:
     query = select(bid_rows.c.doc).where(bid_rows.c.job == job)
-    if own:
-        query = query.where(bid_rows.c.technician == own)
+    if technician:
+        query = query.where(bid_rows.c.technician == technician)
     async with engine.archive.begin_read() as conn:
         docs = (await conn.execute(query.order_by(bid_rows.c.created_at, bid_rows.c.id))).scalars()
     return [doc.encode() for doc in docs]
-
-
-def _command_context(
-    engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
-) -> CommandContext:
-    zone, job = parse_job_id(job_id)
-    fingerprint = in_redis.fingerprint_of(engine, verb, job, arguments)
-    return CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
 
 
 def _require_id(bid: str) -> str:
@@ -251,12 +243,12 @@ async def _add_current_job(engine: Engine, context: CommandContext, error: Versi
     return error
 
 
-async def _bid_outcome(engine: Engine, context: CommandContext, plan: Plan, done: ScriptReply) -> BidOutcome:
+async def _bid_outcome(engine: Engine, context: CommandContext, plan: Plan, reply: ScriptReply) -> BidOutcome:
     """Return the outcome of a command: the bid from the script's reply or, for a repeated request, from the event of
     the first request.
     """
-    if len(done.values) > 1:
-        bid = msgspec.Raw(done.values[1])
+    if len(reply.values) > 1:
+        bid = msgspec.Raw(reply.values[1])
     else:
-        bid = (await in_redis.read_payload_members(engine, context.zone, done.seq))["bid"]
-    return BidOutcome(bid, plan.command.message, done.repeated, context.key)
+        bid = (await in_redis.read_payload_members(engine, context.zone, reply.seq))["bid"]
+    return BidOutcome(bid, plan.command.message, reply.repeated, context.key)

@@ -47,7 +47,7 @@ class Block(msgspec.Struct, frozen=True):
     since: str
 
 
-async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Block]:
+async def find_blocks(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Block]:
     """Return the users whom the caller blocked, the latest first. Raises Forbidden, Invalid (limit, cursor)."""
     require_role(caller, PARTY_ROLES)
     check_limit(limit)
@@ -67,7 +67,7 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     return Slice([Block(row.other, row.name, rfc3339_of(row.since)) for row in page.items], page.next)
 
 
-async def put(engine: Engine, caller: Principal, blocked: UserId, *, key: str | None = None) -> Result[Block]:
+async def put_block(engine: Engine, caller: Principal, blocked: UserId, *, key: str | None = None) -> Result[Block]:
     """Block a technician or, as a technician, a customer; a repeat changes nothing. Open offers between the two are
     withdrawn.
 
@@ -78,7 +78,7 @@ async def put(engine: Engine, caller: Principal, blocked: UserId, *, key: str | 
 
     async def run_in_transaction(conn: AsyncConnection) -> Block:
         name = await _name_of_other(conn, caller, blocked)
-        mine, since = _is_pair(caller.id, blocked), now_ms()
+        mine, since = _pair_condition(caller.id, blocked), now_ms()
         count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != blocked, blocks.c.active)
         if (await conn.execute(count)).scalar_one() >= MAX_BLOCKS:
             raise Invalid(errors=[FieldError("", f"At most {MAX_BLOCKS}")])
@@ -91,18 +91,18 @@ async def put(engine: Engine, caller: Principal, blocked: UserId, *, key: str | 
     request = in_sql.new_request(caller.id, key, "block", blocked)
     result = await in_redis.run_once(engine, request, Block, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
-        await publish(engine, caller.id, blocked)
+        await publish_block(engine, caller.id, blocked)
     return result
 
 
-async def lift(engine: Engine, caller: Principal, blocked: UserId, *, key: str | None = None) -> Result[UserId]:
+async def lift_block(engine: Engine, caller: Principal, blocked: UserId, *, key: str | None = None) -> Result[UserId]:
     """Remove the caller's own block; a block that the other user set remains. Raises Forbidden, NotFound if the caller
     has not blocked ``blocked``.
     """
     require_role(caller, PARTY_ROLES)
 
     async def run_in_transaction(conn: AsyncConnection) -> UserId:
-        mine = update(blocks).where(_is_pair(caller.id, blocked), blocks.c.active)
+        mine = update(blocks).where(_pair_condition(caller.id, blocked), blocks.c.active)
         if (await conn.execute(mine.values(active=False, since=now_ms()))).rowcount == 0:
             raise NotFound("You have not blocked this user")
         return blocked
@@ -110,7 +110,7 @@ async def lift(engine: Engine, caller: Principal, blocked: UserId, *, key: str |
     request = in_sql.new_request(caller.id, key, "unblock", blocked)
     result = await in_redis.run_once(engine, request, UserId, run_in_transaction)
     with in_sql.unavailable_as_indeterminate():
-        await publish(engine, caller.id, blocked)
+        await publish_block(engine, caller.id, blocked)
     return result
 
 
@@ -121,7 +121,7 @@ async def are_blocked(engine: Engine, zone: Zone, user: UserId, other_user: User
     return bool(await engine.store.command("SISMEMBER", keys.user_blocks(zone, user), other_user))
 
 
-async def publish(engine: Engine, user: UserId, other_user: UserId) -> None:
+async def publish_block(engine: Engine, user: UserId, other_user: UserId) -> None:
     """Write the block's state in SQL to the sets of both users in every zone. Raises Unavailable."""
     blocked = await _is_blocked(engine, user, other_user)
     while True:
@@ -138,15 +138,15 @@ async def publish(engine: Engine, user: UserId, other_user: UserId) -> None:
             return
 
 
-async def repair(engine: Engine) -> int:
+async def repair_blocks(engine: Engine) -> int:
     """Correct the sets that differ from SQL (an emptied Redis has none), and delete the rows of blocks that were lifted
     long ago. Returns the number of corrected pairs.
     """
     corrected, last = 0, ("", "")
     while rows := await _read_page(engine, last):
         for row in rows:
-            if not await _redis_agrees(engine, row.user, row.other, blocked=row.active or bool(row.returned)):
-                await publish(engine, row.user, row.other)
+            if not await _is_up_to_date_in_redis(engine, row.user, row.other, blocked=row.active or bool(row.returned)):
+                await publish_block(engine, row.user, row.other)
                 corrected += 1
         last = (rows[-1].user, rows[-1].other)
     async with engine.archive.begin_write() as conn:
@@ -155,18 +155,18 @@ async def repair(engine: Engine) -> int:
     return corrected
 
 
-async def _read_page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
+async def _read_page(engine: Engine, last_pair: tuple[str, str]) -> Sequence[Any]:
     columns, back = blocks.c, blocks.alias()
     both = and_(back.c.user == columns.other, back.c.other == columns.user)
     query = select(columns.user, columns.other, columns.active, back.c.active.label("returned")).outerjoin(back, both)
-    after = (columns.user > last[0]) | ((columns.user == last[0]) & (columns.other > last[1]))
+    after = (columns.user > last_pair[0]) | ((columns.user == last_pair[0]) & (columns.other > last_pair[1]))
     async with engine.archive.begin_read() as conn:
         return (
             await conn.execute(query.where(after).order_by(columns.user, columns.other).limit(REPAIR_PAGE_SIZE))
         ).all()
 
 
-async def _redis_agrees(engine: Engine, user: UserId, other_user: UserId, *, blocked: bool) -> bool:
+async def _is_up_to_date_in_redis(engine: Engine, user: UserId, other_user: UserId, *, blocked: bool) -> bool:
     sides = [
         (keys.user_blocks(zone, a), b)
         for zone in engine.store.zones
@@ -177,7 +177,9 @@ async def _redis_agrees(engine: Engine, user: UserId, other_user: UserId, *, blo
 
 async def _is_blocked(engine: Engine, user: UserId, other_user: UserId) -> bool:
     query = (
-        select(blocks.c.user).where(_is_pair(user, other_user) | _is_pair(other_user, user), blocks.c.active).limit(1)
+        select(blocks.c.user)
+        .where(_pair_condition(user, other_user) | _pair_condition(other_user, user), blocks.c.active)
+        .limit(1)
     )
     async with engine.archive.begin_read() as conn:
         return (await conn.execute(query)).one_or_none() is not None
@@ -194,5 +196,5 @@ async def _name_of_other(conn: AsyncConnection, caller: Principal, other_user: U
     return str(name)
 
 
-def _is_pair(user: str, other_user: str) -> Any:
+def _pair_condition(user: str, other_user: str) -> Any:
     return and_(blocks.c.user == user, blocks.c.other == other_user)

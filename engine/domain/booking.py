@@ -64,7 +64,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     technician: str | None = None
 
 
-async def create(
+async def book_job(
     engine: Engine, caller: Principal, booking: Booking, *, key: str | None = None, trace: str = ""
 ) -> Outcome:
     """Book a job. The job is on offer when this function returns.
@@ -120,20 +120,20 @@ def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> 
 
 
 async def _repeated_outcome(
-    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: ScriptReply, key: IdempotencyKey
+    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, reply: ScriptReply, key: IdempotencyKey
 ) -> Outcome:
     """Return the outcome of the first request with this key, or the job that already has the reference."""
-    at_seq = await in_redis.job_at_event(engine, zone, done)
+    at_seq = await in_redis.job_at_event(engine, zone, reply)
     if at_seq is None:
-        return await _earlier_job_outcome(engine, caller, JobId(done.values[0].decode()), key)
-    return await _booking_outcome(engine, blueprint, caller, at_seq, done, key)
+        return await _earlier_job_outcome(engine, caller, JobId(reply.values[0].decode()), key)
+    return await _booking_outcome(engine, blueprint, caller, at_seq, reply, key)
 
 
 async def _booking_outcome(
-    engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, done: ScriptReply, key: str
+    engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, reply: ScriptReply, key: str
 ) -> Outcome:
     view = await jobs.changed_view(engine, caller, blueprint, job)
-    return Outcome(view, RECEIVED_TEXT, done.seq, done.version, done.repeated, key)
+    return Outcome(view, RECEIVED_TEXT, reply.seq, reply.version, reply.repeated, key)
 
 
 async def _earlier_job_outcome(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:

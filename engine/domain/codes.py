@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 
-def derive_code(engine: Engine, job: str, purpose: str, issue: str) -> str:
+def derive_code(engine: Engine, job: str, purpose: str, issue_number: str) -> str:
     """Return the code of a job for one purpose and issue."""
-    digest = hmac.digest(engine.signer.derive_key("codes"), f"{job} {purpose} {issue}".encode(), "sha256")
+    digest = hmac.digest(engine.signer.derive_key("codes"), f"{job} {purpose} {issue_number}".encode(), "sha256")
     offset = digest[-1] & 0x0F
     number = int.from_bytes(digest[offset : offset + 4], "big") & 0x7FFFFFFF
     return f"{number % 1_000_000:06d}"
 
 
-def codes_by_purpose(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[str, str]:
+def codes_by_purpose(engine: Engine, blueprint: Blueprint, job: str, issue_number: str) -> dict[str, str]:
     """Return all codes of a job, by purpose, as its customer sees them."""
-    return {purpose: derive_code(engine, job, purpose, issue) for purpose in blueprint.codes.purposes}
+    return {purpose: derive_code(engine, job, purpose, issue_number) for purpose in blueprint.codes.purposes}
 
 
-async def compare_code(engine: Engine, zone: Zone, job: JobId, purpose: str, given: str) -> dict[str, str | bool]:
-    """Compare ``given`` with the job's present code. Return the result and the issue number of the present code, as
-    arguments for the step's script.
-    """
+async def compare_code(
+    engine: Engine, zone: Zone, job: JobId, purpose: str, entered_code: str
+) -> dict[str, str | bool]:
+    """Compare ``entered_code`` with the job's present code. Return the result and the issue number of the present code,
+    as arguments for the step's script."""
     stored = await engine.store.command("HGET", keys.job(zone, job), "issue")
     issue = stored.decode() if stored else "1"
     right = derive_code(engine, job, purpose, issue).encode()
-    return {"issue": issue, "right": hmac.compare_digest(given.encode(), right)}
+    return {"issue": issue, "right": hmac.compare_digest(entered_code.encode(), right)}

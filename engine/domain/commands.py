@@ -25,6 +25,7 @@ from engine.errors import (
     WrongCode,
 )
 from engine.events import rfc3339_of
+from engine.idempotency import in_redis
 from engine.rules import fixes
 from engine.store import keys
 from engine.store.connection import ScriptReply
@@ -96,6 +97,15 @@ class CommandContext(msgspec.Struct, frozen=True):
     def common_arguments(self, version: int | None) -> dict[str, str | int]:
         """Return the ``request_arguments``, and the version that the job must have ("" = any version)."""
         return {**self.request_arguments(), "if_version": "" if version is None else version}
+
+
+def new_context(
+    engine: Engine, caller: Principal, job_id: str, command: str, arguments: Any, key: str | None, trace: str
+) -> CommandContext:
+    """Return the context of a command. Raises NotFound for a text that is no job's id, Invalid for a malformed key."""
+    zone, job = in_redis.parse_job_id(job_id)
+    fingerprint = in_redis.fingerprint_of(engine, command, job, arguments)
+    return CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
 
 
 CommandSender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[ScriptReply]]

@@ -34,7 +34,7 @@ class DisputeOutcome(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-async def create(
+async def open_dispute(
     engine: Engine, caller: Principal, job_id: str, reason: str, *, key: str | None = None, trace: str = ""
 ) -> DisputeOutcome:
     """Open a dispute. The dispute freezes the job, and mediators may then read the job.
@@ -52,7 +52,7 @@ async def create(
     return DisputeOutcome(await _dispute_of_outcome(engine, zone, done), done)
 
 
-async def resolve(
+async def resolve_dispute(
     engine: Engine,
     caller: Principal,
     dispute_id: str,
@@ -85,7 +85,7 @@ async def resolve(
     return DisputeOutcome(await _dispute_of_outcome(engine, zone, done), done)
 
 
-async def find(engine: Engine, caller: Principal) -> Page:
+async def find_disputes(engine: Engine, caller: Principal) -> Page:
     """Return the open disputes, the newest first. Mediators and ops receive all disputes, customers and technicians
     their own.
 
@@ -130,6 +130,6 @@ async def _check_is_party(engine: Engine, caller: Principal, zone: Zone, job: Jo
         raise NotFound("No such job")
 
 
-async def _dispute_of_outcome(engine: Engine, zone: Zone, done: Outcome) -> msgspec.Raw:
-    members = await in_redis.read_payload_members(engine, zone, done.seq)
+async def _dispute_of_outcome(engine: Engine, zone: Zone, outcome: Outcome) -> msgspec.Raw:
+    members = await in_redis.read_payload_members(engine, zone, outcome.seq)
     return members["dispute"]

@@ -14,7 +14,7 @@ from engine.blueprint import edit_table, registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import jobs, services
-from engine.domain.commands import CommandContext
+from engine.domain.commands import CommandContext, new_context
 from engine.errors import (
     FieldError,
     Forbidden,
@@ -28,7 +28,7 @@ from engine.errors import (
 )
 from engine.events import ms_of, rfc3339_of
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import Outcome, parse_job_id
+from engine.idempotency.in_redis import Outcome
 from engine.rules import job_document
 from engine.store import keys
 from engine.store.connection import ScriptReply
@@ -47,7 +47,7 @@ BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "amount", "currency", "pric
 """The members that a bid depends on: a change of any of these members closes all open bids."""
 
 
-class Draft(msgspec.Struct, frozen=True):
+class EditDraft(msgspec.Struct, frozen=True):
     """A job at ``version`` with the change merged into it. ``changed_fields`` are the fields whose value differs from
     the present one."""
 
@@ -79,9 +79,7 @@ async def edit_job(
     """
     if caller.role not in OPS and caller.role not in ("customer", "service"):
         raise Forbidden("Only its customer changes a job, and ops or the service that booked it for them")
-    zone, job = parse_job_id(job_id)
-    fingerprint = in_redis.fingerprint_of(engine, "edit", job, [version, change])
-    context = CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
+    context = new_context(engine, caller, job_id, "edit", [version, change], key, trace)
     for _ in range(MAX_ATTEMPTS):
         try:
             draft = await _draft_change(engine, context, change)
@@ -108,15 +106,15 @@ async def edit_job(
     raise Unavailable("The job changes faster than it can be edited")
 
 
-async def _edit_outcome(engine: Engine, context: CommandContext, draft: Draft, done: ScriptReply) -> Outcome:
-    if len(done.values) > 1:
-        shown = done.values[1]
+async def _edit_outcome(engine: Engine, context: CommandContext, draft: EditDraft, reply: ScriptReply) -> Outcome:
+    if len(reply.values) > 1:
+        shown = reply.values[1]
     else:
-        shown = await in_redis.job_at_event(engine, context.zone, done) or await jobs.read_current_job(engine, context)
-    return await jobs.change_outcome(engine, context, draft.blueprint, shown, done)
+        shown = await in_redis.job_at_event(engine, context.zone, reply) or await jobs.read_current_job(engine, context)
+    return await jobs.change_outcome(engine, context, draft.blueprint, shown, reply)
 
 
-async def _draft_change(engine: Engine, context: CommandContext, change: dict[str, Any]) -> Draft:
+async def _draft_change(engine: Engine, context: CommandContext, change: dict[str, Any]) -> EditDraft:
     fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid")
     found = await engine.store.command("HMGET", keys.job(context.zone, context.job), *fields)
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
@@ -139,7 +137,7 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     denied = edit_table.denial_reason(blueprint, state, checked, **fixed)
     if not denied and "currency" in changed and "amount" not in change:
         raise Invalid(errors=[FieldError("/currency", "Send the amount in this currency too")])
-    return Draft(
+    return EditDraft(
         blueprint,
         state,
         int(version),
@@ -175,7 +173,7 @@ async def _check_change(
     return [] if "amount" in changed else ["amount"]
 
 
-async def _send_edit(engine: Engine, context: CommandContext, draft: Draft, version: int | None) -> ScriptReply:
+async def _send_edit(engine: Engine, context: CommandContext, draft: EditDraft, version: int | None) -> ScriptReply:
     zone, blueprint, members = context.zone, draft.blueprint, draft.members
     place_changed = not PLACE_MEMBERS.isdisjoint(draft.changed_fields)
     when = members["scheduled_for"]

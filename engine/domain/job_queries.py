@@ -38,15 +38,9 @@ LIVE_PAGE_SIZE = 200
 MAX_LOG_EVENTS = 5_000
 
 
-class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A query for a list of jobs: the filters and the page. ``updated_after`` is ms since the Unix epoch."""
+class JobQuery(JobFilter, frozen=True, kw_only=True):
+    """A query for a list of jobs: the filters and the page."""
 
-    phase: Phase | None = None
-    status: str | None = None
-    customer: str | None = None
-    technician: str | None = None
-    reference: str | None = None
-    updated_after: int | None = None
     limit: int = 50
     cursor: str | None = None
 
@@ -118,7 +112,7 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
         documents, _ = await reader.jobs(engine.archive, job_filter, limit + 1, query.cursor, phases=FINISHED_PHASES)
         for document in documents:
             seen = jobs.visible_part(caller, document)
-            if _reveals_nothing(job_document.decode_job(seen), job_filter, caller):
+            if _may_be_listed(job_document.decode_job(seen), job_filter, caller):
                 found.setdefault(_sort_key(job_document.decode_job(document)), seen)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
@@ -126,7 +120,7 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
     return Page(items, after, as_of)
 
 
-def _reveals_nothing(job: JobView, job_filter: JobFilter, caller: Principal) -> bool:
+def _may_be_listed(job: JobView, job_filter: JobFilter, caller: Principal) -> bool:
     """Return whether the query has no filter on a hidden value (customer, reference): such a filter would reveal values
     that the caller may not see.
     """
@@ -165,17 +159,10 @@ def _caller_filter(caller: Principal, query: JobQuery) -> JobFilter | None:
         own = {"technician": caller.id}
     elif caller.role not in ALL_JOBS_READER_ROLES:
         return None
-    given = {"customer": query.customer, "technician": query.technician}
-    if any(given[name] not in (None, mine) for name, mine in own.items()):
+    filters = {name: getattr(query, name) for name in JobFilter.__struct_fields__}
+    if any(filters[name] not in (None, mine) for name, mine in own.items()):
         return None
-    parties: dict[str, Any] = {**given, **own}
-    return JobFilter(
-        phase=query.phase,
-        status=query.status,
-        reference=query.reference,
-        updated_after=query.updated_after,
-        **parties,
-    )
+    return JobFilter(**(filters | own))
 
 
 async def _find_live(

@@ -69,9 +69,13 @@ _payment_data_decoder = msgspec.json.Decoder(_PaymentData)
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def encode_fixed_members(kind: str, reference: str, of: str) -> bytes:
+def encode_fixed_members(payment_kind: str, reference: str, charge_reference: str) -> bytes:
     """Return the members of a payment that never change, as JSON without its braces."""
-    named = {"kind": kind, "reference": reference, **({"of": of} if kind == "refund" else {})}
+    named = {
+        "kind": payment_kind,
+        "reference": reference,
+        **({"of": charge_reference} if payment_kind == "refund" else {}),
+    }
     return msgspec.json.encode(named)[1:-1]
 
 

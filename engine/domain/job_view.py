@@ -34,43 +34,50 @@ PHASES_WITH_CODES = ("assigned", "active")
 """The phases in which the customer receives the codes."""
 
 
-class _JobRecord(NamedTuple):
-    """The job's record in Redis as it is now; ``bp`` is the job's blueprint, ``issue`` and ``reissued`` count the
-    issues of its codes, ``tries`` counts the caller's wrong codes. The record may be newer than the job's JSON.
-    """
+RECORD_FIELDS = (
+    *("bp", "status", "phase", "holder", "issue", "reissued"),
+    *("price_locked", "proposal", "unaccepted", "contact", "unserved"),
+)
+"""The fields of a job's record in Redis that ``_JobRecord`` contains, in its order."""
 
-    bp: str
+
+class _JobRecord(NamedTuple):
+    """The job's record in Redis as it is now. It may be newer than the job's JSON."""
+
+    blueprint_key: str
     status: str
     phase: str
     holder: str
-    issue: str
-    reissued: str
+    code_issue: str
+    """The number of the present issue of the job's codes; "" before the second issue."""
+    code_reissues: str
     price_locked: str
     proposal: str
     unaccepted: str
     """1 while the holder is asked and has not accepted yet."""
-    contact: str
+    customer_phone: str
     """The customer's phone, as JSON."""
-    unserved: str
+    unserved_holder: str
     """The id of the holder if they were assigned the job and do not provide its service any more; "" otherwise."""
-    tries: str
+    wrong_codes: str
+    """The caller's wrong codes: the issue of the codes and their number."""
 
     def lacks_service(self, caller: Principal) -> bool:
         """Return whether the caller may only refuse the job, because they do not provide its service any more."""
-        return self.unaccepted == "1" and caller.id == self.holder == self.unserved
+        return self.unaccepted == "1" and caller.id == self.holder == self.unserved_holder
 
     @property
     def wrong_code_count(self) -> int:
         """Return the number of wrong codes that the caller gave since the codes were last issued
         (lua/lib/codes.lua).
         """
-        issue, _, used = self.tries.partition(" ")
-        return int(used) if issue == (self.issue or "1") else 0
+        issue, _, used = self.wrong_codes.partition(" ")
+        return int(used) if issue == (self.code_issue or "1") else 0
 
 
-def add_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
-    """Return a job's JSON with the member ``actions`` and the members of ``more`` added."""
-    return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **more})[1:]
+def add_actions(job: bytes, actions: list[str], **further_members: Any) -> bytes:
+    """Return a job's JSON with the member ``actions`` and the members of ``further_members`` added."""
+    return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **further_members})[1:]
 
 
 async def view_job(
@@ -98,7 +105,9 @@ async def view_job(
     record = await _read_record(engine, caller, view) if view else None
     if view is None or record is None:
         return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
-    possible = blueprint.unlocked_actions(actions, tried=record.wrong_code_count, reissued=int(record.reissued or 0))
+    possible = blueprint.unlocked_actions(
+        actions, tried=record.wrong_code_count, reissued=int(record.code_reissues or 0)
+    )
     if record.lacks_service(caller):
         possible = [name for name in possible if blueprint.commands[name].effect == "release"]
     more = _caller_members(engine, caller, view, record)
@@ -139,9 +148,9 @@ async def _add_phone_of_live_job(
     """
     if view.holder_id != record.holder or record.unaccepted == "1":
         return job
-    blueprint = engine.blueprints.find_exact(record.bp)
+    blueprint = engine.blueprints.find_exact(record.blueprint_key)
     side = contacts.phone_owner(caller, view, blueprint) if blueprint else None
-    return await _add_phone(engine, view, side, job, record.contact)
+    return await _add_phone(engine, view, side, job, record.customer_phone)
 
 
 async def _add_phone_of_archived_job(engine: Engine, caller: Principal, view: JobView, job: bytes) -> bytes:
@@ -162,7 +171,7 @@ async def _add_phone(engine: Engine, view: JobView, side: PhoneOwner | None, job
     if side is None:
         return job
     phone = await contacts.read_phone(engine, view, side, contact if side == "customer" else "")
-    return contacts.with_phone(job, side, phone)
+    return contacts.add_phone(job, side, phone)
 
 
 def _decode_if_extended(
@@ -198,21 +207,21 @@ def _is_holder(caller: Principal, view: JobView) -> bool:
 
 async def _read_record(engine: Engine, caller: Principal, view: JobView) -> _JobRecord | None:
     """Read the job's record. Return None if Redis does not have the record any more."""
-    names = [*_JobRecord._fields[:-1], f"tries:{caller.id}"]
+    names = [*RECORD_FIELDS, f"tries:{caller.id}"]
     found = await engine.store.command("HMGET", keys.job(view.zone, view.id), *names)
     record = _JobRecord(*((part or b"").decode() for part in found))
-    return record if record.bp else None
+    return record if record.blueprint_key else None
 
 
 def _caller_members(engine: Engine, caller: Principal, view: JobView, record: _JobRecord) -> dict[str, Any]:
     """Return the codes and the open proposal, if the caller may see them."""
-    blueprint, more = engine.blueprints.find_exact(record.bp), dict[str, Any]()
+    blueprint, more = engine.blueprints.find_exact(record.blueprint_key), dict[str, Any]()
     if blueprint is None:
         return more
     mine = _is_customer(caller, view)
     # The JSON may be older than the record: the job may have ended, or have another holder.
     if mine and blueprint.codes.purposes and view.phase in PHASES_WITH_CODES and record.phase in PHASES_WITH_CODES:
-        more["codes"] = codes.codes_by_purpose(engine, blueprint, view.id, record.issue or "1")
+        more["codes"] = codes.codes_by_purpose(engine, blueprint, view.id, record.code_issue or "1")
     negotiating = record.status in blueprint.price.propose and record.price_locked != "1"
     if negotiating and (mine or (_is_holder(caller, view) and record.holder == caller.id)):
         proposal = _open_proposal(record)

@@ -22,7 +22,7 @@ from engine.domain import commands, job_view
 from engine.domain.commands import CommandContext, Step
 from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_redis import Outcome, parse_job_id
+from engine.idempotency.in_redis import Outcome
 from engine.roles import WHOLE_JOB_READER_ROLES
 from engine.rules import job_document
 from engine.rules.job_document import JobView
@@ -101,9 +101,7 @@ async def run_command(
     that the command does not start from, VersionConflict with the present job, WrongCode with ``attempts_left``,
     CodeLocked, Frozen, Invalid for a missing argument, ReusedKey, and the errors of ``Store.run``.
     """
-    zone, job = parse_job_id(job_id)
-    fingerprint = in_redis.fingerprint_of(engine, step.command, job, step.arguments())
-    context = CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
+    context = commands.new_context(engine, caller, job_id, step.command, step.arguments(), key, trace)
     try:
         return await run_with_own_blueprint(engine, lambda blueprint: _run_command_of(engine, context, blueprint, step))
     except Invalid:
@@ -212,22 +210,22 @@ async def find_command(
 
 
 async def command_outcome(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, done: ScriptReply
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, reply: ScriptReply
 ) -> Outcome:
     """Return the outcome of a command: the job as of the command's event, with the actions that the caller may take."""
-    if len(done.values) > 1:
-        job_json = done.values[1]
+    if len(reply.values) > 1:
+        job_json = reply.values[1]
     else:
-        job_json = await in_redis.job_at_event(engine, context.zone, done) or await read_current_job(engine, context)
+        job_json = await in_redis.job_at_event(engine, context.zone, reply) or await read_current_job(engine, context)
     job_json = visible_part(context.caller, job_json)
     # A technician who declined a job that now takes bids may bid for it.
     bids = (
         plan.command.effect == "refuse"
         and blueprint.states[job_document.decode_job(job_json).status].search_mode == "bids"
     )
-    contact = done.values[2].decode() if plan.command.effect == "take" and len(done.values) > 2 else None
+    contact = reply.values[2].decode() if plan.command.effect == "take" and len(reply.values) > 2 else None
     return await change_outcome(
-        engine, context, blueprint, job_json, done, message=plan.command.message, bids=bids, contact=contact
+        engine, context, blueprint, job_json, reply, message=plan.command.message, bids=bids, contact=contact
     )
 
 
@@ -236,7 +234,7 @@ async def change_outcome(
     context: CommandContext,
     blueprint: Blueprint,
     job_json: bytes,
-    done: ScriptReply,
+    reply: ScriptReply,
     *,
     message: str | None = None,
     bids: bool = False,
@@ -244,7 +242,7 @@ async def change_outcome(
 ) -> Outcome:
     """Return the outcome of a command that changed a job, for its caller."""
     job = await changed_view(engine, context.caller, blueprint, job_json, bids=bids, contact=contact)
-    return Outcome(job, message, done.seq, done.version, done.repeated, context.key)
+    return Outcome(job, message, reply.seq, reply.version, reply.repeated, context.key)
 
 
 async def changed_view(

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from engine.blueprint.schema import Blueprint
 from engine.domain import job_queries, job_restore, jobs
-from engine.domain.commands import CommandContext
+from engine.domain.commands import CommandContext, new_context
 from engine.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import parse_job_id
@@ -87,9 +87,7 @@ async def put_payment(
         raise Forbidden("Only the payment service reports payments")
     if payment.of is not None and payment.status != "refunded":
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
-    zone, job = parse_job_id(job_id)
-    fingerprint = in_redis.fingerprint_of(engine, "payment", job, payment)
-    context = CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
+    context = new_context(engine, caller, job_id, "payment", payment, key, trace)
     name = new_id("pay")
 
     async def run_with_blueprint(blueprint: Blueprint) -> PaymentOutcome:
@@ -98,7 +96,7 @@ async def put_payment(
     try:
         return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
     except NotFound:
-        await job_restore.restore_job(engine, zone, job)
+        await job_restore.restore_job(engine, context.zone, context.job)
         return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
 
 
@@ -146,11 +144,11 @@ def capture_plans(engine: Engine, blueprint: Blueprint) -> bytes:
 
 
 async def _payment_outcome(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, done: ScriptReply
+    engine: Engine, context: CommandContext, blueprint: Blueprint, reply: ScriptReply
 ) -> PaymentOutcome:
-    members = await in_redis.read_payload_members(engine, context.zone, done.seq)
+    members = await in_redis.read_payload_members(engine, context.zone, reply.seq)
     shown = await jobs.changed_view(engine, context.caller, blueprint, bytes(members["job"]))
-    return PaymentOutcome(members["payment"], shown, done.version, done.repeated, context.key)
+    return PaymentOutcome(members["payment"], shown, reply.version, reply.repeated, context.key)
 
 
 async def find_payments(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:

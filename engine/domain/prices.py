@@ -14,10 +14,9 @@ import msgspec
 
 from engine.blueprint.schema import Blueprint
 from engine.domain import jobs
-from engine.domain.commands import CommandContext
+from engine.domain.commands import CommandContext, new_context
 from engine.errors import Duplicate, Forbidden, NotFound, VersionConflict
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import parse_job_id
 from engine.store.connection import ScriptReply
 from engine.types import Principal, is_id, new_id
 
@@ -56,7 +55,8 @@ async def propose_price(
     job; IllegalTransition if the job's state allows no proposal; PriceLocked; Duplicate if a proposal is open; Frozen;
     VersionConflict with the present job; ReusedKey; Unavailable if this process has not loaded the job's blueprint.
     """
-    context = _command_context(engine, caller, job_id, "propose", key, trace, amount, reason, version)
+    _require_party_role(caller)
+    context = new_context(engine, caller, job_id, "price_propose", [amount, reason, version], key, trace)
     name = new_id("prc")
     text = b"" if reason is None else msgspec.json.encode(reason)
     try:
@@ -85,21 +85,17 @@ async def answer_proposal(
     """
     if not is_id(proposal):
         raise NotFound("No such proposal")
-    context = _command_context(engine, caller, job_id, answer, key, trace, proposal, version)
+    _require_party_role(caller)
+    context = new_context(engine, caller, job_id, f"price_{answer}", [proposal, version], key, trace)
     try:
         return await _run_script(engine, context, "price_answer", version, {"id": proposal, "answer": answer}, answer)
     except Forbidden as error:
         raise Forbidden("Only the other side can answer", repeated=error.repeated) from error
 
 
-def _command_context(
-    engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
-) -> CommandContext:
+def _require_party_role(caller: Principal) -> None:
     if caller.role not in ("customer", "technician"):
         raise Forbidden("The price is between the customer and the technician")
-    zone, job = parse_job_id(job_id)
-    fingerprint = in_redis.fingerprint_of(engine, f"price_{verb}", job, arguments)
-    return CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
 
 
 async def _run_script(
@@ -128,8 +124,8 @@ async def _run_script(
 
 
 async def _price_outcome(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, done: ScriptReply
+    engine: Engine, context: CommandContext, blueprint: Blueprint, reply: ScriptReply
 ) -> PriceOutcome:
-    members = await in_redis.read_payload_members(engine, context.zone, done.seq)
+    members = await in_redis.read_payload_members(engine, context.zone, reply.seq)
     job = await jobs.changed_view(engine, context.caller, blueprint, bytes(members["job"]))
-    return PriceOutcome(members["proposal"], job, done.version, done.repeated, context.key)
+    return PriceOutcome(members["proposal"], job, reply.version, reply.repeated, context.key)

@@ -164,7 +164,7 @@ def _technician_of_row(row: TechnicianRow, load: int, online: bool) -> Technicia
         kyc=row.kyc,
         account=sql.account_state(row),
         rating=row.rating,
-        rating_count=row.rated,
+        rating_count=row.rating_count,
         online=online,
     )
 
@@ -176,7 +176,7 @@ def _card_of_row(row: TechnicianRow, _load: int, online: bool) -> TechnicianCard
         services=row.services,
         zone=row.zone,
         rating=row.rating,
-        rating_count=row.rated,
+        rating_count=row.rating_count,
         online=online,
     )
 
@@ -252,7 +252,7 @@ async def review_technician(
         return Result(await read_technician(engine, caller, technician), result.key, result.repeated)
 
 
-async def _leave_zone(engine: Engine, request: in_sql.Request, technician: TechnicianId, zone: Zone) -> bool:
+async def _leave_zone(engine: Engine, request: in_sql.KeyedRequest, technician: TechnicianId, zone: Zone) -> bool:
     """Remove the technician from their present zone, if ``zone`` is another zone and the command is new. Returns
     whether the technician was removed. Redis decides, since only Redis contains whether the technician is idle. If SQL
     fails afterwards, ``sql.repair_redis`` finds that the record is missing and writes the record again.
@@ -267,22 +267,22 @@ async def _leave_zone(engine: Engine, request: in_sql.Request, technician: Techn
 # Rules
 
 
-def _check_may_patch(caller: Principal, technician: TechnicianId, given: Mapping[str, Any]) -> None:
+def _check_may_patch(caller: Principal, technician: TechnicianId, changes: Mapping[str, Any]) -> None:
     if caller.role in MANAGERS:
         return
     if caller.id != technician or caller.role != "technician":
         raise Forbidden
-    if {"zone", "capacity"} & set(given):
+    if {"zone", "capacity"} & set(changes):
         raise Forbidden("Zone and capacity are set by managers")
 
 
-def _check_values(engine: Engine, given: Mapping[str, Any]) -> None:
+def _check_values(engine: Engine, changes: Mapping[str, Any]) -> None:
     errors = []
-    if len(given.get("services", ())) > MAX_SERVICES:
+    if len(changes.get("services", ())) > MAX_SERVICES:
         errors.append(FieldError("/services", f"At most {MAX_SERVICES}"))
-    if not 1 <= given.get("capacity", 1) <= MAX_CAPACITY:
+    if not 1 <= changes.get("capacity", 1) <= MAX_CAPACITY:
         errors.append(FieldError("/capacity", f"Expected 1 to {MAX_CAPACITY}"))
-    if given.get("zone", engine.settings.zones[0]) not in engine.settings.zones:
+    if changes.get("zone", engine.settings.zones[0]) not in engine.settings.zones:
         errors.append(FieldError("/zone", "Not a zone of this deployment"))
     if errors:
         raise Invalid(errors=errors)

@@ -25,7 +25,7 @@ RELEASE_REASON = "suspended"
 MAX_ATTEMPTS = 8
 
 
-async def release_jobs(engine: Engine, technician: TechnicianId, by: Principal) -> None:
+async def release_jobs(engine: Engine, technician: TechnicianId, caller: Principal) -> None:
     """Release every job of ``technician`` that ops may release. For each other job, ops receive ``job.stalled``.
 
     Raises Unavailable or Indeterminate if a step raises it; the caller must then repeat the call.
@@ -33,10 +33,10 @@ async def release_jobs(engine: Engine, technician: TechnicianId, by: Principal) 
     for zone in engine.store.zones:
         jobs_held = await engine.store.command("SMEMBERS", keys.technician_jobs(zone, technician))
         for job in sorted(jobs_held):
-            await _release_job(engine, zone, JobId(job.decode()), technician, by)
+            await _release_job(engine, zone, JobId(job.decode()), technician, caller)
 
 
-async def _release_job(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, by: Principal) -> None:
+async def _release_job(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, caller: Principal) -> None:
     fields = ("bp", "status", "holder", "version")
     for _ in range(MAX_ATTEMPTS):
         values = await engine.store.command("HMGET", keys.job(zone, job), *fields)
@@ -48,7 +48,7 @@ async def _release_job(engine: Engine, zone: Zone, job: JobId, technician: Techn
         if name is None:
             return await _report_stall(engine, zone, job, technician, blueprint)
         try:
-            await jobs.run_command(engine, by, job, Step(command=name, version=int(version), reason=RELEASE_REASON))
+            await jobs.run_command(engine, caller, job, Step(command=name, version=int(version), reason=RELEASE_REASON))
         except VersionConflict:
             continue
         except (Conflict, NotFound):  # for example frozen by a dispute

@@ -99,17 +99,17 @@ async def active_service(engine: Engine, service: ServiceId) -> Service:
 
 
 async def create_service(
-    engine: Engine, caller: Principal, new: NewService, *, key: str | None = None
+    engine: Engine, caller: Principal, new_service: NewService, *, key: str | None = None
 ) -> Result[Service]:
     """Add a service to the catalogue. Raises Forbidden, Invalid."""
     require_role(caller, OPS)
-    service = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
+    service = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new_service))
 
     async def run_in_transaction(conn: AsyncConnection) -> Service:
         await conn.execute(insert(services).values(**msgspec.structs.asdict(service)))
         return service
 
-    request = in_sql.new_request(caller.id, key, "create_service", new, ttl_s=in_sql.CREATION_TTL_S)
+    request = in_sql.new_request(caller.id, key, "create_service", new_service, ttl_s=in_sql.CREATION_TTL_S)
     return await in_redis.run_once(engine, request, Service, run_in_transaction)
 
 

@@ -87,7 +87,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Scri
     )
 
 
-def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
+def task_script_keys(zone: Zone, job: JobId) -> dict[str, str]:
     """Return the keys of the scripts for a job's scheduled tasks."""
     return {
         "meta": keys.zone_meta(zone),
@@ -99,28 +99,32 @@ def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
 
 
 def _search_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
-    return due_keys(zone, job) | {"waves": keys.job_waves(zone, job), "supply": keys.technician_supply(zone, service)}
+    return task_script_keys(zone, job) | {
+        "waves": keys.job_waves(zone, job),
+        "supply": keys.technician_supply(zone, service),
+    }
 
 
-async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> ScriptReply:
-    """Open the offers of a wave that were delayed until ``opens`` (ms), because other technicians had a head start, and
-    notify their technicians.
-    """
+async def open_offers(
+    engine: Engine, zone: Zone, task_entry: str, job: JobId, wave: str, opens_at_ms: str
+) -> ScriptReply:
+    """Open the offers of a wave that were delayed until ``opens_at_ms`` (ms), because other technicians had a head
+    start, and notify their technicians."""
     await _check_customer(engine, zone, job)
-    args: Args = {"entry": entry, "wave": wave, "opens": opens}
-    return await engine.store.run(zone, "offer_open", keys=due_keys(zone, job), args=args)
+    args: Args = {"entry": task_entry, "wave": wave, "opens": opens_at_ms}
+    return await engine.store.run(zone, "offer_open", keys=task_script_keys(zone, job), args=args)
 
 
-async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str) -> ScriptReply:
+async def expire_offers(engine: Engine, zone: Zone, task_entry: str, job: JobId, wave: str) -> ScriptReply:
     """Close the expired offers of a wave, after the blueprint's grace period (``grace_s``)."""
     blueprint, _ = await blueprint_and_service_of(engine, zone, job)
     grace_ms = round(blueprint.dispatch.grace_s * 1000)
-    args: Args = {"entry": entry, "wave": wave, "grace_ms": grace_ms, "lease_ms": presence_lease_ms(engine)}
-    return await engine.store.run(zone, "offer_expire", keys=due_keys(zone, job), args=args)
+    args: Args = {"entry": task_entry, "wave": wave, "grace_ms": grace_ms, "lease_ms": presence_lease_ms(engine)}
+    return await engine.store.run(zone, "offer_expire", keys=task_script_keys(zone, job), args=args)
 
 
-async def offer_open_jobs(engine: Engine, zone: Zone, due_entry: str, technician: TechnicianId) -> ScriptReply:
-    """Offer open jobs nearby to a late joiner, except the jobs of suspended customers. ``due_entry`` is the scheduled
+async def offer_open_jobs(engine: Engine, zone: Zone, task_entry: str, technician: TechnicianId) -> ScriptReply:
+    """Offer open jobs nearby to a late joiner, except the jobs of suspended customers. ``task_entry`` is the scheduled
     task that requires this search.
 
     The script returns the customers of those jobs, and makes no offer until this function calls it again with the state
@@ -136,7 +140,7 @@ async def offer_open_jobs(engine: Engine, zone: Zone, due_entry: str, technician
     is_suspended: dict[UserId, bool] = {}
     while True:
         args: Args = {
-            "entry": due_entry,
+            "entry": task_entry,
             "reach_m": reach,
             "limit": MAX_JOBS_PER_MATCH,
             "asked": " ".join(is_suspended),
@@ -149,7 +153,7 @@ async def offer_open_jobs(engine: Engine, zone: Zone, due_entry: str, technician
         is_suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
 
 
-async def allocate_job(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
+async def allocate_job(engine: Engine, zone: Zone, task_entry: str, job: JobId, number: str) -> None:
     """Choose a technician for a job and assign it to them. If nobody is available, try again after the blueprint's
     ``repeat_s``.
     """
@@ -162,7 +166,7 @@ async def allocate_job(engine: Engine, zone: Zone, entry: str, job: JobId, numbe
         "allocate_open",
         keys=_search_keys(zone, job, service),
         args={
-            "entry": entry,
+            "entry": task_entry,
             "round": number,
             "radius_m": dispatch.radius_m,
             "repeat_ms": round(dispatch.repeat_s * 1000),

@@ -106,12 +106,12 @@ def parse_job_id(job_id: str) -> tuple[Zone, JobId]:
     return zone, JobId(job_id)
 
 
-async def job_at_event(engine: Engine, zone: Zone, done: ScriptReply) -> bytes | None:
+async def job_at_event(engine: Engine, zone: Zone, reply: ScriptReply) -> bytes | None:
     """Return the job's JSON in the event ``done.seq``: a repeat gets the same answer as the first request.
 
     Raises Indeterminate if the event cannot be read now.
     """
-    data = await _payload_at(engine, zone, done.seq) if done.seq else None
+    data = await _payload_at(engine, zone, reply.seq) if reply.seq else None
     return bytes(_job_payload_decoder.decode(data).job) if data else None
 
 
@@ -163,7 +163,10 @@ def _split_record(stored: bytes) -> list[str]:
 
 
 async def run_once(
-    engine: Engine, request: in_sql.Request, kind: Any, run_in_transaction: Callable[[AsyncConnection], Awaitable[T]]
+    engine: Engine,
+    request: in_sql.KeyedRequest,
+    result_type: Any,
+    run_in_transaction: Callable[[AsyncConnection], Awaitable[T]],
 ) -> in_sql.Result[T]:
     """Check that the key belongs to no command in Redis, then call ``in_sql.run_once``.
 
@@ -175,7 +178,7 @@ async def run_once(
     # A key that also has a record in SQL was reused in Redis later. This request repeats the first use and its answer.
     if any(in_use) and await in_sql.find_record(engine.archive, request.principal, request.key) is None:
         raise ReusedKey
-    return await in_sql.run_once(engine.archive, request, kind, run_in_transaction)
+    return await in_sql.run_once(engine.archive, request, result_type, run_in_transaction)
 
 
 async def find_record(engine: Engine, caller: Principal, key: str) -> IdempotencyRecord:

@@ -40,7 +40,7 @@ REFUSAL_TTL_S = 60
 """How long the records of commands, of creations and of refusals are stored, in seconds."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class KeyedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A command under its idempotency key. Its record expires after ``ttl_s`` seconds."""
 
     principal: str
@@ -59,7 +59,7 @@ class Result(msgspec.Struct, Generic[T], frozen=True):
     repeated: bool = False
 
 
-class Record(msgspec.Struct, frozen=True):
+class StoredOutcome(msgspec.Struct, frozen=True):
     """A stored idempotency record: the error ``code`` of a refusal, or None and the result's JSON."""
 
     fingerprint: str
@@ -67,7 +67,7 @@ class Record(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def new_request(principal: str, key: str | None, command: str, *args: Any, ttl_s: int = COMMAND_TTL_S) -> Request:
+def new_request(principal: str, key: str | None, command: str, *args: Any, ttl_s: int = COMMAND_TTL_S) -> KeyedRequest:
     """Return the request for a command. If ``key`` is None, a new key is generated. Raises Invalid if the key is not a
     UUID.
     """
@@ -76,9 +76,9 @@ def new_request(principal: str, key: str | None, command: str, *args: Any, ttl_s
     else:
         with contextlib.suppress(ValueError):
             key = str(uuid.UUID(key))
-            return Request(principal=principal, key=key, fingerprint=_fingerprint_of(command, args), ttl_s=ttl_s)
+            return KeyedRequest(principal=principal, key=key, fingerprint=_fingerprint_of(command, args), ttl_s=ttl_s)
         raise Invalid("The request key is no UUID", errors=[FieldError("/key", "Expected a UUID")])
-    return Request(principal=principal, key=key, fingerprint=_fingerprint_of(command, args), ttl_s=ttl_s)
+    return KeyedRequest(principal=principal, key=key, fingerprint=_fingerprint_of(command, args), ttl_s=ttl_s)
 
 
 def _fingerprint_of(command: str, args: tuple[Any, ...]) -> str:
@@ -86,14 +86,17 @@ def _fingerprint_of(command: str, args: tuple[Any, ...]) -> str:
 
 
 async def run_once(
-    archive: Archive, request: Request, kind: Any, run_in_transaction: Callable[[AsyncConnection], Awaitable[T]]
+    archive: Archive,
+    request: KeyedRequest,
+    result_type: Any,
+    run_in_transaction: Callable[[AsyncConnection], Awaitable[T]],
 ) -> Result[T]:
     """Run ``run_in_transaction`` in one write transaction together with its idempotency key, or return the recorded
     result.
 
-    ``kind`` is the type of the result, to decode the recorded JSON. Raises the errors of ``run_in_transaction`` (a
-    refusal is recorded for a minute, and raised again for a repeat), ReusedKey for the same key with other arguments,
-    and the same errors as ``Archive.begin_write``."""
+    ``result_type`` is the type of the result, to decode the recorded JSON. Raises the errors of ``run_in_transaction``
+    (a refusal is recorded for a minute, and raised again for a repeat), ReusedKey for the same key with other
+    arguments, and the same errors as ``Archive.begin_write``."""
     try:
         async with archive.begin_write() as conn:
             earlier = await _insert_key(archive, conn, request)
@@ -106,7 +109,7 @@ async def run_once(
     except Refused as refusal:
         await _record_refusal(archive, request, refusal)
         raise
-    return Result(_replay_record(earlier, request, kind), request.key, repeated=True)
+    return Result(_replay_record(earlier, request, result_type), request.key, repeated=True)
 
 
 @contextlib.contextmanager
@@ -123,7 +126,7 @@ def unavailable_as_indeterminate() -> Iterator[None]:
         raise Indeterminate("Done, but not in effect yet; repeat with the same key") from error
 
 
-async def find_record(archive: Archive, principal: str, key: str) -> Record | None:
+async def find_record(archive: Archive, principal: str, key: str) -> StoredOutcome | None:
     """Return the record under ``key`` of ``principal``, or None. Raises Unavailable."""
     async with archive.begin_read() as conn:
         return await _select_record(conn, principal, key)
@@ -135,11 +138,11 @@ async def delete_expired(archive: Archive) -> int:
         return (await conn.execute(delete(records).where(records.c.expires_at <= now_ms()))).rowcount
 
 
-def _key_condition(request: Request) -> ColumnElement[bool]:
+def _key_condition(request: KeyedRequest) -> ColumnElement[bool]:
     return (records.c.principal == request.principal) & (records.c.key == request.key)
 
 
-async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request) -> Record | None:
+async def _insert_key(archive: Archive, conn: AsyncConnection, request: KeyedRequest) -> StoredOutcome | None:
     """Insert the row of a new key and return None, or return the record that has the key already."""
     await conn.execute(delete(records).where(_key_condition(request), records.c.expires_at <= now_ms()))
     row = {"principal": request.principal, "key": request.key, "fingerprint": request.fingerprint}
@@ -149,16 +152,16 @@ async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request)
     return await _select_record(conn, request.principal, request.key)
 
 
-async def _select_record(conn: AsyncConnection, principal: str, key: str) -> Record | None:
+async def _select_record(conn: AsyncConnection, principal: str, key: str) -> StoredOutcome | None:
     columns = records.c
     query = select(columns.fingerprint, columns.code, columns.body).where(
         columns.principal == principal, columns.key == key, columns.expires_at > now_ms()
     )
     row = (await conn.execute(query)).one_or_none()
-    return Record(row.fingerprint, row.code, (row.body or "").encode()) if row else None
+    return StoredOutcome(row.fingerprint, row.code, (row.body or "").encode()) if row else None
 
 
-async def _record_refusal(archive: Archive, request: Request, refusal: Refused) -> None:
+async def _record_refusal(archive: Archive, request: KeyedRequest, refusal: Refused) -> None:
     """Record a refusal for a minute. A failure to record is ignored: the caller gets the refusal in any case, and only
     a repeat would run the command again.
     """
@@ -172,7 +175,7 @@ async def _record_refusal(archive: Archive, request: Request, refusal: Refused) 
                 await conn.execute(update(records).where(_key_condition(request)).values(code=refusal.code, body=body))
 
 
-def _replay_record(earlier: Record | None, request: Request, kind: Any) -> Any:
+def _replay_record(earlier: StoredOutcome | None, request: KeyedRequest, result_type: Any) -> Any:
     """Return the recorded result, or raise the recorded refusal. Raises ReusedKey if the fingerprint differs,
     Indeterminate if the record has just expired.
     """
@@ -181,7 +184,7 @@ def _replay_record(earlier: Record | None, request: Request, kind: Any) -> Any:
     if earlier.fingerprint != request.fingerprint:
         raise ReusedKey
     if earlier.code is None:
-        return msgspec.json.decode(earlier.body, type=kind)
+        return msgspec.json.decode(earlier.body, type=result_type)
     refusal = msgspec.json.decode(earlier.body)
     errors = [FieldError(pointer, detail) for pointer, detail in refusal["errors"]]
     raise ERROR_OF_CODE[earlier.code](refusal["detail"], errors=errors, repeated=True)

@@ -118,13 +118,13 @@ async def write_to_redis(engine: Engine, record: AccountRecord) -> AccountAccess
         "version": record.version,
         "role": record.role,
         "active": int(record.active),
-        "out": " ".join(record.ended_logins),
-        "life": engine.store.run_id,
+        "ended_logins": " ".join(record.ended_logins),
+        "run_id": engine.store.run_id,
     }
     send, names = engine.store.pipeline.submit, {"account": keys.account(record.id)}
     reply = await engine.store.run_without_epoch(send, "account_put", keys=names, args=args)
     return _parse_access(*reply[4:])
 
 
-def _parse_access(role: bytes, active: bytes, out: bytes | None) -> AccountAccess:
-    return AccountAccess(role.decode(), active == b"1", frozenset((out or b"").decode().split()))
+def _parse_access(role: bytes, active: bytes, ended_logins: bytes | None) -> AccountAccess:
+    return AccountAccess(role.decode(), active == b"1", frozenset((ended_logins or b"").decode().split()))

@@ -251,7 +251,7 @@ async def reinstate_user(engine: Engine, caller: Principal, user: UserId, *, key
     return await _change_account(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
 
 
-async def _create_account(engine: Engine, new: NewAccount, request: in_sql.Request) -> Result[User]:
+async def _create_account(engine: Engine, new: NewAccount, request: in_sql.KeyedRequest) -> Result[User]:
     access.check_database(engine)
     typed = emails.normalise_email(new.email)
     row = {

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """A rate limit: ``count`` requests in ``per_s`` seconds, as an even rate with a burst of ``count``."""
+    """A rate limit: ``count`` requests in ``period_s`` seconds, as an even rate with a burst of ``count``."""
 
     name: str
     count: int
-    per_s: float
+    period_s: float
 
 
 class Allowance(msgspec.Struct, frozen=True):
@@ -44,15 +44,15 @@ LIMITS: dict[str, Limit] = {
 """The limits of PROTOCOL §6, by name."""
 
 
-async def count_request(engine: Engine, who: str, limit: Limit) -> Allowance:
-    """Count one request of ``who``. Raises RateLimited, with ``retry_after`` in seconds, if the request exceeds
+async def count_request(engine: Engine, counted: str, limit: Limit) -> Allowance:
+    """Count one request of ``counted``. Raises RateLimited, with ``retry_after`` in seconds, if the request exceeds
     ``limit``. Counts nothing if limits are off.
     """
     if engine.settings.limits == "off":
         return Allowance(limit.count, 0.0)
     zone = DEFAULT_ZONE
-    names = {"meta": keys.zone_meta(zone), "meter": keys.rate_limit(zone, limit.name, who)}
-    args = {"interval_ms": limit.per_s * 1000 / limit.count, "burst": limit.count}
+    names = {"meta": keys.zone_meta(zone), "meter": keys.rate_limit(zone, limit.name, counted)}
+    args = {"interval_ms": limit.period_s * 1000 / limit.count, "burst": limit.count}
     try:
         done = await engine.store.run(zone, "limit_take", keys=names, args=args)
     except Indeterminate as error:  # the request may have been counted, but has not begun

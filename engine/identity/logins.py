@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 
-class Login(msgspec.Struct, frozen=True):
+class UserLogin(msgspec.Struct, frozen=True):
     """A login of a user. ``last_seen`` is when the login's tokens were last issued. ``current`` is true if the
     request's token belongs to this login.
     """
@@ -37,7 +37,9 @@ class Login(msgspec.Struct, frozen=True):
     current: bool
 
 
-async def find_logins(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Login]:
+async def find_logins(
+    engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None
+) -> Slice[UserLogin]:
     """Return the caller's logins that have neither ended nor expired, the latest first. Raises Invalid (limit,
     cursor).
     """
@@ -85,6 +87,6 @@ def _valid_login_condition(caller: Principal) -> Any:
     return (columns.user == caller.id) & columns.ended_at.is_(None) & (columns.expires_at > now_ms())
 
 
-def _login_of_row(row: Any, caller: Principal) -> Login:
+def _login_of_row(row: Any, caller: Principal) -> UserLogin:
     created_ms = ULID.from_str(row.id.partition("_")[2].upper()).milliseconds
-    return Login(row.id, rfc3339_of(created_ms), rfc3339_of(row.rotated_at), row.device, row.id == caller.family)
+    return UserLogin(row.id, rfc3339_of(created_ms), rfc3339_of(row.rotated_at), row.device, row.id == caller.family)

@@ -104,7 +104,7 @@ async def _publish_technician(engine: Engine, user: UserId, reviews: Sequence[An
     """Write the technician's record, then append its reviews: an approved technician can then go online at once."""
     if not reviews:
         return await sql.publish_to_redis(engine, user)
-    await sql.publish_to_redis(engine, user, why="review", actor=reviews[-1].actor)
+    await sql.publish_to_redis(engine, user, offline_reason="review", actor=reviews[-1].actor)
     for row in reviews:
         channels, data = f"user:{user} role:managers", row.review.encode()
         await _append_event(engine, "technician.reviewed", channels=channels, data=data, actor=row.actor, key=row.key)

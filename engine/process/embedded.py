@@ -47,14 +47,13 @@ log = structlog.get_logger(__name__)
 
 
 class ServerState(msgspec.Struct, frozen=True):
-    """The content of ``server.json``. ``birth`` is the start time of process ``pid``: a later process with the same id
-    has another start time.
-    """
+    """The content of ``server.json``. ``started_at`` is the start time of process ``pid``: a later process with the
+    same id has another start time."""
 
     port: int
     password: str
     pid: int = 0
-    birth: str = ""
+    started_at: str = msgspec.field(name="birth", default="")
 
 
 class EmbeddedValkey:
@@ -99,7 +98,7 @@ class EmbeddedValkey:
     def _is_alive(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        return bool(self.state.birth) and process_start_text(self.state.pid) == self.state.birth
+        return bool(self.state.started_at) and process_start_text(self.state.pid) == self.state.started_at
 
 
 async def start_or_adopt(data: Path) -> EmbeddedValkey:
@@ -166,7 +165,7 @@ async def _launch_server(home: Path, lock: int) -> EmbeddedValkey:
         _write_private_file(home / "valkey.conf", _config_text(state))
         _write_state(home, state)  # before the start: if this process dies right after it, that Valkey can be adopted
         process = _spawn_server(home, lock)
-        state = msgspec.structs.replace(state, pid=process.pid, birth=process_start_text(process.pid) or "")
+        state = msgspec.structs.replace(state, pid=process.pid, started_at=process_start_text(process.pid) or "")
         _write_state(home, state)
         valkey = EmbeddedValkey(home, state, process)
         try:
@@ -212,7 +211,7 @@ async def _adopt_server(home: Path) -> EmbeddedValkey | None:
         await client.aclose()
     if os.path.realpath(there) != str(home):  # noqa: ASYNC240 - one stat of a local directory
         return None
-    state = msgspec.structs.replace(state, pid=pid, birth=process_start_text(pid) or "")
+    state = msgspec.structs.replace(state, pid=pid, started_at=process_start_text(pid) or "")
     _write_state(home, state)
     valkey = EmbeddedValkey(home, state, None)
     log.warning("valkey_adopted", pid=pid, port=state.port)

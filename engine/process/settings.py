@@ -69,8 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_file: Annotated[
         NonEmptyText | None,
         Meta(
-            description="The signing key, which several hosts can share. Without it, `<data>/signing.key`, created at"
-            " the first start.",
+            description="The signing key, which several hosts can share. Without it, `<data>/signing.key`. A missing"
+            " file is created at the first start.",
         ),
     ] = None
     origins: Annotated[

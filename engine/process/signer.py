@@ -122,10 +122,15 @@ class Signer:
 
 
 def open_signer(settings: Settings) -> Signer:
-    """Load or create the key of ``settings``. Raises the same errors as ``Signer.load_or_create``."""
+    """Load or create the key of ``settings``. Raises the same errors as ``Signer.load_or_create``. A warning says that
+    a key file was missing: its path may be mistyped, or a host may still lack its copy of the key.
+    """
+    path = key_path(settings)
     if not settings.key_file:
         datadir.make_files_private(Path(settings.data), "signing.key")
-    return Signer.load_or_create(key_path(settings))
+    elif not path.exists():
+        log.warning("key_file_missing", path=str(path), effect="a new key is created there; copy it to the other hosts")
+    return Signer.load_or_create(path)
 
 
 def key_path(settings: Settings) -> Path:

@@ -41,17 +41,17 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def accuracy_m(self) -> float | None:
         """The radius of the circle of error in metres; None if it was not measured (iOS sends -1, Android 0)."""
-        return _value_within(self.accuracy, above=0.0, to=1e6)
+        return _value_within(self.accuracy, above=0.0, at_most=1e6)
 
     @property
     def degrees(self) -> float | None:
         """The heading from 0 to below 360; None if the device did not measure it (iOS sends -1)."""
-        heading = _value_within(self.heading, above=-1e-9, to=360.0)
+        heading = _value_within(self.heading, above=-1e-9, at_most=360.0)
         return heading and heading % 360
 
 
-class FixRate(msgspec.Struct, frozen=True):
-    """How often an app sends a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever is first."""
+class FixRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often to send a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever is first."""
 
     every_s: int
     distance_m: int
@@ -75,9 +75,9 @@ class FixReply(msgspec.Struct, frozen=True):
         return self.online and not self.clock_offset_s
 
 
-def _value_within(measured: float | None, *, above: float, to: float) -> float | None:
-    """Return ``measured``; None if it is not between ``above`` (exclusive) and ``to`` (inclusive)."""
-    return measured if measured is not None and isfinite(measured) and above < measured <= to else None
+def _value_within(measured: float | None, *, above: float, at_most: float) -> float | None:
+    """Return ``measured``; None if it is not between ``above`` (exclusive) and ``at_most`` (inclusive)."""
+    return measured if measured is not None and isfinite(measured) and above < measured <= at_most else None
 
 
 def confirmed_offset_ms(clock: bytes | None) -> int:

@@ -36,19 +36,19 @@ class Member(NamedTuple):
     """
 
     name: str
-    kind: type
+    json_type: type
     origin: MemberOrigin = "record"
     public: bool = False
     editable: bool = False
-    column: bool = False
+    has_column: bool = False
 
 
 MEMBERS = (
-    Member("id", str, public=True, column=True),
-    Member("zone", str, public=True, column=True),
-    Member("blueprint", str, public=True, column=True),
-    Member("customer", Party, column=True),
-    Member("service", str, public=True, editable=True, column=True),
+    Member("id", str, public=True, has_column=True),
+    Member("zone", str, public=True, has_column=True),
+    Member("blueprint", str, public=True, has_column=True),
+    Member("customer", Party, has_column=True),
+    Member("service", str, public=True, editable=True, has_column=True),
     Member("lat", float, public=True, editable=True),
     Member("lon", float, public=True, editable=True),
     Member("address", str, editable=True),
@@ -58,18 +58,18 @@ MEMBERS = (
     Member("notes", str, editable=True),
     Member("public_notes", str, public=True, editable=True),
     Member("scheduled_for", str, public=True, editable=True),
-    Member("reference", str, column=True),
+    Member("reference", str, has_column=True),
     Member("metadata", dict, editable=True),
     Member("room", str),
-    Member("created_at", str, public=True, column=True),
+    Member("created_at", str, public=True, has_column=True),
     Member("amount", int, "step", public=True, editable=True),
     Member("paid_amount", int, "step"),
     Member("refunded_amount", int, "step"),
-    Member("status", str, "step", public=True, column=True),
-    Member("phase", str, "step", public=True, column=True),
-    Member("version", int, "step", public=True, column=True),
-    Member("technician", Party, "step", public=True, column=True),
-    Member("updated_at", str, "step", public=True, column=True),
+    Member("status", str, "step", public=True, has_column=True),
+    Member("phase", str, "step", public=True, has_column=True),
+    Member("version", int, "step", public=True, has_column=True),
+    Member("technician", Party, "step", public=True, has_column=True),
+    Member("updated_at", str, "step", public=True, has_column=True),
     Member("at", dict, "step", public=True),
     Member("expires_at", str, "step", public=True),
     Member("asked", bool, "step"),
@@ -84,7 +84,7 @@ lua/lib/cost.lua takes the first match of a name, and customers choose the names
 
 RECORD_MEMBERS = tuple(member.name for member in MEMBERS if member.origin == "record")
 STEP_MEMBERS = tuple(member.name for member in MEMBERS if member.origin == "step")
-COLUMN_MEMBERS = tuple(member.name for member in MEMBERS if member.column)
+COLUMN_MEMBERS = tuple(member.name for member in MEMBERS if member.has_column)
 EDITABLE_MEMBERS = frozenset(member.name for member in MEMBERS if member.editable)
 EVENT_MEMBERS = frozenset((*RECORD_MEMBERS, *STEP_MEMBERS))
 _PUBLIC_MEMBERS = frozenset(member.name for member in MEMBERS if member.public)

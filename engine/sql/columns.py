@@ -26,9 +26,9 @@ def text_column(column: str) -> Column[str]:
     return Column(column, Text, nullable=False)
 
 
-def time_column(column: str, **more: Any) -> Column[int]:
+def time_column(column: str, **options: Any) -> Column[int]:
     """Return a column for a time in ms since the Unix epoch."""
-    return Column(column, BigInteger, nullable=False, **more)
+    return Column(column, BigInteger, nullable=False, **options)
 
 
 def seq_column() -> Column[int]:

@@ -30,10 +30,10 @@ def encode_cursor(*sort_values: str | int) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(sort_values)).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str, kind: Any) -> Any:
-    """Decode a cursor to ``kind``, a tuple type. Raises Invalid if it is not a cursor of this list."""
+def decode_cursor(cursor: str, value_types: Any) -> Any:
+    """Decode a cursor to ``value_types``, a tuple type. Raises Invalid if it is not a cursor of this list."""
     try:
-        place = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
+        place = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=value_types)
         if any(isinstance(part, int) and abs(part) >= _INT64_LIMIT for part in place):
             raise ValueError("out of range")
     except ValueError:

@@ -147,14 +147,14 @@ class Store:
         """Run a script that has no epoch argument through ``send``. Return the raw reply."""
         return await self._send(send, script, self.scripts[script].call(keys, args))
 
-    async def _send(self, send: SendCommand, script: str, call: Sequence[Value]) -> list[Any]:
+    async def _send(self, send: SendCommand, script: str, packed_call: Sequence[Value]) -> list[Any]:
         """Send a call. If Redis does not have the function, nothing was done: load the library and send again."""
         try:
             try:
-                reply = await send(*call)
+                reply = await send(*packed_call)
             except LibraryNotLoaded:
                 await self.load_library(send)
-                reply = await send(*call)
+                reply = await send(*packed_call)
         except ErrorReply as error:
             raise Internal(f"{script}: {self.scripts.locate(str(error))}") from error
         return cast("list[Any]", reply)
@@ -230,12 +230,12 @@ class Store:
                 self.pipeline.disconnect()
             raise Unavailable("another server answers than the one that runs the commands")
 
-    def close_zone(self, zone: Zone, why: str) -> None:
-        """Refuse every command in this zone from now on. Log ``why`` unless the zone is already closed with it."""
+    def close_zone(self, zone: Zone, reason: str) -> None:
+        """Refuse every command in this zone from now on. Log ``reason`` unless the zone is already closed with it."""
         state = self.zones[zone]
-        if state.open or state.why != why:
-            log.error("zone_closed", zone=zone, why=why)
-        state.open, state.why = False, why
+        if state.open or state.why != reason:
+            log.error("zone_closed", zone=zone, why=reason)
+        state.open, state.why = False, reason
 
     def _state(self, zone: Zone) -> ZoneStatus:
         """Return the state of an open zone. Raises NotFound for an unknown zone, Unavailable for a closed one."""
@@ -416,11 +416,11 @@ def create_client(url: str, **options: Any) -> Redis:
     """
     client = Redis.from_url(url, protocol=2, **options)
     for command in ("XREAD", "XRANGE"):
-        client.set_response_callback(command, cast("Any", _unparsed))
+        client.set_response_callback(command, cast("Any", _return_unparsed))
     return client
 
 
-def _unparsed(reply: Any, **_: Any) -> Any:
+def _return_unparsed(reply: Any, **_: Any) -> Any:
     return reply
 
 

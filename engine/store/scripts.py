@@ -161,9 +161,9 @@ def _make_picker_with_rest(names: Sequence[str]) -> _PickValues:
     return lambda given: (*fixed(given), *given[last])
 
 
-def _difference_text(row: str, declared: Sequence[str], given: Mapping[str, Any]) -> str:
+def _difference_text(row: str, declared: Sequence[str], given_values: Mapping[str, Any]) -> str:
     """Return a text about the names that are missing or unknown; "" if there are none."""
-    missing, unknown = sorted(set(declared) - set(given)), sorted(set(given) - set(declared))
+    missing, unknown = sorted(set(declared) - set(given_values)), sorted(set(given_values) - set(declared))
     parts = (f" {what} {', '.join(names)}" for what, names in (("lacks", missing), ("does not know", unknown)) if names)
     text = " and".join(parts)
     return f"{row}{text}" if text else ""

@@ -73,9 +73,9 @@ class StreamConnection:
         """Return the size in bytes of the stream at ``key``, and the number of its entries."""
         return int(await self._run_command("MEMORY", "USAGE", key) or 0), int(await self._run_command("XLEN", key))
 
-    async def xrange(self, key: str, first: str, last: str, count: int) -> Any:
-        """Return at most ``count`` entries of the stream at ``key``, from the entry id ``first`` to ``last``."""
-        return await self._run_command("XRANGE", key, first, last, "COUNT", count)
+    async def xrange(self, key: str, first_id: str, last_id: str, count: int) -> Any:
+        """Return at most ``count`` entries of the stream at ``key``, from the entry id ``first_id`` to ``last_id``."""
+        return await self._run_command("XRANGE", key, first_id, last_id, "COUNT", count)
 
     async def xread(self, streams: Mapping[Any, Any], count: int, block: int | None) -> Any:
         """Return at most ``count`` entries of each stream after the given position. ``streams`` maps names to

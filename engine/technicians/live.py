@@ -14,6 +14,8 @@ import msgspec
 
 from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
+from engine.idempotency.in_sql import Result
+from engine.rules.availability import TechnicianAvailability
 from engine.rules.fixes import IDLE_RATE, Fix, FixRate, FixReply, Latitude, Longitude, api_offset_s, parse_fix_rate
 from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
@@ -36,20 +38,6 @@ class Coordinates(msgspec.Struct, frozen=True):
     lon: Longitude
 
 
-class TechnicianAvailability(msgspec.Struct, frozen=True):
-    """Whether the technician receives offers now. If not, ``blockers`` contains the reasons: the codes with which a
-    claim would fail, ``stale_position``, … ``clock_offset_s`` is how many seconds the device's clock is ahead; 0 if the
-    clock is accurate enough.
-    """
-
-    online: bool
-    receiving: bool
-    blockers: list[str]
-    lease_s: float
-    fix: FixRate
-    clock_offset_s: float
-
-
 class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a profile that waves and claims need. ``version`` rises with every change of the profile."""
 
@@ -67,9 +55,9 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     rating_count: int = 0
 
 
-async def write_record(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
+async def write_record(engine: Engine, record: TechnicianRecord, *, reason: str = "ops", actor: str = "engine") -> None:
     """Copy a profile to the technician's zone in Redis. A technician who may not receive offers any more becomes
-    offline; the event then has the reason ``why`` and ``actor``.
+    offline; the event then has ``reason`` and ``actor``.
     """
     zone = record.zone
     await engine.store.run(
@@ -87,7 +75,7 @@ async def write_record(engine: Engine, record: TechnicianRecord, *, why: str = "
             "name": msgspec.json.encode(record.name),
             "phone": msgspec.json.encode(record.phone),
             "actor": actor,
-            "offline_reason": why,
+            "offline_reason": reason,
             "rating": record.rating,
             "rated": record.rating_count,
             "audience": status_audience(engine),
@@ -136,9 +124,9 @@ async def set_availability(
     online: bool,
     position: Coordinates | None = None,
     key: str | None = None,
-) -> TechnicianAvailability:
-    """Set the caller online or offline. Raises the same errors as a claim for a technician who is not approved; Invalid
-    if no position is known.
+) -> Result[TechnicianAvailability]:
+    """Set the caller online or offline. A repeat returns the present state. Raises the same errors as a claim for a
+    technician who is not approved; Invalid if no position is known.
     """
     require_self(caller, technician)
     zone, key = await _require_zone(engine, technician), in_redis.validate_key(key)
@@ -150,7 +138,7 @@ async def set_availability(
     if not online:
         args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": presence_lease_ms(engine)}
         done = await engine.store.run(zone, "technician_offline", keys=names, args=args)
-        return _availability_of_reply(engine, done, online=False)
+        return Result(_availability_of_reply(engine, done, online=False), key, done.repeated)
     if position is not None:
         check_mappable(position.lat, position.lon)
     args |= {"lat": position.lat, "lon": position.lon} if position else {"lat": "", "lon": ""}
@@ -159,7 +147,7 @@ async def set_availability(
     except Invalid as error:
         error.errors = [FieldError("/lat", "A position is needed to go online"), FieldError("/lon", "Required")]
         raise
-    return _availability_of_reply(engine, done, online=True)
+    return Result(_availability_of_reply(engine, done, online=True), key, done.repeated)
 
 
 async def _require_zone(engine: Engine, technician: str) -> Zone:

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class TechnicianRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A technician with all their values in SQL. ``stars`` is the sum and ``rated`` the number of their ratings."""
+    """A technician with all their values in SQL. ``star_sum`` is the sum of their ratings."""
 
     id: TechnicianId
     zone: Zone
@@ -48,13 +48,13 @@ class TechnicianRow(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     active: bool
     services: list[ServiceId]
-    stars: int
-    rated: int
+    star_sum: int
+    rating_count: int
 
     @property
     def rating(self) -> float:
         """Return the mean of the technician's ratings, weighted with the prior (engine/rules/rating.py)."""
-        return rating.bayesian_mean(self.stars, self.rated)
+        return rating.bayesian_mean(self.star_sum, self.rating_count)
 
 
 def account_state(row: TechnicianRow) -> AccountState:
@@ -79,16 +79,15 @@ async def update_after_account_change(conn: AsyncConnection, user: UserId, role:
         await create_technician(conn, user)
 
 
-async def publish_to_redis(engine: Engine, user: str, *, why: str = "ops", actor: str = "engine") -> None:
+async def publish_to_redis(engine: Engine, user: str, *, offline_reason: str = "ops", actor: str = "engine") -> None:
     """Write the present state of SQL to the record in Redis. Does nothing for a user who is no technician. If the
-    technician goes offline because of the new state, the event has ``why`` and ``actor``. Raises Unavailable,
-    Indeterminate.
-    """
+    technician goes offline because of the new state, the event has ``offline_reason`` and ``actor``. Raises
+    Unavailable, Indeterminate."""
     try:
         row = await read_row(engine, TechnicianId(UserId(user)))
     except NotFound:
         return
-    await _write_to_redis(engine, row, why=why, actor=actor)
+    await _write_to_redis(engine, row, offline_reason=offline_reason, actor=actor)
 
 
 async def try_publish_to_redis(engine: Engine, user: str) -> None:
@@ -126,7 +125,9 @@ async def _live_versions(engine: Engine, rows: Sequence[TechnicianRow]) -> list[
     return [int(version or 0) for version in await asyncio.gather(*reads)]
 
 
-async def _write_to_redis(engine: Engine, row: TechnicianRow, *, why: str = "ops", actor: str = "engine") -> None:
+async def _write_to_redis(
+    engine: Engine, row: TechnicianRow, *, offline_reason: str = "ops", actor: str = "engine"
+) -> None:
     record = live.TechnicianRecord(
         id=row.id,
         zone=row.zone,
@@ -139,9 +140,9 @@ async def _write_to_redis(engine: Engine, row: TechnicianRow, *, why: str = "ops
         name=row.name,
         phone=row.phone,
         rating=row.rating,
-        rating_count=row.rated,
+        rating_count=row.rating_count,
     )
-    await live.write_record(engine, record, why=why, actor=actor)
+    await live.write_record(engine, record, reason=offline_reason, actor=actor)
 
 
 async def update_technician(conn: AsyncConnection, technician: TechnicianId, **values: Any) -> bool:
@@ -153,7 +154,9 @@ async def update_technician(conn: AsyncConnection, technician: TechnicianId, **v
 def select_all_technicians() -> Select[Any]:
     """Return the query for all technicians. Callers add conditions and pass the query to ``load_rows``."""
     person = (users.c.name, users.c.phone, users.c.role, users.c.active)
-    return select(technicians, *person).join(users, users.c.id == technicians.c.id)
+    columns = [column for column in technicians.c if column.name not in ("stars", "rated")]
+    ratings = (technicians.c.stars.label("star_sum"), technicians.c.rated.label("rating_count"))
+    return select(*columns, *ratings, *person).join(users, users.c.id == technicians.c.id)
 
 
 async def load_rows(conn: AsyncConnection, query: Select[Any]) -> list[TechnicianRow]:

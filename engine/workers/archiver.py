@@ -261,13 +261,13 @@ class Archiver:
         for expected, event in enumerate(events, progress.seq + 1):
             if event.seq != expected:
                 raise LogGap(f"the log goes on with {event.seq} where {expected} should follow")
-        writer = EventWriter(self._engine.archive, progress.zone, epochs, self._count_refused)
+        writer = EventWriter(self._engine.archive, progress.zone, epochs, self._count_quarantined)
         await _finish_uncancelled(writer.write_events(events, progress.checkpoint, lambda seq: _epoch_of(seq, epochs)))
         progress.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
         await self._notify_redis(progress, writer.finished)
         return True
 
-    def _count_refused(self, zone: Zone) -> None:
+    def _count_quarantined(self, zone: Zone) -> None:
         self._engine.metrics.refused.labels(zone).inc()
 
     async def _notify_unarchived(self, progress: _ZoneProgress) -> None:
@@ -329,7 +329,7 @@ async def trim_log(engine: Engine, zone: Zone, archived: int) -> int:
     Trimming by length was rejected: it would drop entries that the archiver has not read yet.
     """
     now = int(await engine.store.read_connection.hget(keys.zone_meta(zone), "now") or 0)
-    aged = await apply.seq_before(engine.archive, zone, now - round(engine.settings.log_window_s * 1000))
+    aged = await apply.last_seq_before(engine.archive, zone, now - round(engine.settings.log_window_s * 1000))
     last = min(archived, max(aged, await _last_beyond_limit(engine, zone)))
     if last <= 0:
         return 0
@@ -365,9 +365,9 @@ async def store_positions(engine: Engine, zone: Zone) -> int:
     return stored
 
 
-async def _read_positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[ArchivedPosition]:
+async def _read_positions(engine: Engine, zone: Zone, technicians: list[bytes]) -> AsyncIterator[ArchivedPosition]:
     """Yield the positions of these technicians. Those without a position are left out."""
-    alive = [TechnicianId(UserId(name.decode())) for name in seen]
+    alive = [TechnicianId(UserId(name.decode())) for name in technicians]
     for start in range(0, len(alive), SNAPSHOT_MAX_COMMANDS):
         some = alive[start : start + SNAPSHOT_MAX_COMMANDS]
         reads = (engine.store.command("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in some)

@@ -37,8 +37,8 @@ async def run_once(engine: Engine) -> dict[str, int]:
     """Run all repairs. Return how many rows or records each one changed, or -1 if it failed."""
     repairs: dict[str, Callable[[], Awaitable[int]]] = {
         "profiles": lambda: sql.repair_redis(engine),
-        "blocks": lambda: blocks.repair(engine),
-        "verdicts": lambda: in_sql.delete_expired(engine.archive),
+        "blocks": lambda: blocks.repair_blocks(engine),
+        "idempotency_records": lambda: in_sql.delete_expired(engine.archive),
         "sessions": lambda: tokens.delete_expired_logins(engine),
     }
     return {name: await _run_repair(name, repair) for name, repair in repairs.items()}

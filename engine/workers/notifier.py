@@ -72,9 +72,7 @@ async def run(engine: Engine) -> None:
 
 def next_pause_s(*, held: bool, full: bool) -> float:
     """Return the seconds until the next read. ``held``: a zone's lease is held. ``full``: more events are waiting."""
-    if not held:
-        return RETRY_S
-    return 0.0 if full else BATCH_PAUSE_S
+    return 0.0 if held and full else BATCH_PAUSE_S if held else RETRY_S
 
 
 async def run_once(engine: Engine) -> None:
@@ -191,7 +189,8 @@ class _NotifierRunner:
     def _offer_notice(self, event: Event) -> dict[str, str] | None:
         """Return the notice for a technician who gets this offer; None if there is none or it cannot be made."""
         try:
-            notice = self._engine.blueprints.offer_notice(event.bp, event.data) if event.type == OFFER_EVENT else None
+            blueprints, key = self._engine.blueprints, event.blueprint_key
+            notice = blueprints.offer_notice(key, event.data) if event.type == OFFER_EVENT else None
         except NOTICE_ERRORS as error:
             log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
             return None
@@ -208,12 +207,12 @@ class _NotifierRunner:
         """Return the notices of an event as script arguments: user, data and blueprint of each."""
         found: list[str | bytes] = []
         try:
-            notices = self._engine.blueprints.notices_of_event(event.bp, event.type, event.data)
+            notices = self._engine.blueprints.notices_of_event(event.blueprint_key, event.type, event.data)
         except NOTICE_ERRORS as error:
             # A notice that cannot be made must not block all later ones.
             log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
             return []
         for notice in notices:
             data = {"id": new_id("ntf"), "kind": notice.kind, "title": notice.title, "body": notice.body}
-            found += [notice.user, msgspec.json.encode(data | {"job": notice.job}), event.bp]
+            found += [notice.user, msgspec.json.encode(data | {"job": notice.job}), event.blueprint_key]
         return found

@@ -43,13 +43,13 @@ class PushMessage(msgspec.Struct, frozen=True):
     user: str = ""
 
 
-def signature_of(secret: str, body: bytes, at: int) -> str:
-    """Return the value of the header ``Callout-Signature`` for ``body``, sent at ``at`` (Unix seconds).
+def signature_of(secret: str, body: bytes, at_s: int) -> str:
+    """Return the value of the header ``Callout-Signature`` for ``body``, sent at ``at_s`` (Unix seconds).
 
     The time is signed with the body, so that a receiver can refuse an old message that is replayed.
     """
-    digest = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
+    digest = hmac.new(secret.encode(), b"%d." % at_s + body, hashlib.sha256).hexdigest()
+    return f"t={at_s},v1={digest}"
 
 
 class PushSender:

@@ -26,44 +26,46 @@ log = structlog.get_logger(__name__)
 
 async def run_task(engine: Engine, zone: Zone, entry: str) -> None:
     """Run the task of one entry. An entry of an unknown kind stays due and is logged as an error."""
-    kind, _, rest = entry.partition(":")
+    kind, _, task_arguments = entry.partition(":")
     runner = RUNNER_OF_KIND.get(kind)
     if runner is None:
         log.error("due_unknown", zone=zone, entry=entry)
     else:
-        await runner(engine, zone, entry, rest)
+        await runner(engine, zone, entry, task_arguments)
 
 
-async def _open_wave(engine: Engine, zone: Zone, _: str, rest: str) -> None:
-    job, number = rest.split(":")
+async def _open_wave(engine: Engine, zone: Zone, _: str, task_arguments: str) -> None:
+    job, number = task_arguments.split(":")
     await waves.open_wave(engine, zone, JobId(job), int(number))
 
 
-async def _open_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    job, wave, opens = rest.split(":")
+async def _open_offers(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    job, wave, opens = task_arguments.split(":")
     await waves.open_offers(engine, zone, entry, JobId(job), wave, opens)
 
 
-async def _expire_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    job, wave = rest.split(":")
+async def _expire_offers(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    job, wave = task_arguments.split(":")
     await waves.expire_offers(engine, zone, entry, JobId(job), wave)
 
 
-async def _close_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    await engine.store.run(zone, "offer_close", keys=waves.due_keys(zone, JobId(rest)), args={"entry": entry})
+async def _close_offers(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    await engine.store.run(
+        zone, "offer_close", keys=waves.task_script_keys(zone, JobId(task_arguments)), args={"entry": entry}
+    )
 
 
-async def _match_technician(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    await waves.offer_open_jobs(engine, zone, entry, TechnicianId(UserId(rest)))
+async def _match_technician(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    await waves.offer_open_jobs(engine, zone, entry, TechnicianId(UserId(task_arguments)))
 
 
-async def _allocate_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    job, number = rest.split(":")
+async def _allocate_job(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    job, number = task_arguments.split(":")
     await waves.allocate_job(engine, zone, entry, JobId(job), number)
 
 
-async def _expire_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    job = JobId(rest)
+async def _expire_job(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    job = JobId(task_arguments)
     blueprint, _ = await waves.blueprint_and_service_of(engine, zone, job)
     plan = engine.plans.find_engine_plan(blueprint, await waves.read_status(engine, zone, job), event=EXPIRED_EVENT)
     args: Args = {
@@ -73,11 +75,11 @@ async def _expire_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None
         "grace_ms": round(blueprint.dispatch.grace_s * 1000),
         "lease_ms": presence_lease_ms(engine),
     }
-    await engine.store.run(zone, "job_expire", keys=waves.due_keys(zone, job), args=args)
+    await engine.store.run(zone, "job_expire", keys=waves.task_script_keys(zone, job), args=args)
 
 
-async def _end_presence(engine: Engine, zone: Zone, _: str, rest: str) -> None:
-    technician = TechnicianId(UserId(rest))
+async def _end_presence(engine: Engine, zone: Zone, _: str, task_arguments: str) -> None:
+    technician = TechnicianId(UserId(task_arguments))
     names = {
         "meta": keys.zone_meta(zone),
         "tech": keys.technician(zone, technician),
@@ -99,8 +101,8 @@ async def _end_presence(engine: Engine, zone: Zone, _: str, rest: str) -> None:
     await engine.store.run(zone, "technician_offline", keys=names, args=args)
 
 
-async def _forget_reference(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    principal, _, reference = rest.partition(":")
+async def _forget_reference(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    principal, _, reference = task_arguments.partition(":")
     names = {
         "meta": keys.zone_meta(zone),
         "ref": keys.booking_references(zone, UserId(principal)),
@@ -109,8 +111,8 @@ async def _forget_reference(engine: Engine, zone: Zone, entry: str, rest: str) -
     await engine.store.run(zone, "reference_forget", keys=names, args={"entry": entry, "reference": reference})
 
 
-async def _begin_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, JobId(rest)), "due": keys.due_tasks(zone)}
+async def _begin_job(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, JobId(task_arguments)), "due": keys.due_tasks(zone)}
     await engine.store.run(zone, "job_begin", keys=names, args={"entry": entry})
 
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 
-async def run_timer(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def run_timer(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
     """Run a timer that is due. If the job has left the state, the script only removes the entry.
 
     Raises Unavailable if this process has not loaded the job's blueprint; the timer then stays due.
     """
-    text, entered, name = rest.split(":")
+    text, entered, name = task_arguments.split(":")
     job = JobId(text)
     bp, status = await engine.store.command("HMGET", keys.job(zone, job), "bp", "status")
     blueprint = registry.require_version(engine.blueprints, (bp or b"").decode())

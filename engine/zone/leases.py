@@ -23,7 +23,7 @@ from engine.store.connection import Store
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
 
-FREE_CHECKS_ABOVE_SHARE = 3
+MIN_FREE_CHECKS_TO_EXCEED_SHARE = 3
 """After so many checks in a row at which a lease was free, a process takes the lease even above its share: perhaps no
 other process can serve the zone."""
 
@@ -94,26 +94,26 @@ class Leases:
         """The most leases that this process should hold."""
         return math.ceil(sum(1 / known.process_count for known in self._known.values()) - 1e-9)
 
-    async def _renew_lease(self, zone: Zone, known: _ZoneLease) -> None:
+    async def _renew_lease(self, zone: Zone, lease: _ZoneLease) -> None:
         """Take, renew or release the lease of a zone in Redis, depending on the share."""
         is_held, room = zone in self.held_zones, len(self.held_zones) < self._max_leases
-        above = known.is_above_share if is_held else not room and known.free_checks >= FREE_CHECKS_ABOVE_SHARE
-        excess = is_held and not above and known.process_count > 1 and len(self.held_zones) > self._max_leases
+        above = lease.is_above_share if is_held else not room and lease.free_checks >= MIN_FREE_CHECKS_TO_EXCEED_SHARE
+        excess = is_held and not above and lease.process_count > 1 and len(self.held_zones) > self._max_leases
         want = "free" if excess else "take" if is_held or room or above else "keep"
         self.held_zones.discard(zone)  # if the reply is lost, it is unknown whether the lease was renewed
         held, nodes = await self._call_script(zone, want)
-        known.free_checks = 0 if held else known.free_checks + 1
-        known.is_above_share = above and held == b"1" and nodes == known.process_count
-        known.process_count = max(1, nodes)
+        lease.free_checks = 0 if held else lease.free_checks + 1
+        lease.is_above_share = above and held == b"1" and nodes == lease.process_count
+        lease.process_count = max(1, nodes)
         if held == b"1":
             self.held_zones.add(zone)
 
-    async def _call_script(self, zone: Zone, want: str) -> tuple[bytes, int]:
+    async def _call_script(self, zone: Zone, wanted_change: str) -> tuple[bytes, int]:
         names = {
             "meta": keys.zone_meta(zone),
             "runner": keys.runner_lease(zone, self._role),
             "runners": keys.runner_candidates(zone, self._role),
         }
-        args: Args = {"node": self._node, "ms": round(self._lease_s * 1000), "want": want}
+        args: Args = {"node": self._node, "ms": round(self._lease_s * 1000), "want": wanted_change}
         done = await self._store.run(zone, "runner_lease", keys=names, args=args)
         return done.values[0], int(done.values[1])

@@ -57,10 +57,10 @@ async def read_epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoc
 
 
 async def read_range(
-    client: Redis | StreamConnection, zone: Zone, after: int, count: int, until: int | None = None
+    client: Redis | StreamConnection, zone: Zone, after: int, count: int, last_seq: int | None = None
 ) -> list[Event]:
-    """Return at most ``count`` events with ``after`` < seq ≤ ``until`` that the log still has, in order."""
-    last = "+" if until is None else f"{until}-0"
+    """Return at most ``count`` events with ``after`` < seq ≤ ``last_seq`` that the log still has, in order."""
+    last = "+" if last_seq is None else f"{last_seq}-0"
     rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
     return [parse_log_entry(zone, entry, fields) for entry, fields in rows]
 

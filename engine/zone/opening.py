@@ -64,7 +64,7 @@ def make_zone_opener(archive: Archive) -> OpenZones:
         known = await _answer_in_time(records.read_records(archive, list(store.zones)))
         for zone, state in store.zones.items():
             if isinstance(known, str):
-                await _reopen_known_epoch(store, pipe, zone, state, run_id, why=known)
+                await _reopen_known_epoch(store, pipe, zone, state, run_id, reason=known)
             else:
                 await _open_zone(store, pipe, archive, zone, known[zone], run_id)
 
@@ -84,20 +84,22 @@ async def close_if_contradictory(store: Store, archive: Archive, zone: Zone) -> 
         store.close_zone(zone, CLOSED_REASONS[answer.word])
 
 
-async def _open_zone(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, at: ZoneRecord, run_id: str) -> None:
-    """Compare Redis with the database record ``at`` and open the zone, or close it with the reason. A new epoch is
+async def _open_zone(
+    store: Store, pipe: Pipeline, archive: Archive, zone: Zone, record: ZoneRecord, run_id: str
+) -> None:
+    """Compare Redis with the database record ``record`` and open the zone, or close it with the reason. A new epoch is
     recorded in the database before any command runs in that epoch.
     """
-    known: Mapping[Zone, ZoneRecord] | str = {zone: at}
+    known: Mapping[Zone, ZoneRecord] | str = {zone: record}
     for _ in range(MAX_ATTEMPTS):
         if isinstance(known, str):
             return store.close_zone(zone, f"the archive cannot be asked: {known}")
-        at = known[zone]
-        answer = await compare_with_sql(store, pipe.submit_urgent, zone, run_id, "1", at)
+        record = known[zone]
+        answer = await compare_with_sql(store, pipe.submit_urgent, zone, run_id, "1", record)
         if answer.word != "OK":
             return store.close_zone(zone, CLOSED_REASONS[answer.word])
-        written = answer.epochs == at.epochs or await _answer_in_time(
-            records.record_epochs(archive, zone, at, answer.epochs)
+        written = answer.epochs == record.epochs or await _answer_in_time(
+            records.record_epochs(archive, zone, record, answer.epochs)
         )
         if written is True:
             return _mark_open(store, zone, answer)
@@ -106,10 +108,10 @@ async def _open_zone(store: Store, pipe: Pipeline, archive: Archive, zone: Zone,
 
 
 async def _reopen_known_epoch(
-    store: Store, pipe: Pipeline, zone: Zone, state: ZoneStatus, run_id: str, *, why: str
+    store: Store, pipe: Pipeline, zone: Zone, state: ZoneStatus, run_id: str, *, reason: str
 ) -> None:
     """Reopen a zone without the database if the zone was open and Redis has the epoch that this process has stored.
-    Otherwise close the zone; ``why`` is the reason why the database gave no answer.
+    Otherwise close the zone; ``reason`` is the reason why the database gave no answer.
     """
     answer = ZoneOpenReply("UNCOMPARED")
     if state.open:
@@ -117,7 +119,7 @@ async def _reopen_known_epoch(
     if answer.word == "OK":
         _mark_open(store, zone, answer)
     else:
-        store.close_zone(zone, CLOSED_REASONS.get(answer.word, f"the archive cannot be asked: {why}"))
+        store.close_zone(zone, CLOSED_REASONS.get(answer.word, f"the archive cannot be asked: {reason}"))
 
 
 async def _answer_in_time(query: Coroutine[Any, Any, T]) -> T | str:
@@ -146,11 +148,11 @@ def _discard_result(task: asyncio.Task[Any]) -> None:
 
 
 async def compare_with_sql(
-    store: Store, send: SendCommand, zone: Zone, run_id: str, compared: str, at: ZoneRecord
+    store: Store, send: SendCommand, zone: Zone, run_id: str, compared: str, record: ZoneRecord
 ) -> ZoneOpenReply:
     """Run ``zone_open`` with these arguments and this process's state of the zone, and parse its reply."""
     state = store.zones[zone]
-    args = script_arguments(run_id, compared, at, believed=state.epoch, seen=state.seq)
+    args = script_arguments(run_id, compared, record, believed=state.epoch, seen_seq=state.seq)
     reply = await store.run_without_epoch(send, "zone_open", keys=script_keys(zone), args=args)
     if reply[0] != b"OK":
         return ZoneOpenReply(reply[0].decode())
@@ -165,12 +167,12 @@ def script_keys(zone: Zone) -> dict[str, str]:
 
 
 def script_arguments(
-    run_id: str, compared: str, at: ZoneRecord, *, believed: str = "", seen: int = 0
+    run_id: str, compared: str, record: ZoneRecord, *, believed: str = "", seen_seq: int = 0
 ) -> dict[str, str | int]:
-    """Return the arguments of the script ``zone_open``. ``believed`` and ``seen`` are this process's epoch and seq."""
-    known = " ".join(f"{epoch} {first}" for epoch, first in at.epochs.items())
-    archive: dict[str, str | int] = {"archived": at.archived, "known": known, "database": at.database}
-    return {"run_id": run_id, "compared": compared, **archive, "believed": believed, "seen": seen}
+    """Return the arguments of the script ``zone_open``. ``believed`` and ``seen_seq``: this process's epoch and seq."""
+    known = " ".join(f"{epoch} {first}" for epoch, first in record.epochs.items())
+    archive: dict[str, str | int] = {"archived": record.archived, "known": known, "database": record.database}
+    return {"run_id": run_id, "compared": compared, **archive, "believed": believed, "seen": seen_seq}
 
 
 def _mark_open(store: Store, zone: Zone, answer: ZoneOpenReply) -> None:

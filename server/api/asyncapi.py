@@ -65,29 +65,31 @@ def document(blueprints: Blueprints) -> bytes:
     )
 
 
-def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
-    """Return every message by ``<kind>.<name>``, such as ``op.claim``. ``named`` maps the ``id`` of each Struct to its
-    schema.
-    """
+def _messages(schemas_by_id: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
+    """Return every message by ``<kind>.<name>``, such as ``op.claim``. ``schemas_by_id`` maps the ``id`` of each Struct
+    to its schema."""
     ops = OP_STRUCTS
     types = [*EVENT_DATA, *_blueprint_types(blueprints), *_announcement_types(blueprints)]
-    pushes = {name: _push_schema(name, named[id(_event_data_type(name))], blueprints) for name in types}
-    messages = {f"op.{name}": _message_object(inspect.getdoc(kind), named[id(kind)]) for name, kind in ops.items()}
-    messages |= {f"reply.{name}": _reply_schema(named[id(REPLIES[kind])]) for name, kind in ops.items()}
+    pushes = {name: _push_schema(name, schemas_by_id[id(_event_data_type(name))], blueprints) for name in types}
+    messages = {
+        f"op.{name}": _message_object(inspect.getdoc(kind), schemas_by_id[id(kind)]) for name, kind in ops.items()
+    }
+    messages |= {f"reply.{name}": _reply_schema(schemas_by_id[id(REPLIES[kind])]) for name, kind in ops.items()}
     messages |= {f"event.{name}": push for name, push in pushes.items()}
     messages |= {
-        f"live.{name}": _live_push_schema(name, named[id(kind)], blueprints) for name, kind in LIVE_PUSH_DATA.items()
+        f"live.{name}": _live_push_schema(name, schemas_by_id[id(kind)], blueprints)
+        for name, kind in LIVE_PUSH_DATA.items()
     }
     messages |= {
         "refusal": _message_object(
-            "The error of an op; `id` is the id of the op.", _refusal_schema(named[id(Problem)])
+            "The error of an op; `id` is the id of the op.", _refusal_schema(schemas_by_id[id(Problem)])
         ),
-        "head": _message_object(frames.Head.__doc__, named[id(frames.Head)]),
+        "head": _message_object(frames.Head.__doc__, schemas_by_id[id(frames.Head)]),
         "ping": _message_object(
             "The client answers with the same message, within `pong` seconds.", {"type": "object", "maxProperties": 0}
         ),
-        "stream.connect": _message_object(frames.StreamStart.__doc__, named[id(frames.StreamStart)]),
-        "stream.close": _message_object(frames.StreamEnd.__doc__, named[id(frames.StreamEnd)]),
+        "stream.connect": _message_object(frames.StreamStart.__doc__, schemas_by_id[id(frames.StreamStart)]),
+        "stream.close": _message_object(frames.StreamEnd.__doc__, schemas_by_id[id(frames.StreamEnd)]),
     }
     return messages
 

@@ -127,36 +127,36 @@ class Endpoint:
         if route is None:
             return await send_problem(scope, send, WrongMethod(self.routes))
         scope["state"]["operation"] = route.name
-        extra: list[Header] = []
+        extra_headers: list[Header] = []
         try:
-            answer = await self._run_handler(route, scope, receive, extra)
-            done = answer if isinstance(answer, Response) else await answer(scope, receive, send, extra)
+            answer = await self._run_handler(route, scope, receive, extra_headers)
+            done = answer if isinstance(answer, Response) else await answer(scope, receive, send, extra_headers)
         except ClientDisconnect:
             return
         except Exception as error:  # the task boundary: every refusal and every bug of a request ends here
-            return await send_problem(scope, send, error, extra)
+            return await send_problem(scope, send, error, extra_headers)
         if done is not None:
-            await send_response(scope, send, done, done.status or route.status, extra)
+            await send_response(scope, send, done, done.status or route.status, extra_headers)
 
     async def _run_handler(
-        self, route: Route, scope: Scope, receive: Receive, extra: list[Header]
+        self, route: Route, scope: Scope, receive: Receive, extra_headers: list[Header]
     ) -> Response | StreamingResponse:
         if route.may_stream:
             await authenticate_by_ticket(scope, self.app_state.engine)
         principal = admitted_caller(scope, route.roles)
         if route.limit_name:
-            await self._count_request(route.limit_name, throttle.counted_name(principal, scope), extra)
+            await self._count_request(route.limit_name, throttle.counted_name(principal, scope), extra_headers)
         call = await self._build_context(route, principal, scope, receive)
         if route.has_key:
             scope["state"]["key"] = call.key
-            extra.append((b"idempotency-key", call.key.encode()))
+            extra_headers.append((b"idempotency-key", call.key.encode()))
         return await route.handler(call)
 
-    async def _count_request(self, limit_name: str, who: str, extra: list[Header]) -> None:
+    async def _count_request(self, limit_name: str, counted: str, extra_headers: list[Header]) -> None:
         try:
-            extra += await throttle.count_request(self.app_state.engine, limit_name, who)
+            extra_headers += await throttle.count_request(self.app_state.engine, limit_name, counted)
         except RateLimited as error:
-            extra += throttle.refusal_headers(limit_name, error)
+            extra_headers += throttle.refusal_headers(limit_name, error)
             raise
 
     async def _build_context(
@@ -217,7 +217,7 @@ def _if_match_version(headers: dict[bytes, bytes]) -> int | None:
     return int(match[1] or match[2])
 
 
-async def send_problem(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:
+async def send_problem(scope: Scope, send: Send, error: Exception, extra_headers: list[Header] | None = None) -> None:
     """Send the problem object of ``error``. If ``error`` is not a CalloutError, log it and leave its text out of the
     object.
     """
@@ -226,15 +226,15 @@ async def send_problem(scope: Scope, send: Send, error: Exception, extra: list[H
         log.error("unhandled", request_id=state["request_id"], path=scope["path"], exc_info=error)
     if isinstance(error, Indeterminate) and "key" in state:
         error.extra["key"] = state["key"]
-    headers = [*(extra or []), *problems.problem_headers(error)]
+    headers = [*(extra_headers or []), *problems.problem_headers(error)]
     answer = Response(problems.encode_problem(error, state["request_id"]), media=problems.MEDIA_TYPE)
     await send_response(scope, send, answer, error.status if isinstance(error, CalloutError) else 500, headers)
 
 
-async def send_response(scope: Scope, send: Send, answer: Response, status: int, extra: list[Header]) -> None:
+async def send_response(scope: Scope, send: Send, answer: Response, status: int, extra_headers: list[Header]) -> None:
     """Send ``answer``; for HEAD only the headers."""
     length = (b"content-length", str(len(answer.body)).encode())
-    headers = [*answer.headers, *extra, length, (b"cache-control", b"no-store")]
+    headers = [*answer.headers, *extra_headers, length, (b"cache-control", b"no-store")]
     if answer.body:
         headers.append((b"content-type", answer.media))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -44,10 +44,12 @@ _IF_MATCH_TEXT = (
 def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
     """Return the document of ``routes`` as JSON, with the names and the tables of commands of ``blueprints``."""
     kinds: list[Any] = [Problem, StreamEvent]
-    kinds += [kind for route in routes for kind in (route.body, route.reply, route.report_reply) if kind is not None]
+    kinds += [
+        kind for route in routes for kind in (route.body, route.reply, route.reply_with_problem) if kind is not None
+    ]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=SCHEMA_REF)
     named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
-    _add_rules(parts, routes, blueprints)
+    _add_constraints(parts, routes, blueprints)
     paths: dict[str, Schema] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, named, blueprints)
@@ -109,20 +111,20 @@ def _ecma_pattern(pattern: str) -> str:
     return pattern.replace(r"\S", r"[^\s\x85]").replace("[ANY]", r"[\s\S]")
 
 
-def _add_rules(parts: Schema, routes: Sequence[Route], blueprints: Blueprints) -> None:
-    """Add to the schemas ``parts`` what types do not express: rules that concern several fields, and the names that
+def _add_constraints(schemas: Schema, routes: Sequence[Route], blueprints: Blueprints) -> None:
+    """Add to ``schemas`` what types do not express: rules that concern several fields, and the names that
     blueprints define.
     """
     for body in {route.body for route in routes if route.body is not None}:
-        parts[body.__name__].update(body.rules_schema)
+        schemas[body.__name__].update(body.rules_schema)
     names = [*sorted(blueprints.by_name), None]
-    parts["NewJob"]["properties"]["blueprint"].update(enum=names)
+    schemas["NewJob"]["properties"]["blueprint"].update(enum=names)
     declared = {n for b in blueprints.by_name.values() for n, rule in b.events.items() if rule.announcement}
     own = {"required": ["roles"], "properties": {"event": {"pattern": r"^announcement\."}, "roles": {"type": "array"}}}
-    parts["NewAnnouncement"]["anyOf"] = [{"properties": {"event": {"enum": sorted(declared)}}}, own]
+    schemas["NewAnnouncement"]["anyOf"] = [{"properties": {"event": {"enum": sorted(declared)}}}, own]
 
 
-def _operation(route: Route, named: dict[int, Any], blueprints: Blueprints) -> Schema:
+def _operation(route: Route, schemas_by_id: dict[int, Any], blueprints: Blueprints) -> Schema:
     summary, _, rest = (inspect.getdoc(route.handler) or "").partition("\n\n")
     steps = _commands_table(blueprints) if "{command}" in route.path else ""
     operation: Schema = {
@@ -131,12 +133,12 @@ def _operation(route: Route, named: dict[int, Any], blueprints: Blueprints) -> S
         "summary": summary.replace("\n", " "),
         "description": "\n\n".join(filter(None, [rest, _roles_text(route), steps])),
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": _responses(route, named),
+        "responses": _responses(route, schemas_by_id),
         "security": [{"bearer": []}] if route.roles is not None else [],
     }
     if route.body is not None:
         needed = not _may_be_empty(route.body)
-        content = {"schema": named[id(route.body)], **_example(examples.REQUESTS, route)}
+        content = {"schema": schemas_by_id[id(route.body)], **_example(examples.REQUESTS, route)}
         operation["requestBody"] = {"required": needed, "content": {"application/json": content}}
     return operation
 
@@ -166,18 +168,18 @@ def _commands_table(blueprints: Blueprints) -> str:
     return "\n\n".join(tables)
 
 
-def _example(known: dict[str, Any], route: Route) -> Schema:
-    return {"example": known[route.name]} if route.name in known else {}
+def _example(examples_by_route: dict[str, Any], route: Route) -> Schema:
+    return {"example": examples_by_route[route.name]} if route.name in examples_by_route else {}
 
 
 # Answers
 
 
-def _responses(route: Route, named: dict[int, Any]) -> Schema:
+def _responses(route: Route, schemas_by_id: dict[int, Any]) -> Schema:
     refusals = {str(status): _response_ref(f"Problem{status}") for status in _refusal_statuses(route)}
-    done = {str(status): _success_response(route, named) for status in (route.status, *route.other_statuses)}
-    if route.report_reply is not None:
-        done["200"] = _response_object(named[id(route.report_reply)], "Done, with a report")
+    done = {str(status): _success_response(route, schemas_by_id) for status in (route.status, *route.other_statuses)}
+    if route.reply_with_problem is not None:
+        done["200"] = _response_object(schemas_by_id[id(route.reply_with_problem)], "Done, with a report")
     return {**refusals, **done, "default": _response_ref("Problem")}
 
 
@@ -224,13 +226,13 @@ def _response_object(schema: Any, description: str, media: str = "application/js
     return {"description": description, "content": {media: {"schema": schema}}}
 
 
-def _success_response(route: Route, named: dict[int, Any]) -> Schema:
+def _success_response(route: Route, schemas_by_id: dict[int, Any]) -> Schema:
     if route.reply is None:
         return {"description": "Done"}
-    done = _response_object(named[id(route.reply)], "Done")
+    done = _response_object(schemas_by_id[id(route.reply)], "Done")
     done["content"]["application/json"].update(_example(examples.REPLIES, route))
     if route.may_stream:
-        done["content"]["text/event-stream"] = {"schema": named[id(StreamEvent)]}
+        done["content"]["text/event-stream"] = {"schema": schemas_by_id[id(StreamEvent)]}
     return done
 
 
@@ -260,11 +262,11 @@ def _query_parameters(route: Route) -> list[Schema]:
     return found
 
 
-def _without_null(kind: Schema) -> Schema:
-    options = [option for option in kind.get("anyOf", ()) if option != {"type": "null"}]
+def _without_null(schema: Schema) -> Schema:
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
-        kind = {**{name: value for name, value in kind.items() if name != "anyOf"}, **options[0]}
-    return {name: value for name, value in kind.items() if (name, value) != ("default", None)}
+        schema = {**{name: value for name, value in schema.items() if name != "anyOf"}, **options[0]}
+    return {name: value for name, value in schema.items() if (name, value) != ("default", None)}
 
 
 def _header_parameters(route: Route) -> list[Schema]:

@@ -29,7 +29,7 @@ from server.api.routes import ROUTES
 from server.gateway.ops import OPS as SOCKET_OPS
 from server.gateway.session_limiter import PING_LIMIT
 from server.schemas import frames
-from server.schemas.ops import OP_STRUCTS, REPLIES, Op
+from server.schemas.ops import OP_STRUCTS, REPLIES, Op, Ping
 from server.schemas.payloads import EVENT_DATA, LIVE_PUSH_DATA, data_struct_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
@@ -59,20 +59,20 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # Types as text
 
 
-def _bare_type(kind: Any) -> Any:
+def _bare_type(hint: Any) -> Any:
     """Return a type without its annotations and without UnsetType."""
-    if get_origin(kind) is Annotated:
-        return _bare_type(get_args(kind)[0])
-    if get_origin(kind) in (Union, UnionType):
-        parts = [part for part in get_args(kind) if part is not UnsetType]
+    if get_origin(hint) is Annotated:
+        return _bare_type(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        parts = [part for part in get_args(hint) if part is not UnsetType]
         return Union[tuple(_bare_type(part) for part in parts)]  # noqa: UP007
-    return kind
+    return hint
 
 
-def type_text(kind: Any) -> str:
+def type_text(hint: Any) -> str:
     """Return a type as the page writes it: ``text or null``, ``list of Offer``."""
-    kind = _bare_type(kind)
-    origin, parts = get_origin(kind), get_args(kind)
+    hint = _bare_type(hint)
+    origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(type_text(part) for part in parts))
     if origin is Literal:
@@ -83,42 +83,42 @@ def type_text(kind: Any) -> str:
         return "object" if parts[1] is Any else f"object of {type_text(parts[1])}"
     if origin is not None:
         return type_text(origin)
-    return TYPE_TEXTS.get(kind) or (f"*{_object_name(kind)}*" if isinstance(kind, type) else type_text(kind.__value__))
+    return TYPE_TEXTS.get(hint) or (f"*{_object_name(hint)}*" if isinstance(hint, type) else type_text(hint.__value__))
 
 
-def _object_name(kind: type) -> str:
-    return kind.__name__
+def _object_name(struct: type) -> str:
+    return struct.__name__
 
 
-def _fields(kind: Any) -> tuple[FieldInfo, ...]:
-    return msgspec.structs.fields(kind)
+def _fields(struct: Any) -> tuple[FieldInfo, ...]:
+    return msgspec.structs.fields(struct)
 
 
-def _member_names(kind: Any) -> str:
+def _member_names(hint: Any) -> str:
     """Return the names of an object's members. A question mark follows the name of a member that may be absent."""
-    return ", ".join(field.encode_name + ("" if field.required else "?") for field in _fields(kind))
+    return ", ".join(field.encode_name + ("" if field.required else "?") for field in _fields(hint))
 
 
-def _is_object(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+def _is_object(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
 
-def _inner_objects(kind: Any) -> Iterator[type]:
+def _inner_objects(hint: Any) -> Iterator[type]:
     """Yield the objects that a type contains, and the objects inside these."""
-    kind = _bare_type(kind)
-    for part in get_args(kind):
+    hint = _bare_type(hint)
+    for part in get_args(hint):
         yield from _inner_objects(part)
-    origin = get_origin(kind) or kind
+    origin = get_origin(hint) or hint
     if _is_object(origin):
         yield origin
-        for field in _fields(kind):
+        for field in _fields(hint):
             yield from () if isinstance(_bare_type(field.type), TypeVar) else _inner_objects(field.type)
 
 
 # The tables
 
 
-def routes() -> str:
+def routes_table() -> str:
     """Return the table of all routes: the callers, the arguments, the answer."""
     head = ("route", "who", "takes", "answers", "what it does")
     return _table(
@@ -156,25 +156,25 @@ def _arguments(route: Route) -> str:
 
 def _answer_text(route: Route) -> str:
     body = _body_text(route.reply) if route.reply is not None else ""
-    report = f", or 200 {_body_text(route.report_reply)}" if route.report_reply is not None else ""
+    report = f", or 200 {_body_text(route.reply_with_problem)}" if route.reply_with_problem is not None else ""
     statuses = " or ".join(str(status) for status in (route.status, *route.other_statuses))
     return f"{statuses} {body}".strip() + report + (" · key" if route.has_key else "")
 
 
-def _body_text(kind: Any) -> str:
-    if get_origin(kind) is not None:
-        inner = ", ".join(type_text(part) for part in get_args(kind))
-        return f"`{{{_member_names(get_origin(kind))}}}` of {inner}"
-    return f"`{{{_member_names(kind)}}}`" if _is_object(kind) else "a document"
+def _body_text(hint: Any) -> str:
+    if get_origin(hint) is not None:
+        inner = ", ".join(type_text(part) for part in get_args(hint))
+        return f"`{{{_member_names(get_origin(hint))}}}` of {inner}"
+    return f"`{{{_member_names(hint)}}}`" if _is_object(hint) else "a document"
 
 
 def _summary(route: Route) -> str:
     return (inspect.getdoc(route.handler) or "").partition("\n\n")[0].replace("\n", " ")
 
 
-def objects() -> str:
+def objects_table() -> str:
     """Return the table of all objects inside a request, an answer, a reply or an event."""
-    whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.report_reply) if kind is not None]
+    whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.reply_with_problem) if kind is not None]
     whole += [*OP_STRUCTS.values(), *REPLIES.values(), frames.StreamStart]
     whole += [*EVENT_DATA.values(), *LIVE_PUSH_DATA.values()]
     outer = {get_origin(kind) or kind for kind in whole}
@@ -185,11 +185,11 @@ def objects() -> str:
     return _table(("object", "members"), sorted((f"*{_object_name(kind)}*", _typed_members(kind)) for kind in named))
 
 
-def _typed_members(kind: Any) -> str:
-    return "; ".join(f"`{f.encode_name}{'' if f.required else '?'}` {type_text(f.type)}" for f in _fields(kind))
+def _typed_members(struct: Any) -> str:
+    return "; ".join(f"`{f.encode_name}{'' if f.required else '?'}` {type_text(f.type)}" for f in _fields(struct))
 
 
-def socket_ops() -> str:
+def ops_table() -> str:
     """Return the table of the operations (``op``) that a client sends over the socket, such as ``claim``."""
     head = ("op", "takes", "`ok` of the reply", "meter")
     return _table(
@@ -201,19 +201,17 @@ def socket_ops() -> str:
     )
 
 
-def _op_arguments(kind: type[Op]) -> str:
+def _op_arguments(op_type: type[Op]) -> str:
     """Return the arguments of an operation of the socket."""
-    return f"`{{{', '.join(name for name in _member_names(kind).split(', ') if name != 'id?')}}}`"
+    return f"`{{{', '.join(name for name in _member_names(op_type).split(', ') if name != 'id?')}}}`"
 
 
-def _limit_name(kind: type[Op]) -> str:
+def _limit_name(op_type: type[Op]) -> str:
     """Return the name of the limit that counts an operation of the socket."""
-    return (
-        SOCKET_OPS[kind].limit_name if kind in SOCKET_OPS else PING_LIMIT.name if _object_name(kind) == "Ping" else ""
-    )
+    return SOCKET_OPS[op_type].limit_name if op_type in SOCKET_OPS else PING_LIMIT.name if op_type is Ping else ""
 
 
-def events() -> str:
+def events_table() -> str:
     """Return the table of all event types: the data, the recipients, and the names for clients."""
     shipped = [*catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values()]
     own = {command.event for each in shipped for command in each.commands.values()}
@@ -226,7 +224,7 @@ def events() -> str:
     return _table(("type", "`data`", "to", "called"), rows)
 
 
-def live_pushes() -> str:
+def live_pushes_table() -> str:
     """Return the table of all types of pushes that are not stored in a log."""
     return _table(
         ("type", "`data`", "to"),
@@ -234,8 +232,8 @@ def live_pushes() -> str:
     )
 
 
-def _data_text(kind: Any) -> str:
-    return f"`{{{_member_names(kind)}}}`" if _is_object(kind) else "as given"
+def _data_text(hint: Any) -> str:
+    return f"`{{{_member_names(hint)}}}`" if _is_object(hint) else "as given"
 
 
 def _audience(event_type: str, shipped: Sequence[Blueprint]) -> str:
@@ -260,20 +258,20 @@ def _client_names(event_type: str, shipped: Sequence[Blueprint]) -> str:
     return "; ".join(f"{name}: {', '.join(f'`{word}`' for word in words)}" for name, words in named)
 
 
-def limits() -> str:
+def limits_table() -> str:
     """Return the table of all rate limits."""
     kinds = [*LIMITS.values(), PING_LIMIT]
-    rows = ((f"`{kind.name}`", str(kind.count), f"{kind.per_s:g} s") for kind in kinds)
+    rows = ((f"`{kind.name}`", str(kind.count), f"{kind.period_s:g} s") for kind in kinds)
     return _table(("meter", "most", "in"), rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "routes": routes,
-    "objects": objects,
-    "ops": socket_ops,
-    "events": events,
-    "live": live_pushes,
-    "limits": limits,
+    "routes": routes_table,
+    "objects": objects_table,
+    "ops": ops_table,
+    "events": events_table,
+    "live": live_pushes_table,
+    "limits": limits_table,
 }
 
 if __name__ == "__main__":

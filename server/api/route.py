@@ -41,7 +41,7 @@ class Route(msgspec.Struct, frozen=True):
     reply: Any = None
     """The type of the answer's body, for the document and the tests. None: the answer is not JSON."""
     status: int = 200
-    report_reply: Any = None
+    reply_with_problem: Any = None
     """The type of a body that is sent with 200 instead of ``status`` if there is something to report."""
     limit_name: str = "requests"
     """The name of the rate limit that the request uses up; "" is none."""
@@ -68,13 +68,13 @@ def list_route(
     handler: Handler,
     roles: frozenset[Role],
     policy: Policy,
-    item: Any,
+    item_type: Any,
     *,
     query: type[ListQuery] = ListQuery,
     live: bool = False,
 ) -> Route:
     """Return the route of a list. A list has pages, so its query always has `limit` and `cursor`."""
-    reply = LiveItems[item] if live else Items[item]
+    reply = LiveItems[item_type] if live else Items[item_type]
     return Route("GET", path, handler, roles, policy, query=query, reply=reply)
 
 

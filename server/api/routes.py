@@ -353,7 +353,7 @@ ROUTES: tuple[Route, ...] = (
         policy.OWN_TECHNICIAN,
         Location,
         status=204,
-        report_reply=FixReport,
+        reply_with_problem=FixReport,
         limit_name="fixes",
     ),
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),

@@ -208,20 +208,20 @@ async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
     return []
 
 
-def _embedded_url(settings: Settings, found: Finding) -> str | None:
+def _embedded_url(settings: Settings, finding: Finding) -> str | None:
     """Return the URL of the data directory's embedded Valkey, or None if this Valkey does not run."""
     from engine.process import embedded
     from engine.process.datadir import CannotStart, process_start_text
 
     home = Path(settings.data) / "valkey"
     state = embedded.read_state(home)
-    if state is not None and state.birth and process_start_text(state.pid) == state.birth:
-        found.facts |= {"embedded_at": f"127.0.0.1:{state.port}", "pid": state.pid}
+    if state is not None and state.started_at and process_start_text(state.pid) == state.started_at:
+        finding.facts |= {"embedded_at": f"127.0.0.1:{state.port}", "pid": state.pid}
         return f"redis://:{state.password}@127.0.0.1:{state.port}/0"
     try:
-        found.facts["embedded"] = f"not running, starts with the server from {embedded.find_binary()}"
+        finding.facts["embedded"] = f"not running, starts with the server from {embedded.find_binary()}"
     except CannotStart as error:
-        found.problems.append(str(error))
+        finding.problems.append(str(error))
     return None
 
 
@@ -282,13 +282,13 @@ async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) 
     return found
 
 
-async def _compare_zone(client: redis.Redis, zone: Zone, at: ZoneRecord) -> str:
+async def _compare_zone(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
     """Return the reply that the script ``zone_open`` would give a server: ``OK`` or a key of ``CLOSED_REASONS``. The
     script is sent as text, because only servers load the library. With ``look`` the script changes nothing."""
     from engine.store import scripts
     from engine.zone.opening import script_arguments, script_keys
 
     script, info = scripts.load_installed_library()["zone_open"], await client.info("server")
-    _, _, count, *rest = script.call(script_keys(zone), script_arguments(info["run_id"], "look", at))
+    _, _, count, *rest = script.call(script_keys(zone), script_arguments(info["run_id"], "look", record))
     reply: Any = await client.eval(script.source, int(count), *rest)
     return str(reply[0].decode())

@@ -21,7 +21,7 @@ from server.gateway.app_version import is_too_old
 from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
 from server.gateway.resume import MAX_REPLAY_EVENTS, Encoder, Resume
-from server.gateway.revocation import REVOKED
+from server.gateway.revocation import REVOKED_EVENT
 from server.gateway.session import Session
 from server.http.polling import POLL_INTERVALS_S
 from server.schemas.ops import App, Connect
@@ -35,7 +35,7 @@ SOCKET_ROLES = ANY_ROLE
 ResumesByZone = dict[Zone, Resume]
 
 
-async def join(gateway: Gateway, session: Session, op: Connect) -> None:
+async def start_session(gateway: Gateway, session: Session, op: Connect) -> None:
     """Make ``session`` live (``State.LIVE``), or refuse and close it. Raises CalloutError if the client may send
     ``connect`` again.
     """
@@ -69,7 +69,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     floors = entitlements.updated_floors(gateway.relay.tails, principal, floors, seen)
     lost = entitlements.ended_job_channels(gateway.relay.tails, principal, wanted, seen)
     channels = tuple(channel for channel in channels if channel not in lost)
-    replays = {zone: resume.finish(frames, floors.get(zone)) for zone, resume in resumes.items()}
+    replays = {zone: resume.missed_frames(frames, floors.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
     session.principal, session.channels, session.state = (
@@ -84,7 +84,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     if at_work is not None:
         ok |= {"online": at_work.online, "fix": at_work.fix}
         ok |= {"clock_offset_s": at_work.clock_offset_s} if at_work.clock_offset_s else {}
-    session.push(frames.reply(op.id, ok))
+    session.push(frames.reply_frame(op.id, ok))
     for replay in replays.values():
         session.push_all(replay)
     device = sockets.hash_device_name(op.app.device) if op.app else ""
@@ -143,19 +143,18 @@ async def prepare_resumes(
     while unready := [resume for resume in resumes.values() if not resume.is_ready]:
         for resume in unready:
             async with gateway.replay_reads:
-                await resume.fetch(gateway.engine, encoder)
+                await resume.fetch_missed(gateway.engine, encoder)
     return resumes
 
 
-def revocation_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:
-    """Return the event after the seqs ``seen`` that revoked the caller's access, None if there is none. The caller's
-    session was in no hub meanwhile, so it has not received this event.
-    """
-    for zone, seq in seen.items():
-        found = gateway.relay.tails[zone].buffer.find(seq, [f"user:{principal.id}"], MAX_REPLAY_EVENTS)
+def revocation_since(gateway: Gateway, principal: Principal, seen_seqs: dict[Zone, int]) -> Event | None:
+    """Return the event after the seqs ``seen_seqs`` that revoked the caller's access, None if there is none. The
+    caller's session was in no hub meanwhile, so it has not received this event."""
+    for zone, seq in seen_seqs.items():
+        found = gateway.relay.tails[zone].buffer.find_events(seq, [f"user:{principal.id}"], MAX_REPLAY_EVENTS)
         for chunk, index in found:
             event = chunk.events[index]
-            if event.type == REVOKED and gateway.revocation.revokes(event, principal):
+            if event.type == REVOKED_EVENT and gateway.revocation.revokes(event, principal):
                 return event
     return None
 

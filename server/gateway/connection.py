@@ -73,7 +73,6 @@ class Connection(asyncio.Protocol):
     """The protocol object of a transport after the response 101. uvicorn calls ``shutdown`` when the server stops."""
 
     __slots__ = (
-        "_behind",
         "_closing",
         "_connections",
         "_end_reported",
@@ -83,6 +82,7 @@ class Connection(asyncio.Protocol):
         "_pong",
         "_reading_paused",
         "_receiver",
+        "_split_is_scheduled",
         "_timer",
         "_unread",
         "transport",
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._receiver = receiver
         self._connections = connections
         self._unread = early_bytes
-        self._behind = False
+        self._split_is_scheduled = False
         """Whether ``_unread`` holds more frames than one turn may split. Reading is paused until they are split."""
         self._reading_paused = False
         self._parser: Protocol | None = None
@@ -113,13 +113,13 @@ class Connection(asyncio.Protocol):
         """Split the bytes into messages. Incomplete frames are stored until more bytes arrive, and frames beyond
         ``MAX_FRAMES_PER_LOOP_TURN`` until the next turn of the event loop.
         """
-        self._split(self._unread + data if self._unread else data)
+        self._split_frames(self._unread + data if self._unread else data)
 
-    def _split(self, data: bytes) -> None:
+    def _split_frames(self, data: bytes) -> None:
         size, at, left = len(data), 0, MAX_FRAMES_PER_LOOP_TURN
         while size - at >= 2:
             if not left:
-                self._split_later()
+                self._split_frames_later()
                 break
             left -= 1
             first, second = data[at], data[at + 1]
@@ -132,16 +132,16 @@ class Connection(asyncio.Protocol):
             at = end
         self._unread = data[at:] if at else data
 
-    def _split_later(self) -> None:
-        if not self._behind:
-            self._behind = True
+    def _split_frames_later(self) -> None:
+        if not self._split_is_scheduled:
+            self._split_is_scheduled = True
             self._update_reading()
-            asyncio.get_running_loop().call_soon(self._split_rest)
+            asyncio.get_running_loop().call_soon(self._split_remaining_frames)
 
-    def _split_rest(self) -> None:
-        self._behind = False
-        self._split(self._unread)
-        if not self._behind:
+    def _split_remaining_frames(self) -> None:
+        self._split_is_scheduled = False
+        self._split_frames(self._unread)
+        if not self._split_is_scheduled:
             self._update_reading()
 
     def pause_reading(self) -> None:
@@ -157,41 +157,41 @@ class Connection(asyncio.Protocol):
     def _update_reading(self) -> None:
         if self.transport.is_closing():
             return
-        if self._behind or (self._reading_paused and not self._closing):
+        if self._split_is_scheduled or (self._reading_paused and not self._closing):
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
 
-    def _handle_whole_frame(self, data: bytes, at: int, first: int, length: int) -> int:
+    def _handle_whole_frame(self, data: bytes, frame_start: int, first_byte: int, length: int) -> int:
         """Deliver a message in one frame and return the frame's end in ``data``, -1 if the frame is incomplete."""
-        body = at + 6
+        body = frame_start + 6
         if length > 125:
             if length == 127:
-                return self._pass_to_parser(data, at)
-            body = at + 8
-            length = int.from_bytes(data[at + 2 : at + 4], "big")
+                return self._pass_to_parser(data, frame_start)
+            body = frame_start + 8
+            length = int.from_bytes(data[frame_start + 2 : frame_start + 4], "big")
         end = body + length
         if end > len(data):
             return -1
         if not self._closing:
             message = apply_mask(data[body:end], data[body - 4 : body])
-            if first == _BINARY_FRAME or message.isascii() or _is_utf8(message):
-                self._receiver.handle_message(message, first == _BINARY_FRAME)
+            if first_byte == _BINARY_FRAME or message.isascii() or _is_utf8(message):
+                self._receiver.handle_message(message, first_byte == _BINARY_FRAME)
             else:
                 self._fail_connection(1007, "not UTF-8")
         return end
 
-    def _pass_to_parser(self, data: bytes, at: int) -> int:
+    def _pass_to_parser(self, data: bytes, frame_start: int) -> int:
         """Pass any other frame to the parser of the RFC when the frame is complete, or at once if its header is wrong.
         Return the frame's end in ``data``, -1 if it is incomplete.
         """
-        end = _frame_end(data, at)
-        if end < 0 or (end > len(data) and end - at <= MAX_MESSAGE_BYTES + 14):
+        end = _frame_end(data, frame_start)
+        if end < 0 or (end > len(data) and end - frame_start <= MAX_MESSAGE_BYTES + 14):
             return -1
         parser = self._get_parser()
         if parser.state is State.CLOSED or parser.parser_exc is not None or parser.eof_sent:
             return len(data)
-        parser.receive_data(data[at:end])
+        parser.receive_data(data[frame_start:end])
         for frame in parser.events_received():
             if isinstance(frame, Frame):
                 self._handle_parsed_frame(frame)
@@ -361,14 +361,14 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _frame_end(data: bytes, at: int) -> int:
-    """Return the end of the frame that begins at ``at``, -1 while the frame's length is unknown."""
-    masked, length = divmod(data[at + 1], _MASK_BIT)
+def _frame_end(data: bytes, frame_start: int) -> int:
+    """Return the end of the frame that begins at ``frame_start``, -1 while the frame's length is unknown."""
+    masked, length = divmod(data[frame_start + 1], _MASK_BIT)
     head = 2
     if length > 125:
         wide = 2 if length == 126 else 8
         head += wide
-        if len(data) - at < head:
+        if len(data) - frame_start < head:
             return -1
-        length = int.from_bytes(data[at + 2 : at + 2 + wide], "big")
-    return at + head + 4 * masked + length
+        length = int.from_bytes(data[frame_start + 2 : frame_start + 2 + wide], "big")
+    return frame_start + head + 4 * masked + length

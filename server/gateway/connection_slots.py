@@ -2,7 +2,7 @@
 
 A slot is taken in the background: a client that connects does not wait for it, and costs Redis one call. Only Redis
 decides which session is closed (when two gateways decided, both closed one). If a change could not be sent to Redis,
-the next ``touch`` sends it.
+the next ``renew_all_slots`` sends it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from server.gateway.event_stream import EventStream
 from server.gateway.protocol import Close, State
 from server.gateway.session import Session
 
-REPORT_WAIT_S = 0.5
+ACTIVITY_REPORT_WAIT_S = 0.5
 """How many seconds all gateways have to report when they last received something from a user's sockets, before some of
 the sockets are closed.
 """
-REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
+CLOSE_REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
 MAX_CONCURRENT_SLOT_OPENS = 32
 """How many sessions that could not be counted before take their slots at the same time. Their calls to Redis are one
 write.
@@ -49,24 +49,24 @@ class ConnectionSlots:
         self._engine = engine
         self._sessions_of = sessions_of
         self._slots: dict[Session, sockets.ConnectionSlot | None] = {}
-        self._claims: dict[Session, sockets.ClientDevice] = {}
-        """The claims (device, replaced session) of the sessions that Redis has not counted yet."""
+        self._devices: dict[Session, sockets.ClientDevice] = {}
+        """The device and the replaced session of each session that Redis has not counted yet."""
         self._slots_to_release: list[sockets.ConnectionSlot] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open_slot(self, session: Session, claim: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
+    def open_slot(self, session: Session, device: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
         """Take a slot for ``session``, which has joined. The slots of ended sessions are returned first, so that no
         open session is closed because of them.
         """
         self._release_slots()
         self._slots[session] = None
-        self._claims[session] = claim
+        self._devices[session] = device
         self._run_in_background(self._open_slot(session))
 
     def release_slot(self, session: Session) -> None:
         """Return the slot of ``session``, which has ended. A session that never joined has no slot."""
         slot = self._slots.pop(session, None)
-        self._claims.pop(session, None)
+        self._devices.pop(session, None)
         if slot is not None:
             self._slots_to_release.append(slot)
             if len(self._slots_to_release) == 1:  # when many sessions end in one turn of the loop, Redis is called once
@@ -77,18 +77,18 @@ class ConnectionSlots:
         if ended:
             self._run_in_background(sockets.release_slots(self._engine, ended))
 
-    async def touch(self) -> None:
+    async def renew_all_slots(self) -> None:
         """Renew the lease of all slots, and take the slots that could not be taken yet. Raises CalloutError.
 
         Before each call, check again which sessions are open: a session that ended during the last call must not get
         back the slot that it returned.
         """
         for some in _batches(sockets.MAX_SLOTS_PER_CALL, [*self._slots]):
-            await self._touch(some)
+            await self._renew_slots(some)
         for some in _batches(MAX_CONCURRENT_SLOT_OPENS, [one for one, slot in self._slots.items() if slot is None]):
             await asyncio.gather(*(self._open_slot(one) for one in some if one in self._slots))
 
-    async def _touch(self, sessions: Sequence[Session]) -> None:
+    async def _renew_slots(self, sessions: Sequence[Session]) -> None:
         now = monotonic()
         held = ((slot, one.silence_ms(now)) for one in sessions if (slot := self._slots.get(one)))
         await sockets.renew_slots(self._engine, list(held))
@@ -96,29 +96,30 @@ class ConnectionSlots:
     async def _open_slot(self, session: Session) -> None:
         engine, user = self._engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, EventStream)
-        claim = self._claims.get(session, sockets.NO_DEVICE)
-        slot, over = await sockets.open_slot(engine, user, session.id, most, claim, event_streams=streams)
+        device = self._devices.get(session, sockets.NO_DEVICE)
+        slot, over = await sockets.open_slot(engine, user, session.id, most, device, event_streams=streams)
         if session.state is State.CLOSED:
             return await sockets.release_slots(engine, [slot])
         self._slots[session] = slot
-        self._claims.pop(session, None)
+        self._devices.pop(session, None)
         if over:
             self._run_in_background(self._close_excess_later(user, most, streams=streams))
         return None
 
-    async def _close_excess_later(self, user: UserId, most: int, *, streams: bool) -> None:
-        """Give the gateways time to report their sessions, then close the sessions that are more than ``most``."""
-        await asyncio.sleep(REPORT_WAIT_S)
-        await sockets.close_excess_connections(self._engine, user, most, event_streams=streams)
+    async def _close_excess_later(self, user: UserId, max_connections: int, *, streams: bool) -> None:
+        """Give the gateways time to report their sessions, then close the sessions that are more than
+        ``max_connections``.
+        """
+        await asyncio.sleep(ACTIVITY_REPORT_WAIT_S)
+        await sockets.close_excess_connections(self._engine, user, max_connections, event_streams=streams)
 
     def report_activity(self, event: Event) -> None:
-        """Report to Redis, without waiting for the next ``touch``, when this gateway last received something from the
-        sockets of the users in ``event.to``.
-        """
+        """Report to Redis, without waiting for the next ``renew_all_slots``, when this gateway last received something
+        from the sockets of the users in ``event.to``."""
         for channel in event.to:
             sessions = self._sessions_of(channel.removeprefix("user:"))
             if sessions:
-                self._run_in_background(self._touch(sessions))
+                self._run_in_background(self._renew_slots(sessions))
 
     def close_replaced(self, event: Event) -> None:
         """Close the socket or stream that ``event`` names, if it is at this gateway."""
@@ -126,7 +127,7 @@ class ConnectionSlots:
         for channel in event.to:
             for session in self._sessions_of(channel.removeprefix("user:")):
                 if session.id == data.session:
-                    session.close(data.code, REASONS.get(data.code, "replaced"))
+                    session.close(data.code, CLOSE_REASONS.get(data.code, "replaced"))
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_run_and_log(work))

@@ -41,7 +41,7 @@ class Dispatcher:
                 return self._refuse_limited(session, op, error)
         ok = {"now": rfc3339_of(now_ms()), "n": session.push_count}
         if op.id is not None:
-            session.push(session.hub.frames.reply(op.id, ok))
+            session.push(session.hub.frames.reply_frame(op.id, ok))
         return None
 
     def start_op(self, session: Session, op: Op) -> None:
@@ -92,7 +92,7 @@ class Dispatcher:
 
     async def _connect(self, session: Session, op: Connect) -> None:
         try:
-            await connect.join(self._gateway, session, op)
+            await connect.start_session(self._gateway, session, op)
         except CalloutError:
             session.connect_failed = True
             raise

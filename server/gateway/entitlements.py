@@ -27,7 +27,7 @@ from server.gateway.hub import Hub, name_in_hub
 from server.gateway.session import Session
 from server.gateway.zone_stream import ZoneStream
 
-WORK_CHANGED = "session.work"
+WORK_CHANGED_EVENT = "session.work"
 JOB_PREFIX = b'{"job":{"id":"'
 """The first bytes of the data of an event that contains a job."""
 MAX_EVENTS_SEARCHED = 1_000
@@ -50,16 +50,16 @@ async def read_work_floors(engine: Engine, zones: Iterable[Zone], caller: Princi
     return {zone: _work_floors(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
 
 
-def updated_floors(tails: ZoneStreams, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
-    """Return ``floors`` with the changes by events after the seqs ``seen``. The caller's session was in no hub
+def updated_floors(tails: ZoneStreams, caller: Principal, floors: Floors, seen_seqs: Mapping[Zone, int]) -> Floors:
+    """Return ``floors`` with the changes by events after the seqs ``seen_seqs``. The caller's session was in no hub
     meanwhile, so these events have not changed it.
     """
     if caller.role != "technician":
         return floors
-    for zone, seq in seen.items():
-        for chunk, index in tails[zone].buffer.find(seq, [f"user:{caller.id}"], MAX_EVENTS_SEARCHED):
+    for zone, seq in seen_seqs.items():
+        for chunk, index in tails[zone].buffer.find_events(seq, [f"user:{caller.id}"], MAX_EVENTS_SEARCHED):
             event = chunk.events[index]
-            if event.type == WORK_CHANGED:
+            if event.type == WORK_CHANGED_EVENT:
                 floors = {**floors, zone: _work_channels_in(event)}
     return floors
 
@@ -82,16 +82,15 @@ def apply_work_change(event: Event, sessions_of: Callable[[str], list[Session]])
 
 
 def ended_job_channels(
-    tails: ZoneStreams, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]
+    tails: ZoneStreams, caller: Principal, wanted: Collection[str], seen_seqs: Mapping[Zone, int]
 ) -> list[str]:
-    """Return the subscriptions in ``wanted`` that were ended by events after the seqs ``seen``. The caller's session
-    was in no hub meanwhile, so these events have not changed it.
-    """
+    """Return the subscriptions in ``wanted`` that were ended by events after the seqs ``seen_seqs``. The caller's
+    session was in no hub meanwhile, so these events have not changed it."""
     ended: list[str] = []
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
         assert zone is not None
-        found = tails[zone].buffer.find(seen[zone], [channel], MAX_EVENTS_SEARCHED)
+        found = tails[zone].buffer.find_events(seen_seqs[zone], [channel], MAX_EVENTS_SEARCHED)
         events = [chunk.events[index] for chunk, index in found]
         jobs = [job_document.decode_event_job(each.data) for each in events if each.data.startswith(JOB_PREFIX)]
         whole = [job for job in jobs if job.customer is not None]
@@ -109,12 +108,12 @@ def replay_filter(caller: Principal, channels: Collection[str]) -> Callable[[Eve
         return None
     own = frozenset(caller.channels)
 
-    def allowed(event: Event) -> bool:
+    def is_allowed(event: Event) -> bool:
         if not own.isdisjoint(event.to) or event.to[0].startswith("work:"):
             return True
         return event.data.startswith(JOB_PREFIX) and may_watch(caller, job_document.decode_event_job(event.data))
 
-    return allowed
+    return is_allowed
 
 
 def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:

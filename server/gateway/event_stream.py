@@ -115,18 +115,18 @@ class EventStreamHub(Hub):
         self.count = 0
         """How many streams and polls are open. (No ``__len__``: a hub without sessions must not be false.)"""
 
-    def recipients(self, kind: str, channels: Iterable[str], zone_channel: str) -> Collection[Session]:
+    def recipients(self, event_type: str, channels: Iterable[str], zone_channel: str) -> Collection[Session]:
         """Return the same sessions as the hub of a socket, without the event streams that did not ask for events of
-        type ``kind``.
+        type ``event_type``.
         """
-        found = super().recipients(kind, channels, zone_channel)
+        found = super().recipients(event_type, channels, zone_channel)
         if not found:
             return found
-        return [session for session in found if isinstance(session, EventStream) and session.receives_type(kind)]
+        return [session for session in found if isinstance(session, EventStream) and session.receives_type(event_type)]
 
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
         """Send one event to ``recipients``, as for sockets. There are few streams, so this loop need not be as fast."""
-        frame = self.frames.event(payload)
+        frame = self.frames.event_frame(payload)
         for session in recipients:
             session.push_all((frame,))
 
@@ -202,10 +202,10 @@ class EventStreamResponse:
             self._send_task.cancel()
             await asyncio.gather(disconnect, self._send_task, return_exceptions=True)
 
-    async def _send(self, send: Send, extra: list[Header]) -> None:
+    async def _send(self, send: Send, extra_headers: list[Header]) -> None:
         own = [(b"content-type", sse.MEDIA_TYPE), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": [*own, *extra]})
+            await send({"type": "http.response.start", "status": 200, "headers": [*own, *extra_headers]})
             while not self._ended or self._pieces:
                 await self._wake_poll.wait()
                 self._wake_poll.clear()

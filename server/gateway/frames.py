@@ -53,25 +53,24 @@ class PayloadEncoder:
     def __init__(self, blueprints: Blueprints) -> None:
         self._view = blueprints.client_event
 
-    def encode(self, event: Event) -> bytes:
+    def encode_event(self, event: Event) -> bytes:
         """Return the payload of one event of the log, with the event name that its blueprint defines."""
         try:
-            name, data = self._view(event.bp, event.type, event.data)
+            name, data = self._view(event.blueprint_key, event.type, event.data)
         except (ValueError, KeyError, TypeError) as error:
             # Clients get an event even if its blueprint does not fit it.
-            log.error("view_failed", type=event.type, bp=event.bp, seq=event.seq, error=repr(error))
+            log.error("view_failed", type=event.type, bp=event.blueprint_key, seq=event.seq, error=repr(error))
             name, data = event.type, event.data
         opening = _payload_start(event.type, name, event.zone)
         return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, rfc3339_of(event.at).encode(), data)
 
-    def encode_live_push(self, push_type: str, at: int, data: Any, bp: str = "") -> bytes:
-        """Return the payload of a push that is in no log: it has no zone and no seq, and is never replayed. ``at`` is
-        in ms (Unix time). ``bp`` is the blueprint that defines the push's event name, "" if the push is not about a
-        job.
-        """
-        name, encoded = self._view(bp, push_type, msgspec.json.encode(data))
+    def encode_live_push(self, push_type: str, at_ms: int, data: Any, blueprint_key: str = "") -> bytes:
+        """Return the payload of a push that is in no log: it has no zone and no seq, and is never replayed. ``at_ms``
+        is in ms (Unix time). ``blueprint_key`` is the blueprint that defines the push's event name, "" if the push is
+        not about a job."""
+        name, encoded = self._view(blueprint_key, push_type, msgspec.json.encode(data))
         return msgspec.json.encode(
-            {"type": push_type, "event": name, "at": rfc3339_of(at), "data": msgspec.Raw(encoded)}
+            {"type": push_type, "event": name, "at": rfc3339_of(at_ms), "data": msgspec.Raw(encoded)}
         )
 
 
@@ -93,31 +92,31 @@ class JsonFrames:
         """Return ``payload``, one JSON object, as a frame."""
         return text_frame(payload)
 
-    def event(self, payload: bytes) -> bytes:
+    def event_frame(self, payload: bytes) -> bytes:
         """Return the frame of one event, given its payload. The hubs call this for each event that the relay hands to
         them.
         """
         return self.frame(payload)
 
-    def encode(self, event: Event) -> bytes:
+    def encode_event(self, event: Event) -> bytes:
         """Return the frame of one event for a replay."""
-        return self.frame(self.payloads.encode(event))
+        return self.frame(self.payloads.encode_event(event))
 
-    def head(self, zone: Zone, head: Cursor) -> bytes:
+    def head_frame(self, zone: Zone, head: Cursor) -> bytes:
         """Return the frame ``{"zone","epoch","seq"}``. It states that the recipient was sent every event up to this seq
         that is for the recipient.
         """
         return self.frame(msgspec.json.encode({"zone": zone, "epoch": head.epoch, "seq": head.seq}))
 
-    def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+    def head_frames(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """Return the frames of the given heads, one for each zone, as one bytes object."""
-        return b"".join(self.head(zone, head) for zone, head in heads)
+        return b"".join(self.head_frame(zone, head) for zone, head in heads)
 
-    def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+    def heartbeat_frames(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """Return the bytes that every session is sent once a ping interval: the head of each zone, then the ping."""
-        return self.heads(heads) + self.frame(b"{}")
+        return self.head_frames(heads) + self.frame(b"{}")
 
-    def reply(self, request: int | str | None, ok: Any) -> bytes:
+    def reply_frame(self, request: int | str | None, ok: Any) -> bytes:
         """Return the reply to a request that succeeded, with ``repeated`` if the result is that of an earlier request
         with the same request key.
         """
@@ -125,7 +124,7 @@ class JsonFrames:
             msgspec.json.encode({"id": request, "ok": ok, **_repeated_member(getattr(ok, "repeated", False))})
         )
 
-    def refusal(self, request: int | str | None, problem: dict[str, Any]) -> bytes:
+    def refusal_frame(self, request: int | str | None, problem: dict[str, Any]) -> bytes:
         """Return the reply to a request that failed, without an ``id`` if the request had none."""
         body = {"error": problem} if request is None else {"id": request, "error": problem}
         return self.frame(msgspec.json.encode({**body, **_repeated_member(problem.get("repeated", False))}))

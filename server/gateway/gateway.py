@@ -48,7 +48,7 @@ class Gateway:
         self.engine = engine
         self.counters = Counters()
         self.sessions: set[Session] = set()
-        self.sessions_behind: set[SendBuffer] = set()
+        self.sessions_with_backlog: set[SendBuffer] = set()
         """The sessions with frames that the transport did not accept."""
         self.running_ops: set[asyncio.Task[None]] = set()
         self.has_limits = engine.settings.limits == "on"
@@ -62,13 +62,13 @@ class Gateway:
         self.all_hubs: tuple[Hub, ...] = (*self.hubs.values(), self.streams)
         self.pending = PendingSockets(engine.settings.address_sockets)
         self.slots = ConnectionSlots(engine, self.sessions_of)
-        self.wheel = HeartbeatWheel(engine, self.hubs.values(), self.sessions_behind, self.slots.touch)
+        self.wheel = HeartbeatWheel(engine, self.hubs.values(), self.sessions_with_backlog, self.slots.renew_all_slots)
         self.revocation = Revocation(engine, self.sessions, self.sessions_of)
         self.relay = Relay(
             engine,
             self.all_hubs,
             self.counters,
-            encode=self.payloads.encode,
+            encode=self.payloads.encode_event,
             on_internal_event=self._apply_internal_event,
             before_event=lambda event: entitlements.end_subscriptions(event, self.all_hubs),
             on_resync=self._close_to_resync,
@@ -95,7 +95,7 @@ class Gateway:
         )
 
     def _waiting_bytes(self) -> float:
-        return sum(session.waiting_bytes for session in self.sessions_behind)
+        return sum(session.waiting_bytes for session in self.sessions_with_backlog)
 
     async def start(self) -> None:
         """Start the background tasks, and wait up to ``START_TIMEOUT_S`` until the relay has filled the replay buffers
@@ -148,13 +148,13 @@ class Gateway:
 
     # start and end of sessions
 
-    def add_socket(self, session: Session, claim: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
+    def add_socket(self, session: Session, device: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
         """Admit a socket whose ``connect`` has succeeded: from now on it receives the events of its channels."""
         session.hub.join(session, session.channels)
         self.pending.remove(session)
         self.wheel.add_session(session)
         if self.has_limits:
-            self.slots.open_slot(session, claim)
+            self.slots.open_slot(session, device)
 
     def add_stream(self, stream: EventStream) -> None:
         """Admit an event stream or a poll: from now on ``stream`` receives the events of its channels. If a poll is one
@@ -189,7 +189,7 @@ class Gateway:
         """
         self.counters.closes[code] += 1
         self.sessions.discard(session)
-        self.sessions_behind.discard(session)
+        self.sessions_with_backlog.discard(session)
         self.pending.remove(session)
         session.hub.leave(session, session.channels)
         self.wheel.remove_session(session)
@@ -213,7 +213,7 @@ class Gateway:
         """Return the head of every zone and the ping, in one piece: the same bytes for all sessions in ``hub``."""
         heads, known = self.heads(), self._heartbeats.get(hub)
         if known is None or known[0] != heads:
-            known = self._heartbeats[hub] = (heads, hub.frames.heartbeat(heads))
+            known = self._heartbeats[hub] = (heads, hub.frames.heartbeat_frames(heads))
         return known[1]
 
     def _apply_internal_event(self, event: Event) -> None:
@@ -222,9 +222,9 @@ class Gateway:
             self.slots.close_replaced(event)
         elif event.type == sockets.OVER_LIMIT_EVENT:
             self.slots.report_activity(event)
-        elif event.type == entitlements.WORK_CHANGED:
+        elif event.type == entitlements.WORK_CHANGED_EVENT:
             entitlements.apply_work_change(event, self.sessions_of)
-        elif event.type == revocation.REVOKED:
+        elif event.type == revocation.REVOKED_EVENT:
             self.revocation.apply_event(event)
 
     def _push_heads(self) -> None:
@@ -232,13 +232,13 @@ class Gateway:
         that every client's cursor names the new epoch.
         """
         heads = self.heads()
-        encoded: dict[BufferHub, bytes] = {hub: hub.frames.heads(heads) for hub in self.all_hubs}
+        encoded: dict[BufferHub, bytes] = {hub: hub.frames.head_frames(heads) for hub in self.all_hubs}
         for session in self.sessions:
             if session.state in (State.LIVE, State.LEAVING):
                 session.push_heads(encoded[session.hub])
 
-    def _close_to_resync(self, why: str) -> None:
+    def _close_to_resync(self, reason: str) -> None:
         """Close all sessions, because what they were sent may differ from the log, or may be incomplete."""
         self.positions.drop_tracks()
         for session in list(self.sessions):
-            session.close(Close.RESYNCHRONISE, f"resynchronise: {why}")
+            session.close(Close.RESYNCHRONISE, f"resynchronise: {reason}")

@@ -109,17 +109,16 @@ class PendingSockets:
                 del self._counts[address]
 
 
-def unavailable_error(why: str) -> Unavailable:
-    """Return the error with status 503 for the reason ``why``, a key of ``_REFUSALS``. Sockets, streams and polls use
-    the same reasons.
-    """
-    known = _REFUSALS[why]
+def unavailable_error(reason: str) -> Unavailable:
+    """Return the error with status 503 for the reason ``reason``, a key of ``_REFUSALS``. Sockets, streams and polls
+    use the same reasons."""
+    known = _REFUSALS[reason]
     return Unavailable(known.detail, retry_after=known.retry_after)
 
 
-async def send_refusal(send: Send, why: str) -> None:
+async def send_refusal(send: Send, reason: str) -> None:
     """Send an HTTP response instead of the upgrade. A wrong origin gets 403 without a body."""
-    error = _REFUSALS.get(why)
+    error = _REFUSALS.get(reason)
     if error is None:
         return await send({"type": "websocket.close", "code": 1000})
     await send_error(send, error)

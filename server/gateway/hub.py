@@ -102,9 +102,9 @@ class Hub:
         """Return the sessions that are subscribed to ``channel`` now."""
         return self.channels.get(channel, ())
 
-    def recipients(self, kind: str, channels: Iterable[str], zone_channel: str) -> Collection[Session]:
+    def recipients(self, event_type: str, channels: Iterable[str], zone_channel: str) -> Collection[Session]:
         """Return the sessions that are subscribed to any of ``channels`` or to ``zone_channel`` and receive events of
-        type ``kind``, each session once.
+        type ``event_type``, each session once.
         """
         subscribed = self.channels
         hits = [members for members in map(subscribed.get, channels) if members]
@@ -116,7 +116,7 @@ class Hub:
 
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
         """Queue the event with this payload (see ``PayloadEncoder``) for ``recipients``."""
-        frame = self.frames.event(payload)
+        frame = self.frames.event_frame(payload)
         if len(recipients) < MIN_BROADCAST_SOCKETS or self._waiting or self._recipients:
             self.queue_broadcast()
             self._queue_frame(recipients, frame)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from time import monotonic, time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -17,7 +17,7 @@ from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import limits, tokens
 from engine.roles import ANY_ROLE, TECHNICIAN_ROLE, require_role
-from engine.rules.fixes import Fix, FixRate, FixReply
+from engine.rules.fixes import Fix, FixReply
 from engine.store.fix_batches import FixDone
 from engine.technicians import live
 from engine.technicians.live import Coordinates
@@ -29,7 +29,11 @@ from server.gateway.session import Session
 from server.http import policy
 from server.schemas import ops as messages
 from server.schemas.fields import to_ms
+from server.schemas.frames import SocketAvailabilityReply, SocketStepReply
 from server.schemas.positions import OneFix
+
+if TYPE_CHECKING:
+    from server.schemas.jobs import Job
 
 KeyedOp = messages.Claim | messages.Decline | messages.Command | messages.SetAvailability
 """The ops with a request key. If the client gave no key, the server generates one and returns it in the reply or in the
@@ -37,33 +41,7 @@ KeyedOp = messages.Claim | messages.Decline | messages.Command | messages.SetAva
 """
 
 
-class KeyedReply(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The base of replies to ops with a request key. ``key`` is the key if the server generated it, else None."""
-
-    key: str | None = None
-
-
-class KeyedStepReply(KeyedReply):
-    """The reply to a step on a job: the same as over HTTP, and the seq of the step's event."""
-
-    job: msgspec.Raw | None = None
-    message: str | None = None
-    seq: int | None = None
-    repeated: bool = False
-
-
-class KeyedAvailability(KeyedReply):
-    """The reply to ``availability``, the same as over HTTP."""
-
-    online: bool
-    receiving: bool
-    blockers: list[str]
-    lease_s: float
-    fix: FixRate
-    clock_offset_s: float
-
-
-async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> KeyedStepReply:
+async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> SocketStepReply:
     """Claim a job that was offered to the caller."""
     trace = op.trace or ""
     return _step_reply(
@@ -71,7 +49,7 @@ async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> Keyed
     )
 
 
-async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> KeyedStepReply:
+async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> SocketStepReply:
     """Decline the caller's offer of a job."""
     trace = op.trace or ""
     return _step_reply(
@@ -79,7 +57,7 @@ async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> K
     )
 
 
-async def command(gateway: Gateway, session: Session, op: messages.Command) -> KeyedStepReply:
+async def command(gateway: Gateway, session: Session, op: messages.Command) -> SocketStepReply:
     """Run a command of the job's blueprint that the caller may give."""
     step = Step(
         command=op.command,
@@ -96,14 +74,14 @@ async def command(gateway: Gateway, session: Session, op: messages.Command) -> K
     )
 
 
-async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> KeyedAvailability:
+async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> SocketAvailabilityReply:
     """Set the caller online or offline. A position may come with ``online``, if it is not known yet."""
     caller = session.caller
     position = Coordinates(op.lat, op.lon) if op.lat is not None and op.lon is not None else None
-    now = await live.set_availability(
+    done = await live.set_availability(
         gateway.engine, caller, caller.id, online=op.online, position=position, key=op.key
     )
-    return msgspec.convert(now, KeyedAvailability, from_attributes=True)
+    return SocketAvailabilityReply(**msgspec.structs.asdict(done.value), repeated=done.repeated)
 
 
 def send_location(gateway: Gateway, session: Session, op: messages.Location, done: FixDone) -> None:
@@ -219,5 +197,10 @@ def _build_fix(fix: OneFix | messages.Location) -> Fix:
     )
 
 
-def _step_reply(outcome: Outcome) -> KeyedStepReply:
-    return KeyedStepReply(outcome.job, outcome.message, outcome.seq or None, outcome.repeated)
+def _step_reply(outcome: Outcome) -> SocketStepReply:
+    return SocketStepReply(
+        job=cast("Job | None", outcome.job),  # JSON: it is embedded in the reply without parsing
+        message=outcome.message,
+        seq=outcome.seq or None,
+        repeated=outcome.repeated,
+    )

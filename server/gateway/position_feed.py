@@ -164,7 +164,7 @@ class PositionFeed:
         if tail.cursor <= fix.seq:
             return False
         parties = (f"user:{track.watched.customer}", f"user:{fix.technician}")
-        since = tail.buffer.find(fix.seq, parties, MAX_EVENTS_CHECKED)
+        since = tail.buffer.find_events(fix.seq, parties, MAX_EVENTS_CHECKED)
         if len(since) > MAX_EVENTS_CHECKED:
             return True
         events = [chunk.events[index] for chunk, index in since]

@@ -135,9 +135,9 @@ def _check_values(op: Op, nul: list[FieldError]) -> Op:
     return op
 
 
-def _decode_slowly(raw: bytes, first: Exception) -> Op:
+def _decode_slowly(raw: bytes, first_error: Exception) -> Op:
     """Return a message that the compiled decoder refused, without the parts that may be dropped if they are wrong
-    (``omit_wrong_parts``). Raises WrongMessage or EmptyObject. ``first`` is the compiled decoder's error.
+    (``omit_wrong_parts``). Raises WrongMessage or EmptyObject. ``first_error`` is the compiled decoder's error.
     """
     try:
         value = msgspec.json.decode(raw)
@@ -147,12 +147,12 @@ def _decode_slowly(raw: bytes, first: Exception) -> Op:
         raise WrongMessage(Invalid("A message is one object"), fatal=True)
     if not value:
         raise EmptyObject
-    return _decode_as_op(value, FieldError("", str(first)))
+    return _decode_as_op(value, FieldError("", str(first_error)))
 
 
-def _decode_as_op(message: dict[str, Any], first: FieldError) -> Op:
+def _decode_as_op(message: dict[str, Any], first_error: FieldError) -> Op:
     """Return the decoded object as the Struct of its ``op``. Raises WrongMessage with every wrong field, or with
-    ``first`` if no field is wrong.
+    ``first_error`` if no field is wrong.
     """
     asked = message.get("id")
     request = asked if isinstance(asked, (int, str)) and not isinstance(asked, bool) else None
@@ -163,12 +163,12 @@ def _decode_as_op(message: dict[str, Any], first: FieldError) -> Op:
     if kind is None:
         raise WrongMessage(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
     try:
-        return convert_or_refuse(kind, message, first)
+        return convert_or_refuse(kind, message, first_error)
     except Invalid as error:
         raise WrongMessage(error, request, wrong_value=True) from None
 
 
-class WrongFrames:
+class WrongFrameCounter:
     """The times of a session's wrong frames in the last ten seconds. It is created at the first wrong frame, because
     most sessions never send one.
     """

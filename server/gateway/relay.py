@@ -44,9 +44,9 @@ REPLY_TIMEOUT_S = 2.0
 """How many seconds a reply may be late, for example to a read that blocks for one second. After that, the connection
 counts as dead.
 """
-DISCONNECTED_S = 5.0
+DISCONNECTED_AFTER_S = 5.0
 MAX_READ_EVENTS = 500
-PAGE_EVENTS = 1_000
+EVENTS_PER_PAGE = 1_000
 CLOSED_EPOCH = Epoch("closed")
 """The value of ``meta.epoch`` while a zone is being rebuilt."""
 ESTIMATED_EVENT_BYTES = 700
@@ -149,8 +149,8 @@ class Relay:
 
     @property
     def is_disconnected(self) -> bool:
-        """Return whether Redis has not answered for ``DISCONNECTED_S``: too long to serve clients."""
-        return not self.is_loaded or monotonic() - self._last_reply_at > DISCONNECTED_S
+        """Return whether Redis has not answered for ``DISCONNECTED_AFTER_S``: too long to serve clients."""
+        return not self.is_loaded or monotonic() - self._last_reply_at > DISCONNECTED_AFTER_S
 
     async def run(self) -> None:
         """Run for ever. After each fault, continue at the cursor."""
@@ -164,7 +164,7 @@ class Relay:
                 logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
             except Exception:  # the task's boundary: a relay that reports itself disconnected is better than a dead one
                 logger.exception("relay_failed")
-            pause = 0.05 if monotonic() - began > DISCONNECTED_S else min(pause * 2, 1.0)
+            pause = 0.05 if monotonic() - began > DISCONNECTED_AFTER_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
     async def _read_logs(self, client: StreamConnection) -> None:
@@ -319,20 +319,19 @@ class Relay:
         begun = [first for e, first in epochs.items() if e not in tail.epochs]
         return all([await self._can_resume_from(tail, client, first) for first in begun])
 
-    async def _can_resume_from(self, tail: ZoneStream, client: StreamConnection, first: int) -> bool:
-        """Return whether the epoch that began at seq ``first`` continues the events that were handed on.
+    async def _can_resume_from(self, tail: ZoneStream, client: StreamConnection, first_seq: int) -> bool:
+        """Return whether the epoch that began at seq ``first_seq`` continues the events that were handed on.
 
-        It does if ``first`` is above the cursor. Otherwise it does if the replay buffer and the log have the same event
-        at ``first``: then the relay read this epoch's events before it found the epoch, and not those of another
-        history.
-        """
-        if first > tail.cursor:
+        It does if ``first_seq`` is above the cursor. Otherwise it does if the replay buffer and the log have the same
+        event at ``first_seq``: then the relay read this epoch's events before it found the epoch, and not those of
+        another history."""
+        if first_seq > tail.cursor:
             return True
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            page = await log.read_range(client, tail.zone, first - 1, 1, first)
-        return bool(page) and page[0] == tail.buffer.event(first)
+            page = await log.read_range(client, tail.zone, first_seq - 1, 1, first_seq)
+        return bool(page) and page[0] == tail.buffer.event(first_seq)
 
-    async def _reload_zone(self, tail: ZoneStream, client: StreamConnection, why: str) -> bool:
+    async def _reload_zone(self, tail: ZoneStream, client: StreamConnection, reason: str) -> bool:
         """Drop the zone's state, make the sessions resynchronise, and read the log into the replay buffer again. Return
         False, for ``_check_history``: the history has changed.
         """
@@ -340,9 +339,9 @@ class Relay:
         tail.buffer.clear()  # before the sessions are closed: none of them may join the old history
         tail.epoch, tail.is_closed = Epoch(""), False
         if self.is_loaded:
-            logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=last.seq, epoch=last.epoch)
-            self._counters.resyncs[why] += 1
-            self._on_resync(why)
+            logger.warning("resynchronise", zone=tail.zone, reason=reason, cursor=last.seq, epoch=last.epoch)
+            self._counters.resyncs[reason] += 1
+            self._on_resync(reason)
             # The process that notices makes the store compare the zone with the archive, which opens or closes it.
             self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
@@ -354,14 +353,14 @@ class Relay:
         await self._read_window(tail, client, head.seq)
         tail.is_closed, tail.epochs, tail.epoch = closed, epochs, Epoch("") if closed else head.epoch
         tail.wake_waiting(wake_all=True)
-        logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.buffer.first)
+        logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.buffer.first_seq)
         return False
 
     async def _read_window(self, tail: ZoneStream, client: StreamConnection, head: int) -> None:
         """Read the log up to ``head`` into the replay buffer, as far as the buffer has room."""
         while tail.cursor < head:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
-                page = await log.read_range(client, tail.zone, tail.cursor, PAGE_EVENTS, head)
+                page = await log.read_range(client, tail.zone, tail.cursor, EVENTS_PER_PAGE, head)
             if not page:
                 break
             for event in page:

@@ -38,10 +38,10 @@ _event_channels = attrgetter("to")
 class Chunk:
     """A list of consecutive events: ``CHUNK_EVENTS`` of them, or fewer in the last chunk."""
 
-    __slots__ = ("_channels", "encoded", "events", "first", "size")
+    __slots__ = ("_channels", "encoded", "events", "first_seq", "size")
 
-    def __init__(self, first: int) -> None:
-        self.first = first
+    def __init__(self, first_seq: int) -> None:
+        self.first_seq = first_seq
         self.events: list[Event] = []
         self.encoded: dict[Any, dict[int, bytes]] = {}
         """Frames of events that were already replayed, by encoder and by the event's index in this chunk."""
@@ -75,15 +75,15 @@ class ReplayBuffer:
         self._bytes = 0
 
     @property
-    def first(self) -> int | None:
+    def first_seq(self) -> int | None:
         """Return the lowest seq in the buffer, None if the buffer is empty."""
-        return self._chunks[0].first if self._chunks else None
+        return self._chunks[0].first_seq if self._chunks else None
 
     def event(self, seq: int) -> Event | None:
         """Return the event with this ``seq``, None if the buffer does not have it."""
         for chunk in self._chunks_after(seq - 1):
-            if 0 <= seq - chunk.first < len(chunk.events):
-                return chunk.events[seq - chunk.first]
+            if 0 <= seq - chunk.first_seq < len(chunk.events):
+                return chunk.events[seq - chunk.first_seq]
         return None
 
     def clear(self) -> None:
@@ -107,7 +107,7 @@ class ReplayBuffer:
         while self._bytes > self._max_bytes and len(chunks) > 1:
             self._remove_first()
 
-    def find(self, after: int, channels: Collection[str], limit: int) -> list[tuple[Chunk, int]]:
+    def find_events(self, after: int, channels: Collection[str], limit: int) -> list[tuple[Chunk, int]]:
         """Return the events above seq ``after`` to any of ``channels``, in log order, each as its chunk and its index
         in that chunk.
 
@@ -117,7 +117,7 @@ class ReplayBuffer:
         found: list[tuple[Chunk, int]] = []
         wanted = frozenset(channels)
         for chunk in self._chunks_after(after):
-            floor = max(0, after + 1 - chunk.first)
+            floor = max(0, after + 1 - chunk.first_seq)
             if self.zone_channel in wanted:
                 indices: Iterable[int] = range(floor, len(chunk.events))
             else:
@@ -132,7 +132,7 @@ class ReplayBuffer:
         chunks is computed without a search.
         """
         chunks = self._chunks
-        passed = max(0, after + 1 - chunks[0].first) // CHUNK_EVENTS if chunks else 0
+        passed = max(0, after + 1 - chunks[0].first_seq) // CHUNK_EVENTS if chunks else 0
         return islice(chunks, passed, None)
 
     def _remove_older(self, than_ms: int) -> None:

@@ -22,15 +22,15 @@ from engine.types import Cursor, epoch_number
 from engine.zone import log
 from server.gateway.frames import INTERNAL_PREFIX
 from server.gateway.replay_buffer import Chunk
-from server.gateway.zone_stream import UNREACHABLE_SEQ, WAIT_S, ZoneStream
+from server.gateway.zone_stream import MAX_WAIT_S, UNREACHABLE_SEQ, ZoneStream
 
 MAX_REPLAY_EVENTS = 1_000
 MAX_REPLAY_BYTES = 512 * 1024
-PAGE_EVENTS = 1_000
+EVENTS_PER_PAGE = 1_000
 MAX_SCANNED_EVENTS = 10_000
 """The most log entries that a gateway scans for one client. If there are more, it reads from SQL first."""
 
-Reason = Literal["too_old", "epoch"]
+ResyncReason = Literal["too_old", "epoch"]
 
 logger = structlog.get_logger(__name__)
 
@@ -38,14 +38,13 @@ logger = structlog.get_logger(__name__)
 class Encoder(Protocol):
     """An encoder of events for a replay: as the frames of a subprotocol, or as payloads (server/gateway/frames.py)."""
 
-    def encode(self, event: Event) -> bytes:
+    def encode_event(self, event: Event) -> bytes:
         """Return the bytes with which ``event`` is replayed to the client."""
 
 
 class Resume:
-    """The replay of one zone for one session that is joining. Call ``check_cursor``, then ``fetch``, then ``finish`` in
-    the turn of the loop in which the session joins.
-    """
+    """The replay of one zone for one session that is joining. Call ``check_cursor``, then ``fetch_missed``, then
+    ``missed_frames`` in the turn of the loop in which the session joins."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class Resume:
         self.seqs: list[int] = []
         """The seq of each frame."""
         self.has_cursor = cursor is not None
-        self.reason: Reason | None = None
+        self.reason: ResyncReason | None = None
         self.may_replay: Callable[[Event], bool] | None = None
         """Return whether an event on the session's channels may be sent. None: all may be sent."""
         self._cursor = cursor or tail.head
@@ -83,22 +82,21 @@ class Resume:
 
     @property
     def is_ready(self) -> bool:
-        """Return whether ``finish`` can replay without ``fetch``: all events that are still to be replayed are in the
-        replay buffer, or none are to be replayed.
-        """
+        """Return whether ``missed_frames`` can replay without ``fetch_missed``: all events that are still to be
+        replayed are in the replay buffer, or none are to be replayed."""
         return self.reason is not None or not self.has_cursor or self._position >= self._buffer_start - 1
 
     @property
     def _buffer_start(self) -> int:
         """Return the lowest seq in the replay buffer, or the next event's seq if the buffer is empty."""
-        return self.tail.buffer.first or self.tail.cursor + 1
+        return self.tail.buffer.first_seq or self.tail.cursor + 1
 
     async def check_cursor(self) -> None:
         """Decide whether the cursor can be used, and set ``reason`` if not. If the relay may still reach the cursor,
-        wait up to ``WAIT_S`` for that. A client that waits here delays no other client, so it is not counted in
+        wait up to ``MAX_WAIT_S`` for that. A client that waits here delays no other client, so it is not counted in
         ``MAX_REPLAY_READS``: after a rollback all clients connect with such a cursor at once.
         """
-        end = monotonic() + WAIT_S
+        end = monotonic() + MAX_WAIT_S
         while self.has_cursor and not self._is_cursor_valid():
             left = end - monotonic()
             if left <= 0 or not self._may_become_valid():
@@ -107,12 +105,12 @@ class Resume:
             is_news = self._cursor.epoch not in self.tail.epochs
             await self.tail.wait_for_seq(UNREACHABLE_SEQ if is_news else self._cursor.seq, left)
 
-    async def fetch(self, engine: Engine, encoder: Encoder) -> None:
+    async def fetch_missed(self, engine: Engine, encoder: Encoder) -> None:
         """Read the events to replay that are not in the replay buffer, from the log or from SQL."""
         while not self.is_ready:
             await self._fetch_part(engine, encoder)
 
-    def finish(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
+    def missed_frames(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
         """Return the encoded events to replay, in order, up to the relay's head; none if ``reason`` is set. ``floors``
         are the present floors of the `work:` channels. They replace the floors that the constructor got.
         """
@@ -124,7 +122,7 @@ class Resume:
                 event, known = chunk.events[index], chunk.encoded.setdefault(encoder, {})
                 frame = known.get(index)
                 if frame is None:
-                    frame = known[index] = encoder.encode(event)
+                    frame = known[index] = encoder.encode_event(event)
                 self._add_frame(event, frame)
         return self.frames if self.reason is None else []
 
@@ -133,15 +131,15 @@ class Resume:
         If there are more than ``MAX_REPLAY_EVENTS``, return more than that.
         """
         buffer, limit = self.tail.buffer, MAX_REPLAY_EVENTS - len(self.frames)
-        found = buffer.find(self._position, self._channels, limit)
+        found = buffer.find_events(self._position, self._channels, limit)
         if buffer.zone_channel in self._channels or not self._floors:
             return found
         since: dict[int, list[str]] = {}
         for channel, floor in self._floors.items():
             since.setdefault(max(floor, self._position), []).append(channel)
         for after, channels in since.items():
-            found += buffer.find(after, channels, limit)
-        return sorted(found, key=lambda each: each[0].first + each[1])
+            found += buffer.find_events(after, channels, limit)
+        return sorted(found, key=lambda each: each[0].first_seq + each[1])
 
     def _is_cursor_valid(self) -> bool:
         """Return whether the cursor is in the history of the present head, and not beyond the head."""
@@ -170,31 +168,32 @@ class Resume:
         until = self._buffer_start - 1
         if until - self._position > MAX_SCANNED_EVENTS and await self._fetch_from_sql(engine, encoder, until):
             return
-        page = await log.read_range(engine.store.read_connection, self.tail.zone, self._position, PAGE_EVENTS, until)
+        page = await log.read_range(
+            engine.store.read_connection, self.tail.zone, self._position, EVENTS_PER_PAGE, until
+        )
         if page and page[0].seq == self._position + 1:
             self._add_events(self._events_for_session(page), encoder, page[-1].seq)
         elif not await self._fetch_from_sql(engine, encoder, page[0].seq - 1 if page else until):
             self.reason = "too_old"
 
-    async def _fetch_from_sql(self, engine: Engine, encoder: Encoder, until: int) -> bool:
-        """Add the events in SQL up to ``until``. Return False if SQL does not have the events after the cursor, or is
-        unavailable.
-        """
+    async def _fetch_from_sql(self, engine: Engine, encoder: Encoder, last_seq: int) -> bool:
+        """Add the events in SQL up to ``last_seq``. Return False if SQL does not have the events after the cursor, or
+        is unavailable."""
         zone = self.tail.zone
         try:
             first = await reader.first_seq(engine.archive, zone)
             checkpoint = await reader.checkpoint(engine.archive, zone)
             if first is None or checkpoint is None or first > self._position + 1:
                 return False
-            until = min(until, checkpoint.seq)
-            if until <= self._position:
+            last_seq = min(last_seq, checkpoint.seq)
+            if last_seq <= self._position:
                 return False
             floors = dict.fromkeys(self._channels, 0) | self._floors
-            events = await reader.events(engine.archive, zone, self._position, until, floors, MAX_REPLAY_EVENTS + 1)
+            events = await reader.events(engine.archive, zone, self._position, last_seq, floors, MAX_REPLAY_EVENTS + 1)
         except CalloutError as error:
             logger.warning("resume_without_archive", zone=zone, error=str(error))
             return False
-        self._add_events(events, encoder, until)
+        self._add_events(events, encoder, last_seq)
         return True
 
     def _events_for_session(self, page: Iterable[Event]) -> list[Event]:
@@ -208,7 +207,7 @@ class Resume:
 
     def _add_events(self, events: Iterable[Event], encoder: Encoder, position: int) -> None:
         for event in events:
-            self._add_frame(event, encoder.encode(event))
+            self._add_frame(event, encoder.encode_event(event))
             if self.reason:
                 return
         self._position = position

@@ -23,11 +23,11 @@ from engine.types import DEFAULT_ZONE, Principal
 from server.gateway.protocol import Close
 from server.gateway.session import Session
 
-REVOKED = "session.revoked"
+REVOKED_EVENT = "session.revoked"
 LOOKUP_EVERY_S = 10.0
 CONCURRENT_LOOKUPS = 32
 """How many accounts are looked up at the same time. Their calls to Redis are one write."""
-PHRASES: dict[int, str] = {Close.REVOKED: "access revoked", Close.REAUTHENTICATE: "role changed"}
+CLOSE_REASONS: dict[int, str] = {Close.REVOKED: "access revoked", Close.REAUTHENTICATE: "role changed"}
 
 log = structlog.get_logger(__name__)
 
@@ -103,4 +103,4 @@ class Revocation:
 
 
 def _close_reason(code: int) -> str:
-    return PHRASES.get(code, "revoked")
+    return CLOSE_REASONS.get(code, "revoked")

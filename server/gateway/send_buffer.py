@@ -41,7 +41,7 @@ class BufferGateway(Protocol):
     """The part of a gateway that a send buffer uses."""
 
     counters: Counters
-    sessions_behind: set[SendBuffer]
+    sessions_with_backlog: set[SendBuffer]
 
     def heartbeat(self, hub: BufferHub) -> bytes:
         """Return the heartbeat's bytes for all sessions in ``hub``."""
@@ -51,8 +51,8 @@ class SendBuffer:
     """The outgoing half of a session: the frames that wait to be sent. ``Session`` defines how to close."""
 
     __slots__ = (
-        "_behind",
-        "_behind_bytes",
+        "_backlog",
+        "_backlog_bytes",
         "_paused",
         "descriptor",
         "gateway",
@@ -96,8 +96,8 @@ class SendBuffer:
         """The monotonic time at which the client last sent anything."""
         self.received_since_touch = False
         """Whether the client sent anything since the last batch of signs of life."""
-        self._behind: deque[tuple[float, bytes]] | None = None
-        self._behind_bytes = 0
+        self._backlog: deque[tuple[float, bytes]] | None = None
+        self._backlog_bytes = 0
         self._paused = False
 
     def close(self, code: int, reason: str) -> None:
@@ -145,13 +145,13 @@ class SendBuffer:
     def reply(self, op: Op, ok: object) -> None:
         """Answer ``op`` ahead of the pushes, if it has an id."""
         if op.id is not None:
-            self._send_first(self.hub.frames.reply(op.id, ok))
+            self._send_first(self.hub.frames.reply_frame(op.id, ok))
 
     def refuse(self, request: int | str | None, error: CalloutError) -> None:
         """Send ``error`` as the reply. ``request`` is the message's id, None if it had none."""
         self.gateway.counters.refusals[error.code] += 1
         name = f"{self.id}.{request}" if request is not None else self.id
-        self._send_first(self.hub.frames.refusal(request, problems.problem_object(error, name)))
+        self._send_first(self.hub.frames.refusal_frame(request, problems.problem_object(error, name)))
 
     def _send_first(self, frame: bytes) -> None:
         if self.state is not State.CLOSED:
@@ -162,13 +162,13 @@ class SendBuffer:
         """Write all waiting frames in one piece. The hub calls this once a turn if more than one push waits."""
         queue = self._take_pushes()
         if self._paused:
-            return self._queue_behind(queue)
+            return self._add_to_backlog(queue)
         self.is_direct = True
         queue, self.replies = self.replies + queue, []
         size = sum(map(len, queue))
         if size > MAX_WRITE_BYTES:
-            self._queue_behind(queue)
-            self._write_behind()
+            self._add_to_backlog(queue)
+            self._write_backlog()
         elif queue:
             self.gateway.counters.count_write(len(queue), size)
             self.write(b"".join(queue))
@@ -181,42 +181,42 @@ class SendBuffer:
         self.written_pushes += len(queue)
         return queue
 
-    def _queue_behind(self, queue: list[bytes]) -> None:
+    def _add_to_backlog(self, queue: list[bytes]) -> None:
         """Append pushes to the queue of waiting pushes. Replies stay in ``replies``, ahead of all pushes."""
         if queue:
             now = monotonic()
-            if self._behind is None:
-                self._behind = deque()
-                self.gateway.sessions_behind.add(self)
-            self._behind.extend((now, frame) for frame in queue)
-            self._behind_bytes += sum(map(len, queue))
+            if self._backlog is None:
+                self._backlog = deque()
+                self.gateway.sessions_with_backlog.add(self)
+            self._backlog.extend((now, frame) for frame in queue)
+            self._backlog_bytes += sum(map(len, queue))
         if self.waiting_bytes > MAX_QUEUE_BYTES:
             self.close(Close.TOO_SLOW, "too slow")
 
-    def _write_behind(self) -> None:
+    def _write_backlog(self) -> None:
         """Write the oldest frames in pieces, as long as the transport accepts each piece as a whole."""
-        while not self._paused and (self.replies or self._behind):
+        while not self._paused and (self.replies or self._backlog):
             piece, self.replies = self.replies, []
             size = sum(map(len, piece))
-            while self._behind and size < MAX_WRITE_BYTES:
-                frame = self._behind.popleft()[1]
+            while self._backlog and size < MAX_WRITE_BYTES:
+                frame = self._backlog.popleft()[1]
                 piece.append(frame)
                 size += len(frame)
-                self._behind_bytes -= len(frame)
+                self._backlog_bytes -= len(frame)
             self.gateway.counters.count_write(len(piece), size)
             self.write(b"".join(piece))
-        if self._behind is not None and not self._behind:
-            self._behind = None
-            self.gateway.sessions_behind.discard(self)
+        if self._backlog is not None and not self._backlog:
+            self._backlog = None
+            self.gateway.sessions_with_backlog.discard(self)
 
     @property
     def waiting_bytes(self) -> int:
         """Return the number of bytes that wait because the transport accepts no more now."""
-        return self._behind_bytes + sum(map(len, self.replies))
+        return self._backlog_bytes + sum(map(len, self.replies))
 
     def is_late(self, now: float) -> bool:
         """Return whether the oldest frame has waited longer than ``MAX_QUEUE_AGE_S`` at ``now`` (monotonic seconds)."""
-        return bool(self._behind) and now - self._behind[0][0] > MAX_QUEUE_AGE_S  # type: ignore[index]
+        return bool(self._backlog) and now - self._backlog[0][0] > MAX_QUEUE_AGE_S  # type: ignore[index]
 
     @property
     def has_unsent(self) -> bool:
@@ -233,7 +233,7 @@ class SendBuffer:
     def resume(self) -> None:
         """Write what waits: the transport is empty again."""
         self._paused = False
-        self._write_behind()
+        self._write_backlog()
         self.is_direct = not (self._paused or self.more_frames or self.replies)
 
     def note_alive(self) -> None:
@@ -247,4 +247,4 @@ class SendBuffer:
         self.write = lambda _: None
         self.more_frames.clear()
         self.replies.clear()
-        self._behind, self._behind_bytes = None, 0
+        self._backlog, self._backlog_bytes = None, 0

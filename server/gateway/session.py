@@ -17,7 +17,7 @@ from engine.errors import Invalid, Unauthenticated
 from engine.types import Principal
 from server.gateway import broadcast_send, protocol
 from server.gateway.connection import Connection
-from server.gateway.protocol import Close, Credentials, EmptyObject, State, WrongFrames, WrongMessage
+from server.gateway.protocol import Close, Credentials, EmptyObject, State, WrongFrameCounter, WrongMessage
 from server.gateway.send_buffer import MAX_WRITE_BYTES, BufferGateway, BufferHub, SendBuffer
 from server.gateway.session_limiter import SessionLimiter
 from server.schemas.ops import Connect, Op, Ping
@@ -96,7 +96,7 @@ class Session(SendBuffer):
         """The slot in the heartbeat wheel; -1 before the session is live."""
         self.limiter: SessionLimiter | None = None
         """Created at the first request over a limit, because most sessions never need it."""
-        self._wrong_frames: WrongFrames | None = None
+        self._wrong_frames: WrongFrameCounter | None = None
         self._inbox: deque[bytes] | None = None
         self._running = 0
 
@@ -115,7 +115,7 @@ class Session(SendBuffer):
 
     def push_lossy(self, push_type: str, frame: bytes) -> None:
         """Send a live push of type ``push_type`` that may be lost. It is dropped if the client is behind."""
-        if self._behind_bytes < MAX_WRITE_BYTES:
+        if self._backlog_bytes < MAX_WRITE_BYTES:
             self.push(frame)
 
     def subscribe(self, channel: str) -> None:
@@ -184,7 +184,7 @@ class Session(SendBuffer):
         if wrong.wrong_value:
             return self._executor.count_wrong_value(self)
         if self._wrong_frames is None:
-            self._wrong_frames = WrongFrames()
+            self._wrong_frames = WrongFrameCounter()
         if self._wrong_frames.count_wrong_frame(monotonic()):
             self.close(Close.BAD_MESSAGES, "too many wrong frames")
         elif wrong.fatal:

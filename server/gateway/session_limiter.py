@@ -42,7 +42,7 @@ class SessionLimiter:
     def count_here(self, limit: Limit, now: float) -> None:
         """Count one message at ``now`` in a limit of this session alone. Raises RateLimited if it is too many."""
         self.check_limit(limit, now)
-        at = max(self._counted_until.get(limit.name, 0.0), now - limit.per_s) + limit.per_s / limit.count
+        at = max(self._counted_until.get(limit.name, 0.0), now - limit.period_s) + limit.period_s / limit.count
         if at > now:
             raise RateLimited(retry_after=round(at - now, 3))
         self._counted_until[limit.name] = at

@@ -48,19 +48,19 @@ class SseFrames(JsonFrames):
         """Return ``payload`` as a block without an id: a push that is in no log does not move the cursor."""
         return b"data: %b\n\n" % _on_one_line(payload)
 
-    def event(self, payload: bytes) -> bytes:
+    def event_frame(self, payload: bytes) -> bytes:
         """Return the block of one event. The hub calls this for each event that the relay hands to it: then the zone
         heads are the cursor of every recipient.
         """
         return event_block(payload, cursor_text(self._heads()))
 
-    def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+    def head_frames(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """Return ``heads`` as a block with an id and without an event."""
         return b"id: %b\n\n" % cursor_text(heads).encode()
 
-    def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+    def heartbeat_frames(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """Return the same as ``heads``: a client cannot answer a ping over a stream."""
-        return self.heads(heads)
+        return self.head_frames(heads)
 
 
 def event_block(payload: bytes, cursor: str) -> bytes:

@@ -59,7 +59,7 @@ async def open_stream(gateway: Gateway, caller: Principal, request: StreamReques
         if resume.outcome == "recovered" and zone in request.cursors:
             at[zone] = request.cursors[zone]
     reply = connect.connect_reply(gateway, stream, resumes, replays)
-    first = sse.connect_block({**reply, **_recovery(resumes)}, sse.cursor_text(at.items()))
+    first = sse.connect_block({**reply, **_recovery_members(resumes)}, sse.cursor_text(at.items()))
     blocks = []
     for zone, payloads in replays.items():
         epoch = resumes[zone].tail.epoch
@@ -88,15 +88,15 @@ class LongPoll:
         """
         poll = PollSession(self._gateway, self._gateway.streams, self._caller, self._request.types)
         resumes, replays = await _read_missed(self._gateway, poll, self._request)
-        if self._wait_s and _recovery(resumes)["recovered"] and not any(replays.values()):
+        if self._wait_s and _recovery_members(resumes)["recovered"] and not any(replays.values()):
             self._gateway.add_stream(poll)
-            await self._wait(poll, receive)
+            await self._wait_for_events(poll, receive)
             resumes, replays = await _read_missed(self._gateway, poll, self._request)
         events = [msgspec.Raw(payload) for payloads in replays.values() for payload in payloads]
         heads = [(zone, resume.tail.head) for zone, resume in resumes.items()]
-        return responses.json_response(PollResult(events, sse.cursor_text(heads), **_recovery(resumes)))
+        return responses.json_response(PollResult(events, sse.cursor_text(heads), **_recovery_members(resumes)))
 
-    async def _wait(self, poll: PollSession, receive: Receive) -> None:
+    async def _wait_for_events(self, poll: PollSession, receive: Receive) -> None:
         woken, disconnect = asyncio.create_task(poll.woken.wait()), asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait((woken, disconnect), timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)
@@ -132,13 +132,13 @@ async def _read_missed(
         raise TokenExpired("Your access has changed")
     work = {} if request.channels else entitlements.updated_floors(gateway.relay.tails, caller, work, seen)
     stream.channels = (*stream.channels, *entitlements.work_channels(work))
-    replays = {zone: resume.finish(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
+    replays = {zone: resume.missed_frames(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
     return resumes, replays
 
 
-def _recovery(resumes: connect.ResumesByZone) -> dict[str, Any]:
+def _recovery_members(resumes: connect.ResumesByZone) -> dict[str, Any]:
     """Return ``recovered`` (whether the events of every zone continue from the client's cursor), and the ``reason`` if
     those of a zone do not.
     """

@@ -14,7 +14,7 @@ from engine.types import Principal, Zone, is_id, zone_of
 from engine.zone import log
 from server.gateway.gateway import Gateway
 from server.gateway.session import Session
-from server.gateway.zone_stream import WAIT_S, ZoneStream
+from server.gateway.zone_stream import MAX_WAIT_S, ZoneStream
 from server.schemas import ops
 
 ADDRESSED_CHANNEL_KINDS = frozenset({"user", "role", "room"})
@@ -34,13 +34,13 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
     if len(session.channels) - len(caller.channels) >= ops.MAX_SUBS:
         raise Invalid(errors=[FieldError("/channel", f"At most {ops.MAX_SUBS} subscriptions")])
     session.subscribe(op.channel)
-    heard_from = tail.cursor
+    received_from = tail.cursor
     try:
         state = await _read_state(gateway, caller, op.channel)
     except CalloutError:
         session.unsubscribe(op.channel)
         raise
-    return {"channel": op.channel, "zone": tail.zone, "seq": heard_from, **state}
+    return {"channel": op.channel, "zone": tail.zone, "seq": received_from, **state}
 
 
 async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -> dict[str, Any]:
@@ -74,34 +74,34 @@ async def check_channels(
     return good, refused
 
 
-async def stream_channels(gateway: Gateway, caller: Principal, named: Collection[str]) -> tuple[str, ...]:
+async def stream_channels(gateway: Gateway, caller: Principal, requested: Collection[str]) -> tuple[str, ...]:
     """Return the channels of a stream: the caller's own, or instead of them the channels that ops or a service name.
 
     Ops may receive every event of a zone, so they may name every channel that events are addressed to. A service may
     name its own channels, and jobs. Raises Forbidden, NotFound or Invalid for the first channel that the caller may not
     receive.
     """
-    if not named:
+    if not requested:
         return tuple(caller.channels)
     if not caller.is_ops and caller.role != "service":
         raise Forbidden("Only ops and services may name channels; you receive your own without a name")
-    for channel in named:
+    for channel in requested:
         kind, _, name = channel.partition(":")
         if channel in caller.channels or (caller.is_ops and kind in ADDRESSED_CHANNEL_KINDS and is_id(name)):
             continue
         zone_stream_of(gateway, channel)
         await _read_state(gateway, caller, channel)
-    return tuple(dict.fromkeys(named))
+    return tuple(dict.fromkeys(requested))
 
 
 async def _wait_for_relay(gateway: Gateway, tail: ZoneStream) -> None:
     """Wait until the relay has passed the log's present head, so that it has handed on every event that is older than
     the state by which the caller's right was decided. Then no older event ends the right again or is sent because of
-    it. Raises Unavailable after ``WAIT_S`` seconds.
+    it. Raises Unavailable after ``MAX_WAIT_S`` seconds.
     """
     head = await log.read_head(gateway.engine.store.read_connection, tail.zone)
     if tail.cursor < head.seq:
-        await tail.wait_for_seq(head.seq, WAIT_S)
+        await tail.wait_for_seq(head.seq, MAX_WAIT_S)
     if tail.cursor < head.seq:
         raise Unavailable("The log is being read")
 

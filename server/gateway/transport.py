@@ -39,10 +39,10 @@ MAX_HEADERS = 128
 MAX_LINE_BYTES = 8 * 1024
 """The most bytes of the request's target, and of one header's value."""
 
-_ONCE = (b"sec-websocket-key", b"sec-websocket-version", b"origin")
+_SINGLE_HEADERS = (b"sec-websocket-key", b"sec-websocket-version", b"origin")
 """The headers that a request may have only once."""
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
-_KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_WEBSOCKET_KEY_PATTERN = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_WEBSOCKET_KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 Attach = Callable[[Receiver], Connection]
 
@@ -74,7 +74,7 @@ class CalloutWebSocket(asyncio.Protocol):
             self._transport.close()
             return
         key = next(value for name, value in http.headers if name == b"sec-websocket-key").strip()
-        self._accept_key = base64.b64encode(hashlib.sha1(key + _KEY_SUFFIX).digest())
+        self._accept_key = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_KEY_SUFFIX).digest())
         task = http.loop.create_task(self._run(http.app, self._websocket_scope(http)))
         http.tasks.add(task)
         task.add_done_callback(http.tasks.discard)
@@ -194,8 +194,8 @@ def handshake_error(http: CalloutHTTP) -> HTTPStatus | None:
     is_valid = (
         len(headers) <= MAX_HEADERS
         and max(len(http.url), *map(len, values.values())) <= MAX_LINE_BYTES
-        and all(names.count(name) <= 1 for name in _ONCE)
-        and _KEY.fullmatch(values.get(b"sec-websocket-key", b"").strip()) is not None
+        and all(names.count(name) <= 1 for name in _SINGLE_HEADERS)
+        and _WEBSOCKET_KEY_PATTERN.fullmatch(values.get(b"sec-websocket-key", b"").strip()) is not None
         and values.get(b"sec-websocket-version", b"").strip() == b"13"
         and values.get(b"content-length", b"0").strip() == b"0"
         and b"transfer-encoding" not in values

@@ -8,7 +8,7 @@ from engine.errors import Unavailable
 from engine.types import Cursor, Epoch, Zone
 from server.gateway.replay_buffer import ReplayBuffer
 
-WAIT_S = 2.0
+MAX_WAIT_S = 2.0
 """How many seconds a client waits for the relay at most."""
 UNREACHABLE_SEQ = 2**63
 """The seq to pass to ``wait_for_seq`` in order to wait for another epoch only: no log reaches it."""
@@ -51,9 +51,9 @@ class ZoneStream:
             del self._waiting[future]
 
     async def wait_until_read(self) -> None:
-        """Wait while the relay reads the log into the replay buffer. Raises Unavailable after ``WAIT_S`` seconds."""
+        """Wait while the relay reads the log into the replay buffer. Raises Unavailable after ``MAX_WAIT_S``."""
         if self.epoch == "" and not self.is_closed:
-            await self.wait_for_seq(UNREACHABLE_SEQ, WAIT_S)
+            await self.wait_for_seq(UNREACHABLE_SEQ, MAX_WAIT_S)
             if self.epoch == "" and not self.is_closed:
                 raise Unavailable("The log is being read")
 

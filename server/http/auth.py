@@ -22,10 +22,10 @@ from engine.runtime import Engine
 from engine.technicians import live
 from engine.types import Principal, Role
 
-MAX_TOUCH_TIMES = 100_000
+MAX_RENEWAL_TIMES = 100_000
 
 
-class Authenticate:
+class AuthenticationLayer:
     """An ASGI layer that sets ``state["principal"]`` and ``state["refusal"]`` of each HTTP request and WebSocket."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
@@ -64,7 +64,7 @@ class Authenticate:
         now = time.monotonic()
         if now - self._touched.get(technician, -self._renew_every_s) < self._renew_every_s:
             return
-        if len(self._touched) >= MAX_TOUCH_TIMES:
+        if len(self._touched) >= MAX_RENEWAL_TIMES:
             self._touched.clear()
         self._touched[technician] = now
         with suppress(CalloutError):

@@ -72,21 +72,23 @@ def json_response(content: Any, *headers: Header) -> Response:
     return Response(msgspec.json.encode(content), headers)
 
 
-def stored_response(noun: str, done: Result[Any]) -> Response:
+def stored_response(noun: str, result: Result[Any]) -> Response:
     """Return the response to a command that is stored in SQL: the thing, and a header if the result is a repeat."""
-    return object_response(noun, done.value, *replay_headers(done))
+    return object_response(noun, result.value, *replay_headers(result))
 
 
-def creation_response(noun: str, done: Result[Any], where: str) -> Response:
-    """Return the response to a creation: the same as ``stored_response``, and its ``Location`` below ``where``."""
-    return object_response(noun, done.value, *replay_headers(done), (b"location", f"{where}/{done.value.id}".encode()))
+def creation_response(noun: str, result: Result[Any], base_path: str) -> Response:
+    """Return the response to a creation: the same as ``stored_response``, and its ``Location`` below ``base_path``."""
+    return object_response(
+        noun, result.value, *replay_headers(result), (b"location", f"{base_path}/{result.value.id}".encode())
+    )
 
 
-def replay_headers(done: Repeatable) -> tuple[Header, ...]:
-    """Return the header ``Idempotency-Replayed`` if ``done`` is the stored result of an earlier request, else
+def replay_headers(result: Repeatable) -> tuple[Header, ...]:
+    """Return the header ``Idempotency-Replayed`` if ``result`` is the stored result of an earlier request, else
     nothing.
     """
-    return ((b"idempotency-replayed", b"true"),) if done.repeated else ()
+    return ((b"idempotency-replayed", b"true"),) if result.repeated else ()
 
 
 def job_response(json: bytes) -> Response:
@@ -94,19 +96,19 @@ def job_response(json: bytes) -> Response:
     return object_response("job", embed_json(json), _etag(job_document.decode_job(json).version))
 
 
-def step_response(done: Outcome) -> Response:
+def step_response(outcome: Outcome) -> Response:
     """Return the response to a step: ``{job, message?}`` with an ``ETag``, and a header if the result is a repeat."""
-    members = {"job": done.job, "message": done.message}
+    members = {"job": outcome.job, "message": outcome.message}
     body = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
-    return Response(body, (_etag(done.version), *replay_headers(done)))
+    return Response(body, (_etag(outcome.version), *replay_headers(outcome)))
 
 
-def booking_response(done: Outcome) -> Response:
+def booking_response(outcome: Outcome) -> Response:
     """Return the response to a booking: 201 with ``Location``, or 200 if its ``reference`` already had a job."""
-    answer = step_response(done)
-    name = job_document.decode_job(done.job).id if done.job else ""
+    answer = step_response(outcome)
+    name = job_document.decode_job(outcome.job).id if outcome.job else ""
     where = (b"location", f"/v1/jobs/{name}".encode())
-    return answer._replace(headers=(*answer.headers, where), status=201 if done.created else 200)
+    return answer._replace(headers=(*answer.headers, where), status=201 if outcome.created else 200)
 
 
 def _etag(version: int) -> Header:

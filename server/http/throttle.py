@@ -77,7 +77,7 @@ def refusal_headers(limit_name: str, error: RateLimited) -> Headers:
 
 def policy_header(limit: Limit) -> bytes:
     """Return ``limit`` as a header value, such as ``"requests";q=20;w=1``: the quota, and the window in seconds."""
-    return f'"{limit.name}";q={limit.count};w={limit.per_s:g}'.encode()
+    return f'"{limit.name}";q={limit.count};w={limit.period_s:g}'.encode()
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

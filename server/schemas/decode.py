@@ -33,6 +33,7 @@ MAX_ERRORS = 100
 """The most wrong fields in one refusal: more than a person reads. Further ones are omitted."""
 
 _PATH_IN_ERROR = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`$")
+_INTEGER = re.compile(r"-?[0-9]+")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -162,6 +163,9 @@ def decode_query(kind: type[T], raw: bytes) -> T:
     values: dict[str, str] = {}
     twice = [FieldError(json_pointer(name), "Given more than once") for name, _ in given if _mark_seen(values, name)]
     values.update(given)
+    for name in _integer_parameters(kind) & values.keys():
+        if not _INTEGER.fullmatch(values[name]):
+            values[name] = ""  # is refused: msgspec would accept 1e2 and 50.0 as integers
     if errors := twice or nul_errors(values):
         raise Invalid(errors=errors[:MAX_ERRORS])
     try:
@@ -177,6 +181,13 @@ def query_pairs(raw: bytes) -> list[tuple[str, str]]:
         return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict") if raw else []
     except UnicodeDecodeError as error:
         raise NotText(str(error)) from None
+
+
+@functools.cache
+def _integer_parameters(query: type[msgspec.Struct]) -> frozenset[str]:
+    """Return the names of the query's parameters that are integers."""
+    fields = msgspec.structs.fields(query)
+    return frozenset(field.encode_name for field in fields if int in (field.type, *get_args(field.type)))
 
 
 def _mark_seen(values: dict[str, str], parameter: str) -> bool:

@@ -12,11 +12,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from engine.rules.fixes import FixRate
 from engine.types import Role
 from server.schemas.about import Poll
-from server.schemas.jobs import Job
+from server.schemas.jobs import Job, StepReply
 from server.schemas.objects import Shape
-from server.schemas.positions import FixRate
 from server.schemas.technicians import Availability
 
 
@@ -97,16 +97,23 @@ class UnsubscribeReply(Shape):
     channel: str
 
 
-class SocketStepReply(Shape):
-    job: Job | None = None
-    message: str | None = None
+CreatedKey = Annotated[str | None, Meta(description="if the server made it")]
+"""The idempotency key of an op, in its reply. None if the client sent the key."""
+
+
+class SocketStepReply(StepReply):
+    """The reply to a step on a job: the same as over HTTP, and the seq of the step's event."""
+
     seq: int | None = None
     repeated: bool = False
-    key: Annotated[str | None, Meta(description="if the server made it")] = None
+    key: CreatedKey = None
 
 
 class SocketAvailabilityReply(Availability):
-    key: str | None = None
+    """The reply to ``availability``: the same as over HTTP."""
+
+    repeated: bool = False
+    key: CreatedKey = None
 
 
 class LocationReply(Shape):

@@ -208,7 +208,7 @@ class CommandsReply(Shape):
     items: list[CommandResult]
 
 
-class HistoryItem(Shape, rename={"source": "from"}):
+class HistoryItem(Shape, rename={"from_state": "from"}):
     """A change of a job. ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key. If the state did not
     change, ``from`` and ``to`` are the same state, or null if that state is unknown. ``occurred_at`` is the time of a
     change that was reported later.
@@ -218,7 +218,7 @@ class HistoryItem(Shape, rename={"source": "from"}):
     at: datetime
     actor: str
     command: str
-    source: str | None
+    from_state: str | None
     to: str | None
     reason: str | None
     cause: str | None

@@ -14,13 +14,14 @@ from msgspec import Meta
 
 from engine.blueprint import event_catalogue
 from engine.blueprint.event_catalogue import EventType
+from engine.rules.fixes import FixRate
 from server.schemas.bids import Bid
 from server.schemas.disputes import Dispute
 from server.schemas.jobs import Job, PublicJob
 from server.schemas.objects import Actor, Proposal, Shape
 from server.schemas.offers import Offer
 from server.schemas.payments import Payment
-from server.schemas.positions import FixRate, Position
+from server.schemas.positions import Position
 
 
 class Ref(Shape):

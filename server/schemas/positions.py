@@ -80,13 +80,6 @@ def fixes_of(body: Location) -> list[dict[str, Any]]:
     return [{**asdict(fix), "at": to_ms(fix.at)} for fix in many]
 
 
-class FixRate(Shape):
-    """How often to send a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever is first."""
-
-    every_s: int
-    distance_m: int
-
-
 class FixReport(Shape):
     """The answer to a fix if there is a problem: the technician is offline and receives no offers, or the device's
     clock is wrong by more than 30 s.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.rules.fixes import FixRate
 from server.schemas.about import Poll
 from server.schemas.jobs import Job
 from server.schemas.lists import Cursors
 from server.schemas.notifications import Notification
 from server.schemas.objects import Shape
 from server.schemas.offers import Offer
-from server.schemas.positions import FixRate
 from server.schemas.technicians import Technician
 from server.schemas.users import User
 

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from engine.errors import FieldError
+from engine.rules.availability import TechnicianAvailability
 from server.schemas import constraints
 from server.schemas.decode import Body
 from server.schemas.fields import Id, Lat, Lon, MediumText, Name, Phone, ZoneName, position_errors
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
-from server.schemas.positions import FixRate
 
 
 class PatchTechnician(Body):
@@ -79,15 +79,8 @@ class TechnicianReply(Shape):
     technician: Technician
 
 
-class Availability(Shape):
+class Availability(TechnicianAvailability, Shape):
     """The availability of a technician. ``receiving`` is whether the technician receives offers; ``blockers`` are the
     codes of the reasons if not. ``clock_offset_s`` is the number of seconds by which the device's clock is ahead; up to
     30 s it is 0.
     """
-
-    online: bool
-    receiving: bool
-    blockers: list[str]
-    lease_s: float
-    fix: FixRate
-    clock_offset_s: float

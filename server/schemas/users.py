@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from engine.rules.fixes import FixRate
 from engine.types import Role
 from server.schemas.about import Poll
 from server.schemas.decode import Body
 from server.schemas.fields import Email, MediumText, Name, Password, Phone
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
-from server.schemas.positions import FixRate
 from server.schemas.technicians import Technician
 
 

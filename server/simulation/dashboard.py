@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 PRINT_EVERY_S = 5.0
-Show = Callable[[dict[str, Any], Sequence[str]], None]
+ShowSummary = Callable[[dict[str, Any], Sequence[str]], None]
 
 
 def print_welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, str, str]]) -> None:
@@ -25,7 +25,7 @@ def print_welcome(console: Console, url: str, data: Path, logins: Sequence[tuple
 
 
 @contextmanager
-def open_display(console: Console) -> Iterator[Show]:
+def open_display(console: Console) -> Iterator[ShowSummary]:
     """Yield a function that shows a summary and the recent events. It may be called often."""
     if console.is_terminal:
         with Live(console=console, transient=True) as live:
@@ -34,7 +34,7 @@ def open_display(console: Console) -> Iterator[Show]:
         yield _line_printer(console)
 
 
-def _line_printer(console: Console) -> Show:
+def _line_printer(console: Console) -> ShowSummary:
     printed_at = [float("-inf")]
 
     def show(summary: dict[str, Any], recent_events: Sequence[str]) -> None:

@@ -86,14 +86,14 @@ class LogIndex:
         self.last_seq = 0
         self._holder: dict[str, str] = {}
 
-    def add_entry(self, seq: int, event_type: str, to: Iterable[str], data: dict[str, Any]) -> None:
+    def add_entry(self, seq: int, event_type: str, channels: Iterable[str], data: dict[str, Any]) -> None:
         """Add the next entry of the log. A second holder counts as a double assignment, unless the first was unassigned
         before.
         """
         self.last_seq = seq
         if event_type.startswith("session."):
             return
-        for channel in to:
+        for channel in channels:
             self.by_channel[channel].add(seq)
         if event_type in ("job.accepted", "job.assigned"):
             self._add_holder(data["job"]["id"], data["technician"]["id"])
@@ -197,13 +197,13 @@ class DeliveryChecker:
         """Return how many events of the log reached the same user more than once."""
         return sum(receipt.duplicates for receipt in self.receipts.values())
 
-    def lost_events(self, log: LogIndex, zone: str, until: int | None = None) -> int:
+    def lost_events(self, log: LogIndex, zone: str, last_seq: int | None = None) -> int:
         """Return how many log entries within a user's coverage, addressed to the user, the user has not received.
 
-        Only entries up to the seq ``until`` count, because a newer entry may still be on its way to the user.
+        Only entries up to the seq ``last_seq`` count, because a newer entry may still be on its way to the user.
         """
-        until = log.last_seq if until is None else until
-        return sum(len(_expected_seqs(h, log, zone, until) - h.received[zone]) for h in self.receipts.values())
+        last_seq = log.last_seq if last_seq is None else last_seq
+        return sum(len(_expected_seqs(h, log, zone, last_seq) - h.received[zone]) for h in self.receipts.values())
 
     def unexpected_events(self, log: LogIndex, zone: str) -> int:
         """Return how many received events are not in the log, or not addressed there to the user who received them."""
@@ -230,11 +230,11 @@ class DeliveryChecker:
         return percentiles(self._lag_ms)
 
 
-def _expected_seqs(receipt: Receipts, log: LogIndex, zone: str, until: int) -> set[int]:
+def _expected_seqs(receipt: Receipts, log: LogIndex, zone: str, last_seq: int) -> set[int]:
     expected: set[int] = set()
     addressed = log.seqs_to(receipt.channels)
     for range_ in receipt.coverage[zone]:
-        end = until if range_.until is None else min(until, range_.until)
+        end = last_seq if range_.until is None else min(last_seq, range_.until)
         expected |= {seq for seq in addressed if range_.after < seq <= end}
     return expected
 

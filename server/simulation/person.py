@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from callout_client import Api, Callout, On
+from callout_client import Api, Callout, Listeners
 from callout_client.listeners import Frame
 from server.simulation.account import Account, Operator
 from server.simulation.delivery_checker import DeliveryChecker
@@ -35,9 +35,9 @@ class Simulation:
     seed: int
     service: str
 
-    def random_for(self, who: str) -> random.Random:
-        """Return a random generator for one user. Its numbers depend only on the seed and on the name ``who``."""
-        return random.Random(f"{self.seed}:{who}")
+    def random_for(self, person_name: str) -> random.Random:
+        """Return a random generator for one user. Its numbers depend only on the seed and ``person_name``."""
+        return random.Random(f"{self.seed}:{person_name}")
 
 
 class Person:
@@ -47,7 +47,7 @@ class Person:
         self.simulation = simulation
         self.account = account
         self.id = ""
-        on = On(
+        on = Listeners(
             self._record_event,
             joined=self._record_join,
             repeat=lambda event: simulation.checker.record_duplicate(self.id),

@@ -50,35 +50,35 @@ def read_trace(path: Path, limit: int | None = None) -> list[Pickup]:
     row is checked, also those beyond ``limit``, because the earliest rows are known only after all rows are read.
     Raises TraceError with line and column.
     """
-    pickups = sorted(_pickups(path), key=lambda pickup: pickup.at)
+    pickups = sorted(_read_pickups(path), key=lambda pickup: pickup.at)
     if not pickups:
         raise TraceError(path, 1, None, "the file has no pickups")
     return pickups[:limit]
 
 
-def _pickups(path: Path) -> Iterator[Pickup]:
+def _read_pickups(path: Path) -> Iterator[Pickup]:
     columns: dict[str, int] | None = None
-    for line, row in _rows(path):
+    for line, row in _read_rows(path):
         if columns is None:
-            columns = _header(path, line, row)
+            columns = _column_positions(path, line, row)
             if columns is not None:
                 continue
             columns = {"time": 0, "lat": 1, "lon": 2}
-        cells = {name: _cell(path, line, row, name, at) for name, at in columns.items()}
-        yield _pickup(path, line, cells)
+        cells = {name: _cell_text(path, line, row, name, at) for name, at in columns.items()}
+        yield _parse_pickup(path, line, cells)
 
 
-def _pickup(path: Path, line: int, cells: dict[str, str]) -> Pickup:
+def _parse_pickup(path: Path, line: int, cells: dict[str, str]) -> Pickup:
     values: dict[str, Any] = {}
     for name, text in cells.items():
         try:
-            values[name] = parse_time(text) if name == "time" else _degrees(text, _MAX_DEGREES[name])
+            values[name] = parse_time(text) if name == "time" else _parse_degrees(text, _MAX_DEGREES[name])
         except ValueError as error:
             raise TraceError(path, line, name, str(error)) from None
     return Pickup(values["time"], values["lat"], values["lon"])
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -93,7 +93,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise TraceError(path, line, None, f"not CSV in UTF-8 ({error})") from error
 
 
-def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
+def _column_positions(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
     """Return the index of each column; None if the first row is data. Raises TraceError if a column is missing."""
     columns = {
         name: next((at for at, cell in enumerate(row) if cell.lower() in known), None)
@@ -108,13 +108,13 @@ def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
     return places
 
 
-def _cell(path: Path, line: int, row: list[str], column: str, at: int) -> str:
+def _cell_text(path: Path, line: int, row: list[str], column: str, at: int) -> str:
     if at >= len(row) or not row[at]:
         raise TraceError(path, line, column, "missing")
     return row[at]
 
 
-def _degrees(degrees_text: str, bound: float) -> float:
+def _parse_degrees(degrees_text: str, bound: float) -> float:
     try:
         value = float(degrees_text)
     except ValueError:

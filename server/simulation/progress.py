@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 PRINT_EVERY_S = 5.0
-Update = Callable[[int, str], None]
+UpdateProgress = Callable[[int, str], None]
 
 
 @contextmanager
-def progress(console: Console, label: str, total: int) -> Iterator[Update]:
+def show_progress(console: Console, label: str, total: int) -> Iterator[UpdateProgress]:
     """Yield a function that shows how many of ``total`` are done, with a remark beside the number."""
     if console.is_terminal:
         with _bar(console) as bar:
@@ -29,7 +29,7 @@ def progress(console: Console, label: str, total: int) -> Iterator[Update]:
 def count_progress(console: Console, label: str, total: int) -> Iterator[Callable[[], None]]:
     """Yield a function to call after each of the ``total`` pieces of work. It shows how many are done."""
     counter = itertools.count(1)
-    with progress(console, label, total) as update:
+    with show_progress(console, label, total) as update:
         yield lambda: update(next(counter), "")
 
 
@@ -39,7 +39,7 @@ def _bar(console: Console) -> Progress:
     return Progress(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), remark, console=console)
 
 
-def _line_printer(console: Console, label: str, total: int) -> Update:
+def _line_printer(console: Console, label: str, total: int) -> UpdateProgress:
     printed_at = [time.monotonic()]
 
     def update(count: int, remark: str) -> None:

@@ -29,7 +29,7 @@ from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.log_tail import LogTail, open_log_tail
 from server.simulation.person import Pace, Person, Simulation, random_position_near
 from server.simulation.pickups import Pickup
-from server.simulation.progress import count_progress, progress
+from server.simulation.progress import count_progress, show_progress
 from server.simulation.technician import Technician
 
 PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
@@ -157,7 +157,7 @@ class ReplayRun:
         tasks = [group.create_task(technician.run()) for technician in self.technicians]
         asking = group.create_task(self._refresh_overdue_jobs())
         started = time.monotonic()
-        with progress(self.console, "jobs won or expired", len(self.options.pickups)) as update:
+        with show_progress(self.console, "jobs won or expired", len(self.options.pickups)) as update:
             bookings = group.create_task(self._book_all(group, started))
             while not bookings.done() or self._count_decided() < len(self.options.pickups):
                 await asyncio.sleep(POLL_S)

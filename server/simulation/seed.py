@@ -36,10 +36,10 @@ def registration(role: str, number: int, tag: str, password: str) -> dict[str, A
     }
 
 
-async def approved_technician(api: Api, operator: Operator, service: str, who: dict[str, Any]) -> Account:
+async def approved_technician(api: Api, operator: Operator, service: str, registration_body: dict[str, Any]) -> Account:
     """Return the account of a technician who may claim, after creating and approving the profile for ``service``."""
-    account = await sign_in(api, who)
-    profile = {"name": who["name"], "services": [service]}
+    account = await sign_in(api, registration_body)
+    profile = {"name": registration_body["name"], "services": [service]}
     await account.request("PATCH", f"/v1/technicians/{account.id}", profile)
     review = {"kyc": "approved", "account": "approved"}
     await operator.request("POST", f"/v1/technicians/{account.id}/review", review)

@@ -33,7 +33,7 @@ FIRST_PAGES = ("first-hour", "running", "settings", "protocol", "codes", "client
 """The first pages of the list, in the order in which to read them. The other pages follow by name."""
 
 
-class Login(msgspec.Struct, frozen=True):
+class DemoLogin(msgspec.Struct, frozen=True):
     """The login of one user of a demo, for the front page."""
 
     role: str
@@ -53,12 +53,13 @@ class FrontPage:
         scope["state"]["operation"] = "front"
         await _send_page(scope, send, self._page.replace("<!-- logins -->", _logins_table(self._read_logins())))
 
-    def _read_logins(self) -> list[Login]:
+    def _read_logins(self) -> list[DemoLogin]:
         """Return the logins of the demo. Read at each request, because a demo creates its users after the server
         started.
         """
         try:
-            return msgspec.json.decode(self._logins_file.read_bytes(), type=list[Login]) if self._logins_file else []
+            text = self._logins_file.read_bytes() if self._logins_file else b"[]"
+            return msgspec.json.decode(text, type=list[DemoLogin])
         except (OSError, msgspec.DecodeError):
             return []
 
@@ -116,7 +117,7 @@ def _index_text(pages: dict[str, tuple[str, str]]) -> str:
     return "\n".join(["# Documentation", "", *(lines or ["The pages are not part of this installation."])])
 
 
-def _logins_table(logins: list[Login]) -> str:
+def _logins_table(logins: list[DemoLogin]) -> str:
     if not logins:
         return ""
     rows = "".join(

@@ -8,10 +8,10 @@ from sqlalchemy import select
 
 from engine.sql.database import Archive
 from engine.sql.schema import bids, payments
-from tests.archive.test_projection import JOB, create_event, create_job_document
+from tests.archive.test_projection import JOB_ID, create_event, create_job_document
 from tests.archive.test_reader import archive_events
 
-BID = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "amount": 700, "note": "by noon", "status": "open"}
+BID = {"id": "bid_1", "job": JOB_ID, "technician": {"id": "t1"}, "amount": 700, "note": "by noon", "status": "open"}
 PAYMENT = {"id": "pay_1", "kind": "charge", "status": "requested", "amount": 700, "currency": "EUR"}
 
 
@@ -38,9 +38,9 @@ async def test_a_later_event_updates_the_row(archive: Archive) -> None:
     ]
     await archive_events(archive, later, before=2)
     (bid,) = await read_rows(archive, bids)
-    assert (bid.id, bid.job, bid.technician, bid.zone, bid.amount) == ("bid_1", JOB, "t1", "main", 700)
+    assert (bid.id, bid.job, bid.technician, bid.zone, bid.amount) == ("bid_1", JOB_ID, "t1", "main", 700)
     assert (bid.status, bid.created_at, bid.updated_at) == ("declined", 1_001, 1_003)
     assert '"by noon"' in bid.doc
     (payment,) = await read_rows(archive, payments)
-    assert (payment.job, payment.id, payment.reference, payment.kind) == (JOB, "pay_1", "stripe-1", "charge")
+    assert (payment.job, payment.id, payment.reference, payment.kind) == (JOB_ID, "pay_1", "stripe-1", "charge")
     assert (payment.status, payment.created_at, payment.updated_at) == ("captured", 1_002, 1_004)

@@ -33,7 +33,7 @@ async def count_services(archive: Archive) -> int:
         return (await conn.execute(select(func.count()).select_from(services))).scalar() or 0
 
 
-def create_request(key: str | None = None, *args: object, principal: str = "me") -> in_sql.Request:
+def create_request(key: str | None = None, *args: object, principal: str = "me") -> in_sql.KeyedRequest:
     """Return a request of `principal` with this key, or with a new key if it is None."""
     return in_sql.new_request(principal, key, "add", *args)
 

@@ -11,7 +11,7 @@ from engine.errors import Invalid
 from engine.events import Event, rfc3339_of
 from engine.sql.database import Archive
 from engine.types import DEFAULT_ZONE, Epoch, JobId, TechnicianId, UserId, Zone
-from tests.archive.test_projection import JOB, create_event, create_job_document
+from tests.archive.test_projection import JOB_ID, create_event, create_job_document
 
 EPOCH_1 = Epoch("e1")
 
@@ -35,7 +35,7 @@ async def test_an_empty_archive_returns_nothing(archive: Archive) -> None:
     assert await reader.checkpoint(archive, DEFAULT_ZONE) is None
     assert await reader.first_seq(archive, DEFAULT_ZONE) is None
     assert await reader.event(archive, DEFAULT_ZONE, 1) is None
-    assert await reader.job(archive, JobId(JOB)) is None
+    assert await reader.job(archive, JobId(JOB_ID)) is None
     assert await reader.events(archive, DEFAULT_ZONE, 0, 9, [], 10) == []
     assert await reader.job_of_reference(archive, UserId("c1"), "ref-1") is None
 
@@ -113,7 +113,7 @@ async def test_history_has_a_line_for_each_change_of_state(archive: Archive) -> 
         archive,
         [
             create_event(1, "job.created", {"job": create_job_document(1, "broadcasted", "open")}),
-            create_event(2, "job.searching", {"job": {"id": JOB}, "wave": 1}),
+            create_event(2, "job.searching", {"job": {"id": JOB_ID}, "wave": 1}),
             create_event(
                 3,
                 "job.accepted",
@@ -125,8 +125,8 @@ async def test_history_has_a_line_for_each_change_of_state(archive: Archive) -> 
             ),
         ],
     )
-    lines = await reader.history(archive, JobId(JOB))
-    assert [(i.seq, i.command, i.source, i.to, i.reason) for i in lines] == [
+    lines = await reader.history(archive, JobId(JOB_ID))
+    assert [(i.seq, i.command, i.from_state, i.to, i.reason) for i in lines] == [
         (1, "create", None, "broadcasted", None),
         (3, "claim", None, "accepted", None),
         (4, "depart", "accepted", "on_the_way", None),
@@ -143,9 +143,9 @@ async def test_history_has_bids_codes_prices_payments_and_edits(archive: Archive
         create_job_document(2, "scheduled", "assigned", "t1"),
         create_job_document(3, "paid", "done", "t1"),
     )
-    public = {"id": JOB, "status": "open", "version": 1}
-    bid = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "status": "open"}
-    code = {"job": {"id": JOB}, "technician": {"id": "t1"}, "purpose": "start"}
+    public = {"id": JOB_ID, "status": "open", "version": 1}
+    bid = {"id": "bid_1", "job": JOB_ID, "technician": {"id": "t1"}, "status": "open"}
+    code = {"job": {"id": JOB_ID}, "technician": {"id": "t1"}, "purpose": "start"}
     payment = {"id": "pay_1", "status": "captured", "amount": 7, "currency": "EUR"}
     captured = {"job": paid, "payment": payment, "from": "scheduled", "to": "paid", "command": "capture"}
     await archive_events(
@@ -160,12 +160,14 @@ async def test_history_has_bids_codes_prices_payments_and_edits(archive: Archive
                 6, "price.proposed", {"job": scheduled, "proposal": {"id": "p", "amount": 9, "reason": "more"}}
             ),
             create_event(7, "code.failed", code, actor="technician:t1"),
-            create_event(8, "job.late", {"job": {"id": JOB}, "since": rfc3339_of(1), "step": "warn"}, actor="engine"),
+            create_event(
+                8, "job.late", {"job": {"id": JOB_ID}, "since": rfc3339_of(1), "step": "warn"}, actor="engine"
+            ),
             create_event(9, "payment.received", captured, actor="service:s"),
         ],
     )
-    lines = await reader.history(archive, JobId(JOB))
-    assert [(i.seq, i.actor, i.command, i.source, i.to, i.reason) for i in lines] == [
+    lines = await reader.history(archive, JobId(JOB_ID))
+    assert [(i.seq, i.actor, i.command, i.from_state, i.to, i.reason) for i in lines] == [
         (1, "customer:c1", "create", None, "open", None),
         (3, "technician:t1", "bid", None, None, None),
         (5, "customer:c1", "edit", "scheduled", "scheduled", None),

@@ -47,8 +47,8 @@ async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str
     [closed] = await event_log.events(engine, "bid.closed", job)
     assert event_log.payload(closed)["reason"] == "changed" and "user:tom" in closed.to
     with pytest.raises(IllegalTransition):
-        await bids.accept(engine, carla, job, old)
-    await bids.accept(engine, carla, job, await create_bid(engine, tom, job, 4300))
+        await bids.accept_bid(engine, carla, job, old)
+    await bids.accept_bid(engine, carla, job, await create_bid(engine, tom, job, 4300))
 
 
 async def test_an_edit_of_the_notes_leaves_bids_open(engine: Engine) -> None:
@@ -65,7 +65,7 @@ async def test_an_edit_of_the_notes_leaves_bids_open(engine: Engine) -> None:
     ]
     assert len(updates) == 1 and b"4711" not in updates[0].data
     assert [listed["status"] for listed in await visible_bids(engine, tom, job)] == ["open"]
-    await bids.accept(engine, carla, job, bid)
+    await bids.accept_bid(engine, carla, job, bid)
 
 
 async def test_a_bid_on_older_terms_cannot_be_accepted(engine: Engine) -> None:
@@ -78,7 +78,7 @@ async def test_a_bid_on_older_terms_cannot_be_accepted(engine: Engine) -> None:
     old = await create_bid(engine, tom, job, 4200)
     await engine.store.command("HSET", keys.job(DEFAULT_ZONE, job), "terms", 2)
     with pytest.raises(VersionConflict):
-        await bids.accept(engine, carla, job, old)
+        await bids.accept_bid(engine, carla, job, old)
 
 
 async def test_a_bidder_is_not_invited_to_bid(engine: Engine) -> None:
@@ -90,7 +90,7 @@ async def test_a_bidder_is_not_invited_to_bid(engine: Engine) -> None:
     job = await post_job(engine, carla, service)
     await create_bid(engine, tom, job)
     taken_back = await create_bid(engine, tara, job)
-    await bids.withdraw(engine, tara, job, taken_back)
+    await bids.withdraw_bid(engine, tara, job, taken_back)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     created = await event_log.events(engine, "offer.created", job)
     assert [event.to for event in created] == [("user:tara",)]

@@ -46,13 +46,13 @@ async def post_job(engine: Engine, who: Principal, service: ServiceId, **changes
 
 async def create_bid(engine: Engine, who: Principal, job: str, amount: int | None = None, **more: Any) -> str:
     """Make a bid and return its id. Without ``amount`` the bid accepts the customer's price."""
-    bid_id: str = msgspec.json.decode((await bids.create(engine, who, job, BidTerms(amount=amount), **more)).bid)["id"]
-    return bid_id
+    created = await bids.create_bid(engine, who, job, BidTerms(amount=amount), **more)
+    return str(msgspec.json.decode(created.bid)["id"])
 
 
 async def visible_bids(engine: Engine, who: Principal, job: str) -> list[dict[str, Any]]:
     """Return the bids of the job that a caller may see."""
-    return [msgspec.json.decode(item) for item in (await bids.find(engine, who, job)).items]
+    return [msgspec.json.decode(item) for item in (await bids.find_bids(engine, who, job)).items]
 
 
 async def visible_job(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
@@ -107,12 +107,12 @@ async def test_only_technicians_bid_and_only_customers_accept(engine: Engine) ->
         with pytest.raises(Forbidden):
             await create_bid(engine, stranger, job)
         with pytest.raises(Forbidden):
-            await bids.withdraw(engine, stranger, job, "bid_x")
+            await bids.withdraw_bid(engine, stranger, job, "bid_x")
         if role != "customer":
             with pytest.raises(Forbidden):
-                await bids.accept(engine, stranger, job, "bid_x")
+                await bids.accept_bid(engine, stranger, job, "bid_x")
     with pytest.raises(Forbidden):
-        await bids.accept(engine, tom, job, "bid_x")
+        await bids.accept_bid(engine, tom, job, "bid_x")
 
 
 async def test_strangers_get_not_found(engine: Engine) -> None:
@@ -127,16 +127,17 @@ async def test_strangers_get_not_found(engine: Engine) -> None:
     tom = await people.technician(engine, "tom", service)
     name = await create_bid(engine, tom, job)
     for who in (gus, avoided):
-        for ask in (create_bid(engine, who, job), job_queries.read_job(engine, who, job), bids.find(engine, who, job)):
+        read_job, find_bids = job_queries.read_job, bids.find_bids
+        for ask in (create_bid(engine, who, job), read_job(engine, who, job), find_bids(engine, who, job)):
             with pytest.raises(NotFound):
                 await ask
         with pytest.raises(NotFound):
-            await bids.withdraw(engine, who, job, name)
+            await bids.withdraw_bid(engine, who, job, name)
     with pytest.raises(NotFound):
-        await bids.accept(engine, otto, job, name)
+        await bids.accept_bid(engine, otto, job, name)
     for wrong in ("bid_none", "", "x y", "{main}:log"):
         with pytest.raises(NotFound):
-            await bids.accept(engine, carla, job, wrong)
+            await bids.accept_bid(engine, carla, job, wrong)
 
 
 async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
@@ -162,10 +163,10 @@ async def test_one_open_bid_per_technician_and_a_limit_per_job(engine: Engine, m
     await create_bid(engine, tara, job)
     with pytest.raises(AtCapacity):
         await create_bid(engine, tim, job)
-    await bids.withdraw(engine, tom, job, name)
+    await bids.withdraw_bid(engine, tom, job, name)
     assert await create_bid(engine, tom, job) != name
     with pytest.raises(NotFound):
-        await bids.withdraw(engine, tom, job, name)
+        await bids.withdraw_bid(engine, tom, job, name)
 
 
 async def test_a_bid_for_another_version_is_refused(engine: Engine) -> None:
@@ -175,12 +176,12 @@ async def test_a_bid_for_another_version_is_refused(engine: Engine) -> None:
     service, carla = await people.service(engine), await people.customer(engine)
     tom, job = await people.technician(engine, "tom", service), await post_job(engine, carla, service)
     with pytest.raises(VersionConflict) as caught:
-        await bids.create(engine, tom, job, BidTerms(version=7))
+        await bids.create_bid(engine, tom, job, BidTerms(version=7))
     assert "customer" not in msgspec.json.decode(caught.value.extra["job"])
     name = await create_bid(engine, tom, job)
-    for act in (bids.withdraw(engine, tom, job, name, version=7), bids.accept(engine, carla, job, name, version=7)):
+    for act, who in ((bids.withdraw_bid, tom), (bids.accept_bid, carla)):
         with pytest.raises(VersionConflict) as caught:
-            await act
+            await act(engine, who, job, name, version=7)
         assert msgspec.json.decode(caught.value.extra["job"])["id"] == job
 
 
@@ -190,12 +191,12 @@ async def test_a_closed_bid_is_not_accepted(engine: Engine) -> None:
     tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
     job = await post_job(engine, carla, service)
     first, second = await create_bid(engine, tom, job), await create_bid(engine, tara, job)
-    await bids.withdraw(engine, tom, job, first)
+    await bids.withdraw_bid(engine, tom, job, first)
     with pytest.raises(IllegalTransition):
-        await bids.accept(engine, carla, job, first)
+        await bids.accept_bid(engine, carla, job, first)
     await advance(engine, 604_801)
     with pytest.raises(Expired):
-        await bids.accept(engine, carla, job, second)
+        await bids.accept_bid(engine, carla, job, second)
     with pytest.raises(Expired):
         await create_bid(engine, tom, job)
 
@@ -211,7 +212,7 @@ async def test_a_bid_of_a_technician_who_is_no_longer_eligible_is_invalid(
     text = {field: " ".join(value) if isinstance(value, list) else value for field, value in change.items()}
     await change_record(engine, "tom", **text)
     with pytest.raises(Invalid) as caught:
-        await bids.accept(engine, carla, job, name)
+        await bids.accept_bid(engine, carla, job, name)
     assert [error[0] for error in caught.value.errors] == ["/bid"]
     assert (await visible_job(engine, carla, job))["status"] == "open"
 
@@ -224,9 +225,9 @@ async def test_a_bid_of_a_technician_at_capacity_is_not_accepted(engine: Engine)
     tom = await people.technician(engine, "tom", service)
     job, other = await post_job(engine, carla, service), await post_job(engine, carla, service)
     name, elsewhere = await create_bid(engine, tom, job), await create_bid(engine, tom, other)
-    await bids.accept(engine, carla, other, elsewhere)
+    await bids.accept_bid(engine, carla, other, elsewhere)
     with pytest.raises(AtCapacity):
-        await bids.accept(engine, carla, job, name)
+        await bids.accept_bid(engine, carla, job, name)
 
 
 # Effects
@@ -239,7 +240,7 @@ async def test_only_the_parties_receive_a_bid(engine: Engine) -> None:
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
     job = await post_job(engine, carla, service)
-    bid = json_of(await bids.create(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
+    bid = json_of(await bids.create_bid(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
     await create_bid(engine, tara, job)
     assert {**bid, "created_at": ""} == {
         "id": bid["id"],
@@ -272,7 +273,7 @@ async def test_a_possible_bidder_reads_the_public_part(engine: Engine) -> None:
     assert before["actions"] == ["bid"] and not {"customer", "address", "reference", "metadata"} & set(before)
     name = await create_bid(engine, tom, job)
     assert (await visible_job(engine, tom, job))["actions"] == ["withdraw"]
-    await bids.accept(engine, carla, job, await create_bid(engine, tara, job))
+    await bids.accept_bid(engine, carla, job, await create_bid(engine, tara, job))
     assert (await visible_job(engine, tom, job))["actions"] == []
     assert [b["id"] for b in await visible_bids(engine, tom, job)] == [name]
     latecomer = await people.technician(engine, "late", service)
@@ -288,7 +289,7 @@ async def test_a_bid_closes_the_invitation(engine: Engine) -> None:
     assert [msgspec.json.decode(o)["job"]["id"] for o in (await offers.find_open_offers(engine, tom)).items] == [job]
     name = await create_bid(engine, tom, job)
     assert (await offers.find_open_offers(engine, tom)).items == []
-    await bids.withdraw(engine, tom, job, name)
+    await bids.withdraw_bid(engine, tom, job, name)
     assert (await visible_job(engine, tom, job))["actions"] == ["bid"]
 
 
@@ -300,8 +301,8 @@ async def test_an_accepted_bid_assigns_the_job_and_declines_the_others(engine: E
     crowd = [await people.technician(engine, name, service) for name in ("tom", "tara", "tim")]
     job = await post_job(engine, carla, service, amount=5000)
     names = [await create_bid(engine, who, job, 4000 + n) for n, who in enumerate(crowd)]
-    await bids.withdraw(engine, crowd[2], job, names[2])
-    reply = await bids.accept(engine, carla, job, names[1])
+    await bids.withdraw_bid(engine, crowd[2], job, names[2])
+    reply = await bids.accept_bid(engine, carla, job, names[1])
     job_now = json_of(reply)
     assert (job_now["status"], job_now["phase"], job_now["amount"]) == ("scheduled", "assigned", 4001)
     assert job_now["technician"]["id"] == "tara" and reply.message == "Bid accepted"
@@ -315,13 +316,13 @@ async def test_an_accepted_bid_assigns_the_job_and_declines_the_others(engine: E
     assert {b["id"]: b["status"] for b in await visible_bids(engine, carla, job)} == dict(
         zip(names, ("declined", "accepted", "withdrawn"), strict=True)
     )
-    again = await bids.accept(engine, carla, job, names[1])
+    again = await bids.accept_bid(engine, carla, job, names[1])
     assert again.repeated and json_of(again)["version"] == job_now["version"]
-    for late in (bids.accept(engine, carla, job, names[0]), create_bid(engine, crowd[2], job)):
+    for late in (bids.accept_bid(engine, carla, job, names[0]), create_bid(engine, crowd[2], job)):
         with pytest.raises(IllegalTransition):
             await late
     with pytest.raises(IllegalTransition):
-        await bids.withdraw(engine, crowd[1], job, names[1])
+        await bids.withdraw_bid(engine, crowd[1], job, names[1])
 
 
 async def test_a_bid_changes_no_hourly_rate(engine: Engine) -> None:
@@ -333,9 +334,9 @@ async def test_a_bid_changes_no_hourly_rate(engine: Engine) -> None:
     tom = await people.technician(engine, "tom", hourly, capacity=3)
     tara = await people.technician(engine, "tara", flat)
     job = await post_job(engine, carla, hourly, metadata={"pricing": "flat"})
-    assert json_of(await bids.accept(engine, carla, job, await create_bid(engine, tom, job, 1)))["amount"] == 5000
+    assert json_of(await bids.accept_bid(engine, carla, job, await create_bid(engine, tom, job, 1)))["amount"] == 5000
     other = await post_job(engine, carla, flat, amount=700)
-    assert json_of(await bids.accept(engine, carla, other, await create_bid(engine, tara, other)))["amount"] == 700
+    assert json_of(await bids.accept_bid(engine, carla, other, await create_bid(engine, tara, other)))["amount"] == 700
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
@@ -369,7 +370,7 @@ async def test_after_an_unassign_all_but_the_former_holder_may_bid_again(engine:
     tom, tara = await people.technician(engine, "tom", service), await people.technician(engine, "tara", service)
     job = await post_job(engine, carla, service)
     first, _ = await create_bid(engine, tom, job), await create_bid(engine, tara, job)
-    await bids.accept(engine, carla, job, first)
+    await bids.accept_bid(engine, carla, job, first)
     await send_command(engine, tom, job, "unassign", reason="ill")
     assert (await visible_job(engine, tom, job))["actions"] == []
     with pytest.raises(NotOffered):
@@ -377,7 +378,7 @@ async def test_after_an_unassign_all_but_the_former_holder_may_bid_again(engine:
     last = (await event_log.events(engine, "bid.closed", job))[-1]
     assert event_log.payload(last)["reason"] == "unassigned" and event_log.payload(last)["bid"]["id"] == first
     second = await create_bid(engine, tara, job, 4500)
-    assert json_of(await bids.accept(engine, carla, job, second))["technician"]["id"] == "tara"
+    assert json_of(await bids.accept_bid(engine, carla, job, second))["technician"]["id"] == "tara"
 
 
 async def test_a_repeat_has_the_same_reply_and_one_effect(engine: Engine) -> None:
@@ -387,12 +388,12 @@ async def test_a_repeat_has_the_same_reply_and_one_effect(engine: Engine) -> Non
     service, carla = await people.service(engine), await people.customer(engine)
     tom, job = await people.technician(engine, "tom", service), await post_job(engine, carla, service)
     key, other = str(uuid.uuid4()), str(uuid.uuid4())
-    created = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
-    withdrawal = await bids.withdraw(engine, tom, job, json_of(created)["id"], key=other)
-    again = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
+    created = await bids.create_bid(engine, tom, job, BidTerms(amount=1), key=key)
+    withdrawal = await bids.withdraw_bid(engine, tom, job, json_of(created)["id"], key=other)
+    again = await bids.create_bid(engine, tom, job, BidTerms(amount=1), key=key)
     assert again.repeated and json_of(again) == json_of(created)
-    assert json_of(await bids.withdraw(engine, tom, job, json_of(created)["id"], key=other)) == json_of(withdrawal)
-    assert (await bids.withdraw(engine, tom, job, json_of(created)["id"])).repeated
+    assert json_of(await bids.withdraw_bid(engine, tom, job, json_of(created)["id"], key=other)) == json_of(withdrawal)
+    assert (await bids.withdraw_bid(engine, tom, job, json_of(created)["id"])).repeated
     with pytest.raises(ReusedKey):
-        await bids.create(engine, tom, job, BidTerms(amount=2), key=key)
+        await bids.create_bid(engine, tom, job, BidTerms(amount=2), key=key)
     assert len([e for e in await event_log.events(engine, job=job) if e.type.startswith("bid.")]) == 2

@@ -41,13 +41,13 @@ async def test_only_customers_and_technicians_block_each_other(
     """
     carla, tom = customer_and_technician
     with pytest.raises(Forbidden):
-        await blocks.put(engine, people.ADMIN, tom.id)
+        await blocks.put_block(engine, people.ADMIN, tom.id)
     for who in (await people.customer(engine, "Otto"), carla):
         with pytest.raises(NotFound):
-            await blocks.put(engine, carla, who.id)
+            await blocks.put_block(engine, carla, who.id)
     for nobody in (UserId("usr_none"), tom.id):
         with pytest.raises(NotFound):
-            await blocks.lift(engine, carla, nobody)
+            await blocks.lift_block(engine, carla, nobody)
     assert await live_blocks(engine, carla, tom) == (False, False)
 
 
@@ -58,16 +58,16 @@ async def test_a_block_lasts_until_both_have_removed_it(
     both have removed theirs.
     """
     carla, tom = customer_and_technician
-    await blocks.put(engine, carla, tom.id)
-    await blocks.put(engine, tom, carla.id)
+    await blocks.put_block(engine, carla, tom.id)
+    await blocks.put_block(engine, tom, carla.id)
     assert await live_blocks(engine, carla, tom) == (True, True) and await blocks.are_blocked(
         engine, DEFAULT_ZONE, tom.id, carla.id
     )
-    await blocks.lift(engine, carla, tom.id)
-    assert (await blocks.find(engine, carla)).items == []
-    assert [b.id for b in (await blocks.find(engine, tom)).items] == [carla.id]
+    await blocks.lift_block(engine, carla, tom.id)
+    assert (await blocks.find_blocks(engine, carla)).items == []
+    assert [b.id for b in (await blocks.find_blocks(engine, tom)).items] == [carla.id]
     assert await live_blocks(engine, carla, tom) == (True, True)
-    await blocks.lift(engine, tom, carla.id)
+    await blocks.lift_block(engine, tom, carla.id)
     assert await live_blocks(engine, carla, tom) == (False, False)
 
 
@@ -78,12 +78,12 @@ async def test_a_second_block_changes_nothing_and_a_key_has_its_first_reply(
     the key of a block is refused for its removal.
     """
     (carla, tom), key = customer_and_technician, str(uuid.uuid4())
-    first = await blocks.put(engine, carla, tom.id, key=key)
-    assert (await blocks.put(engine, carla, tom.id)).value == first.value
-    again = await blocks.put(engine, carla, tom.id, key=key)
+    first = await blocks.put_block(engine, carla, tom.id, key=key)
+    assert (await blocks.put_block(engine, carla, tom.id)).value == first.value
+    again = await blocks.put_block(engine, carla, tom.id, key=key)
     assert again.repeated and again.value == first.value
     with pytest.raises(ReusedKey):
-        await blocks.lift(engine, carla, tom.id, key=key)
+        await blocks.lift_block(engine, carla, tom.id, key=key)
 
 
 async def test_after_concurrent_blocks_redis_matches_sql(
@@ -99,9 +99,9 @@ async def test_after_concurrent_blocks_redis_matches_sql(
         the technician.
         """
         who, other = (carla, tom.id) if index % 2 else (tom, carla.id)
-        await blocks.put(engine, who, other)
+        await blocks.put_block(engine, who, other)
         if index % 3:
-            await blocks.lift(engine, who, other)
+            await blocks.lift_block(engine, who, other)
 
     for _ in range(5):
         await asyncio.gather(*(block_or_unblock(index) for index in range(6)), return_exceptions=True)
@@ -118,19 +118,19 @@ async def test_the_maintenance_task_repairs_blocks_in_redis(
     """
     carla, tom = customer_and_technician
     other = await people.customer(engine, "Otto")
-    await blocks.put(engine, carla, tom.id)
-    await blocks.put(engine, tom, other.id)
-    await blocks.lift(engine, tom, other.id)
-    assert await blocks.repair(engine) == 0
+    await blocks.put_block(engine, carla, tom.id)
+    await blocks.put_block(engine, tom, other.id)
+    await blocks.lift_block(engine, tom, other.id)
+    assert await blocks.repair_blocks(engine) == 0
     await engine.store.redis.delete(keys.user_blocks(DEFAULT_ZONE, carla.id))
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, tom.id), other.id)  # type: ignore[misc]
-    assert await blocks.repair(engine) == 2
+    assert await blocks.repair_blocks(engine) == 2
     assert await live_blocks(engine, carla, tom) == (True, True) and await live_blocks(engine, tom, other) == (
         False,
         False,
     )
     async with engine.archive.begin_write() as conn:
         await conn.execute(update(schema.blocks).values(since=1))
-    assert await blocks.repair(engine) == 0
+    assert await blocks.repair_blocks(engine) == 0
     async with engine.archive.begin_read() as conn:
         assert [row.user for row in await conn.execute(select(schema.blocks.c.user))] == [carla.id]

@@ -227,7 +227,7 @@ async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
     job = await book_technician(engine, carla, service, "tom", MARKET)
     assert (await visible_job(engine, carla, job))["status"] == "requested"
     with pytest.raises(IllegalTransition):
-        await bids.create(engine, tara, job, BidTerms())
+        await bids.create_bid(engine, tara, job, BidTerms())
     declined = await send_command(engine, tom, job, "decline")
     assert msgspec.json.decode(declined.job or b"")["actions"] == ["bid"]
     view = await visible_job(engine, carla, job)
@@ -235,8 +235,8 @@ async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
     assert (await visible_job(engine, tara, job))["actions"] == ["bid"] and (await visible_job(engine, tom, job))[
         "actions"
     ] == ["bid"]
-    created = await bids.create(engine, tara, job, BidTerms(amount=4000))
-    outcome = await bids.accept(engine, carla, job, msgspec.json.decode(created.bid)["id"])
+    created = await bids.create_bid(engine, tara, job, BidTerms(amount=4000))
+    outcome = await bids.accept_bid(engine, carla, job, msgspec.json.decode(created.bid)["id"])
     assert msgspec.json.decode(outcome.job or b"")["technician"]["id"] == "tara"
 
 

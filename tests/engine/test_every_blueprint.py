@@ -139,7 +139,7 @@ def random_blueprint(draw: st.DrawFn, mode: str) -> Blueprint:
     return msgspec.convert(raw | ({"technician": "required"} if mode == "direct" else {}), Blueprint)
 
 
-class Case(msgspec.Struct, frozen=True):
+class JobCase(msgspec.Struct, frozen=True):
     """The facts of a job before a command. ``state``: its state. ``marked``: its marks. ``early``: it is too early to
     begin the work. ``frozen``: a dispute freezes the job. ``paid``: the whole price was captured.
     """
@@ -164,7 +164,7 @@ class BlueprintTrial:
         setup.blueprint = self.blueprint
         self.emitted: set[str] = set()
 
-    async def put_case(self, case: Case) -> None:
+    async def put_case(self, case: JobCase) -> None:
         """Write the job's record as it is in this case. If the blueprint has bids, the job has an open bid."""
         state, job = case.state, self.setup.job
         held = self.blueprint.states[state].phase not in ("open", "closed")
@@ -207,7 +207,7 @@ class BlueprintTrial:
     async def events_after(self, seq: int) -> list[Event]:
         """Return the events of this blueprint's jobs with a seq above ``seq``."""
         events = await log.read_range(self.redis, ZONE, seq, 1000)
-        return [event for event in events if event.bp == self.blueprint.key]
+        return [event for event in events if event.blueprint_key == self.blueprint.key]
 
     async def send(self, command: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
         """Send ``command`` as the caller ``who`` ("": as the engine). Return a tuple of the code and the parts of the
@@ -225,11 +225,11 @@ class BlueprintTrial:
         spec, job, engine = self.blueprint.commands[command], self.setup.job, self.engine
         caller = self.setup.callers[who]
         if spec.effect == "bid":
-            return await bids.create(engine, caller, job, bids.BidTerms(), key=key)
+            return await bids.create_bid(engine, caller, job, bids.BidTerms(), key=key)
         if spec.effect == "withdraw":
-            return await bids.withdraw(engine, caller, job, "bid_1", key=key)
+            return await bids.withdraw_bid(engine, caller, job, "bid_1", key=key)
         if spec.effect == "award":
-            return await bids.accept(engine, caller, job, "bid_1", key=key)
+            return await bids.accept_bid(engine, caller, job, "bid_1", key=key)
         if spec.effect == "capture":
             word = payments.Payment(reference=f"pi_{key}", status="captured", amount=PRICE, currency="USD")
             return await payments.put_payment(engine, caller, job, word, key=key)
@@ -262,16 +262,16 @@ def _reply_parts(answer: Any) -> tuple[Any, ...]:
     return tuple(orjson.loads(bytes(part)) if isinstance(part, msgspec.Raw) else part for part in parts)
 
 
-def draw_cases(spec: Command, data: st.DataObject) -> list[Case]:
+def draw_cases(spec: Command, data: st.DataObject) -> list[JobCase]:
     """Return cases for a command: its guards permit it or one of them does not, the job is too early,
     frozen, or paid.
     """
     fit, first = frozenset(spec.needs), spec.from_[0]
-    cases = [Case(first, fit), Case(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
-    cases += [Case(first, fit - {mark}) for mark in spec.needs]
-    cases += [Case(first, fit | {mark}) for mark in spec.unless]
-    cases += [Case(first, fit, early=True), Case(spec.from_[-1], fit, paid=True)]
-    return cases + ([Case("held", fit, frozen=True)] if "held" in spec.from_ else [])
+    cases = [JobCase(first, fit), JobCase(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
+    cases += [JobCase(first, fit - {mark}) for mark in spec.needs]
+    cases += [JobCase(first, fit | {mark}) for mark in spec.unless]
+    cases += [JobCase(first, fit, early=True), JobCase(spec.from_[-1], fit, paid=True)]
+    return cases + ([JobCase("held", fit, frozen=True)] if "held" in spec.from_ else [])
 
 
 def expected_code_of(trial: BlueprintTrial, command: str, who: str, facts: Facts) -> str:
@@ -289,7 +289,7 @@ def expected_code_of(trial: BlueprintTrial, command: str, who: str, facts: Facts
     return expected_code(blueprint, trial.setup.callers[who], command, facts)
 
 
-async def check_command(trial: BlueprintTrial, command: str, case: Case) -> None:
+async def check_command(trial: BlueprintTrial, command: str, case: JobCase) -> None:
     """Send the command as each caller that it declares. Assert that the reply is as the reference model says, that the
     actions contain the command exactly if it succeeds, and that its effects occur together and once.
     """
@@ -342,7 +342,7 @@ def _assert_actions(trial: BlueprintTrial, command: str, who: str, facts: Facts,
     assert (command in actions) == done, (command, facts, actions)
 
 
-async def _assert_effects(trial: BlueprintTrial, spec: Command, case: Case, seq: int, *, moves: bool) -> None:
+async def _assert_effects(trial: BlueprintTrial, spec: Command, case: JobCase, seq: int, *, moves: bool) -> None:
     """Assert the state, the marks and the payments after a step, and that the linter knows each event of the step."""
     events = await trial.events_after(seq)
     declared_types = {event for _, event in event_sources(trial.blueprint)}
@@ -361,7 +361,7 @@ async def _assert_effects(trial: BlueprintTrial, spec: Command, case: Case, seq:
     assert len({payment["id"] for payment in requested_payments}) == len(requested_payments)
 
 
-def expected_effects(blueprint: Blueprint, spec: Command, case: Case) -> tuple[str, set[str], bool, list[str]]:
+def expected_effects(blueprint: Blueprint, spec: Command, case: JobCase) -> tuple[str, set[str], bool, list[str]]:
     """Return the status, the marks and states so far, whether the price is locked, and the requested payments after a
     step. This is a second implementation of docs/money.md and docs/blueprints.md.
     """

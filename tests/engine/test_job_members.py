@@ -81,7 +81,7 @@ def test_each_list_of_members_agrees_with_the_declaration(list_name: str) -> Non
 @pytest.mark.parametrize("struct", [Job, PublicJob], ids=lambda struct: struct.__name__)
 def test_members_have_their_declared_type(struct: type[msgspec.Struct]) -> None:
     """Each member has the same JSON type in the API's schema and in the declaration."""
-    declared = {member.name: member.kind for member in MEMBERS}
+    declared = {member.name: member.json_type for member in MEMBERS}
     hints = typing.get_type_hints(struct)
     wrong = {name: hint for name, hint in hints.items() if name in declared and json_type(hint) is not declared[name]}
     assert wrong == {}, f"server/schemas/jobs.py: {struct.__name__}"

@@ -17,7 +17,7 @@ from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.dispatch_setup import run_due_tasks
 
-CASCADE = """
+CASCADE_TOML = """
 name = "cascade"
 version = 1
 title = "Bids, then whoever is first, then whom the engine chooses"
@@ -67,7 +67,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     other.
     """
     (tmp_path / "blueprints").mkdir()
-    (tmp_path / "blueprints" / "cascade.toml").write_text(CASCADE)
+    (tmp_path / "blueprints" / "cascade.toml").write_text(CASCADE_TOML)
     return msgspec.structs.replace(settings, blueprints=str(tmp_path / "blueprints"))
 
 
@@ -79,7 +79,7 @@ async def create_hurried_job(engine: Engine) -> tuple[JobId, Principal, Principa
     tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]
     job = people.id_of(await people.job(engine, carla, service, blueprint="cascade"))
     await run_due_tasks(engine)
-    await bids.create(engine, tom, job, bids.BidTerms())
+    await bids.create_bid(engine, tom, job, bids.BidTerms())
     await jobs.run_command(engine, carla, job, Step(command="hurry"))
     return job, carla, tom, tara
 

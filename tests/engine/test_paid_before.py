@@ -69,7 +69,7 @@ async def job_with_bids(engine: Engine, service: ServiceId, carla: Principal) ->
     job = await post_job(engine, carla, service, amount=PRICE)
     bid_ids = [await create_bid(engine, await people.technician(engine, f"t{n}", service), job) for n in range(4)]
     await capture_price(engine, job)
-    return job, lambda key: bids.accept(engine, carla, job, bid_ids[0], key=key)
+    return job, lambda key: bids.accept_bid(engine, carla, job, bid_ids[0], key=key)
 
 
 async def job_with_many_offers(engine: Engine, service: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:

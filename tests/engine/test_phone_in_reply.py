@@ -1,4 +1,4 @@
-"""Tests of `contacts.with_phone`: the phone is added to the member of its party, and nowhere else."""
+"""Tests of `contacts.add_phone`: the phone is added to the member of its party, and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ import pytest
 from engine.domain import contacts
 from engine.domain.contacts import PhoneOwner
 
-TRAP = '"customer":{"technician":{'
+MISLEADING_MEMBER = '"customer":{"technician":{'
 
 
-def job(**changed: Any) -> dict[str, Any]:
+def create_job_json(**changed: Any) -> dict[str, Any]:
     """Return a job's document whose texts and metadata contain the names of both parties."""
     parties = {
-        "customer": {"id": "c", "name": TRAP},
-        "notes": TRAP,
+        "customer": {"id": "c", "name": MISLEADING_MEMBER},
+        "notes": MISLEADING_MEMBER,
         "metadata": {"customer": {}, "technician": {"a": 1}},
     }
-    return {"id": "j", **parties, "status": "accepted", "technician": {"id": "t", "name": TRAP, "rating": 5}, **changed}
+    return {
+        "id": "j",
+        **parties,
+        "status": "accepted",
+        "technician": {"id": "t", "name": MISLEADING_MEMBER, "rating": 5},
+        **changed,
+    }
 
 
 @pytest.mark.parametrize("phone", ["+1 555 0100", 'the "red" one', None])
 @pytest.mark.parametrize("side", ["customer", "technician"])
 def test_only_the_party_gets_the_phone(side: PhoneOwner, phone: str | None) -> None:
     """The member of the party gets `phone`; texts and metadata that look like the member are left as they are."""
-    before = job(at={"technician": "2026-01-01T00:00:00.000Z"})
-    after = msgspec.json.decode(contacts.with_phone(msgspec.json.encode(before), side, phone))
+    before = create_job_json(at={"technician": "2026-01-01T00:00:00.000Z"})
+    after = msgspec.json.decode(contacts.add_phone(msgspec.json.encode(before), side, phone))
     assert after == {**before, side: {**before[side], "phone": phone}}

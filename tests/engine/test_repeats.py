@@ -22,7 +22,7 @@ from engine.workers import archiver, scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance
 
-KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
+IDEMPOTENCY_KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 
 
 def reply_of(outcome: Outcome) -> tuple[bytes, str | None, int, int, bool]:
@@ -38,10 +38,10 @@ async def test_two_technicians_with_the_same_key_have_one_holder(engine: Engine)
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service) for name in ("t1", "t2")]
     job = await people.offered_job(engine, carla, service)
-    assert (await jobs.claim(engine, tom, job, key=KEY)).message == "Job accepted"
+    assert (await jobs.claim(engine, tom, job, key=IDEMPOTENCY_KEY)).message == "Job accepted"
     with pytest.raises(Taken):
-        await jobs.claim(engine, tara, job, key=KEY)
-    await jobs.run_command(engine, carla, job, Step(command="cancel"), key=KEY)
+        await jobs.claim(engine, tara, job, key=IDEMPOTENCY_KEY)
+    await jobs.run_command(engine, carla, job, Step(command="cancel"), key=IDEMPOTENCY_KEY)
 
 
 async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> None:
@@ -51,9 +51,9 @@ async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> Non
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "t1", service)
     job = await people.offered_job(engine, carla, service)
-    first = await offers.decline_offer(engine, tom, job, key=KEY)
+    first = await offers.decline_offer(engine, tom, job, key=IDEMPOTENCY_KEY)
     await jobs.run_command(engine, carla, job, Step(command="cancel"))
-    again = await offers.decline_offer(engine, tom, job, key=KEY)
+    again = await offers.decline_offer(engine, tom, job, key=IDEMPOTENCY_KEY)
     assert again.repeated and reply_of(again) == reply_of(first)
 
 
@@ -66,15 +66,15 @@ async def test_the_key_of_a_request_without_effect_is_refused_for_another_reques
     job, other = [await people.offered_job(engine, carla, service) for _ in range(2)]
     await offers.decline_offer(engine, tom, job)
     for _ in range(2):
-        assert (await offers.decline_offer(engine, tom, job, key=KEY)).repeated
+        assert (await offers.decline_offer(engine, tom, job, key=IDEMPOTENCY_KEY)).repeated
     with pytest.raises(ReusedKey):
-        await jobs.claim(engine, tom, other, key=KEY)
+        await jobs.claim(engine, tom, other, key=IDEMPOTENCY_KEY)
     first = await people.job(engine, carla, service, reference="r1")
     for _ in range(2):
-        again = await booking.create(engine, carla, booking_with_reference(service, "r1"), key=KEY)
+        again = await booking.book_job(engine, carla, booking_with_reference(service, "r1"), key=IDEMPOTENCY_KEY)
         assert people.id_of(again) == people.id_of(first) and again.repeated
     with pytest.raises(ReusedKey):
-        await booking.create(engine, carla, booking_with_reference(service, "r2"), key=KEY)
+        await booking.book_job(engine, carla, booking_with_reference(service, "r2"), key=IDEMPOTENCY_KEY)
 
 
 def booking_with_reference(service: ServiceId, reference: str) -> Booking:
@@ -94,10 +94,12 @@ async def test_a_command_done_before_is_stored_under_the_later_key_too(engine: E
     steps = ["claim", "depart", "arrive"]
     for step in steps[: steps.index(command) + 1]:
         first = await jobs.run_command(engine, tom, job, Step(command=step))
-    later = await jobs.run_command(engine, tom, job, Step(command=command), key=KEY)
+    later = await jobs.run_command(engine, tom, job, Step(command=command), key=IDEMPOTENCY_KEY)
     assert later.repeated and reply_of(later) == reply_of(first)
     await jobs.run_command(engine, tom, job, Step(command=steps[steps.index(command) + 1]))
-    assert reply_of(await jobs.run_command(engine, tom, job, Step(command=command), key=KEY)) == reply_of(first)
+    assert reply_of(await jobs.run_command(engine, tom, job, Step(command=command), key=IDEMPOTENCY_KEY)) == reply_of(
+        first
+    )
 
 
 async def test_a_second_claim_by_the_holder_returns_the_first_reply(engine: Engine) -> None:
@@ -119,9 +121,11 @@ async def test_going_online_again_names_the_same_blockers(engine: Engine) -> Non
     tom = await people.technician(engine, "t1", service)
     await jobs.claim(engine, tom, await people.offered_job(engine, carla, service))
     replies = [
-        await live.set_availability(engine, tom, "t1", online=True, position=people.HERE, key=KEY) for _ in range(2)
+        await live.set_availability(engine, tom, "t1", online=True, position=people.HERE, key=IDEMPOTENCY_KEY)
+        for _ in range(2)
     ]
-    assert replies[0] == replies[1] and replies[0].blockers == ["at_capacity"]
+    assert replies[0].value == replies[1].value and replies[0].value.blockers == ["at_capacity"]
+    assert [reply.repeated for reply in replies] == [False, True]
 
 
 async def test_an_archived_booking_is_repeated_with_the_same_reply(engine: Engine) -> None:
@@ -131,17 +135,17 @@ async def test_an_archived_booking_is_repeated_with_the_same_reply(engine: Engin
     """
     service, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=service, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
-    first = await booking.create(engine, carla, wanted, key=KEY)
+    first = await booking.book_job(engine, carla, wanted, key=IDEMPOTENCY_KEY)
     await archiver.run_once(engine)
-    again = await booking.create(engine, carla, wanted, key=KEY)
+    again = await booking.book_job(engine, carla, wanted, key=IDEMPOTENCY_KEY)
     assert again.repeated and reply_of(again) == reply_of(first)
     other = Booking(service=service, lat=41.0, lon=-73.99, address="1 Main St", reference="order-1")
     with pytest.raises(ReusedKey):
-        await booking.create(engine, carla, other, key=KEY)
+        await booking.book_job(engine, carla, other, key=IDEMPOTENCY_KEY)
     with pytest.raises(Duplicate) as refusal:
-        await booking.create(engine, carla, other, key=str(uuid.uuid4()))
+        await booking.book_job(engine, carla, other, key=str(uuid.uuid4()))
     assert refusal.value.extra["job"] == {"id": people.id_of(first)}
-    assert not (await booking.create(engine, carla, wanted, key=str(uuid.uuid4()))).created
+    assert not (await booking.book_job(engine, carla, wanted, key=str(uuid.uuid4()))).created
     assert len(await event_log.events(engine, "job.created")) == 1
 
 
@@ -153,7 +157,7 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
     """
     service, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=service, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
-    first = people.id_of(await booking.create(engine, carla, wanted))
+    first = people.id_of(await booking.book_job(engine, carla, wanted))
     await jobs.run_command(engine, carla, first, Step(command="cancel"))
     look = reader.job_of_reference
 
@@ -163,11 +167,11 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
         return reply
 
     monkeypatch.setattr(reader, "job_of_reference", find_then_archive)
-    assert people.id_of(await booking.create(engine, carla, wanted)) == first
+    assert people.id_of(await booking.book_job(engine, carla, wanted)) == first
     await advance(engine, 86_401)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert not await engine.store.redis.exists(keys.booking_references(DEFAULT_ZONE, carla.id))
-    assert people.id_of(await booking.create(engine, carla, wanted)) == first
+    assert people.id_of(await booking.book_job(engine, carla, wanted)) == first
 
 
 async def test_a_repeat_is_indeterminate_while_its_first_reply_cannot_be_read(
@@ -179,7 +183,7 @@ async def test_a_repeat_is_indeterminate_while_its_first_reply_cannot_be_read(
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "t1", service)
     job = await people.offered_job(engine, carla, service)
-    await jobs.claim(engine, tom, job, key=KEY)
+    await jobs.claim(engine, tom, job, key=IDEMPOTENCY_KEY)
     await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0, approximate=False)
 
     async def raise_unavailable(*_: object) -> None:
@@ -187,7 +191,7 @@ async def test_a_repeat_is_indeterminate_while_its_first_reply_cannot_be_read(
 
     monkeypatch.setattr(reader, "event", raise_unavailable)
     with pytest.raises(Indeterminate):
-        await jobs.claim(engine, tom, job, key=KEY)
+        await jobs.claim(engine, tom, job, key=IDEMPOTENCY_KEY)
 
 
 @pytest.mark.parametrize("place", [(40.75, -500.0), (89.0, 0.0), (float("nan"), 0.0)])
@@ -199,5 +203,5 @@ async def test_a_position_outside_the_geo_index_is_refused_before_the_script(
     """
     service, carla = await people.service(engine), await people.customer(engine)
     with pytest.raises(Invalid):
-        await booking.create(engine, carla, Booking(service=service, lat=place[0], lon=place[1], address="x"))
+        await booking.book_job(engine, carla, Booking(service=service, lat=place[0], lon=place[1], address="x"))
     assert not await engine.store.redis.exists(keys.jobs(DEFAULT_ZONE))

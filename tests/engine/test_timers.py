@@ -23,10 +23,10 @@ from tests.support.clock import advance, advance_unobserved
 ESCALATION_TIMERS = """timers = [
   { after_s = 600, warn = "warn" }, { after_s = 1200, warn = "escalate" }, { after_s = 1800, command = "unassign" },
 ], """
-WATCHDOG = "watch = { still_s = 300, still_m = 100, away_m = 1000, dark_s = 100, grace_s = 60, release = true }, "
+WATCHDOG_TOML = "watch = { still_s = 300, still_m = 100, away_m = 1000, dark_s = 100, grace_s = 60, release = true }, "
 BLUEPRINT_CHANGES = {
     'accepted = { phase = "assigned", ': f'accepted = {{ phase = "assigned", {ESCALATION_TIMERS}'.replace("\n", " "),
-    'on_the_way = { phase = "active", ': f'on_the_way = {{ phase = "active", {WATCHDOG}',
+    'on_the_way = { phase = "active", ': f'on_the_way = {{ phase = "active", {WATCHDOG_TOML}',
     '[commands.unassign]\nby = ["holder", "ops"]': '[commands.unassign]\nby = ["holder", "ops", "engine"]',
 }
 

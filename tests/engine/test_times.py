@@ -238,8 +238,8 @@ async def test_a_job_whose_acceptance_starts_the_work_lives_until_after_its_time
     if mode == "direct":
         outcome = await jobs.run_command(engine, tom, job, Step(command="accept"))
     else:
-        created = await bids.create(engine, tom, job, bids.BidTerms())
-        outcome = await bids.accept(engine, carla, job, msgspec.json.decode(created.bid)["id"])
+        created = await bids.create_bid(engine, tom, job, bids.BidTerms())
+        outcome = await bids.accept_bid(engine, carla, job, msgspec.json.decode(created.bid)["id"])
     assert job_of(outcome)["status"] == "doing"
 
 

@@ -19,7 +19,7 @@ from engine.store import keys
 from engine.types import Principal, UserId
 from tests.support.people import ADMIN
 
-ME = UserId("usr_me")
+USER_ID = UserId("usr_me")
 
 
 class TokenClock:
@@ -51,7 +51,7 @@ async def test_refuses_a_token_without_an_account(engine: Engine) -> None:
     """A token with a valid signature but without an account is refused with `unauthenticated`."""
     for role in ("customer", "admin"):
         with pytest.raises(Unauthenticated):
-            await tokens.principal_of(engine, sign_token(engine.signer, ME, role))
+            await tokens.principal_of(engine, sign_token(engine.signer, USER_ID, role))
     with pytest.raises(Unauthenticated):
         await tokens.principal_of(engine, sign_token(engine.signer, UserId("cli_admin"), "customer"))
 

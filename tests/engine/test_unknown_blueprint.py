@@ -146,17 +146,19 @@ async def test_tasks_of_a_missing_job_are_removed_by_any_server(engine: Engine, 
     assert await engine.store.redis.zcard(keys.due_tasks(ZONE)) == 0
 
 
-KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
+IDEMPOTENCY_KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 PAYMENT_SERVICE = Principal(UserId("cli_service"), "service")
 CAPTURED_PAYMENT = Payment(reference="pi_1", status="captured", amount=5000, currency="USD")
 REQUESTS: dict[str, Callable[[Engine, Principal, JobId], Awaitable[object]]] = {
     "job.assigned": lambda node, _, job: jobs.run_command(
-        node, people.technician_without_account("t1"), job, Step(command="accept"), key=KEY
+        node, people.technician_without_account("t1"), job, Step(command="accept"), key=IDEMPOTENCY_KEY
     ),
-    "price.proposed": lambda node, who, job: prices.propose_price(node, who, job, 7000, key=KEY),
-    "job.updated": lambda node, who, job: edits.edit_job(node, who, job, {"notes": "The back door"}, key=KEY),
+    "price.proposed": lambda node, who, job: prices.propose_price(node, who, job, 7000, key=IDEMPOTENCY_KEY),
+    "job.updated": lambda node, who, job: edits.edit_job(
+        node, who, job, {"notes": "The back door"}, key=IDEMPOTENCY_KEY
+    ),
     "payment.received": lambda node, _, job: payments.put_payment(
-        node, PAYMENT_SERVICE, job, CAPTURED_PAYMENT, key=KEY
+        node, PAYMENT_SERVICE, job, CAPTURED_PAYMENT, key=IDEMPOTENCY_KEY
     ),
 }
 """Requests about a job of the blueprint `market`, by the event that each of them appends."""
@@ -187,11 +189,13 @@ async def test_a_request_waits_for_the_blueprint(engine: Engine, unaware_server:
     with pytest.raises(Unavailable, match="market@"):
         await REQUESTS[event_type](unaware_server, carla, job)
     with pytest.raises(Unavailable, match="market@"):
-        await disputes.create(unaware_server, carla, job, "It leaks")
+        await disputes.open_dispute(unaware_server, carla, job, "It leaks")
     assert await read_state(engine, job) == before
     await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
     await REQUESTS[event_type](unaware_server, carla, job)
-    assert [event.bp.partition("@")[0] for event in await event_log.events(engine, event_type, job)] == ["market"]
+    assert [event.blueprint_key.partition("@")[0] for event in await event_log.events(engine, event_type, job)] == [
+        "market"
+    ]
     status = await engine.store.redis.hget(keys.job(ZONE, job), "status")  # type: ignore[misc]
     assert status == (b"paid" if event_type == "payment.received" else b"scheduled")
 
@@ -256,7 +260,7 @@ async def test_no_script_changes_a_job_by_another_blueprint(engine: Engine) -> N
     names = {"meta": keys.zone_meta(ZONE), "job": keys.job(ZONE, job), "causes": keys.job_causes(ZONE, job)}
     names |= {
         "log": keys.log(ZONE),
-        "req": keys.idempotency_record(ZONE, carla.id, KEY),
+        "req": keys.idempotency_record(ZONE, carla.id, IDEMPOTENCY_KEY),
         "offers": keys.job_offers(ZONE, job),
     }
     names["payments"] = keys.job_payments(ZONE, job)

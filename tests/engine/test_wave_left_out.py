@@ -33,14 +33,14 @@ async def test_a_blocked_technician_receives_no_offer(engine: Engine) -> None:
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await staff.create_eligible_technician(engine, service, online=False) for _ in range(2)]
-    await blocks.put(engine, carla, tom.id)
-    await blocks.put(engine, tara, carla.id)
+    await blocks.put_block(engine, carla, tom.id)
+    await blocks.put_block(engine, tara, carla.id)
     await live.set_availability(engine, tom, tom.id, online=True, position=metres_north(100))
     job = await people.offered_job(engine, carla, service)
     await live.set_availability(engine, tara, tara.id, online=True, position=metres_north(100))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == [] and await exclusions(engine, job) == {"blocked": [tom.id]}
-    await blocks.lift(engine, carla, tom.id)
+    await blocks.lift_block(engine, carla, tom.id)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
     assert await offered_technicians(engine, job) == [tom.id]
 
@@ -53,7 +53,7 @@ async def test_a_block_withdraws_open_offers(engine: Engine) -> None:
     carla, other = await people.customer(engine), await people.customer(engine, "Other")
     tom = await staff.create_eligible_technician(engine, service)
     job, other_job = await people.offered_job(engine, carla, service), await people.offered_job(engine, other, service)
-    await blocks.put(engine, tom, carla.id)
+    await blocks.put_block(engine, tom, carla.id)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, tom, job)
     [closed] = await event_log.events(engine, "offer.closed")

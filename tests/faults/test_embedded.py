@@ -40,7 +40,7 @@ def client(valkey: embedded.EmbeddedValkey) -> Any:
     return redis.Redis.from_url(valkey.url, decode_responses=True)
 
 
-def arguments_of(pid: int) -> str:
+def process_arguments(pid: int) -> str:
     """Return the command line of a process, which every user of the machine can read."""
     return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
 
@@ -130,7 +130,7 @@ async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypa
 async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
     """A process with the recorded pid that started at another time than recorded (`birth`) is never stopped."""
     stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
-    state = embedded.ServerState(1, "x", pid=stranger.pid, birth="long ago")
+    state = embedded.ServerState(1, "x", pid=stranger.pid, started_at="long ago")
     await embedded.EmbeddedValkey(tmp_path, state, None).stop()
     assert stranger.returncode is None
     await stranger.communicate(b"")
@@ -161,7 +161,7 @@ async def test_only_the_owner_can_read_the_password(tmp_path: Path) -> None:
         assert home.stat().st_mode & 0o777 == 0o700
         modes = {f.name: f.stat().st_mode & 0o777 for f in home.iterdir() if f.suffix in (".json", ".conf")}
         assert modes == {"server.json": 0o600, "valkey.conf": 0o600}
-        assert valkey.state.password not in arguments_of(valkey.pid)
+        assert valkey.state.password not in process_arguments(valkey.pid)
 
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ async def test_a_start_that_died_before_writing_the_pid_is_adopted(tmp_path: Pat
     """If a server died between starting Valkey and writing its pid, the next start reads the pid from Valkey itself."""
     async with running_valkey(tmp_path) as first:
         (tmp_path / "valkey" / "server.json").write_bytes(
-            msgspec.json.encode(msgspec.structs.replace(first.state, pid=0, birth=""))
+            msgspec.json.encode(msgspec.structs.replace(first.state, pid=0, started_at=""))
         )
         second = await embedded.start_or_adopt(tmp_path)
         assert (second.adopted, second.state) == (True, first.state)

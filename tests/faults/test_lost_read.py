@@ -25,7 +25,7 @@ from tests.support.proxy import Proxy
 from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
-READS = [route for route in ROUTES if route.method == "GET"]
+READ_ROUTES = [route for route in ROUTES if route.method == "GET"]
 MAX_REPLIES = 30
 """A limit for the test: no read needs this many replies."""
 
@@ -106,7 +106,7 @@ async def test_no_read_over_http_is_indeterminate(scenario: Scenario) -> None:
     """For each reply of Redis that a GET waits for, the GET still succeeds if that reply is dropped, or returns 503."""
     refused: set[str] = set()
     async with httpx.AsyncClient(base_url=scenario.server.url, timeout=20, trust_env=False) as http:
-        for route in READS:
+        for route in READ_ROUTES:
             token = {"Authorization": f"Bearer {scenario.token(scenario.caller(route))}"} if route.roles else {}
             for number in range(MAX_REPLIES):
                 scenario.drop_reply(number)
@@ -120,7 +120,7 @@ async def test_no_read_over_http_is_indeterminate(scenario: Scenario) -> None:
                     assert route.roles is None or answer.json()["code"] == "unavailable", answer.text
             else:
                 pytest.fail(f"{route.name} waits for more than {MAX_REPLIES} replies")
-    assert len(refused) > len(READS) / 2
+    assert len(refused) > len(READ_ROUTES) / 2
 
 
 @pytest.mark.parametrize("op", ["connect", "refresh", "subscribe"])

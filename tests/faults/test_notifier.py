@@ -52,7 +52,7 @@ async def notifications(engine: Engine) -> list[dict[str, Any]]:
     return [event_log.payload(event) for event in await event_log.events(engine, "notification")]
 
 
-async def cursor(engine: Engine) -> int:
+async def notifier_cursor(engine: Engine) -> int:
     """Return the notifier's cursor: the sequence number of the last processed event, 0 before the first."""
     return int(await engine.store.redis.get(keys.push_cursor(DEFAULT_ZONE)) or 0)
 
@@ -68,7 +68,7 @@ async def test_nothing_is_derived_in_a_closed_zone(engine: Engine) -> None:
     await accepted_job(engine, "t1")
     engine.store.zones[DEFAULT_ZONE].open = False
     await notifier.run_once(engine)
-    assert await cursor(engine) == 0
+    assert await notifier_cursor(engine) == 0
     engine.store.zones[DEFAULT_ZONE].open = True
     await notifier.run_once(engine)
     assert len(await notifications(engine)) == 1
@@ -187,7 +187,7 @@ async def test_a_notifier_that_dies_before_appending_loses_nothing(
         patch.setattr(notifier._NotifierRunner, "_append_notices", raise_cancelled)
         with pytest.raises(asyncio.CancelledError):
             await notifier.run_once(engine)
-    assert await cursor(engine) == 0
+    assert await notifier_cursor(engine) == 0
     await notifier.run_once(engine)
     assert len(await notifications(engine)) == 1
 
@@ -232,7 +232,7 @@ async def test_each_step_notifies_the_customer(engine: Engine) -> None:
     await notifier.run_once(engine)
     notifications_sent = await event_log.events(engine, "notification")
     assert [event.to for event in notifications_sent] == [(f"user:{carla.id}",)] * 2
-    assert {event.bp for event in notifications_sent} == {"home_service@2"}
+    assert {event.blueprint_key for event in notifications_sent} == {"home_service@2"}
     data = [event_log.payload(event) for event in notifications_sent]
     assert [(each["kind"], each["title"], each["body"], each["job"]) for each in data] == [
         ("job.accepted", "Technician found", "T t1 has accepted your booking.", job),
@@ -283,7 +283,7 @@ async def test_a_template_that_fails_stops_no_other_notification(engine: Engine)
     await jobs.run_command(engine, carla, job, Step(command="cancel"))
     await notifier.run_once(engine)
     assert [notice["kind"] for notice in await notifications(engine)] == ["job.accepted", "job.cancelled"]
-    assert await cursor(engine) == len(await event_log.events(engine))
+    assert await notifier_cursor(engine) == len(await event_log.events(engine))
 
 
 async def test_an_offer_is_pushed_with_the_text_of_its_blueprint(engine: Engine) -> None:

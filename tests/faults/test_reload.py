@@ -25,7 +25,7 @@ announcement = true
 HOME_SERVICE_TOML = (catalogue.shipped_folder() / "home_service.toml").read_text()
 
 
-async def blueprints_of(server: Server) -> dict[str, Any]:
+async def published_blueprints(server: Server) -> dict[str, Any]:
     """Return the blueprints that new jobs use, by name."""
     token = (await run_callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -65,7 +65,7 @@ async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
             process.send_signal(signal.SIGHUP)
             assert await process.wait() == 0
         state = embedded.read_state(tmp_path / "data" / "valkey")
-        assert state is not None and process_start_text(state.pid) != state.birth
+        assert state is not None and process_start_text(state.pid) != state.started_at
     finally:
         if process.returncode is None:
             process.kill()
@@ -85,12 +85,12 @@ async def test_a_signal_reloads_the_folder(tmp_path: Path) -> None:
         file.write_text(text.replace('to = "reached"', 'to = "away"'))
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.log_text())
-        assert "walks" not in await blueprints_of(server)
+        assert "walks" not in await published_blueprints(server)
         assert await api_documents(server) == before
         file.write_text(text)
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "blueprints_reloaded" in server.log_text())
-        assert (await blueprints_of(server))["walks"]["version"] == tomllib.loads(text)["version"]
+        assert (await published_blueprints(server))["walks"]["version"] == tomllib.loads(text)["version"]
         steps, events = await api_documents(server)
         assert "`walks`" in steps and "`walks`" not in before[0]
         assert events - before[1] == {"event.walks.closed"}

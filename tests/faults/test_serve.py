@@ -26,7 +26,7 @@ from tests.support.process import PROGRAM, Server, environment, run_callout, run
 from tests.support.wait import wait_until
 
 
-async def ready(url: str) -> httpx.Response:
+async def readiness_reply(url: str) -> httpx.Response:
     """Return the response of ``/readyz``."""
     async with httpx.AsyncClient(trust_env=False) as client:
         return await client.get(f"{url}/readyz")
@@ -47,7 +47,7 @@ async def test_a_second_server_on_the_directory_is_refused_in_one_line(running_s
         f"{running_server.data} is in use by process {running_server.process.pid} serving {running_server.url}:"
         " stop it, or give another --data"
     )
-    assert (await ready(running_server.url)).status_code == 200
+    assert (await readiness_reply(running_server.url)).status_code == 200
 
 
 async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_closed_standard_streams_do_not_end_the_server(tmp_path: Path) -> 
 
     async def is_ready() -> bool:
         with suppress(httpx.TransportError):
-            return (await ready(f"http://127.0.0.1:{port}")).status_code == 200
+            return (await readiness_reply(f"http://127.0.0.1:{port}")).status_code == 200
         return False
 
     try:
@@ -163,7 +163,7 @@ async def test_stdout_has_only_the_announcement(tmp_path: Path) -> None:
     async with run_server(tmp_path / "data") as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
         assert server.hello["data"] == str(tmp_path / "data")
-        assert (await ready(server.url)).json() == {"ready": True, "problems": []}
+        assert (await readiness_reply(server.url)).json() == {"ready": True, "problems": []}
         valkey_pid = server.valkey.pid
         assert process_start_text(valkey_pid) is not None
         command = await server.stop()
@@ -181,7 +181,7 @@ async def test_a_stopped_server_leaves_its_directory_free(tmp_path: Path) -> Non
         assert command.code == 0, command.err
         assert process_start_text(valkey_pid) is None
     async with run_server(tmp_path / "data") as server:
-        assert (await ready(server.url)).status_code == 200
+        assert (await readiness_reply(server.url)).status_code == 200
 
 
 async def test_clients_are_asked_to_reconnect_before_the_server_stops(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ async def test_a_killed_server_restarts_on_the_same_valkey(tmp_path: Path) -> No
         async with run_server(tmp_path / "data") as second:
             assert second.valkey.pid == pid
             assert "valkey_adopted" in second.log_text()
-            assert (await ready(second.url)).status_code == 200
+            assert (await readiness_reply(second.url)).status_code == 200
             with redis.Redis.from_url(second.redis_url) as client:
                 assert client.hget("{main}:meta", "epoch") == epoch
             await second.stop()

@@ -15,7 +15,7 @@ from engine.store import scripts
 SUPPLY_KEY, DEMAND_KEY = "{main}:supply:s", "{main}:demand:s"
 WANTED_TECHNICIANS, WIDEST_RADIUS_M = 30, 5_000
 METRES_PER_DEGREE = 111_195
-PLACES = [(52.5, 13.4), (0.0, 0.0), (-33.9, 151.2), (64.1, -21.9)]
+POSITIONS = [(52.5, 13.4), (0.0, 0.0), (-33.9, 151.2), (64.1, -21.9)]
 
 
 def first_radius_m(client: Redis, lat: float) -> float:
@@ -44,7 +44,7 @@ def test_without_an_estimate_the_first_radius_is_the_widest(empty_redis: str) ->
     """With no technicians, with too few for an estimate, or for a job that is not in the demand index, the first radius
     is the wave's own radius.
     """
-    lat, lon = PLACES[0]
+    lat, lon = POSITIONS[0]
     with Redis.from_url(empty_redis) as client:
         client.geoadd(DEMAND_KEY, (lon, lat, "j"))
         assert first_radius_m(client, lat) == WIDEST_RADIUS_M
@@ -57,7 +57,7 @@ def test_without_an_estimate_the_first_radius_is_the_widest(empty_redis: str) ->
 
 
 @pytest.mark.parametrize("side_m", [8_000, 400])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", POSITIONS)
 def test_the_first_radius_contains_about_the_wanted_number(
     empty_redis: str, place: tuple[float, float], side_m: float
 ) -> None:

@@ -17,7 +17,7 @@ end)
 """
 
 
-def run(code: str) -> object:
+def run_lua(code: str) -> object:
     """Run `code` in Lua; `parse` returns a table for a text, and `calls` counts how often each text was parsed."""
     memo = (scripts.scripts_folder() / "lib" / "memo.lua").read_text()
     return fakeredis.FakeRedis(version=(7, 2)).eval(LUA_SOURCE % (memo, code), 0)
@@ -26,10 +26,15 @@ def run(code: str) -> object:
 def test_a_text_is_parsed_once_also_if_it_gives_nothing() -> None:
     """The second call with a text returns the same result without a call of the function, also for a false result."""
     same = "local one, other = parse('a'), parse('a') parse('nothing') parse('nothing') "
-    assert run(same + "return {one == other and 1 or 0, calls.a, calls.nothing, parse('b').text}") == [1, 1, 1, b"b"]
+    assert run_lua(same + "return {one == other and 1 or 0, calls.a, calls.nothing, parse('b').text}") == [
+        1,
+        1,
+        1,
+        b"b",
+    ]
 
 
 def test_beyond_its_limit_it_forgets_all_texts() -> None:
     """With one text more than `Memo.MAX` all texts are forgotten, so that the memory is bounded; results stay right."""
     fill = "parse('a') for i = 1, Memo.MAX do parse('t' .. i) end "
-    assert run(fill + "local last = parse('a').text return {last, calls.a, calls.t1}") == [b"a", 2, 1]
+    assert run_lua(fill + "local last = parse('a').text return {last, calls.a, calls.t1}") == [b"a", 2, 1]

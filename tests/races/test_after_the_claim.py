@@ -23,7 +23,7 @@ from engine.workers import scheduled_tasks
 from tests.support import event_log, people
 
 ROUNDS, CREW = 2_000, 6
-EXPECTED = {
+EXPECTED_CODES = {
     *("taken", "cancelled", "expired", "illegal_transition", "not_offered", "not_found", "at_capacity", "invalid"),
     "account_not_approved",
 }
@@ -49,7 +49,7 @@ class Round:
         try:
             await jobs.run_command(self.engine, who, self.job, Step(command=command, **more))
         except CalloutError as error:
-            assert error.code in EXPECTED, (command, error.code)
+            assert error.code in EXPECTED_CODES, (command, error.code)
             self.codes[error.code] += 1
         else:
             self.codes[command] += 1
@@ -58,14 +58,14 @@ class Round:
         """Run the expiry task at a moment after the end of the job's lifetime."""
         redis = self.engine.store.redis
         if await redis.hget(keys.job(DEFAULT_ZONE, self.job), "phase") == b"open":  # type: ignore[misc]
-            await redis.eval(PAST, 1, keys.job(DEFAULT_ZONE, self.job))  # type: ignore[misc]
+            await redis.eval(EXPIRE_SCRIPT, 1, keys.job(DEFAULT_ZONE, self.job))  # type: ignore[misc]
         await scheduled_tasks.run_task(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
 
     async def suspend(self, who: Principal) -> None:
         """Do in Redis what a suspension does, and undo it. The technician cannot claim in between."""
         for account, at in (("suspended", None), ("approved", people.HERE)):
-            more = {"account": account, "version": next(VERSIONS)}
-            await people.technician(self.engine, who.id, SERVES[0], at=at, capacity=3, **more)
+            more = {"account": account, "version": next(PROFILE_VERSIONS)}
+            await people.technician(self.engine, who.id, OFFERED_SERVICES[0], at=at, capacity=3, **more)
 
     def draw_commands(self) -> list[Callable[[], Awaitable[None]]]:
         """Choose the commands of this round at random: both claims and three others, in random order."""
@@ -87,16 +87,18 @@ class Round:
         return chosen
 
 
-PAST = "if redis.call('HGET', KEYS[1], 'phase') == 'open' then redis.call('HSET', KEYS[1], 'expires', 1) end return 0"
-SERVES: list[ServiceId] = []
-VERSIONS = iter(range(2, 10**9))
+EXPIRE_SCRIPT = (
+    "if redis.call('HGET', KEYS[1], 'phase') == 'open' then redis.call('HSET', KEYS[1], 'expires', 1) end return 0"
+)
+OFFERED_SERVICES: list[ServiceId] = []
+PROFILE_VERSIONS = iter(range(2, 10**9))
 
 
 async def assert_records_agree(engine: Engine, job: JobId, crew: list[Principal]) -> str:
     """Assert that the job's record, the technicians' records, the indexes and the events agree on holder and state.
     Return the job's status."""
     pipeline = engine.store.redis.pipeline(transaction=False).hgetall(keys.job(DEFAULT_ZONE, job))
-    pipeline.zscore(keys.job_demand(DEFAULT_ZONE, SERVES[0]), job)
+    pipeline.zscore(keys.job_demand(DEFAULT_ZONE, OFFERED_SERVICES[0]), job)
     for who in crew:
         technician = TechnicianId(who.id)
         pipeline.smembers(keys.technician_jobs(DEFAULT_ZONE, technician))
@@ -137,7 +139,7 @@ async def assert_records_agree(engine: Engine, job: JobId, crew: list[Principal]
 async def test_thousands_of_rounds_have_one_outcome_each(engine: Engine) -> None:
     """In 2,000 rounds holder, records, indexes and events always agree, and every kind of outcome occurs."""
     service, carla = await people.service(engine), await people.customer(engine)
-    SERVES[:] = [service]
+    OFFERED_SERVICES[:] = [service]
     crew = [await people.technician(engine, f"t{i}", service, capacity=3) for i in range(CREW)]
     draw, ends, codes = random.Random(4), Counter[str](), Counter[str]()
     for number in range(ROUNDS):

@@ -35,7 +35,7 @@ FINAL_STATUSES = {
 LOST_RACE_CODES = {"taken", "cancelled", "expired", "illegal_transition", "not_offered"}
 
 
-async def succeeds(act: Awaitable[Any]) -> bool:
+async def is_accepted(act: Awaitable[Any]) -> bool:
     """Return whether the command succeeded. Only the codes of a lost race may refuse it."""
     try:
         await act
@@ -82,7 +82,7 @@ async def events_by_job(engine: Engine, since: int) -> tuple[dict[str, list[Even
     return by_job, since
 
 
-async def expire(engine: Engine, job: str, status: str) -> None:
+async def expire_job(engine: Engine, job: str, status: str) -> None:
     """Run the expiry task until the job has another status than ``status``."""
     while (await read_job_record(engine, job))["status"] == status:
         await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
@@ -102,11 +102,11 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
 
     async def race(job: str, *, late: bool) -> None:
         acts = [
-            succeeds(jobs.run_command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")
+            is_accepted(jobs.run_command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")
         ]
         acts.append(
-            succeeds(
-                expire(engine, job, "requested")
+            is_accepted(
+                expire_job(engine, job, "requested")
                 if late
                 else jobs.run_command(engine, carla, job, Step(command="cancel"))
             )
@@ -142,15 +142,19 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
 
     async def post_job_with_bids() -> tuple[str, list[str]]:
         job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace"))
-        jobs_with_bids = [await bids.create(engine, who, job, BidTerms(amount=1000 + n)) for n, who in enumerate(crowd)]
+        jobs_with_bids = [
+            await bids.create_bid(engine, who, job, BidTerms(amount=1000 + n)) for n, who in enumerate(crowd)
+        ]
         return job, [msgspec.json.decode(done.bid)["id"] for done in jobs_with_bids]
 
     async def race(job: str, names: list[str], *, late: bool) -> None:
-        acts = [succeeds(bids.accept(engine, carla, job, name)) for name in names[:2]]
-        acts.append(succeeds(bids.withdraw(engine, crowd[0], job, names[0])))
+        acts = [is_accepted(bids.accept_bid(engine, carla, job, name)) for name in names[:2]]
+        acts.append(is_accepted(bids.withdraw_bid(engine, crowd[0], job, names[0])))
         acts.append(
-            succeeds(
-                expire(engine, job, "open") if late else jobs.run_command(engine, carla, job, Step(command="cancel"))
+            is_accepted(
+                expire_job(engine, job, "open")
+                if late
+                else jobs.run_command(engine, carla, job, Step(command="cancel"))
             )
         )
         draw.shuffle(acts)
@@ -167,7 +171,9 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
             status, holder = await assert_consistent(engine, job, crowd, by_job[job])
             over = [e for e in by_job[job] if e.type in ("bid.closed", "bid.accepted")]
             endings = Counter(event_log.payload(e)["bid"]["id"] for e in over)
-            bids_by_id = {b["id"]: b for b in map(msgspec.json.decode, (await bids.find(engine, carla, job)).items)}
+            bids_by_id = {
+                b["id"]: b for b in map(msgspec.json.decode, (await bids.find_bids(engine, carla, job)).items)
+            }
             assert endings == dict.fromkeys(names, 1)
             winners = [b for b in bids_by_id.values() if b["status"] == "accepted"]
             assert [b["technician"]["id"] for b in winners] == ([holder] if holder else [])

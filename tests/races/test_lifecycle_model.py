@@ -36,15 +36,15 @@ from tests.support.proxy import Proxy
 from tests.support.reference_model import Facts, expected_code
 from tests.support.state_machine import run_examples
 
-Z = DEFAULT_ZONE
+ZONE = DEFAULT_ZONE
 T = TypeVar("T")
 SHIPPED = catalogue.load_blueprints("home_service", catalogue.shipped_folder())
-NAMES = sorted(SHIPPED.by_name)
+BLUEPRINT_NAMES = sorted(SHIPPED.by_name)
 COMMANDS = sorted({name for b in SHIPPED.by_name.values() for name in b.commands})
-CREW = ("a", "b", "c")
+TECHNICIANS = ("a", "b", "c")
 STAFF: tuple[Role, ...] = ("ops_manager", "service", "mediator", "onboarding_manager")
-CALLERS = ("customer", "stranger", *CREW, *STAFF)
-JUMPS_S = (1.4, 35, 130, 910)
+CALLERS = ("customer", "stranger", *TECHNICIANS, *STAFF)
+CLOCK_JUMPS_S = (1.4, 35, 130, 910)
 AT_CAPACITY = 4
 
 
@@ -53,7 +53,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     loop: asyncio.AbstractEventLoop
     engine: Engine
-    lossy: Engine
+    lossy_engine: Engine
     proxy: Proxy
     examples = 0
     commands_run: ClassVar[set[tuple[str, str]]] = set()
@@ -73,19 +73,19 @@ class LifecycleMachine(RuleBasedStateMachine):
         """A customer books a job of each blueprint in turn; where the blueprint allows it, perhaps with a named
         technician.
         """
-        self.wait(self._book_job(NAMES[LifecycleMachine.examples % len(NAMES)], with_technician))
+        self.wait(self._book_job(BLUEPRINT_NAMES[LifecycleMachine.examples % len(BLUEPRINT_NAMES)], with_technician))
 
     async def _book_job(self, blueprint_name: str, with_technician: bool) -> None:
         engine = self.engine
         # Each check reads only the events since here: the log of all earlier jobs would make it slower and slower.
-        self.head = (await log.read_head(engine.store.redis, Z)).seq
+        self.head = (await log.read_head(engine.store.redis, ZONE)).seq
         self.blueprint = engine.blueprints.by_name[blueprint_name]
         self.service = await people.service(engine)
         carla = await people.customer(engine)
         self.people: dict[str, Principal] = {"customer": carla, "stranger": Principal(UserId("usr_nobody"), "customer")}
         self.people |= {role: Principal(UserId(f"a_{role}"), role) for role in STAFF}
         self.booking_count += 1
-        for member in CREW:
+        for member in TECHNICIANS:
             name_of = f"{self.tag}{self.booking_count}{member}"
             self.people[member] = await people.technician(engine, name_of, self.service, capacity=AT_CAPACITY)
         allowed = self.blueprint.technician
@@ -96,12 +96,12 @@ class LifecycleMachine(RuleBasedStateMachine):
     # what the reference model needs
 
     async def _job_record(self) -> dict[str, str]:
-        row: Any = await self.engine.store.redis.hgetall(keys.job(Z, self.job))  # type: ignore[misc]
+        row: Any = await self.engine.store.redis.hgetall(keys.job(ZONE, self.job))  # type: ignore[misc]
         return {name.decode(): value.decode() for name, value in row.items()}
 
     async def _facts(self, who: Principal) -> Facts:
         row = await self._job_record()
-        offer = await self.engine.store.redis.hget(keys.job_offers(Z, self.job), who.id)  # type: ignore[misc]
+        offer = await self.engine.store.redis.hget(keys.job_offers(ZONE, self.job), who.id)  # type: ignore[misc]
         return Facts(
             status=row["status"],
             holder=row["holder"],
@@ -135,7 +135,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         closed job is replaced with a new one.
         """
         if self.blueprint.states[(await self._job_record())["status"]].is_terminal:
-            await self._book_job(NAMES[pick % len(NAMES)], pick % 2 == 1)
+            await self._book_job(BLUEPRINT_NAMES[pick % len(BLUEPRINT_NAMES)], pick % 2 == 1)
         commands = self.blueprint.commands
         facts = {name: await self._facts(self.people[name]) for name in CALLERS}
         legal = [
@@ -144,13 +144,13 @@ class LifecycleMachine(RuleBasedStateMachine):
         stays_open = [(c, n) for c, n in legal if self.blueprint.phase(commands[c].to) != "closed"]
         return legal if pick % 7 == 0 else stays_open or legal
 
-    @rule(pick=st.integers(0, 999), lossy=st.booleans())
-    def run_legal_command(self, pick: int, lossy: bool) -> None:
+    @rule(pick=st.integers(0, 999), loses_reply=st.booleans())
+    def run_legal_command(self, pick: int, loses_reply: bool) -> None:
         """Send a command that is allowed now. Without this rule few examples would leave the first state."""
         if legal := self.wait(self._legal_commands(pick)):
             command, name = legal[pick % len(legal)]
             self.commands_run.add((self.blueprint.name, command))
-            self.wait((self._run_and_lose_reply if lossy else self._run_and_repeat)(command, self.people[name]))
+            self.wait((self._run_and_lose_reply if loses_reply else self._run_and_repeat)(command, self.people[name]))
 
     @rule(first_pick=st.integers(0, 999), second_pick=st.integers(0, 999))
     def run_two_legal_commands(self, first_pick: int, second_pick: int) -> None:
@@ -227,7 +227,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.proxy.drop_next = b'"status":"'
         while True:
             try:
-                code = await self._send_command(self.lossy, who, step, key)
+                code = await self._send_command(self.lossy_engine, who, step, key)
                 break
             except (Indeterminate, Unavailable):
                 await asyncio.sleep(0.005)
@@ -240,24 +240,24 @@ class LifecycleMachine(RuleBasedStateMachine):
         assert int((await self._job_record())["version"]) - int(before["version"]) in (0, 1, 2)
         await self._run_due_tasks()
 
-    @rule(seconds=st.sampled_from(JUMPS_S))
+    @rule(seconds=st.sampled_from(CLOCK_JUMPS_S))
     def pass_time(self, seconds: float) -> None:
         """Time passes and due tasks run, while the technicians send heartbeats."""
         self.wait(self._pass_time(seconds))
 
     async def _pass_time(self, seconds: float) -> None:
         await advance(self.engine, seconds)
-        for member in CREW:
+        for member in TECHNICIANS:
             technician = TechnicianId(self.people[member].id)
-            now = await self.engine.store.redis.hget(keys.zone_meta(Z), "now")  # type: ignore[misc]
-            await self.engine.store.redis.zadd(keys.last_seen(Z), {technician: int(now)}, xx=True)
-            await self.engine.store.redis.hset(keys.technician(Z, technician), "fix_at", now)  # type: ignore[misc]
+            now = await self.engine.store.redis.hget(keys.zone_meta(ZONE), "now")  # type: ignore[misc]
+            await self.engine.store.redis.zadd(keys.last_seen(ZONE), {technician: int(now)}, xx=True)
+            await self.engine.store.redis.hset(keys.technician(ZONE, technician), "fix_at", now)  # type: ignore[misc]
         await self._run_due_tasks()
 
     async def _run_due_tasks(self) -> None:
         """Run the tasks that are due now."""
         for _ in range(50):
-            if await scheduler.run_once(self.engine, Z) > 0:
+            if await scheduler.run_once(self.engine, ZONE) > 0:
                 return
 
     # the invariant
@@ -273,15 +273,15 @@ class LifecycleMachine(RuleBasedStateMachine):
     async def _check_job_and_log(self) -> None:
         redis, row = self.engine.store.redis, await self._job_record()
         state = self.blueprint.states[row["status"]]
-        for member in CREW:
+        for member in TECHNICIANS:
             name = TechnicianId(self.people[member].id)
-            held_jobs = await redis.smembers(keys.technician_jobs(Z, name))  # type: ignore[misc]
-            load = await redis.hget(keys.technician(Z, name), "load")  # type: ignore[misc]
+            held_jobs = await redis.smembers(keys.technician_jobs(ZONE, name))  # type: ignore[misc]
+            load = await redis.hget(keys.technician(ZONE, name), "load")  # type: ignore[misc]
             is_holder = row["holder"] == name and not state.is_terminal and not state.frees_holder
             assert (self.job.encode() in held_jobs) == is_holder and int(load or 0) == len(held_jobs)
         seeks = state.search_mode if not row["holder"] else "none"
-        due = {entry.decode() for entry in await redis.zrange(keys.due_tasks(Z), 0, -1)}
-        is_listed = await redis.zscore(keys.job_demand(Z, self.service), self.job) is not None
+        due = {entry.decode() for entry in await redis.zrange(keys.due_tasks(ZONE), 0, -1)}
+        is_listed = await redis.zscore(keys.job_demand(ZONE, self.service), self.job) is not None
         assert is_listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
         assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == is_listed
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
@@ -294,7 +294,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Delete the due tasks and the demand index, so that the next example is not influenced by this one."""
-        self.wait(self.engine.store.redis.delete(keys.due_tasks(Z), keys.job_demand(Z, self.service)))
+        self.wait(self.engine.store.redis.delete(keys.due_tasks(ZONE), keys.job_demand(ZONE, self.service)))
 
 
 def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
@@ -307,7 +307,7 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
     async def begin() -> None:
         LifecycleMachine.engine = await stack.enter_async_context(open_engine(settings))
         LifecycleMachine.proxy = await stack.enter_async_context(Proxy(settings.redis or ""))
-        LifecycleMachine.lossy = await stack.enter_async_context(
+        LifecycleMachine.lossy_engine = await stack.enter_async_context(
             open_engine(msgspec.structs.replace(settings, redis=LifecycleMachine.proxy.url))
         )
 
@@ -319,4 +319,4 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
         loop.run_until_complete(stack.aclose())
         loop.close()
     commands_run = LifecycleMachine.commands_run
-    assert {name for name, _ in commands_run} == set(NAMES) and len(commands_run) >= 20, sorted(commands_run)
+    assert {name for name, _ in commands_run} == set(BLUEPRINT_NAMES) and len(commands_run) >= 20, sorted(commands_run)

@@ -49,7 +49,7 @@ STATUS_BEFORE = {"depart": "accepted", "arrive": "on_the_way", "start": "reached
 """The status in which each of these commands is allowed."""
 STATUSES_WITH_LOAD = {"accepted", "on_the_way", "reached", "in_progress"}
 """The statuses in which a job counts towards the load of its holder."""
-CANCELLABLE = {"broadcasted", "accepted", "on_the_way", "reached"}
+CANCELLABLE_STATUSES = {"broadcasted", "accepted", "on_the_way", "reached"}
 CLOCK_JUMPS_S = (1.4, 7, 35, 63, 98, 910)
 """Seconds by which the clock is advanced: multiples of 0.7 s. No sum of them equals a lease or the lifetime of an offer
 or a job, so that the model never has to predict the exact moment of an end.
@@ -131,7 +131,7 @@ class Model(RuleBasedStateMachine):
         record = self.job_record(job)
         if command == "cancel":
             code_of_status = {"cancelled": "cancelled", "expired": "expired"}
-            ok = record["status"] in CANCELLABLE
+            ok = record["status"] in CANCELLABLE_STATUSES
             return "ok" if ok else code_of_status.get(record["status"], "illegal_transition")
         if command in STATUS_BEFORE:
             if record["holder"] != who.id:

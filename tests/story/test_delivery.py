@@ -14,7 +14,14 @@ from engine.process.settings import Settings
 from tests.story.conftest import Person, Scenario
 from tests.support.wait import wait_until
 
-SHOP = {"lat": 40.75, "lon": -73.99, "address": "1 Main St", "amount": 2550, "currency": "EUR", "notes": "no onions"}
+ORDER_BODY = {
+    "lat": 40.75,
+    "lon": -73.99,
+    "address": "1 Main St",
+    "amount": 2550,
+    "currency": "EUR",
+    "notes": "no onions",
+}
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ class People:
 
     async def place_order(self) -> str:
         """Place an order as Carla, and return its id."""
-        created = await self.carla.post("/v1/jobs", {**SHOP, "service": self.service})
+        created = await self.carla.post("/v1/jobs", {**ORDER_BODY, "service": self.service})
         assert created.status_code == 201, created.text
         job: str = created.json()["job"]["id"]
         return job

@@ -231,7 +231,7 @@ def _report_ended(running: dict[int, socket.socket]) -> None:
 def _import_callout() -> Callable[[], None]:
     """Import what the commands import when they run, and return the function of the ``callout`` script."""
     main = importlib.import_module("server.cli.main")
-    main.app()
+    importlib.import_module("server.cli.commands").app()
     for name in ("server.serve", "uvloop", "alembic.command", "sqlalchemy.dialects.sqlite.aiosqlite"):
         importlib.import_module(name)
     gc.freeze()

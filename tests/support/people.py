@@ -76,7 +76,7 @@ async def job(
 ) -> Outcome:
     """Book a job at the position ``at`` as the customer ``who``. The job has no offers until a wave opens."""
     fields = {"service": service, "lat": at.lat, "lon": at.lon, "address": "1 Main St", **changes}
-    return await booking.create(engine, who, booking.Booking(**fields))  # type: ignore[arg-type]
+    return await booking.book_job(engine, who, booking.Booking(**fields))  # type: ignore[arg-type]
 
 
 def id_of(outcome: Outcome) -> JobId:

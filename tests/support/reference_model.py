@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from engine.blueprint.schema import Blueprint, Command
 from engine.types import Principal, Role
 
-OWN_ROUTES = ("bid", "withdraw", "award", "capture")
+EFFECTS_WITH_OWN_ROUTES = ("bid", "withdraw", "award", "capture")
 """The effects of commands that have a route of their own. The route for commands refuses such a command
 with `invalid`.
 """
@@ -60,7 +60,7 @@ def expected_code(blueprint: Blueprint, who: Principal, command: str, facts: Fac
         return "not_found"
     if not relations_of(who.role) & set(spec.by):
         return "forbidden"
-    if spec.effect in OWN_ROUTES:
+    if spec.effect in EFFECTS_WITH_OWN_ROUTES:
         return "invalid" if _may_know(blueprint, who, facts) else "not_found"
     if spec.effect in ("take", "refuse"):
         return _offer_reply_code(blueprint, spec, facts)

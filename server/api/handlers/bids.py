@@ -15,7 +15,7 @@ from server.schemas.lists import ListQuery
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the bids for a job, the oldest first; a technician sees only their own."""
-    page = await bids.find(call.engine, call.caller, call.id)
+    page = await bids.find_bids(call.engine, call.caller, call.id)
     return responses.list_response(call.next_link, call.query, page.items, sort_keys.creation_key, as_of=page.as_of)
 
 
@@ -26,25 +26,29 @@ async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
     the customer accepts the bid. On an hourly job the rate stays.
     """
     terms = BidTerms(amount=call.body.amount, note=call.body.note, version=expected_version(call))
-    done = await bids.create(call.engine, call.caller, call.id, terms, key=call.key, trace=call.trace)
+    done = await bids.create_bid(call.engine, call.caller, call.id, terms, key=call.key, trace=call.trace)
     return _bid_answer(done, (b"location", f"/v1/jobs/{call.id}/bids".encode()))
 
 
 async def withdraw(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Withdraw one's own bid."""
     bid, expected = call.params["bid"], expected_version(call)
-    done = await bids.withdraw(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
+    done = await bids.withdraw_bid(
+        call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace
+    )
     return _bid_answer(done)
 
 
 async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Give the job to the technician of a bid; all other bids are declined."""
     bid, expected = call.params["bid"], expected_version(call)
-    done = await bids.accept(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
+    done = await bids.accept_bid(
+        call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace
+    )
     return responses.step_response(done)
 
 
-def _bid_answer(done: BidOutcome, *headers: responses.Header) -> Response:
+def _bid_answer(outcome: BidOutcome, *headers: responses.Header) -> Response:
     """Return the answer of a command about a bid: ``{bid, message?}``."""
-    message = {"message": done.message} if done.message is not None else {}
-    return responses.json_response({"bid": done.bid, **message}, *responses.replay_headers(done), *headers)
+    message = {"message": outcome.message} if outcome.message is not None else {}
+    return responses.json_response({"bid": outcome.bid, **message}, *responses.replay_headers(outcome), *headers)

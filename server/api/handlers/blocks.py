@@ -14,7 +14,7 @@ from server.schemas.lists import ListQuery
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the users whom the caller blocked, the latest first. Users who blocked the caller are not listed."""
-    page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
+    page = await blocks.find_blocks(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page_response(call.next_link, page.items, page.next)
 
 
@@ -23,22 +23,24 @@ async def create(call: RequestContext[OneUser, NoQuery]) -> Response:
     jobs.
     """
     return responses.stored_response(
-        "block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key)
+        "block", await blocks.put_block(call.engine, call.caller, UserId(call.body.user), key=call.key)
     )
 
 
 async def drop(call: RequestContext[OneUser, NoQuery]) -> Response:
     """Remove one's own block; a block by the other user stays."""
-    done = await blocks.lift(call.engine, call.caller, UserId(call.body.user), key=call.key)
+    done = await blocks.lift_block(call.engine, call.caller, UserId(call.body.user), key=call.key)
     return Response(headers=responses.replay_headers(done))
 
 
 async def put(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Block the user in the path: the same as `POST /v1/me/blocks`."""
-    return responses.stored_response("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
+    return responses.stored_response(
+        "block", await blocks.put_block(call.engine, call.caller, UserId(call.id), key=call.key)
+    )
 
 
 async def lift(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Remove one's own block of the user in the path: the same as `DELETE /v1/me/blocks`."""
-    done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
+    done = await blocks.lift_block(call.engine, call.caller, UserId(call.id), key=call.key)
     return Response(headers=responses.replay_headers(done))

@@ -15,13 +15,15 @@ from server.schemas.lists import ListQuery
 
 async def create(call: RequestContext[NewDispute, NoQuery]) -> Response:
     """Open a dispute about one's own job. The job is `frozen` for all other commands until a mediator resolves it."""
-    done = await disputes.create(call.engine, call.caller, call.id, call.body.reason, key=call.key, trace=call.trace)
+    done = await disputes.open_dispute(
+        call.engine, call.caller, call.id, call.body.reason, key=call.key, trace=call.trace
+    )
     return _dispute_answer(done)
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the open disputes, the newest first: mediators see all, the two sides of a job their own."""
-    page = await disputes.find(call.engine, call.caller)
+    page = await disputes.find_disputes(call.engine, call.caller)
     return responses.list_response(
         call.next_link, call.query, page.items, sort_keys.dispute_key, newest_first=True, as_of=page.as_of
     )
@@ -30,13 +32,13 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
     """Resolve a dispute: the job is resumed, cancelled or completed."""
     body = call.body
-    done = await disputes.resolve(
+    done = await disputes.resolve_dispute(
         call.engine, call.caller, call.id, body.outcome, note=body.note, key=call.key, trace=call.trace
     )
     return _dispute_answer(done)
 
 
-def _dispute_answer(done: DisputeOutcome) -> Response:
+def _dispute_answer(outcome: DisputeOutcome) -> Response:
     return responses.json_response(
-        {"dispute": done.dispute, "job": done.outcome.job}, *responses.replay_headers(done.outcome)
+        {"dispute": outcome.dispute, "job": outcome.outcome.job}, *responses.replay_headers(outcome.outcome)
     )

@@ -34,7 +34,7 @@ async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
     """
     asked = msgspec.structs.asdict(call.body)
     wanted = Booking(**{**asked, "scheduled_for": to_ms(call.body.scheduled_for)})
-    done = await booking.create(call.engine, call.caller, wanted, key=call.key, trace=call.trace)
+    done = await booking.book_job(call.engine, call.caller, wanted, key=call.key, trace=call.trace)
     return responses.booking_response(done)
 
 

@@ -41,13 +41,15 @@ async def reject(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
     return await _send_answer(call, "rejected")
 
 
-async def _send_answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.PriceAnswer) -> Response:
+async def _send_answer(call: RequestContext[ProposalAnswer, NoQuery], answer: prices.PriceAnswer) -> Response:
     name, at = call.params["proposal"], expected_version(call)
     done = await prices.answer_proposal(
-        call.engine, call.caller, call.id, name, given, version=at, key=call.key, trace=call.trace
+        call.engine, call.caller, call.id, name, answer, version=at, key=call.key, trace=call.trace
     )
     return _price_answer(done)
 
 
-def _price_answer(done: PriceOutcome) -> Response:
-    return responses.json_response({"proposal": done.proposal, "job": done.job}, *responses.replay_headers(done))
+def _price_answer(outcome: PriceOutcome) -> Response:
+    return responses.json_response(
+        {"proposal": outcome.proposal, "job": outcome.job}, *responses.replay_headers(outcome)
+    )

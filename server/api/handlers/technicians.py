@@ -51,11 +51,10 @@ async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Respon
     """Go online or offline. The answer has whether the technician receives offers now, and the reasons if not."""
     body = call.body
     position = None if body.lat is None or body.lon is None else Coordinates(body.lat, body.lon)
-    return responses.json_response(
-        await technicians.set_availability(
-            call.engine, call.caller, call.id, online=body.online, position=position, key=call.key
-        )
+    done = await technicians.set_availability(
+        call.engine, call.caller, call.id, online=body.online, position=position, key=call.key
     )
+    return responses.json_response(done.value, *responses.replay_headers(done))
 
 
 async def location(call: RequestContext[Location, NoQuery]) -> Response:

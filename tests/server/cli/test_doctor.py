@@ -19,7 +19,7 @@ from tests.support import valkey
 from tests.support.process import Server, run_callout, run_server
 
 
-async def findings(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]:
+async def run_doctor(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Run ``callout doctor`` on ``data``. Return its exit code and its findings by name."""
     command = await run_callout("doctor", "--json", "--data", str(data), *flags)
     assert command.err == "", command.err
@@ -30,7 +30,7 @@ async def findings(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, An
 
 async def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     """A data directory that does not exist is a problem, and the doctor does not create it."""
-    code, by_name = await findings(tmp_path / "none")
+    code, by_name = await run_doctor(tmp_path / "none")
     assert code == 1
     assert by_name["data directory"]["problems"] == [
         "it does not exist: no server was started on it yet, or --data names another directory"
@@ -47,7 +47,7 @@ async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     (tmp_path / "own" / "bad.toml").write_text('name = "bad"\n')
     (tmp_path / "redis").mkdir()
     with valkey.run_server(tmp_path / "redis", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no") as url:
-        code, by_name = await findings(
+        code, by_name = await run_doctor(
             data, "--redis", url, "--blueprints", str(tmp_path / "own"), "--database", "mysql://x/y"
         )
     assert code == 1
@@ -62,7 +62,7 @@ async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
 async def test_a_redis_that_is_away_is_a_problem(tmp_path: Path) -> None:
     """A Redis that cannot be reached is a problem of the finding `Redis`."""
     tmp_path.joinpath("data").mkdir()
-    code, by_name = await findings(tmp_path / "data", "--redis", "redis://127.0.0.1:1")
+    code, by_name = await run_doctor(tmp_path / "data", "--redis", "redis://127.0.0.1:1")
     assert code == 1
     assert by_name["Redis"]["problems"][0].startswith("it cannot be reached: ")
 
@@ -78,7 +78,7 @@ async def test_a_server_that_does_not_answer_is_a_problem(running_server: Server
     """A stopped (SIGSTOP) server holds its directory but does not respond, and the finding says so."""
     running_server.process.send_signal(signal.SIGSTOP)
     try:
-        code, by_name = await findings(running_server.data)
+        code, by_name = await run_doctor(running_server.data)
     finally:
         running_server.process.send_signal(signal.SIGCONT)
     assert code == 1
@@ -131,7 +131,7 @@ async def test_a_zone_that_would_stay_closed_is_a_problem(change: str, why: str,
     elif change != "empty":
         client.hset("{main}:meta", "seq", 3 if change == "behind" else 9)
         client.hset("{main}:epochs", "e1", 1 if change == "behind" else 5)
-    code, by_name = await findings(stopped_server.data, "--redis", stopped_server.url)
+    code, by_name = await run_doctor(stopped_server.data, "--redis", stopped_server.url)
     assert (code, by_name["zone main"]["problems"]) == (1, [why])
 
 
@@ -144,7 +144,7 @@ def _archive_up_to(file: Path, seq: int) -> None:
 
 async def test_a_healthy_server_has_no_problem(running_server: Server) -> None:
     """With a running server the doctor exits with 0, finds no problem, and prints the most important facts."""
-    code, by_name = await findings(running_server.data)
+    code, by_name = await run_doctor(running_server.data)
     assert code == 0
     assert by_name["server"]["facts"] == {"pid": running_server.process.pid, "url": running_server.url}
     assert by_name["Redis"]["facts"]["version"].startswith("valkey ")
@@ -159,6 +159,6 @@ async def test_a_stopped_server_is_no_problem(tmp_path: Path) -> None:
     """A directory whose server was stopped in order has no problem."""
     async with run_server(tmp_path / "data") as server:
         await server.stop()
-    code, by_name = await findings(tmp_path / "data")
+    code, by_name = await run_doctor(tmp_path / "data")
     assert (code, by_name["server"]["facts"]) == (0, {"running": "no"})
     assert by_name["Redis"]["facts"]["embedded"].startswith("not running, starts with the server from ")

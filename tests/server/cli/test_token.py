@@ -77,10 +77,13 @@ async def test_a_directory_without_a_key_is_refused(tmp_path: Path, exists: bool
 
 async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
     """With ``--key-file`` the command creates a missing key, which only its owner can read, and prints a token. So
-    hosts that share a key can have it before the first server starts.
+    hosts that share a key can have it before the first server starts. A warning on stderr names the new file, because
+    the path may be mistyped. With an existing key there is no warning.
     """
     command = await run_callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
-    assert (command.code, command.err) == (0, "")
+    assert command.code == 0 and "key_file_missing" in command.err and "shared.key" in command.err
+    again = await run_callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
+    assert (again.code, again.err) == (0, "")
     assert (tmp_path / "shared.key").stat().st_mode & 0o777 == 0o600
     claims = jwt.decode(command.out.strip(), options={"verify_signature": False})
     assert (claims["iss"], claims["sub"], claims["role"]) == ("callout", "cli_admin", "admin")

@@ -234,7 +234,7 @@ def compiled_module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 
 @pytest.fixture(params=["by sockets", "by transports"])
-def send(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def each_sender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start gateways with the compiled module, and without it. Use this before ``node``."""
     module = request.getfixturevalue("compiled_module") if request.param == "by sockets" else None
     monkeypatch.setitem(sys.modules, COMPILED_MODULE, module)

@@ -15,7 +15,7 @@ from server.serve import RunningServer
 from tests.server.gateway.conftest import Node
 
 
-class Block(NamedTuple):
+class SseBlock(NamedTuple):
     """One block of an event stream. A missing part is "", missing ``data`` is None."""
 
     id: str
@@ -33,7 +33,7 @@ class EventStream:
         """The id of the last block: the Last-Event-ID of a reconnect."""
         self._lines = answer.aiter_lines()
 
-    async def next_block(self) -> Block | None:
+    async def next_block(self) -> SseBlock | None:
         """Return the next block, or None at the end of the stream."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(15):
@@ -45,10 +45,10 @@ class EventStream:
                     continue
                 self.last = fields.get("id", self.last)
                 data = json.loads(fields["data"]) if "data" in fields else None
-                return Block(fields.get("id", ""), fields.get("event", ""), data, fields.get("retry", ""))
+                return SseBlock(fields.get("id", ""), fields.get("event", ""), data, fields.get("retry", ""))
         return None
 
-    async def next_event(self) -> Block:
+    async def next_event(self) -> SseBlock:
         """Return the next block that has data."""
         while True:
             block = await self.next_block()

@@ -18,7 +18,7 @@ FAILING_BY_DESIGN = {"7.1.5"}
 PASSING_BEHAVIOURS = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
 
-class Echo:
+class EchoReceiver:
     """A receiver that sends each message back."""
 
     connection: Connection
@@ -39,7 +39,7 @@ async def echo_app(scope: Any, receive: Any, send: Any) -> None:
     """Accept the WebSocket and send each message back."""
     await receive()
     await send({"type": "websocket.accept"})
-    echo = Echo()
+    echo = EchoReceiver()
     echo.connection = scope["extensions"][ATTACH_EXTENSION](echo)
 
 

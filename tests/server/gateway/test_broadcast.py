@@ -91,7 +91,7 @@ async def open_reader(stack: AsyncExitStack, node: Node, token: str, *, small: b
     return reader
 
 
-@pytest.mark.usefixtures("send")
+@pytest.mark.usefixtures("each_sender")
 async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
     """During a continuous broadcast, clients that never read use no more memory than the limit and are closed with
     4001. All other clients receive every event once and in order.

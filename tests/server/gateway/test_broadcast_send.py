@@ -150,7 +150,7 @@ async def test_a_session_that_ended_has_no_socket(late_call: Callable[[Session],
         assert written == []
 
 
-@pytest.mark.usefixtures("send")
+@pytest.mark.usefixtures("each_sender")
 async def test_a_client_that_stops_reading_receives_every_byte(node: Node) -> None:
     """A client stops reading in the middle of broadcasts. When it reads again, it has received every broadcast once and
     in order, also the one of which its socket took only a part.
@@ -164,7 +164,7 @@ async def test_a_client_that_stops_reading_receives_every_byte(node: Node) -> No
             await broadcast(node, seq := seq + 1, BIG_DATA)
         for _ in range(5):
             await broadcast(node, seq := seq + 1, BIG_DATA)
-        assert ann in node.gateway.sessions_behind
+        assert ann in node.gateway.sessions_with_backlog
         slow.socket.transport.resume_reading()
         assert await slow.next_seqs(seq) == await quick.next_seqs(seq) == [*range(1, seq + 1)]
         await wait_until(lambda: ann.is_direct)
@@ -172,7 +172,7 @@ async def test_a_client_that_stops_reading_receives_every_byte(node: Node) -> No
         assert await slow.next_seqs(1) == [seq + 1]
 
 
-@pytest.mark.usefixtures("send")
+@pytest.mark.usefixtures("each_sender")
 async def test_a_connection_that_was_reset_ends(node: Node) -> None:
     """If a broadcast finds that a connection was reset, the session ends, and the other clients receive the
     broadcast.
@@ -189,7 +189,7 @@ async def test_a_connection_that_was_reset_ends(node: Node) -> None:
         assert await other.next_seqs(1) == [2]
 
 
-@pytest.mark.usefixtures("send")
+@pytest.mark.usefixtures("each_sender")
 async def test_a_session_without_a_socket_is_written_to_by_its_transport(node: Node) -> None:
     """A session whose transport must not be passed receives a broadcast by its transport."""
     async with node.connect("ann") as client:

@@ -34,7 +34,7 @@ def client_frame(payload: bytes, first: int = 0x81, *, mask: bytes | None = MASK
     return head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
 
 
-class Echo:
+class EchoReceiver:
     """A receiver that sends each message back, and stores how the connection ended."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Echo:
 class Peer:
     """The client of an echo server, which reads and writes raw bytes."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, echo: Echo) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, echo: EchoReceiver) -> None:
         self.reader, self.writer, self.echo = reader, writer, echo
 
     def send(self, data: bytes) -> None:
@@ -88,7 +88,7 @@ UPGRADE_REQUEST = (
 @asynccontextmanager
 async def connected_peer(early: bytes = b"") -> AsyncIterator[Peer]:
     """Open a WebSocket to an echo server. The bytes ``early`` arrive before the server accepts it."""
-    echo = Echo()
+    echo = EchoReceiver()
     app_called = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -227,7 +227,7 @@ async def test_the_slots_of_a_dead_gateway_expire(
 
     async def has_lease_ended() -> bool:
         mark_active(two)
-        await two.gateway.slots.touch()
+        await two.gateway.slots.renew_all_slots()
         scores = [at for _, at in await redis.zrange(ANN_SOCKETS, 0, -1, withscores=True)]
         return max(scores) - min(scores) > 500 or len(scores) == 1
 
@@ -369,7 +369,7 @@ async def test_many_slots_are_renewed_in_few_calls(limited_node: Node) -> None:
     before, calls = max(await touch_times(limited_node)), await _script_calls(limited_node.engine)
     await asyncio.sleep(0.002)  # the next millisecond
     mark_active(limited_node)
-    await limited_node.gateway.slots.touch()
+    await limited_node.gateway.slots.renew_all_slots()
     assert await _script_calls(limited_node.engine) - calls == 3
     after = await touch_times(limited_node)
     assert len(after) == USERS * SLOTS_PER_USER
@@ -393,7 +393,7 @@ async def test_a_session_that_ends_during_a_touch_has_no_slot(
         done.append(len(sessions))
 
     monkeypatch.setattr(sockets, "renew_slots", touch_then_end)
-    await limited_node.gateway.slots.touch()
+    await limited_node.gateway.slots.renew_all_slots()
     assert done == [500, 500, 199]
     assert len(await touch_times(limited_node)) == USERS * SLOTS_PER_USER - 1
 
@@ -427,7 +427,7 @@ async def test_an_uncounted_session_is_counted_with_the_next_touch(
         return await opened(*args, **more)
 
     monkeypatch.setattr(sockets, "open_slot", open_while_one_ends)
-    await slots.touch()
+    await slots.renew_all_slots()
     assert all(slots._slots.values()) and len(slots._slots) == 99
 
 

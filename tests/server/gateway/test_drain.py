@@ -20,7 +20,7 @@ async def test_clients_are_closed_in_batches(node: Node, monkeypatch: pytest.Mon
     """All clients are closed with 4000, some at once and the last near the end of the given time. The order is not the
     order of their connects.
     """
-    monkeypatch.setattr(drain, "MIN_BATCH", 1)
+    monkeypatch.setattr(drain, "MIN_BATCH_SESSIONS", 1)
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(node.connect(f"u{number}")) for number in range(20)]
         began = time.monotonic()

@@ -19,7 +19,7 @@ from tests.server.gateway.test_position_feed import JobUnderWay, assert_no_posit
 from tests.support import people
 from tests.support.epochs import epoch_name
 
-OPS = Principal(UserId("boss"), "admin")
+OPS_CALLER = Principal(UserId("boss"), "admin")
 
 
 async def subscribe_to_job(client: Client, job: str) -> dict[str, Any]:
@@ -49,7 +49,9 @@ async def test_a_former_holder_receives_nothing_more_of_the_job(node: Node) -> N
     tara = await people.technician(node.engine, "tara", service)
     async with node.connect("t1", "technician") as former_holder, node.connect(trip.customer.id) as watcher:
         await subscribe_to_job(former_holder, trip.job)
-        await jobs.run_command(node.engine, OPS, trip.job, Step(command="reassign", technician="tara", reason="late"))
+        await jobs.run_command(
+            node.engine, OPS_CALLER, trip.job, Step(command="reassign", technician="tara", reason="late")
+        )
         await jobs.run_command(node.engine, tara, trip.job, Step(command="depart"))
         assert await received_pushes(node, former_holder, "job.status") == []
         [unassigned] = await received_pushes(node, former_holder, "job.unassigned")
@@ -70,12 +72,12 @@ async def test_a_mediator_receives_events_until_the_dispute_is_resolved(node: No
     tom = await people.technician(engine, "tom", service)
     job = people.id_of(await people.job(engine, carla, service, blueprint="direct_booking", technician="tom"))
     await jobs.run_command(engine, tom, job, Step(command="accept"))
-    outcome = await disputes.create(engine, carla, job, "It leaks")
+    outcome = await disputes.open_dispute(engine, carla, job, "It leaks")
     dispute = str(msgspec.json.decode(outcome.dispute)["id"])
     mediator = Principal(UserId("mia"), "mediator")
     async with node.connect("mia", "mediator") as mia:
         assert (await subscribe_to_job(mia, job))["job"]["frozen"] is True
-        await disputes.resolve(engine, mediator, dispute, "resume")
+        await disputes.resolve_dispute(engine, mediator, dispute, "resume")
         [resolved] = await received_pushes(node, mia, "job.resolved")
         # The public part, as for all mediators: the subscription has ended.
         assert "customer" not in resolved["data"]["job"]
@@ -98,13 +100,13 @@ async def test_all_mediators_receive_disputes(node: Node, blueprint: str) -> Non
     more: dict[str, Any] = {"technician": "tom"} if blueprint == "direct_booking" else {}
     job = people.id_of(await people.job(engine, carla, service, blueprint=blueprint, notes="4711", **more))
     if blueprint == "managed":
-        await jobs.run_command(engine, OPS, job, Step(command="assign", technician="tom"))
+        await jobs.run_command(engine, OPS_CALLER, job, Step(command="assign", technician="tom"))
     for command in ("accept", "depart", "start", "finish") if blueprint == "managed" else ("accept",):
         await jobs.run_command(engine, tom, job, Step(command=command))
     async with node.connect("max", "mediator") as live:
-        dispute = msgspec.json.decode((await disputes.create(engine, carla, job, "It leaks")).dispute)
+        dispute = msgspec.json.decode((await disputes.open_dispute(engine, carla, job, "It leaks")).dispute)
         mia = Principal(UserId("mia"), "mediator")
-        await disputes.resolve(engine, mia, dispute["id"], "resume", note="The key is 4711")
+        await disputes.resolve_dispute(engine, mia, dispute["id"], "resume", note="The key is 4711")
         live_pushes = await received_pushes(node, live)
     hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}}
     async with node.connect("max", "mediator", **hello) as again:
@@ -127,10 +129,10 @@ async def test_a_subscribed_service_receives_the_steps_of_a_job(node: Node) -> N
     async with node.connect("money", "service") as money, node.connect("tom", "technician") as toms:
         refused = await toms.request(op="subscribe", channel=f"job:{job}")
         assert refused["error"]["code"] == "not_found"
-        heard_from = (await subscribe_to_job(money, job))["seq"]
+        received_from = (await subscribe_to_job(money, job))["seq"]
         outcome = await jobs.claim(engine, tom, job)
         [accepted] = await received_pushes(node, money, "job.accepted")
-        assert accepted["seq"] == outcome.seq > heard_from
+        assert accepted["seq"] == outcome.seq > received_from
 
 
 # Work

@@ -41,40 +41,44 @@ async def test_a_request_that_the_handshake_cannot_read_is_ended(node: Node, mor
     writer.close()
 
 
-def changed(old: str, new: str) -> str:
+def changed_request(old: str, new: str) -> str:
     """Return the upgrade request with ``old`` replaced by ``new``."""
     assert old in UPGRADE_REQUEST
     return UPGRADE_REQUEST.replace(old, new) + "\r\n"
 
 
-KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-VERSION = "Sec-WebSocket-Version: 13\r\n"
+KEY_HEADER = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+VERSION_HEADER = "Sec-WebSocket-Version: 13\r\n"
 
 
 @pytest.mark.parametrize(
     ("request_text", "status"),
     [
-        pytest.param(changed(KEY, ""), 400, id="no key"),
-        pytest.param(changed(KEY, KEY * 2), 400, id="two keys"),
-        pytest.param(changed("AAAA==", "AA=="), 400, id="a short key"),
-        pytest.param(changed("AAAA==", "AAAAAA"), 400, id="a long key"),
-        pytest.param(changed("AAAA==", "A-A_=="), 400, id="a key in another alphabet"),
-        pytest.param(changed(VERSION, ""), 400, id="no version"),
-        pytest.param(changed("13", "8"), 400, id="another version"),
-        pytest.param(changed(VERSION, VERSION * 2), 400, id="two versions"),
-        pytest.param(changed(KEY, KEY + "Origin: http://x\r\nOrigin: http://y\r\n"), 400, id="two origins"),
-        pytest.param(changed("/v1/ws", "/v1/ws?ticket=" + "x" * 10_000), 400, id="a long target"),
-        pytest.param(changed("GET", "POST"), 405, id="another method"),
-        pytest.param(changed("HTTP/1.1", "HTTP/1.0"), 505, id="another version of HTTP"),
-        pytest.param(changed("Host: x", "Host: \r\nOrigin: http://evil"), 403, id="an origin without a host"),
-        pytest.param(changed("Host: x", "Host: y\r\nOrigin: http://x"), 403, id="an origin of another host"),
-        pytest.param(changed("/v1/ws", "/v1/w%73"), 101, id="an escaped path"),
-        pytest.param(changed("Host: x", "Host: x\r\nOrigin: http://x"), 101, id="an origin of this host"),
-        pytest.param(changed("Upgrade: websocket", "UPGRADE:  WebSocket"), 101, id="upper case"),
-        pytest.param(changed("Connection: Upgrade", "Connection: keep-alive, upgrade"), 101, id="keep-alive"),
-        pytest.param(changed(JSON_SUBPROTOCOL, f"chat, {JSON_SUBPROTOCOL}"), 101, id="two subprotocols"),
+        pytest.param(changed_request(KEY_HEADER, ""), 400, id="no key"),
+        pytest.param(changed_request(KEY_HEADER, KEY_HEADER * 2), 400, id="two keys"),
+        pytest.param(changed_request("AAAA==", "AA=="), 400, id="a short key"),
+        pytest.param(changed_request("AAAA==", "AAAAAA"), 400, id="a long key"),
+        pytest.param(changed_request("AAAA==", "A-A_=="), 400, id="a key in another alphabet"),
+        pytest.param(changed_request(VERSION_HEADER, ""), 400, id="no version"),
+        pytest.param(changed_request("13", "8"), 400, id="another version"),
+        pytest.param(changed_request(VERSION_HEADER, VERSION_HEADER * 2), 400, id="two versions"),
         pytest.param(
-            changed(JSON_SUBPROTOCOL, f"chat\r\nSec-WebSocket-Protocol: {JSON_SUBPROTOCOL}"), 101, id="in two headers"
+            changed_request(KEY_HEADER, KEY_HEADER + "Origin: http://x\r\nOrigin: http://y\r\n"), 400, id="two origins"
+        ),
+        pytest.param(changed_request("/v1/ws", "/v1/ws?ticket=" + "x" * 10_000), 400, id="a long target"),
+        pytest.param(changed_request("GET", "POST"), 405, id="another method"),
+        pytest.param(changed_request("HTTP/1.1", "HTTP/1.0"), 505, id="another version of HTTP"),
+        pytest.param(changed_request("Host: x", "Host: \r\nOrigin: http://evil"), 403, id="an origin without a host"),
+        pytest.param(changed_request("Host: x", "Host: y\r\nOrigin: http://x"), 403, id="an origin of another host"),
+        pytest.param(changed_request("/v1/ws", "/v1/w%73"), 101, id="an escaped path"),
+        pytest.param(changed_request("Host: x", "Host: x\r\nOrigin: http://x"), 101, id="an origin of this host"),
+        pytest.param(changed_request("Upgrade: websocket", "UPGRADE:  WebSocket"), 101, id="upper case"),
+        pytest.param(changed_request("Connection: Upgrade", "Connection: keep-alive, upgrade"), 101, id="keep-alive"),
+        pytest.param(changed_request(JSON_SUBPROTOCOL, f"chat, {JSON_SUBPROTOCOL}"), 101, id="two subprotocols"),
+        pytest.param(
+            changed_request(JSON_SUBPROTOCOL, f"chat\r\nSec-WebSocket-Protocol: {JSON_SUBPROTOCOL}"),
+            101,
+            id="in two headers",
         ),
     ],
 )
@@ -96,7 +100,7 @@ async def test_a_request_is_a_handshake_or_is_refused(node: Node, request_text: 
 async def test_the_response_proves_that_the_key_was_read(node: Node) -> None:
     """The response contains the digest of the key, as in the example of RFC 6455, and the chosen subprotocol."""
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    writer.write(changed("AAAAAAAAAAAAAAAAAAAAAA==", "dGhlIHNhbXBsZSBub25jZQ==").encode())
+    writer.write(changed_request("AAAAAAAAAAAAAAAAAAAAAA==", "dGhlIHNhbXBsZSBub25jZQ==").encode())
     async with asyncio.timeout(10):
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     assert "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in lines
@@ -119,7 +123,7 @@ async def test_a_client_that_leaves_during_the_handshake_leaves_nothing() -> Non
 
     async with serve_app(slow_app) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(changed("Host: x", "Host: x").encode())
+        writer.write(changed_request("Host: x", "Host: x").encode())
         await writer.drain()
         writer.transport.abort()
         async with asyncio.timeout(10):
@@ -134,7 +138,7 @@ async def test_a_bug_in_the_application_is_500() -> None:
 
     async with serve_app(broken_app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(changed("Host: x", "Host: x").encode())
+        writer.write(changed_request("Host: x", "Host: x").encode())
         with capture_logs() as logged:
             async with asyncio.timeout(10):
                 answer = await reader.read()

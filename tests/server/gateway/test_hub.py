@@ -46,7 +46,7 @@ class ThreeClients:
 
 
 @pytest.fixture
-async def clients(send: None, node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ThreeClients]:
+async def clients(each_sender: None, node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ThreeClients]:
     """Connect Ann, Bob and Cem. An event to two or more sessions counts as a broadcast here."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(node.connect(user)) for user in ("ann", "bob", "cem")]
@@ -148,7 +148,7 @@ async def test_a_slow_client_receives_the_broadcast_later(clients: ThreeClients)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert ann.waiting_bytes > 0
-    assert ann in clients.node.gateway.sessions_behind
+    assert ann in clients.node.gateway.sessions_with_backlog
     ann.resume()
     assert ann.waiting_bytes == 0
     assert await clients.received_seqs() == [[1, 2, 3]] * 3

@@ -235,7 +235,7 @@ async def test_a_generated_key_is_returned(offered_job: OfferedJob, monkeypatch:
     async with connect_as(offered_job.node, offered_job.tom) as tom:
         reply = (await tom.request(op="availability", online=True))["ok"]
         again = (await tom.request(op="availability", online=True, key=reply["key"]))["ok"]
-        assert (again["online"], "key" in again) == (True, False)
+        assert (again["online"], again["repeated"], "key" in again, "repeated" in reply) == (True, True, False, False)
         claimed = (await tom.request(op="claim", job=offered_job.job))["ok"]
         assert (await tom.request(op="claim", job=offered_job.job, key=claimed["key"]))["ok"]["repeated"] is True
 

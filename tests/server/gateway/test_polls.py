@@ -56,7 +56,7 @@ async def test_a_poll_names_why_it_cannot_resume(site: EventServer, monkeypatch:
     """A poll whose cursor cannot be resumed returns at once with the reason, without events and with the head as its
     cursor.
     """
-    monkeypatch.setattr(resume, "WAIT_S", 0.1)
+    monkeypatch.setattr(resume, "MAX_WAIT_S", 0.1)
     await site.node.wait_until_relayed(await site.node.append("user:ann", times=1_001))
     for after, reason in (
         (f"main:{epoch_name(9)}:1", "epoch"),
@@ -173,7 +173,7 @@ async def test_events_older_than_the_replay_buffer(settings: Settings, place: st
         await site.node.append("user:ann", times=10)
         await site.node.wait_until_relayed(await site.node.append("user:bob", times=2_000))
         memory = site.gateway.relay.tails[DEFAULT_ZONE].buffer
-        assert memory.first is not None and memory.first > 100
+        assert memory.first_seq is not None and memory.first_seq > 100
         if place == "sql":
             redis = server.engine.store.redis
 

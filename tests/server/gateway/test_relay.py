@@ -203,7 +203,7 @@ async def test_the_relay_continues_after_redis_paused(
     """The relay reports that it is disconnected while Redis is paused, and then continues without a gap."""
     monkeypatch.setattr(relay, "READ_BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
+    monkeypatch.setattr(relay, "DISCONNECTED_AFTER_S", 0.5)
     async with own_node.connect("ann") as client:
         await own_node.append("user:ann", times=2)
         assert await client.next_seqs(2) == [1, 2]
@@ -327,7 +327,7 @@ async def test_a_disconnected_relay_is_not_ready(
     """While its relay is disconnected, a gateway is not ready and refuses upgrades with 503."""
     monkeypatch.setattr(relay, "READ_BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
+    monkeypatch.setattr(relay, "DISCONNECTED_AFTER_S", 0.5)
     health = Health(own_node.engine, own_node.gateway)
     os.kill(own_valkey.process.pid, signal.SIGSTOP)
     await wait_until(lambda: health.problems() == ["the relay is disconnected from Redis"])

@@ -22,13 +22,13 @@ def log_event(seq: int, *to: str, at: int = 0, size: int = 2) -> Event:
 
 def read_seqs(memory: ReplayBuffer, after: int, *channels: str, limit: int = 1_000) -> list[int]:
     """Return the seqs of the events that the buffer finds."""
-    return [segment.events[place].seq for segment, place in memory.find(after, channels, limit)]
+    return [segment.events[place].seq for segment, place in memory.find_events(after, channels, limit)]
 
 
 def test_an_empty_buffer_finds_nothing() -> None:
     """An empty buffer finds no event and has no first seq."""
     memory = ReplayBuffer(DEFAULT_ZONE, MIB_BYTES, 60)
-    assert memory.first is None
+    assert memory.first_seq is None
     assert read_seqs(memory, 0, "user:a", memory.zone_channel) == []
     assert memory.event(1) is None
 
@@ -71,7 +71,7 @@ def test_bounded_in_bytes() -> None:
     memory = ReplayBuffer(DEFAULT_ZONE, 4 * MIB_BYTES, 10**6)
     for seq in range(1, 3_000):
         memory.add(log_event(seq, "user:a", size=1_000))
-    first = memory.first or 0
+    first = memory.first_seq or 0
     assert 1 < first < 2_999
     event_count = 2_999 - first + 1
     assert event_count * 2 * 1_000 < 4 * MIB_BYTES
@@ -84,7 +84,7 @@ def test_bounded_in_age() -> None:
     memory = ReplayBuffer(DEFAULT_ZONE, MIB_BYTES, 60)
     for seq in range(1, 201):
         memory.add(log_event(seq, "user:a", at=seq * 1_000))
-    first = memory.first or 0
+    first = memory.first_seq or 0
     assert 200 - 60 - CHUNK_EVENTS <= first <= 200 - 58
     assert read_seqs(memory, 0, "user:a") == list(range(first, 201))
 
@@ -95,7 +95,7 @@ def test_a_cleared_buffer_may_begin_at_any_seq() -> None:
     memory.add(log_event(1, "user:a"))
     memory.clear()
     memory.add(log_event(900, "user:b"))
-    assert (memory.first, read_seqs(memory, 0, "user:a", "user:b")) == (900, [900])
+    assert (memory.first_seq, read_seqs(memory, 0, "user:a", "user:b")) == (900, [900])
 
 
 def test_invisible_to_the_garbage_collector() -> None:

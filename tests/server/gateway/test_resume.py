@@ -104,7 +104,7 @@ async def test_more_than_512_kib_are_too_old(node: Node) -> None:
 
 async def test_unknown_epoch(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cursor of an unknown epoch waits for ``WAIT_S`` and is then refused as `epoch`."""
-    monkeypatch.setattr(resume, "WAIT_S", 0.1)
+    monkeypatch.setattr(resume, "MAX_WAIT_S", 0.1)
     await node.wait_until_relayed(await node.append("user:ann"))
     async with node.connect("ann", cursors=cursors_at(1, epoch_name(9))) as client:
         assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": 1, "recovered": False, "reason": "epoch"}
@@ -118,7 +118,7 @@ async def test_cursor_beyond_the_head(node: Node, monkeypatch: pytest.MonkeyPatc
     await asyncio.sleep(0)
     await node.append("user:ann", times=5)
     assert (await hello)["zones"]["main"]["recovered"] is True
-    monkeypatch.setattr(resume, "WAIT_S", 0.1)
+    monkeypatch.setattr(resume, "MAX_WAIT_S", 0.1)
     assert (await _connect_reply(node, cursors_at(99)))["zones"]["main"]["reason"] == "epoch"
 
 
@@ -126,7 +126,7 @@ async def test_a_cursor_of_an_epoch_new_to_the_gateway(settings: Settings, monke
     """A client with a cursor of a newer epoch, which another gateway has already read, waits until this gateway has
     read it. Neither events of other zones nor the name of the epoch alone end the wait.
     """
-    monkeypatch.setattr(resume, "WAIT_S", 30)
+    monkeypatch.setattr(resume, "MAX_WAIT_S", 30)
     async with running_node(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
         tail = node.gateway.relay.tails[DEFAULT_ZONE]
         await node.wait_until_relayed(await node.append("user:ann", times=6))
@@ -149,7 +149,7 @@ async def test_a_cursor_of_an_epoch_new_to_the_gateway(settings: Settings, monke
 
 async def test_waiting_clients_do_not_delay_the_others(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients whose cursors are beyond the head do not delay clients with a valid cursor or none."""
-    monkeypatch.setattr(resume, "WAIT_S", 3600)
+    monkeypatch.setattr(resume, "MAX_WAIT_S", 3600)
     waiting = [asyncio.create_task(_connect_reply(node, cursors_at(99))) for _ in range(MAX_REPLAY_READS + 1)]
     await wait_until(lambda: len(node.gateway.relay.tails[DEFAULT_ZONE]._waiting) == len(waiting))
     assert (await _connect_reply(node, cursors_at(0)))["zones"]["main"]["recovered"] is True
@@ -169,7 +169,7 @@ async def test_older_epochs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
     """A cursor of an older epoch is valid if and only if it is below the first seq of the next epoch. Otherwise it is
     refused at once, because it can never become valid.
     """
-    monkeypatch.setattr(resume, "WAIT_S", 3600)
+    monkeypatch.setattr(resume, "MAX_WAIT_S", 3600)
     await node.wait_until_relayed(await node.append("user:ann", times=10))
     redis = node.engine.store.redis
     await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 11})
@@ -229,7 +229,7 @@ async def test_older_events_are_read_from_the_log(small_buffer_settings: Setting
         await node.append("user:bob", times=3_000)
         last = await node.append("user:ann")
         await node.wait_until_relayed(last)
-        assert (node.gateway.relay.tails[DEFAULT_ZONE].buffer.first or 0) > first
+        assert (node.gateway.relay.tails[DEFAULT_ZONE].buffer.first_seq or 0) > first
         async with node.connect("ann", cursors=cursors_at(0)) as client:
             assert zone_in_reply(client)["missed"] == 2
             assert await client.next_seqs(2) == [first, last]
@@ -294,7 +294,7 @@ async def test_a_gateway_that_starts_reads_the_log_first(settings: Settings) -> 
     async with running_node(settings) as node:
         await node.wait_until_relayed(await node.append("user:ann", times=20))
     async with running_node(settings) as node:
-        assert node.gateway.relay.tails[DEFAULT_ZONE].buffer.first == 1
+        assert node.gateway.relay.tails[DEFAULT_ZONE].buffer.first_seq == 1
         async with node.connect("ann", cursors=cursors_at(5)) as client:
             assert await client.next_seqs(15) == list(range(6, 21))
 

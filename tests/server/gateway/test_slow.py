@@ -46,13 +46,13 @@ async def test_a_client_that_never_reads_is_closed(node: Node) -> None:
         for _ in range(60):
             await node.append("user:ann", times=10, data=BIG_DATA)
             transport = session._connection.transport
-            peak_bytes = max(peak_bytes, session._behind_bytes + transport.get_write_buffer_size())
+            peak_bytes = max(peak_bytes, session._backlog_bytes + transport.get_write_buffer_size())
         last = (await reading)[-1]
         await wait_until(lambda: node.gateway.counters.closes[4001] == 1)
         assert last == 600
         assert peak_bytes < send_buffer.MAX_QUEUE_BYTES + 200_000
         assert session not in node.gateway.sessions
-        assert session._behind is None
+        assert session._backlog is None
 
 
 async def test_a_broadcast_with_clients_that_never_read() -> None:

@@ -179,7 +179,7 @@ async def test_a_stream_names_why_it_cannot_resume(site: EventServer, monkeypatc
     """`recovered` is false without a cursor, for an unknown epoch, for a cursor beyond the head, and for too many
     missed events. The reason is named.
     """
-    monkeypatch.setattr(resume, "WAIT_S", 0.1)
+    monkeypatch.setattr(resume, "MAX_WAIT_S", 0.1)
     await site.node.wait_until_relayed(await site.node.append("user:ann", times=1_001))
     for after, reason in (
         ("", None),
@@ -332,7 +332,7 @@ async def test_a_stream_that_is_not_read_is_cut(site: EventServer) -> None:
             peak_bytes = 0
             for _ in range(90):
                 await site.node.append("user:ann", times=10, data=BIG_DATA)
-                peak_bytes = max(peak_bytes, slow._behind_bytes + sum(map(len, slow.response._pieces)))
+                peak_bytes = max(peak_bytes, slow._backlog_bytes + sum(map(len, slow.response._pieces)))
             assert await reading == list(range(1, 901))
             await wait_until(lambda: site.gateway.counters.closes[4001] == 1)
         assert peak_bytes < 1024 * 1024 + 200_000

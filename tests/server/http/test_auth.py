@@ -15,7 +15,7 @@ from tests.server.http.conftest import Join
 PASSWORD = "correct horse"
 
 
-def registration(**changes: object) -> dict[str, object]:
+def registration_body(**changes: object) -> dict[str, object]:
     """Return a valid registration body with a new e-mail address, changed by ``changes``."""
     email = f"{uuid.uuid4().hex}@example.org"
     return {"email": email, "password": PASSWORD, "name": "Ada", "role": "customer", **changes}
@@ -38,12 +38,12 @@ def registration(**changes: object) -> dict[str, object]:
 )
 async def test_a_bad_registration_is_refused(field: str, value: object, nobody: Client) -> None:
     """A registration with an invalid field is refused, and the refusal names the field. A staff role is invalid too."""
-    assert pointers(await nobody("POST", "/v1/auth/register", registration(**{field: value}))) == {f"/{field}"}
+    assert pointers(await nobody("POST", "/v1/auth/register", registration_body(**{field: value}))) == {f"/{field}"}
 
 
 async def test_an_email_registers_once(nobody: Client) -> None:
     """A second registration with the same e-mail address in capitals is refused with 409 `duplicate`."""
-    new = registration()
+    new = registration_body()
     await nobody("POST", "/v1/auth/register", new)
     again = {**new, "email": str(new["email"]).upper(), "name": "Eve"}
     assert code_of(await nobody("POST", "/v1/auth/register", again)) == (409, "duplicate")
@@ -52,7 +52,7 @@ async def test_an_email_registers_once(nobody: Client) -> None:
 @pytest.mark.parametrize("part", [{"password": "wrong horse"}, {"email": "nobody@example.org"}])
 async def test_a_wrong_login_does_not_show_what_was_wrong(part: dict[str, str], nobody: Client) -> None:
     """A login with a wrong password and one with an unknown e-mail address are refused with the same code and text."""
-    new = registration()
+    new = registration_body()
     await nobody("POST", "/v1/auth/register", new)
     login = {"email": new["email"], "password": PASSWORD, **part}
     answer = await nobody("POST", "/v1/auth/login", login)
@@ -89,7 +89,7 @@ async def test_a_public_route_ignores_an_invalid_token(nobody: Client) -> None:
 
 async def test_registration_returns_a_valid_token(nobody: Client) -> None:
     """A registration returns 201 with the account, an access token that is valid at once, and `/v1/me` as Location."""
-    new = registration(phone="+49 30 1234")
+    new = registration_body(phone="+49 30 1234")
     answer = await nobody("POST", "/v1/auth/register", new)
     assert (answer.status_code, answer.headers["location"]) == (201, "/v1/me")
     reply = answer.json()
@@ -110,7 +110,7 @@ async def test_a_technician_reads_their_profile(join: Join) -> None:
 
 async def test_refresh_returns_another_token_and_logout_revokes_it(nobody: Client) -> None:
     """A refresh returns another refresh token. After a logout with the new token, the new token is refused with 401."""
-    new = registration()
+    new = registration_body()
     await nobody("POST", "/v1/auth/register", new)
     login = await nobody("POST", "/v1/auth/login", {"email": new["email"], "password": PASSWORD})
     first = login.json()["refresh_token"]

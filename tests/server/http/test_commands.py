@@ -20,7 +20,7 @@ from tests.support import event_log
 UNKNOWN_JOB = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 
 
-def item(command: str, **more: Any) -> dict[str, Any]:
+def command_item(command: str, **more: Any) -> dict[str, Any]:
     """Return one command of the list, with a new idempotency key."""
     return {"command": command, "key": str(uuid.uuid4()), **more}
 
@@ -33,7 +33,7 @@ async def send_items(caller: Client, job: str, items: list[dict[str, Any]]) -> l
     return results
 
 
-def outcomes(items: list[dict[str, Any]]) -> list[str]:
+def item_statuses(items: list[dict[str, Any]]) -> list[str]:
     """Return for each command its status, `done` or `not_tried`, or the code of its refusal."""
     return [each["error"]["code"] if "error" in each else each["status"] for each in items]
 
@@ -58,14 +58,20 @@ async def test_a_malformed_list_is_refused(technician: Client, items: list[dict[
 async def test_the_first_refusal_ends_the_list(technician: Client, customer: Client, book: Book) -> None:
     """The commands after the first refused command are `not_tried`, and the commands before it remain done."""
     job = str((await book(customer))["id"])
-    assert outcomes(await send_items(customer, UNKNOWN_JOB, [item("cancel"), item("cancel")])) == [
+    assert item_statuses(await send_items(customer, UNKNOWN_JOB, [command_item("cancel"), command_item("cancel")])) == [
         "not_found",
         "not_tried",
     ]
     await people.wait_for_offer(technician, job)
-    items = [item("claim"), item("depart"), item("complete"), item("arrive"), item("start")]
+    items = [
+        command_item("claim"),
+        command_item("depart"),
+        command_item("complete"),
+        command_item("arrive"),
+        command_item("start"),
+    ]
     results = await send_items(technician, job, items)
-    assert outcomes(results) == ["done", "done", "illegal_transition", "not_tried", "not_tried"]
+    assert item_statuses(results) == ["done", "done", "illegal_transition", "not_tried", "not_tried"]
     assert [each["key"] for each in results] == [each["key"] for each in items]
     assert results[1]["job"]["status"] == "on_the_way" and results[1]["message"] == "On the way"
     assert results[2]["error"]["status"] == 409 and (await market.read_job(technician, job))["status"] == "on_the_way"
@@ -79,13 +85,19 @@ async def test_a_repeated_list_continues_after_the_commands_that_were_done(
     """
     job = str((await book(customer))["id"])
     await people.wait_for_offer(technician, job)
-    items = [item("claim"), item("depart"), item("arrive"), item("start"), item("complete")]
+    items = [
+        command_item("claim"),
+        command_item("depart"),
+        command_item("arrive"),
+        command_item("start"),
+        command_item("complete"),
+    ]
     first = await send_items(technician, job, items[:3])
     again = await send_items(technician, job, items)
-    assert outcomes(again) == ["done"] * 5
+    assert item_statuses(again) == ["done"] * 5
     assert [each.get("repeated", False) for each in again] == [True, True, True, False, False]
     assert [each["job"]["version"] for each in again[:3]] == [each["job"]["version"] for each in first]
-    assert outcomes(await send_items(technician, job, [{**items[4], "command": "start"}])) == ["reused_key"]
+    assert item_statuses(await send_items(technician, job, [{**items[4], "command": "start"}])) == ["reused_key"]
     steps = await market.job_events(site, "job.status", job)
     assert [event_log.payload(event)["command"] for event in steps] == ["depart", "arrive", "start", "complete"]
 
@@ -96,7 +108,13 @@ async def test_concurrent_repeats_of_a_list_run_each_command_once(
     """Ten concurrent requests with the same list run each of its commands once."""
     job = str((await book(customer))["id"])
     await people.wait_for_offer(technician, job)
-    items = [item("claim"), item("depart"), item("arrive"), item("start"), item("complete")]
+    items = [
+        command_item("claim"),
+        command_item("depart"),
+        command_item("arrive"),
+        command_item("start"),
+        command_item("complete"),
+    ]
     await asyncio.gather(*(send_items(technician, job, items) for _ in range(10)))
     assert (await market.read_job(technician, job))["status"] == "completed"
     assert len(await market.job_events(site, "job.status", job)) == 4
@@ -114,12 +132,14 @@ async def test_occurred_at_is_stored_with_the_event(
     now = datetime.now(UTC)
     ahead = (now + timedelta(hours=1)).isoformat()
     assert pointers(await market.send_command(technician, job, "depart", occurred_at=ahead)) == {"/occurred_at"}
-    [refused] = await send_items(technician, job, [item("depart", occurred_at=ahead)])
+    [refused] = await send_items(technician, job, [command_item("depart", occurred_at=ahead)])
     assert refused["error"]["errors"][0]["pointer"] == "/occurred_at"
     earlier = [(now - timedelta(minutes=minutes)).isoformat(timespec="milliseconds") for minutes in (20, 5)]
     names = ("depart", "arrive")
-    results = await send_items(technician, job, [item(n, occurred_at=at) for n, at in zip(names, earlier, strict=True)])
-    assert outcomes(results) == ["done", "done"]
+    results = await send_items(
+        technician, job, [command_item(n, occurred_at=at) for n, at in zip(names, earlier, strict=True)]
+    )
+    assert item_statuses(results) == ["done", "done"]
     assert datetime.fromisoformat(results[1]["job"]["at"]["reached"]) >= now - timedelta(seconds=1)
     events = await market.job_events(site, "job.status", job)
     at = [datetime.fromisoformat(event_log.payload(event)["occurred_at"]) for event in events]
@@ -142,12 +162,14 @@ async def test_items_have_the_arguments_of_their_commands(technician: Client, cu
     wrong = await send_items(
         technician,
         job,
-        [item("start", code=market.wrong_code(codes["start"])), item("start", code=codes["start"])],
+        [command_item("start", code=market.wrong_code(codes["start"])), command_item("start", code=codes["start"])],
     )
-    assert outcomes(wrong) == ["wrong_code", "not_tried"] and wrong[0]["error"]["attempts_left"] == 4
+    assert item_statuses(wrong) == ["wrong_code", "not_tried"] and wrong[0]["error"]["attempts_left"] == 4
     results = await send_items(
-        technician, job, [item("start", code=codes["start"]), item("complete", code=codes["completion"])]
+        technician,
+        job,
+        [command_item("start", code=codes["start"]), command_item("complete", code=codes["completion"])],
     )
-    assert outcomes(results) == ["done", "done"]
-    assert outcomes(await send_items(customer, job, [item("confirm", version=1)])) == ["version_conflict"]
+    assert item_statuses(results) == ["done", "done"]
+    assert item_statuses(await send_items(customer, job, [command_item("confirm", version=1)])) == ["version_conflict"]
     assert code_of(await technician("POST", f"/v1/jobs/{job}/commands", b"[]"))[1] == "invalid"

@@ -127,6 +127,8 @@ def test_a_list_of_101_fixes_is_too_long() -> None:
         (b"limit=0", {"/limit"}),
         (b"limit=201", {"/limit"}),
         (b"limit=ten", {"/limit"}),
+        (b"limit=1e2", {"/limit"}),
+        (b"limit=50.0&updated_after=yesterday", {"/limit", "/updated_after"}),
         (b"limit=5&limit=6", {"/limit"}),
         (b"colour=red&phase=gone", {"/colour", "/phase"}),
         (b"updated_after=yesterday", {"/updated_after"}),

@@ -80,8 +80,8 @@ async def test_a_disputed_job_is_frozen(
     staff: dict[Role, Client],
     steps: tuple[str, ...],
 ) -> None:
-    """While a job is disputed, commands, edits, payments and a second dispute are refused with `frozen`, and the job
-    does not change. A mediator may read the job now.
+    """While a job is disputed, commands, edits (also one without a change), payments and a second dispute are refused
+    with `frozen`, and the job does not change. A mediator may read the job now.
     """
     job = await book_directly(customer, technician, book, *steps)
     body = (await open_dispute(technician, job)).json()
@@ -97,6 +97,7 @@ async def test_a_disputed_job_is_frozen(
         await market.send_command(technician, job, step),
         await market.send_command(staff["admin"], job, "cancel"),
         await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"}),
+        await customer("PATCH", f"/v1/jobs/{job}", {}),
         await staff["service"]("POST", f"/v1/jobs/{job}/payments", payment),
         await open_dispute(customer, job),
     ):

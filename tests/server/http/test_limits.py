@@ -47,7 +47,7 @@ async def client_of(limited_server: RunningServer) -> AsyncIterator[ClientOf]:
 def test_the_limits_are_those_of_the_protocol() -> None:
     """The limits have the counts and periods that docs/protocol.md promises. The tests below use a longer period."""
     promised = {"requests": (20, 1), "claims": (10, 1), "chat": (100, 60), "fixes": (2, 1), "login": (10, 60)}
-    assert {limit.name: (limit.count, limit.per_s) for limit in limits.LIMITS.values()} == promised
+    assert {limit.name: (limit.count, limit.period_s) for limit in limits.LIMITS.values()} == promised
 
 
 async def test_over_the_limit_is_429(

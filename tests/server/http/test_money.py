@@ -16,14 +16,14 @@ from tests.server.http import market
 from tests.server.http.client import Client, code_of
 from tests.server.http.conftest import Book
 from tests.server.http.test_disputes import book_directly, open_dispute, resolve_dispute
-from tests.server.http.test_payments import MONEY, confirmed_job, report
+from tests.server.http.test_payments import MONEY, confirmed_job, report_payment
 from tests.support import event_log
 
 PRICE = int(str(MONEY["amount"]))
 
 
 @pytest.fixture
-def payments(staff: dict[Role, Client]) -> Client:
+def payment_service(staff: dict[Role, Client]) -> Client:
     """Return a client with the role of the payment service."""
     return staff["service"]
 
@@ -48,7 +48,7 @@ async def requested_payments(site: RunningServer, job: str) -> list[tuple[str, i
     return [(payment["kind"], payment["amount"]) for payment in requests if "reference" not in payment]
 
 
-def sums(job: dict[str, Any]) -> tuple[str, int, int]:
+def money_sums(job: dict[str, Any]) -> tuple[str, int, int]:
     """Return the job's `status`, `paid_amount` and `refunded_amount`."""
     return job["status"], job["paid_amount"], job["refunded_amount"]
 
@@ -69,7 +69,7 @@ async def test_a_partial_capture_does_not_pay_the_job(
     customer: Client,
     technician: Client,
     book: Book,
-    payments: Client,
+    payment_service: Client,
     captured: Any,
     expected: Any,
 ) -> None:
@@ -77,29 +77,33 @@ async def test_a_partial_capture_does_not_pay_the_job(
     job = await confirmed_job(customer, technician, book)
     paid = 0
     for number, change in enumerate(captured):
-        answer = await report(payments, job, "captured", reference=f"pi_{number}", **change)
+        answer = await report_payment(payment_service, job, "captured", reference=f"pi_{number}", **change)
         paid += change.get("amount", 0)
         assert answer.status_code == 201, answer.text
-        assert sums(answer.json()["job"]) == ("awaiting_confirmation", paid, 0)
+        assert money_sums(answer.json()["job"]) == ("awaiting_confirmation", paid, 0)
     assert await payment_events(site, job) == expected
     assert (await market.read_job(customer, job))["paid_amount"] == paid
-    rest = (await report(payments, job, "captured", reference="rest", amount=PRICE - paid)).json()["job"]
-    assert sums(rest) == ("paid", PRICE, 0)
+    rest = (await report_payment(payment_service, job, "captured", reference="rest", amount=PRICE - paid)).json()["job"]
+    assert money_sums(rest) == ("paid", PRICE, 0)
     assert (await payment_events(site, job))[len(expected) :] == [("received", None)]
-    items = (await payments("GET", f"/v1/jobs/{job}/payments")).json()["items"]
+    items = (await payment_service("GET", f"/v1/jobs/{job}/payments")).json()["items"]
     assert len(items) == len(captured) + 1 and {item["status"] for item in items} == {"captured"}
 
 
 async def test_a_surplus_is_unexpected(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
     """A capture above the price, and one for a paid job, are added and sent to ops and services as
     `payment.unexpected`.
     """
     job = await confirmed_job(customer, technician, book)
-    paid_job = (await report(payments, job, "captured", amount=PRICE + 1)).json()["job"]
-    assert sums(paid_job) == ("paid", PRICE + 1, 0)
-    assert sums((await report(payments, job, "captured", reference="pi_2")).json()["job"]) == ("paid", 2 * PRICE + 1, 0)
+    paid_job = (await report_payment(payment_service, job, "captured", amount=PRICE + 1)).json()["job"]
+    assert money_sums(paid_job) == ("paid", PRICE + 1, 0)
+    assert money_sums((await report_payment(payment_service, job, "captured", reference="pi_2")).json()["job"]) == (
+        "paid",
+        2 * PRICE + 1,
+        0,
+    )
     assert await payment_events(site, job) == [
         *(("received", None), ("unexpected", "surplus")),
         *(("received", None), ("unexpected", "job_over")),
@@ -109,20 +113,22 @@ async def test_a_surplus_is_unexpected(
 
 
 async def test_captures_before_the_confirmation_count(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
     """Captures before the customer's `confirm` are added to `paid_amount`. If they cover the price, `confirm` makes the
     job `paid` and requests no payment.
     """
     job = await market.book_and_start(customer, technician, book)
-    first = (await report(payments, job, "captured", amount=4000)).json()["job"]
-    assert sums(first) == ("in_progress", 4000, 0)
+    first = (await report_payment(payment_service, job, "captured", amount=4000)).json()["job"]
+    assert money_sums(first) == ("in_progress", 4000, 0)
     await market.run_command(technician, job, "complete", code=(await market.read_codes(customer, job))["completion"])
-    second = (await report(payments, job, "captured", reference="pi_2", amount=PRICE - 4000)).json()["job"]
-    assert sums(second) == ("awaiting_confirmation", PRICE, 0)
+    second = (await report_payment(payment_service, job, "captured", reference="pi_2", amount=PRICE - 4000)).json()[
+        "job"
+    ]
+    assert money_sums(second) == ("awaiting_confirmation", PRICE, 0)
     key = str(uuid.uuid4())
     answer = await market.send_command(customer, job, "confirm", key=key)
-    assert sums(answer.json()["job"]) == ("paid", PRICE, 0) and answer.json()["job"]["at"]["confirmed"]
+    assert money_sums(answer.json()["job"]) == ("paid", PRICE, 0) and answer.json()["job"]["at"]["confirmed"]
     for again in (
         await market.send_command(customer, job, "confirm", key=key),
         await market.send_command(customer, job, "confirm"),
@@ -142,53 +148,63 @@ async def test_captures_before_the_confirmation_count(
 
 
 async def test_only_the_unpaid_rest_is_requested(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
     """After a partial capture, `confirm` requests a charge of the rest."""
     job = await market.book_and_complete(customer, technician, book)
-    await report(payments, job, "captured", amount=4000)
+    await report_payment(payment_service, job, "captured", amount=4000)
     assert (await market.run_command(customer, job, "confirm"))["status"] == "awaiting_confirmation"
     assert await requested_payments(site, job) == [("charge", PRICE - 4000)]
-    assert (await report(payments, job, "captured", reference="pi_2", amount=PRICE - 4000)).json()["job"][
-        "status"
-    ] == "paid"
+    assert (await report_payment(payment_service, job, "captured", reference="pi_2", amount=PRICE - 4000)).json()[
+        "job"
+    ]["status"] == "paid"
 
 
 @pytest.mark.parametrize("amount", [1, PRICE])
 async def test_a_capture_after_a_cancel_can_be_refunded(
-    site: RunningServer, customer: Client, book: Book, payments: Client, staff: dict[Role, Client], amount: int
+    site: RunningServer, customer: Client, book: Book, payment_service: Client, staff: dict[Role, Client], amount: int
 ) -> None:
     """A capture for a cancelled job is recorded, sent to ops as `payment.unexpected` with `job_over`, and can be
     refunded.
     """
     job = str((await book(customer, blueprint="marketplace"))["id"])
     await market.run_command(customer, job, "cancel")
-    answer = await report(payments, job, "captured", amount=amount)
-    assert (answer.status_code, sums(answer.json()["job"])) == (201, ("cancelled", amount, 0))
-    refund = await report(payments, job, "refunded", amount=amount)
-    assert (refund.status_code, sums(refund.json()["job"])) == (201, ("cancelled", amount, amount))
+    answer = await report_payment(payment_service, job, "captured", amount=amount)
+    assert (answer.status_code, money_sums(answer.json()["job"])) == (201, ("cancelled", amount, 0))
+    refund = await report_payment(payment_service, job, "refunded", amount=amount)
+    assert (refund.status_code, money_sums(refund.json()["job"])) == (201, ("cancelled", amount, amount))
     assert await payment_events(site, job) == [("received", None), ("unexpected", "job_over"), ("refunded", None)]
     history = (await staff["admin"]("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert [item["command"] for item in history][-3:] == ["cancel", "capture", "refund"]
 
 
 async def test_a_frozen_job_accepts_captures(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer,
+    customer: Client,
+    technician: Client,
+    book: Book,
+    payment_service: Client,
+    staff: dict[Role, Client],
 ) -> None:
     """A dispute stops commands but not captures. If the blueprint has no command for a capture, the state does not
     change.
     """
     job = await book_directly(customer, technician, book, "accept")
     name = (await open_dispute(customer, job)).json()["dispute"]["id"]
-    frozen_job = (await report(payments, job, "captured")).json()["job"]
-    assert sums(frozen_job) == ("accepted", PRICE, 0) and frozen_job["frozen"] is True
+    frozen_job = (await report_payment(payment_service, job, "captured")).json()["job"]
+    assert money_sums(frozen_job) == ("accepted", PRICE, 0) and frozen_job["frozen"] is True
     assert await payment_events(site, job) == [("received", None)]
     resolved = await resolve_dispute(staff["mediator"], name, "resume")
-    assert sums(resolved.json()["job"]) == ("accepted", PRICE, 0)
+    assert money_sums(resolved.json()["job"]) == ("accepted", PRICE, 0)
 
 
 async def test_a_signature_counts_earlier_captures(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer,
+    customer: Client,
+    technician: Client,
+    book: Book,
+    payment_service: Client,
+    staff: dict[Role, Client],
 ) -> None:
     """Captures before `sign`, also during a dispute, count: `sign` makes the job `paid` and requests no payment."""
     job = str((await book(customer, blueprint="managed"))["id"])
@@ -197,12 +213,20 @@ async def test_a_signature_counts_earlier_captures(
         await market.send_command(ops, job, "assign", technician=technician.user)
     for command in ("accept", "depart", "start", "finish"):
         await market.run_command(technician, job, command)
-    assert sums((await report(payments, job, "captured", amount=1)).json()["job"]) == ("work_done", 1, 0)
+    assert money_sums((await report_payment(payment_service, job, "captured", amount=1)).json()["job"]) == (
+        "work_done",
+        1,
+        0,
+    )
     name = (await open_dispute(customer, job)).json()["dispute"]["id"]
-    rest = await report(payments, job, "captured", reference="pi_2", amount=PRICE - 1)
-    assert sums(rest.json()["job"]) == ("disputed", PRICE, 0)
-    assert sums((await resolve_dispute(staff["mediator"], name, "resume")).json()["job"]) == ("work_done", PRICE, 0)
-    assert sums(await market.run_command(customer, job, "sign")) == ("paid", PRICE, 0)
+    rest = await report_payment(payment_service, job, "captured", reference="pi_2", amount=PRICE - 1)
+    assert money_sums(rest.json()["job"]) == ("disputed", PRICE, 0)
+    assert money_sums((await resolve_dispute(staff["mediator"], name, "resume")).json()["job"]) == (
+        "work_done",
+        PRICE,
+        0,
+    )
+    assert money_sums(await market.run_command(customer, job, "sign")) == ("paid", PRICE, 0)
     assert await requested_payments(site, job) == []
     assert await payment_events(site, job) == [
         *(("received", None), ("partial", None), ("unexpected", "not_awaited")),
@@ -211,33 +235,33 @@ async def test_a_signature_counts_earlier_captures(
 
 
 async def test_a_delivery_accepts_any_capture(
-    site: RunningServer, customer: Client, book: Book, payments: Client
+    site: RunningServer, customer: Client, book: Book, payment_service: Client
 ) -> None:
     """A delivery's captures of any sum are `payment.received`, under the blueprint's own name, and change no state."""
     job = str((await book(customer, blueprint="delivery"))["id"])
     for number in range(2):
-        answer = await report(payments, job, "captured", reference=f"pi_{number}", amount=PRICE - 1)
-        assert sums(answer.json()["job"]) == ("placed", (number + 1) * (PRICE - 1), 0)
+        answer = await report_payment(payment_service, job, "captured", reference=f"pi_{number}", amount=PRICE - 1)
+        assert money_sums(answer.json()["job"]) == ("placed", (number + 1) * (PRICE - 1), 0)
     assert await payment_events(site, job) == [("received", None)] * 2
     [first, _] = await market.job_events(site, "payment.received", job)
-    assert site.engine.blueprints.client_event(first.bp, first.type, first.data)[0] == "payment:received"
+    assert site.engine.blueprints.client_event(first.blueprint_key, first.type, first.data)[0] == "payment:received"
 
 
-async def test_a_capture_may_differ_from_the_request(customer: Client, book: Book, payments: Client) -> None:
+async def test_a_capture_may_differ_from_the_request(customer: Client, book: Book, payment_service: Client) -> None:
     """A capture may have another amount than the request with the same reference; a second request may not."""
     job = str((await book(customer))["id"])
-    await report(payments, job, "requested")
-    assert (await report(payments, job, "captured", amount=100)).json()["job"]["paid_amount"] == 100
-    assert (await report(payments, job, "requested")).json()["job"]["paid_amount"] == 0
-    assert code_of(await report(payments, job, "requested", amount=100)) == (409, "duplicate")
+    await report_payment(payment_service, job, "requested")
+    assert (await report_payment(payment_service, job, "captured", amount=100)).json()["job"]["paid_amount"] == 100
+    assert (await report_payment(payment_service, job, "requested")).json()["job"]["paid_amount"] == 0
+    assert code_of(await report_payment(payment_service, job, "requested", amount=100)) == (409, "duplicate")
 
 
-async def test_the_currency_is_locked_after_a_capture(customer: Client, book: Book, payments: Client) -> None:
+async def test_the_currency_is_locked_after_a_capture(customer: Client, book: Book, payment_service: Client) -> None:
     """After a capture an edit of the job's currency is refused with `price_locked`; an edit of the amount is
     accepted.
     """
     job = str((await book(customer, blueprint="marketplace"))["id"])
-    await report(payments, job, "captured", amount=1)
+    await report_payment(payment_service, job, "captured", amount=1)
     change = {"amount": 1, "currency": "USD"}
     answer = await customer("PATCH", f"/v1/jobs/{job}", change)
     assert code_of(answer) == (409, "price_locked")
@@ -245,7 +269,12 @@ async def test_the_currency_is_locked_after_a_capture(customer: Client, book: Bo
 
 
 async def test_money_in_a_race_adds_up_at_every_seq(
-    site: RunningServer, customer: Client, technician: Client, book: Book, payments: Client, staff: dict[Role, Client]
+    site: RunningServer,
+    customer: Client,
+    technician: Client,
+    book: Book,
+    payment_service: Client,
+    staff: dict[Role, Client],
 ) -> None:
     """Captures and refunds race with confirm, unassign and cancel. No capture is refused, and each event shows the
     exact sums up to its seq.
@@ -253,9 +282,15 @@ async def test_money_in_a_race_adds_up_at_every_seq(
     ops = staff["admin"]
     for number in range(12):
         job = await (market.book_and_complete if number % 3 else market.book_and_accept)(customer, technician, book)
-        await report(payments, job, "captured", reference="c0", amount=PRICE // 3)
-        parts = [report(payments, job, "captured", reference=f"c{n % 3 + 1}", amount=PRICE // 3) for n in range(9)]
-        backs = [report(payments, job, "refunded", reference=f"r{n}", of="c0", amount=PRICE // 4) for n in range(3)]
+        await report_payment(payment_service, job, "captured", reference="c0", amount=PRICE // 3)
+        parts = [
+            report_payment(payment_service, job, "captured", reference=f"c{n % 3 + 1}", amount=PRICE // 3)
+            for n in range(9)
+        ]
+        backs = [
+            report_payment(payment_service, job, "refunded", reference=f"r{n}", of="c0", amount=PRICE // 4)
+            for n in range(3)
+        ]
         steps = [
             market.send_command(who, job, name)
             for who, name in ((customer, "confirm"), (customer, "unassign"), (ops, "cancel"))

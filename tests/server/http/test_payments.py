@@ -25,7 +25,7 @@ def payment_service(staff: dict[Role, Client]) -> Client:
     return staff["service"]
 
 
-async def report(who: Client, job: str, status: str, *, key: str | None = None, **more: Any) -> Any:
+async def report_payment(who: Client, job: str, status: str, *, key: str | None = None, **more: Any) -> Any:
     """Report one status of the payment `pi_1`, with a fresh key unless one is given."""
     body = {"reference": "pi_1", "status": status, **MONEY, **more}
     return await who("POST", f"/v1/jobs/{job}/payments", body, Idempotency_Key=key or str(uuid.uuid4()))
@@ -64,10 +64,10 @@ async def test_only_services_may_report(
     """
     job = await confirmed_job(customer, technician, book)
     for who in (customer, technician, staff["admin"], staff["mediator"]):
-        assert code_of(await report(who, job, "captured")) == (403, "forbidden")
+        assert code_of(await report_payment(who, job, "captured")) == (403, "forbidden")
     for who in (customer, technician, staff["mediator"]):
         assert code_of(await who("GET", f"/v1/jobs/{job}/payments")) == (403, "forbidden")
-    assert code_of(await report(staff["service"], "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "failed")) == (
+    assert code_of(await report_payment(staff["service"], "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "failed")) == (
         404,
         "not_found",
     )
@@ -79,19 +79,28 @@ async def test_the_order_of_statuses(customer: Client, technician: Client, book:
     never followed by an earlier one, and only a captured charge can be refunded.
     """
     job = await confirmed_job(customer, technician, book)
-    assert code_of(await report(payment_service, job, "refunded")) == (409, "illegal_transition")
-    assert (await report(payment_service, job, "requested")).status_code == 201
-    assert code_of(await report(payment_service, job, "refunded")) == (409, "illegal_transition")
-    assert (await report(payment_service, job, "failed")).json()["payment"]["status"] == "failed"
-    assert code_of(await report(payment_service, job, "refunded")) == (409, "illegal_transition")
-    assert (await report(payment_service, job, "failed", reference="pi_2")).status_code == 201
-    assert code_of(await report(payment_service, job, "requested", reference="pi_2")) == (409, "illegal_transition")
-    assert (await report(payment_service, job, "captured")).json()["job"]["status"] == "paid"
-    assert code_of(await report(payment_service, job, "failed", reference="pi_1", amount=1)) == (409, "duplicate")
-    assert (await report(payment_service, job, "captured", reference="pi_3")).status_code == 201
+    assert code_of(await report_payment(payment_service, job, "refunded")) == (409, "illegal_transition")
+    assert (await report_payment(payment_service, job, "requested")).status_code == 201
+    assert code_of(await report_payment(payment_service, job, "refunded")) == (409, "illegal_transition")
+    assert (await report_payment(payment_service, job, "failed")).json()["payment"]["status"] == "failed"
+    assert code_of(await report_payment(payment_service, job, "refunded")) == (409, "illegal_transition")
+    assert (await report_payment(payment_service, job, "failed", reference="pi_2")).status_code == 201
+    assert code_of(await report_payment(payment_service, job, "requested", reference="pi_2")) == (
+        409,
+        "illegal_transition",
+    )
+    assert (await report_payment(payment_service, job, "captured")).json()["job"]["status"] == "paid"
+    assert code_of(await report_payment(payment_service, job, "failed", reference="pi_1", amount=1)) == (
+        409,
+        "duplicate",
+    )
+    assert (await report_payment(payment_service, job, "captured", reference="pi_3")).status_code == 201
     for status in ("failed", "requested"):
-        assert code_of(await report(payment_service, job, status, reference="pi_3")) == (409, "illegal_transition")
-    assert (await report(payment_service, job, "refunded")).json()["job"]["status"] == "paid"
+        assert code_of(await report_payment(payment_service, job, status, reference="pi_3")) == (
+            409,
+            "illegal_transition",
+        )
+    assert (await report_payment(payment_service, job, "refunded")).json()["job"]["status"] == "paid"
     items = (await payment_service("GET", f"/v1/jobs/{job}/payments")).json()["items"]
     assert [(item["reference"], item["kind"], item["status"]) for item in items] == [
         ("pi_1", "charge", "captured"),
@@ -108,7 +117,7 @@ async def test_a_capture_pays_the_job_in_the_same_step(
     services under the blueprint's name, and the holder's load is 0 again.
     """
     job = await confirmed_job(customer, technician, book)
-    reply = (await report(payment_service, job, "captured", reference='pi 4"7')).json()
+    reply = (await report_payment(payment_service, job, "captured", reference='pi 4"7')).json()
     assert (reply["job"]["status"], reply["job"]["phase"]) == ("paid", "done")
     assert {name: reply["payment"][name] for name in ("status", "reference", "amount", "currency", "kind")} == {
         **MONEY,
@@ -124,7 +133,7 @@ async def test_a_capture_pays_the_job_in_the_same_step(
         "role:service",
         f"job:{job}",
     }
-    name, data = site.engine.blueprints.client_event(received.bp, received.type, received.data)
+    name, data = site.engine.blueprints.client_event(received.blueprint_key, received.type, received.data)
     body = orjson.loads(data)
     assert (name, body["jobId"], body["status"], body["paymentId"]) == ("PAYMENT_CAPTURED", job, "PAID", 'pi 4"7')
     assert body["payment"] == reply["payment"] and body["from"] == "awaiting_confirmation"
@@ -140,17 +149,17 @@ async def test_a_repeated_report_returns_the_first_reply(
     currency is refused with `duplicate`.
     """
     job, key = await confirmed_job(customer, technician, book), str(uuid.uuid4())
-    first = await report(payment_service, job, "requested", key=key)
-    paid = await report(payment_service, job, "captured")
+    first = await report_payment(payment_service, job, "requested", key=key)
+    paid = await report_payment(payment_service, job, "captured")
     for again in (
-        await report(payment_service, job, "requested", key=key),
-        await report(payment_service, job, "requested"),
+        await report_payment(payment_service, job, "requested", key=key),
+        await report_payment(payment_service, job, "requested"),
     ):
         assert again.json() == first.json() and again.headers["idempotency-replayed"] == "true"
-    assert (await report(payment_service, job, "captured")).json() == paid.json()
-    assert code_of(await report(payment_service, job, "captured", amount=1)) == (409, "duplicate")
-    assert code_of(await report(payment_service, job, "captured", currency="USD")) == (409, "duplicate")
-    assert code_of(await report(payment_service, job, "captured", key=key)) == (422, "reused_key")
+    assert (await report_payment(payment_service, job, "captured")).json() == paid.json()
+    assert code_of(await report_payment(payment_service, job, "captured", amount=1)) == (409, "duplicate")
+    assert code_of(await report_payment(payment_service, job, "captured", currency="USD")) == (409, "duplicate")
+    assert code_of(await report_payment(payment_service, job, "captured", key=key)) == (422, "reused_key")
     assert [len(await market.job_events(site, kind, job)) for kind in ("payment.requested", "payment.received")] == [
         2,
         1,
@@ -164,8 +173,8 @@ async def test_concurrent_captures_are_recorded_once(
     all captures are in `paid_amount`.
     """
     job = await confirmed_job(customer, technician, book)
-    same = [report(payment_service, job, "captured") for _ in range(20)]
-    others = [report(payment_service, job, "captured", reference=f"pi_x{n}") for n in range(10)]
+    same = [report_payment(payment_service, job, "captured") for _ in range(20)]
+    others = [report_payment(payment_service, job, "captured", reference=f"pi_x{n}") for n in range(10)]
     answers = await asyncio.gather(*same, *others)
     assert {answer.status_code for answer in answers} == {201}
     assert len(await market.job_events(site, "payment.received", job)) == 11
@@ -186,10 +195,10 @@ async def test_payments_without_a_command_still_have_events(
     job = str((await book(customer))["id"])
     kinds = {"requested": "payment.requested", "captured": "payment.received", "refunded": "payment.refunded"}
     for status, kind in kinds.items():
-        assert (await report(payment_service, job, status)).json()["job"]["status"] == "broadcasted"
+        assert (await report_payment(payment_service, job, status)).json()["job"]["status"] == "broadcasted"
         [event] = await market.job_events(site, kind, job)
         assert set(event.to) == {f"user:{customer.user}", "role:ops", "role:service", f"job:{job}"}
         assert event_log.payload(event)["payment"]["status"] == status
-    assert (await report(payment_service, job, "failed", reference="pi_2")).status_code == 201
+    assert (await report_payment(payment_service, job, "failed", reference="pi_2")).status_code == 201
     [failed] = await market.job_events(site, "payment.failed", job)
     assert event_log.payload(failed)["payment"]["reference"] == "pi_2"

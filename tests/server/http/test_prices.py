@@ -20,7 +20,7 @@ from tests.server.http.conftest import Book, Join
 from tests.support import event_log
 
 
-async def propose(who: Client, job: str, amount: Any, *, key: str | None = None, **more: Any) -> Any:
+async def propose_price(who: Client, job: str, amount: Any, *, key: str | None = None, **more: Any) -> Any:
     """Send a price proposal, with a fresh key unless one is given."""
     body = {"amount": amount, **more}
     return await who("POST", f"/v1/jobs/{job}/price-proposals", body, Idempotency_Key=key or str(uuid.uuid4()))
@@ -28,7 +28,7 @@ async def propose(who: Client, job: str, amount: Any, *, key: str | None = None,
 
 async def create_proposal(who: Client, job: str, amount: int, **more: Any) -> str:
     """Create a price proposal and return its id."""
-    answer = await propose(who, job, amount, **more)
+    answer = await propose_price(who, job, amount, **more)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["proposal"]["id"])
 
@@ -46,7 +46,7 @@ async def test_an_invalid_amount_is_refused(customer: Client, amount: Any) -> No
     """An amount must be a whole number of minor units, from 0 to the limit; any other amount is refused at
     `/amount`.
     """
-    assert pointers(await propose(customer, "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", amount)) == {"/amount"}
+    assert pointers(await propose_price(customer, "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", amount)) == {"/amount"}
 
 
 async def test_who_may_propose_and_when(
@@ -57,16 +57,16 @@ async def test_who_may_propose_and_when(
     """
     job = await market.book_for_technician(customer, technician, book)
     name = str(job["id"])
-    assert code_of(await propose(customer, name, 1)) == (409, "illegal_transition")
-    assert code_of(await propose(technician, name, 1)) == (404, "not_found")
+    assert code_of(await propose_price(customer, name, 1)) == (409, "illegal_transition")
+    assert code_of(await propose_price(technician, name, 1)) == (404, "not_found")
     await market.run_command(technician, name, "accept")
     for role in ("admin", "service", "mediator"):
-        assert code_of(await propose(staff[role], name, 1)) == (403, "forbidden")
+        assert code_of(await propose_price(staff[role], name, 1)) == (403, "forbidden")
     for role in ("customer", "technician"):
-        assert code_of(await propose(await join(role), name, 1)) == (404, "not_found")
+        assert code_of(await propose_price(await join(role), name, 1)) == (404, "not_found")
     late_proposal = await create_proposal(technician, name, 7000)
     await market.run_command(technician, name, "start", code=(await market.read_codes(customer, name))["start"])
-    assert code_of(await propose(technician, name, 1)) == (409, "price_locked")
+    assert code_of(await propose_price(technician, name, 1)) == (409, "price_locked")
     assert code_of(await answer_proposal(customer, name, late_proposal, "accept")) == (409, "price_locked")
     assert (await market.read_job(customer, name))["amount"] == 9000
 
@@ -79,7 +79,7 @@ async def test_only_the_other_side_answers(customer: Client, technician: Client,
     first = await create_proposal(technician, job, 12_000, reason="More pipes than you said")
     assert code_of(await answer_proposal(technician, job, first, "accept")) == (403, "forbidden")
     for who in (technician, customer):
-        assert code_of(await propose(who, job, 1)) == (409, "duplicate")
+        assert code_of(await propose_price(who, job, 1)) == (409, "duplicate")
     assert code_of(await answer_proposal(customer, job, "prc_none", "accept")) == (404, "not_found")
     assert (await answer_proposal(customer, job, first, "reject")).status_code == 200
     assert code_of(await answer_proposal(customer, job, first, "accept")) == (409, "illegal_transition")
@@ -97,9 +97,9 @@ async def test_an_accepted_proposal_changes_the_price_once(
     repeats return the first reply.
     """
     job, keys = await market.book_and_accept(customer, technician, book), [str(uuid.uuid4()) for _ in range(2)]
-    first = [await propose(technician, job, 12_000, reason="Pipes", key=keys[0]) for _ in range(2)]
+    first = [await propose_price(technician, job, 12_000, reason="Pipes", key=keys[0]) for _ in range(2)]
     assert first[0].json() == first[1].json() and first[1].headers["idempotency-replayed"] == "true"
-    assert code_of(await propose(technician, job, 1, key=keys[0])) == (422, "reused_key")
+    assert code_of(await propose_price(technician, job, 1, key=keys[0])) == (422, "reused_key")
     proposal = first[0].json()["proposal"]
     assert (proposal["amount"], proposal["reason"], proposal["status"]) == (12_000, "Pipes", "open")
     assert proposal["by"] == {"id": technician.user, "role": "technician"}
@@ -114,7 +114,7 @@ async def test_an_accepted_proposal_changes_the_price_once(
         await market.job_events(site, kind, job) for kind in ("price.proposed", "price.changed")
     ]
     assert {f"user:{customer.user}", f"user:{technician.user}"} <= set(proposed_event.to) & set(changed_event.to)
-    view = site.engine.blueprints.client_event(changed_event.bp, changed_event.type, changed_event.data)
+    view = site.engine.blueprints.client_event(changed_event.blueprint_key, changed_event.type, changed_event.data)
     name, data = view[0], event_log.orjson.loads(view[1])
     assert (name, data["jobId"], data["newAmount"], data["paymentIntentUpdated"]) == (
         "PRICE_CHANGED",
@@ -142,7 +142,7 @@ async def test_one_of_concurrent_answers_counts(customer: Client, technician: Cl
 async def test_one_of_concurrent_proposals_is_open(customer: Client, technician: Client, book: Book) -> None:
     """Of eight concurrent proposals by both sides one is accepted, and the others are refused with 409."""
     job = await market.book_and_accept(customer, technician, book)
-    answers = await asyncio.gather(*(propose(who, job, 5) for who in (customer, technician) * 4))
+    answers = await asyncio.gather(*(propose_price(who, job, 5) for who in (customer, technician) * 4))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
 
 
@@ -154,6 +154,6 @@ async def test_a_proposal_ends_when_the_technician_leaves(
     void = await create_proposal(customer, job, 1)
     await market.run_command(customer, job, "unassign")
     assert code_of(await answer_proposal(technician, job, void, "accept")) == (404, "not_found")
-    assert code_of(await propose(customer, job, 2)) == (409, "illegal_transition")
+    assert code_of(await propose_price(customer, job, 2)) == (409, "illegal_transition")
     zone, parsed_id = parse_job_id(job)
     assert await site.engine.store.redis.hget(keys.job(zone, parsed_id), "proposal") is None

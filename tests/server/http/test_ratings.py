@@ -19,7 +19,7 @@ from tests.server.http.conftest import Book, Join
 STEPS_TO_DONE = ("claim", "depart", "arrive", "start", "complete")
 
 
-async def rate(who: Client, job: str, stars: int, **more: Any) -> Any:
+async def rate_job(who: Client, job: str, stars: int, **more: Any) -> Any:
     """Send a rating, with an idempotency key if ``key`` is given."""
     key = {"Idempotency_Key": more.pop("key")} if "key" in more else {}
     return await who("POST", f"/v1/jobs/{job}/ratings", {"stars": stars, **more}, **key)
@@ -61,13 +61,13 @@ async def test_invalid_stars_are_refused(body: dict[str, Any], customer: Client)
 async def test_a_rating_before_completion_is_refused(technician: Client, customer: Client, book: Book) -> None:
     """A rating of a job that is open, assigned or cancelled is refused, and the technician's mean remains 4.5."""
     job = await job_after_steps(customer, technician, book)
-    assert code_of(await rate(customer, job, 5)) == (409, "illegal_transition")
-    assert code_of(await rate(technician, job, 5)) == (404, "not_found")
+    assert code_of(await rate_job(customer, job, 5)) == (409, "illegal_transition")
+    assert code_of(await rate_job(technician, job, 5)) == (404, "not_found")
     await technician("POST", f"/v1/jobs/{job}/claim", {})
     for who in (customer, technician):
-        assert code_of(await rate(who, job, 5)) == (409, "illegal_transition")
+        assert code_of(await rate_job(who, job, 5)) == (409, "illegal_transition")
     await customer("POST", f"/v1/jobs/{job}/cancel", {})
-    assert code_of(await rate(customer, job, 1)) == (409, "illegal_transition")
+    assert code_of(await rate_job(customer, job, 1)) == (409, "illegal_transition")
     assert await read_rating(customer, technician) == (4.5, 0)
 
 
@@ -77,9 +77,9 @@ async def test_only_the_two_sides_may_rate(
     """A rating by another customer or technician is refused with 404, and a rating by staff with 403."""
     job = await job_after_steps(customer, technician, book, *STEPS_TO_DONE)
     for role in ("customer", "technician"):
-        assert code_of(await rate(await join(role), job, 5)) == (404, "not_found")
+        assert code_of(await rate_job(await join(role), job, 5)) == (404, "not_found")
     for role in ("ops_manager", "service", "mediator"):
-        assert code_of(await rate(staff[role], job, 5)) == (403, "forbidden")
+        assert code_of(await rate_job(staff[role], job, 5)) == (403, "forbidden")
 
 
 async def test_each_side_rates_once(technician: Client, customer: Client, book: Book) -> None:
@@ -87,24 +87,24 @@ async def test_each_side_rates_once(technician: Client, customer: Client, book: 
     refused with `duplicate`.
     """
     job, key = await job_after_steps(customer, technician, book, *STEPS_TO_DONE), str(uuid.uuid4())
-    first = await rate(customer, job, 4, comment="On time", key=key)
+    first = await rate_job(customer, job, 4, comment="On time", key=key)
     assert first.status_code == 201
     stored_rating = first.json()["rating"]
     assert (stored_rating["job"], stored_rating["by"], stored_rating["of"]) == (job, customer.user, technician.user)
     assert (stored_rating["stars"], stored_rating["comment"]) == (4, "On time")
-    again = await rate(customer, job, 4, comment="On time", key=key)
+    again = await rate_job(customer, job, 4, comment="On time", key=key)
     assert (again.headers["idempotency-replayed"], again.json()) == ("true", first.json())
-    assert code_of(await rate(customer, job, 5, key=key)) == (422, "reused_key")
-    assert code_of(await rate(customer, job, 5)) == (409, "duplicate")
-    assert (await rate(technician, job, 1)).json()["rating"]["of"] == customer.user
-    assert code_of(await rate(technician, job, 1)) == (409, "duplicate")
+    assert code_of(await rate_job(customer, job, 5, key=key)) == (422, "reused_key")
+    assert code_of(await rate_job(customer, job, 5)) == (409, "duplicate")
+    assert (await rate_job(technician, job, 1)).json()["rating"]["of"] == customer.user
+    assert code_of(await rate_job(technician, job, 1)) == (409, "duplicate")
     assert await read_rating(customer, technician) == (rating.bayesian_mean(4, 1), 1)
 
 
 async def test_concurrent_ratings_count_once(technician: Client, customer: Client, book: Book) -> None:
     """Of ten concurrent ratings by one customer with ten keys, one counts and nine are refused with 409."""
     job = await job_after_steps(customer, technician, book, *STEPS_TO_DONE)
-    answers = await asyncio.gather(*(rate(customer, job, 2) for _ in range(10)))
+    answers = await asyncio.gather(*(rate_job(customer, job, 2) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
     assert await read_rating(customer, technician) == (rating.bayesian_mean(2, 1), 1)
 
@@ -117,7 +117,7 @@ async def test_the_mean_is_in_redis_and_in_the_next_job(
     """
     for number, stars in enumerate((5, 3), 1):
         job = await job_after_steps(customer, technician, book, *STEPS_TO_DONE)
-        await rate(customer, job, stars)
+        await rate_job(customer, job, stars)
         record = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(technician.user)))
         hot = await site.engine.store.redis.hmget(record, "rating", "rated")
         assert (float(hot[0]), int(hot[1])) == await read_rating(technician, technician)

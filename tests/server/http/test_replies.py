@@ -17,7 +17,7 @@ from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of
 from tests.server.http.conftest import Book, Join
-from tests.server.http.test_prices import answer_proposal, create_proposal, propose
+from tests.server.http.test_prices import answer_proposal, create_proposal, propose_price
 from tests.support import event_log
 
 ReadCounter = Callable[[], int]
@@ -67,7 +67,7 @@ async def test_a_locked_code_removes_its_command(customer: Client, technician: C
     await lock_start_code(customer, technician, job)
     assert (await market.read_job(technician, job))["actions"] == [name for name in before if name != "start"]
     assert code_of(await market.send_command(technician, job, "start", code="000000")) == (423, "code_locked")
-    assert "start" not in (await propose(technician, job, 5)).json()["job"]["actions"]
+    assert "start" not in (await propose_price(technician, job, 5)).json()["job"]["actions"]
     assert "reissue" in (await market.read_job(customer, job))["actions"]
     await market.run_command(customer, job, "reissue")
     assert (await market.read_job(technician, job))["actions"] == before
@@ -168,7 +168,7 @@ async def test_a_record_read_for_codes_reveals_no_proposal(
 async def test_an_open_proposal_is_in_every_view_of_the_job(customer: Client, technician: Client, book: Book) -> None:
     """Until it is answered, an open proposal is in each read, list, snapshot and command reply of both sides."""
     job = await market.book_and_accept(customer, technician, book)
-    reply = (await propose(technician, job, 12_000, reason='More "pipes"  than you said')).json()
+    reply = (await propose_price(technician, job, 12_000, reason='More "pipes"  than you said')).json()
     assert reply["job"]["proposal"] == reply["proposal"]
     for who in (customer, technician):
         for view in (await market.read_job(who, job), await read_from_lists(who, job)):
@@ -179,7 +179,7 @@ async def test_an_open_proposal_is_in_every_view_of_the_job(customer: Client, te
     assert last_reply["proposal"]["status"] == "rejected" and "proposal" not in last_reply["job"]
     for who in (customer, technician):
         assert "proposal" not in await market.read_job(who, job) and "proposal" not in await read_from_lists(who, job)
-    second = (await propose(customer, job, 8_000)).json()["proposal"]
+    second = (await propose_price(customer, job, 8_000)).json()["proposal"]
     assert "reason" not in second and (await market.read_job(technician, job))["proposal"] == second
     assert (await answer_proposal(technician, job, second["id"], "accept")).json()["job"]["amount"] == 8_000
     assert "proposal" not in await market.read_job(customer, job)

@@ -11,7 +11,7 @@ import pytest
 
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Role, TechnicianId
-from server.http.auth import Authenticate
+from server.http.auth import AuthenticationLayer
 from server.serve import RunningServer
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Join
@@ -73,7 +73,9 @@ async def test_nobody_else_changes_a_profile(technician: Client, join: Join) -> 
 
 
 async def test_going_online_checks_in_order(join: Join, admin: Client, service: str) -> None:
-    """Going online is refused until these are complete, in this order: profile, KYC, account, position."""
+    """Going online is refused until these are complete, in this order: profile, KYC, account, position. A repeat with
+    the same key is marked with `Idempotency-Replayed`.
+    """
     technician = await join("technician")
     profile_path = f"/v1/technicians/{technician.user}"
     online = {"online": True, **HERE}
@@ -97,8 +99,11 @@ async def test_going_online_checks_in_order(join: Join, admin: Client, service: 
         "fix": {"every_s": 30, "distance_m": 250},
         "clock_offset_s": 0.0,
     }
-    off = await technician("PUT", f"{profile_path}/availability", {"online": False})
-    assert (off.json()["online"], off.json()["blockers"]) == (False, ["offline"])
+    key = str(uuid.uuid4())
+    for is_repeat in (False, True):
+        off = await technician("PUT", f"{profile_path}/availability", {"online": False}, Idempotency_Key=key)
+        assert (off.json()["online"], off.json()["blockers"]) == (False, ["offline"])
+        assert ("idempotency-replayed" in off.headers) is is_repeat
 
 
 async def test_a_review_returns_the_technician(join: Join, staff: dict[Role, Client]) -> None:
@@ -192,7 +197,7 @@ async def test_a_request_renews_the_lease(site: RunningServer, technician: Clien
 
     before = round(time.time()) * 1000 - 50_000  # old, but within the lease, because the scheduler ends expired leases
 
-    async def lease_after_request(authenticate: Authenticate, kind: str) -> float:
+    async def lease_after_request(authenticate: AuthenticationLayer, kind: str) -> float:
         await client.zadd(last_seen, {technician.user: before})
         scope: dict[str, Any] = {"type": kind, "headers": [(b"authorization", token)]}
         await authenticate(scope, ignore_call, ignore_call)
@@ -202,7 +207,7 @@ async def test_a_request_renews_the_lease(site: RunningServer, technician: Clien
     async def ignore_call(*_: object) -> Any: ...
 
     for kind in ("http", "websocket"):
-        fresh = Authenticate(ignore_call, site.engine)
+        fresh = AuthenticationLayer(ignore_call, site.engine)
         assert await lease_after_request(fresh, kind) > before
         assert await lease_after_request(fresh, kind) == before
     await client.zadd(last_seen, {technician.user: time.time() * 1000})

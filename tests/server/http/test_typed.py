@@ -9,7 +9,7 @@ import pytest
 
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Join
-from tests.server.http.test_auth import PASSWORD, registration
+from tests.server.http.test_auth import PASSWORD, registration_body
 
 DECOMPOSED_TEXT = unicodedata.normalize("NFD", "Größe und Höhe")
 
@@ -44,19 +44,19 @@ async def test_invisible_text_and_common_passwords_are_refused(field: str, value
     """Invisible, bidirectional and control characters in a name or an e-mail address are refused, and so are the most
     common passwords.
     """
-    assert pointers(await nobody("POST", "/v1/auth/register", registration(**{field: value}))) == {f"/{field}"}
+    assert pointers(await nobody("POST", "/v1/auth/register", registration_body(**{field: value}))) == {f"/{field}"}
 
 
 @pytest.mark.parametrize("name", ["علی‌رضا", "क्‍ष", "Zoë ❤️", "O’Brien-Sçhmidt", "李 小龍"])
 async def test_names_of_all_scripts_are_accepted(name: str, nobody: Client) -> None:
     """A name may contain the joiners of Persian and Hindi, emoji and combining marks."""
-    answer = await nobody("POST", "/v1/auth/register", registration(name=name))
+    answer = await nobody("POST", "/v1/auth/register", registration_body(name=name))
     assert answer.json()["user"]["name"] == unicodedata.normalize("NFC", name)
 
 
 async def test_a_name_is_stored_trimmed_and_composed(nobody: Client) -> None:
     """A name is stored without spaces around it and in the Unicode form NFC."""
-    answer = await nobody("POST", "/v1/auth/register", registration(name=f"  {DECOMPOSED_TEXT}\u00a0"))
+    answer = await nobody("POST", "/v1/auth/register", registration_body(name=f"  {DECOMPOSED_TEXT}\u00a0"))
     assert answer.json()["user"]["name"] == "Größe und Höhe"
 
 
@@ -72,7 +72,7 @@ async def test_a_password_matches_in_any_unicode_form(registered: str, typed: st
     """A password matches in composed or decomposed form and with any kind of space (RFC 8265). In capitals it is
     refused.
     """
-    new = registration(password=registered)
+    new = registration_body(password=registered)
     await nobody("POST", "/v1/auth/register", new)
     login = {"email": new["email"], "password": typed}
     assert (await nobody("POST", "/v1/auth/login", login)).status_code == 200
@@ -85,19 +85,19 @@ async def test_an_email_is_shown_as_typed_and_found_in_any_spelling(nobody: Clie
     """
     tag = uuid.uuid4().hex
     typed = f"Straße.{tag}@Example.org"
-    registered = await nobody("POST", "/v1/auth/register", registration(email=f" {typed}\n"))
+    registered = await nobody("POST", "/v1/auth/register", registration_body(email=f" {typed}\n"))
     assert registered.json()["user"]["email"] == typed
     wide = "".join(chr(ord(char) + 0xFEE0) for char in "strasse") + f".{tag.upper()}@example.org"
     for spelling in (f"{typed} ", typed.upper(), wide):
         answer = await nobody("POST", "/v1/auth/login", {"email": spelling, "password": PASSWORD})
         assert answer.json()["user"]["email"] == typed
-        again = await nobody("POST", "/v1/auth/register", registration(email=spelling))
+        again = await nobody("POST", "/v1/auth/register", registration_body(email=spelling))
         assert code_of(again) == (409, "duplicate")
 
 
 async def test_a_phone_may_have_digits_of_any_script(nobody: Client) -> None:
     """A phone number in Persian digits is stored in ASCII digits."""
-    answer = await nobody("POST", "/v1/auth/register", registration(phone="+۹۸ ۲۱ ۱۲۳۴"))
+    answer = await nobody("POST", "/v1/auth/register", registration_body(phone="+۹۸ ۲۱ ۱۲۳۴"))
     assert answer.json()["user"]["phone"] == "+98 21 1234"
 
 

@@ -11,7 +11,7 @@ from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 
 
-def new_account(role: str) -> dict[str, Any]:
+def account_body(role: str) -> dict[str, Any]:
     """Return the body of a new account in ``role``."""
     return {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse", "name": "Max", "role": role}
 
@@ -80,7 +80,7 @@ async def test_commands_on_an_unknown_account_are_not_found(admin: Client) -> No
 
 async def test_an_admin_creates_staff_accounts(admin: Client, nobody: Client) -> None:
     """An admin creates an account in any role. The reply is 201 with a `Location`, and the new account can sign in."""
-    new = new_account("mediator")
+    new = account_body("mediator")
     answer = await admin("POST", "/v1/users", new)
     user = answer.json()["user"]
     assert (answer.status_code, answer.headers["location"]) == (201, f"/v1/users/{user['id']}")
@@ -97,7 +97,7 @@ async def test_a_changed_role_needs_a_fresh_token(join: Join, admin: Client) -> 
 
 async def test_the_user_list_is_paged(admin: Client) -> None:
     """Each page links to the next one, and the pages contain each account once."""
-    created_ids = {(await admin("POST", "/v1/users", new_account("mediator"))).json()["user"]["id"] for _ in range(5)}
+    created_ids = {(await admin("POST", "/v1/users", account_body("mediator"))).json()["user"]["id"] for _ in range(5)}
     listed_ids: list[str] = []
     path: str | None = "/v1/users?role=mediator&limit=2"
     while path:

@@ -11,18 +11,18 @@ from server.simulation.delivery_checker import DeliveryChecker, LogIndex, percen
 EVENT_AT = "2026-01-31T12:00:00.000Z"
 
 
-def hello(user: str, seq: int, *, recovered: bool = False, role: str = "technician") -> dict[str, Any]:
+def connect_reply(user: str, seq: int, *, recovered: bool = False, role: str = "technician") -> dict[str, Any]:
     """Return the reply to the `connect` of ``user``, with the head ``seq``."""
     zone = {"epoch": "e1", "seq": seq, "recovered": recovered, "missed": 0}
     return {"user": {"id": user, "role": role}, "zones": {"main": zone}}
 
 
-def push(seq: int) -> dict[str, Any]:
+def event_push(seq: int) -> dict[str, Any]:
     """Return an event as a client receives it."""
     return {"type": "offer.created", "zone": "main", "seq": seq, "at": EVENT_AT, "data": {}}
 
 
-def log_of(*entries: tuple[int, str, str]) -> LogIndex:
+def log_index_of(*entries: tuple[int, str, str]) -> LogIndex:
     """Return a log with these entries: seq, event type, and the channels separated by spaces."""
     log = LogIndex()
     for seq, kind, to in entries:
@@ -38,10 +38,10 @@ def add_job_event(log: LogIndex, seq: int, technician: str, kind: str = "job.acc
 def test_an_event_that_was_not_received_is_lost() -> None:
     """A user received two of three entries addressed to them: one is lost; the other user's entry does not count."""
     checker = DeliveryChecker()
-    checker.record_join(hello("t1", 10))
-    checker.record_event("t1", push(11))
-    checker.record_event("t1", push(13))
-    log = log_of(
+    checker.record_join(connect_reply("t1", 10))
+    checker.record_event("t1", event_push(11))
+    checker.record_event("t1", event_push(13))
+    log = log_index_of(
         (11, "offer.created", "user:t1 user:t2"),
         (12, "offer.closed", "user:t1"),
         (13, "offer.created", "user:t1"),
@@ -54,50 +54,52 @@ def test_an_event_that_was_not_received_is_lost() -> None:
 def test_events_after_the_given_seq_are_not_lost() -> None:
     """Lost events are counted only up to the given seq, because later events may not have been delivered yet."""
     checker = DeliveryChecker()
-    checker.record_join(hello("t1", 10))
-    log = log_of((11, "offer.created", "user:t1"), (12, "offer.closed", "user:t1"))
+    checker.record_join(connect_reply("t1", 10))
+    log = log_index_of((11, "offer.created", "user:t1"), (12, "offer.closed", "user:t1"))
     assert [checker.lost_events(log, "main", until) for until in (10, 11, 12)] == [0, 1, 2]
 
 
 def test_events_of_the_users_role_are_expected_too() -> None:
     """Events to `role:ops` are expected at an admin and not at a technician."""
     checker = DeliveryChecker()
-    checker.record_join(hello("cli_admin", 0, role="admin"))
-    checker.record_join(hello("t1", 0))
-    assert checker.lost_events(log_of((1, "job.created", "role:ops user:c")), "main") == 1
+    checker.record_join(connect_reply("cli_admin", 0, role="admin"))
+    checker.record_join(connect_reply("t1", 0))
+    assert checker.lost_events(log_index_of((1, "job.created", "role:ops user:c")), "main") == 1
 
 
 def test_events_before_the_connect_and_for_gateways_are_not_expected() -> None:
     """Entries up to the head at the connect, and `session.*` entries, do not count as lost."""
     checker = DeliveryChecker()
-    checker.record_join(hello("t1", 10))
-    log = log_of((9, "offer.created", "user:t1"), (10, "offer.closed", "user:t1"), (11, "session.revoked", "user:t1"))
+    checker.record_join(connect_reply("t1", 10))
+    log = log_index_of(
+        (9, "offer.created", "user:t1"), (10, "offer.closed", "user:t1"), (11, "session.revoked", "user:t1")
+    )
     assert checker.lost_events(log, "main") == 0
 
 
 def test_events_during_a_lost_connection_are_expected_if_it_was_recovered() -> None:
     """After a reconnect with `recovered` true, a missed event that was not received counts as lost."""
     checker = DeliveryChecker()
-    checker.record_join(hello("t1", 10))
-    checker.record_join(hello("t1", 20, recovered=True))
-    assert checker.lost_events(log_of((15, "offer.created", "user:t1")), "main") == 1
+    checker.record_join(connect_reply("t1", 10))
+    checker.record_join(connect_reply("t1", 20, recovered=True))
+    assert checker.lost_events(log_index_of((15, "offer.created", "user:t1")), "main") == 1
 
 
 def test_a_reported_gap_is_no_loss() -> None:
     """After a reconnect with `recovered` false, only events after the head of that reply are expected."""
     checker = DeliveryChecker()
-    checker.record_join(hello("t1", 10))
-    checker.record_event("t1", push(12))
-    checker.record_join(hello("t1", 20))
+    checker.record_join(connect_reply("t1", 10))
+    checker.record_event("t1", event_push(12))
+    checker.record_join(connect_reply("t1", 20))
     entries = [(seq, "offer.created", "user:t1") for seq in (12, 15, 21)]
-    assert checker.lost_events(log_of(*entries), "main") == 1
+    assert checker.lost_events(log_index_of(*entries), "main") == 1
 
 
 def test_each_repeated_event_is_a_duplicate() -> None:
     """An event that is received three times counts as two duplicates."""
     checker = DeliveryChecker()
-    checker.record_join(hello("t1", 0))
-    checker.record_event("t1", push(1))
+    checker.record_join(connect_reply("t1", 0))
+    checker.record_event("t1", event_push(1))
     checker.record_duplicate("t1")
     checker.record_duplicate("t1")
     assert checker.duplicate_events() == 2
@@ -106,9 +108,9 @@ def test_each_repeated_event_is_a_duplicate() -> None:
 def test_an_event_for_another_user_is_unexpected() -> None:
     """An event that was received by a user to whom it was not addressed counts as unexpected."""
     checker = DeliveryChecker()
-    checker.record_join(hello("t1", 0))
-    checker.record_event("t1", push(1))
-    assert checker.unexpected_events(log_of((1, "offer.created", "user:t2")), "main") == 1
+    checker.record_join(connect_reply("t1", 0))
+    checker.record_event("t1", event_push(1))
+    assert checker.unexpected_events(log_index_of((1, "offer.created", "user:t2")), "main") == 1
 
 
 def test_two_holders_in_the_log_are_a_double_claim() -> None:
@@ -169,8 +171,8 @@ def test_time_to_claim_runs_from_acknowledgement_to_holder() -> None:
 def test_dropping_finished_jobs_changes_no_count() -> None:
     """``drop_finished`` removes the finished jobs and received seqs of a long run from memory, and changes no count."""
     checker = DeliveryChecker(max_recent=10)
-    checker.record_join(hello("c", 0, role="customer"))
-    checker.record_event("c", push(1))
+    checker.record_join(connect_reply("c", 0, role="customer"))
+    checker.record_event("c", event_push(1))
     checker.record_booking({"id": "a"}, 1.0)
     checker.record_holder("a", 1.5)
     checker.record_end("a", "completed")

@@ -17,7 +17,7 @@ from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import RunningServer
 
-SAMPLE = Path(__file__).parents[2] / "data" / "pickups.csv"
+SAMPLE_TRACE = Path(__file__).parents[2] / "data" / "pickups.csv"
 CALLOUT_COMMAND = (sys.executable, "-c", "from server.cli.main import main; main()")
 RESULT_MEMBERS = [
     *("jobs", "claimed", "expired", "claim_attempts", "refused", "double_claims", "lost_events"),
@@ -25,7 +25,7 @@ RESULT_MEMBERS = [
 ]
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run_replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ``callout replay`` with these arguments until it ends."""
     command = [*CALLOUT_COMMAND, "replay", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
@@ -34,18 +34,18 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((SAMPLE.with_name("none.csv"),), "No such file"),
-        ((SAMPLE, "--url", "http://127.0.0.1:1"), "--token"),
-        ((SAMPLE, "--token", "t"), "--url"),
-        ((SAMPLE, "--redis", "redis://127.0.0.1:1"), "--url"),
-        ((SAMPLE, "--limit", "0"), "--limit"),
-        ((SAMPLE, "--speed", "0"), "--speed"),
-        ((SAMPLE, "--technicians", "0"), "--technicians"),
+        ((SAMPLE_TRACE.with_name("none.csv"),), "No such file"),
+        ((SAMPLE_TRACE, "--url", "http://127.0.0.1:1"), "--token"),
+        ((SAMPLE_TRACE, "--token", "t"), "--url"),
+        ((SAMPLE_TRACE, "--redis", "redis://127.0.0.1:1"), "--url"),
+        ((SAMPLE_TRACE, "--limit", "0"), "--limit"),
+        ((SAMPLE_TRACE, "--speed", "0"), "--speed"),
+        ((SAMPLE_TRACE, "--technicians", "0"), "--technicians"),
     ],
 )
 def test_invalid_arguments_are_refused_in_one_line(arguments: tuple[str | Path, ...], says: str) -> None:
     """Invalid arguments are refused with the exit code 2 and an error that names the file or option."""
-    refused = run(*arguments)
+    refused = run_replay(*arguments)
     assert refused.returncode == 2
     assert refused.stdout == ""
     assert says in refused.stderr
@@ -54,7 +54,7 @@ def test_invalid_arguments_are_refused_in_one_line(arguments: tuple[str | Path, 
 
 def test_each_of_sixty_jobs_is_claimed_once_or_expires() -> None:
     """Each job is claimed once or expires, although technicians compete for it. No event is lost or received twice."""
-    process = run(SAMPLE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
+    process = run_replay(SAMPLE_TRACE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
     assert process.returncode == 0, process.stdout + process.stderr
     result = json.loads(process.stdout.splitlines()[-1])
     assert list(result) == RESULT_MEMBERS
@@ -75,9 +75,9 @@ async def test_replay_uses_a_running_server_by_its_url(server: RunningServer) ->
     """
     settings = server.engine.settings
     token = sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
-    options = (SAMPLE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
+    options = (SAMPLE_TRACE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
     for more, lost in (((), None), (("--redis", str(settings.redis)), 0)):
-        process = await asyncio.to_thread(run, *options, *more)
+        process = await asyncio.to_thread(run_replay, *options, *more)
         assert process.returncode == 0, process.stdout + process.stderr
         result = json.loads(process.stdout)
         assert (result["jobs"], result["claimed"], result["lost_events"]) == (5, 5, lost)
@@ -87,7 +87,7 @@ async def test_replay_uses_a_running_server_by_its_url(server: RunningServer) ->
 async def test_a_token_without_admin_rights_is_refused(server: RunningServer) -> None:
     """With a customer's token the run ends with the exit code 1 and the server's code `forbidden`."""
     token = sign_token(server.engine.signer, UserId("cli_customer"), "customer", expires_s=600)
-    refused = await asyncio.to_thread(run, SAMPLE, "--limit", "1", "--url", server.url, "--token", token)
+    refused = await asyncio.to_thread(run_replay, SAMPLE_TRACE, "--limit", "1", "--url", server.url, "--token", token)
     assert refused.returncode == 1
     assert "forbidden" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -95,7 +95,7 @@ async def test_a_token_without_admin_rights_is_refused(server: RunningServer) ->
 
 async def test_an_interrupted_replay_removes_its_data(tmp_path: Path) -> None:
     """After Ctrl-C during a run, the exit code is 130 and the data of its server is removed."""
-    command = (*CALLOUT_COMMAND, "replay", str(SAMPLE), "--technicians", "5", "--speed", "1")
+    command = (*CALLOUT_COMMAND, "replay", str(SAMPLE_TRACE), "--technicians", "5", "--speed", "1")
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL, stderr=PIPE)
     try:

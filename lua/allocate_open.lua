@@ -6,7 +6,7 @@ ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audien
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  {z}:live  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  {z}:live  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/allocation"
 --- @include "lib/apply_step"

@@ -5,7 +5,7 @@ ARGV    epoch  bid  actor  key  fingerprint  trace  if_version  bp  plan  audien
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  AT_CAPACITY
 EMITS   job.*  bid.accepted  bid.closed  offer.closed  payment.requested  technician.status
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:user:*:blocks  {z}:live  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:user:*:blocks  {z}:live  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/audience"

@@ -8,7 +8,7 @@ ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  s
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
 EMITS   job.created  offer.created
-TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
+TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/dispatch_index"

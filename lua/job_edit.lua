@@ -8,7 +8,7 @@ ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  cha
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/bid_close"
@@ -18,6 +18,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/idempotency"
 --- @include "lib/job"
 --- @include "lib/load"
+--- @include "lib/map_index"
 --- @include "lib/offer_update"
 --- @include "lib/relation"
 --- @include "lib/step_event"
@@ -57,6 +58,7 @@ local restarts = searching and search_restart ~= '' and job.mode ~= 'direct'
 if restarts then DispatchIndex.remove(zone, job, job.mode) end
 redis.call('HSET', job_key, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon, 'amount', amount,
   'scheduled', scheduled, 'begins', release)
+if MapIndex.is_live(job.phase) then MapIndex.place_job(zone, job) end
 job.full, job.pub, job.service, job.amount, job.begins = full, pub, service, amount, tonumber(release)
 Load.refresh(zone, job)
 local now = Job.move(zone, job, nil)
@@ -75,8 +77,7 @@ Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempoten
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
 local names = ',"changed":' .. changed
 local seq = EventLog.append(zone, log, {type = 'job.updated', to = Audience.channels(audience, job), actor = actor,
-  bp = bp,
-  cause = cause, trace = trace,
+  bp = bp, cause = cause, trace = trace,
   data = '{"job":' .. shown .. names .. StepEvent.members(job, job.status, {command = 'edit'}, {}, actor) .. '}',
   restricted = Audience.restricted_copies(job, audience, names .. Audience.step_summary(job, job.status, 'edit'))})
 -- Bidders receive the changed job; if the terms changed, all open bids are closed.

@@ -5,7 +5,7 @@ ARGV    epoch  entry  bp  plan  grace_ms  lease_ms
 OK      seq  version
 ERR     STALE_EPOCH  OTHER_BLUEPRINT
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
-TOUCHES {z}:job:*:bids  {z}:demand:*  {z}:tech:*  (same slot, names known only inside)
+TOUCHES {z}:job:*:bids  {z}:demand:*  {z}:tech:*  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/command"

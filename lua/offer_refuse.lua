@@ -4,7 +4,7 @@ ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  args  
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  TAKEN
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
-TOUCHES {z}:demand:*  {z}:due  {z}:tech:*  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  (same slot, names known only inside)
+TOUCHES {z}:demand:*  {z}:due  {z}:tech:*  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/command"

@@ -6,7 +6,7 @@ OK      seq  version
 ERR     STALE_EPOCH  ILLEGAL_TRANSITION
 EMITS   session.work
 FLAGS   allow-oom
-TOUCHES {z}:supply:*  {z}:summaries  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  {z}:people  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/supply"
@@ -26,4 +26,5 @@ if tech then
 end
 redis.call('DEL', tech_key, tech_jobs, tech_offers)
 redis.call('ZREM', seen, id)
+redis.call('ZREM', zone.tag .. 'people', id)
 return {'OK', '0', 0, 0}

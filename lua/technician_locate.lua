@@ -6,7 +6,7 @@ KEYS    meta  seen
 ARGV    epoch  fixes…
 OK      seq  version  outcomes…
 ERR     STALE_EPOCH  NOT_FOUND
-TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:job:*  {z}:live  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:job:*  {z}:live  {z}:people  (same slot, names known only inside)
 ]]
 --- @include "lib/fix"
 --- @include "lib/zone"

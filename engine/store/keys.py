@@ -23,6 +23,8 @@ PERMANENT = (
     "supply:*",
     "demand:*",
     "wide:*",
+    "people",
+    "places",
     "account",
     "ref:*",
     "job:*",
@@ -185,6 +187,18 @@ def wide_jobs(zone: Zone, service: ServiceId) -> str:
     entries of ended jobs.
     """
     return f"{{{zone}}}:wide:{service}"
+
+
+def map_people(zone: Zone) -> str:
+    """Return the key of a geo index: everybody with a position of the last hour, to half a grid cell
+    (lua/lib/map_index.lua). A reader removes older entries.
+    """
+    return f"{{{zone}}}:people"
+
+
+def map_places(zone: Zone) -> str:
+    """Return the key of a geo index: the live jobs, for the map."""
+    return f"{{{zone}}}:places"
 
 
 def user_blocks(zone: Zone, user: UserId) -> str:

@@ -2,6 +2,7 @@
 -- step only joins them with the members that change. Encoding by cjson would cost several times as much, in every
 -- claim.
 --- @include "lib/iso"
+--- @include "lib/map_index"
 --- @include "lib/tracking"
 local Job = {}
 
@@ -48,7 +49,7 @@ function Job.is_searching(job) return job.mode ~= 'none' and job.holder == '' en
 -- one in both cases. The caller sets the holder before: an open job with a holder has the phase assigned. Returns the
 -- formatted time.
 function Job.move(zone, job, state_entry)
-  local now = Iso.format(zone.now)
+  local now, was = Iso.format(zone.now), job.phase
   job.version, job.updated = job.version + 1, zone.now
   if state_entry then
     -- `was` is the state before the whole step, which may enter several states.
@@ -68,6 +69,7 @@ function Job.move(zone, job, state_entry)
   end
   if job.phase == 'open' and job.holder ~= '' then job.phase = 'assigned' end
   if not Job.is_searching(job) then job.expires = 0 end
+  MapIndex.sync_job(zone, job, was)
   return now
 end
 

@@ -1,5 +1,6 @@
 -- The supply index: the technicians who could take a job now, by service. Every script that changes a technician
 -- updates it. Exactly those in the index have a summary (lib/summaries).
+--- @include "lib/map_index"
 --- @include "lib/summaries"
 --- @include "lib/tech"
 local Supply = {}
@@ -10,8 +11,9 @@ Supply.PLACE_MS, Supply.PLACE_M, Supply.MATCH_M = 30000, 100, 250
 
 -- Writes fields of the record that the summary repeats (`lat lon fix_at acc rating load capacity services`), and others
 -- with them. `tech` has the new values already. This function alone writes these fields, so that no script can forget
--- the summary (tests/lua/test_summaries.py).
+-- the summary (tests/lua/test_summaries.py). A call that writes a position begins with `lat`.
 function Supply.write(zone, tech, ...)
+  if (...) == 'lat' then MapIndex.place_person(zone, tech) end
   redis.call('HSET', tech.key, ...)
   if tech.indexed ~= '' then Summaries.write(zone, tech) end
 end

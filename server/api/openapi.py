@@ -255,7 +255,8 @@ def _query_parameters(route: Route) -> list[Schema]:
     inner = parts[schema["$ref"].rpartition("/")[2]]
     kinds = {name: _without_null(kind) for name, kind in inner["properties"].items()}
     both = {name: kinds.pop(name) for name in route.query.required_together}
-    found = [{"name": name, "in": "query", "required": False, "schema": kind} for name, kind in kinds.items()]
+    needed = inner.get("required", ())
+    found = [{"name": name, "in": "query", "required": name in needed, "schema": kind} for name, kind in kinds.items()]
     if both:
         whole = {"type": "object", "properties": both, "required": list(both), "additionalProperties": False}
         found.append({"name": "position", "in": "query", "style": "form", "explode": True, "schema": whole})

@@ -26,6 +26,7 @@ ObjectKind = Literal[
     "service",
     "blueprint",
     "code",
+    "zone",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see.
@@ -76,5 +77,6 @@ OWN_NOTIFICATION = _policy("notification", "self")
 OWN_LOGIN = _policy("login", "self")
 OWN_DEVICE = _policy("device", "self")
 OWN_REQUEST = _policy("request", "self")
+READ_MAP = Policy("zone")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")

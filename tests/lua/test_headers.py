@@ -90,6 +90,7 @@ def test_a_read_only_script_appends_no_event(script: Script) -> None:
     assert set(re.findall(r"redis\.call\('(\w+)'", source)) <= {
         "HGET",
         "HGETALL",
+        "HMGET",
         "ZRANGE",
         "ZREVRANGE",
         "ZREM",

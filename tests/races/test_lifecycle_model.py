@@ -284,6 +284,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         is_listed = await redis.zscore(keys.job_demand(ZONE, self.service), self.job) is not None
         assert is_listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
         assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == is_listed
+        is_mapped = await redis.zscore(keys.map_places(Z), self.job) is not None
+        assert is_mapped == (row["phase"] in ("open", "assigned", "active")), row["phase"]
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
         assert (f"expire:{self.job}" in due) == lives
         folded = projection.fold_events(await event_log.events(self.engine, job=self.job, after=self.head)).jobs[

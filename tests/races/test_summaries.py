@@ -1,5 +1,5 @@
-"""The summaries of technicians against their records: after any history each summary repeats its record, and exactly
-the technicians in a supply index have one.
+"""The summaries of technicians, and their places on the map, against their records: after any history each summary
+repeats its record, and exactly the technicians in a supply index have one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from engine.technicians.live import Fix, TechnicianRecord
 from engine.types import ServiceId, TechnicianId, UserId
 from tests.races.test_model import PEOPLE, ZONE, Model
 from tests.support import people
+from tests.support.map_index import check_person
 from tests.support.state_machine import run_examples
 from tests.support.summaries import expected_summary
 
@@ -74,6 +75,7 @@ class SummaryModel(Model):
             tech = self.technician_record(who)
             assert summaries.get(who) == expected_summary(tech)
             assert {s for s, members in indexes.items() if who in members} == set(tech.get("indexed", "").split())
+            self.wait(check_person(self.engine, who, tech, self.clock()[0]))
 
 
 def test_each_summary_repeats_its_record_after_any_history(settings: Settings) -> None:

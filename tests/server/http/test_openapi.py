@@ -51,6 +51,7 @@ UNSTATED_CONSTRAINTS = {
     "/zone": "Not a zone of this deployment",
     "/version": "Not the version of If-Match",
     "/after": "is given more than once",
+    "/bbox": " ",  # whether the four numbers make a box
     "/data": "",  # the depth, the size in bytes, and the size of integers at any depth
     "/metadata": "",
 }

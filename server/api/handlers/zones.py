@@ -1,0 +1,28 @@
+"""Zones, and the map of a zone."""
+
+from __future__ import annotations
+
+from engine.domain import zone_map, zones
+from engine.types import Zone
+from server.api.endpoint import RequestContext
+from server.http import responses
+from server.http.responses import Response
+from server.schemas.decode import Body
+from server.schemas.lists import ListQuery
+from server.schemas.maps import MapQuery
+
+
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
+    """Return the zones with their areas. A zone without a polygon is everywhere."""
+    return responses.list_response(call.next_link, call.query, zones.list_zones(call.engine), lambda zone: (zone.name,))
+
+
+async def read_map(call: RequestContext[Body, MapQuery]) -> Response:
+    """Return the map of a zone as it is now: the people and the live jobs in a box, or their numbers by H3 cell where
+    they are too many. To follow the map, `subscribe` to `map:<zone>` on the socket.
+    """
+    zone, query = Zone(call.params["zone"]), call.query
+    found = await zone_map.read_map(call.engine, call.caller, zone, query.box, query.wanted_layers)
+    layers = {layer: [responses.embed_json(each) for each in entries] for layer, entries in found.entries.items()}
+    clusters = [responses.embed_json(each) for each in found.clusters]
+    return responses.json_response({"zone": zone, **layers, "clusters": clusters, "as_of": {zone: found.as_of}})

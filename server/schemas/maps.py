@@ -1,0 +1,147 @@
+"""Zones, and the map of a zone: over HTTP as it is, on the socket as a snapshot and then what changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from engine.errors import FieldError
+from engine.rules.boxes import BOX_PATTERN, LAYERS, Box, Layer, box_problem, parse_box
+from engine.types import Phase
+from server.schemas.decode import Body
+from server.schemas.fields import Lat, Lon
+from server.schemas.lists import Cursors
+from server.schemas.objects import Shape
+
+LAYERS_PATTERN = r"^(people|jobs)(,(people|jobs))*$(?!\n)"
+
+
+class MapQuery(Body):
+    """What of a zone's map is read. `bbox` is west, south, east and north in degrees; a west above the east crosses the
+    antimeridian. `layers` are `people` and `jobs`, both unless given.
+    """
+
+    bbox: Annotated[
+        str, Meta(max_length=100, pattern=BOX_PATTERN, description="four numbers: west,south,east,north, in degrees")
+    ]
+    layers: Annotated[str, Meta(max_length=64, pattern=LAYERS_PATTERN, description="people, jobs, or both")] = (
+        "people,jobs"
+    )
+
+    @property
+    def box(self) -> Box:
+        """Return the box."""
+        return parse_box(self.bbox)
+
+    @property
+    def wanted_layers(self) -> tuple[Layer, ...]:
+        """Return the layers that are asked for, each once."""
+        words = self.layers.split(",")
+        return tuple(layer for layer in LAYERS if layer in words)
+
+    def find_errors(self) -> list[FieldError]:
+        problem = box_problem(self.box)
+        return [FieldError("/bbox", problem)] if problem else []
+
+
+class MapPerson(Shape):
+    """A technician with a position of the last hour. ``jobs`` is how many jobs they hold. They are busy while one of
+    these counts as work now; a booked job for later does not.
+    """
+
+    id: str
+    name: str
+    lat: Lat
+    lon: Lon
+    at: datetime
+    age_s: float
+    state: Literal["free", "busy", "offline"]
+    jobs: int
+
+
+class MapJob(Shape):
+    """A live job, at its exact place. ``technician`` holds it."""
+
+    id: str
+    lat: Lat
+    lon: Lon
+    status: str
+    phase: Phase
+    technician: str | None = None
+
+
+class MapCluster(Shape):
+    """An H3 cell, with the position of its centre, and how many people and jobs of the box are in it."""
+
+    cell: str
+    lat: Lat
+    lon: Lon
+    people: int
+    jobs: int
+
+
+class MapSnapshot(Shape, kw_only=True):
+    """What a session sees of a zone's map. A layer that was not asked for is missing; a layer with more than 5,000
+    people or jobs is empty, and ``clusters`` counts it. ``k`` rises by one with each frame of the map of this session;
+    after a gap the client subscribes again.
+    """
+
+    zone: str
+    k: int
+    bbox: tuple[float, float, float, float]
+    people: list[MapPerson] | None = None
+    jobs: list[MapJob] | None = None
+    clusters: list[MapCluster]
+
+
+class MapChange(Shape, kw_only=True):
+    """A person, a job or a cluster, with the members that it has in the snapshot. A person has ``state``, a job has
+    ``phase``, a cluster has ``cell``.
+    """
+
+    id: str | None = None
+    cell: str | None = None
+    lat: Lat
+    lon: Lon
+    name: str | None = None
+    at: datetime | None = None
+    age_s: float | None = None
+    state: Literal["free", "busy", "offline"] | None = None
+    status: str | None = None
+    phase: Phase | None = None
+    technician: str | None = None
+    people: int | None = None
+    jobs: int | None = None
+
+
+class MapDelta(Shape):
+    """The difference to the last frame of this session. ``entered`` is new, ``moved`` replaces what has the same id or
+    cell, and ``left`` are the ids and cells that are no longer shown.
+    """
+
+    zone: str
+    k: int
+    entered: list[MapChange]
+    moved: list[MapChange]
+    left: list[str]
+
+
+class MapReply(Shape, kw_only=True):
+    """What a box of a zone's map contains. A layer that was not asked for is missing. A layer with more than 5,000
+    people or jobs is empty, and ``clusters`` counts it.
+    """
+
+    zone: str
+    people: list[MapPerson] | None = None
+    jobs: list[MapJob] | None = None
+    clusters: list[MapCluster]
+    as_of: Cursors
+
+
+class ZoneItem(Shape):
+    """A zone that this server serves. ``polygon`` is GeoJSON; null is everywhere."""
+
+    name: str
+    polygon: dict[str, Any] | None

@@ -1,0 +1,33 @@
+"""Compare the map's index of people with the records, written independently of lua/lib/map_index.lua."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.domain.zone_map import MARGIN_DEGREES
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+
+HOUR_MS = 3_600_000
+GEO_ERROR = 0.00001
+"""A geo index rounds positions by up to this many degrees."""
+
+
+async def check_person(engine: Engine, who: str, tech: Mapping[str, str], now_ms: int) -> None:
+    """Assert that a technician with a position of the last hour is in the index, at most half a cell from there."""
+    if not tech.get("lat") or now_ms - int(tech["fix_at"]) >= HOUR_MS:
+        return
+    (entry,) = await engine.store.redis.geopos(keys.map_people(DEFAULT_ZONE), who)
+    assert entry, f"{who} is not on the map"
+    assert abs(entry[1] - float(tech["lat"])) <= MARGIN_DEGREES + GEO_ERROR, (who, entry, tech)
+    assert abs(entry[0] - float(tech["lon"])) <= MARGIN_DEGREES + GEO_ERROR, (who, entry, tech)
+
+
+async def check_people(engine: Engine) -> None:
+    """Assert the same of all technicians of the zone."""
+    redis = engine.store.redis
+    now = int(await redis.hget(keys.zone_meta(DEFAULT_ZONE), "now") or 0)
+    async for key in redis.scan_iter(f"{{{DEFAULT_ZONE}}}:tech:*", _type="hash"):
+        tech = {name.decode(): value.decode() for name, value in (await redis.hgetall(key)).items()}
+        await check_person(engine, tech.get("id", ""), tech, now)

@@ -101,6 +101,8 @@ POSITION_PAYLOAD = Payload(
 )
 TOKEN_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
 FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
+MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
+MAP_DELTA_PAYLOAD = Payload("MapDelta", _scalar_members("zone", "k", "entered", "moved", "left"))
 ROOM_PAYLOAD = Payload("", _scalar_members("room", "user", "n"))
 MESSAGE_PAYLOAD = Payload("", _scalar_members("message"))
 EMPTY_PAYLOAD = Payload("", {})
@@ -108,6 +110,7 @@ EMPTY_PAYLOAD = Payload("", {})
 _PARTIES_AND_OPS = "customer holder ops"
 _PARTIES_OPS_AND_SERVICE = f"{_PARTIES_AND_OPS} service"
 _BIDDER = "the bidder"
+_MAP_SUBSCRIBERS = "ops who subscribed `map:<zone>`"
 _INVITED_TECHNICIAN = "the technician who is offered the job, once they may claim it"
 
 LOGGED_EVENTS = (
@@ -167,6 +170,8 @@ LIVE_EVENTS = (
         "customer ops",
         recipients="customer, ops, and who subscribed `job:<id>`, while it is shared",
     ),
+    EventType("map.snapshot", MAP_SNAPSHOT_PAYLOAD, recipients=_MAP_SUBSCRIBERS, is_declarable=False),
+    EventType("map.delta", MAP_DELTA_PAYLOAD, recipients=_MAP_SUBSCRIBERS, is_declarable=False),
 )
 """The events that are in no log: they are sent once, without zone and seq, and never replayed."""
 

@@ -89,6 +89,8 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
         session.push_all(replay)
     device = sockets.hash_device_name(op.app.device) if op.app else ""
     gateway.add_socket(session, sockets.ClientDevice(device, op.replaces or ""))
+    for subscription in wanted.values():
+        subscriptions.show_map(gateway, session, subscription)
     return None
 
 

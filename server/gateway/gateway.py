@@ -31,6 +31,7 @@ from server.gateway.revocation import Revocation
 from server.gateway.send_buffer import BufferHub, SendBuffer
 from server.gateway.session import Session
 from server.gateway.sse import Heads, SseFrames
+from server.gateway.zone_maps import ZoneMaps
 
 MAX_REPLAY_READS = 32
 """How many clients' missed events are read from Redis or SQL at the same time. The other clients wait."""
@@ -70,10 +71,11 @@ class Gateway:
             self.counters,
             encode=self.payloads.encode_event,
             on_internal_event=self._apply_internal_event,
-            before_event=lambda event: entitlements.end_subscriptions(event, self.all_hubs),
+            before_event=self._before_event,
             on_resync=self._close_to_resync,
             on_new_epoch=self._push_heads,
         )
+        self.maps = ZoneMaps(engine, self.payloads)
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
         rates = FixRateFeed(self.all_hubs, self.payloads)
         self.live = LiveFeed(
@@ -124,6 +126,7 @@ class Gateway:
             await asyncio.wait(self.running_ops, timeout=FINISH_TIMEOUT_S)
         for session in list(self.sessions):
             session.close(code, "draining")
+        self.maps.stop()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -192,6 +195,7 @@ class Gateway:
         self.sessions_with_backlog.discard(session)
         self.pending.remove(session)
         session.hub.leave(session, session.channels)
+        self.maps.remove_session(session)
         self.wheel.remove_session(session)
         self.slots.release_slot(session)
 
@@ -215,6 +219,11 @@ class Gateway:
         if known is None or known[0] != heads:
             known = self._heartbeats[hub] = (heads, hub.frames.heartbeat_frames(heads))
         return known[1]
+
+    def _before_event(self, event: Event) -> None:
+        """End the subscriptions that ``event`` ends, and note what it changes on the map."""
+        entitlements.end_subscriptions(event, self.all_hubs)
+        self.maps.note_event(event)
 
     def _apply_internal_event(self, event: Event) -> None:
         """Apply a ``session.`` event. Such events are for gateways and are never sent to clients."""

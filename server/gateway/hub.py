@@ -64,15 +64,15 @@ class Hub:
         "_waiting",
         "channels",
         "frames",
-        "has_job_subscribers",
+        "has_watchers",
     )
 
     def __init__(self, frames: JsonFrames, counters: Counters) -> None:
         self.frames = frames
         self._counters = counters
         self.channels: dict[str, set[Session]] = {}
-        self.has_job_subscribers = False
-        """Whether any session has ever subscribed to a job here."""
+        self.has_watchers = False
+        """Whether any session has ever subscribed to a job or a map here."""
         self._waiting: deque[SendBuffer] = deque()
         self._broadcast = b""
         self._recipients: list[SendBuffer] = []
@@ -87,7 +87,7 @@ class Hub:
         """Subscribe ``session`` to ``channels`` from the next event on."""
         for channel in channels:
             self.channels.setdefault(channel, set()).add(session)
-            self.has_job_subscribers = self.has_job_subscribers or channel.startswith("job:")
+            self.has_watchers = self.has_watchers or channel.startswith(("job:", "map:"))
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
         """Unsubscribe ``session`` from ``channels``. Channels that it has not joined are ignored."""

@@ -99,9 +99,9 @@ class StreamReader:
 
 class Relay:
     """The relay of all zones of a gateway. It calls ``on_internal_event`` with each event that is for gateways. After
-    any session has subscribed to a job, it calls ``before_event`` with each other event before the hand-off. It calls
-    ``on_resync`` with the reason when sessions must resynchronise, and ``on_new_epoch`` when an epoch began that
-    continues the last one.
+    any session has subscribed to a job or a map, it calls ``before_event`` with each other event before the hand-off.
+    It calls ``on_resync`` with the reason when sessions must resynchronise, and ``on_new_epoch`` when an epoch began
+    that continues the last one.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class Relay:
             if event.type.startswith("session."):
                 self._on_internal_event(event)
             else:
-                if any(hub.has_job_subscribers for hub in self._hubs):
+                if any(hub.has_watchers for hub in self._hubs):
                     self._before_event(event)
                 self.fan_out(event, tail.buffer.zone_channel)
         except Exception:  # the boundary of one event: the next ones are still to be handed on

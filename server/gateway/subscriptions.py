@@ -1,4 +1,6 @@
-"""Subscriptions to channels that are not the user's own: to the live events of a job, and, for ops, to a whole zone."""
+"""Subscriptions to channels that are not the user's own: to the live events of a job, and, for ops, to a whole zone or
+its map.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,18 @@ import msgspec
 from engine.domain import job_queries
 from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, Unavailable
 from engine.rules import job_document
+from engine.rules.boxes import LAYERS, Box
 from engine.types import Principal, Zone, is_id, zone_of
 from engine.zone import log
 from server.gateway.gateway import Gateway
+from server.gateway.map_view import ViewOptions
 from server.gateway.session import Session
+from server.gateway.zone_maps import CHANNEL_PREFIX
 from server.gateway.zone_stream import MAX_WAIT_S, ZoneStream
 from server.schemas import ops
 
+MAX_MAPS = 4
+"""The most maps at which one session may look."""
 ADDRESSED_CHANNEL_KINDS = frozenset({"user", "role", "room"})
 """Channels that events are addressed to and nobody subscribes to."""
 
@@ -33,6 +40,8 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
     await _wait_for_relay(gateway, tail)
     if len(session.channels) - len(caller.channels) >= ops.MAX_SUBS:
         raise Invalid(errors=[FieldError("/channel", f"At most {ops.MAX_SUBS} subscriptions")])
+    if sum(is_map(channel) for channel in {*session.channels, op.channel}) > MAX_MAPS:
+        raise Invalid(errors=[FieldError("/channel", f"At most {MAX_MAPS} maps")])
     session.subscribe(op.channel)
     received_from = tail.cursor
     try:
@@ -40,6 +49,7 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
     except CalloutError:
         session.unsubscribe(op.channel)
         raise
+    show_map(gateway, session, op)
     return {"channel": op.channel, "zone": tail.zone, "seq": received_from, **state}
 
 
@@ -48,20 +58,38 @@ async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -
     if op.channel in session.caller.channels:
         raise Forbidden("You receive your own channels without a subscription")
     session.unsubscribe(op.channel)
+    if is_map(op.channel):
+        gateway.maps.hide(session, Zone(op.channel.removeprefix(CHANNEL_PREFIX)))
     return {"channel": op.channel}
 
 
+def is_map(channel: str) -> bool:
+    """Return whether the channel is the map of a zone."""
+    return channel.startswith(CHANNEL_PREFIX)
+
+
+def show_map(gateway: Gateway, session: Session, wanted: ops.Subscription) -> None:
+    """Show a connected session the part of the map that it subscribed to; do nothing for another channel."""
+    if is_map(wanted.channel) and wanted.bbox is not None:
+        options = ViewOptions(Box(*wanted.bbox), wanted.layers or LAYERS, wanted.every_s or ops.MAP_EVERY_S)
+        gateway.maps.show(session, Zone(wanted.channel.removeprefix(CHANNEL_PREFIX)), options)
+
+
 async def check_channels(
-    gateway: Gateway, caller: Principal, wanted: Iterable[str]
-) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the channels of ``wanted`` that ``caller`` may receive, and the refused channels with their error codes.
+    gateway: Gateway, caller: Principal, wanted: Iterable[str | ops.Subscription]
+) -> tuple[dict[str, ops.Subscription], list[dict[str, str]]]:
+    """Return the subscriptions of ``wanted`` that ``caller`` may have, by channel, and the refused channels with their
+    error codes. Of two for one channel, the later one counts.
 
     Raises Unavailable if a channel could not be checked.
     """
-    good: list[str] = []
+    good: dict[str, ops.Subscription] = {}
     refused: list[dict[str, str]] = []
-    for channel in dict.fromkeys(wanted):
+    given = [ops.Subscription(channel=each) if isinstance(each, str) else each for each in wanted]
+    for channel, subscription in {each.channel: each for each in given}.items():
         try:
+            if subscription.find_errors() or (is_map(channel) and sum(map(is_map, good)) >= MAX_MAPS):
+                raise Invalid
             tail = zone_stream_of(gateway, channel)
             await _read_state(gateway, caller, channel)
             await _wait_for_relay(gateway, tail)
@@ -70,7 +98,7 @@ async def check_channels(
                 raise
             refused.append({"channel": channel, "code": error.code})
         else:
-            good.append(channel)
+            good[channel] = subscription
     return good, refused
 
 
@@ -89,6 +117,8 @@ async def stream_channels(gateway: Gateway, caller: Principal, requested: Collec
         kind, _, name = channel.partition(":")
         if channel in caller.channels or (caller.is_ops and kind in ADDRESSED_CHANNEL_KINDS and is_id(name)):
             continue
+        if is_map(channel):
+            raise Invalid(errors=[FieldError("/channels", "A map is sent over a WebSocket alone")])
         zone_stream_of(gateway, channel)
         await _read_state(gateway, caller, channel)
     return tuple(dict.fromkeys(requested))
@@ -107,12 +137,12 @@ async def _wait_for_relay(gateway: Gateway, tail: ZoneStream) -> None:
 
 
 def zone_stream_of(gateway: Gateway, channel: str) -> ZoneStream:
-    """Return the ``ZoneStream`` of the zone to which ``channel``, a job's or a zone's, belongs. Raises Invalid or
-    NotFound.
+    """Return the ``ZoneStream`` of the zone to which ``channel``, a job's, a zone's or a map's, belongs. Raises Invalid
+    or NotFound.
     """
     kind, _, name = channel.partition(":")
-    if kind not in ("job", "zone"):
-        raise Invalid(errors=[FieldError("/channel", "job:<id> or zone:<name>")])
+    if kind not in ("job", "zone", "map"):
+        raise Invalid(errors=[FieldError("/channel", "job:<id>, zone:<name> or map:<zone>")])
     zone = zone_of(name) if kind == "job" else Zone(name)
     tail = gateway.relay.tails.get(zone) if zone else None
     if tail is None:
@@ -128,7 +158,7 @@ async def _read_state(gateway: Gateway, caller: Principal, channel: str) -> dict
     if kind == "job":
         return {"job": msgspec.Raw(await _read_job(gateway, caller, name))}
     if not caller.is_ops:
-        raise Forbidden("Only ops may receive the events of a zone")
+        raise Forbidden("Only ops may receive the events or the map of a zone")
     return {"epoch": gateway.relay.tails[Zone(name)].epoch}
 
 

@@ -7,12 +7,16 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, field
 
+from engine.errors import FieldError
+from engine.rules.boxes import Box, Layer, box_problem
 from engine.types import Cursor, Epoch, Zone
 from server.schemas import fields, frames, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT_INTEGER, Body
 
 MAX_SUBS = 100
 """The most subscriptions of one session, and in one ``connect``."""
+MAP_EVERY_S = 1.0
+"""The shortest time between two frames of a map, unless the client asks for another."""
 
 RequestId = int | Annotated[str, Meta(max_length=64)]
 Key = Annotated[
@@ -55,14 +59,33 @@ class Place(Body, kw_only=True):
         return Cursor(Epoch(self.epoch), self.seq)
 
 
+class Subscription(Body, kw_only=True):
+    """A channel. For `map:<zone>` also what to show of the map: the box `bbox` (west, south, east and north in
+    degrees), the layers, and at most one frame in `every_s` seconds.
+    """
+
+    channel: Channel
+    bbox: Annotated[list[float], Meta(min_length=4, max_length=4)] | None = None
+    layers: Annotated[list[Layer], Meta(min_length=1, max_length=2)] | None = None
+    every_s: Annotated[float, Meta(ge=0.5, le=3600)] | None = None
+
+    def find_errors(self) -> list[FieldError]:
+        options = {"/bbox": self.bbox, "/layers": self.layers, "/every_s": self.every_s}
+        if not self.channel.startswith("map:"):
+            return [FieldError(at, "Only for map:<zone>") for at, value in options.items() if value is not None]
+        problem = "Required" if self.bbox is None else box_problem(Box(*self.bbox))
+        return [FieldError("/bbox", problem)] if problem else []
+
+
 class Connect(Message, tag="connect", kw_only=True):
-    """Authenticate and start the session: the first message on a socket. ``cursors`` are by zone. The channels ``subs``
-    are subscribed before missed events are replayed. ``replaces`` is the id of the session that the new one replaces.
+    """Authenticate and start the session: the first message on a socket. ``cursors`` are by zone. The channels
+    ``subs``, or objects as of `subscribe`, are subscribed before missed events are replayed. ``replaces`` is the id of
+    the session that the new one replaces.
     """
 
     token: fields.Token | None = None
     cursors: dict[Zone, Place] = field(default_factory=dict)
-    subs: Annotated[list[Channel], Meta(max_length=MAX_SUBS)] = field(default_factory=list)
+    subs: Annotated[list[Channel | Subscription], Meta(max_length=MAX_SUBS)] = field(default_factory=list)
     app: App | None = None
     replaces: Annotated[str, Meta(max_length=64)] | None = None
 
@@ -77,10 +100,10 @@ class Refresh(Message, tag="refresh", kw_only=True):
     token: fields.Token
 
 
-class Subscribe(Message, tag="subscribe", kw_only=True):
-    """Receive the live events of a job or, for ops, all events of a zone."""
+class Subscribe(Subscription, tag="subscribe", tag_field="op", kw_only=True):
+    """Receive the live events of a job or, for ops, all events of a zone, or its map."""
 
-    channel: Channel
+    id: RequestId | None = None
 
 
 class Unsubscribe(Message, tag="unsubscribe", kw_only=True):

@@ -18,6 +18,7 @@ from engine.rules.fixes import FixRate
 from server.schemas.bids import Bid
 from server.schemas.disputes import Dispute
 from server.schemas.jobs import Job, PublicJob
+from server.schemas.maps import MapDelta, MapSnapshot
 from server.schemas.objects import Actor, Proposal, Shape
 from server.schemas.offers import Offer
 from server.schemas.payments import Payment
@@ -228,6 +229,7 @@ _STRUCTS = {
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
         *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, NotificationEventData, Position, TokenExpiring, FixRate),
+        *(MapSnapshot, MapDelta),
     )
 }
 

@@ -284,7 +284,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         is_listed = await redis.zscore(keys.job_demand(ZONE, self.service), self.job) is not None
         assert is_listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
         assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == is_listed
-        is_mapped = await redis.zscore(keys.map_places(Z), self.job) is not None
+        is_mapped = await redis.zscore(keys.map_places(ZONE), self.job) is not None
         assert is_mapped == (row["phase"] in ("open", "assigned", "active")), row["phase"]
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
         assert (f"expire:{self.job}" in due) == lives

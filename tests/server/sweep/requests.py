@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from engine.blueprint.schema import Blueprint
+from engine.types import OPS as OPS_ROLES
 from server.api import examples
 from server.api.route import Route
 from server.gateway.ops import OPS
@@ -165,6 +166,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "service": ([{"id": ids["spare"]}], {}),
         "blueprint": ([{"name": "delivery"}], {}),
         "code": ([{"code": "taken"}], {}),
+        "zone": ([{"zone": "main"}], {}),
     }
 
 
@@ -210,6 +212,7 @@ QUERY_OF_ROUTE = {
     "users_find": "?limit=200",
     "technicians_find": "?limit=200",
     "notifications_find": "?limit=200",
+    "zones_read_map": "?bbox=-180,-85,180,85",
 }
 
 
@@ -234,6 +237,10 @@ def op_messages(world: World, kind: type[ops.Op]) -> Iterator[SweepMessage]:
                 None if caller in target.unchecked else may,
                 target.was_allowed,
             )
+    if name == "subscribe":
+        everywhere = {"channel": "map:main", "bbox": [-180, -85, 180, 85]}
+        for caller, role in world.roles.items():
+            yield SweepMessage(caller, name, everywhere, role in OPS_ROLES, Target._field_defaults["was_allowed"])
 
 
 class SweepMessage(NamedTuple):

@@ -65,17 +65,17 @@ class Gateway:
         self.slots = ConnectionSlots(engine, self.sessions_of)
         self.wheel = HeartbeatWheel(engine, self.hubs.values(), self.sessions_with_backlog, self.slots.renew_all_slots)
         self.revocation = Revocation(engine, self.sessions, self.sessions_of)
+        self.maps = ZoneMaps(engine, self.payloads)
         self.relay = Relay(
             engine,
             self.all_hubs,
             self.counters,
             encode=self.payloads.encode_event,
             on_internal_event=self._apply_internal_event,
-            before_event=self._before_event,
+            before_event=(lambda event: entitlements.end_subscriptions(event, self.all_hubs), self.maps.note_event),
             on_resync=self._close_to_resync,
             on_new_epoch=self._push_heads,
         )
-        self.maps = ZoneMaps(engine, self.payloads)
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
         rates = FixRateFeed(self.all_hubs, self.payloads)
         self.live = LiveFeed(
@@ -219,11 +219,6 @@ class Gateway:
         if known is None or known[0] != heads:
             known = self._heartbeats[hub] = (heads, hub.frames.heartbeat_frames(heads))
         return known[1]
-
-    def _before_event(self, event: Event) -> None:
-        """End the subscriptions that ``event`` ends, and note what it changes on the map."""
-        entitlements.end_subscriptions(event, self.all_hubs)
-        self.maps.note_event(event)
 
     def _apply_internal_event(self, event: Event) -> None:
         """Apply a ``session.`` event. Such events are for gateways and are never sent to clients."""

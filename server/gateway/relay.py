@@ -112,7 +112,7 @@ class Relay:
         *,
         encode: Callable[[Event], bytes],
         on_internal_event: Callable[[Event], None],
-        before_event: Callable[[Event], None],
+        before_event: Sequence[Callable[[Event], None]],
         on_resync: Callable[[str], None],
         on_new_epoch: Callable[[], None],
     ) -> None:
@@ -226,7 +226,8 @@ class Relay:
                 self._on_internal_event(event)
             else:
                 if any(hub.has_watchers for hub in self._hubs):
-                    self._before_event(event)
+                    for notice in self._before_event:
+                        notice(event)
                 self.fan_out(event, tail.buffer.zone_channel)
         except Exception:  # the boundary of one event: the next ones are still to be handed on
             logger.exception("event_failed", zone=tail.zone, seq=event.seq, type=event.type)

@@ -190,9 +190,7 @@ def wide_jobs(zone: Zone, service: ServiceId) -> str:
 
 
 def map_people(zone: Zone) -> str:
-    """Return the key of a geo index: everybody with a position of the last hour, to half a grid cell
-    (lua/lib/map_index.lua). A reader removes older entries.
-    """
+    """Return the key of a geo index: who has had a position in the last hour (lua/lib/map_index.lua)."""
     return f"{{{zone}}}:people"
 
 

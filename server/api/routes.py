@@ -43,10 +43,10 @@ from server.api.handlers import (
     sync,
     technicians,
     users,
-    zones,
 )
 from server.api.own_routes import OWN_ROUTES
 from server.api.route import Route, list_route, step_route
+from server.api.zone_routes import ZONE_ROUTES
 from server.http import policy
 from server.schemas.about import About, Alive, ProblemReply, Ready
 from server.schemas.announcements import AnnouncementReply, NewAnnouncement
@@ -68,7 +68,6 @@ from server.schemas.jobs import (
     Respond,
     StepReply,
 )
-from server.schemas.maps import MapQuery, MapReply, ZoneItem
 from server.schemas.offers import Offer
 from server.schemas.payments import NewPayment, Payment, PaymentReply
 from server.schemas.positions import FixReport, Location, PositionReply
@@ -358,8 +357,7 @@ ROUTES: tuple[Route, ...] = (
         reply_with_problem=FixReport,
         limit_name="fixes",
     ),
-    list_route("/v1/zones", zones.find, ANY_ROLE, policy.OWN_DATA, ZoneItem),
-    Route("GET", "/v1/zones/{zone}/map", zones.read_map, OPS, policy.READ_MAP, query=MapQuery, reply=MapReply),
+    *ZONE_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),
     Route("GET", "/healthz", about.alive, ANYONE, policy.OWN_DATA, reply=Alive, limit_name=""),

@@ -9,7 +9,20 @@ from types import ModuleType
 
 from bench.rig import BenchError, Rig
 
-NAMES = ("claim", "connections", "fanout", "latency", "match", "offer", "relay", "restart", "resume", "slow", "wave")
+NAMES = (
+    "claim",
+    "connections",
+    "fanout",
+    "jobs",
+    "latency",
+    "match",
+    "offer",
+    "relay",
+    "restart",
+    "resume",
+    "slow",
+    "wave",
+)
 
 
 def _read_question(module: ModuleType) -> str:

@@ -126,6 +126,13 @@ def test_fanout_runs() -> None:
     assert figures["Callout, bursts of 16"] > 0
 
 
+def test_jobs_runs() -> None:
+    """The benchmark `jobs` takes whole jobs through all their scripts and measures each of them."""
+    figures = run_quick("jobs", "--jobs", "64")
+    assert figures["whole jobs that fill a core of Redis"] > 0
+    assert figures["its events"] > 0
+
+
 def test_match_runs() -> None:
     """The benchmark `match` measures searches and whole waves. It fails if a search finds the wrong technicians."""
     figures = run_quick(

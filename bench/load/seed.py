@@ -29,6 +29,8 @@ from engine.zone.records import ZoneRecord
 ZONE = DEFAULT_ZONE
 SERVICE = ServiceId("plumbing")
 LEASE_MS = 90_000
+CLAIM, STEPS = "claim", ("depart", "arrive", "start", "complete")
+"""The commands of a whole job of ``home_service``, in order."""
 LIFETIME_MS = 3_600_000
 """The lifetime of offers and jobs, longer than a run: a benchmark measures claims, not expiry."""
 BATCH_SIZE = 512
@@ -92,7 +94,7 @@ class SeededZone:
     def __init__(self, store: Store, blueprint: Blueprint) -> None:
         self.store = store
         self.blueprint = blueprint
-        self._claim_plan = compile_command(blueprint, "claim", blueprint.commands["claim"]).plan_json
+        self._plans = {name: compile_command(blueprint, name, blueprint.commands[name]) for name in (CLAIM, *STEPS)}
 
     def prepare(self, script: str, **arguments: Any) -> ScriptCall:
         """Return a call with the keys and arguments of the script's header. Raise BenchError if one of them is
@@ -143,9 +145,7 @@ class SeededZone:
             "technician_online",
             id=technician,
             technician=technician,
-            principal=technician,
-            key=str(uuid.uuid4()),
-            fingerprint="f" * 64,
+            **_request_members(technician),
             lat=f"{lat:.6f}",
             lon=f"{lon:.6f}",
             audience="ops",
@@ -153,32 +153,31 @@ class SeededZone:
 
     async def create_account(self, user: str, role: str) -> None:
         """Create the live account record with which a token of this user can connect."""
-        record = {"version": 1, "role": role, "active": 1, "ended_logins": "", "run_id": self.store.run_id}
         names = {"account": keys.account(UserId(user))}
+        record = {"version": 1, "role": role, "active": 1, "ended_logins": "", "run_id": self.store.run_id}
         await self.store.run_without_epoch(self.store.pipeline.submit, "account_put", keys=names, args=record)
 
     async def create_job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
         """Book a job at a position, without offers."""
-        job, key = new_job_id(ZONE), str(uuid.uuid4())
-        body = _job_members(job, self.blueprint.name, lat, lon, customer)
-        await self.call(
+        job = new_job_id(ZONE)
+        await self.run(self.booking_call(job, lat, lon, customer=customer))
+        return job
+
+    def booking_call(self, job: JobId, lat: float, lon: float, *, customer: str = "user_customer") -> ScriptCall:
+        """Return the call that books ``job`` at a position."""
+        full, pub = _job_members(job, self.blueprint.name, lat, lon, customer)
+        return self.prepare(
             "job_create",
             id=job,
             job=job,
             actor=f"customer:{customer}",
-            principal=customer,
-            key=key,
-            fingerprint="f" * 64,
-            trace="",
+            **_request_members(customer),
             reference="",
             bp=self.blueprint.key,
             state_entry=state_entry(self.blueprint, self.blueprint.initial_state, LIFETIME_MS / 1000),
             service=SERVICE,
             customer=customer,
-            lat=f"{lat:.6f}",
-            lon=f"{lon:.6f}",
-            full=body[0],
-            pub=body[1],
+            **{"full": full, "pub": pub, "lat": f"{lat:.6f}", "lon": f"{lon:.6f}"},
             amount=5_000,
             release=0,
             scheduled=0,
@@ -187,11 +186,9 @@ class SeededZone:
             audience=self.blueprint.audience("job.created"),
             contact="null",
         )
-        return job
 
     def wave_call(self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000) -> ScriptCall:
         """Return the call that opens wave ``number`` of ``job``."""
-        dispatch = self.blueprint.dispatch
         return self.prepare(
             "wave_open",
             job=job,
@@ -203,8 +200,8 @@ class SeededZone:
             interval_ms=10_000,
             offer_ms=LIFETIME_MS,
             whole_zone=0,
-            weights=wave_plan.weights_text(dispatch),
-            limits=wave_plan.limits_text(dispatch),
+            weights=wave_plan.weights_text(self.blueprint.dispatch),
+            limits=wave_plan.limits_text(self.blueprint.dispatch),
             audience=self.blueprint.audience("job.searching"),
             unfilled_audience="",
         )
@@ -215,15 +212,25 @@ class SeededZone:
             "job_claim",
             job=job,
             technician=technician,
-            principal=technician,
-            key=str(uuid.uuid4()),
-            fingerprint="f" * 64,
-            trace="",
+            **_request_members(technician),
             if_version="",
             bp=self.blueprint.key,
-            plan=self._claim_plan,
+            plan=self._plans[CLAIM].plan_json,
             grace_ms=0,
             lease_ms=LEASE_MS,
+        )
+
+    def step_call(self, job: JobId, technician: str, command: str) -> ScriptCall:
+        """Return the call with which the holder ``technician`` takes a step of ``job``."""
+        return self.prepare(
+            "job_step",
+            job=job,
+            **_request_members(technician),
+            actor=f"technician:{technician}",
+            if_version="",
+            bp=self.blueprint.key,
+            plan=self._plans[command].plan_json,
+            args=b"{}",
         )
 
     async def create_offered_job(self, squad: int) -> JobId:
@@ -269,6 +276,11 @@ async def gather_in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
     while batch := list(itertools.islice(it, BATCH_SIZE)):
         results += await asyncio.gather(*batch)
     return results
+
+
+def _request_members(principal: str) -> dict[str, str]:
+    """Return the arguments of a request that is sent once."""
+    return {"principal": principal, "key": str(uuid.uuid4()), "fingerprint": "f" * 64, "trace": ""}
 
 
 def _job_members(job: str, blueprint: str, lat: float, lon: float, customer: str) -> tuple[str, str]:

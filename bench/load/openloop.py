@@ -23,7 +23,7 @@ from bench.rig import BenchError, Rig
 from engine.process.signer import Signer, sign_token
 from engine.types import JobId, UserId
 
-TICK_S = 0.001
+SEND_PAUSE_S = 0.001
 """The pause between two sends. The loop's clock has whole milliseconds: half a millisecond would be no pause, and the
 load would use up the core that it shares with Redis."""
 TIMEOUT_S = 60.0
@@ -111,7 +111,7 @@ class ClaimSchedule:
             for number in range(count_sent, count_due):
                 self._senders[number](self._frames[number])
             count_sent = count_due
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(SEND_PAUSE_S)
 
     def on_reply(self, number: int, won: bool, reply: bytes) -> None:
         """Record the latency of a claim. A refusal fails the run."""

@@ -35,7 +35,7 @@ class CallTiming(NamedTuple):
 
     calls: int
     elapsed_s: float
-    server_s: float
+    server_cpu_s: float
 
     @property
     def per_second(self) -> float:
@@ -43,11 +43,11 @@ class CallTiming(NamedTuple):
 
     @property
     def server_us(self) -> float:
-        return self.server_s / self.calls * 1e6
+        return self.server_cpu_s / self.calls * 1e6
 
     @property
     def server_share(self) -> float:
-        return self.server_s / self.elapsed_s
+        return self.server_cpu_s / self.elapsed_s
 
 
 def pack_command(*parts: Any) -> bytes:

@@ -143,13 +143,13 @@ class Rounds:
 
     async def measure_packed(self) -> None:
         """Measure ``job_claim`` through the engine's pipeline, and the processor time of Redis."""
-        total, redis_s = CallTimes(), 0.0
+        total, redis_cpu_s = CallTimes(), 0.0
         async for offered in self._offer_batches(SQUAD_COUNT):
             calls = [self._zone.claim_call(job, member_id(squad)) for job, squad in offered]
             before = self._valkey.cpu_s()
             total += await self._time_calls(self._zone.run, calls)
-            redis_s += self._valkey.cpu_s() - before
-        self._record(packed=total.per_second, script_us=total.script_us, redis_us=redis_s / total.calls * 1e6)
+            redis_cpu_s += self._valkey.cpu_s() - before
+        self._record(packed=total.per_second, script_us=total.script_us, redis_us=redis_cpu_s / total.calls * 1e6)
 
     async def measure_bare(self, bare: BareScript) -> None:
         """Measure the bare script (four Redis commands) in the same way as ``job_claim``."""
@@ -180,7 +180,7 @@ class Rounds:
 
     async def measure_sockets(self, connected: Sequence[Claimant]) -> None:
         """Measure claims over WebSocket: a claim is done when its reply and its event have reached the holder."""
-        total, gateway_s, redis_s = ClaimTimes(0, 0.0, [], 0.0), 0.0, 0.0
+        total, gateway_cpu_s, redis_cpu_s = ClaimTimes(0, 0.0, [], 0.0), 0.0, 0.0
         async for offered in self._offer_batches(len(connected)):
             frames: list[list[bytes]] = [[] for _ in connected]
             for number, (job, squad) in enumerate(offered):
@@ -190,12 +190,12 @@ class Rounds:
             with pin_to_core(LOAD_CORE):
                 total += await claimants.run_claims(connected, frames)
             await self._gateway.wait_until_idle()
-            gateway_s += self._gateway.cpu_s() - gateway
-            redis_s += self._valkey.cpu_s() - redis
+            gateway_cpu_s += self._gateway.cpu_s() - gateway
+            redis_cpu_s += self._valkey.cpu_s() - redis
         self._record(
             ws=total.per_second,
-            gateway_us=gateway_s / total.claims * 1e6,
-            ws_redis_us=redis_s / total.claims * 1e6,
+            gateway_us=gateway_cpu_s / total.claims * 1e6,
+            ws_redis_us=redis_cpu_s / total.claims * 1e6,
             load_us=total.cpu_s / total.claims * 1e6,
             p50=total.percentile(0.5),
             p99=total.percentile(0.99),

@@ -62,7 +62,7 @@ class ConnectionCost(msgspec.Struct):
     rss_kib: float
     per_second: float
     cpu_us: float
-    load_us: float
+    client_cpu_us: float
 
 
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
@@ -167,7 +167,7 @@ def _add_figures(report: Report, costs: dict[str, list[ConnectionCost]]) -> None
         Figure("Callout: opened", "connections/s", values(OWN, "per_second")),
         Figure("Callout, shared: opened", "connections/s", values(SHARED, "per_second")),
         Figure("Callout: gateway CPU", "µs each", values(OWN, "cpu_us"), goal=200, better="less"),
-        Figure("Callout: load CPU", "µs each", values(OWN, "load_us"), note="its core is shared with Redis"),
+        Figure("Callout: load CPU", "µs each", values(OWN, "client_cpu_us"), note="its core is shared with Redis"),
     )
     for name in (name for name in costs if name not in (OWN, SHARED)):
         report.add(Figure(f"{name}, idle", "KiB each", values(name, "rss_kib"), note=PEERS[name].omits))

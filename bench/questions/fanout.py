@@ -22,7 +22,7 @@ from bench.report import Figure, Report, ratio, round_order
 from bench.rig import PeerUnavailable, Rig, print_progress
 from server.gateway.broadcast_send import load_send, send_by_transports
 
-BURST = 16
+BURST_EVENTS = 16
 """The number of events that are requested at once in the run with bursts."""
 
 
@@ -74,7 +74,9 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report.notes.append(f"Callout's single events are sent by {way}")
     report.notes.append("socket.io, Centrifugo and NATS put the same bytes into envelopes of their own")
     report.notes.append("Centrifugo publishes the events of a burst in parallel, and does not keep their order")
-    results: dict[tuple[str, int], list[FanoutResult]] = {(name, burst): [] for burst in (1, BURST) for name in servers}
+    results: dict[tuple[str, int], list[FanoutResult]] = {
+        (name, burst): [] for burst in (1, BURST_EVENTS) for name in servers
+    }
     for number in range(arguments.rounds):
         for (name, burst), rounds in round_order(results.items(), number):
             print_progress(f"round {number + 1}: {name}, {burst} at once")
@@ -84,18 +86,18 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 def _add_figures(report: Report, results: dict[tuple[str, int], list[FanoutResult]], servers: list[str]) -> None:
-    single, burst = results["Callout", 1], results["Callout", BURST]
+    single, burst = results["Callout", 1], results["Callout", BURST_EVENTS]
     rates, bursts = [h.per_second for h in single], [h.per_second for h in burst]
     report.add(Figure("Callout, one event", "deliveries/s", rates))
     report.add(Figure("Callout, one event: to the last of all", "ms p50", [h.p50_ms for h in single]))
     report.add(Figure("Callout, one event: gateway CPU", "µs each", [h.cpu_us for h in single]))
-    report.add(Figure(f"Callout, bursts of {BURST}", "deliveries/s", bursts, goal=1_000_000))
+    report.add(Figure(f"Callout, bursts of {BURST_EVENTS}", "deliveries/s", bursts, goal=1_000_000))
     for name in servers[1:]:
-        one, many = ([h.per_second for h in results[name, count]] for count in (1, BURST))
+        one, many = ([h.per_second for h in results[name, count]] for count in (1, BURST_EVENTS))
         report.add(Figure(f"{name}, one event", "deliveries/s", one, note=PEERS[name].omits))
         report.add(ratio(f"Callout ÷ {name}", rates, one, goal=CONTENDERS[name].goal))
         cpu, peer_cpu = ([h.cpu_us for h in results[server, 1]] for server in ("Callout", name))
         report.add(Figure(f"{name}, one event: server CPU", "µs each", peer_cpu))
         report.add(ratio(f"Callout ÷ {name}: server CPU", cpu, peer_cpu, better="less"))
-        report.add(Figure(f"{name}, bursts of {BURST}", "deliveries/s", many))
+        report.add(Figure(f"{name}, bursts of {BURST_EVENTS}", "deliveries/s", many))
         report.add(ratio(f"Callout ÷ {name}, bursts", bursts, many))

@@ -36,9 +36,9 @@ SQUAD_COUNT = 128
 GOAL_CLAIMS_PER_S = 2_000
 """The claims a second for which DESIGN §9 sets its goal."""
 P99_GOAL_MS = 10
-NEAR_M = 250
+RENEWAL_M = 250
 """The distance from the centre up to which a wave may read technicians; their positions are renewed each step."""
-LEAD_S = 0.25
+START_LEAD_S = 0.25
 """The time for which waves and announcements run before the first claim."""
 
 
@@ -121,16 +121,16 @@ class CentreTechnicians:
 
     def __init__(self, zone: SeededZone, size: int) -> None:
         self._zone = zone
-        self._spots = dict(zip((f"user_d{n}" for n in range(size)), wave.centre_positions(), strict=False))
+        self._positions = dict(zip((f"user_d{n}" for n in range(size)), wave.centre_positions(), strict=False))
 
     async def bring_online(self) -> None:
         """Write the records of all technicians, so that each is online at their position."""
-        await gather_in_batches(self._zone.create_technician(who, *spot) for who, spot in self._spots.items())
+        await gather_in_batches(self._zone.create_technician(who, *at) for who, at in self._positions.items())
 
     async def renew_near_positions(self) -> None:
         """Renew the positions near the centre. The others become stale, and no wave reaches them."""
-        near_technicians = [who for who, spot in self._spots.items() if _distance_from_centre_m(spot) < NEAR_M]
-        await gather_in_batches(self._zone.create_technician(who, *self._spots[who]) for who in near_technicians)
+        near_technicians = [who for who, at in self._positions.items() if _distance_from_centre_m(at) < RENEWAL_M]
+        await gather_in_batches(self._zone.create_technician(who, *self._positions[who]) for who in near_technicians)
 
     async def run_wave(self) -> int:
         """Book a job in the centre, run its first wave, and return the number of offers."""
@@ -178,11 +178,11 @@ class RateStep:
         descriptors = [sock.fileno() for sock in self._listeners]
         sink = self._rig.spawn("sink", command + [str(fd) for fd in descriptors], core=LOAD_CORE, pass_fds=descriptors)
         async with _repeat_every(1 / self._waves, self._run_wave), _repeat_every(1.0, self._append_announcement):
-            await asyncio.sleep(LEAD_S)
+            await asyncio.sleep(START_LEAD_S)
             before = self._times_s()
             timed = await ClaimSchedule(self._claimers, jobs, rate).run()
             spent = [after - first for first, after in zip(before, self._times_s(), strict=True)]
-        await asyncio.sleep(LEAD_S)
+        await asyncio.sleep(START_LEAD_S)
         sink.process.terminate()
         ages = msgspec.convert(await asyncio.to_thread(sink.read_first_line), AnnouncementAges)
         sink.stop()

@@ -22,7 +22,7 @@ from engine.zone import log
 
 RANDOM_SEED = 7
 TIMEOUT_S = 10.0
-PAGE_ENTRIES = 1_000
+ENTRIES_PER_PAGE = 1_000
 POSITION = (52.52, 13.405)
 
 
@@ -59,19 +59,19 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     for number in range(10):
         await zone.create_technician(f"technician_{number}", *POSITION)
     random_source, times_ms = random.Random(RANDOM_SEED), []
-    redis_s = scheduler_s = 0.0
+    redis_cpu_s = scheduler_cpu_s = 0.0
     for number in range(arguments.rounds):
         print_progress(f"round {number + 1}: {arguments.jobs} bookings")
-        redis_s, scheduler_s = redis_s - valkey.cpu_s(), scheduler_s - scheduler.cpu_s()
+        redis_cpu_s, scheduler_cpu_s = redis_cpu_s - valkey.cpu_s(), scheduler_cpu_s - scheduler.cpu_s()
         times_ms.append(await _run_round(zone, arguments.jobs, arguments.pause, random_source))
-        redis_s, scheduler_s = redis_s + valkey.cpu_s(), scheduler_s + scheduler.cpu_s()
+        redis_cpu_s, scheduler_cpu_s = redis_cpu_s + valkey.cpu_s(), scheduler_cpu_s + scheduler.cpu_s()
     await zone.close()
     jobs = arguments.jobs * arguments.rounds
     report.add(
         Figure("booking to first offer", "ms p50", [percentile(t, 0.5) for t in times_ms], goal=30, better="less"),
         Figure("booking to first offer, slowest", "ms p99", [percentile(t, 0.99) for t in times_ms], better="less"),
-        Figure("Redis CPU, all together", "ms a job", [redis_s / jobs * 1e3], better="less"),
-        Figure("scheduler CPU, all together", "ms a job", [scheduler_s / jobs * 1e3], better="less"),
+        Figure("Redis CPU, all together", "ms a job", [redis_cpu_s / jobs * 1e3], better="less"),
+        Figure("scheduler CPU, all together", "ms a job", [scheduler_cpu_s / jobs * 1e3], better="less"),
     )
     return report
 
@@ -98,7 +98,7 @@ async def _first_offer_ms(zone: SeededZone, after: int) -> dict[str, float]:
     """
     booked_at: dict[str, int] = {}
     offered_at: dict[str, int] = {}
-    while page := await log.read_range(zone.store.redis, ZONE, after, PAGE_ENTRIES):
+    while page := await log.read_range(zone.store.redis, ZONE, after, ENTRIES_PER_PAGE):
         for event in page:
             _record_event(event, booked_at, offered_at)
         after = page[-1].seq

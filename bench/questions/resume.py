@@ -33,8 +33,8 @@ from engine.types import UserId
 
 USERS_PER_EVENT = 20
 """The number of users to whom one event is addressed."""
-TICK_S = 0.01
-STEADY_S = 2.0
+WRITE_PAUSE_S = 0.01
+STEADY_WRITING_S = 2.0
 """The time for which events are written before the gateway is killed, and again after all clients have resumed."""
 TIMEOUT_S = 180.0
 _PING_SETTINGS = {"CALLOUT_PING_S": "25", "CALLOUT_PONG_S": "20"}
@@ -139,7 +139,7 @@ class KillTest:
         gc.collect()
         gc.freeze()
         async with self._writing_events():
-            await asyncio.sleep(STEADY_S)
+            await asyncio.sleep(STEADY_WRITING_S)
             tasks = [asyncio.create_task(person.resume(self._arguments.span, random_source)) for person in people]
             await asyncio.sleep(0)
             child.process.kill()
@@ -148,7 +148,7 @@ class KillTest:
             served, cpu = time.perf_counter(), new.cpu_s()
             resumes = await _wait_for_resumes(tasks)
             cpu = new.cpu_s() - cpu
-            await asyncio.sleep(STEADY_S)
+            await asyncio.sleep(STEADY_WRITING_S)
         await self._wait_until_quiet()
         after = [(p.refused, p.replayed, p.unrecovered) for p in people]
         sums = [sum(b[n] - a[n] for a, b in zip(before, after, strict=True)) for n in range(3)]
@@ -176,7 +176,7 @@ class KillTest:
             if due > written:
                 await self._append_events(due - written)
                 written = due
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(WRITE_PAUSE_S)
 
     async def _append_events(self, events: int) -> None:
         """Append so many events, each to the next ``USERS_PER_EVENT`` clients."""

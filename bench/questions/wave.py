@@ -28,7 +28,7 @@ CENTRE = (52.5, 13.4)
 CITY_CORNER = (48.0, 2.0)
 CITY_KM = 65.0
 METRES_PER_DEGREE = 111_195.0
-MAX_TURNS = 2_000
+MAX_CALLS_PER_WAVE = 2_000
 """The number of script calls after which a wave that is not decided is given up."""
 
 
@@ -110,10 +110,10 @@ async def _wave_turns_ms(zone: SeededZone, job: JobId) -> list[float]:
     """Run the job's first wave until it is decided, and return the milliseconds of each turn (script call)."""
     redis, wave = zone.store.redis, zone.wave_call(job, 1)
     await redis.config_set("slowlog-log-slower-than", 0)
-    await redis.config_set("slowlog-max-len", MAX_TURNS * 2)
+    await redis.config_set("slowlog-max-len", MAX_CALLS_PER_WAVE * 2)
     await redis.slowlog_reset()
     offer_count = 0
-    for _ in range(MAX_TURNS):
+    for _ in range(MAX_CALLS_PER_WAVE):
         offers, more = (await zone.run(wave)).values
         offer_count += int(offers)
         if more == b"0":
@@ -121,7 +121,7 @@ async def _wave_turns_ms(zone: SeededZone, job: JobId) -> list[float]:
     if not offer_count:
         raise BenchError("a wave came to no offer: what was measured is not what was meant")
     await redis.config_set("slowlog-log-slower-than", -1)
-    log = await redis.slowlog_get(MAX_TURNS * 2)
+    log = await redis.slowlog_get(MAX_CALLS_PER_WAVE * 2)
     return [entry["duration"] / 1000 for entry in log if entry["command"].startswith(b"FCALL")]
 
 

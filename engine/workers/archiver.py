@@ -72,7 +72,7 @@ class _ZoneProgress:
     zone: Zone
     is_loaded: bool = False
     checkpoint: Checkpoint | None = None
-    notified: list[str] = field(default_factory=list)
+    notified_jobs: list[str] = field(default_factory=list)
     """Finished jobs that Redis knows to be archived, and that are not marked so in SQL yet."""
     trim_due: float = 0.0
     snapshot_due: float = 0.0
@@ -278,8 +278,8 @@ class Archiver:
 
     async def _mark_archived(self, progress: _ZoneProgress) -> None:
         """Record in SQL that Redis was notified of the finished jobs."""
-        notified, progress.notified = progress.notified, []
-        await _finish_uncancelled(apply.mark_archived(self._engine.archive, notified))
+        notified_jobs, progress.notified_jobs = progress.notified_jobs, []
+        await _finish_uncancelled(apply.mark_archived(self._engine.archive, notified_jobs))
 
     async def _notify_redis(self, progress: _ZoneProgress, finished: list[str]) -> None:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
@@ -290,14 +290,14 @@ class Archiver:
         names["jobs"] = keys.jobs(zone)
         places = ((job, names | {"job": keys.job(zone, JobId(job))}) for job in finished)
         await asyncio.gather(*(store.run(zone, "job_archived", keys=at, args={"id": job}) for job, at in places))
-        progress.notified += finished
+        progress.notified_jobs += finished
 
     # Periodic work
 
     async def _do_periodic_work(self, progress: _ZoneProgress) -> bool:
         """Do the periodic work of a zone that is due: trim the log, store positions. Always returns True."""
         progress.retry_s = RETRY_S
-        if progress.notified:
+        if progress.notified_jobs:
             await self._mark_archived(progress)
         if progress.trim_due <= _loop_time() or self._strict:
             progress.trim_due = _loop_time() + TRIM_INTERVAL_S

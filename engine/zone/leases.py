@@ -33,10 +33,10 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class _ZoneLease:
     """The state of a zone's lease: ``process_count`` processes can serve the zone; the lease was free at
-    ``free_checks`` checks in a row."""
+    ``free_check_count`` checks in a row."""
 
     process_count: int = 1
-    free_checks: int = 0
+    free_check_count: int = 0
     is_above_share: bool = False
     """Whether the lease is held above the share, because no other process took it. It is then held until the number of
     processes changes."""
@@ -97,12 +97,14 @@ class Leases:
     async def _renew_lease(self, zone: Zone, lease: _ZoneLease) -> None:
         """Take, renew or release the lease of a zone in Redis, depending on the share."""
         is_held, room = zone in self.held_zones, len(self.held_zones) < self._max_leases
-        above = lease.is_above_share if is_held else not room and lease.free_checks >= MIN_FREE_CHECKS_TO_EXCEED_SHARE
+        above = (
+            lease.is_above_share if is_held else not room and lease.free_check_count >= MIN_FREE_CHECKS_TO_EXCEED_SHARE
+        )
         excess = is_held and not above and lease.process_count > 1 and len(self.held_zones) > self._max_leases
         want = "free" if excess else "take" if is_held or room or above else "keep"
         self.held_zones.discard(zone)  # if the reply is lost, it is unknown whether the lease was renewed
         held, nodes = await self._call_script(zone, want)
-        lease.free_checks = 0 if held else lease.free_checks + 1
+        lease.free_check_count = 0 if held else lease.free_check_count + 1
         lease.is_above_share = above and held == b"1" and nodes == lease.process_count
         lease.process_count = max(1, nodes)
         if held == b"1":

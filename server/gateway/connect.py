@@ -71,7 +71,7 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
     channels = tuple(channel for channel in channels if channel not in lost)
     replays = {zone: resume.missed_frames(frames, floors.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
-        gateway.counters.resumes[resume.outcome] += 1
+        gateway.counters.resumes_by_outcome[resume.outcome] += 1
     session.principal, session.channels, session.state = (
         principal,
         (*channels, *entitlements.work_channels(floors)),

@@ -64,7 +64,7 @@ class Dispatcher:
                 self._refuse(session, op, outcome)
             elif op.id is not None:
                 session.reply(op, ops.location_reply(outcome))
-            self._gateway.counters.commands["location"].add(monotonic() - began)
+            self._gateway.counters.reply_s_by_op["location"].add(monotonic() - began)
             session.finish_op()
 
         try:
@@ -87,7 +87,7 @@ class Dispatcher:
             if op.id is not None:
                 session.refuse(op.id, Internal())
         finally:
-            self._gateway.counters.commands[OP_NAMES[type(op)]].add(monotonic() - began)
+            self._gateway.counters.reply_s_by_op[OP_NAMES[type(op)]].add(monotonic() - began)
             session.finish_op()
 
     async def _connect(self, session: Session, op: Connect) -> None:

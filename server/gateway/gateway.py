@@ -146,7 +146,7 @@ class Gateway:
         """Raise Unavailable with the reason if no new client can be served."""
         why = self.refusal_reason()
         if why is not None:
-            self.counters.refused[why] += 1
+            self.counters.refused_handshakes[why] += 1
             raise handshake.unavailable_error(why)
 
     # start and end of sessions
@@ -190,7 +190,7 @@ class Gateway:
         """Remove ``session``, which has ended with the close code ``code``, from everything in which the gateway stores
         sessions.
         """
-        self.counters.closes[code] += 1
+        self.counters.closes_by_code[code] += 1
         self.sessions.discard(session)
         self.sessions_with_backlog.discard(session)
         self.pending.remove(session)

@@ -168,7 +168,7 @@ class Hub:
             self._schedule_turn()
         else:
             if self._sent >= MIN_BROADCAST_SOCKETS:
-                self._counters.broadcasts.add(monotonic() - self._began)
+                self._counters.broadcast_s.add(monotonic() - self._began)
             self._sent = 0
 
     def _write_waiting(self, until: float) -> None:

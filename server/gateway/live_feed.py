@@ -64,7 +64,7 @@ class LiveFeed:
                 with contextlib.suppress(OSError, redis.RedisError):
                     async with asyncio.timeout(1.0):
                         await client.aclose()
-            self._counters.live_gaps += 1
+            self._counters.position_feed_gaps += 1
             pause = 0.05 if monotonic() - began > MAX_REDIS_SILENCE_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
@@ -87,7 +87,7 @@ class LiveFeed:
                 if message["type"] == "message":
                     self._handle_message(self._zones[message["channel"]], message["data"])
                 elif message["type"] == "subscribe":
-                    self._counters.live_gaps += message["channel"] in confirmed
+                    self._counters.position_feed_gaps += message["channel"] in confirmed
                     confirmed.add(message["channel"])
                     self.is_subscribed = len(confirmed) == len(self._zones)
 

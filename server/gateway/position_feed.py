@@ -125,7 +125,7 @@ class PositionFeed:
             if frame is None:
                 frame = frames[encoding.subprotocol] = encoding.frame(payload)
             session.push_lossy(POSITION_TYPE, frame)
-        self._counters.positions += 1
+        self._counters.sent_positions += 1
         if position.stale:
             self._tracks.pop(watched.id, None)
 

@@ -208,10 +208,10 @@ class Relay:
                 await asyncio.sleep(0)
                 until = monotonic() + TIME_SLICE_S
         if events:
-            self._counters.events += len(events)
+            self._counters.relayed_events += len(events)
             now = time()
             self.lag_s = max(0.0, now - events[-1].at / 1000)
-            self._counters.lag.add(max(0.0, now - events[0].at / 1000))
+            self._counters.relay_lag_s.add(max(0.0, now - events[0].at / 1000))
             for tail in self.tails.values():
                 tail.wake_waiting()
 
@@ -231,7 +231,7 @@ class Relay:
                 self.fan_out(event, tail.buffer.zone_channel)
         except Exception:  # the boundary of one event: the next ones are still to be handed on
             logger.exception("event_failed", zone=tail.zone, seq=event.seq, type=event.type)
-            self._counters.resyncs["failed"] += 1
+            self._counters.resyncs_by_reason["failed"] += 1
             self._on_resync("failed")
 
     def fan_out(self, event: Event, zone_channel: str) -> None:
@@ -341,7 +341,7 @@ class Relay:
         tail.epoch, tail.is_closed = Epoch(""), False
         if self.is_loaded:
             logger.warning("resynchronise", zone=tail.zone, reason=reason, cursor=last.seq, epoch=last.epoch)
-            self._counters.resyncs[reason] += 1
+            self._counters.resyncs_by_reason[reason] += 1
             self._on_resync(reason)
             # The process that notices makes the store compare the zone with the archive, which opens or closes it.
             self._engine.store.note_head(tail.zone, last)

@@ -149,7 +149,7 @@ class SendBuffer:
 
     def refuse(self, request: int | str | None, error: CalloutError) -> None:
         """Send ``error`` as the reply. ``request`` is the message's id, None if it had none."""
-        self.gateway.counters.refusals[error.code] += 1
+        self.gateway.counters.refusals_by_code[error.code] += 1
         name = f"{self.id}.{request}" if request is not None else self.id
         self._send_first(self.hub.frames.refusal_frame(request, problems.problem_object(error, name)))
 

@@ -179,7 +179,7 @@ class Session(SendBuffer):
             self._executor.start_op(self, op)
 
     def _refuse_wrong(self, wrong: WrongMessage) -> None:
-        self.gateway.counters.errors += 1
+        self.gateway.counters.invalid_frames += 1
         self.refuse(wrong.request, wrong.error)
         if wrong.wrong_value:
             return self._executor.count_wrong_value(self)

@@ -30,13 +30,13 @@ class SocketEndpoint:
         subprotocol = handshake.subprotocol_of(scope)
         why = self._refusal_reason(scope, headers, subprotocol)
         if why is not None:
-            gateway.counters.refused[why] += 1
+            gateway.counters.refused_handshakes[why] += 1
             return await handshake.send_refusal(send, why)
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         hub = gateway.hubs[subprotocol or ""]
         session = Session(gateway, f"ses_{token_hex(8)}", handshake.credentials_of(scope, headers), hub)
         session.open(scope["extensions"][ATTACH_EXTENSION](session), self._dispatcher)
-        gateway.counters.accepted += 1
+        gateway.counters.accepted_handshakes += 1
         gateway.sessions.add(session)
         gateway.pending.add(session, client_address(scope))
         gateway.wheel.expect_connect(session)

@@ -134,7 +134,7 @@ async def _read_missed(
     stream.channels = (*stream.channels, *entitlements.work_channels(work))
     replays = {zone: resume.missed_frames(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
-        gateway.counters.resumes[resume.outcome] += 1
+        gateway.counters.resumes_by_outcome[resume.outcome] += 1
     return resumes, replays
 
 

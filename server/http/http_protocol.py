@@ -23,7 +23,7 @@ in one read, it is not known which bytes belong to which request.
 """
 ABORT_EXTENSION = "callout.abort"
 """The key in ``scope["extensions"]`` of a function that aborts the connection, even with unsent bytes."""
-MAX_ARRIVAL_S = 20.0
+MAX_REQUEST_ARRIVAL_S = 20.0
 """The most seconds from a connection's opening, or from a request's first byte, to the request's last byte."""
 
 
@@ -91,7 +91,7 @@ class CalloutHTTP(HttpToolsProtocol):
 
     def _start_timer(self) -> None:
         if self._arrival_timer is None:
-            self._arrival_timer = self.loop.call_later(MAX_ARRIVAL_S, self.transport.abort)
+            self._arrival_timer = self.loop.call_later(MAX_REQUEST_ARRIVAL_S, self.transport.abort)
 
     def _stop_timer(self) -> None:
         if self._arrival_timer is not None:

@@ -115,11 +115,11 @@ async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
             lambda: all(one.seqs and one.seqs[-1] == last for one in readers), what="the last event at every reader"
         )
         await wait_until(
-            lambda: node.gateway.counters.closes[4001] == SILENT_CLIENTS,
+            lambda: node.gateway.counters.closes_by_code[4001] == SILENT_CLIENTS,
             what="the close of all clients that never read",
         )
         assert all(one.seqs == list(range(1, last + 1)) for one in readers)
-        assert node.gateway.counters.closes == {4001: SILENT_CLIENTS}
+        assert node.gateway.counters.closes_by_code == {4001: SILENT_CLIENTS}
         assert peak_bytes <= MAX_QUEUE_BYTES + 3 * EVENT_BYTES + 64 * 1024
         assert not any(one.lost for one in readers)
         assert sum(s.waiting_bytes for s in slow) == 0

@@ -109,7 +109,7 @@ def _server_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
-async def _descriptors(folder: Path) -> tuple[int, int, int, int]:
+async def _usable_descriptors(folder: Path) -> tuple[int, int, int, int]:
     """Return the descriptor that a broadcast may use of a TLS transport, of a transport with unsent bytes, and of a
     plain one; and the number of the plain one's socket.
     """
@@ -126,7 +126,7 @@ async def _descriptors(folder: Path) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 async def test_only_an_empty_plain_transport_may_be_passed(run: Callable[[Any], Any], tmp_path: Path) -> None:
     """A transport that encrypts, or that still holds bytes of the handshake, has no descriptor for a broadcast."""
-    encrypted, full, plain, own = await asyncio.to_thread(lambda: run(_descriptors(tmp_path)))
+    encrypted, full, plain, own = await asyncio.to_thread(lambda: run(_usable_descriptors(tmp_path)))
     assert (encrypted, full) == (-1, -1)
     assert plain == own >= 0
 
@@ -183,7 +183,7 @@ async def test_a_connection_that_was_reset_ends(node: Node) -> None:
         lost.socket.transport.abort()
         await asyncio.sleep(0)
         await broadcast(node, 1)
-        await wait_until(lambda: node.gateway.counters.closes[1006] == 1)
+        await wait_until(lambda: node.gateway.counters.closes_by_code[1006] == 1)
         assert await other.next_seqs(1) == [1]
         await broadcast(node, 2)
         assert await other.next_seqs(1) == [2]

@@ -111,7 +111,7 @@ async def test_the_oldest_socket_is_closed_on_any_gateway(two_nodes: tuple[Node,
     other = await stack.enter_async_context(one.connect("bob"))
     clients = await open_sockets(stack, one, two, one, two, one, two, one)
     assert [await client.wait_for_close() for client in clients[:2]] == [4010, 4010]
-    assert [node.gateway.counters.closes[4010] for node in two_nodes] == [1, 1]
+    assert [node.gateway.counters.closes_by_code[4010] for node in two_nodes] == [1, 1]
     last = await one.append("user:ann user:bob")
     assert [await client.next_seqs(1) for client in [*clients[2:], other]] == [[last]] * 6
     assert await slot_count(one) == 5
@@ -281,7 +281,7 @@ async def test_the_oldest_stream_is_ended_on_any_gateway(
     socket = await stack.enter_async_context(one.node.connect("ann"))
     streams = await open_streams(stack, one, two, one, two, one, two, one)
     assert [(await source.close_data())["code"] for source in streams[:2]] == [4010, 4010]
-    assert [site.gateway.counters.closes[4010] for site in two_servers] == [1, 1]
+    assert [site.gateway.counters.closes_by_code[4010] for site in two_servers] == [1, 1]
     last = await one.node.append("user:ann user:bob")
     assert [await source.next_seqs(1) for source in [*streams[2:], other]] == [[last]] * 6
     assert await socket.next_seqs(1) == [last]

@@ -146,7 +146,7 @@ async def test_suspension_and_a_new_role_close_the_sockets(node: Node) -> None:
         assert await ann.wait_for_close() == 4502
         assert await bob.wait_for_close() == 4006
         await assert_no_push(cid)
-    assert node.gateway.counters.closes[4502] == 1
+    assert node.gateway.counters.closes_by_code[4502] == 1
 
 
 async def test_session_events_are_sent_to_nobody(node: Node) -> None:
@@ -243,7 +243,7 @@ async def test_ended_sockets_leave_nothing(node: Node) -> None:
         rude.socket.transport.abort()
         await wait_until(lambda: not node.gateway.sessions)
         assert not node.gateway.hub.channels
-        assert node.gateway.counters.closes == {1000: 1, 1006: 1}
+        assert node.gateway.counters.closes_by_code == {1000: 1, 1006: 1}
         with pytest.raises(ConnectionClosed):
             await rude.socket.recv()
 

@@ -51,7 +51,7 @@ async def test_too_many_new_sockets_a_second_are_refused(
         response = refused.value.response
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert json.loads(response.body or b"")["code"] == "unavailable"
-        assert node.gateway.counters.refused["rush"] == 1
+        assert node.gateway.counters.refused_handshakes["rush"] == 1
 
 
 async def test_a_flood_of_wrong_values(limited_settings: Settings) -> None:
@@ -117,7 +117,7 @@ async def test_a_continued_flood_is_closed(
             for _ in range(120):
                 await client.send(message)
             assert await client.wait_for_close() == 4010
-            assert node.gateway.counters.closes[4010] == 1
+            assert node.gateway.counters.closes_by_code[4010] == 1
 
 
 async def test_a_burst_of_pings_is_answered(limited_settings: Settings) -> None:
@@ -166,7 +166,7 @@ async def test_pending_sockets_are_limited_for_each_address(settings: Settings) 
             async with node.open_socket():
                 pass
         assert refused.value.response.status_code == 503
-        assert node.gateway.counters.refused["unknown"] == 1
+        assert node.gateway.counters.refused_handshakes["unknown"] == 1
         await first.request(op="connect", token=await node.token("bob"))
         async with node.open_socket() as third:
             await third.socket.close()

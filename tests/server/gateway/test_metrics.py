@@ -33,8 +33,8 @@ async def test_the_gateway_counts_its_work(node: Node) -> None:
         await wait_until(lambda: metric_value(node, "sockets") == 1)
     assert metric_value(node, 'sockets_closed_total{code="1000"}') >= 1
     assert metric_value(node, 'resumes_total{outcome="fresh"}') == 2
-    assert sum(node.gateway.counters.refusals.values()) == 1
-    (code,) = node.gateway.counters.refusals
+    assert sum(node.gateway.counters.refusals_by_code.values()) == 1
+    (code,) = node.gateway.counters.refusals_by_code
     assert metric_value(node, f'socket_refusals_total{{code="{code}"}}') == 1
     assert metric_value(node, 'op_count{op="connect"}') == 2
     assert metric_value(node, 'op_count{op="unsubscribe"}') == 1

@@ -362,7 +362,7 @@ async def test_the_latest_position_of_a_burst_is_sent(node: Node) -> None:
         while not latitudes or latitudes[-1] != pytest.approx(40.759):
             latitudes.append((await next_position(client))["data"]["lat"])
         assert latitudes == sorted(latitudes) and len(latitudes) < 60
-        assert node.gateway.counters.positions == len(latitudes)
+        assert node.gateway.counters.sent_positions == len(latitudes)
 
 
 async def test_a_fix_is_sent_for_both_jobs_of_a_technician(node: Node) -> None:
@@ -412,9 +412,9 @@ async def test_the_feed_continues_after_a_lost_connection(node: Node) -> None:
     """A gateway that loses its connection to Redis counts a gap, subscribes again, and sends the next fix."""
     trip = await start_job(node)
     async with node.connect(trip.customer.id) as client:
-        before = node.gateway.counters.live_gaps
+        before = node.gateway.counters.position_feed_gaps
         await node.engine.store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        await wait_until(lambda: node.gateway.counters.live_gaps > before)
+        await wait_until(lambda: node.gateway.counters.position_feed_gaps > before)
         await wait_until_listening(node)
         await trip.send_fix(40.76)
         assert (await next_position(client))["data"]["lat"] == 40.76
@@ -435,15 +435,15 @@ async def test_an_idle_connection_is_pinged_and_a_dead_one_replaced(
             return int(stats.get("cmdstat_ping", {}).get("calls", 0))
 
         await wait_until_listening(node)
-        before, gaps = await ping_count(), counters.live_gaps
+        before, gaps = await ping_count(), counters.position_feed_gaps
 
         async def is_pinged_twice() -> bool:
             return await ping_count() >= before + 2
 
         await wait_until(is_pinged_twice)
-        assert counters.live_gaps == gaps
+        assert counters.position_feed_gaps == gaps
         await store.execute_command("CLIENT", "PAUSE", 2_500, "ALL")
-        await wait_until(lambda: counters.live_gaps > gaps)
+        await wait_until(lambda: counters.position_feed_gaps > gaps)
         trip = await start_job(node)
         async with node.connect(trip.customer.id) as client:
             next_one = asyncio.create_task(next_position(client))

@@ -67,4 +67,4 @@ async def test_a_gateway_that_is_far_behind_catches_up(node: Node) -> None:
         await node.append("user:bob", times=3 * MAX_READ_EVENTS)
         last = await node.append("user:ann")
         assert await client.next_seqs(21) == [*range(3 * MAX_READ_EVENTS + 1, 3 * MAX_READ_EVENTS + 21), last]
-    assert node.gateway.counters.resyncs == {}
+    assert node.gateway.counters.resyncs_by_reason == {}

@@ -31,7 +31,7 @@ async def test_a_wrong_origin_is_refused(node: Node) -> None:
     """An upgrade from an origin that is not on the list gets 403."""
     refusal = await refused_handshake(node, origin="https://evil.example")
     assert refusal.response.status_code == 403
-    assert node.gateway.counters.refused["origin"] == 1
+    assert node.gateway.counters.refused_handshakes["origin"] == 1
 
 
 async def test_origin_is_compared_exactly(settings: Settings) -> None:
@@ -223,7 +223,7 @@ async def test_ten_errors(node: Node) -> None:
         assert "ok" in await client.request(op="ping")
         await client.send({"id": 99, "op": "nope"})
         assert await client.wait_for_close() == 4500
-    assert node.gateway.counters.errors == 10
+    assert node.gateway.counters.invalid_frames == 10
 
 
 async def test_a_wrong_value_does_not_count_as_a_wrong_frame(node: Node) -> None:

@@ -91,7 +91,7 @@ async def test_redis_killed_and_started_again(own_node: Node, own_valkey: OwnVal
         await own_node.append("user:ann", times=3)
         assert await client.next_seqs(3) == [4, 5, 6]
         await wait_until(lambda: zone_stream(own_node).epoch == own_valkey.epoch_name(2))
-    assert own_node.gateway.counters.resyncs == {}
+    assert own_node.gateway.counters.resyncs_by_reason == {}
     async with own_node.connect("ann", cursors={"main": {"epoch": own_valkey.epoch_name(1), "seq": 3}}) as client:
         assert client.hello["zones"]["main"]["missed"] == 3
 
@@ -172,7 +172,7 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
         assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": own_valkey.epoch_name(2), "seq": 3}, 4)
         await silent.send({"id": 1, "op": "connect", "token": bearer})
         assert json.loads(await silent.socket.recv())["ok"]["zones"]["main"]["epoch"] == own_valkey.epoch_name(2)
-    assert own_node.gateway.counters.resyncs == {}
+    assert own_node.gateway.counters.resyncs_by_reason == {}
 
 
 async def test_streams_and_polls_after_a_restart_of_redis(own_valkey: OwnValkey, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ async def test_the_relay_continues_after_redis_paused(
         await wait_until(lambda: not own_node.gateway.relay.is_disconnected)
         await own_node.append("user:ann", times=2)
         assert await client.next_seqs(2) == [3, 4]
-    assert own_node.gateway.counters.resyncs == {}
+    assert own_node.gateway.counters.resyncs_by_reason == {}
 
 
 async def test_a_flush_closes_all_sessions(node: Node) -> None:
@@ -222,7 +222,7 @@ async def test_a_flush_closes_all_sessions(node: Node) -> None:
         await node.wait_until_relayed(await node.append("user:ann", times=5))
         await node.engine.store.redis.flushall()
         assert await client.wait_for_close() == 4004
-    assert node.gateway.counters.resyncs["rollback"] == 1
+    assert node.gateway.counters.resyncs_by_reason["rollback"] == 1
     await wait_until(lambda: zone_stream(node).is_open or not node.engine.store.zones[DEFAULT_ZONE].open)
 
 
@@ -269,7 +269,7 @@ async def test_another_epoch_of_equal_length_closes_all_sessions(node: Node) -> 
             pipe.hset(names[2], mapping={epoch_name(2): 8})
             await pipe.execute()
         assert await client.wait_for_close() == 4004
-    assert node.gateway.counters.resyncs["epoch"] == 1
+    assert node.gateway.counters.resyncs_by_reason["epoch"] == 1
 
 
 async def test_entries_trimmed_before_they_were_read_are_a_gap(node: Node) -> None:
@@ -285,7 +285,7 @@ async def test_entries_trimmed_before_they_were_read_are_a_gap(node: Node) -> No
             keys.log(DEFAULT_ZONE),
         )
         assert await client.wait_for_close() == 4004
-    assert node.gateway.counters.resyncs["trimmed"] == 1
+    assert node.gateway.counters.resyncs_by_reason["trimmed"] == 1
     async with node.connect("ann", cursors={"main": {"epoch": epoch_name(1), "seq": 1}}) as client:
         assert client.hello["zones"]["main"] == {
             "epoch": epoch_name(1),
@@ -318,7 +318,7 @@ async def test_lag_is_measured(node: Node) -> None:
     await node.wait_until_relayed(await node.append("user:ann"))
     await asyncio.sleep(0)
     assert 0 <= node.gateway.relay.lag_s < 1
-    assert node.gateway.counters.events >= 1
+    assert node.gateway.counters.relayed_events >= 1
 
 
 async def test_a_disconnected_relay_is_not_ready(
@@ -366,7 +366,7 @@ async def test_the_relay_reconnects_to_its_log(
                 assert await client.wait_for_close() == 4004
             else:
                 assert await client.next_seqs(5) == list(range(seq + 1, seq + 6))
-    assert node.gateway.counters.resyncs == ({"trimmed": 1} if trimmed else {})
+    assert node.gateway.counters.resyncs_by_reason == ({"trimmed": 1} if trimmed else {})
 
 
 async def connection_to(url: str) -> StreamConnection:

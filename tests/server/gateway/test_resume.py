@@ -62,7 +62,7 @@ async def test_missed_events_are_replayed_first(node: Node) -> None:
     async with node.connect("ann", cursors=cursors_at(second)) as client:
         assert zone_in_reply(client)["missed"] == 1
         assert await client.next_seqs(1) == [third]
-    assert node.gateway.counters.resumes["recovered"] == 2
+    assert node.gateway.counters.resumes_by_outcome["recovered"] == 2
 
 
 async def test_nothing_missed(node: Node) -> None:
@@ -88,7 +88,7 @@ async def test_more_than_1000_missed_events_are_too_old(node: Node) -> None:
         assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": seq, "recovered": False, "reason": "too_old"}
         last = await node.append("user:ann")
         assert await client.next_seqs(1) == [last]
-    assert node.gateway.counters.resumes["too_old"] == 1
+    assert node.gateway.counters.resumes_by_outcome["too_old"] == 1
 
 
 async def test_more_than_512_kib_are_too_old(node: Node) -> None:
@@ -177,7 +177,7 @@ async def test_older_epochs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
     await node.wait_until_relayed(await node.append("user:ann", times=5))
     await node.gateway.relay.tails[DEFAULT_ZONE].wait_for_seq(10**9, 3)
     assert node.gateway.relay.tails[DEFAULT_ZONE].epoch == epoch_name(2)
-    assert node.gateway.counters.resyncs == {}
+    assert node.gateway.counters.resyncs_by_reason == {}
     for cursor, expected in (
         (cursors_at(10, epoch_name(1)), {"recovered": True, "missed": 5}),
         (cursors_at(11, epoch_name(1)), {"recovered": False, "reason": "epoch"}),

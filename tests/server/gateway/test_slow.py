@@ -48,7 +48,7 @@ async def test_a_client_that_never_reads_is_closed(node: Node) -> None:
             transport = session._connection.transport
             peak_bytes = max(peak_bytes, session._backlog_bytes + transport.get_write_buffer_size())
         last = (await reading)[-1]
-        await wait_until(lambda: node.gateway.counters.closes[4001] == 1)
+        await wait_until(lambda: node.gateway.counters.closes_by_code[4001] == 1)
         assert last == 600
         assert peak_bytes < send_buffer.MAX_QUEUE_BYTES + 200_000
         assert session not in node.gateway.sessions
@@ -89,7 +89,7 @@ async def test_a_client_that_reads_again_receives_everything(node: Node) -> None
                 replied_at = len(seqs)
         assert seqs == list(range(1, 201))
         assert replied_at < 190
-        assert node.gateway.counters.closes == {}
+        assert node.gateway.counters.closes_by_code == {}
 
 
 async def test_a_frame_that_waits_too_long_closes_the_client(
@@ -104,7 +104,7 @@ async def test_a_frame_that_waits_too_long_closes_the_client(
         await client.request(op="connect", token=await other.token("bob"))
         await stop_reading(client)
         await other.append("user:bob", times=100, data=BIG_DATA)
-        await wait_until(lambda: other.gateway.counters.closes[4001] == 1)
+        await wait_until(lambda: other.gateway.counters.closes_by_code[4001] == 1)
 
 
 async def test_a_missed_pong_with_unsent_frames_is_too_slow(settings: Settings) -> None:
@@ -116,8 +116,8 @@ async def test_a_missed_pong_with_unsent_frames_is_too_slow(settings: Settings) 
         await client.request(op="connect", token=await node.token("ann"))
         await stop_reading(client)
         await node.append("user:ann", times=60, data=BIG_DATA)
-        await wait_until(lambda: sum(node.gateway.counters.closes.values()) == 1)
-        assert node.gateway.counters.closes == {4001: 1}
+        await wait_until(lambda: sum(node.gateway.counters.closes_by_code.values()) == 1)
+        assert node.gateway.counters.closes_by_code == {4001: 1}
 
 
 async def test_many_pings_of_a_client_that_does_not_read(node: Node) -> None:

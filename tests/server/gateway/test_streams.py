@@ -207,7 +207,7 @@ async def test_a_quiet_cursor_moves(settings: Settings) -> None:
             while source.last != f"main:{epoch_name(1)}:50":
                 block = await source.next_block()
                 assert block is not None and block.data is None
-        assert not site.gateway.counters.closes[4002], "a stream cannot pong"
+        assert not site.gateway.counters.closes_by_code[4002], "a stream cannot pong"
 
 
 async def test_only_named_types_are_sent(site: EventServer) -> None:
@@ -334,7 +334,7 @@ async def test_a_stream_that_is_not_read_is_cut(site: EventServer) -> None:
                 await site.node.append("user:ann", times=10, data=BIG_DATA)
                 peak_bytes = max(peak_bytes, slow._backlog_bytes + sum(map(len, slow.response._pieces)))
             assert await reading == list(range(1, 901))
-            await wait_until(lambda: site.gateway.counters.closes[4001] == 1)
+            await wait_until(lambda: site.gateway.counters.closes_by_code[4001] == 1)
         assert peak_bytes < 1024 * 1024 + 200_000
 
         async def is_reset() -> bool:
@@ -387,7 +387,7 @@ async def test_a_stream_cut_many_times_under_load(settings: Settings) -> None:
         await writing
         assert received == sent
         assert cuts > 10
-        assert site.gateway.counters.closes[event_stream.ABNORMAL_CLOSURE_CODE] >= cuts
+        assert site.gateway.counters.closes_by_code[event_stream.ABNORMAL_CLOSURE_CODE] >= cuts
 
 
 async def test_a_reader_of_half_a_block_loses_nothing(site: EventServer) -> None:

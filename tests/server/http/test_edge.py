@@ -232,8 +232,10 @@ async def test_endless_headers_are_refused(piece: bytes, site: RunningServer) ->
 async def test_an_incomplete_request_is_closed(
     sent: bytes, site: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection is closed if no complete request arrives within `MAX_ARRIVAL_S`, also after a part of a request."""
-    monkeypatch.setattr(http_protocol, "MAX_ARRIVAL_S", 0.1)
+    """A connection is closed if no complete request arrives within `MAX_REQUEST_ARRIVAL_S`, also after a part of a
+    request.
+    """
+    monkeypatch.setattr(http_protocol, "MAX_REQUEST_ARRIVAL_S", 0.1)
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(sent)

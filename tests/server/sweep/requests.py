@@ -35,15 +35,14 @@ callers get the code of the job's state, which is checked before their relation 
 
 class Target(NamedTuple):
     """An object that a path can name. ``allowed`` are the names of the users whom the policy allows (None: all).
-    ``was_allowed`` returns whether the code of a reply means that the caller was allowed. For users in ``unchecked``
-    both results are accepted, because a repeat returns their first reply. With ``relations``, only one of the users
-    with the same role and relations sends the request.
-    """
+    ``means_allowed`` returns whether the code of a reply means that the caller was allowed. For users in
+    ``unchecked_users`` both results are accepted, because a repeat returns their first reply. With ``relations``, only
+    one of the users with the same role and relations sends the request."""
 
     params: dict[str, str]
     allowed: frozenset[str] | None
-    was_allowed: Callable[[str], bool] = lambda code: code not in REFUSAL_CODES
-    unchecked: frozenset[str] = frozenset()
+    means_allowed: Callable[[str], bool] = lambda code: code not in REFUSAL_CODES
+    unchecked_users: frozenset[str] = frozenset()
     relations: Relations | None = None
 
 
@@ -57,7 +56,7 @@ class SweepRequest(NamedTuple):
     headers: dict[str, str]
     allowed: bool | None
     """None: both results are accepted."""
-    was_allowed: Callable[[str], bool]
+    means_allowed: Callable[[str], bool]
 
     def __str__(self) -> str:
         return f"{self.caller}: {self.method} {self.path}"
@@ -89,7 +88,7 @@ def _job_targets(world: World, policy: Policy, path: str, job: str) -> Iterator[
         yield Target(
             params,
             may,
-            ALLOWED_CODES.__contains__ if bids else Target._field_defaults["was_allowed"],
+            ALLOWED_CODES.__contains__ if bids else Target._field_defaults["means_allowed"],
             relations=relations,
         )
         return
@@ -122,8 +121,8 @@ def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, 
     if spec and spec.effect in EFFECTS_WITH_ROUTES:  # all who may read the job get the right route's name
         by |= {"offered", "holder"} if "technician" in by else set()
     if "offered" in by and not (spec and spec.effect in EFFECTS_WITH_ROUTES):
-        unchecked = frozenset(n for n, has in relations.items() if has & {"took", "declined"})
-        return Target(params, frozenset(world.open_offers[job]), ALLOWED_CODES.__contains__, unchecked, relations)
+        unchecked_users = frozenset(n for n, has in relations.items() if has & {"took", "declined"})
+        return Target(params, frozenset(world.open_offers[job]), ALLOWED_CODES.__contains__, unchecked_users, relations)
     return Target(params, frozenset(n for n, has in relations.items() if has & by), relations=relations)
 
 
@@ -181,9 +180,9 @@ def route_requests(world: World, route: Route) -> Iterator[SweepRequest]:
             headers = {"Idempotency_Key": str(uuid.uuid4())} if route.has_key else {}
             if route.is_conditional:
                 headers["If_Match"] = str(UNUSED_VERSION)
-            unchecked = caller in target.unchecked or (route.roles is None and "auth" in path)
+            unchecked_users = caller in target.unchecked_users or (route.roles is None and "auth" in path)
             yield SweepRequest(
-                caller, route.method, path, body, headers, None if unchecked else may, target.was_allowed
+                caller, route.method, path, body, headers, None if unchecked_users else may, target.means_allowed
             )
 
 
@@ -234,8 +233,8 @@ def op_messages(world: World, kind: type[ops.Op]) -> Iterator[SweepMessage]:
                 caller,
                 name,
                 _op_arguments(world, name, caller, target),
-                None if caller in target.unchecked else may,
-                target.was_allowed,
+                None if caller in target.unchecked_users else may,
+                target.means_allowed,
             )
     if name == "subscribe":
         everywhere = {"channel": "map:main", "bbox": [-180, -85, 180, 85]}
@@ -250,7 +249,7 @@ class SweepMessage(NamedTuple):
     op: str
     arguments: dict[str, Any]
     allowed: bool | None
-    was_allowed: Callable[[str], bool]
+    means_allowed: Callable[[str], bool]
 
 
 def _op_arguments(world: World, op: str, caller: str, target: Target) -> dict[str, Any]:

@@ -61,7 +61,7 @@ async def _send_op(world: World, kind: type[ops.Op]) -> list[str]:
     for message in requests.op_messages(world, kind):
         reply = await world.sockets[message.caller].request(message.op, **message.arguments)
         code, what = reply.get("error", {}).get("code", ""), f"{message.caller}: {message.op} {message.arguments}"
-        if message.allowed is not None and message.was_allowed(code) != message.allowed:
+        if message.allowed is not None and message.means_allowed(code) != message.allowed:
             wrong.append(f"{what} may{'' if message.allowed else ' not'}, and was answered {code or 'well'}")
         wrong += [f"{what} shows {name}" for name in world.leaked_secrets(message.caller, json.dumps(reply))]
     return wrong
@@ -80,7 +80,7 @@ async def _call_route(world: World, route: Route) -> list[str]:
     wrong = []
     for request in requests.route_requests(world, route):
         code, text = await requests.send_request(world, request)
-        if request.allowed is not None and request.was_allowed(code) != request.allowed:
+        if request.allowed is not None and request.means_allowed(code) != request.allowed:
             wrong.append(f"{request} may{'' if request.allowed else ' not'}, and was answered {code or 'well'}")
         wrong += [
             f"{request} shows {name}" for name in world.leaked_secrets(request.caller, text, is_event=route.may_stream)

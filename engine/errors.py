@@ -338,11 +338,20 @@ class OtherBlueprint(Exception):
         self.key = key
 
 
+class LookInArchive(Exception):
+    """Raised when a script no longer knows whether a message was said before. The engine looks in SQL and tries again.
+    Never leaves the engine.
+    """
+
+
 class StaleCode(Exception):
     """Raised when a script finds that the job's confirmation codes were replaced after the engine read them. The engine
     reads the new codes and tries again, so that no client receives this error.
     """
 
+
+INTERNAL_ERROR_OF_REPLY_WORD: dict[str, type[Exception]] = {"STALE_CODE": StaleCode, "LOOK": LookInArchive}
+"""The exception for each reply word that the engine handles itself."""
 
 UNAVAILABLE_REPLIES = (
     "ASK",

@@ -18,6 +18,7 @@ UserId = NewType("UserId", str)
 TechnicianId = NewType("TechnicianId", UserId)
 """A technician's id is the id of their user: every technician is a user."""
 JobId = NewType("JobId", str)
+RoomId = NewType("RoomId", str)
 ServiceId = NewType("ServiceId", str)
 Epoch = NewType("Epoch", str)
 IdempotencyKey = NewType("IdempotencyKey", str)
@@ -34,6 +35,7 @@ _EPOCH_PATTERN = re.compile(r"e([0-9]{1,15})(-[0-9A-Za-z]{1,40})?")
 _ZONE_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _JOB_ID_PATTERN = re.compile(r"job_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
+_ROOM_ID_PATTERN = re.compile(r"room_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
 _DISPUTE_ID_PATTERN = re.compile(r"dsp_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
 
 
@@ -116,6 +118,22 @@ def new_job_id(zone: Zone) -> JobId:
 def zone_of(job: str) -> Zone | None:
     """Return the zone in a job's id; None if ``job`` is not a valid job id, so that no such job can exist."""
     match = _JOB_ID_PATTERN.fullmatch(job)
+    return Zone(match[1]) if match else None
+
+
+def room_of(job: JobId) -> RoomId:
+    """Return the id of a job's room: ``room_<zone>_<ulid>`` with the ulid of the job (as `Room.id_of` in Lua does)."""
+    return RoomId(f"room_{job.removeprefix('job_')}")
+
+
+def job_of_room(room: RoomId) -> JobId:
+    """Return the id of the job to which a room belongs."""
+    return JobId(f"job_{room.removeprefix('room_')}")
+
+
+def zone_of_room(room: str) -> Zone | None:
+    """Return the zone in a room's id; None if ``room`` is not a valid room id."""
+    match = _ROOM_ID_PATTERN.fullmatch(room)
     return Zone(match[1]) if match else None
 
 

@@ -2,13 +2,13 @@
 with the fingerprint of its booking: the same booking again returns the first job, another booking is refused with
 DUPLICATE. The job is on offer from `release` on (ms; 0 = now). The `named` technician is asked at once, the `preferred`
 one before others. `state_entry` is that of the first state; `full` and `pub` are all and the public members of
-the booking, as JSON.
+the booking, as JSON. `room` is the blueprint's `[room]`, compiled as in a plan, or ''; the reply has the room if it opens.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
-ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact
-OK      seq  version  job_id  job
+ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room
+OK      seq  version  job_id  job  room
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
-EMITS   job.created  offer.created
-TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  {z}:places  (same slot, names known only inside)
+EMITS   job.created  offer.created  room.opened
+TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/dispatch_index"
@@ -17,12 +17,16 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/iso"
 --- @include "lib/job"
 --- @include "lib/offer_creation"
+--- @include "lib/plan"
+--- @include "lib/room"
+--- @include "lib/room_step"
+--- @include "lib/room_view"
 --- @include "lib/state_entry"
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
 local epoch, id, actor, key, fingerprint, trace, reference, bp, state_entry, service, customer, lat, lon, amount, full,
-  pub, release, scheduled, named, preferred, audience, contact = unpack(ARGV)
+  pub, release, scheduled, named, preferred, audience, contact, room_json = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local again = Idempotency.lookup(req, fingerprint)
@@ -33,8 +37,9 @@ if reference ~= '' then
   if known and known_fingerprint ~= '' and known_fingerprint ~= fingerprint then return {'DUPLICATE', '0', known} end
   if known then return Idempotency.answer_unchanged(req, fingerprint, 0, known, nil, Idempotency.CREATION_MS) end
 end
+local tech
 if named ~= '' then
-  local tech = Tech.load(zone.tag .. 'tech:' .. named)
+  tech = Tech.load(zone.tag .. 'tech:' .. named)
   local why = Tech.refusal(tech)
   if why then return Idempotency.refuse(req, fingerprint, why) end
   if not string.find(' ' .. tech.services .. ' ', ' ' .. service .. ' ', 1, true)
@@ -46,7 +51,7 @@ local created, first = ',"created_at":' .. Iso.format(zone.now), StateEntry.pars
 local job = {key = job_key, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
   unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
-  paid = '0', refunded = '0', back = '0'}
+  paid = '0', refunded = '0', back = '0', room = ''}
 redis.call('HSET', job_key, 'id', id, 'bp', bp, 'customer', customer, 'full', job.full, 'pub', job.pub,
   'service', service, 'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', zone.now,
   'reference', reference, 'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled,
@@ -59,6 +64,11 @@ redis.call('ZADD', jobs, zone.now, id)
 redis.call('ZADD', user_jobs, zone.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
 Idempotency.store(req, fingerprint, zone.seq + 1, job.version, id, Idempotency.CREATION_MS)
+local rule, opened, room = room_json ~= '' and Plan.parse(room_json), nil, nil
+if RoomStep.is_due(job, rule) then
+  job.room = Room.id_of(id)
+  opened, room = RoomStep.open(zone, job, rule, tech and {id = named, name = tech.name, role = 'technician'})
+end
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
 local seq = EventLog.append(zone, log, {type = 'job.created', to = Audience.channels(audience, job), actor = actor,
   bp = bp,
@@ -69,5 +79,9 @@ if named ~= '' then
   OfferCreation.create(zone, job, offers, 0, {{id = named, far = 0, opens = zone.now, expires = ends}})
   EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. named}, 0, ends))
 end
+if opened then
+  opened.actor, opened.cause, opened.trace = actor, cause, trace
+  EventLog.append(zone, log, opened)
+end
 EventLog.save_seq(zone)
-return {'OK', '0', seq, job.version, id, shown}
+return {'OK', '0', seq, job.version, id, shown, room and RoomView.json(room, customer)}

@@ -4,8 +4,8 @@ KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  bp  plan  grace_ms  lease_ms
 OK      seq  version
 ERR     STALE_EPOCH  OTHER_BLUEPRINT
-EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
-TOUCHES {z}:job:*:bids  {z}:demand:*  {z}:tech:*  {z}:places  (same slot, names known only inside)
+EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed
+TOUCHES {z}:job:*:bids  {z}:demand:*  {z}:tech:*  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/command"

@@ -196,8 +196,8 @@ def redis_keys() -> Iterator[tuple[str, str, bool]]:
 
 
 def _is_permanent_key(key: str) -> bool:
-    """Return whether a key never expires. The keys of a job or a dispute expire after its end."""
-    over = key.startswith(("job:", "dispute:"))
+    """Return whether a key never expires. The keys of a job, a dispute or a room expire after its end."""
+    over = key.startswith(("job:", "dispute:", "room:"))
     return not over and any(re.fullmatch(kind.replace("*", ".*"), key) for kind in keys.PERMANENT)
 
 

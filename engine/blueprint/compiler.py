@@ -163,8 +163,24 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "over": end_of_closed_states(blueprint),
         "tech_audience": tech_audience,
         "tech_reason": _technician_reason(blueprint, spec) if tech_audience else "",
+        "room": compile_room(blueprint),
     }
     return {**always, **{word: value for word, value in perhaps.items() if value or word in MEMBERS_INCLUDED_IF_ZERO}}
+
+
+def compile_room(blueprint: Blueprint) -> dict[str, Any] | None:
+    """Return the members of ``plan.room`` (lua/lib/room_step.lua); None if the blueprint's jobs have no room."""
+    rule = blueprint.room
+    if rule is None:
+        return None
+    made: dict[str, Any] = {"opens": rule.opens, "closes_ms": round(rule.closes_s * 1000)}
+    return made | dict.fromkeys(rule.members, True)
+
+
+def compile_room_json(blueprint: Blueprint) -> str:
+    """Return ``compile_room`` as JSON for lua/job_create.lua; "" if there is none."""
+    rule = compile_room(blueprint)
+    return msgspec.json.encode(rule).decode() if rule else ""
 
 
 def _technician_reason(blueprint: Blueprint, spec: Command) -> str:

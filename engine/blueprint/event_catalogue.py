@@ -103,14 +103,16 @@ TOKEN_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
 FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
 MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
 MAP_DELTA_PAYLOAD = Payload("MapDelta", _scalar_members("zone", "k", "entered", "moved", "left"))
-ROOM_PAYLOAD = Payload("", _scalar_members("room", "user", "n"))
-MESSAGE_PAYLOAD = Payload("", _scalar_members("message"))
+ROOM_PAYLOAD = Payload("RoomEventData", _scalar_members("room", "user", "n"))
+MESSAGE_PAYLOAD = Payload("MessageEventData", _scalar_members("message"))
+DISPUTE_PAYLOAD = Payload("", _scalar_members("dispute", "room", "user"))
 EMPTY_PAYLOAD = Payload("", {})
 
 _PARTIES_AND_OPS = "customer holder ops"
 _PARTIES_OPS_AND_SERVICE = f"{_PARTIES_AND_OPS} service"
 _BIDDER = "the bidder"
 _MAP_SUBSCRIBERS = "ops who subscribed `map:<zone>`"
+_MEMBERS = "the members of the room"
 _INVITED_TECHNICIAN = "the technician who is offered the job, once they may claim it"
 
 LOGGED_EVENTS = (
@@ -156,6 +158,12 @@ LOGGED_EVENTS = (
         recipients="ops; the technician too where they went on- or offline",
         is_of_any_job=True,
     ),
+    EventType("room.opened", ROOM_PAYLOAD, recipients=f"{_MEMBERS}; later the new member alone", is_of_any_job=True),
+    EventType("room.joined", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
+    EventType("room.left", ROOM_PAYLOAD, recipients=f"{_MEMBERS} and who left", is_of_any_job=True),
+    EventType("room.closed", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
+    EventType("room.read", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
+    EventType("message.created", MESSAGE_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
     EventType("notification", NOTIFICATION_PAYLOAD, recipients="one user"),
     EventType("announcement.*", EMPTY_PAYLOAD, recipients="the roles that it names", is_declarable=False),
 )
@@ -175,16 +183,8 @@ LIVE_EVENTS = (
 )
 """The events that are in no log: they are sent once, without zone and seq, and never replayed."""
 
-PLANNED_EVENTS = (
-    EventType("room.opened", ROOM_PAYLOAD),
-    EventType("room.joined", ROOM_PAYLOAD),
-    EventType("room.left", ROOM_PAYLOAD),
-    EventType("room.closed", ROOM_PAYLOAD),
-    EventType("room.read", ROOM_PAYLOAD),
-    EventType("mediator.invited", ROOM_PAYLOAD),
-    EventType("message.created", MESSAGE_PAYLOAD),
-)
-"""The events of chat rooms, which nothing emits yet. Blueprints may name them already, because a name that is given
+PLANNED_EVENTS = (EventType("mediator.invited", DISPUTE_PAYLOAD),)
+"""The events that nothing emits yet. Blueprints may name them already, because a name that is given
 later needs another version of the blueprint.
 """
 

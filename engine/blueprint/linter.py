@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.blueprint.audience import PARTY_WORDS
 from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
 from engine.blueprint.relation import Relation
@@ -116,6 +117,7 @@ def _top_level_problems(blueprint: Blueprint) -> Iterator[str]:
     if not 0 <= blueprint.track_lead_s < inf:
         yield "track_lead_s must be a number of seconds, not below 0"
     yield from _code_problems(blueprint)
+    yield from _room_problems(blueprint)
 
 
 def _code_problems(blueprint: Blueprint) -> Iterator[str]:
@@ -124,6 +126,21 @@ def _code_problems(blueprint: Blueprint) -> Iterator[str]:
     yield from (f"codes: {p!r} is not small letters, digits and _" for p in blueprint.codes.purposes if not _is_name(p))
     if blueprint.codes.tries < 1 or blueprint.codes.reissues < 0:
         yield "codes: tries must be 1 or more, reissues 0 or more"
+
+
+def _room_problems(blueprint: Blueprint) -> Iterator[str]:
+    rule = blueprint.room
+    if rule is None:
+        return
+    yield from (
+        f"room: members: {word!r} is neither customer nor holder" for word in rule.members if word not in PARTY_WORDS
+    )
+    if not rule.members or len(set(rule.members)) < len(rule.members):
+        yield "room: members must name customer, holder or both, each once"
+    if not 0 <= rule.closes_s < inf:
+        yield "room: closes_s must be a number of seconds, not below 0"
+    if rule.opens == "acceptance" and all(c.effect not in HOLDER_EFFECTS for c in blueprint.commands.values()):
+        yield 'room: it never opens: no command gives the job a holder; say opens = "booking"'
 
 
 def _dispatch_problems(blueprint: Blueprint) -> Iterator[str]:

@@ -153,6 +153,17 @@ class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reissues: int = 3
 
 
+class RoomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The chat room of a job. It opens at the ``booking`` or at the ``acceptance`` by the technician. ``members`` are
+    ``customer`` and ``holder``; a technician whom the booking names is a member from the booking on. The room closes
+    ``closes_s`` seconds after the job is done, and at once if the job is closed.
+    """
+
+    opens: Literal["booking", "acceptance"] = "acceptance"
+    members: tuple[str, ...] = ("customer", "holder")
+    closes_s: float = 86_400.0
+
+
 class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An action after ``after_s`` seconds in a state: either emit ``job.late`` with the step ``warn`` or ``escalate``,
     or run ``command``.
@@ -277,6 +288,8 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first state of a job whose booking names its technician."""
     price: Price = Price()
     codes: Codes = Codes()
+    room: RoomRule | None = None
+    """The chat room of each job; None if jobs have no room."""
     contact_s: float = 86_400.0
     """How long after a job's end customer and technician may still read each other's phone number."""
     track_from: str = ""

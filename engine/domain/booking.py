@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from engine.archive import reader
+from engine.blueprint.compiler import compile_room_json
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import job_queries, jobs, services
+from engine.domain import job_queries, jobs, rooms, services
 from engine.errors import (
     AccountNotApproved,
     Duplicate,
@@ -19,7 +21,9 @@ from engine.errors import (
     Invalid,
     KycNotApproved,
     NotFound,
+    NotMember,
     ProfileIncomplete,
+    Unavailable,
 )
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis
@@ -108,7 +112,14 @@ async def book_job(
         raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
         return await _repeated_outcome(engine, zone, caller, blueprint, done, key)
-    return await _booking_outcome(engine, blueprint, caller, done.values[1], done, key)
+    booked = await _booking_outcome(engine, blueprint, caller, done.values[1], done, key)
+    room = msgspec.Raw(done.values[2]) if len(done.values) > 2 and _may_see_room(caller) else None
+    return msgspec.structs.replace(booked, room=room)
+
+
+def _may_see_room(caller: Principal) -> bool:
+    """Return whether the caller of a booking may read the job's room: its customer is a member, and ops read all."""
+    return caller.role == "customer" or caller.is_ops
 
 
 def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
@@ -133,7 +144,19 @@ async def _booking_outcome(
     engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, reply: ScriptReply, key: str
 ) -> Outcome:
     view = await jobs.changed_view(engine, caller, blueprint, job)
-    return Outcome(view, RECEIVED_TEXT, reply.seq, reply.version, reply.repeated, key)
+    room = await _room_of_booking(engine, caller, view) if reply.repeated else None
+    return Outcome(view, RECEIVED_TEXT, reply.seq, reply.version, reply.repeated, key, room=room)
+
+
+async def _room_of_booking(engine: Engine, caller: Principal, job: msgspec.Raw) -> msgspec.Raw | None:
+    """Return the room of a job that was booked before, as it is now. None if the job has none, or if it cannot be read
+    now: the booking itself is reply.
+    """
+    room = job_document.decode_job(job).room
+    if room is not None and _may_see_room(caller):
+        with suppress(NotFound, NotMember, Unavailable):
+            return msgspec.Raw(await rooms.read_room(engine, caller, room))
+    return None
 
 
 async def _earlier_job_outcome(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
@@ -143,7 +166,8 @@ async def _earlier_job_outcome(engine: Engine, caller: Principal, job: JobId, ke
     except NotFound as error:
         raise Internal(f"{job} has a reference and is in neither database") from error
     version = job_document.decode_job(shown).version
-    return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False)
+    room = await _room_of_booking(engine, caller, msgspec.Raw(shown))
+    return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False, room=room)
 
 
 def _customer_id(caller: Principal, booking: Booking) -> UserId:
@@ -207,7 +231,6 @@ def _record_texts(
         "currency": (booking.amount is not None and booking.currency) or service.currency,
         "pricing": service.pricing,
         "scheduled_for": None if booking.scheduled_for is None else rfc3339_of(booking.scheduled_for),
-        "room": None,
     }
     names = (name for name in job_document.RECORD_MEMBERS if name != "created_at")  # lua/job_create.lua adds it
     members = {name: derived[name] if name in derived else getattr(booking, name) for name in names}
@@ -258,6 +281,7 @@ class _JobCreation(msgspec.Struct, frozen=True):
             "named": named,
             "preferred": preferred,
             "audience": blueprint.audience("job.created"),
+            "room": compile_room_json(blueprint),
         }
 
 

@@ -173,6 +173,7 @@ def _record_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, in
         "mode": "none",
         "entered": plain["version"],
         "unaccepted": "1" if plain.get("asked") else "",
+        "room": plain.get("room") or "",
     }
 
 

@@ -48,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True):
     key: str
     created: bool = True
     """False if a job with the booking's ``reference`` existed already."""
+    room: msgspec.Raw | None = None
+    """The room of a booked job as JSON, if the job has a room from the booking on."""
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True, omit_defaults=True):

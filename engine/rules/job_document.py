@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from engine.events import ms_of
-from engine.types import JobId, Phase, ServiceId, UserId, Zone
+from engine.types import JobId, Phase, RoomId, ServiceId, UserId, Zone
 
 
 class Party(msgspec.Struct, frozen=True):
@@ -60,7 +60,6 @@ MEMBERS = (
     Member("scheduled_for", str, public=True, editable=True),
     Member("reference", str, has_column=True),
     Member("metadata", dict, editable=True),
-    Member("room", str),
     Member("created_at", str, public=True, has_column=True),
     Member("amount", int, "step", public=True, editable=True),
     Member("paid_amount", int, "step"),
@@ -72,6 +71,7 @@ MEMBERS = (
     Member("updated_at", str, "step", public=True, has_column=True),
     Member("at", dict, "step", public=True),
     Member("expires_at", str, "step", public=True),
+    Member("room", str, "step"),
     Member("asked", bool, "step"),
     Member("frozen", bool, "step"),
     Member("actions", list, "reply", public=True),
@@ -137,6 +137,7 @@ class JobView(EventJob, frozen=True, kw_only=True):
     updated_at: str
     reference: str | None = None
     scheduled_for: str | None = None
+    room: RoomId | None = None
     at: dict[str, str] = {}
     """The time at which each state was first reached, and each mark was set."""
 

@@ -24,12 +24,12 @@ from redis.exceptions import RedisError, ResponseError
 
 from engine.errors import (
     ERROR_OF_REPLY_WORD,
+    INTERNAL_ERROR_OF_REPLY_WORD,
     CalloutError,
     Indeterminate,
     Internal,
     NotFound,
     OtherBlueprint,
-    StaleCode,
     Unavailable,
 )
 from engine.process.loops import not_cancelled
@@ -263,8 +263,8 @@ def error_of_reply(reply: Sequence[Any]) -> Exception:
         return Unavailable("the zone's log began a new epoch")
     if word == "OTHER_BLUEPRINT":
         return OtherBlueprint(reply[1].decode())
-    if word == "STALE_CODE":
-        return StaleCode()
+    if word in INTERNAL_ERROR_OF_REPLY_WORD:
+        return INTERNAL_ERROR_OF_REPLY_WORD[word]()
     kind = ERROR_OF_REPLY_WORD.get(word)
     if kind is None:
         return Internal(f"unmapped reply {word}")

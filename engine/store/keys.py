@@ -7,32 +7,14 @@ Each key has a TTL or is named in ``PERMANENT``; a test checks this.
 
 from __future__ import annotations
 
-from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
+from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 
-PERMANENT = (
-    "meta",
-    "epochs",
-    "log",
-    "due",
-    "seen",
-    "jobs",
-    "push",
-    "tech:*",
-    "user:*",
-    "summaries",
-    "supply:*",
-    "demand:*",
-    "wide:*",
-    "people",
-    "places",
-    "account",
-    "ref:*",
-    "job:*",
-    "disputes",
-    "dispute:*",
-)
+_PERMANENT_OF_ZONE = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes")
+_PERMANENT_INDEXES = ("people", "places", "supply:*", "demand:*", "wide:*")
+_PERMANENT_OF_OBJECTS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
+PERMANENT = (*_PERMANENT_OF_ZONE, *_PERMANENT_INDEXES, *_PERMANENT_OF_OBJECTS)
 """Keys that are created without a TTL. The keys of a job get a TTL of a day when the job is finished and archived, the
-key of a dispute when the dispute is resolved."""
+key of a dispute when the dispute is resolved, the keys of a room when the room is closed and that is archived."""
 
 
 def zone_meta(zone: Zone) -> str:
@@ -69,16 +51,12 @@ def jobs(zone: Zone) -> str:
 
 
 def runner_lease(zone: Zone, role: str) -> str:
-    """Return the key of a string with a short TTL: the process that runs this zone's ``scheduler``, ``push`` or
-    ``archiver``.
-    """
+    """Return the key of a string with a short TTL: the process that does this zone's work of one kind."""
     return f"{{{zone}}}:runner:{role}"
 
 
 def runner_candidates(zone: Zone, role: str) -> str:
-    """Return the key of a zset with a short TTL: processes that can do this zone's work of that kind → last sign
-    of life (ms).
-    """
+    """Return the key of a zset with a short TTL: processes that can do this work → last sign of life (ms)."""
     return f"{{{zone}}}:runners:{role}"
 
 
@@ -117,6 +95,26 @@ def job_payments(zone: Zone, job_id: JobId) -> str:
     (lua/lib/payment.lua).
     """
     return f"{{{zone}}}:job:{job_id}:payments"
+
+
+def room(zone: Zone, room_id: RoomId) -> str:
+    """Return the key of a hash: the room and its members (lua/lib/room.lua)."""
+    return f"{{{zone}}}:room:{room_id}"
+
+
+def room_messages(zone: Zone, room_id: RoomId) -> str:
+    """Return the key of a stream: the messages of a room, entry id ``<n>-0`` (lua/lib/messages.lua)."""
+    return f"{{{zone}}}:room:{room_id}:messages"
+
+
+def room_reads(zone: Zone, room_id: RoomId) -> str:
+    """Return the key of a hash: user → number read, and ``told:<user>`` → when it was told (ms) and the number."""
+    return f"{{{zone}}}:room:{room_id}:read"
+
+
+def room_sent(zone: Zone, room_id: RoomId) -> str:
+    """Return the key of a hash: ``<user>:<client_id>`` → ``n seq digest`` of the message (lua/lib/messages.lua)."""
+    return f"{{{zone}}}:room:{room_id}:sent"
 
 
 def disputes(zone: Zone) -> str:
@@ -165,15 +163,18 @@ def user_jobs(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:user:{user}:jobs"
 
 
+def user_rooms(zone: Zone, user: UserId) -> str:
+    """Return the key of a zset: the rooms of a user → the number from which they read (lua/room_close.lua)."""
+    return f"{{{zone}}}:user:{user}:rooms"
+
+
 def live_channel(zone: Zone) -> str:
     """Return the pub/sub channel of positions of technicians who hold jobs. Messages may be lost. This is not a key."""
     return f"{{{zone}}}:live"
 
 
 def technician_supply(zone: Zone, service: ServiceId) -> str:
-    """Return the key of a geo index: technicians who can probably take a job of this service now. The technician's live
-    record decides.
-    """
+    """Return the key of a geo index: who can probably take such a job now. Their live record decides."""
     return f"{{{zone}}}:supply:{service}"
 
 
@@ -183,9 +184,7 @@ def job_demand(zone: Zone, service: ServiceId) -> str:
 
 
 def wide_jobs(zone: Zone, service: ServiceId) -> str:
-    """Return the key of a geo index: the open broadcast jobs whose current wave covers the whole zone. A reader removes
-    entries of ended jobs.
-    """
+    """Return the key of a geo index: open broadcast jobs whose wave covers the whole zone; some may have ended."""
     return f"{{{zone}}}:wide:{service}"
 
 

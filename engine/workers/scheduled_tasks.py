@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.blueprint.compiler import EXPIRED_EVENT
-from engine.domain import waves
+from engine.domain import rooms, waves
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.technicians.live import presence_lease_ms, status_audience
-from engine.types import JobId, TechnicianId, UserId, Zone
+from engine.types import JobId, RoomId, TechnicianId, UserId, Zone
 from engine.workers import timers
 
 if TYPE_CHECKING:
@@ -121,6 +121,15 @@ async def _track_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     await engine.store.run(zone, "job_track", keys=names, args={"entry": entry})
 
 
+async def _close_room(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    await rooms.close_room(engine, zone, entry, RoomId(rest))
+
+
+async def _tell_read_mark(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    room, user = rest.split(":")
+    await rooms.tell_read_mark(engine, zone, entry, RoomId(room), UserId(user))
+
+
 TaskRunner = Callable[["Engine", Zone, str, str], Awaitable[None]]
 
 RUNNER_OF_KIND: dict[str, TaskRunner] = {
@@ -136,4 +145,6 @@ RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "timer": timers.run_timer,
     "lease": _end_presence,
     "forget": _forget_reference,
+    "room": _close_room,
+    "read": _tell_read_mark,
 }

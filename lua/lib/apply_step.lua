@@ -12,6 +12,7 @@
 --- @include "lib/job"
 --- @include "lib/money"
 --- @include "lib/offer_closure"
+--- @include "lib/room_step"
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 --- @include "lib/tracking"
@@ -30,6 +31,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   end
   if tech then Holder.assign(zone, job, tech) end
   local now = Job.move(zone, job, state_entry)
+  RoomStep.assign_id(job, plan.room)
   local seq = zone.seq + 1
   if tech or former then job.claimed = plan.effect == 'take' and seq .. ' ' .. job.version or '' end
   job.last = plan.command .. ' ' .. actor .. ' ' .. seq
@@ -81,6 +83,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   -- If a technician gets the job, the job does not enter following states at once: the technician holds the job first.
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
   if state_entry or tech then Tracking.update(zone, job) end
+  RoomStep.follow(zone, job, plan, former, events)
   Job.save(job)
   -- A payment that was captured earlier may pay for the job only now.
   for _, capture in ipairs(plan.captures or {}) do

@@ -17,13 +17,13 @@ from engine.roles import (
     CUSTOMER_ROLE,
     JOB_READER_ROLES,
     MANAGERS,
-    MEDIATOR_ROLE,
     OPS,
     PARTY_ROLES,
     REVIEWER_ROLES,
     SERVICE_ROLE,
     TECHNICIAN_ROLE,
 )
+from server.api.dispute_routes import DISPUTE_ROUTES
 from server.api.handlers import (
     about,
     announcements,
@@ -45,6 +45,7 @@ from server.api.handlers import (
     users,
 )
 from server.api.own_routes import OWN_ROUTES
+from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
 from server.api.zone_routes import ZONE_ROUTES
 from server.http import policy
@@ -54,9 +55,10 @@ from server.schemas.auth import Login, NewTicket, RefreshToken, Register, Ticket
 from server.schemas.bids import Bid, BidReply, BidStep, NewBid
 from server.schemas.blueprints import BlueprintReply, PublicBlueprint
 from server.schemas.decode import NoBody
-from server.schemas.disputes import Dispute, DisputeReply, NewDispute, Resolution
+from server.schemas.disputes import DisputeReply, NewDispute
 from server.schemas.events import EventPage, EventsQuery
 from server.schemas.jobs import (
+    BookingReply,
     Commands,
     CommandsReply,
     HistoryItem,
@@ -99,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
         BOOKER_ROLES,
         policy.OWN_DATA,
         NewJob,
-        reply=StepReply,
+        reply=BookingReply,
         status=201,
         other_statuses=(200,),
         has_key=True,
@@ -212,18 +214,9 @@ ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
     step_route("/v1/jobs/{id}/{command}", jobs.command, ANY_ROLE),
+    *ROOM_ROUTES,
     list_route("/v1/offers", offers.find, TECHNICIAN_ROLE, policy.OWN_DATA, Offer, live=True),
-    list_route("/v1/disputes", disputes.find, PARTY_ROLES | OPS | MEDIATOR_ROLE, policy.OWN_DATA, Dispute, live=True),
-    Route(
-        "POST",
-        "/v1/disputes/{id}/resolve",
-        disputes.resolve,
-        MEDIATOR_ROLE,
-        policy.RESOLVE_DISPUTE,
-        Resolution,
-        reply=DisputeReply,
-        has_key=True,
-    ),
+    *DISPUTE_ROUTES,
     Route(
         "GET",
         "/v1/events",

@@ -17,6 +17,7 @@ ObjectKind = Literal[
     "bid",
     "proposal",
     "dispute",
+    "room",
     "technician",
     "user",
     "notification",
@@ -31,11 +32,11 @@ ObjectKind = Literal[
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see.
 """
-CallerRelation = Relation | Literal["asked", "self", "managers", "booker", "bidder", "other_side"]
+CallerRelation = Relation | Literal["asked", "self", "managers", "booker", "bidder", "other_side", "member"]
 """The relation of a caller to an object. The relations to a job are those of its blueprint (``offered``: the job was
 ever offered to them), and also ``booker``, the service that booked the job, and ``asked``, the technician who was
-chosen and has not accepted yet. ``bidder`` made the bid. ``other_side`` is the party to whom a price was proposed; for
-users it is a technician for a customer, and a customer for a technician.
+chosen and has not accepted yet. ``bidder`` made the bid, ``member`` belongs to the room. ``other_side`` is the party to
+whom a price was proposed; for users it is a technician for a customer, and a customer for a technician.
 """
 
 
@@ -72,6 +73,9 @@ RESOLVE_DISPUTE = _policy("dispute", "mediator")
 EDIT_TECHNICIAN = _policy("technician", "self", "managers")
 REVIEW_TECHNICIAN = _policy("technician", "managers")
 OWN_TECHNICIAN = _policy("technician", "self")
+READ_ROOM = _policy("room", "member", "ops")
+MEMBER_OF_ROOM = _policy("room", "member")
+STAFF_OF_ROOM = _policy("room", "ops")
 BLOCK_USER = _policy("user", "other_side")
 OWN_NOTIFICATION = _policy("notification", "self")
 OWN_LOGIN = _policy("login", "self")

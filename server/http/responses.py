@@ -98,7 +98,7 @@ def job_response(json: bytes) -> Response:
 
 def step_response(outcome: Outcome) -> Response:
     """Return the response to a step: ``{job, message?}`` with an ``ETag``, and a header if the result is a repeat."""
-    members = {"job": outcome.job, "message": outcome.message}
+    members = {"job": outcome.job, "room": outcome.room, "message": outcome.message}
     body = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
     return Response(body, (_etag(outcome.version), *replay_headers(outcome)))
 

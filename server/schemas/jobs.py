@@ -31,6 +31,7 @@ from server.schemas.fields import (
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Person, Proposal, Shape
 from server.schemas.problems import Problem
+from server.schemas.rooms import Room
 
 Reference = Annotated[str, Meta(max_length=128, pattern=text.LINE_PATTERN, description="one line, at most 128")]
 MAX_METADATA_BYTES = 4096
@@ -188,6 +189,12 @@ class JobReply(Shape):
 class StepReply(Shape):
     job: Job | None = None
     message: str | None = None
+
+
+class BookingReply(StepReply):
+    """The reply to a booking. ``room`` is the job's chat room, if it opens with the booking."""
+
+    room: Room | None = None
 
 
 class CommandResult(Shape):

@@ -23,6 +23,7 @@ from server.schemas.objects import Actor, Proposal, Shape
 from server.schemas.offers import Offer
 from server.schemas.payments import Payment
 from server.schemas.positions import Position
+from server.schemas.rooms import MessageEventData, RoomEventData
 
 
 class Ref(Shape):
@@ -229,7 +230,7 @@ _STRUCTS = {
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
         *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, NotificationEventData, Position, TokenExpiring, FixRate),
-        *(MapSnapshot, MapDelta),
+        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData),
     )
 }
 

@@ -27,7 +27,7 @@ async def test_another_content_of_a_stored_version_is_refused(archive: Archive) 
     the version. Nothing of the call is stored, not even its other blueprints.
     """
     await registry.store_blueprints(archive, Blueprints([SHIPPED.default], "home_service"))
-    with pytest.raises(BlueprintError, match=r"home_service@2: .* raise the version"):
+    with pytest.raises(BlueprintError, match=r"home_service@3: .* raise the version"):
         await registry.store_blueprints(archive, catalogue_with_default(title="Another"))
     async with archive.begin_read() as conn:
         assert (await conn.execute(select(func.count()).select_from(rows))).scalar() == 1
@@ -37,7 +37,7 @@ async def test_another_order_of_states_is_another_content(archive: Archive) -> N
     """The same states in another order are another content, because the first state is the initial one."""
     await registry.store_blueprints(archive, SHIPPED)
     backwards = dict(reversed(SHIPPED.default.states.items()))
-    with pytest.raises(BlueprintError, match="home_service@2"):
+    with pytest.raises(BlueprintError, match="home_service@3"):
         await registry.store_blueprints(archive, catalogue_with_default(states=backwards))
 
 
@@ -52,15 +52,15 @@ async def test_a_start_does_not_wait_for_an_absent_database(archive: Archive, da
 
 
 async def test_older_versions_are_loaded(archive: Archive) -> None:
-    """A process that starts with version 3 also loads version 2 from SQL, unchanged; storing the same version again has
+    """A process that starts with version 4 also loads version 3 from SQL, unchanged; storing the same version again has
     no effect.
     """
     await registry.store_blueprints(archive, SHIPPED)
-    newer = catalogue_with_default(version=3, title="Newer")
+    newer = catalogue_with_default(version=4, title="Newer")
     for _ in range(2):
         await registry.store_blueprints(archive, newer)
-    assert newer.find_or_default("home_service@2") == SHIPPED.default
-    assert newer.find_or_default("home_service@3").title == newer.default.title == "Newer"
+    assert newer.find_or_default("home_service@3") == SHIPPED.default
+    assert newer.find_or_default("home_service@4").title == newer.default.title == "Newer"
 
 
 async def test_a_stored_blueprint_that_is_invalid_today_is_loaded(archive: Archive) -> None:

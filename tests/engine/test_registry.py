@@ -20,7 +20,7 @@ from engine.startup import open_engine
 from tests.support import people
 
 HOME_SERVICE_TOML = (catalogue.shipped_folder() / "home_service.toml").read_text()
-HOME_SERVICE_TOML_V3 = HOME_SERVICE_TOML.replace("version = 2", "version = 3").replace(
+HOME_SERVICE_TOML_V4 = HOME_SERVICE_TOML.replace("version = 3", "version = 4").replace(
     "[commands.depart]", "[commands.leave]"
 )
 
@@ -43,11 +43,11 @@ async def test_a_broken_file_is_reported_and_nothing_is_loaded(engine: Engine, b
     """A reload with one broken file returns the problems of that file and loads nothing, not even the valid file beside
     it.
     """
-    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V4)
     (blueprint_folder / "bad.toml").write_text('name = "bad"\n')
     problems = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
     assert problems and all(problem.startswith("bad.toml: ") for problem in problems)
-    assert engine.blueprints.default.version == 2 and "home_service@3" not in engine.blueprints.by_key
+    assert engine.blueprints.default.version == 3 and "home_service@4" not in engine.blueprints.by_key
 
 
 async def test_another_content_of_the_same_version_is_refused(engine: Engine, blueprint_folder: Path) -> None:
@@ -56,7 +56,7 @@ async def test_another_content_of_the_same_version_is_refused(engine: Engine, bl
     """
     (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML.replace("offer_s = 60", "offer_s = 5"))
     [problem] = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
-    assert problem.startswith("home_service@2: another content is stored")
+    assert problem.startswith("home_service@3: another content is stored")
     assert engine.blueprints.default.dispatch.offer_s == 60
 
 
@@ -68,7 +68,7 @@ async def test_a_start_with_another_content_of_the_same_version_is_refused(
     async with open_engine(settings):
         pass
     (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML.replace("offer_s = 60", "offer_s = 5"))
-    with pytest.raises(BlueprintError, match="home_service@2: another content"):
+    with pytest.raises(BlueprintError, match="home_service@3: another content"):
         async with open_engine(settings):
             pass
 
@@ -83,9 +83,9 @@ async def test_running_jobs_keep_their_version_and_new_jobs_use_the_newer_one(
     tara = await people.technician(engine, "t1", service)
     old = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tara, old)
-    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V4)
     assert await registry.reload_files(engine.settings, engine.archive, engine.blueprints) == []
-    assert engine.blueprints.default.version == 3
+    assert engine.blueprints.default.version == 4
     with pytest.raises(NotFound, match="No such command"):
         await jobs.run_command(engine, tara, old, Step(command="leave"))
     outcome = await jobs.run_command(engine, tara, old, Step(command="depart"))
@@ -106,8 +106,8 @@ async def test_a_server_loads_a_version_that_another_server_stored(
     """A server that has not reloaded reads a version that another server stored from SQL; its own new jobs use the
     version that it already has.
     """
-    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V4)
     async with open_engine(settings):
         await registry.sync_with_sql(engine.archive, engine.blueprints)
-    assert engine.blueprints.find_or_default("home_service@3").version == 3
-    assert engine.blueprints.default.version == 2
+    assert engine.blueprints.find_or_default("home_service@4").version == 4
+    assert engine.blueprints.default.version == 3

@@ -232,7 +232,7 @@ async def test_each_step_notifies_the_customer(engine: Engine) -> None:
     await notifier.run_once(engine)
     notifications_sent = await event_log.events(engine, "notification")
     assert [event.to for event in notifications_sent] == [(f"user:{carla.id}",)] * 2
-    assert {event.blueprint_key for event in notifications_sent} == {"home_service@2"}
+    assert {event.blueprint_key for event in notifications_sent} == {"home_service@3"}
     data = [event_log.payload(event) for event in notifications_sent]
     assert [(each["kind"], each["title"], each["body"], each["job"]) for each in data] == [
         ("job.accepted", "Technician found", "T t1 has accepted your booking.", job),

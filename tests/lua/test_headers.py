@@ -16,7 +16,7 @@ from engine.store import scripts
 from engine.store.scripts import Script, ScriptError
 
 SCRIPTS = scripts.load_installed_library()
-INTERNAL_REPLIES = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE"}
+INTERNAL_REPLIES = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE", "LOOK"}
 """Replies that the engine handles itself. No caller receives them as an error."""
 OPENING_REPLIES = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "OLDER", "HOLE", "OTHER_DATABASE", "CLOSED"}
 """Reasons for which `zone_open` leaves a zone closed."""
@@ -91,6 +91,8 @@ def test_a_read_only_script_appends_no_event(script: Script) -> None:
         "HGET",
         "HGETALL",
         "HMGET",
+        "XRANGE",
+        "XREVRANGE",
         "ZRANGE",
         "ZREVRANGE",
         "ZREM",

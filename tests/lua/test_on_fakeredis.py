@@ -93,6 +93,7 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "preferred": "",
         "audience": "customer ops",
         "contact": "null",
+        "room": "",
     }
     reply = run_script(
         client, "job_create", {**where, **index_keys, "req": keys.idempotency_record(ZONE, user, "k1")}, args

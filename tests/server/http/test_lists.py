@@ -80,6 +80,8 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "bids_find": ListRequest(carla, f"{bid_for}/bids"),
         "offers_find": ListRequest(tom, "/v1/offers"),
         "disputes_find": ListRequest(carla, "/v1/disputes"),
+        "rooms_find": ListRequest(carla, "/v1/rooms"),
+        "rooms_find_messages": ListRequest(carla, f"/v1/rooms/{await _say_twice(carla, job)}/messages"),
         "blocks_find": ListRequest(dora, "/v1/me/blocks"),
         "logins_find": ListRequest(await _log_in_twice(nobody), "/v1/me/sessions"),
         "users_find": ListRequest(admin, "/v1/users", {"role": "technician"}),
@@ -97,6 +99,15 @@ async def _book_disputed_job(customer: Client, technician: Client, service: str)
     await market.run_command(technician, job, "accept")
     assert (await customer("POST", f"/v1/jobs/{job}/disputes", {"reason": "It drips"})).status_code == 201
     return str(job)
+
+
+async def _say_twice(customer: Client, job_path: str) -> str:
+    """Say two messages in the room of a job, and return the room's id."""
+    room = str((await customer("GET", job_path)).json()["job"]["room"])
+    for text in ("Hello", "Are you there?"):
+        said = await customer("POST", f"/v1/rooms/{room}/messages", {"text": text, "client_id": uuid.uuid4().hex})
+        assert said.status_code == 201, said.text
+    return room
 
 
 async def _log_in_twice(nobody: Client) -> Client:

@@ -43,6 +43,7 @@ UNSTATED_CONSTRAINTS = {
     "/password": "",  # control characters, and the most common passwords
     "/email": "",  # invisible characters, and the length after normalisation
     "/cursor": "Not a cursor of this list",
+    "/before": "Not together with after",
     "/customer": "Required: whom the job is for",  # for ops and services
     "/service": "No such service",
     "/technician": "No such technician",

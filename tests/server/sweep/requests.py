@@ -19,11 +19,14 @@ from server.gateway.ops import OPS
 from server.http.policy import Policy
 from server.schemas import ops
 from tests.server.http.client import Client
+from tests.server.sweep.chat import ROOM_RELATIONS
 from tests.server.sweep.world import MANAGERS, POSITION, Relations, World
 
 ELSEWHERE = {"lat": 52.5, "lon": 13.4}
 UNUSED_VERSION = 999_999_999
-REFUSAL_CODES = frozenset({"unauthenticated", "forbidden", "not_found", "not_offered", "taken", "kyc_not_approved"})
+REFUSAL_CODES = frozenset(
+    {"unauthenticated", "forbidden", "not_found", "not_offered", "taken", "kyc_not_approved", "not_member"}
+)
 """The codes that callers without permission get. Every other answer shows something about the object."""
 
 
@@ -157,6 +160,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "bid": ([{"id": jobs["bidding"], "bid": ids["bid"]}], world.relations["bidding"]),
         "proposal": ([{"id": jobs["awarded"], "proposal": ids["proposal"]}], {"customer": {"other_side"}}),
         "dispute": ([{"id": ids["dispute"]}], world.relations["disputed"]),
+        "room": ([{"id": ids["room"], "user": people["customer"].user}], ROOM_RELATIONS),
         "user": (spare, {}),
         "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),
         "login": ([{"id": ids["login"]}], {"customer": {"self"}}),
@@ -286,6 +290,9 @@ def _body_values(world: World, route_name: str, caller: str, target: Target) -> 
         | ({} if world.roles.get(caller) == "customer" else {"customer": customer}),
         "jobs_commands": {"items": [{"command": "cancel", "version": UNUSED_VERSION}]},
         "jobs_edit": {"notes": "x", "version": UNUSED_VERSION},
+        "rooms_say": {"client_id": f"sweep.{caller}"},
+        "rooms_mark_read": {"n": 1},
+        "rooms_add_member": {"user": customer},
         "payments_create": {"reference": "sweep", "status": "failed"},
         "services_patch": {"category": "other"},
         "technicians_availability": {"lat": None, "lon": None},

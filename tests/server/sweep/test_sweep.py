@@ -19,6 +19,7 @@ from server.http.policy import Policy
 from server.schemas import ops
 from server.serve import run_server
 from tests.server.sweep import requests
+from tests.server.sweep.chat import create_messages
 from tests.server.sweep.world import POSITION, World
 from tests.support.wait import wait_until
 
@@ -41,6 +42,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         new_world = World(server, http)
         await new_world.create_users()
         await new_world.run_story()
+        await create_messages(new_world)
         yield new_world
         for socket in new_world.sockets.values():
             await socket.close()

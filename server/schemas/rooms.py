@@ -1,0 +1,159 @@
+"""Chat rooms, their members and messages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from engine.errors import FieldError
+from engine.types import Role
+from server.schemas import text
+from server.schemas.decode import Body
+from server.schemas.fields import NORMALISED_TEXT, Id
+from server.schemas.lists import ListQuery
+from server.schemas.objects import Shape
+
+MAX_TEXT_CHARACTERS = 4000
+MAX_FILES = 10
+Number = Annotated[int, Meta(ge=0, le=2**53)]
+MessageText = Annotated[
+    str,
+    Meta(
+        max_length=4 * MAX_TEXT_CHARACTERS,
+        pattern=text.LINES_PATTERN,
+        description=f"visible text of a line or more, at most {MAX_TEXT_CHARACTERS} characters in NFC",
+        extra=NORMALISED_TEXT,
+    ),
+]
+ClientId = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)", description="the sender's own id of the message"),
+]
+
+
+class NewMessage(Body):
+    """A message to say. Its sender repeats it under the same ``client_id`` until it is answered."""
+
+    text: MessageText
+    client_id: ClientId
+    files: Annotated[tuple[Id, ...], Meta(max_length=MAX_FILES)] = ()
+
+    def find_errors(self) -> list[FieldError]:
+        return text_errors(self.text)
+
+
+class NewReadMark(Body):
+    """The number of the last message that the caller has read."""
+
+    n: Number
+
+
+class NewMember(Body):
+    """A user of the staff whom ops bring into a room."""
+
+    user: Id
+
+
+class RoomsQuery(ListQuery):
+    job: Id | None = None
+    open: Annotated[bool | None, Meta(description="only rooms that are open, or only closed ones")] = None
+
+
+class MessagesQuery(ListQuery):
+    """A page of messages: those below ``before``, the newest first, or those above ``after``, the oldest first."""
+
+    before: Annotated[Number | None, Meta(description="the number of a message")] = None
+    after: Annotated[Number | None, Meta(description="the number of a message")] = None
+
+
+class RoomUser(Shape):
+    id: str
+    name: str
+    role: Role
+
+
+class RoomMember(RoomUser, kw_only=True):
+    """A member reads the messages above ``from_n``."""
+
+    since: datetime
+    from_n: int
+
+
+class Message(Shape):
+    id: str
+    room: str
+    n: int
+    sender: RoomUser
+    text: str
+    files: list[str]
+    client_id: str
+    at: datetime
+    erased: bool | None = None
+
+
+class ReadNumber(Shape):
+    """How far a member has read."""
+
+    user: str
+    n: int
+
+
+class EventRoom(Shape, kw_only=True):
+    """A room in an event's data. If there are more than 64 members, ``members`` are the two sides of the job, the
+    mediator and the user whom the event is about, and ``members_n`` is their count.
+    """
+
+    id: str
+    zone: str
+    job: str
+    state: Literal["open", "closed"]
+    n: Annotated[int, Meta(description="the number of the last message")]
+    members: list[RoomMember]
+    members_n: int | None = None
+    mediator_invited: bool
+    opened_at: datetime
+    closed_at: datetime | None = None
+
+
+class Room(EventRoom, kw_only=True):
+    """The chat room of a job, as one reader sees it. ``unread`` counts from the higher of the read mark and
+    ``from_n``.
+    """
+
+    last: Message | None
+    unread: int
+    reads: list[ReadNumber]
+
+
+class RoomEventData(Shape):
+    """A room was opened, closed, or joined, left or read by ``user``. ``n`` is how far they have read."""
+
+    room: EventRoom
+    user: RoomUser | None = None
+    n: int | None = None
+
+
+class MessageEventData(Shape):
+    message: Message
+
+
+class RoomReply(Shape):
+    room: Room
+
+
+class MessageReply(Shape):
+    message: Message
+
+
+class ReadMarkReply(Shape):
+    """How far the caller has read now."""
+
+    n: int
+
+
+def text_errors(message_text: str) -> list[FieldError]:
+    """Return an error if a text in NFC is too long."""
+    too_long = len(message_text) > MAX_TEXT_CHARACTERS
+    return [FieldError("/text", f"At most {MAX_TEXT_CHARACTERS} characters")] if too_long else []

@@ -1,23 +1,28 @@
---[[ technician_locate: stores fixes of technicians, at most 64 in one call. Seven arguments are one fix: `id lat lon at
-kind accuracy heading` (lib/fix says what they mean). Each fix has an outcome, a text: `<online> <clock>`, where online
-is 1 or 0 and clock is the record's field (lib/device); the word NOT_FOUND; or FAILED with the error's text. A fix that
-fails does not concern the others. Only STALE_EPOCH concerns the whole call.
-KEYS    meta  seen
-ARGV    epoch  fixes…
+--[[ technician_locate: stores fixes of technicians, at most 64 in one call. Eight arguments are one fix: `id lat lon at
+kind accuracy heading speed` (lib/fix says what they mean). `pace` is the present travel time (lib/arrival). Each fix
+has an outcome, a text: `<online> <clock>`, where online is 1 or 0 and clock is the record's field (lib/device); the
+word NOT_FOUND; or FAILED with the error's text. A fix that fails does not concern the others. Only STALE_EPOCH concerns
+the whole call.
+KEYS    meta  seen  log
+ARGV    epoch  pace  fixes…
 OK      seq  version  outcomes…
 ERR     STALE_EPOCH  NOT_FOUND
-TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:job:*  {z}:live  {z}:people  (same slot, names known only inside)
+EMITS   technician.near  technician.arrived
+TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:job:*  {z}:path:*  {z}:paths  {z}:live  {z}:people  (same slot, names known only inside)
 ]]
+--- @include "lib/event_log"
 --- @include "lib/fix"
 --- @include "lib/zone"
-local meta, seen = unpack(KEYS)
+local meta, seen, log = unpack(KEYS)
 local zone = Zone.enter(meta, ARGV[1])
 if not zone then return {'STALE_EPOCH'} end
-local function store(...) return Fix.store(zone, seen, ...) end
-local reply = {'OK', '0', 0, 0}
-for i = 2, #ARGV, 7 do
-  local done, outcome = pcall(store, unpack(ARGV, i, i + 6))
+local reply, events, pace = {'OK', '0', 0, 0}, {}, ARGV[2]
+local function store(...) return Fix.store(zone, seen, events, pace, ...) end
+for i = 3, #ARGV, 8 do
+  local done, outcome = pcall(store, unpack(ARGV, i, i + 7))
   if not done then outcome = 'FAILED ' .. tostring(type(outcome) == 'table' and outcome.err or outcome) end
   reply[#reply + 1] = outcome
 end
+for _, event in ipairs(events) do EventLog.append(zone, log, event) end
+if #events > 0 then EventLog.save_seq(zone) end
 return reply

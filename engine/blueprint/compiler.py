@@ -4,9 +4,9 @@ Both are compiled once and sent with every step, so that the scripts contain no 
 
 A state entry is the text `status phase mode lifetime_ms timers`. Then follow `free` if the holder may take another job,
 `asked` if the technician has not accepted yet, `waits` if the lifetime counts from the job's scheduled time,
-`tracks/<ms>` if the holder's position is shared from so long before that time on, and `>` with the next state entry if
-the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
-commas; `w/<ms>` is the watchdog's first check; `-` means none.
+`tracks/<ms>` if the holder's position is shared from so long before that time on, `travels/<arrival>` if they are on
+the way (lua/lib/arrival.lua), and `>` with the next state entry if the job moves on at once; each has a space before
+it. Timers are `<index>/<ms>` joined by commas; `w/<ms>` is the watchdog's first check; `-` means none.
 """
 
 from __future__ import annotations
@@ -96,7 +96,15 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
     words += f"{' free' if found.frees_holder else ''}{' asked' if found.is_asked else ''}"
     words += " waits" if blueprint.waits_for_schedule(state) else ""
     words += f" tracks/{round(blueprint.track_lead_s * 1000)}" if blueprint.is_tracked(state) else ""
+    words += f" travels/{_arrival_text(blueprint)}" if blueprint.is_on_the_way(state) else ""
     return f"{words} > {state_entry(blueprint, found.next_state, life_s)}" if found.next_state else words
+
+
+def _arrival_text(blueprint: Blueprint) -> str:
+    """Return the arrival in the format of lua/lib/arrival.lua."""
+    arrival = blueprint.arrival
+    audiences = (blueprint.audience(f"technician.{what}").replace(" ", ",") for what in ("near", "arrived"))
+    return "/".join((f"{arrival.near_m}/{arrival.at_m}/{arrival.leave_m}/{arrival.fixes}", *audiences))
 
 
 def compile_command(blueprint: Blueprint, command_name: str, spec: Command, life_s: float | None = None) -> Plan:

@@ -99,6 +99,8 @@ NOTIFICATION_PAYLOAD = Payload("NotificationEventData", _scalar_members("id", "k
 POSITION_PAYLOAD = Payload(
     "Position", _scalar_members("job", "lat", "lon", "at", "age_s", "stale", "heading", "accuracy", "jump")
 )
+"""The members of every position. Those of the estimated arrival are left out, because only some positions have them."""
+ARRIVAL_PAYLOAD = Payload("TechnicianArrival", {"job": ID_ONLY, **_scalar_members("eta_s", "distance_m", "at")})
 TOKEN_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
 FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
 MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
@@ -164,6 +166,8 @@ LOGGED_EVENTS = (
     EventType("room.closed", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
     EventType("room.read", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
     EventType("message.created", MESSAGE_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
+    EventType("technician.near", ARRIVAL_PAYLOAD, _PARTIES_AND_OPS, is_of_any_job=True),
+    EventType("technician.arrived", ARRIVAL_PAYLOAD, _PARTIES_AND_OPS, is_of_any_job=True),
     EventType("notification", NOTIFICATION_PAYLOAD, recipients="one user"),
     EventType("announcement.*", EMPTY_PAYLOAD, recipients="the roles that it names", is_declarable=False),
 )

@@ -1,6 +1,7 @@
 """The linter of blueprints: it checks states, commands and numbers beyond their types, and reports every problem.
 
-Each problem is one sentence that begins with its place. ``event_linter`` checks the events and their audiences.
+Each problem is one sentence that begins with its place. ``event_linter`` checks the events and their audiences,
+``tracking_linter`` when the technician's position is shared.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
 from engine.blueprint.relation import Relation
 from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, State, Timer
+from engine.blueprint.tracking_linter import tracking_problems
 from engine.blueprint.vocabulary import DISPUTE_OUTCOMES, RESERVED_ROUTE_WORDS
 from engine.rules.job_document import EDITABLE_MEMBERS
 
@@ -110,12 +112,7 @@ def _top_level_problems(blueprint: Blueprint) -> Iterator[str]:
         yield 'named: no booking can name a technician; say technician = "optional" or "required"'
     if blueprint.technician == "optional" and not blueprint.named:
         yield "technician: optional, but named does not say in which state the job of a named one begins"
-    if blueprint.track_from and blueprint.track_from not in blueprint.states:
-        yield f"track_from: unknown state {blueprint.track_from!r}"
-    elif blueprint.track_from and not blueprint.is_tracked(blueprint.track_from):
-        yield f"track_from: the work is over in {blueprint.track_from!r}, so the technician's position is not shared"
-    if not 0 <= blueprint.track_lead_s < inf:
-        yield "track_lead_s must be a number of seconds, not below 0"
+    yield from tracking_problems(blueprint)
     yield from _code_problems(blueprint)
     yield from _room_problems(blueprint)
 

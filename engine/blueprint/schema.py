@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.blueprint.arrival import Arrival
 from engine.blueprint.audience import DEFAULT_AUDIENCES
 from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.blueprint.relation import Relation
@@ -296,6 +297,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first state, in declared order, in which the customer sees the technician's position; "": the active ones."""
     track_lead_s: float = 3600.0
     """How long before ``scheduled_for`` the position is shared at the earliest."""
+    arrival: Arrival = Arrival()
     edit: dict[str, tuple[str, ...]] = {}
     """The fields that may be edited in each state; ``*`` is all of them."""
 
@@ -323,6 +325,11 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self.phase(state) == "active"
         order = list(self.states)
         return order.index(state) >= order.index(self.track_from)
+
+    def is_on_the_way(self, state: str) -> bool:
+        """Return whether the technician of a job in this state travels to its place (``Arrival.states``)."""
+        tracked = (name for name in self.states if self.is_tracked(name))
+        return state in (self.arrival.states or (next(tracked, ""),)) and self.is_tracked(state)
 
     def waits_for_schedule(self, state: str) -> bool:
         """Return whether a technician asked in this state (for a bid, or by name) cannot get the job before its

@@ -7,7 +7,7 @@ live channel. A published position may be lost, since the next one follows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,9 @@ from engine.errors import NotFound
 from engine.events import ms_of, rfc3339_of
 from engine.idempotency.in_redis import parse_job_id
 from engine.rules import job_document
+from engine.rules.distances import distance_m
 from engine.rules.fixes import ON_JOB_RATE, parse_fix_rate
+from engine.rules.travel import estimate_arrival, travel_model
 from engine.store import keys
 from engine.types import JobId, Principal, TechnicianId, UserId, Zone
 
@@ -38,7 +40,8 @@ ENDED_PHASES = ("done", "closed")
 class JobPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The position of a technician in degrees (WGS 84). ``age_s`` is the position's age in seconds, ``heading`` is in
     degrees from north, ``accuracy`` is a radius in metres. ``jump`` is true if the technician cannot have moved that
-    far since the previous fix.
+    far since the previous fix. ``eta_s`` and the following are the estimated arrival, if the technician is on the way
+    (engine/rules/travel.py).
     """
 
     job: JobId
@@ -50,11 +53,17 @@ class JobPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     heading: float | None = None
     accuracy: float | None = None
     jump: bool = False
+    eta_s: int | None = None
+    arrives_at: str | None = None
+    low: str | None = None
+    high: str | None = None
+    source: str | None = None
 
 
 class WatchedJob(msgspec.Struct, frozen=True):
     """A job whose technician sent a fix: the job's customer, the blueprint that declares the event's audience, the
-    job's state, and the job's scheduled time (ms since the Unix epoch; 0 = not scheduled).
+    job's state, the job's scheduled time (ms since the Unix epoch; 0 = not scheduled) and place. ``arrived``: the
+    technician is there (lua/lib/arrival.lua).
     """
 
     id: JobId
@@ -62,6 +71,9 @@ class WatchedJob(msgspec.Struct, frozen=True):
     customer: UserId
     status: str = ""
     scheduled: int = 0
+    lat: float | None = None
+    lon: float | None = None
+    arrived: bool = False
 
 
 class PublishedFix(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fix"):
@@ -103,6 +115,21 @@ def position_of_fix(job: JobId, lat: float, lon: float, at: int, every_s: float,
     return JobPosition(job=job, lat=lat, lon=lon, at=rfc3339_of(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
+def with_arrival(
+    position: JobPosition, blueprint: Blueprint, zone: Zone, state: str, place: tuple[float, float], *, arrived: bool
+) -> JobPosition:
+    """Return the position of a job in ``state`` with the estimated arrival at ``place`` (latitude, longitude). A stale
+    position, and one of a technician who is not on the way, is returned unchanged.
+    """
+    if position.stale or not blueprint.is_on_the_way(state):
+        return position
+    now, distance = now_ms(), distance_m(position.lat, position.lon, *place)
+    at = min(ms_of(position.at), now)  # the clock of Redis may be ahead of this host's
+    estimate = estimate_arrival(travel_model(zone, at), distance, at, now, arrived=arrived)
+    times = {name: rfc3339_of(getattr(estimate, name)) for name in ("arrives_at", "low", "high")}
+    return msgspec.structs.replace(position, eta_s=estimate.eta_s, source=estimate.source, **times)
+
+
 def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
     """Return whether the customer may see a fix that was measured at ``at`` (ms), for a job that was in ``state`` then
     and is scheduled for ``scheduled`` (ms). Ops and the technician may see the fix in any case. Nobody receives
@@ -112,51 +139,91 @@ def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | N
     return at >= opens and state in blueprint.states and blueprint.is_tracked(state)
 
 
+class JobTrack(NamedTuple):
+    """What a caller may see of the movements of a job's technician: the position, and the technician whose path on the
+    job they may see. None for what they may not see, or what is unknown.
+    """
+
+    zone: Zone
+    job: JobId
+    position: JobPosition | None = None
+    technician: TechnicianId | None = None
+
+
 async def read_position(engine: Engine, caller: Principal, job_id: str) -> JobPosition | None:
-    """Return the position of a job's technician, or their position when the work ended. The customer may see the
-    position only while it is shared, and for a day after the end. None if the job has no holder, if no fix is stored,
-    or if this process has not loaded the job's blueprint. Raises NotFound if the caller is no party of the job, also if
-    the job was offered to them.
+    """Return the position of ``read_track``."""
+    return (await read_track(engine, caller, job_id)).position
+
+
+async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack:
+    """Return the position of a job's technician, or their position when the work ended, and whose path may be seen. The
+    customer may see both only while the position is shared, and for a day after the end; ops as long as they are
+    stored. There is nothing if the job has no holder, or if this process has not loaded the job's blueprint. Raises
+    NotFound if the caller is no party of the job, also if the job was offered to them.
     """
     zone, job = parse_job_id(job_id)
     shown = job_document.decode_job(await job_queries.read_job(engine, caller, job_id))
     if shown.customer is None:
         raise NotFound("No such job")
-    bp, last = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track")
-    if shown.technician is None or bp is None:
-        return None
-    blueprint, holder = engine.blueprints.find_exact(bp.decode()), TechnicianId(shown.technician.id)
+    if shown.technician is None:
+        return JobTrack(zone, job)
+    holder = TechnicianId(shown.technician.id)
+    bp, last, *place = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track", "lat", "lon", "arrival")
+    if bp is None:  # SQL alone has the job
+        return JobTrack(zone, job, None, holder if caller.is_ops else None)
+    blueprint = engine.blueprints.find_exact(bp.decode())
     if blueprint is None:
-        return None
-    unrestricted = caller.is_ops or caller.id == holder
+        return JobTrack(zone, job)
+    scheduled = ms_of(shown.scheduled_for) if shown.scheduled_for else None
     # The technician's set of jobs decides, not the job's record: the record of a job that has ended still contains its
     # last technician.
     if await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
-        result, state = await _present_position(engine, zone, job, holder, unrestricted=unrestricted), shown.status
+        position, online = await _present_position(engine, zone, job, holder)
+        state, seen_until, allowed = shown.status, now_ms(), online
+        if position is not None:
+            position = _with_arrival_at(position, blueprint, zone, state, holder, place)
     else:
-        result, state, ended = _last_position(job, holder, last or b"")
-        if not caller.is_ops and now_ms() - ended > VISIBLE_AFTER_END_MS:
-            return None
-    scheduled = ms_of(shown.scheduled_for) if shown.scheduled_for else None
-    if result is None or (
-        not unrestricted and not is_shared_with_customer(blueprint, state, scheduled, ms_of(result.at))
-    ):
-        return None
-    return result
+        position, state, seen_until = _last_position(job, holder, last or b"")
+        allowed = now_ms() - seen_until <= VISIBLE_AFTER_END_MS
+        if not allowed and not caller.is_ops:
+            return JobTrack(zone, job)
+
+    def may_see(at: int) -> bool:
+        unrestricted = caller.is_ops or caller.id == holder
+        return unrestricted or (allowed and is_shared_with_customer(blueprint, state, scheduled, at))
+
+    shared = position if position is not None and may_see(ms_of(position.at)) else None
+    return JobTrack(zone, job, shared, holder if may_see(seen_until) else None)
+
+
+def _with_arrival_at(
+    position: JobPosition,
+    blueprint: Blueprint,
+    zone: Zone,
+    state: str,
+    holder: TechnicianId,
+    record: list[bytes | None],
+) -> JobPosition:
+    """Return the position with the estimated arrival. ``record`` are the job's fields ``lat lon arrival``."""
+    lat, lon, arrival = record
+    if not lat or not lon:
+        return position
+    arrived = (arrival or b"").split()[:2] == [holder.encode(), b"there"]  # packed by lua/lib/arrival.lua
+    return with_arrival(position, blueprint, zone, state, (float(lat), float(lon)), arrived=arrived)
 
 
 async def _present_position(
-    engine: Engine, zone: Zone, job: JobId, holder: TechnicianId, *, unrestricted: bool
-) -> JobPosition | None:
-    """Return the present position of the holder; None if they are offline."""
+    engine: Engine, zone: Zone, job: JobId, holder: TechnicianId
+) -> tuple[JobPosition | None, bool]:
+    """Return the present position of the holder (None if unknown), and whether they are online."""
     fix = ("lat", "lon", "fix_at", "online", "load", "rate", "heading", "acc")
     row = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
     lat, lon, at, online, load, rate, heading, acc = row
-    if not lat or not at or (online != b"1" and not unrestricted):
-        return None
+    if not lat or not at:
+        return None, online == b"1"
     known = {"heading": heading, "accuracy": None if acc == b"-" else acc}
     every_s, more = parse_fix_rate(rate, int(load)).every_s, {name: float(v) for name, v in known.items() if v}
-    return position_of_fix(job, float(lat), float(lon), int(at), every_s, **more)
+    return position_of_fix(job, float(lat), float(lon), int(at), every_s, **more), online == b"1"
 
 
 def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[JobPosition | None, str, int]:

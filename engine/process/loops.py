@@ -1,8 +1,10 @@
-"""Loops that run until their task is cancelled."""
+"""Loops that run until their task is cancelled, and work that must not be cut off."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 
 def not_cancelled() -> bool:
@@ -16,3 +18,13 @@ def not_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is None or not task.cancelling()
+
+
+async def finish_uncancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` to its end even if this task is cancelled: a transaction that is cut off costs the connection."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -90,11 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     memory_bytes: Annotated[
         int,
-        Meta(
-            ge=2**20,
-            le=2**40,
-            description="How much of each zone's log a gateway holds for clients that resume.",
-        ),
+        Meta(ge=2**20, le=2**40, description="How much of each zone's log a gateway holds for clients that resume."),
     ] = 64 * 1024 * 1024
     memory_s: Annotated[float, Meta(gt=0, le=DAY_S, description="How long a gateway keeps an event in memory.")] = 600.0
     log_window_s: Annotated[
@@ -103,6 +99,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_window_bytes: Annotated[
         int, Meta(ge=2**20, le=2**40, description="How much of a zone's archived log stays in Redis at most.")
     ] = 256 * 1024 * 1024
+    path_retention_s: Annotated[
+        float, Meta(gt=0, le=3650 * DAY_S, description="How long a technician's path on a job is stored in SQL.")
+    ] = 30.0 * DAY_S
     ping_s: Annotated[float, Meta(ge=0.1, le=3600, description="The time between two pings to a socket.")] = 25.0
     pong_s: Annotated[
         float,

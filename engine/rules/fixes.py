@@ -49,6 +49,11 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
         heading = _value_within(self.heading, above=-1e-9, at_most=360.0)
         return heading and heading % 360
 
+    @property
+    def speed_m_s(self) -> float | None:
+        """The speed in metres a second; None if the device did not measure it (iOS sends -1)."""
+        return _value_within(self.speed, above=-1e-9, at_most=1e4)
+
 
 class FixRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often to send a fix: after ``every_s`` seconds or ``distance_m`` metres, whichever is first."""

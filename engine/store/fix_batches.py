@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import structlog
 
+from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, NotFound, Unavailable
 from engine.rules.fixes import Fix, FixReply, api_offset_s
+from engine.rules.travel import travel_model
 from engine.store import keys
 from engine.store.connection import Store
-from engine.store.scripts import Value
+from engine.store.scripts import Args, Value
 from engine.types import TechnicianId, Zone
 
 MAX_FIXES_PER_CALL = 64
@@ -88,7 +90,7 @@ class _ZoneQueue:
     def __init__(self, store: Store, zone: Zone) -> None:
         self._store = store
         self._zone = zone
-        self._keys = {"meta": keys.zone_meta(zone), "seen": keys.last_seen(zone)}
+        self._keys = {"meta": keys.zone_meta(zone), "seen": keys.last_seen(zone), "log": keys.log(zone)}
         self._waiting: deque[_WaitingFix] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._is_scheduled = False
@@ -121,7 +123,9 @@ class _ZoneQueue:
             self._send_waiting()
 
     async def _call(self, batch: list[_WaitingFix]) -> None:
-        args = {"fixes": [value for fix in batch for value in fix.args]}
+        model = travel_model(self._zone, now_ms())
+        pace = f"{model.seconds_per_km} {model.exponent}"
+        args: Args = {"pace": pace, "fixes": [value for fix in batch for value in fix.args]}
         outcomes: Sequence[FixOutcome]
         try:
             reply = await self._store.run(self._zone, "technician_locate", keys=self._keys, args=args)
@@ -169,6 +173,7 @@ def _arguments(technician: TechnicianId, fix: Fix, kind: str) -> tuple[Value, ..
         kind,
         _number_or_empty(fix.accuracy_m),
         _number_or_empty(fix.degrees),
+        _number_or_empty(fix.speed_m_s),
     )
 
 

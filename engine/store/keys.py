@@ -10,7 +10,7 @@ from __future__ import annotations
 from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 
 _PERMANENT_OF_ZONE = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes")
-_PERMANENT_INDEXES = ("people", "places", "supply:*", "demand:*", "wide:*")
+_PERMANENT_INDEXES = ("people", "places", "supply:*", "demand:*", "wide:*", "paths")
 _PERMANENT_OF_OBJECTS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
 PERMANENT = (*_PERMANENT_OF_ZONE, *_PERMANENT_INDEXES, *_PERMANENT_OF_OBJECTS)
 """Keys that are created without a TTL. The keys of a job get a TTL of a day when the job is finished and archived, the
@@ -51,7 +51,7 @@ def jobs(zone: Zone) -> str:
 
 
 def runner_lease(zone: Zone, role: str) -> str:
-    """Return the key of a string with a short TTL: the process that does this zone's work of one kind."""
+    """Return the key of a string with a short TTL: the process that does this work of the zone (``role``)."""
     return f"{{{zone}}}:runner:{role}"
 
 
@@ -91,9 +91,7 @@ def job_waves(zone: Zone, job_id: JobId) -> str:
 
 
 def job_payments(zone: Zone, job_id: JobId) -> str:
-    """Return the key of a hash: ``charge`` or ``refund`` and the payment service's reference → that payment
-    (lua/lib/payment.lua).
-    """
+    """Return the key of a hash: ``charge`` or ``refund`` and reference → the payment (lua/lib/payment.lua)."""
     return f"{{{zone}}}:job:{job_id}:payments"
 
 
@@ -128,16 +126,12 @@ def dispute(zone: Zone, dispute_id: str) -> str:
 
 
 def technician(zone: Zone, technician_id: TechnicianId) -> str:
-    """Return the key of a hash: eligibility, capacity, load, rating, last fix, and the indexes that contain the
-    technician.
-    """
+    """Return the key of a hash: eligibility, capacity, load, rating, last fix, and the indexes that contain them."""
     return f"{{{zone}}}:tech:{technician_id}"
 
 
 def technician_summaries(zone: Zone) -> str:
-    """Return the key of a hash: technician in the supply index → what a search compares of their record
-    (lua/lib/summaries.lua).
-    """
+    """Return the key of a hash: technician in the supply index → what a search compares (lua/lib/summaries.lua)."""
     return f"{{{zone}}}:summaries"
 
 
@@ -147,15 +141,23 @@ def technician_jobs(zone: Zone, technician_id: TechnicianId) -> str:
 
 
 def technician_tracked(zone: Zone, technician_id: TechnicianId) -> str:
-    """Return the key of a set: of the technician's jobs, those whose position is shared now, at most 16
-    (lua/lib/tracking.lua).
-    """
+    """Return the key of a set: the jobs of the technician whose position is shared now (lua/lib/tracking.lua)."""
     return f"{{{zone}}}:tech:{technician_id}:tracked"
 
 
 def technician_offers(zone: Zone, technician_id: TechnicianId) -> str:
     """Return the key of a zset: the technician's open offers → deadline (ms), for the list of offers."""
     return f"{{{zone}}}:tech:{technician_id}:offers"
+
+
+def path(zone: Zone, job_id: JobId, technician_id: TechnicianId) -> str:
+    """Return the key of a list with a TTL: the points of a path that are not in SQL yet (lua/lib/path.lua)."""
+    return f"{{{zone}}}:path:{job_id}:{technician_id}"
+
+
+def paths(zone: Zone) -> str:
+    """Return the key of a zset: ``<job>:<technician>`` of each path in Redis → when it is to be moved to SQL (ms)."""
+    return f"{{{zone}}}:paths"
 
 
 def user_jobs(zone: Zone, user: UserId) -> str:
@@ -231,16 +233,12 @@ def ticket(zone: Zone, digest: str) -> str:
 
 
 def socket_slots(zone: Zone, user: UserId) -> str:
-    """Return the key of a zset with a TTL: the user's open sockets over all gateways, ``<when taken>:<session>``
-    → last touched (ms).
-    """
+    """Return the key of a zset with a TTL: the user's open sockets, ``<when taken>:<session>`` → last touched (ms)."""
     return f"{{{zone}}}:sockets:{user}"
 
 
 def stream_slots(zone: Zone, user: UserId) -> str:
-    """Return the key of a zset with a TTL: the user's open event streams, in the form of ``socket_slots``. They are
-    counted separately.
-    """
+    """Return the key of a zset with a TTL: the user's open event streams, in the form of ``socket_slots``."""
     return f"{{{zone}}}:sockets:{user}:streams"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,13 +17,14 @@ import structlog
 
 from engine.archive import apply, room_refill
 from engine.archive.quarantine import EventWriter
-from engine.archive.reader import ArchivedPosition, Checkpoint
+from engine.archive.reader import Checkpoint
 from engine.errors import CalloutError
 from engine.events import Event
-from engine.process.loops import not_cancelled
+from engine.process.loops import finish_uncancelled, not_cancelled
 from engine.store import keys
 from engine.store.stream_connection import StreamConnection
-from engine.types import Epoch, JobId, TechnicianId, UserId, Zone, epoch_number
+from engine.types import Epoch, JobId, Zone, epoch_number
+from engine.workers import position_archive
 from engine.zone import log as zone_log
 from engine.zone import opening
 from engine.zone.leases import Leases
@@ -38,9 +39,6 @@ BATCH_PAUSE_S = 0.05
 """The pause between batches that are not full, so that events of the same moment share one commit."""
 TRIM_INTERVAL_S = 5.0
 SNAPSHOT_INTERVAL_S = 30.0
-SNAPSHOT_PAGE_SIZE = 500
-SNAPSHOT_MAX_COMMANDS = 16
-SNAPSHOT_PAUSE_S = 0.005
 LEASE_S = 10.0
 READ_MARGIN_S = 5.0
 """How much longer than its block time a read may take: else Redis is stopped or the connection is dead."""
@@ -262,7 +260,7 @@ class Archiver:
             if event.seq != expected:
                 raise LogGap(f"the log goes on with {event.seq} where {expected} should follow")
         writer = EventWriter(self._engine.archive, progress.zone, epochs, self._count_quarantined)
-        await _finish_uncancelled(writer.write_events(events, progress.checkpoint, lambda seq: _epoch_of(seq, epochs)))
+        await finish_uncancelled(writer.write_events(events, progress.checkpoint, lambda seq: _epoch_of(seq, epochs)))
         progress.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
         await self._notify_redis(progress, writer.finished)
         return True
@@ -279,7 +277,7 @@ class Archiver:
     async def _mark_archived(self, progress: _ZoneProgress) -> None:
         """Record in SQL that Redis was notified of the finished jobs."""
         notified_jobs, progress.notified_jobs = progress.notified_jobs, []
-        await _finish_uncancelled(apply.mark_archived(self._engine.archive, notified_jobs))
+        await finish_uncancelled(apply.mark_archived(self._engine.archive, notified_jobs))
 
     async def _notify_redis(self, progress: _ZoneProgress, finished: list[str]) -> None:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
@@ -303,7 +301,8 @@ class Archiver:
             progress.trim_due = _loop_time() + TRIM_INTERVAL_S
             await trim_log(self._engine, progress.zone, progress.seq)
         if self._strict:
-            await store_positions(self._engine, progress.zone)
+            await position_archive.store_positions(self._engine, progress.zone)
+            await position_archive.move_paths(self._engine, progress.zone, all_paths=True)
         elif progress.snapshot_due <= _loop_time() and (
             progress.positions_task is None or progress.positions_task.done()
         ):
@@ -314,9 +313,10 @@ class Archiver:
         return True
 
     async def _store_positions(self, zone: Zone) -> None:
-        """Store the positions, in a task of its own: archiving neither waits for the snapshot nor fails with it."""
+        """Store the positions and paths, in a task of its own: archiving neither waits for it nor fails with it."""
         try:
-            await store_positions(self._engine, zone)
+            await position_archive.store_positions(self._engine, zone)
+            await position_archive.move_paths(self._engine, zone)
         except CalloutError as error:
             log.warning("snapshot_failed", zone=zone, error=str(error), retry_s=SNAPSHOT_INTERVAL_S)
         except Exception:  # a task boundary
@@ -349,33 +349,6 @@ async def _last_beyond_limit(engine: Engine, zone: Zone) -> int:
     return first[0].seq - 1 + math.ceil(excess * entries) if first else 0
 
 
-async def store_positions(engine: Engine, zone: Zone) -> int:
-    """Store the positions of all online technicians of the zone in SQL; return their number.
-
-    The positions are read in pages, with few commands at once, because claims use the same connection and are more
-    important. A technician who moves in the list between two pages may be missed until the next snapshot.
-    """
-    stored = first = 0
-    while seen := await engine.store.command("ZRANGE", keys.last_seen(zone), first, first + SNAPSHOT_PAGE_SIZE - 1):
-        positions = [position async for position in _read_positions(engine, zone, seen)]
-        if positions:
-            await _finish_uncancelled(apply.store_positions(engine.archive, zone, positions))
-        stored, first = stored + len(positions), first + SNAPSHOT_PAGE_SIZE
-        await asyncio.sleep(SNAPSHOT_PAUSE_S)
-    return stored
-
-
-async def _read_positions(engine: Engine, zone: Zone, technicians: list[bytes]) -> AsyncIterator[ArchivedPosition]:
-    """Yield the positions of these technicians. Those without a position are left out."""
-    alive = [TechnicianId(UserId(name.decode())) for name in technicians]
-    for start in range(0, len(alive), SNAPSHOT_MAX_COMMANDS):
-        some = alive[start : start + SNAPSHOT_MAX_COMMANDS]
-        reads = (engine.store.command("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in some)
-        for technician, (lat, lon, at) in zip(some, await asyncio.gather(*reads), strict=True):
-            if lat and lon and at:
-                yield ArchivedPosition(technician, float(lat), float(lon), int(float(at)))
-
-
 def _epoch_of(seq: int, epochs: _FirstSeqs) -> Epoch:
     """Return the epoch in which ``seq`` was written: the last epoch whose first seq is not above ``seq``. Raises LogGap
     if there is none.
@@ -384,16 +357,6 @@ def _epoch_of(seq: int, epochs: _FirstSeqs) -> Epoch:
     if not begun:
         raise LogGap(f"no epoch of the log had begun at {seq}")
     return max(begun)[1]
-
-
-async def _finish_uncancelled(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end even if this task is cancelled: a transaction that is cut off costs the connection."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 def _loop_time() -> float:

@@ -17,6 +17,7 @@ from engine.idempotency import in_sql
 from engine.identity import tokens
 from engine.process.loops import not_cancelled
 from engine.technicians import sql
+from engine.workers import position_archive
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -39,6 +40,7 @@ async def run_once(engine: Engine) -> dict[str, int]:
         "profiles": lambda: sql.repair_redis(engine),
         "blocks": lambda: blocks.repair_blocks(engine),
         "idempotency_records": lambda: in_sql.delete_expired(engine.archive),
+        "paths": lambda: position_archive.delete_old_paths(engine),
         "sessions": lambda: tokens.delete_expired_logins(engine),
     }
     return {name: await _run_repair(name, repair) for name, repair in repairs.items()}

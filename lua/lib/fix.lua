@@ -1,17 +1,20 @@
 -- Takes the fixes of technicians: checks them, stores the position, and publishes it.
+--- @include "lib/arrival"
 --- @include "lib/device"
 --- @include "lib/fix_rate"
 --- @include "lib/geo"
+--- @include "lib/path"
 --- @include "lib/position_feed"
 --- @include "lib/supply"
 local Fix = {}
 
--- Takes one fix of a technician and returns its outcome. `at` is the device's time in ms; '' = now. `kind` is `live` for
--- a fix that was sent when it was measured, `late` for one that waited on the device, and `more` for a late one that is
--- not the last of those sent together: it is neither published nor indexed. `accuracy` and `heading` are '' if unknown.
+-- Takes one fix of a technician and returns its outcome. Events that it causes are added to `events`, for the end of the
+-- script; `pace` is for their ETA (lib/arrival). `at` is the device's time in ms; '' = now. `kind` is `live` for a fix
+-- that was sent when it was measured, `late` for one that waited on the device, and `more` for a late one that is not the
+-- last of those sent together: it is neither published nor indexed. `accuracy`, `heading` and `speed` are '' if unknown.
 -- A fix that is older, much less accurate or an impossible jump away does not move the technician. The indexes are
 -- updated after a time or a distance (lib/supply).
-function Fix.store(zone, seen, id, lat, lon, at, kind, accuracy, heading)
+function Fix.store(zone, seen, events, pace, id, lat, lon, at, kind, accuracy, heading, speed)
   local key = zone.tag .. 'tech:' .. id
   local row = redis.call('HMGET', key, 'online', 'load', 'services', 'indexed', 'lat', 'lon', 'fix_at', 'acc', 'clock',
     'jump', 'ilat', 'ilon', 'iat', 'mlat', 'mlon', 'ahead', 'rating', 'capacity', 'rate', 'rest')
@@ -52,6 +55,13 @@ function Fix.store(zone, seen, id, lat, lon, at, kind, accuracy, heading)
   if row[10] and row[10] ~= '' then redis.call('HSET', key, 'jump', '') end
   if not online then return outcome end
   local jobs = PositionFeed.jobs_of(zone, tech)
+  for _, job in ipairs(jobs) do
+    if job.is_tracked then
+      local before = {lat = row[5], lon = row[6], fix_at = was_at, acc = acc}
+      if at >= job.shared_at then Path.add(zone, job.id, tech) end
+      Arrival.follow(zone, job, tech, speed, before, pace, events)
+    end
+  end
   if kind == 'more' then return outcome end
   FixRate.tell(zone, tech, FixRate.choose(tech, is_still, jobs))
   PositionFeed.publish(zone, tech, jobs, heading, known == 'jumped')

@@ -63,6 +63,7 @@ function Job.move(zone, job, state_entry)
     if state_entry.phase ~= 'closed' or job.holder == '' then
       job.unaccepted = state_entry.asked and job.holder ~= '' and '1' or ''
     end
+    if state_entry.travel then redis.call('HSET', job.key, 'travel', job.entered .. ' ' .. state_entry.travel) end
     if state_entry.timers ~= '-' then redis.call('HSET', job.key, 'since', zone.now, 'watch', '') end
     for name, ms in string.gmatch(state_entry.timers, '(%w+)/(%d+)') do
       redis.call('ZADD', zone.tag .. 'due', zone.now + ms, 'timer:' .. job.id .. ':' .. job.entered .. ':' .. name)

@@ -22,10 +22,12 @@ function PositionFeed.jobs_of(zone, tech)
     end
   end
   for i, id in ipairs(ids) do
-    local row = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled', 'lat', 'lon')
+    local row = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled', 'lat', 'lon',
+      'entered', 'travel', 'arrival', 'shared_at')
     if row[1] then
       jobs[#jobs + 1] = {id = id, bp = row[1], customer = row[2], status = row[3], scheduled = row[4] or '0',
-        lat = row[5], lon = row[6], is_tracked = i <= tracked_count}
+        lat = row[5], lon = row[6], entered = row[7], travel = row[8], arrival = row[9],
+        shared_at = tonumber(row[10]) or 0, is_tracked = i <= tracked_count}
     end
   end
   return jobs
@@ -36,7 +38,8 @@ function PositionFeed.publish(zone, tech, jobs, heading, jumped)
   local listed = {}
   for i, job in ipairs(jobs) do
     listed[i] = '{"id":"' .. job.id .. '","bp":"' .. job.bp .. '","customer":"' .. job.customer .. '","status":"' ..
-      job.status .. '","scheduled":' .. job.scheduled .. '}'
+      job.status .. '","scheduled":' .. job.scheduled .. ',"lat":' .. job.lat .. ',"lon":' .. job.lon ..
+      (job.is_there and ',"arrived":true}' or '}')
   end
   redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"fix","technician":"' .. tech.id .. '","lat":' .. tech.lat .. ',"lon":' ..
     tech.lon .. ',"at":' .. string.format('%.0f', tech.fix_at) .. ',"seq":' .. string.format('%.0f', zone.seq) ..

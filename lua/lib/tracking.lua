@@ -21,7 +21,8 @@ function Tracking.lead_ms(job)
   return status == job.status and tonumber(lead_ms) or nil
 end
 
--- Adds the job to its holder's set or removes it, after a change of its state, its holder or its time.
+-- Adds the job to its holder's set or removes it, after a change of its state, its holder or its time. `shared_at` in the
+-- job's record is when it was added last: an earlier position is no part of the path (lib/path).
 function Tracking.update(zone, job)
   if job.holder == '' then return end
   local key, due = zone.tag .. 'tech:' .. job.holder, zone.tag .. 'due'
@@ -35,7 +36,7 @@ function Tracking.update(zone, job)
     redis.call('SREM', key .. ':tracked', job.id)
     redis.call('ZADD', due, scheduled - lead_ms, 'track:' .. job.id)
   elseif redis.call('SCARD', key .. ':tracked') < Tracking.MAX_JOBS then
-    redis.call('SADD', key .. ':tracked', job.id)
+    if redis.call('SADD', key .. ':tracked', job.id) == 1 then redis.call('HSET', job.key, 'shared_at', zone.now) end
   elseif redis.call('SISMEMBER', key .. ':tracked', job.id) == 0 then
     redis.call('ZADD', due, zone.now + Tracking.RETRY_MS, 'track:' .. job.id)
   end

@@ -35,7 +35,6 @@ from server.api.handlers import (
     jobs,
     offers,
     payments,
-    positions,
     prices,
     ratings,
     requests,
@@ -45,6 +44,7 @@ from server.api.handlers import (
     users,
 )
 from server.api.own_routes import OWN_ROUTES
+from server.api.position_routes import POSITION_ROUTES
 from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
 from server.api.zone_routes import ZONE_ROUTES
@@ -72,7 +72,6 @@ from server.schemas.jobs import (
 )
 from server.schemas.offers import Offer
 from server.schemas.payments import NewPayment, Payment, PaymentReply
-from server.schemas.positions import FixReport, Location, PositionReply
 from server.schemas.prices import NewProposal, ProposalAnswer, ProposalReply
 from server.schemas.ratings import NewRating, RatingReply
 from server.schemas.requests import Verdict
@@ -110,7 +109,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READER_ROLES, policy.READ_JOB, reply=JobReply),
     list_route("/v1/jobs/{id}/history", jobs.history, JOB_READER_ROLES, policy.READ_FULL_JOB, HistoryItem),
     list_route("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.READ_WAVES, Wave),
-    Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READER_ROLES, policy.READ_FULL_JOB, reply=PositionReply),
+    *POSITION_ROUTES,
     Route(
         "POST",
         "/v1/jobs/{id}/ratings",
@@ -338,17 +337,6 @@ ROUTES: tuple[Route, ...] = (
         SetAvailability,
         reply=Availability,
         has_key=True,
-    ),
-    Route(
-        "PUT",
-        "/v1/technicians/{id}/location",
-        technicians.location,
-        TECHNICIAN_ROLE,
-        policy.OWN_TECHNICIAN,
-        Location,
-        status=204,
-        reply_with_problem=FixReport,
-        limit_name="fixes",
     ),
     *ZONE_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),

@@ -117,6 +117,12 @@ class PositionFeed:
             return
         more = {"heading": fix.heading, "accuracy": fix.accuracy, "jump": fix.jump}
         position = positions.position_of_fix(watched.id, fix.lat, fix.lon, fix.at, fix.every_s, **more)
+        blueprint = self._blueprint_of(watched)
+        if blueprint is not None and watched.lat is not None and watched.lon is not None:
+            place = (watched.lat, watched.lon)
+            position = positions.with_arrival(
+                position, blueprint, track.zone, watched.status, place, arrived=watched.arrived
+            )
         payload = self._payloads.encode_live_push(POSITION_TYPE, now_ms(), position, watched.bp)
         frames: dict[str, bytes] = {}
         for session in recipients:

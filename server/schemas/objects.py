@@ -19,6 +19,12 @@ class Shape(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
     """An object in an answer. Clients ignore unknown members; our own tests refuse them."""
 
 
+class Ref(Shape):
+    """A job, technician or other object that is named only by its id."""
+
+    id: str
+
+
 class Person(Shape):
     id: str
     name: str = ""

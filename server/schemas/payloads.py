@@ -19,17 +19,11 @@ from server.schemas.bids import Bid
 from server.schemas.disputes import Dispute
 from server.schemas.jobs import Job, PublicJob
 from server.schemas.maps import MapDelta, MapSnapshot
-from server.schemas.objects import Actor, Proposal, Shape
+from server.schemas.objects import Actor, Proposal, Ref, Shape
 from server.schemas.offers import Offer
 from server.schemas.payments import Payment
-from server.schemas.positions import Position
+from server.schemas.positions import Position, TechnicianArrival
 from server.schemas.rooms import MessageEventData, RoomEventData
-
-
-class Ref(Shape):
-    """A job, technician or other object that is named only by its id."""
-
-    id: str
 
 
 class OfferMade(Shape):
@@ -229,7 +223,8 @@ _STRUCTS = {
     for struct in (
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
         *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
-        *(TechnicianReviewed, TechnicianStatus, NotificationEventData, Position, TokenExpiring, FixRate),
+        *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
+        *(Position, TokenExpiring, FixRate),
         *(MapSnapshot, MapDelta, RoomEventData, MessageEventData),
     )
 }

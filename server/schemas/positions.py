@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 from msgspec.structs import asdict
@@ -12,7 +12,7 @@ from engine.errors import FieldError
 from server.schemas import constraints
 from server.schemas.decode import Body, wrong_fields
 from server.schemas.fields import Lat, Lon, Moment, position_errors, to_ms
-from server.schemas.objects import Shape
+from server.schemas.objects import Ref, Shape
 
 # A value that a device sends if it measured nothing (-1, NaN, a text) counts as absent: engine/rules/fixes.py has the
 # bounds of these fields.
@@ -91,7 +91,7 @@ class FixReport(Shape):
 
 class Position(Shape):
     """The position of a job's technician at the time ``at``, ``age_s`` seconds ago. ``stale``: too old to be shown as
-    the present position.
+    the present position. While the technician is on the way, a position that is not stale has ``eta_s`` to ``source``.
     """
 
     job: str
@@ -106,11 +106,48 @@ class Position(Shape):
         bool | None,
         Meta(description="true if nobody can get there so fast"),
     ] = None
+    eta_s: Annotated[int | None, Meta(description="seconds until the technician arrives at the job's place")] = None
+    arrives_at: Annotated[datetime | None, Meta(description="the likely time of arrival")] = None
+    low: Annotated[datetime | None, Meta(description="they probably do not arrive before")] = None
+    high: Annotated[datetime | None, Meta(description="they probably arrive before")] = None
+    source: Annotated[str | None, Meta(description="how the arrival was estimated")] = None
+
+
+class TrackQuery(Body):
+    """The query of a job's track."""
+
+    path: Annotated[bool, Meta(description="also return the path on the job")] = False
+
+
+class PathLine(Shape):
+    """The path of a technician on a job: a GeoJSON LineString (RFC 7946). It has the positions while they were shared,
+    without those that lie within 10 m of the line through the others. ``times`` has the time of each position.
+    """
+
+    type: Literal["LineString"]
+    coordinates: Annotated[
+        list[Annotated[list[float], Meta(min_length=2, max_length=2)]],
+        Meta(min_length=2, description="longitude and latitude of each position"),
+    ]
+    times: list[datetime]
 
 
 class PositionReply(Shape):
     """The answer about the position of a job's technician. ``position`` is null if nobody holds the job, or if the
-    position is unknown.
+    position is unknown. ``path`` is present if it was asked for; it is null for fewer than two positions, and if the
+    caller may not see it (any more).
     """
 
     position: Position | None
+    path: PathLine | None = None
+
+
+class TechnicianArrival(Shape):
+    """A technician came near the job's place (``technician.near``) or arrived there (``technician.arrived``), each once
+    for a job and its holder. They were ``distance_m`` metres away at the time ``at``, and have ``eta_s`` seconds to go.
+    """
+
+    job: Ref
+    eta_s: int
+    distance_m: int
+    at: datetime

@@ -25,6 +25,7 @@ from engine.sql.schema import jobs as job_rows
 from engine.store import keys, pipeline
 from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal, TechnicianId, UserId
 from engine.workers import archiver as writer
+from engine.workers import position_archive
 from engine.zone import log
 from tests.archive.conftest import DatabaseAway
 from tests.support import people
@@ -370,8 +371,8 @@ async def test_a_snapshot_stores_last_positions(engine: Engine) -> None:
     service = await people.service(engine)
     await people.technician(engine, "t1", service)
     await people.technician(engine, "t2", service, at=None)
-    assert await writer.store_positions(engine, ZONE) == 1
-    assert await writer.store_positions(engine, ZONE) == 1
+    assert await position_archive.store_positions(engine, ZONE) == 1
+    assert await position_archive.store_positions(engine, ZONE) == 1
     (position,) = await reader.last_positions(engine.archive, ZONE)
     assert (position.technician, position.lat, position.lon) == ("t1", people.HERE.lat, people.HERE.lon)
 
@@ -381,7 +382,7 @@ async def test_a_snapshot_of_many_technicians_is_read_in_pages(engine: Engine, m
     delayed.
     """
     monkeypatch.setattr(pipeline, "MAX_QUEUED", 600)
-    monkeypatch.setattr(writer, "SNAPSHOT_PAUSE_S", 0.0)
+    monkeypatch.setattr(position_archive, "SNAPSHOT_PAUSE_S", 0.0)
     async with engine.store.redis.pipeline(transaction=False) as pipe:
         for number in range(1_300):
             pipe.zadd(keys.last_seen(ZONE), {f"t{number}": number})
@@ -396,9 +397,9 @@ async def test_a_snapshot_of_many_technicians_is_read_in_pages(engine: Engine, m
             await asyncio.sleep(0)
 
     looking = asyncio.create_task(measure_queue())
-    assert await writer.store_positions(engine, ZONE) == 1_300
+    assert await position_archive.store_positions(engine, ZONE) == 1_300
     looking.cancel()
-    assert max(waiting) <= writer.SNAPSHOT_MAX_COMMANDS
+    assert max(waiting) <= position_archive.SNAPSHOT_MAX_COMMANDS
     assert len(await reader.last_positions(engine.archive, ZONE)) == 1_300
 
 
@@ -408,7 +409,7 @@ async def test_a_snapshot_that_fails_does_not_stop_the_archive(engine: Engine, m
     async def raise_unavailable(*_: Any) -> int:
         raise Unavailable("too much is waiting")
 
-    monkeypatch.setattr(writer, "store_positions", raise_unavailable)
+    monkeypatch.setattr(position_archive, "store_positions", raise_unavailable)
     archiver = writer.Archiver(engine)
     for _ in range(3):
         await append_events(engine, 2)

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from engine.blueprint import catalogue
+from engine.blueprint.arrival import Arrival
 from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import compile_command
 from engine.blueprint.edit_table import PRICE_FIELDS
@@ -130,6 +131,8 @@ def test_numbers(shipped: Blueprints, name: str, expected: ExpectedBlueprint) ->
     timers = tuple((s, t.after_s, t.command) for s, v in blueprint.states.items() for t in v.timers if t.command)
     assert timers == expected.timers
     assert (blueprint.track_from, blueprint.track_lead_s, blueprint.contact_s) == (expected.track_from, 3600, 86_400)
+    assert [state for state in blueprint.states if blueprint.is_on_the_way(state)] == [expected.track_from]
+    assert blueprint.arrival == Arrival(near_m=500, at_m=60, leave_m=150, fixes=2)
 
 
 def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:

@@ -277,6 +277,12 @@ INVALID_EDITS: tuple[tuple[str, str, str], ...] = (
     ('[events."job.searching"]', "[events.position]", "state wanted: its event 'job.searching' has no audience"),
     ('named = "asked"', 'named = "asked"\ntrack_from = "flying"', "track_from: unknown state 'flying'"),
     ('named = "asked"', 'named = "asked"\ntrack_from = "done"', "track_from: the work is over in 'done'"),
+    ('named = "asked"', 'named = "asked"\narrival = { at_m = 600 }', "arrival: at_m must be above 0, and near_m"),
+    ('named = "asked"', 'named = "asked"\narrival = { leave_m = 60 }', "arrival: leave_m must be above at_m"),
+    ('named = "asked"', 'named = "asked"\narrival = { fixes = 0 }', "arrival: fixes must be from 1 to 10"),
+    ('named = "asked"', 'named = "asked"\narrival = { near = 5 }', "arrival: Object contains unknown field `near`"),
+    ('named = "asked"', 'named = "asked"\narrival = { states = ["fly"] }', "arrival: states: unknown state 'fly'"),
+    ('named = "asked"', 'named = "asked"\narrival = { states = ["booked"] }', "arrival: states: in 'booked' the"),
     (
         "[commands.settle]",
         '[commands.pick]\nby = ["customer"]\nfrom = ["wanted"]\ndoes = "award"\nevent = "job.accepted"\n'

@@ -209,6 +209,7 @@ QUERY_OF_ROUTE = {
     "events_read_or_stream": "?after={start}&wait=0",
     "jobs_find": "?limit=200",
     "jobs_history": "?limit=200",
+    "positions_track": "?path=true",
     "disputes_find": "?limit=200",
     "bids_find": "?limit=200",
     "offers_find": "?limit=200",

@@ -1,0 +1,21 @@
+"""The arrival of a job's technician, as a blueprint declares it: the distances, and the states in which they travel."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Arrival(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a technician is near the job's place and when they have arrived. All fields in ``_m`` are metres.
+
+    ``technician.near`` is emitted at ``near_m``; ``technician.arrived`` when ``fixes`` fixes in a row are within
+    ``at_m``, exact and slow (lua/lib/arrival.lua). From ``leave_m`` on they have left again. ``states`` are the states
+    in which the technician travels to the place; if there are none, it is the first state in which their position is
+    shared.
+    """
+
+    near_m: int = 500
+    at_m: int = 60
+    leave_m: int = 150
+    fixes: int = 2
+    states: tuple[str, ...] = ()

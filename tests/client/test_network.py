@@ -105,7 +105,7 @@ async def test_a_listener_that_raises_ends_the_client(scene: Scene) -> None:
         def fail(event: Any) -> None:
             raise wrong
 
-        object.__setattr__(phone.client._feed._on, "event", fail)
+        object.__setattr__(phone.client._feed._listeners, "event", fail)
         await scene.book_job()
         with pytest.raises(Ended, match="no such badge") as ended:
             await phone.client.ended()

@@ -13,10 +13,10 @@ from engine.types import DEFAULT_ZONE
 JOB_ID = "job_main_01hzzzzzzzzzzzzzzzzzzzzzzz"
 
 
-def create_event(seq: int, kind: str, data: Any, *to: str, actor: str = "customer:c1") -> Event:
+def create_event(seq: int, kind: str, data: Any, *channels: str, actor: str = "customer:c1") -> Event:
     """Return an event as a script writes it; without `to` it goes to `user:c1`."""
     raw = data if isinstance(data, bytes) else msgspec.json.encode(data)
-    return Event(DEFAULT_ZONE, seq, kind, to or ("user:c1",), 1_000 + seq, actor, "home_service@1", raw)
+    return Event(DEFAULT_ZONE, seq, kind, channels or ("user:c1",), 1_000 + seq, actor, "home_service@1", raw)
 
 
 def create_job_document(version: int, status: str, phase: str, technician: str | None = None) -> dict[str, Any]:

@@ -23,12 +23,18 @@ TOO_LARGE_FOR_BIGINT = 10**20
 """A number larger than a BIGINT can store."""
 
 
-async def append_event(engine: Engine, kind: str, data: dict[str, Any], *, at: int | None = None) -> int:
+async def append_event(engine: Engine, kind: str, data: dict[str, Any], *, at_ms: int | None = None) -> int:
     """Append one event to the log without a script, and return its seq."""
     client = engine.store.redis
     meta: Any = await client.hmget(keys.zone_meta(ZONE), ["seq", "now"])
     seq = int(meta[0] or 0) + 1
-    fields: dict[Any, Any] = {"type": kind, "to": "user:a", "at": at or int(meta[1] or 0), "actor": "engine", "bp": ""}
+    fields: dict[Any, Any] = {
+        "type": kind,
+        "to": "user:a",
+        "at": at_ms or int(meta[1] or 0),
+        "actor": "engine",
+        "bp": "",
+    }
     fields |= {"data": msgspec.json.encode(data), "cause": ""}
     await client.xadd(keys.log(ZONE), fields, id=f"{seq}-0")
     await client.hset(keys.zone_meta(ZONE), "seq", seq)
@@ -91,7 +97,7 @@ async def test_a_refused_event_moves_the_first_seq_behind_it(engine: Engine) -> 
     that no replay from SQL has a silent gap.
     """
     await append_event(engine, "notification", create_notification("before"))
-    bad = await append_event(engine, "notification", create_notification("bad"), at=TOO_LARGE_FOR_BIGINT)
+    bad = await append_event(engine, "notification", create_notification("bad"), at_ms=TOO_LARGE_FOR_BIGINT)
     after = await append_event(engine, "notification", create_notification("after"))
     await writer.run_once(engine)
     assert await read_archived_seqs(engine) == [1, after]

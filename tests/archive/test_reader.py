@@ -48,8 +48,8 @@ async def test_events_are_read_by_channel_in_order_and_once(archive: Archive) ->
     events = [create_event(seq, "announcement.x", {"n": seq}, *channels) for seq, channels in to.items()]
     await archive_events(archive, events)
 
-    async def read_seqs(after: int, until: int, channels: list[str], limit: int = 10) -> list[int]:
-        return [e.seq for e in await reader.events(archive, DEFAULT_ZONE, after, until, channels, limit)]
+    async def read_seqs(after: int, last_seq: int, channels: list[str], limit: int = 10) -> list[int]:
+        return [e.seq for e in await reader.events(archive, DEFAULT_ZONE, after, last_seq, channels, limit)]
 
     assert await read_seqs(0, 9, ["user:a", "role:ops"]) == [1, 3, 4, 5]
     assert await read_seqs(1, 4, ["user:a", "role:ops"]) == [3, 4]

@@ -77,15 +77,15 @@ class JobSetup:
         (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
         await pipe.execute()
 
-    async def send_command(self, who: str, command: str) -> str:
-        """Send the command as the caller ``who``, and return the error code, or "" for success."""
+    async def send_command(self, caller: str, command: str) -> str:
+        """Send the command as ``caller``, and return the error code, or "" for success."""
         spec = self.blueprint.commands.get(command)
         code = codes.derive_code(self.engine, self.job, spec.code, "1") if spec and spec.code else None
         taker = "other" if spec and spec.effect == "assign" else None
         try:
             await jobs.run_command(
                 self.engine,
-                self.callers[who],
+                self.callers[caller],
                 self.job,
                 Step(command=command, code=code, technician=taker, reason=REASON),
             )
@@ -103,14 +103,14 @@ class JobSetup:
         return tuple(await pipe.execute())
 
 
-def facts_for(setup: JobSetup, who: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:
+def facts_for(setup: JobSetup, caller: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:
     """Return the facts of the job that ``put_state`` wrote, for the reference model."""
     seeks = setup.blueprint.states[state].search_mode != "none" and not held
     return Facts(
         status=state,
         holder="holder" if held else "",
         customer=setup.callers["customer"].id,
-        offer="sent" if who == "offered" and seeks else "",
+        offer="sent" if caller == "offered" and seeks else "",
         at=frozenset({state, *(all_marks(setup.blueprint) if marked else ())}),
         frozen=frozen,
     )
@@ -129,7 +129,7 @@ async def test_each_command_is_accepted_or_refused_as_the_blueprint_says(engine:
             (False, True) if spec.phase == "open" and _may_have_holder(blueprint, state) else (spec.phase != "open",)
         ):
             for command in (*blueprint.commands, UNKNOWN_COMMAND):
-                for marked, frozen in _variants(blueprint, command, state):
+                for marked, frozen in _held_and_marked_variants(blueprint, command, state):
                     for who in setup.callers:
                         await setup.put_state(state, held=held, marked=marked, frozen=frozen)
                         before = await setup.snapshot()
@@ -161,7 +161,7 @@ def _may_have_holder(blueprint: Blueprint, state: str) -> bool:
     return any(state in c.from_ and not c.to for c in blueprint.commands.values() if c.effect in ("assign", "take"))
 
 
-def _variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool, bool]]:
+def _held_and_marked_variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool, bool]]:
     """Return pairs ``(marked, frozen)`` to try: both values of each, if they can make a difference for the command in
     this state.
     """

@@ -42,29 +42,29 @@ async def outbox_size(engine: Engine) -> int:
         return int((await conn.execute(select(func.count()).select_from(rows))).scalar_one())
 
 
-async def suspend(engine: Engine, who: LoginResult, **more: Any) -> Any:
+async def suspend(engine: Engine, user: LoginResult, **more: Any) -> Any:
     """Suspend the user as an admin."""
-    return await accounts.suspend_user(engine, ADMIN, who.user.id, reason="fraud", **more)
+    return await accounts.suspend_user(engine, ADMIN, user.user.id, reason="fraud", **more)
 
 
-async def change_role(engine: Engine, who: LoginResult, **more: Any) -> Any:
+async def change_role(engine: Engine, user: LoginResult, **more: Any) -> Any:
     """Change the user's role to `technician` as an admin."""
-    return await accounts.patch_user(engine, ADMIN, who.user.id, role="technician", **more)
+    return await accounts.patch_user(engine, ADMIN, user.user.id, role="technician", **more)
 
 
-async def deactivate(engine: Engine, who: LoginResult, **more: Any) -> Any:
+async def deactivate(engine: Engine, user: LoginResult, **more: Any) -> Any:
     """Set the user's account to inactive as an admin."""
-    return await accounts.patch_user(engine, ADMIN, who.user.id, active=False, **more)
+    return await accounts.patch_user(engine, ADMIN, user.user.id, active=False, **more)
 
 
-async def sign_out(engine: Engine, who: LoginResult, **_: Any) -> Any:
+async def sign_out(engine: Engine, user: LoginResult, **_: Any) -> Any:
     """End the user's session by the refresh token."""
-    return await tokens.end_login_of_token(engine, who.refresh_token)
+    return await tokens.end_login_of_token(engine, user.refresh_token)
 
 
-async def end_login(engine: Engine, who: LoginResult, **more: Any) -> Any:
+async def end_login(engine: Engine, user: LoginResult, **more: Any) -> Any:
     """End the login that the access token belongs to, as its user."""
-    caller = engine.signer.verify(who.access_token)
+    caller = engine.signer.verify(user.access_token)
     return await logins.end_login(engine, caller, caller.family, **more)
 
 
@@ -128,14 +128,14 @@ def _raise_interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-async def suspend_by_review(engine: Engine, who: TechnicianId) -> Any:
+async def suspend_by_review(engine: Engine, technician: TechnicianId) -> Any:
     """Suspend the technician by a review."""
-    return await profile.review_technician(engine, ADMIN, who, account="suspended", reason="fraud")
+    return await profile.review_technician(engine, ADMIN, technician, account="suspended", reason="fraud")
 
 
-async def remove_services(engine: Engine, who: TechnicianId) -> Any:
+async def remove_services(engine: Engine, technician: TechnicianId) -> Any:
     """Remove all services from the technician's profile."""
-    return await profile.patch_technician(engine, ADMIN, who, ProfilePatch(services=[]))
+    return await profile.patch_technician(engine, ADMIN, technician, ProfilePatch(services=[]))
 
 
 KILL_POINTS: list[tuple[Any, str]] = [

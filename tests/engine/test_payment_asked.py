@@ -33,22 +33,22 @@ def rfc_3339(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-async def eval_cost_lua(engine: Engine, call: str, *args: str) -> Any:
+async def eval_cost_lua(engine: Engine, lua_call: str, *args: str) -> Any:
     """Evaluate a Lua expression that calls functions of `lua/lib/cost.lua`, and return its value. In the expression
     `j` is a job whose fields ``at``, ``full`` and ``amount`` are ``args``.
     """
     source = (LUA_LIBRARY / "cost.lua").read_text()
-    body = f"{source}\nlocal j = {{at = ARGV[1], full = ARGV[2], amount = ARGV[3]}}\nreturn {call}"
+    body = f"{source}\nlocal j = {{at = ARGV[1], full = ARGV[2], amount = ARGV[3]}}\nreturn {lua_call}"
     return await engine.store.redis.eval(body, 0, *args)  # type: ignore[misc]
 
 
 async def cost_of_work(
-    engine: Engine, first: datetime, last: datetime, full: str = HOURLY_PRICING, amount: int = 4000
+    engine: Engine, work_begins: datetime, work_ends: datetime, full: str = HOURLY_PRICING, amount: int = 4000
 ) -> int:
     """Return the cost of work between two times, in minor units of the currency. ``full`` is the part of the job's JSON
     that contains the pricing.
     """
-    at = f'"a":"{rfc_3339(first)}","b":"{rfc_3339(last)}"'
+    at = f'"a":"{rfc_3339(work_begins)}","b":"{rfc_3339(work_ends)}"'
     return int(await eval_cost_lua(engine, "Cost.amount(j, 'a', 'b')", at, full, str(amount)))
 
 

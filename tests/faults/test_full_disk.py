@@ -58,8 +58,8 @@ async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path
     ) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
 
-            async def response_contains(path: str, words: str) -> bool:
-                return words in (await client.get(path)).text
+            async def response_contains(path: str, text: str) -> bool:
+                return text in (await client.get(path)).text
 
             await wait_until(lambda: response_contains("/readyz", '"ready":true'), within_s=20)
             _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)

@@ -54,9 +54,9 @@ def open_epoch(node: Node) -> int:
     return epoch_number(state.epoch) if state.open and node.engine.store.pipeline.is_up else 0
 
 
-def is_reported_closed(node: Node, why: str) -> bool:
-    """Return whether ``/readyz`` of the node reports that the zone is closed, with the reason ``why``."""
-    return any("zone main is closed" in problem and why in problem for problem in Health(node.engine).problems())
+def is_reported_closed(node: Node, reason: str) -> bool:
+    """Return whether ``/readyz`` of the node reports that the zone is closed, with the reason ``reason``."""
+    return any("zone main is closed" in problem and reason in problem for problem in Health(node.engine).problems())
 
 
 async def archived_seqs(engine: Engine) -> list[int]:

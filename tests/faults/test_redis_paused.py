@@ -187,5 +187,5 @@ def _is_archived(url: str) -> bool:
     return bool(seq == archived)
 
 
-async def _readyz_contains(server: Server, why: str) -> bool:
-    return why in str(await read_readyz(server))
+async def _readyz_contains(server: Server, reason: str) -> bool:
+    return reason in str(await read_readyz(server))

@@ -30,17 +30,17 @@ OPEN_KEYS = {**META_KEYS, "sockets": keys.socket_slots(ZONE, ANN), "log": keys.l
 
 
 def open_socket(
-    client: fakeredis.FakeRedis, session: str, most: int = 2, *, device: str = "", replaces: str = ""
+    client: fakeredis.FakeRedis, session: str, max_sockets: int = 2, *, device: str = "", replaces: str = ""
 ) -> Any:
     """Open a socket of ann's, one millisecond after the last one, with at most `most` slots. Return the reply of
     `socket_open`.
     """
     client.hincrby(keys.zone_meta(ZONE), "skew", 1)
     who = {"user": ANN, "session": session, "device": device, "replaces": replaces}
-    return run_script(client, "socket_open", OPEN_KEYS, {**who, "max_sockets": most, "lease_ms": LEASE_MS})
+    return run_script(client, "socket_open", OPEN_KEYS, {**who, "max_sockets": max_sockets, "lease_ms": LEASE_MS})
 
 
-def settle_sockets(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool = False) -> None:
+def settle_sockets(client: fakeredis.FakeRedis, max_sockets: int = 2, *, by_age: bool = False) -> None:
     """Close the sockets over the limit: those whose clients were silent longest, or with `by_age` those
     opened first.
     """
@@ -48,7 +48,7 @@ def settle_sockets(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool =
         client,
         "socket_settle",
         OPEN_KEYS,
-        {"user": ANN, "max_sockets": most, "lease_ms": LEASE_MS, "by_age": int(by_age)},
+        {"user": ANN, "max_sockets": max_sockets, "lease_ms": LEASE_MS, "by_age": int(by_age)},
     )
 
 
@@ -89,8 +89,8 @@ def test_over_the_limit_the_clients_silent_longest_lose_their_slots(client: fake
     """Over the limit `session.crowded` asks all gateways for the age of their clients' last frame. Then the clients
     silent longest lose their slots, each with `session.replaced` and code 4010, after which they may reconnect.
     """
-    slots = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
-    assert open_socket(client, "ses_d", most=3)[5] == b"1"
+    slots = [open_socket(client, f"ses_{name}", max_sockets=3)[4] for name in "abc"]
+    assert open_socket(client, "ses_d", max_sockets=3)[5] == b"1"
     assert read_events(client) == [(b"session.crowded", b"user:ann", b"{}")]
     for slot, age_ms in zip(slots, (20_000, 60_000, 40_000), strict=True):
         touch_slot(client, slot, age_ms)
@@ -110,7 +110,7 @@ def test_by_age_the_oldest_goes_whenever_it_was_touched(client: fakeredis.FakeRe
     """With `by_age` the sessions opened first lose their slots, whenever they were touched, because the client of
     an event stream never sends anything.
     """
-    slots = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abcd"]
+    slots = [open_socket(client, f"ses_{name}", max_sockets=3)[4] for name in "abcd"]
     for slot, age_ms in zip(slots, (20_000, 60_000, 40_000, 50_000), strict=True):
         touch_slot(client, slot, age_ms)
     settle_sockets(client, 2, by_age=True)
@@ -178,7 +178,7 @@ def test_a_touch_restores_a_lost_slot(client: fakeredis.FakeRedis) -> None:
 
 def test_slots_are_freed_in_one_batch(client: fakeredis.FakeRedis) -> None:
     """One `socket_close` frees all the slots that it names and no other; the last one deletes the key."""
-    slots = [open_socket(client, f"ses_{name}", most=3)[4] for name in "abc"]
+    slots = [open_socket(client, f"ses_{name}", max_sockets=3)[4] for name in "abc"]
     key = keys.socket_slots(ZONE, ANN)
     run_script(client, "socket_close", META_KEYS, {"slots": [key, slots[0], key, slots[2], key, "no such slot"]})
     assert sessions_with_slot(client) == ["ses_b"]

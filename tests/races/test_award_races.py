@@ -35,10 +35,10 @@ FINAL_STATUSES = {
 LOST_RACE_CODES = {"taken", "cancelled", "expired", "illegal_transition", "not_offered"}
 
 
-async def is_accepted(act: Awaitable[Any]) -> bool:
+async def is_accepted(command: Awaitable[Any]) -> bool:
     """Return whether the command succeeded. Only the codes of a lost race may refuse it."""
     try:
-        await act
+        await command
     except CalloutError as error:
         assert error.code in LOST_RACE_CODES
         return False

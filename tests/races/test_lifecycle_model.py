@@ -201,12 +201,12 @@ class LifecycleMachine(RuleBasedStateMachine):
         """
         self.wait(self._run_together(commands, [self.people[name] for name in callers]))
 
-    async def _run_together(self, commands: tuple[str, str], who: list[Principal]) -> None:
+    async def _run_together(self, commands: tuple[str, str], callers: list[Principal]) -> None:
         before = await self._job_record()
         steps = [await self._full_step(command) for command in commands]
-        alone = [self._expected_codes(await self._facts(w), before, w, s) for w, s in zip(who, steps, strict=True)]
+        alone = [self._expected_codes(await self._facts(w), before, w, s) for w, s in zip(callers, steps, strict=True)]
         found = await asyncio.gather(
-            *(self._send_command(self.engine, w, s, str(uuid.uuid4())) for w, s in zip(who, steps, strict=True))
+            *(self._send_command(self.engine, w, s, str(uuid.uuid4())) for w, s in zip(callers, steps, strict=True))
         )
         if found[0] and found[1]:
             assert await self._job_record() == before

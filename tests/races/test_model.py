@@ -115,10 +115,10 @@ class Model(RuleBasedStateMachine):
         unseen = now > int(meta["now"]) + 5000
         return max(now, int(meta["now"])), now if unseen else int(meta["opened_at"])
 
-    def has_passed(self, at: int) -> bool:
-        """Return whether the time ``at`` has passed, including the grace period after the zone opened."""
+    def has_passed(self, time_ms: int) -> bool:
+        """Return whether the time ``time_ms`` has passed, including the grace period after the zone opened."""
         now, opened = self.clock()
-        return now > at > 0 and (opened == 0 or now > opened + LEASE_MS)
+        return now > time_ms > 0 and (opened == 0 or now > opened + LEASE_MS)
 
     def principal_of(self, technician: str) -> Principal:
         """Return the principal of a technician of this example."""
@@ -348,24 +348,33 @@ class Model(RuleBasedStateMachine):
         meta = self.live_hash(keys.zone_meta(ZONE))
         assert self.wait(self.engine.store.command("XLEN", keys.log(ZONE))) == int(meta["seq"])
 
-    def check_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
+    def check_technician(
+        self, technician: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]
+    ) -> None:
         """Assert the invariants of one technician."""
-        tech, name = self.technician_record(who), TechnicianId(UserId(who))
-        held_jobs = {job for job, r in records.items() if r["holder"] == who and r["status"] in STATUSES_WITH_LOAD}
+        tech, name = self.technician_record(technician), TechnicianId(UserId(technician))
+        held_jobs = {
+            job for job, r in records.items() if r["holder"] == technician and r["status"] in STATUSES_WITH_LOAD
+        }
         listed_jobs = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(ZONE, name)))
         assert {job.decode() for job in listed_jobs} == held_jobs and int(tech["load"]) == len(held_jobs)
         fit = tech.get("online") == "1" and tech["account"] == "approved" and len(held_jobs) < int(tech["capacity"])
-        assert (who in supply) == fit
-        assert tech.get("online") != "1" or who in dict(self.last_seen())
+        assert (technician in supply) == fit
+        assert tech.get("online") != "1" or technician in dict(self.last_seen())
         pull = self.members(keys.technician_offers(ZONE, name))
         for job in is_open:
-            offer = self.live_hash(keys.job_offers(ZONE, job)).get(who, "").split()
+            offer = self.live_hash(keys.job_offers(ZONE, job)).get(technician, "").split()
             if offer and offer[0] == "sent":
                 assert tech.get("online") == "1" and job in pull
-        open_offers = self.wait(offers.find_open_offers(self.engine, people.technician_without_account(who))).items
+        open_offers = self.wait(
+            offers.find_open_offers(self.engine, people.technician_without_account(technician))
+        ).items
         for item in open_offers:
             job = JobId(orjson.loads(item)["job"]["id"])
-            assert job in is_open and self.expected_code(people.technician_without_account(who), job, "decline") == "ok"
+            assert (
+                job in is_open
+                and self.expected_code(people.technician_without_account(technician), job, "decline") == "ok"
+            )
 
     def teardown(self) -> None:
         """Assert that the log alone leads to the same status, version and holder of each job as its record. Then cancel

@@ -20,15 +20,15 @@ from tests.support.wait import wait_until
 MASK = b"\x01\x02\x03\x04"
 
 
-def client_frame(payload: bytes, first: int = 0x81, *, mask: bytes | None = MASK) -> bytes:
-    """Return the bytes of a client's frame. ``first`` is its first byte (FIN bit and opcode)."""
+def client_frame(payload: bytes, first_byte: int = 0x81, *, mask: bytes | None = MASK) -> bytes:
+    """Return the bytes of a client's frame. ``first_byte`` is its first byte (FIN bit and opcode)."""
     size, bit = len(payload), 0x80 if mask else 0
     if size < 126:
-        head = bytes((first, bit | size))
+        head = bytes((first_byte, bit | size))
     elif size < 65_536:
-        head = bytes((first, bit | 126)) + size.to_bytes(2, "big")
+        head = bytes((first_byte, bit | 126)) + size.to_bytes(2, "big")
     else:
-        head = bytes((first, bit | 127)) + size.to_bytes(8, "big")
+        head = bytes((first_byte, bit | 127)) + size.to_bytes(8, "big")
     if not mask:
         return head + payload
     return head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))

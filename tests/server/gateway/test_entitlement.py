@@ -45,14 +45,13 @@ async def site(settings: Settings) -> AsyncIterator[EventServer]:
         yield opened
 
 
-def is_entitled(name: str, to: str) -> bool:
-    """Return whether an event with the channels ``to`` is for this user, whose own channels follow from user id and
-    role.
-    """
-    return bool(set(to.split()) & set(Principal(UserId(name), ROLE_OF_USER[name]).channels))
+def is_entitled(name: str, channel: str) -> bool:
+    """Return whether an event with the channels ``channel`` is for this user, whose own channels follow from user id
+    and role."""
+    return bool(set(channel.split()) & set(Principal(UserId(name), ROLE_OF_USER[name]).channels))
 
 
-async def seqs_from_socket(client: Client, last: int) -> list[int]:
+async def seqs_from_socket(client: Client, last_seq: int) -> list[int]:
     """Return the seqs of all pushes that the socket has received, as many as the reply to a ping counts."""
     pong = await client.request(op="ping")
     pushes = client.pushes
@@ -61,10 +60,10 @@ async def seqs_from_socket(client: Client, last: int) -> list[int]:
     return [push["seq"] for push in pushes]
 
 
-async def seqs_from_stream(source: EventStream, last: int) -> list[int]:
-    """Return the seqs of all events of the stream up to the head ``last``."""
+async def seqs_from_stream(source: EventStream, last_seq: int) -> list[int]:
+    """Return the seqs of all events of the stream up to the head ``last_seq``."""
     seqs: list[int] = []
-    while int(source.last.rpartition(":")[2]) < last:
+    while int(source.last.rpartition(":")[2]) < last_seq:
         block = await source.next_block()
         assert block is not None
         if block.data is not None and block.event == "":

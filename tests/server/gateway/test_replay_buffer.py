@@ -15,9 +15,9 @@ CHANNELS = ("user:a", "user:b", "user:c", "role:x")
 MIB_BYTES = 1024 * 1024
 
 
-def log_event(seq: int, *to: str, at: int = 0, size: int = 2) -> Event:
+def log_event(seq: int, *channels: str, at_ms: int = 0, size: int = 2) -> Event:
     """Return an event as it is parsed from the log."""
-    return Event(DEFAULT_ZONE, seq, "t", tuple(to), at, "engine", "", b"x" * size)
+    return Event(DEFAULT_ZONE, seq, "t", tuple(channels), at_ms, "engine", "", b"x" * size)
 
 
 def read_seqs(memory: ReplayBuffer, after: int, *channels: str, limit: int = 1_000) -> list[int]:
@@ -83,7 +83,7 @@ def test_bounded_in_age() -> None:
     """Events older than the limit are dropped when a new event is added."""
     memory = ReplayBuffer(DEFAULT_ZONE, MIB_BYTES, 60)
     for seq in range(1, 201):
-        memory.add(log_event(seq, "user:a", at=seq * 1_000))
+        memory.add(log_event(seq, "user:a", at_ms=seq * 1_000))
     first = memory.first_seq or 0
     assert 200 - 60 - CHUNK_EVENTS <= first <= 200 - 58
     assert read_seqs(memory, 0, "user:a") == list(range(first, 201))

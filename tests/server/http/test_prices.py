@@ -34,10 +34,10 @@ async def create_proposal(who: Client, job: str, amount: int, **more: Any) -> st
 
 
 async def answer_proposal(
-    who: Client, job: str, proposal: str, word: str, *, key: str | None = None, **more: Any
+    who: Client, job: str, proposal: str, answer: str, *, key: str | None = None, **more: Any
 ) -> Any:
-    """Answer a proposal with ``word``: ``accept`` or ``reject``."""
-    path = f"/v1/jobs/{job}/price-proposals/{proposal}/{word}"
+    """Answer a proposal with ``answer``: ``accept`` or ``reject``."""
+    path = f"/v1/jobs/{job}/price-proposals/{proposal}/{answer}"
     return await who("POST", path, more, Idempotency_Key=key or str(uuid.uuid4()))
 
 

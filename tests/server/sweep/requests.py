@@ -220,14 +220,14 @@ QUERY_OF_ROUTE = {
 }
 
 
-def op_name(kind: type[ops.Op]) -> str:
+def op_name(op_type: type[ops.Op]) -> str:
     """Return the name of an op."""
-    return str(kind.__struct_config__.tag)
+    return str(op_type.__struct_config__.tag)
 
 
-def op_messages(world: World, kind: type[ops.Op]) -> Iterator[SweepMessage]:
+def op_messages(world: World, op_type: type[ops.Op]) -> Iterator[SweepMessage]:
     """Yield the messages of a socket op: by every user, for every object."""
-    spec, name = OPS[kind], op_name(kind)
+    spec, name = OPS[op_type], op_name(op_type)
     policy = spec.policy
     for target in targets(world, policy, f"/{name if policy.by_blueprint else ''}"):
         for caller in callers(world, target):

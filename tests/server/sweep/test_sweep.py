@@ -48,19 +48,19 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             await socket.close()
 
 
-async def op_violations(world: World, kind: type[ops.Op]) -> list[str]:
+async def op_violations(world: World, op_type: type[ops.Op]) -> list[str]:
     """Send an op as every user, and return each difference from its policy as a text. A second call returns the stored
     result.
     """
-    name = f"op {requests.op_name(kind)}"
+    name = f"op {requests.op_name(op_type)}"
     if name not in world.violations:
-        world.violations[name] = await _send_op(world, kind)
+        world.violations[name] = await _send_op(world, op_type)
     return world.violations[name]
 
 
-async def _send_op(world: World, kind: type[ops.Op]) -> list[str]:
+async def _send_op(world: World, op_type: type[ops.Op]) -> list[str]:
     wrong = []
-    for message in requests.op_messages(world, kind):
+    for message in requests.op_messages(world, op_type):
         reply = await world.sockets[message.caller].request(message.op, **message.arguments)
         code, what = reply.get("error", {}).get("code", ""), f"{message.caller}: {message.op} {message.arguments}"
         if message.allowed is not None and message.means_allowed(code) != message.allowed:

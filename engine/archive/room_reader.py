@@ -96,10 +96,11 @@ async def closed_rooms_of(
 
 
 async def rooms_of_all(
-    archive: Archive, limit: int, before: tuple[int, str] | None = None, *, state: str | None = None
+    archive: Archive, zone: Zone, limit: int, before: tuple[int, str] | None = None, *, state: str | None = None
 ) -> list[ArchivedRoom]:
-    """Return the rooms of all users in the order of ``closed_rooms_of``; with ``state``, only those in it."""
-    query = select(rooms).order_by(rooms.c.active_at.desc(), rooms.c.id.desc()).limit(limit)
+    """Return the rooms of a zone in the order of ``closed_rooms_of``; with ``state``, only those in it."""
+    order = (rooms.c.active_at.desc(), rooms.c.id.desc())
+    query = select(rooms).where(rooms.c.zone == zone).order_by(*order).limit(limit)
     if state is not None:
         query = query.where(rooms.c.state == state)
     if before is not None:

@@ -1,4 +1,4 @@
-"""Chat messages: members of a room say and read them.
+"""Chat messages: members of a room say them. message_history.py reads them.
 
 A message has a number in its room, without holes. Its sender gives it a ``client_id``: a repeat of the message under
 the same ``client_id`` stores nothing and returns the first message, however late it comes.
@@ -6,16 +6,25 @@ the same ``client_id`` stores nothing and returns the first message, however lat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.domain import rooms
-from engine.domain.job_queries import Page
+from engine.archive import room_reader
+from engine.archive.room_reader import FirstMessage
+from engine.domain import archived_rooms, rooms
 from engine.domain.rooms import actor_of, parse_room_id
-from engine.errors import FieldError, Indeterminate, Invalid, LookInArchive, Unavailable
+from engine.errors import (
+    FieldError,
+    Indeterminate,
+    Invalid,
+    LookInArchive,
+    NotFound,
+    ReusedKey,
+    RoomClosed,
+    Unavailable,
+)
 from engine.idempotency import in_redis
-from engine.sql.paging import check_limit, decode_cursor, encode_cursor
 from engine.store import keys
 from engine.store.connection import ScriptReply
 from engine.store.scripts import Args
@@ -24,6 +33,8 @@ from engine.types import Principal, RoomId, Zone, new_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
+MAX_LOOKS = 4
+"""How often ``say`` asks Redis again after it looked in SQL."""
 DIGEST_CHARACTERS = 32
 """How much of a message's fingerprint is stored for each ``client_id``: 128 bits, in hex digits."""
 
@@ -45,33 +56,14 @@ class MessageOutcome(msgspec.Struct, frozen=True):
     key: str
 
 
-class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of a room's messages: those below ``before``, the newest first, or those above ``after``, the oldest
-    first. Without both, the newest.
-    """
+class _Content(msgspec.Struct):
+    """The part of a message by which a repeat is compared."""
 
-    before: int | None = None
-    after: int | None = None
-    limit: int = 50
-    cursor: str | None = None
-
-    def with_place(self) -> MessageQuery:
-        """Return the query with ``before`` or ``after`` in the place of the cursor. Raises Invalid for a wrong cursor,
-        and for both ``before`` and ``after``.
-        """
-        if self.before is not None and self.after is not None:
-            raise Invalid(errors=[FieldError("/before", "Not together with after")])
-        if self.cursor is None:
-            return self
-        side, n = decode_cursor(self.cursor, tuple[Literal["before", "after"], int])
-        return MessageQuery(limit=self.limit, **{side: n})
+    text: str
+    files: tuple[str, ...]
 
 
-class _Numbered(msgspec.Struct):
-    n: int
-
-
-_number_decoder = msgspec.json.Decoder(_Numbered)
+_content_decoder = msgspec.json.Decoder(_Content)
 
 
 async def say(
@@ -103,11 +95,40 @@ async def say(
         "trace": trace,
     }
     names = {**_script_keys(zone, room), "req": keys.idempotency_record(zone, caller.id, stored_key)}
-    try:
-        done = await engine.store.run(zone, "message_say", keys=names, args=args)
-    except LookInArchive as error:
-        raise Unavailable("This message may be in the archive, which cannot be read now") from error
-    return MessageOutcome(_message_of_reply(done), done.seq, done.repeated, stored_key or in_redis.new_key())
+    shown_key = stored_key or in_redis.new_key()
+    for _ in range(MAX_LOOKS):
+        try:
+            done = await engine.store.run(zone, "message_say", keys=names, args=args)
+        except NotFound:
+            return await _repeat_in_archived_room(engine, caller, zone, room, draft, shown_key)
+        except LookInArchive:
+            first = await room_reader.first_message(engine.archive, zone, room, caller.id, draft.client_id)
+            if first.message is not None:
+                return _outcome_of_first(first, draft, shown_key)
+            args = {**args, "looked": first.looked}
+        else:
+            return MessageOutcome(await _message_of_reply(engine, room, done), done.seq, done.repeated, shown_key)
+    raise Unavailable("The archive is behind what Redis has forgotten")
+
+
+async def _repeat_in_archived_room(
+    engine: Engine, caller: Principal, zone: Zone, room: RoomId, draft: MessageDraft, shown_key: str
+) -> MessageOutcome:
+    """Return the first message of a repeat in a room that Redis no longer has. Raises RoomClosed for a new message."""
+    await archived_rooms.read_room(engine, caller, room)
+    first = await room_reader.first_message(engine.archive, zone, room, caller.id, draft.client_id)
+    if first.message is None:
+        raise RoomClosed
+    return _outcome_of_first(first, draft, shown_key)
+
+
+def _outcome_of_first(first: FirstMessage, draft: MessageDraft, shown_key: str) -> MessageOutcome:
+    """Return the outcome of a repeat whose first message is in SQL. Raises ReusedKey if ``draft`` has another text."""
+    message = msgspec.Raw(first.message or b"")
+    said = _content_decoder.decode(message)
+    if (said.text, said.files) != (draft.text, draft.files):
+        raise ReusedKey
+    return MessageOutcome(message, first.seq, repeated=True, key=shown_key)
 
 
 def _script_keys(zone: Zone, room: RoomId) -> dict[str, str]:
@@ -121,36 +142,11 @@ def _script_keys(zone: Zone, room: RoomId) -> dict[str, str]:
     }
 
 
-def _message_of_reply(done: ScriptReply) -> msgspec.Raw:
-    """Return the message as JSON. A repeated message that is no longer in Redis is not in the reply."""
-    if len(done.values) < 2:
-        raise Indeterminate("Said before, but the message cannot be read now")
-    return msgspec.Raw(done.values[1])
-
-
-async def list_messages(engine: Engine, caller: Principal, room_id: str, query: MessageQuery) -> Page:
-    """Return a page of a room's messages as JSON. A member receives those above their ``from_n``; ops all.
-
-    Raises NotFound, NotMember, Invalid for a wrong limit or cursor and for both ``before`` and ``after``.
-    """
-    query, limit = query.with_place(), check_limit(query.limit)
-    zone, room = parse_room_id(room_id)
-    names = {
-        "meta": keys.zone_meta(zone),
-        "room": keys.room(zone, room),
-        "messages": keys.room_messages(zone, room),
-    }
-    args: Args = {
-        "user": caller.id,
-        "staff": int(caller.is_ops),
-        "above": query.after or 0,
-        "below": "" if query.before is None else query.before,
-        "limit": limit + 1,
-        "oldest": int(query.after is not None),
-    }
-    done = await engine.store.read(zone, "message_list", keys=names, args=args)
-    _, _, is_member, *messages = done.values
-    rooms.record_staff_read(caller, room, is_member=is_member == b"1")
-    side = "before" if query.after is None else "after"
-    after = encode_cursor(side, _number_decoder.decode(messages[limit - 1]).n) if len(messages) > limit else None
-    return Page(messages[:limit], after, {zone: {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}})
+async def _message_of_reply(engine: Engine, room: RoomId, done: ScriptReply) -> msgspec.Raw:
+    """Return the message as JSON. A repeated message that is no longer in Redis is in SQL."""
+    if len(done.values) > 1:
+        return msgspec.Raw(done.values[1])
+    n = int(done.values[0])
+    for message in await room_reader.messages_after(engine.archive, room, n - 1, n + 1, 1):
+        return msgspec.Raw(message)
+    raise Indeterminate("Said before, but the message cannot be read now")

@@ -1,7 +1,8 @@
 """Chat rooms: each job has at most one, whose members are the two sides of the job and the staff whom ops bring in.
 
 lua/lib/room_step.lua opens, changes and closes a room in the steps of its job. A member reads the messages with numbers
-above their ``from_n``. messages.py says and reads messages, room_members.py brings staff in and lets them go.
+above their ``from_n``. messages.py says and reads messages, room_members.py brings staff in and lets them
+go, room_list.py lists rooms. Where Redis no longer has a room, archived_rooms.py answers from SQL.
 """
 
 from __future__ import annotations
@@ -11,23 +12,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from engine.domain.job_queries import Page
+from engine.archive import room_reader
+from engine.domain import archived_rooms
 from engine.errors import FieldError, Invalid, NotFound, NotMember
-from engine.events import ms_of
-from engine.idempotency import in_redis
-from engine.sql.paging import check_limit, decode_cursor, encode_cursor
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.types import Principal, RoomId, UserId, Zone, job_of_room, room_of, zone_of, zone_of_room
-from engine.zone import log as zone_log
+from engine.types import Principal, RoomId, UserId, Zone, job_of_room, zone_of_room
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MESSAGES_AT_JOIN = 50
 """How many of the last messages the reply to ``join_room`` has."""
-ROOMS_PER_READ = 50
-"""How many rooms one script call reads for a list."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,37 +43,6 @@ class ReadMark(msgspec.Struct, frozen=True):
 
     n: int
     seq: int
-
-
-class RoomQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A query for a list of rooms: the filters and the page."""
-
-    job: str | None = None
-    open: bool | None = None
-    limit: int = 50
-    cursor: str | None = None
-
-
-class _ListedMessage(msgspec.Struct):
-    at: str
-
-
-class _ListedRoom(msgspec.Struct):
-    """The members of a room's JSON by which a list is filtered and sorted."""
-
-    id: str
-    job: str
-    state: str
-    opened_at: str
-    last: _ListedMessage | None = None
-
-    @property
-    def sort_key(self) -> tuple[int, str]:
-        """Return the time (ms) of the room's latest activity that the reader may see, and the room's id."""
-        return ms_of(self.last.at if self.last else self.opened_at), self.id
-
-
-_listed_room_decoder = msgspec.json.Decoder(_ListedRoom)
 
 
 def parse_room_id(room_id: str) -> tuple[Zone, RoomId]:
@@ -102,9 +67,20 @@ async def join_room(engine: Engine, caller: Principal, room_id: str, *, trace: s
     zone, room = parse_room_id(room_id)
     names = {**room_keys(zone, room), "messages": keys.room_messages(zone, room), "log": keys.log(zone)}
     args: Args = {"user": caller.id, "limit": MESSAGES_AT_JOIN, "actor": actor_of(caller), "trace": trace}
-    done = await engine.store.run(zone, "room_join", keys=names, args=args)
+    try:
+        done = await engine.store.run(zone, "room_join", keys=names, args=args)
+    except NotFound:
+        return await _join_archived(engine, caller, zone, room)
     document, *messages = done.values
     return JoinOutcome(msgspec.Raw(document), [msgspec.Raw(message) for message in reversed(messages)], done.seq)
+
+
+async def _join_archived(engine: Engine, caller: Principal, zone: Zone, room_id: RoomId) -> JoinOutcome:
+    room = await archived_rooms.read_room(engine, caller, room_id)
+    from_n = archived_rooms.from_n_of(room, caller.id)
+    found = await room_reader.messages_before(engine.archive, room_id, room.n + 1, from_n, MESSAGES_AT_JOIN)
+    document = msgspec.Raw(archived_rooms.view_room(room, caller.id))
+    return JoinOutcome(document, [msgspec.Raw(each) for each in reversed(found)], engine.store.zones[zone].seq)
 
 
 async def mark_read(engine: Engine, caller: Principal, room_id: str, n: int, *, trace: str = "") -> ReadMark:
@@ -116,6 +92,8 @@ async def mark_read(engine: Engine, caller: Principal, room_id: str, n: int, *, 
     zone, room = parse_room_id(room_id)
     try:
         return await _run_room_mark(engine, zone, room, caller.id, n=n, actor=actor_of(caller), trace=trace)
+    except NotFound:
+        return ReadMark(await archived_rooms.move_mark(engine, caller, room, n), engine.store.zones[zone].seq)
     except Invalid as error:
         raise Invalid(errors=[FieldError("/n", "Beyond the last message")]) from error
 
@@ -164,8 +142,14 @@ async def read_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
     """
     zone, room = parse_room_id(room_id)
     args: Args = {"user": caller.id, "staff": int(caller.is_ops)}
-    done = await engine.store.read(zone, "room_read", keys=room_keys(zone, room), args=args)
-    document, is_member = done.values
+    try:
+        document, is_member = (await engine.store.read(zone, "room_read", keys=room_keys(zone, room), args=args)).values
+    except NotFound:
+        archived = await archived_rooms.read_room(engine, caller, room, is_staff=caller.is_ops)
+        document, is_member = (
+            archived_rooms.view_room(archived, caller.id),
+            b"1" if caller.id in archived.members else b"",
+        )
     record_staff_read(caller, room, is_member=is_member == b"1")
     return document
 
@@ -174,52 +158,6 @@ def record_staff_read(caller: Principal, room: RoomId, *, is_member: bool) -> No
     """Log that staff who are no member read a room."""
     if not is_member:
         log.info("room_read_by_staff", room=room, user=caller.id, role=caller.role)
-
-
-async def list_rooms(engine: Engine, caller: Principal, query: RoomQuery) -> Page:
-    """Return the rooms of which the caller is a member, the latest activity first; to ops also any job's room that
-    ``query.job`` names.
-
-    Raises Invalid for a wrong limit or cursor.
-    """
-    limit = check_limit(query.limit)
-    before = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
-    found: dict[tuple[int, str], bytes] = {}
-    as_of: dict[str, dict[str, str | int]] = {}
-    for zone in engine.store.zones:
-        head = await zone_log.read_head(engine.store.read_connection, zone)
-        as_of[zone] = {"epoch": head.epoch, "seq": head.seq}
-        for document in await _live_rooms(engine, caller, zone, query.job):
-            room = _listed_room_decoder.decode(document)
-            if (query.job is None or room.job == query.job) and (
-                query.open is None or query.open == (room.state == "open")
-            ):
-                found[room.sort_key] = document
-    order = sorted((place for place in found if before is None or place < before), reverse=True)
-    after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    return Page([found[place] for place in order[:limit]], after, as_of)
-
-
-async def _live_rooms(engine: Engine, caller: Principal, zone: Zone, job: str | None) -> list[bytes]:
-    """Return the rooms of the caller in Redis; for ops, if ``job`` is given, the room of that job."""
-    if job is not None and caller.is_ops:
-        return await _room_of_job(engine, caller, zone, job)
-    ids: list[bytes] = await engine.store.command("ZRANGE", keys.user_rooms(zone, caller.id), 0, -1)
-    documents: list[bytes] = []
-    for start in range(0, len(ids), ROOMS_PER_READ):
-        args: Args = {"user": caller.id, "rooms": ids[start : start + ROOMS_PER_READ]}
-        done = await engine.store.read(zone, "room_list", keys={"meta": keys.zone_meta(zone)}, args=args)
-        documents += done.values
-    return documents
-
-
-async def _room_of_job(engine: Engine, caller: Principal, zone: Zone, job: str) -> list[bytes]:
-    if zone_of(job) != zone:
-        return []
-    try:
-        return [await read_room(engine, caller, room_of(in_redis.parse_job_id(job)[1]))]
-    except NotFound:
-        return []
 
 
 def room_keys(zone: Zone, room: RoomId) -> dict[str, str]:

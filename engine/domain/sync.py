@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.domain import job_queries, notifications, offers, profile
+from engine.domain import job_queries, notifications, offers, profile, room_list
 from engine.domain.job_queries import Page
 from engine.domain.notifications import Notification
 from engine.domain.profile import Technician, TechnicianCard
@@ -39,13 +39,15 @@ class OwnAccount(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Snapshot(msgspec.Struct, frozen=True):
     """The state for one caller. ``jobs`` are the jobs that have not ended, at most ``MAX_ITEMS``; ``next`` is the
-    cursor for the rest of the list. JSON documents are stored as bytes.
+    cursor for the rest of the list. ``rooms`` are the caller's rooms that are open or were closed lately, at most
+    ``MAX_ITEMS``. JSON documents are stored as bytes.
     """
 
     me: OwnAccount
     jobs: list[bytes]
     next: str | None
     offers: list[bytes]
+    rooms: list[bytes]
     notifications: list[Notification]
     cursor: dict[Zone, Cursor]
 
@@ -58,13 +60,14 @@ async def read_snapshot(engine: Engine, caller: Principal) -> Snapshot:
     cursor = await _log_heads(engine)
     if not cursor:
         raise Unavailable("No zone is open")
-    own, jobs, open_offers, unread = await asyncio.gather(
+    own, jobs, open_offers, rooms, unread = await asyncio.gather(
         read_own_account(engine, caller),
         job_queries.live_jobs(engine, caller, MAX_ITEMS),
         _open_offers(engine, caller),
+        room_list.find_live(engine, caller, MAX_ITEMS),
         notifications.find_unread(engine, caller, MAX_ITEMS),
     )
-    return Snapshot(own, jobs.items, jobs.next, open_offers.items, unread, cursor)
+    return Snapshot(own, jobs.items, jobs.next, open_offers.items, rooms, unread, cursor)
 
 
 async def _log_heads(engine: Engine) -> dict[Zone, Cursor]:

@@ -21,7 +21,7 @@ rooms = Table(
     Column("closed_at", BigInteger),
     time_column("active_at"),
     text_column("doc"),
-    Index(None, "active_at", "id"),
+    Index(None, "zone", "active_at", "id"),
 )
 """The chat rooms. ``n`` is the number of the last message; ``active_at`` is the time of the last message, or of the
 opening if there is none. ``doc`` is the room as JSON, from its last event of a ``room.`` type: its ``n`` and its

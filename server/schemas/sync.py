@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.rules.fixes import FixRate
 from server.schemas.about import Poll
 from server.schemas.jobs import Job
@@ -11,6 +9,7 @@ from server.schemas.lists import Cursors
 from server.schemas.notifications import Notification
 from server.schemas.objects import Shape
 from server.schemas.offers import Offer
+from server.schemas.rooms import Room
 from server.schemas.technicians import Technician
 from server.schemas.users import User
 
@@ -25,14 +24,14 @@ class OwnProfile(Shape):
 class Sync(Shape):
     """A snapshot from which a client starts. ``cursor`` was read before the rest, so no event after ``cursor`` is
     missing, but some may repeat parts of the snapshot. ``next`` is the cursor for further jobs: ``GET
-    /v1/jobs?cursor=``.
+    /v1/jobs?cursor=``. ``rooms`` are the open ones and those that were closed lately.
     """
 
     me: OwnProfile
     jobs: list[Job]
     next: str | None
     offers: list[Offer]
-    rooms: list[dict[str, Any]]
+    rooms: list[Room]
     notifications: list[Notification]
     cursor: Cursors
     poll: Poll

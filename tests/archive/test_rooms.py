@@ -173,12 +173,12 @@ async def test_closed_rooms_are_listed_by_latest_activity(archive: Archive) -> N
     assert await read_ids(YOU, 9) == [names[3], names[2], names[0]]
     assert await read_ids(ME, 2, (2_003, names[3])) == [names[2], names[1]]
     assert await read_ids(UserId("nobody"), 9) == []
-    everything = await room_reader.rooms_of_all(archive, 2)
+    everything = await room_reader.rooms_of_all(archive, DEFAULT_ZONE, 2)
     assert [(room.id, room.active_at, room.closed_at) for room in everything] == [
         (names[4], 2_004, None),
         (names[3], 2_003, 9_000),
     ]
-    after = await room_reader.rooms_of_all(archive, 9, (2_003, names[3]), state="closed")
+    after = await room_reader.rooms_of_all(archive, DEFAULT_ZONE, 9, (2_003, names[3]), state="closed")
     assert [room.id for room in after] == [names[2], names[1], names[0]]
     assert {room.id for room in await room_reader.rooms_by_id(archive, [names[0], "room_main_x"])} == {names[0]}
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.domain import messages, room_members, rooms
-from engine.domain.messages import MessageDraft, MessageQuery
+from engine.domain import message_history, messages, room_members, rooms
+from engine.domain.message_history import MessageQuery
+from engine.domain.messages import MessageDraft
 from engine.errors import Invalid, NotMember, ReusedKey, Unavailable
 from engine.runtime import Engine
 from engine.store import keys
@@ -82,7 +83,7 @@ async def test_pages_go_back_from_the_newest_and_forward_from_a_number(engine: E
     async def walk(**query: Any) -> list[str]:
         seen: list[str] = []
         while True:
-            page = await messages.list_messages(engine, job.technician, job.room, MessageQuery(limit=3, **query))
+            page = await message_history.list_messages(engine, job.technician, job.room, MessageQuery(limit=3, **query))
             seen += [msgspec.json.decode(item)["text"] for item in page.items]
             if page.next is None:
                 return seen

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.domain import jobs, messages, rooms
+from engine.domain import jobs, message_history, messages, rooms
 from engine.domain.commands import Step
-from engine.domain.messages import MessageDraft, MessageQuery
+from engine.domain.message_history import MessageQuery
+from engine.domain.messages import MessageDraft
 from engine.identity import accounts
 from engine.identity.accounts import NewAccount
 from engine.runtime import Engine
@@ -67,7 +68,7 @@ async def say(engine: Engine, who: Principal, room: str, text: str, client_id: s
 
 async def texts(engine: Engine, who: Principal, room: str, **query: Any) -> list[str]:
     """Return the texts of a page of a room's messages."""
-    page = await messages.list_messages(engine, who, room, MessageQuery(**query))
+    page = await message_history.list_messages(engine, who, room, MessageQuery(**query))
     return [msgspec.json.decode(item)["text"] for item in page.items]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.domain import messages, room_members, rooms
-from engine.domain.messages import MessageDraft, MessageQuery
-from engine.domain.rooms import RoomQuery
+from engine.domain import message_history, messages, room_list, room_members, rooms
+from engine.domain.message_history import MessageQuery
+from engine.domain.messages import MessageDraft
+from engine.domain.room_list import RoomQuery
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
@@ -15,8 +16,8 @@ from server.schemas.rooms import MessagesQuery, NewMember, NewMessage, NewReadMa
 
 
 async def find(call: RequestContext[Body, RoomsQuery]) -> Response:
-    """Return the rooms of which the caller is a member, the latest activity first. Ops read any room by its `job`."""
-    page = await rooms.list_rooms(call.engine, call.caller, RoomQuery(**msgspec.structs.asdict(call.query)))
+    """Return the rooms of which the caller is a member, the latest activity first. Ops receive all rooms."""
+    page = await room_list.list_rooms(call.engine, call.caller, RoomQuery(**msgspec.structs.asdict(call.query)))
     return responses.page_response(call.next_link, page.items, page.next, page.as_of)
 
 
@@ -28,7 +29,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 async def find_messages(call: RequestContext[Body, MessagesQuery]) -> Response:
     """Return messages of a room: the newest first, only those below `before`; or the oldest first, above `after`."""
     query = MessageQuery(**msgspec.structs.asdict(call.query))
-    page = await messages.list_messages(call.engine, call.caller, call.id, query)
+    page = await message_history.list_messages(call.engine, call.caller, call.id, query)
     return responses.page_response(call.next_link, page.items, page.next, page.as_of)
 
 

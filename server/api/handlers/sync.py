@@ -25,7 +25,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
             "jobs": [responses.embed_json(job) for job in found.jobs],
             "next": found.next,
             "offers": [responses.embed_json(offer) for offer in found.offers],
-            "rooms": [],
+            "rooms": [responses.embed_json(room) for room in found.rooms],
             "notifications": found.notifications,
             "cursor": found.cursor,
             "poll": POLL_INTERVALS_S,

@@ -21,7 +21,7 @@ def upgrade() -> None:
         *_text_columns("doc"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rooms")),
     )
-    op.create_index(op.f("ix_rooms_active_at_id"), "rooms", ["active_at", "id"])
+    op.create_index(op.f("ix_rooms_zone_active_at_id"), "rooms", ["zone", "active_at", "id"])
     op.create_table(
         "room_members",
         *_text_columns("room", "user", "role", "name"),

@@ -15,6 +15,7 @@ NAMES = (
     "fanout",
     "jobs",
     "latency",
+    "map",
     "match",
     "offer",
     "relay",

@@ -178,6 +178,7 @@ export class Callout extends EventTarget {
   /** @type {"socket" | "polling" | null} */ transport = null;
   /** Channels in addition to the user's own; sent at each connection. @type {Set<string>} */ subs = new Set();
   /** The last connect reply. @type {any} */ session = null;
+  /** What was subscribed, by channel: the map of a zone has a box. @type {Map<string, any>} */ #subOptions = new Map();
   #lastId = 0;
   #backoff = new Backoff();
   /** Requests without a reply. @type {Map<number, Waiting>} */ #pending = new Map();
@@ -235,7 +236,7 @@ export class Callout extends EventTarget {
   request(op, args = {}) {
     const id = ++this.#lastId;
     const frame = { id, op, ...(KEYED_OPS.includes(op) ? { key: crypto.randomUUID() } : {}), ...args };
-    if (op === "subscribe") this.subs.add(args.channel);
+    if (op === "subscribe") this.subs.add(args.channel), this.#subOptions.set(args.channel, args);
     if (op === "unsubscribe") this.subs.delete(args.channel);
     return new Promise((done, fail) => {
       /** @param {(value: any) => void} settle */
@@ -380,7 +381,8 @@ export class Callout extends EventTarget {
   /** @param {WebSocket} socket */
   async #sendConnect(socket) {
     const token = await this.token(this.#needsFreshToken);
-    const hello = { token, cursors: this.cursors.toJSON(), subs: [...this.subs], app: this.app };
+    const subs = [...this.subs].map((channel) => this.#subOptions.get(channel) ?? channel);
+    const hello = { token, cursors: this.cursors.toJSON(), subs, app: this.app };
     // The server may not know yet that the old socket is dead.
     const replaces = this.session?.session;
     if (socket.readyState === WebSocket.OPEN) this.#sendFrame(socket, { id: 0, op: "connect", ...hello, replaces });

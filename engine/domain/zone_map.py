@@ -33,8 +33,9 @@ MAX_ENTRIES = 5_000
 MARGIN_DEGREES = 0.0026
 """How far a person can be from their entry in the index in each direction: half a cell (``CELL_DEGREES`` in
 lua/lib/map_index.lua), and what rounding adds."""
-ENTRIES_PER_READ = 200
-"""How many records are read in one call, so that a call takes Redis less than a millisecond."""
+ENTRIES_PER_READ, PARALLEL_READS = 200, 4
+"""How many records are read in one call, so that a call takes Redis less than a millisecond, and how many calls wait
+for their replies at the same time."""
 
 
 IDS_PER_SEARCH, SMALLEST_PART_M = 2_000, 100.0
@@ -181,11 +182,13 @@ async def read_entries(engine: Engine, zone: Zone, layer: Layer, ids: Collection
     that is over.
     """
     names, entries = list(ids), dict[str, MapEntry | None]()
-    for start in range(0, len(names), ENTRIES_PER_READ):
-        some = names[start : start + ENTRIES_PER_READ]
-        rows = await _read_rows(engine, zone, layer, some)
-        for name, row in zip(some, rows, strict=True):
-            entries[name] = None if row is None else MapEntry(layer, name, row)
+    parts = [names[start : start + ENTRIES_PER_READ] for start in range(0, len(names), ENTRIES_PER_READ)]
+    for start in range(0, len(parts), PARALLEL_READS):
+        some = parts[start : start + PARALLEL_READS]
+        replies = await asyncio.gather(*(_read_rows(engine, zone, layer, part) for part in some))
+        for part, rows in zip(some, replies, strict=True):
+            for name, row in zip(part, rows, strict=True):
+                entries[name] = None if row is None else MapEntry(layer, name, row)
     return entries
 
 

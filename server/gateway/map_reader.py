@@ -30,7 +30,7 @@ from server.gateway.map_view import MapFrame, MapView
 from server.gateway.protocol import State
 from server.gateway.session import Session
 
-TICK_S = 0.1
+TICK_S = 0.05
 SEARCH_EVERY_S = 5.0
 RETRY_S = 1.0
 APPROACH_DEGREES = 0.005

@@ -23,6 +23,7 @@ from engine.types import Zone
 MAX_FRAME_ENTRIES = 2_000
 """The most entries in one frame, some 300 KB. What is more follows in the next frame: a session with much unsent is
 closed as too slow, and a snapshot alone must not be that much."""
+MAX_LATE_S = 0.1
 LEAVE_CROWD_SHARE = 0.9
 """A layer that is shown as clusters is shown one by one again when it has fallen to this share of the limit: the map
 must not change its form with each person who crosses the border of the box."""
@@ -60,8 +61,8 @@ class MapView:
         """Whether the box was searched since the view began. There is no snapshot before."""
         self.pending: set[str] = set()
         """The ids of entries that may differ from what the session was sent."""
-        self.sent_at = 0.0
-        """The monotonic time of the last frame; 0 before the snapshot."""
+        self.due_at = 0.0
+        """The monotonic time from which the next frame may be sent; 0 before the snapshot."""
         self._inside: dict[str, MapEntry] = {}
         self._numbers: dict[Layer, int] = dict.fromkeys(LAYERS, 0)
         self._crowded: frozenset[Layer] = frozenset()
@@ -75,15 +76,15 @@ class MapView:
         """Return whether a frame may be sent at ``now`` (monotonic seconds), and there may be something to send."""
         if not self.is_searched:
             return False
-        if not self.sent_at:
+        if not self.due_at:
             return True
-        return bool(self.pending) and (self._has_more or now - self.sent_at >= self.every_s)
+        return bool(self.pending) and (self._has_more or now >= self.due_at)
 
     def take_frame(self, entries: Entries, now_ms: int) -> MapFrame | None:
         """Return the next frame, None if nothing in the view has changed. The caller sends it:
         the view counts it as sent.
         """
-        is_first = not self.sent_at
+        is_first = not self.due_at
         changed = self._apply(entries, entries.keys() if is_first else self.pending)
         self.pending = set()
         crowded = frozenset(layer for layer in self.layers if self._is_crowded(layer))
@@ -93,7 +94,9 @@ class MapView:
         if data is None:
             return None
         self.k += 1
-        self.sent_at = monotonic()
+        # A frame that is a little late does not make the next one late.
+        now = monotonic()
+        self.due_at = max(self.due_at, now - MAX_LATE_S) + self.every_s
         return MapFrame(is_snapshot, {"zone": self.zone, "k": self.k, **data})
 
     def _apply(self, entries: Entries, ids: Iterable[str]) -> list[str]:

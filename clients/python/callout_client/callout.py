@@ -80,6 +80,7 @@ class Callout:
         self.session: Frame = {}
         """The last reply to ``connect``; ``{}`` before the first."""
         self.subs = set(subs)
+        self._sub_options: dict[str, Frame] = {}
         self._listeners = listeners
         self._connector = Connector(url, token, ticket, api)
         self._feed = Feed(listeners, cursors)
@@ -158,6 +159,7 @@ class Callout:
             arguments.setdefault("key", str(uuid4()))
         if op == "subscribe":
             self.subs.add(arguments["channel"])
+            self._sub_options[arguments["channel"]] = arguments
         elif op == "unsubscribe":
             self.subs.discard(arguments["channel"])
         try:
@@ -261,7 +263,10 @@ class Callout:
                 if self._polling is not None:
                     await self._background.cancel(self._polling)
                     self._polling = None
-                hello: Frame = {"cursors": self.cursors, "subs": sorted(self.subs)}
+                hello: Frame = {
+                    "cursors": self.cursors,
+                    "subs": [self._sub_options.get(sub, sub) for sub in sorted(self.subs)],
+                }
                 if last := self.session.get("session"):  # the server may not know of the dead socket yet
                     hello["replaces"] = last
                 ok = await self._connector.handshake(socket, hello, fresh=self._needs_fresh_token)

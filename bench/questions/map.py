@@ -1,0 +1,211 @@
+"""What does a console that follows a zone's map cost a gateway, and how late is a fix on it?
+
+A city of technicians drives: each sends a fix every ten seconds, stored by the engine's own script in calls of the
+load, so that the gateway does nothing but serve consoles. Three kinds of consoles look at it over real WebSockets: at
+the whole city, which is a crowd and shown as clusters; at a district of some thousands; and at a quiet corner, where a
+few technicians move. The gateway is measured without consoles and then with all of them.
+
+Two delays are measured, both until a console has read the frame. The whole delay begins with the time that the script
+gave the fix. A console gets at most one frame in ``--every`` seconds, so where everybody moves a fix waits for the next
+frame, half of that time in the mean. The own delay begins when the next frame was allowed, if that is later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time
+from statistics import quantiles
+from urllib.parse import urlsplit
+
+import msgspec
+import uvloop
+
+from bench.load import swarm
+from bench.load.consoles import DEGREE_M, FIX_INTERVAL_S, Console, Driver, drive
+from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
+from bench.load.sockets import text_frame
+from bench.load.swarm import HandshakeStep
+from bench.questions.slow import rss_mib
+from bench.report import Figure, Report
+from bench.rig import LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
+from engine.process.signer import Signer, sign_token
+from engine.types import UserId
+
+CENTRE = (52.5, 13.4)
+WARM_S = 4.0
+"""How long the consoles look before they are measured: snapshots are not what a console costs later."""
+QUIET_MOVERS = 5
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--technicians", type=int, default=20_000, help="technicians who move (default: 20000)")
+    parser.add_argument("--consoles", type=int, default=20, help="consoles (default: 20)")
+    parser.add_argument("--whole", type=int, default=4, help="of these, who see the whole city (default: 4)")
+    parser.add_argument("--every", type=float, default=0.5, help="seconds between two frames (default: 0.5)")
+    parser.add_argument("--city-km", type=float, default=30.0, help="side of the city (default: 30)")
+    parser.set_defaults(seconds=20.0)
+
+
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Measure the gateway without consoles and with them, round by round."""
+    return uvloop.run(_run(rig, arguments))
+
+
+def city_box(draw: random.Random, city_km: float, share: float) -> list[float]:
+    """Return a box with this share of the city's side, somewhere in it."""
+    lat_side, lon_side = city_degrees(city_km)
+    south = CENTRE[0] - lat_side / 2 + draw.uniform(0, 1 - share) * lat_side
+    west = CENTRE[1] - lon_side / 2 + draw.uniform(0, 1 - share) * lon_side
+    return [round(each, 5) for each in (west, south, west + share * lon_side, south + share * lat_side)]
+
+
+def city_degrees(city_km: float) -> tuple[float, float]:
+    """Return the height and the width of the city in degrees."""
+    lat = city_km * 1000 / DEGREE_M
+    return lat, lat / math.cos(math.radians(CENTRE[0]))
+
+
+class MapTest:
+    """A gateway, the drivers, and the consoles by kind."""
+
+    def __init__(self, zone: SeededZone, port: int, signer: Signer, arguments: argparse.Namespace) -> None:
+        self.zone, self.port, self.arguments = zone, port, arguments
+        self.draw = random.Random(7)
+        lat_side, lon_side = city_degrees(arguments.city_km)
+        spots = (
+            (CENTRE[0] + self.draw.uniform(-0.5, 0.5) * lat_side, CENTRE[1] + self.draw.uniform(-0.5, 0.5) * lon_side)
+            for _ in range(arguments.technicians)
+        )
+        self.drivers = [Driver(f"user_d{number}", *spot, self.draw) for number, spot in enumerate(spots)]
+        self.quiet = [Driver(f"user_q{n}", CENTRE[0] + 1, CENTRE[1] + n / 100, self.draw) for n in range(QUIET_MOVERS)]
+        self.consoles: dict[str, list[Console]] = {"city": [], "district": [], "corner": []}
+        self._token = sign_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
+
+    async def open_consoles(self) -> None:
+        """Connect all consoles."""
+        arguments = self.arguments
+        for number in range(arguments.consoles):
+            kind = "corner" if number == 0 else "city" if number <= arguments.whole else "district"
+            share = 1.0 if kind == "city" else 0.4
+            box = city_box(self.draw, arguments.city_km, share)
+            if kind == "corner":
+                box = [CENTRE[1] - 0.1, CENTRE[0] + 0.9, CENTRE[1] + 0.2, CENTRE[0] + 1.1]
+            handshake = swarm.callout_handshake(self.port, self._token)
+            view = {"id": 2, "op": "subscribe", "channel": "map:main", "bbox": box, "every_s": arguments.every}
+            subscribe = HandshakeStep(text_frame(msgspec.json.encode(view)), b'{"id":2,"ok"')
+            console = Console(handshake._replace(steps=(*handshake.steps, subscribe)), arguments.every)
+            self.consoles[kind].append(await swarm.open_client(self.port, console))
+
+    async def close_consoles(self) -> None:
+        """Disconnect all consoles."""
+        for console in self.all_consoles:
+            console.abort()
+        for consoles in self.consoles.values():
+            consoles.clear()
+
+    @property
+    def all_consoles(self) -> list[Console]:
+        return [console for consoles in self.consoles.values() for console in consoles]
+
+    async def measure(self, gateway: Child, redis: Child) -> tuple[float, float, float]:
+        """Drive for ``--seconds``. Return the shares of a core that the gateway and Redis used, in per cent, and the
+        fixes a second.
+        """
+        await drive(self.zone, self.drivers, self.quiet, time.monotonic() + WARM_S)
+        for console in self.all_consoles:
+            console.is_measured = True
+        began, cpu = time.monotonic(), (gateway.cpu_s(), redis.cpu_s())
+        fixes = await drive(self.zone, self.drivers, self.quiet, began + self.arguments.seconds)
+        elapsed = time.monotonic() - began
+        gateway_s, redis_s = gateway.cpu_s() - cpu[0], redis.cpu_s() - cpu[1]
+        return gateway_s / elapsed * 100, redis_s / elapsed * 100, fixes / elapsed
+
+
+class Figures:
+    """The values of each round."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, name: str, value: float) -> None:
+        """Add a round's value."""
+        self.values.setdefault(name, []).append(value)
+
+    def add_delays(self, kind: str, consoles: list[Console]) -> None:
+        """Add the middle and the 99th percentile of the delays of this kind of consoles."""
+        for name, delays in (
+            ("fix to frame", [each for console in consoles for each in console.whole_ms]),
+            ("own delay", [each for console in consoles for each in console.own_ms]),
+        ):
+            if len(delays) < 2:
+                raise BenchError(f"the consoles at the {kind} received {len(delays)} positions")
+            cuts = quantiles(delays, n=100)
+            self.add(f"{kind}: {name} p50", cuts[49])
+            self.add(f"{kind}: {name} p99", cuts[98])
+
+
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    report = Report("map", (__doc__ or "").split("\n", 1)[0])
+    url, valkey = rig.start_redis()
+    at, gateway = rig.start_callout(url, roles="gateway")
+    zone = await open_seeded_zone(url)
+    report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
+    signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
+    test, figures = MapTest(zone, urlsplit(at).port or 0, signer, arguments), Figures()
+    with pin_to_core(LOAD_CORE):
+        print_progress(f"{arguments.technicians} technicians come online")
+        everybody = [*test.drivers, *test.quiet]
+        await gather_in_batches(zone.create_technician(each.name, each.lat, each.lon) for each in everybody)
+        await gateway.wait_until_idle()
+        for number in range(arguments.rounds):
+            print_progress(f"round {number + 1}: without consoles, then with {arguments.consoles}")
+            idle, redis_idle, _ = await test.measure(gateway, valkey)
+            before = rss_mib(gateway)
+            await test.open_consoles()
+            busy, redis_busy, fixes = await test.measure(gateway, valkey)
+            figures.add("fixes", fixes)
+            figures.add("gateway without consoles", idle)
+            figures.add("gateway with consoles", busy)
+            figures.add("a console", (busy - idle) / arguments.consoles)
+            figures.add("Redis without consoles", redis_idle)
+            figures.add("Redis with consoles", redis_busy)
+            figures.add("memory", rss_mib(gateway) - before)
+            for kind in ("district", "corner"):
+                figures.add_delays(kind, test.consoles[kind])
+            for kind, consoles in test.consoles.items():
+                seconds = arguments.seconds * len(consoles)
+                figures.add(f"{kind}: frames", sum(each.frames for each in consoles) / seconds)
+                figures.add(f"{kind}: bytes", sum(each.bytes for each in consoles) / 1024 / seconds)
+            await test.close_consoles()
+    await zone.close()
+    _add_figures(report, figures.values, arguments)
+    return report
+
+
+def _add_figures(report: Report, values: dict[str, list[float]], arguments: argparse.Namespace) -> None:
+    rate = arguments.technicians / FIX_INTERVAL_S
+    report.add(
+        Figure("fixes stored while the consoles look", "a second", values["fixes"], goal=0.95 * rate),
+        Figure("gateway CPU without consoles", "% of a core", values["gateway without consoles"]),
+        Figure(f"gateway CPU with {arguments.consoles} consoles", "% of a core", values["gateway with consoles"]),
+        Figure("gateway CPU a console", "% of a core", values["a console"], goal=1.0, better="less"),
+        Figure("Redis CPU without consoles", "% of a core", values["Redis without consoles"]),
+        Figure("Redis CPU with consoles", "% of a core", values["Redis with consoles"]),
+        Figure("gateway memory for the consoles", "MiB", values["memory"]),
+    )
+    for name, rounds in values.items():
+        if " p50" in name or " p99" in name:
+            goal = 200.0 if name in ("corner: fix to frame p99", "district: own delay p99") else None
+            report.add(Figure(name, "ms", rounds, goal=goal, better="less"))
+        elif name.endswith(": frames"):
+            report.add(Figure(name, "a second and console", rounds))
+        elif name.endswith(": bytes"):
+            report.add(Figure(name, "KiB/s a console", rounds))
+    report.notes.append(
+        f"{arguments.technicians} technicians in {arguments.city_km:g} × {arguments.city_km:g} km, a fix each every"
+        f" {FIX_INTERVAL_S:g} s; {arguments.whole} consoles see the whole city, one a corner, the others a district of"
+        f" a sixth of it; a frame in {arguments.every:g} s at most"
+    )

@@ -28,11 +28,9 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Return settings with a second blueprint, `courier`: its drivers are near at 2 km, arrive by one fix, and only ops
     are told.
     """
-    title = 'name = "home_service"\nversion = 2\ntitle = "Home service"\n'
-    declared = 'name = "courier"\nversion = 1\ntitle = "Courier"\n'
-    declared += "arrival = { near_m = 2000, at_m = 100, leave_m = 300, fixes = 1 }\n"
+    declared = 'name = "courier"\narrival = { near_m = 2000, at_m = 100, leave_m = 300, fixes = 1 }\n'
     events = "".join(f'\n[events."{kind}"]\nto = ["ops"]\n' for kind in (NEAR, ARRIVED))
-    text = blueprints.edited_toml("home_service", {title: declared}) + events
+    text = blueprints.edited_toml("home_service", {'name = "home_service"\n': declared}) + events
     return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", courier=text)
 
 
@@ -110,7 +108,7 @@ async def test_near_and_arrived_are_told_once(engine: Engine) -> None:
     for event in (near, arrived):
         assert set(event_log.payload(event)) == {"job", "eta_s", "distance_m", "at"}
         assert set(event.to) == {f"user:{trip.customer.id}", "user:tom", "role:ops", f"job:{trip.job}"}
-        assert event.actor == "technician:tom" and event.blueprint_key == "home_service@2"
+        assert event.actor == "technician:tom" and event.blueprint_key.startswith("home_service@")
     assert event_log.payload(near)["distance_m"] == 490
     assert 60 <= event_log.payload(near)["eta_s"] <= 130
     assert (event_log.payload(arrived)["distance_m"], event_log.payload(arrived)["eta_s"]) == (20, 0)

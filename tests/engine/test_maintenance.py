@@ -26,7 +26,8 @@ async def test_a_task_that_fails_stops_no_other(
         raise failure
 
     monkeypatch.setattr(sql, "repair_redis", raise_failure)
-    assert await maintenance.run_once(engine) == {"profiles": -1, "blocks": 0, "idempotency_records": 0, "sessions": 0}
+    others = {"blocks": 0, "idempotency_records": 0, "paths": 0, "sessions": 0}
+    assert await maintenance.run_once(engine) == {"profiles": -1, **others}
 
 
 async def test_maintenance_runs_without_a_request(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

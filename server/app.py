@@ -6,7 +6,7 @@
 3. :class:`~server.http.auth.AuthenticationLayer`.
 4. The routes of server/api/routes.py, each an :class:`~server.api.endpoint.Endpoint`.
 
-All layers are plain ASGI. WebSockets pass through 3 only: the coroutine frames of a RequestStamp and a router would
+All layers are plain ASGI. WebSockets pass through 3 only: the coroutine frames of a RequestLayer and a router would
 stay in memory as long as each socket is open.
 """
 

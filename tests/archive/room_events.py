@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from engine.events import Event, rfc3339_of
-from tests.archive.test_projection import JOB, create_event
+from tests.archive.test_projection import JOB_ID, create_event
 
-ROOM = JOB.replace("job_", "room_")
+ROOM = JOB_ID.replace("job_", "room_")
 CUSTOMER = {"id": "c1", "name": "Cora", "role": "customer", "since": rfc3339_of(1_001), "from_n": 0}
 HOLDER = {"id": "t1", "name": "Tom", "role": "technician", "since": rfc3339_of(1_001), "from_n": 0}
 

@@ -133,6 +133,14 @@ def test_jobs_runs() -> None:
     assert figures["its events"] > 0
 
 
+def test_map_runs() -> None:
+    """The benchmark `map` measures consoles at the whole city, at a district and at a corner."""
+    size = ("--technicians", "200", "--consoles", "3", "--whole", "1", "--city-km", "5")
+    figures = run_quick("map", *size, "--interval", "0.5", "--warm", "1", "--seconds", "1.5")
+    assert figures["corner: frames"] > 0
+    assert figures["district: fix to frame p99"] > 0
+
+
 def test_match_runs() -> None:
     """The benchmark `match` measures searches and whole waves. It fails if a search finds the wrong technicians."""
     figures = run_quick(

@@ -11,11 +11,13 @@ from datetime import datetime
 
 import msgspec
 
-from bench.load.seed import ZONE, SeededZone
+from bench.load.seed import SeededZone
 from bench.load.swarm import Client, Handshake
-from engine.store import keys
+from engine.errors import CalloutError
+from engine.rules.fixes import Fix
+from engine.store.fix_batches import FixBatches, FixOutcome
+from engine.types import TechnicianId, UserId
 
-FIX_INTERVAL_S = 10.0
 METRES_A_FIX = 80.0
 FIXES_A_CALL = 64
 DEGREE_M = 111_195.0
@@ -76,30 +78,36 @@ class Driver:
         self._steps = draw.randrange(20)
         self._metres_a_degree = DEGREE_M * math.cos(math.radians(lat))
 
-    def advance(self) -> tuple[str, ...]:
-        """Return the next fix as arguments of the script."""
+    def advance(self) -> Fix:
+        """Return the next fix."""
         self._steps += 1
         sign = 1 if self._steps // 20 % 2 else -1
         self.lat += sign * self._north / DEGREE_M
         self.lon += sign * self._east / self._metres_a_degree
-        return (self.name, f"{self.lat:.6f}", f"{self.lon:.6f}", "", "live", "8", "90")
+        return Fix(lat=round(self.lat, 6), lon=round(self.lon, 6), accuracy=8.0, heading=90.0)
 
 
-async def drive(zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], until: float) -> int:
-    """Send a fix of each driver every ``FIX_INTERVAL_S``, evenly, until the monotonic time ``until``. Return the number
-    of fixes: fewer where the load's core does not suffice.
+async def drive(
+    zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], interval_s: float, until: float
+) -> int:
+    """Store a fix of each driver every ``interval_s`` seconds, evenly, until the monotonic time ``until``. Return the
+    number of fixes: fewer where the load's core does not suffice.
     """
-    names = {"meta": keys.zone_meta(ZONE), "seen": keys.last_seen(ZONE)}
-    calls, turn, began = len(drivers) / FIXES_A_CALL / FIX_INTERVAL_S, 0, time.monotonic()
+    batches, loop = FixBatches(zone.store), asyncio.get_running_loop()
+    calls, turn, began = len(drivers) / FIXES_A_CALL / interval_s, 0, time.monotonic()
     quiet_at = began
     while (now := time.monotonic()) < until:
         start = turn * FIXES_A_CALL % len(drivers)
         some = drivers[start : start + FIXES_A_CALL]
         if now >= quiet_at:
-            quiet_at = now + FIX_INTERVAL_S / len(quiet)
+            quiet_at = now + interval_s / len(quiet)
             some = [*some[:-1], quiet[turn % len(quiet)]]
-        fixes = [argument for driver in some for argument in driver.advance()]
-        await zone.store.run(ZONE, "technician_locate", keys=names, args={"fixes": fixes})
+        outcomes: list[asyncio.Future[FixOutcome]] = [loop.create_future() for _ in some]
+        for driver, outcome in zip(some, outcomes, strict=True):
+            batches.add(TechnicianId(UserId(driver.name)), [driver.advance()], outcome.set_result, live=True)
+        for stored in await asyncio.gather(*outcomes):
+            if isinstance(stored, CalloutError):
+                raise stored
         turn += 1
         await asyncio.sleep(max(0.0, began + turn / calls - time.monotonic()))
     return turn * FIXES_A_CALL

@@ -23,7 +23,7 @@ import msgspec
 import uvloop
 
 from bench.load import swarm
-from bench.load.consoles import DEGREE_M, FIX_INTERVAL_S, Console, Driver, drive
+from bench.load.consoles import DEGREE_M, Console, Driver, drive
 from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
 from bench.load.sockets import text_frame
 from bench.load.swarm import HandshakeStep
@@ -34,8 +34,6 @@ from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
 CENTRE = (52.5, 13.4)
-WARM_S = 4.0
-"""How long the consoles look before they are measured: snapshots are not what a console costs later."""
 QUIET_MOVERS = 5
 
 
@@ -46,6 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--whole", type=int, default=4, help="of these, who see the whole city (default: 4)")
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two frames (default: 0.5)")
     parser.add_argument("--city-km", type=float, default=30.0, help="side of the city (default: 30)")
+    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two fixes of one (default: 10)")
+    parser.add_argument("--warm", type=float, default=5.0, help="seconds before what is measured (default: 5)")
     parser.set_defaults(seconds=20.0)
 
 
@@ -111,14 +111,15 @@ class MapTest:
         return [console for consoles in self.consoles.values() for console in consoles]
 
     async def measure(self, gateway: Child, redis: Child) -> tuple[float, float, float]:
-        """Drive for ``--seconds``. Return the shares of a core that the gateway and Redis used, in per cent, and the
-        fixes a second.
+        """Drive for ``--seconds``, after ``--warm`` seconds: snapshots are not what a console costs later. Return the
+        shares of a core that the gateway and Redis used, in per cent, and the fixes a second.
         """
-        await drive(self.zone, self.drivers, self.quiet, time.monotonic() + WARM_S)
+        interval_s = self.arguments.interval
+        await drive(self.zone, self.drivers, self.quiet, interval_s, time.monotonic() + self.arguments.warm)
         for console in self.all_consoles:
             console.is_measured = True
         began, cpu = time.monotonic(), (gateway.cpu_s(), redis.cpu_s())
-        fixes = await drive(self.zone, self.drivers, self.quiet, began + self.arguments.seconds)
+        fixes = await drive(self.zone, self.drivers, self.quiet, interval_s, began + self.arguments.seconds)
         elapsed = time.monotonic() - began
         gateway_s, redis_s = gateway.cpu_s() - cpu[0], redis.cpu_s() - cpu[1]
         return gateway_s / elapsed * 100, redis_s / elapsed * 100, fixes / elapsed
@@ -186,7 +187,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 def _add_figures(report: Report, values: dict[str, list[float]], arguments: argparse.Namespace) -> None:
-    rate = arguments.technicians / FIX_INTERVAL_S
+    rate = arguments.technicians / arguments.interval
     report.add(
         Figure("fixes stored while the consoles look", "a second", values["fixes"], goal=0.95 * rate),
         Figure("gateway CPU without consoles", "% of a core", values["gateway without consoles"]),
@@ -206,6 +207,6 @@ def _add_figures(report: Report, values: dict[str, list[float]], arguments: argp
             report.add(Figure(name, "KiB/s a console", rounds))
     report.notes.append(
         f"{arguments.technicians} technicians in {arguments.city_km:g} × {arguments.city_km:g} km, a fix each every"
-        f" {FIX_INTERVAL_S:g} s; {arguments.whole} consoles see the whole city, one a corner, the others a district of"
-        f" a sixth of it; a frame in {arguments.every:g} s at most"
+        f" {arguments.interval:g} s; {arguments.whole} consoles see the whole city, one a corner, the others a"
+        f" district of a sixth of it; a frame in {arguments.every:g} s at most"
     )

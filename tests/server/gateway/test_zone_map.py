@@ -20,6 +20,7 @@ from engine.types import DEFAULT_ZONE, OPS, ROLES
 from server.gateway import map_reader
 from server.schemas.maps import MapDelta, MapSnapshot
 from tests.server.gateway.conftest import Client, Node
+from tests.server.gateway.test_slow import BIG_DATA, small_receive_socket, stop_reading
 from tests.support import people
 from tests.support.wait import wait_until
 
@@ -266,6 +267,30 @@ async def test_a_crowd_is_shown_as_clusters(node: Node, monkeypatch: pytest.Monk
             await send_fix(node, name, 41.5, -74.0)
         await console.until(lambda things: set(things) == {"t0", "t1"})
         assert console.frames.count("map.snapshot") == 3
+
+
+async def test_a_session_that_does_not_read_gets_one_difference_later(node: Node) -> None:
+    """While a session has not read what it was sent, no frame is queued for it. Afterwards it gets the difference to
+    the last frame, with the newest position alone.
+    """
+    await people.technician(node.engine, "tom", await people.service(node.engine))
+    async with node.open_socket(sock=small_receive_socket(node)) as client:
+        await client.request(op="connect", token=await node.token("boss", "admin"))
+        console = Console(client)
+        await console.look(TOWN)
+        await stop_reading(client)
+        await node.wait_until_relayed(await node.append("user:boss", times=150, data=BIG_DATA))
+        (session,) = node.gateway.sessions
+        reader = node.gateway.maps.reader_of(DEFAULT_ZONE)
+        assert reader is not None
+        for lon in (-74.01, -74.02, -74.03):
+            reads = reader.reads
+            await send_fix(node, "tom", 40.7, lon)
+            await wait_until(lambda reads=reads: reader.reads > reads + 4)  # type: ignore[misc]
+        assert session.has_unsent and console.k == reader.views[session].k
+        client.socket.transport.resume_reading()
+        delta = await console.next_frame()
+        assert [each["lon"] for each in delta["moved"]] == [-74.03]
 
 
 # The end of a view

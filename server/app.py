@@ -84,7 +84,8 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
     app_state = AppState(engine, gateway, health, http_metrics, document, messages)
-    http: ASGIApp = AuthenticationLayer(_router(app_state, ROUTES), engine)
+    signs_of_life = gateway.wheel.signs_of_life if gateway else None
+    http: ASGIApp = AuthenticationLayer(_router(app_state, ROUTES), engine, signs_of_life)
     if engine.settings.origins:
         http = CORSMiddleware(
             http,

@@ -101,6 +101,7 @@ POSITION_PAYLOAD = Payload(
 )
 """The members of every position. Those of the estimated arrival are left out, because only some positions have them."""
 ARRIVAL_PAYLOAD = Payload("TechnicianArrival", {"job": ID_ONLY, **_scalar_members("eta_s", "distance_m", "at")})
+PRESENCE_PAYLOAD = Payload("Presence", _scalar_members("user", "online", "last_seen"))
 TOKEN_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
 FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
 MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
@@ -174,6 +175,12 @@ LOGGED_EVENTS = (
 """The events of the log that clients receive. ``job.*`` are the steps to which a blueprint gives types of its own."""
 
 LIVE_EVENTS = (
+    EventType(
+        "presence",
+        PRESENCE_PAYLOAD,
+        recipients="who watches the user, and shares a live job or an open room with them; ops",
+        is_declarable=False,
+    ),
     EventType("token.expiring", TOKEN_PAYLOAD, recipients="its session", is_declarable=False),
     EventType("fix", FIX_RATE_PAYLOAD, recipients="the technician, when the rate changes", is_declarable=False),
     EventType(

@@ -39,6 +39,7 @@ LIMITS: dict[str, Limit] = {
         Limit("chat", 100, 60),
         Limit("fixes", 2, 1),
         Limit("login", 10, 60),
+        Limit("presence", 1, 1),
     )
 }
 """The limits of PROTOCOL §6, by name."""

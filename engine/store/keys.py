@@ -221,10 +221,13 @@ def booking_references(zone: Zone, principal: UserId) -> str:
 
 
 def account(user: UserId) -> str:
-    """Return the key of a hash: the account's role, active, version, out (ended logins), life (run of Redis): checked
-    on every request. The key belongs to no zone, so that it can be read while a zone is closed.
-    """
+    """Return the key of a hash of no zone: an account's role, active, version, out (ended logins), life (run_id)."""
     return f"{{u:{user}}}:account"
+
+
+def presence(user: UserId) -> str:
+    """Return the key of a string: a user's last sign of life (ms). It exists for one lease after it; it has no zone."""
+    return f"{{u:{user}}}:presence"
 
 
 def ticket(zone: Zone, digest: str) -> str:

@@ -52,6 +52,10 @@ class StreamConnection:
         """Return how many of ``keys`` exist. All keys must be in one slot."""
         return int(await self._run_command("EXISTS", *keys))
 
+    async def common_members(self, first: str, second: str) -> list[bytes]:
+        """Return the members that both sorted sets have."""
+        return list(await self._run_command("ZINTER", 2, first, second))
+
     async def hget(self, key: str, field: str) -> Any:
         """Return one field of the hash at ``key``, None if there is none."""
         return await self._run_command("HGET", key, field)
@@ -72,6 +76,11 @@ class StreamConnection:
     async def size(self, key: str) -> tuple[int, int]:
         """Return the size in bytes of the stream at ``key``, and the number of its entries."""
         return int(await self._run_command("MEMORY", "USAGE", key) or 0), int(await self._run_command("XLEN", key))
+
+    async def time_ms(self) -> int:
+        """Return the time of the server in ms since the Unix epoch."""
+        seconds, microseconds = await self._run_command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def xrange(self, key: str, first_id: str, last_id: str, count: int) -> Any:
         """Return at most ``count`` entries of the stream at ``key``, from the entry id ``first_id`` to ``last_id``."""

@@ -8,10 +8,15 @@ local Clock = {}
 -- A period without a script is unobserved when it is longer than UNSEEN_MS. A step back is a step of at least STEP_MS.
 Clock.UNSEEN_MS, Clock.STEP_MS = 5000, 1000
 
+-- Returns TIME in milliseconds.
+function Clock.server_time()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 -- Returns now, the new offset, and whether more than UNSEEN_MS passed unobserved.
 function Clock.read(last, skew, offset)
-  local time = redis.call('TIME')
-  local real = time[1] * 1000 + math.floor(time[2] / 1000) + (tonumber(skew) or 0)
+  local real = Clock.server_time() + (tonumber(skew) or 0)
   offset = tonumber(offset) or 0
   local now = real + offset
   local unseen = now > last + Clock.UNSEEN_MS

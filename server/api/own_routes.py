@@ -1,11 +1,11 @@
-"""The routes about the caller's own account: profile, blocks, logins, devices and notifications. They are a part of the
-table in server/api/routes.py.
+"""The routes about the caller's own account: profile, blocks, logins, devices and notifications, and the presence of
+others. They are a part of the table in server/api/routes.py.
 """
 
 from __future__ import annotations
 
 from engine.roles import ANY_ROLE, PARTY_ROLES
-from server.api.handlers import blocks, devices, logins, notifications, users
+from server.api.handlers import blocks, devices, logins, notifications, presence, users
 from server.api.route import Route, list_route
 from server.http import policy
 from server.schemas.auth import ActiveLogin
@@ -13,6 +13,7 @@ from server.schemas.blocks import Block, BlockReply, OneUser
 from server.schemas.decode import NoBody
 from server.schemas.devices import DeviceReply, PutDevice
 from server.schemas.notifications import Notification
+from server.schemas.presence import PresenceQuery, Presences
 from server.schemas.users import MeReply
 
 OWN_ROUTES: tuple[Route, ...] = (
@@ -49,6 +50,16 @@ OWN_ROUTES: tuple[Route, ...] = (
         PutDevice,
         reply=DeviceReply,
         has_key=True,
+    ),
+    Route(
+        "GET",
+        "/v1/presence",
+        presence.find,
+        ANY_ROLE,
+        policy.OWN_DATA,
+        query=PresenceQuery,
+        reply=Presences,
+        limit_name="presence",
     ),
     Route("DELETE", "/v1/devices/{id}", devices.remove, ANY_ROLE, policy.OWN_DEVICE, NoBody, status=204, has_key=True),
 )

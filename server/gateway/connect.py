@@ -133,7 +133,7 @@ async def prepare_resumes(
     for tail in gateway.relay.tails.values():
         await tail.wait_until_read()
     tails = gateway.relay.tails.items()
-    floors = floors or {}
+    floors, channels = floors or {}, subscriptions.logged_channels(channels)
     resumes = {
         zone: Resume(tail, cursors.get(zone), channels, accepts_type, floors.get(zone))
         for zone, tail in tails

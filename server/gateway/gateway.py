@@ -14,7 +14,7 @@ from engine.events import Event
 from engine.identity import sockets
 from engine.runtime import Engine
 from engine.types import Principal
-from server.gateway import drain, entitlements, handshake, revocation
+from server.gateway import drain, entitlements, gateway_metrics, handshake, revocation
 from server.gateway.connection_slots import ConnectionSlots
 from server.gateway.counters import Counters
 from server.gateway.event_stream import EventStream, EventStreamHub, PollSession
@@ -25,6 +25,7 @@ from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
 from server.gateway.live_feed import LiveFeed
 from server.gateway.position_feed import PositionFeed
+from server.gateway.presence_feed import PresenceFeed
 from server.gateway.protocol import Close, State
 from server.gateway.relay import Relay
 from server.gateway.revocation import Revocation
@@ -81,30 +82,19 @@ class Gateway:
         self.live = LiveFeed(
             engine, self.counters, {PublishedFix: self.positions.handle_fix, PublishedRate: rates.handle_rate}
         )
-        self._register_metrics()
+        self.presence = PresenceFeed(engine, tuple(self.hubs.values()), self.payloads)
+        gateway_metrics.register(engine.metrics, self.counters, self.relay, self.streams, self.presence)
+        gateway_metrics.register_sessions(engine.metrics, self.sessions, self.streams, self.sessions_with_backlog)
         self._background: list[asyncio.Task[None]] = []
         self._heartbeats: dict[BufferHub, tuple[Heads, bytes]] = {}
-
-    def _register_metrics(self) -> None:
-        metrics, relay = self.engine.metrics, self.relay
-        self.counters.register(metrics)
-        metrics.add_callback_metric("sockets", "WebSockets open", lambda: len(self.sessions) - self.streams.count)
-        metrics.add_callback_metric("queue_bytes", "Bytes that wait for slow clients", self._waiting_bytes)
-        metrics.add_callback_metric("streams", "Event streams and waiting polls open", lambda: self.streams.count)
-        metrics.add_callback_metric("relay_lag_seconds", "From an event's commit to its hand-off", lambda: relay.lag_s)
-        metrics.add_callback_metric(
-            "relay_deaf", "1 while the relay is disconnected", lambda: float(relay.is_disconnected)
-        )
-
-    def _waiting_bytes(self) -> float:
-        return sum(session.waiting_bytes for session in self.sessions_with_backlog)
 
     async def start(self) -> None:
         """Start the background tasks, and wait up to ``START_TIMEOUT_S`` until the relay has filled the replay buffers
         from the logs. Connections get 503 until then.
         """
         tasks = (self.relay.run(), self.wheel.run(), self.wheel.touch_forever())
-        work = (*tasks, self.live.run(), self.positions.resend_stale_positions_forever(), self.revocation.run())
+        feeds = (self.live.run(), self.positions.resend_stale_positions_forever(), self.presence.run())
+        work = (*tasks, *feeds, self.wheel.signs_of_life.run(), self.revocation.run())
         self._background = [asyncio.create_task(task) for task in work]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -154,6 +144,7 @@ class Gateway:
     def add_socket(self, session: Session, device: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
         """Admit a socket whose ``connect`` has succeeded: from now on it receives the events of its channels."""
         session.hub.join(session, session.channels)
+        self.presence.restore(session)
         self.pending.remove(session)
         self.wheel.add_session(session)
         if self.has_limits:
@@ -168,6 +159,7 @@ class Gateway:
         self.streams.join(stream, stream.channels)
         self.wheel.add_session(stream)
         self.streams.add_stream(stream)
+        self.wheel.signs_of_life.note(stream.caller.id)
         if self.has_limits and not isinstance(stream, PollSession):
             self.slots.open_slot(stream)
         elif self.has_limits:

@@ -15,6 +15,7 @@ from time import monotonic, time
 import structlog
 
 from engine.errors import CalloutError
+from engine.identity.signs_of_life import SignsOfLife
 from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.technicians import live
@@ -56,6 +57,7 @@ class HeartbeatWheel:
         """Technicians that sent something since the last touch, on sockets that have ended since then. They are still
         touched, so that their lease runs from what they sent.
         """
+        self.signs_of_life = SignsOfLife(engine)
         self.expiry = TokenExpiry(settings)
 
     def expect_connect(self, session: Session) -> None:
@@ -69,6 +71,7 @@ class HeartbeatWheel:
         session.slot = self._next_slot
         self._next_slot = (self._next_slot + 1) % WHEEL_SLOTS
         self._slots[session.slot].add(session)
+        self.signs_of_life.note(session.caller.id, session.received_at)
         self.expiry.schedule(session)
 
     def remove_session(self, session: Session) -> None:
@@ -76,6 +79,7 @@ class HeartbeatWheel:
         self._connect_deadlines.pop(session, None)
         if session.slot >= 0:
             self._slots[session.slot].discard(session)
+            self.signs_of_life.note(session.caller.id, session.received_at)
             if session.received_since_touch and session.caller.role == "technician":
                 self._technicians_left.add(session.caller.id)
         self.expiry.cancel(session)
@@ -96,6 +100,7 @@ class HeartbeatWheel:
         self._turn = (self._turn + 1) % WHEEL_SLOTS
         now = monotonic()
         self._close_unanswered(self._slots[(self._turn - self._pong_slots) % WHEEL_SLOTS])
+        self._note_signs(now)
         self._ping_sessions(self._slots[self._turn])
         for session in [session for session in self._behind if session.is_late(now)]:
             session.close(Close.TOO_SLOW, "too slow")
@@ -126,6 +131,18 @@ class HeartbeatWheel:
                 session.close(code, "no connect in time")
 
     # signs of life
+
+    def _note_signs(self, now: float) -> None:
+        """Note the last signs of life of the sessions that were pinged a tick ago, and again when the time for their
+        pong is over, because a pong may be late. So each session is looked at twice a ping interval, however busy its
+        client is. A sign that an earlier look has found is not noted again.
+        """
+        ticks_since_look = ((1, WHEEL_SLOTS - self._pong_slots + 1), (self._pong_slots, self._pong_slots - 1))
+        for ticks_since_ping, ticks in ticks_since_look:
+            last_look_at = now - ticks * self._tick_s
+            for session in self._slots[(self._turn - ticks_since_ping) % WHEEL_SLOTS]:
+                if session.received_at > last_look_at:
+                    self.signs_of_life.note(session.caller.id, session.received_at)
 
     async def touch_forever(self) -> None:
         """Once a ping interval, renew the presence leases of the technicians that sent something, and the leases of the

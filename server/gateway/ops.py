@@ -107,6 +107,11 @@ def _fixes_of(op: messages.Location) -> list[Fix]:
     return [_build_fix(one) for one in op.fixes] if op.fixes else [_build_fix(op)]
 
 
+async def watch_presence(gateway: Gateway, session: Session, op: messages.WatchPresence) -> dict[str, Any]:
+    """Return the presence of users, and send the session each change from now on."""
+    return {"items": await gateway.presence.watch(session, op.users)}
+
+
 async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> dict[str, Any]:
     """Replace the session's token. A token with another role closes the session with 4006, because its channels depend
     on the role. Return the seconds until the new token expires, None if it does not.
@@ -146,6 +151,7 @@ OPS: dict[type[messages.Op], OpSpec] = {
     messages.Location: OpSpec(None, "fixes", TECHNICIAN_ROLE, policy.OWN_DATA),
     messages.Refresh: OpSpec(refresh, "requests", ANY_ROLE, policy.OWN_DATA),
     messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", ANY_ROLE, policy.READ_FULL_JOB),
+    messages.WatchPresence: OpSpec(watch_presence, "presence", ANY_ROLE, policy.OWN_DATA),
     messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", ANY_ROLE, policy.OWN_DATA),
 }
 """All ops except ``connect`` and ``ping``. For these two, server/gateway/connect.py names the roles."""

@@ -1,5 +1,5 @@
-"""Subscriptions to channels that are not the user's own: to the live events of a job, and, for ops, to a whole zone or
-its map.
+"""Subscriptions to channels that are not the user's own: to the live events of a job, to the presence of a user, and,
+for ops, to a whole zone or its map.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from engine.types import Principal, Zone, is_id, zone_of
 from engine.zone import log
 from server.gateway.gateway import Gateway
 from server.gateway.map_view import ViewOptions
+from server.gateway.presence_feed import PRESENCE_PREFIX
 from server.gateway.session import Session
 from server.gateway.zone_maps import CHANNEL_PREFIX
 from server.gateway.zone_stream import MAX_WAIT_S, ZoneStream
@@ -35,10 +36,14 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
     and a right that was lost in between is not granted.
     """
     caller = session.caller
+    if op.channel.startswith(PRESENCE_PREFIX):
+        user = op.channel.removeprefix(PRESENCE_PREFIX)
+        return {"channel": op.channel, "presence": await gateway.presence.watch_one(session, user)}
     tail = zone_stream_of(gateway, op.channel)
     await _read_state(gateway, caller, op.channel)
     await _wait_for_relay(gateway, tail)
-    if len(session.channels) - len(caller.channels) >= ops.MAX_SUBS:
+    subscribed = [name for name in session.channels if not name.startswith(PRESENCE_PREFIX)]
+    if len(subscribed) - len(caller.channels) >= ops.MAX_SUBS:
         raise Invalid(errors=[FieldError("/channel", f"At most {ops.MAX_SUBS} subscriptions")])
     if sum(is_map(channel) for channel in {*session.channels, op.channel}) > MAX_MAPS:
         raise Invalid(errors=[FieldError("/channel", f"At most {MAX_MAPS} maps")])
@@ -90,9 +95,7 @@ async def check_channels(
         try:
             if subscription.find_errors() or (is_map(channel) and sum(map(is_map, good)) >= MAX_MAPS):
                 raise Invalid
-            tail = zone_stream_of(gateway, channel)
-            await _read_state(gateway, caller, channel)
-            await _wait_for_relay(gateway, tail)
+            await _check_channel(gateway, caller, channel)
         except CalloutError as error:
             if error.temporary:
                 raise
@@ -100,6 +103,17 @@ async def check_channels(
         else:
             good[channel] = subscription
     return good, refused
+
+
+async def _check_channel(gateway: Gateway, caller: Principal, channel: str) -> None:
+    """Raise the error with which a subscription to ``channel`` is refused, if it is."""
+    if channel.startswith(PRESENCE_PREFIX):
+        if not await gateway.presence.may_watch(caller, channel.removeprefix(PRESENCE_PREFIX)):
+            raise NotFound
+        return
+    tail = zone_stream_of(gateway, channel)
+    await _read_state(gateway, caller, channel)
+    await _wait_for_relay(gateway, tail)
 
 
 async def stream_channels(gateway: Gateway, caller: Principal, requested: Collection[str]) -> tuple[str, ...]:
@@ -175,3 +189,8 @@ async def _read_job(gateway: Gateway, caller: Principal, job: str) -> bytes:
 def all_channels(caller: Principal, subscribed: Collection[str]) -> tuple[str, ...]:
     """Return all channels of a session, each once: the caller's own and the subscribed ones."""
     return tuple(dict.fromkeys((*caller.channels, *subscribed)))
+
+
+def logged_channels(channels: Collection[str]) -> tuple[str, ...]:
+    """Return those of ``channels`` to which events of the log are addressed."""
+    return tuple(name for name in channels if not name.startswith(PRESENCE_PREFIX))

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import CalloutError, Forbidden, Unauthenticated
 from engine.identity import tokens
+from engine.identity.signs_of_life import SignsOfLife
 from engine.runtime import Engine
 from engine.technicians import live
 from engine.types import Principal, Role
@@ -28,9 +29,10 @@ MAX_RENEWAL_TIMES = 100_000
 class AuthenticationLayer:
     """An ASGI layer that sets ``state["principal"]`` and ``state["refusal"]`` of each HTTP request and WebSocket."""
 
-    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+    def __init__(self, app: ASGIApp, engine: Engine, signs_of_life: SignsOfLife | None = None) -> None:
         self.app = app
         self.engine = engine
+        self._signs_of_life = signs_of_life
         self._touched: dict[str, float] = {}
         self._renew_every_s = engine.settings.lease_s / 4
 
@@ -50,6 +52,8 @@ class AuthenticationLayer:
             return None, Unauthenticated("Authorization must be: Bearer <token>")
         try:
             principal = await tokens.principal_of(self.engine, token.strip())
+            if self._signs_of_life is not None:
+                self._signs_of_life.note(principal.id)
             if principal.role == "technician":
                 await self._renew_lease(principal.id)
         except CalloutError as refusal:

@@ -17,6 +17,7 @@ from engine.types import Role
 from server.schemas.about import Poll
 from server.schemas.jobs import Job, StepReply
 from server.schemas.objects import Shape
+from server.schemas.presence import Presence
 from server.schemas.technicians import Availability
 
 
@@ -86,11 +87,14 @@ class RefreshReply(Shape):
 
 
 class SubscribeReply(Shape):
+    """The present state of what was subscribed. Events of a job or a zone arrive from ``seq`` of ``zone`` on."""
+
     channel: str
-    zone: str
-    seq: int
+    zone: str | None = None
+    seq: int | None = None
     job: Job | None = None
     epoch: str | None = None
+    presence: Presence | None = None
 
 
 class UnsubscribeReply(Shape):

@@ -12,6 +12,7 @@ from engine.rules.boxes import Box, Layer, box_problem
 from engine.types import Cursor, Epoch, Zone
 from server.schemas import fields, frames, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT_INTEGER, Body
+from server.schemas.presence import Presences
 
 MAX_SUBS = 100
 """The most subscriptions of one session, and in one ``connect``."""
@@ -101,9 +102,17 @@ class Refresh(Message, tag="refresh", kw_only=True):
 
 
 class Subscribe(Subscription, tag="subscribe", tag_field="op", kw_only=True):
-    """Receive the live events of a job or, for ops, all events of a zone, or its map."""
+    """Receive the live events of a job, the presence of a user or, for ops, all events of a zone, or its map."""
 
     id: RequestId | None = None
+
+
+class WatchPresence(Message, tag="presence", kw_only=True):
+    """Read whether users are online, and receive each change as long as the session lasts. Users of whom the caller may
+    not know it are left out. A session watches at most 100 users.
+    """
+
+    users: Annotated[list[fields.Id], Meta(min_length=1, max_length=100)]
 
 
 class Unsubscribe(Message, tag="unsubscribe", kw_only=True):
@@ -154,7 +163,19 @@ class Location(positions.Location, tag="location", tag_field="op", kw_only=True)
     key: Key | None = None
 
 
-Op = Connect | Ping | Refresh | Subscribe | Unsubscribe | Claim | Decline | Command | SetAvailability | Location
+Op = (
+    Connect
+    | Ping
+    | Refresh
+    | Subscribe
+    | Unsubscribe
+    | WatchPresence
+    | Claim
+    | Decline
+    | Command
+    | SetAvailability
+    | Location
+)
 
 REPLIES: dict[type[Op], Any] = {
     Connect: frames.ConnectReply,
@@ -162,6 +183,7 @@ REPLIES: dict[type[Op], Any] = {
     Refresh: frames.RefreshReply,
     Subscribe: frames.SubscribeReply,
     Unsubscribe: frames.UnsubscribeReply,
+    WatchPresence: Presences,
     Claim: frames.SocketStepReply,
     Decline: frames.SocketStepReply,
     Command: frames.SocketStepReply,

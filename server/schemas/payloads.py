@@ -23,6 +23,7 @@ from server.schemas.objects import Actor, Proposal, Ref, Shape
 from server.schemas.offers import Offer
 from server.schemas.payments import Payment
 from server.schemas.positions import Position, TechnicianArrival
+from server.schemas.presence import Presence
 from server.schemas.rooms import MessageEventData, RoomEventData
 
 
@@ -211,9 +212,7 @@ class NotificationEventData(Shape):
 
 
 class TokenExpiring(Shape):
-    """A warning that the access token expires in ``in_s`` seconds. The client sends `refresh`, or connects again with
-    another token.
-    """
+    """The access token expires in ``in_s`` seconds. The client sends `refresh` or connects with another token."""
 
     in_s: int
 
@@ -224,7 +223,7 @@ _STRUCTS = {
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
         *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
-        *(Position, TokenExpiring, FixRate),
+        *(Position, Presence, TokenExpiring, FixRate),
         *(MapSnapshot, MapDelta, RoomEventData, MessageEventData),
     )
 }

@@ -19,6 +19,7 @@ from tests.conftest import SlowRefill
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of
 from tests.support import clock
+from tests.support.socket_client import SocketClient
 
 ClientOf = Callable[[Role | None], Client]
 
@@ -47,7 +48,21 @@ async def client_of(limited_server: RunningServer) -> AsyncIterator[ClientOf]:
 def test_the_limits_are_those_of_the_protocol() -> None:
     """The limits have the counts and periods that docs/protocol.md promises. The tests below use a longer period."""
     promised = {"requests": (20, 1), "claims": (10, 1), "chat": (100, 60), "fixes": (2, 1), "login": (10, 60)}
+    promised |= {"presence": (1, 1)}
     assert {limit.name: (limit.count, limit.period_s) for limit in limits.LIMITS.values()} == promised
+
+
+async def test_presence_is_asked_once_a_second(
+    limited_server: RunningServer, client_of: ClientOf, slow_refill: SlowRefill
+) -> None:
+    """A second request for presence within a second is refused, over HTTP and on a socket together."""
+    slow_refill("presence")
+    mediator = client_of("mediator")
+    assert (await mediator("GET", "/v1/presence?users=usr_1")).status_code == 200
+    assert code_of(await mediator("GET", "/v1/presence?users=usr_1")) == (429, "rate_limited")
+    client = await SocketClient(limited_server.ws_url, mediator.token).open()
+    assert (await client.request("presence", users=["usr_1"]))["error"]["code"] == "rate_limited"
+    await client.close()
 
 
 async def test_over_the_limit_is_429(

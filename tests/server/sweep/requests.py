@@ -217,6 +217,7 @@ QUERY_OF_ROUTE = {
     "technicians_find": "?limit=200",
     "notifications_find": "?limit=200",
     "zones_read_map": "?bbox=-180,-85,180,85",
+    "presence_find": "?users=usr_none",
 }
 
 
@@ -267,6 +268,7 @@ def _op_arguments(world: World, op: str, caller: str, target: Target) -> dict[st
         "location": POSITION if caller == "holder" else ELSEWHERE,
         "refresh": {"token": world.people[caller].token},
         "subscribe": {"channel": f"job:{job}"},
+        "presence": {"users": [world.people["holder"].user]},
         "unsubscribe": {"channel": f"job:{world.jobs['held']}"},
     }
     return arguments_of_op[op]

@@ -1,0 +1,93 @@
+"""The last sign of life of each user: written in batches, never moved back, and gone one lease after the sign."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.clock import now_ms
+from engine.errors import Unavailable
+from engine.identity import signs_of_life
+from engine.identity.signs_of_life import SignsOfLife
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import UserId
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def signs_of(engine: Engine) -> tuple[SignsOfLife, Clock]:
+    """Return the signs of life of a new process, and its clock."""
+    clock = Clock()
+    return SignsOfLife(engine, clock), clock
+
+
+async def test_a_sign_that_cannot_be_written_is_written_later(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Redis refuses, the sign stays noted, and its age is counted from the sign and not from the write."""
+    signs, clock = signs_of(engine)
+    signs.note("ann")
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine.store), "run_without_epoch", refuse)
+        with pytest.raises(Unavailable):
+            await signs.write()
+    clock.now += 30
+    await signs.write()
+    seen = (await signs_of_life.read_signs(engine, ["ann", "bob"]))["ann"]
+    assert now_ms() - 31_000 < seen < now_ms() - 29_000
+
+
+async def test_a_key_ends_one_lease_after_the_sign(engine: Engine) -> None:
+    """The key of a user expires a lease after the last sign, however late it was written. A sign that is older than a
+    lease writes nothing.
+    """
+    signs, clock = signs_of(engine)
+    lease_s = engine.settings.lease_s
+    signs.note("ann", clock.now - 20)
+    signs.note("bob", clock.now - lease_s - 1)
+    await signs.write()
+    left_ms = await engine.store.redis.pttl(keys.presence(UserId("ann")))
+    assert (lease_s - 21) * 1000 < left_ms <= (lease_s - 20) * 1000
+    assert set(await signs_of_life.read_signs(engine, ["ann", "bob"])) == {"ann"}
+
+
+async def test_the_latest_sign_of_all_devices_counts(engine: Engine) -> None:
+    """A sign of another process that is older than the stored one does not move it back."""
+    (phone, clock), (laptop, _) = signs_of(engine), signs_of(engine)
+    phone.note("ann")
+    await phone.write()
+    before = await signs_of_life.read_signs(engine, ["ann"])
+    laptop.note("ann", clock.now - 40)
+    await laptop.write()
+    assert await signs_of_life.read_signs(engine, ["ann"]) == before
+
+
+async def test_a_busy_user_is_written_a_few_times_a_lease(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who gives a sign each second is written once in a ninth of a lease, and the last sign is not lost."""
+    signs, clock = signs_of(engine)
+    written: list[float] = []
+    write = SignsOfLife._write_sign
+
+    async def count(self: SignsOfLife, user: str, at: float) -> None:
+        written.append(at)
+        await write(self, user, at)
+
+    monkeypatch.setattr(SignsOfLife, "_write_sign", count)
+    for _ in range(25):
+        clock.now += 1
+        signs.note("ann")
+        await signs.write()
+    assert written == [1_001, 1_011, 1_021]
+    clock.now += signs.interval_s
+    await signs.write()
+    assert written[-1] == 1_025 and len(written) == 4

@@ -245,7 +245,7 @@ def op_messages(world: World, op_type: type[ops.Op]) -> Iterator[SweepMessage]:
     if name == "subscribe":
         everywhere = {"channel": "map:main", "bbox": [-180, -85, 180, 85]}
         for caller, role in world.roles.items():
-            yield SweepMessage(caller, name, everywhere, role in OPS_ROLES, Target._field_defaults["was_allowed"])
+            yield SweepMessage(caller, name, everywhere, role in OPS_ROLES, Target._field_defaults["means_allowed"])
 
 
 class SweepMessage(NamedTuple):

@@ -18,7 +18,7 @@ from engine.events import Event
 from engine.idempotency import in_redis
 from engine.runtime import Engine
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, JobId, Principal, UserId
+from engine.types import DEFAULT_ZONE, JobId, Principal, UserId, room_of
 from engine.workers import archiver
 from server.schemas import payloads
 from tests.archive.conftest import DatabaseAway
@@ -192,6 +192,17 @@ async def test_a_restored_job_is_equal_to_the_forgotten_one(engine: Engine) -> N
     assert [orjson.loads(item) for item in await payments.find_payments(engine, ADMIN_CALLER, job)] == before
     assert orjson.loads(await job_queries.read_job(engine, ADMIN_CALLER, job)) == read
     assert await engine.store.redis.ttl(keys.job(DEFAULT_ZONE, job)) > 0
+
+
+async def test_the_room_of_a_restored_job_is_not_opened_again(engine: Engine) -> None:
+    """A refund of a forgotten job names its room as before, and neither opens nor changes it."""
+    _, job, paid = await create_forgotten_paid_job(engine)
+    room = keys.room(DEFAULT_ZONE, room_of(job))
+    await engine.store.redis.delete(room)
+    refunded = await payments.put_payment(engine, PAYMENT_SERVICE, job, payment_with("refunded"))
+    assert decode_outcome(refunded)[1]["room"] == decode_outcome(paid)[1]["room"] == room_of(job)
+    assert not await engine.store.redis.exists(room)
+    assert [event.type for event in await event_log.events(engine)] == ["payment.refunded"]
 
 
 async def test_a_refund_waits_for_an_archive_that_is_behind(engine: Engine) -> None:

@@ -323,5 +323,7 @@ async def test_a_client_without_a_socket_polls(scenario: Scenario) -> None:
     job = await create_scheduled_job(scenario, carla, tom, plumbing)
     page = await carla.get(f"/v1/events?after=main:{start['epoch']}:{start['seq']}")
     names = [e["event"] for e in page["events"] if e["event"] != "notification"]
-    assert [e for e in names if e != "job.searching"] == ["job.created", "bid.created", "JOB_ASSIGNED", "bid.accepted"]
+    assert [e for e in names if e != "job.searching"] == [
+        *("job.created", "bid.created", "JOB_ASSIGNED", "bid.accepted", "room.opened")
+    ]
     assert page["recovered"] and all(job in str(e) for e in page["events"])

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from engine.archive import paths as stored_paths
 from engine.clock import now_ms
-from engine.domain import jobs, paths
+from engine.domain import jobs, paths, positions
 from engine.domain.commands import Step
 from engine.errors import Unavailable
 from engine.rules.distances import METRES_PER_DEGREE
@@ -20,7 +20,7 @@ from engine.sql.path_tables import job_paths
 from engine.store import keys
 from engine.technicians import live
 from engine.technicians.live import Fix
-from engine.types import DEFAULT_ZONE, TechnicianId
+from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId
 from engine.workers import archiver, maintenance, position_archive
 from tests.archive.conftest import DatabaseAway
 from tests.support import people
@@ -122,6 +122,25 @@ async def test_points_wait_for_a_database_that_is_away(engine: Engine, database_
             await position_archive.move_paths(engine, DEFAULT_ZONE, all_paths=True)
         assert await points_in_redis(trip) == 2
     assert await position_archive.move_paths(engine, DEFAULT_ZONE, all_paths=True) == 1
+    assert [north_m(point) for point in await path_of(trip)] == [2900, 2000]
+
+
+async def test_ops_see_the_path_of_a_job_that_redis_has_forgotten(engine: Engine) -> None:
+    """After Redis has deleted a finished job, ops can read the technician's path from SQL; the customer, the technician
+    and services cannot.
+    """
+    trip = await start_trip(engine)
+    for north in (2900, 2000):
+        await trip.send_fix(north)
+    for command in ("arrive", "start", "complete"):
+        await jobs.run_command(engine, trip.driver, trip.job, Step(command=command))
+    await archiver.run_once(engine)
+    await engine.store.redis.delete(keys.job(DEFAULT_ZONE, trip.job))
+    for who in (trip.customer, trip.driver, Principal(UserId("pay"), "service")):
+        track = await positions.read_track(engine, who, trip.job)
+        assert (track.position, track.technician) == (None, None)
+    track = await positions.read_track(engine, people.ADMIN, trip.job)
+    assert (track.position, track.technician) == (None, "tom")
     assert [north_m(point) for point in await path_of(trip)] == [2900, 2000]
 
 

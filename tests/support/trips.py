@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.clock import now_ms
 from engine.domain import jobs
 from engine.domain.commands import Step
 from engine.rules.distances import METRES_PER_DEGREE
@@ -18,10 +19,15 @@ NEAR, ARRIVED = "technician.near", "technician.arrived"
 
 
 class Trip:
-    """A technician on the way to a job at `people.HERE`."""
+    """A technician on the way to a job at `people.HERE`, with the fixes that their device has sent. The device's clock
+    is `ahead_s` ahead; None: its fixes have no time.
+    """
+
+    ahead_s: float | None = None
 
     def __init__(self, engine: Engine, driver: Principal, customer: Principal, job: JobId) -> None:
         self.engine, self.driver, self.customer, self.job = engine, driver, customer, job
+        self.sent: list[Fix] = []
 
     async def send_fix(
         self, north_m: float, *, accuracy: float | None = 8.0, speed: float | None = 0.0, every_s: float = 10.0
@@ -31,7 +37,10 @@ class Trip:
         """
         await advance(self.engine, every_s)
         lat = people.HERE.lat + north_m / METRES_PER_DEGREE
-        fix = Fix(lat=lat, lon=people.HERE.lon, accuracy=accuracy, speed=speed)
+        skew_ms = int(await self.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "skew") or 0)
+        at = None if self.ahead_s is None else now_ms() + skew_ms + round(self.ahead_s * 1000)
+        fix = Fix(lat=lat, lon=people.HERE.lon, at=at, accuracy=accuracy, speed=speed)
+        self.sent.append(fix)
         await live.store_fixes(self.engine, self.driver, self.driver.id, [fix])
         return await self.events()
 

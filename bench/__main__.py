@@ -15,6 +15,7 @@ NAMES = (
     "fanout",
     "jobs",
     "latency",
+    "location",
     "map",
     "match",
     "offer",

@@ -120,7 +120,14 @@ class SeededZone:
         await close_store(self.store)
 
     async def create_technician(
-        self, technician: str, lat: float, lon: float, *, capacity: int = 1_000, rating: float = 4.5
+        self,
+        technician: str,
+        lat: float,
+        lon: float,
+        *,
+        capacity: int = 1_000,
+        rating: float = 4.5,
+        services: str = SERVICE,
     ) -> None:
         """Create a technician who is approved and online at a position. A second call renews the position."""
         await self.call(
@@ -132,7 +139,7 @@ class SeededZone:
             kyc="approved",
             account="approved",
             capacity=capacity,
-            services=SERVICE,
+            services=services,
             name=f'"Technician {technician}"',
             phone='"+4912345678"',
             actor="engine",

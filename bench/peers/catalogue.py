@@ -28,6 +28,10 @@ class Peer(NamedTuple):
 PEERS = {
     "C write()": Peer("no WebSocket, no log, authenticates nobody: the limit of one system call per delivery"),
     "Node ws": Peer("authenticates nobody, no channels, no history", lambda: locked_npm_version("ws", "ws")),
+    "Node ws, GEOADD": Peer(
+        "authenticates nobody, checks nothing, keeps no time and no record",
+        lambda: locked_npm_version("ws_location", "ws"),
+    ),
     "socket.io": Peer("authenticates nobody, no history", lambda: locked_npm_version("socketio", "socket.io")),
     "python-socketio": Peer("authenticates nobody, no history", lambda: version("python-socketio")),
     "Centrifugo": Peer("its default settings: no history; authenticates nobody here", CENTRIFUGO.read_version),

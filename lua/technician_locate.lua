@@ -16,13 +16,16 @@ TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:t
 local meta, seen, log = unpack(KEYS)
 local zone = Zone.enter(meta, ARGV[1])
 if not zone then return {'STALE_EPOCH'} end
-local reply, events, pace = {'OK', '0', 0, 0}, {}, ARGV[2]
-local function store(...) return Fix.store(zone, seen, events, pace, ...) end
+local technicians, reply = {}, {'OK', '0', 0, 0}
+for i = 3, #ARGV, 8 do technicians[#technicians + 1] = ARGV[i] end
+local batch = Fix.begin_batch(zone, technicians, ARGV[2])
+local function store(...) return Fix.store(zone, batch, ...) end
 for i = 3, #ARGV, 8 do
   local done, outcome = pcall(store, unpack(ARGV, i, i + 7))
   if not done then outcome = 'FAILED ' .. tostring(type(outcome) == 'table' and outcome.err or outcome) end
   reply[#reply + 1] = outcome
 end
-for _, event in ipairs(events) do EventLog.append(zone, log, event) end
-if #events > 0 then EventLog.save_seq(zone) end
+Fix.end_batch(zone, batch, seen)
+for _, event in ipairs(batch.events) do EventLog.append(zone, log, event) end
+if #batch.events > 0 then EventLog.save_seq(zone) end
 return reply

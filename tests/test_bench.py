@@ -160,6 +160,12 @@ def test_latency_runs() -> None:
     assert figures["50/s: announcement"] > 0
 
 
+def test_location_runs() -> None:
+    """Every fix is stored, and the figures of gateway and Redis are there."""
+    figures = run_quick("location", "--sockets", "100", "--technicians", "110", "--passes", "3")
+    assert figures["Callout"] > 0 and figures["Callout: Redis CPU"] > 0
+
+
 def test_offer_runs() -> None:
     """The benchmark `offer` measures the time to the first offer, which a scheduler in another process makes."""
     assert run_quick("offer", "--jobs", "5")["booking to first offer"] > 0

@@ -120,14 +120,7 @@ class SeededZone:
         await close_store(self.store)
 
     async def create_technician(
-        self,
-        technician: str,
-        lat: float,
-        lon: float,
-        *,
-        capacity: int = 1_000,
-        rating: float = 4.5,
-        services: str = SERVICE,
+        self, technician: str, lat: float, lon: float, *, rating: float = 4.5, services: str = SERVICE
     ) -> None:
         """Create a technician who is approved and online at a position. A second call renews the position."""
         await self.call(
@@ -138,7 +131,7 @@ class SeededZone:
             complete=1,
             kyc="approved",
             account="approved",
-            capacity=capacity,
+            capacity=1_000,
             services=services,
             name=f'"Technician {technician}"',
             phone='"+4912345678"',

@@ -20,7 +20,7 @@ import uvloop
 from bench import peer_programs
 from bench.load import fanout_target, sockets
 from bench.load.movers import FixPasses, FixTimes, Mover
-from bench.load.seed import SERVICE, ZONE, SeededZone, gather_in_batches, open_seeded_zone
+from bench.load.seed import ZONE, SeededZone, gather_in_batches, open_seeded_zone
 from bench.peers.catalogue import PEERS
 from bench.report import Figure, Report, ratio, round_order
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, PeerUnavailable, Rig, pin_to_core, print_progress
@@ -33,7 +33,7 @@ METRES_A_FIX = 60.0
 """How far apart two fixes are: ten seconds at the mean speed of a city. The index follows every second of them."""
 
 
-def options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--sockets", type=int, default=1_000, help="technicians who send (default: 1000)")
     parser.add_argument("--technicians", type=int, default=20_000, help="technicians online (default: 20000)")
@@ -85,7 +85,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
     print_progress(f"{arguments.technicians} technicians come online, {len(movers)} of them over WebSocket")
     others = [Mover(f"user_o{n}", draw, side_m, 0) for n in range(arguments.technicians - len(movers))]
-    services = " ".join(f"{SERVICE}{number}" for number in range(arguments.services))
+    services = " ".join(f"svc_01m8p28a3v504jxndvsb98w4{number}" for number in range(arguments.services))
     spots = ((one.name, *one.advance()) for one in (*movers, *others))
     await gather_in_batches(zone.create_technician(*spot, services=services) for spot in spots)
     connected = await fanout_target.connect_technicians(rig, zone, at, [one.name for one in movers])

@@ -13,14 +13,25 @@ do
     return math.max(-limit, math.min(limit, (cell_of(degrees) + 0.5) * MapIndex.CELL_DEGREES))
   end
 
-  -- Enters the new position of `tech`. Call this before the record gets it: the record still has the last position.
-  function MapIndex.place_person(zone, tech)
-    local was = redis.call('HMGET', tech.key, 'lat', 'lon', 'fix_at')
-    local is_known = was[1] and was[1] ~= '' and zone.now - (tonumber(was[3]) or 0) < MapIndex.PEOPLE_MS
-    if is_known and cell_of(was[1]) == cell_of(tech.lat) and cell_of(was[2]) == cell_of(tech.lon) then return end
-    redis.call('GEOADD', zone.tag .. 'people', string.format('%.4f', centre_of(tech.lon, MapIndex.MAX_LON)),
-      string.format('%.4f', centre_of(tech.lat, MapIndex.MAX_LAT)), tech.id)
+  -- Adds `lon lat id` for GEOADD to `entries` if the entry of a technician has to change; `was` has their last position.
+  function MapIndex.add_person(entries, zone, tech, was)
+    local is_known = was.lat and was.lat ~= '' and zone.now - (tonumber(was.fix_at) or 0) < MapIndex.PEOPLE_MS
+    if is_known and cell_of(was.lat) == cell_of(tech.lat) and cell_of(was.lon) == cell_of(tech.lon) then return end
+    table.insert(entries, string.format('%.4f', centre_of(tech.lon, MapIndex.MAX_LON)))
+    table.insert(entries, string.format('%.4f', centre_of(tech.lat, MapIndex.MAX_LAT)))
+    table.insert(entries, tech.id)
   end
+end
+
+function MapIndex.write_people(zone, entries)
+  if #entries > 0 then redis.call('GEOADD', zone.tag .. 'people', unpack(entries)) end
+end
+
+-- Enters the new position of `tech`. Call this before the record gets it: the record still has the last position.
+function MapIndex.place_person(zone, tech)
+  local was, entries = redis.call('HMGET', tech.key, 'lat', 'lon', 'fix_at'), {}
+  MapIndex.add_person(entries, zone, tech, {lat = was[1], lon = was[2], fix_at = was[3]})
+  MapIndex.write_people(zone, entries)
 end
 
 function MapIndex.is_live(phase) return phase == 'open' or phase == 'assigned' or phase == 'active' end

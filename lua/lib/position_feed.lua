@@ -41,8 +41,8 @@ function PositionFeed.publish(zone, tech, jobs, heading, jumped)
       job.status .. '","scheduled":' .. job.scheduled .. ',"lat":' .. job.lat .. ',"lon":' .. job.lon ..
       (job.is_there and ',"arrived":true}' or '}')
   end
-  redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"fix","technician":"' .. tech.id .. '","lat":' .. tech.lat .. ',"lon":' ..
-    tech.lon .. ',"at":' .. string.format('%.0f', tech.fix_at) .. ',"seq":' .. string.format('%.0f', zone.seq) ..
+  redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"fix","technician":"' .. tech.id .. '","lat":' .. tech.lat ..
+    ',"lon":' .. tech.lon .. ',"at":' .. tech.at_text .. ',"seq":' .. string.format('%.0f', zone.seq) ..
     ',"every_s":' .. string.match(tech.rate, '^%d+') ..
     (heading ~= '' and ',"heading":' .. heading or '') .. (tech.acc ~= '-' and ',"accuracy":' .. tech.acc or '') ..
     (jumped and ',"jump":true' or '') .. ',"jobs":[' .. table.concat(listed, ',') .. ']}')

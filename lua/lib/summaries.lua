@@ -12,6 +12,15 @@ function Summaries.write(zone, tech)
     string.gsub(tech.services, ' ', ':')))
 end
 
+-- Returns the summary of a technician who moved; `at_text` is their `fix_at` as a text.
+function Summaries.moved(summary, tech)
+  return tech.lat .. ' ' .. tech.lon .. ' ' .. tech.at_text .. ' ' ..
+    string.format('%.14g', Tech.uncertainty_m(tech.acc)) .. string.match(summary, '^[^ ]+ [^ ]+ [^ ]+ [^ ]+(.+)')
+end
+
+-- Writes several summaries: ids and texts in turn.
+function Summaries.write_all(zone, ids_and_texts) redis.call('HSET', zone.tag .. 'summaries', unpack(ids_and_texts)) end
+
 function Summaries.remove(zone, tech) redis.call('HDEL', zone.tag .. 'summaries', tech.id) end
 
 -- Returns the summaries of these technicians, in their order; false for a technician without a summary.
@@ -22,6 +31,9 @@ function Summaries.read(zone, ids) return redis.call('HMGET', zone.tag .. 'summa
 function Summaries.parse(summary)
   return string.match(summary, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) (.+)')
 end
+
+-- Returns an iterator over the services of a summary.
+function Summaries.each_service(summary) return string.gmatch(string.match(summary, ':(.*)'), '[^:]+') end
 
 -- Returns the text by which a service is found in the services of a summary.
 function Summaries.service_text(service) return ':' .. service .. ':' end

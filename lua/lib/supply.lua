@@ -31,8 +31,11 @@ function Supply.place(zone, tech)
     redis.call('GEOADD', zone.tag .. 'supply:' .. service, tech.lon, tech.lat, tech.id)
   end
   tech.indexed = tech.services
-  redis.call('HSET', tech.key, 'indexed', tech.indexed, 'ilat', tech.lat, 'ilon', tech.lon, 'iat', zone.now)
+  redis.call('HSET', tech.key, 'indexed', tech.indexed, 'place', Supply.place_text(zone, tech))
 end
+
+-- Returns where and since when (ms) the technician is indexed.
+function Supply.place_text(zone, tech) return tech.lat .. ' ' .. tech.lon .. ' ' .. string.format('%.0f', zone.now) end
 
 -- Updates the index from the record. Returns whether the technician is in the index now.
 function Supply.sync(zone, tech)
@@ -47,8 +50,51 @@ function Supply.sync(zone, tech)
   return false
 end
 
--- Schedules a search for open jobs for a technician who came online, came nearer or became free.
+-- Schedules a search for open jobs for a technician who came online, came nearer or became free. `match` in the record
+-- is where they were.
 function Supply.schedule_match(zone, tech)
   redis.call('ZADD', zone.tag .. 'due', zone.now, 'match:' .. tech.id)
-  redis.call('HSET', tech.key, 'mlat', tech.lat, 'mlon', tech.lon)
+  redis.call('HSET', tech.key, 'match', tech.lat .. ' ' .. tech.lon)
+end
+
+-- What the moves of one call write to keys of the zone, collected for one command each: `summaries` has ids and texts
+-- in turn, `due` times and entries, `people` and, for each service, `places` have lon, lat and id.
+function Supply.begin_moves() return {summaries = {}, due = {}, people = {}, places = {}} end
+
+do
+  local function add(list, ...)
+    for _, value in ipairs({...}) do list[#list + 1] = value end
+  end
+
+  -- Writes a technician's new position to the record, with further `fields` (names and values in turn), and adds to
+  -- `moves` what the keys of the zone need. `summary` is the present one, or false: only who is in the index has one.
+  -- `was` has the last position, `place` and `match`. `distance_m` returns the distance of a place; without it the
+  -- index stays.
+  function Supply.move(zone, moves, tech, summary, fields, was, distance_m)
+    MapIndex.add_person(moves.people, zone, tech, was)
+    if summary then add(moves.summaries, tech.id, Summaries.moved(summary, tech)) end
+    if summary and distance_m then
+      local lat, lon, since = string.match(was.place or '', '^([^ ]+) ([^ ]+) ([^ ]+)$')
+      if not (lat and zone.now - since < Supply.PLACE_MS and distance_m(lat, lon) < Supply.PLACE_M) then
+        add(fields, 'place', Supply.place_text(zone, tech))
+        for service in Summaries.each_service(summary) do
+          moves.places[service] = moves.places[service] or {}
+          add(moves.places[service], tech.lon, tech.lat, tech.id)
+        end
+      end
+      lat, lon = string.match(was.match or '', '^([^ ]+) ([^ ]+)$')
+      if not (lat and distance_m(lat, lon) < Supply.MATCH_M) then
+        add(fields, 'match', tech.lat .. ' ' .. tech.lon)
+        add(moves.due, zone.now, 'match:' .. tech.id)
+      end
+    end
+    redis.call('HSET', tech.key, unpack(fields))
+  end
+end
+
+function Supply.write_moves(zone, moves)
+  MapIndex.write_people(zone, moves.people)
+  if #moves.summaries > 0 then Summaries.write_all(zone, moves.summaries) end
+  if #moves.due > 0 then redis.call('ZADD', zone.tag .. 'due', unpack(moves.due)) end
+  for service, places in pairs(moves.places) do redis.call('GEOADD', zone.tag .. 'supply:' .. service, unpack(places)) end
 end

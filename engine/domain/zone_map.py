@@ -34,8 +34,8 @@ MARGIN_DEGREES = 0.0026
 """How far a person can be from their entry in the index in each direction: half a cell (``CELL_DEGREES`` in
 lua/lib/map_index.lua), and what rounding adds."""
 ENTRIES_PER_READ, PARALLEL_READS = 200, 4
-"""How many records are read in one call, so that a call takes Redis less than a millisecond, and how many calls wait
-for their replies at the same time."""
+"""How many records are read in one call, so that a call takes Redis less than a millisecond, and how many calls and
+searches wait for their replies at the same time."""
 
 
 IDS_PER_SEARCH, SMALLEST_PART_M = 2_000, 100.0
@@ -162,19 +162,27 @@ async def find_ids(engine: Engine, zone: Zone, layer: Layer, boxes: Iterable[Box
     margin = MARGIN_DEGREES if layer == "people" else 0.0
     waiting, found = merge_boxes(box.widen(margin) for box in boxes), set[str]()
     while waiting:
-        part = waiting.pop()
-        area = part.search_area()
-        if area is None:
-            return {name.decode() for name in await engine.store.command("ZRANGE", key, 0, -1)}
-        lon, lat, width, height = area
-        limit = ("COUNT", IDS_PER_SEARCH, "ANY") if width > SMALLEST_PART_M else ()
-        search = ("GEOSEARCH", key, "FROMLONLAT", lon, lat, "BYBOX", width, height, "m", *limit)
-        names = await engine.store.command(*search)
-        if limit and len(names) == IDS_PER_SEARCH:
-            waiting += part.quarters()
-        else:
-            found.update(name.decode() for name in names)
+        parts, waiting = waiting[:PARALLEL_READS], waiting[PARALLEL_READS:]
+        answers = await asyncio.gather(*(_search(engine, key, part) for part in parts))
+        for part, names in zip(parts, answers, strict=True):
+            if names is None:
+                waiting += part.quarters()
+            else:
+                found.update(name.decode() for name in names)
     return found
+
+
+async def _search(engine: Engine, key: str, part: Box) -> list[bytes] | None:
+    """Return the ids in ``part`` of the index; None if they are so many that its quarters must be searched instead."""
+    area = part.search_area()
+    if area is None:
+        everything: list[bytes] = await engine.store.command("ZRANGE", key, 0, -1)
+        return everything
+    lon, lat, width, height = area
+    limit = ("COUNT", IDS_PER_SEARCH, "ANY") if width > SMALLEST_PART_M else ()
+    search = ("GEOSEARCH", key, "FROMLONLAT", lon, lat, "BYBOX", width, height, "m", *limit)
+    names: list[bytes] = await engine.store.command(*search)
+    return None if limit and len(names) == IDS_PER_SEARCH else names
 
 
 async def read_entries(engine: Engine, zone: Zone, layer: Layer, ids: Collection[str]) -> dict[str, MapEntry | None]:

@@ -91,3 +91,17 @@ async def test_a_search_finds_everything_in_the_box(engine: Engine) -> None:
         found = await zone_map.find_ids(engine, DEFAULT_ZONE, "jobs", [box])
         assert expected <= found, box
     await redis.delete(key)
+
+
+async def test_a_crowded_search_is_divided(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that finds too many ids is repeated for the quarters of its box, and nobody is lost, not even where all
+    are at one place.
+    """
+    monkeypatch.setattr(zone_map, "IDS_PER_SEARCH", 5)
+    draw, key = random.Random(3), keys.map_places(DEFAULT_ZONE)
+    for number in range(60):
+        spread = 0.0 if number < 20 else 0.2
+        lon, lat = 13.4 + draw.uniform(-spread, spread), 52.5 + draw.uniform(-spread, spread)
+        await engine.store.redis.geoadd(key, (lon, lat, f"j{number}"))
+    assert await zone_map.find_ids(engine, DEFAULT_ZONE, "jobs", [CITY]) == {f"j{number}" for number in range(60)}
+    await engine.store.redis.delete(key)

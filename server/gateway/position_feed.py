@@ -102,7 +102,7 @@ class PositionFeed:
             track = self._tracks[watched.id] = Track(zone, fix, watched)
         track.fix, track.watched = fix, watched
         wait_s = track.sent_at + MIN_INTERVAL_S - monotonic()
-        if wait_s <= 0:
+        if wait_s <= 0 and track.timer is None:  # a timer that is late would send this fix a second time
             self._send_position(track)
         elif track.timer is None:
             track.timer = asyncio.get_running_loop().call_later(wait_s, self._send_position, track)

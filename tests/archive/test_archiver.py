@@ -29,6 +29,7 @@ from engine.workers import position_archive
 from engine.zone import log
 from tests.archive.conftest import DatabaseAway
 from tests.support import people
+from tests.support.closed_zone import closed_zone
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
@@ -157,9 +158,9 @@ async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
 async def test_a_closed_zone_is_not_archived(engine: Engine) -> None:
     """The archiver archives nothing of a closed zone, because its log may not match the archive."""
     await append_events(engine, 2)
-    engine.store.close_zone(ZONE, "a test")
-    assert await writer.run_once(engine) == 0
-    assert await archived_seq(engine) == 0
+    with closed_zone(engine.store, ZONE):
+        assert await writer.run_once(engine) == 0
+        assert await archived_seq(engine) == 0
 
 
 # What the archiver writes

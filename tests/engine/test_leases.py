@@ -16,6 +16,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, Zone
 from engine.workers import archiver, notifier, scheduler
 from engine.zone.leases import Leases
+from tests.support.closed_zone import closed_zone
 from tests.support.wait import wait_until
 
 ZONES = [f"z{number}" for number in range(12)]
@@ -105,9 +106,9 @@ async def test_a_closed_zone_has_no_holder(twelve_zones: Engine) -> None:
     """No process holds the lease of a closed zone, and the zone does not count for the share."""
     one = process_leases(twelve_zones)
     await check_leases(one)
-    twelve_zones.store.close_zone(Zone("z3"), "a test")
-    assert await check_leases(one) == [11]
-    assert Zone("z3") not in one.held_zones
+    with closed_zone(twelve_zones.store, Zone("z3")):
+        assert await check_leases(one) == [11]
+        assert Zone("z3") not in one.held_zones
 
 
 @pytest.mark.parametrize("role", ["scheduler", "push", "archiver"])

@@ -22,6 +22,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import notifier, push_sender
 from tests.faults.receiver import PushReceiver, running_receiver
 from tests.support import event_log, people
+from tests.support.closed_zone import closed_zone
 from tests.support.wait import wait_until
 
 SECRET = "a secret"
@@ -66,10 +67,9 @@ async def cancel(task: asyncio.Task[None]) -> None:
 async def test_nothing_is_derived_in_a_closed_zone(engine: Engine) -> None:
     """While the zone is closed the notifier derives no notification, and when the zone opens the notifier continues."""
     await accepted_job(engine, "t1")
-    engine.store.zones[DEFAULT_ZONE].open = False
-    await notifier.run_once(engine)
-    assert await notifier_cursor(engine) == 0
-    engine.store.zones[DEFAULT_ZONE].open = True
+    with closed_zone(engine.store, DEFAULT_ZONE):
+        await notifier.run_once(engine)
+        assert await notifier_cursor(engine) == 0
     await notifier.run_once(engine)
     assert len(await notifications(engine)) == 1
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.types import Role
+from engine.types import DEFAULT_ZONE, Role
 from server.api.routes import ROUTES
 from server.serve import RunningServer
 from tests.server.http.client import Client
+from tests.support.closed_zone import closed_zone
 from tests.support.wait import wait_until
 
 ANSWER_COUNT_PATTERN = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
@@ -24,10 +25,8 @@ async def test_not_ready_names_each_problem(
     problem, and `/healthz` returns `ok`.
     """
     monkeypatch.setattr(site.health, "draining", True)
-    zone = next(iter(site.engine.store.zones.values()))
-    monkeypatch.setattr(zone, "open", False)
-    monkeypatch.setattr(zone, "why", "Redis is behind the archive")
-    answer = await nobody("GET", "/readyz")
+    with closed_zone(site.engine.store, DEFAULT_ZONE, why="Redis is behind the archive"):
+        answer = await nobody("GET", "/readyz")
     assert answer.status_code == 503
     problems = answer.json()["problems"]
     assert "draining" in problems

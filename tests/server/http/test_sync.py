@@ -13,6 +13,7 @@ from engine.types import DEFAULT_ZONE, Role, Zone
 from server.serve import RunningServer
 from tests.server.http.client import Client, code_of
 from tests.server.http.people import register, wait_for_offer
+from tests.support.closed_zone import closed_zone
 from tests.support.wait import wait_until
 
 
@@ -21,13 +22,19 @@ def cursor_text(snapshot: dict[str, Any]) -> str:
     return ",".join(f"{zone}:{at['epoch']}:{at['seq']}" for zone, at in snapshot["cursor"].items())
 
 
-async def test_without_an_open_zone_sync_is_unavailable(
-    site: RunningServer, admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def wait_for_relay(site: RunningServer, snapshot: dict[str, Any]) -> None:
+    """Wait until the gateway has read up to the snapshot's cursor. It waits two seconds for a cursor ahead of it; then
+    it replies as for a cursor of another epoch.
+    """
+    assert site.gateway is not None
+    tail = site.gateway.relay.tails[DEFAULT_ZONE]
+    await wait_until(lambda: tail.cursor >= snapshot["cursor"][DEFAULT_ZONE]["seq"], within_s=60, what="the relay")
+
+
+async def test_without_an_open_zone_sync_is_unavailable(site: RunningServer, admin: Client) -> None:
     """Without an open zone the reply is 503. An empty snapshot would look complete."""
-    for state in site.engine.store.zones.values():
-        monkeypatch.setattr(state, "open", False)
-    assert code_of(await admin("GET", "/v1/sync")) == (503, "unavailable")
+    with closed_zone(site.engine.store, *site.engine.store.zones):
+        assert code_of(await admin("GET", "/v1/sync")) == (503, "unavailable")
 
 
 async def test_every_role_gets_a_snapshot(staff: dict[Role, Client]) -> None:
@@ -110,6 +117,7 @@ async def test_the_cursor_is_read_before_the_state(
     monkeypatch.setattr(job_queries, "live_jobs", list_after_booking)
     snapshot = (await customer("GET", "/v1/sync")).json()
     assert new_jobs[0]["id"] in {job["id"] for job in snapshot["jobs"]}
+    await wait_for_relay(site, snapshot)
     poll_reply = (await customer("GET", f"/v1/events?after={cursor_text(snapshot)}&wait=10")).json()
     assert poll_reply["recovered"]
     assert new_jobs[0]["id"] in {e["data"]["job"]["id"] for e in poll_reply["events"] if e["type"] == "job.created"}
@@ -135,7 +143,6 @@ async def test_a_job_that_changes_during_the_reads_is_included(
 
 async def test_a_snapshot_and_later_events_have_every_job(site: RunningServer, customer: Client, book: Any) -> None:
     """While jobs are booked, each job is in the snapshot or in the events after its cursor."""
-    assert site.gateway is not None
     booking = asyncio.gather(*(book(customer) for _ in range(20)))
     snapshot: dict[str, Any] = {}
     while not booking.done():
@@ -144,9 +151,8 @@ async def test_a_snapshot_and_later_events_have_every_job(site: RunningServer, c
             break
     booked_jobs = {job["id"] for job in await booking}
     known_jobs = {job["id"] for job in snapshot["jobs"]}
-    cursor, tail = cursor_text(snapshot), site.gateway.relay.tails[DEFAULT_ZONE]
-    # A gateway waits two seconds for a cursor ahead of it; then it replies as for a cursor of another epoch.
-    await wait_until(lambda: tail.cursor >= snapshot["cursor"][DEFAULT_ZONE]["seq"], within_s=60, what="the relay")
+    cursor = cursor_text(snapshot)
+    await wait_for_relay(site, snapshot)
     async with asyncio.timeout(60):
         while not booked_jobs <= known_jobs:
             poll_reply = (await customer("GET", f"/v1/events?after={cursor}&wait=5")).json()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from engine.archive import projection
 from engine.blueprint import catalogue
@@ -34,10 +34,9 @@ from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.proxy import Proxy
 from tests.support.reference_model import Facts, expected_code
-from tests.support.state_machine import run_examples
+from tests.support.state_machine import EngineMachine, run_examples
 
 ZONE = DEFAULT_ZONE
-T = TypeVar("T")
 SHIPPED = catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 BLUEPRINT_NAMES = sorted(SHIPPED.by_name)
 COMMANDS = sorted({name for b in SHIPPED.by_name.values() for name in b.commands})
@@ -48,11 +47,9 @@ CLOCK_JUMPS_S = (1.4, 35, 130, 910)
 AT_CAPACITY = 4
 
 
-class LifecycleMachine(RuleBasedStateMachine):
+class LifecycleMachine(EngineMachine):
     """One example: one job of one blueprint, three technicians, and random commands for the job."""
 
-    loop: asyncio.AbstractEventLoop
-    engine: Engine
     lossy_engine: Engine
     proxy: Proxy
     examples = 0
@@ -63,10 +60,6 @@ class LifecycleMachine(RuleBasedStateMachine):
         LifecycleMachine.examples += 1
         self.tag = f"l{LifecycleMachine.examples}"
         self.booking_count = self.head = 0
-
-    def wait(self, work: Awaitable[T]) -> T:
-        """Run one coroutine to its end."""
-        return self.loop.run_until_complete(work)
 
     @initialize(with_technician=st.booleans())
     def begin(self, with_technician: bool) -> None:
@@ -99,21 +92,23 @@ class LifecycleMachine(RuleBasedStateMachine):
         row: Any = await self.engine.store.redis.hgetall(keys.job(ZONE, self.job))  # type: ignore[misc]
         return {name.decode(): value.decode() for name, value in row.items()}
 
-    async def _facts(self, who: Principal) -> Facts:
-        row = await self._job_record()
-        offer = await self.engine.store.redis.hget(keys.job_offers(ZONE, self.job), who.id)  # type: ignore[misc]
-        return Facts(
+    async def _read_job(self) -> tuple[dict[str, str], dict[str, Facts]]:
+        """Return the job's record and the facts of the job for each caller, by name."""
+        pipe = self.engine.store.redis.pipeline(transaction=False)
+        found, offers = await pipe.hgetall(keys.job(ZONE, self.job)).hgetall(keys.job_offers(ZONE, self.job)).execute()
+        row = {name.decode(): value.decode() for name, value in found.items()}
+        facts = Facts(
             status=row["status"],
             holder=row["holder"],
             customer=self.people["customer"].id,
-            offer=offer.decode().split()[0] if offer else "",
             at=frozenset(msgspec.json.decode("{" + row["at"] + "}")),
             frozen=row["frozen"] != "",
         )
+        status_of = {who.decode(): offer.decode().split()[0] for who, offer in offers.items()}
+        return row, {name: replace(facts, offer=status_of.get(self.people[name].id, "")) for name in CALLERS}
 
-    async def _full_step(self, command: str) -> Step:
+    def _full_step(self, command: str, row: dict[str, str]) -> Step:
         """Return the command with all arguments that it may need."""
-        row = await self._job_record()
         spec = self.blueprint.commands.get(command)
         code = (
             codes.derive_code(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
@@ -137,7 +132,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         if self.blueprint.states[(await self._job_record())["status"]].is_terminal:
             await self._book_job(BLUEPRINT_NAMES[pick % len(BLUEPRINT_NAMES)], pick % 2 == 1)
         commands = self.blueprint.commands
-        facts = {name: await self._facts(self.people[name]) for name in CALLERS}
+        _, facts = await self._read_job()
         legal = [
             (c, n) for c in commands for n in CALLERS if not expected_code(self.blueprint, self.people[n], c, facts[n])
         ]
@@ -150,26 +145,26 @@ class LifecycleMachine(RuleBasedStateMachine):
         if legal := self.wait(self._legal_commands(pick)):
             command, name = legal[pick % len(legal)]
             self.commands_run.add((self.blueprint.name, command))
-            self.wait((self._run_and_lose_reply if loses_reply else self._run_and_repeat)(command, self.people[name]))
+            self.wait((self._run_and_lose_reply if loses_reply else self._run_and_repeat)(command, name))
 
     @rule(first_pick=st.integers(0, 999), second_pick=st.integers(0, 999))
     def run_two_legal_commands(self, first_pick: int, second_pick: int) -> None:
         """Send two commands at once, each of which is allowed now."""
         if legal := self.wait(self._legal_commands(first_pick)):
             (one, who), (two, whom) = legal[first_pick % len(legal)], legal[second_pick % len(legal)]
-            self.wait(self._run_together((one, two), [self.people[who], self.people[whom]]))
+            self.wait(self._run_together((one, two), (who, whom)))
 
     @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
     def run_command(self, command: str, caller: str) -> None:
         """A command is answered as the blueprint says, and its repeat has the same reply."""
-        self.wait(self._run_and_repeat(command, self.people[caller]))
+        self.wait(self._run_and_repeat(command, caller))
 
-    async def _run_and_repeat(self, command: str, who: Principal) -> None:
-        facts, before = await self._facts(who), await self._job_record()
-        step, key = await self._full_step(command), str(uuid.uuid4())
+    async def _run_and_repeat(self, command: str, caller: str) -> None:
+        before, facts = await self._read_job()
+        who, step, key = self.people[caller], self._full_step(command, before), str(uuid.uuid4())
         code = await self._send_command(self.engine, who, step, key)
-        expected_codes = self._expected_codes(facts, before, who, step)
-        assert code in expected_codes, (self.blueprint.name, command, who.role, facts, code)
+        expected_codes = self._expected_codes(facts[caller], before, who, step)
+        assert code in expected_codes, (self.blueprint.name, command, who.role, facts[caller], code)
         after = await self._job_record()
         if code:
             assert after == before
@@ -199,14 +194,15 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Give two commands at once: if both are refused, nothing changes; otherwise they take effect in one of the two
         orders.
         """
-        self.wait(self._run_together(commands, [self.people[name] for name in callers]))
+        self.wait(self._run_together(commands, callers))
 
-    async def _run_together(self, commands: tuple[str, str], callers: list[Principal]) -> None:
-        before = await self._job_record()
-        steps = [await self._full_step(command) for command in commands]
-        alone = [self._expected_codes(await self._facts(w), before, w, s) for w, s in zip(callers, steps, strict=True)]
+    async def _run_together(self, commands: tuple[str, str], callers: tuple[str, str]) -> None:
+        before, facts = await self._read_job()
+        who = [self.people[name] for name in callers]
+        steps = [self._full_step(command, before) for command in commands]
+        alone = [self._expected_codes(facts[n], before, self.people[n], s) for n, s in zip(callers, steps, strict=True)]
         found = await asyncio.gather(
-            *(self._send_command(self.engine, w, s, str(uuid.uuid4())) for w, s in zip(callers, steps, strict=True))
+            *(self._send_command(self.engine, w, s, str(uuid.uuid4())) for w, s in zip(who, steps, strict=True))
         )
         if found[0] and found[1]:
             assert await self._job_record() == before
@@ -219,11 +215,11 @@ class LifecycleMachine(RuleBasedStateMachine):
         """The reply is lost, so the outcome is unknown. The repeat under the same key returns it, and nothing is done
         twice.
         """
-        self.wait(self._run_and_lose_reply(command, self.people[caller]))
+        self.wait(self._run_and_lose_reply(command, caller))
 
-    async def _run_and_lose_reply(self, command: str, who: Principal) -> None:
-        facts, before = await self._facts(who), await self._job_record()
-        step, key = await self._full_step(command), str(uuid.uuid4())
+    async def _run_and_lose_reply(self, command: str, caller: str) -> None:
+        before, facts = await self._read_job()
+        who, step, key = self.people[caller], self._full_step(command, before), str(uuid.uuid4())
         self.proxy.drop_next = b'"status":"'
         while True:
             try:
@@ -232,7 +228,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             except (Indeterminate, Unavailable):
                 await asyncio.sleep(0.005)
         self.proxy.drop_next = None
-        assert code in self._expected_codes(facts, before, who, step)
+        assert code in self._expected_codes(facts[caller], before, who, step)
         events = [
             e for e in await event_log.events(self.engine, job=self.job, after=self.head) if e.cause.startswith(key)
         ]
@@ -247,11 +243,13 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     async def _pass_time(self, seconds: float) -> None:
         await advance(self.engine, seconds)
+        now = await self.engine.store.redis.hget(keys.zone_meta(ZONE), "now")  # type: ignore[misc]
+        pipe = self.engine.store.redis.pipeline(transaction=False)
         for member in TECHNICIANS:
             technician = TechnicianId(self.people[member].id)
-            now = await self.engine.store.redis.hget(keys.zone_meta(ZONE), "now")  # type: ignore[misc]
-            await self.engine.store.redis.zadd(keys.last_seen(ZONE), {technician: int(now)}, xx=True)
-            await self.engine.store.redis.hset(keys.technician(ZONE, technician), "fix_at", now)  # type: ignore[misc]
+            pipe.zadd(keys.last_seen(ZONE), {technician: int(now)}, xx=True)
+            pipe.hset(keys.technician(ZONE, technician), "fix_at", now)
+        await pipe.execute()
         await self._run_due_tasks()
 
     async def _run_due_tasks(self) -> None:
@@ -271,21 +269,23 @@ class LifecycleMachine(RuleBasedStateMachine):
             self.wait(self._check_job_and_log())
 
     async def _check_job_and_log(self) -> None:
-        redis, row = self.engine.store.redis, await self._job_record()
+        pipe, names = self.engine.store.redis.pipeline(transaction=False), [self.people[m].id for m in TECHNICIANS]
+        pipe.hgetall(keys.job(ZONE, self.job)).zrange(keys.due_tasks(ZONE), 0, -1)
+        pipe.zscore(keys.job_demand(ZONE, self.service), self.job).zscore(keys.map_places(ZONE), self.job)
+        for name in names:
+            pipe.smembers(keys.technician_jobs(ZONE, TechnicianId(name)))
+            pipe.hget(keys.technician(ZONE, TechnicianId(name)), "load")
+        found, due_entries, demand, place, *records = await pipe.execute()
+        row = {name.decode(): value.decode() for name, value in found.items()}
         state = self.blueprint.states[row["status"]]
-        for member in TECHNICIANS:
-            name = TechnicianId(self.people[member].id)
-            held_jobs = await redis.smembers(keys.technician_jobs(ZONE, name))  # type: ignore[misc]
-            load = await redis.hget(keys.technician(ZONE, name), "load")  # type: ignore[misc]
+        for name, held_jobs, load in zip(names, records[::2], records[1::2], strict=True):
             is_holder = row["holder"] == name and not state.is_terminal and not state.frees_holder
             assert (self.job.encode() in held_jobs) == is_holder and int(load or 0) == len(held_jobs)
         seeks = state.search_mode if not row["holder"] else "none"
-        due = {entry.decode() for entry in await redis.zrange(keys.due_tasks(ZONE), 0, -1)}
-        is_listed = await redis.zscore(keys.job_demand(ZONE, self.service), self.job) is not None
+        due, is_listed = {entry.decode() for entry in due_entries}, demand is not None
         assert is_listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
         assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == is_listed
-        is_mapped = await redis.zscore(keys.map_places(ZONE), self.job) is not None
-        assert is_mapped == (row["phase"] in ("open", "assigned", "active")), row["phase"]
+        assert (place is not None) == (row["phase"] in ("open", "assigned", "active")), row["phase"]
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
         assert (f"expire:{self.job}" in due) == lives
         folded = projection.fold_events(await event_log.events(self.engine, job=self.job, after=self.head)).jobs[

@@ -10,20 +10,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from engine.archive import projection
 from engine.domain import jobs, offers
@@ -31,7 +25,6 @@ from engine.domain.jobs import Step
 from engine.errors import Refused
 from engine.idempotency.in_redis import Outcome
 from engine.process.settings import Settings
-from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.store import keys
 from engine.technicians import live
@@ -40,10 +33,9 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
 from engine.workers import scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance, advance_unobserved
-from tests.support.state_machine import run_examples
+from tests.support.state_machine import EngineMachine, Record, run_examples
 
 ZONE = DEFAULT_ZONE
-T = TypeVar("T")
 LEASE_MS = 90_000
 STATUS_BEFORE = {"depart": "accepted", "arrive": "on_the_way", "start": "reached", "complete": "in_progress"}
 """The status in which each of these commands is allowed."""
@@ -54,11 +46,11 @@ CLOCK_JUMPS_S = (1.4, 7, 35, 63, 98, 910)
 """Seconds by which the clock is advanced: multiples of 0.7 s. No sum of them equals a lease or the lifetime of an offer
 or a job, so that the model never has to predict the exact moment of an end.
 """
+LAST_SEEN = ("ZRANGE", keys.last_seen(ZONE), 0, -1, "WITHSCORES")
 REQUEST_KEYS = [str(uuid.UUID(int=n)) for n in range(6)]
 PEOPLE = ("a", "b", "c")
 
 Verdict = tuple[Any, ...]
-Record = dict[str, str]
 
 
 def outcome(reply: Outcome) -> Verdict:
@@ -67,11 +59,9 @@ def outcome(reply: Outcome) -> Verdict:
     return ("ok", bytes(reply.job), reply.message, reply.seq, reply.version)
 
 
-class Model(RuleBasedStateMachine):
+class Model(EngineMachine):
     """One example of the test: random actions of three technicians and a customer on the jobs of a new service."""
 
-    loop: asyncio.AbstractEventLoop
-    engine: Engine
     examples = 0
 
     def __init__(self) -> None:
@@ -83,17 +73,10 @@ class Model(RuleBasedStateMachine):
         self.claims: dict[str, tuple[str, Verdict]] = {}
         self.last: dict[str, tuple[str, str, Verdict]] = {}
         self.versions: Counter[str] = Counter()
-
-    def wait(self, work: Awaitable[T]) -> T:
-        """Run one coroutine to its end, and return its result."""
-        return self.loop.run_until_complete(work)
+        self.head = 0
+        """The seq before this example, which reads only its own events: reading all would cost more each time."""
 
     # the state of the engine
-
-    def live_hash(self, key: str) -> Record:
-        """Return a hash of Redis as text."""
-        row: Any = self.wait(self.engine.store.command("HGETALL", key))
-        return {row[i].decode(): row[i + 1].decode() for i in range(0, len(row), 2)}
 
     def job_record(self, job: JobId) -> Record:
         """Return a job's record."""
@@ -103,13 +86,9 @@ class Model(RuleBasedStateMachine):
         """Return a technician's record."""
         return self.live_hash(keys.technician(ZONE, TechnicianId(UserId(technician))))
 
-    def members(self, key: str) -> set[str]:
-        """Return the members of a sorted set."""
-        return {m.decode() for m in self.wait(self.engine.store.command("ZRANGE", key, 0, -1))}
-
     def clock(self) -> tuple[int, int]:
         """Return the zone's time and the time at which it opened (ms), as the next script will compute them."""
-        seconds, micros = self.wait(self.engine.store.command("TIME"))
+        seconds, micros = self.read("TIME")
         meta = self.live_hash(keys.zone_meta(ZONE))
         now = int(seconds) * 1000 + int(micros) // 1000 + int(meta.get("skew", 0))
         unseen = now > int(meta["now"]) + 5000
@@ -203,6 +182,7 @@ class Model(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Create a customer, a service, and three technicians online, one of whom may hold two jobs at once."""
+        self.head = int(self.live_hash(keys.zone_meta(ZONE)).get("seq", 0))
         self.service: ServiceId = self.wait(people.service(self.engine))
         self.carla = self.wait(people.customer(self.engine))
         for name in PEOPLE:
@@ -307,7 +287,8 @@ class Model(RuleBasedStateMachine):
     @rule(turns=st.integers(1, 4))
     def run_due_tasks(self, turns: int) -> None:
         """Run the due tasks, and assert that no lease and no job ended before its time."""
-        before = {job: self.job_record(job) for job in self.jobs}
+        with self.reading(("HGETALL", keys.job(ZONE, job)) for job in self.jobs):
+            before = {job: self.job_record(job) for job in self.jobs}
         for _ in range(turns):
             seen_before = dict(self.last_seen())
             self.wait(scheduler.run_once(self.engine, ZONE))
@@ -323,7 +304,7 @@ class Model(RuleBasedStateMachine):
 
     def last_seen(self) -> list[tuple[str, int]]:
         """Return the time (ms) of each technician's last sign of life."""
-        rows = self.wait(self.engine.store.command("ZRANGE", keys.last_seen(ZONE), 0, -1, "WITHSCORES"))
+        rows = self.read(*LAST_SEEN)
         return [(rows[i].decode(), int(float(rows[i + 1]))) for i in range(0, len(rows), 2)]
 
     # the invariant
@@ -331,8 +312,27 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def check_agreement(self) -> None:
         """Assert that holders, loads, supply, demand, offers, scheduled tasks and log agree."""
-        if not hasattr(self, "service"):
-            return
+        if hasattr(self, "service"):
+            with self.reading(self.commands_for_check()):
+                self.check_records()
+
+    def commands_for_check(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the commands that read what ``check_records`` compares."""
+        for job in self.jobs:
+            yield ("HGETALL", keys.job(ZONE, job))
+            yield ("HGETALL", keys.job_offers(ZONE, job))
+        for index in (keys.job_demand(ZONE, self.service), keys.technician_supply(ZONE, self.service)):
+            yield ("ZRANGE", index, 0, -1)
+        yield from (("ZRANGE", keys.due_tasks(ZONE), 0, -1), LAST_SEEN, ("TIME",))
+        yield from (("HGETALL", keys.zone_meta(ZONE)), ("XLEN", keys.log(ZONE)))
+        for name in PEOPLE:
+            who = TechnicianId(self.principal_of(name).id)
+            yield ("HGETALL", keys.technician(ZONE, who))
+            yield ("SMEMBERS", keys.technician_jobs(ZONE, who))
+            yield ("ZRANGE", keys.technician_offers(ZONE, who), 0, -1)
+
+    def check_records(self) -> None:
+        """Assert the invariants of the jobs, then those of each technician."""
         records = {job: self.job_record(job) for job in self.jobs}
         is_open = {job for job, record in records.items() if record["status"] == "broadcasted"}
         assert self.members(keys.job_demand(ZONE, self.service)) == is_open
@@ -346,7 +346,7 @@ class Model(RuleBasedStateMachine):
         for name in PEOPLE:
             self.check_technician(self.principal_of(name).id, records, is_open, supply)
         meta = self.live_hash(keys.zone_meta(ZONE))
-        assert self.wait(self.engine.store.command("XLEN", keys.log(ZONE))) == int(meta["seq"])
+        assert self.read("XLEN", keys.log(ZONE)) == int(meta["seq"])
 
     def check_technician(
         self, technician: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]
@@ -356,7 +356,7 @@ class Model(RuleBasedStateMachine):
         held_jobs = {
             job for job, r in records.items() if r["holder"] == technician and r["status"] in STATUSES_WITH_LOAD
         }
-        listed_jobs = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(ZONE, name)))
+        listed_jobs = self.read("SMEMBERS", keys.technician_jobs(ZONE, name))
         assert {job.decode() for job in listed_jobs} == held_jobs and int(tech["load"]) == len(held_jobs)
         fit = tech.get("online") == "1" and tech["account"] == "approved" and len(held_jobs) < int(tech["capacity"])
         assert (technician in supply) == fit
@@ -382,7 +382,7 @@ class Model(RuleBasedStateMachine):
         """
         if not self.jobs:
             return
-        folded = projection.fold_events(self.wait(event_log.events(self.engine)))
+        folded = projection.fold_events(self.wait(event_log.events(self.engine, after=self.head)))
         for job in self.jobs:
             record, row = self.job_record(job), folded.jobs[job]
             assert (row["status"], row["version"]) == (record["status"], int(record["version"]))

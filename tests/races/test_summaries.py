@@ -65,9 +65,17 @@ class SummaryModel(Model):
 
     @invariant()
     def summaries_repeat_records(self) -> None:
-        """Compare the summaries with the records, and the records with the supply indexes."""
+        """Each summary repeats its record, and each record names its supply indexes."""
         if not hasattr(self, "service"):
             return
+        services = (self.service, *self.others)
+        commands = [("ZRANGE", keys.technician_supply(ZONE, service), 0, -1) for service in services]
+        commands += [("HGETALL", keys.technician(ZONE, TechnicianId(self.principal_of(n).id))) for n in PEOPLE]
+        with self.reading([*commands, ("HGETALL", keys.technician_summaries(ZONE))]):
+            self.check_summaries()
+
+    def check_summaries(self) -> None:
+        """Compare the summaries with the records, and the records with the supply indexes."""
         summaries = self.live_hash(keys.technician_summaries(ZONE))
         indexes = {s: self.members(keys.technician_supply(ZONE, s)) for s in (self.service, *self.others)}
         for name in PEOPLE:

@@ -1,9 +1,62 @@
-"""Run a state machine of hypothesis against a real engine: the same examples in each run, without a deadline."""
+"""State machines of hypothesis that run against a real engine: the same examples in each run, without a deadline."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from engine.runtime import Engine
+
+Record = dict[str, str]
+T = TypeVar("T")
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """A state machine with an engine. Its rules and invariants run coroutines on ``loop``."""
+
+    loop: asyncio.AbstractEventLoop
+    engine: Engine
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._replies: dict[tuple[Any, ...], Any] = {}
+
+    def wait(self, work: Awaitable[T]) -> T:
+        """Run one coroutine to its end, and return its result."""
+        return self.loop.run_until_complete(work)
+
+    @contextmanager
+    def reading(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[None]:
+        """Send the ``commands``, which only read, in one round trip. In the block ``read`` returns their replies."""
+
+        async def send(every: list[tuple[Any, ...]]) -> list[Any]:
+            return await asyncio.gather(*(self.engine.store.command(*command) for command in every))
+
+        every = list(commands)
+        self._replies = dict(zip(every, self.wait(send(every)), strict=True))
+        try:
+            yield
+        finally:
+            self._replies = {}
+
+    def read(self, *command: Any) -> Any:
+        """Return the reply to a command that only reads."""
+        known = command in self._replies
+        return self._replies[command] if known else self.wait(self.engine.store.command(*command))
+
+    def live_hash(self, key: str) -> Record:
+        """Return a hash of Redis as text."""
+        row = self.read("HGETALL", key)
+        return {row[i].decode(): row[i + 1].decode() for i in range(0, len(row), 2)}
+
+    def members(self, key: str) -> set[str]:
+        """Return the members of a sorted set."""
+        return {member.decode() for member in self.read("ZRANGE", key, 0, -1)}
 
 
 def run_examples(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> None:

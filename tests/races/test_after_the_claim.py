@@ -15,6 +15,7 @@ import pytest
 from engine.domain import jobs, waves
 from engine.domain.commands import Step
 from engine.errors import CalloutError
+from engine.events import Event
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
@@ -22,7 +23,10 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
 from engine.workers import scheduled_tasks
 from tests.support import event_log, people
 
-ROUNDS, CREW = 2_000, 6
+ROUNDS, CREW = 1_000, 6
+"""Each round draws three of eight commands and their order. In 1,000 rounds each order of any three of them occurs
+three times on average, and each order of two fifty times; more rounds repeat them.
+"""
 EXPECTED_CODES = {
     *("taken", "cancelled", "expired", "illegal_transition", "not_offered", "not_found", "at_capacity", "invalid"),
     "account_not_approved",
@@ -111,33 +115,32 @@ async def assert_records_agree(engine: Engine, job: JobId, crew: list[Principal]
         assert int(load or 0) == len(held_jobs)
     assert (demand is not None) == (status == "broadcasted"), status
     assert (holder == "") == (status == "broadcasted") or status in ("cancelled", "expired")
-    job_events = [
-        e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data
-    ]
-    facts = [event_log.payload(e)["job"] for e in job_events]
+    whole: list[tuple[Event, Any]] = []
+    public: list[tuple[Event, Any]] = []
+    for event in await event_log.events(engine):
+        if event.type.startswith("job.") and job.encode() in event.data and b'"version"' in event.data:
+            fact = event_log.payload(event)["job"]
+            (whole if "customer" in fact else public).append((event, fact))
+    facts = [fact for _, fact in whole]
     assert list(dict.fromkeys(f["version"] for f in facts)) == list(range(1, int(row[b"version"]) + 1))
     assert facts[-1]["status"] == status and facts[-1]["version"] == int(row[b"version"])
-    changes = [e for e in job_events if e.type in ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")]
-    unassignments = await event_log.public_events(engine, "job.unassigned", job)
-    current_holder = ""
-    for event in changes:  # the holder by the events alone: nobody gets the job before the former holder has left it
-        now = (event_log.payload(event)["job"]["technician"] or {}).get("id", "")
+    changes = ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")
+    unassignments = [(e.to, fact["version"]) for e, fact in public if e.type == "job.unassigned"]
+    current_holder = ""  # by the events alone: nobody gets the job before the former holder has left it
+    for event, fact in whole:
         if event.type == "job.accepted":
             assert current_holder == ""
         if event.type == "job.unassigned":
-            [audience] = [
-                e.to
-                for e in unassignments
-                if event_log.payload(e)["job"]["version"] == event_log.payload(event)["job"]["version"]
-            ]
+            [audience] = [to for to, version in unassignments if version == fact["version"]]
             assert audience == (f"user:{current_holder}",)
-        current_holder = now
+        if event.type in changes:
+            current_holder = (fact["technician"] or {}).get("id", "")
     assert current_holder == holder
     return status
 
 
-async def test_thousands_of_rounds_have_one_outcome_each(engine: Engine) -> None:
-    """In 2,000 rounds holder, records, indexes and events always agree, and every kind of outcome occurs."""
+async def test_a_thousand_rounds_have_one_outcome_each(engine: Engine) -> None:
+    """In 1,000 rounds holder, records, indexes and events always agree, and every kind of outcome occurs."""
     service, carla = await people.service(engine), await people.customer(engine)
     OFFERED_SERVICES[:] = [service]
     crew = [await people.technician(engine, f"t{i}", service, capacity=3) for i in range(CREW)]

@@ -27,7 +27,8 @@ from tests.support.clock import advance
 from tests.support.socket_client import SocketClient, token
 from tests.support.wait import wait_until
 
-TECHNICIANS, ROUNDS = 64, 200
+TECHNICIANS, ROUNDS = 64, 100
+"""A round is decided by the order in which 64 claims reach Redis, so 100 rounds are 6,300 claims that lose."""
 
 
 @pytest.fixture
@@ -44,8 +45,8 @@ async def server(settings: Settings) -> AsyncIterator[RunningServer]:
         yield claim_server
 
 
-async def test_64_connected_technicians_claim_the_same_job_200_times(server: RunningServer) -> None:
-    """In each of 200 rounds one of 64 claims succeeds and 63 are refused with `taken`; each losing technician receives
+async def test_64_connected_technicians_claim_the_same_job_100_times(server: RunningServer) -> None:
+    """In each of 100 rounds one of 64 claims succeeds and 63 are refused with `taken`; each losing technician receives
     `job_taken` once, and the customer receives `job_accepted` once.
     """
     engine = server.engine
@@ -102,7 +103,7 @@ async def assert_one_outcome(engine: Engine, job: str, crowd: list[Principal]) -
 
 @pytest.mark.parametrize("other", ["cancel", "expire"])
 async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, other: str) -> None:
-    """In each of 300 rounds three claims run at the same time as a cancel or the expiry: the job has one outcome, and
+    """In each of 150 rounds three claims run at the same time as a cancel or the expiry: the job has one outcome, and
     all events agree with it.
     """
     service, carla = await people.service(engine), await people.customer(engine)
@@ -122,7 +123,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
             await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
         return True
 
-    for _ in range(300):
+    for _ in range(150):
         job = await people.offered_job(engine, carla, service)
         if other == "expire":
             expires_ms = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")

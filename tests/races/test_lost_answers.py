@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from server.serve import RunningServer
 from tests.support import event_log, people
+from tests.support.http import open_http
 from tests.support.proxy import Proxy
 from tests.support.socket_client import SocketClient, token
 
@@ -36,7 +36,7 @@ async def test_a_claim_whose_reply_is_lost_has_the_same_reply_on_any_transport(s
         again = await socket.claim(job, key)
         await socket.close()
     assert again["repeated"] is True and again["ok"]["message"] == "Job accepted"
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with open_http(server.url) as http:
         headers = {"Authorization": f"Bearer {bearer}", "Idempotency-Key": key}
         by_http = await http.post(f"/v1/jobs/{job}/claim", json={}, headers=headers)
     assert by_http.status_code == 200 and by_http.headers["idempotency-replayed"] == "true"

@@ -16,7 +16,6 @@ from engine.process.signer import sign_token
 from engine.runtime import Engine
 from engine.types import Principal, UserId
 from tests.support import live_accounts
-from tests.support.wait import wait_until
 
 Frame = dict[str, Any]
 JSON_SUBPROTOCOL = Subprotocol("callout.v1.json")
@@ -39,6 +38,7 @@ class SocketClient:
         self.cursors: dict[str, Frame] = {}
         self.connected: Frame = {}
         self._by_event: dict[tuple[str, str | None], list[Frame]] = {}
+        self._waiting: dict[tuple[str, str | None], asyncio.Event] = {}
         self._ids = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Frame]] = {}
         self._socket: ClientConnection | None = None
@@ -99,7 +99,13 @@ class SocketClient:
 
     async def wait_for(self, event: str, job: str | None = None, within_s: float = 10.0) -> Frame:
         """Wait until a push of this event type (and about ``job``) has arrived, and return the first."""
-        await wait_until(lambda: self.received(event, job), within_s=within_s, what=f"{event} about {job}")
+        if not self.received(event, job):
+            arrival = self._waiting.setdefault((event, job), asyncio.Event())
+            try:
+                async with asyncio.timeout(within_s):
+                    await arrival.wait()
+            except TimeoutError:
+                raise AssertionError(f"{event} about {job} did not arrive within {within_s} s") from None
         return self.received(event, job)[0]
 
     async def _read_frames(self, socket: ClientConnection) -> None:
@@ -122,6 +128,8 @@ class SocketClient:
             event_job = frame["data"].get("job") or frame["data"].get("offer", {}).get("job") or {}
             for job in {None, event_job["id"] if isinstance(event_job, dict) and "id" in event_job else None}:
                 self._by_event.setdefault((frame["event"], job), []).append(frame)
+                if arrival := self._waiting.pop((frame["event"], job), None):
+                    arrival.set()
             if "seq" in frame:
                 self.cursors.setdefault(frame["zone"], {"epoch": ""})["seq"] = frame["seq"]
         elif "epoch" in frame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -13,23 +15,74 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from argon2 import PasswordHasher
 
-from engine.identity import limits
+from engine.identity import limits, passwords
 from engine.process import datadir
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.sql.database import open_archive
 from engine.startup import open_engine
+from server.cli.main import GC_THRESHOLDS
 from server.serve import RunningServer, run_server
-from tests.support import epochs, valkey
+from tests.support import epochs, shared_work, valkey
 
 SlowRefill = Callable[[str], None]
+COSTLY_HASHER, QUICK_HASHER = passwords._hasher, functools.cache(lambda: PasswordHasher(1, 8, 1))
+"""The product's password hasher, and one that costs next to nothing: the tests register hundreds of accounts."""
+
+gc.set_threshold(*GC_THRESHOLDS)
+shared_work.share()
+
+
+LONGEST_FILES = (
+    "races/test_claim_races.py",
+    "server/simulation/test_demo.py",
+    "races/test_after_the_claim.py",
+    "server/sweep/test_sweep.py",
+    "server/simulation/test_replay.py",
+    "races/test_lifecycle_model.py",
+    "test_bench.py",
+    "races/test_model.py",
+    "faults/test_rolling_restart.py",
+    "faults/test_killed.py",
+    "server/web/test_client.py",
+    "story/test_readers.py",
+)
+"""The files that run first, in this order, so that no worker is busy with one when the others have ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    place_of = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place_of.get(item.path, len(place_of)))
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the modules and the tests from garbage collection, as a server does with the objects of its start."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Store the exit code for `.ci/retry.py`, because make hides it."""
     if not hasattr(session.config, "workerinput") and hasattr(session.config, "cache"):
         session.config.cache.set("callout/exit", int(exitstatus))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Hash passwords in this process at next to no cost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", QUICK_HASHER)
+        yield
+
+
+@pytest.fixture
+def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords in this test at the cost that they have in the product."""
+    monkeypatch.setattr(passwords, "_hasher", COSTLY_HASHER)
+    monkeypatch.setattr(passwords, "_unmatchable_hash", functools.cache(lambda: COSTLY_HASHER().hash("unmatched")))
 
 
 @pytest.fixture(scope="session")
@@ -42,11 +95,17 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def empty_redis(redis_url: str) -> str:
-    """Delete all keys of the session's Valkey, and return its URL."""
+@pytest.fixture(scope="session")
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """Yield a client of the session's Valkey: a new connection for each test would cost more than what it is for."""
     with redis.Redis.from_url(redis_url) as client:
-        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def empty_redis(redis_url: str, redis_client: redis.Redis) -> str:
+    """Delete all keys of the session's Valkey, and return its URL."""
+    redis_client.flushall()
     return redis_url
 
 

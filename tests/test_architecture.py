@@ -10,7 +10,8 @@ import tomllib
 from pathlib import Path
 
 import grimp
-import pytest
+
+from tests.support.for_each import for_each
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE_FILES = sorted(p for room in ("engine", "server", "clients", "bench") for p in (ROOT / room).rglob("*.py"))
@@ -68,7 +69,7 @@ def test_the_largest_files_only_shrink() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("path", SOURCE_FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@for_each(SOURCE_FILES, lambda path: str(path.relative_to(ROOT)))
 def test_functions_are_short(path: Path) -> None:
     """No function has more than 60 lines."""
     assert [f for f in functions(path) if f[1] > FUNCTION_LIMIT] == []
@@ -108,9 +109,7 @@ def test_keys_are_built_in_one_place() -> None:
     assert outside == []
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in SOURCE_FILES if p.parts[-2] != "bench"], ids=lambda p: str(p.relative_to(ROOT))
-)
+@for_each([path for path in SOURCE_FILES if path.parts[-2] != "bench"], lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_named_for_leftovers(path: Path) -> None:
     """No module is called utils, helpers, common, misc, managers or repositories."""
     assert not re.fullmatch(r"utils?|helpers?|common|misc|managers?|repositor(y|ies)", path.stem)

@@ -4,10 +4,12 @@ nothing.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
-import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +23,37 @@ from bench.peers import catalogue
 from bench.questions.fanout import CONTENDERS
 from bench.report import Figure, Report, ratio, round_order
 from bench.rig import PeerUnavailable
+from tests.support.fork_server import fork_server, start_process
+from tests.support.process import FinishedCommand, wait_for_command
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK_OPTIONS = ("--json", "--no-peers", "--rounds", "1", "--seconds", "0.2")
 
 
-def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+async def run_bench(*arguments: str) -> FinishedCommand:
     """Run ``python -m bench`` with these arguments in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    process = await start_process(fork_server().path, "bench", *arguments, cwd=ROOT, env=os.environ)
+    return await wait_for_command(process, within_s=120)
 
 
-def run_quick(*arguments: str) -> dict[str, float]:
+async def run_quick(*arguments: str) -> dict[str, float]:
     """Run one benchmark with tiny numbers, assert that it succeeds, and return the median of each figure by name."""
-    ran = run_bench(arguments[0], *QUICK_OPTIONS, *arguments[1:])
-    assert ran.returncode == 0, ran.stderr
-    report: dict[str, Any] = json.loads(ran.stdout)
+    finished = await run_bench(arguments[0], *QUICK_OPTIONS, *arguments[1:])
+    assert finished.code == 0, finished.err
+    report: dict[str, Any] = json.loads(finished.out)
     assert report["bench"] == arguments[0]
     assert report["machine"]["cores"] >= 1
     assert report["command"].startswith("python -m bench")
     return {figure["name"]: figure["median"] for figure in report["figures"]}
 
 
-def test_an_unknown_benchmark_is_refused() -> None:
+async def test_an_unknown_benchmark_is_refused() -> None:
     """An unknown name ends with the exit code 2. Without a name, all benchmarks are listed."""
-    assert run_bench("nothing").returncode == 2
-    process = run_bench()
-    assert process.returncode == 0
-    assert [line.split()[0] for line in process.stdout.splitlines()] == [*NAMES]
+    assert (await run_bench("nothing")).code == 2
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench", cwd=ROOT, stdout=PIPE, stderr=PIPE)
+    finished = await wait_for_command(process)
+    assert finished.code == 0
+    assert [line.split()[0] for line in finished.out.splitlines()] == [*NAMES]
 
 
 def test_a_ratio_with_unequal_rounds_is_refused() -> None:
@@ -99,51 +103,51 @@ def test_a_burst_to_centrifugo_is_one_parallel_batch() -> None:
     }
 
 
-def test_claim_runs() -> None:
+async def test_claim_runs() -> None:
     """The benchmark `claim` measures claims through the engine and claims over WebSocket."""
-    figures = run_quick("claim", "--jobs", "64", "--sockets", "4")
+    figures = await run_quick("claim", "--jobs", "64", "--sockets", "4")
     assert figures["packed engine calls"] > 0
     assert figures["WebSocket"] > 0
     assert figures["job_claim, in Redis"] > 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_connections_runs() -> None:
+async def test_connections_runs() -> None:
     """The benchmark `connections` measures the memory of a connection and the rate of opening, with a user for each
     connection and with a few users for all.
     """
-    figures = run_quick("connections", "--connections", "200")
+    figures = await run_quick("connections", "--connections", "200")
     assert figures["Callout, each its own user"] > 0
     assert figures["Callout: opened"] > 0
     assert figures["Callout, shared: opened"] > 0
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the reader of the fan-out is C")
-def test_fanout_runs() -> None:
+async def test_fanout_runs() -> None:
     """The benchmark `fanout` measures single events and bursts. It fails if a socket misses an event."""
-    figures = run_quick("fanout", "--sockets", "16")
+    figures = await run_quick("fanout", "--sockets", "16")
     assert figures["Callout, one event"] > 0
     assert figures["Callout, bursts of 16"] > 0
 
 
-def test_jobs_runs() -> None:
+async def test_jobs_runs() -> None:
     """The benchmark `jobs` takes whole jobs through all their scripts and measures each of them."""
-    figures = run_quick("jobs", "--jobs", "64")
+    figures = await run_quick("jobs", "--jobs", "64")
     assert figures["whole jobs that fill a core of Redis"] > 0
     assert figures["its events"] > 0
 
 
-def test_map_runs() -> None:
+async def test_map_runs() -> None:
     """The benchmark `map` measures consoles at the whole city, at a district and at a corner."""
     size = ("--technicians", "200", "--consoles", "3", "--whole", "1", "--city-km", "5")
-    figures = run_quick("map", *size, "--interval", "0.5", "--warm", "1", "--seconds", "1.5")
+    figures = await run_quick("map", *size, "--interval", "0.5", "--warm", "1", "--seconds", "1.5")
     assert figures["corner: frames"] > 0
     assert figures["district: fix to frame p99"] > 0
 
 
-def test_match_runs() -> None:
+async def test_match_runs() -> None:
     """The benchmark `match` measures searches and whole waves. It fails if a search finds the wrong technicians."""
-    figures = run_quick(
+    figures = await run_quick(
         "match", "--technicians", "600", "--sizes", "300", "--city-km", "5", "--jobs", "20", "--waves", "8"
     )
     assert figures["match, by distance, packed"] > 0
@@ -152,44 +156,44 @@ def test_match_runs() -> None:
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the reader of the announcements is C")
-def test_latency_runs() -> None:
+async def test_latency_runs() -> None:
     """The benchmark `latency` measures claims and their events, while waves and announcements run."""
-    figures = run_quick("latency", "--rates", "50", "--technicians", "300", "--sockets", "20", "--seconds", "1")
+    figures = await run_quick("latency", "--rates", "50", "--technicians", "300", "--sockets", "20", "--seconds", "1")
     assert figures["50/s: claim"] > 0
     assert figures["50/s: event"] > 0
     assert figures["50/s: announcement"] > 0
 
 
-def test_location_runs() -> None:
+async def test_location_runs() -> None:
     """Every fix is stored, and the figures of gateway and Redis are there."""
-    figures = run_quick("location", "--sockets", "100", "--technicians", "110", "--passes", "3")
+    figures = await run_quick("location", "--sockets", "100", "--technicians", "110", "--passes", "3")
     assert figures["Callout"] > 0 and figures["Callout: Redis CPU"] > 0
 
 
-def test_offer_runs() -> None:
+async def test_offer_runs() -> None:
     """The benchmark `offer` measures the time to the first offer, which a scheduler in another process makes."""
-    assert run_quick("offer", "--jobs", "5")["booking to first offer"] > 0
+    assert (await run_quick("offer", "--jobs", "5"))["booking to first offer"] > 0
 
 
-def test_relay_runs() -> None:
+async def test_relay_runs() -> None:
     """The benchmark `relay` measures how fast a gateway reads log entries, with claims at the same time and without."""
-    figures = run_quick("relay", "--entries", "3000", "--sockets", "10", "--claims", "20")
+    figures = await run_quick("relay", "--entries", "3000", "--sockets", "10", "--claims", "20")
     assert figures["tailed and routed, 20 claims/s meanwhile"] > 0
     assert figures["tailed and routed, nothing else"] > 0
 
 
-def test_resume_runs() -> None:
+async def test_resume_runs() -> None:
     """In the benchmark `resume` a gateway is killed. All clients resume at the next gateway, and no event is lost or
     received twice.
     """
-    figures = run_quick("resume", "--clients", "40", "--events", "100", "--span", "0.5")
+    figures = await run_quick("resume", "--clients", "40", "--events", "100", "--span", "0.5")
     for figure in ("events lost", "events received twice", "clients that received recovered:false"):
         assert figures[figure] == 0, figure
     assert figures["of these, replayed"] > 0
 
 
-def test_wave_runs() -> None:
+async def test_wave_runs() -> None:
     """The benchmark `wave` measures waves among many technicians, also if the nearest technicians have had an offer."""
-    figures = run_quick("wave", "--technicians", "600", "--asked", "0", "300", "--jobs", "3")
+    figures = await run_quick("wave", "--technicians", "600", "--asked", "0", "300", "--jobs", "3")
     assert figures["core, 300 asked already: longest turn"] > 0
     assert figures["city, first wave of ten within 3 km"] > 0

@@ -116,6 +116,12 @@ def unpacked_wheel(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return target
 
 
+@pytest.fixture(scope="module")
+def installation(unpacked_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what ``INSPECT_PROGRAM`` finds in the unpacked wheel."""
+    return inspect_installation(unpacked_wheel, cwd=tmp_path_factory.mktemp("installation"))
+
+
 def test_the_wheel_has_nothing_but_the_program(wheel: Path) -> None:
     """The wheel contains only the packages `engine`, `server` and `callout_client`: no tests and no benchmarks."""
     with zipfile.ZipFile(wheel) as archive:
@@ -131,14 +137,14 @@ def test_without_a_compiler_the_wheel_is_for_every_platform(tmp_path: Path) -> N
         assert COMPILED_MODULE not in archive.namelist()
 
 
-def test_with_a_compiler_the_wheel_has_the_compiled_module(wheel: Path, unpacked_wheel: Path, tmp_path: Path) -> None:
+def test_with_a_compiler_the_wheel_has_the_compiled_module(wheel: Path, installation: dict[str, Any]) -> None:
     """With a C compiler the wheel has the compiled module, is for this Python and platform only, and the installed
     program loads the module.
     """
     if shutil.which(os.environ.get("CC", "cc")) is None:
         pytest.skip("no C compiler")
     assert not wheel.name.endswith("-any.whl")
-    assert inspect_installation(unpacked_wheel, cwd=tmp_path)["broadcasts"] == "send_by_sockets"
+    assert installation["broadcasts"] == "send_by_sockets"
 
 
 def test_every_file_is_in_the_wheel(wheel: Path) -> None:
@@ -169,23 +175,22 @@ def test_the_metadata_names_licence_and_command(wheel: Path) -> None:
     assert "callout = server.cli.main:main" in commands
 
 
-def test_the_loaders_find_everything_in_the_wheel(unpacked_wheel: Path, tmp_path: Path) -> None:
+def test_the_loaders_find_everything_in_the_wheel(unpacked_wheel: Path, installation: dict[str, Any]) -> None:
     """The installed program loads scripts, blueprints and migrations from its own folders, and migrates a database."""
-    found = inspect_installation(unpacked_wheel, cwd=tmp_path)
     for package in ("engine", "server", "callout_client"):
-        assert found[package] == str(unpacked_wheel / package)
-    assert found["problems"] == []
-    assert "job_claim" in found["scripts"]
-    assert "home_service" in found["blueprints"]
-    assert found["migrations"] != []
+        assert installation[package] == str(unpacked_wheel / package)
+    assert installation["problems"] == []
+    assert "job_claim" in installation["scripts"]
+    assert "home_service" in installation["blueprints"]
+    assert installation["migrations"] != []
 
 
-def test_wheel_and_checkout_find_the_same(unpacked_wheel: Path, tmp_path: Path) -> None:
+def test_wheel_and_checkout_find_the_same(installation: dict[str, Any], tmp_path: Path) -> None:
     """An editable install loads the same scripts, blueprints and migrations as the wheel."""
-    wheel, checkout = inspect_installation(unpacked_wheel, cwd=tmp_path), inspect_installation(cwd=tmp_path)
+    checkout = inspect_installation(cwd=tmp_path)
     assert checkout["engine"] == str(ROOT / "engine")
     for what in ("scripts", "blueprints", "migrations", "problems", "browser_client"):
-        assert checkout[what] == wheel[what]
+        assert checkout[what] == installation[what]
 
 
 def test_the_python_client_is_installed_alone(client_wheel: Path, tmp_path: Path) -> None:

@@ -150,12 +150,14 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_refusal(
     assert had_hash == [True, False]
 
 
+@pytest.mark.usefixtures("costly_passwords")
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password() -> None:
     """If there is no stored hash, the server compares the password with a dummy hash, so that the reply takes about as
     long, and refuses it.
     """
     loop = asyncio.get_running_loop()
     stored = await passwords.hash_password("correct horse")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     await passwords.is_correct_password(None, "warm up")
     durations_s = []
     for password_hash in (stored, None):
@@ -201,6 +203,7 @@ async def test_a_repeated_registration_needs_the_password(engine: Engine) -> Non
     assert (again.repeated, again.value.user) == (True, first.value.user)
 
 
+@pytest.mark.usefixtures("costly_passwords")
 async def test_a_login_does_not_block_the_event_loop(engine: Engine) -> None:
     """While four logins compute password hashes, the event loop continues to run."""
     await accounts.register_user(engine, new_account())

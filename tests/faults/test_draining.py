@@ -21,6 +21,7 @@ from tests.server.gateway.conftest import APPEND_SCRIPT
 from tests.server.gateway.streams import EventStream
 from tests.support import valkey
 from tests.support.epochs import epoch_name
+from tests.support.http import open_http
 from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
@@ -39,7 +40,7 @@ async def test_a_draining_server_is_not_ready_and_still_answers(tmp_path: Path) 
     """
     async with run_server(tmp_path / "data", limits="off") as server, AsyncExitStack() as stack:
         bearer = admin_token(tmp_path / "data" / "signing.key")
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, trust_env=False))
+        http = await stack.enter_async_context(open_http(server.url))
         assert (await http.get("/readyz")).status_code == 200
         sockets = [await _open_socket(stack, server, bearer) for _ in range(SOCKET_COUNT)]
         ending = asyncio.create_task(server.stop())

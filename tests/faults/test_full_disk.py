@@ -10,9 +10,8 @@ import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
-import httpx
-
 from tests.support import valkey
+from tests.support.http import open_http
 from tests.support.process import FinishedCommand, environment, run_server, wait_for_command
 from tests.support.wait import wait_until
 
@@ -56,7 +55,7 @@ async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path
     async with run_server(
         tmp_path / "data", "--redis", empty_redis, log_level="debug", metrics_port=str(port)
     ) as server:
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
+        async with open_http(server.url) as client:
 
             async def response_contains(path: str, text: str) -> bool:
                 return text in (await client.get(path)).text

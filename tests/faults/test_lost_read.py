@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-import httpx
 import msgspec
 import pytest
 import redis
@@ -21,6 +20,7 @@ from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import RunningServer, run_server
 from tests.support import people
+from tests.support.http import open_http
 from tests.support.proxy import Proxy
 from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
@@ -105,7 +105,7 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
 async def test_no_read_over_http_is_indeterminate(scenario: Scenario) -> None:
     """For each reply of Redis that a GET waits for, the GET still succeeds if that reply is dropped, or returns 503."""
     refused: set[str] = set()
-    async with httpx.AsyncClient(base_url=scenario.server.url, timeout=20, trust_env=False) as http:
+    async with open_http(scenario.server.url) as http:
         for route in READ_ROUTES:
             token = {"Authorization": f"Bearer {scenario.token(scenario.caller(route))}"} if route.roles else {}
             for number in range(MAX_REPLIES):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import redis
 
@@ -23,6 +22,7 @@ from callout_client import Refusal
 from engine.blueprint import catalogue
 from tests.faults.crowd import POSITION, Person, Scenario, expected_seqs, scenario_on
 from tests.support import valkey
+from tests.support.http import open_http
 from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
@@ -51,7 +51,7 @@ def write_short_offer_blueprint(folder: Path) -> Path:
 
 async def read_readyz(server: Server) -> tuple[int, list[str]]:
     """Return the status and the problems of ``/readyz``."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with open_http(timeout_s=5) as client:
         answer = await client.get(f"{server.url}/readyz")
     return answer.status_code, answer.json()["problems"]
 

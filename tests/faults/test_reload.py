@@ -10,12 +10,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from engine.blueprint import catalogue
 from engine.process import embedded
 from engine.process.datadir import process_start_text
-from tests.support.process import PROGRAM, TIMEOUT_S, Server, environment, run_callout, run_server
+from tests.support.fork_server import CALLOUT_COMMAND
+from tests.support.http import open_http
+from tests.support.process import TIMEOUT_S, Server, environment, run_callout, run_server
 from tests.support.wait import wait_until
 
 EVENT_TOML = """
@@ -28,14 +28,14 @@ HOME_SERVICE_TOML = (catalogue.shipped_folder() / "home_service.toml").read_text
 async def published_blueprints(server: Server) -> dict[str, Any]:
     """Return the blueprints that new jobs use, by name."""
     token = (await run_callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with open_http() as client:
         answer = await client.get(f"{server.url}/v1/blueprints", headers={"Authorization": f"Bearer {token}"})
     return {item["name"]: item for item in answer.json()["items"]}
 
 
 async def api_documents(server: Server) -> tuple[str, set[str]]:
     """Return the description of the job commands and the names of the event messages in the API documents."""
-    async with httpx.AsyncClient(trust_env=False, base_url=server.url) as client:
+    async with open_http(server.url) as client:
         steps = (await client.get("/openapi.json")).json()["paths"]["/v1/jobs/{id}/{command}"]["post"]
         messages = (await client.get("/asyncapi.json")).json()["components"]["messages"]
     return steps["description"], {name for name in messages if name.startswith("event.")}
@@ -47,7 +47,7 @@ async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
     """
     outer, inner = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM,
+        *CALLOUT_COMMAND,
         *("serve", "--data", str(tmp_path / "data"), "--port", "0"),
         cwd=tmp_path,
         env=environment(),

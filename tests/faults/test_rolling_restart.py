@@ -5,8 +5,6 @@ The scenario is ``bench/questions/restart.py``, here with few clients; ``python 
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.test_bench import run_quick
 
 
@@ -14,7 +12,7 @@ async def test_no_event_is_lost_or_repeated_and_no_claim_undone() -> None:
     """While technicians compete for jobs each gateway is stopped (SIGTERM) and started again: every client reconnects
     by itself and has every event once and in order, and every acknowledged claim holds.
     """
-    figures = await asyncio.to_thread(run_quick, "restart", "--clients", "60", "--jobs", "24", "--pace", "6")
+    figures = await run_quick("restart", "--clients", "60", "--jobs", "24", "--pace", "6")
     assert figures["jobs won"] == 24
     assert figures["events received in all"] >= 60 * 24
     for figure in (

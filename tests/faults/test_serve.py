@@ -22,13 +22,15 @@ from websockets.typing import Subprotocol
 
 from engine.process.datadir import process_start_text, read_locking_process
 from tests.support import valkey
-from tests.support.process import PROGRAM, Server, environment, run_callout, run_server
+from tests.support.fork_server import CALLOUT_COMMAND
+from tests.support.http import open_http
+from tests.support.process import Server, environment, run_callout, run_server
 from tests.support.wait import wait_until
 
 
 async def readiness_reply(url: str) -> httpx.Response:
     """Return the response of ``/readyz``."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with open_http() as client:
         return await client.get(f"{url}/readyz")
 
 
@@ -114,8 +116,9 @@ async def test_an_unfit_redis_is_refused_with_all_its_faults(tmp_path: Path) -> 
 async def test_closed_standard_streams_do_not_end_the_server(tmp_path: Path) -> None:
     """A server that was started with closed stdin, stdout and stderr serves, and SIGTERM ends it in order."""
     command = f'exec "$0" -c "$1" serve --data data --port {(port := valkey.free_port())} <&- >&- 2>&-'
+    python, _, program = CALLOUT_COMMAND
     process = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", command, PROGRAM[0], PROGRAM[2], cwd=tmp_path, env=environment(), start_new_session=True
+        "/bin/sh", "-c", command, python, program, cwd=tmp_path, env=environment(), start_new_session=True
     )
 
     async def is_ready() -> bool:
@@ -256,7 +259,7 @@ async def test_a_token_is_made_while_the_server_runs(running_server: Server) -> 
     """``callout token`` needs no lock, and the server accepts the token."""
     command = await run_callout("token", "--role", "admin", "--data", str(running_server.data))
     assert (command.code, command.err) == (0, "")
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with open_http() as client:
         me = await client.get(f"{running_server.url}/v1/me", headers={"authorization": f"Bearer {command.out.strip()}"})
     assert me.json()["user"]["id"] == "cli_admin"
 

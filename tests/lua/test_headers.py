@@ -14,6 +14,7 @@ import pytest
 from engine.errors import ERROR_OF_REPLY_WORD
 from engine.store import scripts
 from engine.store.scripts import Script, ScriptError
+from tests.support.for_each import for_each
 
 SCRIPTS = scripts.load_installed_library()
 INTERNAL_REPLIES = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE", "LOOK"}
@@ -42,7 +43,7 @@ def _reachable_code(script: str) -> str:
     each = r"^ *function (\w+\.\w+)(.*?)(?=^ *function \w+\.|^local \w|^\w+\.\w+|\Z)"
     bodies = dict(re.findall(each, _strip_comments(SCRIPTS[script].source), re.M | re.S))
     code, unreached = source, set(bodies)
-    while called := {function for function in unreached if re.search(rf"\b{re.escape(function)}\(", code)}:
+    while called := unreached.intersection(re.findall(r"\b(\w+\.\w+)\(", code)):
         unreached -= called
         code += "".join(bodies[function] for function in called)
     return code
@@ -54,7 +55,7 @@ def _matches_header(names: Sequence[str], header: Sequence[str]) -> bool:
     return len(names) == len(header) and all(own == name or own.startswith(f"{name}_") for own, name in pairs)
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
+@for_each(SCRIPTS.values(), lambda script: script.name)
 def test_keys_declared_are_bound_in_order_and_used(script: Script) -> None:
     """The first line of each script binds the keys that its header declares, and the script uses each of them. A key
     may have a suffix (`job_key`), so that its plain name can be used for the record.
@@ -68,7 +69,7 @@ def test_keys_declared_are_bound_in_order_and_used(script: Script) -> None:
     assert [k for k in names if not re.search(rf"\b{k}\b", rest)] == []
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
+@for_each(SCRIPTS.values(), lambda script: script.name)
 def test_arguments_declared_are_bound_in_order(script: Script) -> None:
     """Each script binds exactly the arguments that its header declares, in that order; a suffix may name their form
     (`plan_json`). An argument at the end that is a list is read by index.
@@ -82,7 +83,7 @@ def test_arguments_declared_are_bound_in_order(script: Script) -> None:
         assert _matches_header(names, script.argv) and not re.search(r"\bARGV\[", source)
 
 
-@pytest.mark.parametrize("script", [s for s in SCRIPTS.values() if s.is_read_only], ids=lambda s: s.name)
+@for_each([script for script in SCRIPTS.values() if script.is_read_only], lambda script: script.name)
 def test_a_read_only_script_appends_no_event(script: Script) -> None:
     """A script that `Store.read` may call appends no event and writes no hash, so that a lost reply loses nothing."""
     assert not script.emits
@@ -138,7 +139,7 @@ def test_a_header_with_a_repeated_name_is_refused(tmp_path: Path, row: str) -> N
         scripts.load_library(tmp_path)
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
+@for_each(SCRIPTS.values(), lambda script: script.name)
 def test_every_script_is_called_by_the_engine(script: Script) -> None:
     """The engine calls each read-only script by `read` and each other script by `run`. The two scripts of a price share
     one call.
@@ -149,7 +150,7 @@ def test_every_script_is_called_by_the_engine(script: Script) -> None:
     assert direct or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
+@for_each(SCRIPTS.values(), lambda script: script.name)
 def test_replies_are_declared_and_mapped(script: Script) -> None:
     """The header of a script declares exactly the words that the script can reply, and each of them is mapped to an
     error.
@@ -166,7 +167,7 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
     assert set(script.err) - INTERNAL_REPLIES - OPENING_REPLIES <= set(ERROR_OF_REPLY_WORD)
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
+@for_each(SCRIPTS.values(), lambda script: script.name)
 def test_events_appended_are_declared(script: Script) -> None:
     """The header of a script declares exactly the event types that the script can append; `job.*` where the blueprint
     names the type.
@@ -182,7 +183,7 @@ def test_events_appended_are_declared(script: Script) -> None:
     assert named_by_caller or emitted == declared
 
 
-@pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda s: s.name)
+@for_each(SCRIPTS.values(), lambda script: script.name)
 def test_every_script_compares_the_epoch_first(script: Script) -> None:
     """Every script of a zone except `zone_open` compares the caller's epoch before its first command to Redis. A script
     without a zone compares the version, or the age, that it is given.
@@ -199,7 +200,7 @@ def test_every_script_compares_the_epoch_first(script: Script) -> None:
     assert first_call == -1 or entered < first_call
 
 
-@pytest.mark.parametrize("path", sorted(LUA_FOLDER.rglob("*.lua")), ids=lambda p: p.stem)
+@for_each(sorted(LUA_FOLDER.rglob("*.lua")), lambda path: path.stem)
 def test_scripts_are_short_and_use_what_every_server_has(path: Path) -> None:
     """A Lua file has at most 100 lines and uses no library that fakeredis or a plain Redis server lacks."""
     text = path.read_text()
@@ -207,7 +208,7 @@ def test_scripts_are_short_and_use_what_every_server_has(path: Path) -> None:
     assert not re.search(r"\b(cmsgpack|struct|sha1hex)\b|\bbit\.|^#!", text, re.M)
 
 
-@pytest.mark.parametrize("path", sorted(LUA_FOLDER.rglob("*.lua")), ids=lambda p: p.stem)
+@for_each(sorted(LUA_FOLDER.rglob("*.lua")), lambda path: path.stem)
 def test_no_expiry_is_a_literal(path: Path) -> None:
     """A lifetime or a delay is a named constant of the library file that it belongs to, and no literal in a call."""
     code = _strip_comments(path.read_text())

@@ -12,6 +12,7 @@ import pytest
 from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import RunningServer
+from tests.support.http import open_http
 from tests.support.socket_client import SocketClient
 
 PASSWORD = "correct horse battery"
@@ -98,7 +99,7 @@ class Scenario:
 @pytest.fixture
 async def scenario(server: RunningServer) -> AsyncIterator[Scenario]:
     """Yield a scenario on a server with all roles."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
+    async with open_http(server.url) as http:
         built = Scenario(server, http)
         yield built
         for person in built.people:

@@ -59,5 +59,7 @@ def fields_in(sent: Any, phones: tuple[str, ...] = ()) -> set[str]:
     """
     text = sent if isinstance(sent, str) else json.dumps(sent, separators=(",", ":"))
     # A marker must not match inside an id.
-    found = {name for name, marker in MARKERS.items() if re.search(rf"(?<!\w){re.escape(marker)}", text)}
+    found = {
+        name for name, marker in MARKERS.items() if marker in text and re.search(rf"(?<!\w){re.escape(marker)}", text)
+    }
     return found | ({"their_phone"} if any(phone in text for phone in phones) else set())

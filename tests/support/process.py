@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,10 +14,8 @@ from typing import Any
 import msgspec
 
 from engine.process import embedded
-from tests.support.fork_server import ForkedProcess, fork_server
+from tests.support.fork_server import ForkedProcess, fork_server, start_process
 
-PROGRAM = (sys.executable, "-c", "from server.cli.main import main; main()")
-"""``callout`` without the fork server (``tests/support/fork_server.py``)."""
 TIMEOUT_S = 30.0
 
 
@@ -50,17 +47,29 @@ def environment(**settings: str) -> dict[str, str]:
     return inherited | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
 
 
+async def start_callout(
+    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, stderr: int | None = None
+) -> ForkedProcess:
+    """Start ``callout`` with these arguments and an empty stdin. ``stderr`` is a descriptor; without it stderr is a
+    pipe, as stdout is.
+    """
+    environ = environment() if env is None else env
+    return await start_process(fork_server().path, "callout", *arguments, cwd=cwd, env=environ, stderr=stderr)
+
+
 async def run_callout(
-    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, within_s: float = TIMEOUT_S
 ) -> FinishedCommand:
-    """Run ``callout`` with these arguments until the process ends, at most ``TIMEOUT_S`` seconds."""
-    return await wait_for_command(await fork_server().start(*arguments, cwd=cwd, env=env or environment()))
+    """Run ``callout`` with these arguments until the process ends, at most ``within_s`` seconds."""
+    return await wait_for_command(await start_callout(*arguments, cwd=cwd, env=env), within_s)
 
 
-async def wait_for_command(process: ForkedProcess | asyncio.subprocess.Process) -> FinishedCommand:
-    """Wait until a started process ends, at most ``TIMEOUT_S`` seconds. Kill it if it does not."""
+async def wait_for_command(
+    process: ForkedProcess | asyncio.subprocess.Process, within_s: float = TIMEOUT_S
+) -> FinishedCommand:
+    """Wait until a started process ends, at most ``within_s`` seconds. Kill it if it does not."""
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(within_s):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
@@ -122,9 +131,7 @@ async def run_server(data: Path, *flags: str, port: int = 0, **settings: str) ->
     log = data.with_suffix(".log")
     arguments = ("serve", "--data", str(data), "--port", str(port), *flags)
     with log.open("ab") as errors:
-        process = await fork_server().start(
-            *arguments, cwd=data.parent, env=environment(**settings), stderr=errors.fileno()
-        )
+        process = await start_callout(*arguments, cwd=data.parent, env=environment(**settings), stderr=errors.fileno())
     try:
         async with asyncio.timeout(TIMEOUT_S):
             line = await process.stdout.readline()

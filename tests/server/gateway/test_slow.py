@@ -60,7 +60,7 @@ async def test_a_broadcast_with_clients_that_never_read() -> None:
     order. (A small run of ``bench/questions/slow.py``; ``python -m bench slow`` is the full one.)
     """
     size = ("--sockets", "120", "--stalled", "5", "--rate", "30", "--size", "20000", "--seconds", "3")
-    figures = await asyncio.to_thread(run_quick, "slow", *size)
+    figures = await run_quick("slow", *size)
     assert figures["closed as too slow (4001)"] == 5
     assert figures["deliveries"] == 115 * 90
     for figure in ("readers: events lost", "readers: events twice", "readers closed"):

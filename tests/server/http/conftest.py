@@ -16,6 +16,7 @@ from engine.types import ROLES, Role
 from server.serve import RunningServer, run_server
 from tests.server.http import people
 from tests.server.http.client import ORIGIN, Client
+from tests.support.http import open_http
 
 
 @pytest.fixture(scope="package")
@@ -29,7 +30,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
 @pytest.fixture(scope="package")
 async def http(site: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
     """Yield an HTTP client that is connected to the server."""
-    async with httpx.AsyncClient(base_url=site.url, timeout=10, trust_env=False) as client:
+    async with open_http(site.url, timeout_s=10) as client:
         yield client
 
 

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 import pytest
 from structlog.testing import capture_logs
@@ -20,6 +19,7 @@ from server.http import http_protocol
 from server.serve import RunningServer
 from tests.server.http.client import HERE, ORIGIN, Client, code_of
 from tests.server.http.conftest import Book
+from tests.support.http import open_http
 
 UPGRADE_REQUEST = (
     b"GET /v1/nowhere HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -181,7 +181,7 @@ async def test_a_websocket_has_one_path(site: RunningServer) -> None:
     """A WebSocket handshake on another path than the socket's is refused with 403 or 404."""
     headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
     headers["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with open_http() as client:
         answer = await client.get(f"{site.url}/v1/other", headers=headers)
     assert answer.status_code in (403, 404)
 

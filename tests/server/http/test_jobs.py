@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-import httpx
 import pytest
 
 from engine.process.settings import Settings
@@ -15,6 +14,7 @@ from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 from tests.server.http.people import wait_for_offer
+from tests.support.http import open_http
 from tests.support.wait import wait_until
 
 NOTES = {"notes": "Gate code 4711", "public_notes": "Third floor", "postal_code": "10119"}
@@ -334,7 +334,7 @@ async def test_a_job_that_nobody_claims_expires(tmp_path_factory: pytest.TempPat
     """A job that nobody claims within its lifetime becomes `expired`, and its claim is refused with 409 `expired`."""
     data = str(tmp_path_factory.mktemp("brief"))
     brief = Settings(data=data, port=0, limits="off", lease_s=1.0, job_lifetime_s=1.0)
-    async with run_server(brief) as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with run_server(brief) as server, open_http(server.url) as http:
         nobody, admin = Client(http), people.principal(server, http, "admin")
         service = await people.make_service(admin)
         customer, technician = await people.register(nobody, "customer"), await people.register(nobody, "technician")

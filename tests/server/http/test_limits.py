@@ -7,7 +7,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from engine.identity import limits
@@ -19,6 +18,7 @@ from tests.conftest import SlowRefill
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of
 from tests.support import clock
+from tests.support.http import open_http
 from tests.support.socket_client import SocketClient
 
 ClientOf = Callable[[Role | None], Client]
@@ -37,7 +37,7 @@ async def limited_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 @pytest.fixture(scope="module")
 async def client_of(limited_server: RunningServer) -> AsyncIterator[ClientOf]:
     """Yield a function that returns a client with a token of a role, or without a token if the role is None."""
-    async with httpx.AsyncClient(base_url=limited_server.url, timeout=10, trust_env=False) as http:
+    async with open_http(limited_server.url, timeout_s=10) as http:
 
         def create_client(role: Role | None) -> Client:
             return Client(http) if role is None else people.principal(limited_server, http, role)
@@ -194,7 +194,7 @@ async def test_the_address_from_a_trusted_proxy_is_limited(
     `X-Forwarded-For` is ignored.
     """
     slow_refill("login")
-    async with httpx.AsyncClient(base_url=proxied_server.url, trust_env=False) as http:
+    async with open_http(proxied_server.url) as http:
 
         async def login(forwarded: str) -> int:
             answer = await http.post("/v1/auth/login", json=LOGIN, headers={"X-Forwarded-For": forwarded})
@@ -209,7 +209,7 @@ async def test_metrics_have_a_port_of_their_own(proxied_server: RunningServer) -
     """The metrics port is on 127.0.0.1, requires no token and serves only `/metrics`. On the public port `/metrics`
     requires a token.
     """
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with open_http() as http:
         metrics_url = proxied_server.ready_line()["metrics"]
         assert metrics_url.startswith("http://127.0.0.1:") and metrics_url.endswith("/metrics")
         assert "callout_zone_open" in (await http.get(metrics_url)).text

@@ -12,7 +12,6 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import jsonschema_rs
 import msgspec
 import pytest
@@ -31,6 +30,7 @@ from server.api import examples
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import RunningServer, run_server
+from tests.support.http import open_http
 
 EXAMPLES_PER_OPERATION = 3
 CHECKS = [
@@ -71,7 +71,7 @@ async def fuzzed_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 @pytest.fixture(scope="module")
 async def document(fuzzed_server: RunningServer) -> dict[str, Any]:
     """Return the OpenAPI document that the server serves."""
-    async with httpx.AsyncClient(base_url=fuzzed_server.url, trust_env=False) as client:
+    async with open_http(fuzzed_server.url) as client:
         loaded_document: dict[str, Any] = json.loads((await client.get("/openapi.json")).content)
     return loaded_document
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,19 +17,30 @@ import pytest
 
 from engine.process.embedded import read_state
 from server.simulation.child_server import ChildError, clean_environment, run_child
+from tests.support.fork_server import CALLOUT_COMMAND, ForkedProcess, fork_server
+from tests.support.process import start_callout
 from tests.support.wait import wait_until
 
-CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
 END_WITHIN_S = 60.0
 
 
-async def start_demo(data: Path, *arguments: str, stdout: int = PIPE) -> Process:
+def demo_arguments(data: Path, *more: str) -> tuple[str, ...]:
+    """Return the arguments for a demo with six technicians on the data directory ``data``."""
+    return ("demo", "--data", str(data), "--technicians", "6", *more)
+
+
+async def start_demo(data: Path, *arguments: str) -> ForkedProcess:
     """Start a demo with six technicians on the data directory ``data``."""
-    command = (*CALLOUT, "demo", "--data", str(data), "--technicians", "6", *arguments)
-    return await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=stdout, stderr=PIPE)
+    return await start_callout(*demo_arguments(data, *arguments), env=os.environ)
 
 
-async def wait_for_end(process: Process) -> tuple[int | None, str, str]:
+async def execute_demo(data: Path, *arguments: str) -> Process:
+    """Do the same as ``start_demo`` without the fork server: the demo and its processes execute Python."""
+    command = (*CALLOUT_COMMAND, *demo_arguments(data, *arguments))
+    return await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+
+
+async def wait_for_end(process: Process | ForkedProcess) -> tuple[int | None, str, str]:
     """Wait until ``process`` ends. Return its exit code, its stdout and its stderr."""
     async with asyncio.timeout(END_WITHIN_S):
         out, err = await process.communicate()
@@ -38,20 +49,24 @@ async def wait_for_end(process: Process) -> tuple[int | None, str, str]:
 
 def processes_of(data: Path) -> list[str]:
     """Return the processes of a demo on ``data`` as pid and command line: the demo, its server, and its Valkey."""
+    forked = [f"{pid} {' '.join(words)}" for pid, words in fork_server().running().items() if str(data) in words]
     output = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
     state = read_state(data / "valkey")
     valkey = str(state.pid) if state else ""
-    return [
+    return forked + [
         line.strip()
         for line in output.splitlines()
         if "<defunct>" not in line and (str(data) in line or (line.split()[0] == valkey and "valkey" in line))
     ]
 
 
+Start = Callable[..., Awaitable[Process | ForkedProcess]]
+
+
 @asynccontextmanager
-async def running_demo(data: Path) -> AsyncIterator[tuple[Process, str]]:
+async def running_demo(data: Path, start: Start = start_demo) -> AsyncIterator[tuple[Process | ForkedProcess, str]]:
     """Run a demo. Yields its process and its stdout so far, as soon as it has booked jobs."""
-    process = await start_demo(data, "--port", "0")
+    process = await start(data, "--port", "0")
     printed = ""
     try:
         assert process.stdout
@@ -111,7 +126,7 @@ async def test_a_wrong_setting_is_refused_in_one_line(
 
 async def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     """A full disk is reported in one line, although the server cannot write the reason to its log."""
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); {CALLOUT[2]}"
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); {CALLOUT_COMMAND[2]}"
     command = (sys.executable, "-c", limited, "demo", "--data", str(tmp_path / "data"), "--port", "0")
     code, out, err = await wait_for_end(
         await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
@@ -127,7 +142,7 @@ async def test_a_server_that_does_not_become_ready_ends_the_demo(tmp_path: Path)
     """
     env = clean_environment(database="postgresql://127.0.0.1:1/none")
     with pytest.raises(ChildError, match="the server is not ready: zone main is closed"):
-        async with run_child(tmp_path / "data", 0, env=env, cwd=tmp_path, log=tmp_path / "log", ready_s=0.5):
+        async with run_child(tmp_path / "data", 0, env=env, cwd=tmp_path, log=tmp_path / "log", ready_s=2.0):
             pytest.fail("the server is not ready")
     assert processes_of(tmp_path / "data") == []
 
@@ -140,10 +155,14 @@ async def test_an_invalid_duration_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_no_process_remains_however_the_demo_ends(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "start"),
+    [(signal.SIGINT, start_demo), (signal.SIGTERM, start_demo), (signal.SIGKILL, execute_demo)],
+    ids=["SIGINT", "SIGTERM", "SIGKILL"],
+)
+async def test_no_process_remains_however_the_demo_ends(tmp_path: Path, number: signal.Signals, start: Start) -> None:
     """Ctrl-C and SIGTERM stop the demo in order. After a SIGKILL its server and its Valkey end by themselves."""
-    async with running_demo(tmp_path / "data") as (process, _):
+    async with running_demo(tmp_path / "data", start) as (process, _):
         assert len(processes_of(tmp_path / "data")) >= 3
         process.send_signal(number)
         code, out, err = await wait_for_end(process)

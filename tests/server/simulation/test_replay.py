@@ -6,9 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
-from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 import pytest
@@ -16,19 +13,18 @@ import pytest
 from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import RunningServer
+from tests.support.process import FinishedCommand, environment, run_callout, start_callout
 
 SAMPLE_TRACE = Path(__file__).parents[2] / "data" / "pickups.csv"
-CALLOUT_COMMAND = (sys.executable, "-c", "from server.cli.main import main; main()")
 RESULT_MEMBERS = [
     *("jobs", "claimed", "expired", "claim_attempts", "refused", "double_claims", "lost_events"),
     *("duplicate_events", "time_to_claim_ms", "event_lag_ms", "wall_s"),
 ]
 
 
-def run_replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+async def run_replay(*arguments: str | Path) -> FinishedCommand:
     """Run ``callout replay`` with these arguments until it ends."""
-    command = [*CALLOUT_COMMAND, "replay", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    return await run_callout("replay", *map(str, arguments), within_s=140)
 
 
 @pytest.mark.parametrize(
@@ -43,22 +39,22 @@ def run_replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ((SAMPLE_TRACE, "--technicians", "0"), "--technicians"),
     ],
 )
-def test_invalid_arguments_are_refused_in_one_line(arguments: tuple[str | Path, ...], says: str) -> None:
+async def test_invalid_arguments_are_refused_in_one_line(arguments: tuple[str | Path, ...], says: str) -> None:
     """Invalid arguments are refused with the exit code 2 and an error that names the file or option."""
-    refused = run_replay(*arguments)
-    assert refused.returncode == 2
-    assert refused.stdout == ""
-    assert says in refused.stderr
-    assert "Traceback" not in refused.stderr
+    refused = await run_replay(*arguments)
+    assert refused.code == 2
+    assert refused.out == ""
+    assert says in refused.err
+    assert "Traceback" not in refused.err
 
 
-def test_each_of_sixty_jobs_is_claimed_once_or_expires() -> None:
+async def test_each_of_sixty_jobs_is_claimed_once_or_expires() -> None:
     """Each job is claimed once or expires, although technicians compete for it. No event is lost or received twice."""
-    process = run_replay(SAMPLE_TRACE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
-    assert process.returncode == 0, process.stdout + process.stderr
-    result = json.loads(process.stdout.splitlines()[-1])
+    finished = await run_replay(SAMPLE_TRACE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
+    assert finished.code == 0, finished.out + finished.err
+    result = json.loads(finished.out.splitlines()[-1])
     assert list(result) == RESULT_MEMBERS
-    assert process.stdout.count("\n") == 1, "progress belongs on stderr"
+    assert finished.out.count("\n") == 1, "progress belongs on stderr"
     assert result["jobs"] == 60 == result["claimed"] + result["expired"]
     assert result["claim_attempts"] > 2 * result["claimed"]
     assert result["claim_attempts"] == result["claimed"] + sum(result["refused"].values())
@@ -77,9 +73,9 @@ async def test_replay_uses_a_running_server_by_its_url(server: RunningServer) ->
     token = sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
     options = (SAMPLE_TRACE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
     for more, lost in (((), None), (("--redis", str(settings.redis)), 0)):
-        process = await asyncio.to_thread(run_replay, *options, *more)
-        assert process.returncode == 0, process.stdout + process.stderr
-        result = json.loads(process.stdout)
+        finished = await run_replay(*options, *more)
+        assert finished.code == 0, finished.out + finished.err
+        result = json.loads(finished.out)
         assert (result["jobs"], result["claimed"], result["lost_events"]) == (5, 5, lost)
         assert (result["double_claims"], result["duplicate_events"]) == (0, 0)
 
@@ -87,22 +83,22 @@ async def test_replay_uses_a_running_server_by_its_url(server: RunningServer) ->
 async def test_a_token_without_admin_rights_is_refused(server: RunningServer) -> None:
     """With a customer's token the run ends with the exit code 1 and the server's code `forbidden`."""
     token = sign_token(server.engine.signer, UserId("cli_customer"), "customer", expires_s=600)
-    refused = await asyncio.to_thread(run_replay, SAMPLE_TRACE, "--limit", "1", "--url", server.url, "--token", token)
-    assert refused.returncode == 1
-    assert "forbidden" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    refused = await run_replay(SAMPLE_TRACE, "--limit", "1", "--url", server.url, "--token", token)
+    assert refused.code == 1
+    assert "forbidden" in refused.err
+    assert "Traceback" not in refused.err
 
 
 async def test_an_interrupted_replay_removes_its_data(tmp_path: Path) -> None:
     """After Ctrl-C during a run, the exit code is 130 and the data of its server is removed."""
-    command = (*CALLOUT_COMMAND, "replay", str(SAMPLE_TRACE), "--technicians", "5", "--speed", "1")
-    env = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL, stderr=PIPE)
+    env = environment() | {"TMPDIR": str(tmp_path)}
+    process = await start_callout("replay", str(SAMPLE_TRACE), "--technicians", "5", "--speed", "1", env=env)
     try:
         assert process.stderr
         async with asyncio.timeout(60):
             while b"users ready" not in (line := await process.stderr.readline()):
                 assert line, "the replay ended before its users were ready"
+        assert os.listdir(tmp_path) != []
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(60):
             code = await process.wait()

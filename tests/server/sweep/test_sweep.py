@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from engine.process.settings import Settings
@@ -21,6 +20,7 @@ from server.serve import run_server
 from tests.server.sweep import requests
 from tests.server.sweep.chat import create_messages
 from tests.server.sweep.world import POSITION, World
+from tests.support.http import open_http
 from tests.support.wait import wait_until
 
 POSITION_RECIPIENTS = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
@@ -37,7 +37,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     data = str(tmp_path_factory.mktemp("sweep"))
     async with (
         run_server(Settings(data=data, port=0, limits="off")) as server,
-        httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as http,
+        open_http(server.url, timeout_s=10) as http,
     ):
         new_world = World(server, http)
         await new_world.create_users()

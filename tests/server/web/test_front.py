@@ -6,12 +6,12 @@ import json
 import re
 from pathlib import Path
 
-import httpx
 import pytest
 from starlette.types import Message
 
 from server.serve import RunningServer
 from server.web.front import FIRST_PAGES, DocsPages, FrontPage, docs_folder
+from tests.support.http import open_http
 
 LOCAL_LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
 
@@ -33,7 +33,7 @@ async def render_page(endpoint: FrontPage | DocsPages, name: str = "") -> str:
 
 async def test_the_front_page_links_to_existing_pages(site: RunningServer) -> None:
     """`/` is an HTML page, every link on it exists, and it shows no logins because this server is not a demo."""
-    async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
+    async with open_http(site.url) as http:
         page = await http.get("/")
         assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
         assert "script-src 'self'" in page.headers["content-security-policy"]
@@ -52,7 +52,7 @@ async def test_every_docs_page_is_served_with_valid_links(site: RunningServer) -
     folder = docs_folder()
     assert folder is not None
     names = {path.stem for path in folder.glob("*.md")}
-    async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
+    async with open_http(site.url) as http:
         index = await http.get("/docs/")
         listed = re.findall(r'<li><a href="([a-z0-9-]+)">', index.text)
         assert names == set(listed) and tuple(listed[: len(FIRST_PAGES)]) == FIRST_PAGES

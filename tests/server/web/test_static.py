@@ -16,6 +16,7 @@ from websockets.typing import Origin
 from server.serve import RunningServer
 from server.web.static import MEDIA_TYPES, WEB_FOLDER
 from tests.server.http.client import code_of
+from tests.support.http import open_http
 from tests.support.socket_client import JSON_SUBPROTOCOL
 
 ESCAPING_PATHS = (
@@ -45,7 +46,7 @@ ESCAPING_PATHS = (
 @pytest.fixture
 async def http(site: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
     """Return an HTTP client without a token."""
-    async with httpx.AsyncClient(base_url=site.url, trust_env=False) as client:
+    async with open_http(site.url) as client:
         yield client
 
 

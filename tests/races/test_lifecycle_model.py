@@ -174,11 +174,13 @@ class LifecycleMachine(EngineMachine):
 
     def _expected_codes(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
         """Return the codes that the command may get: the expected one, or success for a repeat of the caller's latest
-        step and for a claim of the holder.
+        step, if the caller still has a relation to the job, and for a claim of the holder.
         """
+        commands = self.blueprint.commands
         wanted = {expected_code(self.blueprint, who, step.command, facts)}
-        spec = self.blueprint.commands.get(step.command)
-        if row["last"].startswith(f"{step.command} {who.role}:{who.id} "):
+        spec = commands.get(step.command) or commands.get({"claim": "accept"}.get(step.command, ""))
+        is_unrelated = spec is not None and spec.effect not in ("take", "refuse") and wanted == {"not_found"}
+        if row["last"].startswith(f"{step.command} {who.role}:{who.id} ") and not is_unrelated:
             wanted = {""}
         if spec is not None and spec.effect == "take" and facts.holder == who.id and row["claimed"]:
             wanted = {""}

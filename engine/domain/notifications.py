@@ -22,7 +22,7 @@ from engine.rules.event_payloads import NotificationData
 from engine.sql.insert import insert_into
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import notification_reads, notifications
-from engine.types import JobId, Principal, Zone
+from engine.types import JobId, Principal, RoomId, Zone
 from engine.zone import log
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     body: str
     job: JobId | None
+    room: RoomId | None
     at: str
     read: bool
 
@@ -125,7 +126,7 @@ async def _archived_entries(
         loaded = (await conn.execute(query)).all()
     return [
         _NotificationEntry(
-            NotificationData(id=row.id, kind=row.kind, title=row.title, body=row.body, job=row.job),
+            NotificationData(id=row.id, kind=row.kind, title=row.title, body=row.body, job=row.job, room=row.room),
             row.at,
             row.read_at is not None,
         )
@@ -147,6 +148,7 @@ def _notification_of_entry(entry: _NotificationEntry) -> Notification:
         title=data.title,
         body=data.body,
         job=data.job,
+        room=data.room,
         at=rfc3339_of(entry.at),
         read=entry.read,
     )

@@ -120,6 +120,22 @@ async def find_connected(engine: Engine, users: Sequence[UserId]) -> set[str]:
     return {user for user, count in zip(users, counts, strict=True) if count}
 
 
+async def find_last_active(engine: Engine, users: Sequence[UserId]) -> dict[UserId, int]:
+    """Return those of ``users`` who have an open socket or event stream at any gateway, each with the last activity of
+    their connections that is known (ms of the clock of ``main``); a stream is active while it is open. Raises
+    Unavailable.
+    """
+    read = engine.store.read_connection
+    names = [key for user in users for key in _both_slots_keys(user)]
+    scores = await asyncio.gather(*(read.highest_score(name) for name in names))
+    found: dict[UserId, int] = {}
+    for user, *pair in zip(users, scores[::2], scores[1::2], strict=True):
+        known = [int(score) for score in pair if score is not None]
+        if known:
+            found[user] = max(known)
+    return found
+
+
 async def release_slots(engine: Engine, slots: Sequence[ConnectionSlot]) -> None:
     """Release the slots of closed connections."""
     for start in range(0, len(slots), MAX_SLOTS_PER_CALL):

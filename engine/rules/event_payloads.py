@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.rules.job_document import EventJob, Party
-from engine.types import JobId
+from engine.types import JobId, RoomId
 
 
 class EventOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +53,7 @@ class NotificationData(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     body: str
     job: JobId | None = None
+    room: RoomId | None = None
 
 
 class EventRoomMember(msgspec.Struct, frozen=True, kw_only=True):

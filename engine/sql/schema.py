@@ -317,6 +317,7 @@ notifications = Table(
     text_column("title"),
     text_column("body"),
     Column("job", Text),
+    Column("room", Text),
     time_column("at"),
     Index(None, "user", "at", "id"),
 )

@@ -106,7 +106,7 @@ def room_messages(zone: Zone, room_id: RoomId) -> str:
 
 
 def room_reads(zone: Zone, room_id: RoomId) -> str:
-    """Return the key of a hash: user → number read, and ``told:<user>`` → when it was told (ms) and the number."""
+    """Return the key of a hash: user → number read, ``told:<user>`` → ms and number, ``noticed:<user>`` → number."""
     return f"{{{zone}}}:room:{room_id}:read"
 
 

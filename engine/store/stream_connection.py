@@ -77,6 +77,16 @@ class StreamConnection:
         """Return the size in bytes of the stream at ``key``, and the number of its entries."""
         return int(await self._run_command("MEMORY", "USAGE", key) or 0), int(await self._run_command("XLEN", key))
 
+    async def last_entry(self, key: str) -> dict[bytes, bytes] | None:
+        """Return the fields of the last entry of the stream at ``key``, None if it has none."""
+        entries = await self._run_command("XREVRANGE", key, "+", "-", "COUNT", 1)
+        return dict(zip(entries[0][1][::2], entries[0][1][1::2], strict=True)) if entries else None
+
+    async def highest_score(self, key: str) -> float | None:
+        """Return the highest score in the sorted set at ``key``, None if it is empty."""
+        found = await self._run_command("ZRANGE", key, 0, 0, "REV", "WITHSCORES")
+        return float(found[1]) if found else None
+
     async def time_ms(self) -> int:
         """Return the time of the server in ms since the Unix epoch."""
         seconds, microseconds = await self._run_command("TIME")

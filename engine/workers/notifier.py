@@ -3,7 +3,8 @@
 For each job event the blueprint may declare notices to people. The notifier derives them, and one script appends them
 to the log as ``notification`` events *and* moves the notifier's cursor, by compare-and-set on the cursor's old value. A
 notifier that dies has appended all notices of a batch or none, and two notifiers cannot both append them. So the lease
-below only saves work; nothing depends on it being exclusive.
+below only saves work; nothing depends on it being exclusive. In the same step, each room in which a message was said
+gets the scheduled task that notifies its absent members (engine/domain/chat_notifications.py).
 
 Then offers and notifications are pushed (engine/workers/push_devices.py), after the cursor has moved and without
 waiting. Pushes that are still queued are lost with the process; the offers and notifications themselves are not."""
@@ -50,6 +51,8 @@ RETRY_S = 1.0
 NOTICE_ERRORS = (LookupError, TypeError, ValueError, AttributeError)
 """The errors when a notice cannot be made: a user's blueprint names a field that the event does not have, or the
 blueprint was changed and does not have the job's state any more."""
+
+MESSAGE_EVENT = "message.created"
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +174,8 @@ class _NotifierRunner:
         if events[0].seq != begin + 1:
             log.error("push_gap", zone=zone, after=begin, next=events[0].seq)
         try:
-            moved = await self._append_notices(zone, begin, end, [p for e in events for p in self._notices_of(e)])
+            notices = [part for event in events for part in self._notices_of(event)]
+            moved = await self._append_notices(zone, begin, end, notices, _rooms_of_messages(events))
         except Indeterminate:
             self._unsure[zone] = events
             raise
@@ -196,10 +200,24 @@ class _NotifierRunner:
             return None
         return {"title": notice[0], "body": notice[1]} if notice else None
 
-    async def _append_notices(self, zone: Zone, begin: int, end: int, notices: list[str | bytes]) -> bool:
-        """Append the notices. Return False if another notifier has. Raises Indeterminate if the reply was lost."""
-        names = {"meta": keys.zone_meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
-        args: Args = {"from_seq": begin, "to_seq": end, "count": len(notices) // 3, "notifications": notices}
+    async def _append_notices(
+        self, zone: Zone, begin: int, end: int, notices: list[str | bytes], rooms: list[str]
+    ) -> bool:
+        """Append the notices, and schedule the notifications of ``rooms``. Return False if another notifier has. Raises
+        Indeterminate if the reply was lost.
+        """
+        names = {
+            "meta": keys.zone_meta(zone),
+            "log": keys.log(zone),
+            "cursor": keys.push_cursor(zone),
+            "due": keys.due_tasks(zone),
+        }
+        args: Args = {
+            "from_seq": begin,
+            "to_seq": end,
+            "count": len(notices) // 3,
+            "notifications": [*notices, *rooms],
+        }
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.values[0] == b"1"
 
@@ -216,3 +234,17 @@ class _NotifierRunner:
             data = {"id": new_id("ntf"), "kind": notice.kind, "title": notice.title, "body": notice.body}
             found += [notice.user, msgspec.json.encode(data | {"job": notice.job}), event.blueprint_key]
         return found
+
+
+class _RoomOfMessage(msgspec.Struct):
+    room: str
+
+
+class _MessageEventData(msgspec.Struct):
+    message: _RoomOfMessage
+
+
+def _rooms_of_messages(events: list[Event]) -> list[str]:
+    """Return the rooms in which messages were said, each once. engine/domain/chat_notifications.py notifies them."""
+    found = (event.data for event in events if event.type == MESSAGE_EVENT)
+    return list(dict.fromkeys(msgspec.json.decode(data, type=_MessageEventData).message.room for data in found))

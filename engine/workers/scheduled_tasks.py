@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.blueprint.compiler import EXPIRED_EVENT
-from engine.domain import rooms, waves
+from engine.domain import chat_notifications, rooms, waves
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.technicians.live import presence_lease_ms, status_audience
@@ -130,6 +130,10 @@ async def _tell_read_mark(engine: Engine, zone: Zone, entry: str, rest: str) -> 
     await rooms.tell_read_mark(engine, zone, entry, RoomId(room), UserId(user))
 
 
+async def _notify_members(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    await chat_notifications.notify_absent_members(engine, zone, entry, RoomId(task_arguments))
+
+
 TaskRunner = Callable[["Engine", Zone, str, str], Awaitable[None]]
 
 RUNNER_OF_KIND: dict[str, TaskRunner] = {
@@ -146,5 +150,6 @@ RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "lease": _end_presence,
     "forget": _forget_reference,
     "room": _close_room,
+    "notify": _notify_members,
     "read": _tell_read_mark,
 }

@@ -13,5 +13,6 @@ class Notification(Shape):
     title: str
     body: str
     job: str | None
+    room: str | None
     at: datetime
     read: bool

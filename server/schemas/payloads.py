@@ -209,6 +209,7 @@ class NotificationEventData(Shape):
     title: str
     body: str
     job: str | None = None
+    room: str | None = None
 
 
 class TokenExpiring(Shape):

@@ -24,7 +24,8 @@ async def append_notifications(engine: Engine, who: Principal, *names: str) -> N
     for name in names:
         data = {"id": name, "kind": "k", "title": name, "body": "b", "job": "job_main_1"}
         encoded_notifications += [who.id, msgspec.json.encode(data), ""]
-    places = {"meta": keys.zone_meta(DEFAULT_ZONE), "log": keys.log(DEFAULT_ZONE), "cursor": cursor}
+    zone = DEFAULT_ZONE
+    places = {"meta": keys.zone_meta(zone), "log": keys.log(zone), "cursor": cursor, "due": keys.due_tasks(zone)}
     args = {"from_seq": at, "to_seq": at + 1, "count": len(names), "notifications": encoded_notifications}
     await engine.store.run(DEFAULT_ZONE, "notification_append", keys=places, args=args)
 

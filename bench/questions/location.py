@@ -95,15 +95,20 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
             sides[PEER] = _start_peer(rig, movers, arguments.services)
         except PeerUnavailable as missing:
             report.unavailable_peers.append(str(missing))
+    fixes_per_call: list[float] = []
     for number in range(arguments.rounds):
         for name in round_order(sides, number):
             print_progress(f"round {number + 1}: {name}")
             passes = FixPasses(movers, arguments.passes, 2 + number * arguments.passes)
+            await zone.store.redis.config_resetstat()
             await sides[name].measure(passes)
             if name == "Callout":
+                stats = await zone.store.redis.info("commandstats")
+                fixes_per_call.append(len(movers) * arguments.passes / stats["cmdstat_fcall"]["calls"])
                 await _require_stored(zone, passes)
     await zone.close()
     _add_figures(report, sides)
+    report.add(Figure("Callout: fixes in one call of Redis", "fixes", fixes_per_call, note="at most 64"))
     report.notes.append(
         f"{len(movers)} of {arguments.technicians} technicians online send, {arguments.services} services each;"
         f" {METRES_A_FIX:.0f} m between two fixes"

@@ -107,6 +107,7 @@ FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
 MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
 MAP_DELTA_PAYLOAD = Payload("MapDelta", _scalar_members("zone", "k", "entered", "moved", "left"))
 ROOM_PAYLOAD = Payload("RoomEventData", _scalar_members("room", "user", "n"))
+TYPING_PAYLOAD = Payload("TypingNotice", _scalar_members("room", "user", "on"))
 MESSAGE_PAYLOAD = Payload("MessageEventData", _scalar_members("message"))
 DISPUTE_PAYLOAD = Payload("", _scalar_members("dispute", "room", "user"))
 EMPTY_PAYLOAD = Payload("", {})
@@ -188,6 +189,12 @@ LIVE_EVENTS = (
         POSITION_PAYLOAD,
         "customer ops",
         recipients="customer, ops, and who subscribed `job:<id>`, while it is shared",
+    ),
+    EventType(
+        "typing",
+        TYPING_PAYLOAD,
+        recipients="the other members of the room whose connection joined it",
+        is_declarable=False,
     ),
     EventType("map.snapshot", MAP_SNAPSHOT_PAYLOAD, recipients=_MAP_SUBSCRIBERS, is_declarable=False),
     EventType("map.delta", MAP_DELTA_PAYLOAD, recipients=_MAP_SUBSCRIBERS, is_declarable=False),

@@ -37,6 +37,7 @@ LIMITS: dict[str, Limit] = {
         Limit("requests", 20, 1),
         Limit("claims", 10, 1),
         Limit("chat", 100, 60),
+        Limit("typing", 1, 1),
         Limit("fixes", 2, 1),
         Limit("login", 10, 60),
         Limit("presence", 1, 1),

@@ -18,6 +18,7 @@ from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
 from server.gateway import entitlements, subscriptions
 from server.gateway.app_version import is_too_old
+from server.gateway.chat_events import read_memberships
 from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
 from server.gateway.resume import MAX_REPLAY_EVENTS, Encoder, Resume
@@ -59,17 +60,26 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
     channels, frames = subscriptions.all_channels(principal, wanted), session.hub.frames
     cursors = {zone: at.cursor for zone, at in op.cursors.items()}
     resumes = await prepare_resumes(
-        gateway, frames, cursors, channels, floors=floors, may_replay=entitlements.replay_filter(principal, channels)
+        gateway,
+        frames,
+        principal,
+        cursors,
+        channels,
+        floors=floors,
+        may_replay=entitlements.replay_filter(principal, channels),
     )
     at_work = await live.read_presence(gateway.engine, principal)
-    if session.state is not State.JOINING:
-        return None
-    if (event := revocation_since(gateway, principal, seen)) is not None:
-        return gateway.revocation.close_session(session, event)
-    floors = entitlements.updated_floors(gateway.relay.tails, principal, floors, seen)
-    lost = entitlements.ended_job_channels(gateway.relay.tails, principal, wanted, seen)
+    while True:
+        if session.state is not State.JOINING:
+            return None
+        if (event := revocation_since(gateway, principal, seen)) is not None:
+            return gateway.revocation.close_session(session, event)
+        floors = entitlements.updated_floors(gateway.relay.tails, principal, floors, seen)
+        lost = entitlements.ended_job_channels(gateway.relay.tails, principal, wanted, seen)
+        replays = {zone: resume.missed_frames(frames, floors.get(zone)) for zone, resume in resumes.items()}
+        if not await read_missing_memberships(gateway, principal, resumes):
+            break
     channels = tuple(channel for channel in channels if channel not in lost)
-    replays = {zone: resume.missed_frames(frames, floors.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes_by_outcome[resume.outcome] += 1
     session.principal, session.channels, session.state = (
@@ -117,9 +127,20 @@ def _refuse_credentials(session: Session, op: Connect, refusal: Unauthenticated)
         session.close(Close.TOKEN_EXPIRED, refusal.code)
 
 
+async def read_missing_memberships(gateway: Gateway, caller: Principal, resumes: ResumesByZone) -> bool:
+    """Read the caller's memberships for the resumes that need them, and return whether any did. Then the loop has
+    turned, and the resumes are to be finished again.
+    """
+    needing = {zone: resume for zone, resume in resumes.items() if resume.needs_memberships}
+    for zone, resume in needing.items():
+        resume.chat.memberships = await read_memberships(gateway.engine, zone, caller)
+    return bool(needing)
+
+
 async def prepare_resumes(
     gateway: Gateway,
     encoder: Encoder,
+    caller: Principal,
     cursors: Mapping[Zone, Cursor],
     channels: tuple[str, ...],
     accepts_type: Callable[[str], bool] | None = None,
@@ -135,7 +156,7 @@ async def prepare_resumes(
     tails = gateway.relay.tails.items()
     floors, channels = floors or {}, subscriptions.logged_channels(channels)
     resumes = {
-        zone: Resume(tail, cursors.get(zone), channels, accepts_type, floors.get(zone))
+        zone: Resume(tail, cursors.get(zone), channels, accepts_type, floors.get(zone), caller=caller)
         for zone, tail in tails
         if tail.is_open
     }

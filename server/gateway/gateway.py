@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 
 from engine.domain.positions import PublishedFix, PublishedRate
+from engine.domain.room_typing import PublishedTyping
 from engine.events import Event
 from engine.identity import sockets
 from engine.runtime import Engine
@@ -23,7 +24,7 @@ from server.gateway.frames import JsonFrames, MsgpackFrames, PayloadEncoder
 from server.gateway.handshake import PendingSockets
 from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
-from server.gateway.live_feed import LiveFeed
+from server.gateway.live_feed import LiveFeed, LiveHandlers
 from server.gateway.position_feed import PositionFeed
 from server.gateway.presence_feed import PresenceFeed
 from server.gateway.protocol import Close, State
@@ -32,6 +33,7 @@ from server.gateway.revocation import Revocation
 from server.gateway.send_buffer import BufferHub, SendBuffer
 from server.gateway.session import Session
 from server.gateway.sse import Heads, SseFrames
+from server.gateway.typing_feed import TypingFeed
 from server.gateway.zone_maps import ZoneMaps
 
 MAX_REPLAY_READS = 32
@@ -78,10 +80,9 @@ class Gateway:
             on_new_epoch=self._push_heads,
         )
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
-        rates = FixRateFeed(self.all_hubs, self.payloads)
-        self.live = LiveFeed(
-            engine, self.counters, {PublishedFix: self.positions.handle_fix, PublishedRate: rates.handle_rate}
-        )
+        rates, typing = FixRateFeed(self.all_hubs, self.payloads), TypingFeed(self.all_hubs, self.payloads)
+        notices: LiveHandlers = {PublishedRate: rates.handle_rate, PublishedTyping: typing.handle_typing}
+        self.live = LiveFeed(engine, self.counters, {PublishedFix: self.positions.handle_fix, **notices})
         self.presence = PresenceFeed(engine, tuple(self.hubs.values()), self.payloads)
         gateway_metrics.register(engine.metrics, self.counters, self.relay, self.streams, self.presence)
         gateway_metrics.register_sessions(engine.metrics, self.sessions, self.streams, self.sessions_with_backlog)

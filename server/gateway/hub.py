@@ -41,10 +41,21 @@ def name_in_hub(channel: str, zone: Zone) -> str:
     return f"{channel}@{zone}"
 
 
+def member_channel(room_channel: str) -> str:
+    """Return the name in a hub of the channel of a large room's members. Ops may name the channel `room:<id>` itself,
+    and are no members by that.
+    """
+    return "member:" + room_channel.removeprefix("room:")
+
+
 def channels_in_hub(event: Event) -> tuple[str, ...]:
-    """Return an event's channels by their names in a hub. `work:<service>` is always the only channel of its event."""
+    """Return an event's channels by their names in a hub. `work:<service>` and `room:<id>` are always the only channel
+    of their event; the members of a large room have a channel of their own.
+    """
     to = event.to
-    return (name_in_hub(to[0], event.zone),) if to and to[0].startswith("work:") else to
+    if not to or not to[0].startswith(("work:", "room:")):
+        return to
+    return (name_in_hub(to[0], event.zone),) if to[0].startswith("work:") else (to[0], member_channel(to[0]))
 
 
 class Hub:

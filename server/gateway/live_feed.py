@@ -15,6 +15,7 @@ import redis.asyncio as redis
 import structlog
 
 from engine.domain.positions import PublishedFix, PublishedRate
+from engine.domain.room_typing import PublishedTyping
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.runtime import Engine
@@ -26,8 +27,8 @@ MAX_REDIS_SILENCE_S = 5.0
 """Seconds without a message from Redis after which this process pings Redis. If Redis then sends no reply for as long
 again, the connection is replaced."""
 
-LiveMessage = PublishedFix | PublishedRate
-LiveHandler = Callable[[Zone, Any], None]
+LiveMessage = PublishedFix | PublishedRate | PublishedTyping
+LiveHandlers = dict[type[LiveMessage], Callable[[Zone, Any], None]]
 
 log = structlog.get_logger(__name__)
 _decoder: msgspec.json.Decoder[LiveMessage] = msgspec.json.Decoder(LiveMessage)
@@ -36,7 +37,7 @@ _decoder: msgspec.json.Decoder[LiveMessage] = msgspec.json.Decoder(LiveMessage)
 class LiveFeed:
     """The subscription of one gateway to the live channels. ``handlers`` has a function for each type of message."""
 
-    def __init__(self, engine: Engine, counters: Counters, handlers: dict[type[LiveMessage], LiveHandler]) -> None:
+    def __init__(self, engine: Engine, counters: Counters, handlers: LiveHandlers) -> None:
         self._engine = engine
         self._counters = counters
         self._handlers = handlers

@@ -4,9 +4,8 @@ its reply.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -21,10 +20,11 @@ from engine.rules.fixes import Fix, FixReply
 from engine.store.fix_batches import FixDone
 from engine.technicians import live
 from engine.technicians.live import Coordinates
-from engine.types import Role
 from server.gateway import connect, session_limiter, subscriptions
 from server.gateway.gateway import Gateway
+from server.gateway.op_spec import OpSpec
 from server.gateway.protocol import Close
+from server.gateway.room_ops import ROOM_OPS
 from server.gateway.session import Session
 from server.http import policy
 from server.schemas import ops as messages
@@ -129,20 +129,6 @@ async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> d
     return {"expires_in": max(0, int(fresh.expires - time())) if fresh.expires else None}
 
 
-OpFunction = Callable[[Gateway, Session, Any], Awaitable[Any]]
-
-
-class OpSpec(NamedTuple):
-    """The declaration of an op: its function, the limit that counts it, the roles that may use it, and which relation a
-    caller needs to the thing that the op names. An op without a function waits for nothing (``send_location``).
-    """
-
-    function: OpFunction | None
-    limit_name: str
-    roles: frozenset[Role]
-    policy: policy.Policy
-
-
 OPS: dict[type[messages.Op], OpSpec] = {
     messages.Claim: OpSpec(claim, "claims", ANY_ROLE, policy.STEP_OF_JOB),
     messages.Decline: OpSpec(decline, "requests", ANY_ROLE, policy.STEP_OF_JOB),
@@ -153,6 +139,7 @@ OPS: dict[type[messages.Op], OpSpec] = {
     messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", ANY_ROLE, policy.READ_FULL_JOB),
     messages.WatchPresence: OpSpec(watch_presence, "presence", ANY_ROLE, policy.OWN_DATA),
     messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", ANY_ROLE, policy.OWN_DATA),
+    **ROOM_OPS,
 }
 """All ops except ``connect`` and ``ping``. For these two, server/gateway/connect.py names the roles."""
 

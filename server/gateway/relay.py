@@ -34,6 +34,7 @@ from engine.runtime import Engine
 from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, epoch_number
 from engine.zone import log
+from server.gateway.chat_events import MESSAGE_TYPE, deliver_without_text
 from server.gateway.counters import Counters
 from server.gateway.hub import TIME_SLICE_S, Hub, channels_in_hub
 from server.gateway.replay_buffer import ReplayBuffer
@@ -235,13 +236,13 @@ class Relay:
             self._on_resync("failed")
 
     def fan_out(self, event: Event, zone_channel: str) -> None:
-        """Deliver ``event`` to the sessions on its channels or on ``zone_channel``, the channel of its zone. The
-        payload is encoded once for all hubs, and only if there is a recipient.
-        """
-        channels = channels_in_hub(event)
-        payload = b""
+        """Deliver ``event`` to the sessions on its channels or on ``zone_channel``, its zone's. The payload is encoded
+        once for all hubs, and only if there is a recipient. Who is no member gets a message without its text."""
+        channels, payload = channels_in_hub(event), b""
         for hub in self._hubs:
             if hub.channels and (recipients := hub.recipients(event.type, channels, zone_channel)):
+                if event.type == MESSAGE_TYPE:
+                    recipients = deliver_without_text(event, hub, recipients, self._encode)
                 payload = payload or self._encode(event)
                 hub.deliver(recipients, payload)
 

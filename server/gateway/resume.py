@@ -18,8 +18,9 @@ from engine.archive import reader
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.runtime import Engine
-from engine.types import Cursor, epoch_number
+from engine.types import Cursor, Principal, epoch_number
 from engine.zone import log
+from server.gateway.chat_events import ChatReplay, is_chat
 from server.gateway.frames import INTERNAL_PREFIX
 from server.gateway.replay_buffer import Chunk
 from server.gateway.zone_stream import MAX_WAIT_S, UNREACHABLE_SEQ, ZoneStream
@@ -53,6 +54,8 @@ class Resume:
         channels: Collection[str],
         accepts_type: Callable[[str], bool] | None = None,
         floors: Mapping[str, int] | None = None,
+        *,
+        caller: Principal,
     ) -> None:
         self.tail = tail
         self.frames: list[bytes] = []
@@ -62,6 +65,8 @@ class Resume:
         self.reason: ResyncReason | None = None
         self.may_replay: Callable[[Event], bool] | None = None
         """Return whether an event on the session's channels may be sent. None: all may be sent."""
+        self.chat = ChatReplay(caller, follows_zone=tail.buffer.zone_channel in channels)
+        """The events of chat rooms among the frames."""
         self._cursor = cursor or tail.head
         self._channels = channels
         self._floors = dict(floors or {})
@@ -110,6 +115,11 @@ class Resume:
         while not self.is_ready:
             await self._fetch_part(engine, encoder)
 
+    @property
+    def needs_memberships(self) -> bool:
+        """Return whether ``missed_frames`` must be called again, after the caller's memberships were read."""
+        return self.reason is None and self.chat.needs_memberships
+
     def missed_frames(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
         """Return the encoded events to replay, in order, up to the relay's head; none if ``reason`` is set. ``floors``
         are the present floors of the `work:` channels. They replace the floors that the constructor got.
@@ -124,7 +134,18 @@ class Resume:
                 if frame is None:
                     frame = known[index] = encoder.encode_event(event)
                 self._add_frame(event, frame)
+            self._position = self.tail.cursor
+            if self.chat.memberships is not None and self.reason is None:
+                self._apply_memberships(encoder)
         return self.frames if self.reason is None else []
+
+    def _apply_memberships(self, encoder: Encoder) -> None:
+        """Drop the events of rooms of which the caller is no member, or replace them by events without text."""
+        redacted, dropped = self.chat.decide()
+        for index, event in redacted.items():
+            self.frames[index] = encoder.encode_event(event)
+        for index in sorted(dropped, reverse=True):
+            del self.frames[index], self.seqs[index]
 
     def _find_in_buffer(self) -> list[tuple[Chunk, int]]:
         """Return the events in the replay buffer for this session, in log order, each as its chunk and its index there.
@@ -219,6 +240,8 @@ class Resume:
             return
         if self.may_replay is not None and not self.may_replay(event):
             return
+        if is_chat(event):
+            self.chat.note_event(len(self.frames), event)
         self.frames.append(frame)
         self.seqs.append(event.seq)
         self._bytes += len(frame)

@@ -122,17 +122,20 @@ async def _read_missed(
     stream.channels = await subscriptions.stream_channels(gateway, caller, request.channels)
     work = {} if request.channels else await entitlements.read_work_floors(gateway.engine, gateway.relay.tails, caller)
     resumes = await connect.prepare_resumes(
-        gateway, gateway.payloads, request.cursors, stream.channels, stream.receives_type, floors=work
+        gateway, gateway.payloads, caller, request.cursors, stream.channels, stream.receives_type, floors=work
     )
-    gateway.check_accepting()
-    if not resumes:
-        raise Unavailable("No zone is open")
-    if connect.revocation_since(gateway, caller, seen) is not None:
-        await tokens.check_active(gateway.engine, caller)
-        raise TokenExpired("Your access has changed")
-    work = {} if request.channels else entitlements.updated_floors(gateway.relay.tails, caller, work, seen)
+    while True:
+        gateway.check_accepting()
+        if not resumes:
+            raise Unavailable("No zone is open")
+        if connect.revocation_since(gateway, caller, seen) is not None:
+            await tokens.check_active(gateway.engine, caller)
+            raise TokenExpired("Your access has changed")
+        work = {} if request.channels else entitlements.updated_floors(gateway.relay.tails, caller, work, seen)
+        replays = {zone: resume.missed_frames(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
+        if not await connect.read_missing_memberships(gateway, caller, resumes):
+            break
     stream.channels = (*stream.channels, *entitlements.work_channels(work))
-    replays = {zone: resume.missed_frames(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes_by_outcome[resume.outcome] += 1
     return resumes, replays

@@ -18,6 +18,7 @@ from server.schemas.about import Poll
 from server.schemas.jobs import Job, StepReply
 from server.schemas.objects import Shape
 from server.schemas.presence import Presence
+from server.schemas.rooms import Message, Room
 from server.schemas.technicians import Availability
 
 
@@ -118,6 +119,35 @@ class SocketAvailabilityReply(Availability):
 
     repeated: bool = False
     key: CreatedKey = None
+
+
+class JoinReply(Shape):
+    """The reply to ``join``: the room and its last messages, the oldest first. Both are current up to ``seq``."""
+
+    room: Room
+    messages: list[Message]
+    seq: int
+
+
+class RoomRef(Shape):
+    """The reply to an op that changes nothing but this connection."""
+
+    room: str
+
+
+class SayReply(Shape):
+    """The reply to ``say``: the message as all members receive it, and the seq of its event."""
+
+    message: Message
+    seq: int
+    repeated: bool = False
+
+
+class ReadReply(Shape):
+    """The reply to ``read``: how far the caller has read now."""
+
+    n: int
+    seq: int
 
 
 class LocationReply(Shape):

@@ -12,30 +12,18 @@ from engine.rules.boxes import Box, Layer, box_problem
 from engine.types import Cursor, Epoch, Zone
 from server.schemas import fields, frames, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT_INTEGER, Body
+from server.schemas.op_message import Key, Message, RequestId
 from server.schemas.presence import Presences
+from server.schemas.room_ops import JoinRoom, LeaveRoom, ReadMessages, Say, Typing
 
 MAX_SUBS = 100
 """The most subscriptions of one session, and in one ``connect``."""
 MAP_EVERY_S = 1.0
 """The shortest time between two frames of a map, unless the client asks for another."""
 
-RequestId = int | Annotated[str, Meta(max_length=64)]
-Key = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$(?!\n)",
-        description="a UUID, with dashes",
-    ),
-]
 JobRef = Annotated[str, Meta(max_length=80)]
 """An id of a job. Its form is not checked: a malformed id is ``not_found``, as an unknown id is."""
 Channel = Annotated[str, Meta(max_length=120)]
-
-
-class Message(Body, kw_only=True, tag_field="op"):
-    """A message from a client. The server answers it if it has an ``id``. ``op`` is the Struct's tag."""
-
-    id: RequestId | None = None
 
 
 class App(msgspec.Struct, forbid_unknown_fields=True):
@@ -175,6 +163,11 @@ Op = (
     | Command
     | SetAvailability
     | Location
+    | JoinRoom
+    | LeaveRoom
+    | Say
+    | Typing
+    | ReadMessages
 )
 
 REPLIES: dict[type[Op], Any] = {
@@ -189,6 +182,11 @@ REPLIES: dict[type[Op], Any] = {
     Command: frames.SocketStepReply,
     SetAvailability: frames.SocketAvailabilityReply,
     Location: frames.LocationReply,
+    JoinRoom: frames.JoinReply,
+    LeaveRoom: frames.RoomRef,
+    Say: frames.SayReply,
+    Typing: frames.RoomRef,
+    ReadMessages: frames.ReadReply,
 }
 """The type of ``ok`` in the reply to each op."""
 

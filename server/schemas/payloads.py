@@ -24,7 +24,7 @@ from server.schemas.offers import Offer
 from server.schemas.payments import Payment
 from server.schemas.positions import Position, TechnicianArrival
 from server.schemas.presence import Presence
-from server.schemas.rooms import MessageEventData, RoomEventData
+from server.schemas.rooms import MessageEventData, RoomEventData, TypingNotice
 
 
 class OfferMade(Shape):
@@ -225,7 +225,7 @@ _STRUCTS = {
         *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
         *(Position, Presence, TokenExpiring, FixRate),
-        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData),
+        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice),
     )
 }
 

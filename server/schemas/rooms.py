@@ -135,6 +135,14 @@ class RoomEventData(Shape):
     n: int | None = None
 
 
+class TypingNotice(Shape):
+    """A member of a room types, or stopped. A client drops the sign after some seconds by itself."""
+
+    room: str
+    user: str
+    on: bool
+
+
 class MessageEventData(Shape):
     message: Message
 

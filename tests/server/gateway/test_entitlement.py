@@ -73,7 +73,7 @@ async def seqs_from_stream(source: EventStream, last_seq: int) -> list[int]:
 
 async def test_every_type_to_every_address(site: EventServer) -> None:
     """Each user receives every event of their own channels and no other event: by socket, stream and poll, live and in
-    a replay. `session.*` events reach no client.
+    a replay. `session.*` events reach no client. A replay has no event of a chat room, since nobody is a member of one.
     """
     sent: list[tuple[str, str]] = [(kind, to) for kind in EVENT_TYPES for to in AUDIENCES]
     async with AsyncExitStack() as stack:
@@ -96,12 +96,13 @@ async def test_every_type_to_every_address(site: EventServer) -> None:
             assert expected_seqs
             assert await seqs_from_socket(sockets[name], last) == expected_seqs, name
             assert await seqs_from_stream(streams[name], last) == expected_seqs, name
+            replayed_seqs = [seq for seq in expected_seqs if not sent[seq - 1][0].startswith(("room.", "message."))]
             polled = await site.poll(name, role, after=f"main:{epoch_name(1)}:0", wait=0)
-            assert [event["seq"] for event in polled["events"]] == expected_seqs, name
+            assert [event["seq"] for event in polled["events"]] == replayed_seqs, name
             async with site.open_stream(name, role, last=f"main:{epoch_name(1)}:0") as source:
-                assert await seqs_from_stream(source, last) == expected_seqs, name
+                assert await seqs_from_stream(source, last) == replayed_seqs, name
             async with site.node.connect(name, role, cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as client:
-                assert await seqs_from_socket(client, last) == expected_seqs, name
+                assert await seqs_from_socket(client, last) == replayed_seqs, name
 
 
 async def test_naming_channels_widens_nothing(site: EventServer) -> None:

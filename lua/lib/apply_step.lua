@@ -1,6 +1,7 @@
 -- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before: no
 -- refusal is possible here. `plan` is the plan of the command, without the members that the command does not declare.
--- `tech` is the technician who gets the job and replaces the present holder, if there is one.
+-- `tech` is the technician who gets the job and replaces the present holder, if there is one. `args.is_same_script`: the
+-- step follows another one in the same script.
 --- @include "lib/audience"
 --- @include "lib/bid_close"
 --- @include "lib/capacity"
@@ -22,7 +23,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local state_entry = StateEntry.parse(plan.state_entry)
   local was, mode, was_searching = job.status, job.mode, Job.is_searching(job)
   local former = nil
-  local postponed = job.closing ~= '' and OfferClosure.take_postponed(job, offers)
+  local postponed = job.closing ~= '' and not args.is_same_script and OfferClosure.take_postponed(job, offers)
   if (tech or plan.effect == 'release') and job.holder ~= '' then
     former = job.holder
     Capacity.remove_holder(zone, job, offers)
@@ -89,7 +90,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   for _, capture in ipairs(plan.captures or {}) do
     if Money.is_capture_due(job, capture) then
       local last = job.last
-      local later = ApplyStep.run(zone, job, offers, capture, {}, actor)
+      local later = ApplyStep.run(zone, job, offers, capture, {is_same_script = true}, actor)
       for _, event in ipairs(later) do events[#events + 1] = event end
       job.last, later[1].answers = last, plan
       Job.save(job)

@@ -36,8 +36,8 @@ event = "payment.received"
 [commands.expire]"""
 RECEIVED_EVENT = '[events."payment.received"]'
 STATE_WITH_HOLDER = {"home_service": "accepted", "marketplace": "scheduled"}
-OTHER_OFFER_COUNT = 70
-"""Offers that are open besides the one that is claimed: too many for a single `offer.closed`."""
+FEW_OFFERS, MANY_OFFERS = 60, 70
+"""How many others have an offer: so few that the claim closes the offers, and so many that a task closes them."""
 TakeJob = Callable[[str], Awaitable[Outcome]]
 """Gives the job a holder, under an idempotency key: a claim, or the acceptance of a bid."""
 
@@ -72,17 +72,24 @@ async def job_with_bids(engine: Engine, service: ServiceId, carla: Principal) ->
     return job, lambda key: bids.accept_bid(engine, carla, job, bid_ids[0], key=key)
 
 
-async def job_with_many_offers(engine: Engine, service: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
-    """Create a paid job with offers to so many technicians that a claim appends more than one `offer.closed`. Return
-    the job and a function that claims the job under a key.
+async def job_with_offers(
+    engine: Engine, service: ServiceId, carla: Principal, others: int = FEW_OFFERS
+) -> tuple[JobId, TakeJob]:
+    """Create a paid job with offers to one technician and to `others`. Return the job and a function with which the one
+    claims the job under a key.
     """
-    tom, *_ = [await people.technician(engine, f"t{n}", service, rating=5.0) for n in range(OTHER_OFFER_COUNT + 1)]
+    tom, *_ = [await people.technician(engine, f"t{n}", service, rating=5.0) for n in range(others + 1)]
     job = await people.offered_job(engine, carla, service)
     await capture_price(engine, job)
     return job, lambda key: jobs.claim(engine, tom, job, key=key)
 
 
-@pytest.mark.parametrize(("case", "least"), [(job_with_bids, 5), (job_with_many_offers, 3)])
+async def job_with_many_offers(engine: Engine, service: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
+    """Create a paid job whose offers a task closes after the claim."""
+    return await job_with_offers(engine, service, carla, MANY_OFFERS)
+
+
+@pytest.mark.parametrize(("case", "least"), [(job_with_bids, 5), (job_with_offers, 2), (job_with_many_offers, 1)])
 async def test_a_repeated_step_returns_the_job_after_the_earlier_capture(
     engine: Engine, case: Callable[[Engine, ServiceId, Principal], Awaitable[tuple[JobId, TakeJob]]], least: int
 ) -> None:

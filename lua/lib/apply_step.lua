@@ -1,7 +1,6 @@
 -- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before: no
 -- refusal is possible here. `plan` is the plan of the command, without the members that the command does not declare.
--- `tech` is the technician who gets the job and replaces the present holder, if there is one. `args.is_same_script`: the
--- step follows another one in the same script.
+-- `tech` gets the job and replaces the present holder. `args.is_same_script`: the step follows one of the same script.
 --- @include "lib/audience"
 --- @include "lib/bid_close"
 --- @include "lib/capacity"

@@ -40,21 +40,10 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
     """Make ``session`` live (``State.LIVE``), or refuse and close it. Raises CalloutError if the client may send
     ``connect`` again.
     """
-    app, oldest = op.app or App(), gateway.engine.settings.app_min_version
-    if oldest and is_too_old(app.name, app.version, oldest):
-        session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
-        return session.close(Close.UPGRADE, "upgrade the app")
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
-    try:
-        principal = await _authenticate(gateway, session, op)
-        require_role(principal, SOCKET_ROLES)
-    except Unauthenticated as refusal:
-        return _refuse_credentials(session, op, refusal)
-    except CalloutError as refusal:
-        if refusal.temporary:
-            raise
-        session.refuse(op.id, refusal)
-        return session.close(Close.REVOKED, refusal.code)
+    principal = await _admit(gateway, session, op)
+    if principal is None:
+        return None
     wanted, refused = await subscriptions.check_channels(gateway, principal, op.subs)
     floors = await entitlements.read_work_floors(gateway.engine, gateway.relay.tails, principal)
     channels, frames = subscriptions.all_channels(principal, wanted), session.hub.frames
@@ -102,6 +91,28 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
     for subscription in wanted.values():
         subscriptions.show_map(gateway, session, subscription)
     return None
+
+
+async def _admit(gateway: Gateway, session: Session, op: Connect) -> Principal | None:
+    """Return the caller; None if the session was refused. Raises CalloutError if the client may try again."""
+    app, oldest = op.app or App(), gateway.engine.settings.app_min_version
+    if oldest and is_too_old(app.name, app.version, oldest):
+        session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
+        session.close(Close.UPGRADE, "upgrade the app")
+        return None
+    try:
+        principal = await _authenticate(gateway, session, op)
+        require_role(principal, SOCKET_ROLES)
+    except Unauthenticated as refusal:
+        _refuse_credentials(session, op, refusal)
+        return None
+    except CalloutError as refusal:
+        if refusal.temporary:
+            raise
+        session.refuse(op.id, refusal)
+        session.close(Close.REVOKED, refusal.code)
+        return None
+    return principal
 
 
 async def _authenticate(gateway: Gateway, session: Session, op: Connect) -> Principal:

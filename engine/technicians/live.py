@@ -16,6 +16,7 @@ from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_sql import Result
 from engine.rules.availability import TechnicianAvailability
+from engine.rules.boxes import MAX_LATITUDE
 from engine.rules.fixes import IDLE_RATE, Fix, FixRate, FixReply, Latitude, Longitude, api_offset_s, parse_fix_rate
 from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_TECHNICIANS_PER_CALL = 500
-MAX_GEO_LATITUDE = 85.05112878
-"""The highest latitude that a Redis geo index accepts (the limit of Web Mercator, EPSG:3857)."""
 
 
 class Coordinates(msgspec.Struct, frozen=True):
@@ -211,7 +210,7 @@ def _mappable_fixes(fixes: Sequence[Fix]) -> list[Fix]:
 
 
 def _is_mappable(fix: Fix) -> bool:
-    return abs(fix.lon) <= 180 and abs(fix.lat) <= MAX_GEO_LATITUDE
+    return abs(fix.lon) <= 180 and abs(fix.lat) <= MAX_LATITUDE
 
 
 class Presence(msgspec.Struct, frozen=True):
@@ -269,8 +268,8 @@ def check_mappable(lat: float, lon: float) -> None:
     """
     if not abs(lon) <= 180:
         raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
-    if not abs(lat) <= MAX_GEO_LATITUDE:
-        raise Invalid(errors=[FieldError("/lat", f"Not between -{MAX_GEO_LATITUDE} and {MAX_GEO_LATITUDE}")])
+    if not abs(lat) <= MAX_LATITUDE:
+        raise Invalid(errors=[FieldError("/lat", f"Not between -{MAX_LATITUDE} and {MAX_LATITUDE}")])
 
 
 def status_audience(engine: Engine) -> str:

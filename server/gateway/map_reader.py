@@ -1,9 +1,10 @@
 """Read one zone's map for all views of a gateway.
 
 The reader holds the people and jobs in and near the boxes of all views. Every ``TICK_S`` it reads the records of those
-who sent something since the last time, and of those whom an event of the log concerns; every ``SEARCH_EVERY_S`` it
-searches the boxes again, and by then it has read every record again. So the cost depends on what happens, and not on
-the number of consoles. Without a view it reads nothing.
+who sent something since the last time, and of those whom an event of the log concerns. Every ``SEARCH_EVERY_S`` it
+searches the boxes for newcomers, and within ``REFRESH_EVERY_S`` it has read every record once more: a fix of a
+technician who is offline is no sign of life, and who sends none any more leaves the map after an hour. So the cost
+depends on what happens, and not on the number of consoles. Without a view it reads nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from server.gateway.session import Session
 
 TICK_S = 0.05
 SEARCH_EVERY_S = 5.0
+REFRESH_EVERY_S = 20.0
 RETRY_S = 1.0
 APPROACH_DEGREES = 0.005
 """How far beyond the boxes people are held, so that who enters a box is seen at once: 400 m and more, which a car
@@ -63,7 +65,7 @@ class ZoneMapReader:
         self._noted: set[str] = set()
         """The ids whose records must be read again."""
         self._refresh: list[str] = []
-        """The ids that are still to be read again before the next search."""
+        """The ids that are still to be read in this round of refreshing."""
         self._searched_at = 0.0
         self._seen_ms = -1
         """The newest sign of life in the zone that was read (ms); -1: none was."""
@@ -95,9 +97,7 @@ class ZoneMapReader:
             changed |= await self._search()
         wanted |= self._noted
         self._noted = set()
-        share = ceil(len(self._entries) * TICK_S / SEARCH_EVERY_S)
-        wanted.update(self._refresh[:share])
-        del self._refresh[:share]
+        wanted.update(self._next_to_refresh())
         changed |= await self._read(wanted)
         if len(self._entries) > zone_map.MAX_ENTRIES:
             await zone_map.load_cells()
@@ -106,6 +106,15 @@ class ZoneMapReader:
         for session, view in list(self.views.items()):
             if self.views.get(session) is view and self._send_frame(session, view):
                 await asyncio.sleep(0)
+
+    def _next_to_refresh(self) -> list[str]:
+        """Return the ids of the records that this turn reads again, so that all have been after ``REFRESH_EVERY_S``."""
+        if not self._refresh:
+            self._refresh = list(self._entries)
+        share = ceil(len(self._entries) * TICK_S / REFRESH_EVERY_S)
+        some = self._refresh[-share:]
+        del self._refresh[-share:]
+        return some
 
     async def _read_active(self) -> set[str]:
         """Return those of the held people who gave a sign of life since the last call: a fix is one."""
@@ -126,7 +135,6 @@ class ZoneMapReader:
             found |= await zone_map.find_ids(self._engine, self._zone, layer, areas)
             self.reads += 1
         new = await self._read(found - self._entries.keys())
-        self._refresh = list(self._entries)
         self._searched_at = monotonic()
         for view in searched:
             view.is_searched = True

@@ -187,7 +187,7 @@ async def test_states_and_jobs_change_on_the_map(node: Node) -> None:
 
 async def test_an_offline_technician_is_refreshed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fix of a technician who is offline gives no sign of life; the record is read again all the same."""
-    monkeypatch.setattr(map_reader, "SEARCH_EVERY_S", 0.3)
+    monkeypatch.setattr(map_reader, "REFRESH_EVERY_S", 0.3)
     tom = await people.technician(node.engine, "tom", await people.service(node.engine))
     await live.set_availability(node.engine, tom, "tom", online=False)
     async with node.connect("boss", "admin") as client:

@@ -47,3 +47,8 @@ async def test_the_map_has_people_and_jobs(admin: Client, technician: Client, cu
     assert "people" not in only and only["jobs"]
     elsewhere = (await admin("GET", "/v1/zones/main/map?bbox=170,-20,-170,-10")).json()
     assert elsewhere["people"] == elsewhere["jobs"] == []
+
+
+async def test_a_stream_has_no_map(admin: Client) -> None:
+    """A map is followed over a WebSocket alone: a stream that names it is `invalid`."""
+    assert pointers(await admin("GET", "/v1/events?channels=map:main&wait=0&after=main:e1:0")) == {"/channels"}

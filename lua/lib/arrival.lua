@@ -1,21 +1,38 @@
 -- The arrival of a technician at the place of a job, while they are on the way there: the events `technician.near` and
 -- `technician.arrived`, each once for a job and its holder.
---   `travel` in the job's record is `entered` and what the blueprint declares for the state (engine/blueprint/compiler.py
--- packs it): `near_m/at_m/leave_m/fixes/near_audience/arrived_audience`, audiences joined by commas. It is valid only in
--- the state that the job entered with that version (lib/job).
+--   `travel` in the job's record is `entered`, and what the blueprint declares for the state, joined by slashes: `near_m
+-- at_m leave_m fixes near_audience arrived_audience`, audiences with commas (engine/blueprint/compiler.py packs it). It
+-- is valid only in the state that the job entered with that version (lib/job).
 --   `arrival` in the job's record is `holder stage fixes`: stage is `near`, `there` (arrived), `left` (arrived and went
--- away) or `-`, and fixes counts those in a row that prove the arrival. `near` and `there` follow from the events, whose
+-- away) or `-`; fixes counts those in a row that prove the arrival. `near` and `there` follow from the events, whose
 -- actor is the holder. `left` and the count follow from the next fixes.
 --- @include "lib/audience"
 --- @include "lib/device"
 --- @include "lib/geo"
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/memo"
 local Arrival = {}
 
 -- An arrival needs fixes with an accuracy of at most ACCURACY_M, and a speed of at most SPEED m/s. A fix that is older
 -- than FRESH_MS when it comes proves nothing about now.
 Arrival.ACCURACY_M, Arrival.SPEED, Arrival.FRESH_MS = 50, 3, 120000
+
+do
+  local parse = Memo.of(function(declared)
+    local near_m, at_m, leave_m, fixes, near_audience, arrived_audience =
+      string.match(declared, '^(%d+)/(%d+)/(%d+)/(%d+)/([^/]*)/([^/]*)$')
+    return near_m and {near_m = tonumber(near_m), at_m = tonumber(at_m), leave_m = tonumber(leave_m),
+      fixes = tonumber(fixes), audiences = {['technician.near'] = string.gsub(near_audience, ',', ' '),
+        ['technician.arrived'] = string.gsub(arrived_audience, ',', ' ')}} or false
+  end)
+
+  -- Returns what the blueprint declares, if the job is in the state for which `travel` in its record is valid.
+  function Arrival.rule(job)
+    local entered, declared = string.match(job.travel or '', '^(%S+) (%S+)$')
+    return entered == job.entered and entered and parse(declared)
+  end
+end
 
 -- Returns the speed in m/s: the measured one, or that of the way from the fix before, less the accuracy (of two fixes
 -- of a phone that lies still, the positions differ by about that). nil if no position was measured before.
@@ -27,33 +44,34 @@ function Arrival.speed(measured, before, tech)
   return moved / math.max(1, tech.fix_at - before.fix_at) * 1000
 end
 
--- Returns the stage after this fix, the count, and the events that happen with it.
-function Arrival.advance(stage, count, far, acc, speed, near_m, at_m, leave_m, fixes)
+-- Returns the stage after a fix that is `far` metres from the place, the count, and the events that happen with it.
+function Arrival.advance(rule, stage, count, far, acc, speed)
   local kinds, is_exact = {}, acc <= Arrival.ACCURACY_M
-  if stage == '-' and far <= near_m and acc <= near_m then
+  if stage == '-' and far <= rule.near_m and acc <= rule.near_m then
     stage = 'near'
     kinds[1] = 'technician.near'
   end
-  if stage == 'there' then return is_exact and far > leave_m and 'left' or stage, 0, kinds end
-  count = is_exact and far <= at_m and speed and speed <= Arrival.SPEED and count + 1 or 0
-  if count < fixes then return stage, count, kinds end
+  if stage == 'there' then return is_exact and far > rule.leave_m and 'left' or stage, 0, kinds end
+  count = is_exact and far <= rule.at_m and speed and speed <= Arrival.SPEED and count + 1 or 0
+  if count < rule.fixes then return stage, count, kinds end
   if stage ~= 'left' then kinds[#kinds + 1] = 'technician.arrived' end
   return 'there', 0, kinds
 end
 
 -- Takes a fix of the technician who is on the way to the job, and adds the events that it causes. `job` has `id lat lon
--- entered travel arrival`. `measured` is the fix's speed in m/s or '', `before` the fix before; `pace` is the travel time: `seconds_per_km exponent` (engine/rules/travel.py). Sets
--- job.is_there.
+-- entered travel arrival`. `measured` is the fix's speed in m/s or '', `before` the fix before; `pace` is the travel
+-- time: `seconds_per_km exponent` (engine/rules/travel.py). Sets job.far (m)
+-- and job.is_there.
 function Arrival.follow(zone, job, tech, measured, before, pace, events)
-  local entered, near_m, at_m, leave_m, fixes, near_audience, arrived_audience =
-    string.match(job.travel or '', '^(%S+) (%d+)/(%d+)/(%d+)/(%d+)/([^/]*)/([^/]*)$')
-  if not entered or entered ~= job.entered or zone.now - tech.fix_at > Arrival.FRESH_MS then return end
+  local rule = Arrival.rule(job)
+  if not rule or zone.now - tech.fix_at > Arrival.FRESH_MS then return end
+  local far = Geo.distance_m(job.lat, job.lon, tech.lat, tech.lon)
+  job.far = far
+  if not job.arrival and far > rule.near_m then return end
   local holder, was, had = string.match(job.arrival or '', '^(%S+) (%S+) (%d+)$')
   if holder ~= tech.id then was, had = '-', 0 end
-  local far = Geo.distance_m(job.lat, job.lon, tech.lat, tech.lon)
-  local speed = far <= tonumber(at_m) and Arrival.speed(measured, before, tech)
-  local stage, count, kinds = Arrival.advance(was, tonumber(had), far, tonumber(tech.acc) or Device.GOOD_M, speed,
-    tonumber(near_m), tonumber(at_m), tonumber(leave_m), tonumber(fixes))
+  local speed = far <= rule.at_m and Arrival.speed(measured, before, tech)
+  local stage, count, kinds = Arrival.advance(rule, was, tonumber(had), far, tonumber(tech.acc) or Device.GOOD_M, speed)
   job.is_there = stage == 'there'
   local key = zone.tag .. 'job:' .. job.id
   if stage ~= was or count ~= tonumber(had) then
@@ -66,8 +84,7 @@ function Arrival.follow(zone, job, tech, measured, before, pace, events)
   local data = string.format('{"job":{"id":"%s"},"eta_s":%.0f,"distance_m":%.0f,"at":%s}', job.id, eta_s, far,
     Iso.format(tech.fix_at))
   for _, kind in ipairs(kinds) do
-    local words = kind == 'technician.near' and near_audience or arrived_audience
-    events[#events + 1] = {type = kind, to = Audience.channels(string.gsub(words, ',', ' '), record), bp = record.bp,
+    events[#events + 1] = {type = kind, to = Audience.channels(rule.audiences[kind], record), bp = record.bp,
       actor = 'technician:' .. tech.id, data = data}
   end
 end

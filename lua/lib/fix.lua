@@ -27,7 +27,8 @@ end
 
 -- Takes one fix of a technician and returns its outcome. `at` is the device's time in ms; '' = now. `kind` is `live` for
 -- a fix that was sent when it was measured, `late` for one that waited on the device, and `more` for a late one that is
--- not the last of those sent together: it is neither published nor indexed. `accuracy`, `heading` and `speed` are '' if unknown.
+-- not the last of those sent together: it is neither published nor indexed. `accuracy`, `heading` and `speed` are '' if
+-- unknown.
 -- A fix that is older, much less accurate or an impossible jump away does not move the technician. The indexes are
 -- updated after a time or a distance (lib/supply).
 function Fix.store(zone, batch, id, lat, lon, at, kind, accuracy, heading, speed)

@@ -29,7 +29,8 @@ function FixRate.choose(tech, is_still, jobs)
   for _, job in ipairs(jobs) do
     if job.is_tracked then
       on_job = true
-      if not is_still and Geo.distance_m(tech.lat, tech.lon, job.lat, job.lon) <= near_m then return FixRate.NEAR end
+      local far = job.far or Geo.distance_m(tech.lat, tech.lon, job.lat, job.lon)
+      if not is_still and far <= near_m then return FixRate.NEAR end
     end
   end
   return on_job and FixRate.ON_JOB or is_still and FixRate.STILL or FixRate.IDLE

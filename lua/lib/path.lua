@@ -1,7 +1,7 @@
 -- The path of a technician on a job: the positions that were shared with the customer and are not in SQL yet. The list
 -- `path:<job>:<technician>` has one entry a fix, `lat lon at`. The zset `paths` has each of these lists with the time
--- (ms) at which its points are to be moved to SQL, where they are thinned (engine/workers/position_archive.py). A list may be
--- lost: a position is in no event.
+-- (ms) at which its points are to be moved to SQL, where they are thinned (engine/workers/position_archive.py). A list
+-- may be lost: a position is in no event.
 local Path = {}
 
 -- A list is moved MOVE_MS after its first point, or when it has FULL points. If it cannot be moved, it has at most MAX
@@ -12,7 +12,7 @@ function Path.add(zone, job_id, tech)
   if (tonumber(tech.acc) or 0) > Path.ACCURACY_M then return end
   local entry = job_id .. ':' .. tech.id
   local key = zone.tag .. 'path:' .. entry
-  local count = redis.call('RPUSH', key, string.format('%s %s %.0f', tech.lat, tech.lon, tech.fix_at))
+  local count = redis.call('RPUSH', key, tech.lat .. ' ' .. tech.lon .. ' ' .. tech.at_text)
   if count == 1 then
     redis.call('PEXPIRE', key, Path.TTL_MS)
     redis.call('ZADD', zone.tag .. 'paths', zone.now + Path.MOVE_MS, entry)

@@ -21,8 +21,8 @@ function Tracking.lead_ms(job)
   return status == job.status and tonumber(lead_ms) or nil
 end
 
--- Adds the job to its holder's set or removes it, after a change of its state, its holder or its time. `shared_at` in the
--- job's record is when it was added last: an earlier position is no part of the path (lib/path).
+-- Adds the job to its holder's set or removes it, after a change of its state, its holder or its time. `shared_at` in
+-- the job's record is when it was added last: an earlier position is no part of the path (lib/path).
 function Tracking.update(zone, job)
   if job.holder == '' then return end
   local key, due = zone.tag .. 'tech:' .. job.holder, zone.tag .. 'due'

@@ -46,8 +46,9 @@ class Typing(Message, tag="typing", kw_only=True):
 
 
 class ReadMessages(Message, tag="read", kw_only=True):
-    """Move the caller's read mark forward to message ``n``."""
+    """Move the caller's read mark forward to message ``n``. A repeat changes nothing, with or without a ``key``."""
 
     room: RoomId
     n: Number
+    key: Key | None = None
     trace: fields.Trace | None = None

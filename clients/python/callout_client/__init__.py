@@ -10,6 +10,9 @@ from callout_client.callout import Callout
 from callout_client.cursors import Cursors
 from callout_client.errors import ClientError, Ended, Refusal, Unreachable
 from callout_client.listeners import Listeners, Status, Sync
+from callout_client.positions import Positions
+from callout_client.presence import Presence
+from callout_client.room import Room
 
 __all__ = [
     "Api",
@@ -19,7 +22,10 @@ __all__ = [
     "Cursors",
     "Ended",
     "Listeners",
+    "Positions",
+    "Presence",
     "Refusal",
+    "Room",
     "Status",
     "Sync",
     "Unreachable",

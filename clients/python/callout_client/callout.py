@@ -36,6 +36,7 @@ from callout_client.errors import (
     Unreachable,
 )
 from callout_client.feed import Feed
+from callout_client.followers import Followers
 from callout_client.http_fallback import KEYED_OPS, http_route
 from callout_client.listeners import Frame, Listeners, Status, Sync, call_listener
 from callout_client.pending import PendingRequests, retry_until_answered
@@ -81,16 +82,15 @@ class Callout:
         """The last reply to ``connect``; ``{}`` before the first."""
         self.subs = set(subs)
         self._sub_options: dict[str, Frame] = {}
-        self._listeners = listeners
+        self.followers = Followers()
+        self._listeners = listeners = self.followers.precede(listeners)
         self._connector = Connector(url, token, ticket, api)
         self._feed = Feed(listeners, cursors)
-        self._pending = PendingRequests()
-        self._background = BackgroundTasks(self._background_failed)
-        self._backoff = Backoff()
+        self._pending, self._backoff = PendingRequests(), Backoff()
+        self._background = BackgroundTasks(self.fail)
         self._socket: ClientConnection | None = None
         self._polling: asyncio.Task[None] | None = None
-        self._needs_fresh_token = False
-        self._user_id = ""
+        self._needs_fresh_token, self.user_id = False, ""
         self._connected = asyncio.Event()
         self._main_task: asyncio.Task[None] | None = None
         self._failure: Ended | None = None
@@ -199,7 +199,7 @@ class Callout:
         """Send over the open connection. Without one, the next connection sends it."""
         if self._socket is not None:
             await self._send_frame({"id": number, **frame})
-        elif self.status.transport == "polling" and (route := http_route(frame, self._user_id)):
+        elif self.status.transport == "polling" and (route := http_route(frame, self.user_id)):
             work = self._connector.http(*route, key=frame.get("key", ""), trace=frame.get("trace", ""), patience_s=0)
             self._pending.settle_with(number, work)
 
@@ -234,7 +234,8 @@ class Callout:
             self._pending.fail_all("the connection is closed", why.code)
             self._set_status(Status("offline", code=why.code, reason=str(why)))
 
-    def _background_failed(self, fault: Ended) -> None:
+    def fail(self, fault: Ended) -> None:
+        """End the client with this error."""
         if self._failure is None and self._main_task is not None:
             self._failure = fault
             self._main_task.cancel()
@@ -295,7 +296,7 @@ class Callout:
 
     async def _handle_connect_reply(self, socket: ClientConnection, ok: Frame) -> None:
         call_listener(self._listeners.joined, ok)
-        self.session, self._user_id, self._needs_fresh_token = ok, ok["user"]["id"], False
+        self.session, self.user_id, self._needs_fresh_token = ok, ok["user"]["id"], False
         self.subs.difference_update(refused["channel"] for refused in ok.get("refused", ()))
         zones = ok.get("zones", {})
         lost = self._feed.join_zones(zones)
@@ -351,8 +352,8 @@ class Callout:
 
     async def _poll_once(self) -> None:
         """Poll once. The first poll does not wait for events, to find out at once whether polling works."""
-        if not self._user_id:
-            self._user_id = (await self.http("GET", "/v1/me", patience_s=0))["user"]["id"]
+        if not self.user_id:
+            self.user_id = (await self.http("GET", "/v1/me", patience_s=0))["user"]["id"]
         after = f"after={quote(str(self._feed.cursors), safe=':,')}&" if self.cursors else ""
         wait = POLL_S if self.status.transport == "polling" else 0
         answer = await self.http("GET", f"/v1/events?{after}wait={wait}", patience_s=0)

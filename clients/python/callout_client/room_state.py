@@ -1,0 +1,43 @@
+"""What a client knows of a chat room besides its messages: state, members, read marks."""
+
+from __future__ import annotations
+
+from callout_client.listeners import Frame
+
+
+class RoomState:
+    """The room as the server showed it last, changed by the events since. It does no I/O."""
+
+    def __init__(self) -> None:
+        self.document: Frame = {}
+        """The room; ``{}`` if it is not known yet."""
+        self.reads: dict[str, int] = {}
+        """How far each member has read."""
+        self.has_left = False
+        """Whether the user is not a member any more."""
+
+    @property
+    def name(self) -> str:
+        """Return ``open``, ``closed`` or ``left``; "" if the room is not known yet."""
+        return "left" if self.has_left else str(self.document.get("state", ""))
+
+    @property
+    def members(self) -> list[Frame]:
+        """Return the members; of a room with more than 64, those that the server named."""
+        return list(self.document.get("members", ()))
+
+    def from_n(self, user: str) -> int:
+        """Return the number above which a member may read; 0 for others."""
+        return next((each["from_n"] for each in self.members if each["id"] == user), 0)
+
+    def take_room(self, room: Frame) -> None:
+        """Replace what is known of the room. An event of a large room names only some members."""
+        members = {each["id"]: each for each in (self.members if room.get("members_n") else ())}
+        members |= {each["id"]: each for each in room["members"]}
+        self.document = {**self.document, **room, "members": list(members.values())}
+        for mark in room.get("reads", ()):
+            self.advance_mark(mark["user"], mark["n"])
+
+    def advance_mark(self, user: str, n: int) -> None:
+        """Move a read mark forward; a higher mark stays."""
+        self.reads[user] = max(n, self.reads.get(user, 0))

@@ -1,0 +1,253 @@
+"""Chat rooms, presence and positions in the Python client, with a whole server behind a network that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from callout_client import Ended, Positions, Presence, Refusal, Room, typing_notices
+from callout_client.message_list import MessageList
+from engine.domain import room_members
+from engine.process.settings import Settings
+from engine.rules.fixes import Fix
+from engine.technicians import live
+from engine.types import Principal
+from server.serve import RunningServer, run_server
+from tests.client.phone import Phone
+from tests.conftest import create_data_dir
+from tests.server.web.network_proxy import NetworkProxy
+from tests.support import chat, people, socket_client
+from tests.support.chat import Chat
+from tests.support.wait import wait_until
+
+
+@pytest.fixture(scope="module")
+async def shared_server(
+    redis_url: str, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningServer]:
+    """Run one server for the tests of this module."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    data = tmp_path_factory.mktemp("rooms") / "data"
+    create_data_dir(migrated_database, data)
+    async with run_server(Settings(data=str(data), redis=redis_url, port=0, limits="off")) as serving:
+        yield serving
+
+
+class Scene:
+    """A job with an open room, and its members' clients. The customer's client is behind ``network``."""
+
+    def __init__(self, server: RunningServer, network: NetworkProxy, opened: Chat) -> None:
+        self.server, self.engine, self.network, self.chat = server, server.engine, network, opened
+
+    @asynccontextmanager
+    async def connect(self, who: Principal) -> AsyncIterator[Phone]:
+        """Connect a client of this user."""
+        url = self.network.origin if who == self.chat.customer else self.server.url
+        phone = Phone(url, await socket_client.token(self.engine, who))
+        async with phone.client:
+            await wait_until(lambda: phone.syncs, what="the first snapshot")
+            yield phone
+
+    @asynccontextmanager
+    async def enter(self, who: Principal) -> AsyncIterator[tuple[Phone, Room]]:
+        """Connect a client of this user and open the room."""
+        async with self.connect(who) as phone, Room(phone.client, self.chat.room) as room:
+            yield phone, room
+
+    async def say(self, *texts: str) -> None:
+        """Say messages as the technician, without a client."""
+        for text in texts:
+            await chat.say(self.engine, self.chat.technician, self.chat.room, text)
+
+
+@pytest.fixture
+async def scene(shared_server: RunningServer) -> AsyncIterator[Scene]:
+    """Book a job with a room, and start the proxy."""
+    opened = await chat.book_with_room(shared_server.engine, f"tech{uuid.uuid4().hex[:8]}")
+    async with NetworkProxy(shared_server.url) as network:
+        yield Scene(shared_server, network, opened)
+
+
+def texts(room: Room) -> list[str]:
+    """Return the texts that the room shows; one without a number ends with its state."""
+    return [each["text"] + (f" ({each['state']})" if "state" in each else "") for each in room.messages]
+
+
+def assert_whole(room: Room) -> None:
+    """Assert that the room shows each number once, in order and without a hole."""
+    numbers = [each["n"] for each in room.messages]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+
+
+async def test_a_stranger_cannot_open_a_room(scene: Scene) -> None:
+    """Opening a room of others raises Refusal with `not_member`, and a closed client raises Ended."""
+    stranger = await people.customer(scene.engine, "Sam Stranger")
+    async with scene.connect(stranger) as phone:
+        room = Room(phone.client, scene.chat.room)
+        with pytest.raises(Refusal) as refused:
+            await room.open()
+        assert refused.value.code == "not_member" and room.state == "left"
+    with pytest.raises(Ended):
+        await asyncio.wait_for(Room(phone.client, scene.chat.room).open(), 5)
+
+
+async def test_a_refused_message_is_marked(scene: Scene) -> None:
+    """A refused message is marked with the code, and those after it are said. In a closed room each is refused."""
+    async with scene.enter(scene.chat.customer) as (_, room):
+        room.say("x" * 4001)
+        room.say("short")
+        assert [each["state"] for each in room.messages] == ["sending", "sending"]
+        await wait_until(lambda: room.messages[0].get("n") == 1, what="the short message")
+        refused = room.messages[1]
+        assert (refused["state"], refused["code"]) == ("failed", "invalid")
+        room.discard(refused["client_id"])
+        await chat.send_command(scene.engine, scene.chat.customer, scene.chat.job, "cancel")
+        await wait_until(lambda: room.state == "closed", what="the end of the room")
+        room.say("late")
+        await wait_until(lambda: room.messages[-1].get("code") == "room_closed", what="the refusal")
+        assert texts(room) == ["short", "late (failed)"]
+
+
+async def test_members_talk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both members see each message once by number, read marks that only move forward, and who types. A notice of
+    typing ends by itself, and one client sends at most one in a second.
+    """
+    monkeypatch.setattr(typing_notices, "SHOWN_S", 0.5)
+    carla_id, tom_id = scene.chat.customer.id, scene.chat.technician.id
+    async with scene.enter(scene.chat.customer) as (_, carla), scene.enter(scene.chat.technician) as (phone, tom):
+        for _ in range(20):
+            carla.typing()
+        await wait_until(lambda: tom.typing_users == [carla_id], what="the notice")
+        await wait_until(lambda: not tom.typing_users, what="its end")
+        assert [each["data"]["on"] for each in phone.events if each["type"] == "typing"] == [True]
+        said = [carla.say("one"), carla.say("two"), carla.say("three")]
+        assert texts(carla) == ["one (sending)", "two (sending)", "three (sending)"]
+        await wait_until(lambda: len(tom.messages) == 3, what="the messages")
+        await wait_until(lambda: texts(carla) == ["one", "two", "three"], what="the answers")
+        assert [each["client_id"] for each in tom.messages] == [each["client_id"] for each in said]
+        assert (tom.unread, carla.unread) == (3, 0)
+        tom.read(2)
+        await wait_until(lambda: carla.reads.get(tom_id) == 2, what="the read mark")
+        tom.read(1)
+        assert tom.reads[tom_id] == 2 and tom.unread == 1
+        assert {member["id"] for member in carla.members} == {carla_id, tom_id}
+
+
+async def test_a_message_is_said_once_over_a_network_that_fails(scene: Scene) -> None:
+    """After lost answers and cuts each message is said once, in order. With the `client_id` of an earlier process it
+    is the same message.
+    """
+    async with scene.enter(scene.chat.customer) as (phone, room):
+        for n in range(6):
+            if n % 2:
+                scene.network.drop_next = f'"c{n}"'.encode()
+            room.say(f"message {n}", client_id=f"c{n}")
+            if n == 4:
+                await phone.client.cut()
+            await wait_until(lambda n=n: texts(room)[-1] == f"message {n}", what=f"message {n}")
+        assert scene.network.dropped == 3
+        room.say("message 0", client_id="c0")
+        await wait_until(lambda: len(room.messages) == 6, what="the known message")
+        assert_whole(room)
+    expected = [f"message {n}" for n in range(6)]
+    assert await chat.texts(scene.engine, scene.chat.customer, scene.chat.room, after=0) == expected
+
+
+@pytest.mark.parametrize("count", [3, 130])
+@pytest.mark.parametrize("is_recovered", [True, False])
+async def test_a_room_resumes_by_number(scene: Scene, count: int, is_recovered: bool) -> None:
+    """After a cut the room continues from its highest number, whether the events were recovered or not, and however
+    many messages were missed.
+    """
+    await scene.say("first")
+    async with scene.enter(scene.chat.customer) as (phone, room):
+        scene.network.set_target("http://127.0.0.1:1")
+        scene.network.cut()
+        await phone.wait_for_status("reconnecting")
+        await scene.say(*(str(n) for n in range(count)))
+        if not is_recovered:
+            phone.client.cursors["main"]["epoch"] = "e0-00000000"
+        scene.network.set_target(scene.server.url)
+        await wait_until(lambda: len(room.messages) == count + 1, within_s=20, what="the missed messages")
+        await scene.say("last")
+        await wait_until(lambda: texts(room)[-1] == "last", what="the next message")
+        assert_whole(room)
+        assert len(phone.syncs) == (1 if is_recovered else 2)
+
+
+async def test_history_is_read_backwards(scene: Scene) -> None:
+    """A room begins with the last 50 messages, and `load_older` adds the page before until there is none."""
+    await scene.say(*(str(n) for n in range(120)))
+    async with scene.enter(scene.chat.customer) as (_, room):
+        assert (len(room.messages), room.has_older) == (50, True)
+        assert await room.load_older()
+        assert not await room.load_older()
+        assert texts(room) == [str(n) for n in range(120)]
+
+
+async def test_who_was_let_go_sees_nothing_more(scene: Scene) -> None:
+    """A member whom ops let go has left, and receives no message until ops bring them in again."""
+    mediator = await chat.staff(scene.engine)
+    await room_members.add_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
+    async with scene.enter(mediator) as (phone, room):
+        await scene.say("together")
+        await wait_until(lambda: texts(room) == ["together"], what="the message")
+        await room_members.remove_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
+        await wait_until(lambda: room.state == "left", what="the end of the membership")
+        await scene.say("alone")
+        await phone.client.cut()
+        await phone.wait_for_status("reconnecting")
+        await phone.wait_for_status("connected", "socket")
+        assert (room.state, texts(room)) == ("left", ["together"])
+        await room_members.add_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
+        await wait_until(lambda: room.state == "open", what="the new membership")
+        await scene.say("again")
+        await wait_until(lambda: texts(room) == ["together", "alone", "again"], what="the later message")
+
+
+def test_messages_that_a_member_may_not_read_are_no_hole() -> None:
+    """A message above a gap waits. It is shown when the server has no messages between, or together with them."""
+    messages = MessageList()
+    frames = {n: {"n": n, "client_id": str(n), "sender": {"id": "u"}} for n in range(1, 9)}
+    messages.add_newer([frames[1]])
+    for n in (3, 5, 6):
+        messages.add_pushed(frames[n])
+    assert (messages.last_n, messages.early) == (1, {3, 5, 6})
+    messages.add_newer([frames[2]])
+    assert (messages.last_n, messages.early) == (3, {5, 6})
+    messages.close_holes({5})
+    assert [each["n"] for each in messages.messages] == [1, 2, 3, 5, 6]
+
+
+async def test_presence_and_positions(scene: Scene) -> None:
+    """Presence is known after `watch` and after a new connection, and strangers are left out. Positions are the last
+    one of each job, with an age that grows.
+    """
+    stranger = await people.customer(scene.engine, "Sam Stranger")
+    changes: list[Any] = []
+    async with scene.connect(scene.chat.customer) as phone:
+        presence, positions = Presence(phone.client, changes.append), Positions(phone.client)
+        tom = scene.chat.technician.id
+        assert [each["user"] for each in await presence.watch([tom, stranger.id])] == [tom]
+        await phone.client.cut()
+        await phone.wait_for_status("reconnecting")
+        await phone.wait_for_status("connected", "socket")
+        async with scene.connect(scene.chat.technician):
+            await wait_until(lambda: presence.by_user[tom]["online"], what="the technician online")
+        assert changes and changes[-1] == presence.by_user[tom]
+        assert positions.latest(scene.chat.job) is None
+        await chat.send_command(scene.engine, scene.chat.technician, scene.chat.job, "accept")
+        fix = Fix(lat=people.HERE.lat + 0.01, lon=people.HERE.lon, accuracy=10)
+        await live.store_fixes(scene.engine, scene.chat.technician, tom, [fix])
+        first = await wait_until(lambda: positions.latest(scene.chat.job), what="the position")
+        assert (first["lat"], first["stale"]) == (fix.lat, False)
+        assert positions.latest(scene.chat.job)["age_s"] > first["age_s"]  # type: ignore[index]
+        assert await positions.load(scene.chat.job) is not None

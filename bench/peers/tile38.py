@@ -37,7 +37,8 @@ def nearby_command(fleet: str, lat: float, lon: float, *, count: int, radius_m: 
 
 
 def start(rig: Rig) -> Tile38:
-    """Start Tile38 on Valkey's core, without its append-only file. Raise PeerUnavailable when it cannot be built."""
+    """Start Tile38 on the CPU core that Valkey uses, without an append-only file. Raise PeerUnavailable if Tile38 is
+    not installed and cannot be built."""
     program = TILE38.install()
     port, data = free_port(), rig.folder / "tile38"
     data.mkdir()

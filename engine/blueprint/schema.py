@@ -194,7 +194,8 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_TOML_WORDS):
     """A state: its phase, and in ``text`` the sentence that describes the state to a person. ``search_mode``: how the
     engine searches for a technician while the job has no holder. ``next_state``: the job enters it in the same step.
-    ``status_word``: the word for clients of this blueprint, for the ``fields`` of events. ``frees_holder``: the work is
+    ``status_word``: how clients of this blueprint spell the state (`OPEN`), for a blueprint that adds the status to
+    its events; "" = the state's name. ``frees_holder``: the work is
     over but the job is not, so that its holder may take another job. ``is_asked``: the technician of the job has not
     accepted yet, and sees only the job's public part.
     """

@@ -148,7 +148,7 @@ class DemoRun:
         """Create all users. Accounts of an earlier run sign in again."""
         self._admin = await sign_in(self.simulation.api, self._registration("admin", 0), operator)
         self._observer = AdminObserver(self.simulation, self._admin, self.recent_events)
-        await self._observer.open()
+        await self._observer.connect()
         work = [
             *(partial(self._add_technician, operator, number) for number in range(1, technicians + 1)),
             *(partial(self._add_customer, number) for number in range(1, max(4, technicians // 3) + 1)),
@@ -166,12 +166,12 @@ class DemoRun:
         account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
         home = random_position_near(self.simulation.random_for(f"home {number}"), *CENTRE, RADIUS_M)
         self.technicians.append(technician := Technician(self.simulation, account, home))
-        await technician.open()
+        await technician.connect()
 
     async def _add_customer(self, number: int) -> None:
         account = await sign_in(self.simulation.api, self._registration("customer", number))
         self.customers.append(customer := Customer(self.simulation, account))
-        await customer.open()
+        await customer.connect()
 
     def logins(self) -> list[tuple[str, str, str]]:
         """Return role, e-mail and password of one admin, one customer and one technician."""

@@ -54,7 +54,7 @@ class Person:
         )
         self.client = Callout(simulation.api.url, account.token, on, api=simulation.api)
 
-    async def open(self) -> None:
+    async def connect(self) -> None:
         """Connect the user to the server. Raises Ended or Unreachable."""
         await self.client.open()
 

@@ -124,7 +124,7 @@ class ReplayRun:
     async def seed_users(self, operator: Operator) -> None:
         """Create all users: accounts, approvals, connections, positions."""
         self.observer = Person(self.simulation, operator)
-        await self.observer.open()
+        await self.observer.connect()
         tag, password = uuid4().hex[:8], uuid4().hex
         customers = max(1, min(MAX_CUSTOMERS, len(self.options.pickups) // 10))
         work = [
@@ -144,13 +144,13 @@ class ReplayRun:
             self.simulation, account, random_position_near(rng, pickup.lat, pickup.lon, TECHNICIAN_SPREAD_M)
         )
         self.technicians.append(technician)
-        await technician.open()
+        await technician.connect()
 
     async def _add_customer(self, number: int, tag: str, password: str) -> None:
         account: Account = await sign_in(self.simulation.api, seed.registration("customer", number, tag, password))
         customer = Customer(self.simulation, account)
         self.customers.append(customer)
-        await customer.open()
+        await customer.connect()
 
     async def run(self, group: asyncio.TaskGroup) -> float:
         """Run until each job is won or expired. Return the seconds from the first booking to that time."""

@@ -31,9 +31,9 @@ class Technician(Person):
         self._stopping = False
         self._wake = asyncio.Event()
 
-    async def open(self) -> None:
+    async def connect(self) -> None:
         """Connect and go online at the current position."""
-        await super().open()
+        await super().connect()
         await self.client.request("availability", online=True, lat=self.at[0], lon=self.at[1])
         self.online = True
 

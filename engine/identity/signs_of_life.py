@@ -9,15 +9,16 @@ nobody offline who comes back within the lease.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.store import keys
+from engine.store.pipeline import LibraryNotLoaded
 from engine.types import UserId
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class SignsOfLife:
         self._written: dict[str, float] = {}
         """When a sign of each user was last written, the oldest first, for the last ``interval_s``."""
         self.interval_s = engine.settings.lease_s / WRITES_PER_LEASE
+        self._lease_ms = round(engine.settings.lease_s * 1000)
 
     def note(self, user: str, at: float | None = None) -> None:
         """Note a sign of life of ``user`` at the time ``at`` (now, if None). This never waits."""
@@ -73,24 +75,24 @@ class SignsOfLife:
         failure: BaseException | None = None
         for start in range(0, len(due), MAX_PER_BATCH):
             batch = [(user, self._seen.pop(user)) for user in due[start : start + MAX_PER_BATCH]]
-            done = await asyncio.gather(*(self._write_sign(*sign) for sign in batch), return_exceptions=True)
+            done = await asyncio.gather(*(self._submit_sign(*sign) for sign in batch), return_exceptions=True)
             for (user, at), result in zip(batch, done, strict=True):
                 if isinstance(result, BaseException):
                     failure = result
                     self.note(user, at)
                 else:
                     self._written[user] = now
-        if failure is not None:
+        if isinstance(failure, LibraryNotLoaded):  # Redis was restarted: the next turn finds the library
+            await self._engine.store.load_library(self._engine.store.pipeline.submit)
+        elif failure is not None:
             raise failure
 
-    async def _write_sign(self, user: str, at: float) -> None:
-        store, lease_ms = self._engine.store, round(self._engine.settings.lease_s * 1000)
-        age_ms = max(0, round((self._time() - at) * 1000))
-        await store.run_without_epoch(
-            store.pipeline.submit,
-            "presence_touch",
-            keys={"presence": keys.presence(UserId(user))},
-            args={"age_ms": age_ms, "lease_ms": lease_ms},
+    def _submit_sign(self, user: str, at: float) -> Awaitable[Any]:
+        """Queue the write of one sign. It is no task of its own, since a gateway writes a thousand signs a second."""
+        store, age_ms = self._engine.store, max(0, round((self._time() - at) * 1000))
+        args = {"age_ms": age_ms, "lease_ms": self._lease_ms}
+        return store.pipeline.submit(
+            *store.scripts["presence_touch"].call({"presence": keys.presence(UserId(user))}, args)
         )
 
 
@@ -98,6 +100,5 @@ async def read_signs(engine: Engine, users: Sequence[str]) -> dict[str, int]:
     """Return the last sign of life (ms since the Unix epoch) of those of ``users`` who are online: who gave one within
     the lease. Raises Unavailable.
     """
-    read = engine.store.read_connection
-    found = await asyncio.gather(*(read.get(keys.presence(UserId(user))) for user in users))
+    found = await engine.store.read_connection.get_each([keys.presence(UserId(user)) for user in users])
     return {user: int(value) for user, value in zip(users, found, strict=True) if value is not None}

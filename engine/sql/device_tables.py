@@ -15,9 +15,10 @@ devices = Table(
     text_column("platform"),
     text_column("token"),
     time_column("at"),
-    Index(None, "user", "id", unique=True),
+    Index(None, "user", "id"),
 )
-"""The devices of users. ``id`` is the client's own name for the device and unique for each user. ``token`` is the push
-token that the device's platform issued; its SHA-256 is the primary key, so that a token belongs to one user at a time,
-and because a token may be longer than PostgreSQL allows in an index. ``at`` is when the client last sent the token.
-``user`` is no foreign key, because a principal of ``callout token`` has no account."""
+"""The devices of users. ``id`` is the client's own name for the device; a user has one row for each, because a command
+locks the user. ``token`` is the push token that the device's platform issued; its SHA-256 is the primary key, so that a
+token belongs to one user at a time, and because a token may be longer than PostgreSQL allows in an index. ``at`` is
+when the client last sent the token. ``user`` is no foreign key, because who uses ``callout token`` has no account.
+"""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Any
+
 import pytest
 
 from engine.clock import now_ms
@@ -34,11 +37,11 @@ async def test_a_sign_that_cannot_be_written_is_written_later(engine: Engine, mo
     signs, clock = signs_of(engine)
     signs.note("ann")
 
-    async def refuse(*_: object, **__: object) -> None:
+    async def refuse(*_: object) -> None:
         raise Unavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(engine.store), "run_without_epoch", refuse)
+        patch.setattr(SignsOfLife, "_submit_sign", refuse)
         with pytest.raises(Unavailable):
             await signs.write()
     clock.now += 30
@@ -76,13 +79,13 @@ async def test_a_busy_user_is_written_a_few_times_a_lease(engine: Engine, monkey
     """A user who gives a sign each second is written once in a ninth of a lease, and the last sign is not lost."""
     signs, clock = signs_of(engine)
     written: list[float] = []
-    write = SignsOfLife._write_sign
+    submit = SignsOfLife._submit_sign
 
-    async def count(self: SignsOfLife, user: str, at: float) -> None:
+    def count(self: SignsOfLife, user: str, at: float) -> Awaitable[Any]:
         written.append(at)
-        await write(self, user, at)
+        return submit(self, user, at)
 
-    monkeypatch.setattr(SignsOfLife, "_write_sign", count)
+    monkeypatch.setattr(SignsOfLife, "_submit_sign", count)
     for _ in range(25):
         clock.now += 1
         signs.note("ann")
@@ -91,3 +94,13 @@ async def test_a_busy_user_is_written_a_few_times_a_lease(engine: Engine, monkey
     clock.now += signs.interval_s
     await signs.write()
     assert written[-1] == 1_025 and len(written) == 4
+
+
+async def test_signs_are_written_after_redis_lost_the_scripts(engine: Engine) -> None:
+    """If Redis does not have the scripts, as after its start from an older file, the next turn writes the signs."""
+    signs, _ = signs_of(engine)
+    signs.note("ann")
+    await engine.store.redis.execute_command("FUNCTION", "FLUSH")
+    await signs.write()
+    await signs.write()
+    assert set(await signs_of_life.read_signs(engine, ["ann"])) == {"ann"}

@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_devices")),
     )
-    op.create_index(op.f("ix_devices_user_id"), "devices", ["user", "id"], unique=True)
+    op.create_index(op.f("ix_devices_user_id"), "devices", ["user", "id"])
 
 
 def downgrade() -> None:

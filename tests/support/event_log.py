@@ -25,6 +25,11 @@ async def events(engine: Engine, kind: str | None = None, job: str | None = None
     return [e for e in matching if not is_public(e)]
 
 
+async def read_head(engine: Engine) -> int:
+    """Return the seq of the newest event of the log."""
+    return (await log.read_head(engine.store.redis, DEFAULT_ZONE)).seq
+
+
 async def public_events(engine: Engine, event_type: str, job: str) -> list[Event]:
     """Return the events of type ``event_type`` that contain only the public part of the job."""
     found = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 100_000)

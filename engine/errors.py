@@ -168,7 +168,7 @@ class Conflict(Refused):
 
 
 class Taken(Conflict):
-    """Another technician already holds the job."""
+    """Another technician already holds the job, or another mediator has taken the dispute."""
 
     code, title = "taken", "Booking already taken"
 

@@ -20,7 +20,7 @@ for i = 1, #found, 2 do
   local key = zone.tag .. 'job:' .. found[i]
   local frozen = redis.call('HGET', key, 'frozen')
   if frozen and frozen ~= '' then
-    reply[#reply + 1] = Dispute.json({frozen = frozen}, redis.call('HGET', key, 'dispute'))
+    reply[#reply + 1] = Dispute.present_json({key = key, frozen = frozen})
   end
 end
 return reply

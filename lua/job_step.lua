@@ -4,13 +4,14 @@ or loses its holder. `plan` is the plan of the command, and `args` are the membe
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE
-EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked  room.opened  room.left  room.closed
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE  TAKEN
+EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked  room.opened  room.left  room.closed  mediator.invited
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/codes"
 --- @include "lib/command"
+--- @include "lib/dispute"
 --- @include "lib/idempotency"
 --- @include "lib/plan"
 --- @include "lib/relation"
@@ -51,10 +52,8 @@ if job.unaccepted == '1' and plan.effect ~= 'release' and actor == 'technician:'
   and redis.call('HGET', job_key, 'unserved') == job.holder then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
--- The caller resolves another dispute than the dispute that is open now.
-if plan.effect == 'thaw' and args.dispute and args.dispute ~= job.frozen then
-  return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
-end
+local unresolved = plan.effect == 'thaw' and Dispute.refusal(job, args.dispute, actor)
+if unresolved then return Idempotency.refuse(req, fingerprint, unresolved) end
 if plan.code then
   local wrong, left = Codes.refusal(zone, log, job, plan, args, request)
   if wrong == 'STALE_CODE' then return {wrong} end

@@ -1,11 +1,11 @@
 --[[ room_member_remove: ends the membership of `user`, whom ops had brought in. From this step on they receive, read and
-say nothing. The two sides of the job stay members (INVALID).
+say nothing. The two sides of the job stay members (INVALID). The dispute of a removed mediator waits for another one.
 KEYS    meta  room  log  req
 ARGV    epoch  user  actor  key  fingerprint  trace
 OK      seq  version  id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  INVALID
 EMITS   room.left
-TOUCHES {z}:user:*:rooms  (same slot, names known only inside)
+TOUCHES {z}:user:*:rooms  {z}:job:*  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
@@ -23,7 +23,10 @@ if string.find(room.members[user], '","role":"customer","since":"', 1, true) or 
   return Idempotency.refuse(req, fingerprint, 'INVALID')
 end
 local text = Room.remove_member(zone, room, user)
-if room.mediator == user then room.mediator = '' end
+if room.mediator == user then
+  room.mediator = ''
+  redis.call('HSET', zone.tag .. 'job:' .. room.job, 'mediator', '')
+end
 Room.save(room)
 Idempotency.store(req, fingerprint, zone.seq + 1, 0, room.id, Idempotency.STEP_MS)
 local event = Room.event(room, 'room.left', text, 'user:' .. user .. ' ' .. room.to)

@@ -109,7 +109,7 @@ MAP_DELTA_PAYLOAD = Payload("MapDelta", _scalar_members("zone", "k", "entered", 
 ROOM_PAYLOAD = Payload("RoomEventData", _scalar_members("room", "user", "n"))
 TYPING_PAYLOAD = Payload("TypingNotice", _scalar_members("room", "user", "on"))
 MESSAGE_PAYLOAD = Payload("MessageEventData", _scalar_members("message"))
-DISPUTE_PAYLOAD = Payload("", _scalar_members("dispute", "room", "user"))
+MEDIATION_PAYLOAD = Payload("MediationEventData", _scalar_members("dispute", "room", "user"))
 EMPTY_PAYLOAD = Payload("", {})
 
 _PARTIES_AND_OPS = "customer holder ops"
@@ -117,6 +117,7 @@ _PARTIES_OPS_AND_SERVICE = f"{_PARTIES_AND_OPS} service"
 _BIDDER = "the bidder"
 _MAP_SUBSCRIBERS = "ops who subscribed `map:<zone>`"
 _MEMBERS = "the members of the room"
+_MEMBERS_AND_STAFF = f"{_MEMBERS}, mediators, ops"
 _INVITED_TECHNICIAN = "the technician who is offered the job, once they may claim it"
 
 LOGGED_EVENTS = (
@@ -168,6 +169,8 @@ LOGGED_EVENTS = (
     EventType("room.closed", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
     EventType("room.read", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
     EventType("message.created", MESSAGE_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
+    EventType("mediator.invited", MEDIATION_PAYLOAD, recipients=_MEMBERS_AND_STAFF, is_of_any_job=True),
+    EventType("mediator.taken", MEDIATION_PAYLOAD, recipients=_MEMBERS_AND_STAFF, is_of_any_job=True),
     EventType("technician.near", ARRIVAL_PAYLOAD, _PARTIES_AND_OPS, is_of_any_job=True),
     EventType("technician.arrived", ARRIVAL_PAYLOAD, _PARTIES_AND_OPS, is_of_any_job=True),
     EventType("notification", NOTIFICATION_PAYLOAD, recipients="one user"),
@@ -201,7 +204,7 @@ LIVE_EVENTS = (
 )
 """The events that are in no log: they are sent once, without zone and seq, and never replayed."""
 
-PLANNED_EVENTS = (EventType("mediator.invited", DISPUTE_PAYLOAD),)
+PLANNED_EVENTS: tuple[EventType, ...] = ()
 """The events that nothing emits yet. Blueprints may name them already, because a name that is given
 later needs another version of the blueprint.
 """

@@ -15,6 +15,7 @@ from engine.blueprint.compiler import Plan
 from engine.blueprint.schema import Blueprint, Effect
 from engine.clock import now_ms
 from engine.domain import codes
+from engine.domain.dispute_arguments import dispute_arguments
 from engine.errors import (
     AccountNotApproved,
     FieldError,
@@ -30,7 +31,7 @@ from engine.rules import fixes
 from engine.store import keys
 from engine.store.connection import ScriptReply
 from engine.technicians.live import presence_lease_ms
-from engine.types import IdempotencyKey, JobId, Principal, TechnicianId, UserId, Zone, is_id, new_dispute_id
+from engine.types import IdempotencyKey, JobId, Principal, TechnicianId, UserId, Zone, is_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -227,7 +228,8 @@ async def _send_step(
     request = {"actor": context.actor, **context.common_arguments(step.version)}
     head = {**request, "bp": blueprint.key, "plan": plan.plan_json}
     if not plan.command.code:
-        args = {**head, "args": encode_step_arguments(step, **_dispute_arguments(context, plan, step))}
+        more = dispute_arguments(context.caller, context.zone, context.job, plan.command, step.reason, step.dispute)
+        args = {**head, "args": encode_step_arguments(step, **more)}
         return await engine.store.run(context.zone, "job_step", keys=names, args=args)
     if step.code is None:
         raise Invalid(errors=[FieldError("/code", f"Required: the {plan.command.code} code")])
@@ -242,28 +244,6 @@ async def _send_step(
         except WrongCode as error:
             error.extra["attempts_left"] = int(error.reply[0]) if error.reply else 0
             raise
-
-
-def _dispute_arguments(context: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
-    """Return the arguments of a command that opens or resolves a dispute: the dispute's members for
-    lua/lib/dispute.lua.
-    """
-    by = {"id": context.caller.id, "role": context.caller.role}
-    if plan.command.effect == "freeze":
-        if step.reason is None:
-            raise Invalid(errors=[FieldError("/reason", "Required: what the dispute is about")])
-        dispute = new_dispute_id(context.zone)
-        members: dict[str, Any] = {"id": dispute, "job": context.job, "by": by, "reason": step.reason}
-        return {"dispute": dispute, "members": _encode_members(members)}
-    if plan.command.effect == "thaw":
-        members = {"outcome": plan.command.resolves, "note": step.reason, "mediator": by}
-        return {"members": _encode_members(members), **({"dispute": step.dispute} if step.dispute else {})}
-    return {}
-
-
-def _encode_members(members: dict[str, Any]) -> str:
-    """Return the JSON of an object without its outer braces; the script adds further members."""
-    return msgspec.json.encode(members)[1:-1].decode()
 
 
 async def _send_assignment(

@@ -2,6 +2,9 @@
 
 The blueprint declares which command freezes a job, and for each outcome the command that thaws it. A frozen job allows
 no other step. A job has at most one open dispute; the job's record contains the last dispute.
+
+The mediator who takes a dispute is a member of the job's room until the dispute is resolved, and nobody else resolves
+it. Ops may take it from them. Who resolves a dispute that nobody has taken takes it in that step.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
-from engine.domain import jobs
+from engine.domain import commands, jobs
 from engine.domain.commands import Step
 from engine.domain.job_queries import Page
 from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound
@@ -18,7 +22,8 @@ from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome, parse_job_id
 from engine.rules import sort_keys
 from engine.store import keys
-from engine.types import OPS, JobId, Principal, UserId, Zone, zone_of_dispute
+from engine.store.scripts import Args
+from engine.types import OPS, JobId, Principal, UserId, Zone, room_of, zone_of_dispute
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -27,11 +32,24 @@ BATCH_SIZE = 200
 """How many jobs one script call examines for a list: of all frozen jobs, or of the caller's jobs."""
 
 
+log = structlog.get_logger(__name__)
+
+
 class DisputeOutcome(msgspec.Struct, frozen=True):
     """The outcome of a command about a dispute: JSON of the dispute, and the outcome of the job's step."""
 
     dispute: msgspec.Raw
     outcome: Outcome
+
+
+class TakeOutcome(msgspec.Struct, frozen=True):
+    """The outcome of taking a dispute: JSON of the dispute, and of the job's room, if it has an open one."""
+
+    dispute: msgspec.Raw
+    room: msgspec.Raw | None
+    seq: int
+    repeated: bool
+    key: str
 
 
 async def open_dispute(
@@ -65,24 +83,68 @@ async def resolve_dispute(
     """Resolve a dispute; the job continues by the command for this outcome.
 
     Raises Forbidden, NotFound, Invalid for an outcome that the job's blueprint does not have, IllegalTransition if the
-    dispute is already resolved, ReusedKey.
+    dispute is already resolved, Taken if another user has taken it, ReusedKey.
     """
-    zone = zone_of_dispute(dispute_id)
-    stored = zone and await engine.store.command("GET", keys.dispute(zone, dispute_id))
-    if zone is None or not stored:
-        raise NotFound("No such dispute")
-    job = JobId(stored.decode())
+    zone, job = await _find_job(engine, dispute_id)
     blueprint = await jobs.read_blueprint(engine, zone, job)
     name = await jobs.find_command(engine, zone, job, blueprint, "thaw", resolves=outcome)
     if name is None:
         outcomes = sorted({spec.resolves for spec in blueprint.commands.values() if spec.resolves})
         raise Invalid(errors=[FieldError("/outcome", f"Not one of {', '.join(outcomes)}")])
     step = Step(command=name, reason=note, dispute=dispute_id)
+    mediator = msgspec.structs.replace(caller, role="mediator") if caller.is_ops else caller
     try:
-        done = await jobs.run_command(engine, caller, job, step, key=key, trace=trace)
+        done = await jobs.run_command(engine, mediator, job, step, key=key, trace=trace)
     except NotFound as error:  # a mediator cannot see a job that is not frozen
         raise IllegalTransition("The dispute is already resolved", repeated=error.repeated) from error
     return DisputeOutcome(await _dispute_of_outcome(engine, zone, done), done)
+
+
+async def take_dispute(
+    engine: Engine, caller: Principal, dispute_id: str, *, key: str | None = None, trace: str = ""
+) -> TakeOutcome:
+    """Make the caller the mediator of an open dispute, and a member of the job's room. Ops take it from a mediator.
+
+    Raises Forbidden if the caller is neither a mediator nor ops, NotFound, IllegalTransition if the dispute is already
+    resolved, Taken if another user has taken it, ReusedKey.
+    """
+    if caller.role != "mediator" and not caller.is_ops:
+        raise Forbidden("Only mediators take disputes")
+    zone, job = await _find_job(engine, dispute_id)
+    blueprint = await jobs.read_blueprint(engine, zone, job)
+    context = commands.new_context(engine, caller, job, "take_dispute", dispute_id, key, trace)
+    names = {name: of for name, of in context.script_keys().items() if name != "offers"}
+    who: Args = {"user": caller.id, "role": caller.role, "name": msgspec.json.encode(caller.name)}
+    args: Args = {**who, "dispute": dispute_id, "replaces": int(caller.is_ops), "bp": blueprint.key}
+    done = await engine.store.run(zone, "dispute_take", keys=names, args={**args, **context.request_arguments()})
+    _, dispute, room = done.values
+    return TakeOutcome(msgspec.Raw(dispute), msgspec.Raw(room) if room else None, done.seq, done.repeated, context.key)
+
+
+async def take_at_join(engine: Engine, caller: Principal, zone: Zone, job: JobId, *, trace: str = "") -> None:
+    """Let a mediator who joins the room of a job take its open dispute. Nothing happens if there is none, or if another
+    mediator has taken it and the caller is a member of the room.
+
+    Raises Taken.
+    """
+    frozen, mediator = await engine.store.command("HMGET", keys.job(zone, job), "frozen", "mediator")
+    if not frozen or mediator == f"{caller.role}:{caller.id}".encode():
+        return
+    if mediator and await engine.store.command("HEXISTS", keys.room(zone, room_of(job)), f"m:{caller.id}"):
+        return
+    try:
+        await take_dispute(engine, caller, frozen.decode(), trace=trace)
+    except (IllegalTransition, NotFound):
+        log.debug("dispute_not_taken", job=job, user=caller.id)
+
+
+async def _find_job(engine: Engine, dispute_id: str) -> tuple[Zone, JobId]:
+    """Return zone and job of a dispute. Raises NotFound."""
+    zone = zone_of_dispute(dispute_id)
+    stored = zone and await engine.store.command("GET", keys.dispute(zone, dispute_id))
+    if zone is None or not stored:
+        raise NotFound("No such dispute")
+    return zone, JobId(stored.decode())
 
 
 async def find_disputes(engine: Engine, caller: Principal) -> Page:

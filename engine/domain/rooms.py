@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from engine.archive import room_reader
-from engine.domain import archived_rooms
+from engine.domain import archived_rooms, disputes
 from engine.errors import FieldError, Invalid, NotFound, NotMember
 from engine.store import keys
 from engine.store.scripts import Args
@@ -60,11 +60,13 @@ def actor_of(caller: Principal) -> str:
 
 async def join_room(engine: Engine, caller: Principal, room_id: str, *, trace: str = "") -> JoinOutcome:
     """Return a room to a member, with its last messages. At the first join of a membership the members receive
-    ``room.joined``.
+    ``room.joined``. A mediator who joins during a dispute that nobody has taken takes it.
 
-    Raises NotFound, NotMember.
+    Raises NotFound, NotMember, Taken if another mediator has taken the dispute.
     """
     zone, room = parse_room_id(room_id)
+    if caller.role == "mediator":
+        await disputes.take_at_join(engine, caller, zone, job_of_room(room), trace=trace)
     names = {**room_keys(zone, room), "messages": keys.room_messages(zone, room), "log": keys.log(zone)}
     args: Args = {"user": caller.id, "limit": MESSAGES_AT_JOIN, "actor": actor_of(caller), "trace": trace}
     try:

@@ -10,6 +10,7 @@
 --- @include "lib/effects"
 --- @include "lib/holder"
 --- @include "lib/job"
+--- @include "lib/mediation"
 --- @include "lib/money"
 --- @include "lib/offer_closure"
 --- @include "lib/room_step"
@@ -20,8 +21,7 @@ local ApplyStep = {}
 
 function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local state_entry = StateEntry.parse(plan.state_entry)
-  local was, mode, was_searching = job.status, job.mode, Job.is_searching(job)
-  local former = nil
+  local was, mode, was_searching, former = job.status, job.mode, Job.is_searching(job), nil
   local postponed = job.closing ~= '' and not args.is_same_script and OfferClosure.take_postponed(job, offers)
   if (tech or plan.effect == 'release') and job.holder ~= '' then
     former = job.holder
@@ -83,7 +83,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   -- If a technician gets the job, the job does not enter following states at once: the technician holds the job first.
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
   if state_entry or tech then Tracking.update(zone, job) end
-  RoomStep.follow(zone, job, plan, former, events)
+  Mediation.follow(zone, job, plan, args, former, events)
   Job.save(job)
   -- A payment that was captured earlier may pay for the job only now.
   for _, capture in ipairs(plan.captures or {}) do

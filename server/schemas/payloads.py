@@ -16,7 +16,7 @@ from engine.blueprint import event_catalogue
 from engine.blueprint.event_catalogue import EventType
 from engine.rules.fixes import FixRate
 from server.schemas.bids import Bid
-from server.schemas.disputes import Dispute
+from server.schemas.disputes import EventDispute, MediationEventData
 from server.schemas.jobs import Job, PublicJob
 from server.schemas.maps import MapDelta, MapSnapshot
 from server.schemas.objects import Actor, Proposal, Ref, Shape
@@ -82,14 +82,6 @@ class Card(Shape):
     id: str
     name: str = ""
     rating: float | None = None
-
-
-class EventDispute(Dispute, kw_only=True):
-    """The dispute in an event's data. All mediators receive its id, job, status and, when it opens, its reason."""
-
-    by: Actor | None = None  # type: ignore[assignment]
-    reason: str | None = None  # type: ignore[assignment]
-    opened_at: datetime | None = None  # type: ignore[assignment]
 
 
 class JobStep(Shape, rename={"source": "from"}):
@@ -225,7 +217,7 @@ _STRUCTS = {
         *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
         *(Position, Presence, TokenExpiring, FixRate),
-        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice),
+        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData),
     )
 }
 

@@ -8,7 +8,7 @@ from engine.rules import sort_keys
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas.decode import Body, NoQuery
+from server.schemas.decode import Body, NoBody, NoQuery
 from server.schemas.disputes import NewDispute, Resolution
 from server.schemas.lists import ListQuery
 
@@ -30,12 +30,18 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
-    """Resolve a dispute: the job is resumed, cancelled or completed."""
+    """Resolve a dispute: the job is resumed, cancelled or completed. A dispute that nobody has taken is taken by it."""
     body = call.body
     done = await disputes.resolve_dispute(
         call.engine, call.caller, call.id, body.outcome, note=body.note, key=call.key, trace=call.trace
     )
     return _dispute_answer(done)
+
+
+async def take(call: RequestContext[NoBody, NoQuery]) -> Response:
+    """Become the mediator of a dispute and a member of the job's room. The first one has it; ops take it from them."""
+    done = await disputes.take_dispute(call.engine, call.caller, call.id, key=call.key, trace=call.trace)
+    return responses.json_response({"dispute": done.dispute, "room": done.room}, *responses.replay_headers(done))
 
 
 def _dispute_answer(outcome: DisputeOutcome) -> Response:

@@ -141,12 +141,12 @@ def test_a_header_with_a_repeated_name_is_refused(tmp_path: Path, row: str) -> N
 
 @for_each(SCRIPTS.values(), lambda script: script.name)
 def test_every_script_is_called_by_the_engine(script: Script) -> None:
-    """The engine calls each read-only script by `read` and each other script by `run`. The two scripts of a price share
-    one call.
+    """The engine calls each read-only script by `read` and each other script by `run`, or sends its call itself. The
+    two scripts of a price share one call.
     """
     text = _engine_source()
     how = "read" if script.is_read_only else "run" if script.argv[0] == "epoch" else "run_without_epoch"
-    direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"', text)
+    direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"|scripts\["{script.name}"\]\.call\(', text)
     assert direct or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
 
 

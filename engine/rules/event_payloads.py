@@ -13,7 +13,7 @@ from engine.types import JobId, RoomId
 
 
 class EventOffer(msgspec.Struct, frozen=True, kw_only=True):
-    """The offer in an event's data."""
+    """The offer in the data of `offer.created` and `offer.updated`."""
 
     job: EventJob
     status: str
@@ -23,7 +23,7 @@ class EventOffer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventBid(msgspec.Struct, frozen=True, kw_only=True):
-    """The bid in an event's data."""
+    """The bid in the data of `bid.*` events."""
 
     id: str
     job: str
@@ -33,7 +33,7 @@ class EventBid(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventPayment(msgspec.Struct, frozen=True, kw_only=True):
-    """The payment in an event's data. A payment that a step of the job requested has no ``reference`` yet."""
+    """The payment in the data of `payment.*` events. A payment that a step of the job requested has no ``reference`` yet."""
 
     id: str = ""
     status: str
@@ -67,7 +67,7 @@ class EventRoomMember(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventRoom(msgspec.Struct, frozen=True, kw_only=True):
-    """The room in an event's data. ``members`` of a large room are only some of them."""
+    """The chat room in the data of `room.*` events. ``members`` of a large room are only some of them."""
 
     id: str
     job: str
@@ -80,7 +80,7 @@ class EventRoom(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """The message in an event's data."""
+    """The chat message in the data of `message.created`."""
 
     id: str
     room: str

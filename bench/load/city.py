@@ -44,7 +44,7 @@ Position = tuple[float, float]
 class TechnicianPlace(NamedTuple):
     """A technician with the position and the rating that the benchmark stored."""
 
-    technician: str
+    user: str
     lat: float
     lon: float
     rating: float
@@ -91,9 +91,7 @@ class City:
         for number in range(technicians):
             lat, lon = self._random_position()
             self.people.append(TechnicianPlace(f"user_t{number}", lat, lon, self._random.choice(stars)))
-        await gather_in_batches(
-            self.zone.create_technician(p.technician, p.lat, p.lon, rating=p.rating) for p in self.people
-        )
+        await gather_in_batches(self.zone.create_technician(p.user, p.lat, p.lon, rating=p.rating) for p in self.people)
         self.jobs = await self.book_jobs(jobs)
         await self.zone.store.redis.function_load(self._matching.source)
 
@@ -163,9 +161,7 @@ class City:
         await self.renew_positions()
         jobs_at = await self.book_jobs(jobs)
         blocks = {
-            found[6 % len(found)][1].technician
-            for _, position in jobs_at
-            if (found := _within_radius(self.people, position))
+            found[6 % len(found)][1].user for _, position in jobs_at if (found := _within_radius(self.people, position))
         }
         for name in blocks:
             await self.zone.call("block_put", one=CUSTOMER, other=name, blocked=1)
@@ -199,14 +195,10 @@ class City:
         """Return all technicians who may receive an offer, the best first: by distance, or by score among those within
         ``complete_m`` metres (0: by distance).
         """
-        distances = [
-            (metres, p) for metres, p in _within_radius(self.people, job_position) if p.technician not in excluded
-        ]
+        distances = [(metres, p) for metres, p in _within_radius(self.people, job_position) if p.user not in excluded]
         if not complete_m:
-            return [(metres, p.technician) for metres, p in distances]
-        scored = (
-            (metres - p.rating * KM_PER_STAR * 1_000, p.technician) for metres, p in distances if metres <= complete_m
-        )
+            return [(metres, p.user) for metres, p in distances]
+        scored = ((metres - p.rating * KM_PER_STAR * 1_000, p.user) for metres, p in distances if metres <= complete_m)
         return sorted(scored)
 
     def require_expected(self, search: str, names: list[str], right: list[tuple[float, str]]) -> None:

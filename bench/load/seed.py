@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from bench.rig import BenchError
 from engine.blueprint import wave_plan
 from engine.blueprint.catalogue import load_blueprints, shipped_folder
-from engine.blueprint.compiler import compile_command, state_entry
+from engine.blueprint.compiler import compile_command, compile_room_json, state_entry
 from engine.blueprint.schema import Blueprint
 from engine.store import keys
 from engine.store.connection import ScriptReply, Store, close_store, open_store
@@ -185,6 +185,7 @@ class SeededZone:
             preferred="",
             audience=self.blueprint.audience("job.created"),
             contact="null",
+            room=compile_room_json(self.blueprint),
         )
 
     def wave_call(self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000) -> ScriptCall:

@@ -135,7 +135,7 @@ class CentreTechnicians:
     async def run_wave(self) -> int:
         """Book a job in the centre, run its first wave, and return the number of offers."""
         job, offer_count = await self._zone.create_job(*wave.CENTRE), 0
-        for _ in range(wave.MAX_TURNS):
+        for _ in range(wave.MAX_CALLS_PER_WAVE):
             offers, more = (await self._zone.run(self._zone.wave_call(job, 1))).values
             offer_count += int(offers)
             if more == b"0":

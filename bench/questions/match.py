@@ -121,7 +121,7 @@ def _start_tile38(rig: Rig, report: Report) -> tile38.Tile38 | None:
 
 async def _fill_tile38(peer: tile38.Tile38, fleet: str, city: City) -> None:
     """Store the technicians of a city in Tile38 too, and check that it returns the nearest ones."""
-    await peer.fill(fleet, [(p.technician, p.lat, p.lon) for p in city.people])
+    await peer.fill(fleet, [(p.user, p.lat, p.lon) for p in city.people])
     for _, position in city.jobs[:CHECKED_JOBS]:
         reply = await peer.redis_clients.call(_tile38_search(fleet, position))
         city.require_expected("Tile38", tile38.reply_names(reply), city.expected_ranking(position, set()))

@@ -33,7 +33,9 @@ class EventBid(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventPayment(msgspec.Struct, frozen=True, kw_only=True):
-    """The payment in the data of `payment.*` events. A payment that a step of the job requested has no ``reference`` yet."""
+    """The payment in the data of `payment.*` events. A payment that a step of the job requested has no ``reference``
+    yet.
+    """
 
     id: str = ""
     status: str

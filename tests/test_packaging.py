@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from hatch_build import MODULE as COMPILED_MODULE
-from server.web.static import CLIENT_FILE
+from server.web.static import CLIENT_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = ROOT / "clients"
@@ -39,7 +39,7 @@ from engine.process.settings import Settings
 from engine.store import scripts
 from hatch_build import MODULE as COMPILED_MODULE
 from server.gateway.broadcast_send import load_send
-from server.web.static import client_path
+from server.web.static import client_paths
 
 async def migrated_database(folder):
     archive = await open_archive(Settings(data=folder))
@@ -53,7 +53,7 @@ print(json.dumps({
     "engine": str(Path(engine.__file__).parent),
     "server": str(Path(server.__file__).parent),
     "callout_client": str(Path(callout_client.__file__).parent),
-    "browser_client": client_path().read_text(),
+    "browser_client": [path.read_text() for path in client_paths()],
     "scripts": {name: script.function for name, script in scripts.load_installed_library().items()},
     "blueprints": sorted(catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name),
     "migrations": sorted(path.name for path in (migrate.MIGRATIONS_FOLDER / "versions").glob("*.py")),
@@ -160,7 +160,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
     scripts = {f"engine/{path.relative_to(ROOT)}" for path in (ROOT / "lua").rglob("*.lua")}
     assert (written | scripts) - shipped == set()
     assert {"engine/blueprint/shipped/home_service.toml", "engine/lua/job_claim.lua"} <= shipped
-    assert f"server/web/{CLIENT_FILE}" in shipped
+    assert {f"server/web/{name}" for name in CLIENT_FILES} <= shipped
 
 
 def test_the_metadata_names_licence_and_command(wheel: Path) -> None:
@@ -239,11 +239,15 @@ def test_server_and_clients_have_the_same_version() -> None:
     assert set(python["dependencies"]) <= set(server["dependencies"])
 
 
-def test_the_javascript_client_is_one_module_without_dependencies() -> None:
-    """The package `@callout/client` contains one module, which imports nothing, and declares no dependencies."""
+def test_the_javascript_client_has_no_dependencies() -> None:
+    """The package `@callout/client` contains the modules that a server serves, of which none imports anything, and
+    declares no dependencies.
+    """
     package = json.loads((CLIENTS / "javascript" / "package.json").read_text())
     assert package["name"] == "@callout/client" and package["type"] == "module"
     assert {kind for kind in package if kind.lower().endswith("dependencies")} == set()
-    (module,) = package["exports"].values()
-    assert (CLIENTS / "javascript" / module).is_file() and package["files"] == [module.removeprefix("./")]
-    assert not re.search(r"^(import|export .* from)\b", (CLIENTS / "javascript" / module).read_text(), re.MULTILINE)
+    assert sorted(package["exports"].values()) == [f"./{name}" for name in CLIENT_FILES]
+    assert package["files"] == list(CLIENT_FILES)
+    for name in CLIENT_FILES:
+        text = (CLIENTS / "javascript" / name).read_text()
+        assert not re.search(r"^(import|export .* from)\b", text, re.MULTILINE)

@@ -179,6 +179,7 @@ export class Callout extends EventTarget {
   /** Channels in addition to the user's own; sent at each connection. @type {Set<string>} */ subs = new Set();
   /** The last connect reply. @type {any} */ session = null;
   /** What was subscribed, by channel: the map of a zone has a box. @type {Map<string, any>} */ #subOptions = new Map();
+  /** The user's id; "" before the first connection. */ userId = "";
   #lastId = 0;
   #backoff = new Backoff();
   /** Requests without a reply. @type {Map<number, Waiting>} */ #pending = new Map();
@@ -189,7 +190,6 @@ export class Callout extends EventTarget {
   #wake = new AbortController();
   /** @type {AbortController | null} */ #polling = null;
   #needsFreshToken = false;
-  #userId = "";
 
   /**
    * @param {object} options
@@ -392,7 +392,7 @@ export class Callout extends EventTarget {
    * @returns {number} seconds after which silence means that the connection is dead */
   #handleConnectReply(socket, ok, closed) {
     this.#backoff.reset();
-    [this.#socket, this.session, this.#needsFreshToken, this.#userId] = [socket, ok, false, ok.user.id];
+    [this.#socket, this.session, this.#needsFreshToken, this.userId] = [socket, ok, false, ok.user.id];
     for (const { channel } of ok.refused ?? []) this.subs.delete(channel);
     this.#buffered.clear();
     const lost = this.cursors.joinZones(ok.zones);
@@ -452,7 +452,7 @@ export class Callout extends EventTarget {
     const [backoff, once] = [new Backoff(), { patience: 0, signal }];
     while (!signal.aborted) {
       try {
-        this.#userId ||= (await this.http("GET", "/v1/me", undefined, once)).user.id;
+        this.userId ||= (await this.http("GET", "/v1/me", undefined, once)).user.id;
         // The first poll does not wait for events, to find out at once whether polling works.
         const wait = this.transport === "polling" ? POLL_S : 0;
         const after = this.cursors.byZone.size ? `after=${this.cursors}&` : "";
@@ -481,7 +481,7 @@ export class Callout extends EventTarget {
   /** @param {Waiting} waiting */
   async #dispatchOverHttp(waiting) {
     const { id: _, op, key, trace, ...args } = waiting.frame;
-    const [method, path, body] = HTTP_ROUTES[op](args, this.#userId);
+    const [method, path, body] = HTTP_ROUTES[op](args, this.userId);
     try {
       waiting.reply((await this.http(method, path, body, { key, trace, patience: 0 })) ?? {});
     } catch (error) {

@@ -21,7 +21,7 @@ from server.schemas.problems import WrongMethod
 
 WEB_FOLDER = Path(__file__).parent
 CLIENT_FOLDER = Path(__file__).parents[2] / "clients" / "javascript"
-CLIENT_FILE = "callout.js"
+CLIENT_FILES = ("callout.js", "live.js", "room.js")
 START_FILE = "try.html"
 
 MEDIA_TYPES = {
@@ -58,7 +58,7 @@ class StaticFiles:
     """The ASGI endpoint of ``/web/{name}``."""
 
     def __init__(self, folder: Path = WEB_FOLDER) -> None:
-        paths = {path.name: path for path in (client_path(), *folder.iterdir()) if path.suffix in MEDIA_TYPES}
+        paths = {path.name: path for path in (*client_paths(), *folder.iterdir()) if path.suffix in MEDIA_TYPES}
         self._files = {name: _load_file(path) for name, path in paths.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,13 +79,14 @@ class StaticFiles:
         return None
 
 
-def client_path() -> Path:
-    """Return the path of the browser client.
+def client_paths() -> list[Path]:
+    """Return the paths of the modules of the browser client.
 
     A wheel contains the client in ``web``. A checkout and an editable install have the client in
     ``clients/javascript`` only, because it is a package of its own.
     """
-    return next(path for path in (WEB_FOLDER / CLIENT_FILE, CLIENT_FOLDER / CLIENT_FILE) if path.is_file())
+    folder = next(folder for folder in (WEB_FOLDER, CLIENT_FOLDER) if (folder / CLIENT_FILES[0]).is_file())
+    return [folder / name for name in CLIENT_FILES]
 
 
 def _load_file(path: Path) -> File:

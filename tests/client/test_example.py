@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from asyncio.subprocess import Process
 from pathlib import Path
 
 from callout_client import Api
 from server.serve import RunningServer
-from tests.support import people, socket_client
+from tests.support import chat, people, socket_client
 from tests.support.wait import wait_until
 
 CLIENTS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
@@ -38,21 +39,25 @@ async def online_technician(server: RunningServer, service: str) -> tuple[str, s
     return str(registration["user"]["id"]), bearer
 
 
-async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> None:
-    """A technician who runs the example claims the first job that is offered, and the program ends."""
-    (text,) = re.findall(r"```python\n(.*?)```", CLIENTS_PAGE.read_text(), flags=re.S)
-    program = tmp_path / "example.py"
-    program.write_text(text)
-    service = await people.service(server.engine)
-    customer = await people.customer(server.engine)
-    user, bearer = await online_technician(server, service)
+async def start_example(number: int, folder: Path, server: RunningServer, bearer: str, **more: str) -> Process:
+    """Start the Python example of the page with this number, as the user of the token ``bearer``."""
+    program = folder / "example.py"
+    program.write_text(re.findall(r"```python\n(.*?)```", CLIENTS_PAGE.read_text(), flags=re.S)[number])
     variables = {"CALLOUT_URL": server.url, "CALLOUT_TOKEN": bearer, "PYTHONPATH": str(CLIENTS_PAGE.parents[1])}
-    running = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, str(program)),
-        env=os.environ | variables,
+        env=os.environ | variables | more,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
+
+
+async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> None:
+    """A technician who runs the example claims the first job that is offered, and the program ends."""
+    service = await people.service(server.engine)
+    customer = await people.customer(server.engine)
+    user, bearer = await online_technician(server, service)
+    running = await start_example(0, tmp_path, server, bearer)
     try:
         gateway = server.gateway
         assert gateway is not None
@@ -68,3 +73,27 @@ async def test_the_example_wins_a_job(server: RunningServer, tmp_path: Path) -> 
     assert running.returncode == 0, output
     assert f"Job accepted {job}" in output
     assert "transport='socket'" in output
+
+
+async def test_the_example_talks_in_a_room(server: RunningServer, tmp_path: Path) -> None:
+    """A customer who runs the example says a message, waits for the answer, and shows both."""
+    scene = await chat.book_with_room(server.engine)
+    bearer = await socket_client.token(server.engine, scene.customer)
+    running = await start_example(1, tmp_path, server, bearer, ROOM=scene.room)
+
+    async def find_texts() -> list[str]:
+        return await chat.texts(server.engine, scene.technician, scene.room)
+
+    try:
+        await wait_until(find_texts, within_s=30, what="the example's message")
+        await chat.say(server.engine, scene.technician, scene.room, "At the door")
+        async with asyncio.timeout(30):
+            out, _ = await running.communicate()
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    lines = out.decode().splitlines()
+    assert running.returncode == 0, lines
+    assert lines[-2:] == ["1 Carla Customer Where are you?", "2 T tom At the door"]
+    assert (await chat.read_room(server.engine, scene.customer, scene.room))["unread"] == 0

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from callout_client import Ended, Positions, Presence, Refusal, Room, typing_notices
 from callout_client.message_list import MessageList
 from engine.domain import room_members
-from engine.process.settings import Settings
 from engine.rules.fixes import Fix
 from engine.technicians import live
 from engine.types import Principal
-from server.serve import RunningServer, run_server
+from server.serve import RunningServer
 from tests.client.phone import Phone
-from tests.conftest import create_data_dir
-from tests.server.web.network_proxy import NetworkProxy
 from tests.support import chat, people, socket_client
-from tests.support.chat import Chat
+from tests.support.room_scene import RoomScene, open_scene, run_shared_server
 from tests.support.wait import wait_until
 
 
@@ -33,47 +28,32 @@ async def shared_server(
     redis_url: str, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningServer]:
     """Run one server for the tests of this module."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushall()
-    data = tmp_path_factory.mktemp("rooms") / "data"
-    create_data_dir(migrated_database, data)
-    async with run_server(Settings(data=str(data), redis=redis_url, port=0, limits="off")) as serving:
+    async with run_shared_server(redis_url, migrated_database, tmp_path_factory.mktemp("rooms") / "data") as serving:
         yield serving
 
 
-class Scene:
-    """A job with an open room, and its members' clients. The customer's client is behind ``network``."""
-
-    def __init__(self, server: RunningServer, network: NetworkProxy, opened: Chat) -> None:
-        self.server, self.engine, self.network, self.chat = server, server.engine, network, opened
-
-    @asynccontextmanager
-    async def connect(self, who: Principal) -> AsyncIterator[Phone]:
-        """Connect a client of this user."""
-        url = self.network.origin if who == self.chat.customer else self.server.url
-        phone = Phone(url, await socket_client.token(self.engine, who))
-        async with phone.client:
-            await wait_until(lambda: phone.syncs, what="the first snapshot")
-            yield phone
-
-    @asynccontextmanager
-    async def enter(self, who: Principal) -> AsyncIterator[tuple[Phone, Room]]:
-        """Connect a client of this user and open the room."""
-        async with self.connect(who) as phone, Room(phone.client, self.chat.room) as room:
-            yield phone, room
-
-    async def say(self, *texts: str) -> None:
-        """Say messages as the technician, without a client."""
-        for text in texts:
-            await chat.say(self.engine, self.chat.technician, self.chat.room, text)
-
-
 @pytest.fixture
-async def scene(shared_server: RunningServer) -> AsyncIterator[Scene]:
+async def scene(shared_server: RunningServer) -> AsyncIterator[RoomScene]:
     """Book a job with a room, and start the proxy."""
-    opened = await chat.book_with_room(shared_server.engine, f"tech{uuid.uuid4().hex[:8]}")
-    async with NetworkProxy(shared_server.url) as network:
-        yield Scene(shared_server, network, opened)
+    async with open_scene(shared_server) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def connect(scene: RoomScene, who: Principal) -> AsyncIterator[Phone]:
+    """Connect a client of this user; the customer's through the proxy."""
+    url = scene.network.origin if who == scene.chat.customer else scene.server.url
+    phone = Phone(url, await socket_client.token(scene.engine, who))
+    async with phone.client:
+        await wait_until(lambda: phone.syncs, what="the first snapshot")
+        yield phone
+
+
+@asynccontextmanager
+async def enter(scene: RoomScene, who: Principal) -> AsyncIterator[tuple[Phone, Room]]:
+    """Connect a client of this user and open the room."""
+    async with connect(scene, who) as phone, Room(phone.client, scene.chat.room) as room:
+        yield phone, room
 
 
 def texts(room: Room) -> list[str]:
@@ -87,10 +67,10 @@ def assert_whole(room: Room) -> None:
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
-async def test_a_stranger_cannot_open_a_room(scene: Scene) -> None:
+async def test_a_stranger_cannot_open_a_room(scene: RoomScene) -> None:
     """Opening a room of others raises Refusal with `not_member`, and a closed client raises Ended."""
     stranger = await people.customer(scene.engine, "Sam Stranger")
-    async with scene.connect(stranger) as phone:
+    async with connect(scene, stranger) as phone:
         room = Room(phone.client, scene.chat.room)
         with pytest.raises(Refusal) as refused:
             await room.open()
@@ -99,9 +79,9 @@ async def test_a_stranger_cannot_open_a_room(scene: Scene) -> None:
         await asyncio.wait_for(Room(phone.client, scene.chat.room).open(), 5)
 
 
-async def test_a_refused_message_is_marked(scene: Scene) -> None:
+async def test_a_refused_message_is_marked(scene: RoomScene) -> None:
     """A refused message is marked with the code, and those after it are said. In a closed room each is refused."""
-    async with scene.enter(scene.chat.customer) as (_, room):
+    async with enter(scene, scene.chat.customer) as (_, room):
         room.say("x" * 4001)
         room.say("short")
         assert [each["state"] for each in room.messages] == ["sending", "sending"]
@@ -116,13 +96,13 @@ async def test_a_refused_message_is_marked(scene: Scene) -> None:
         assert texts(room) == ["short", "late (failed)"]
 
 
-async def test_members_talk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_members_talk(scene: RoomScene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both members see each message once by number, read marks that only move forward, and who types. A notice of
     typing ends by itself, and one client sends at most one in a second.
     """
     monkeypatch.setattr(typing_notices, "SHOWN_S", 0.5)
     carla_id, tom_id = scene.chat.customer.id, scene.chat.technician.id
-    async with scene.enter(scene.chat.customer) as (_, carla), scene.enter(scene.chat.technician) as (phone, tom):
+    async with enter(scene, scene.chat.customer) as (_, carla), enter(scene, scene.chat.technician) as (phone, tom):
         for _ in range(20):
             carla.typing()
         await wait_until(lambda: tom.typing_users == [carla_id], what="the notice")
@@ -141,11 +121,11 @@ async def test_members_talk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> No
         assert {member["id"] for member in carla.members} == {carla_id, tom_id}
 
 
-async def test_a_message_is_said_once_over_a_network_that_fails(scene: Scene) -> None:
+async def test_a_message_is_said_once_over_a_network_that_fails(scene: RoomScene) -> None:
     """After lost answers and cuts each message is said once, in order. With the `client_id` of an earlier process it
     is the same message.
     """
-    async with scene.enter(scene.chat.customer) as (phone, room):
+    async with enter(scene, scene.chat.customer) as (phone, room):
         for n in range(6):
             if n % 2:
                 scene.network.drop_next = f'"c{n}"'.encode()
@@ -163,19 +143,18 @@ async def test_a_message_is_said_once_over_a_network_that_fails(scene: Scene) ->
 
 @pytest.mark.parametrize("count", [3, 130])
 @pytest.mark.parametrize("is_recovered", [True, False])
-async def test_a_room_resumes_by_number(scene: Scene, count: int, is_recovered: bool) -> None:
+async def test_a_room_resumes_by_number(scene: RoomScene, count: int, is_recovered: bool) -> None:
     """After a cut the room continues from its highest number, whether the events were recovered or not, and however
     many messages were missed.
     """
     await scene.say("first")
-    async with scene.enter(scene.chat.customer) as (phone, room):
-        scene.network.set_target("http://127.0.0.1:1")
-        scene.network.cut()
+    async with enter(scene, scene.chat.customer) as (phone, room):
+        scene.lose_network()
         await phone.wait_for_status("reconnecting")
         await scene.say(*(str(n) for n in range(count)))
         if not is_recovered:
             phone.client.cursors["main"]["epoch"] = "e0-00000000"
-        scene.network.set_target(scene.server.url)
+        scene.restore_network()
         await wait_until(lambda: len(room.messages) == count + 1, within_s=20, what="the missed messages")
         await scene.say("last")
         await wait_until(lambda: texts(room)[-1] == "last", what="the next message")
@@ -183,21 +162,41 @@ async def test_a_room_resumes_by_number(scene: Scene, count: int, is_recovered: 
         assert len(phone.syncs) == (1 if is_recovered else 2)
 
 
-async def test_history_is_read_backwards(scene: Scene) -> None:
+async def test_a_room_works_without_sockets(scene: RoomScene) -> None:
+    """A client that polls opens a room, says messages, receives others and moves its read mark over HTTP. When sockets
+    work again, the room continues.
+    """
+    await scene.say("first")
+    scene.network.blocked = True
+    async with enter(scene, scene.chat.customer) as (phone, room):
+        assert phone.client.status.transport == "polling"
+        room.say("second")
+        await wait_until(lambda: texts(room) == ["first", "second"], what="the answer")
+        await scene.say("third")
+        await wait_until(lambda: texts(room)[-1] == "third", what="the poll")
+        await room.read()
+        assert room.unread == 0
+        scene.network.blocked = False
+        await phone.wait_for_status("connected", "socket")
+        await scene.say("fourth")
+        await wait_until(lambda: texts(room) == ["first", "second", "third", "fourth"], what="the push")
+
+
+async def test_history_is_read_backwards(scene: RoomScene) -> None:
     """A room begins with the last 50 messages, and `load_older` adds the page before until there is none."""
     await scene.say(*(str(n) for n in range(120)))
-    async with scene.enter(scene.chat.customer) as (_, room):
+    async with enter(scene, scene.chat.customer) as (_, room):
         assert (len(room.messages), room.has_older) == (50, True)
         assert await room.load_older()
         assert not await room.load_older()
         assert texts(room) == [str(n) for n in range(120)]
 
 
-async def test_who_was_let_go_sees_nothing_more(scene: Scene) -> None:
+async def test_who_was_let_go_sees_nothing_more(scene: RoomScene) -> None:
     """A member whom ops let go has left, and receives no message until ops bring them in again."""
     mediator = await chat.staff(scene.engine)
     await room_members.add_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
-    async with scene.enter(mediator) as (phone, room):
+    async with enter(scene, mediator) as (phone, room):
         await scene.say("together")
         await wait_until(lambda: texts(room) == ["together"], what="the message")
         await room_members.remove_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
@@ -227,20 +226,20 @@ def test_messages_that_a_member_may_not_read_are_no_hole() -> None:
     assert [each["n"] for each in messages.messages] == [1, 2, 3, 5, 6]
 
 
-async def test_presence_and_positions(scene: Scene) -> None:
+async def test_presence_and_positions(scene: RoomScene) -> None:
     """Presence is known after `watch` and after a new connection, and strangers are left out. Positions are the last
     one of each job, with an age that grows.
     """
     stranger = await people.customer(scene.engine, "Sam Stranger")
     changes: list[Any] = []
-    async with scene.connect(scene.chat.customer) as phone:
+    async with connect(scene, scene.chat.customer) as phone:
         presence, positions = Presence(phone.client, changes.append), Positions(phone.client)
         tom = scene.chat.technician.id
         assert [each["user"] for each in await presence.watch([tom, stranger.id])] == [tom]
         await phone.client.cut()
         await phone.wait_for_status("reconnecting")
         await phone.wait_for_status("connected", "socket")
-        async with scene.connect(scene.chat.technician):
+        async with connect(scene, scene.chat.technician):
             await wait_until(lambda: presence.by_user[tom]["online"], what="the technician online")
         assert changes and changes[-1] == presence.by_user[tom]
         assert positions.latest(scene.chat.job) is None

@@ -136,11 +136,12 @@ class Room:
             self._notify()
         return self.has_older
 
-    def read(self, n: int | None = None) -> None:
-        """Move the read mark forward to message ``n``, or to the last known one. A lower ``n`` does nothing."""
+    def read(self, n: int | None = None) -> asyncio.Task[None]:
+        """Move the read mark forward to message ``n``, or to the last known one. Return the task that sends it."""
         self._wanted_mark = max(self._wanted_mark, self._list.last_n if n is None else min(n, self._list.last_n))
         if self._marking is None or self._marking.done():
             self._marking = self._background.start(self._send_mark())
+        return self._marking
 
     def typing(self, on: bool = True) -> None:
         """Tell the others that the user types, or stopped. Call it at each key: at most one notice a second is sent."""
@@ -167,13 +168,12 @@ class Room:
         data = push["data"]
         if push["type"] == "message.created" and data["message"]["room"] == self.id:
             self._add_message(data["message"])
+            self._notify()
         elif push["type"] == "typing" and data["room"] == self.id:
-            return self._typing.handle_notice(data["user"], data["on"])
+            self._typing.handle_notice(data["user"], data["on"])
         elif push["type"].startswith("room.") and data["room"]["id"] == self.id:
             self._apply_room_event(push["type"], data)
-        else:
-            return None
-        return self._notify()
+            self._notify()
 
     def handle_status(self, status: Status) -> None:
         """Read what was missed after each connection."""

@@ -259,7 +259,7 @@ class SweepMessage(NamedTuple):
 
 
 def _op_arguments(world: World, op: str, caller: str, target: Target) -> dict[str, Any]:
-    job = target.params.get("id", "")
+    job = target.params.get("id", "")  # or the room, for an op about a room
     arguments_of_op: dict[str, dict[str, Any]] = {
         "claim": {"job": job, "version": UNUSED_VERSION},
         "decline": {"job": job},
@@ -270,6 +270,11 @@ def _op_arguments(world: World, op: str, caller: str, target: Target) -> dict[st
         "subscribe": {"channel": f"job:{job}"},
         "presence": {"users": [world.people["holder"].user]},
         "unsubscribe": {"channel": f"job:{world.jobs['held']}"},
+        "join": {"room": job},
+        "leave": {"room": world.ids["room"]},
+        "say": {"room": job, "text": "Good morning", "client_id": f"sweep.socket.{caller}"},
+        "typing": {"room": job, "on": True},
+        "read": {"room": job, "n": 1},
     }
     return arguments_of_op[op]
 

@@ -5,7 +5,7 @@ KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
-EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited
+EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/allocation"

@@ -5,7 +5,7 @@ KEYS    meta  job  causes  log  req
 ARGV    epoch  dispute  user  role  name  replaces  key  fingerprint  trace  bp
 OK      seq  version  job_id  dispute  room
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TAKEN
-EMITS   mediator.taken  room.opened  room.left
+EMITS   mediator.taken  room.opened  room.left  session.room
 TOUCHES {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/command"

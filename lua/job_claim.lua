@@ -4,7 +4,7 @@ KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  grace_ms  lease_ms
 OK      seq  version  job_id  job  contact
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  FROZEN  NOT_OFFERED  TOO_EARLY  AT_CAPACITY  VERSION_CONFLICT
-EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited
+EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
 TOUCHES {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"

@@ -7,7 +7,7 @@ KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
 ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room
 OK      seq  version  job_id  job  room
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
-EMITS   job.created  offer.created  room.opened
+EMITS   job.created  offer.created  room.opened  session.room
 TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"

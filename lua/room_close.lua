@@ -6,8 +6,8 @@ KEYS    meta  room  job  due  log
 ARGV    epoch  entry  window_ms
 OK      seq  version
 ERR     STALE_EPOCH
-EMITS   room.closed
-TOUCHES {z}:user:*:rooms  {z}:room:*  (same slot, names known only inside)
+EMITS   room.closed  session.room
+TOUCHES {z}:user:*:rooms  {z}:room:*  {z}:large_rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/room"
@@ -40,6 +40,7 @@ if not room.closing or zone.now < ready_at or archived < tonumber(room.closing) 
   return {'OK', '0', 0, 0}
 end
 redis.call('ZREM', due, entry)
+redis.call('SREM', zone.tag .. 'large_rooms', room.id)
 for user in pairs(room.members) do redis.call('ZREM', zone.tag .. 'user:' .. user .. ':rooms', room.id) end
 for _, part in ipairs({'', ':messages', ':read', ':sent'}) do
   redis.call('PEXPIRE', room_key .. part, Room.ARCHIVED_MS)

@@ -4,7 +4,7 @@ KEYS    meta  room  log  req
 ARGV    epoch  user  name  role  actor  key  fingerprint  trace
 OK      seq  version  id  room
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  ROOM_CLOSED
-EMITS   room.opened
+EMITS   room.opened  session.room
 TOUCHES {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"

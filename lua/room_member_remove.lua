@@ -4,7 +4,7 @@ KEYS    meta  room  log  req
 ARGV    epoch  user  actor  key  fingerprint  trace
 OK      seq  version  id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  INVALID
-EMITS   room.left
+EMITS   room.left  session.room
 TOUCHES {z}:user:*:rooms  {z}:job:*  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"

@@ -1,27 +1,22 @@
-"""All Redis keys, built from typed ids. No other module builds a key. In the docstrings ``a → b`` means that the hash
-or zset (sorted set) contains a ``b`` for each ``a``.
-
-The keys of a zone carry its hash tag, so that a script runs in one slot and a cluster distributes zones over nodes.
-Each key has a TTL or is named in ``PERMANENT``; a test checks this.
-"""
+"""All Redis keys, built from typed ids; no other module builds a key. ``a → b``: the hash or zset has a ``b`` for each
+``a``. The keys of a zone carry its hash tag, so that a script runs in one slot. Each key has a TTL or is in
+``PERMANENT``."""
 
 from __future__ import annotations
 
 from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 
-_PERMANENT_OF_ZONE = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes")
-_PERMANENT_INDEXES = ("people", "places", "supply:*", "demand:*", "wide:*", "paths")
-_PERMANENT_OF_OBJECTS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
-PERMANENT = (*_PERMANENT_OF_ZONE, *_PERMANENT_INDEXES, *_PERMANENT_OF_OBJECTS)
-"""Keys that are created without a TTL. The keys of a job get a TTL of a day when the job is finished and archived, the
-key of a dispute when the dispute is resolved, the keys of a room when the room is closed and that is archived."""
+_OF_ZONE = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes", "large_rooms", "paths")
+_OF_OBJECTS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
+PERMANENT = (*_OF_ZONE, *_OF_OBJECTS, "people", "places", "supply:*", "demand:*", "wide:*")
+"""Keys without a TTL. The keys of a job or of a room get one when it is over and that is archived, the key of a dispute
+when it is resolved."""
 
 
 def zone_meta(zone: Zone) -> str:
     """Return the key of a hash: epoch (or ``closed`` with the reason ``why``), seq, run_id (of Redis at the opening),
     opened_at, archived (seq), database (id of the paired SQL database); the zone's clock: now and offset (ms), and
-    skew, which only tests set; look (where the scan of ``due`` continues).
-    """
+    skew, which only tests set; look (where the scan of ``due`` continues)."""
     return f"{{{zone}}}:meta"
 
 
@@ -168,6 +163,11 @@ def user_jobs(zone: Zone, user: UserId) -> str:
 def user_rooms(zone: Zone, user: UserId) -> str:
     """Return the key of a zset: the rooms of a user → the number from which they read (lua/room_close.lua)."""
     return f"{{{zone}}}:user:{user}:rooms"
+
+
+def large_rooms(zone: Zone) -> str:
+    """Return the key of a set: the rooms that have so many members that their events have a channel of their own."""
+    return f"{{{zone}}}:large_rooms"
 
 
 def live_channel(zone: Zone) -> str:

@@ -20,7 +20,7 @@ EventLog.MAX_RECIPIENTS = 64
 
 -- Appends the event and returns its seq. An event about offers is split into chunks of MAX_RECIPIENTS recipients. The
 -- restricted copies (lib/audience) are appended after the event: the same event for recipients who may not see the
--- whole job.
+-- whole job. After them comes what `follow`s the event.
 function EventLog.append(zone, log, event)
   if #event.to < EventLog.MAX_RECIPIENTS * 7 or string.sub(event.type, 1, 6) ~= 'offer.' then
     EventLog.add_entry(zone, log, event, event.to, event.data)
@@ -37,6 +37,7 @@ function EventLog.append(zone, log, event)
   end
   local seq = zone.seq
   for _, other in ipairs(event.restricted or {}) do EventLog.add_entry(zone, log, event, other[1], other[2]) end
+  for _, notice in ipairs(event.follow or {}) do EventLog.add_entry(zone, log, notice, notice.to, notice.data) end
   return seq
 end
 

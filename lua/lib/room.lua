@@ -3,10 +3,9 @@
 -- `n` is the number of the last message; a member reads the messages above `from_n`. `technician` is the member who
 -- does the job. `ended` is when the job was done. `to` are the channels of the room's events.
 --- @include "lib/iso"
+--- @include "lib/large_room"
 local Room = {}
 
--- How many members are addressed one by one, and listed in a room's JSON. A larger room has one channel of its own.
-Room.MAX_ADDRESSED = 64
 -- How long the keys of a closed and archived room stay in Redis: as long as those of its job (`Job.ARCHIVED_MS`).
 Room.ARCHIVED_MS = 86400000
 -- How long after a closing that is not archived yet the room is examined again.
@@ -35,7 +34,7 @@ function Room.save(room)
   for user in pairs(room.members) do users[#users + 1] = 'user:' .. user end
   table.sort(users)
   room.count = #users
-  room.to = room.count > Room.MAX_ADDRESSED and 'room:' .. room.id or table.concat(users, ' ')
+  room.to = LargeRoom.channels(room, users)
   redis.call('HSET', room.key, 'id', room.id, 'job', room.job, 'bp', room.bp, 'state', room.state, 'opened',
     room.opened, 'closed', room.closed or '', 'technician', room.technician, 'mediator', room.mediator, 'invited',
     room.invited, 'count', room.count, 'to', room.to, 'n', room.n)
@@ -48,6 +47,7 @@ function Room.add_member(zone, room, user, from_n)
     Iso.format(zone.now) .. ',"from_n":' .. from_n .. ',"joined":false}'
   room.members[user.id] = text
   redis.call('HSET', room.key, 'm:' .. user.id, text)
+  if LargeRoom.is_large(room) then LargeRoom.notify(room, {'user:' .. user.id}, true) end
   redis.call('ZADD', zone.tag .. 'user:' .. user.id .. ':rooms', from_n, room.id)
 end
 
@@ -56,6 +56,7 @@ function Room.remove_member(zone, room, user)
   local text = room.members[user]
   room.members[user] = nil
   redis.call('HDEL', room.key, 'm:' .. user)
+  if LargeRoom.is_large(room) then LargeRoom.notify(room, {'user:' .. user}, false) end
   redis.call('HDEL', room.key .. ':read', user, 'told:' .. user)
   redis.call('ZREM', zone.tag .. 'user:' .. user .. ':rooms', room.id)
   return text
@@ -71,7 +72,7 @@ function Room.members_json(room, about)
   local order = {}
   for user, text in pairs(room.members) do
     local role, since = string.match(text, '","role":"([^"]*)","since":"([^"]*)"')
-    if room.count <= Room.MAX_ADDRESSED or user == about or user == room.mediator or role == 'customer'
+    if room.count <= LargeRoom.MAX_ADDRESSED or user == about or user == room.mediator or role == 'customer'
       or user == room.technician then
       order[#order + 1] = {since .. role .. user, (string.gsub(text, ',"joined":%a+}$', '}'))}
     end
@@ -85,15 +86,15 @@ end
 function Room.json_members(room, about)
   return '"id":"' .. room.id .. '","zone":"' .. string.match(room.key, '^{(.-)}') .. '","job":"' .. room.job ..
     '","state":"' .. room.state .. '","n":' .. room.n .. ',"members":' .. Room.members_json(room, about) ..
-    (room.count > Room.MAX_ADDRESSED and ',"members_n":' .. room.count or '') .. ',"mediator_invited":' ..
+    (room.count > LargeRoom.MAX_ADDRESSED and ',"members_n":' .. room.count or '') .. ',"mediator_invited":' ..
     (room.invited == '1' and 'true' or 'false') .. ',"opened_at":' .. Iso.format(tonumber(room.opened)) ..
     ((room.closed or '') ~= '' and ',"closed_at":' .. Iso.format(tonumber(room.closed)) or '')
 end
 
--- Returns an event about the room. `user` is the text of the member whom it is about, `to` the recipients if they are
--- not the members, and `more` are further members of the data.
+-- Returns an event about the room, and about the member whose text is `user`. `to` are recipients other than all members.
 function Room.event(room, kind, user, to, more)
   local about = user and string.match(user, '^{"id":"([^"]*)"')
-  return {type = kind, to = to or room.to, bp = room.bp, data = '{"room":{' .. Room.json_members(room, about) .. '}' ..
-    (user and ',"user":' .. Room.user_json(user) or '') .. (more or '') .. '}'}
+  return {type = kind, to = to or room.to, bp = room.bp, follow = LargeRoom.take_notices(room),
+    data = '{"room":{' .. Room.json_members(room, about) .. '}' .. (user and ',"user":' .. Room.user_json(user) or '') ..
+      (more or '') .. '}'}
 end

@@ -1,4 +1,5 @@
 -- A room and its messages as one reader may see them.
+--- @include "lib/large_room"
 --- @include "lib/room"
 local RoomView = {}
 
@@ -11,7 +12,7 @@ function RoomView.reads_json(room, user)
   local mark = 0
   for i = 1, #row, 2 do
     if row[i] == user then mark = tonumber(row[i + 1]) end
-    if room.members[row[i]] and (room.count <= Room.MAX_ADDRESSED or row[i] == user) then
+    if room.members[row[i]] and (room.count <= LargeRoom.MAX_ADDRESSED or row[i] == user) then
       parts[#parts + 1] = '{"user":"' .. row[i] .. '","n":' .. row[i + 1] .. '}'
     end
   end

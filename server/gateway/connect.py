@@ -20,6 +20,8 @@ from server.gateway import entitlements, subscriptions
 from server.gateway.app_version import is_too_old
 from server.gateway.chat_events import read_memberships
 from server.gateway.gateway import Gateway
+from server.gateway.hub import member_channel
+from server.gateway.large_rooms import updated_channels
 from server.gateway.protocol import Close, State
 from server.gateway.resume import MAX_REPLAY_EVENTS, Encoder, Resume
 from server.gateway.revocation import REVOKED_EVENT
@@ -46,6 +48,7 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
         return None
     wanted, refused = await subscriptions.check_channels(gateway, principal, op.subs)
     floors = await entitlements.read_work_floors(gateway.engine, gateway.relay.tails, principal)
+    large_rooms = await gateway.large_rooms.channels_of(principal, gateway.relay.tails)
     channels, frames = subscriptions.all_channels(principal, wanted), session.hub.frames
     cursors = {zone: at.cursor for zone, at in op.cursors.items()}
     resumes = await prepare_resumes(
@@ -53,7 +56,7 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
         frames,
         principal,
         cursors,
-        channels,
+        (*channels, *large_rooms),
         floors=floors,
         may_replay=entitlements.replay_filter(principal, channels),
     )
@@ -64,6 +67,7 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
         if (event := revocation_since(gateway, principal, seen)) is not None:
             return gateway.revocation.close_session(session, event)
         floors = entitlements.updated_floors(gateway.relay.tails, principal, floors, seen)
+        large_rooms = updated_channels(gateway.relay.tails, principal, large_rooms, seen)
         lost = entitlements.ended_job_channels(gateway.relay.tails, principal, wanted, seen)
         replays = {zone: resume.missed_frames(frames, floors.get(zone)) for zone, resume in resumes.items()}
         if not await read_missing_memberships(gateway, principal, resumes):
@@ -73,7 +77,7 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
         gateway.counters.resumes_by_outcome[resume.outcome] += 1
     session.principal, session.channels, session.state = (
         principal,
-        (*channels, *entitlements.work_channels(floors)),
+        (*channels, *entitlements.work_channels(floors), *map(member_channel, large_rooms)),
         State.LIVE,
     )
     ok = connect_reply(gateway, session, resumes, replays)

@@ -15,7 +15,7 @@ from engine.events import Event
 from engine.identity import sockets
 from engine.runtime import Engine
 from engine.types import Principal
-from server.gateway import drain, entitlements, gateway_metrics, handshake, revocation
+from server.gateway import drain, entitlements, gateway_metrics, handshake, large_rooms, revocation
 from server.gateway.connection_slots import ConnectionSlots
 from server.gateway.counters import Counters
 from server.gateway.event_stream import EventStream, EventStreamHub, PollSession
@@ -24,6 +24,7 @@ from server.gateway.frames import JsonFrames, MsgpackFrames, PayloadEncoder
 from server.gateway.handshake import PendingSockets
 from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
+from server.gateway.large_rooms import LargeRooms
 from server.gateway.live_feed import LiveFeed, LiveHandlers
 from server.gateway.position_feed import PositionFeed
 from server.gateway.presence_feed import PresenceFeed
@@ -68,6 +69,7 @@ class Gateway:
         self.slots = ConnectionSlots(engine, self.sessions_of)
         self.wheel = HeartbeatWheel(engine, self.hubs.values(), self.sessions_with_backlog, self.slots.renew_all_slots)
         self.revocation = Revocation(engine, self.sessions, self.sessions_of)
+        self.large_rooms = LargeRooms(engine)
         self.maps = ZoneMaps(engine, self.payloads)
         self.relay = Relay(
             engine,
@@ -221,6 +223,8 @@ class Gateway:
             self.slots.report_activity(event)
         elif event.type == entitlements.WORK_CHANGED_EVENT:
             entitlements.apply_work_change(event, self.sessions_of)
+        elif event.type == large_rooms.CHANGED_EVENT:
+            self.large_rooms.apply_change(event, self.sessions_of)
         elif event.type == revocation.REVOKED_EVENT:
             self.revocation.apply_event(event)
 

@@ -49,13 +49,13 @@ def member_channel(room_channel: str) -> str:
 
 
 def channels_in_hub(event: Event) -> tuple[str, ...]:
-    """Return an event's channels by their names in a hub. `work:<service>` and `room:<id>` are always the only channel
-    of their event; the members of a large room have a channel of their own.
+    """Return an event's channels by their names in a hub. `work:<service>` is always the only channel of its event, and
+    `room:<id>` the last one; the members of a large room have a channel of their own.
     """
     to = event.to
-    if not to or not to[0].startswith(("work:", "room:")):
+    if not to or not to[-1].startswith(("work:", "room:")):
         return to
-    return (name_in_hub(to[0], event.zone),) if to[0].startswith("work:") else (to[0], member_channel(to[0]))
+    return (name_in_hub(to[0], event.zone),) if to[0].startswith("work:") else (*to, member_channel(to[-1]))
 
 
 class Hub:

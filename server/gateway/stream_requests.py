@@ -18,6 +18,8 @@ from engine.types import Cursor, Principal, Zone
 from server.gateway import connect, entitlements, sse, subscriptions
 from server.gateway.event_stream import EventStream, EventStreamResponse, PollSession, wait_for_disconnect
 from server.gateway.gateway import Gateway
+from server.gateway.hub import member_channel
+from server.gateway.large_rooms import updated_channels
 from server.http import responses
 from server.http.responses import Header, Response
 
@@ -121,8 +123,10 @@ async def _read_missed(
     await tokens.check_active(gateway.engine, caller)
     stream.channels = await subscriptions.stream_channels(gateway, caller, request.channels)
     work = {} if request.channels else await entitlements.read_work_floors(gateway.engine, gateway.relay.tails, caller)
+    rooms = set() if request.channels else await gateway.large_rooms.channels_of(caller, gateway.relay.tails)
+    channels = (*stream.channels, *rooms)
     resumes = await connect.prepare_resumes(
-        gateway, gateway.payloads, caller, request.cursors, stream.channels, stream.receives_type, floors=work
+        gateway, gateway.payloads, caller, request.cursors, channels, stream.receives_type, floors=work
     )
     while True:
         gateway.check_accepting()
@@ -135,7 +139,8 @@ async def _read_missed(
         replays = {zone: resume.missed_frames(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
         if not await connect.read_missing_memberships(gateway, caller, resumes):
             break
-    stream.channels = (*stream.channels, *entitlements.work_channels(work))
+    rooms = set() if request.channels else updated_channels(gateway.relay.tails, caller, rooms, seen)
+    stream.channels = (*stream.channels, *entitlements.work_channels(work), *map(member_channel, rooms))
     for resume in resumes.values():
         gateway.counters.resumes_by_outcome[resume.outcome] += 1
     return resumes, replays

@@ -1,0 +1,80 @@
+"""The channels of large rooms.
+
+The events of a room with more than 64 members are addressed to `room:<id>`, not to each member. So the sessions of its
+members have a channel for it. Scripts tell gateways of each change by the internal event ``session.room``; a session
+that connects finds the large rooms of its user in Redis. Most zones have none, and then nothing is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from engine.events import Event
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import Principal, Zone
+from server.gateway.hub import member_channel
+from server.gateway.session import Session
+from server.gateway.zone_stream import ZoneStream
+
+CHANGED_EVENT = "session.room"
+MAX_EVENTS_SEARCHED = 1_000
+
+
+class _Change(msgspec.Struct):
+    room: str
+    is_member: bool
+
+
+class LargeRooms:
+    """The large rooms that one gateway knows. A room that is no longer large stays known, which costs one score."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._rooms: dict[Zone, set[str]] = {}
+        self._zones_read: set[Zone] = set()
+
+    async def channels_of(self, caller: Principal, zones: Iterable[Zone]) -> set[str]:
+        """Return `room:<id>` of each large room of which the caller is a member."""
+        channels: set[str] = set()
+        for zone in zones:
+            rooms = self._rooms.setdefault(zone, set())
+            if zone not in self._zones_read:
+                found = await self._engine.store.command("SMEMBERS", keys.large_rooms(zone))
+                rooms.update(room.decode() for room in found)
+                self._zones_read.add(zone)
+            if rooms:
+                known = sorted(rooms)
+                scores = await self._engine.store.command("ZMSCORE", keys.user_rooms(zone, caller.id), *known)
+                channels.update(f"room:{room}" for room, score in zip(known, scores, strict=True) if score is not None)
+        return channels
+
+    def apply_change(self, event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
+        """Add the channel of a room to the sessions of the users whom ``event`` names, or take it from them."""
+        change = msgspec.json.decode(event.data, type=_Change)
+        self._rooms.setdefault(event.zone, set()).add(change.room)
+        channel = member_channel(f"room:{change.room}")
+        for user in event.to:
+            for session in sessions_of(user.removeprefix("user:")):
+                if change.is_member:
+                    session.subscribe(channel)
+                else:
+                    session.unsubscribe(channel)
+
+
+def updated_channels(
+    tails: Mapping[Zone, ZoneStream], caller: Principal, channels: Iterable[str], seen_seqs: Mapping[Zone, int]
+) -> set[str]:
+    """Return ``channels`` with the changes by events after the seqs ``seen_seqs``. The caller's session was in no hub
+    meanwhile, so these events have not changed it.
+    """
+    updated = set(channels)
+    for zone, seq in seen_seqs.items():
+        for chunk, index in tails[zone].buffer.find_events(seq, [f"user:{caller.id}"], MAX_EVENTS_SEARCHED):
+            event = chunk.events[index]
+            if event.type == CHANGED_EVENT:
+                change = msgspec.json.decode(event.data, type=_Change)
+                (updated.add if change.is_member else updated.discard)(f"room:{change.room}")
+    return updated

@@ -1,0 +1,98 @@
+"""Rooms of more than 64 members: their events have one channel, which members receive from the moment they are one."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from engine.domain.rooms import room_keys
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+from tests.server.gateway.conftest import Client, Node
+from tests.server.gateway.test_ops import connect_as
+from tests.server.gateway.test_room_ops import received_types
+from tests.support import chat, event_log
+from tests.support.chat import Chat
+
+
+async def change_member(engine: Engine, room: str, user: str, *, add: bool) -> None:
+    """Add a mediator to the room, or remove them, by the script alone: no account is created."""
+    zone = DEFAULT_ZONE
+    names = {**room_keys(zone, room), "log": keys.log(zone)}
+    args = {"user": user, "actor": "admin:ada", "key": f"{user}{add}", "fingerprint": "f", "trace": ""}
+    names["req"] = keys.idempotency_record(zone, user, str(add))
+    if add:
+        args |= {"name": msgspec.json.encode(user), "role": "mediator"}
+    await engine.store.run(zone, "room_member_add" if add else "room_member_remove", keys=names, args=args)
+
+
+@pytest.fixture
+async def room(node: Node) -> Chat:
+    """Create a room with 64 members: the two sides of its job and 62 mediators."""
+    opened = await chat.book_with_room(node.engine)
+    for number in range(62):
+        await change_member(node.engine, opened.room, f"med_{number}", add=True)
+    for user, role in ((opened.customer.id, "customer"), (opened.technician.id, "technician"), ("late", "mediator")):
+        await node.token(user, role)
+    return opened
+
+
+async def channels_of_messages(engine: Engine) -> list[tuple[str, ...]]:
+    """Return the channels of each message in the log."""
+    return [event.to for event in await event_log.events(engine, "message.created")]
+
+
+async def test_a_room_that_grows_loses_nobody(node: Node, room: Chat) -> None:
+    """Members who are connected while the room becomes large, and who join it then, receive each message once; one who
+    leaves receives nothing from then on. When the room is small again its members are addressed one by one.
+    """
+    engine = node.engine
+    async with (
+        connect_as(node, room.customer) as carla,
+        node.connect("late", "mediator") as late,
+    ):
+        await chat.say(engine, room.customer, room.room, "64")
+        await change_member(engine, room.room, "late", add=True)
+        await chat.say(engine, room.customer, room.room, "65")
+        assert (await received_messages(carla, "65")) == ["64", "65"]
+        assert (await received_messages(late, "65")) == ["65"]
+        async with connect_as(node, room.technician) as tom:
+            await chat.say(engine, room.customer, room.room, "connected later")
+            for client in (carla, late, tom):
+                assert (await received_messages(client, "connected later")) == ["connected later"]
+            await change_member(engine, room.room, "late", add=False)
+            await chat.say(engine, room.customer, room.room, "64 again")
+            assert (await received_messages(tom, "64 again")) == ["64 again"]
+            assert "room.left" in await types_until_pong(late)
+    sizes = [len(to) for to in await channels_of_messages(engine)]
+    assert sizes == [64, 1, 1, 64]
+    assert await engine.store.redis.smembers(keys.large_rooms(DEFAULT_ZONE)) == set()
+
+
+async def test_a_large_room_is_replayed_to_its_members_alone(node: Node, room: Chat) -> None:
+    """A member resumes with the messages of a large room; who left replays none, and who was never in it neither."""
+    engine = node.engine
+    await change_member(engine, room.room, "late", add=True)
+    start = node.gateway.heads()[0][1]
+    await chat.say(engine, room.customer, room.room, "large")
+    await node.wait_until_relayed((await event_log.events(engine))[-1].seq)
+    cursors = {"main": {"epoch": start.epoch, "seq": start.seq}}
+    async with node.connect("late", "mediator", cursors=cursors) as late:
+        assert (await received_messages(late, "large")) == ["large"]
+    await change_member(engine, room.room, "med_0", add=False)
+    await node.wait_until_relayed((await event_log.events(engine))[-1].seq)
+    for user in ("med_0", "stranger"):
+        async with node.connect(user, "mediator", cursors=cursors) as former:
+            assert "large" not in await types_until_pong(former)
+
+
+async def received_messages(client: Client, until: str) -> list[str]:
+    """Return the texts of the messages that the client received up to the one with the text ``until``."""
+    return [text for text in await received_types(client, until) if "." not in text]
+
+
+async def types_until_pong(client: Client) -> list[str]:
+    """Return the types of all pushes that the server sent before the reply to a ping; a message as its text."""
+    await client.request(op="ping")
+    return [push["data"].get("message", {}).get("text", push["type"]) for push in client.pushes]

@@ -80,6 +80,7 @@ async def run_round(race: Race, room: Chat, mediators: list[Principal]) -> None:
         if not mediators:
             await chat.send_command(engine, people.ADMIN, room.job, "unassign")
         for mediator in mediators:
+            await race.wait_some_time()
             await room_members.remove_member(engine, people.ADMIN, room.room, mediator.id)
 
     async def notify() -> None:

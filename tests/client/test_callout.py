@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from callout_client import Backoff, Callout, Ended, Listeners, Refusal, Unreachable
+from callout_client import Backoff, Callout, Ended, Listeners, Refusal, Room, Unreachable
 from callout_client.connector import SUBPROTOCOL
+from tests.support.wait import wait_until
 
 Frame = dict[str, Any]
 EVENT_TIME = "2026-01-31T12:00:00.000Z"
@@ -205,6 +206,37 @@ async def test_an_unknown_outcome_is_repeated_with_its_key(harness: Harness) -> 
     assert (again["key"], again["job"]) == (first["key"], "j")
     await peer.send(id=again["id"], ok={})
     await claiming
+
+
+async def test_a_room_says_a_message_until_it_is_answered(harness: Harness) -> None:
+    """After `indeterminate` (504) and after a cut a room sends its message again with the same `client_id` and key. A
+    second message waits for the first.
+    """
+    peer = await harness.open_client()
+    room = Room(harness.client, "room_1")
+    opening = asyncio.create_task(room.open())
+    join = {"room": {"state": "open", "members": []}, "messages": [], "seq": 1}
+    await peer.send(id=(await peer.receive())["id"], ok=join)
+    await opening
+    room.say("one", client_id="c1")
+    room.say("two", client_id="c2")
+    first = await peer.receive()
+    assert (first["op"], first["text"], first["client_id"]) == ("say", "one", "c1")
+    await peer.send(id=first["id"], error={"code": "indeterminate", "temporary": True, "retry_after": 0.01})
+    again = await peer.receive()
+    assert again | {"id": 0} == first | {"id": 0}
+    peer.socket.transport.abort()
+    peer = await harness.peers.get()
+    await peer.accept_connect(10, recovered=True)
+    frames = {frame["op"]: frame for frame in (await peer.receive(), await peer.receive())}
+    assert frames["say"] == again
+    await peer.send(id=frames["join"]["id"], ok=join)
+    for n, client_id in ((1, "c1"), (2, "c2")):
+        frame = frames["say"] if n == 1 else await peer.receive()
+        assert frame["client_id"] == client_id
+        message = {"n": n, "client_id": client_id, "sender": {"id": "u"}, "text": frame["text"]}
+        await peer.send(id=frame["id"], ok={"message": message, "seq": 10 + n})
+    await wait_until(lambda: [each.get("n") for each in room.messages] == [1, 2], what="both answers")
 
 
 async def test_a_repeated_push_is_delivered_once(harness: Harness) -> None:

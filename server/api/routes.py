@@ -86,6 +86,7 @@ from server.schemas.technicians import (
     TechnicianReply,
     TechniciansQuery,
 )
+from server.schemas.towns import Town
 from server.schemas.users import AccountReply, NewUser, PatchUser, Suspend, User, UserReply, UsersQuery
 from server.schemas.waves import Wave
 
@@ -341,6 +342,7 @@ ROUTES: tuple[Route, ...] = (
     *ZONE_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),
+    Route("GET", "/v1/demo/town", about.town, ANYONE, policy.ANY_TOWN, reply=Town, limit_name=""),
     Route("GET", "/healthz", about.alive, ANYONE, policy.OWN_DATA, reply=Alive, limit_name=""),
     Route("GET", "/readyz", about.ready, ANYONE, policy.OWN_DATA, reply=Ready, other_statuses=(503,), limit_name=""),
     Route("GET", "/metrics", about.counts, OPS | SERVICE_ROLE, policy.OWN_DATA, limit_name=""),

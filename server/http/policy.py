@@ -28,6 +28,7 @@ ObjectKind = Literal[
     "blueprint",
     "code",
     "zone",
+    "town",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see.
@@ -84,3 +85,4 @@ OWN_REQUEST = _policy("request", "self")
 READ_MAP = Policy("zone")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")
+ANY_TOWN = Policy("town")

@@ -6,9 +6,8 @@ import asyncio
 import os
 import secrets
 import signal
-from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,14 +19,18 @@ from rich.console import Console
 from callout_client import Api, Ended, Refusal, Unreachable
 from engine.process.datadir import create_directory
 from engine.process.settings import Settings
+from server.schemas.towns import TOWN_FILE
 from server.simulation import dashboard, seed
 from server.simulation.account import Account, Operator, sign_in
 from server.simulation.child_server import ChildServer, admin_token, run_child
 from server.simulation.customer import Customer
 from server.simulation.delivery_checker import DeliveryChecker
+from server.simulation.observer import AdminObserver, RecentEvents
 from server.simulation.person import Pace, Person, Simulation, random_position_near
 from server.simulation.progress import count_progress
 from server.simulation.technician import Technician
+from server.simulation.town import Town
+from server.simulation.town_builder import build_town
 
 CENTRE = (52.52, 13.405)
 RADIUS_M = 2_500.0
@@ -39,6 +42,7 @@ MAX_RECENT_SAMPLES = 20_000
 FORGET_EVERY_S = 30.0
 SHOW_EVERY_S = 0.5
 LOGINS_FILE = "demo-logins.json"
+TOWN_SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ async def run_demo(options: DemoOptions) -> None:
     console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
     data = create_directory(Path(options.settings.data))
     async with AsyncExitStack() as stack:
+        town = build_town(CENTRE, TOWN_SEED)
+        _write_town(data, town)
         child = await stack.enter_async_context(_run_server(options.settings, data))
         api = Api(child.url)
         stack.push_async_callback(api.close)
@@ -116,6 +122,14 @@ def _write_logins(data: Path, logins: list[tuple[str, str, str]]) -> None:
     path.write_bytes(
         msgspec.json.encode([dict(zip(("role", "email", "password"), login, strict=True)) for login in logins])
     )
+
+
+def _write_town(data: Path, town: Town) -> None:
+    """Write the file of the town, which a server of a demo sends to maps. Do nothing if the disk is full: the server
+    then reports it.
+    """
+    with suppress(OSError):
+        (data / TOWN_FILE).write_bytes(msgspec.json.encode(town.geojson))
 
 
 @contextmanager
@@ -258,29 +272,3 @@ async def _run_person(person: Person, work: Coroutine[Any, Any, None]) -> None:
 
 async def _raise_child_error(child: ChildServer) -> None:
     raise await child.wait_for_end()
-
-
-class RecentEvents:
-    """The last events, as one line each. ``max_events`` is the number of lines."""
-
-    def __init__(self, max_events: int) -> None:
-        self.lines: deque[str] = deque(maxlen=max_events)
-
-    def add_event(self, event: dict[str, Any]) -> None:
-        """Add a change of a job; ignore other events."""
-        job = event.get("data", {}).get("job")
-        if event["type"].startswith("job.") and isinstance(job, dict) and "status" in job:
-            who = (job.get("technician") or job.get("customer") or {}).get("name", "")
-            self.lines.append(f"{event['at'][11:19]}  …{job['id'][-6:]}  {job['status']:<12} {who}")
-
-
-class AdminObserver(Person):
-    """A simulated admin, who receives the same events as operators, for the list of recent events."""
-
-    def __init__(self, simulation: Simulation, account: Account, recent_events: RecentEvents) -> None:
-        super().__init__(simulation, account)
-        self._recent_events = recent_events
-
-    def handle(self, event: dict[str, Any]) -> None:
-        """Add the event to the recent events that the dashboard shows."""
-        self._recent_events.add_event(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 
 from engine.clock import now_ms
 from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE, NotFound
@@ -13,6 +14,7 @@ from server.http import responses
 from server.http.polling import POLL_INTERVALS_S
 from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
+from server.schemas.towns import TOWN_FILE
 
 
 async def alive(call: RequestContext[Body, NoQuery]) -> Response:
@@ -67,3 +69,17 @@ async def meta(call: RequestContext[Body, NoQuery]) -> Response:
             "poll": POLL_INTERVALS_S,
         }
     )
+
+
+async def town(call: RequestContext[Body, NoQuery]) -> Response:
+    """Return the streets of a demo's synthetic town as GeoJSON. Other servers have none and answer `not_found`."""
+    return Response(_read_town(call.engine.settings.demo))
+
+
+def _read_town(logins_file: str | None) -> bytes:
+    try:
+        if logins_file:
+            return Path(logins_file).with_name(TOWN_FILE).read_bytes()
+    except FileNotFoundError:
+        pass
+    raise NotFound("This server is no demo")

@@ -11,7 +11,7 @@ import pytest
 from engine.types import DEFAULT_ZONE, Role
 from server.api.routes import ROUTES
 from server.serve import RunningServer
-from tests.server.http.client import Client
+from tests.server.http.client import Client, code_of
 from tests.support.closed_zone import closed_zone
 from tests.support.wait import wait_until
 
@@ -64,6 +64,11 @@ async def test_a_database_that_refuses_writes_is_a_problem(site: RunningServer, 
     finally:
         site.engine.archive.write_refusal = ""
     assert "the database refuses writes: database or disk is full" in answer.json()["problems"]
+
+
+async def test_a_server_that_is_no_demo_has_no_town(nobody: Client) -> None:
+    """`/v1/demo/town` answers `not_found`, because only a demo has a synthetic town."""
+    assert code_of(await nobody("GET", "/v1/demo/town")) == (404, "not_found")
 
 
 async def test_ready(nobody: Client) -> None:

@@ -32,6 +32,7 @@ PUBLIC_ROUTES = {
     "auth_refresh",
     "auth_logout",
     "about_meta",
+    "about_town",
     "about_alive",
     "about_ready",
     "about_problem",

@@ -170,6 +170,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "blueprint": ([{"name": "delivery"}], {}),
         "code": ([{"code": "taken"}], {}),
         "zone": ([{"zone": "main"}], {}),
+        "town": ([{}], {}),
     }
 
 

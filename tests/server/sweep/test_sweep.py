@@ -16,6 +16,7 @@ from server.api.routes import ROUTES
 from server.gateway.ops import OPS
 from server.http.policy import Policy
 from server.schemas import ops
+from server.schemas.towns import TOWN_FILE
 from server.serve import run_server
 from tests.server.sweep import requests
 from tests.server.sweep.chat import create_messages
@@ -34,9 +35,10 @@ OPS_WITH_EFFECT = (ops.Unsubscribe, ops.Decline)
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Yield a world with all its users and jobs."""
-    data = str(tmp_path_factory.mktemp("sweep"))
+    data = tmp_path_factory.mktemp("sweep")
+    (data / TOWN_FILE).write_bytes(b'{"type":"FeatureCollection","features":[]}')
     async with (
-        run_server(Settings(data=data, port=0, limits="off")) as server,
+        run_server(Settings(data=str(data), port=0, limits="off", demo=str(data / "logins.json"))) as server,
         open_http(server.url, timeout_s=10) as http,
     ):
         new_world = World(server, http)

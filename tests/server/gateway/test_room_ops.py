@@ -116,15 +116,15 @@ async def test_a_former_member_replays_nothing(node: Node, room: Chat) -> None:
     await chat.say(node.engine, room.customer, room.room, "together")
     await room_members.remove_member(node.engine, people.ADMIN, room.room, mediator.id)
     await chat.say(node.engine, room.customer, room.room, "after")
-    assert await _replayed(node, mediator, start) == ["room.left"]
-    assert [each for each in await _replayed(node, room.customer, start) if "." not in each] == [
+    assert await replayed(node, mediator, start) == ["room.left"]
+    assert [each for each in await replayed(node, room.customer, start) if "." not in each] == [
         "before",
         "together",
         "after",
     ]
     await room_members.add_member(node.engine, people.ADMIN, room.room, mediator.id)
     await chat.say(node.engine, room.customer, room.room, "again")
-    assert [each for each in await _replayed(node, mediator, start) if "." not in each] == ["together", "again"]
+    assert [each for each in await replayed(node, mediator, start) if "." not in each] == ["together", "again"]
 
 
 async def test_ops_who_follow_a_zone_receive_no_text(node: Node, room: Chat) -> None:
@@ -137,10 +137,10 @@ async def test_ops_who_follow_a_zone_receive_no_text(node: Node, room: Chat) -> 
         await chat.say(node.engine, room.customer, room.room, "secret")
         message = (await next_push_of(client, "message.created"))["data"]["message"]  # type: ignore[index]
         assert message["n"] == 1 and "text" not in message and "files" not in message
-    assert "without text" in await _replayed(node, ops, start, subs=["zone:main"])
+    assert "without text" in await replayed(node, ops, start, subs=["zone:main"])
 
 
-async def _replayed(node: Node, who: Principal, cursor: Any, **more: Any) -> list[str]:
+async def replayed(node: Node, who: Principal, cursor: Any, **more: Any) -> list[str]:
     """Return what a socket of ``who`` replays after ``cursor``: the text of a message, or the type of the event."""
     await node.wait_until_relayed((await event_log.events(node.engine))[-1].seq)
     token = await node.token(who.id, who.role)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from engine.archive.room_projection import RoomRows, fold_room_event
+from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows, fold_room_event
 from engine.events import Event, ms_of
 from engine.rules import job_document
 from engine.rules.event_payloads import EventBid, EventOffer, EventPayment, NotificationData
@@ -102,7 +102,7 @@ def _event_row(event: Event, job: str | None) -> Row:
 
 def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
-    if event.type.startswith(("room.", "message.")):
+    if event.type.startswith(ROOM_EVENT_PREFIXES):
         fold_room_event(batch.rooms, event)
         return None
     data = _projected_data_decoder.decode(event.data)

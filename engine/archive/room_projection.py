@@ -2,7 +2,7 @@
 
 The rows follow from the events alone: who was a member when, every message, and the read marks. The event of a
 membership's beginning is ``room.opened`` (all listed members, or the one to whom the room was opened later) or
-``room.joined``; that of its end is ``room.left``.
+``room.joined``; that of its end is ``room.left``. A room has the mediator of ``mediator.taken`` until they leave it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from typing import Any
 import msgspec
 
 from engine.events import Event, ms_of
+from engine.roles import PARTY_ROLES
 from engine.rules.event_payloads import EventMessage, EventRoom, EventRoomMember
 
 Row = dict[str, Any]
+
+ROOM_EVENT_PREFIXES = ("room.", "message.", "mediator.")
+"""How the types of the events that change rooms begin."""
 
 
 @dataclass(slots=True)
 class RoomRows:
     """The rows of rooms that a sequence of events adds or changes. ``members`` are complete rows; ``departures`` are
-    the ends of memberships from earlier batches; ``activity`` are the last messages. ``closed`` are the rooms that were
+    the ends of memberships from earlier batches; ``activity`` are the last messages. ``invitations`` are the last
+    invitations of mediators, and ``mediators`` who mediates (None: nobody); ``former_mediators`` are members of the
+    staff who left. ``closed`` are the rooms that were
     closed or changed afterwards.
     """
 
@@ -30,6 +36,9 @@ class RoomRows:
     departures: dict[tuple[str, str], Row] = field(default_factory=dict)
     messages: list[Row] = field(default_factory=list)
     activity: dict[str, Row] = field(default_factory=dict)
+    invitations: dict[str, Row] = field(default_factory=dict)
+    mediators: dict[str, Row] = field(default_factory=dict)
+    former_mediators: dict[tuple[str, str], Row] = field(default_factory=dict)
     reads: dict[tuple[str, str], Row] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
 
@@ -43,18 +52,35 @@ class _RoomData(msgspec.Struct):
     n: int = 0
 
 
+class _RoomId(msgspec.Struct):
+    id: str
+
+
 _room_data_decoder = msgspec.json.Decoder(_RoomData)
 _room_decoder = msgspec.json.Decoder(EventRoom)
+_room_id_decoder = msgspec.json.Decoder(_RoomId)
 _message_decoder = msgspec.json.Decoder(EventMessage)
 
 
 def fold_room_event(rows: RoomRows, event: Event) -> None:
-    """Fold an event of a ``room.`` or ``message.`` type into ``rows``. Raises ValueError if its data is malformed."""
+    """Fold an event of the types of ``ROOM_EVENT_PREFIXES`` into ``rows``. Raises ValueError if its data is
+    malformed.
+    """
     data = _room_data_decoder.decode(event.data)
     if event.type == "message.created":
         _fold_message(rows, event, bytes(data.message))
     elif event.type.startswith("room."):
         _fold_room(rows, event, data)
+    elif bytes(data.room):  # a dispute about a job without an open room concerns no room
+        _fold_mediation(rows, event, _room_id_decoder.decode(data.room).id, data.user)
+
+
+def _fold_mediation(rows: RoomRows, event: Event, room: str, user: EventRoomMember | None) -> None:
+    if event.type == "mediator.invited":
+        rows.invitations[room] = {"of_room": room, "mediator_invited": True}
+        rows.mediators[room] = {"of_room": room, "mediator": None}
+    elif event.type == "mediator.taken" and user:
+        rows.mediators[room] = {"of_room": room, "mediator": user.id}
 
 
 def _fold_message(rows: RoomRows, event: Event, document: bytes) -> None:
@@ -94,12 +120,15 @@ def _fold_room(rows: RoomRows, event: Event, data: _RoomData) -> None:
         "closed_at": ms_of(room.closed_at) if room.closed_at else None,
         "active_at": opened_at,
         "doc": bytes(data.room).decode("utf-8", "replace"),
+        "mediator": None,
     }
+    rows.invitations.pop(room.id, None)  # the row has what the room says now
     if room.state == "closed":
         rows.closed.add(room.id)
     if event.type == "room.left":
         if data.user:
             _end_membership(rows, event, room.id, data.user.id)
+            _end_mediation(rows, room.id, data.user)
     elif event.type in ("room.opened", "room.joined"):
         listed = {member.id: member for member in room.members}
         for member in [listed.get(data.user.id, data.user)] if data.user else room.members:
@@ -127,6 +156,15 @@ def _end_membership(rows: RoomRows, event: Event, room: str, user: str) -> None:
         rows.members[room, user]["left_at"] = event.at
     else:
         rows.departures[room, user] = {"of_room": room, "of_user": user, "left_at": event.at}
+
+
+def _end_mediation(rows: RoomRows, room: str, user: EventRoomMember) -> None:
+    """Store that a user who left mediates no more; whether they did is not known from the event."""
+    if user.role in PARTY_ROLES:
+        return
+    rows.former_mediators[room, user.id] = {"of_room": room, "of_user": user.id}
+    if rows.mediators.get(room, {}).get("mediator") == user.id:
+        rows.mediators[room] = {"of_room": room, "mediator": None}
 
 
 def _set_mark(rows: RoomRows, room: str, user: str, n: int) -> None:

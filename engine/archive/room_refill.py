@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.archive import reader, room_projection, room_rows
 from engine.archive.apply import VALUE_REFUSED_ERRORS
 from engine.archive.reader import Checkpoint
-from engine.archive.room_projection import RoomRows
+from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows
 from engine.events import Event
 from engine.sql.database import Archive
 from engine.sql.insert import insert_into
@@ -79,7 +79,7 @@ async def _apply_page(archive: Archive, zone: Zone, before: int | None, until: i
 
 async def _room_events(conn: AsyncConnection, zone: Zone, after: int, until: int) -> list[Event]:
     columns = events.c
-    of_rooms = or_(columns.type.startswith("room."), columns.type == "message.created")
+    of_rooms = or_(*(columns.type.startswith(prefix) for prefix in ROOM_EVENT_PREFIXES))
     span = (columns.zone == zone, columns.seq > after, columns.seq <= until)
     query = select(events).where(*span, of_rooms).order_by(columns.seq)
     return [reader.event_of_row(row) for row in (await conn.execute(query)).mappings()]

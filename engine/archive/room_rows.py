@@ -13,12 +13,13 @@ from engine.types import Zone
 
 async def apply_rows(conn: AsyncConnection, upsert: Upsert, rows: RoomRows) -> None:
     """Write ``rows`` to SQL, in the transaction of their batch."""
-    await upsert_rows(conn, upsert, rooms, list(rows.rooms.values()), unchanged_columns=("active_at",))
+    await upsert_rows(conn, upsert, rooms, list(rows.rooms.values()), unchanged_columns=("active_at", "mediator"))
     await upsert_rows(conn, upsert, room_members, list(rows.members.values()))
     if rows.departures:
         mine = (room_members.c.room == bindparam("of_room")) & (room_members.c.user == bindparam("of_user"))
         left = update(room_members).where(mine).values(left_at=bindparam("left_at"))
         await conn.execute(left, list(rows.departures.values()))
+    await _apply_mediation(conn, rows)
     await insert_rows(conn, messages, rows.messages)
     if rows.activity:
         of_room = rooms.c.id == bindparam("of_room")
@@ -30,6 +31,20 @@ async def apply_rows(conn: AsyncConnection, upsert: Upsert, rows: RoomRows) -> N
         last_seen = select(seen).where(rooms.c.id == room_members.c.room).scalar_subquery()
         of_closed = room_members.c.room.in_(sorted(rows.closed))
         await conn.execute(update(room_members).where(of_closed).values(active_at=last_seen))
+
+
+async def _apply_mediation(conn: AsyncConnection, rows: RoomRows) -> None:
+    """Write who mediates in which room. Who left is written before who took a dispute: they may have taken another."""
+    of_room = rooms.c.id == bindparam("of_room")
+    if rows.invitations:
+        invited = update(rooms).where(of_room).values(mediator_invited=bindparam("mediator_invited"))
+        await conn.execute(invited, list(rows.invitations.values()))
+    if rows.former_mediators:
+        left = update(rooms).where(of_room & (rooms.c.mediator == bindparam("of_user"))).values(mediator=None)
+        await conn.execute(left, list(rows.former_mediators.values()))
+    if rows.mediators:
+        taken = update(rooms).where(of_room).values(mediator=bindparam("mediator"))
+        await conn.execute(taken, list(rows.mediators.values()))
 
 
 async def move_progress(conn: AsyncConnection, upsert: Upsert, zone: Zone, before: int | None, after: int) -> bool:

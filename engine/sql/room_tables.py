@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text, UniqueConstraint
 
 from engine.sql.columns import id_column, metadata, text_column, time_column
 
@@ -21,11 +21,12 @@ rooms = Table(
     Column("closed_at", BigInteger),
     time_column("active_at"),
     text_column("doc"),
+    Column("mediator", Text),
     Index(None, "zone", "active_at", "id"),
 )
 """The chat rooms. ``n`` is the number of the last message; ``active_at`` is the time of the last message, or of the
 opening if there is none. ``doc`` is the room as JSON, from its last event of a ``room.`` type: its ``n`` and its
-members may be outdated."""
+members may be outdated. ``mediator`` is the user who took the open dispute about the job."""
 
 room_members = Table(
     "room_members",

@@ -119,6 +119,37 @@ async def test_memberships_follow_the_events(archive: Archive, write: Any) -> No
     assert room is not None and room.members[YOU].from_n == 3
 
 
+@pytest.mark.parametrize("write", [archive_events, archive_each])
+@pytest.mark.parametrize(
+    ("count", "invited", "mediator"),
+    [(0, False, None), (1, True, None), (2, True, "m1"), (4, True, "m2"), (5, False, None)],
+)
+async def test_a_room_has_the_mediator_of_its_dispute(
+    archive: Archive, write: Any, count: int, mediator: str | None, *, invited: bool
+) -> None:
+    """A room is invited to until its dispute is resolved, and has the mediator who took it last, until they leave. A
+    dispute about a job without a room, or an event without its room's id, changes nothing.
+    """
+    asked = {**create_room(0, CUSTOMER, HOLDER), "mediator_invited": True}
+    first, second = ({"id": f"m{number}", "name": "M", "role": "mediator"} for number in (1, 2))
+    later = [
+        create_event(2, "mediator.invited", {"dispute": {"id": "d"}, "room": {"id": ROOM}}),
+        create_event(3, "mediator.taken", {"dispute": {"id": "d"}, "room": {"id": ROOM}, "user": first}),
+        create_room_event(4, "room.left", asked, first),
+        create_event(5, "mediator.taken", {"dispute": {"id": "d"}, "room": {"id": ROOM}, "user": second}),
+        create_room_event(6, "room.left", create_room(0, CUSTOMER, HOLDER), second),
+    ][:count]
+    nothing = [
+        create_event(count + 2, "mediator.taken", {"dispute": {"id": "e"}, "user": first}),
+        create_event(count + 3, "mediator.taken", {"room": {}, "user": first}),
+    ]
+    opened = create_room_event(1, "room.opened", create_room(0, CUSTOMER, HOLDER))
+    await write(archive, [opened, *later, *nothing])
+    async with archive.begin_write() as conn:
+        [row] = await conn.execute(select(rooms.c.mediator_invited, rooms.c.mediator))
+    assert (row.mediator_invited, row.mediator) == (invited, mediator)
+
+
 async def test_messages_are_read_by_number_both_ways(archive: Archive) -> None:
     """Messages are read newest first before a number, or oldest first after one, within bounds and a limit."""
     await archive_events(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from engine.types import Role
+from engine.process.signer import sign_token
+from engine.types import Role, UserId
 from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
@@ -195,6 +196,38 @@ async def test_concurrent_disputes_and_outcomes_act_once(
     assert {answer.status_code for answer in answers} == {200, 409}
     events = [*await market.job_events(site, "job.resolved", job), *await market.job_events(site, "job.cancelled", job)]
     assert len(events) == 1
+
+
+async def test_one_of_two_mediators_takes_a_dispute(
+    customer: Client, technician: Client, book: Book, mediator: Client, site: RunningServer, admin: Client
+) -> None:
+    """Others may not take a dispute. Of two mediators who take it at once, exactly one has it, and only they resolve
+    it; the other one's requests are `taken`. Ops take it from the mediator.
+    """
+    job = await book_directly(customer, technician, book, "accept")
+    path = f"/v1/disputes/{(await open_dispute(customer, job)).json()['dispute']['id']}"
+    for caller in (customer, technician):
+        assert code_of(await caller("POST", f"{path}/take")) == (403, "forbidden")
+    assert code_of(await mediator("POST", "/v1/disputes/dsp_x/take")) == (404, "not_found")
+    account = {
+        "email": f"{uuid.uuid4().hex}@example.org",
+        "password": "correct horse",
+        "name": "Mo",
+        "role": "mediator",
+    }
+    user = str((await admin("POST", "/v1/users", account)).json()["user"]["id"])
+    other = Client(mediator.http, sign_token(site.engine.signer, UserId(user), "mediator"), user)
+    answers = await asyncio.gather(*(one("POST", f"{path}/take") for one in (mediator, other)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    won, lost = (mediator, other) if answers[0].is_success else (other, mediator)
+    reply = next(answer.json() for answer in answers if answer.is_success)
+    assert reply["dispute"]["mediator"] == {"id": won.user, "role": "mediator"}
+    assert [member["id"] for member in reply["room"]["members"]] == [customer.user, technician.user, won.user]
+    assert code_of(await lost("POST", f"{path}/resolve", {"outcome": "resume"})) == (409, "taken")
+    assert (await admin("POST", f"{path}/take")).is_success
+    assert code_of(await won("GET", f"/v1/rooms/{reply['room']['id']}")) == (403, "not_member")
+    assert code_of(await won("POST", f"{path}/resolve", {"outcome": "resume"})) == (409, "taken")
+    assert (await admin("POST", f"{path}/resolve", {"outcome": "complete"})).is_success
 
 
 async def test_a_blueprint_may_have_a_state_for_disputes(

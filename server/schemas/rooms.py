@@ -29,7 +29,7 @@ MessageText = Annotated[
 ]
 ClientId = Annotated[
     str,
-    Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)", description="the sender's own id of the message"),
+    Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)", description="1 to 64 letters, digits, dots, _ and -"),
 ]
 
 

@@ -287,7 +287,7 @@ async def test_the_client_polls_while_sockets_are_blocked(scene: Scene) -> None:
         await phone.check_caught_up(scene.running.engine, scene.technician)
         assert len(phone.syncs) == 1
     traced = [event.type for event in await event_log.events(scene.running.engine, job=job) if event.trace == TRACE]
-    assert sorted(set(traced)) == ["job.accepted", "job.status"]
+    assert sorted(set(traced)) == ["job.accepted", "job.status", "room.opened"]
 
 
 async def test_the_client_starts_with_polls_if_sockets_are_blocked(scene: Scene) -> None:

@@ -15,7 +15,7 @@ from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.process.signer import sign_token
 from engine.store import keys
-from engine.types import Principal, UserId
+from engine.types import Principal, UserId, room_of
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import RunningServer, run_server
@@ -26,6 +26,8 @@ from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
 READ_ROUTES = [route for route in ROUTES if route.method == "GET"]
+QUERIES = {"presence_find": "?users=usr_1", "zones_read_map": "?bbox=-1,-1,1,1"}
+"""The queries that routes require."""
 MAX_REPLIES = 30
 """A limit for the test: no read needs this many replies."""
 
@@ -50,9 +52,9 @@ class Scenario(NamedTuple):
 
     def path(self, route: Route) -> str:
         """Return the path of a route, with ids that exist."""
-        kind = next((kind for kind in ("technicians", "services") if kind in route.path), "jobs")
-        path = route.path.format_map({**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken"})
-        return path + ("?wait=0" if route.may_stream else "")
+        kind = next((kind for kind in ("technicians", "services", "rooms") if kind in route.path), "jobs")
+        values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main"}
+        return route.path.format_map(values) + ("?wait=0" if route.may_stream else QUERIES.get(route.name, ""))
 
     def drop_reply(self, number: int) -> None:
         """Let the proxy drop the reply that follows ``number`` others. All accounts are marked stale, so that the
@@ -91,7 +93,7 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
             technician = await people.technician(engine, tom.value.id, service, version=9)
             job, key = await people.offered_job(engine, customer, service), str(uuid.uuid4())
             await jobs.claim(engine, technician, job, key=key)
-            ids = {"jobs": job, "technicians": technician.id, "services": service, "key": key}
+            ids = {"rooms": room_of(job), "jobs": job, "technicians": technician.id, "services": service, "key": key}
             with redis.Redis.from_url(empty_redis) as direct:
                 yield Scenario(
                     server,

@@ -70,9 +70,13 @@ ERROR_DETAILS = {
     "Expected one line of visible text without control characters, at most 200",
     "Expected one line, at most 128",
     "Expected six digits, of any script",
+    "Expected 1 to 64 letters, digits, dots, _ and -",
+    "Expected a push token: visible ASCII without spaces, at most 4096",
+    "Expected a word in lower case, such as ios, android or web",
     "Expected text of a line or more, at most 500",
     "Expected text without NUL",
     "Expected text without NUL, at most 4000",
+    "Expected visible text of a line or more, at most 4000 characters in NFC",
     "Invalid RFC3339 encoded datetime",
 }
 """All error details that a text with NUL may get. They describe the expected form, not the purpose of the field."""

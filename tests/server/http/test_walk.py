@@ -17,7 +17,7 @@ from engine.blueprint import vocabulary
 from engine.blueprint.relation import relations
 from engine.process.signer import Signer
 from engine.rules.job_document import EventJob, Party
-from engine.types import ROLES, Principal, Role, UserId
+from engine.types import ROLES, JobId, Principal, Role, UserId, room_of
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.ops import OPS
@@ -50,7 +50,7 @@ def example_path(route: Route) -> str:
         "bid": "bid_1",
     }
     return route.path.format_map(
-        {**parameters, "proposal": "prp_1", "name": "delivery", "code": "taken", "user": "usr_1"}
+        {**parameters, "proposal": "prp_1", "name": "delivery", "code": "taken", "user": "usr_1", "zone": "main"}
     )
 
 
@@ -99,6 +99,7 @@ async def test_the_wrong_role_is_forbidden(route: Route, staff: dict[Role, Clien
 
 NEW_ROLE = cast("Role", "auditor")
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
+ROOM_ID = room_of(JobId(JOB_ID))
 OP_ARGUMENTS: dict[str, dict[str, Any]] = {
     "claim": {"job": JOB_ID},
     "decline": {"job": JOB_ID},
@@ -108,6 +109,12 @@ OP_ARGUMENTS: dict[str, dict[str, Any]] = {
     "refresh": {"token": "auditor"},
     "subscribe": {"channel": "zone:main"},
     "unsubscribe": {"channel": "zone:main"},
+    "presence": {"users": ["usr_1"]},
+    "join": {"room": ROOM_ID},
+    "leave": {"room": ROOM_ID},
+    "say": {"room": ROOM_ID, "text": "Good morning", "client_id": "1"},
+    "typing": {"room": ROOM_ID, "on": True},
+    "read": {"room": ROOM_ID, "n": 1},
 }
 """Valid arguments for each op."""
 

@@ -43,12 +43,13 @@ function Mediation.take(zone, job, user, events)
   redis.call('HSET', job.key, 'mediator', user.role .. ':' .. user.id)
   if room then
     if former ~= '' then Mediation.leave(zone, room, former, events) end
+    local is_new = not room.members[user.id]
     room.mediator = user.id
-    if not room.members[user.id] then
-      Room.add_member(zone, room, user, 0)
+    if is_new then Room.add_member(zone, room, user, 0) end
+    Room.save(room)
+    if is_new then
       events[#events + 1] = Room.event(room, 'room.opened', room.members[user.id], 'user:' .. user.id)
     end
-    Room.save(room)
   end
   events[#events + 1] = Mediation.event(job, 'mediator.taken', room, Dispute.open_summary_json(job),
     '{"id":"' .. user.id .. '","name":' .. user.name .. ',"role":"' .. user.role .. '"}')

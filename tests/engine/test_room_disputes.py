@@ -15,7 +15,7 @@ from engine.domain import disputes, room_members, rooms
 from engine.errors import Forbidden, IllegalTransition, NotFound, NotMember, ReusedKey, RoomClosed, Taken
 from engine.runtime import Engine
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, Principal
+from engine.types import DEFAULT_ZONE, Principal, UserId
 from tests.support import chat, event_log, people
 from tests.support.chat import Chat, book_with_room, read_room, room_events, say, send_command, texts
 
@@ -244,3 +244,28 @@ async def test_a_dispute_is_taken_without_an_open_room(engine: Engine) -> None:
     assert (kind, to) == ("mediator.taken", {f"user:{job.customer.id}", "user:tom", "role:mediator", "role:ops"})
     assert "room" not in data
     await disputes.resolve_dispute(engine, mia, dispute, "resume")
+
+
+async def test_a_mediator_makes_a_room_large(engine: Engine) -> None:
+    """The mediator who is the 65th member receives the room's channel, as all members do, until the room is small
+    again: gateways are told by `session.room`, after the event of the membership.
+    """
+    job, dispute = await disputed_job(engine)
+    for number in range(62):
+        args = {"user": f"s{number}", "name": '"S"', "role": "mediator", "actor": "admin:a", "key": str(number)}
+        names = {"room": keys.room(DEFAULT_ZONE, job.room), "log": keys.log(DEFAULT_ZONE)}
+        names |= {"meta": keys.zone_meta(DEFAULT_ZONE)}
+        names |= {"req": keys.idempotency_record(DEFAULT_ZONE, UserId("a"), str(number))}
+        await engine.store.run(
+            DEFAULT_ZONE, "room_member_add", keys=names, args={**args, "fingerprint": "f", "trace": ""}
+        )
+    mia = await chat.staff(engine)
+    await disputes.take_dispute(engine, mia, dispute)
+    await disputes.resolve_dispute(engine, mia, dispute, "resume")
+    told = [
+        (event.type, event_log.payload(event).get("is_member"), f"user:{mia.id}" in event.to)
+        for event in await event_log.events(engine)
+    ]
+    taken, resolved = told.index(("room.opened", None, True)), told.index(("room.left", None, True))
+    assert ("session.room", True, True) in told[taken:resolved]
+    assert ("session.room", False, True) in told[resolved:]

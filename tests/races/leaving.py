@@ -12,6 +12,7 @@ import httpx
 
 from engine.events import Event
 from engine.runtime import Engine
+from engine.technicians import live
 from engine.types import Principal, ServiceId, room_of
 from server.serve import RunningServer
 from tests.server.gateway.conftest import Node
@@ -73,6 +74,7 @@ class Race:
             booked = await people.job(self.engine, carla, self.service, blueprint="direct_booking", technician=tom.id)
             job = people.id_of(booked)
         else:
+            await live.set_availability(self.engine, tom, tom.id, online=True, position=people.HERE)  # a fresh position
             job = await people.offered_job(self.engine, carla, self.service)
             await chat.send_command(self.engine, tom, job, "claim")
         return Chat(self.service, job, room_of(job), carla, tom)

@@ -36,6 +36,12 @@ KINDS = ("said after", "received before", "refused", "accepted", "listed", "noti
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Return settings whose lease is longer than any run: the technician gives no sign of life."""
+    return msgspec.structs.replace(settings, lease_s=3600.0)
+
+
+@pytest.fixture
 async def race(server: RunningServer, settings: Settings) -> AsyncIterator[Race]:
     """Run a server with all its work, and a second gateway on the same Redis and database."""
     shared = {"database": f"sqlite:///{settings.data}/callout.db", "key_file": f"{settings.data}/signing.key"}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from engine.process.signer import sign_token
 from engine.types import UserId
-from server.serve import RunningServer
+from server.serve import RunningServer, run_server
 from tests.support.http import open_http
 from tests.support.socket_client import SocketClient
 
@@ -104,3 +107,20 @@ async def scenario(server: RunningServer) -> AsyncIterator[Scenario]:
         yield built
         for person in built.people:
             await person.socket.close()
+
+
+@asynccontextmanager
+async def run_second_gateway(server: RunningServer, port: int = 0) -> AsyncIterator[RunningServer]:
+    """Run a gateway on the Redis and the database of ``server``."""
+    settings = server.engine.settings
+    other = msgspec.structs.replace(
+        settings,
+        data=f"{settings.data}-second",
+        database=f"sqlite:///{settings.data}/callout.db",
+        key_file=f"{settings.data}/signing.key",
+        roles=("gateway",),
+        port=port,
+    )
+    Path(other.data).mkdir(exist_ok=True)
+    async with run_server(other) as running:
+        yield running

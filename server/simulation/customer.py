@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from callout_client import Refusal
 from callout_client.listeners import Frame
-from server.simulation.person import Person, job_in_event
+from server.simulation.account import Account
+from server.simulation.conversations import Conversations
+from server.simulation.person import Person, Simulation, job_in_event
 
+ANY_TECHNICIAN = {"blueprint": "home_service"}
 ENDED_PHASES = frozenset({"done", "closed"})
+DISPUTE_PROBABILITY = 0.4
+COMPLAIN_S = (0.5, 2.0)
+ANSWER_S = 30.0
+"""How long a customer waits for the answer of the technician whom they named."""
 
 
 class Customer(Person):
     """A simulated customer, who books when ``book`` is called. The delivery checker gets the events of the jobs."""
 
-    async def book(self, lat: float, lon: float, address: str) -> str:
-        """Book a job and return its id. Raises Refusal or Unreachable."""
+    async def book(self, lat: float, lon: float, address: str, *, technician: str = "") -> str:
+        """Book a job and return its id. ``technician`` is the only one who is asked; "" = all who are suitable.
+
+        Raises Refusal or Unreachable.
+        """
         booking = {
-            "blueprint": "home_service",
+            **({"blueprint": "direct_booking", "technician": technician} if technician else ANY_TECHNICIAN),
             "service": self.simulation.service,
             "lat": lat,
             "lon": lon,
@@ -32,7 +43,7 @@ class Customer(Person):
         try:
             await self.client.request("command", job=job, command="cancel", reason="no longer needed")
         except Refusal as refusal:
-            if refusal.code not in ("illegal_transition", "cancelled", "expired"):
+            if refusal.code not in ("illegal_transition", "cancelled", "expired", "frozen"):
                 raise
 
     async def refresh_job(self, job: str) -> None:
@@ -49,3 +60,35 @@ class Customer(Person):
             self.simulation.checker.record_holder(job["id"], time.monotonic())
         if job.get("phase") in ENDED_PHASES:
             self.simulation.checker.record_end(job["id"], job["status"])
+
+
+class TalkingCustomer(Customer):
+    """A simulated customer who talks to the technician, and who sometimes disputes the work of a direct booking."""
+
+    def __init__(self, simulation: Simulation, account: Account) -> None:
+        super().__init__(simulation, account)
+        self._rng = simulation.random_for(account.name)
+        self._conversations = Conversations(self, "customer")
+
+    def handle(self, event: Frame) -> None:
+        """Record the changes of a job, talk about them, and sometimes open a dispute."""
+        super().handle(event)
+        self._conversations.handle(event)
+        job = job_in_event(event)
+        begins = event["type"] == "job.status" and job.get("status") == "in_progress"
+        if begins and job["blueprint"] == "direct_booking" and self._rng.random() < DISPUTE_PROBABILITY:
+            self.start(self._dispute(job["id"]))
+
+    def resynchronise(self) -> None:
+        """Forget what was received in the rooms, because messages may have been lost."""
+        self._conversations.forget_all()
+
+    async def cancel_if_unanswered(self, job: str) -> None:
+        """Cancel a direct booking that its technician has not answered in time."""
+        await asyncio.sleep(ANSWER_S)
+        if self.simulation.checker.outcomes[job].is_undecided:
+            await self.cancel(job)
+
+    async def _dispute(self, job: str) -> None:
+        await asyncio.sleep(self._rng.uniform(*COMPLAIN_S))
+        await self.account.request("POST", f"/v1/jobs/{job}/disputes", {"reason": "This is not what I booked"})

@@ -52,6 +52,8 @@ def summary_line(summary: dict[str, Any]) -> str:
         f"{summary['seconds']:.0f} s: {summary['jobs']} jobs booked, {summary['claimed']} won,"
         f" {summary['completed']} completed, {summary['cancelled']} cancelled, {summary['expired']} expired;"
         f" {summary['claim_attempts']} claim attempts, {refused} refused;"
+        f" {summary['messages_said']} messages said, {summary['messages_received']} received,"
+        f" {summary['messages_lost']} lost, {summary['messages_doubled']} doubled;"
         f" time to claim {_ms_text(summary['time_to_claim_ms'])}, event lag {_ms_text(summary['event_lag_ms'])}"
     )
 
@@ -66,6 +68,8 @@ def _summary_table(summary: dict[str, Any], recent_events: Sequence[str]) -> Gro
         ("technicians", "customers", "seconds"),
         ("jobs", "claimed", "completed"),
         ("cancelled", "expired", "claim_attempts"),
+        ("messages_said", "messages_received", "disputes_resolved"),
+        ("messages_lost", "messages_doubled", "double_claims"),
     ):
         table.add_row(*(f"{name.replace('_', ' ')} [bold]{summary[name]}[/bold]" for name in names))
     refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"

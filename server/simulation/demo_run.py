@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,29 +19,31 @@ from rich.console import Console
 from callout_client import Api, Ended, Refusal, Unreachable
 from engine.process.datadir import create_directory
 from engine.process.settings import Settings
-from server.schemas.towns import TOWN_FILE
 from server.simulation import dashboard, seed
 from server.simulation.account import Account, Operator, sign_in
 from server.simulation.child_server import ChildServer, admin_token, run_child
-from server.simulation.customer import Customer
+from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
+from server.simulation.demo_files import LOGINS_FILE, DemoCredentials, load_credentials, write_logins, write_town
+from server.simulation.driver import Driver
+from server.simulation.mediator import Mediator
 from server.simulation.observer import AdminObserver, RecentEvents
-from server.simulation.person import Pace, Person, Simulation, random_position_near
+from server.simulation.person import Pace, Person, Simulation
 from server.simulation.progress import count_progress
-from server.simulation.technician import Technician
 from server.simulation.town import Town
 from server.simulation.town_builder import build_town
 
 CENTRE = (52.52, 13.405)
-RADIUS_M = 2_500.0
-PACE = Pace(reaction_s=(0.3, 1.2), work_s=(4.0, 12.0))
+PACE = Pace(reaction_s=(0.3, 1.2), work_s=(10.0, 26.0))
+DRIVE_S = 45.0
+"""About how long a drive to a job takes: the technicians who are near answer first."""
 BUSY_TECHNICIANS_SHARE = 0.6
 FIRST_BOOKING_S = 2.0
 CANCEL_PROBABILITY = 0.05
+DIRECT_PROBABILITY = 0.15
 MAX_RECENT_SAMPLES = 20_000
 FORGET_EVERY_S = 30.0
 SHOW_EVERY_S = 0.5
-LOGINS_FILE = "demo-logins.json"
 TOWN_SEED = 1
 
 
@@ -55,17 +57,6 @@ class DemoOptions:
     as_json: bool
 
 
-class DemoCredentials(msgspec.Struct):
-    """The tag and the password of the demo's accounts. They are stored, so that the next start uses the same accounts.
-
-    The password is random, because the data directory of a demo may later be used for real users. Then it must contain
-    no admin with a well-known password.
-    """
-
-    tag: str
-    password: str
-
-
 async def run_demo(options: DemoOptions) -> None:
     """Run a server with simulated users until SIGINT, SIGTERM or the end of ``duration_s``. Then print the summary.
 
@@ -75,7 +66,7 @@ async def run_demo(options: DemoOptions) -> None:
     data = create_directory(Path(options.settings.data))
     async with AsyncExitStack() as stack:
         town = build_town(CENTRE, TOWN_SEED)
-        _write_town(data, town)
+        write_town(data, town)
         child = await stack.enter_async_context(_run_server(options.settings, data))
         api = Api(child.url)
         stack.push_async_callback(api.close)
@@ -83,11 +74,12 @@ async def run_demo(options: DemoOptions) -> None:
         service = await seed.simulation_service(operator)
         demo = DemoRun(
             Simulation(api, DeliveryChecker(MAX_RECENT_SAMPLES), PACE, secrets.randbits(32), service),
-            _load_credentials(data),
+            load_credentials(data),
+            town,
         )
         stack.push_async_callback(demo.close)
         await demo.seed_users(operator, options.technicians, console)
-        _write_logins(data, demo.logins())
+        write_logins(data, demo.logins())
         dashboard.print_welcome(console, child.url, data, demo.logins())
         with _stop_event() as stop:
             await demo.run(child, stop, options.duration_s, console)
@@ -103,33 +95,6 @@ async def _run_server(settings: Settings, data: Path) -> AsyncIterator[ChildServ
     env = dict(os.environ) | {"CALLOUT_LIMITS": "off", "CALLOUT_DEMO": str(data / LOGINS_FILE)}
     async with run_child(data, settings.port, env=env, cwd=Path.cwd(), log=data / "demo.log") as child:
         yield child
-
-
-def _load_credentials(data: Path) -> DemoCredentials:
-    path = data / "demo.json"
-    if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=DemoCredentials)
-    credentials = DemoCredentials(secrets.token_hex(3), secrets.token_urlsafe(12))
-    path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.encode(credentials))
-    return credentials
-
-
-def _write_logins(data: Path, logins: list[tuple[str, str, str]]) -> None:
-    """Write the file of the logins for the front page. Only a server that a demo starts reads this file."""
-    path = data / LOGINS_FILE
-    path.touch(mode=0o600)
-    path.write_bytes(
-        msgspec.json.encode([dict(zip(("role", "email", "password"), login, strict=True)) for login in logins])
-    )
-
-
-def _write_town(data: Path, town: Town) -> None:
-    """Write the file of the town, which a server of a demo sends to maps. Do nothing if the disk is full: the server
-    then reports it.
-    """
-    with suppress(OSError):
-        (data / TOWN_FILE).write_bytes(msgspec.json.encode(town.geojson))
 
 
 @contextmanager
@@ -148,13 +113,14 @@ def _stop_event() -> Iterator[asyncio.Event]:
 class DemoRun:
     """The users of one demo and their activity."""
 
-    def __init__(self, simulation: Simulation, credentials: DemoCredentials) -> None:
-        self.simulation, self.credentials = simulation, credentials
-        self.technicians: list[Technician] = []
-        self.customers: list[Customer] = []
+    def __init__(self, simulation: Simulation, credentials: DemoCredentials, town: Town) -> None:
+        self.simulation, self.credentials, self.town = simulation, credentials, town
+        self.technicians: list[Driver] = []
+        self.customers: list[TalkingCustomer] = []
         self.recent_events = RecentEvents(6)
         self._admin: Account | None = None
         self._observer: Person | None = None
+        self._mediator: Mediator | None = None
         self._rng = simulation.random_for("demo")
         self._began_at = asyncio.get_running_loop().time()
 
@@ -164,6 +130,7 @@ class DemoRun:
         self._observer = AdminObserver(self.simulation, self._admin, self.recent_events)
         await self._observer.connect()
         work = [
+            partial(self._add_mediator, operator),
             *(partial(self._add_technician, operator, number) for number in range(1, technicians + 1)),
             *(partial(self._add_customer, number) for number in range(1, max(4, technicians // 3) + 1)),
         ]
@@ -178,14 +145,19 @@ class DemoRun:
     async def _add_technician(self, operator: Operator, number: int) -> None:
         who = self._registration("technician", number)
         account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
-        home = random_position_near(self.simulation.random_for(f"home {number}"), *CENTRE, RADIUS_M)
-        self.technicians.append(technician := Technician(self.simulation, account, home))
+        home = self.town.random_crossing(self.simulation.random_for(f"home {number}"))
+        self.technicians.append(technician := Driver(self.simulation, account, self.town, home))
         await technician.connect()
 
     async def _add_customer(self, number: int) -> None:
         account = await sign_in(self.simulation.api, self._registration("customer", number))
-        self.customers.append(customer := Customer(self.simulation, account))
+        self.customers.append(customer := TalkingCustomer(self.simulation, account))
         await customer.connect()
+
+    async def _add_mediator(self, operator: Operator) -> None:
+        account = await sign_in(self.simulation.api, self._registration("mediator", 0), operator)
+        self._mediator = Mediator(self.simulation, account)
+        await self._mediator.connect()
 
     def logins(self) -> list[tuple[str, str, str]]:
         """Return role, e-mail and password of one admin, one customer and one technician."""
@@ -208,16 +180,21 @@ class DemoRun:
             for task in tasks:
                 task.cancel()
 
-    async def _book_jobs(self, customer: Customer, group: asyncio.TaskGroup) -> None:
+    async def _book_jobs(self, customer: TalkingCustomer, group: asyncio.TaskGroup) -> None:
         """Book jobs for ever: the first soon, then at a rate that keeps ``BUSY_TECHNICIANS_SHARE`` of the technicians
         busy.
         """
-        seconds_a_job = sum(PACE.work_s) / 2 + sum(PACE.reaction_s) / 2
+        seconds_a_job = sum(PACE.work_s) / 2 + sum(PACE.reaction_s) / 2 + DRIVE_S
         a_second = BUSY_TECHNICIANS_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
         await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
         while True:
-            lat, lon = random_position_near(self._rng, *CENTRE, RADIUS_M)
-            job = await customer.book(lat, lon, f"{self._rng.randint(1, 200)} Demo Street")
+            (lat, lon), address = self.town.random_address(self._rng)
+            free = [technician for technician in self.technicians if technician.is_free]
+            if free and self._rng.random() < DIRECT_PROBABILITY:
+                job = await customer.book(lat, lon, address, technician=self._rng.choice(free).id)
+                customer.start(customer.cancel_if_unanswered(job))
+            else:
+                job = await customer.book(lat, lon, address)
             if self._rng.random() < CANCEL_PROBABILITY:
                 await asyncio.sleep(self._rng.uniform(0.2, 4.0))
                 await customer.cancel(job)
@@ -236,7 +213,7 @@ class DemoRun:
 
     def summary(self) -> dict[str, Any]:
         """Return the counts of this run until now."""
-        checker = self.simulation.checker
+        checker, messages = self.simulation.checker, self.simulation.messages
         counts = {how: checker.count_jobs(how) for how in ("completed", "cancelled", "expired")}
         return {
             "url": self.simulation.api.url,
@@ -250,14 +227,19 @@ class DemoRun:
             "refused": dict(sorted(checker.refusals.items())),
             "double_claims": checker.double_claims(None),
             "duplicate_events": checker.duplicate_events(),
+            "messages_said": messages.said,
+            "messages_received": messages.received,
+            "messages_lost": messages.lost(),
+            "messages_doubled": messages.doubled,
+            "disputes_resolved": self._mediator.resolved if self._mediator else 0,
             "time_to_claim_ms": checker.time_to_claim_ms(),
             "event_lag_ms": checker.event_lag_ms(),
         }
 
     async def close(self) -> None:
         """Close all connections."""
-        people = [*self.technicians, *self.customers, *([self._observer] if self._observer else [])]
-        await asyncio.gather(*(person.close() for person in people))
+        people = [*self.technicians, *self.customers, self._observer, self._mediator]
+        await asyncio.gather(*(person.close() for person in people if person))
 
 
 async def _run_person(person: Person, work: Coroutine[Any, Any, None]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from callout_client import Api, Callout, Listeners
+from callout_client import Api, Callout, Ended, Listeners, Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account, Operator
 from server.simulation.delivery_checker import DeliveryChecker
-
-METRES_PER_DEGREE = 111_320.0
+from server.simulation.drive import METRES_PER_DEGREE
+from server.simulation.message_checker import MessageChecker
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Simulation:
     pace: Pace
     seed: int
     service: str
+    messages: MessageChecker = field(default_factory=MessageChecker)
 
     def random_for(self, person_name: str) -> random.Random:
         """Return a random generator for one user. Its numbers depend only on the seed and ``person_name``."""
@@ -47,6 +51,7 @@ class Person:
         self.simulation = simulation
         self.account = account
         self.id = ""
+        self._tasks: set[asyncio.Task[None]] = set()
         on = Listeners(
             self._record_event,
             joined=self._record_join,
@@ -59,8 +64,17 @@ class Person:
         await self.client.open()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Stop the tasks that were started, and close the connection."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.simulation.messages.forget_member(self.id)
         await self.client.close()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` as a task. A refusal or a lost connection ends it: the room or the job may be closed by then."""
+        self._tasks.add(task := asyncio.create_task(_run_until_refused(work)))
+        task.add_done_callback(self._tasks.discard)
 
     def _record_join(self, ok: Frame) -> None:
         self.id = ok["user"]["id"]
@@ -78,6 +92,11 @@ class Person:
     def resynchronise(self) -> None:
         """Update what the user knows from the server. Called when it may be old: at the first connect, and if the
         server could not resume the session."""
+
+
+async def _run_until_refused(work: Coroutine[Any, Any, None]) -> None:
+    with suppress(Ended, Refusal, Unreachable):
+        await work
 
 
 def random_position_near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:

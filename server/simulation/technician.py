@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from callout_client import Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account
 from server.simulation.person import Person, Simulation, job_in_event, random_position_near
 
-NEXT_STEP = {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"}
+NEXT_STEPS = {
+    "home_service": {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"},
+    "direct_booking": {"accepted": "start", "in_progress": "complete"},
+}
+"""The technician's next step by the job's blueprint and status."""
+STEPS_A_JOB = 4
+FROZEN_S = 60.0
+"""How long to wait for the end of a dispute before the next step is tried again."""
 MAX_IDLE_MOVE_M = 40.0
 
 
@@ -25,8 +33,9 @@ class Technician(Person):
         self.at = at
         self.online = False
         self._rng = simulation.random_for(account.name)
-        self._open_offers: dict[str, None] = {}
-        self._held_jobs: dict[str, str] = {}
+        self._open_offers: dict[str, Frame] = {}
+        self._held_jobs: dict[str, Frame] = {}
+        self._frozen_jobs: set[str] = set()
         self._must_reload = False
         self._stopping = False
         self._wake = asyncio.Event()
@@ -47,7 +56,7 @@ class Technician(Person):
 
         Raises Ended if the connection is closed.
         """
-        fixes = asyncio.create_task(self._send_fixes())
+        fixes = asyncio.create_task(self.send_fixes())
         try:
             await self._claim_and_work()
         finally:
@@ -58,15 +67,40 @@ class Technician(Person):
         self._stopping = True
         self._wake.set()
 
+    @property
+    def is_free(self) -> bool:
+        """Return whether the technician holds no job."""
+        return not self._held_jobs
+
+    def can_continue(self, job: str) -> bool:
+        """Return whether the technician holds the job and no dispute has frozen it."""
+        return job in self._held_jobs and job not in self._frozen_jobs
+
     def handle(self, event: Frame) -> None:
-        """Update the lists of open offers and held jobs by ``event``, as an app does."""
+        """Update the open offers and held jobs by ``event``, as an app does."""
         if event["type"] == "offer.created":
-            self._open_offers[event["data"]["offer"]["job"]["id"]] = None
-            self._wake.set()
+            job = event["data"]["offer"]["job"]
+            self._open_offers[job["id"]] = job
         elif event["type"] == "offer.closed":
             self._open_offers.pop(job_in_event(event)["id"], None)
         elif event["type"] in ("job.cancelled", "job.unassigned"):
-            self._held_jobs.pop(job_in_event(event)["id"], None)
+            self._drop_job(job_in_event(event)["id"])
+        elif event["type"] == "job.disputed":
+            self._frozen_jobs.add(job_in_event(event)["id"])
+        elif event["type"] == "job.resolved":
+            self._end_dispute(job_in_event(event))
+        else:
+            return
+        self._wake.set()
+
+    def _drop_job(self, job: str) -> None:
+        self._held_jobs.pop(job, None)
+        self._frozen_jobs.discard(job)
+
+    def _end_dispute(self, job: Frame) -> None:
+        self._frozen_jobs.discard(job["id"])
+        if job["id"] in self._held_jobs:
+            self._held_jobs[job["id"]] |= {"status": job["status"]}
 
     def resynchronise(self) -> None:
         """Make ``run`` read the open offers and the held jobs from the server before the next claim. Do nothing for a
@@ -79,24 +113,31 @@ class Technician(Person):
             if self._must_reload:
                 await self._reload_offers_and_jobs()
             elif self._held_jobs:
-                await self._run_next_step(*next(iter(self._held_jobs.items())))
+                await self._run_next_step(next(iter(self._held_jobs.values())))
             elif self._open_offers and not self._stopping:
-                await self._claim_job(next(iter(self._open_offers)))
+                await self._claim_job(next(iter(self._open_offers.values())))
             else:
-                self._wake.clear()
+                await self.wait_for_change(None)
+
+    async def wait_for_change(self, within_s: float | None) -> None:
+        """Wait until an event changes the offers or the held jobs, but not longer than ``within_s`` seconds."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
                 await self._wake.wait()
 
     async def _reload_offers_and_jobs(self) -> None:
         self._must_reload = False
         offers = await self.account.request("GET", "/v1/offers")
-        self._open_offers = {offer["job"]["id"]: None for offer in offers["items"]}
+        self._open_offers = {offer["job"]["id"]: offer["job"] for offer in offers["items"]}
         for phase in ("assigned", "active"):
             page = await self.account.request("GET", f"/v1/jobs?phase={phase}")
-            self._held_jobs |= {job["id"]: job["status"] for job in page["items"]}
+            self._held_jobs |= {job["id"]: job for job in page["items"]}
 
-    async def _claim_job(self, job: str) -> None:
+    async def _claim_job(self, offered: Frame) -> None:
+        job = offered["id"]
         self._open_offers.pop(job)
-        await asyncio.sleep(self._rng.uniform(*self.simulation.pace.reaction_s))
+        await asyncio.sleep(self.reaction_s(offered))
         checker = self.simulation.checker
         checker.claim_attempts += 1
         try:
@@ -108,37 +149,53 @@ class Technician(Person):
             self._must_reload = True
         else:
             checker.record_winner(job, self.id)
-            self._held_jobs[job] = job_view["status"]
+            self._held_jobs[job] = job_view
 
-    async def _run_next_step(self, job: str, status: str) -> None:
-        step = NEXT_STEP.get(status)
+    def reaction_s(self, job: Frame) -> float:
+        """Return how long the technician thinks of an offer of ``job``."""
+        return self._rng.uniform(*self.simulation.pace.reaction_s)
+
+    async def _run_next_step(self, job: Frame) -> None:
+        step = NEXT_STEPS.get(job["blueprint"], {}).get(job["status"])
         if step is None:
-            self._held_jobs.pop(job, None)
-            return
-        await asyncio.sleep(self._rng.uniform(*self.simulation.pace.work_s) / len(NEXT_STEP))
+            return self._drop_job(job["id"])
+        if job["id"] in self._frozen_jobs:
+            await self.wait_for_change(FROZEN_S)
+            return self._frozen_jobs.discard(job["id"])
+        await self.prepare_step(job, step)
         try:
-            job_view = (await self.client.request("command", job=job, command=step))["job"]
-        except Refusal:
-            self._held_jobs.pop(job, None)  # it was cancelled or given to another technician meanwhile
+            job_view = (await self.client.request("command", job=job["id"], command=step))["job"]
+        except Refusal as refusal:
+            if refusal.code == "frozen":
+                self._frozen_jobs.add(job["id"])
+            else:
+                self._drop_job(job["id"])  # it was cancelled or given to another technician meanwhile
         except Unreachable:
             self._must_reload = True
         else:
-            await self._move_after_step(step, job_view["lat"], job_view["lon"])
-            self._held_jobs[job] = job_view["status"]
+            self._held_jobs[job["id"]] = job_view
+            await self.finish_step(job_view, step)
+        return None
 
-    async def _move_after_step(self, step: str, lat: float, lon: float) -> None:
+    async def prepare_step(self, job: Frame, step: str) -> None:
+        """Work for some time."""
+        await asyncio.sleep(self._rng.uniform(*self.simulation.pace.work_s) / STEPS_A_JOB)
+
+    async def finish_step(self, job: Frame, step: str) -> None:
+        """Move to the place or closer to it."""
         if step == "depart":
-            self.at = ((self.at[0] + lat) / 2, (self.at[1] + lon) / 2)
+            self.at = ((self.at[0] + job["lat"]) / 2, (self.at[1] + job["lon"]) / 2)
         elif step == "arrive":
-            self.at = (lat, lon)
+            self.at = (job["lat"], job["lon"])
         else:
             return
         await self._send_fix()
 
-    async def _send_fixes(self) -> None:
+    async def send_fixes(self) -> None:
+        """Send a fix at each interval for ever. Without a job, move a little before."""
         await asyncio.sleep(self._rng.uniform(0, self.simulation.pace.fix_s))
         while True:
-            if not self._held_jobs:
+            if self.is_free:
                 self.at = random_position_near(self._rng, *self.at, MAX_IDLE_MOVE_M)
             await self._send_fix()
             await asyncio.sleep(self.simulation.pace.fix_s)

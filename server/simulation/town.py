@@ -13,7 +13,7 @@ from typing import Any
 from server.simulation.drive import Drive, Position, Waypoint, distance_m, round_position
 from server.simulation.street_names import AVENUES, STREETS
 
-STREET_M_S, RING_M_S = 30 / 3.6, 45 / 3.6
+STREET_M_S, RING_M_S = 35 / 3.6, 45 / 3.6
 Crossing = tuple[int, int]
 """A crossing of two streets: the number of the avenue from west to east, the number of the street from south to north.
 """

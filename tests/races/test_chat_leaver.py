@@ -134,24 +134,27 @@ async def run_round(race: Race, room: Chat, mediators: list[Principal]) -> None:
     await chat.send_command(engine, people.ADMIN, room.job, "cancel")
 
 
+CHAT_TYPES = {"message.created", "room.opened", "room.joined", "room.left", "room.read", "room.closed"}
+
+
 async def assert_reads_nothing(race: Race, leaver: Principal, room: str, before: dict[str, Any]) -> None:
-    """Assert that the leaver's page is refused, and that a socket that resumes from before the round replays nothing of
-    the room but `room.left`.
+    """Assert that the leaver's page is refused, and that a socket and a poll that resume from before the round replay
+    nothing of the room but `room.left`.
     """
     assert (await race.request(leaver, "GET", f"/v1/rooms/{room}/messages")).json()["code"] == "not_member"
     resumed = SocketClient(race.other.url, await socket_client.token(race.engine, leaver))
+    cursor = f"main:{before['main']['epoch']}:{before['main']['seq']}"
     resumed.cursors = before
     await resumed.open()
     assert resumed.connected["zones"]["main"]["recovered"] is True
     missed = resumed.connected["zones"]["main"]["missed"]
     await wait_until(lambda: sum("seq" in push for push in resumed.pushes) >= missed, what="the replay")
-    assert [push["type"] for push in resumed.pushes if room in str(push) and push["type"] in CHAT_TYPES] == [
-        "room.left"
-    ]
+    polled = (await race.request(leaver, "GET", f"/v1/events?after={cursor}&wait=0")).json()
+    assert polled["recovered"] is True
+    for replayed in (resumed.pushes, polled["events"]):
+        of_room = [push["type"] for push in replayed if push["type"] in CHAT_TYPES and room in str(push)]
+        assert of_room == ["room.left"]
     await resumed.close()
-
-
-CHAT_TYPES = {"message.created", "room.opened", "room.joined", "room.left", "room.read", "room.closed"}
 
 
 async def assert_notified_only_before(race: Race) -> None:

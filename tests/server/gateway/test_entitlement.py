@@ -37,6 +37,10 @@ AUDIENCES = (
 )
 
 
+INTERNAL_DATA = '{"code":4002,"reason":"test","family":"none","room":"room_1","is_member":false}'
+"""Data that fits every `session.*` event and changes nothing."""
+
+
 @pytest.fixture
 async def site(settings: Settings) -> AsyncIterator[EventServer]:
     """Run a server with the role `gateway` only: no worker reads the test's invented events."""
@@ -82,7 +86,7 @@ async def test_every_type_to_every_address(site: EventServer) -> None:
             sockets[name] = await stack.enter_async_context(site.node.connect(name, role))
             streams[name] = await stack.enter_async_context(site.open_stream(name, role))
         for kind, to in sent:
-            data = '{"code":4002,"reason":"test","family":"none"}' if kind.startswith("session.") else "{}"
+            data = INTERNAL_DATA if kind.startswith("session.") else "{}"
             last = await site.node.append(to, kind=kind, data=data)
         await site.node.wait_until_relayed(last)
         for source in streams.values():

@@ -135,9 +135,9 @@ class EventStreamHub(Hub):
         self._by_user.setdefault(stream.caller.id, {})[stream] = None
         self.count += 1
 
-    def leave(self, session: Session, channels: Iterable[str]) -> None:
-        """Unsubscribe ``session`` from ``channels``, and remove it from the event streams of its user."""
-        super().leave(session, channels)
+    def leave(self, session: Session) -> None:
+        """Remove ``session``, which has ended, from the hub and from the event streams of its user."""
+        super().leave(session)
         streams = self._by_user.get(session.caller.id, {})
         if session in streams:
             del streams[session]

@@ -189,7 +189,7 @@ class Gateway:
         self.sessions.discard(session)
         self.sessions_with_backlog.discard(session)
         self.pending.remove(session)
-        session.hub.leave(session, session.channels)
+        session.hub.leave(session)
         self.maps.remove_session(session)
         self.wheel.remove_session(session)
         self.slots.release_slot(session)

@@ -100,7 +100,11 @@ class Hub:
             self.channels.setdefault(channel, set()).add(session)
             self.has_watchers = self.has_watchers or channel.startswith(("job:", "map:"))
 
-    def leave(self, session: Session, channels: Iterable[str]) -> None:
+    def leave(self, session: Session) -> None:
+        """Remove ``session``, which has ended, from the hub."""
+        self.unsubscribe(session, session.channels)
+
+    def unsubscribe(self, session: Session, channels: Iterable[str]) -> None:
         """Unsubscribe ``session`` from ``channels``. Channels that it has not joined are ignored."""
         for channel in channels:
             members = self.channels.get(channel)

@@ -34,8 +34,11 @@ class SessionHub(BufferHub, Protocol):
     def join(self, session: Session, channels: Iterable[str]) -> None:
         """Subscribe ``session`` to ``channels``."""
 
-    def leave(self, session: Session, channels: Iterable[str]) -> None:
+    def unsubscribe(self, session: Session, channels: Iterable[str]) -> None:
         """Unsubscribe ``session`` from ``channels``."""
+
+    def leave(self, session: Session) -> None:
+        """Remove ``session``, which has ended."""
 
 
 class SessionGateway(BufferGateway, Protocol):
@@ -127,7 +130,7 @@ class Session(SendBuffer):
     def unsubscribe(self, channel: str) -> None:
         """Remove a channel from the session's subscriptions."""
         self.channels = tuple(name for name in self.channels if name != channel)
-        self.hub.leave(self, (channel,))
+        self.hub.unsubscribe(self, (channel,))
 
     # incoming messages
 
@@ -213,10 +216,7 @@ class Session(SendBuffer):
 
     def close(self, code: int, reason: str) -> None:
         """Leave the hub, write the waiting frames if possible, then the close frame. Only the first call has an effect.
-
-        Never raises, and always ends the session. Callers close many sessions in a row: a session that cannot be closed
-        cleanly must not stay open, and must not prevent the next session from being closed.
-        """
+        Never raises, and always ends the session: callers close many sessions in a row."""
         if self.state is State.CLOSED:
             return
         try:

@@ -6,6 +6,7 @@ in a replay. That scripts choose the right audience is tested in test_entitlemen
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -37,6 +38,8 @@ AUDIENCES = (
 )
 
 
+APPENDED_AT_ONCE = 32
+"""How many events are appended at once, in order: one by one takes so long that the unread streams are closed."""
 INTERNAL_DATA = '{"code":4002,"reason":"test","family":"none","room":"room_1","is_member":false}'
 """Data that fits every `session.*` event and changes nothing."""
 
@@ -47,6 +50,11 @@ async def site(settings: Settings) -> AsyncIterator[EventServer]:
     gateway = msgspec.structs.replace(settings, port=0, roles=("gateway",))
     async with run_server(gateway) as server, open_event_server(server) as opened:
         yield opened
+
+
+def data_of(kind: str) -> str:
+    """Return the data of an invented event."""
+    return INTERNAL_DATA if kind.startswith("session.") else "{}"
 
 
 def is_entitled(name: str, channel: str) -> bool:
@@ -85,9 +93,10 @@ async def test_every_type_to_every_address(site: EventServer) -> None:
         for name, role in ROLE_OF_USER.items():
             sockets[name] = await stack.enter_async_context(site.node.connect(name, role))
             streams[name] = await stack.enter_async_context(site.open_stream(name, role))
-        for kind, to in sent:
-            data = INTERNAL_DATA if kind.startswith("session.") else "{}"
-            last = await site.node.append(to, kind=kind, data=data)
+        for first in range(0, len(sent), APPENDED_AT_ONCE):
+            batch = sent[first : first + APPENDED_AT_ONCE]
+            await asyncio.gather(*(site.node.append(to, kind=kind, data=data_of(kind)) for kind, to in batch))
+        last = len(sent)
         await site.node.wait_until_relayed(last)
         for source in streams.values():
             next(iter(site.gateway.streams.streams_of(source.hello.data["user"]["id"]))).heartbeat()  # type: ignore[attr-defined]

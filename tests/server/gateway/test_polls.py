@@ -206,3 +206,15 @@ async def test_polling_under_load_gets_each_event_once(site: EventServer) -> Non
         cursor = reply["cursor"]
     await writing
     assert seqs == [seq for start in range(1, total // 6 * 8, 8) for seq in range(start, start + 6)]
+
+
+async def test_a_stream_that_lost_a_channel_ends_with_the_access(site: EventServer) -> None:
+    """A stream that is taken from a channel, as when a technician's services change, still ends with a suspension."""
+    async with site.open_stream("tom", "technician") as source:
+        [stream] = site.gateway.streams.streams_of("tom")
+        await site.node.append("user:tom", kind="session.room", data='{"room":"room_1","is_member":false}')
+        await site.node.append("user:tom")
+        await source.next_event()
+        assert site.gateway.streams.streams_of("tom") == [stream]
+        await live_accounts.suspend(site.running.engine, "tom", "technician")
+        assert (await source.close_data())["code"] == 4502

@@ -39,7 +39,7 @@ async def test_each_acknowledged_message_is_there_once(engine: Engine, tmp_path:
             async with locked_database(engine):
                 began = chats.count
                 await asyncio.sleep(size.away_s)
-                assert chats.count > began, "messages need the database"
+                await wait_until(lambda: chats.count > began, within_s=30, what="a message without the database")
             for kill in range(size.kills):
                 await wait_for_count(chats, size.messages * (kill + 2) // steps)
                 assert not saying.done()

@@ -188,13 +188,14 @@ class DemoRun:
         a_second = BUSY_TECHNICIANS_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
         await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
         while True:
-            (lat, lon), address = self.town.random_address(self._rng)
+            place, address = self.town.random_address(self._rng)
             free = [technician for technician in self.technicians if technician.is_free]
             if free and self._rng.random() < DIRECT_PROBABILITY:
-                job = await customer.book(lat, lon, address, technician=self._rng.choice(free).id)
+                nearest = min(free, key=lambda technician: technician.distance_to_m(place))
+                job = await customer.book(*place, address, technician=nearest.id)
                 customer.start(customer.cancel_if_unanswered(job))
             else:
-                job = await customer.book(lat, lon, address)
+                job = await customer.book(*place, address)
             if self._rng.random() < CANCEL_PROBABILITY:
                 await asyncio.sleep(self._rng.uniform(0.2, 4.0))
                 await customer.cancel(job)

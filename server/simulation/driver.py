@@ -19,8 +19,9 @@ PACE = (0.85, 1.0)
 """How fast a driver is, as a part of the speed of each road."""
 CRUISE_PROBABILITY = 0.3
 """How probable it is at each fix of a parked technician without a job that they drive to another place."""
-HESITATION_S_PER_KM = 1.2
+HESITATION_S_PER_KM = 3.0
 """How much longer a technician thinks of a job that is a km farther away."""
+MAX_FAR_M = 3_000.0
 AT_THE_PLACE_S = 3.0
 """The time between the two fixes at the place that show the arrival."""
 ACCURACY_M = (4.0, 12.0)
@@ -55,8 +56,13 @@ class Driver(Technician):
 
     def reaction_s(self, job: Frame) -> float:
         """Return how long the technician thinks of an offer: longer if it is far away."""
-        far_km = distance_m(self._motion()[:2], (job["lat"], job["lon"])) / 1000
-        return super().reaction_s(job) + HESITATION_S_PER_KM * far_km
+        far_m = self.distance_to_m((job["lat"], job["lon"]))
+        return super().reaction_s(job) + HESITATION_S_PER_KM * min(far_m, MAX_FAR_M) / 1000
+
+    def distance_to_m(self, place: Position) -> float:
+        """Return the distance to ``place`` as the crow flies."""
+        motion = self._motion()
+        return distance_m((motion.lat, motion.lon), place)
 
     async def prepare_step(self, job: Frame, step: str) -> None:
         """Drive to the place, or work for some time. Return earlier if the job is no longer held."""

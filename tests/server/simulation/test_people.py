@@ -1,0 +1,133 @@
+"""The simulated people of a demo: a driver, a customer and a mediator, with a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from callout_client import Api
+from engine.process.signer import sign_token
+from engine.types import UserId
+from server.serve import RunningServer
+from server.simulation import conversations, customer, driver, mediator, seed
+from server.simulation.account import Operator, sign_in
+from server.simulation.customer import TalkingCustomer
+from server.simulation.delivery_checker import DeliveryChecker
+from server.simulation.driver import Driver
+from server.simulation.mediator import Mediator
+from server.simulation.observer import AdminObserver
+from server.simulation.person import Pace, Simulation
+from server.simulation.town_builder import build_town
+from tests.support.wait import wait_until
+
+CENTRE = (47.37, 8.54)
+SOON = (0.01, 0.05)
+END_WITHIN_S = 30.0
+
+
+class EventTypes:
+    """The types of all events that an admin received, in their order."""
+
+    def __init__(self) -> None:
+        self.types: list[str] = []
+
+    def add_event(self, event: dict[str, Any]) -> None:
+        """Add the type of an event."""
+        self.types.append(event["type"])
+
+
+class People:
+    """A driver, a customer and a mediator, and what an admin sees of them."""
+
+    def __init__(self, simulation: Simulation, operator: Operator) -> None:
+        self.simulation, self.operator = simulation, operator
+        self.town = build_town(CENTRE, 1)
+        self.seen = EventTypes()
+
+    async def connect(self, stack: AsyncExitStack) -> None:
+        """Create the accounts and connect all people."""
+        tag, api = uuid4().hex[:8], self.simulation.api
+        accounts = [
+            await seed.approved_technician(
+                api, self.operator, self.simulation.service, seed.registration("technician", 1, tag, "correct horse")
+            ),
+            await sign_in(api, seed.registration("customer", 1, tag, "correct horse")),
+            await sign_in(api, seed.registration("mediator", 1, tag, "correct horse"), self.operator),
+        ]
+        self.home = next(iter(self.town.roads))
+        self.driver = Driver(self.simulation, accounts[0], self.town, self.home)
+        self.customer = TalkingCustomer(self.simulation, accounts[1])
+        self.mediator = Mediator(self.simulation, accounts[2])
+        observer = AdminObserver(self.simulation, self.operator, self.seen)  # type: ignore[arg-type]
+        for person in (observer, self.driver, self.customer, self.mediator):
+            stack.push_async_callback(person.close)
+            await person.connect()
+        working = asyncio.create_task(self.driver.run())
+        stack.callback(working.cancel)
+
+    async def book(self, *, direct: bool) -> str:
+        """Book a job a few streets away, and return its id."""
+        place = self.town.places[self.home[0] + 3, self.home[1] + 1]
+        technician = self.driver.id if direct else ""
+        return await self.customer.book(*place, "3 Elm Street", technician=technician)
+
+    async def wait_for_end(self, job: str) -> str:
+        """Wait until the job has ended and its messages have arrived. Return its last status."""
+        outcomes = self.simulation.checker.outcomes
+        await wait_until(lambda: outcomes[job].final_status, within_s=END_WITHIN_S, what="the end of the job")
+        return outcomes[job].final_status
+
+
+@pytest.fixture
+async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[People]:
+    """Yield people who act fast, drive fast, and always speak and complain."""
+    for module, name, value in (
+        (driver, "PACE", (60.0, 60.0)),
+        (driver, "AT_THE_PLACE_S", 0.3),
+        (conversations, "THINK_S", SOON),
+        (conversations, "READ_S", SOON),
+        (conversations, "TYPE_S_PER_CHARACTER", 0.0),
+        (conversations, "SPEAK_PROBABILITY", 1.0),
+        (customer, "DISPUTE_PROBABILITY", 1.0),
+        (customer, "COMPLAIN_S", SOON),
+        (mediator, "REACTION_S", SOON),
+        (mediator, "TALK_S", (0.5, 0.6)),
+        (mediator, "OUTCOMES", {"complete": "The work is done"}),
+    ):
+        monkeypatch.setattr(module, name, value)
+    async with AsyncExitStack() as stack:
+        api = Api(server.url)
+        stack.push_async_callback(api.close)
+        operator = Operator(api, sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600))
+        pace = Pace(reaction_s=SOON, work_s=(1.5, 2.0), fix_s=0.1)
+        service = await seed.simulation_service(operator)
+        new_people = People(Simulation(api, DeliveryChecker(), pace, 3, service), operator)
+        await new_people.connect(stack)
+        yield new_people
+
+
+async def test_a_technician_drives_to_the_place_and_both_sides_talk(people: People) -> None:
+    """The technician's fixes show that they are near and have arrived. Both sides say what fits each state, read, and
+    receive each message once.
+    """
+    assert await people.wait_for_end(await people.book(direct=False)) == "completed"
+    messages = people.simulation.messages
+    await wait_until(lambda: messages.said >= 10, within_s=END_WITHIN_S, what="ten messages")
+    assert {"technician.near", "technician.arrived"} <= {*people.seen.types}
+    assert (messages.lost(), messages.doubled, messages.received) == (0, 0, 2 * messages.said)
+
+
+async def test_a_mediator_resolves_a_dispute(people: People) -> None:
+    """The customer disputes a direct booking; the mediator comes, speaks, and resolves the dispute."""
+    job = await people.book(direct=True)
+    assert await people.wait_for_end(job) == "completed"
+    said = await people.operator.request("GET", f"/v1/rooms/{job.replace('job_', 'room_')}/messages")
+    assert {message["sender"]["role"] for message in said["items"]} == {"customer", "technician", "mediator"}
+    assert people.mediator.resolved == 1
+    assert people.simulation.checker.claim_attempts == 1
+    assert people.driver.is_free

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 
 from callout_client.listeners import Frame
@@ -19,9 +20,10 @@ PACE = (0.85, 1.0)
 """How fast a driver is, as a part of the speed of each road."""
 CRUISE_PROBABILITY = 0.3
 """How probable it is at each fix of a parked technician without a job that they drive to another place."""
-HESITATION_S_PER_KM = 3.0
+HESITATION_S_PER_KM = 2.0
 """How much longer a technician thinks of a job that is a km farther away."""
-MAX_FAR_M = 3_000.0
+MAX_FAR_M = 1_500.0
+"""Farther jobs are thought of for no longer time."""
 AT_THE_PLACE_S = 3.0
 """The time between the two fixes at the place that show the arrival."""
 ACCURACY_M = (4.0, 12.0)
@@ -53,6 +55,10 @@ class Driver(Technician):
         """Read the offers and jobs from the server before the next claim."""
         super().resynchronise()
         self._conversations.forget_all()
+
+    def choose_offer(self, offered_jobs: Iterable[Frame]) -> Frame:
+        """Return the nearest job."""
+        return min(offered_jobs, key=lambda job: self.distance_to_m((job["lat"], job["lon"])))
 
     def reaction_s(self, job: Frame) -> float:
         """Return how long the technician thinks of an offer: longer if it is far away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 
 from callout_client import Refusal, Unreachable
@@ -22,7 +23,7 @@ MAX_IDLE_MOVE_M = 40.0
 
 
 class Technician(Person):
-    """A simulated technician, who claims offers while free: one at a time, the oldest first.
+    """A simulated technician, who claims offers while free: one at a time.
 
     The claim of a chosen offer is always sent, even if an `offer.closed` arrives during the reaction time. Real
     technicians do not stop either in this time, and otherwise simulated technicians would hardly ever compete.
@@ -115,7 +116,7 @@ class Technician(Person):
             elif self._held_jobs:
                 await self._run_next_step(next(iter(self._held_jobs.values())))
             elif self._open_offers and not self._stopping:
-                await self._claim_job(next(iter(self._open_offers.values())))
+                await self._claim_job(self.choose_offer(self._open_offers.values()))
             else:
                 await self.wait_for_change(None)
 
@@ -150,6 +151,10 @@ class Technician(Person):
         else:
             checker.record_winner(job, self.id)
             self._held_jobs[job] = job_view
+
+    def choose_offer(self, offered_jobs: Iterable[Frame]) -> Frame:
+        """Return the job to claim next: the one that was offered first."""
+        return next(iter(offered_jobs))
 
     def reaction_s(self, job: Frame) -> float:
         """Return how long the technician thinks of an offer of ``job``."""

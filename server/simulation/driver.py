@@ -39,7 +39,7 @@ class Driver(Technician):
         self._town, self._home = town, home
         self._pace = self._rng.uniform(*PACE)
         self._drive: Drive | None = None
-        self._fix_rate: Frame = {"every_s": 30, "distance_m": 250}
+        self._fix_rate: Frame = {}
         self._fix_is_due = asyncio.Event()
         self._conversations = Conversations(self, "technician")
 
@@ -50,6 +50,11 @@ class Driver(Technician):
         if event["type"] == "fix":
             self._fix_rate = event["data"]
             self._fix_is_due.set()
+
+    def record_join(self, ok: Frame) -> None:
+        """Read the reply to ``connect``, which has the present rate of fixes: its push may be lost."""
+        super().record_join(ok)
+        self._fix_rate = ok["fix"]
 
     def resynchronise(self) -> None:
         """Read the offers and jobs from the server before the next claim."""

@@ -54,7 +54,7 @@ class Person:
         self._tasks: set[asyncio.Task[None]] = set()
         on = Listeners(
             self._record_event,
-            joined=self._record_join,
+            joined=self.record_join,
             repeat=lambda event: simulation.checker.record_duplicate(self.id),
         )
         self.client = Callout(simulation.api.url, account.token, on, api=simulation.api)
@@ -76,7 +76,8 @@ class Person:
         self._tasks.add(task := asyncio.create_task(_run_until_refused(work)))
         task.add_done_callback(self._tasks.discard)
 
-    def _record_join(self, ok: Frame) -> None:
+    def record_join(self, ok: Frame) -> None:
+        """Read the reply to ``connect``."""
         self.id = ok["user"]["id"]
         self.simulation.checker.record_join(ok)
         if not all(zone["recovered"] for zone in ok["zones"].values()):

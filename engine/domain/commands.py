@@ -40,7 +40,7 @@ MAX_CLOCK_AHEAD_MS = 600_000
 """How far (ms) a client's clock may be ahead of this server's clock if no fix has shown its offset."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class CommandInput(msgspec.Struct, frozen=True, kw_only=True):
     """A command with its arguments. With ``version`` the command is done only if the job has that version.
     ``occurred_at`` is ms since the Unix epoch. ``technician`` is the technician to assign; ``force`` assigns them
     although they lack the service or the capacity. ``dispute`` is the dispute to resolve.
@@ -109,11 +109,11 @@ def new_context(
     return CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
 
 
-CommandSender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[ScriptReply]]
+CommandSender = Callable[["Engine", CommandContext, Blueprint, Plan, CommandInput], Awaitable[ScriptReply]]
 
 
 async def send_command(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: CommandInput
 ) -> ScriptReply:
     """Run the command. Raises the same errors as ``jobs.run_command``."""
     if step.occurred_at is not None:
@@ -170,7 +170,7 @@ def limit_to_now(occurred_at: int) -> int:
     return max(0, min(occurred_at, now))
 
 
-def encode_step_arguments(step: Step, **more: Any) -> bytes:
+def encode_step_arguments(step: CommandInput, **more: Any) -> bytes:
     """Encode the arguments of a step, and ``more``, for the script. ``reason`` is encoded to JSON once, here."""
     args = dict(more)
     if step.reason is not None:
@@ -183,7 +183,7 @@ def encode_step_arguments(step: Step, **more: Any) -> bytes:
 
 
 async def _send_claim(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: CommandInput
 ) -> ScriptReply:
     zone, technician = context.zone, TechnicianId(context.caller.id)
     names = context.script_keys() | {"tech": keys.technician(zone, technician)}
@@ -203,7 +203,7 @@ async def _send_claim(
 
 
 async def _send_refusal(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: CommandInput
 ) -> ScriptReply:
     zone, technician = context.zone, TechnicianId(context.caller.id)
     names = context.script_keys() | {"tech_offers": keys.technician_offers(zone, technician)}
@@ -222,7 +222,7 @@ async def _send_refusal(
 
 
 async def _send_step(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: CommandInput
 ) -> ScriptReply:
     names = context.script_keys()
     request = {"actor": context.actor, **context.common_arguments(step.version)}
@@ -247,7 +247,7 @@ async def _send_step(
 
 
 async def _send_assignment(
-    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: CommandInput
 ) -> ScriptReply:
     zone = context.zone
     if step.technician is None or not is_id(step.technician):

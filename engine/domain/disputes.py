@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from engine.domain import commands, jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.job_queries import Page
 from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound
 from engine.idempotency import in_redis
@@ -66,7 +66,9 @@ async def open_dispute(
     if name is None:
         await _check_is_party(engine, caller, zone, job)
         raise IllegalTransition("Jobs of this kind have no disputes")
-    done = await jobs.run_command(engine, caller, job_id, Step(command=name, reason=reason), key=key, trace=trace)
+    done = await jobs.run_command(
+        engine, caller, job_id, CommandInput(command=name, reason=reason), key=key, trace=trace
+    )
     return DisputeOutcome(await _dispute_of_outcome(engine, zone, done), done)
 
 
@@ -91,7 +93,7 @@ async def resolve_dispute(
     if name is None:
         outcomes = sorted({spec.resolves for spec in blueprint.commands.values() if spec.resolves})
         raise Invalid(errors=[FieldError("/outcome", f"Not one of {', '.join(outcomes)}")])
-    step = Step(command=name, reason=note, dispute=dispute_id)
+    step = CommandInput(command=name, reason=note, dispute=dispute_id)
     mediator = msgspec.structs.replace(caller, role="mediator") if caller.is_ops else caller
     try:
         done = await jobs.run_command(engine, mediator, job, step, key=key, trace=trace)

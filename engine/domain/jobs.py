@@ -19,7 +19,7 @@ from engine.blueprint.relation import Relation, possible_relations, relations
 from engine.blueprint.schema import Blueprint, Effect
 from engine.clock import now_ms
 from engine.domain import commands, job_view
-from engine.domain.commands import CommandContext, Step
+from engine.domain.commands import CommandContext, CommandInput
 from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_redis import Outcome
@@ -82,14 +82,16 @@ async def claim(
 
     Raises Forbidden for a caller who is not a technician, and the errors of PROTOCOL §3 in the order given there.
     """
-    return await run_command(engine, caller, job_id, Step(command="claim", version=version), key=key, trace=trace)
+    return await run_command(
+        engine, caller, job_id, CommandInput(command="claim", version=version), key=key, trace=trace
+    )
 
 
 async def run_command(
     engine: Engine,
     caller: Principal,
     job_id: str,
-    step: Step,
+    step: CommandInput,
     *,
     key: str | None = None,
     trace: str = "",
@@ -146,7 +148,7 @@ async def run_with_own_blueprint(engine: Engine, run_with_blueprint: Callable[[B
     raise Unavailable("The job's blueprint is not known here")
 
 
-async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Blueprint, step: Step) -> Outcome:
+async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Blueprint, step: CommandInput) -> Outcome:
     name = step.command if step.command in blueprint.commands else COMMAND_ALIASES.get(step.command, "")
     plan = engine.plans.find_plan(blueprint, name)
     if plan is None or plan.command.by == ("engine",):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.domain import jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.job_queries import Page
 from engine.errors import Forbidden
 from engine.idempotency.in_redis import Outcome
@@ -30,7 +30,7 @@ async def decline_offer(
     trace: str = "",
 ) -> Outcome:
     """Decline an offer; the job remains open to other technicians. Raises the same errors as a claim."""
-    step = Step(command="decline", reason=reason)
+    step = CommandInput(command="decline", reason=reason)
     return await jobs.run_command(engine, caller, job_id, step, key=key, trace=trace)
 
 

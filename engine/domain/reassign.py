@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from engine.blueprint import registry
 from engine.blueprint.schema import Blueprint
 from engine.domain import jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import Conflict, NotFound, Unavailable, VersionConflict
 from engine.store import keys
 from engine.types import JobId, Principal, TechnicianId, Zone
@@ -48,7 +48,9 @@ async def _release_job(engine: Engine, zone: Zone, job: JobId, technician: Techn
         if name is None:
             return await _report_stall(engine, zone, job, technician, blueprint)
         try:
-            await jobs.run_command(engine, caller, job, Step(command=name, version=int(version), reason=RELEASE_REASON))
+            await jobs.run_command(
+                engine, caller, job, CommandInput(command=name, version=int(version), reason=RELEASE_REASON)
+            )
         except VersionConflict:
             continue
         except (Conflict, NotFound):  # for example frozen by a dispute

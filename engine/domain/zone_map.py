@@ -18,7 +18,7 @@ from engine.errors import NotFound, Unavailable
 from engine.events import rfc3339_of
 from engine.roles import OPS, require_role
 from engine.rules import cells
-from engine.rules.boxes import Box, Layer, merge_boxes
+from engine.rules.boxes import Layer, MapBox, merge_boxes
 from engine.store import keys
 from engine.types import Cursor, Principal, Zone
 from engine.zone import log
@@ -124,7 +124,7 @@ def require_map_reader(engine: Engine, caller: Principal, zone: Zone) -> None:
         raise Unavailable(f"zone {zone} is closed: {state.why}")
 
 
-async def read_map(engine: Engine, caller: Principal, zone: Zone, box: Box, layers: Collection[Layer]) -> ZoneMap:
+async def read_map(engine: Engine, caller: Principal, zone: Zone, box: MapBox, layers: Collection[Layer]) -> ZoneMap:
     """Return what ``box`` contains now. Raises the errors of ``require_map_reader``."""
     require_map_reader(engine, caller, zone)
     head = await log.read_head(engine.store.read_connection, zone)
@@ -154,7 +154,7 @@ async def load_cells() -> None:
         await asyncio.to_thread(cells.load_library)
 
 
-async def find_ids(engine: Engine, zone: Zone, layer: Layer, boxes: Iterable[Box]) -> set[str]:
+async def find_ids(engine: Engine, zone: Zone, layer: Layer, boxes: Iterable[MapBox]) -> set[str]:
     """Return the ids of all people or jobs in ``boxes``, and perhaps of some beside them. Who moves during the search
     may be missing.
     """
@@ -172,7 +172,7 @@ async def find_ids(engine: Engine, zone: Zone, layer: Layer, boxes: Iterable[Box
     return found
 
 
-async def _search(engine: Engine, key: str, part: Box) -> list[bytes] | None:
+async def _search(engine: Engine, key: str, part: MapBox) -> list[bytes] | None:
     """Return the ids in ``part`` of the index; None if they are so many that its quarters must be searched instead."""
     area = part.search_area()
     if area is None:

@@ -22,7 +22,7 @@ BOX_PATTERN = r"^-?\d{1,3}(\.\d{1,17})?(,-?\d{1,3}(\.\d{1,17})?){3}$(?!\n)"
 """The form of a box as text: ``west,south,east,north``."""
 
 
-class Box(msgspec.Struct, frozen=True):
+class MapBox(msgspec.Struct, frozen=True):
     """The part of a map between ``west`` and ``east`` (longitudes) and between ``south`` and ``north`` (latitudes), in
     degrees. If ``west`` is above ``east``, the box crosses the antimeridian.
     """
@@ -52,28 +52,28 @@ class Box(msgspec.Struct, frozen=True):
             return self.west <= lon <= self.east
         return lon >= self.west or lon <= self.east
 
-    def parts(self) -> tuple[Box, ...]:
+    def parts(self) -> tuple[MapBox, ...]:
         """Return the box itself, or its two parts beside the antimeridian."""
         if self.west <= self.east:
             return (self,)
         return (msgspec.structs.replace(self, east=180.0), msgspec.structs.replace(self, west=-180.0))
 
-    def widen(self, degrees: float) -> Box:
+    def widen(self, degrees: float) -> MapBox:
         """Return the box with a margin of so many degrees on each side, as far as the map reaches."""
         south, north = max(-MAX_LATITUDE, self.south - degrees), min(MAX_LATITUDE, self.north + degrees)
         if self.width + 2 * degrees >= 360:
-            return Box(-180.0, south, 180.0, north)
-        return Box(_wrap(self.west - degrees), south, _wrap(self.east + degrees), north)
+            return MapBox(-180.0, south, 180.0, north)
+        return MapBox(_wrap(self.west - degrees), south, _wrap(self.east + degrees), north)
 
-    def union(self, other: Box) -> Box:
+    def union(self, other: MapBox) -> MapBox:
         """Return the smallest box that contains both boxes, of which none crosses the antimeridian."""
         south, north = min(self.south, other.south), max(self.north, other.north)
-        return Box(min(self.west, other.west), south, max(self.east, other.east), north)
+        return MapBox(min(self.west, other.west), south, max(self.east, other.east), north)
 
-    def quarters(self) -> tuple[Box, ...]:
+    def quarters(self) -> tuple[MapBox, ...]:
         """Return the four quarters of a box that does not cross the antimeridian."""
         lon, lat = (self.west + self.east) / 2, (self.south + self.north) / 2
-        west, east = Box(self.west, self.south, lon, self.north), Box(lon, self.south, self.east, self.north)
+        west, east = MapBox(self.west, self.south, lon, self.north), MapBox(lon, self.south, self.east, self.north)
         halves = (
             (msgspec.structs.replace(half, north=lat), msgspec.structs.replace(half, south=lat))
             for half in (west, east)
@@ -97,11 +97,11 @@ class Box(msgspec.Struct, frozen=True):
         return (self.west + self.east) / 2, (self.south + self.north) / 2, 2 * half + 2, tall + 2
 
 
-def merge_boxes(boxes: Iterable[Box]) -> list[Box]:
+def merge_boxes(boxes: Iterable[MapBox]) -> list[MapBox]:
     """Return fewer boxes that contain ``boxes``: two become one where the one is not larger than both together. None of
     the results crosses the antimeridian.
     """
-    merged: list[Box] = []
+    merged: list[MapBox] = []
     parts = {part for box in boxes for part in box.parts()}
     for part in sorted(parts, key=lambda part: part.area_km2, reverse=True):
         for place, other in enumerate(merged):
@@ -118,7 +118,7 @@ def _wrap(lon: float) -> float:
     return lon if -180 <= lon <= 180 else lon - math.copysign(360, lon)
 
 
-def box_problem(box: Box) -> str | None:
+def box_problem(box: MapBox) -> str | None:
     """Return what is wrong with ``box``, None if nothing is."""
     if not all(map(math.isfinite, msgspec.structs.astuple(box))):
         return "Four numbers: west, south, east, north"
@@ -133,6 +133,6 @@ def box_problem(box: Box) -> str | None:
     return None
 
 
-def parse_box(text: str) -> Box:
+def parse_box(text: str) -> MapBox:
     """Return the box that a text of the form ``BOX_PATTERN`` describes."""
-    return Box(*map(float, text.split(",")))
+    return MapBox(*map(float, text.split(",")))

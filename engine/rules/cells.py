@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from engine.rules.boxes import Box
+from engine.rules.boxes import MapBox
 
 MAX_CELLS = 400
 """About how many cells a box may contain. More are too small to read on a map."""
@@ -24,7 +24,7 @@ def load_library() -> Any:
     return basic_int
 
 
-def resolution_for(box: Box) -> int:
+def resolution_for(box: MapBox) -> int:
     """Return the finest resolution of which ``box`` contains at most about ``MAX_CELLS`` cells."""
     fitting = (r for r in range(FINEST_RESOLUTION, 0, -1) if box.area_km2 <= MAX_CELLS * _average_area_km2(r))
     return next(fitting, 0)

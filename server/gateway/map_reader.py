@@ -23,7 +23,7 @@ from engine.domain.zone_map import MapEntry
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import not_cancelled
-from engine.rules.boxes import Box, Layer, merge_boxes
+from engine.rules.boxes import Layer, MapBox, merge_boxes
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import Zone
@@ -58,7 +58,7 @@ class ZoneMapReader:
         self.views: dict[Session, MapView] = {}
         self.reads = 0
         """How often Redis was read for this map."""
-        self._areas: dict[Layer, list[Box]] = {}
+        self._areas: dict[Layer, list[MapBox]] = {}
         """The areas that the last search covered, by layer."""
         self._entries: dict[str, MapEntry] = {}
         """The people and jobs in these areas, by id."""
@@ -140,9 +140,9 @@ class ZoneMapReader:
             view.is_searched = True
         return new
 
-    def _wanted_areas(self) -> dict[Layer, list[Box]]:
+    def _wanted_areas(self) -> dict[Layer, list[MapBox]]:
         """Return the areas to hold for the present views, by layer."""
-        boxes: dict[Layer, list[Box]] = {}
+        boxes: dict[Layer, list[MapBox]] = {}
         for view in self.views.values():
             for layer in view.layers:
                 boxes.setdefault(layer, []).append(view.box.widen(APPROACH_DEGREES) if layer == "people" else view.box)

@@ -17,7 +17,7 @@ import msgspec
 from engine.domain import zone_map
 from engine.domain.zone_map import MapEntry
 from engine.rules import cells
-from engine.rules.boxes import LAYERS, Box, Layer
+from engine.rules.boxes import LAYERS, Layer, MapBox
 from engine.types import Zone
 
 MAX_FRAME_ENTRIES = 2_000
@@ -36,7 +36,7 @@ Counts = tuple[int, int]
 class ViewOptions(NamedTuple):
     """What a session asked to see of a zone's map: at most one frame in ``every_s`` seconds."""
 
-    box: Box
+    box: MapBox
     layers: Sequence[Layer]
     every_s: float
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from engine.domain import jobs, offers
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import Forbidden, Indeterminate
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
@@ -59,7 +59,7 @@ async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> S
 
 async def command(gateway: Gateway, session: Session, op: messages.Command) -> SocketStepReply:
     """Run a command of the job's blueprint that the caller may give."""
-    step = Step(
+    step = CommandInput(
         command=op.command,
         version=op.version,
         reason=op.reason,

@@ -192,11 +192,11 @@ class PositionFeed:
         while not_cancelled():
             await asyncio.sleep(RESEND_EVERY_S)
             try:
-                self.resend_stale()
+                self.resend_stale_positions()
             except Exception:  # the task's boundary
                 log.exception("live_failed")
 
-    def resend_stale(self) -> None:
+    def resend_stale_positions(self) -> None:
         """Send each position that has become stale without a successor once more, marked as stale, and drop its
         track.
         """

@@ -12,7 +12,7 @@ import msgspec
 from engine.domain import job_queries
 from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, Unavailable
 from engine.rules import job_document
-from engine.rules.boxes import LAYERS, Box
+from engine.rules.boxes import LAYERS, MapBox
 from engine.types import Principal, Zone, is_id, zone_of
 from engine.zone import log
 from server.gateway.gateway import Gateway
@@ -76,7 +76,7 @@ def is_map(channel: str) -> bool:
 def show_map(gateway: Gateway, session: Session, wanted: ops.Subscription) -> None:
     """Show a connected session the part of the map that it subscribed to; do nothing for another channel."""
     if is_map(wanted.channel) and wanted.bbox is not None:
-        options = ViewOptions(Box(*wanted.bbox), wanted.layers or LAYERS, wanted.every_s or ops.MAP_EVERY_S)
+        options = ViewOptions(MapBox(*wanted.bbox), wanted.layers or LAYERS, wanted.every_s or ops.MAP_EVERY_S)
         gateway.maps.show(session, Zone(wanted.channel.removeprefix(CHANNEL_PREFIX)), options)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from engine.errors import FieldError
-from engine.rules.boxes import BOX_PATTERN, LAYERS, Box, Layer, box_problem, parse_box
+from engine.rules.boxes import BOX_PATTERN, LAYERS, Layer, MapBox, box_problem, parse_box
 from engine.types import Phase
 from server.schemas.decode import Body
 from server.schemas.fields import Lat, Lon
@@ -31,7 +31,7 @@ class MapQuery(Body):
     )
 
     @property
-    def box(self) -> Box:
+    def box(self) -> MapBox:
         """Return the box."""
         return parse_box(self.bbox)
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, field
 
 from engine.errors import FieldError
-from engine.rules.boxes import Box, Layer, box_problem
+from engine.rules.boxes import Layer, MapBox, box_problem
 from engine.types import Cursor, Epoch, Zone
 from server.schemas import fields, frames, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT_INTEGER, Body
@@ -62,7 +62,7 @@ class Subscription(Body, kw_only=True):
         options = {"/bbox": self.bbox, "/layers": self.layers, "/every_s": self.every_s}
         if not self.channel.startswith("map:"):
             return [FieldError(at, "Only for map:<zone>") for at, value in options.items() if value is not None]
-        problem = "Required" if self.bbox is None else box_problem(Box(*self.bbox))
+        problem = "Required" if self.bbox is None else box_problem(MapBox(*self.bbox))
         return [FieldError("/bbox", problem)] if problem else []
 
 

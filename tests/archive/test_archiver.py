@@ -17,7 +17,7 @@ from engine.archive import apply, reader
 from engine.archive.projection import fold_events
 from engine.archive.reader import Checkpoint
 from engine.domain import jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import Indeterminate, Unavailable
 from engine.runtime import Engine
 from engine.sql.schema import event_channels, events, notifications, offers
@@ -95,7 +95,7 @@ async def complete_job(engine: Engine) -> tuple[JobId, Principal, Principal]:
     job = await people.offered_job(engine, customer, service)
     await jobs.claim(engine, winner, job)
     for command in ("depart", "arrive", "start", "complete"):
-        await jobs.run_command(engine, winner, job, Step(command=command))
+        await jobs.run_command(engine, winner, job, CommandInput(command=command))
     return job, winner, loser
 
 

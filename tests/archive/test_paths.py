@@ -11,7 +11,7 @@ from sqlalchemy import select
 from engine.archive import paths as stored_paths
 from engine.clock import now_ms
 from engine.domain import jobs, paths, positions
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import Unavailable
 from engine.rules.distances import METRES_PER_DEGREE
 from engine.rules.paths import PathPoint
@@ -52,7 +52,7 @@ async def test_only_shared_positions_are_in_a_path(engine: Engine) -> None:
     await trip.send_fix(2900)
     measured = now_ms() + int(await engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "skew") or 0)
     await advance(engine, 10)
-    await jobs.run_command(engine, trip.driver, trip.job, Step(command="depart"))
+    await jobs.run_command(engine, trip.driver, trip.job, CommandInput(command="depart"))
     late = Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=measured + 5000, accuracy=8.0)
     await live.store_fixes(engine, trip.driver, trip.driver.id, [late], live=False)
     assert await path_of(trip) == []
@@ -63,7 +63,7 @@ async def test_only_shared_positions_are_in_a_path(engine: Engine) -> None:
     await live.set_availability(engine, trip.driver, trip.driver.id, online=True)
     await trip.send_fix(1000)
     for command in ("arrive", "start", "complete"):
-        await jobs.run_command(engine, trip.driver, trip.job, Step(command=command))
+        await jobs.run_command(engine, trip.driver, trip.job, CommandInput(command=command))
     await trip.send_fix(500)
     assert [north_m(point) for point in await path_of(trip)] == [2000, 1000]
 
@@ -133,7 +133,7 @@ async def test_ops_see_the_path_of_a_job_that_redis_has_forgotten(engine: Engine
     for north in (2900, 2000):
         await trip.send_fix(north)
     for command in ("arrive", "start", "complete"):
-        await jobs.run_command(engine, trip.driver, trip.job, Step(command=command))
+        await jobs.run_command(engine, trip.driver, trip.job, CommandInput(command=command))
     await archiver.run_once(engine)
     await engine.store.redis.delete(keys.job(DEFAULT_ZONE, trip.job))
     for who in (trip.customer, trip.driver, Principal(UserId("pay"), "service")):

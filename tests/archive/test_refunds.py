@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from engine.domain import codes, edits, job_queries, jobs, payments
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.domain.payments import Payment, PaymentOutcome, PaymentStatus
 from engine.errors import Duplicate, Forbidden, IllegalTransition, Invalid, NotFound, ReusedKey, Unavailable
 from engine.events import Event
@@ -40,10 +40,12 @@ async def create_confirmed_job(engine: Engine) -> tuple[Principal, JobId]:
     who = await people.technician(engine, "t1", service)
     more = {"blueprint": "marketplace", "technician": "t1"}
     job = people.id_of(await people.job(engine, carla, service, **more))  # type: ignore[arg-type]
-    await jobs.run_command(engine, who, job, Step(command="accept"))
+    await jobs.run_command(engine, who, job, CommandInput(command="accept"))
     for name, purpose in (("start", "start"), ("complete", "completion")):
-        await jobs.run_command(engine, who, job, Step(command=name, code=codes.derive_code(engine, job, purpose, "1")))
-    await jobs.run_command(engine, carla, job, Step(command="confirm"))
+        await jobs.run_command(
+            engine, who, job, CommandInput(command=name, code=codes.derive_code(engine, job, purpose, "1"))
+        )
+    await jobs.run_command(engine, carla, job, CommandInput(command="confirm"))
     return carla, job
 
 
@@ -118,7 +120,7 @@ async def test_a_capture_is_recorded_long_after_the_end(engine: Engine) -> None:
     assert len(await payments.find_payments(engine, ADMIN_CALLER, job)) == 2
     carla, service = await people.customer(engine, "c2"), await people.service(engine)
     other = people.id_of(await people.job(engine, carla, service))
-    await jobs.run_command(engine, carla, other, Step(command="cancel"))
+    await jobs.run_command(engine, carla, other, CommandInput(command="cancel"))
     await archive_and_forget(engine, other)
     for status in ("captured", "refunded"):
         assert (
@@ -145,7 +147,7 @@ async def test_a_capture_in_another_currency_never_counts(engine: Engine) -> Non
         )
         assert (decode_outcome(refund)[1]["paid_amount"], decode_outcome(refund)[1]["refunded_amount"]) == (0, 0)
         if not number:
-            await jobs.run_command(engine, carla, job, Step(command="cancel"))
+            await jobs.run_command(engine, carla, job, CommandInput(command="cancel"))
         await archive_and_forget(engine, job)
     last = decode_outcome(
         await payments.put_payment(

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from engine.domain import job_queries, jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import CalloutError
 from engine.runtime import Engine
 from engine.store import keys
@@ -120,7 +120,7 @@ async def test_after_a_decline_the_next_best_is_assigned(engine: Engine) -> None
     await people.technician(engine, "two", service, at=metres_north(200))
     job = await book_managed_job(engine, carla, service)
     await run_due_tasks(engine)
-    await jobs.run_command(engine, tom, job, Step(command="decline"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="decline"))
     await run_due_tasks(engine)
     assert await holder_and_status(engine, job) == ("two", "assigned")
     await advance(engine, 60.1)  # a timer of the blueprint treats a missing answer as a decline
@@ -129,7 +129,7 @@ async def test_after_a_decline_the_next_best_is_assigned(engine: Engine) -> None
     assert await holder_and_status(engine, job) == ("", "requested") and len(await unfilled_events(engine, job)) == 1
     assert (await exclusions(engine, job))["left"] == ["one", "two"]
     with pytest.raises(CalloutError):
-        await jobs.run_command(engine, tom, job, Step(command="accept"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
 
 
 async def test_the_preferred_technician_is_assigned_before_a_better_one(engine: Engine) -> None:

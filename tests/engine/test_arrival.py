@@ -11,7 +11,7 @@ import pytest
 
 from engine.clock import now_ms
 from engine.domain import jobs, positions
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
@@ -44,8 +44,8 @@ async def test_who_has_not_departed_does_not_arrive(engine: Engine) -> None:
     trip = await start_trip(engine, departs=False)
     for _ in range(3):
         assert await trip.send_fix(10) == []
-    await jobs.run_command(engine, trip.driver, trip.job, Step(command="depart"))
-    await jobs.run_command(engine, trip.driver, trip.job, Step(command="arrive"))
+    await jobs.run_command(engine, trip.driver, trip.job, CommandInput(command="depart"))
+    await jobs.run_command(engine, trip.driver, trip.job, CommandInput(command="arrive"))
     for _ in range(3):
         assert await trip.send_fix(10) == []
 
@@ -157,9 +157,9 @@ async def test_a_new_holder_arrives_anew(engine: Engine) -> None:
     assert await trip.send_fix(10) == [NEAR, ARRIVED]
     service = (await engine.store.redis.hget(keys.job(DEFAULT_ZONE, trip.job), "service") or b"").decode()
     ann = await people.technician(engine, "ann", service, at=people.HERE)  # type: ignore[arg-type]
-    step = Step(command="reassign", reason="nearer", technician="ann")
+    step = CommandInput(command="reassign", reason="nearer", technician="ann")
     await jobs.run_command(engine, people.ADMIN, trip.job, step)
-    await jobs.run_command(engine, ann, trip.job, Step(command="depart"))
+    await jobs.run_command(engine, ann, trip.job, CommandInput(command="depart"))
     second = Trip(engine, ann, trip.customer, trip.job)
     await second.send_fix(10)
     assert await second.send_fix(10) == [NEAR, ARRIVED, NEAR, ARRIVED]
@@ -210,7 +210,7 @@ async def test_the_eta_follows_the_fixes(engine: Engine) -> None:
     trip = await start_trip(engine, departs=False)
     early = await positions.read_position(engine, people.ADMIN, trip.job)
     assert early is not None and early.eta_s is None and early.source is None
-    await jobs.run_command(engine, trip.driver, trip.job, Step(command="depart"))
+    await jobs.run_command(engine, trip.driver, trip.job, CommandInput(command="depart"))
     etas = []
     for north in (3000, 1500, 300, 10, 10):
         await trip.send_fix(north)

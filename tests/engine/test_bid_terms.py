@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.domain import bids, edits, job_queries, jobs, offers, profile
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.profile import ProfilePatch
 from engine.errors import Expired, IllegalTransition, NotOffered, VersionConflict
 from engine.runtime import Engine
@@ -137,7 +137,7 @@ async def test_removing_a_service_closes_a_direct_request(engine: Engine, bluepr
         event_log.payload(closed)["reason"] == "withdrawn" and (await offers.find_open_offers(engine, who)).items == []
     )
     with pytest.raises((NotOffered, Expired)):
-        await jobs.run_command(engine, who, job, Step(command="accept"))
+        await jobs.run_command(engine, who, job, CommandInput(command="accept"))
     await advance(engine, 60)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status") == b"expired"
@@ -157,16 +157,16 @@ async def test_without_the_service_an_assignment_can_only_be_declined(engine: En
     carla, who = await people.customer(engine), await staff.create_eligible_technician(engine, plumbing)
     me = TechnicianId(who.id)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint="managed"))
-    assign = Step(command="assign", technician=who.id)
+    assign = CommandInput(command="assign", technician=who.id)
     await jobs.run_command(engine, people.ADMIN, job, assign)
     await profile.patch_technician(engine, who, me, ProfilePatch(services=[wiring]))
     with pytest.raises(IllegalTransition):
-        await jobs.run_command(engine, who, job, Step(command="accept"))
+        await jobs.run_command(engine, who, job, CommandInput(command="accept"))
     assert await _actions_of(engine, who, job) == ["decline"]
     await profile.patch_technician(engine, who, me, ProfilePatch(services=[plumbing]))
     assert await _actions_of(engine, who, job) == ["accept", "decline"]
     await profile.patch_technician(engine, who, me, ProfilePatch(services=[wiring]))
-    await jobs.run_command(engine, who, job, Step(command="decline"))
+    await jobs.run_command(engine, who, job, CommandInput(command="decline"))
     await jobs.run_command(engine, people.ADMIN, job, msgspec.structs.replace(assign, force=True))
     assert await _actions_of(engine, who, job) == ["accept", "decline"]
-    await jobs.run_command(engine, who, job, Step(command="accept"))
+    await jobs.run_command(engine, who, job, CommandInput(command="accept"))

@@ -10,7 +10,7 @@ import pytest
 
 from engine.domain import bids, job_queries, jobs, offers
 from engine.domain.bids import BidOutcome, BidTerms
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import (
     AccountNotApproved,
     AtCapacity,
@@ -69,7 +69,7 @@ def json_of(reply: Outcome | BidOutcome) -> dict[str, Any]:
 
 async def send_command(engine: Engine, who: Principal, job: str, command: str, **more: Any) -> None:
     """Send a command of the job's blueprint."""
-    await jobs.run_command(engine, who, job, Step(command=command, **more))
+    await jobs.run_command(engine, who, job, CommandInput(command=command, **more))
 
 
 # Refusals

@@ -9,13 +9,13 @@ import pytest
 
 from engine.domain import zone_map
 from engine.rules import cells
-from engine.rules.boxes import MAX_LATITUDE, Box, box_problem, merge_boxes, parse_box
+from engine.rules.boxes import MAX_LATITUDE, MapBox, box_problem, merge_boxes, parse_box
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 
-CITY = Box(13.0, 52.3, 13.8, 52.7)
-PACIFIC = Box(178.0, -20.0, -179.0, -16.0)
+CITY = MapBox(13.0, 52.3, 13.8, 52.7)
+PACIFIC = MapBox(178.0, -20.0, -179.0, -16.0)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_box_that_is_none_has_a_problem(text: str, part: str) -> None:
 
 def test_a_box_with_an_infinite_side_has_a_problem() -> None:
     """Sides that are no finite numbers, which a socket can send as text only, are refused."""
-    assert box_problem(Box(math.nan, 0, 1, 1)) and box_problem(Box(0, 0, math.inf, 1))
+    assert box_problem(MapBox(math.nan, 0, 1, 1)) and box_problem(MapBox(0, 0, math.inf, 1))
 
 
 def test_a_box_may_cross_the_antimeridian() -> None:
@@ -46,25 +46,29 @@ def test_a_box_may_cross_the_antimeridian() -> None:
     assert box_problem(PACIFIC) is None and PACIFIC.width == 3
     assert PACIFIC.contains(-18, 179.5) and PACIFIC.contains(-18, -179.5)
     assert not PACIFIC.contains(-18, 0) and not PACIFIC.contains(-18, 177.9) and not PACIFIC.contains(-21, 179)
-    assert PACIFIC.parts() == (Box(178.0, -20.0, 180.0, -16.0), Box(-180.0, -20.0, -179.0, -16.0))
+    assert PACIFIC.parts() == (MapBox(178.0, -20.0, 180.0, -16.0), MapBox(-180.0, -20.0, -179.0, -16.0))
 
 
 def test_a_margin_stays_on_the_map() -> None:
     """A wider box ends where the map ends, and goes on behind the antimeridian."""
-    assert Box(-179.9, 85.0, 179.9, MAX_LATITUDE).widen(0.2) == Box(-180.0, 84.8, 180.0, MAX_LATITUDE)
-    assert Box(179.0, 0.0, 179.9, 1.0).widen(0.5) == Box(178.5, -0.5, -179.6, 1.5)
+    assert MapBox(-179.9, 85.0, 179.9, MAX_LATITUDE).widen(0.2) == MapBox(-180.0, 84.8, 180.0, MAX_LATITUDE)
+    assert MapBox(179.0, 0.0, 179.9, 1.0).widen(0.5) == MapBox(178.5, -0.5, -179.6, 1.5)
 
 
 def test_boxes_that_overlap_are_searched_together() -> None:
     """Boxes that overlap much become one, those inside another go, those apart stay, and nothing is lost."""
-    inside, shifted, far = Box(13.1, 52.4, 13.2, 52.5), Box(13.05, 52.32, 13.85, 52.72), Box(2.0, 48.0, 2.5, 49.0)
-    assert set(merge_boxes([CITY, inside, shifted, far, CITY])) == {far, Box(13.0, 52.3, 13.85, 52.72)}
+    inside, shifted, far = (
+        MapBox(13.1, 52.4, 13.2, 52.5),
+        MapBox(13.05, 52.32, 13.85, 52.72),
+        MapBox(2.0, 48.0, 2.5, 49.0),
+    )
+    assert set(merge_boxes([CITY, inside, shifted, far, CITY])) == {far, MapBox(13.0, 52.3, 13.85, 52.72)}
     assert len(merge_boxes([PACIFIC])) == 2
 
 
 def test_cells_suit_the_box() -> None:
     """A box has some hundreds of cells, whatever its size, down to the finest resolution."""
-    for box in (CITY, PACIFIC, Box(13.40, 52.50, 13.41, 52.51), Box(-180.0, -80.0, 180.0, 80.0)):
+    for box in (CITY, PACIFIC, MapBox(13.40, 52.50, 13.41, 52.51), MapBox(-180.0, -80.0, 180.0, 80.0)):
         resolution = cells.resolution_for(box)
         size = cells._average_area_km2(resolution)
         assert resolution == cells.FINEST_RESOLUTION or cells.MAX_CELLS / 10 < box.area_km2 / size <= cells.MAX_CELLS
@@ -78,7 +82,7 @@ async def test_a_search_finds_everything_in_the_box(engine: Engine) -> None:
         south = draw.choice([draw.uniform(-85, 84), draw.uniform(-1, 1), 84.0, -85.0])
         width, height = 10 ** draw.uniform(-3, 0.9), 10 ** draw.uniform(-3, 0.9)
         north, east = min(MAX_LATITUDE, south + height), west + width
-        box = Box(west, south, east if east <= 180 else east - 360, north)
+        box = MapBox(west, south, east if east <= 180 else east - 360, north)
         assert box_problem(box) is None
         await redis.delete(key)
         for number in range(20):

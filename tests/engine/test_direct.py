@@ -10,7 +10,7 @@ import pytest
 
 from engine.domain import bids, job_queries, jobs, offers
 from engine.domain.bids import BidTerms
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import (
     AtCapacity,
     CalloutError,
@@ -42,7 +42,7 @@ async def book_technician(
 
 async def send_command(engine: Engine, who: Principal, job: str, command: str) -> Outcome:
     """Send a command for the job."""
-    return await jobs.run_command(engine, who, job, Step(command=command))
+    return await jobs.run_command(engine, who, job, CommandInput(command=command))
 
 
 async def visible_job(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
@@ -182,7 +182,7 @@ async def test_a_declined_request_is_closed(engine: Engine) -> None:
     job = await book_technician(engine, carla, service, "tom")
     key = str(uuid.uuid4())
     for again in (key, key, None):
-        outcome = await jobs.run_command(engine, tom, job, Step(command="decline"), key=again)
+        outcome = await jobs.run_command(engine, tom, job, CommandInput(command="decline"), key=again)
         payload = msgspec.json.decode(outcome.job or b"")
         assert payload["status"] == "declined" and not {"customer", "address"} & set(payload)
     assert outcome.repeated

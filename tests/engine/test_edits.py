@@ -9,7 +9,7 @@ import pytest
 
 from engine.clock import now_ms
 from engine.domain import edits, jobs, prices, services
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import FieldError, Invalid, NotEditable, NotFound, ReusedKey, Unavailable
 from engine.rules import job_document
 from engine.runtime import Engine
@@ -47,7 +47,7 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
         draft = await draft_change(*args)
         if attempts == 1:
             for step in ("claim", "depart", "arrive"):
-                await jobs.run_command(engine, tom, job, Step(command=step))
+                await jobs.run_command(engine, tom, job, CommandInput(command=step))
         return draft
 
     monkeypatch.setattr(edits, "_draft_change", draft_then_change_job)
@@ -172,4 +172,4 @@ async def test_an_edit_must_suit_the_named_technician(engine: Engine) -> None:
     ends = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")  # type: ignore[misc]
     await edits.edit_job(engine, carla, job, {"scheduled_for": now_ms() + 86_400_000})
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires") == ends  # type: ignore[misc]
-    await jobs.run_command(engine, tom, job, Step(command="accept"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="accept"))

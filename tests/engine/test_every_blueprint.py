@@ -235,9 +235,8 @@ class BlueprintTrial:
             return await payments.put_payment(engine, caller, job, word, key=key)
         sent_code = code or (codes.derive_code(engine, job, spec.code, "1") if spec.code else None)
         taker = "other" if spec.effect == "assign" else None
-        return await jobs.run_command(
-            engine, caller, job, jobs.Step(command=command, code=sent_code, technician=taker, reason=REASON), key=key
-        )
+        sent = jobs.CommandInput(command=command, code=sent_code, technician=taker, reason=REASON)
+        return await jobs.run_command(engine, caller, job, sent, key=key)
 
     async def run_as_engine(self, command: str, spec: Command) -> str:
         """Run the command as a scheduled task does. Return "" if the job changed, else "not done"."""

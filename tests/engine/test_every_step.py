@@ -15,7 +15,7 @@ import pytest
 from engine.blueprint import catalogue
 from engine.blueprint.schema import Blueprint
 from engine.domain import codes, jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import CalloutError
 from engine.runtime import Engine
 from engine.store import keys
@@ -87,7 +87,7 @@ class JobSetup:
                 self.engine,
                 self.callers[caller],
                 self.job,
-                Step(command=command, code=code, technician=taker, reason=REASON),
+                CommandInput(command=command, code=code, technician=taker, reason=REASON),
             )
         except CalloutError as error:
             return error.code

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from engine.domain import jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.positions import PublishedRate
 from engine.rules.fixes import Fix, FixRate
 from engine.runtime import Engine
@@ -60,12 +60,12 @@ async def test_a_job_and_its_place_change_the_rate(engine: Engine, service: Serv
     await jobs.claim(engine, tom, job)
     assert await told_rate(engine, tom) == ON_JOB
     assert await go(engine, tom, 200) == ON_JOB
-    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     path = ((700, ON_JOB), (510, ON_JOB), (490, NEAR), (590, NEAR), (610, ON_JOB), (550, ON_JOB), (300, NEAR))
     assert [await go(engine, tom, metres) for metres, _ in path] == [rate for _, rate in path]
     assert await go(engine, tom, 310, 301) == ON_JOB
     for name in ("arrive", "start", "complete"):
-        await jobs.run_command(engine, tom, job, Step(command=name))
+        await jobs.run_command(engine, tom, job, CommandInput(command=name))
     assert await told_rate(engine, tom) == IDLE
 
 
@@ -77,7 +77,7 @@ async def test_each_change_is_published_once(engine: Engine, service: ServiceId)
         await go(engine, tom, 0)
         job = await people.offered_job(engine, await people.customer(engine), service)
         await jobs.claim(engine, tom, job)
-        await jobs.run_command(engine, tom, job, Step(command="depart"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
         for metres in (900, 800, 400, 300):
             await go(engine, tom, metres)
         rates = []

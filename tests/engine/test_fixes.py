@@ -11,7 +11,7 @@ import pytest
 
 from engine.clock import now_ms
 from engine.domain import job_queries, jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import Invalid
 from engine.events import ms_of
 from engine.rules.fixes import Fix, FixReply
@@ -204,7 +204,7 @@ async def test_the_time_of_a_step_is_corrected_by_the_clock_offset(engine: Engin
         await send_fix(engine, tom, ahead_s=300)
     device_time = datetime.now(UTC) + timedelta(seconds=300 - 20)
     at = round(device_time.timestamp() * 1000)
-    await jobs.run_command(engine, tom, job, Step(command="depart", occurred_at=at))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart", occurred_at=at))
     [event] = await event_log.events(engine, "job.status")
     occurred = ms_of(event_log.payload(event)["occurred_at"])
     assert now_ms() - occurred == pytest.approx(20_000 if known else 0, abs=3_000)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.domain import jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import AtCapacity
 from engine.process.settings import Settings
 from engine.runtime import Engine
@@ -55,13 +55,13 @@ async def test_a_holder_whose_work_is_sent_back_is_busy_again(engine: Engine) ->
     tom = await people.technician(engine, "tom", service)
     job = await people.offered_job(engine, carla, service)
     for command in ("claim", "depart", "arrive", "start", "show"):
-        await jobs.run_command(engine, tom, job, Step(command=command))
+        await jobs.run_command(engine, tom, job, CommandInput(command=command))
     assert await load_and_job_count(engine, tom) == (b"0", 0)
     other = await people.offered_job(engine, carla, service)
-    await jobs.run_command(engine, carla, job, Step(command="mend"))
+    await jobs.run_command(engine, carla, job, CommandInput(command="mend"))
     assert await load_and_job_count(engine, tom) == (b"1", 1)
     with pytest.raises(AtCapacity):
         await jobs.claim(engine, tom, other)
-    await jobs.run_command(engine, tom, job, Step(command="complete"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="complete"))
     assert await load_and_job_count(engine, tom) == (b"0", 0)
     await jobs.claim(engine, tom, other)

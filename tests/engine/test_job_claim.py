@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from engine.domain import job_queries, jobs, offers
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import (
     AccountNotApproved,
     AtCapacity,
@@ -104,7 +104,7 @@ async def test_the_job_is_checked_before_the_offer(engine: Engine) -> None:
     with pytest.raises(Taken):
         await jobs.claim(engine, far, claimed_job)
     cancelled_job = await people.offered_job(engine, carla, service)
-    await jobs.run_command(engine, carla, cancelled_job, Step(command="cancel"))
+    await jobs.run_command(engine, carla, cancelled_job, CommandInput(command="cancel"))
     with pytest.raises(Cancelled):
         await jobs.claim(engine, far, cancelled_job)
     expired_job = await people.offered_job(engine, carla, service)
@@ -148,7 +148,7 @@ async def test_a_technician_at_capacity_keeps_the_offer(engine: Engine) -> None:
     assert not [
         e for e in await event_log.events(engine, "offer.closed") if event_log.payload(e)["reason"] == "withdrawn"
     ]
-    await jobs.run_command(engine, tom, first, Step(command="unassign"))
+    await jobs.run_command(engine, tom, first, CommandInput(command="unassign"))
     assert (await jobs.claim(engine, tom, second)).message == "Job accepted"
 
 
@@ -195,7 +195,7 @@ async def test_a_repeated_claim_has_the_first_reply_and_one_event(engine: Engine
     tom = await people.technician(engine, "t1", service)
     job, key = await people.offered_job(engine, carla, service), str(uuid.uuid4())
     first = await jobs.claim(engine, tom, job, key=key)
-    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     again = await jobs.claim(engine, tom, job, key=key)
     assert again.repeated and not first.repeated
     assert (bytes(again.job or b""), again.seq, again.version) == (bytes(first.job or b""), first.seq, first.version)
@@ -220,7 +220,7 @@ async def test_a_repeat_is_known_as_long_as_the_job_is_live(engine: Engine) -> N
     tom = await people.technician(engine, "t1", service)
     job, key = await people.offered_job(engine, carla, service), str(uuid.uuid4())
     first = await jobs.claim(engine, tom, job, key=key)
-    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     await engine.store.redis.delete(keys.idempotency_record(DEFAULT_ZONE, tom.id, key))
     await engine.store.redis.hincrby(keys.job(DEFAULT_ZONE, job), "created", -600_000)
     again = await jobs.claim(engine, tom, job, key=key)
@@ -258,19 +258,19 @@ async def test_commands_are_accepted_only_in_order_and_from_the_holder(engine: E
     job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     with pytest.raises(IllegalTransition):
-        await jobs.run_command(engine, tom, job, Step(command="complete"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="complete"))
     with pytest.raises(NotFound):
-        await jobs.run_command(engine, tara, job, Step(command="depart"))
+        await jobs.run_command(engine, tara, job, CommandInput(command="depart"))
     with pytest.raises(Forbidden):
-        await jobs.run_command(engine, carla, job, Step(command="depart"))
+        await jobs.run_command(engine, carla, job, CommandInput(command="depart"))
     with pytest.raises(NotFound):
-        await jobs.run_command(engine, tom, job, Step(command="fly"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="fly"))
     with pytest.raises(NotFound):
-        await jobs.run_command(engine, tom, job, Step(command="expire"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="expire"))
     for command in ("depart", "arrive", "start", "complete"):
-        await jobs.run_command(engine, tom, job, Step(command=command))
+        await jobs.run_command(engine, tom, job, CommandInput(command=command))
     with pytest.raises(IllegalTransition):
-        await jobs.run_command(engine, carla, job, Step(command="cancel"))
+        await jobs.run_command(engine, carla, job, CommandInput(command="cancel"))
     assert await engine.store.redis.zscore(keys.technician_supply(DEFAULT_ZONE, service), "t1") is not None
 
 
@@ -286,7 +286,7 @@ async def test_the_version_is_checked_after_the_offer(engine: Engine) -> None:
         await jobs.claim(engine, far, job, version=99)
     assert caught.value.extra == {}
     with pytest.raises(VersionConflict):
-        await jobs.run_command(engine, near, job, Step(command="decline", version=99))
+        await jobs.run_command(engine, near, job, CommandInput(command="decline", version=99))
 
 
 async def test_an_offer_contains_only_the_public_part(engine: Engine) -> None:

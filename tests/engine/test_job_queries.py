@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.archive import reader
 from engine.archive.reader import JobFilter
 from engine.domain import job_queries, jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.job_queries import JobQuery
 from engine.runtime import Engine
 from engine.types import DEFAULT_ZONE
@@ -52,7 +52,7 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
             return await archived_seq(engine) >= head
 
         await wait_until(is_archived, what="the archive")
-    await jobs.run_command(engine, tom, job, Step(command="unassign"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="unassign"))
     for query in (JobQuery(), JobQuery(status="accepted"), JobQuery(customer=ann.id), JobQuery(technician=tom.id)):
         assert [item for item in (await job_queries.find_jobs(engine, tom, query)).items if b"4711" in item] == []
     assert [b'"broadcasted"' in item for item in (await job_queries.find_jobs(engine, ann, JobQuery())).items] == [True]
@@ -66,10 +66,10 @@ async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
     service, ann = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service)
     job = people.id_of(await people.job(engine, ann, service, blueprint="managed", reference="r-7"))
-    await jobs.run_command(engine, people.ADMIN, job, Step(command="assign", technician=tom.id))
+    await jobs.run_command(engine, people.ADMIN, job, CommandInput(command="assign", technician=tom.id))
     for archive in (False, True):
         if archive:
-            await jobs.run_command(engine, people.ADMIN, job, Step(command="cancel"))
+            await jobs.run_command(engine, people.ADMIN, job, CommandInput(command="cancel"))
             async with run_archiver(engine):
                 await wait_until(lambda: _is_cancelled_in_sql(engine, job), what="the archive")
         for query in (JobQuery(customer=ann.id), JobQuery(reference="r-7")):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.domain import bids, jobs, offers
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
@@ -80,7 +80,7 @@ async def create_hurried_job(engine: Engine) -> tuple[JobId, Principal, Principa
     job = people.id_of(await people.job(engine, carla, service, blueprint="cascade"))
     await run_due_tasks(engine)
     await bids.create_bid(engine, tom, job, bids.BidTerms())
-    await jobs.run_command(engine, carla, job, Step(command="hurry"))
+    await jobs.run_command(engine, carla, job, CommandInput(command="hurry"))
     return job, carla, tom, tara
 
 
@@ -114,10 +114,10 @@ async def test_after_a_pause_the_job_is_offered_again(engine: Engine) -> None:
     """
     job, carla, tom, _ = await create_hurried_job(engine)
     await run_due_tasks(engine)
-    await jobs.run_command(engine, carla, job, Step(command="pause"))
+    await jobs.run_command(engine, carla, job, CommandInput(command="pause"))
     assert (await closed_offers(engine, job))[-1] == ("withdrawn", ["user:tara", "user:tom"])
     assert (await offers.find_open_offers(engine, tom)).items == []
-    await jobs.run_command(engine, carla, job, Step(command="resume"))
+    await jobs.run_command(engine, carla, job, CommandInput(command="resume"))
     await run_due_tasks(engine)
     assert await technicians_with_offer(engine, job) == ["tara", "tom"]
 
@@ -130,7 +130,7 @@ async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None
     job, carla, tom, tara = await create_hurried_job(engine)
     await run_due_tasks(engine)
     if by == "customer":
-        await jobs.run_command(engine, carla, job, Step(command="give"))
+        await jobs.run_command(engine, carla, job, CommandInput(command="give"))
     else:
         await offers.decline_offer(engine, tom, job)
     recipients = ["user:tara", "user:tom"] if by == "customer" else ["user:tara"]
@@ -147,9 +147,9 @@ async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, comm
     job, carla, tom, _ = await create_hurried_job(engine)
     await run_due_tasks(engine)
     await jobs.claim(engine, tom, job)
-    await jobs.run_command(engine, tom, job, Step(command=command))
+    await jobs.run_command(engine, tom, job, CommandInput(command=command))
     if command == "rest":
-        await jobs.run_command(engine, carla, job, Step(command="resume"))
+        await jobs.run_command(engine, carla, job, CommandInput(command="resume"))
     status = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc]
     assert status == b"hurried"
     await run_due_tasks(engine)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from engine.domain import jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal
@@ -78,7 +78,7 @@ async def test_a_later_step_closes_the_offers_first(engine: Engine, command: str
     """
     customer, winner, job = await offer_to_many(engine, 100)
     await jobs.claim(engine, winner, job)
-    await jobs.run_command(engine, winner if command == "unassign" else customer, job, Step(command=command))
+    await jobs.run_command(engine, winner if command == "unassign" else customer, job, CommandInput(command=command))
     audiences = await closed_audiences(engine, job, "taken")
     assert sorted(who for to in audiences for who in to) == [f"user:{name}" for name in loser_names(100)]
     await run_due_tasks(engine)
@@ -88,7 +88,7 @@ async def test_a_later_step_closes_the_offers_first(engine: Engine, command: str
 async def test_a_cancelled_search_with_many_offers_closes_them_all(engine: Engine) -> None:
     """After a cancel of a job with 101 offers the task closes all of them with the reason `cancelled`."""
     customer, winner, job = await offer_to_many(engine, 100)
-    await jobs.run_command(engine, customer, job, Step(command="cancel"))
+    await jobs.run_command(engine, customer, job, CommandInput(command="cancel"))
     assert await closed_audiences(engine, job, "cancelled") == []
     await run_due_tasks(engine)
     audiences = await closed_audiences(engine, job, "cancelled")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.domain import jobs, offers
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import NotFound
 from engine.process.settings import Settings
 from engine.runtime import Engine
@@ -58,8 +58,10 @@ async def test_the_jobs_own_blueprint_decides_who_may_send_a_command(engine: Eng
     tom = await people.technician(engine, "t1", service)
     job = await people.offered_job(engine, carla, service, blueprint="other")
     await jobs.claim(engine, tom, job)
-    await jobs.run_command(engine, carla, job, Step(command="depart"))
+    await jobs.run_command(engine, carla, job, CommandInput(command="depart"))
     with pytest.raises(NotFound):
-        await jobs.run_command(engine, people.technician_without_account("stranger"), job, Step(command="cancel"))
-    await jobs.run_command(engine, tom, job, Step(command="cancel"))
+        await jobs.run_command(
+            engine, people.technician_without_account("stranger"), job, CommandInput(command="cancel")
+        )
+    await jobs.run_command(engine, tom, job, CommandInput(command="cancel"))
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"cancelled"

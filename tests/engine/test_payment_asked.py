@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from engine.domain import codes, jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import IllegalTransition
 from engine.runtime import Engine
 from engine.store import keys, scripts
@@ -120,10 +120,10 @@ async def completed_job(engine: Engine, *, pricing: str = "flat", hours: float =
     who = await people.technician(engine, "t1", service)
     more = {"blueprint": "marketplace", "technician": "t1"}
     job = people.id_of(await people.job(engine, carla, service, **more))  # type: ignore[arg-type]
-    await jobs.run_command(engine, who, job, Step(command="accept"))
+    await jobs.run_command(engine, who, job, CommandInput(command="accept"))
     for command, purpose in (("start", "start"), ("complete", "completion")):
         code = codes.derive_code(engine, job, purpose, "1")
-        await jobs.run_command(engine, who, job, Step(command=command, code=code))
+        await jobs.run_command(engine, who, job, CommandInput(command=command, code=code))
         await advance(engine, hours * 3600)
     return carla, job
 
@@ -139,11 +139,11 @@ async def test_a_confirmation_requests_one_payment(engine: Engine, pricing: str,
     repeat and requests nothing.
     """
     carla, job = await completed_job(engine, pricing=pricing)
-    reply = await jobs.run_command(engine, carla, job, Step(command="confirm"))
+    reply = await jobs.run_command(engine, carla, job, CommandInput(command="confirm"))
     assert "confirmed" in orjson.loads(bytes(reply.job or b""))["at"]
     [payment] = await requested_payments(engine, job)
     assert (payment["amount"], payment["currency"], payment["kind"]) == (amount, "USD", "charge")
-    again = await jobs.run_command(engine, carla, job, Step(command="confirm"))
+    again = await jobs.run_command(engine, carla, job, CommandInput(command="confirm"))
     assert again.repeated and again.seq == reply.seq
     assert len(await requested_payments(engine, job)) == 1
 
@@ -164,7 +164,7 @@ async def test_after_two_days_the_engine_confirms_the_work(engine: Engine) -> No
     [event] = await event_log.events(engine, "payment.requested", job)
     assert event.actor == "engine" and event_log.payload(event)["command"] == "confirm"
     with pytest.raises(IllegalTransition):
-        await jobs.run_command(engine, carla, job, Step(command="confirm"))
+        await jobs.run_command(engine, carla, job, CommandInput(command="confirm"))
 
 
 async def _run_due_tasks(engine: Engine) -> None:

@@ -121,7 +121,7 @@ async def test_a_working_technician_cannot_change_the_zone(two_zones: Engine) ->
     await live.set_availability(engine, who, who.id, online=False)
     with pytest.raises(IllegalTransition):
         await profile.patch_technician(engine, ADMIN, technician_id(who), move)
-    await jobs.run_command(engine, OPS_MANAGER, job, jobs.Step(command="cancel"))
+    await jobs.run_command(engine, OPS_MANAGER, job, jobs.CommandInput(command="cancel"))
     key = str(uuid.uuid4())
     assert (await profile.patch_technician(engine, ADMIN, technician_id(who), move, key=key)).value.zone == NORTH_ZONE
     assert await live.read_zone(engine, who.id) == NORTH_ZONE

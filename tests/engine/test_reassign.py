@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from engine.domain import jobs, reassign
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import AccountNotApproved, CalloutError, Forbidden, Indeterminate, Unavailable
 from engine.identity import accounts
 from engine.identity.outbox import run_once
@@ -35,7 +35,7 @@ async def create_held_job(engine: Engine, technician: Principal, service: Servic
     """Create a job, claim it as the technician, and send `commands` in their order. Return the job's id."""
     job = await people.offered_job(engine, await people.customer(engine), service)
     for command in ("claim", *commands):
-        await jobs.run_command(engine, technician, job, Step(command=command))
+        await jobs.run_command(engine, technician, job, CommandInput(command=command))
     return job
 
 
@@ -58,7 +58,7 @@ async def test_a_suspension_with_keep_leaves_the_jobs(engine: Engine) -> None:
     await suspend(engine, who, mode="keep")
     assert await read_job_fields(engine, job, "status", "holder") == ["accepted", who.id]
     with pytest.raises(CalloutError):
-        await jobs.run_command(engine, who, job, Step(command="claim"))
+        await jobs.run_command(engine, who, job, CommandInput(command="claim"))
 
 
 async def test_jobs_that_have_not_begun_are_offered_to_others(engine: Engine) -> None:
@@ -164,8 +164,8 @@ async def test_a_job_that_ops_reassigned_stays_with_its_new_holder(
     job = await create_held_job(engine, who, service)
     command = jobs.run_command
 
-    async def reassign_by_hand_first(engine_: Engine, by: Principal, name: str, step: Step, **more: Any) -> Any:
-        await command(engine_, ADMIN, name, Step(command="reassign", technician=other.id, reason="by hand"))
+    async def reassign_by_hand_first(engine_: Engine, by: Principal, name: str, step: CommandInput, **more: Any) -> Any:
+        await command(engine_, ADMIN, name, CommandInput(command="reassign", technician=other.id, reason="by hand"))
         return await command(engine_, by, name, step, **more)
 
     with monkeypatch.context() as patched:

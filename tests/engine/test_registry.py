@@ -12,7 +12,7 @@ import pytest
 from engine.blueprint import catalogue, registry
 from engine.blueprint.catalogue import BlueprintError
 from engine.domain import jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import NotFound
 from engine.process.settings import Settings
 from engine.runtime import Engine
@@ -87,17 +87,17 @@ async def test_running_jobs_keep_their_version_and_new_jobs_use_the_newer_one(
     assert await registry.reload_files(engine.settings, engine.archive, engine.blueprints) == []
     assert engine.blueprints.default.version == 4
     with pytest.raises(NotFound, match="No such command"):
-        await jobs.run_command(engine, tara, old, Step(command="leave"))
-    outcome = await jobs.run_command(engine, tara, old, Step(command="depart"))
+        await jobs.run_command(engine, tara, old, CommandInput(command="leave"))
+    outcome = await jobs.run_command(engine, tara, old, CommandInput(command="depart"))
     assert outcome.message == "On the way"
     async with open_engine(settings) as again:
-        assert (await jobs.run_command(again, tara, old, Step(command="arrive"))).message == "Arrived"
+        assert (await jobs.run_command(again, tara, old, CommandInput(command="arrive"))).message == "Arrived"
         ted = await people.technician(again, "t2", service)
         new = await people.offered_job(again, carla, service)
         await jobs.claim(again, ted, new)
         with pytest.raises(NotFound, match="No such command"):
-            await jobs.run_command(again, ted, new, Step(command="depart"))
-        assert (await jobs.run_command(again, ted, new, Step(command="leave"))).message == "On the way"
+            await jobs.run_command(again, ted, new, CommandInput(command="depart"))
+        assert (await jobs.run_command(again, ted, new, CommandInput(command="leave"))).message == "On the way"
 
 
 async def test_a_server_loads_a_version_that_another_server_stored(

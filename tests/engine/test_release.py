@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from engine.domain import job_queries, jobs, waves
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import (
     AtCapacity,
     Expired,
@@ -47,14 +47,14 @@ async def test_only_holder_and_ops_may_unassign_and_only_before_the_work(engine:
     job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     with pytest.raises(NotFound):
-        await jobs.run_command(engine, tara, job, Step(command="unassign"))
+        await jobs.run_command(engine, tara, job, CommandInput(command="unassign"))
     with pytest.raises(Forbidden):
-        await jobs.run_command(engine, carla, job, Step(command="unassign"))
+        await jobs.run_command(engine, carla, job, CommandInput(command="unassign"))
     for command in ("depart", "arrive", "start"):
-        await jobs.run_command(engine, tom, job, Step(command=command))
+        await jobs.run_command(engine, tom, job, CommandInput(command=command))
     for command in ("unassign", "reassign"):
         with pytest.raises(IllegalTransition):
-            await jobs.run_command(engine, people.ADMIN, job, Step(command=command, technician="tara"))
+            await jobs.run_command(engine, people.ADMIN, job, CommandInput(command=command, technician="tara"))
     assert (await _read_job_record(engine, job))[b"holder"] == b"tom"
 
 
@@ -66,7 +66,7 @@ async def test_a_holder_who_leaves_is_free_and_receives_no_new_offer(engine: Eng
     tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]
     job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
-    released = await jobs.run_command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
+    released = await jobs.run_command(engine, tom, job, CommandInput(command="unassign", reason="my car broke down"))
     assert released.message == "Offered anew"
     row = await _read_job_record(engine, job)
     assert (row[b"status"], row[b"phase"], row[b"holder"]) == (b"broadcasted", b"open", b"")
@@ -104,13 +104,13 @@ async def test_ops_reassign_a_job_to_a_technician(engine: Engine) -> None:
     await jobs.claim(engine, tara, busy)
     for name in ("nobody", "pia", "new"):
         with pytest.raises(Invalid) as refused:
-            await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician=name))
+            await jobs.run_command(engine, people.ADMIN, job, CommandInput(command="reassign", technician=name))
         assert refused.value.errors[0][0] == "/technician"
     with pytest.raises(AtCapacity):
-        await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician="tara"))
+        await jobs.run_command(engine, people.ADMIN, job, CommandInput(command="reassign", technician="tara"))
     assert await _read_held_jobs(engine, tom) == {job.encode()}
     await jobs.run_command(
-        engine, people.ADMIN, job, Step(command="reassign", technician="tara", force=True, reason="sick")
+        engine, people.ADMIN, job, CommandInput(command="reassign", technician="tara", force=True, reason="sick")
     )
     assert await _read_held_jobs(engine, tom) == set() and job.encode() in await _read_held_jobs(engine, tara)
     unassigned_event, assigned_event = [
@@ -124,8 +124,8 @@ async def test_ops_reassign_a_job_to_a_technician(engine: Engine) -> None:
         and event_log.payload(assigned_event)["reason"] == "sick"
     )
     with pytest.raises(NotFound):
-        await jobs.run_command(engine, tom, job, Step(command="depart"))
-    await jobs.run_command(engine, tara, job, Step(command="depart"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
+    await jobs.run_command(engine, tara, job, CommandInput(command="depart"))
 
 
 async def test_reassign_without_a_technician_opens_the_job_again(engine: Engine) -> None:
@@ -137,7 +137,7 @@ async def test_reassign_without_a_technician_opens_the_job_again(engine: Engine)
     job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     key = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
-    step = Step(command="reassign", reason="complaint")
+    step = CommandInput(command="reassign", reason="complaint")
     first = await jobs.run_command(engine, people.ADMIN, job, step, key=key)
     again = await jobs.run_command(engine, people.ADMIN, job, step, key=key)
     assert (first.seq, first.version) == (again.seq, again.version) and again.repeated
@@ -154,7 +154,7 @@ async def test_the_lifetime_starts_again_when_the_holder_leaves(engine: Engine) 
     job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
     await advance(engine, 800)
-    await jobs.run_command(engine, tom, job, Step(command="unassign"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="unassign"))
     await advance(engine, 800)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
@@ -171,11 +171,11 @@ async def test_a_job_without_a_holder_cannot_be_unassigned(engine: Engine) -> No
     service, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, service, blueprint="delivery"))
     for command in ("confirm", "prepare", "ready"):
-        await jobs.run_command(engine, people.ADMIN, job, Step(command=command))
+        await jobs.run_command(engine, people.ADMIN, job, CommandInput(command=command))
     job_view = orjson.loads(await job_queries.read_job(engine, people.ADMIN, job))
     assert job_view["actions"] == ["assign", "reassign", "cancel"]
     with pytest.raises(IllegalTransition):
-        await jobs.run_command(engine, people.ADMIN, job, Step(command="unassign"))
+        await jobs.run_command(engine, people.ADMIN, job, CommandInput(command="unassign"))
     assert await event_log.events(engine, "job.unassigned", job) == []
 
 
@@ -186,5 +186,5 @@ async def test_a_former_holder_no_longer_lists_the_job(engine: Engine, other: st
     tom, _ = [await people.technician(engine, name, service) for name in ("tom", "tara")]
     job = await people.offered_job(engine, carla, service)
     await jobs.claim(engine, tom, job)
-    await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician=other))
+    await jobs.run_command(engine, people.ADMIN, job, CommandInput(command="reassign", technician=other))
     assert await engine.store.redis.zrange(keys.user_jobs(DEFAULT_ZONE, tom.id), 0, -1) == []

@@ -11,7 +11,7 @@ import pytest
 from engine.archive import reader
 from engine.domain import booking, jobs, offers
 from engine.domain.booking import Booking
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import Duplicate, Indeterminate, Invalid, ReusedKey, Taken, Unavailable
 from engine.idempotency.in_redis import Outcome
 from engine.runtime import Engine
@@ -41,7 +41,7 @@ async def test_two_technicians_with_the_same_key_have_one_holder(engine: Engine)
     assert (await jobs.claim(engine, tom, job, key=IDEMPOTENCY_KEY)).message == "Job accepted"
     with pytest.raises(Taken):
         await jobs.claim(engine, tara, job, key=IDEMPOTENCY_KEY)
-    await jobs.run_command(engine, carla, job, Step(command="cancel"), key=IDEMPOTENCY_KEY)
+    await jobs.run_command(engine, carla, job, CommandInput(command="cancel"), key=IDEMPOTENCY_KEY)
 
 
 async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> None:
@@ -52,7 +52,7 @@ async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> Non
     tom = await people.technician(engine, "t1", service)
     job = await people.offered_job(engine, carla, service)
     first = await offers.decline_offer(engine, tom, job, key=IDEMPOTENCY_KEY)
-    await jobs.run_command(engine, carla, job, Step(command="cancel"))
+    await jobs.run_command(engine, carla, job, CommandInput(command="cancel"))
     again = await offers.decline_offer(engine, tom, job, key=IDEMPOTENCY_KEY)
     assert again.repeated and reply_of(again) == reply_of(first)
 
@@ -93,13 +93,13 @@ async def test_a_command_done_before_is_stored_under_the_later_key_too(engine: E
     job = await people.offered_job(engine, carla, service)
     steps = ["claim", "depart", "arrive"]
     for step in steps[: steps.index(command) + 1]:
-        first = await jobs.run_command(engine, tom, job, Step(command=step))
-    later = await jobs.run_command(engine, tom, job, Step(command=command), key=IDEMPOTENCY_KEY)
+        first = await jobs.run_command(engine, tom, job, CommandInput(command=step))
+    later = await jobs.run_command(engine, tom, job, CommandInput(command=command), key=IDEMPOTENCY_KEY)
     assert later.repeated and reply_of(later) == reply_of(first)
-    await jobs.run_command(engine, tom, job, Step(command=steps[steps.index(command) + 1]))
-    assert reply_of(await jobs.run_command(engine, tom, job, Step(command=command), key=IDEMPOTENCY_KEY)) == reply_of(
-        first
-    )
+    await jobs.run_command(engine, tom, job, CommandInput(command=steps[steps.index(command) + 1]))
+    assert reply_of(
+        await jobs.run_command(engine, tom, job, CommandInput(command=command), key=IDEMPOTENCY_KEY)
+    ) == reply_of(first)
 
 
 async def test_a_second_claim_by_the_holder_returns_the_first_reply(engine: Engine) -> None:
@@ -110,7 +110,7 @@ async def test_a_second_claim_by_the_holder_returns_the_first_reply(engine: Engi
     tom = await people.technician(engine, "t1", service)
     job = await people.offered_job(engine, carla, service)
     first = await jobs.claim(engine, tom, job)
-    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     assert reply_of(await jobs.claim(engine, tom, job)) == reply_of(first)
     assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
@@ -158,7 +158,7 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
     service, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=service, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = people.id_of(await booking.book_job(engine, carla, wanted))
-    await jobs.run_command(engine, carla, first, Step(command="cancel"))
+    await jobs.run_command(engine, carla, first, CommandInput(command="cancel"))
     look = reader.job_of_reference
 
     async def find_then_archive(*args: object) -> object:

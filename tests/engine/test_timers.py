@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.domain import jobs, waves
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
@@ -74,9 +74,9 @@ async def read_steps(engine: Engine, event_type: str, job: JobId) -> list[str]:
 async def test_timers_of_a_former_state_have_no_effect(engine: Engine) -> None:
     """The timers of a state that the job has left send nothing and are removed from the scheduled tasks."""
     job, tom = await create_claimed_job(engine)
-    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     await live.store_fixes(engine, tom, "tom", [Fix(lat=40.71, lon=-73.99)])
-    await jobs.run_command(engine, tom, job, Step(command="arrive"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="arrive"))
     await advance_and_run_tasks(engine, 1801)
     assert await read_steps(engine, "job.late", job) == []
     assert await read_status(engine, job) == b"reached"
@@ -117,7 +117,7 @@ async def create_job_on_the_way(engine: Engine, minutes: int, path: list[tuple[f
     after the end of the path its last fix; an empty path sends none. Return the job's id.
     """
     job, tom = await create_claimed_job(engine)
-    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     for tick in range(minutes * 2):
         if path:
             lat, lon = path[min(tick, len(path) - 1)]

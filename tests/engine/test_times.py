@@ -12,7 +12,7 @@ import pytest
 
 from engine.clock import now_ms
 from engine.domain import bids, edits, job_queries, jobs, offers
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import NotOffered, TooEarly
 from engine.events import ms_of
 from engine.idempotency.in_redis import Outcome
@@ -65,7 +65,7 @@ async def book_tom(
     wanted = {"blueprint": blueprint, "technician": "tom", "scheduled_for": now_ms() + ahead_ms}
     job = people.id_of(await people.job(engine, carla, service, **wanted))
     if accepts:
-        await jobs.run_command(engine, tom, job, Step(command="accept"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
     return TomsBooking(engine, service, carla, tom, job)
 
 
@@ -146,17 +146,17 @@ async def test_work_does_not_begin_before_its_time(engine: Engine) -> None:
     """
     booking = await book_tom(engine, 2 * HOUR_MS)
     with pytest.raises(TooEarly):
-        await jobs.run_command(engine, booking.tom, booking.job, Step(command="start"))
+        await jobs.run_command(engine, booking.tom, booking.job, CommandInput(command="start"))
     assert "start" not in await booking.actions()
     await advance(engine, 3601)
-    await jobs.run_command(engine, booking.tom, booking.job, Step(command="start"))
+    await jobs.run_command(engine, booking.tom, booking.job, CommandInput(command="start"))
 
 
 async def test_work_begins_when_its_time_is_near(engine: Engine) -> None:
     """Within `lead_s` of `scheduled_for` the command `start` is among the actions and is accepted."""
     booking = await book_tom(engine, HOUR_MS // 2)
     assert "start" in await booking.actions()
-    await jobs.run_command(engine, booking.tom, booking.job, Step(command="start"))
+    await jobs.run_command(engine, booking.tom, booking.job, CommandInput(command="start"))
 
 
 async def test_a_job_for_later_does_not_count_towards_the_load_today(engine: Engine) -> None:
@@ -165,7 +165,7 @@ async def test_a_job_for_later_does_not_count_towards_the_load_today(engine: Eng
     """
     booking = await book_tom(engine, WEEK_MS, accepts=False)
     await booking.claim_another_job()
-    await jobs.run_command(engine, booking.tom, booking.job, Step(command="accept"))
+    await jobs.run_command(engine, booking.tom, booking.job, CommandInput(command="accept"))
     assert await booking.read_load() == 1
     with pytest.raises(NotOffered):
         await booking.claim_another_job()
@@ -181,12 +181,12 @@ async def test_the_load_follows_the_time_of_the_job(engine: Engine, change: str)
     """
     booking = await book_tom(engine, WEEK_MS, blueprint="marketplace")
     if change == "unassign":
-        await jobs.run_command(engine, booking.carla, booking.job, Step(command="unassign"))
+        await jobs.run_command(engine, booking.carla, booking.job, CommandInput(command="unassign"))
     else:
         for ahead, read_load in ((HOUR_MS // 2, 1), (WEEK_MS, 0), (HOUR_MS // 2, 1)):
             await edits.edit_job(engine, people.ADMIN, booking.job, {"scheduled_for": now_ms() + ahead})
             assert await booking.read_load() == read_load
-        await jobs.run_command(engine, booking.tom, booking.job, Step(command="unassign"))
+        await jobs.run_command(engine, booking.tom, booking.job, CommandInput(command="unassign"))
     assert await booking.read_load() == 0
     await advance(engine, 7 * 24 * 3600)
     await run_due_tasks(engine)
@@ -231,12 +231,12 @@ async def test_a_job_whose_acceptance_starts_the_work_lives_until_after_its_time
         [offer] = (await offers.find_open_offers(engine, tom)).items
         assert ms_of(msgspec.json.decode(offer)["expires_at"]) == when + 900_000
         with pytest.raises(TooEarly):
-            await jobs.run_command(engine, tom, job, Step(command="accept"))
+            await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
     await advance(engine, 7 * 24 * 3600 + 60)
     await run_due_tasks(engine)
     await live.set_availability(engine, tom, "tom", online=True, position=people.HERE)
     if mode == "direct":
-        outcome = await jobs.run_command(engine, tom, job, Step(command="accept"))
+        outcome = await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
     else:
         created = await bids.create_bid(engine, tom, job, bids.BidTerms())
         outcome = await bids.accept_bid(engine, carla, job, msgspec.json.decode(created.bid)["id"])

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from engine.domain import edits, jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.positions import PublishedFix
 from engine.rules.fixes import Fix
 from engine.runtime import Engine
@@ -36,7 +36,7 @@ async def claimed_job(engine: Engine, tom: Principal, service: ServiceId) -> Job
 async def take_steps(engine: Engine, who: Principal, job: JobId, *names: str) -> None:
     """Take these steps of the job."""
     for name in names:
-        await jobs.run_command(engine, who, job, Step(command=name, reason="flat tyre"))
+        await jobs.run_command(engine, who, job, CommandInput(command=name, reason="flat tyre"))
 
 
 async def tracked(engine: Engine, who: Principal) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 from engine.blueprint import registry
 from engine.blueprint.catalogue import Blueprints
 from engine.domain import codes, disputes, edits, job_queries, jobs, payments, positions, prices, reassign
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.domain.payments import Payment
 from engine.errors import OtherBlueprint, Unavailable
 from engine.process.settings import Settings
@@ -151,7 +151,7 @@ PAYMENT_SERVICE = Principal(UserId("cli_service"), "service")
 CAPTURED_PAYMENT = Payment(reference="pi_1", status="captured", amount=5000, currency="USD")
 REQUESTS: dict[str, Callable[[Engine, Principal, JobId], Awaitable[object]]] = {
     "job.assigned": lambda node, _, job: jobs.run_command(
-        node, people.technician_without_account("t1"), job, Step(command="accept"), key=IDEMPOTENCY_KEY
+        node, people.technician_without_account("t1"), job, CommandInput(command="accept"), key=IDEMPOTENCY_KEY
     ),
     "price.proposed": lambda node, who, job: prices.propose_price(node, who, job, 7000, key=IDEMPOTENCY_KEY),
     "job.updated": lambda node, who, job: edits.edit_job(
@@ -168,9 +168,9 @@ async def _complete_and_confirm(engine: Engine, customer: Principal, technician:
     """Bring the job to the customer's confirmation, with start and completion code."""
     for name, purpose in (("start", "start"), ("complete", "completion")):
         await jobs.run_command(
-            engine, technician, job, Step(command=name, code=codes.derive_code(engine, job, purpose, "1"))
+            engine, technician, job, CommandInput(command=name, code=codes.derive_code(engine, job, purpose, "1"))
         )
-    await jobs.run_command(engine, customer, job, Step(command="confirm"))
+    await jobs.run_command(engine, customer, job, CommandInput(command="confirm"))
 
 
 @pytest.mark.parametrize("event_type", REQUESTS)
@@ -182,7 +182,7 @@ async def test_a_request_waits_for_the_blueprint(engine: Engine, unaware_server:
     tom = await people.technician(engine, "t1", service)
     job = people.id_of(await people.job(engine, carla, service, blueprint="market", technician="t1"))  # type: ignore[arg-type]
     if event_type != "job.assigned":
-        await jobs.run_command(engine, tom, job, Step(command="accept"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
     if event_type == "payment.received":
         await _complete_and_confirm(engine, carla, tom, job)
     before = await read_state(engine, job)
@@ -216,7 +216,7 @@ async def test_an_older_version_shows_no_actions_codes_phone_or_position(
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "t1", service)
     job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace", technician="t1"))
-    await jobs.run_command(engine, tom, job, Step(command="accept"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
     _downgrade_blueprint(unaware_server, "marketplace")
     for who, other in ((carla, "technician"), (tom, "customer")):
         for view in await _read_and_list(unaware_server, who, job):
@@ -241,7 +241,7 @@ async def test_a_loaded_blueprint_shows_actions_codes_phone_and_position(
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "t1", service)
     job = people.id_of(await people.job(engine, carla, service, blueprint="marketplace", technician="t1"))
-    await jobs.run_command(engine, tom, job, Step(command="accept"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
     _downgrade_blueprint(unaware_server, "marketplace")
     await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
     read, listed = await _read_and_list(unaware_server, carla, job)

@@ -88,7 +88,7 @@ async def test_coming_online_declining_and_unassigning_wake_the_scheduler(
     await offers.decline_offer(engine, two, job)
     await jobs.claim(engine, tom, job)
     three = await people.technician(engine, "t3", service)
-    await jobs.run_command(engine, tom, job, jobs.Step(command="unassign"))
+    await jobs.run_command(engine, tom, job, jobs.CommandInput(command="unassign"))
     audiences = [event.to for event in await event_log.events(engine, "offer.created")]
     await wait_until(lambda: _has_events(engine, "offer.created", len(audiences) + 1), what="the job offered again")
     assert f"user:{three.id}" in (await event_log.events(engine, "offer.created"))[-1].to

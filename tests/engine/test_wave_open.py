@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from engine.domain import job_queries, jobs, offers, waves
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import NotOffered, Unavailable
 from engine.runtime import Engine
 from engine.store import keys
@@ -139,7 +139,7 @@ async def test_moving_and_completing_a_job_start_a_search_for_open_jobs(engine: 
     await advance(engine, 1)
     await live.store_fixes(engine, mover, "mover", [Fix(lat=metres_north(900).lat, lon=people.HERE.lon)])
     for command in ("depart", "arrive", "start", "complete"):
-        await jobs.run_command(engine, busy, first, Step(command=command))
+        await jobs.run_command(engine, busy, first, CommandInput(command=command))
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert await offered_technicians(engine, job) == ["busy", "mover"]

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from engine.domain import edits, jobs, zone_map
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import Forbidden, NotFound, Unavailable
-from engine.rules.boxes import Box, Layer
+from engine.rules.boxes import Layer, MapBox
 from engine.rules.fixes import Fix
 from engine.runtime import Engine
 from engine.store import keys
@@ -23,11 +23,11 @@ from tests.support import people
 from tests.support.clock import advance
 
 OPS = Principal(UserId("cli_ops"), "ops_manager")
-TOWN = Box(-74.2, 40.6, -73.8, 40.9)
+TOWN = MapBox(-74.2, 40.6, -73.8, 40.9)
 BOTH: tuple[Layer, ...] = ("people", "jobs")
 
 
-async def read_layer(engine: Engine, layer: Layer, box: Box = TOWN) -> dict[str, Any]:
+async def read_layer(engine: Engine, layer: Layer, box: MapBox = TOWN) -> dict[str, Any]:
     """Return one layer of the map by id, decoded as the type that documents it."""
     kind: Any = MapPerson if layer == "people" else MapJob
     found = await zone_map.read_map(engine, OPS, DEFAULT_ZONE, box, (layer,))
@@ -80,8 +80,8 @@ async def test_the_map_has_the_position_of_the_record(engine: Engine) -> None:
     await live.store_fixes(engine, tom, "tom", [Fix(lat=40.7015, lon=-74.0015)])
     assert await engine.store.redis.zrange(keys.map_people(DEFAULT_ZONE), 0, -1, withscores=True) == index
     assert (await read_layer(engine, "people"))["tom"].lat == 40.7015
-    assert "tom" in await read_layer(engine, "people", Box(-74.0016, 40.7014, -74.0014, 40.7016))
-    assert await read_layer(engine, "people", Box(-74.0013, 40.7011, -74.0011, 40.7013)) == {}
+    assert "tom" in await read_layer(engine, "people", MapBox(-74.0016, 40.7014, -74.0014, 40.7016))
+    assert await read_layer(engine, "people", MapBox(-74.0013, 40.7011, -74.0011, 40.7013)) == {}
 
 
 async def test_a_position_older_than_an_hour_is_on_no_map(engine: Engine) -> None:
@@ -117,7 +117,7 @@ async def test_jobs_come_with_the_booking_and_go_with_their_end(engine: Engine) 
     await jobs.claim(engine, tom, job)
     found = (await read_layer(engine, "jobs"))[job]
     assert (found.status, found.phase, found.technician) == ("accepted", "assigned", "tom")
-    await jobs.run_command(engine, customer, job, Step(command="cancel"))
+    await jobs.run_command(engine, customer, job, CommandInput(command="cancel"))
     assert await read_layer(engine, "jobs") == {}
     assert await engine.store.redis.zcard(keys.map_places(DEFAULT_ZONE)) == 0
 
@@ -127,7 +127,7 @@ async def test_an_edited_place_moves_the_job(engine: Engine) -> None:
     service, customer = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, customer, service, blueprint="marketplace"))
     await edits.edit_job(engine, customer, job, {"lat": 40.62, "lon": -74.15})
-    assert job in await read_layer(engine, "jobs", Box(-74.16, 40.61, -74.14, 40.63))
+    assert job in await read_layer(engine, "jobs", MapBox(-74.16, 40.61, -74.14, 40.63))
 
 
 async def test_a_crowd_is_counted_by_cell(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from engine.domain import job_queries, jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import Indeterminate, Unavailable
 from engine.process.settings import Settings
 from engine.runtime import Engine
@@ -91,7 +91,7 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
         key = str(uuid.uuid4())
         while True:
             try:
-                await jobs.run_command(engine, tom, job, Step(command=command), key=key)
+                await jobs.run_command(engine, tom, job, CommandInput(command=command), key=key)
                 return
             except (Indeterminate, Unavailable):
                 await asyncio.sleep(0.01)

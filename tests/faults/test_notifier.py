@@ -13,7 +13,7 @@ import pytest
 
 from engine.blueprint.schema import NotificationText
 from engine.domain import jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import Indeterminate
 from engine.runtime import Engine
 from engine.store import keys
@@ -228,7 +228,7 @@ async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
 async def test_each_step_notifies_the_customer(engine: Engine) -> None:
     """The customer receives a notification of each step of their job, with the blueprint's text and the job's id."""
     carla, job = await accepted_job(engine, "t1")
-    await jobs.run_command(engine, people.technician_without_account("t1"), job, Step(command="depart"))
+    await jobs.run_command(engine, people.technician_without_account("t1"), job, CommandInput(command="depart"))
     await notifier.run_once(engine)
     notifications_sent = await event_log.events(engine, "notification")
     assert [event.to for event in notifications_sent] == [(f"user:{carla.id}",)] * 2
@@ -279,8 +279,8 @@ async def test_a_template_that_fails_stops_no_other_notification(engine: Engine)
         blueprint, events={**blueprint.events, "job.status": msgspec.structs.replace(rule, notify={"customer": wrong})}
     )
     engine.blueprints.by_key[blueprint.key] = broken
-    await jobs.run_command(engine, people.technician_without_account("t1"), job, Step(command="depart"))
-    await jobs.run_command(engine, carla, job, Step(command="cancel"))
+    await jobs.run_command(engine, people.technician_without_account("t1"), job, CommandInput(command="depart"))
+    await jobs.run_command(engine, carla, job, CommandInput(command="cancel"))
     await notifier.run_once(engine)
     assert [notice["kind"] for notice in await notifications(engine)] == ["job.accepted", "job.cancelled"]
     assert await notifier_cursor(engine) == len(await event_log.events(engine))

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from engine.domain import jobs, waves
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.settings import Settings
@@ -51,7 +51,7 @@ class Round:
     async def send_command(self, who: Principal, command: str, **more: Any) -> None:
         """Send a command, and count its outcome. Only expected codes may refuse it."""
         try:
-            await jobs.run_command(self.engine, who, self.job, Step(command=command, **more))
+            await jobs.run_command(self.engine, who, self.job, CommandInput(command=command, **more))
         except CalloutError as error:
             assert error.code in EXPECTED_CODES, (command, error.code)
             self.codes[error.code] += 1

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.domain import bids, jobs
 from engine.domain.bids import BidTerms
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.runtime import Engine
@@ -102,13 +102,14 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
 
     async def race(job: str, *, late: bool) -> None:
         acts = [
-            is_accepted(jobs.run_command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")
+            is_accepted(jobs.run_command(engine, tom, job, CommandInput(command=command)))
+            for command in ("accept", "decline")
         ]
         acts.append(
             is_accepted(
                 expire_job(engine, job, "requested")
                 if late
-                else jobs.run_command(engine, carla, job, Step(command="cancel"))
+                else jobs.run_command(engine, carla, job, CommandInput(command="cancel"))
             )
         )
         draw.shuffle(acts)
@@ -154,7 +155,7 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
             is_accepted(
                 expire_job(engine, job, "open")
                 if late
-                else jobs.run_command(engine, carla, job, Step(command="cancel"))
+                else jobs.run_command(engine, carla, job, CommandInput(command="cancel"))
             )
         )
         draw.shuffle(acts)

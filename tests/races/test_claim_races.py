@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from engine.domain import jobs
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import CalloutError
 from engine.process.settings import Settings
 from engine.runtime import Engine
@@ -112,7 +112,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
     async def try_command(who: Principal, job: str, command: str) -> bool:
         try:
-            await jobs.run_command(engine, who, job, Step(command=command))
+            await jobs.run_command(engine, who, job, CommandInput(command=command))
             return True
         except CalloutError as error:
             assert error.code in ("taken", "cancelled", "expired", "illegal_transition")

@@ -21,7 +21,7 @@ from hypothesis.stateful import initialize, invariant, rule
 from engine.archive import projection
 from engine.blueprint import catalogue
 from engine.domain import codes, jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.errors import Indeterminate, Refused, Unavailable
 from engine.process.settings import Settings
 from engine.runtime import Engine
@@ -107,16 +107,16 @@ class LifecycleMachine(EngineMachine):
         status_of = {who.decode(): offer.decode().split()[0] for who, offer in offers.items()}
         return row, {name: replace(facts, offer=status_of.get(self.people[name].id, "")) for name in CALLERS}
 
-    def _full_step(self, command: str, row: dict[str, str]) -> Step:
+    def _full_step(self, command: str, row: dict[str, str]) -> CommandInput:
         """Return the command with all arguments that it may need."""
         spec = self.blueprint.commands.get(command)
         code = (
             codes.derive_code(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
         )
         taker = self.people["b"].id if spec and spec.effect == "assign" else None
-        return Step(command=command, code=code, technician=taker, reason="so it is")
+        return CommandInput(command=command, code=code, technician=taker, reason="so it is")
 
-    async def _send_command(self, engine: Engine, who: Principal, step: Step, key: str) -> str:
+    async def _send_command(self, engine: Engine, who: Principal, step: CommandInput, key: str) -> str:
         try:
             await jobs.run_command(engine, who, self.job, step, key=key)
         except Refused as refused:
@@ -172,7 +172,7 @@ class LifecycleMachine(EngineMachine):
         assert await self._job_record() == after
         await self._run_due_tasks()
 
-    def _expected_codes(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
+    def _expected_codes(self, facts: Facts, row: dict[str, str], who: Principal, step: CommandInput) -> set[str]:
         """Return the codes that the command may get: the expected one, or success for a repeat of the caller's latest
         step, if the caller still has a relation to the job, and for a claim of the holder.
         """

@@ -21,7 +21,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from engine.archive import projection
 from engine.domain import jobs, offers
-from engine.domain.jobs import Step
+from engine.domain.jobs import CommandInput
 from engine.errors import Refused
 from engine.idempotency.in_redis import Outcome
 from engine.process.settings import Settings
@@ -173,7 +173,7 @@ class Model(EngineMachine):
     async def send_command(self, who: Principal, job: JobId, command: str, key: str) -> Verdict:
         """Send a command and return its reply in a form that can be compared."""
         try:
-            return outcome(await jobs.run_command(self.engine, who, job, Step(command=command), key=key))
+            return outcome(await jobs.run_command(self.engine, who, job, CommandInput(command=command), key=key))
         except Refused as refused:
             return (refused.code,)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.domain import jobs, message_history, messages, rooms
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.message_history import MessageQuery
 from engine.domain.messages import MessageDraft
 from engine.identity import accounts
@@ -48,7 +48,7 @@ async def accepted_job(engine: Engine) -> Chat:
 
 async def send_command(engine: Engine, who: Principal, job: str, command: str, **arguments: Any) -> None:
     """Send a command for the job."""
-    await jobs.run_command(engine, who, job, Step(command=command, **arguments))
+    await jobs.run_command(engine, who, job, CommandInput(command=command, **arguments))
 
 
 async def staff(engine: Engine, role: Role = "mediator") -> Principal:

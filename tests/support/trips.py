@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.clock import now_ms
 from engine.domain import jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.rules.distances import METRES_PER_DEGREE
 from engine.runtime import Engine
 from engine.store import keys
@@ -64,5 +64,5 @@ async def start_trip(engine: Engine, north_m: float = 3000.0, *, departs: bool =
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
     await jobs.claim(engine, driver, job)
     if departs:
-        await jobs.run_command(engine, driver, job, Step(command="depart"))
+        await jobs.run_command(engine, driver, job, CommandInput(command="depart"))
     return Trip(engine, driver, customer, job)

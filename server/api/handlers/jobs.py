@@ -8,7 +8,7 @@ import msgspec
 
 from engine.domain import booking, edits, job_queries, jobs
 from engine.domain.booking import Booking
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.job_queries import JobQuery
 from engine.errors import CalloutError
 from engine.idempotency import in_redis
@@ -107,7 +107,7 @@ async def respond(call: RequestContext[Respond, NoQuery]) -> Response:
     """Answer an offer: `accepted` is `claim`, `rejected` is `decline`."""
     body = call.body
     name = "claim" if body.status == "accepted" else "decline"
-    return await _send_step(call, Step(command=name, version=expected_version(call), reason=body.reason))
+    return await _send_step(call, CommandInput(command=name, version=expected_version(call), reason=body.reason))
 
 
 async def command(call: RequestContext[StepBody, NoQuery]) -> Response:
@@ -145,8 +145,8 @@ async def _run_step(call: RequestContext[StepBody, NoQuery], command: str) -> Re
     return await _send_step(call, _build_step(call.body, command, expected_version(call)))
 
 
-def _build_step(body: StepBody, command: str, version: int | None) -> Step:
-    return Step(
+def _build_step(body: StepBody, command: str, version: int | None) -> CommandInput:
+    return CommandInput(
         command=command,
         version=version,
         reason=body.reason,
@@ -158,6 +158,6 @@ def _build_step(body: StepBody, command: str, version: int | None) -> Step:
     )
 
 
-async def _send_step(call: RequestContext[Any, Any], step: Step) -> Response:
+async def _send_step(call: RequestContext[Any, Any], step: CommandInput) -> Response:
     done = await jobs.run_command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
     return responses.step_response(done)

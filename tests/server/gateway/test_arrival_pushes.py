@@ -62,6 +62,6 @@ async def test_a_position_on_the_way_has_an_eta(node: Node) -> None:
         assert position.at < position.low <= position.arrives_at <= position.high
         track = node.gateway.positions._tracks[trip.job]
         track.fix = msgspec.structs.replace(track.fix, at=track.fix.at - 100_000)
-        node.gateway.positions.resend_stale()
+        node.gateway.positions.resend_stale_positions()
         stale = (await next_position(customer))["data"]
         assert stale["stale"] and "eta_s" not in stale and "arrives_at" not in stale

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.domain import disputes, jobs
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.store import keys
 from engine.technicians import live as technicians
 from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId, UserId
@@ -50,9 +50,9 @@ async def test_a_former_holder_receives_nothing_more_of_the_job(node: Node) -> N
     async with node.connect("t1", "technician") as former_holder, node.connect(trip.customer.id) as watcher:
         await subscribe_to_job(former_holder, trip.job)
         await jobs.run_command(
-            node.engine, OPS_CALLER, trip.job, Step(command="reassign", technician="tara", reason="late")
+            node.engine, OPS_CALLER, trip.job, CommandInput(command="reassign", technician="tara", reason="late")
         )
-        await jobs.run_command(node.engine, tara, trip.job, Step(command="depart"))
+        await jobs.run_command(node.engine, tara, trip.job, CommandInput(command="depart"))
         assert await received_pushes(node, former_holder, "job.status") == []
         [unassigned] = await received_pushes(node, former_holder, "job.unassigned")
         assert "customer" not in unassigned["data"]["job"] and unassigned["data"]["job"]["technician"] is None
@@ -71,7 +71,7 @@ async def test_a_mediator_receives_events_until_the_dispute_is_resolved(node: No
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service)
     job = people.id_of(await people.job(engine, carla, service, blueprint="direct_booking", technician="tom"))
-    await jobs.run_command(engine, tom, job, Step(command="accept"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
     outcome = await disputes.open_dispute(engine, carla, job, "It leaks")
     dispute = str(msgspec.json.decode(outcome.dispute)["id"])
     mediator = Principal(UserId("mia"), "mediator")
@@ -81,7 +81,7 @@ async def test_a_mediator_receives_events_until_the_dispute_is_resolved(node: No
         [resolved] = await received_pushes(node, mia, "job.resolved")
         # The public part, as for all mediators: the subscription has ended.
         assert "customer" not in resolved["data"]["job"]
-        await jobs.run_command(engine, tom, job, Step(command="start"))
+        await jobs.run_command(engine, tom, job, CommandInput(command="start"))
         assert len(await received_pushes(node, mia)) == 1
     hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}, "subs": [f"job:{job}"]}
     async with node.connect("mia", "mediator", **hello) as again:
@@ -100,9 +100,9 @@ async def test_all_mediators_receive_disputes(node: Node, blueprint: str) -> Non
     more: dict[str, Any] = {"technician": "tom"} if blueprint == "direct_booking" else {}
     job = people.id_of(await people.job(engine, carla, service, blueprint=blueprint, notes="4711", **more))
     if blueprint == "managed":
-        await jobs.run_command(engine, OPS_CALLER, job, Step(command="assign", technician="tom"))
+        await jobs.run_command(engine, OPS_CALLER, job, CommandInput(command="assign", technician="tom"))
     for command in ("accept", "depart", "start", "finish") if blueprint == "managed" else ("accept",):
-        await jobs.run_command(engine, tom, job, Step(command=command))
+        await jobs.run_command(engine, tom, job, CommandInput(command=command))
     async with node.connect("max", "mediator") as live:
         dispute = msgspec.json.decode((await disputes.open_dispute(engine, carla, job, "It leaks")).dispute)
         mia = Principal(UserId("mia"), "mediator")

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from engine.domain import zone_map
 from engine.domain.zone_map import MapEntry
-from engine.rules.boxes import LAYERS, Box
+from engine.rules.boxes import LAYERS, MapBox
 from engine.types import DEFAULT_ZONE
 from server.gateway import map_view
 from server.gateway.map_view import MapView, ViewOptions
 
-BOX = Box(0.0, 0.0, 1.0, 1.0)
+BOX = MapBox(0.0, 0.0, 1.0, 1.0)
 NOW_MS = 1_800_000_000_000
 
 

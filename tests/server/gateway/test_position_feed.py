@@ -14,7 +14,7 @@ import pytest
 from engine.blueprint import catalogue
 from engine.clock import now_ms
 from engine.domain import codes, jobs, positions
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.domain.positions import PublishedFix
 from engine.errors import NotFound
 from engine.events import ms_of
@@ -57,7 +57,7 @@ async def start_job(
     job = await people.offered_job(node.engine, customer, service, **more)
     await jobs.claim(node.engine, who, job)
     if departs:
-        await jobs.run_command(node.engine, who, job, Step(command="depart"))
+        await jobs.run_command(node.engine, who, job, CommandInput(command="depart"))
     await _age_last_fix(node, driver)
     await wait_until_listening(node)
     return JobUnderWay(node, customer, who, job)
@@ -143,22 +143,22 @@ async def test_an_older_fix_is_ignored(node: Node) -> None:
     assert position is not None and position.lat == 40.77
 
 
-FINAL_STEPS = (Step(command="arrive"), Step(command="start"), Step(command="complete"))
+Commands = tuple[CommandInput, ...]
+FINAL_STEPS = tuple(CommandInput(command=command) for command in ("arrive", "start", "complete"))
 
 
 @pytest.mark.parametrize(
     ("steps", "by_ops"),
     [
         (FINAL_STEPS, False),
-        ((Step(command="unassign", reason="flat tyre"),), False),
-        ((Step(command="reassign", reason="nearer", technician="t2"),), True),
+        ((CommandInput(command="unassign", reason="flat tyre"),), False),
+        ((CommandInput(command="reassign", reason="nearer", technician="t2"),), True),
     ],
     ids=["done", "unassigned", "reassigned"],
 )
-async def test_no_position_is_sent_after_the_end_of_the_work(node: Node, steps: tuple[Step, ...], by_ops: bool) -> None:
+async def test_no_position_is_sent_after_the_end_of_the_work(node: Node, steps: Commands, by_ops: bool) -> None:
     """After the job is completed, unassigned or reassigned, no fix of its technician is sent, also none that was
-    published just before.
-    """
+    published just before."""
     service = await people.service(node.engine)
     trip = await start_job(node, service=service)
     await people.technician(node.engine, "t2", service)
@@ -172,7 +172,7 @@ async def test_no_position_is_sent_after_the_end_of_the_work(node: Node, steps: 
         await node.wait_until_relayed(last.seq)
         assert (await next_position(boss))["data"]["lat"] == 40.76
         await trip.send_fix(40.78)
-        node.gateway.positions.resend_stale()
+        node.gateway.positions.resend_stale_positions()
         node.gateway.positions.drop_tracks()
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late_fix)
         await assert_no_position(client)
@@ -188,7 +188,7 @@ async def test_no_position_is_sent_while_payment_is_due(node: Node, monkeypatch:
     service, customer = await people.service(node.engine), await people.customer(node.engine)
     who = await people.technician(node.engine, "t1", service)
     job = people.id_of(await people.job(node.engine, customer, service, blueprint="marketplace", technician="t1"))
-    await jobs.run_command(node.engine, who, job, Step(command="accept"))
+    await jobs.run_command(node.engine, who, job, CommandInput(command="accept"))
     trip = JobUnderWay(node, customer, who, job)
     await _age_last_fix(node, "t1")
     await wait_until_listening(node)
@@ -198,7 +198,7 @@ async def test_no_position_is_sent_while_payment_is_due(node: Node, monkeypatch:
         late_fix = await _published_fix(trip, "scheduled")
         for name, purpose in (("start", "start"), ("complete", "completion")):
             code = codes.derive_code(node.engine, job, purpose, "1")
-            outcome = await jobs.run_command(node.engine, who, job, Step(command=name, code=code))
+            outcome = await jobs.run_command(node.engine, who, job, CommandInput(command=name, code=code))
         await node.wait_until_relayed(outcome.seq)
         await trip.send_fix(40.78)
         node.gateway.positions.drop_tracks()
@@ -218,10 +218,10 @@ async def test_a_former_holders_departure_does_not_share_the_next_position(node:
     service = await people.service(node.engine)
     trip = await start_job(node, service=service)
     two = await people.technician(node.engine, "t2", service)
-    await jobs.run_command(node.engine, trip.driver, trip.job, Step(command="unassign", reason="flat tyre"))
+    await jobs.run_command(node.engine, trip.driver, trip.job, CommandInput(command="unassign", reason="flat tyre"))
     await scheduler.open_wave(node.engine, DEFAULT_ZONE, trip.job, 1)
     await jobs.claim(node.engine, two, trip.job)
-    await jobs.run_command(node.engine, trip.customer, trip.job, Step(command="cancel"))
+    await jobs.run_command(node.engine, trip.customer, trip.job, CommandInput(command="cancel"))
     assert await positions.read_position(node.engine, trip.customer, trip.job) is None
     assert await positions.read_position(node.engine, people.ADMIN, trip.job) is not None
 
@@ -282,7 +282,7 @@ async def test_positions_of_a_scheduled_job_start_an_hour_before(node: Node, min
     at = now_ms() + minutes * 60_000
     booking_fields = {"blueprint": "direct_booking", "technician": "t1", "scheduled_for": at}
     job = people.id_of(await people.job(node.engine, customer, service, **booking_fields))
-    await jobs.run_command(node.engine, who, job, Step(command="accept"))
+    await jobs.run_command(node.engine, who, job, CommandInput(command="accept"))
     await _age_last_fix(node, "t1")
     await wait_until_listening(node)
     async with node.connect(customer.id) as client, node.connect("boss", "admin") as boss:
@@ -348,7 +348,7 @@ async def test_a_last_position_becomes_stale(node: Node) -> None:
         first, second = await next_position(client), await next_position(client)
         assert (first["data"]["stale"], second["data"]["stale"]) == (False, True)
         assert first["data"]["at"] == second["data"]["at"]
-        node.gateway.positions.resend_stale()
+        node.gateway.positions.resend_stale_positions()
         await assert_no_position(client)
 
 
@@ -373,7 +373,7 @@ async def test_a_fix_is_sent_for_both_jobs_of_a_technician(node: Node) -> None:
     both_jobs = [await people.offered_job(node.engine, who, service) for who in customers]
     for job in both_jobs:
         await jobs.claim(node.engine, driver, job)
-        await jobs.run_command(node.engine, driver, job, Step(command="depart"))
+        await jobs.run_command(node.engine, driver, job, CommandInput(command="depart"))
     await _age_last_fix(node, "t1")
     await wait_until_listening(node)
     async with node.connect(customers[0].id) as one, node.connect(customers[1].id) as two:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from engine.domain import jobs, presence
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
@@ -61,7 +61,7 @@ class Pair:
 
     async def step(self, command: str, *, by: Principal | None = None) -> None:
         """Take a step of the job, as its technician unless ``by`` is given."""
-        await jobs.run_command(self.engine, by or self.technician, self.job, Step(command=command))
+        await jobs.run_command(self.engine, by or self.technician, self.job, CommandInput(command=command))
 
 
 async def make_pair(engine: Engine, name: str = "t1", *, departs: bool = True) -> Pair:
@@ -149,7 +149,7 @@ async def test_members_of_an_open_room_see_each_other(node: Node) -> None:
     async with connected(node, customer.id) as client, connected(node, leaver.id, "technician") as technician:
         assert [item["user"] for item in await ask(client, leaver.id)] == [leaver.id]
         assert [item["user"] for item in await ask(technician, customer.id)] == [customer.id]
-        await jobs.run_command(node.engine, leaver, job, Step(command="unassign", reason="x"))
+        await jobs.run_command(node.engine, leaver, job, CommandInput(command="unassign", reason="x"))
         assert await ask(client, leaver.id) == await ask(technician, customer.id) == []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.domain import jobs, positions
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from server.gateway import position_feed
@@ -94,7 +94,7 @@ async def test_a_trip_of_real_fixes_moves_the_marker_forward_only(past_node: Nod
     tom = await people.technician(engine, "tom", service)
     job = await people.offered_job(engine, customer, service)
     await jobs.claim(engine, tom, job)
-    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     async with past_node.connect(customer.id) as client, past_node.connect("tom", "technician") as driver:
         device = Device(past_node, driver)
         await device.drive()

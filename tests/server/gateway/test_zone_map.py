@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.domain import jobs, zone_map
-from engine.domain.commands import Step
+from engine.domain.commands import CommandInput
 from engine.process.settings import Settings
 from engine.rules.fixes import Fix
 from engine.store import keys
@@ -179,7 +179,7 @@ async def test_states_and_jobs_change_on_the_map(node: Node) -> None:
         await jobs.claim(node.engine, tom, job)
         await console.until(lambda things: things[job]["phase"] == "assigned" and things["tom"]["state"] == "busy")
         assert console.things[job]["technician"] == "tom" and console.things["tom"]["jobs"] == 1
-        await jobs.run_command(node.engine, customer, job, Step(command="cancel"))
+        await jobs.run_command(node.engine, customer, job, CommandInput(command="cancel"))
         await console.until(lambda things: job not in things and things["tom"]["state"] == "free")
         await live.set_availability(node.engine, tom, "tom", online=False)
         await console.until(lambda things: things["tom"]["state"] == "offline")

@@ -35,8 +35,8 @@ from server.simulation.town_builder import build_town
 
 CENTRE = (52.52, 13.405)
 PACE = Pace(reaction_s=(0.3, 1.2), work_s=(10.0, 26.0))
-DRIVE_S = 60.0
-"""About how long a drive to a job takes: the technicians who are near answer first."""
+DRIVE_S = 80.0
+"""About how long a drive to a job takes. If drives take longer, all technicians are busy and jobs wait."""
 BUSY_TECHNICIANS_SHARE = 0.6
 FIRST_BOOKING_S = 2.0
 CANCEL_PROBABILITY = 0.05

@@ -19,8 +19,8 @@ from server.simulation.town import RING_M_S, STREET_M_S, Crossing, Road, Town
 LINES = 25
 """The number of streets in each direction."""
 MIDDLE = LINES // 2
-BLOCK_M = (105.0, 155.0)
-UNEVENNESS_M = 15.0
+BLOCK_M = (90.0, 130.0)
+UNEVENNESS_M = 12.0
 RING_SIZES = (5, 10)
 """The distance of each ring road from the middle, in blocks."""
 PARKS = 6

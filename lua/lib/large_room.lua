@@ -1,6 +1,7 @@
 -- Rooms with so many members that their events are addressed to one channel, `room:<id>`, which every member receives.
 -- Gateways learn who is to receive it by the internal event `session.room`, and find the large rooms of a user who
--- connects in the set `large_rooms`.
+-- connects in the set `large_rooms`. A room that is small again stays in the set until it is forgotten, since a replay
+-- may have events that were addressed to its channel.
 local LargeRoom = {}
 
 -- How many members are addressed one by one, and listed in a room's JSON.
@@ -27,7 +28,7 @@ end
 function LargeRoom.channels(room, users)
   local is_large = room.count > LargeRoom.MAX_ADDRESSED
   if is_large ~= LargeRoom.is_large(room) then
-    redis.call(is_large and 'SADD' or 'SREM', string.match(room.key, '^{.-}:') .. 'large_rooms', room.id)
+    if is_large then redis.call('SADD', string.match(room.key, '^{.-}:') .. 'large_rooms', room.id) end
     LargeRoom.notify(room, users, is_large)
   end
   return is_large and 'room:' .. room.id or table.concat(users, ' ')

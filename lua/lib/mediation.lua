@@ -15,7 +15,7 @@ end
 -- Returns an event for all mediators, ops, and the members of the room, or without a room the two sides of the job.
 function Mediation.event(job, kind, room, dispute, user)
   local to = room and room.to or 'user:' .. job.customer .. (job.holder ~= '' and ' user:' .. job.holder or '')
-  return {type = kind, to = to .. ' role:mediator role:ops', bp = job.bp, data = '{"dispute":' .. dispute ..
+  return {type = kind, to = 'role:mediator role:ops ' .. to, bp = job.bp, data = '{"dispute":' .. dispute ..
     (room and ',"room":{"id":"' .. room.id .. '"}' or '') .. (user and ',"user":' .. user or '') .. '}'}
 end
 

@@ -57,7 +57,7 @@ function Room.remove_member(zone, room, user)
   room.members[user] = nil
   redis.call('HDEL', room.key, 'm:' .. user)
   if LargeRoom.is_large(room) then LargeRoom.notify(room, {'user:' .. user}, false) end
-  redis.call('HDEL', room.key .. ':read', user, 'told:' .. user)
+  redis.call('HDEL', room.key .. ':read', user, 'told:' .. user, 'noticed:' .. user)
   redis.call('ZREM', zone.tag .. 'user:' .. user .. ':rooms', room.id)
   return text
 end

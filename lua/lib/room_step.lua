@@ -91,10 +91,10 @@ function RoomStep.follow(zone, job, plan, former, events)
     if technician ~= present then RoomStep.change_technician(zone, job, room, technician, events) end
     if job.phase == 'closed' then events[#events + 1] = RoomStep.close(zone, room) end
   end
-  if job.phase == 'done' then
-    if not ended then redis.call('HSET', key, 'ended', zone.now) end
-    if job.frozen == '' then
-      redis.call('ZADD', zone.tag .. 'due', (ended or zone.now) + rule.closes_ms, 'room:' .. job.room)
-    end
+  -- A job that is resumed ends once more later.
+  if job.phase ~= 'done' then if ended then redis.call('HDEL', key, 'ended') end
+  elseif not ended then redis.call('HSET', key, 'ended', zone.now) end
+  if job.phase == 'done' and job.frozen == '' then
+    redis.call('ZADD', zone.tag .. 'due', (ended or zone.now) + rule.closes_ms, 'room:' .. job.room)
   end
 end

@@ -8,13 +8,15 @@ another channel (ops who follow a zone) receives no text and no files of a messa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
+from engine.domain import rooms
+from engine.errors import NotFound, NotMember
 from engine.events import Event
-from engine.rules.event_payloads import EventMessage, EventRoom
+from engine.rules.event_payloads import EventMessage, EventRoom, EventRoomMember
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import Principal, Zone
@@ -37,6 +39,10 @@ class _ChatData(msgspec.Struct):
     user: _User = msgspec.field(default_factory=_User)
 
 
+class _Members(msgspec.Struct):
+    members: list[EventRoomMember]
+
+
 _chat_decoder = msgspec.json.Decoder(_ChatData)
 
 
@@ -47,14 +53,18 @@ class Memberships(NamedTuple):
     seq: int
 
 
-async def read_memberships(engine: Engine, zone: Zone, caller: Principal) -> Memberships:
-    """Return the rooms of which the caller is a member now. The head is read first, so that a change after it is found
-    among the events above ``seq``.
-    """
-    head = await log.read_head(engine.store.read_connection, zone)
-    row: list[bytes] = await engine.store.command("ZRANGE", keys.user_rooms(zone, caller.id), 0, -1, "WITHSCORES")
-    rooms = zip(row[::2], row[1::2], strict=True)
-    return Memberships({room.decode(): int(from_n) for room, from_n in rooms}, head.seq)
+def _room_of(data: _ChatData) -> str:
+    return data.message.room if data.message is not None else data.room.id if data.room is not None else ""
+
+
+async def _from_n_of(engine: Engine, caller: Principal, room: str) -> int | None:
+    """Return the number above which the caller reads a room, in Redis or in SQL; None if they are no member."""
+    try:
+        document = await rooms.read_room(engine, caller, room)
+    except (NotFound, NotMember):
+        return None
+    members = msgspec.json.decode(document, type=_Members).members
+    return next((member.from_n for member in members if member.id == caller.id), None)
 
 
 def is_chat(event: Event) -> bool:
@@ -98,12 +108,29 @@ class ChatReplay:
         self._caller = caller
         self._follows_zone = follows_zone
         self._events: dict[int, Event] = {}
+        self._rooms_read: set[str] = set()
         self.memberships: Memberships | None = None
 
-    @property
-    def needs_memberships(self) -> bool:
-        """Return whether the memberships must be read before the replay is sent."""
-        return bool(self._events) and self.memberships is None
+    def unread_rooms(self) -> set[str]:
+        """Return the rooms of the noted events for which the memberships are to be read."""
+        noted = {_room_of(_chat_decoder.decode(event.data)) for event in self._events.values()}
+        return noted if not noted <= self._rooms_read else set()
+
+    async def read_memberships(self, engine: Engine, zone: Zone, room_ids: Collection[str]) -> None:
+        """Read of which of ``rooms`` the caller is a member now. The head is read first, so that a change after it is
+        found among the events above ``seq``. A room that was closed long ago is not among the user's rooms in Redis.
+        Ops who follow the zone are sent its events without the text.
+        """
+        head = await log.read_head(engine.store.read_connection, zone)
+        row: list[bytes] = await engine.store.command(
+            "ZRANGE", keys.user_rooms(zone, self._caller.id), 0, -1, "WITHSCORES"
+        )
+        from_n = {room.decode(): int(number) for room, number in zip(row[::2], row[1::2], strict=True)}
+        for room in room_ids if not self._follows_zone else ():
+            if room and room not in from_n and (number := await _from_n_of(engine, self._caller, room)) is not None:
+                from_n[room] = number
+        self._rooms_read = {*room_ids}
+        self.memberships = Memberships(from_n, head.seq)
 
     def note_event(self, index: int, event: Event) -> None:
         """Note that the frame at ``index`` is an event of a chat room."""

@@ -18,7 +18,6 @@ from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
 from server.gateway import entitlements, subscriptions
 from server.gateway.app_version import is_too_old
-from server.gateway.chat_events import read_memberships
 from server.gateway.gateway import Gateway
 from server.gateway.hub import member_channel
 from server.gateway.large_rooms import updated_channels
@@ -69,9 +68,11 @@ async def start_session(gateway: Gateway, session: Session, op: Connect) -> None
         floors = entitlements.updated_floors(gateway.relay.tails, principal, floors, seen)
         large_rooms = updated_channels(gateway.relay.tails, principal, large_rooms, seen)
         lost = entitlements.ended_job_channels(gateway.relay.tails, principal, wanted, seen)
-        replays = {zone: resume.missed_frames(frames, floors.get(zone)) for zone, resume in resumes.items()}
+        for zone, resume in resumes.items():
+            resume.collect_missed(frames, (*channels, *large_rooms), floors.get(zone))
         if not await read_missing_memberships(gateway, principal, resumes):
             break
+    replays = {zone: resume.missed_frames(frames) for zone, resume in resumes.items()}
     channels = tuple(channel for channel in channels if channel not in lost)
     for resume in resumes.values():
         gateway.counters.resumes_by_outcome[resume.outcome] += 1
@@ -146,9 +147,9 @@ async def read_missing_memberships(gateway: Gateway, caller: Principal, resumes:
     """Read the caller's memberships for the resumes that need them, and return whether any did. Then the loop has
     turned, and the resumes are to be finished again.
     """
-    needing = {zone: resume for zone, resume in resumes.items() if resume.needs_memberships}
-    for zone, resume in needing.items():
-        resume.chat.memberships = await read_memberships(gateway.engine, zone, caller)
+    needing = {zone: rooms for zone, resume in resumes.items() if (rooms := resume.unread_rooms)}
+    for zone, rooms in needing.items():
+        await resumes[zone].chat.read_memberships(gateway.engine, zone, rooms)
     return bool(needing)
 
 

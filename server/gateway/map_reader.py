@@ -64,6 +64,8 @@ class ZoneMapReader:
         """The people and jobs in these areas, by id."""
         self._noted: set[str] = set()
         """The ids whose records must be read again."""
+        self._changed: set[str] = set()
+        """The ids of what differs from what the views were given."""
         self._refresh: list[str] = []
         """The ids that are still to be read in this round of refreshing."""
         self._searched_at = 0.0
@@ -91,18 +93,18 @@ class ZoneMapReader:
             await asyncio.sleep(max(0.0, began + pause - monotonic()))
 
     async def _run_turn(self) -> None:
-        changed: set[str] = set()
         wanted = await self._read_active()
         if monotonic() - self._searched_at >= SEARCH_EVERY_S or any(not v.is_searched for v in self.views.values()):
-            changed |= await self._search()
+            await self._search()
         wanted |= self._noted
         self._noted = set()
         wanted.update(self._next_to_refresh())
-        changed |= await self._read(wanted)
+        await self._read(wanted)
         if len(self._entries) > zone_map.MAX_ENTRIES:
             await zone_map.load_cells()
         for view in self.views.values():
-            view.pending |= changed
+            view.pending |= self._changed
+        self._changed = set()
         for session, view in list(self.views.items()):
             if self.views.get(session) is view and self._send_frame(session, view):
                 await asyncio.sleep(0)
@@ -127,18 +129,17 @@ class ZoneMapReader:
         self._seen_ms = int(rows[-1]) if rows else max(0, since)
         return self._entries.keys() & {name.decode() for name in rows[::2]} if since >= 0 else set()
 
-    async def _search(self) -> set[str]:
-        """Search the boxes of all views and read what is new there. Return the ids of what was new."""
+    async def _search(self) -> None:
+        """Search the boxes of all views and read what is new there."""
         searched, self._areas = list(self.views.values()), self._wanted_areas()
         found: set[str] = set()
         for layer, areas in self._areas.items():
             found |= await zone_map.find_ids(self._engine, self._zone, layer, areas)
             self.reads += 1
-        new = await self._read(found - self._entries.keys())
+        await self._read(found - self._entries.keys())
         self._searched_at = monotonic()
         for view in searched:
             view.is_searched = True
-        return new
 
     def _wanted_areas(self) -> dict[Layer, list[MapBox]]:
         """Return the areas to hold for the present views, by layer."""
@@ -148,9 +149,10 @@ class ZoneMapReader:
                 boxes.setdefault(layer, []).append(view.box.widen(APPROACH_DEGREES) if layer == "people" else view.box)
         return {layer: merge_boxes(of_layer) for layer, of_layer in boxes.items()}
 
-    async def _read(self, ids: Collection[str]) -> set[str]:
-        """Read these records, hold those in the areas, and return the ids of those that differ from before."""
-        changed: set[str] = set()
+    async def _read(self, ids: Collection[str]) -> None:
+        """Read these records, hold those in the areas, and note the ids of those that differ from before. They stay
+        noted if a later read of this turn fails.
+        """
         jobs = [name for name in ids if name.startswith(JOB_PREFIX)]
         people = [name for name in ids if not name.startswith(JOB_PREFIX)]
         by_layer: tuple[tuple[Layer, list[str]], ...] = (("people", people), ("jobs", jobs))
@@ -166,9 +168,8 @@ class ZoneMapReader:
                     continue
                 else:
                     self._entries[name] = entry
-                changed.add(name)
+                self._changed.add(name)
         self.reads += bool(ids)
-        return changed
 
     def _send_frame(self, session: Session, view: MapView) -> bool:
         """Send the view's next frame if it is due and the session has read the frames before. Return whether one was

@@ -84,7 +84,7 @@ class MapView:
         """Return the next frame, None if nothing in the view has changed. The caller sends it:
         the view counts it as sent.
         """
-        is_first = not self.due_at
+        is_first, is_continued = not self.due_at, self._has_more
         changed = self._apply(entries, entries.keys() if is_first else self.pending)
         self.pending = set()
         crowded = frozenset(layer for layer in self.layers if self._is_crowded(layer))
@@ -95,8 +95,8 @@ class MapView:
             return None
         self.k += 1
         # A frame that is a little late does not make the next one late.
-        now = monotonic()
-        self.due_at = max(self.due_at, now - MAX_LATE_S) + self.every_s
+        if not is_continued:
+            self.due_at = max(self.due_at, monotonic() - MAX_LATE_S) + self.every_s
         return MapFrame(is_snapshot, {"zone": self.zone, "k": self.k, **data})
 
     def _apply(self, entries: Entries, ids: Iterable[str]) -> list[str]:

@@ -140,11 +140,13 @@ class PresenceFeed:
         has_changed = known is not None and known.online != state.online
         if has_changed and not state.online and await self._is_grace_period():
             return
-        self._known[user] = state
         watchers = self._watchers(user) if has_changed else [each for each in self._watchers(user) if each in untold]
-        self._untold.pop(user, None)
         if watchers:
             await self._send(state, watchers)
+        # Not before: if a right cannot be checked now, the next turn tells the change.
+        if user in self._known:
+            self._known[user] = state
+            self._untold.pop(user, None)
 
     async def _send(self, state: UserPresence, watchers: Sequence[Session]) -> None:
         """Send a user's state to those watchers who may know it. The others stop watching."""

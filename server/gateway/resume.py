@@ -45,7 +45,7 @@ class Encoder(Protocol):
 
 class Resume:
     """The replay of one zone for one session that is joining. Call ``check_cursor``, then ``fetch_missed``, then
-    ``missed_frames`` in the turn of the loop in which the session joins."""
+    ``collect_missed`` and ``missed_frames`` in the turn of the loop in which the session joins."""
 
     def __init__(
         self,
@@ -66,7 +66,6 @@ class Resume:
         self.may_replay: Callable[[Event], bool] | None = None
         """Return whether an event on the session's channels may be sent. None: all may be sent."""
         self.chat = ChatReplay(caller, follows_zone=tail.buffer.zone_channel in channels)
-        """The events of chat rooms among the frames."""
         self._cursor = cursor or tail.head
         self._channels = channels
         self._floors = dict(floors or {})
@@ -116,15 +115,14 @@ class Resume:
             await self._fetch_part(engine, encoder)
 
     @property
-    def needs_memberships(self) -> bool:
-        """Return whether ``missed_frames`` must be called again, after the caller's memberships were read."""
-        return self.reason is None and self.chat.needs_memberships
+    def unread_rooms(self) -> set[str]:
+        """Return the chat rooms for which the caller's memberships are to be read before the replay."""
+        return self.chat.unread_rooms() if self.reason is None else set()
 
-    def missed_frames(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
-        """Return the encoded events to replay, in order, up to the relay's head; none if ``reason`` is set. ``floors``
-        are the present floors of the `work:` channels. They replace the floors that the constructor got.
-        """
-        self._floors = dict(floors or {})
+    def collect_missed(self, encoder: Encoder, channels: Collection[str], floors: Mapping[str, int] | None) -> None:
+        """Add the events of the replay buffer up to the relay's head. ``channels`` and ``floors`` (of the `work:`
+        channels) are the session's present ones."""
+        self._channels, self._floors = channels, dict(floors or {})
         if self.reason is None and self.has_cursor and not self._is_cursor_valid():
             self.reason = "epoch"
         if self.reason is None and self.has_cursor:
@@ -135,12 +133,14 @@ class Resume:
                     frame = known[index] = encoder.encode_event(event)
                 self._add_frame(event, frame)
             self._position = self.tail.cursor
-            if self.chat.memberships is not None and self.reason is None:
-                self._apply_memberships(encoder)
+
+    def missed_frames(self, encoder: Encoder) -> list[bytes]:
+        """Return the encoded events to replay, without those of rooms of others. Call this once, at the end."""
+        if self.reason is None and self.chat.memberships is not None:
+            self._apply_memberships(encoder)
         return self.frames if self.reason is None else []
 
     def _apply_memberships(self, encoder: Encoder) -> None:
-        """Drop the events of rooms of which the caller is no member, or replace them by events without text."""
         redacted, dropped = self.chat.decide()
         for index, event in redacted.items():
             self.frames[index] = encoder.encode_event(event)

@@ -136,10 +136,12 @@ async def _read_missed(
             await tokens.check_active(gateway.engine, caller)
             raise TokenExpired("Your access has changed")
         work = {} if request.channels else entitlements.updated_floors(gateway.relay.tails, caller, work, seen)
-        replays = {zone: resume.missed_frames(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
+        rooms = set() if request.channels else updated_channels(gateway.relay.tails, caller, rooms, seen)
+        for zone, resume in resumes.items():
+            resume.collect_missed(gateway.payloads, (*stream.channels, *rooms), work.get(zone))
         if not await connect.read_missing_memberships(gateway, caller, resumes):
             break
-    rooms = set() if request.channels else updated_channels(gateway.relay.tails, caller, rooms, seen)
+    replays = {zone: resume.missed_frames(gateway.payloads) for zone, resume in resumes.items()}
     stream.channels = (*stream.channels, *entitlements.work_channels(work), *map(member_channel, rooms))
     for resume in resumes.values():
         gateway.counters.resumes_by_outcome[resume.outcome] += 1

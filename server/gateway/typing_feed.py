@@ -10,7 +10,7 @@ from engine.clock import now_ms
 from engine.domain.room_typing import PublishedTyping
 from engine.types import UserId, Zone
 from server.gateway.frames import PayloadEncoder
-from server.gateway.hub import Hub
+from server.gateway.hub import Hub, member_channel
 
 TYPING_TYPE = "typing"
 
@@ -46,7 +46,8 @@ class TypingFeed:
             joined = hub.members(channel)
             if not joined:
                 continue
-            members = {session for name in typing.to.split() for session in hub.members(name)}
+            channels = [member_channel(name) if name.startswith("room:") else name for name in typing.to.split()]
+            members = {session for name in channels for session in hub.members(name)}
             for session in members.intersection(joined):
                 if session.caller.id != typing.user:
                     payload = payload or self._encode(typing)

@@ -10,10 +10,11 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from tests.server.gateway.conftest import Client, Node
-from tests.server.gateway.test_ops import connect_as
+from tests.server.gateway.test_ops import connect_as, next_push_of
 from tests.server.gateway.test_room_ops import received_types
 from tests.support import chat, event_log
 from tests.support.chat import Chat
+from tests.support.wait import wait_until
 
 
 async def change_member(engine: Engine, room: str, user: str, *, add: bool) -> None:
@@ -67,7 +68,23 @@ async def test_a_room_that_grows_loses_nobody(node: Node, room: Chat) -> None:
             assert "room.left" in await types_until_pong(late)
     sizes = [len(to) for to in await channels_of_messages(engine)]
     assert sizes == [64, 1, 1, 64]
-    assert await engine.store.redis.smembers(keys.large_rooms(DEFAULT_ZONE)) == set()
+    start = node.gateway.heads()[0][1]
+    cursors = {"main": {"epoch": start.epoch, "seq": 0}}
+    async with node.connect(room.customer.id, "customer", cursors=cursors) as back:  # the room was large meanwhile
+        assert (await received_messages(back, "64 again")) == ["64", "65", "connected later", "64 again"]
+
+
+async def test_a_large_room_shows_who_types(node: Node, room: Chat) -> None:
+    """`typing` and the events about its mediator reach the members of a large room."""
+    await wait_until(lambda: node.gateway.live.is_subscribed, what="the live channel")
+    await change_member(node.engine, room.room, "late", add=True)
+    async with connect_as(node, room.customer) as carla, connect_as(node, room.technician) as tom:
+        for client in (carla, tom):
+            assert "ok" in await client.request(op="join", room=room.room)
+        await tom.request(op="typing", room=room.room, on=True)
+        assert (await next_push_of(carla, "typing"))["data"]["user"] == room.technician.id  # type: ignore[index]
+        await node.append(f"role:ops room:{room.room}", kind="mediator.invited", data="{}")
+        assert await next_push_of(carla, "mediator.invited")
 
 
 async def test_a_large_room_is_replayed_to_its_members_alone(node: Node, room: Chat) -> None:

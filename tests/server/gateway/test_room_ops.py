@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from engine.domain import room_members
-from engine.types import Principal
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal
 from tests.server.gateway.conftest import Client, Node
 from tests.server.gateway.test_ops import connect_as, next_push_of
 from tests.support import chat, event_log, people
@@ -125,6 +126,17 @@ async def test_a_former_member_replays_nothing(node: Node, room: Chat) -> None:
     await room_members.add_member(node.engine, people.ADMIN, room.room, mediator.id)
     await chat.say(node.engine, room.customer, room.room, "again")
     assert [each for each in await replayed(node, mediator, start) if "." not in each] == ["together", "again"]
+
+
+async def test_a_member_replays_a_room_that_was_closed_long_ago(node: Node, room: Chat) -> None:
+    """A room that has left the lists of its members in Redis is replayed to them all the same, and to nobody else."""
+    mediator = await chat.staff(node.engine)
+    start = node.gateway.heads()[0][1]
+    await chat.say(node.engine, room.customer, room.room, "goodbye")
+    for who in (room.customer, room.technician, mediator):
+        await node.engine.store.redis.delete(keys.user_rooms(DEFAULT_ZONE, who.id))
+    assert "goodbye" in await replayed(node, room.customer, start)
+    assert await replayed(node, mediator, start) == []
 
 
 async def test_ops_who_follow_a_zone_receive_no_text(node: Node, room: Chat) -> None:

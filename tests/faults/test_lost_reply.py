@@ -112,7 +112,7 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
         await wait_until(lambda: engine.store.pipeline.is_up)
     for job in done:
         steps = [e.type for e in await event_log.events(engine, job=job) if e.actor.startswith("technician:")]
-        assert steps == ["job.accepted", *["job.status"] * 4]
+        assert steps == ["job.accepted", "room.opened", *["job.status"] * 4]
     seqs = [e.seq for e in await event_log.events(engine)]
     assert seqs == list(range(1, len(seqs) + 1))
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, "t1"), "load") == b"0"  # type: ignore[arg-type]

@@ -103,7 +103,7 @@ def member_types(kind: Any) -> set[Any]:
 
 def is_in_list(kind: Any) -> bool:
     """Return whether the field's type is a list, or a union with a list."""
-    return get_origin(kind) is list or any(is_in_list(part) for part in get_args(kind) if get_origin(kind) is not list)
+    return get_origin(kind) in (list, tuple) or any(is_in_list(part) for part in get_args(kind))
 
 
 def build_body(fields: Iterable[tuple[str, Any]]) -> Any:

@@ -117,7 +117,11 @@ async def test_a_technician_drives_to_the_place_and_both_sides_talk(people: Peop
     """
     assert await people.wait_for_end(await people.book(direct=False)) == "completed"
     messages = people.simulation.messages
-    await wait_until(lambda: messages.said >= 10, within_s=END_WITHIN_S, what="ten messages")
+    await wait_until(
+        lambda: messages.said >= 10 and messages.received >= 2 * messages.said,
+        within_s=END_WITHIN_S,
+        what="ten messages at both sides",
+    )
     assert {"technician.near", "technician.arrived"} <= {*people.seen.types}
     assert (messages.lost(), messages.doubled, messages.received) == (0, 0, 2 * messages.said)
 

@@ -85,6 +85,7 @@ async def _measure_round(zone: SeededZone, valkey: Child, count: int, costs: dic
         CLAIM: [zone.claim_call(job, member) for job, member in members],
         **{step: [zone.step_call(job, member, step) for job, member in members] for step in STEPS},
     }
+    bytes_before = await zone.store.redis.memory_usage(keys.log(ZONE), samples=0) or 0
     for part, part_calls in calls.items():
         before = valkey.cpu_s()
         await _run_packed(zone, part_calls)
@@ -93,7 +94,7 @@ async def _measure_round(zone: SeededZone, valkey: Child, count: int, costs: dic
     before = valkey.cpu_s()
     await _archive(zone, [job for job, _ in jobs])
     costs["archive"].append((valkey.cpu_s() - before) / count * 1e6)
-    return log_bytes / count
+    return (log_bytes - bytes_before) / count
 
 
 async def _run_packed(zone: SeededZone, calls: Sequence[ScriptCall]) -> None:

@@ -127,7 +127,7 @@ async def run_home_service(job_scenario: JobScenario) -> None:
     await job_scenario.check_all_readers(tara="holder")
     await job_scenario.scenario.admin.request("GET", "/v1/jobs")
     await job_scenario.people["carla"].request(
-        "PATCH", f"/v1/jobs/{job_scenario.job}", {"notes": "4711, key under the mat"}
+        "PATCH", f"/v1/jobs/{job_scenario.job}", {"notes": "gate 4711, key under the mat"}
     )
     await job_scenario.check_all_readers()
     await job_scenario.send_command("tara", "unassign", new_relation="former", reason="flat tyre")
@@ -149,7 +149,7 @@ async def run_managed(job_scenario: JobScenario) -> None:
     await job_scenario.wait_for_status("assigned", "tara")
     await job_scenario.check_all_readers(tara="asked")
     await job_scenario.people["carla"].request(
-        "PATCH", f"/v1/jobs/{job_scenario.job}", {"notes": "4711, key under the mat"}
+        "PATCH", f"/v1/jobs/{job_scenario.job}", {"notes": "gate 4711, key under the mat"}
     )
     await job_scenario.check_all_readers()
     await job_scenario.send_command("tara", "accept", new_relation="holder")
@@ -168,7 +168,7 @@ async def run_cancelled_before_acceptance(job_scenario: JobScenario) -> None:
     await job_scenario.book_job("managed")
     await job_scenario.wait_for_status("assigned", "tom")
     await job_scenario.check_all_readers(tom="asked")
-    await job_scenario.send_command("carla", "cancel", reason="4711 is shut")
+    await job_scenario.send_command("carla", "cancel", reason="gate 4711 is shut")
     await job_scenario.check_all_readers()
     assert ("tom", "job.cancelled") in job_scenario.received
 
@@ -243,4 +243,4 @@ async def test_nobody_reads_a_private_field_of_others(
     await job_scenario.create_people()
     await story(job_scenario)
     text = (await job_scenario.people["carla"].request("GET", f"/v1/jobs/{job_scenario.job}")).text
-    assert private_fields.fields_in(text) >= private_fields.PRIVATE_FIELDS - {"notes"} and "4711" in text
+    assert private_fields.fields_in(text) >= private_fields.PRIVATE_FIELDS - {"notes"} and "gate 4711" in text

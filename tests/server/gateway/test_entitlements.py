@@ -101,7 +101,7 @@ async def test_all_mediators_receive_disputes(node: Node, blueprint: str) -> Non
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service)
     more: dict[str, Any] = {"technician": "tom"} if blueprint == "direct_booking" else {}
-    job = people.id_of(await people.job(engine, carla, service, blueprint=blueprint, notes="4711", **more))
+    job = people.id_of(await people.job(engine, carla, service, blueprint=blueprint, notes="gate 4711", **more))
     if blueprint == "managed":
         await jobs.run_command(engine, OPS_CALLER, job, CommandInput(command="assign", technician="tom"))
     for command in ("accept", "depart", "start", "finish") if blueprint == "managed" else ("accept",):
@@ -109,7 +109,7 @@ async def test_all_mediators_receive_disputes(node: Node, blueprint: str) -> Non
     async with node.connect("max", "mediator") as live:
         dispute = msgspec.json.decode((await disputes.open_dispute(engine, carla, job, "It leaks")).dispute)
         mia = Principal(UserId("mia"), "mediator")
-        await disputes.resolve_dispute(engine, mia, dispute["id"], "resume", note="The key is 4711")
+        await disputes.resolve_dispute(engine, mia, dispute["id"], "resume", note="The key of gate 4711")
         live_pushes = await received_pushes(node, live)
     hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}}
     async with node.connect("max", "mediator", **hello) as again:
@@ -119,7 +119,7 @@ async def test_all_mediators_receive_disputes(node: Node, blueprint: str) -> Non
         {"id": dispute["id"], "job": job, "reason": "It leaks", "status": "open"},  # mediator.invited
         {"id": dispute["id"], "job": job, "status": "resolved"},
     ]
-    assert "'customer'" not in str(live_pushes) and "4711" not in str(live_pushes)
+    assert "'customer'" not in str(live_pushes) and "gate 4711" not in str(live_pushes)
 
 
 async def test_a_subscribed_service_receives_the_steps_of_a_job(node: Node) -> None:
@@ -146,7 +146,9 @@ async def book_order(node: Node, carla: Principal, service: ServiceId) -> str:
     """Book an order of the blueprint `delivery`, and return its id. Technicians of the service receive its
     `job.created`.
     """
-    return people.id_of(await people.job(node.engine, carla, service, blueprint="delivery", amount=500, notes="4711"))
+    return people.id_of(
+        await people.job(node.engine, carla, service, blueprint="delivery", amount=500, notes="gate 4711")
+    )
 
 
 async def put_profile(
@@ -191,7 +193,7 @@ async def test_orders_from_before_the_approval_are_not_replayed(node: Node, reme
         node.gateway.relay.tails[DEFAULT_ZONE].buffer.clear()
     async with node.connect("tom", "technician", cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as tom:
         assert await received_orders(node, tom) == [job]
-        assert "4711" not in str(tom.pushes)
+        assert "gate 4711" not in str(tom.pushes)
 
 
 async def test_a_live_session_receives_the_orders_its_technician_may_take(node: Node) -> None:

@@ -196,7 +196,7 @@ async def test_the_recipients_of_an_edit(
     """
     job = str((await book(customer))["id"])
     await people.wait_for_offer(technician, job)
-    answer = await edit_job(customer, job, notes="Second floor", metadata={"secret": "4711"})
+    answer = await edit_job(customer, job, notes="Second floor", metadata={"secret": "gate 4711"})
     [updated] = await market.job_events(site, "job.updated", job)
     assert set(updated.to) == {f"user:{customer.user}", "role:ops", f"job:{job}"}
     data = event_log.payload(updated)
@@ -206,7 +206,7 @@ async def test_the_recipients_of_an_edit(
     assert [channel for event in offers for channel in event.to].count(f"user:{technician.user}") == 1
     offer = next(event_log.payload(event)["offer"] for event in offers if f"user:{technician.user}" in event.to)
     assert "notes" not in offer["job"] and (offer["status"], offer["wave"]) == ("sent", 1)
-    assert b"4711" not in b"".join(event.data for event in offers) and "address" not in offer["job"]
+    assert b"gate 4711" not in b"".join(event.data for event in offers) and "address" not in offer["job"]
     [item] = [i for i in (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"] if i["command"] == "edit"]
     assert item["actor"] == f"customer:{customer.user}"
 

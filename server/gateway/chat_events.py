@@ -117,7 +117,7 @@ class ChatReplay:
         return noted if not noted <= self._rooms_read else set()
 
     async def read_memberships(self, engine: Engine, zone: Zone, room_ids: Collection[str]) -> None:
-        """Read of which of ``rooms`` the caller is a member now. The head is read first, so that a change after it is
+        """Read of which rooms the caller is a member now. The head is read first, so that a change after it is
         found among the events above ``seq``. A room that was closed long ago is not among the user's rooms in Redis.
         Ops who follow the zone are sent its events without the text.
         """

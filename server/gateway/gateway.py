@@ -241,5 +241,6 @@ class Gateway:
     def _close_to_resync(self, reason: str) -> None:
         """Close all sessions, because what they were sent may differ from the log, or may be incomplete."""
         self.positions.drop_tracks()
+        self.large_rooms.forget()
         for session in list(self.sessions):
             session.close(Close.RESYNCHRONISE, f"resynchronise: {reason}")

@@ -51,6 +51,10 @@ class LargeRooms:
                 channels.update(f"room:{room}" for room, score in zip(known, scores, strict=True) if score is not None)
         return channels
 
+    def forget(self) -> None:
+        """Read the large rooms again before the next session: changes of them may have been missed."""
+        self._zones_read.clear()
+
     def apply_change(self, event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
         """Add the channel of a room to the sessions of the users whom ``event`` names, or take it from them."""
         change = msgspec.json.decode(event.data, type=_Change)

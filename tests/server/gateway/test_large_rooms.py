@@ -104,6 +104,17 @@ async def test_a_large_room_is_replayed_to_its_members_alone(node: Node, room: C
             assert "large" not in await types_until_pong(former)
 
 
+async def test_a_room_that_grew_unseen_is_found_after_a_resynchronisation(node: Node, room: Chat) -> None:
+    """If the gateway missed that a room became large, its members receive it after the resynchronisation."""
+    async with node.connect(room.customer.id, "customer"):  # now the gateway knows which rooms are large: none
+        pass
+    await node.engine.store.redis.sadd(keys.large_rooms(DEFAULT_ZONE), room.room)
+    node.gateway._close_to_resync("trimmed")
+    async with node.connect(room.customer.id, "customer") as carla:
+        await node.append(f"room:{room.room}", kind="room.read", data="{}")
+        assert "room.read" in [(await carla.next_push())["type"]]
+
+
 async def received_messages(client: Client, until: str) -> list[str]:
     """Return the texts of the messages that the client received up to the one with the text ``until``."""
     return [text for text in await received_types(client, until) if "." not in text]

@@ -7,7 +7,7 @@ same hash, set or zset, for example two jobs to ``due``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["string", "hash", "zset", "set", "list", "stream", "geo"]
 
@@ -82,4 +82,5 @@ def _join(key: str, before: KeyContent, more: KeyContent) -> KeyContent:
     different = {name for name in before.value.keys() & more.value.keys() if before.value[name] != more.value[name]}
     if different:
         raise ContentConflict(f"{key}: two values of {sorted(different)[:3]}")
-    return before._replace(value={**before.value, **more.value})
+    joined: Any = {**before.value, **more.value}
+    return before._replace(value=joined)

@@ -230,7 +230,9 @@ async def _run_background_parts(server: RunningServer, valkey: embedded.Embedded
     """
     parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.wait_until_ended()} if valkey else {}
     parts["the look at its health"] = server.health.run()
-    parts["engine.blueprint.registry.run"] = registry.run(server.engine.archive, server.engine.blueprints)
+    parts["engine.blueprint.registry.reload_at_intervals"] = registry.reload_at_intervals(
+        server.engine.archive, server.engine.blueprints
+    )
     parts["engine.identity.outbox.run"] = outbox.run(server.engine)
     for role in server.engine.settings.roles:
         parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in ROLE_LOOPS.get(role, ())}

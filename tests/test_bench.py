@@ -197,5 +197,5 @@ async def test_resume_runs() -> None:
 async def test_wave_runs() -> None:
     """The benchmark `wave` measures waves among many technicians, also if the nearest technicians have had an offer."""
     figures = await run_quick("wave", "--technicians", "600", "--asked", "0", "300", "--jobs", "3")
-    assert figures["core, 300 asked already: longest turn"] > 0
+    assert figures["core, 300 asked already: longest call"] > 0
     assert figures["city, first wave of ten within 3 km"] > 0

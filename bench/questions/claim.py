@@ -70,7 +70,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         bare = await BareScript.load(zone.store) if arguments.peers else None
         for number in range(arguments.rounds):
             print_progress(f"round {number + 1}: packed calls")
-            await rounds.measure_packed()
+            await rounds.measure_pipelined_claims()
             if bare:
                 await rounds.measure_bare(bare)
             print_progress(f"round {number + 1}: over WebSocket")
@@ -141,7 +141,7 @@ class Rounds:
             jobs = await gather_in_batches(self._zone.create_offered_job(squad) for squad in turns)
             yield list(zip(jobs, turns, strict=True))
 
-    async def measure_packed(self) -> None:
+    async def measure_pipelined_claims(self) -> None:
         """Measure ``job_claim`` through the engine's pipeline, and the processor time of Redis."""
         total, redis_cpu_s = CallTimes(), 0.0
         async for offered in self._offer_batches(SQUAD_COUNT):

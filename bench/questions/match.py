@@ -203,8 +203,8 @@ class Rounds:
         self._timings.setdefault((size, search, pattern), []).append(timing)
 
     def add_figures(self, report: Report) -> None:
-        """Add the figures of the goal's city, and then the server's processor time for each kind of search in
-        each city.
+        """Add to the report the calls per second in the city of the size for which DESIGN §9 sets the goal, and then
+        the server's processor time for each kind of search in each city.
         """
         for (size, search, pattern), timings in self._timings.items():
             if size == self._goal_size:

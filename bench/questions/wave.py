@@ -2,7 +2,7 @@
 
 Worst case: 100,000 technicians are within 1 km of the job, and thousands of the nearest have had an offer. So no radius
 that is searched contains too few technicians, and none contains enough who may still receive an offer. A wave that is
-not decided by one script call (a turn) continues in another. The longest turn counts, because every command of the zone
+not complete after one script call continues in another. The longest call counts, because every command of the zone
 waits for it. Ordinary case: the same number in a city, and the first ten offers of jobs all over it. Times are those of
 the script, measured by Redis itself (SLOWLOG).
 """
@@ -75,19 +75,19 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 async def _worst_figures(zone: SeededZone, asked_before: int, rounds: int) -> list[Figure]:
-    longest, typical, turns = [], [], []
+    longest, typical, call_counts = [], [], []
     for _ in range(rounds):
         job = await zone.create_job(*CENTRE)
         await _decline_nearest(zone, job, asked_before)
-        turns_ms = await _wave_turns_ms(zone, job)
-        longest.append(max(turns_ms))
-        typical.append(median(turns_ms))
-        turns.append(float(len(turns_ms)))
+        calls_ms = await _measure_wave_calls(zone, job)
+        longest.append(max(calls_ms))
+        typical.append(median(calls_ms))
+        call_counts.append(float(len(calls_ms)))
     name = f"core, {asked_before:,} asked already" if asked_before else "core, nobody asked"
     return [
-        Figure(f"{name}: longest turn", "ms script", longest, goal=3, better="less"),
-        Figure(f"{name}: median turn", "ms script", typical),
-        Figure(f"{name}: turns until offered", "turns", turns),
+        Figure(f"{name}: longest call", "ms script", longest, goal=3, better="less"),
+        Figure(f"{name}: median call", "ms script", typical),
+        Figure(f"{name}: calls until offered", "calls", call_counts),
     ]
 
 
@@ -95,19 +95,21 @@ async def _ordinary_figures(zone: SeededZone, jobs: int, rounds: int) -> list[Fi
     middle, slow = [], []
     positions = _city_positions()
     for _ in range(rounds):
-        turns_ms = sorted(
-            [max(await _wave_turns_ms(zone, await zone.create_job(*next(positions)))) for _ in range(jobs)]
+        calls_ms = sorted(
+            [max(await _measure_wave_calls(zone, await zone.create_job(*next(positions)))) for _ in range(jobs)]
         )
-        middle.append(median(turns_ms))
-        slow.append(turns_ms[int(len(turns_ms) * 0.99)])
+        middle.append(median(calls_ms))
+        slow.append(calls_ms[int(len(calls_ms) * 0.99)])
     return [
         Figure("city, first wave of ten within 3 km", "ms script", middle, note="median"),
         Figure("city, first wave of ten within 3 km, slowest", "ms script", slow, note="p99"),
     ]
 
 
-async def _wave_turns_ms(zone: SeededZone, job: JobId) -> list[float]:
-    """Run the job's first wave until it is decided, and return the milliseconds of each turn (script call)."""
+async def _measure_wave_calls(zone: SeededZone, job: JobId) -> list[float]:
+    """Call ``wave_open`` until the job's first wave has made all its offers, and return the milliseconds of each
+    call.
+    """
     redis, wave = zone.store.redis, zone.wave_call(job, 1)
     await redis.config_set("slowlog-log-slower-than", 0)
     await redis.config_set("slowlog-max-len", MAX_CALLS_PER_WAVE * 2)

@@ -74,7 +74,7 @@ async def reload_files(settings: Settings, archive: Archive, blueprints: Bluepri
     return []
 
 
-async def run(archive: Archive, blueprints: Blueprints) -> None:
+async def reload_at_intervals(archive: Archive, blueprints: Blueprints) -> None:
     """Load the blueprints of other processes at intervals until cancelled; retry while the database is away.
 
     Raises BlueprintError if SQL has another content for one of the blueprints. ``store_if_available`` could not find

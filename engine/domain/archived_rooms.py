@@ -54,7 +54,7 @@ class _RoomDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     mediator_invited: bool
     opened_at: str
     closed_at: str | None = None
-    last: msgspec.Raw
+    last_message: msgspec.Raw = msgspec.field(name="last")
     unread: int
     reads: list[_ReadMark]
 
@@ -94,7 +94,7 @@ def view_room(room: ArchivedRoom, user: UserId) -> bytes:
         mediator_invited=room.mediator_invited,
         opened_at=rfc3339_of(room.opened_at),
         closed_at=None if room.closed_at is None else rfc3339_of(room.closed_at),
-        last=msgspec.Raw(room.last if room.last and room.n > from_n else b"null"),
+        last_message=msgspec.Raw(room.last if room.last and room.n > from_n else b"null"),
         unread=max(0, room.n - read) if user in room.members else 0,
         reads=[_ReadMark(name, room.reads[name]) for name in marks],
     )

@@ -96,7 +96,7 @@ async def book_job(
     service = await services.active_service(engine, ServiceId(booking.service))
     person = await _customer_account(engine, customer)
     job = new_job_id(zone)
-    full, public = _record_texts(zone, job, blueprint, booking, service, person)
+    full, public = _encode_record_members(zone, job, blueprint, booking, service, person)
     creation = _JobCreation(zone, job, customer, service, booking, blueprint)
     head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": fingerprint, "trace": trace}
     args = {**head, **creation.arguments(engine), "full": full, "pub": public}
@@ -211,7 +211,7 @@ async def _customer_account(engine: Engine, customer: UserId) -> accounts.User:
     return user
 
 
-def _record_texts(
+def _encode_record_members(
     zone: Zone,
     job: JobId,
     blueprint: Blueprint,

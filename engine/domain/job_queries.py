@@ -112,7 +112,7 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
         documents, _ = await reader.jobs(engine.archive, job_filter, limit + 1, query.cursor, phases=FINISHED_PHASES)
         for document in documents:
             seen = jobs.visible_part(caller, document)
-            if _may_be_listed(job_document.decode_job(seen), job_filter, caller):
+            if _filters_reveal_nothing(job_document.decode_job(seen), job_filter, caller):
                 found.setdefault(_sort_key(job_document.decode_job(document)), seen)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
@@ -120,9 +120,9 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
     return Page(items, after, as_of)
 
 
-def _may_be_listed(job: JobView, job_filter: JobFilter, caller: Principal) -> bool:
-    """Return whether the query has no filter on a hidden value (customer, reference): such a filter would reveal values
-    that the caller may not see.
+def _filters_reveal_nothing(job: JobView, job_filter: JobFilter, caller: Principal) -> bool:
+    """Return whether this job may be in the caller's list. A job is left out if the caller filters by a value that is
+    hidden from them in this job (customer, reference): that the job is found would reveal the value.
     """
     filters_hidden = caller.role == "technician" and (job_filter.customer or job_filter.reference)
     return not filters_hidden or job.customer is not None

@@ -23,7 +23,7 @@ from engine.types import JobId, Principal, RoomId, UserId, Zone, is_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MAX_USERS = 100
+MAX_USERS_PER_QUERY = 100
 """How many users one request may ask about, and one session may watch."""
 USERS_AT_ONCE = 25
 """For how many users the shared jobs and rooms are read at the same time."""

@@ -104,7 +104,7 @@ class Store:
     read_connection: ReadConnection = field(init=False)
     stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
-    zone_reopener: asyncio.Task[None] | None = None
+    closed_zones_task: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NO_ARGS) -> ScriptReply:
@@ -295,7 +295,7 @@ async def open_store(url: str, zones: Sequence[Zone], opener: OpenZones) -> Stor
     )
     await store.pipeline.open()
     await store.read_connection.open()
-    store.zone_reopener = asyncio.create_task(_reopen_closed_zones(store), name="closed zones")
+    store.closed_zones_task = asyncio.create_task(_reopen_closed_zones(store), name="closed zones")
     return store
 
 
@@ -314,9 +314,9 @@ async def _reopen_closed_zones(store: Store) -> None:
 
 async def close_store(store: Store) -> None:
     """Close all connections. Commands that wait fail as unavailable."""
-    if store.zone_reopener:
-        store.zone_reopener.cancel()
-        await asyncio.gather(store.zone_reopener, return_exceptions=True)
+    if store.closed_zones_task:
+        store.closed_zones_task.cancel()
+        await asyncio.gather(store.closed_zones_task, return_exceptions=True)
     await store.pipeline.close()
     await store.read_connection.aclose()
     await store.redis.aclose()

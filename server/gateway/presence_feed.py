@@ -67,8 +67,10 @@ class PresenceFeed:
         visible = await presence.find_visible(self._engine, session.caller, list(users))
         wanted = [user for user in dict.fromkeys(users) if user in visible]
         new = {f"{PRESENCE_PREFIX}{user}" for user in wanted}.difference(session.channels)
-        if len(new) + sum(name.startswith(PRESENCE_PREFIX) for name in session.channels) > presence.MAX_USERS:
-            raise Invalid(errors=[FieldError("/users", f"A session watches at most {presence.MAX_USERS} users")])
+        if len(new) + sum(name.startswith(PRESENCE_PREFIX) for name in session.channels) > presence.MAX_USERS_PER_QUERY:
+            raise Invalid(
+                errors=[FieldError("/users", f"A session watches at most {presence.MAX_USERS_PER_QUERY} users")]
+            )
         for user in wanted:
             session.subscribe(f"{PRESENCE_PREFIX}{user}")
             self._known.setdefault(user, None)

@@ -29,8 +29,10 @@ class RecordedFeed:
         """Record that a snapshot was delivered."""
         self.delivered.append("sync")
 
-    def join(self, seq: int, *, recovered: bool = False, missed: int = 0, epoch: str = "e1") -> Any:
-        """Join the zone `main` with ``seq`` as its head. Return the heads of the zones that need a snapshot."""
+    def receive_connect_reply(self, seq: int, *, recovered: bool = False, missed: int = 0, epoch: str = "e1") -> Any:
+        """Pass to the feed a connect reply with the zone `main`, whose head is ``seq``. Return the heads of the zones
+        that need a snapshot.
+        """
         zone = {"epoch": epoch, "seq": seq, "recovered": recovered, "missed": missed}
         return self.feed.join_zones({"main": zone})
 
@@ -54,7 +56,7 @@ def test_pushes_wait_for_the_snapshot() -> None:
     delivered after it. A newer head in the meantime does not move the cursor.
     """
     recorded = RecordedFeed()
-    heads = recorded.join(10)
+    heads = recorded.receive_connect_reply(10)
     recorded.push(11, 12, 13)
     recorded.feed.advance_to_head({"zone": "main", "epoch": "e1", "seq": 13})
     assert (recorded.delivered, recorded.feed.cursors.by_zone) == ([], {})
@@ -68,7 +70,7 @@ def test_begin_reports_a_snapshot_older_than_the_connection(cursor: Any) -> None
     snapshot: the client must reconnect from there, because the events between do not arrive.
     """
     recorded = RecordedFeed()
-    assert recorded.begin(recorded.join(10), {"cursor": cursor}) is True
+    assert recorded.begin(recorded.receive_connect_reply(10), {"cursor": cursor}) is True
     assert recorded.feed.cursors.by_zone == cursor
 
 
@@ -77,12 +79,12 @@ def test_no_push_is_delivered_after_an_older_snapshot() -> None:
     would leave a gap. The next connection delivers them all.
     """
     recorded = RecordedFeed()
-    heads = recorded.join(10)
+    heads = recorded.receive_connect_reply(10)
     recorded.push(11)
     assert recorded.begin(heads, {"cursor": cursors_at(8)}) is True
     recorded.push(12)
     assert (recorded.delivered, recorded.feed.cursors.by_zone) == (["sync"], cursors_at(8))
-    recorded.join(12, recovered=True, missed=4)
+    recorded.receive_connect_reply(12, recovered=True, missed=4)
     recorded.push(9, 10, 11, 12)
     assert recorded.delivered == ["sync", 9, 10, 11, 12]
 
@@ -102,7 +104,7 @@ def test_a_poll_continues_after_an_older_snapshot() -> None:
 def test_without_a_snapshot_the_feed_continues_from_the_head() -> None:
     """If the snapshot was refused, or the program has no listener for it, the feed continues from the head."""
     for recorded in (RecordedFeed(), RecordedFeed(cursors_at(3, "e0"), synced=False)):
-        heads = recorded.join(10)
+        heads = recorded.receive_connect_reply(10)
         if heads:
             recorded.begin(heads, None)
         assert recorded.feed.cursors.by_zone == cursors_at(10)

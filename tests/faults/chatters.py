@@ -119,7 +119,7 @@ class Chats:
         message: Frame = reply["message"]
         return message
 
-    def numbers(self, chatter: Chatter) -> dict[str, list[int]]:
+    def expected_numbers(self, chatter: Chatter) -> dict[str, list[int]]:
         """Return the numbers that the chatter must have received of each room, in order."""
         return {room: sorted(self.acknowledged[room]) for room in chatter.rooms if self.acknowledged[room]}
 

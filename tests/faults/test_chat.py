@@ -83,7 +83,7 @@ async def assert_clients_have_all(chats: Chats) -> None:
     """Wait until every member has all messages of their rooms, and assert that each came once and in order, and that
     nobody has another."""
     for chatter in chats.members:
-        expected = chats.numbers(chatter)
+        expected = chats.expected_numbers(chatter)
         await wait_until(
             lambda c=chatter, e=expected: all(len(c.received[room]) >= len(e[room]) for room in e),  # type: ignore[misc]
             within_s=60,

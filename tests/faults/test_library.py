@@ -44,8 +44,8 @@ async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine:
 async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
     engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new release removes the old library when it starts; an old release that still runs loads its own library again
-    and continues.
+    """A new release deletes the script library of the old release from Redis when it starts. A process of the old
+    release that still runs loads its own script library again and continues.
     """
     shutil.copytree(scripts.scripts_folder(), tmp_path / "lua")
     with (tmp_path / "lua" / "job_read.lua").open("a") as verb:

@@ -215,7 +215,7 @@ class Room:
         backoff = Backoff()
         while True:
             try:
-                room = await self._pages.read_room()
+                room = await self._pages.read_room_and_last_messages()
                 break
             except Ended:
                 return

@@ -15,7 +15,7 @@ class RoomPages:
     def __init__(self, callout: Callout, room_id: str, messages: MessageList) -> None:
         self._callout, self._room_id, self._messages = callout, room_id, messages
 
-    async def read_room(self) -> Frame:
+    async def read_room_and_last_messages(self) -> Frame:
         """Return the room, after its last messages were added. If they begin above the next number, the messages
         between were read and added too. On a socket this joins the room: then this socket receives who is typing.
         """

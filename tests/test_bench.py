@@ -147,6 +147,16 @@ async def test_map_runs() -> None:
     assert figures["district: fix to frame p99"] > 0
 
 
+async def test_map_runs_with_watchers() -> None:
+    """The benchmark `map` measures customers who follow a technician beside the consoles, and fails if one of them does
+    not have the last position.
+    """
+    size = ("--technicians", "120", "--consoles", "3", "--whole", "1", "--city-km", "5", "--watchers", "20")
+    figures = await run_quick("map", *size, "--interval", "0.5", "--warm", "0.6", "--seconds", "1")
+    assert figures["watcher: fix to socket p50"] > 0
+    assert figures["positions received by the watchers"] > 10
+
+
 async def test_match_runs() -> None:
     """The benchmark `match` measures searches and whole waves. It fails if a search finds the wrong technicians."""
     figures = await run_quick(

@@ -1,25 +1,38 @@
-"""Consoles that follow a zone's map over WebSockets, and technicians who drive through the city that they show."""
+"""Consoles that follow a zone's map over WebSockets, and technicians who drive through the city that they show.
+
+The fixes of some drivers are sent over WebSockets of their own, and those of the others are stored by the engine's
+script.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import random
+import resource
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
-from bench.load.seed import SeededZone
+from bench.load import swarm
+from bench.load.seed import ZONE, SeededZone, gather_in_batches
+from bench.load.sockets import text_frame
 from bench.load.swarm import Client, Handshake
+from bench.rig import BenchError
 from engine.errors import CalloutError
+from engine.process.signer import Signer, sign_token
 from engine.rules.fixes import Fix
+from engine.store import keys
 from engine.store.fix_batches import FixBatches, FixOutcome
 from engine.types import TechnicianId, UserId
 
-METRES_A_FIX = 80.0
-FIXES_A_CALL = 64
+METRES_A_FIX, TIMEOUT_S = 80.0, 10.0
+FIXES_A_CALL, FIXES_A_TURN = 64, 8
+"""How many fixes are stored in one call, and how many are sent over WebSockets in one turn: a gateway shall not find
+more in its sockets at once than in a city.
+"""
 DEGREE_M = 111_195.0
 
 
@@ -69,7 +82,11 @@ _decoder = msgspec.json.Decoder(_Frame)
 
 
 class Driver:
-    """A technician who drives back and forth along a line."""
+    """A technician who drives back and forth along a line. ``connection`` is the WebSocket over which they send their
+    fixes, if they have one.
+    """
+
+    connection: Client | None = None
 
     def __init__(self, name: str, lat: float, lon: float, draw: random.Random) -> None:
         self.name, self.lat, self.lon = name, lat, lon
@@ -84,30 +101,83 @@ class Driver:
         sign = 1 if self._steps // 20 % 2 else -1
         self.lat += sign * self._north / DEGREE_M
         self.lon += sign * self._east / self._metres_a_degree
-        return Fix(lat=round(self.lat, 6), lon=round(self.lon, 6), accuracy=8.0, heading=90.0)
+        lat, lon = self.position
+        return Fix(lat=lat, lon=lon, accuracy=8.0, heading=90.0)
+
+    @property
+    def position(self) -> tuple[float, float]:
+        """The latitude and longitude of the last fix."""
+        return round(self.lat, 6), round(self.lon, 6)
+
+
+async def connect_drivers(
+    zone: SeededZone, port: int, signer: Signer, drivers: Sequence[Driver], spare_files: int
+) -> Sequence[Driver]:
+    """Open a WebSocket for each driver, for as many as the limit of open files allows beside ``spare_files``, which is
+    the same for the server. Return the connected drivers.
+    """
+    drivers = drivers[: max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - spare_files)]
+    await gather_in_batches(zone.create_account(driver.name, "technician") for driver in drivers)
+    waiting = iter(drivers)
+
+    async def open_next() -> None:
+        for driver in waiting:
+            token = sign_token(signer, UserId(driver.name), "technician", name=driver.name, expires_s=7200)
+            driver.connection = await swarm.open_client(port, Client(swarm.callout_handshake(port, token)))
+
+    await asyncio.gather(*(open_next() for _ in range(swarm.CONCURRENT_OPENINGS)))
+    return drivers
+
+
+def _location_frame(fix: Fix) -> bytes:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    position = {"lat": fix.lat, "lon": fix.lon, "accuracy": fix.accuracy, "heading": fix.heading}
+    return text_frame(msgspec.json.encode({"op": "location", **position, "at": at}))
 
 
 async def drive(
     zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], interval_s: float, until: float
 ) -> int:
-    """Store a fix of each driver every ``interval_s`` seconds, evenly, until the monotonic time ``until``. Return the
+    """Send a fix of each driver every ``interval_s`` seconds, evenly, until the monotonic time ``until``. Return the
     number of fixes: fewer where the load's core does not suffice.
     """
-    batches, loop = FixBatches(zone.store), asyncio.get_running_loop()
-    calls, turn, began = len(drivers) / FIXES_A_CALL / interval_s, 0, time.monotonic()
+    batches = FixBatches(zone.store)
+    size = FIXES_A_TURN if drivers[0].connection else FIXES_A_CALL
+    turns, turn, began = len(drivers) / size / interval_s, 0, time.monotonic()
     quiet_at = began
     while (now := time.monotonic()) < until:
-        start = turn * FIXES_A_CALL % len(drivers)
-        some = drivers[start : start + FIXES_A_CALL]
+        start = turn * size % len(drivers)
+        some = drivers[start : start + size]
         if now >= quiet_at:
             quiet_at = now + interval_s / len(quiet)
             some = [*some[:-1], quiet[turn % len(quiet)]]
-        outcomes: list[asyncio.Future[FixOutcome]] = [loop.create_future() for _ in some]
-        for driver, outcome in zip(some, outcomes, strict=True):
-            batches.add(TechnicianId(UserId(driver.name)), [driver.advance()], outcome.set_result, live=True)
-        for stored in await asyncio.gather(*outcomes):
-            if isinstance(stored, CalloutError):
-                raise stored
+        await _send_fixes(batches, some)
         turn += 1
-        await asyncio.sleep(max(0.0, began + turn / calls - time.monotonic()))
-    return turn * FIXES_A_CALL
+        await asyncio.sleep(max(0.0, began + turn / turns - time.monotonic()))
+    return turn * size
+
+
+async def _send_fixes(batches: FixBatches, drivers: Sequence[Driver]) -> None:
+    """Send the next fix of each driver, and wait until those are stored that are not sent over WebSockets."""
+    outcomes: list[asyncio.Future[FixOutcome]] = []
+    for driver in drivers:
+        if driver.connection is not None:
+            driver.connection.write(_location_frame(driver.advance()))
+        else:
+            outcomes.append(asyncio.get_running_loop().create_future())
+            batches.add(TechnicianId(UserId(driver.name)), [driver.advance()], outcomes[-1].set_result, live=True)
+    for stored in await asyncio.gather(*outcomes):
+        if isinstance(stored, CalloutError):
+            raise stored
+
+
+async def require_stored(zone: SeededZone, drivers: Sequence[Driver]) -> None:
+    """Wait until the record of each driver has the position of their last fix. Raise BenchError after ``TIMEOUT_S``."""
+    end, missing = time.monotonic() + TIMEOUT_S, list(drivers)
+    while missing:
+        names = [keys.technician(ZONE, TechnicianId(UserId(driver.name))) for driver in missing]
+        rows = await gather_in_batches(zone.store.command("HMGET", name, "lat", "lon") for name in names)
+        pairs = zip(missing, rows, strict=True)
+        missing = [driver for driver, row in pairs if tuple(map(float, row)) != driver.position]
+        if missing and time.monotonic() > end:
+            raise BenchError(f"the last fix of {len(missing)} technicians is not stored")

@@ -8,14 +8,20 @@ few technicians move. The gateway is measured without consoles and then with all
 Two delays are measured, both until a console has read the frame. The whole delay begins with the time that the script
 gave the fix. A console gets at most one frame in ``--every`` seconds, so where everybody moves a fix waits for the next
 frame, half of that time in the mean. The own delay begins when the next frame was allowed, if that is later.
+
+With ``--watchers`` it is all at once: so many customers follow a technician's position, and the technicians send their
+fixes over WebSockets of their own, as many as the limit of open files allows. A fix then has the time at which it was
+sent. At the end the last position of every watcher, and every technician's record, must be that of the last fix.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import random
 import time
+from collections.abc import Iterable, Sequence
 from statistics import quantiles
 from urllib.parse import urlsplit
 
@@ -23,10 +29,11 @@ import msgspec
 import uvloop
 
 from bench.load import swarm
-from bench.load.consoles import DEGREE_M, Console, Driver, drive
+from bench.load.consoles import DEGREE_M, Console, Driver, connect_drivers, drive, require_stored
 from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
 from bench.load.sockets import text_frame
 from bench.load.swarm import HandshakeStep
+from bench.load.watchers import WatchedTechnician, Watcher, open_watchers, wait_until_last
 from bench.questions.slow import rss_mib
 from bench.report import Figure, Report
 from bench.rig import LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
@@ -35,6 +42,8 @@ from engine.types import UserId
 
 CENTRE = (52.5, 13.4)
 QUIET_MOVERS = 5
+SPARE_FILES = 500
+"""How many files besides the sockets of technicians and watchers the gateway may need."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two frames (default: 0.5)")
     parser.add_argument("--city-km", type=float, default=30.0, help="side of the city (default: 30)")
     parser.add_argument("--interval", type=float, default=10.0, help="seconds between two fixes of one (default: 10)")
+    parser.add_argument("--watchers", type=int, default=0, help="customers who follow a technician (default: 0)")
     parser.add_argument("--warm", type=float, default=5.0, help="seconds before what is measured (default: 5)")
     parser.set_defaults(seconds=20.0)
 
@@ -82,6 +92,7 @@ class MapTest:
         self.drivers = [Driver(f"user_d{number}", *spot, self.draw) for number, spot in enumerate(spots)]
         self.quiet = [Driver(f"user_q{n}", CENTRE[0] + 1, CENTRE[1] + n / 100, self.draw) for n in range(QUIET_MOVERS)]
         self.consoles: dict[str, list[Console]] = {"city": [], "district": [], "corner": []}
+        self.watchers: list[Watcher] = []
         self._token = sign_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
 
     async def open_consoles(self) -> None:
@@ -98,6 +109,16 @@ class MapTest:
             subscribe = HandshakeStep(text_frame(msgspec.json.encode(view)), b'{"id":2,"ok"')
             console = Console(handshake._replace(steps=(*handshake.steps, subscribe)), arguments.every)
             self.consoles[kind].append(await swarm.open_client(self.port, console))
+
+    async def open_watchers(self, signer: Signer) -> int:
+        """Connect technicians, and the customers who follow the first of them. Return the number of technicians."""
+        count = self.arguments.watchers
+        connected = await connect_drivers(self.zone, self.port, signer, self.drivers, SPARE_FILES + count)
+        if count > len(connected):
+            raise BenchError(f"only {len(connected)} technicians can have a WebSocket: the limit of open files is low")
+        followed = [WatchedTechnician(each.name, *each.position) for each in connected[:count]]
+        self.watchers = await open_watchers(self.zone, self.port, signer, followed)
+        return len(connected)
 
     async def close_consoles(self) -> None:
         """Disconnect all consoles."""
@@ -116,8 +137,10 @@ class MapTest:
         """
         interval_s = self.arguments.interval
         await drive(self.zone, self.drivers, self.quiet, interval_s, time.monotonic() + self.arguments.warm)
-        for console in self.all_consoles:
-            console.is_measured = True
+        for reader in (*self.all_consoles, *self.watchers):
+            reader.is_measured = True
+        for watcher in self.watchers:
+            watcher.delays_ms.clear()
         began, cpu = time.monotonic(), (gateway.cpu_s(), redis.cpu_s())
         fixes = await drive(self.zone, self.drivers, self.quiet, interval_s, began + self.arguments.seconds)
         elapsed = time.monotonic() - began
@@ -135,17 +158,14 @@ class Figures:
         """Add a round's value."""
         self.values.setdefault(name, []).append(value)
 
-    def add_delays(self, kind: str, consoles: list[Console]) -> None:
-        """Add the middle and the 99th percentile of the delays of this kind of consoles."""
-        for name, delays in (
-            ("fix to frame", [each for console in consoles for each in console.whole_ms]),
-            ("own delay", [each for console in consoles for each in console.own_ms]),
-        ):
-            if len(delays) < 2:
-                raise BenchError(f"the consoles at the {kind} received {len(delays)} positions")
-            cuts = quantiles(delays, n=100)
-            self.add(f"{kind}: {name} p50", cuts[49])
-            self.add(f"{kind}: {name} p99", cuts[98])
+    def add_delays(self, name: str, delays: Iterable[Sequence[float]]) -> None:
+        """Add the middle and the 99th percentile of the delays of several readers."""
+        together = list(itertools.chain(*delays))
+        if len(together) < 2:
+            raise BenchError(f"{name}: only {len(together)} positions were received")
+        cuts = quantiles(together, n=100)
+        self.add(f"{name} p50", cuts[49])
+        self.add(f"{name} p99", cuts[98])
 
 
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
@@ -160,6 +180,12 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         print_progress(f"{arguments.technicians} technicians come online")
         everybody = [*test.drivers, *test.quiet]
         await gather_in_batches(zone.create_technician(each.name, each.lat, each.lon) for each in everybody)
+        if arguments.watchers:
+            print_progress(f"the technicians and {arguments.watchers} watchers connect")
+            connected = await test.open_watchers(signer)
+            report.notes.append(
+                f"{connected} technicians have a WebSocket, {arguments.watchers} customers follow one each"
+            )
         await gateway.wait_until_idle()
         for number in range(arguments.rounds):
             print_progress(f"round {number + 1}: without consoles, then with {arguments.consoles}")
@@ -174,13 +200,20 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
             figures.add("Redis without consoles", redis_idle)
             figures.add("Redis with consoles", redis_busy)
             figures.add("memory", rss_mib(gateway) - before)
+            figures.add("whole memory", rss_mib(gateway))
             for kind in ("district", "corner"):
-                figures.add_delays(kind, test.consoles[kind])
+                figures.add_delays(f"{kind}: fix to frame", (each.whole_ms for each in test.consoles[kind]))
+                figures.add_delays(f"{kind}: own delay", (each.own_ms for each in test.consoles[kind]))
+            if test.watchers:
+                figures.add("positions", sum(len(each.delays_ms) for each in test.watchers) / arguments.seconds)
+                figures.add_delays("watcher: fix to socket", (each.delays_ms for each in test.watchers))
             for kind, consoles in test.consoles.items():
                 seconds = arguments.seconds * len(consoles)
                 figures.add(f"{kind}: frames", sum(each.frames for each in consoles) / seconds)
                 figures.add(f"{kind}: bytes", sum(each.bytes for each in consoles) / 1024 / seconds)
             await test.close_consoles()
+            await wait_until_last(test.watchers, {each.name: each.position for each in test.drivers})
+            await require_stored(zone, [*test.drivers, *test.quiet])
     await zone.close()
     _add_figures(report, figures.values, arguments)
     return report
@@ -196,7 +229,10 @@ def _add_figures(report: Report, values: dict[str, list[float]], arguments: argp
         Figure("Redis CPU without consoles", "% of a core", values["Redis without consoles"]),
         Figure("Redis CPU with consoles", "% of a core", values["Redis with consoles"]),
         Figure("gateway memory for the consoles", "MiB", values["memory"]),
+        Figure("gateway memory", "MiB", values["whole memory"]),
     )
+    if "positions" in values:
+        report.add(Figure("positions received by the watchers", "a second", values["positions"]))
     for name, rounds in values.items():
         if " p50" in name or " p99" in name:
             goal = 200.0 if name in ("corner: fix to frame p99", "district: own delay p99") else None

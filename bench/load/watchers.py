@@ -1,0 +1,111 @@
+"""Customers who follow the position of their job's technician over WebSockets.
+
+A watcher measures the delay of each position from the time of its fix until the frame is read. The time of a fix is
+that of the device if the fix has one; here devices and readers have the same clock. A fix without a time of its own has
+the time at which the script stored it, so that its way to Redis is not measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from bench.load import swarm
+from bench.load.seed import SeededZone, gather_in_batches
+from bench.load.swarm import Client, Handshake
+from bench.rig import BenchError
+from engine.process.signer import Signer, sign_token
+from engine.types import UserId
+
+Position = tuple[float, float]
+SHARED_FROM = "depart"
+"""The command of ``home_service`` from which on the customer sees the technician."""
+TOKEN_S, TIMEOUT_S = 7200, 10.0
+
+
+class _Fix(msgspec.Struct):
+    lat: float
+    lon: float
+    at: datetime
+
+
+class _Frame(msgspec.Struct):
+    data: _Fix
+
+
+_decoder = msgspec.json.Decoder(_Frame)
+
+
+class WatchedTechnician(NamedTuple):
+    """A technician, and where they are when their job is booked."""
+
+    id: str
+    lat: float
+    lon: float
+
+
+class Watcher(Client):
+    """A customer who follows the technician of one job. ``last`` is the last position that arrived. ``delays_ms`` are
+    the delays of the positions that arrived while ``is_measured``.
+    """
+
+    def __init__(self, handshake: Handshake, technician: str) -> None:
+        super().__init__(handshake)
+        self.technician = technician
+        self.last: Position | None = None
+        self.is_measured = False
+        self.delays_ms: list[float] = []
+
+    def on_payload(self, data: bytes, start: int, end: int) -> None:
+        """Record a position. Ignore all other payloads."""
+        if not data.startswith(b'{"type":"position"', start):
+            return
+        now, fix = time.time(), _decoder.decode(data[start:end]).data
+        self.last = fix.lat, fix.lon
+        if self.is_measured:
+            self.delays_ms.append((now - fix.at.timestamp()) * 1000)
+
+
+async def open_watchers(
+    zone: SeededZone, port: int, signer: Signer, technicians: Sequence[WatchedTechnician]
+) -> list[Watcher]:
+    """Give each technician, who is online, a job on the way whose customer follows it, and return the customers."""
+    customers = [UserId(f"user_w{number}") for number in range(len(technicians))]
+    await gather_in_batches(zone.create_account(customer, "customer") for customer in customers)
+    pairs = list(zip(technicians, customers, strict=True))
+    await gather_in_batches(_start_shared_job(zone, *pair) for pair in pairs)
+    watchers: list[Watcher] = []
+    waiting = iter(pairs)
+
+    async def open_next() -> None:
+        for technician, customer in waiting:
+            token = sign_token(signer, customer, "customer", name=customer, expires_s=TOKEN_S)
+            watcher = Watcher(swarm.callout_handshake(port, token), technician.id)
+            watchers.append(await swarm.open_client(port, watcher))
+
+    await asyncio.gather(*(open_next() for _ in range(swarm.CONCURRENT_OPENINGS)))
+    return watchers
+
+
+async def _start_shared_job(zone: SeededZone, technician: WatchedTechnician, customer: str) -> None:
+    """Book a job at the technician, who claims it and sets off."""
+    job = await zone.create_job(technician.lat, technician.lon, customer=customer)
+    await zone.run(zone.wave_call(job, 1, size=5, radius_m=1_000))
+    await zone.run(zone.claim_call(job, technician.id))
+    await zone.run(zone.step_call(job, technician.id, SHARED_FROM))
+
+
+async def wait_until_last(watchers: Iterable[Watcher], expected: Mapping[str, Position]) -> None:
+    """Wait until the last position of each watcher is the one that ``expected`` has for its technician. Raise
+    BenchError after ``TIMEOUT_S``.
+    """
+    end, lost = time.monotonic() + TIMEOUT_S, list(watchers)
+    while lost := [each for each in lost if each.last != expected[each.technician]]:
+        if time.monotonic() > end:
+            raise BenchError(f"{len(lost)} watchers have not received the last position")
+        await asyncio.sleep(0.05)

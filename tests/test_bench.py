@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bench.__main__ import NAMES
+from bench.load import chat_servers
 from bench.load.centrifugo import publish_request
 from bench.load.idle_servers import PEER_STARTERS
 from bench.peer_programs import GoProgram
@@ -81,7 +82,7 @@ def test_each_peer_is_described_and_has_a_fixed_version() -> None:
     """Each peer (another server that a benchmark measures beside Callout) has an entry in bench/peers/catalogue.py that
     says what it omits. A peer that is built from Go sources has a fixed version.
     """
-    assert {*CONTENDERS, *PEER_STARTERS} <= {*catalogue.PEERS}
+    assert {*CONTENDERS, *PEER_STARTERS, *chat_servers.PEER_STARTERS} <= {*catalogue.PEERS}
     assert all(peer.omits for peer in catalogue.PEERS.values())
     assert not [p for p in vars(catalogue).values() if isinstance(p, GoProgram) and not p.version.startswith("v")]
 
@@ -103,6 +104,18 @@ def test_a_burst_to_centrifugo_is_one_parallel_batch() -> None:
         "parallel": True,
         "commands": [{"publish": {"channel": "bench", "data": {"a": 1}}}] * 16,
     }
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the reader of the large room is C")
+async def test_chat_runs() -> None:
+    """The benchmark `chat` measures messages in rooms of two, three and many members. It fails if a member misses a
+    message or receives it twice.
+    """
+    figures = await run_quick("chat", "--rooms", "2", "--rate", "50", "--large", "70", "--large-rate", "10")
+    assert figures["rooms of 2: Callout"] > 0
+    assert figures["rooms of 3, 50/s: Callout: delay"] > 0
+    assert figures["a room of 70: Callout"] > 0
+    assert figures["a room of 70, 10/s: Callout: delay"] > 0
 
 
 async def test_claim_runs() -> None:

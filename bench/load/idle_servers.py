@@ -11,8 +11,8 @@ import msgspec
 
 from bench import peer_programs
 from bench.load import centrifugo, nats
-from bench.load.sockets import text_frame, upgrade_request
-from bench.load.swarm import Handshake, HandshakeStep
+from bench.load.sockets import upgrade_request
+from bench.load.swarm import NAMESPACE_STEPS, SOCKETIO_PATH, Handshake, HandshakeStep
 from bench.rig import SERVER_CORE, Child, PeerUnavailable, Rig
 
 
@@ -37,7 +37,7 @@ def start_node_socketio(rig: Rig, count: int) -> IdleServer:
     or npm.
     """
     return _start_with_payload(
-        rig, ["node", str(peer_programs.install_npm_server("socketio"))], _SOCKETIO_PATH, _NAMESPACE_STEPS, count
+        rig, ["node", str(peer_programs.install_npm_server("socketio"))], SOCKETIO_PATH, NAMESPACE_STEPS, count
     )
 
 
@@ -48,7 +48,7 @@ def start_python_socketio(rig: Rig, count: int) -> IdleServer:
     if find_spec("socketio") is None:
         raise PeerUnavailable("python-socketio is not installed (pip install 'callout[bench]')")
     return _start_with_payload(
-        rig, [sys.executable, "-m", "bench.peers.socketio_broadcast"], _SOCKETIO_PATH, _NAMESPACE_STEPS, count
+        rig, [sys.executable, "-m", "bench.peers.socketio_broadcast"], SOCKETIO_PATH, NAMESPACE_STEPS, count
     )
 
 
@@ -74,10 +74,6 @@ PEER_STARTERS: dict[str, Callable[[Rig, int], IdleServer]] = {
     "Centrifugo with history": functools.partial(start_centrifugo, settings=centrifugo.HISTORY),
     "NATS": start_nats,
 }
-
-
-_SOCKETIO_PATH = "/socket.io/?EIO=4&transport=websocket"
-_NAMESPACE_STEPS = (HandshakeStep(b"", b"0"), HandshakeStep(text_frame(b"40"), b"40"))
 
 
 def _start_with_payload(

@@ -45,11 +45,18 @@ def open_websocket(port: int, path: str, protocol: str | None = None) -> socket.
     """Open a WebSocket, and return its socket after the upgrade. Raise BenchError when the server refuses the
     upgrade.
     """
+    return send_upgrade(port, upgrade_request(f"127.0.0.1:{port}", path, protocol))
+
+
+def send_upgrade(port: int, request: bytes) -> socket.socket:
+    """Connect, send the request for a WebSocket, and return the socket after the upgrade. Raise BenchError when the
+    server refuses the upgrade.
+    """
     sock = open_tcp(port)
-    sock.sendall(upgrade_request(f"127.0.0.1:{port}", path, protocol))
+    sock.sendall(request)
     head = _read_head(sock)
     if b" 101 " not in head.split(b"\r\n", 1)[0]:
-        raise BenchError(f"no WebSocket at {path}: {head[:200]!r}")
+        raise BenchError(f"no WebSocket for {request[:100]!r}: {head[:200]!r}")
     return sock
 
 

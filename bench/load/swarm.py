@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
-from bench.load.sockets import text_frame, upgrade_request
+from bench.load.sockets import read_payload, send_upgrade, text_frame, upgrade_request
 from bench.rig import BenchError
 
 CONCURRENT_OPENINGS = 64
@@ -47,6 +47,11 @@ def callout_handshake(port: int, token: str, **members: object) -> Handshake:
     connect = msgspec.json.encode({"id": 1, "op": "connect", "token": token, **members})
     request = upgrade_request(f"127.0.0.1:{port}", "/v1/ws", "callout.v1.json")
     return Handshake(request, (HandshakeStep(text_frame(connect), b'{"id":1,"ok"'),))
+
+
+SOCKETIO_PATH = "/socket.io/?EIO=4&transport=websocket"
+NAMESPACE_STEPS = (HandshakeStep(b"", b"0"), HandshakeStep(text_frame(b"40"), b"40"))
+"""The handshake of socket.io in the default namespace, after the upgrade."""
 
 
 class Client(asyncio.Protocol):
@@ -169,3 +174,17 @@ async def open_clients(
         return [await open_client(port, Client(handshake)) for handshake in waiting]
 
     return list(itertools.chain(*await asyncio.gather(*(open_next() for _ in range(concurrent)))))
+
+
+def open_socket(port: int, handshake: Handshake) -> socket.socket:
+    """Open a connection for a program that inherits it, and return the socket after its handshake. Raise BenchError
+    when the server refuses.
+    """
+    sock = send_upgrade(port, handshake.request)
+    for step in handshake.steps:
+        if step.send:
+            sock.sendall(step.send)
+        reply = read_payload(sock)
+        if not reply.startswith(step.expect):
+            raise BenchError(f"not the answer that was expected: {reply!r}")
+    return sock

@@ -32,6 +32,14 @@ PEERS = {
         "authenticates nobody, checks nothing, keeps no time and no record",
         lambda: locked_npm_version("ws_location", "ws"),
     ),
+    "Node ws, pub/sub": Peer(
+        "authenticates nobody, checks nothing, no storage: what comes while a member is away is lost",
+        lambda: locked_npm_version("rooms", "ws"),
+    ),
+    "socket.io, Redis adapter": Peer(
+        "omits the same, and delivers at its own server without waiting for Redis",
+        lambda: locked_npm_version("rooms", "socket.io"),
+    ),
     "socket.io": Peer("authenticates nobody, no history", lambda: locked_npm_version("socketio", "socket.io")),
     "python-socketio": Peer("authenticates nobody, no history", lambda: version("python-socketio")),
     "Centrifugo": Peer("its default settings: no history; authenticates nobody here", CENTRIFUGO.read_version),

@@ -19,16 +19,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
 import uvloop
 
 from bench.load import fanout_target, openloop
 from bench.load.log_writer import LogWriter
 from bench.load.openloop import Claimer, ClaimLatencies, ClaimSchedule, percentile
 from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
+from bench.load.sink import MessageAges, start_sink, stop_sink
 from bench.questions import wave
 from bench.report import Figure, Report
-from bench.rig import BENCH_DIR, LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
+from bench.rig import LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
 from engine.types import JobId
 
 SQUAD_COUNT = 128
@@ -67,17 +67,7 @@ class CoreShares(NamedTuple):
     load: float
 
 
-class AnnouncementAges(msgspec.Struct):
-    """What ``sink.c`` counted: the number of received announcements, and their age at arrival (ms)."""
-
-    received: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    worst_ms: float
-
-
-RoundFigures = tuple[ClaimLatencies, AnnouncementAges, CoreShares]
+RoundFigures = tuple[ClaimLatencies, MessageAges, CoreShares]
 
 
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
@@ -174,18 +164,14 @@ class RateStep:
     async def measure(self, rate: int, jobs: Sequence[tuple[JobId, int]]) -> RoundFigures:
         """Claim all the jobs, ``rate`` a second. Raise BenchError also without an announcement or an offer."""
         self._offers = 0
-        command = [str(self._rig.compile_c(BENCH_DIR / "sink.c")), '{"type":"announcement.bench"']
-        descriptors = [sock.fileno() for sock in self._listeners]
-        sink = self._rig.spawn("sink", command + [str(fd) for fd in descriptors], core=LOAD_CORE, pass_fds=descriptors)
+        sink = start_sink(self._rig, b'{"type":"announcement.bench"', "at", self._listeners)
         async with _repeat_every(1 / self._waves, self._run_wave), _repeat_every(1.0, self._append_announcement):
             await asyncio.sleep(START_LEAD_S)
             before = self._times_s()
             timed = await ClaimSchedule(self._claimers, jobs, rate).run()
             spent = [after - first for first, after in zip(before, self._times_s(), strict=True)]
         await asyncio.sleep(START_LEAD_S)
-        sink.process.terminate()
-        ages = msgspec.convert(await asyncio.to_thread(sink.read_first_line), AnnouncementAges)
-        sink.stop()
+        ages = await stop_sink(sink)
         if not ages.received or not self._offers:
             raise BenchError(
                 f"{ages.received} announcements were received and {self._offers} offers made beside the claims"

@@ -1,0 +1,82 @@
+"""Chat rooms of jobs, opened by the engine's own scripts: a booking, its claim by a technician at the place, and the
+staff whom ops bring in.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+import msgspec
+
+from bench.load.seed import ZONE, SeededZone, gather_in_batches, member_id, squad_position
+from bench.rig import BenchError
+from engine.domain.rooms import room_keys
+from engine.store import keys
+from engine.store.scripts import Args
+from engine.types import JobId, Role, RoomId, UserId, new_job_id, room_of
+
+OPS_ID = UserId("user_ops")
+"""Who brings staff into rooms."""
+
+
+class RoomUser(NamedTuple):
+    """A user and their role."""
+
+    id: UserId
+    role: Role
+
+
+class OpenRoom(NamedTuple):
+    """A room with its members: first the customer, then the technician, then mediators."""
+
+    id: RoomId
+    members: list[RoomUser]
+
+
+async def open_rooms(zone: SeededZone, sizes: list[int]) -> list[OpenRoom]:
+    """Open a room for each of ``sizes``, the numbers of its members, of whom each has an account."""
+    jobs = await gather_in_batches(claim_job(zone, place) for place in range(len(sizes)))
+    rooms = [
+        OpenRoom(
+            room_of(job),
+            [
+                RoomUser(UserId(customer_id(place)), "customer"),
+                RoomUser(UserId(member_id(place)), "technician"),
+                *(RoomUser(UserId(f"user_m{place}n{number}"), "mediator") for number in range(size - 2)),
+            ],
+        )
+        for place, (job, size) in enumerate(zip(jobs, sizes, strict=True))
+    ]
+    await gather_in_batches(zone.create_account(user.id, user.role) for room in rooms for user in room.members)
+    for room in rooms:
+        for user in room.members[2:]:
+            await _add_member(zone, room.id, user)
+    return rooms
+
+
+def customer_id(place: int) -> str:
+    """Return the user id of the customer of the job at this place."""
+    return f"user_c{place}"
+
+
+async def claim_job(zone: SeededZone, place: int) -> JobId:
+    """Bring a technician online at a place of their own, book a job there and claim it, which opens its room. Return
+    the job.
+    """
+    technician, job, position = member_id(place), new_job_id(ZONE), squad_position(place)
+    await zone.create_technician(technician, *position)
+    await zone.run(zone.booking_call(job, *position, customer=customer_id(place)))
+    offers = (await zone.run(zone.wave_call(job, 1))).values[0]
+    if int(offers) != 1:
+        raise BenchError(f"a job was offered to {int(offers)} and not to the one technician at its place")
+    await zone.run(zone.claim_call(job, technician))
+    return job
+
+
+async def _add_member(zone: SeededZone, room: RoomId, user: RoomUser) -> None:
+    key = str(uuid.uuid4())
+    names = {**room_keys(ZONE, room), "log": keys.log(ZONE), "req": keys.idempotency_record(ZONE, OPS_ID, key)}
+    args: Args = {"user": user.id, "name": msgspec.json.encode(user.id), "role": user.role, "actor": f"admin:{OPS_ID}"}
+    args = {**args, "key": key, "fingerprint": "f" * 64, "trace": ""}
+    await zone.store.run(ZONE, "room_member_add", keys=names, args=args)

@@ -190,9 +190,11 @@ async def test_latency_runs() -> None:
 
 
 async def test_location_runs() -> None:
-    """Every fix is stored, and the figures of gateway and Redis are there."""
-    figures = await run_quick("location", "--sockets", "100", "--technicians", "110", "--passes", "3")
+    """Every fix is stored, the figures of gateway and Redis are there, and customers receive positions."""
+    size = ("--sockets", "100", "--technicians", "110", "--passes", "3", "--tracked", "5", "--tracked-rate", "10")
+    figures = await run_quick("location", *size)
     assert figures["Callout"] > 0 and figures["Callout: Redis CPU"] > 0
+    assert figures["Callout: fix to the customer's position, 10/s"] > 0
 
 
 async def test_offer_runs() -> None:

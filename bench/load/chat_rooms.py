@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench.load.seed import ZONE, SeededZone, gather_in_batches, member_id, squad_position
-from bench.rig import BenchError
+from bench.load.claimed_jobs import claim_job, customer_id
+from bench.load.seed import ZONE, SeededZone, gather_in_batches, member_id
 from engine.domain.rooms import room_keys
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.types import JobId, Role, RoomId, UserId, new_job_id, room_of
+from engine.types import Role, RoomId, UserId, room_of
 
 OPS_ID = UserId("user_ops")
 """Who brings staff into rooms."""
@@ -53,25 +53,6 @@ async def open_rooms(zone: SeededZone, sizes: list[int]) -> list[OpenRoom]:
         for user in room.members[2:]:
             await _add_member(zone, room.id, user)
     return rooms
-
-
-def customer_id(place: int) -> str:
-    """Return the user id of the customer of the job at this place."""
-    return f"user_c{place}"
-
-
-async def claim_job(zone: SeededZone, place: int) -> JobId:
-    """Bring a technician online at a place of their own, book a job there and claim it, which opens its room. Return
-    the job.
-    """
-    technician, job, position = member_id(place), new_job_id(ZONE), squad_position(place)
-    await zone.create_technician(technician, *position)
-    await zone.run(zone.booking_call(job, *position, customer=customer_id(place)))
-    offers = (await zone.run(zone.wave_call(job, 1))).values[0]
-    if int(offers) != 1:
-        raise BenchError(f"a job was offered to {int(offers)} and not to the one technician at its place")
-    await zone.run(zone.claim_call(job, technician))
-    return job
 
 
 async def _add_member(zone: SeededZone, room: RoomId, user: RoomUser) -> None:

@@ -1,8 +1,11 @@
-"""How many fixes a second does a gateway take over WebSocket, and what of them does Redis carry?
+"""How many fixes a second does a gateway take, what of them does Redis carry, and how late are they at customers?
 
 Technicians drive through a city in which many others are online, and send their positions as fast as they are stored.
 The peer takes the same frames from the same sockets and writes each fix into Redis by a GEOADD for each service: that
 is the least one would store by hand. It checks nothing, keeps no time, and nobody can be found by it but by place.
+
+Beside this, at a modest rate: the delay from a fix at the socket of a technician, who is on the way, to its position
+at the socket of their customer.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ import uvloop
 from bench import peer_programs
 from bench.load import fanout_target, sockets
 from bench.load.movers import FixPasses, FixTimes, Mover
+from bench.load.openloop import percentile
 from bench.load.seed import ZONE, SeededZone, gather_in_batches, open_seeded_zone
+from bench.load.tracked_jobs import TrackedJobs
 from bench.peers.catalogue import PEERS
 from bench.report import Figure, Report, ratio, round_order
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, PeerUnavailable, Rig, pin_to_core, print_progress
@@ -39,7 +44,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--technicians", type=int, default=20_000, help="technicians online (default: 20000)")
     parser.add_argument("--passes", type=int, default=60, help="fixes of each in a round (default: 60)")
     parser.add_argument("--services", type=int, default=3, help="services of each, at most 3 (default: 3)")
+    parser.add_argument("--tracked", type=int, default=100, help="customers who follow a technician (default: 100)")
+    parser.add_argument("--tracked-rate", type=float, default=100, help="fixes/s of these technicians (default: 100)")
     parser.add_argument("--city-km", type=float, default=30.0, help="side of the city (default: 30)")
+    parser.set_defaults(seconds=5.0)
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
@@ -74,6 +82,25 @@ class Side(msgspec.Struct):
         self.load_us.append(times.load_s / times.fixes * 1e6)
 
 
+class DelayFigures:
+    """The delays of positions, round by round."""
+
+    def __init__(self) -> None:
+        self._rounds: list[Sequence[float]] = []
+
+    def add(self, delays_ms: Sequence[float]) -> None:
+        """Add the delays of a round."""
+        self._rounds.append(delays_ms)
+
+    def figures(self, rate: float) -> list[Figure]:
+        """Return the middle and the 99th percentile."""
+        name = f"Callout: fix to the customer's position, {rate:g}/s"
+        return [
+            Figure(name, f"ms p{share * 100:.0f}", [percentile(each, share) for each in self._rounds])
+            for share in (0.5, 0.99)
+        ]
+
+
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     report = Report("location", (__doc__ or "").split("\n", 1)[0])
     draw = random.Random(5)
@@ -89,6 +116,8 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     spots = ((one.name, *one.advance()) for one in (*movers, *others))
     await gather_in_batches(zone.create_technician(*spot, services=services) for spot in spots)
     connected = await fanout_target.connect_technicians(rig, zone, at, [one.name for one in movers])
+    tracked, delays = TrackedJobs(), DelayFigures()
+    await tracked.connect(rig, zone, urlsplit(at).port or 0, arguments.tracked)
     sides = {"Callout": Side(gateway, valkey, connected)}
     if arguments.peers:
         try:
@@ -97,6 +126,9 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
             report.unavailable_peers.append(str(missing))
     fixes_per_call: list[float] = []
     for number in range(arguments.rounds):
+        await asyncio.gather(gateway.wait_until_idle(), valkey.wait_until_idle())
+        with pin_to_core(LOAD_CORE):
+            delays.add(await tracked.measure(arguments.tracked_rate, arguments.seconds))
         for name in round_order(sides, number):
             print_progress(f"round {number + 1}: {name}")
             passes = FixPasses(movers, arguments.passes, 2 + number * arguments.passes)
@@ -108,6 +140,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
                 await _require_stored(zone, passes)
     await zone.close()
     _add_figures(report, sides)
+    report.add(*delays.figures(arguments.tracked_rate))
     report.add(Figure("Callout: fixes in one call of Redis", "fixes", fixes_per_call, note="at most 64"))
     report.notes.append(
         f"{len(movers)} of {arguments.technicians} technicians online send, {arguments.services} services each;"

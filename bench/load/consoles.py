@@ -28,7 +28,7 @@ from engine.store import keys
 from engine.store.fix_batches import FixBatches, FixOutcome
 from engine.types import TechnicianId, UserId
 
-METRES_A_FIX, TIMEOUT_S = 80.0, 10.0
+METRES_A_FIX, TIMEOUT_S = 80.0, 60.0
 FIXES_A_CALL, FIXES_A_TURN = 64, 8
 """How many fixes are stored in one call, and how many are sent over WebSockets in one turn: a gateway shall not find
 more in its sockets at once than in a city.
@@ -162,6 +162,8 @@ async def _send_fixes(batches: FixBatches, drivers: Sequence[Driver]) -> None:
     outcomes: list[asyncio.Future[FixOutcome]] = []
     for driver in drivers:
         if driver.connection is not None:
+            if driver.connection.is_closed:
+                raise BenchError(f"the socket of {driver.name} was lost")
             driver.connection.write(_location_frame(driver.advance()))
         else:
             outcomes.append(asyncio.get_running_loop().create_future())

@@ -25,7 +25,7 @@ from engine.types import UserId
 Position = tuple[float, float]
 SHARED_FROM = "depart"
 """The command of ``home_service`` from which on the customer sees the technician."""
-TOKEN_S, TIMEOUT_S = 7200, 10.0
+TOKEN_S, TIMEOUT_S = 7200, 60.0
 
 
 class _Fix(msgspec.Struct):

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_LISTED_MEMBERS = 64
-"""A larger room lists only the members who are a side of the job or its mediator, and the reader
-(``Room.MAX_ADDRESSED`` in lua/lib/room.lua).
+"""A larger room lists only the two sides of the job and the reader (lua/lib/room.lua also lists the mediator of an open
+dispute, but a closed room has none).
 """
-LISTED_ROLES = frozenset({"customer", "technician", "mediator"})
+LISTED_ROLES = frozenset({"customer", "technician"})
 
 
 class _ListedMember(msgspec.Struct, frozen=True):

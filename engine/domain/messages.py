@@ -77,7 +77,7 @@ async def say(
     """
     zone, room = parse_room_id(room_id)
     if draft.files:
-        await rooms.read_room(engine, caller, room_id)  # a stranger does not learn which files exist
+        await rooms.read_own_room(engine, caller, room_id)  # a stranger does not learn which files exist
         raise Invalid(errors=[FieldError(f"/files/{place}", "No such file") for place in range(len(draft.files))])
     stored_key = in_redis.validate_key(key) if key is not None else ""
     fingerprint = in_redis.fingerprint_of(engine, "say", room, [draft.client_id, draft.text, draft.files])

@@ -143,17 +143,29 @@ async def read_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
     Raises NotFound, NotMember.
     """
     zone, room = parse_room_id(room_id)
-    args: Args = {"user": caller.id, "staff": int(caller.is_ops)}
+    document, is_member = await _read_document(engine, caller, zone, room, is_staff=caller.is_ops)
+    record_staff_read(caller, room, is_member=is_member)
+    return document
+
+
+async def read_own_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
+    """Return a room as JSON to one of its members, whatever their role. Raises NotFound, NotMember."""
+    zone, room = parse_room_id(room_id)
+    document, _ = await _read_document(engine, caller, zone, room, is_staff=False)
+    return document
+
+
+async def _read_document(
+    engine: Engine, caller: Principal, zone: Zone, room: RoomId, *, is_staff: bool
+) -> tuple[bytes, bool]:
+    """Return a room as JSON and whether the caller is a member, from Redis or SQL."""
+    args: Args = {"user": caller.id, "staff": int(is_staff)}
     try:
         document, is_member = (await engine.store.read(zone, "room_read", keys=room_keys(zone, room), args=args)).values
     except NotFound:
-        archived = await archived_rooms.read_room(engine, caller, room, is_staff=caller.is_ops)
-        document, is_member = (
-            archived_rooms.view_room(archived, caller.id),
-            b"1" if caller.id in archived.members else b"",
-        )
-    record_staff_read(caller, room, is_member=is_member == b"1")
-    return document
+        archived = await archived_rooms.read_room(engine, caller, room, is_staff=is_staff)
+        return archived_rooms.view_room(archived, caller.id), caller.id in archived.members
+    return document, is_member == b"1"
 
 
 def record_staff_read(caller: Principal, room: RoomId, *, is_member: bool) -> None:

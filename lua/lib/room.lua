@@ -67,13 +67,13 @@ end
 function Room.user_json(text) return string.match(text, '^(.-),"since":"') .. '}' end
 
 -- Returns the members as JSON, in the order of their memberships. If there are more than MAX_ADDRESSED, these are only
--- the two sides of the job, the mediator, and `about`.
+-- the two sides of the job, the mediator of its open dispute, and `about` (engine/domain/archived_rooms.py: the same).
 function Room.members_json(room, about)
   local order = {}
   for user, text in pairs(room.members) do
     local role, since = string.match(text, '","role":"([^"]*)","since":"([^"]*)"')
-    if room.count <= LargeRoom.MAX_ADDRESSED or user == about or user == room.mediator or role == 'customer'
-      or user == room.technician then
+    if room.count <= LargeRoom.MAX_ADDRESSED or role == 'customer' or role == 'technician' or user == room.mediator
+      or user == about then
       order[#order + 1] = {since .. role .. user, (string.gsub(text, ',"joined":%a+}$', '}'))}
     end
   end

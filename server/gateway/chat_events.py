@@ -60,7 +60,7 @@ def _room_of(data: _ChatData) -> str:
 async def _from_n_of(engine: Engine, caller: Principal, room: str) -> int | None:
     """Return the number above which the caller reads a room, in Redis or in SQL; None if they are no member."""
     try:
-        document = await rooms.read_room(engine, caller, room)
+        document = await rooms.read_own_room(engine, caller, room)
     except (NotFound, NotMember):
         return None
     members = msgspec.json.decode(document, type=_Members).members

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from engine.archive import room_reader
-from engine.domain import message_history, messages, room_list, rooms
+from engine.domain import message_history, messages, room_list, room_members, rooms
 from engine.domain.message_history import MessageQuery
 from engine.domain.messages import MessageDraft
 from engine.domain.room_list import RoomQuery
@@ -22,7 +22,7 @@ from engine.types import DEFAULT_ZONE, Principal, RoomId, UserId
 from engine.workers import archiver
 from tests.archive.conftest import DatabaseAway
 from tests.support import people
-from tests.support.chat import Chat, accepted_job, book_with_room, read_room, say, send_command, texts
+from tests.support.chat import Chat, accepted_job, book_with_room, fill_room, read_room, say, send_command, staff, texts
 from tests.support.clock import advance
 from tests.support.dispatch_setup import run_due_tasks
 
@@ -239,6 +239,27 @@ async def test_a_room_that_redis_forgot_is_the_same_in_sql(engine: Engine) -> No
     assert await engine.store.redis.zrange(keys.user_rooms(DEFAULT_ZONE, chat.customer.id), 0, -1) == [other.encode()]
     assert await read_all() == before
     assert before[0]["state"] == "closed" and before[3] == before[4] == [other, chat.room]
+
+
+async def test_a_large_room_lists_the_same_members_in_sql(engine: Engine) -> None:
+    """A room with more than 64 members lists the two sides of the job and the reader, from Redis and from SQL; ops, who
+    are no members, see the two sides.
+    """
+    chat = await book_with_room(engine)
+    mia = await staff(engine)
+    await room_members.add_member(engine, people.ADMIN, chat.room, mia.id)
+    await fill_room(engine, chat.room, 62)
+    await send_command(engine, chat.customer, chat.job, "cancel")
+    readers = (chat.customer, chat.technician, mia, people.ADMIN)
+    before = [await read_room(engine, who, chat.room) for who in readers]
+    assert [{member["role"] for member in room["members"]} for room in before] == [
+        *[{"customer", "technician"}] * 2,
+        {"customer", "technician", "mediator"},
+        {"customer", "technician"},
+    ]
+    assert {(room["members_n"], len(room["members"])) for room in before} == {(65, 2), (65, 3)}
+    await expire_keys(engine, chat.room)
+    assert [await read_room(engine, who, chat.room) for who in readers] == before
 
 
 async def book_again(engine: Engine, chat: Chat) -> RoomId:

@@ -15,7 +15,7 @@ from engine.domain import disputes, room_members, rooms
 from engine.errors import Forbidden, IllegalTransition, NotFound, NotMember, ReusedKey, RoomClosed, Taken
 from engine.runtime import Engine
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, Principal, UserId
+from engine.types import DEFAULT_ZONE, Principal
 from tests.support import chat, event_log, people
 from tests.support.chat import Chat, book_with_room, read_room, room_events, say, send_command, texts
 
@@ -206,7 +206,7 @@ async def test_a_resolution_takes_a_dispute_that_nobody_has_taken(engine: Engine
 
 async def test_ops_take_a_dispute_from_its_mediator(engine: Engine) -> None:
     """The take of ops ends the mediator's membership in that step. From then on only they resolve; a removal from the
-    room gives the dispute back to the mediators.
+    room gives the dispute back to the mediators, who are invited anew.
     """
     job, dispute = await disputed_job(engine)
     mia, olga = await chat.staff(engine), await chat.staff(engine, "ops_manager")
@@ -225,11 +225,32 @@ async def test_ops_take_a_dispute_from_its_mediator(engine: Engine) -> None:
     with pytest.raises(Taken):
         await disputes.resolve_dispute(engine, mia, dispute, "resume")
     await room_members.remove_member(engine, people.ADMIN, job.room, olga.id)
+    kind, to, data = (await mediator_events(engine))[-1]
+    assert (kind, to) == ("mediator.invited", {f"user:{job.customer.id}", "user:tom", "role:mediator", "role:ops"})
+    assert (
+        data == (await mediator_events(engine))[0][2] and "mediator" not in (await open_disputes(engine, mia))[dispute]
+    )
+    assert (await read_room(engine, job.customer, job.room))["mediator_invited"] is True
     await disputes.take_dispute(engine, mia, dispute)
     await disputes.take_dispute(engine, olga, dispute)
     await disputes.resolve_dispute(engine, olga, dispute, "complete")
     room = await read_room(engine, job.customer, job.room)
     assert len(room["members"]) == 2 and not room["mediator_invited"]
+
+
+async def test_mediators_are_invited_anew_only_for_an_open_dispute(engine: Engine) -> None:
+    """A mediator whom ops brought in and let go had no dispute: nobody is invited. A repeated removal invites once."""
+    job, dispute = await disputed_job(engine)
+    mia, max_, key = await chat.staff(engine), await chat.staff(engine), str(uuid.uuid4())
+    await room_members.add_member(engine, people.ADMIN, job.room, max_.id)
+    await room_members.remove_member(engine, people.ADMIN, job.room, max_.id)
+    await disputes.take_dispute(engine, mia, dispute)
+    for _ in range(2):
+        await room_members.remove_member(engine, people.ADMIN, job.room, mia.id, key=key)
+    kinds = [kind for kind, _, _ in await mediator_events(engine)]
+    assert kinds == ["mediator.invited", "mediator.taken", "mediator.invited"]
+    await disputes.take_dispute(engine, max_, dispute)
+    await disputes.resolve_dispute(engine, max_, dispute, "resume")
 
 
 async def test_a_dispute_is_taken_without_an_open_room(engine: Engine) -> None:
@@ -251,14 +272,7 @@ async def test_a_mediator_makes_a_room_large(engine: Engine) -> None:
     again: gateways are told by `session.room`, after the event of the membership.
     """
     job, dispute = await disputed_job(engine)
-    for number in range(62):
-        args = {"user": f"s{number}", "name": '"S"', "role": "mediator", "actor": "admin:a", "key": str(number)}
-        names = {"room": keys.room(DEFAULT_ZONE, job.room), "log": keys.log(DEFAULT_ZONE)}
-        names |= {"meta": keys.zone_meta(DEFAULT_ZONE)}
-        names |= {"req": keys.idempotency_record(DEFAULT_ZONE, UserId("a"), str(number))}
-        await engine.store.run(
-            DEFAULT_ZONE, "room_member_add", keys=names, args={**args, "fingerprint": "f", "trace": ""}
-        )
+    await chat.fill_room(engine, job.room, 62)
     mia = await chat.staff(engine)
     await disputes.take_dispute(engine, mia, dispute)
     await disputes.resolve_dispute(engine, mia, dispute, "resume")

@@ -15,7 +15,7 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, UserId
 from tests.support import chat, people
-from tests.support.chat import accepted_job, book_with_room, read_room, room_events, say, send_command, texts
+from tests.support.chat import accepted_job, book_with_room, fill_room, read_room, room_events, say, send_command, texts
 from tests.support.clock import advance
 from tests.support.dispatch_setup import run_due_tasks
 
@@ -328,12 +328,7 @@ async def test_a_room_above_64_members_has_one_channel(engine: Engine) -> None:
     job and the count. A member who leaves is told by name.
     """
     job = await book_with_room(engine)
-    extra = [UserId(f"s{number}") for number in range(63)]
-    for user in extra:
-        args = {"user": user, "name": '"S"', "role": "mediator", "actor": "admin:a", "key": user, "fingerprint": user}
-        names = {"room": keys.room(DEFAULT_ZONE, job.room), "log": keys.log(DEFAULT_ZONE)}
-        names |= {"meta": keys.zone_meta(DEFAULT_ZONE), "req": keys.idempotency_record(DEFAULT_ZONE, user, user)}
-        await engine.store.run(DEFAULT_ZONE, "room_member_add", keys=names, args={**args, "trace": ""})
+    extra = await fill_room(engine, job.room, 63)
     await say(engine, job.customer, job.room, "all")
     assert (await room_events(engine, job.room))[-1][1] == {f"room:{job.room}"}
     room = await read_room(engine, job.customer, job.room)

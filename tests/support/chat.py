@@ -14,7 +14,8 @@ from engine.domain.messages import MessageDraft
 from engine.identity import accounts
 from engine.identity.accounts import NewAccount
 from engine.runtime import Engine
-from engine.types import JobId, Principal, Role, RoomId, ServiceId, room_of
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal, Role, RoomId, ServiceId, UserId, room_of
 from tests.support import event_log, people
 
 
@@ -86,3 +87,14 @@ async def room_events(engine: Engine, room: str) -> list[tuple[str, set[str], di
         if e.type.startswith(("room.", "message.")) and room.encode() in e.data
     ]
     return [(e.type, set(e.to), event_log.payload(e)) for e in found]
+
+
+async def fill_room(engine: Engine, room: str, count: int) -> list[UserId]:
+    """Make ``count`` mediators without accounts members of a room, and return their ids."""
+    users = [UserId(f"s{number}") for number in range(count)]
+    for user in users:
+        names = {"room": keys.room(DEFAULT_ZONE, RoomId(room)), "log": keys.log(DEFAULT_ZONE)}
+        names |= {"meta": keys.zone_meta(DEFAULT_ZONE), "req": keys.idempotency_record(DEFAULT_ZONE, user, user)}
+        args = {"user": user, "name": '"S"', "role": "mediator", "actor": "admin:a", "key": user, "fingerprint": user}
+        await engine.store.run(DEFAULT_ZONE, "room_member_add", keys=names, args={**args, "trace": ""})
+    return users

@@ -6,8 +6,9 @@ import uuid
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from engine.domain import room_members
+from engine.domain import room_members, rooms
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal
 from tests.server.gateway.conftest import Client, Node
@@ -126,6 +127,22 @@ async def test_a_former_member_replays_nothing(node: Node, room: Chat) -> None:
     await room_members.add_member(node.engine, people.ADMIN, room.room, mediator.id)
     await chat.say(node.engine, room.customer, room.room, "again")
     assert [each for each in await replayed(node, mediator, start) if "." not in each] == ["together", "again"]
+
+
+async def test_a_resume_of_ops_is_no_reading_of_a_room(node: Node, room: Chat) -> None:
+    """Ops who left a room resume without what was said in it, and no line of the log says that they read the room. A
+    real reading is logged.
+    """
+    olga = await chat.staff(node.engine, "ops_manager")
+    start = node.gateway.heads()[0][1]
+    await room_members.add_member(node.engine, people.ADMIN, room.room, olga.id)
+    await chat.say(node.engine, room.customer, room.room, "together")
+    await room_members.remove_member(node.engine, people.ADMIN, room.room, olga.id)
+    with capture_logs() as logged:
+        assert "together" not in await replayed(node, olga, start)
+        assert "room_read_by_staff" not in [line["event"] for line in logged]
+        await rooms.read_room(node.engine, olga, room.room)
+    assert [line["user"] for line in logged if line["event"] == "room_read_by_staff"] == [olga.id]
 
 
 async def test_a_member_replays_a_room_that_was_closed_long_ago(node: Node, room: Chat) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,11 +15,10 @@ from callout_client.listeners import Frame
 from engine.process.settings import Settings
 from server.serve import RunningServer
 from tests.story.conftest import Person, Scenario, run_second_gateway
+from tests.story.talk import Talk, texts_of
 from tests.support.clock import advance
 from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
-
-PLACE = {"lat": 40.7512, "lon": -73.9921, "address": "1 Main St"}
 
 
 @pytest.fixture
@@ -34,67 +34,12 @@ async def second(server: RunningServer) -> AsyncIterator[RunningServer]:
         yield running
 
 
-class Talk:
-    """The people of a booking with its room. The customer has two sockets at the first gateway: a phone and a laptop.
-    The technician is at the second one.
-    """
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-
-    async def create(self, second_url: str) -> Talk:
-        """Create the two, who are connected, and four who have no part in the room: a customer, a technician, a
-        mediator, and ops who follow the zone. Then book the technician.
-        """
-        scenario = self.scenario
-        service = await scenario.create_service()
-        self.carla = await scenario.create_person("customer", "Carla")
-        self.otto = await scenario.create_person("customer", "Otto")
-        self.mia = await scenario.create_person("mediator", "Mia")
-        self.olga = await scenario.create_person("ops_manager", "Olga")
-        for person in (self.carla, self.otto, self.mia, self.olga):
-            await person.socket.open()
-        assert "ok" in await self.olga.socket.request("subscribe", channel="zone:main")
-        self.tom = await scenario.create_technician("Tom", service)
-        self.tara = await scenario.create_technician("Tara", service)
-        await self.tom.socket.close()
-        self.tom.socket = await SocketClient(second_url, self.tom.bearer).open()
-        self.laptop = await SocketClient(self.carla.socket.url, self.carla.bearer).open()
-        booked = await self.carla.post("/v1/jobs", {"service": service, "technician": self.tom.id, **PLACE})
-        assert booked.status_code == 201, booked.text
-        self.booked: dict[str, Any] = booked.json()
-        self.room: str = self.booked["room"]["id"]
-        self.job: str = self.booked["job"]["id"]
-        await self.tom.socket.wait_for("room.opened")
-        return self
-
-    async def say(self, person: Person, text: str, client_id: str) -> Frame:
-        """Say a message over the person's socket, and return the reply."""
-        return await person.socket.request("say", room=self.room, text=text, client_id=client_id)
-
-    async def close(self) -> None:
-        """Close the second socket of the customer."""
-        await self.laptop.close()
-
-    def assert_nobody_else_heard(self) -> None:
-        """Assert that those who have no part in the room received nothing of it, and ops no text."""
-        for person in (self.otto, self.tara, self.mia):
-            assert not [push for push in person.socket.pushes if self.room in str(push)], person.user["name"]
-        for push in self.olga.socket.received("new_message"):
-            assert not {"text", "files"} & set(push["data"]["message"])
-
-
 @pytest.fixture
 async def talk(scenario: Scenario, second: RunningServer) -> AsyncIterator[Talk]:
     """Return the two with their room."""
     created = await Talk(scenario).create(second.ws_url)
     yield created
     await created.close()
-
-
-def texts_of(socket: SocketClient) -> list[str]:
-    """Return the texts that a socket has received as `new_message`, in order."""
-    return [push["data"]["message"]["text"] for push in socket.received("new_message")]
 
 
 async def test_only_the_two_have_a_part_in_the_room(talk: Talk) -> None:
@@ -257,3 +202,129 @@ async def test_a_client_comes_back_and_misses_nothing(scenario: Scenario) -> Non
         assert shown[-1] == "offline"
     talk.assert_nobody_else_heard()
     await talk.close()
+
+
+async def test_a_mediator_settles_a_dispute(talk: Talk) -> None:
+    """A dispute freezes the job and invites all mediators. Of two who join at once, at two gateways, one has it and the
+    other is told so; the three talk. The resolution ends the mediator's membership in that step: they neither read nor
+    hear anything after it, not by a replay either.
+    """
+    max_ = await talk.scenario.create_person("mediator", "Max")
+    max_.socket = await SocketClient(talk.tom.socket.url, max_.bearer).open()
+    dispute = await open_dispute(talk, (talk.mia, max_))
+    mia, other = await join_at_once(talk, dispute, (talk.mia, max_))
+    await talk_in_three(talk, mia)
+    await resolve_dispute(talk, mia, dispute)
+    await assert_mediator_has_no_part(talk, mia)
+    heard = {push["type"] for push in other.socket.pushes if talk.room in str(push)}
+    assert heard == {"mediator.invited", "mediator.taken"}
+    for push in talk.olga.socket.received("new_message"):
+        assert not {"text", "files"} & set(push["data"]["message"])
+    for person in (talk.otto, talk.tara):
+        assert not [push for push in person.socket.pushes if talk.room in str(push) or dispute in str(push)]
+
+
+async def open_dispute(talk: Talk, mediators: tuple[Person, Person]) -> str:
+    """Let the customer dispute the accepted job. The members, all mediators and ops receive the invitation, and every
+    other step is `frozen`. Return the id of the dispute.
+    """
+    carla, tom, job, room = talk.carla, talk.tom, talk.job, talk.room
+    for person, code in ((talk.otto, "not_found"), (talk.tara, "not_found"), (carla, "illegal_transition")):
+        refused = await person.post(f"/v1/jobs/{job}/disputes", {"reason": "It leaks"})
+        assert refused.json()["code"] == code, person.user["name"]
+    assert (await tom.post(f"/v1/jobs/{job}/accept")).status_code == 200
+    await talk.say(carla, "It leaks", "c-1")
+    await talk.say(tom, "It did before", "t-1")
+    opened = await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "It leaks"})
+    assert opened.status_code == 201, opened.text
+    dispute: str = opened.json()["dispute"]["id"]
+    invitation = {"id": dispute, "job": job, "reason": "It leaks", "status": "open"}
+    for socket in (*talk.sockets, talk.olga.socket, *(person.socket for person in mediators)):
+        invited = await socket.wait_for("mediator_invited")
+        assert invited["type"] == "mediator.invited"
+        assert invited["data"] == {"dispute": invitation, "room": {"id": room}}
+    for person in (carla, tom):
+        assert (await person.get(f"/v1/rooms/{room}"))["room"]["mediator_invited"] is True
+        await wait_until(lambda p=person: "Dispute" in str(p.socket.received("notification")))  # type: ignore[misc]
+    for person, command in ((tom, "start"), (carla, "cancel")):
+        assert (await person.post(f"/v1/jobs/{job}/{command}")).json()["code"] == "frozen"
+    for person in mediators:
+        assert (await person.request("GET", f"/v1/rooms/{room}/messages")).json()["code"] == "not_member"
+    return dispute
+
+
+async def join_at_once(talk: Talk, dispute: str, mediators: tuple[Person, Person]) -> tuple[Person, Person]:
+    """Let both mediators join at once. The first has the dispute and the history of the room; the other has neither.
+    Return them in this order.
+    """
+    replies = await asyncio.gather(*(person.socket.request("join", room=talk.room) for person in mediators))
+    mia, other = mediators if "ok" in replies[0] else mediators[::-1]
+    joined, late = sorted(replies, key=lambda reply: "ok" not in reply)
+    assert late["error"]["code"] == "taken"
+    assert [each["text"] for each in joined["ok"]["messages"]] == ["It leaks", "It did before"]
+    roles = [member["role"] for member in joined["ok"]["room"]["members"]]
+    assert roles == ["customer", "technician", "mediator"]
+    user = {"id": mia.id, "name": mia.user["name"], "role": "mediator"}
+    for socket in (*talk.sockets, talk.olga.socket, mia.socket, other.socket):
+        assert (await socket.wait_for("mediator.taken"))["data"]["user"] == user
+    for socket in talk.sockets:
+        assert (await socket.wait_for("user_joined"))["data"]["user"] == user
+    assert (await talk.say(other, "Let me", "o-1"))["error"]["code"] == "not_member"
+    assert (await other.post(f"/v1/disputes/{dispute}/take")).json()["code"] == "taken"
+    refused = await other.post(f"/v1/disputes/{dispute}/resolve", {"outcome": "cancel"})
+    assert refused.json()["code"] == "taken"
+    return mia, other
+
+
+async def talk_in_three(talk: Talk, mia: Person) -> None:
+    """Let the mediator and the two talk: every connection of the three has each message once and in order; the mediator
+    sees that the two are there, and nobody else.
+    """
+    carla, tom = talk.carla, talk.tom
+    await carla.socket.request("join", room=talk.room)
+    assert "ok" in await mia.socket.request("typing", room=talk.room, on=True)
+    typing = (await carla.socket.wait_for("typing"))["data"]
+    assert typing == {"room": talk.room, "user": mia.id, "on": True}
+    assert (await talk.say(mia, "What has happened?", "m-1"))["ok"]["message"]["n"] == 3
+    assert (await talk.say(tom, "I will mend it", "t-2"))["ok"]["message"]["n"] == 4
+    await wait_until(lambda: texts_of(mia.socket) == ["What has happened?", "I will mend it"])
+    for socket in talk.sockets:
+        await wait_until(lambda s=socket: len(texts_of(s)) == 4)  # type: ignore[misc]
+        assert texts_of(socket) == ["It leaks", "It did before", "What has happened?", "I will mend it"]
+        assert socket.received("new_message")[2]["data"]["message"]["sender"]["role"] == "mediator"
+    seen = (await mia.get(f"/v1/presence?users={carla.id},{tom.id},{talk.otto.id}"))["items"]
+    assert [each["user"] for each in seen] == [carla.id, tom.id]
+
+
+async def resolve_dispute(talk: Talk, mia: Person, dispute: str) -> None:
+    """Let the mediator resolve the dispute: they leave the room in that step, and the job goes on."""
+    body = {"outcome": "resume", "note": "Tom mends it"}
+    resolved = await mia.post(f"/v1/disputes/{dispute}/resolve", body)
+    assert (resolved.status_code, resolved.json()["job"]["status"]) == (200, "accepted"), resolved.text
+    for socket in (*talk.sockets, mia.socket):
+        assert (await socket.wait_for("room.left"))["data"]["user"]["id"] == mia.id
+    for socket in (*talk.sockets, talk.olga.socket):
+        assert (await socket.wait_for("job.resolved", talk.job))["data"]["dispute"]["outcome"] == "resume"
+    shown = (await talk.carla.get(f"/v1/rooms/{talk.room}"))["room"]
+    assert not shown["mediator_invited"] and len(shown["members"]) == 2
+    assert (await talk.tom.post(f"/v1/jobs/{talk.job}/start")).status_code == 200
+
+
+async def assert_mediator_has_no_part(talk: Talk, mia: Person) -> None:
+    """Assert that the former mediator reads, says and hears nothing of the room, not by a replay either."""
+    room = talk.room
+    for op, more in (("join", {}), ("say", {"text": "?", "client_id": "m-2"}), ("typing", {"on": True})):
+        assert (await mia.socket.request(op, room=room, **more))["error"]["code"] == "not_member", op
+    assert (await mia.request("GET", f"/v1/rooms/{room}/messages")).json()["code"] == "not_member"
+    assert (await mia.get("/v1/rooms"))["items"] == []
+    assert (await mia.get(f"/v1/presence?users={talk.carla.id},{talk.tom.id}"))["items"] == []
+    await talk.say(talk.carla, "Thank you", "c-2")
+    for socket in talk.sockets:
+        await wait_until(lambda s=socket: texts_of(s)[-1] == "Thank you")  # type: ignore[misc]
+    back = SocketClient(mia.socket.url, mia.bearer)
+    back.cursors = {"main": {**mia.socket.cursors["main"], "seq": mia.socket.received("mediator_invited")[0]["seq"]}}
+    assert (await back.open()).connected["zones"]["main"]["recovered"]
+    await wait_until(lambda: back.received("room.left"))
+    assert {push["type"] for push in back.pushes if room in str(push)} == {"mediator.taken", "room.left"}
+    await back.close()
+    assert len(texts_of(mia.socket)) == 2

@@ -14,6 +14,8 @@ from server.simulation.person import Person, Simulation, job_in_event
 ANY_TECHNICIAN = {"blueprint": "home_service"}
 ENDED_PHASES = frozenset({"done", "closed"})
 DISPUTE_PROBABILITY = 0.4
+"""How probable it is that a customer disputes a direct booking. Each customer disputes the first one, so that the
+visitors of a demo see a mediator within some minutes."""
 COMPLAIN_S = (0.5, 2.0)
 ANSWER_S = 30.0
 """How long a customer waits for the answer of the technician whom they named."""
@@ -63,10 +65,13 @@ class Customer(Person):
 
 
 class TalkingCustomer(Customer):
-    """A simulated customer who talks to the technician, and who sometimes disputes the work of a direct booking."""
+    """A simulated customer who talks to the technician, and who disputes the work of the first direct booking and
+    sometimes of a later one.
+    """
 
     def __init__(self, simulation: Simulation, account: Account) -> None:
         super().__init__(simulation, account)
+        self._has_disputed = False
         self._rng = simulation.random_for(account.name)
         self._conversations = Conversations(self, "customer")
 
@@ -76,8 +81,12 @@ class TalkingCustomer(Customer):
         self._conversations.handle(event)
         job = job_in_event(event)
         begins = event["type"] == "job.status" and job.get("status") == "in_progress"
-        if begins and job["blueprint"] == "direct_booking" and self._rng.random() < DISPUTE_PROBABILITY:
+        if begins and job["blueprint"] == "direct_booking" and self._wants_dispute():
+            self._has_disputed = True
             self.start(self._dispute(job["id"]))
+
+    def _wants_dispute(self) -> bool:
+        return not self._has_disputed or self._rng.random() < DISPUTE_PROBABILITY
 
     def resynchronise(self) -> None:
         """Forget what was received in the rooms, because messages may have been lost."""

@@ -54,6 +54,7 @@ def summary_line(summary: dict[str, Any]) -> str:
         f" {summary['claim_attempts']} claim attempts, {refused} refused;"
         f" {summary['messages_said']} messages said, {summary['messages_received']} received,"
         f" {summary['messages_lost']} lost, {summary['messages_doubled']} doubled;"
+        f" {summary['disputes_resolved']} disputes resolved;"
         f" time to claim {_ms_text(summary['time_to_claim_ms'])}, event lag {_ms_text(summary['event_lag_ms'])}"
     )
 

@@ -190,7 +190,8 @@ class DemoRun:
         while True:
             place, address = self.town.random_address(self._rng)
             free = [technician for technician in self.technicians if technician.is_free]
-            if free and self._rng.random() < DIRECT_PROBABILITY:
+            is_first = not self.simulation.checker.count_jobs("booked")
+            if free and (is_first or self._rng.random() < DIRECT_PROBABILITY):
                 nearest = min(free, key=lambda technician: technician.distance_to_m(place))
                 job = await customer.book(*place, address, technician=nearest.id)
                 customer.start(customer.cancel_if_unanswered(job))

@@ -2,22 +2,26 @@
 changes nothing before that is certain. `known` is the archive's list of epochs and first seqs, `e1-9f2c41ab 1 e2-… 915
 …`; `archived` is the archive's head and `database` the archive's id. `believed` is the newest epoch that the caller has
 seen, and `seen` the highest seq in this epoch. `compared` is 1; 0 if the archive cannot be read (then only the epoch
-that the caller believes in opens); or `look` to change nothing.
+that the caller believes in opens); or `look` to change nothing. PAUSED: an operator closed the zone (zone_close).
+REBUILDING: a process writes the zone anew from SQL (zone_rebuild); the reply has how many rows are written, and of how
+many.
 KEYS    meta  epochs  log
 ARGV    run_id  compared  archived  known  database  believed  seen
 OK      seq  version  epoch  epochs
-ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  OLDER  HOLE  OTHER_DATABASE  CLOSED
+ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  OLDER  HOLE  OTHER_DATABASE  CLOSED  PAUSED  REBUILDING
 FLAGS   allow-oom
 ]]
 --- @include "lib/clock"
 local meta, epochs, log = unpack(KEYS)
 local run_id, compared, archived, known, database, believed, seen = unpack(ARGV)
 local row = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now', 'database', 'why', 'archived',
-  'offset')
+  'offset', 'done', 'total')
 local epoch, head, same = row[1], tonumber(row[2]) or 0, row[3] == run_id
 archived, seen = tonumber(archived), tonumber(seen)
 local rolled_back = epoch == believed and head < seen
 if epoch == 'closed' and not row[7] then return {'CLOSED'} end
+if row[7] == 'PAUSED' then return {'PAUSED'} end
+if row[7] == 'REBUILDING' then return {'REBUILDING', row[10], row[11]} end
 if compared == '0' then
   if epoch ~= believed or not same or rolled_back then return {'UNCOMPARED'} end
   return {'OK', '0', head, 0, epoch, ''}

@@ -34,7 +34,7 @@ from engine.process.datadir import CannotStart, hold_lock
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
-from engine.workers import archiver, maintenance, notifier, scheduler
+from engine.workers import archiver, maintenance, notifier, rebuilder, scheduler
 from server import logs
 from server.app import Health, build_app, metrics_app
 from server.gateway.gateway import Gateway
@@ -57,7 +57,7 @@ CLOSE_CODE_DRAINING = 4000
 
 ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "scheduler": (scheduler.run,),
-    "archiver": (archiver.run, maintenance.run),
+    "archiver": (archiver.run, maintenance.run, rebuilder.run),
     "push": (notifier.run,),
 }
 """The background loops of each role. Each loop runs for ever, and continues after faults of Redis and SQL."""

@@ -186,9 +186,9 @@ def test_the_table_of_keys_matches_the_code() -> None:
 
 
 def redis_keys() -> Iterator[tuple[str, str, bool]]:
-    """Yield the pattern and the type of each Redis key, and whether it is permanent. The live channel is not a key."""
-    for name, build in vars(keys).items():
-        if getattr(build, "__module__", "") != keys.__name__ or name == "live_channel":
+    """Yield the pattern and the type of each Redis key, and whether it is permanent."""
+    for build in vars(keys).values():
+        if not (getattr(build, "__doc__", None) or "").startswith("Return the key of a "):
             continue
         key = build(*("z" if arg == "zone" else "<>" for arg in build.__annotations__ if arg != "return"))
         kind = build.__doc__.removeprefix("Return the key of a ").split()[0].rstrip(":,")

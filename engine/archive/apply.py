@@ -15,7 +15,7 @@ from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.archive import room_rows
+from engine.archive import room_rows, technician_rows
 from engine.archive.projection import FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.sql.database import Archive
@@ -68,6 +68,7 @@ async def apply_batch(
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
         await insert_rows(conn, events, batch.events)
         await insert_rows(conn, event_channels, batch.channels)
+        await technician_rows.settle_holders(conn, batch.technicians)
         await upsert_rows(conn, upsert, jobs, list(batch.jobs.values()))
         await insert_rows(conn, job_references, batch.references, upsert)
         await upsert_rows(conn, upsert, offers, list(batch.offers.values()))
@@ -77,6 +78,7 @@ async def apply_batch(
         await insert_rows(conn, notifications, batch.notifications, upsert)
         await room_rows.apply_rows(conn, upsert, batch.rooms)
         await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
+        await technician_rows.apply_rows(conn, upsert, zone, batch.technicians)
         await insert_rows(conn, events_refused, batch.quarantined)
 
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows, fold_room_event
+from engine.archive.technician_projection import TechnicianChanges, count_offers, fold_technician_event
 from engine.events import Event, ms_of
 from engine.rules import job_document
 from engine.rules.event_payloads import EventBid, EventOffer, EventPayment, NotificationData
@@ -43,6 +44,7 @@ class Batch:
     payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
     rooms: RoomRows = field(default_factory=RoomRows)
+    technicians: TechnicianChanges = field(default_factory=TechnicianChanges)
     quarantined: list[Row] = field(default_factory=list)
 
     @property
@@ -105,6 +107,7 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
     if event.type.startswith(ROOM_EVENT_PREFIXES):
         fold_room_event(batch.rooms, event)
         return None
+    fold_technician_event(batch.technicians, event)
     data = _projected_data_decoder.decode(event.data)
     job = _job_id(data)
     _fold_job(batch, event, data)
@@ -147,6 +150,8 @@ def _fold_job(batch: Batch, event: Event, data: _ProjectedData) -> None:
     if job.customer is None:
         return
     document = raw.decode("utf-8", "replace")
+    holder = job.technician.id if job.technician else None
+    batch.technicians.note_holder(job.id, holder, event.at, former=data.former.id if data.former else None)
     batch.jobs[job.id] = {**job_document.column_values(job), "hot": True, "doc": document}
     if event.type == "job.created" and job.reference:
         principal = event.actor.partition(":")[2]
@@ -159,6 +164,7 @@ def _fold_offer(batch: Batch, event: Event, data: _ProjectedData) -> None:
     if data.offer:
         for technician in users:
             _add_offer(batch, event, technician, data.offer)
+        count_offers(batch.technicians, users)
         return
     job = _job_id(data)
     if job is None:

@@ -21,7 +21,12 @@ from sqlalchemy import (
     Text,
 )
 
-from engine.sql import device_tables, room_tables  # noqa: F401 (they add their tables to ``metadata``)
+from engine.sql import (  # noqa: F401 (they add their tables to ``metadata``)
+    device_tables,
+    room_tables,
+    technician_tables,
+    zone_tables,
+)
 from engine.sql.columns import document_columns, id_column, metadata, seq_column, text_column, time_column
 
 # The source: accounts, profiles, the catalogue of services.

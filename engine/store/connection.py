@@ -62,8 +62,7 @@ class UnsuitableServer(Exception):
 
 class ScriptReply(NamedTuple):
     """The OK reply of a script. ``repeated``: an earlier request with the same key did the command. ``seq`` is that of
-    the event, ``version`` the job's new version, ``values`` the further values of the reply.
-    """
+    the event, ``version`` the job's new version, ``values`` the further values."""
 
     repeated: bool
     seq: int
@@ -73,11 +72,12 @@ class ScriptReply(NamedTuple):
 
 @dataclass(slots=True)
 class ZoneStatus:
-    """What this process knows of a zone. ``why``: the reason why it is closed; "" while it is open."""
+    """What this process knows of a zone. ``why``: why it is closed, "" if it is open; ``word``: zone_open's word."""
 
     epoch: Epoch = field(default=Epoch(""))
     open: bool = False
     why: str = "not opened yet"
+    word: str = ""
     seq: int = 0
     """The highest seq that this process has seen. If a server has a lower one, it has lost data."""
 
@@ -131,23 +131,23 @@ class Store:
     async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> ScriptReply:
         """Run a script with the zone's epoch. If Redis refuses the epoch as outdated, reopen the zone and repeat."""
         state = self._state(zone)
-        reply = await self._send(self.pipeline.submit, verb.name, verb.call(keys, args, state.epoch))
+        reply = await self.send_call(self.pipeline.submit, verb.name, verb.call(keys, args, state.epoch))
         if reply[0] == b"OK":
             return _parse_ok_reply(reply, state)
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.
             await self.reopen(zone, stale=state.epoch)
             again = verb.call(keys, args, self._state(zone).epoch)
-            reply = await self._send(self.pipeline.submit, verb.name, again)
+            reply = await self.send_call(self.pipeline.submit, verb.name, again)
             if reply[0] == b"OK":
                 return _parse_ok_reply(reply, state)
         raise error_of_reply(reply)
 
     async def run_without_epoch(self, send: SendCommand, script: str, *, keys: Keys, args: Args) -> list[Any]:
         """Run a script that has no epoch argument through ``send``. Return the raw reply."""
-        return await self._send(send, script, self.scripts[script].call(keys, args))
+        return await self.send_call(send, script, self.scripts[script].call(keys, args))
 
-    async def _send(self, send: SendCommand, script: str, packed_call: Sequence[Value]) -> list[Any]:
+    async def send_call(self, send: SendCommand, script: str, packed_call: Sequence[Value]) -> list[Any]:
         """Send a call. If Redis does not have the function, nothing was done: load the library and send again."""
         try:
             try:
@@ -162,8 +162,8 @@ class Store:
     async def load_library(self, send: SendCommand, *, delete_others: bool = False) -> None:
         """Load this release's library if the server lacks it. With ``delete_others``, delete those of other releases.
 
-        Only a process that starts uses ``delete_others``. A process of another release may still run, and loads its
-        library again. If it then deleted the others, the two processes would delete each other's library in turn.
+        Only a process that starts uses ``delete_others``. If a running process of another release, which then loads its
+        library again, deleted the others too, the two would delete each other's library in turn.
         """
         found = [
             entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
@@ -230,12 +230,12 @@ class Store:
                 self.pipeline.disconnect()
             raise Unavailable("another server answers than the one that runs the commands")
 
-    def close_zone(self, zone: Zone, reason: str) -> None:
+    def close_zone(self, zone: Zone, reason: str, word: str = "") -> None:
         """Refuse every command in this zone from now on. Log ``reason`` unless the zone is already closed with it."""
         state = self.zones[zone]
-        if state.open or state.why != reason:
+        if state.open or (state.word != word if word else state.why != reason):
             log.error("zone_closed", zone=zone, why=reason)
-        state.open, state.why = False, reason
+        state.open, state.why, state.word = False, reason, word
 
     def _state(self, zone: Zone) -> ZoneStatus:
         """Return the state of an open zone. Raises NotFound for an unknown zone, Unavailable for a closed one."""

@@ -1,9 +1,10 @@
-"""All Redis keys, built from typed ids; no other module builds a key. ``a → b``: the hash or zset has a ``b`` for each
-``a``. The keys of a zone carry its hash tag, so that a script runs in one slot. Each key has a TTL or is in
-``PERMANENT``."""
+"""All Redis keys, built from typed ids; no other module builds a key (connection_keys.py has those of users and their
+connections; import them from here). ``a → b``: the hash or zset has a ``b`` for each ``a``. The keys of a zone carry
+its hash tag, so that a script runs in one slot. Each key has a TTL or is in ``PERMANENT``."""
 
 from __future__ import annotations
 
+from engine.store import connection_keys
 from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 
 _OF_ZONE = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes", "large_rooms", "paths")
@@ -12,11 +13,20 @@ PERMANENT = (*_OF_ZONE, *_OF_OBJECTS, "people", "places", "supply:*", "demand:*"
 """Keys without a TTL. The keys of a job or of a room get one when it is over and that is archived, the key of a dispute
 when it is resolved."""
 
+account, presence, rate_limit = connection_keys.account, connection_keys.presence, connection_keys.rate_limit
+socket_slots, stream_slots = connection_keys.socket_slots, connection_keys.stream_slots
+ticket = connection_keys.ticket
+
+
+def zone_pattern(zone: Zone) -> str:
+    """Return the pattern (of SCAN) of all keys of the zone."""
+    return f"{{{zone}}}:*"
+
 
 def zone_meta(zone: Zone) -> str:
     """Return the key of a hash: epoch (or ``closed`` with the reason ``why``), seq, run_id (of Redis at the opening),
     opened_at, archived (seq), database (id of the paired SQL database); the zone's clock: now and offset (ms), and
-    skew, which only tests set; look (where the scan of ``due`` continues)."""
+    skew, which only tests set; look (where the scan of ``due`` continues); of a rebuild token, done and total."""
     return f"{{{zone}}}:meta"
 
 
@@ -218,33 +228,3 @@ def idempotency_record(zone: Zone, principal: UserId, key: str) -> str:
 def booking_references(zone: Zone, principal: UserId) -> str:
     """Return the key of a hash: reference of the principal's booking → job."""
     return f"{{{zone}}}:ref:{principal}"
-
-
-def account(user: UserId) -> str:
-    """Return the key of a hash of no zone: an account's role, active, version, out (ended logins), life (run_id)."""
-    return f"{{u:{user}}}:account"
-
-
-def presence(user: UserId) -> str:
-    """Return the key of a string: a user's last sign of life (ms). It exists for one lease after it; it has no zone."""
-    return f"{{u:{user}}}:presence"
-
-
-def ticket(zone: Zone, digest: str) -> str:
-    """Return the key of a string with a TTL: the principal behind a one-use ticket, by the ticket's digest."""
-    return f"{{{zone}}}:ticket:{digest}"
-
-
-def socket_slots(zone: Zone, user: UserId) -> str:
-    """Return the key of a zset with a TTL: the user's open sockets, ``<when taken>:<session>`` → last touched (ms)."""
-    return f"{{{zone}}}:sockets:{user}"
-
-
-def stream_slots(zone: Zone, user: UserId) -> str:
-    """Return the key of a zset with a TTL: the user's open event streams, in the form of ``socket_slots``."""
-    return f"{{{zone}}}:sockets:{user}:streams"
-
-
-def rate_limit(zone: Zone, limit_name: str, counted: str) -> str:
-    """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms)."""
-    return f"{{{zone}}}:limit:{limit_name}:{counted}"

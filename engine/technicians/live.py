@@ -64,22 +64,29 @@ async def write_record(engine: Engine, record: TechnicianRecord, *, reason: str 
         "technician_put",
         keys=_script_keys(zone, record.id),
         args={
-            "id": record.id,
-            "profile": record.version,
-            "complete": int(record.complete),
-            "kyc": record.kyc,
-            "account": record.account,
-            "capacity": record.capacity,
-            "services": " ".join(record.services),
-            "name": msgspec.json.encode(record.name),
-            "phone": msgspec.json.encode(record.phone),
+            **profile_fields(record),
             "actor": actor,
             "offline_reason": reason,
-            "rating": record.rating,
-            "rated": record.rating_count,
             "audience": status_audience(engine),
         },
     )
+
+
+def profile_fields(record: TechnicianRecord) -> dict[str, str | int | float | bytes]:
+    """Return the fields of the record in Redis that the profile determines."""
+    return {
+        "id": record.id,
+        "profile": record.version,
+        "complete": int(record.complete),
+        "kyc": record.kyc,
+        "account": record.account,
+        "capacity": record.capacity,
+        "services": " ".join(record.services),
+        "name": msgspec.json.encode(record.name),
+        "phone": msgspec.json.encode(record.phone),
+        "rating": record.rating,
+        "rated": record.rating_count,
+    }
 
 
 def _script_keys(zone: Zone, technician: TechnicianId) -> dict[str, str]:

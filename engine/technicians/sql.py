@@ -128,7 +128,12 @@ async def _live_versions(engine: Engine, rows: Sequence[TechnicianRow]) -> list[
 async def _write_to_redis(
     engine: Engine, row: TechnicianRow, *, offline_reason: str = "ops", actor: str = "engine"
 ) -> None:
-    record = live.TechnicianRecord(
+    await live.write_record(engine, record_of_row(row), reason=offline_reason, actor=actor)
+
+
+def record_of_row(row: TechnicianRow) -> live.TechnicianRecord:
+    """Return the part of the technician's profile that Redis has."""
+    return live.TechnicianRecord(
         id=row.id,
         zone=row.zone,
         version=row.version,
@@ -142,7 +147,6 @@ async def _write_to_redis(
         rating=row.rating,
         rating_count=row.rating_count,
     )
-    await live.write_record(engine, record, reason=offline_reason, actor=actor)
 
 
 async def update_technician(conn: AsyncConnection, technician: TechnicianId, **values: Any) -> bool:

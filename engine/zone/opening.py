@@ -42,17 +42,29 @@ CLOSED_REASONS: Mapping[str, str] = {
     "HOLE": "Redis has dropped events that the archive has not got: is it the right database, and its latest state?",
     "OTHER_DATABASE": "Redis belongs to another database: is --database the right one?",
     "CLOSED": "the zone was closed by an operator",
+    "PAUSED": "paused: an operator has closed the zone; `callout zone open` opens it",
+    "REBUILDING": "rebuilding: its keys are being written anew from the database",
 }
+
+REBUILT_WORDS = frozenset({"EMPTY", "REBUILDING"})
+"""The words of zones that a server writes anew by itself (engine/rebuild/). ``REBUILDING``: a process began this, and
+may have died since. The others need an operator: a zone must not be written anew because an address is wrong."""
 
 
 class ZoneOpenReply(NamedTuple):
     """The reply of the script ``zone_open``. ``word`` is "OK" or a key of ``CLOSED_REASONS``. ``epochs`` are the epochs
-    in Redis with their first seqs."""
+    in Redis with their first seqs. ``progress`` says of a rebuild how many rows are written."""
 
     word: str
     seq: int = 0
     epoch: Epoch = Epoch("")
     epochs: Mapping[Epoch, int] = {}
+    progress: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Return why the zone is closed, as a sentence."""
+        return CLOSED_REASONS[self.word] + self.progress
 
 
 def make_zone_opener(archive: Archive) -> OpenZones:
@@ -81,7 +93,7 @@ async def close_if_contradictory(store: Store, archive: Archive, zone: Zone) -> 
     answer = await compare_with_sql(store, store.pipeline.submit, zone, store.run_id, "look", at)
     if answer.word != "OK":
         await store.run(zone, "zone_close", keys={"meta": keys.zone_meta(zone)}, args={"why": answer.word})
-        store.close_zone(zone, CLOSED_REASONS[answer.word])
+        store.close_zone(zone, answer.reason, answer.word)
 
 
 async def _open_zone(
@@ -90,6 +102,8 @@ async def _open_zone(
     """Compare Redis with the database record ``record`` and open the zone, or close it with the reason. A new epoch is
     recorded in the database before any command runs in that epoch.
     """
+    if record.paused:
+        return store.close_zone(zone, CLOSED_REASONS["PAUSED"], "PAUSED")
     known: Mapping[Zone, ZoneRecord] | str = {zone: record}
     for _ in range(MAX_ATTEMPTS):
         if isinstance(known, str):
@@ -97,7 +111,7 @@ async def _open_zone(
         record = known[zone]
         answer = await compare_with_sql(store, pipe.submit_urgent, zone, run_id, "1", record)
         if answer.word != "OK":
-            return store.close_zone(zone, CLOSED_REASONS[answer.word])
+            return store.close_zone(zone, answer.reason, answer.word)
         written = answer.epochs == record.epochs or await _answer_in_time(
             records.record_epochs(archive, zone, record, answer.epochs)
         )
@@ -155,7 +169,8 @@ async def compare_with_sql(
     args = script_arguments(run_id, compared, record, believed=state.epoch, seen_seq=state.seq)
     reply = await store.run_without_epoch(send, "zone_open", keys=script_keys(zone), args=args)
     if reply[0] != b"OK":
-        return ZoneOpenReply(reply[0].decode())
+        progress = ": {} of {} rows".format(*(n.decode() for n in reply[1:])) if len(reply) > 1 else ""
+        return ZoneOpenReply(reply[0].decode(), progress=progress)
     rest = reply[5].decode().split()
     epochs = {Epoch(name): int(first) for name, first in zip(rest[::2], rest[1::2], strict=True)}
     return ZoneOpenReply("OK", int(reply[2]), Epoch(reply[4].decode()), epochs)
@@ -182,5 +197,5 @@ def _mark_open(store: Store, zone: Zone, answer: ZoneOpenReply) -> None:
         log.info("zone_open", zone=zone, epoch=answer.epoch, seq=answer.seq)
     if state.epoch != answer.epoch:
         state.seq = 0
-    state.epoch, state.open, state.why = answer.epoch, True, ""
+    state.epoch, state.open, state.why, state.word = answer.epoch, True, "", ""
     state.seq = max(state.seq, answer.seq)

@@ -1,5 +1,5 @@
 """The database's record of each zone's log: what the log in Redis must agree with. Redis is compared with the record
-before a zone opens. Three short queries read a record.
+before a zone opens. Four short queries read a record.
 
 An epoch is recorded when it opens, before any command runs in it. So the newest epoch is a fence: a Redis server that
 lacks it was replaced by a failover, whichever of the two servers was archived last.
@@ -15,23 +15,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.sql.database import Archive
 from engine.sql.schema import checkpoints, deployment, epochs
+from engine.sql.zone_tables import zone_controls
 from engine.types import Epoch, Zone
 
 
 class ZoneRecord(NamedTuple):
     """The database's record of one zone's log: ``database`` is the id of the database, ``archived`` the seq of the last
-    event that it has, ``epochs`` the first seq of each epoch that was opened with it.
+    event that it has, ``epochs`` the first seq of each epoch that was opened with it. ``paused``: an operator has
+    closed the zone.
     """
 
     database: str
     archived: int
     epochs: Mapping[Epoch, int]
+    paused: bool = False
 
 
 async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
     """Return the record of each zone's log, all from one state of the database. Raises Unavailable."""
     async with archive.begin_read() as conn:
-        return {zone: await _read_record(conn, zone) for zone in zones}
+        return {zone: await read_record(conn, zone) for zone in zones}
 
 
 async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
@@ -42,7 +45,7 @@ async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_red
     """
     async with archive.begin_write() as conn:
         await conn.execute(select(deployment.c.id).with_for_update())
-        now = await _read_record(conn, zone)
+        now = await read_record(conn, zone)
         if now.epochs != before.epochs:
             return False
         lost = [name for name, first in now.epochs.items() if name not in in_redis and first > now.archived]
@@ -53,8 +56,10 @@ async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_red
     return True
 
 
-async def _read_record(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
+async def read_record(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
+    """Return the record of one zone's log, as ``conn`` sees it."""
     database = (await conn.execute(select(deployment.c.id))).scalar_one()
     archived = (await conn.execute(select(checkpoints.c.seq).where(checkpoints.c.zone == zone))).scalar()
     rows = await conn.execute(select(epochs.c.epoch, epochs.c.first_seq).where(epochs.c.zone == zone))
-    return ZoneRecord(database, archived or 0, {Epoch(row.epoch): row.first_seq for row in rows})
+    paused = (await conn.execute(select(zone_controls.c.paused).where(zone_controls.c.zone == zone))).scalar()
+    return ZoneRecord(database, archived or 0, {Epoch(row.epoch): row.first_seq for row in rows}, bool(paused))

@@ -7,6 +7,7 @@
 --- @include "lib/position_feed"
 --- @include "lib/summaries"
 --- @include "lib/supply"
+--- @include "lib/tech"
 local Fix = {}
 
 -- What the fixes of one call share. `pace` is for the ETA of their events (lib/arrival), which the script appends at its
@@ -77,6 +78,11 @@ function Fix.store(zone, batch, id, lat, lon, at, kind, accuracy, heading, speed
   if row[8] and row[8] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'jump', '' end
   Supply.move(zone, batch.moves, tech, batch.summaries[id], fields, before, kind ~= 'more' and distance_m)
   if not online then return outcome end
+  -- Only a zone that was rebuilt has somebody online without a position (engine/rebuild/technician_entries.py).
+  if not known then
+    local record = Tech.load(key)
+    if Supply.sync(zone, record) then Supply.schedule_match(zone, record) end
+  end
   local jobs = PositionFeed.jobs_of(zone, tech)
   for _, job in ipairs(jobs) do
     if job.is_tracked then

@@ -13,13 +13,17 @@ do
     return math.max(-limit, math.min(limit, (cell_of(degrees) + 0.5) * MapIndex.CELL_DEGREES))
   end
 
-  -- Adds `lon lat id` for GEOADD to `entries` if the entry of a technician has to change; `was` has their last position.
+  -- Returns `lon lat id` of a technician for GEOADD.
+  function MapIndex.person_entry(tech)
+    return {string.format('%.4f', centre_of(tech.lon, MapIndex.MAX_LON)),
+      string.format('%.4f', centre_of(tech.lat, MapIndex.MAX_LAT)), tech.id}
+  end
+
+  -- Adds `lon lat id` to `entries` if the entry of a technician has to change; `was` has their last position.
   function MapIndex.add_person(entries, zone, tech, was)
     local is_known = was.lat and was.lat ~= '' and zone.now - (tonumber(was.fix_at) or 0) < MapIndex.PEOPLE_MS
     if is_known and cell_of(was.lat) == cell_of(tech.lat) and cell_of(was.lon) == cell_of(tech.lon) then return end
-    table.insert(entries, string.format('%.4f', centre_of(tech.lon, MapIndex.MAX_LON)))
-    table.insert(entries, string.format('%.4f', centre_of(tech.lat, MapIndex.MAX_LAT)))
-    table.insert(entries, tech.id)
+    for _, part in ipairs(MapIndex.person_entry(tech)) do entries[#entries + 1] = part end
   end
 end
 

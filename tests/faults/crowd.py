@@ -58,8 +58,10 @@ class Person:
             self.events[frame["seq"]] = frame
 
     def on_connect(self, ok: Frame) -> None:
-        """Record a connect reply."""
-        zone = ok["zones"]["main"]
+        """Record a connect reply. A zone that is closed at that moment is not in it."""
+        zone = ok["zones"].get("main")
+        if zone is None:
+            return
         if self.first_seq is None:
             self.first_seq = zone["seq"]
         elif not zone["recovered"]:

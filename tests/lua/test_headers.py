@@ -14,12 +14,13 @@ import pytest
 from engine.errors import ERROR_OF_REPLY_WORD
 from engine.store import scripts
 from engine.store.scripts import Script, ScriptError
+from engine.zone import opening
 from tests.support.for_each import for_each
 
 SCRIPTS = scripts.load_installed_library()
-INTERNAL_REPLIES = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE", "LOOK"}
+INTERNAL_REPLIES = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE", "LOOK", "STALE_TOKEN"}
 """Replies that the engine handles itself. No caller receives them as an error."""
-OPENING_REPLIES = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "OLDER", "HOLE", "OTHER_DATABASE", "CLOSED"}
+OPENING_REPLIES = {"UNCOMPARED", *opening.CLOSED_REASONS}
 """Reasons for which `zone_open` leaves a zone closed."""
 LUA_FOLDER = Path(scripts.scripts_folder())
 
@@ -142,11 +143,12 @@ def test_a_header_with_a_repeated_name_is_refused(tmp_path: Path, row: str) -> N
 @for_each(SCRIPTS.values(), lambda script: script.name)
 def test_every_script_is_called_by_the_engine(script: Script) -> None:
     """The engine calls each read-only script by `read` and each other script by `run`, or sends its call itself. The
-    two scripts of a price share one call.
+    two scripts of a price share one call, and those of a rebuild another.
     """
     text = _engine_source()
     how = "read" if script.is_read_only else "run" if script.argv[0] == "epoch" else "run_without_epoch"
     direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"|scripts\["{script.name}"\]\.call\(', text)
+    direct = direct or re.search(rf'self\._call\(\s*"{script.name}"', text)
     packed = f'scripts["{script.name}"].call(' in text and script.name == "presence_touch"
     assert direct or packed or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
 
@@ -186,10 +188,11 @@ def test_events_appended_are_declared(script: Script) -> None:
 
 @for_each(SCRIPTS.values(), lambda script: script.name)
 def test_every_script_compares_the_epoch_first(script: Script) -> None:
-    """Every script of a zone except `zone_open` compares the caller's epoch before its first command to Redis. A script
-    without a zone compares the version, or the age, that it is given.
+    """Every script of a zone compares the caller's epoch before its first command to Redis, except `zone_open` and
+    `zone_rebuild`, which decide about a closed zone. A script without a zone compares the version, or the age, that it
+    is given.
     """
-    if script.name == "zone_open":
+    if script.name in ("zone_open", "zone_rebuild"):
         return
     if "meta" not in script.keys:
         assert script.argv[0] in ("version", "age_ms")

@@ -1,0 +1,132 @@
+"""Fold events into the state of technicians (a pure function); engine/archive/technician_rows.py writes it.
+
+A technician gets a job by an event whose job has them as the holder, if the job had another holder before or none. The
+holder before may be known only to SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from engine.events import Event
+
+Unknown = None
+
+
+class HolderChange(NamedTuple):
+    """An event after which ``technician`` holds the job. ``is_new``: it gave them the job. Unknown: that depends on the
+    holder before the batch."""
+
+    job: str
+    technician: str
+    at: int
+    is_new: bool | None
+
+
+@dataclass(slots=True)
+class TechnicianChange:
+    """What the events of a batch change for one technician. ``online`` and ``works`` are None if they stay."""
+
+    online: bool | None = None
+    works: str | None = None
+    accepted: int = 0
+    asked: int = 0
+    free_at: int = 0
+
+
+@dataclass(slots=True)
+class TechnicianChanges:
+    """What a sequence of events changes for technicians, by id. ``holders`` are the present holders of jobs, and
+    ``unsettled`` the changes that need the holder before the batch."""
+
+    by_id: dict[str, TechnicianChange] = field(default_factory=dict)
+    holders: dict[str, str | None] = field(default_factory=dict)
+    unsettled: list[HolderChange] = field(default_factory=list)
+
+    def of(self, technician: str) -> TechnicianChange:
+        """Return the changes of one technician, to be changed further."""
+        return self.by_id.setdefault(technician, TechnicianChange())
+
+    def settle(self, holders_before: Mapping[str, str | None]) -> None:
+        """Count the unsettled changes by the holders that the jobs had before the batch."""
+        for change in self.unsettled:
+            if holders_before.get(change.job) != change.technician:
+                self._count_job(change)
+        self.unsettled.clear()
+
+    def note_holder(self, job: str, technician: str | None, at: int, *, former: str | None) -> None:
+        """Note the holder of ``job`` after an event. ``former`` is the one from whom the event took it."""
+        if former:
+            self._note_free(former, at)
+        if technician:
+            is_new = bool(former) or (None if job not in self.holders else self.holders[job] != technician)
+            change = HolderChange(job, technician, at, is_new)
+            if is_new is None:
+                self.unsettled.append(change)
+            elif is_new:
+                self._count_job(change)
+        self.holders[job] = technician
+
+    def note_released(self, technician: str, at: int) -> None:
+        """Note that a technician became free at ``at``."""
+        self._note_free(technician, at)
+
+    def _count_job(self, change: HolderChange) -> None:
+        self.of(change.technician).accepted += 1
+        self._note_free(change.technician, change.at)
+
+    def _note_free(self, technician: str, at: int) -> None:
+        known = self.of(technician)
+        known.free_at = max(known.free_at, at)
+
+
+class _Technician(msgspec.Struct):
+    id: str
+
+
+class _StatusData(msgspec.Struct):
+    technician: _Technician
+    online: bool
+    job: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _WorkData(msgspec.Struct):
+    works: dict[str, int]
+
+
+_status_decoder = msgspec.json.Decoder(_StatusData)
+_work_decoder = msgspec.json.Decoder(_WorkData)
+
+
+def fold_technician_event(changes: TechnicianChanges, event: Event) -> None:
+    """Fold an event of a technician. Raises ValueError if its data is malformed."""
+    if event.type == "technician.status":
+        _fold_status(changes, event)
+    elif event.type == "session.work":
+        works = _work_decoder.decode(event.data).works
+        for technician in _users(event.to):
+            changes.of(technician).works = " ".join(f"{service}:{seq}" for service, seq in works.items())
+
+
+def count_offers(changes: TechnicianChanges, technicians: Iterable[str]) -> None:
+    """Count an offer that opened for each of ``technicians``."""
+    for technician in technicians:
+        changes.of(technician).asked += 1
+
+
+def _fold_status(changes: TechnicianChanges, event: Event) -> None:
+    data = _status_decoder.decode(event.data)
+    if bytes(data.job):  # the technician got a job or became free; they are online as before
+        return
+    change = changes.of(data.technician.id)
+    change.online = data.online
+    if data.online:
+        change.free_at = max(change.free_at, event.at)
+
+
+def _users(channels: Iterable[str]) -> list[str]:
+    return [channel.removeprefix("user:") for channel in channels if channel.startswith("user:")]

@@ -1,0 +1,53 @@
+"""What a rebuild does not restore, with the reasons. Everything else that a zone has in Redis is written anew exactly.
+
+A test compares a zone with the zone that is rebuilt from SQL key by key, except for what stands here; another test
+finds a key of engine/store/keys.py that stands neither here nor in the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KEYS: Mapping[str, str] = {
+    "log": "SQL has the events; the log begins again above the archive's head",
+    "meta": "the opening writes it anew: another epoch, another grace",
+    "seen": "every lease begins anew",
+    "runner:*": "the leases of processes; they take them again within seconds",
+    "runners:*": "the same",
+    "paths": "the points of paths of the last minutes are in no event",
+    "path:*": "the same",
+    "ticket:*": "a client asks for another one",
+    "sockets:*": "gateways enter their sockets again",
+    "limit:*": "a rate limit starts full",
+    "probe": "a test of the health check",
+    "supply:*": "the places are as old as the last snapshot of positions; the members are compared",
+    "people": "the same",
+}
+"""Keys, without the zone's hash tag, and why they are not compared."""
+
+TECHNICIAN_FIELDS: Mapping[str, str] = {
+    "lat": "a position is in no event; SQL has the one of the last snapshot, 30 s old at most",
+    "lon": "the same",
+    "fix_at": "the same",
+    "heading": "known again from the next fix",
+    "acc": "the same",
+    "jump": "the same",
+    "rest": "the same",
+    "rate": "the same",
+    "clock": "the same",
+    "place": "where the technician is indexed: they are indexed anew",
+    "match": "where open jobs were last searched for",
+}
+"""Fields of the records of technicians, and of their summaries."""
+
+DUE_ENTRIES: Mapping[str, str] = {
+    "match:": "it is scheduled again for technicians who came online or became free in the last minute",
+    "notify:": "it is scheduled again for each room with unread messages",
+    "read:": "a read mark that was told to nobody yet is lost",
+}
+"""Scheduled tasks by the beginnings of their names."""
+
+ROOM_READ_FIELDS: Mapping[str, str] = {
+    "told:": "when a read mark was told last: the next one is told at once",
+}
+"""Fields of the read marks of rooms, by their beginnings."""

@@ -1,0 +1,22 @@
+"""The table of what Redis has of technicians and what follows from the events of a zone's log."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Table
+
+from engine.sql.columns import id_column, metadata, text_column
+
+technician_states = Table(
+    "technician_states",
+    metadata,
+    id_column("technician"),
+    id_column("zone"),
+    Column("online", Boolean, nullable=False),
+    text_column("works"),
+    Column("accepted", BigInteger, nullable=False),
+    Column("asked", BigInteger, nullable=False),
+    Column("free_at", BigInteger, nullable=False),
+)
+"""The state of technicians in a zone, as of its checkpoint. ``works`` is the open work that they receive
+(lua/lib/work_feed.lua), ``accepted`` the number of jobs that they got, ``asked`` of offers that opened for them, and
+``free_at`` (ms) the last time at which they came online, got a job or became free; 0 if there was none."""

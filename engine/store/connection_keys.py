@@ -1,0 +1,35 @@
+"""The Redis keys of users and of their connections. Other modules import them from engine/store/keys.py."""
+
+from __future__ import annotations
+
+from engine.types import UserId, Zone
+
+
+def account(user: UserId) -> str:
+    """Return the key of a hash of no zone: an account's role, active, version, out (ended logins), life (run_id)."""
+    return f"{{u:{user}}}:account"
+
+
+def presence(user: UserId) -> str:
+    """Return the key of a string: a user's last sign of life (ms). It exists for one lease after it; it has no zone."""
+    return f"{{u:{user}}}:presence"
+
+
+def ticket(zone: Zone, digest: str) -> str:
+    """Return the key of a string with a TTL: the principal behind a one-use ticket, by the ticket's digest."""
+    return f"{{{zone}}}:ticket:{digest}"
+
+
+def socket_slots(zone: Zone, user: UserId) -> str:
+    """Return the key of a zset with a TTL: the user's open sockets, ``<when taken>:<session>`` → last touched (ms)."""
+    return f"{{{zone}}}:sockets:{user}"
+
+
+def stream_slots(zone: Zone, user: UserId) -> str:
+    """Return the key of a zset with a TTL: the user's open event streams, in the form of ``socket_slots``."""
+    return f"{{{zone}}}:sockets:{user}:streams"
+
+
+def rate_limit(zone: Zone, limit_name: str, counted: str) -> str:
+    """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms)."""
+    return f"{{{zone}}}:limit:{limit_name}:{counted}"

@@ -1,0 +1,21 @@
+-- A zone that one process writes anew from SQL (engine/rebuild/). The process that has the `token` of `meta` may write.
+-- A part of a key is `[key, kind, expires_at, values]`, all texts: `values` are the arguments of the command that writes
+-- a key of this kind, after the key; of a stream they are entries, `[id, field, value, …]`.
+local Rebuild = {}
+
+-- Why the zone is closed meanwhile, a word of zone_open.
+Rebuild.WHY = 'REBUILDING'
+
+Rebuild.COMMANDS = {string = 'SET', hash = 'HSET', zset = 'ZADD', set = 'SADD', list = 'RPUSH', geo = 'GEOADD'}
+
+function Rebuild.may_write(meta, token) return redis.call('HGET', meta, 'token') == token end
+
+function Rebuild.write_part(key, kind, expires_at, values)
+  if kind == 'stream' then
+    for _, entry in ipairs(values) do redis.call('XADD', key, unpack(entry)) end
+  else redis.call(Rebuild.COMMANDS[kind], key, unpack(values)) end
+  if expires_at ~= '' then redis.call('PEXPIREAT', key, expires_at) end
+end
+
+-- Notes how many rows are written, for those who wait.
+function Rebuild.note_progress(meta, done) redis.call('HSET', meta, 'done', done) end

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from engine.sql.database import POOL_SIZE, Archive
 from engine.types import DEFAULT_ZONE, Role
 from server.api.routes import ROUTES
 from server.serve import RunningServer
@@ -15,6 +17,7 @@ from tests.server.http.client import Client, code_of
 from tests.support.closed_zone import closed_zone
 from tests.support.wait import wait_until
 
+SERVICE = {"name": "Painting", "category": "home", "base_amount": 5000, "currency": "USD", "pricing": "flat"}
 ANSWER_COUNT_PATTERN = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
 
 
@@ -56,14 +59,30 @@ async def test_a_redis_that_refuses_writes_is_a_problem(
     assert site.health.writes_problem == ""
 
 
-async def test_a_database_that_refuses_writes_is_a_problem(site: RunningServer, nobody: Client) -> None:
-    """`/readyz` names the error with which the database refused the last write."""
-    site.engine.archive.write_refusal = "database or disk is full"
+async def set_refusal(archive: Archive, *, refuses: bool) -> None:
+    """Let SQLite refuse every write, or none, whichever part of the server writes: on each connection of the pool."""
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(archive.engine.connect()) for _ in range(POOL_SIZE)]
+        for connection in connections:
+            await connection.exec_driver_sql(f"PRAGMA query_only={refuses:d}")
+
+
+async def test_a_database_that_refuses_writes_is_a_problem(site: RunningServer, admin: Client, nobody: Client) -> None:
+    """While the database refuses writes, a write is `unavailable`, and `/readyz` returns 503 with the database's own
+    error. The error is removed once a write succeeds.
+    """
+    await set_refusal(site.engine.archive, refuses=True)
     try:
+        assert code_of(await admin("POST", "/v1/services", SERVICE)) == (503, "unavailable")
         answer = await nobody("GET", "/readyz")
     finally:
-        site.engine.archive.write_refusal = ""
-    assert "the database refuses writes: database or disk is full" in answer.json()["problems"]
+        await set_refusal(site.engine.archive, refuses=False)
+    assert answer.status_code == 503
+    refusal = "the database refuses writes: attempt to write a readonly database"
+    assert refusal in answer.json()["problems"]
+    written = await admin("POST", "/v1/services", SERVICE)
+    assert written.status_code == 201, written.text
+    assert refusal not in (await nobody("GET", "/readyz")).text
 
 
 async def test_a_server_that_is_no_demo_has_no_town(nobody: Client) -> None:

@@ -1,0 +1,100 @@
+"""The checker: it judges a history by the log (witness.py), without it (blind.py), and by what was delivered.
+
+``python -m tests.nemesis.checker FILE`` checks a file of history again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from tests.nemesis.blind import BlindCheck
+from tests.nemesis.delivery import Delivery
+from tests.nemesis.history import UNKNOWN, Flaw, History
+from tests.nemesis.witness import Witness
+
+KINDS = {
+    "undone": "an acknowledged command is not in the log",
+    "two_holders": "two technicians held a job at once",
+    "done_twice": "one idempotency key acted twice",
+    "never_invoked": "the log has a command that nobody sent",
+    "unavailable_but_done": "a command that was `unavailable` is in the log",
+    "refused_but_done": "a refused command is in the log",
+    "not_real_time": "a command precedes one that had ended before it began",
+    "version": "the versions of a job do not rise by one with each step",
+    "illegal_step": "a step that the blueprint does not declare for the actor",
+    "hole": "the log has a hole",
+    "stores_differ": "Redis or SQL differs from the log",
+    "not_linearizable": "what the clients saw of a job has no legal order",
+    "lost": "an event was not delivered",
+    "doubled": "an event was delivered twice",
+    "out_of_order": "an event was delivered after a later one",
+    "dead_life": "an event of a life of the log that had ended was delivered",
+    "internal_error": "a command ended in `internal`",
+    "stuck": "an open job has no scheduled task, so nothing would happen to it",
+    "no_ttl": "a key has no TTL and is not in the list of permanent keys",
+    "rebuild_differs": "a rebuild from SQL differs from what was there",
+    "no_recovery": "no command succeeded after the fault",
+}
+"""The kinds of flaws."""
+
+LOSSES = frozenset({"undone", "not_linearizable"})
+"""The kinds that a fault may cause at a level that does not promise to survive it."""
+
+
+class Report(msgspec.Struct):
+    """The judgement of one history. ``cut``: the acknowledged changes that the blind check had to take away."""
+
+    flaws: list[Flaw] = []
+    acknowledged: int = 0
+    indeterminate: int = 0
+    jobs: int = 0
+    undecided: int = 0
+    cut: int = 0
+    joins: int = 0
+    unrecovered: int = 0
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return the number of flaws of each kind."""
+        return Counter(flaw.kind for flaw in self.flaws)
+
+
+def check(history: History, *, loses: bool = False) -> Report:
+    """Return the judgement of a history. ``loses``: the fault may take acknowledged commands away, at this level."""
+    began = time.perf_counter()
+    witness, delivery = Witness(history), Delivery(history)
+    report = Report(list(history.flaws))
+    report.flaws += [*witness.flaws(), *delivery.flaws()]
+    for verdict in BlindCheck(history, cuts=loses).verdicts():
+        report.jobs += 1
+        report.undecided += not verdict.is_complete
+        report.cut += verdict.cost or 0
+        if verdict.cost is None and verdict.is_complete:
+            report.flaws.append(Flaw("not_linearizable", verdict.text))
+    report.acknowledged = sum(op.out == "ok" for op in history.operations)
+    report.indeterminate = sum(op.out == UNKNOWN for op in history.operations)
+    report.joins, report.unrecovered = delivery.joins, delivery.unrecovered
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def main(paths: list[str]) -> int:
+    """Check the files, and print what is wrong. Return 1 if anything is."""
+    flawed = False
+    for path in paths:
+        report = check(History.read(Path(path)))
+        flawed |= bool(report.flaws)
+        print(f"{path}: {report.jobs} jobs, {report.acknowledged} acknowledged, {dict(report.counts) or 'no flaws'}")
+        for flaw in report.flaws[:40]:
+            print(f"  {flaw.kind}: {flaw.text}")
+    return int(flawed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""The delivery check: each client received every event that is addressed to it, once and in order, and none of a life
+of the log that had ended.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.nemesis.history import Entry, Flaw, Heard, History, Joined
+
+SKIPPED = ("session.", "room.", "message.", "mediator.")
+"""The first letters of internal events, and of events that a replay leaves out once a room has closed."""
+
+
+class Delivery:
+    """What each client received, and the log at the end."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._first_seqs = history.epochs()
+        self._by_channel: dict[str, list[Entry]] = defaultdict(list)
+        self._by_seq = {entry.seq: entry for entry in history.entries}
+        for entry in history.entries:
+            for channel in entry.to.split():
+                self._by_channel[channel].append(entry)
+        self.unrecovered = sum(not joined.recovered and joined.after > 0 for joined in history.joined)
+        self.joins = sum(joined.after > 0 for joined in history.joined)
+
+    def flaws(self) -> Iterator[Flaw]:
+        """Yield everything that is wrong."""
+        clients: dict[str, list[Joined | Heard]] = defaultdict(list)
+        for line in [*self._history.joined, *self._history.heard]:
+            clients[line.p].append(line)
+        for client, lines in clients.items():
+            lines.sort(key=lambda line: line.t)
+            yield from self._check(client, lines)
+
+    def _check(self, client: str, lines: list[Joined | Heard]) -> Iterator[Flaw]:
+        actor = next(line.actor for line in lines if isinstance(line, Joined))
+        channels = {f"user:{actor.partition(':')[2]}", f"role:{actor.partition(':')[0]}"}
+        cursor, begin, covered = 0, None, []
+        received: set[tuple[int, str]] = set()
+        for line in lines:
+            if isinstance(line, Joined):
+                if not line.recovered:
+                    if begin is not None:
+                        covered.append((begin, cursor))
+                    cursor = begin = line.seq
+                continue
+            what = f"{client} received {line.type} {line.epoch}:{line.seq}"
+            if (line.seq, line.type) in received and line.seq <= cursor:
+                yield Flaw("doubled", what)
+            elif line.seq <= cursor:
+                yield Flaw("out_of_order", f"{what} after {cursor}")
+            elif self._is_of_a_dead_life(line):
+                yield Flaw("dead_life", what)
+            received.add((line.seq, line.type))
+            cursor = max(cursor, line.seq)
+        if begin is not None:
+            covered.append((begin, self._history.entries[-1].seq if self._history.entries else 0))
+        yield from self._missing(client, channels, covered, received)
+
+    def _is_of_a_dead_life(self, heard: Heard) -> bool:
+        """Return whether the log has another event there, although the client knew the epoch of the log."""
+        entry = self._by_seq.get(heard.seq)
+        if entry is None:
+            return heard.epoch == max(self._first_seqs, key=lambda e: self._first_seqs[e], default="")
+        return entry.epoch == heard.epoch and entry.type != heard.type
+
+    def _missing(
+        self, client: str, channels: set[str], covered: list[tuple[int, int]], received: set[tuple[int, str]]
+    ) -> Iterator[Flaw]:
+        for channel in channels:
+            for entry in self._by_channel.get(channel, ()):
+                expected = any(begin < entry.seq <= end for begin, end in covered)
+                if expected and not entry.type.startswith(SKIPPED) and (entry.seq, entry.type) not in received:
+                    yield Flaw("lost", f"{client} did not receive {entry.type} {entry.epoch}:{entry.seq}")

@@ -1,0 +1,166 @@
+"""The history of a run: one JSON line for each occurrence. A file of them can be checked again without the server.
+
+Times (``t``, ``t0``, ``t1``) are nanoseconds of the monotonic clock of one machine. An actor is ``role:id``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+NOT_DONE = "unavailable"
+UNKNOWN = "indeterminate"
+
+
+class Operation(msgspec.Struct, tag_field="line", tag="op", omit_defaults=True):
+    """One attempt of the client ``p`` to run a command: its ``n``th. ``out`` is ``ok``, the code of a refusal,
+    ``unavailable`` (nothing was done) or ``indeterminate`` (unknown; ``t1`` is None). ``repeated``: the server answered
+    from an earlier request. ``epoch`` is the epoch that the client knew when the reply came.
+    """
+
+    p: str
+    n: int
+    t0: int
+    t1: int | None
+    job: str
+    actor: str
+    cmd: str
+    args: dict[str, Any] = {}
+    key: str = ""
+    out: str = "ok"
+    seq: int = 0
+    version: int = 0
+    epoch: str = ""
+    repeated: bool = False
+
+    @property
+    def end(self) -> float:
+        """Return the latest time at which the command can have taken effect."""
+        return math.inf if self.t1 is None else self.t1
+
+
+class Heard(msgspec.Struct, tag_field="line", tag="heard", omit_defaults=True):
+    """An event that the client ``p`` received on its socket. ``epoch`` is the epoch that the server had named last."""
+
+    p: str
+    zone: str
+    epoch: str
+    seq: int
+    type: str
+    t: int
+    job: str = ""
+    version: int = 0
+    status: str = ""
+    holder: str = ""
+
+
+class Joined(msgspec.Struct, tag_field="line", tag="joined", omit_defaults=True):
+    """A connect reply. Without ``recovered`` the client continues after ``seq``. ``after`` is the client's cursor."""
+
+    p: str
+    actor: str
+    zone: str
+    epoch: str
+    seq: int
+    recovered: bool
+    t: int
+    reason: str = ""
+    after: int = 0
+
+
+class Fault(msgspec.Struct, tag_field="line", tag="fault"):
+    """A nemesis begins (``on``) or ends."""
+
+    name: str
+    on: bool
+    t: int
+
+
+class Entry(msgspec.Struct, tag_field="line", tag="entry", omit_defaults=True):
+    """An event of the log as it is at the end of the run: what SQL and Redis have together."""
+
+    seq: int
+    epoch: str
+    type: str
+    to: str = ""
+    actor: str = ""
+    cause: str = ""
+    job: str = ""
+    version: int = 0
+    status: str = ""
+    holder: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the idempotency key of the request that caused the event; "" if the engine did."""
+        return self.cause.partition(":")[0]
+
+
+class Record(msgspec.Struct, tag_field="line", tag="record", omit_defaults=True):
+    """A job at the end of the run, as ``store`` (`redis` or `sql`) has it."""
+
+    store: str
+    job: str
+    status: str
+    version: int
+    holder: str = ""
+
+
+class Flaw(msgspec.Struct, tag_field="line", tag="flaw"):
+    """A fault that the run itself saw at its end, such as a key without a TTL. ``kind`` is one of checker.KINDS."""
+
+    kind: str
+    text: str
+
+
+Line = Operation | Heard | Joined | Fault | Entry | Record | Flaw
+LIST_NAMES: dict[type, str] = {
+    Operation: "operations",
+    Heard: "heard",
+    Joined: "joined",
+    Fault: "faults",
+    Entry: "entries",
+    Record: "records",
+    Flaw: "flaws",
+}
+"""The attribute of a History that has the lines of each kind."""
+
+
+class History:
+    """All lines of a run, by kind and in the order of recording."""
+
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
+        self.operations: list[Operation] = []
+        self.heard: list[Heard] = []
+        self.joined: list[Joined] = []
+        self.faults: list[Fault] = []
+        self.entries: list[Entry] = []
+        self.records: list[Record] = []
+        self.flaws: list[Flaw] = []
+        self.add(*lines)
+
+    def add(self, *lines: Line) -> None:
+        """Append lines."""
+        for line in lines:
+            getattr(self, LIST_NAMES[type(line)]).append(line)
+
+    def write(self, path: Path) -> None:
+        """Write all lines to a file."""
+        lines = [line for name in LIST_NAMES.values() for line in getattr(self, name)]
+        path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+    @staticmethod
+    def read(path: Path) -> History:
+        """Read a file of lines."""
+        return History(msgspec.json.decode(text, type=Line) for text in path.read_bytes().splitlines())
+
+    def epochs(self) -> dict[str, int]:
+        """Return the first seq of each epoch that has an event in the log, in order."""
+        first: dict[str, int] = {}
+        for entry in self.entries:
+            first.setdefault(entry.epoch, entry.seq)
+        return first

@@ -1,0 +1,270 @@
+"""The checker finds and names what is wrong in histories that were made by hand, and finds nothing in a good one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from tests.nemesis.checker import KINDS, check
+from tests.nemesis.history import UNKNOWN, Entry, Fault, Flaw, Heard, History, Joined, Operation, Record
+from tests.nemesis.linearizability import Interval, find_order
+
+JOB, CARLA, TOM, TARA, OPS = "job_main_1", "customer:carla", "technician:tom", "technician:tara", "admin:ops"
+E1, E2 = "e1-00000001", "e2-00000002"
+
+
+def operation(t0: int, t1: int | None, actor: str, cmd: str, **more: object) -> Operation:
+    """Return an operation with a key of its own."""
+    fields = {"job": JOB, "key": f"{cmd}-{actor.partition(':')[2]}-{t0}", "epoch": E1, **more}
+    return Operation(actor, t0, t0, t1, actor=actor, cmd=cmd, **fields)  # type: ignore[arg-type]
+
+
+def entry(seq: int, kind: str, op: Operation | None, version: int = 0, status: str = "", holder: str = "") -> Entry:
+    """Return the event of an operation, addressed to the customer and to both technicians."""
+    cause = f"{op.key}:0" if op else ""
+    actor = op.actor if op else "engine"
+    return Entry(seq, E1, kind, "user:carla user:tom user:tara", actor, cause, JOB, version, status, holder)
+
+
+def good_history() -> History:
+    """Return a history in which Tom wins a job, Tara loses it, and Tom sends his first step twice with one key."""
+    book = operation(10, 20, CARLA, "book", seq=1, version=1)
+    claim = operation(40, 60, TOM, "claim", seq=3, version=2)
+    lost = operation(45, 70, TARA, "claim", out="taken")
+    depart = operation(80, None, TOM, "depart", out=UNKNOWN, key="d")
+    again = operation(90, 95, TOM, "depart", key="d", seq=5, version=3)
+    log = [
+        entry(1, "job.created", book, 1, "broadcasted"),
+        entry(2, "offer.created", None),
+        entry(3, "job.accepted", claim, 2, "accepted", "tom"),
+        entry(4, "offer.closed", claim),
+        entry(5, "job.status", again, 3, "on_the_way", "tom"),
+    ]
+    history = History([book, claim, lost, depart, again, *log])
+    for person in (CARLA, TOM, TARA):
+        history.add(Joined(person, person, "main", E1, 0, False, 1))
+        for each in log:
+            history.add(Heard(person, "main", E1, each.seq, each.type, 20 + each.seq * 15 - 14 * (each.seq < 3), JOB))
+    for store in ("redis", "sql"):
+        history.add(Record(store, JOB, "on_the_way", 3, "tom"))
+    return history
+
+
+def op_of(history: History, actor: str, cmd: str) -> Operation:
+    """Return the last operation of this actor with this command."""
+    return [op for op in history.operations if (op.actor, op.cmd) == (actor, cmd)][-1]
+
+
+def claim_twice(history: History) -> None:
+    """Acknowledge Tara's claim too, and write it to the log."""
+    lost = op_of(history, TARA, "claim")
+    lost.out, lost.seq, lost.version = "ok", 6, 4
+    history.entries.append(entry(6, "job.accepted", lost, 4, "accepted", "tara"))
+
+
+def lose_claim(history: History) -> None:
+    """Acknowledge a cancellation that no store has."""
+    history.add(operation(100, 110, CARLA, "cancel", seq=6, version=4))
+
+
+def act_twice(history: History) -> None:
+    """Let one key move the job twice."""
+    again = op_of(history, TOM, "depart")
+    history.entries.append(entry(6, "job.status", again, 4, "reached", "tom"))
+
+
+def answer_otherwise(history: History) -> None:
+    """Answer a repeat of the booking with another job."""
+    book = op_of(history, CARLA, "book")
+    history.add(operation(100, 110, CARLA, "book", key=book.key, job="job_main_2", seq=6, version=1))
+    history.entries.append(Entry(6, E1, "job.created", "", CARLA, f"{book.key}:0", "job_main_2", 1, "broadcasted"))
+
+
+def invent_command(history: History) -> None:
+    """Write a step to the log that nobody sent."""
+    phantom = operation(100, 110, TOM, "arrive")
+    history.entries.append(entry(6, "job.status", phantom, 4, "reached", "tom"))
+
+
+def do_unavailable(history: History) -> None:
+    """Do a command that was answered with `unavailable`."""
+    op = operation(100, 110, TOM, "arrive", out="unavailable")
+    history.add(op, entry(6, "job.status", op, 4, "reached", "tom"))
+
+
+def do_refused(history: History) -> None:
+    """Do a command that was refused."""
+    op = operation(100, 110, TOM, "arrive", out="illegal_transition")
+    history.add(op, entry(6, "job.status", op, 4, "reached", "tom"))
+
+
+def swap_order(history: History) -> None:
+    """Let a command precede one that had ended before it began."""
+    book, claim = op_of(history, CARLA, "book"), op_of(history, TOM, "claim")
+    claim.t0, claim.t1, book.t0, book.t1 = 10, 12, 30, 40
+
+
+def repeat_version(history: History) -> None:
+    """Let two steps have one version."""
+    history.entries[4].version = op_of(history, TOM, "depart").version = 2
+
+
+def skip_version(history: History) -> None:
+    """Let a step raise the version by two."""
+    history.entries[4].version = op_of(history, TOM, "depart").version = 4
+
+
+def step_illegally(history: History) -> None:
+    """Let the losing technician depart."""
+    history.entries[4].actor = TARA
+
+
+def remove_entry(history: History) -> None:
+    """Remove an event from the log."""
+    del history.entries[3]
+
+
+def change_record(history: History) -> None:
+    """Let SQL have another holder than the log."""
+    history.records[1].holder = "tara"
+
+
+def refuse_without_reason(history: History) -> None:
+    """Refuse a cancellation, though the job is on the way."""
+    history.add(operation(100, 110, CARLA, "cancel", out="illegal_transition"))
+
+
+def refuse_too_late(history: History) -> None:
+    """Answer `taken` before anybody had claimed."""
+    lost = op_of(history, TARA, "claim")
+    lost.t0, lost.t1 = 25, 30
+
+
+def win_by_stale_version(history: History) -> None:
+    """Do a step that was conditional on another version."""
+    op_of(history, TOM, "claim").args = {"version": 7}
+
+
+def claim_unseen(history: History) -> None:
+    """Acknowledge to both technicians that they hold the job; the log has only one of them."""
+    lost = op_of(history, TARA, "claim")
+    lost.out, lost.version = "ok", 2
+
+
+def forget_event(history: History) -> None:
+    """Do not deliver an event."""
+    history.heard.remove(next(h for h in history.heard if (h.p, h.seq) == (CARLA, 3)))
+
+
+def double_event(history: History) -> None:
+    """Deliver an event twice."""
+    heard = next(h for h in history.heard if (h.p, h.seq) == (CARLA, 3))
+    history.add(msgspec.structs.replace(heard, t=heard.t + 1))
+
+
+def swap_events(history: History) -> None:
+    """Deliver two events in the wrong order."""
+    third, fourth = (next(h for h in history.heard if (h.p, h.seq) == (CARLA, seq)) for seq in (3, 4))
+    third.t, fourth.t = fourth.t, third.t
+
+
+def deliver_lost_life(history: History) -> None:
+    """Deliver an event of an epoch that had ended, after its successor was named."""
+    history.add(Entry(6, E2, "job.searching", "user:carla", job=JOB))
+    history.add(Joined(CARLA, CARLA, "main", E2, 5, True, 200, after=5))
+    history.add(Heard(CARLA, "main", E2, 6, "job.cancelled", 210, JOB))
+
+
+def end_in_error(history: History) -> None:
+    """Answer with an internal error."""
+    history.add(operation(100, 110, TOM, "arrive", out="internal"))
+
+
+BAD: list[tuple[Callable[[History], None], str]] = [
+    (claim_twice, "two_holders"),
+    (claim_twice, "not_linearizable"),
+    (lose_claim, "undone"),
+    (act_twice, "done_twice"),
+    (answer_otherwise, "done_twice"),
+    (invent_command, "never_invoked"),
+    (do_unavailable, "unavailable_but_done"),
+    (do_refused, "refused_but_done"),
+    (swap_order, "not_real_time"),
+    (repeat_version, "version"),
+    (skip_version, "version"),
+    (step_illegally, "illegal_step"),
+    (remove_entry, "hole"),
+    (change_record, "stores_differ"),
+    (refuse_without_reason, "not_linearizable"),
+    (refuse_too_late, "not_linearizable"),
+    (win_by_stale_version, "not_linearizable"),
+    (claim_unseen, "not_linearizable"),
+    (forget_event, "lost"),
+    (double_event, "doubled"),
+    (swap_events, "out_of_order"),
+    (deliver_lost_life, "dead_life"),
+    (end_in_error, "internal_error"),
+]
+
+
+def test_a_good_history_has_no_flaw() -> None:
+    """A correct history, with a concurrent refusal and a repeated key, has no flaw."""
+    report = check(good_history())
+    assert [flaw.text for flaw in report.flaws] == []
+    assert (report.jobs, report.acknowledged, report.undecided) == (1, 3, 0)
+
+
+@pytest.mark.parametrize(("spoil", "kind"), BAD, ids=lambda each: getattr(each, "__name__", each))
+def test_a_bad_history_is_found_and_named(spoil: Callable[[History], None], kind: str) -> None:
+    """Each fault that was put into the good history is named by its kind."""
+    history = good_history()
+    spoil(history)
+    assert kind in check(history).counts and kind in KINDS
+
+
+def test_a_lost_suffix_is_measured_and_a_lost_middle_is_not_excused() -> None:
+    """If a failover may lose changes, the check finds the least number of lost commands that explains the history; a
+    change that was lost although a later one of the job was kept is never explained.
+    """
+    history = good_history()
+    history.entries = history.entries[:2]
+    history.records = []
+    history.heard = [heard for heard in history.heard if heard.seq < 3]
+    history.add(Fault("failover", True, 100), Fault("failover", False, 110))
+    claim = operation(150, 160, TARA, "claim", seq=3, version=2, epoch=E2)
+    history.add(claim, msgspec.structs.replace(entry(3, "job.accepted", claim, 2, "accepted", "tara"), epoch=E2))
+    history.add(*(Joined(p, p, "main", E2, 3, False, 140, "epoch", 5) for p in (CARLA, TOM, TARA)))
+    assert "not_linearizable" in check(history).counts
+    report = check(history, loses=True)
+    assert dict(report.counts) == {"undone": 2} and report.cut == 2
+    op_of(history, TARA, "claim").version = 3
+    assert "not_linearizable" in check(history, loses=True).counts
+
+
+def test_what_a_run_saw_itself_is_reported(tmp_path: object) -> None:
+    """A flaw that the run found at its end is in the report, and a history survives a file."""
+    history = good_history()
+    history.add(Flaw("no_ttl", "{main}:req:x"))
+    path = tmp_path / "history.jsonl"  # type: ignore[operator]
+    history.write(path)
+    assert check(History.read(path)).counts == {"no_ttl": 1}
+
+
+def test_the_search_knows_registers() -> None:
+    """The search orders concurrent reads and writes of a register, and refuses a stale read (Lowe's example)."""
+
+    def register(ops: list[tuple[str, int]]):  # type: ignore[no-untyped-def]
+        def successors(state: int, i: int) -> list[tuple[int, int]]:
+            kind, value = ops[i]
+            return [(value, 0)] if kind == "write" else [(state, 0)] if state == value else []
+
+        return successors
+
+    overlapping = [Interval(0, 10), Interval(1, 5), Interval(6, 9)]
+    ops = [("write", 1), ("read", 1), ("read", 1)]
+    assert find_order(overlapping, 0, register(ops)).cost == 0
+    assert find_order(overlapping, 0, register([("write", 1), ("read", 1), ("read", 0)])).cost is None
+    unfinished = [Interval(0, float("inf")), Interval(5, 6), Interval(7, 8)]
+    assert find_order(unfinished, 0, register([("write", 1), ("read", 0), ("read", 1)])).cost == 0

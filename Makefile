@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-redis test-wheel check bench lock clean fmt
+.PHONY: run test test-redis test-wheel check bench faults lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -47,6 +47,11 @@ check: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench
+
+# Kill, stop, cut and fill everything while users act, judge their histories, and write the table of docs/faults.md.
+# For example: make faults FAULTS="'Redis killed' --seeds 20"
+faults: $(VENV)/ready
+	$(BIN)/python -m tests.nemesis $(FAULTS)
 
 fmt: $(VENV)/ready
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

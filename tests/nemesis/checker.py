@@ -42,8 +42,8 @@ KINDS = {
 }
 """The kinds of flaws."""
 
-LOSSES = frozenset({"undone", "not_linearizable"})
-"""The kinds that a fault may cause at a level that does not promise to survive it."""
+LOSS = "undone"
+"""The kind that a fault may cause at a level that does not promise to survive it."""
 
 
 class Report(msgspec.Struct):

@@ -48,6 +48,11 @@ class Delivery:
                         covered.append((begin, cursor))
                     cursor = begin = line.seq
                 continue
+            if line.type == "head":
+                if line.seq < cursor:
+                    yield Flaw("out_of_order", f"{client} received the head {line.seq} after {cursor}")
+                cursor = max(cursor, line.seq)
+                continue
             what = f"{client} received {line.type} {line.epoch}:{line.seq}"
             if (line.seq, line.type) in received and line.seq <= cursor:
                 yield Flaw("doubled", what)

@@ -36,7 +36,7 @@ class JobState(NamedTuple):
     offers: frozenset[tuple[str, str]] = frozenset()
     last: str = ""
     claimed: int = 0
-    answers: frozenset[tuple[str, str, int]] = frozenset()
+    answers: frozenset[tuple[str, str, str, int]] = frozenset()
     past: tuple[JobState, ...] = ()
 
 
@@ -83,9 +83,9 @@ class JobModel:
         if op.cmd.startswith("engine."):
             yield from self._engine_states(state, op)
             return
-        for key, out, version in state.answers:
+        for key, request, out, version in state.answers:
             if key == op.key:
-                if op.out == UNKNOWN or (op.out == out and (not op.version or not version or op.version == version)):
+                if op.out == UNKNOWN or _is_answer(op, request, out, version):
                     yield state
                 return
         outcome = self._run(state, op)
@@ -106,7 +106,7 @@ class JobModel:
     def _with_answer(self, op: Operation, outcome: Outcome) -> JobState:
         if op.key not in self.repeated_keys:
             return outcome.state
-        stored = (op.key, outcome.out, outcome.version)
+        stored = (op.key, _request_of(op), outcome.out, outcome.version)
         return outcome.state._replace(answers=outcome.state.answers | {stored})
 
     def _engine_states(self, state: JobState, op: Operation) -> Iterator[JobState]:
@@ -161,6 +161,18 @@ class JobModel:
         if taker:
             after = after._replace(holder=taker, claimed=after.version if spec.effect == "take" else 0)
         return Outcome("ok", after.version, after)
+
+
+def _request_of(op: Operation) -> str:
+    """Return what the fingerprint of a request covers."""
+    return f"{op.cmd} {sorted(op.args.items())}"
+
+
+def _is_answer(op: Operation, request: str, out: str, version: int) -> bool:
+    """Return whether ``op`` was answered as the first request with its key, or refused because it is another."""
+    if request != _request_of(op):
+        return op.out == "reused_key"
+    return op.out == out and (not op.version or not version or op.version == version)
 
 
 def _with_offer(state: JobState, technician: str, status: str) -> JobState:

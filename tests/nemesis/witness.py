@@ -26,6 +26,8 @@ class Witness:
         self.attempts: Attempts = defaultdict(list)
         for op in history.operations:
             self.attempts[op.actor, op.key].append(op)
+        self.reused = {op.key for op in history.operations if op.out == "reused_key"}
+        """The keys that were sent with several requests: the attempts are those of one request no longer."""
         self.by_seq = {entry.seq: entry for entry in history.entries}
         self.caused: dict[str, list[Entry]] = defaultdict(list)
         self.by_job: dict[str, list[Entry]] = defaultdict(list)
@@ -48,12 +50,14 @@ class Witness:
 
     def undone(self) -> list[Operation]:
         """Return the acknowledged commands that are not in the log."""
-        return [op for op in self.history.operations if op.out == "ok" and op.seq and not self._is_logged(op)]
+        return [op for op in self.history.operations if op.out == "ok" and not self._is_logged(op)]
 
     def _is_logged(self, op: Operation) -> bool:
         """Return whether the event of an acknowledged command is in the log. A command that repeats the same step is
         answered from the event of the first.
         """
+        if not op.seq:  # replies over HTTP contain none
+            return op.repeated or op.key in self.caused
         entry = self.by_seq.get(op.seq)
         if entry is None or (op.job and entry.job != op.job) or (entry.version and entry.version < op.version):
             return False
@@ -72,13 +76,15 @@ class Witness:
         undone = {id(op) for op in self.undone()}
         for (actor, key), attempts in self.attempts.items():
             done = [op for op in attempts if op.out == "ok"]
+            if key in self.reused:
+                continue
             kept = [op for op in done if id(op) not in undone]
             yield from (
                 Flaw("undone", f"{actor} {op.cmd} {op.job} seq {op.seq} v{op.version}")
                 for op in done
                 if id(op) in undone
             )
-            if len({(op.job, op.seq) for op in kept}) > 1:
+            if len({op.job for op in kept}) > 1 or len({op.seq for op in kept if op.seq}) > 1:
                 yield Flaw("done_twice", f"{actor} {kept[0].cmd}: the key {key} has several outcomes")
             if not done and not any(op.out == UNKNOWN for op in attempts) and key in self.caused:
                 kind = "unavailable_but_done" if {op.out for op in attempts} == {NOT_DONE} else "refused_but_done"
@@ -108,14 +114,16 @@ class Witness:
                 yield Flaw("not_real_time", f"{op.actor} {op.cmd} has seq {op.seq} and began after {highest} had ended")
 
     def _versions(self, job: str, entries: list[Entry]) -> Iterator[Flaw]:
-        version, key = 0, ""
+        version, key, kind = 0, "", ""
         for entry in entries:
             is_new = entry.version != version
+            if not is_new and entry.key and entry.key == key and entry.type == kind:
+                yield Flaw("done_twice", f"{job}: two {kind} of version {version} at {entry.seq}")
             if is_new and entry.version != version + 1:
                 yield Flaw("version", f"{job}: version {entry.version} after {version}")
             if not is_new and entry.key and key and entry.key != key and entry.type != "job.searching":
                 yield Flaw("version", f"{job}: two steps have version {version}")
-            version, key = entry.version, entry.key or key
+            version, key, kind = entry.version, entry.key or key, entry.type
 
     def _steps(self, job: str, entries: list[Entry]) -> Iterator[Flaw]:
         """Check that each change of state is one that the blueprint declares for the actor, and that no technician gets

@@ -44,9 +44,18 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    @property
+    def target_port(self) -> int:
+        """Return the port of the target of new connections."""
+        return self._to[1]
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect a new client to the target and forward in both directions until one of the two closes."""
-        up_reader, up_writer = await asyncio.open_connection(*self._to)
+        try:
+            up_reader, up_writer = await asyncio.open_connection(*self._to)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, up_writer}
         both = [
             asyncio.create_task(self._forward(reader, up_writer, replies=False)),

@@ -1,0 +1,90 @@
+"""Run the nemeses, print the table, and write it to docs/faults.md: ``python -m tests.nemesis`` (``make faults``)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.process.settings import Settings
+from tests.conftest import migrate
+from tests.nemesis import table
+from tests.nemesis.nemeses import NEMESES, Nemesis
+from tests.nemesis.run import Result, Times, run_once
+from tests.nemesis.world import LEVELS
+
+
+def _parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make faults", description="Users act while faults happen; a checker judges.")
+    parser.add_argument("names", nargs="*", help="nemeses (default: all); `list` lists them")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="the first seed (default: 1)")
+    parser.add_argument("--levels", default=",".join(LEVELS), help="acknowledgement levels, separated by commas")
+    parser.add_argument("--minutes", type=float, help="begin again with further seeds until these minutes have passed")
+    parser.add_argument("--history", type=Path, default=Path("build/faults"), help="where failed histories are written")
+    parser.add_argument("--no-page", dest="page", action="store_false", help="do not write docs/faults.md")
+    return parser.parse_args(argv)
+
+
+def _plan(given: argparse.Namespace) -> Iterator[tuple[Nemesis, str, int]]:
+    """Yield what to run: each nemesis at each level with each seed."""
+    names = given.names or list(NEMESES)
+    for round_ in range(given.seeds if given.minutes is None else 1_000_000):
+        for name in names:
+            for level in given.levels.split(","):
+                yield NEMESES[name], level, given.seed + round_
+
+
+async def _run_all(given: argparse.Namespace, folder: Path) -> list[Result]:
+    (folder / "migrated").mkdir()
+    await migrate(Settings(data=str(folder / "migrated")))
+    results: list[Result] = []
+    began = time.monotonic()
+    for number, (nemesis, level, seed) in enumerate(_plan(given)):
+        if given.minutes is not None and time.monotonic() - began > given.minutes * 60:
+            break
+        own = folder / str(number)
+        own.mkdir()
+        result = await run_once(nemesis, level, seed, own, folder / "migrated" / "callout.db", Times())
+        results.append(result)
+        counts = dict(result.report.counts)
+        print(
+            f"{time.monotonic() - began:5.0f} s  {nemesis.name} ({level}, seed {seed}): {result.report.acknowledged}"
+            f" acknowledged, {result.report.jobs} jobs, {counts or 'no flaw'}",
+            file=sys.stderr,
+            flush=True,
+        )
+        if result.failed:
+            given.history.mkdir(parents=True, exist_ok=True)
+            path = given.history / f"{nemesis.name} {level} {seed}.jsonl".replace(" ", "-")
+            result.history.write(path)
+            for flaw in result.report.flaws[:8]:
+                print(f"         {flaw.kind}: {flaw.text}", file=sys.stderr)
+    return results
+
+
+def main(argv: list[str]) -> int:
+    """Return 1 if a run showed something that its level does not allow."""
+    given = _parse_arguments(argv)
+    if given.names == ["list"]:
+        for nemesis in NEMESES.values():
+            print(f"{nemesis.name:24} {nemesis.says}")
+        return 0
+    if unknown := [name for name in given.names if name not in NEMESES]:
+        print(f"make faults: unknown: {', '.join(unknown)}; `list` lists the nemeses", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="callout-faults-") as folder:
+        results = asyncio.run(_run_all(given, Path(folder)))
+    text = table.as_markdown(table.rows_of(results))
+    print(text)
+    if given.page:
+        table.write_page(text)
+    return int(any(result.failed for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""What is there at the end of a run: the log that SQL and Redis have together, each job in each store, and what a store
+should not have.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+from sqlalchemy import select
+
+from engine.events import Event
+from engine.process.settings import Settings
+from engine.sql import schema
+from engine.sql.database import open_archive
+from engine.store import keys
+from engine.store.connection import create_client
+from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
+from engine.zone import log
+from tests.nemesis.history import Entry, Flaw, Line, Record
+
+ZONE = DEFAULT_ZONE
+
+
+async def read_end(redis_url: str, settings: Settings) -> list[Line]:
+    """Return the log, the records and the flaws of both stores."""
+    lines: list[Line] = []
+    async with create_client(redis_url) as client:
+        found: dict[int, Event] = {event.seq: event for event in await log.read_range(client, ZONE, 0, 1_000_000)}
+        epochs: dict[str, int] = {str(name): first for name, first in (await log.read_epochs(client, ZONE)).items()}
+        archive = await open_archive(settings)
+        try:
+            async with archive.begin_read() as conn:
+                for row in (await conn.execute(select(schema.events).order_by(schema.events.c.seq))).all():
+                    stored = _event_of(row)
+                    if (live := found.setdefault(stored.seq, stored)) is not stored and live.data != stored.data:
+                        lines.append(Flaw("stores_differ", f"event {stored.seq} in SQL is not that of Redis"))
+                for row in (await conn.execute(select(schema.epochs))).all():
+                    epochs[row.epoch] = row.first_seq
+                for row in (await conn.execute(select(schema.jobs))).all():
+                    lines.append(Record("sql", row.id, row.status, row.version, row.technician or ""))
+        finally:
+            await archive.close()
+        lines += [each async for each in _redis_lines(client)]
+    lines += _entries(found, epochs)
+    return lines
+
+
+def _event_of(row: Any) -> Event:
+    data, to = row.data.encode(), tuple(row.to.split())
+    return Event(ZONE, row.seq, row.type, to, row.at, row.actor, row.bp, data, row.cause, row.trace)
+
+
+def _entries(found: dict[int, Event], epochs: dict[str, int]) -> Iterator[Entry]:
+    """Yield the events as entries of the history. The restricted copy of a step has the public part of the job."""
+    starts = sorted(epochs.items(), key=lambda item: item[1])
+    for seq, event in sorted(found.items()):
+        epoch = next((name for name, first in reversed(starts) if first <= seq), "")
+        data = orjson.loads(event.data)
+        job = (data.get("job") or data.get("offer", {}).get("job") or {}) if isinstance(data, dict) else {}
+        job = job if isinstance(job, dict) else {"id": job}
+        is_full = "customer" in job
+        yield Entry(
+            seq,
+            epoch,
+            event.type,
+            " ".join(event.to),
+            event.actor,
+            event.cause,
+            job.get("id", ""),
+            job.get("version", 0) if is_full else 0,
+            job.get("status", "") if is_full else "",
+            (job.get("technician") or {}).get("id", "") if is_full else "",
+        )
+
+
+async def _redis_lines(client: Redis) -> Any:
+    """Yield the records of Redis, keys without a TTL that need one, and open jobs without a scheduled task."""
+    due = {name.decode() for name in await client.zrange(keys.due_tasks(ZONE), 0, -1)}
+    prefix = keys.job(ZONE, JobId(""))
+    technician_prefix = keys.technician(ZONE, TechnicianId(UserId("")))
+    held: Counter[str] = Counter()
+    loads: dict[str, tuple[int, int]] = {}
+    async for name in client.scan_iter(count=500):
+        text = name.decode()
+        if await client.ttl(name) == -1 and not _is_permanent(text):
+            yield Flaw("no_ttl", text)
+        if text.startswith(technician_prefix) and text.count(":") == technician_prefix.count(":"):
+            load = await client.hget(name, "load") or b"0"  # type: ignore[misc]
+            technician = TechnicianId(UserId(text.removeprefix(technician_prefix)))
+            listed = await client.scard(keys.technician_jobs(ZONE, technician))  # type: ignore[misc]
+            loads[technician] = (int(load), listed)
+        if not text.startswith(prefix) or text.count(":") != prefix.count(":"):
+            continue
+        row = {k.decode(): v.decode() for k, v in (await client.hgetall(name)).items()}  # type: ignore[misc]
+        yield Record("redis", row["id"], row["status"], int(row["version"]), row["holder"])
+        held[row["holder"]] += row["phase"] in ("assigned", "active")
+        is_searching = row["phase"] == "open" and row["mode"] != "none" and not row["holder"]
+        tasks = {entry.partition(":")[0] for entry in due if row["id"] in entry.split(":")}
+        if is_searching and not {"wave", "expire"} <= tasks:
+            yield Flaw("stuck", f"{row['id']} is {row['status']} and has only the tasks {sorted(tasks)}")
+
+    for technician, (load, listed) in loads.items():
+        if not load == listed == held[technician]:
+            text = f"{technician} has the load {load}, {listed} jobs in the set and holds {held[technician]}"
+            yield Flaw("stores_differ", text)
+
+
+def _is_permanent(key: str) -> bool:
+    name = key.partition("}:")[2]
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in keys.PERMANENT)

@@ -1,0 +1,143 @@
+"""One run: users act, a nemesis strikes, the users go on, and the checker judges what they recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from engine.store import keys
+from engine.store.connection import create_client
+from engine.types import DEFAULT_ZONE
+from tests.nemesis.checker import LOSS, Report, check
+from tests.nemesis.end_state import read_end
+from tests.nemesis.history import Fault, Flaw, History
+from tests.nemesis.nemeses import Nemesis
+from tests.nemesis.users import create_workload
+from tests.nemesis.workload import Workload
+from tests.nemesis.world import open_world
+
+RECOVERY_TIMEOUT_S = 40.0
+NS = 1_000_000_000
+
+
+class Result(msgspec.Struct):
+    """The result of one run. ``unavailable_s``: the longest time without a success that overlaps the fault.
+    ``recovery_s``: from the end of the fault to the first success; None if there was none.
+    """
+
+    nemesis: str
+    level: str
+    seed: int
+    report: Report
+    unavailable_s: float
+    recovery_s: float | None
+    history: History
+    may_lose: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Return whether the run shows something that its level does not allow."""
+        return any(not (self.may_lose and flaw.kind == LOSS) for flaw in self.report.flaws)
+
+
+class Times(msgspec.Struct):
+    """How long the users act before the fault, and after it (seconds)."""
+
+    before_s: float = 2.0
+    after_s: float = 2.0
+
+
+async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, database: Path, times: Times) -> Result:
+    """Run one nemesis in a new world, and judge the history."""
+    history, draw = History(), random.Random(f"{nemesis.name} {level} {seed}")
+    async with open_world(folder, database, level, *nemesis.options) as world:
+        if nemesis.prepare:
+            await nemesis.prepare(world)
+        workload = await create_workload(world.url, world.data, history, seed)
+        workload.start()
+        try:
+            async with asyncio.timeout(20):
+                await asyncio.gather(*(client.is_connected.wait() for client in workload.clients))
+            await asyncio.sleep(times.before_s * draw.uniform(0.7, 1.3))
+            began, ended = await _strike(history, nemesis, nemesis.strike(world, draw), draw)
+            recovered = await _wait_for_success(history, ended)
+            await asyncio.sleep(times.after_s)
+            await workload.stop()
+            await wait_until_delivered(world.primary.url, workload)
+        finally:
+            await workload.disconnect()
+        history.add(*await read_end(world.primary.url, world.settings()))
+    if recovered is None:
+        history.add(Flaw("no_recovery", f"nothing succeeded within {RECOVERY_TIMEOUT_S:g} s"))
+    may_lose = level not in nemesis.survives
+    report, gap_s = check(history, loses=may_lose), _longest_gap_s(history, began, ended)
+    return Result(nemesis.name, level, seed, report, gap_s, recovered, history, may_lose)
+
+
+async def _strike(
+    history: History, nemesis: Nemesis, strike: AbstractAsyncContextManager[None], draw: random.Random
+) -> tuple[int, int]:
+    """Let the fault last for a while, and return when it began and ended."""
+    began = time.monotonic_ns()
+    history.add(Fault(nemesis.name, True, began))
+    async with strike:
+        await asyncio.sleep(nemesis.lasts_s * draw.uniform(0.6, 1.4))
+    ended = time.monotonic_ns()
+    history.add(Fault(nemesis.name, False, ended))
+    return began, ended
+
+
+async def _wait_for_success(history: History, ended: int) -> float | None:
+    """Wait for the first command that began after the fault and succeeded. Return the seconds since the fault."""
+    place = 0
+    deadline = time.monotonic() + RECOVERY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        while place < len(history.operations):
+            op, place = history.operations[place], place + 1
+            if op.out == "ok" and op.t1 and op.t0 > ended:
+                return (op.t1 - ended) / NS
+        await asyncio.sleep(0.02)
+    return None
+
+
+def _longest_gap_s(history: History, began: int, ended: int) -> float:
+    """Return the longest time between two successes that overlaps the fault."""
+    successes = sorted(op.t1 for op in history.operations if op.out == "ok" and op.t1)
+    gaps = [(b - a) / NS for a, b in itertools.pairwise(successes) if b > began and a < ended + 5 * NS]
+    return max(gaps, default=0.0)
+
+
+async def wait_until_delivered(redis_url: str, workload: Workload, within_s: float = 15) -> None:
+    """Wait until SQL has the whole log, and each connected user the last event that is addressed to them. Go on after
+    some seconds: the checker reports what is missing.
+    """
+    deadline = time.monotonic() + within_s
+    async with create_client(redis_url) as client:
+        while time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            try:
+                archived, seq = await client.hmget(keys.zone_meta(DEFAULT_ZONE), "archived", "seq")  # type: ignore[misc]
+                if archived is None or int(archived) < int(seq):
+                    continue
+                if await _all_delivered(client, workload):
+                    return
+            except RedisError:
+                continue
+
+
+async def _all_delivered(client: Redis, workload: Workload) -> bool:
+    entries = await client.xrevrange(keys.log(DEFAULT_ZONE), count=200)
+    for user in workload.clients:
+        channel = f"user:{user.id}".encode()
+        last = next((int(n.split(b"-")[0]) for n, fields in entries if channel in fields[b"to"].split()), 0)
+        if user.end_code is None and (not user.is_connected.is_set() or user.seq < last):
+            return False
+    return True

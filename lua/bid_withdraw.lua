@@ -24,7 +24,7 @@ local mine = job and redis.call('HGET', bids, technician)
 local bid = mine and Bids.parse(technician, mine)
 if not bid or bid.id ~= bid_id then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 if bid.status == 'withdrawn' then
-  return Idempotency.answer_unchanged(req, fingerprint, job.version, job.id, Bids.json(job, bid))
+  return Idempotency.answer_unchanged(zone, req, fingerprint, job.version, job.id, Bids.json(job, bid))
 end
 local why = Step.refusal(zone, job, plan, nil, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end

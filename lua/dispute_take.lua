@@ -25,7 +25,7 @@ if again and again[1] ~= 'OK' then return again end
 if not job then return again or Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 local mine = job.frozen == dispute and Dispute.mediator_id(job) or ''
 local reply = again or (unchanged or mine == user)
-  and Idempotency.answer_unchanged(req, fingerprint, job.version, job.id)
+  and Idempotency.answer_unchanged(zone, req, fingerprint, job.version, job.id)
 local room = nil
 if not reply then
   if job.frozen ~= dispute then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end

@@ -30,12 +30,13 @@ local epoch, id, actor, key, fingerprint, trace, reference, bp, state_entry, ser
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local again = Idempotency.lookup(req, fingerprint)
-if again then return again end
+if again and again[3] == '0' then again[6] = '' end -- the job had the reference already
+if again then return Idempotency.at_head(zone, again) end
 if reference ~= '' then
   local first = redis.call('HGET', ref, reference)
   local known, known_fingerprint = string.match(first or '', '^(%S+) ?(%S*)$')
   if known and known_fingerprint ~= '' and known_fingerprint ~= fingerprint then return {'DUPLICATE', '0', known} end
-  if known then return Idempotency.answer_unchanged(req, fingerprint, 0, known, nil, Idempotency.CREATION_MS) end
+  if known then return Idempotency.answer_unchanged(zone, req, fingerprint, 0, known, '', Idempotency.CREATION_MS) end
 end
 local tech
 if named ~= '' then

@@ -36,7 +36,7 @@ if not job or not (booked or Relation.any(job, actor, 'customer ops')) then
   return Idempotency.refuse(req, fingerprint, 'NOT_FOUND')
 end
 -- A repeat of an edit that changed nothing changes nothing either, although the job may have other values now.
-if unchanged then return {'OK', '1', 0, job.version, job.id, Job.full_json(job)} end
+if unchanged then return {'OK', '1', zone.seq, job.version, job.id, Job.full_json(job)} end
 if tonumber(seen) ~= job.version then return {'VERSION_CONFLICT', '0', 'seen'} end
 if job.frozen ~= '' then return Idempotency.refuse(req, fingerprint, 'FROZEN') end
 if denied == 'field' then return Idempotency.refuse(req, fingerprint, 'NOT_EDITABLE') end
@@ -46,7 +46,7 @@ if if_version ~= '' and tonumber(if_version) ~= job.version then
 end
 if changed == '[]' then
   Idempotency.store(req, fingerprint, 0, job.version, job.id, Idempotency.STEP_MS)
-  return {'OK', '0', 0, job.version, job.id, Job.full_json(job)}
+  return {'OK', '0', zone.seq, job.version, job.id, Job.full_json(job)}
 end
 -- The holder, or the only technician asked, must provide the service of the changed job.
 local who = job.holder ~= '' and job.holder or OfferUpdate.sole_recipient(job, offers)

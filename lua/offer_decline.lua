@@ -29,7 +29,7 @@ if not job then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 local mine = redis.call('HGET', offers, technician)
 local offer = mine and Offers.parse(mine)
 if offer and offer.status == 'rejected' then
-  return Idempotency.answer_unchanged(req, fingerprint, job.version, job.id, Job.public_json(job))
+  return Idempotency.answer_unchanged(zone, req, fingerprint, job.version, job.id, Job.public_json(job))
 end
 local why = Step.closed_word(job, plan.over)
 if why then return Idempotency.refuse(req, fingerprint, why) end

@@ -27,7 +27,7 @@ local mine = job and redis.call('HGET', offers, technician)
 if not mine then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 local offer = Offers.parse(mine)
 if offer.status == 'rejected' then
-  return Idempotency.answer_unchanged(req, fingerprint, job.version, job.id, Job.public_json(job))
+  return Idempotency.answer_unchanged(zone, req, fingerprint, job.version, job.id, Job.public_json(job))
 end
 local why = Step.closed_word(job, plan.over) or Step.refusal(zone, job, plan, nil, '')
 if why then return Idempotency.refuse(req, fingerprint, why) end

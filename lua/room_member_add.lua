@@ -16,14 +16,14 @@ local meta, room_key, log, req = unpack(KEYS)
 local epoch, user, name, role, actor, key, fingerprint, trace = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local again = Idempotency.lookup(req, fingerprint)
+local again = Idempotency.at_head(zone, Idempotency.lookup(req, fingerprint))
 local room = Room.load(room_key)
 if not room then return again or {'NOT_FOUND', '0'} end
 -- A repeat gets the room as it is now. The caller's right does not depend on the room.
 if again and again[1] == 'OK' then again[6] = RoomView.json(room, '') end
 if again then return again end
 if room.members[user] then
-  return Idempotency.answer_unchanged(req, fingerprint, 0, room.id, RoomView.json(room, ''))
+  return Idempotency.answer_unchanged(zone, req, fingerprint, 0, room.id, RoomView.json(room, ''))
 end
 if room.state ~= 'open' then return Idempotency.refuse(req, fingerprint, 'ROOM_CLOSED') end
 Room.add_member(zone, room, {id = user, name = name, role = role}, 0)

@@ -36,7 +36,7 @@ end
 
 local known = redis.call('HMGET', tech_key, 'profile', 'online', 'services')
 if known[1] and tonumber(known[1]) >= tonumber(profile) then
-  return {'OK', '1', 0, known[1], known[2] or ''}
+  return {'OK', '1', zone.seq, known[1], known[2] or ''}
 end
 -- The record may be new. The summary follows below, with the place in the supply index.
 Supply.write(zone, {key = tech_key, indexed = ''}, 'id', id, 'profile', profile, 'complete', complete, 'kyc', kyc,

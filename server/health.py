@@ -7,9 +7,10 @@ no events. A check that only shows that the process runs would leave such a gate
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import WRITE_REFUSED_REPLIES, CalloutError
 from engine.process.datadir import write_problem
@@ -50,6 +51,8 @@ class Health:
         """Try to write to Redis and to the data directory, and store the results."""
         self.disk_problem = await asyncio.to_thread(write_problem, Path(self.engine.settings.data))
         self.writes_problem = await self._find_write_refusal()
+        with contextlib.suppress(CalloutError):  # a primary that does not answer is reported by the connection
+            await self.engine.store.check_level()
 
     async def _find_write_refusal(self) -> str:
         for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
@@ -68,8 +71,19 @@ class Health:
                 found.append(f"zone {name} is closed: {zone.why}")
         if not self.engine.store.pipeline.is_up:
             found.append("no primary of Redis answers: no command can be done")
+        found += self.engine.store.acknowledgements.report.problems
         if self.gateway is not None and self.gateway.relay.is_disconnected:
             found.append("the relay is disconnected from Redis")
         if refuses := self.engine.archive.write_refusal:
             found.append(f"the database refuses writes: {refuses}")
         return [*found, *filter(None, (self.writes_problem, self.disk_problem))]
+
+    def durability_report(self) -> dict[str, Any]:
+        """Return the acknowledgement level, what was found to give it, and what weakens it."""
+        acknowledgements = self.engine.store.acknowledgements
+        reports = (acknowledgements.report, self.engine.archive.commit_settings.report)
+        return {
+            "level": acknowledgements.level,
+            "checks": [check for report in reports for check in report.checks],
+            "warnings": [warning for report in reports for warning in report.warnings],
+        }

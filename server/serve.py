@@ -137,7 +137,8 @@ async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
             counts = stack.enter_context(bind_socket(settings.metrics_host, settings.metrics_port))
         valkey = None
         if settings.redis is None:
-            valkey = await embedded.start_or_adopt(Path(settings.data))
+            sync: embedded.Sync = "always" if settings.durability == "aof" else "everysec"
+            valkey = await embedded.start_or_adopt(Path(settings.data), sync=sync)
             stack.push_async_callback(valkey.stop)
             settings = msgspec.structs.replace(settings, redis=valkey.url)
         engine = await stack.enter_async_context(open_engine(settings))

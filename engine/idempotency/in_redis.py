@@ -148,7 +148,7 @@ async def find_done_command(
     """Return the reply of the command that was done under ``key``, or None. Call this before checks
     that precede the script: a repeat must get the first reply, whatever the checks would decide now.
 
-    Raises ReusedKey if that command had another fingerprint.
+    Raises ReusedKey if that command had another fingerprint, Indeterminate if it is not acknowledged yet.
     """
     stored = await engine.store.command("GET", keys.idempotency_record(zone, caller.id, key))
     if stored is None:
@@ -156,6 +156,7 @@ async def find_done_command(
     _, earlier, seq, version, job = _split_record(stored)
     if earlier != fingerprint:
         raise ReusedKey
+    await engine.store.acknowledge(zone, int(seq))
     return ScriptReply(True, int(seq), int(version), [job.encode()])
 
 
@@ -185,7 +186,8 @@ async def run_once(
 
 async def find_record(engine: Engine, caller: Principal, key: str) -> IdempotencyRecord:
     """Return the outcome of the caller's command ``key``. Raises NotFound if the command never arrived or its record
-    has expired, Unavailable if a zone is closed or a store does not answer.
+    has expired, Unavailable if a zone is closed or a store does not answer, Indeterminate if the command is done but
+    not acknowledged yet.
     """
     key = validate_key(key)
     for zone, state in engine.store.zones.items():
@@ -196,6 +198,7 @@ async def find_record(engine: Engine, caller: Principal, key: str) -> Idempotenc
             word, _, seq, _, job = _split_record(stored)
             if word != "OK":
                 return IdempotencyRecord(key, "refused", code=word.lower())
+            await engine.store.acknowledge(zone, int(seq))
             return IdempotencyRecord(key, "done", seq=int(seq), job=None if job == "-" else job)
     record = await in_sql.find_record(engine.archive, caller.id, key)
     if record is None:

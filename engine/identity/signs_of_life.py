@@ -18,7 +18,7 @@ import structlog
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.store import keys
-from engine.store.pipeline import LibraryNotLoaded
+from engine.store.error_replies import LibraryNotLoaded
 from engine.types import UserId
 
 if TYPE_CHECKING:

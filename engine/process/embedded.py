@@ -25,6 +25,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import redis.asyncio as redis
@@ -42,6 +43,9 @@ MAX_START_ATTEMPTS = 3
 POLL_INTERVAL_S = 0.03
 LOG_INTERVAL_S = 2.0
 """The interval between two log lines about the progress of loading."""
+
+Sync = Literal["everysec", "always"]
+"""When Valkey syncs its append-only file: once a second, or before each reply."""
 
 log = structlog.get_logger(__name__)
 
@@ -101,9 +105,9 @@ class EmbeddedValkey:
         return bool(self.state.started_at) and process_start_text(self.state.pid) == self.state.started_at
 
 
-async def start_or_adopt(data: Path) -> EmbeddedValkey:
+async def start_or_adopt(data: Path, *, sync: Sync = "everysec") -> EmbeddedValkey:
     """Start a Valkey on the directory ``data``, or adopt the one that still runs there. Return when it answers and has
-    loaded its file.
+    loaded its file. ``sync``: when it syncs its file.
 
     Raises CannotStart if there is no Valkey program, if a Valkey runs there and does not answer, or if it does not
     start.
@@ -114,10 +118,10 @@ async def start_or_adopt(data: Path) -> EmbeddedValkey:
         lock = _try_lock(home)
         if lock is not None:
             try:
-                return await _launch_server(home, lock)
+                return await _launch_server(home, lock, sync)
             finally:
                 os.close(lock)
-        found = await _adopt_server(home)
+        found = await _adopt_server(home, sync)
         if found is not None:
             return found
         if time.monotonic() > deadline:
@@ -155,14 +159,14 @@ def find_binary() -> str:
     )
 
 
-async def _launch_server(home: Path, lock: int) -> EmbeddedValkey:
+async def _launch_server(home: Path, lock: int, sync: Sync) -> EmbeddedValkey:
     """Start a Valkey that inherits ``lock``; wait until it is ready. Raises CannotStart after ``MAX_START_ATTEMPTS``
     attempts.
     """
     problem = ""
     for _ in range(MAX_START_ATTEMPTS):  # another process may take the free port before Valkey binds it
         state = ServerState(_free_port(), secrets.token_urlsafe(24))
-        _write_private_file(home / "valkey.conf", _config_text(state))
+        _write_private_file(home / "valkey.conf", _config_text(state, sync))
         _write_state(home, state)  # before the start: if this process dies right after it, that Valkey can be adopted
         process = _spawn_server(home, lock)
         state = msgspec.structs.replace(state, pid=process.pid, started_at=process_start_text(process.pid) or "")
@@ -194,7 +198,7 @@ def _spawn_server(home: Path, lock: int) -> subprocess.Popen[bytes]:
         )
 
 
-async def _adopt_server(home: Path) -> EmbeddedValkey | None:
+async def _adopt_server(home: Path, sync: Sync) -> EmbeddedValkey | None:
     """Return a handle on the Valkey that runs on ``home``; None if no Valkey answers at the port and with the password
     of the state file, or if it uses another directory.
     """
@@ -205,11 +209,13 @@ async def _adopt_server(home: Path) -> EmbeddedValkey | None:
     try:
         there = str((await client.config_get("dir")).get("dir"))
         pid = int((await client.info("server"))["process_id"])
+        if is_here := os.path.realpath(there) == str(home):  # noqa: ASYNC240 - one stat of a local directory
+            await client.config_set("appendfsync", sync)
     except (redis.RedisError, OSError):
         return None
     finally:
         await client.aclose()
-    if os.path.realpath(there) != str(home):  # noqa: ASYNC240 - one stat of a local directory
+    if not is_here:
         return None
     state = msgspec.structs.replace(state, pid=pid, started_at=process_start_text(pid) or "")
     _write_state(home, state)
@@ -258,7 +264,7 @@ def _create_client(state: ServerState) -> redis.Redis:
     )
 
 
-def _config_text(state: ServerState) -> str:
+def _config_text(state: ServerState, sync: Sync) -> str:
     """Return the text of Valkey's configuration file. The password is in this file, which only its owner can read, and
     not on the command line, which every user of the machine can read.
     """
@@ -268,7 +274,7 @@ def _config_text(state: ServerState) -> str:
             f"port {state.port}",
             f"requirepass {state.password}",
             "appendonly yes",
-            "appendfsync everysec",
+            f"appendfsync {sync}",
             'save ""',
             "maxmemory-policy noeviction",
             "daemonize no",

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -46,6 +46,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             description="`postgresql://…` or `sqlite:///…`. Without it, SQLite under `data`.",
         ),
+    ] = None
+    durability: Annotated[
+        Literal["fast", "replica", "aof", "sql"],
+        Meta(
+            description="What an acknowledgement promises: in Redis' memory and file (`fast`), on all its replicas"
+            " (`replica`), synced to its disk (`aof`), or in SQL (`sql`). See durability.md.",
+        ),
+    ] = "fast"
+    replicas: Annotated[
+        Annotated[int, Meta(ge=1, le=100)] | None,
+        Meta(description="How many replicas Redis has: level `replica` waits for all of them."),
     ] = None
     host: Annotated[str, Meta(min_length=1, description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="The port to listen on; 0 takes a free one.")] = 8700
@@ -291,6 +302,8 @@ def _value_problems(setting: str, settings: Settings) -> Iterator[str]:
         yield from _redis_problems(value)
     elif setting == "zones" and value != (DEFAULT_ZONE,):
         yield f"zones: {', '.join(value) or 'none'}: this version serves one zone, {DEFAULT_ZONE}"
+    elif setting == "durability" and value == "replica" and settings.replicas is None:
+        yield "durability: replica needs the number of replicas that Redis has (replicas, at least 1)"
     elif setting == "roles" and not value:
         yield "roles: none: a process needs something to do"
     elif setting == "app_min_version":
@@ -352,57 +365,7 @@ def normalise_origin(origin: str) -> str:
     return f"{scheme}://{shown}" + (f":{port}" if port is not None and port != _DEFAULT_PORTS[scheme] else "")
 
 
-# The page of settings
-
-
-def settings_page() -> str:
-    """Return the text of ``docs/settings.md``."""
-    rows = [_table_row(field) for field in msgspec.structs.fields(Settings)]
-    return "\n".join([*_PAGE_HEAD, *rows, ""])
-
-
-_PAGE_HEAD = """\
-# Settings
-
-The value of a setting comes from the first of these that has it: a flag of `callout serve`, its environment variable,
-`callout.toml` in the working directory (`port = 8700`), the default. Lists are separated by commas. If a name is
-unknown, or a value is of the wrong kind or out of range, the server prints all problems in one line and does not start.
-
-`python -m engine.process.settings` prints this page.
-
-| setting | environment | unit | default | range | effect |
-|---|---|---|---|---|---|""".splitlines()
-
-
-def _table_row(field: msgspec.structs.FieldInfo) -> str:
-    """Return the table row of a setting."""
-    kind, meta = get_args(field.type)
-    unit = "seconds" if field.name.endswith("_s") else "bytes" if field.name.endswith("_bytes") else ""
-    cells = (
-        f"`{field.name}`",
-        f"`{VARIABLE_PREFIX}{field.name.upper()}`",
-        unit,
-        _default_text(field.default),
-        _range_text(kind, meta),
-    )
-    return f"| {' | '.join(cells)} | {meta.description} |"
-
-
-def _default_text(value: Any) -> str:
-    shown = ",".join(value) if isinstance(value, tuple) else "" if value is None else f"{value}".removesuffix(".0")
-    return f"`{shown}`" if shown else "none"
-
-
-def _range_text(kind: Any, meta: Meta) -> str:
-    words = [word for part in (kind, *get_args(kind)) for word in get_args(part) if isinstance(word, str)]
-    if words:
-        return ", ".join(dict.fromkeys(words))
-    metas = [meta, *(inner for part in get_args(kind) for inner in get_args(part) if isinstance(inner, Meta))]
-    bound = next((each for each in metas if each.le is not None), None)
-    if bound is None:
-        return ""
-    return f"{f'above {bound.gt}' if bound.ge is None else bound.ge} to {bound.le}"
-
-
 if __name__ == "__main__":
+    from engine.process.settings_page import settings_page
+
     print(settings_page(), end="")

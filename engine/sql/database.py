@@ -34,6 +34,7 @@ from engine.errors import Indeterminate, Unavailable
 from engine.process import datadir
 from engine.process.settings import Settings, SettingsError
 from engine.sql import migrate
+from engine.sql.commit_settings import CommitSettings
 
 BUSY_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5.0
@@ -67,6 +68,7 @@ class Archive:
     """Why the database cannot be used now; "" after its schema was brought up to date."""
     write_refusal: str = ""
     """Why the database refused the last write although it can be reached (a full disk); "" if it accepted the write."""
+    commit_settings: CommitSettings = field(default_factory=CommitSettings)
     _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _prepare_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -151,20 +153,20 @@ class Archive:
 async def open_archive(settings: Settings) -> Archive:
     """Open the database of ``settings`` and bring its schema up to date if it can be reached; close it with ``close``.
 
-    Raises SettingsError if the address is malformed or a newer Callout wrote the database. If the database cannot be
-    reached, nothing is raised here: see ``Archive.problem``.
+    Raises SettingsError if the database cannot be used. If it cannot be reached, see ``Archive.problem``.
     """
     url = _database_url(settings)
     if settings.database is None:
         datadir.make_files_private(Path(settings.data), "callout.db*")
     archive = Archive(url, _create_engine(url))
+    archive.commit_settings.watch_connections(archive.engine, settings.durability)
     try:
         await archive.migrate_once()
-    except Unavailable as error:
-        log.error("database_away", database=hide_password(url), error=str(error))
     except SettingsError:
         await archive.close()
         raise
+    except Unavailable as error:
+        log.error("database_away", database=hide_password(url), error=str(error))
     return archive
 
 

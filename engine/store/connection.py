@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, cast
-from urllib.parse import unquote, urlsplit
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from engine.errors import (
     ERROR_OF_REPLY_WORD,
@@ -32,15 +31,19 @@ from engine.errors import (
     OtherBlueprint,
     Unavailable,
 )
+from engine.process.levels import Level
 from engine.process.loops import not_cancelled
-from engine.store import scripts
-from engine.store.pipeline import ErrorReply, LibraryNotLoaded, Pipeline
+from engine.store import keys as key_names
+from engine.store import scripts, server_checks
+from engine.store.acknowledgement import Acknowledgements
+from engine.store.error_replies import ErrorReply, LibraryNotLoaded
+from engine.store.pipeline import Pipeline
+from engine.store.redis_url import address_without_password, connect_function, create_client
+from engine.store.replica_wait import PROBE_LIFETIME_MS, ReplicaWait
 from engine.store.scripts import Args, Keys, Script, Value
 from engine.store.stream_connection import ReadConnection, StreamConnection, parse_info
 from engine.types import Cursor, Epoch, Zone, epoch_number
 
-MIN_REDIS_VERSION = (7, 0)
-MIN_VALKEY_VERSION = (8, 0)
 REOPEN_INTERVAL_S = 1.0
 """Seconds between two attempts to open the zones that are closed."""
 READ_COMMANDS = frozenset(
@@ -100,6 +103,7 @@ class Store:
     """For benchmarks and tests only: it does not notice when its server becomes a replica."""
     zones: dict[Zone, ZoneStatus]
     open_zones: OpenZones
+    acknowledgements: Acknowledgements = field(init=False)
     pipeline: Pipeline = field(init=False)
     read_connection: ReadConnection = field(init=False)
     stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
@@ -108,10 +112,12 @@ class Store:
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NO_ARGS) -> ScriptReply:
-        """Run a script that changes something, with keys and arguments by the names in its header.
+        """Run a script that changes something, with keys and arguments by the names in its header. Return when the
+        acknowledgement level is reached.
 
         Raises the typed error of the reply word; ``Unavailable`` if nothing was done (the zone is closed or Redis is
-        away); ``Indeterminate`` if the reply was lost; TypeError for missing or unknown names.
+        away); ``Indeterminate`` if the reply was lost or the level is not reached in time; TypeError for missing or
+        unknown names.
         """
         verb = self.scripts[script]
         if verb.is_read_only:
@@ -131,17 +137,46 @@ class Store:
     async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> ScriptReply:
         """Run a script with the zone's epoch. If Redis refuses the epoch as outdated, reopen the zone and repeat."""
         state = self._state(zone)
-        reply = await self.send_call(self.pipeline.submit, verb.name, verb.call(keys, args, state.epoch))
-        if reply[0] == b"OK":
-            return _parse_ok_reply(reply, state)
+        epoch = state.epoch
+        waits = not verb.is_read_only and self.acknowledgements.needs_replicas(verb.name)
+        send = partial(self.pipeline.submit, waits=waits)
+        reply = await self.send_call(send, verb.name, verb.call(keys, args, epoch))
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.
-            await self.reopen(zone, stale=state.epoch)
-            again = verb.call(keys, args, self._state(zone).epoch)
-            reply = await self.send_call(self.pipeline.submit, verb.name, again)
-            if reply[0] == b"OK":
-                return _parse_ok_reply(reply, state)
-        raise error_of_reply(reply)
+            await self.reopen(zone, stale=epoch)
+            epoch = self._state(zone).epoch
+            reply = await self.send_call(send, verb.name, verb.call(keys, args, epoch))
+        if reply[0] != b"OK":
+            raise error_of_reply(reply)
+        parsed = _parse_ok_reply(reply, state)
+        if not verb.is_read_only:
+            await self.acknowledgements.wait_for_reply(zone, verb.name, Cursor(epoch, parsed.seq))
+        return parsed
+
+    async def acknowledge(self, zone: Zone, seq: int) -> None:
+        """Wait until the event ``seq`` is acknowledged, 0: all events until now. For a reply that no script gives.
+
+        Raises Unavailable, and Indeterminate if the acknowledgement level is not reached in time.
+        """
+        epoch = self._state(zone).epoch
+        if self.acknowledgements.level == "replica":
+            await self.command("SET", key_names.write_probe(zone), 1, "PX", PROBE_LIFETIME_MS)
+        elif self.acknowledgements.level == "sql":
+            head = seq or int(await self.read_connection.hget(key_names.zone_meta(zone), "seq") or 0)
+            await self.acknowledgements.wait_for_reply(zone, "", Cursor(epoch, head))
+
+    async def check_level(self) -> None:
+        """Check again that the server gives the acknowledgement level: an operator may have changed its settings, or a
+        replica is away. If it does not, disconnect: until it does, commands are unavailable. Raises CalloutError.
+        """
+        if await self._read_level_report(self.pipeline.submit):
+            self.pipeline.disconnect()
+
+    async def _read_level_report(self, send: SendCommand) -> tuple[str, ...]:
+        """Store the report of the server that ``send`` reaches, and return its problems."""
+        level, replicas = self.acknowledgements.level, self.acknowledgements.replicas
+        self.acknowledgements.report = await server_checks.read_level_report(send, level, replicas)
+        return self.acknowledgements.report.problems
 
     async def run_without_epoch(self, send: SendCommand, script: str, *, keys: Keys, args: Args) -> list[Any]:
         """Run a script that has no epoch argument through ``send``. Return the raw reply."""
@@ -182,8 +217,9 @@ class Store:
         If the reply is lost, Unavailable is raised for a command that only reads, because nothing was changed, and
         Indeterminate for every other command.
         """
+        waits = command[0] not in READ_COMMANDS and self.acknowledgements.needs_replicas()
         try:
-            return await self.pipeline.submit(*command)
+            return await self.pipeline.submit(*command, waits=waits)
         except Indeterminate as error:
             if command[0] in READ_COMMANDS:
                 raise Unavailable(error.detail) from error
@@ -193,7 +229,7 @@ class Store:
 
     async def open_stream_connection(self) -> StreamConnection:
         """Open a connection for a reader that tails logs; close it with ``aclose``. Raises Unavailable."""
-        connection = StreamConnection(_connect_function(self.url), self._require_same_server)
+        connection = StreamConnection(connect_function(self.url), self._require_same_server)
         self.stream_connections.add(connection)
         await connection.open()
         return connection
@@ -273,25 +309,32 @@ def error_of_reply(reply: Sequence[Any]) -> Exception:
     return error
 
 
-async def open_store(url: str, zones: Sequence[Zone], opener: OpenZones) -> Store:
-    """Connect, check the server and load the scripts. ``opener`` opens the zones on each new connection.
+async def open_store(
+    url: str, zones: Sequence[Zone], opener: OpenZones, *, level: Level = "fast", replicas: int = 0
+) -> Store:
+    """Connect, check the server and load the scripts. ``opener`` opens the zones on each new connection. ``level`` is
+    the acknowledgement level.
 
     Raises UnsuitableServer with every problem, Unavailable if the server cannot be reached.
     """
     # One retry, not redis-py's ten: each of them lengthens the wait for a stopped server by the timeout.
     client = create_client(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
     store = Store(url, scripts.load_installed_library(), client, {zone: ZoneStatus() for zone in zones}, opener)
+    store.acknowledgements = Acknowledgements(level, replicas, zones, lambda zone: _read_archived(store, zone))
     try:
-        problems = await server_problems(client)
+        problems = await server_checks.server_problems(client, level, replicas)
     except RedisError as error:
         await client.aclose()
-        raise Unavailable(f"Redis at {_address_without_password(url)} cannot be reached: {error}") from error
+        raise Unavailable(f"Redis at {address_without_password(url)} cannot be reached: {error}") from error
     if problems:
         await client.aclose()
         raise UnsuitableServer(problems)
-    store.read_connection = ReadConnection(_connect_function(url), store._require_same_server)
+    store.read_connection = ReadConnection(connect_function(url), store._require_same_server)
     store.pipeline = Pipeline(
-        _connect_function(url), lambda pipe: _prepare_connection(store, pipe), store.disconnect_readers
+        connect_function(url),
+        lambda pipe: _prepare_connection(store, pipe),
+        store.disconnect_readers,
+        ReplicaWait(replicas, key_names.write_probe(zones[0])) if level == "replica" else None,
     )
     await store.pipeline.open()
     await store.read_connection.open()
@@ -317,53 +360,29 @@ async def close_store(store: Store) -> None:
     if store.closed_zones_task:
         store.closed_zones_task.cancel()
         await asyncio.gather(store.closed_zones_task, return_exceptions=True)
+    await store.acknowledgements.close()
     await store.pipeline.close()
     await store.read_connection.aclose()
     await store.redis.aclose()
 
 
-async def server_problems(client: Redis) -> list[str]:
-    """Return the reasons why this server cannot be used, one sentence each; empty if it can.
-
-    Eviction would drop jobs silently, and a server without persistence loses acknowledged claims when its process
-    ends. In both cases the server does not start; a warning would not be enough.
-    """
-    info = await client.info()
-    problems = []
-    name, version = _name_and_version(info)
-    if version < (MIN_VALKEY_VERSION if name == "valkey" else MIN_REDIS_VERSION):
-        problems.append(f"{name} {'.'.join(map(str, version))} is too old: Redis >= 7.0 or Valkey >= 8")
-    if info.get("maxmemory_policy") != "noeviction":
-        problems.append(f"maxmemory-policy is {info.get('maxmemory_policy')}: must be noeviction")
-    if info.get("role") not in (None, "master"):
-        problems.append(f"the server is a {info.get('role')}: connect to the primary")
-    if not info.get("aof_enabled") and not await _saves_snapshots(client):
-        problems.append("no persistence: set appendonly yes (or save)")
-    return problems
-
-
-async def _saves_snapshots(client: Redis) -> bool:
-    """Return whether the server saves snapshots of its data."""
-    try:
-        return bool((await client.config_get("save")).get("save"))
-    except ResponseError:
-        return True  # managed servers hide CONFIG; the operator is responsible for their persistence
-
-
-def _name_and_version(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
-    """Return the server's name (``redis`` or ``valkey``) and its version."""
-    name = "valkey" if "valkey_version" in info else "redis"
-    major, minor = str(info[f"{name}_version"]).split(".")[:2]
-    return name, (int(major), int(minor))
+async def _read_archived(store: Store, zone: Zone) -> Cursor:
+    """Return the last archived seq of the zone and the epoch, as Redis has them now. Raises Unavailable."""
+    epoch, archived = await store.read_connection.hmget(key_names.zone_meta(zone), ["epoch", "archived"])
+    return Cursor(Epoch((epoch or b"").decode()), int(archived or 0))
 
 
 async def _prepare_connection(store: Store, pipe: Pipeline) -> None:
-    """Make a new connection ready for mutations: load the scripts, and open the zones that agree with the database."""
+    """Make a new connection ready for mutations: check that the server gives the acknowledgement level, load the
+    scripts, and open the zones that agree with the database.
+    """
     try:
         run_id = await _primary_run_id(pipe)
     except Unavailable:
         store.disconnect_readers()
         raise
+    if problems := await store._read_level_report(pipe.submit_urgent):
+        raise Unavailable("; ".join(problems))
     await store.load_library(pipe.submit_urgent, delete_others=not store.run_id)
     if store.run_id not in ("", run_id):
         store.disconnect_readers()
@@ -387,44 +406,3 @@ def _ignore_error_reply(expected_text: str) -> Iterator[None]:
     except ErrorReply as error:
         if expected_text not in str(error):
             raise
-
-
-def _connect_function(url: str) -> Callable[[Pipeline], Awaitable[None]]:
-    """Return the function that connects a pipeline to the server at ``url`` and authenticates."""
-    parts = urlsplit(url)
-
-    async def connect(pipe: Pipeline) -> None:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(5.0):
-            if parts.scheme == "unix":
-                await loop.create_unix_connection(lambda: pipe, parts.path)
-            else:
-                tls = ssl.create_default_context() if parts.scheme == "rediss" else None
-                await loop.create_connection(lambda: pipe, parts.hostname or "127.0.0.1", parts.port or 6379, ssl=tls)
-            if parts.password:
-                user = [unquote(parts.username)] if parts.username else []
-                await pipe.submit_urgent("AUTH", *user, unquote(parts.password))
-            if parts.scheme != "unix" and parts.path.strip("/"):
-                await pipe.submit_urgent("SELECT", parts.path.strip("/"))
-
-    return connect
-
-
-def create_client(url: str, **options: Any) -> Redis:
-    """Return a redis-py client that returns stream entries as raw lists. To make a dict of each entry would be half the
-    cost of tailing the log.
-    """
-    client = Redis.from_url(url, protocol=2, **options)
-    for command in ("XREAD", "XRANGE"):
-        client.set_response_callback(command, cast("Any", _return_unparsed))
-    return client
-
-
-def _return_unparsed(reply: Any, **_: Any) -> Any:
-    return reply
-
-
-def _address_without_password(url: str) -> str:
-    """Return the address without its password, for messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}"

@@ -20,8 +20,10 @@ from typing import Any, cast
 import hiredis
 import structlog
 
-from engine.errors import UNAVAILABLE_REPLIES, CalloutError, Indeterminate, Unavailable
+from engine.errors import CalloutError, Indeterminate, Unavailable
 from engine.process.loops import not_cancelled
+from engine.store.error_replies import ErrorReply, parse_error_reply
+from engine.store.replica_wait import HeldReplies, ReplicaWait
 
 MAX_IN_FLIGHT = 32
 CALL_TIMEOUT_S = 5.0
@@ -29,7 +31,6 @@ CALL_TIMEOUT_S = 5.0
 MAX_QUEUED = 20_000
 """The most commands that may wait. Further commands fail as ``unavailable`` at once instead of after the deadline."""
 
-_NOT_LOADED_REPLY = "ERR Function not found"
 _NO_PRIMARY_REPLIES = ("READONLY", "MASTERDOWN")
 
 log = structlog.get_logger(__name__)
@@ -37,32 +38,27 @@ log = structlog.get_logger(__name__)
 _pack_command = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", hiredis.pack_command)
 
 
-class ErrorReply(Exception):
-    """Raised for an error reply of Redis that does not mean that Redis is unavailable: a bug in the engine."""
-
-
-class LibraryNotLoaded(Unavailable):
-    """Raised when Redis does not have the function, because another release deleted this release's library or an
-    operator flushed all libraries. Nothing was done.
+class _PendingCall:
+    """A command, packed for the wire, and the future for its reply. ``sent_at`` is the loop's time in seconds. A reply
+    that ``waits`` for the replicas is held back in ``held``.
     """
 
+    __slots__ = ("future", "held", "packed", "sent_at", "waits")
 
-class _PendingCall:
-    """A command, packed for the wire, and the future for its reply. ``sent_at`` is the loop's time in seconds."""
-
-    __slots__ = ("future", "packed", "sent_at")
-
-    def __init__(self, packed: bytes, future: asyncio.Future[Any]) -> None:
+    def __init__(self, packed: bytes, future: asyncio.Future[Any], *, sent_at: float, waits: bool = False) -> None:
         self.packed = packed
         self.future = future
-        self.sent_at = 0.0
+        self.sent_at = sent_at
+        self.waits = waits
+        self.held: HeldReplies | None = None
 
 
 class Pipeline(asyncio.Protocol):
     """One packed connection, which reconnects by itself.
 
     ``connect`` reaches the server and authenticates; ``prepare`` runs on each new connection before any waiting
-    mutation; ``demoted`` is called when the server replies that it is not the primary.
+    mutation; ``demoted`` is called when the server replies that it is not the primary. ``replica_wait`` ends each write
+    with a reply that waits for the replicas.
     """
 
     def __init__(
@@ -70,10 +66,12 @@ class Pipeline(asyncio.Protocol):
         connect: Callable[[Pipeline], Awaitable[None]],
         prepare: Callable[[Pipeline], Awaitable[None]],
         demoted: Callable[[], None] = lambda: None,
+        replica_wait: ReplicaWait | None = None,
     ) -> None:
         self._connect = connect
         self._prepare = prepare
         self._demoted = demoted
+        self._replica_wait = replica_wait
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_PendingCall] = deque()
         self._sent: deque[_PendingCall] = deque()
@@ -108,14 +106,15 @@ class Pipeline(asyncio.Protocol):
         self._fail_sent()
         self._fail_waiting(float("inf"))
 
-    def submit(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Queue one command for the next write. Return a future that gets the raw reply or a typed error."""
+    def submit(self, *command: str | bytes | int | float, waits: bool = False) -> asyncio.Future[Any]:
+        """Queue one command for the next write. Return a future that gets the raw reply or a typed error. With
+        ``waits``, the future gets the reply when all replicas have what was written, else Indeterminate.
+        """
         future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._waiting) >= MAX_QUEUED:
             future.set_exception(Unavailable("too much is waiting for Redis"))
             return future
-        call = _PendingCall(_pack_command(command), future)
-        call.sent_at = self._loop.time()
+        call = _PendingCall(_pack_command(command), future, sent_at=self._loop.time(), waits=waits)
         self._waiting.append(call)
         if not self._flushing and self._ready:
             self._flushing = True
@@ -126,8 +125,7 @@ class Pipeline(asyncio.Protocol):
         """Send one command now, ahead of those that wait: for ``prepare``, before the connection is open to other
         callers, and for connections with a single user.
         """
-        call = _PendingCall(_pack_command(command), self._loop.create_future())
-        call.sent_at = self._loop.time()
+        call = _PendingCall(_pack_command(command), self._loop.create_future(), sent_at=self._loop.time())
         if self._transport is None:
             call.future.set_exception(Unavailable("no connection"))
             return call.future
@@ -142,14 +140,21 @@ class Pipeline(asyncio.Protocol):
         if not self._ready or self._transport is None or room <= 0:
             return
         batch: list[bytes] = []
+        held: HeldReplies | None = None
         now = self._loop.time()
         while self._waiting and len(batch) < room:
             call = self._waiting.popleft()
             if call.future.done():
                 continue
             call.sent_at = now
+            if call.waits and self._replica_wait:
+                call.held = held = held or HeldReplies(self._replica_wait.replicas)
             batch.append(call.packed)
             self._sent.append(call)
+        if held and self._replica_wait:
+            self._sent.append(_PendingCall(self._replica_wait.probe, held.probed, sent_at=now))
+            self._sent.append(_PendingCall(self._replica_wait.wait, held.counted, sent_at=now))
+            batch += (self._replica_wait.probe, self._replica_wait.wait)
         if batch:
             self._transport.write(b"".join(batch))
 
@@ -170,13 +175,16 @@ class Pipeline(asyncio.Protocol):
                 return self.disconnect()
             if reply is False:
                 break
-            future = self._sent.popleft().future
+            call = self._sent.popleft()
+            future = call.future
             if not future.done():
                 if isinstance(reply, hiredis.ReplyError):
-                    future.set_exception(_parse_error(str(reply)))
+                    future.set_exception(parse_error_reply(str(reply)))
                     if str(reply).startswith(_NO_PRIMARY_REPLIES):
                         self.disconnect()  # the address may lead to another server by now
                         self._demoted()
+                elif call.held:
+                    call.held.hold(future, reply)
                 else:
                     future.set_result(reply)
         if self._waiting and self._ready:
@@ -268,12 +276,3 @@ class Pipeline(asyncio.Protocol):
             call = self._waiting.popleft()
             if not call.future.done():
                 call.future.set_exception(Unavailable("Redis cannot be reached"))
-
-
-def _parse_error(error_text: str) -> Exception:
-    """Return the typed error for an error reply of Redis."""
-    if error_text.startswith(_NOT_LOADED_REPLY):
-        return LibraryNotLoaded(error_text)
-    if error_text.partition(" ")[0] in UNAVAILABLE_REPLIES:
-        return Unavailable(error_text)
-    return ErrorReply(error_text)

@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from engine.errors import Indeterminate, Internal, Unavailable
-from engine.store.pipeline import ErrorReply, Pipeline
+from engine.store.error_replies import ErrorReply
+from engine.store.pipeline import Pipeline
 
 
 class StreamConnection:

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -22,9 +22,11 @@ from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import finish_uncancelled, not_cancelled
 from engine.store import keys
+from engine.store.acknowledgement import without_acknowledgement
 from engine.store.stream_connection import StreamConnection
-from engine.types import Epoch, JobId, Zone, epoch_number
+from engine.types import Cursor, Epoch, JobId, Zone, epoch_number
 from engine.workers import position_archive
+from engine.workers.archive_lag import ArchiveLag, read_lag
 from engine.zone import log as zone_log
 from engine.zone import opening
 from engine.zone.leases import Leases
@@ -36,7 +38,9 @@ MAX_BATCH_EVENTS = 250
 """The most events in one transaction. It takes about 5 ms, during which the other tasks of this process wait."""
 READ_BLOCK_MS = 1_000
 BATCH_PAUSE_S = 0.05
-"""The pause between batches that are not full, so that events of the same moment share one commit."""
+"""The pause between batches that are not full, so that events of the same moment share one commit. None at level
+``sql``, where replies wait for the commit: there the events that arrive during a commit share the next one."""
+LAG_INTERVAL_S = 1.0
 TRIM_INTERVAL_S = 5.0
 SNAPSHOT_INTERVAL_S = 30.0
 LEASE_S = 10.0
@@ -50,13 +54,6 @@ log = structlog.get_logger(__name__)
 
 _FirstSeqs = dict[Epoch, int]
 """Each epoch and its first seq."""
-
-
-class ArchiveLag(NamedTuple):
-    """How far SQL is behind a zone's log: the number of events, and the age of the oldest in seconds."""
-
-    events: int
-    seconds: float
 
 
 class LogGap(Exception):
@@ -88,34 +85,27 @@ async def run(engine: Engine) -> None:
     """Archive every open zone until cancelled. Retry after failures of Redis and of the database."""
     archiver = Archiver(engine)
     archiver.register_metrics()
-    try:
-        while not_cancelled():
-            moved = await archiver.archive_batch(READ_BLOCK_MS)
-            await asyncio.sleep(0 if moved >= MAX_BATCH_EVENTS else BATCH_PAUSE_S)
-    finally:
-        await archiver.close()
+    pause_s = 0 if engine.settings.durability == "sql" else BATCH_PAUSE_S
+    with without_acknowledgement():
+        try:
+            while not_cancelled():
+                moved = await archiver.archive_batch(READ_BLOCK_MS)
+                await asyncio.sleep(0 if moved >= MAX_BATCH_EVENTS else pause_s)
+        finally:
+            await archiver.close()
 
 
 async def run_once(engine: Engine) -> int:
     """Archive all events that the logs contain now; return their number. Every failure is raised."""
     archiver = Archiver(engine, strict=True)
-    try:
-        total = 0
-        while moved := await archiver.archive_batch(1):
-            total += moved
-        return total
-    finally:
-        await archiver.close()
-
-
-async def read_lag(engine: Engine, zone: Zone) -> ArchiveLag:
-    """Return how far SQL is behind the zone's log, by the archived seq in Redis. Raises Unavailable."""
-    archived, seq, now = await engine.store.read_connection.hmget(keys.zone_meta(zone), ["archived", "seq", "now"])
-    behind = int(seq or 0) - int(archived or 0)
-    if behind <= 0:
-        return ArchiveLag(0, 0.0)
-    oldest = await zone_log.read_range(engine.store.read_connection, zone, int(archived or 0), 1)
-    return ArchiveLag(behind, max(0, int(now or 0) - oldest[0].at) / 1000 if oldest else 0.0)
+    with without_acknowledgement():
+        try:
+            total = 0
+            while moved := await archiver.archive_batch(1):
+                total += moved
+            return total
+        finally:
+            await archiver.close()
 
 
 class Archiver:
@@ -130,6 +120,7 @@ class Archiver:
         self._connection: StreamConnection | None = None
         self._zones = [_ZoneProgress(zone) for zone in engine.store.zones]
         self._lags: dict[tuple[str, ...], ArchiveLag] = {}
+        self._lags_due = 0.0
 
     def register_metrics(self) -> None:
         """Register the metrics of the lag."""
@@ -229,7 +220,10 @@ class Archiver:
             log.warning("zone_not_judged", zone=zone, error=str(error))
 
     async def _measure_lags(self) -> None:
-        """Update the lag for /metrics, also while nothing can be archived: then the figure matters most."""
+        """Update the lag for /metrics once a second, also while nothing can be archived: then it matters most."""
+        if self._lags_due > _loop_time():
+            return
+        self._lags_due = _loop_time() + LAG_INTERVAL_S
         try:
             for progress in self._zones:
                 self._lags[(progress.zone,)] = await read_lag(self._engine, progress.zone)
@@ -262,6 +256,9 @@ class Archiver:
         writer = EventWriter(self._engine.archive, progress.zone, epochs, self._count_quarantined)
         await finish_uncancelled(writer.write_events(events, progress.checkpoint, lambda seq: _epoch_of(seq, epochs)))
         progress.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
+        self._engine.store.acknowledgements.note_archived(
+            progress.zone, Cursor(progress.checkpoint.epoch, progress.seq)
+        )
         await self._notify_redis(progress, writer.finished)
         return True
 

@@ -25,12 +25,13 @@ from engine.errors import CalloutError, Indeterminate
 from engine.events import Event
 from engine.process.loops import not_cancelled
 from engine.store import keys
+from engine.store.acknowledgement import without_acknowledgement
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
 from engine.workers.push_devices import PushQueue
 from engine.workers.push_messages import push_messages
 from engine.workers.push_sender import PushSender
-from engine.zone import log as zone_log
+from engine.zone.acknowledged_events import wait_for_events
 from engine.zone.leases import Leases
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ log = structlog.get_logger(__name__)
 
 async def run(engine: Engine) -> None:
     """Derive notifications and push, for every zone whose lease is held, until cancelled. Retry if Redis fails."""
+    leases = Leases(engine.store, "push", LEASE_S)
     async with AsyncExitStack() as stack:
-        leases = Leases(engine.store, "push", LEASE_S)
         stack.push_async_callback(leases.release_all)
         runner = await _open_runner(engine, stack, leases)
         while not_cancelled():
@@ -79,9 +80,8 @@ def next_pause_s(*, held: bool, full: bool) -> float:
 
 
 async def run_once(engine: Engine) -> None:
-    """Derive notifications and send pushes for all events that the logs contain now, including the notices that this
-    run appends, and wait until each push is sent or given up. No lease is needed: the cursor's compare-and-set is
-    enough.
+    """Derive notifications and send pushes for all events that the logs contain now, also for the notices that this
+    run appends, and wait until each push is sent or given up. No lease is needed (the cursor's compare-and-set).
     """
     async with AsyncExitStack() as stack:
         runner = await _open_runner(engine, stack, None)
@@ -93,6 +93,7 @@ async def run_once(engine: Engine) -> None:
 
 async def _open_runner(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _NotifierRunner:
     """Open the push sender and the connection of a runner; ``stack`` closes both."""
+    stack.enter_context(without_acknowledgement())
     pushes = None
     if engine.settings.push_url:
         sender = PushSender(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
@@ -126,7 +127,8 @@ class _NotifierRunner:
         if not self._cursors:
             return False
         async with asyncio.timeout(block_s + READ_MARGIN_S):
-            found = await zone_log.wait_for_events(self._reader, self._cursors, round(block_s * 1000), MAX_BATCH_EVENTS)
+            store, block_ms = self._engine.store, round(block_s * 1000)
+            found = await wait_for_events(store, self._reader, self._cursors, block_ms, MAX_BATCH_EVENTS)
         for zone, events in groupby(found, lambda event: event.zone):
             here = list(events)
             await self._notify_users(zone, here)
@@ -157,9 +159,8 @@ class _NotifierRunner:
 
     async def _push_after_lost_reply(self) -> None:
         """Push the events of an append whose reply was lost, if the cursor shows that the append was done. Otherwise
-        the same events are read from the log again. If another notifier appended the notices of the same events
-        meanwhile, the events are pushed twice; a receiver can recognize this by zone and seq.
-        """
+        the same events are read from the log again. If another notifier appended their notices meanwhile, the events
+        are pushed twice; a receiver can recognize this by zone and seq."""
         for zone, events in list(self._unsure.items()):
             if await self._read_cursor(zone) >= events[-1].seq:
                 self._queue_pushes(events)
@@ -204,8 +205,7 @@ class _NotifierRunner:
         self, zone: Zone, begin: int, end: int, notices: list[str | bytes], rooms: list[str]
     ) -> bool:
         """Append the notices, and schedule the notifications of ``rooms``. Return False if another notifier has. Raises
-        Indeterminate if the reply was lost.
-        """
+        Indeterminate if the reply was lost."""
         names = {
             "meta": keys.zone_meta(zone),
             "log": keys.log(zone),

@@ -17,6 +17,7 @@ from engine.domain.waves import open_wave
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.store import keys
+from engine.store.acknowledgement import without_acknowledgement
 from engine.technicians.live import presence_lease_ms
 from engine.types import Zone
 from engine.workers import scheduled_tasks, wake
@@ -39,13 +40,14 @@ async def run(engine: Engine) -> None:
     """Run the tasks of every zone whose lease this process holds, until cancelled. Retries after failures of Redis."""
     leases = Leases(engine.store, "scheduler", LEASE_S)
     wakes = {zone: asyncio.Event() for zone in engine.store.zones}
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(wake.wake_schedulers(engine, leases.held_zones, wakes), name="scheduler:wake")
-            for zone in engine.store.zones:
-                group.create_task(_run_zone(engine, zone, leases, wakes[zone]), name=f"scheduler:{zone}")
-    finally:
-        await leases.release_all()
+    with without_acknowledgement():
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(wake.wake_schedulers(engine, leases.held_zones, wakes), name="scheduler:wake")
+                for zone in engine.store.zones:
+                    group.create_task(_run_zone(engine, zone, leases, wakes[zone]), name=f"scheduler:{zone}")
+        finally:
+            await leases.release_all()
 
 
 async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.Event) -> None:

@@ -18,7 +18,7 @@ import structlog
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.store import keys
-from engine.store.pipeline import ErrorReply
+from engine.store.error_replies import ErrorReply
 from engine.store.stream_connection import StreamConnection
 from engine.types import Zone
 from engine.zone import log as zone_log

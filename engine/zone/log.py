@@ -23,6 +23,12 @@ async def read_head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
     return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
 
 
+async def read_archived_seq(client: Redis | StreamConnection, zone: Zone) -> int:
+    """Return the last archived seq of the zone's log, as Redis has it now."""
+    archived: Any = await client.hget(keys.zone_meta(zone), "archived")
+    return int(archived or 0)
+
+
 async def read_opening_run_id(client: Redis | StreamConnection, zone: Zone) -> str:
     """Return the ``run_id`` of the Redis process in which the zone was last opened.
 

@@ -19,9 +19,16 @@ end
 
 -- Answers a request whose effect another request had before, and which is answered from the state of the job and not
 -- from an event. The key is stored without a seq, so that it is refused for another request. `json` is for the reply.
-function Idempotency.answer_unchanged(req, fingerprint, version, job_id, json, ttl_ms)
+-- The reply has the seq of the head: the other request's event is at or below it, and the acknowledgement waits for it.
+function Idempotency.answer_unchanged(zone, req, fingerprint, version, job_id, json, ttl_ms)
   Idempotency.store(req, fingerprint, 0, version, job_id, ttl_ms or Idempotency.STEP_MS)
-  return {'OK', '1', 0, version, job_id, json}
+  return {'OK', '1', zone.seq, version, job_id, json}
+end
+
+-- Returns the reply to a repeat. If the first reply had no event (`answer_unchanged`), it has the seq of the head.
+function Idempotency.at_head(zone, again)
+  if again and again[1] == 'OK' and again[3] == '0' then again[3] = zone.seq end
+  return again
 end
 
 function Idempotency.compare(stored, fingerprint)

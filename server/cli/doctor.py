@@ -23,6 +23,7 @@ from engine.process.datadir import write_problem
 from engine.process.settings import Settings, SettingsError
 from server import logs
 from server.cli import options
+from server.cli.durability_facts import durability_facts
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -75,7 +76,7 @@ async def examine(settings: Settings) -> list[Finding]:
     async with AsyncExitStack() as stack:
         client, found = await _check_redis(settings, stack)
         archive, database = await _check_database(settings, stack)
-        findings += [found, database]
+        findings += [found, database, Finding("durability", await durability_facts(settings, client, archive))]
         if client is not None:
             findings += [await _check_zone(client, archive, cast("Zone", zone)) for zone in settings.zones]
     return findings
@@ -172,7 +173,7 @@ async def _check_redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
-    from engine.store.connection import server_problems
+    from engine.store.server_checks import server_problems
 
     found = Finding("Redis", {}, [])
     url = settings.redis or _embedded_url(settings, found)
@@ -183,7 +184,7 @@ async def _check_redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis
         stack.push_async_callback(client.aclose)
         info = await client.info()
         found.facts |= _redis_facts(info)
-        found.problems += await server_problems(client)
+        found.problems += await server_problems(client, settings.durability, settings.replicas or 0)
         found.problems += await _test_write(client, settings)
     except (redis.RedisError, OSError, ValueError) as error:
         found.problems.append(f"it cannot be reached: {error}")

@@ -33,20 +33,15 @@ from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, epoch_number
-from engine.zone import log
+from engine.zone import acknowledged_events, log
 from server.gateway.chat_events import MESSAGE_TYPE, deliver_without_text
 from server.gateway.counters import Counters
 from server.gateway.hub import TIME_SLICE_S, Hub, channels_in_hub
 from server.gateway.replay_buffer import ReplayBuffer
+from server.gateway.stream_reader import MAX_READ_EVENTS, READ_BLOCK_S, REPLY_TIMEOUT_S, StreamReader
 from server.gateway.zone_stream import ZoneStream
 
-READ_BLOCK_S = 1.0
-REPLY_TIMEOUT_S = 2.0
-"""How many seconds a reply may be late, for example to a read that blocks for one second. After that, the connection
-counts as dead.
-"""
 DISCONNECTED_AFTER_S = 5.0
-MAX_READ_EVENTS = 500
 EVENTS_PER_PAGE = 1_000
 CLOSED_EPOCH = Epoch("closed")
 """The value of ``meta.epoch`` while a zone is being rebuilt."""
@@ -54,48 +49,6 @@ ESTIMATED_EVENT_BYTES = 700
 """The size of a small event in memory. It decides how far before the head the reading begins."""
 
 logger = structlog.get_logger(__name__)
-
-
-class StreamReader:
-    """A reader of the logs in pieces. Under load the next piece is requested while the last is handed on, because Redis
-    needs as long to assemble a piece as the gateway needs to route it.
-
-    Nothing is read ahead while histories are compared, because reads and comparisons share one connection.
-    """
-
-    def __init__(self, client: StreamConnection) -> None:
-        self._client = client
-        self._after: dict[Zone, int] = {}
-        self._pending_read: asyncio.Task[list[Event]] | None = None
-
-    async def read_next(self, after: dict[Zone, int]) -> list[Event]:
-        """Return the piece that follows the seqs ``after``, [] if no event arrived within ``READ_BLOCK_S``. A piece
-        that was read ahead is used only if it follows ``after``. Raises the same errors as the client, and
-        TimeoutError.
-        """
-        ahead, self._pending_read = self._pending_read, None
-        if ahead is None or after != self._after:
-            _cancel(ahead)
-            self._after = after
-            return await self._read_piece()
-        return await ahead
-
-    async def request_next(self, events: Sequence[Event]) -> None:
-        """Request the piece after ``events``, the last result of ``read_next``."""
-        self._after = self._after | {event.zone: event.seq for event in events}
-        self._pending_read = asyncio.create_task(self._read_piece())
-        await asyncio.sleep(0)  # so that the request is sent before the last piece is handed on
-
-    def stop(self) -> None:
-        """Cancel the read that ``request_next`` has started."""
-        _cancel(self._pending_read)
-
-    async def _read_piece(self) -> list[Event]:
-        if not self._after:
-            await asyncio.sleep(READ_BLOCK_S)
-            return []
-        async with asyncio.timeout(READ_BLOCK_S + REPLY_TIMEOUT_S):
-            return await log.wait_for_events(self._client, self._after, int(READ_BLOCK_S * 1000), MAX_READ_EVENTS)
 
 
 class Relay:
@@ -175,7 +128,7 @@ class Relay:
         await self._check_histories(self.tails, client)
         self._last_reply_at = monotonic() if not self.is_loaded else self._last_reply_at
         self.window_read.set()
-        reader = StreamReader(client)
+        reader = StreamReader(self._engine.store, client)
         try:
             while not_cancelled():
                 after = {zone: tail.cursor for zone, tail in self.tails.items() if not tail.is_closed}
@@ -348,7 +301,7 @@ class Relay:
             self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            head = await log.read_head(client, tail.zone)
+            head = await acknowledged_events.read_head(self._engine.store, client, tail.zone)
             epochs = await log.read_epochs(client, tail.zone)
         closed = self._is_zone_closed(tail, head)
         tail.cursor = head.seq if closed else max(0, head.seq - self._window_events)
@@ -371,10 +324,3 @@ class Relay:
                 tail.buffer.add(event)
                 tail.cursor = event.seq
         tail.cursor = max(tail.cursor, head)
-
-
-def _cancel(task: asyncio.Task[list[Event]] | None) -> None:
-    """Cancel ``task`` and ignore its outcome."""
-    if task is not None:
-        task.cancel()
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -28,9 +28,20 @@ class ProblemReply(Shape):
     problem: ProblemKind
 
 
+class Durability(Shape):
+    """The acknowledgement level (`CALLOUT_DURABILITY`). `checks`: what was found to give it; `warnings`: what weakens
+    it.
+    """
+
+    level: str
+    checks: list[str]
+    warnings: list[str]
+
+
 class Ready(Shape):
     ready: bool
     problems: list[str]
+    durability: Durability
 
 
 class Alive(Shape):

@@ -24,8 +24,8 @@ from engine.sql.schema import event_channels, events, notifications, offers
 from engine.sql.schema import jobs as job_rows
 from engine.store import keys, pipeline
 from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal, TechnicianId, UserId
+from engine.workers import archive_lag, position_archive
 from engine.workers import archiver as writer
-from engine.workers import position_archive
 from engine.zone import log
 from tests.archive.conftest import DatabaseAway
 from tests.support import people
@@ -440,7 +440,7 @@ async def test_a_new_archiver_notifies_redis_of_all_unarchived_jobs(
 
 async def test_the_lag_is_shown(engine: Engine, database_away: DatabaseAway) -> None:
     """`lag` returns the events and seconds by which SQL is behind the log, and `/metrics` shows the events."""
-    assert await writer.read_lag(engine, ZONE) == (0, 0.0)
+    assert await archive_lag.read_lag(engine, ZONE) == (0, 0.0)
     async with run_archiver(engine):
         await append_events(engine, 3)
         await wait_until(lambda: _has_caught_up(engine))
@@ -469,12 +469,12 @@ async def _is_archived(engine: Engine, seq: int) -> bool:
 
 async def _has_caught_up(engine: Engine) -> bool:
     """Return whether SQL has all events of a log that is not empty."""
-    return (await writer.read_lag(engine, ZONE)).events == 0 and (
+    return (await archive_lag.read_lag(engine, ZONE)).events == 0 and (
         await log.read_head(engine.store.read_connection, ZONE)
     ).seq > 0
 
 
-async def _read_lag(engine: Engine) -> writer.ArchiveLag | None:
+async def _read_lag(engine: Engine) -> archive_lag.ArchiveLag | None:
     """Return the lag, None if there is none."""
-    lag = await writer.read_lag(engine, ZONE)
+    lag = await archive_lag.read_lag(engine, ZONE)
     return lag if lag.events else None

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.process import settings
 from engine.process.settings import Settings, SettingsError, read_settings
+from engine.process.settings_page import settings_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,4 +135,4 @@ def test_a_table_of_the_file_is_a_prefix(tmp_path: Path) -> None:
 
 def test_the_page_of_settings_is_up_to_date() -> None:
     """docs/settings.md is equal to the output of `python -m engine.process.settings`."""
-    assert (ROOT / "docs" / "settings.md").read_text() == settings.settings_page()
+    assert (ROOT / "docs" / "settings.md").read_text() == settings_page()

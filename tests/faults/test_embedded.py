@@ -220,7 +220,7 @@ async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
                 pipe.set(f"key:{number}", number)
             pipe.execute()
     config = embedded._config_text
-    monkeypatch.setattr(embedded, "_config_text", lambda state: config(state) + "key-load-delay 250\n")
+    monkeypatch.setattr(embedded, "_config_text", lambda *args: config(*args) + "key-load-delay 250\n")
     monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.6)
     monkeypatch.setattr(embedded, "LOG_INTERVAL_S", 0.2)
     with capture_logs() as logs:

@@ -24,8 +24,11 @@ async def alive(call: RequestContext[Body, NoQuery]) -> Response:
 
 async def ready(call: RequestContext[Body, NoQuery]) -> Response:
     """Return whether the server should receive requests; if not, the status is 503 and the answer has the problems."""
-    problems = call.app_state.health.problems()
-    answer = responses.json_response({"ready": not problems, "problems": problems})
+    health = call.app_state.health
+    problems = health.problems()
+    answer = responses.json_response(
+        {"ready": not problems, "problems": problems, "durability": health.durability_report()}
+    )
     return answer._replace(status=503 if problems else 200)
 
 

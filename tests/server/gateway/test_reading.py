@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from engine.types import DEFAULT_ZONE
-from server.gateway import relay
-from server.gateway.relay import MAX_READ_EVENTS, StreamReader
+from engine.zone import log
+from server.gateway.stream_reader import MAX_READ_EVENTS, StreamReader
 from tests.server.gateway.conftest import Node
 
 
@@ -16,7 +16,7 @@ from tests.server.gateway.conftest import Node
 async def reader(node: Node) -> AsyncIterator[StreamReader]:
     """Open a reader of the log with its own connection."""
     client = await node.engine.store.open_stream_connection()
-    reader = StreamReader(client)
+    reader = StreamReader(node.engine.store, client)
     yield reader
     reader.stop()
     await client.aclose()
@@ -41,7 +41,7 @@ async def test_a_failure_of_reading_ahead_is_raised_by_the_next_read(
     async def fail(*_: object) -> list[object]:
         raise ConnectionError("gone")
 
-    monkeypatch.setattr(relay.log, "wait_for_events", fail)
+    monkeypatch.setattr(log, "wait_for_events", fail)
     await reader.request_next(first)
     with pytest.raises(ConnectionError):
         await reader.read_next({DEFAULT_ZONE: MAX_READ_EVENTS})

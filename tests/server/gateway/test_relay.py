@@ -18,7 +18,8 @@ from websockets.exceptions import InvalidStatus
 
 from engine.process.settings import Settings
 from engine.store import keys
-from engine.store.connection import Store, _connect_function
+from engine.store.connection import Store
+from engine.store.redis_url import connect_function
 from engine.store.stream_connection import StreamConnection
 from engine.types import DEFAULT_ZONE
 from server.gateway import relay
@@ -371,6 +372,6 @@ async def test_the_relay_reconnects_to_its_log(
 
 async def connection_to(url: str) -> StreamConnection:
     """Open a stream connection to the Redis at this URL."""
-    line = StreamConnection(_connect_function(url))
+    line = StreamConnection(connect_function(url))
     await line.open()
     return line

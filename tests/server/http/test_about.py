@@ -97,7 +97,11 @@ async def test_ready(nobody: Client) -> None:
         return (await nobody("GET", "/readyz")).status_code == 200
 
     await wait_until(is_ready)
-    assert (await nobody("GET", "/readyz")).json() == {"ready": True, "problems": []}
+    assert (await nobody("GET", "/readyz")).json() == {
+        "ready": True,
+        "problems": [],
+        "durability": {"level": "fast", "checks": [], "warnings": []},
+    }
 
 
 async def test_meta_needs_no_token(nobody: Client) -> None:

@@ -1,0 +1,159 @@
+"""When a command counts as acknowledged: at level ``sql`` a reply waits until SQL has the command's event.
+
+A process learns from ``meta.archived`` how far the archive is: one read for all that wait, ``POLL_S`` after the last
+one. The archiver tells the callers of its own process at once. At level ``replica`` the packed connection waits
+(engine/store/pipeline.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import ContextVar
+
+from engine.errors import CalloutError, Indeterminate
+from engine.process.levels import Level, LevelReport
+from engine.types import Cursor, Epoch, Zone, epoch_number
+
+ARCHIVE_TIMEOUT_S = 2.0
+"""How long a reply waits for the archive. After that, the outcome is indeterminate."""
+POLL_S = 0.002
+"""The pause between two reads of ``meta.archived``: shorter than a commit, and no load on Redis."""
+PASSING_SCRIPTS = frozenset(
+    [
+        "limit_take",
+        "presence_touch",
+        "room_typing",
+        "socket_close",
+        "socket_open",
+        "socket_settle",
+        "socket_touch",
+        "technician_locate",
+        "technician_touch",
+    ]
+)
+"""Scripts whose effect is short-lived: nobody is promised that it lasts, so no reply to them waits."""
+
+_acknowledges: ContextVar[bool] = ContextVar("acknowledges", default=True)
+
+
+@contextlib.contextmanager
+def without_acknowledgement() -> Iterator[None]:
+    """Run the block, and the tasks that it starts, without waiting: for background work, which no caller waits for."""
+    token = _acknowledges.set(False)
+    try:
+        yield
+    finally:
+        _acknowledges.reset(token)
+
+
+class Acknowledgements:
+    """The acknowledgement level of a process, and the callers that wait for it."""
+
+    def __init__(
+        self, level: Level, replicas: int, zones: Iterable[Zone], read_archived: Callable[[Zone], Awaitable[Cursor]]
+    ) -> None:
+        self.level = level
+        self.replicas = replicas if level == "replica" else 0
+        self.report = LevelReport()
+        """The result of checking the server of the present connection."""
+        self._archives = {zone: _ArchiveProgress(zone, read_archived) for zone in zones}
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether events of the log may be unacknowledged, so that the relay and the notifier must hold them back."""
+        return self.level in ("replica", "sql")
+
+    def needs_replicas(self, script: str = "") -> bool:
+        """Return whether the reply to a command waits for the replicas."""
+        return self.replicas > 0 and script not in PASSING_SCRIPTS and _acknowledges.get()
+
+    async def wait_for_reply(self, zone: Zone, script: str, at: Cursor) -> None:
+        """Wait until the event ``at`` of a reply is acknowledged. Raises Indeterminate after ``ARCHIVE_TIMEOUT_S``."""
+        if self.level != "sql" or at.seq <= 0 or script in PASSING_SCRIPTS or not _acknowledges.get():
+            return
+        if not await self._archives[zone].wait(at, ARCHIVE_TIMEOUT_S):
+            raise Indeterminate("Done, but not yet stored safely; repeat with the same key")
+
+    async def wait_for_archive(self, zone: Zone, at: Cursor, within_s: float) -> int:
+        """Wait until the archive has passed ``at``. Return the last archived seq, 0 if it is below ``at`` or of another
+        epoch."""
+        archive = self._archives[zone]
+        return archive.known.seq if await archive.wait(at, within_s) else 0
+
+    def note_archived(self, zone: Zone, archived: Cursor) -> None:
+        """Wake the callers whose events are archived. The archiver of this process calls this after each commit."""
+        self._archives[zone].note(archived)
+
+    async def close(self) -> None:
+        """End all waits."""
+        for archive in self._archives.values():
+            await archive.close()
+
+
+class _ArchiveProgress:
+    """How far the archive is in one zone's log, and the callers that wait for it.
+
+    A caller waits for an event of an epoch. After a failover, another epoch may have another event with the same seq:
+    its archiving proves nothing, so the wait ends without success.
+    """
+
+    def __init__(self, zone: Zone, read_archived: Callable[[Zone], Awaitable[Cursor]]) -> None:
+        self.known = Cursor(Epoch(""), 0)
+        """The last archived position that this process knows of."""
+        self._zone = zone
+        self._read_archived = read_archived
+        self._waiting: dict[asyncio.Future[bool], Cursor] = {}
+        self._poller: asyncio.Task[None] | None = None
+
+    def note(self, archived: Cursor) -> None:
+        """Record that the archive has passed ``archived``. A late call with an older position changes nothing."""
+        if _order(archived) <= _order(self.known):
+            return
+        self.known = archived
+        for future, at in self._waiting.items():
+            if not future.done() and self._has_passed(at):
+                future.set_result(True)
+
+    async def wait(self, at: Cursor, within_s: float) -> bool:
+        """Return whether the archive passes ``at`` within so many seconds."""
+        if self._has_passed(at):
+            return True
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = at
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll(), name=f"archived:{self._zone}")
+        try:
+            async with asyncio.timeout(within_s):
+                return await future
+        except TimeoutError:
+            return False
+        finally:
+            del self._waiting[future]
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._poller:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+
+    def _has_passed(self, at: Cursor) -> bool:
+        return at.epoch == self.known.epoch and at.seq <= self.known.seq
+
+    async def _poll(self) -> None:
+        """Read the archived position while a caller waits. End the waits for events of another epoch."""
+        while self._waiting:
+            await asyncio.sleep(POLL_S)
+            try:
+                archived = await self._read_archived(self._zone)
+            except CalloutError:
+                continue
+            self.note(archived)
+            for future, at in self._waiting.items():
+                if at.epoch != archived.epoch and not future.done():
+                    future.set_result(False)
+
+
+def _order(position: Cursor) -> tuple[int, int]:
+    return epoch_number(position.epoch), position.seq

@@ -1,0 +1,26 @@
+"""Error replies of Redis as typed errors."""
+
+from __future__ import annotations
+
+from engine.errors import UNAVAILABLE_REPLIES, Unavailable
+
+_NOT_LOADED_REPLY = "ERR Function not found"
+
+
+class ErrorReply(Exception):
+    """Raised for an error reply of Redis that does not mean that Redis is unavailable: a bug in the engine."""
+
+
+class LibraryNotLoaded(Unavailable):
+    """Raised when Redis does not have the function, because another release deleted this release's library or an
+    operator flushed all libraries. Nothing was done.
+    """
+
+
+def parse_error_reply(error_text: str) -> Exception:
+    """Return the typed error for an error reply of Redis."""
+    if error_text.startswith(_NOT_LOADED_REPLY):
+        return LibraryNotLoaded(error_text)
+    if error_text.partition(" ")[0] in UNAVAILABLE_REPLIES:
+        return Unavailable(error_text)
+    return ErrorReply(error_text)

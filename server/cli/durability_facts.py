@@ -1,0 +1,28 @@
+"""What ``callout doctor`` shows of the acknowledgement level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.process.settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from engine.sql.database import Archive
+
+
+async def durability_facts(settings: Settings, client: Redis | None, archive: Archive | None) -> dict[str, Any]:
+    """Return the acknowledgement level, and what Redis and SQL have that gives or weakens it. What contradicts it is
+    among the problems of Redis and of the database.
+    """
+    from engine.store.server_checks import server_level_report
+
+    reports = [archive.commit_settings.report] if archive else []
+    if client:
+        reports.append(await server_level_report(client, settings.durability, settings.replicas or 0))
+    facts: dict[str, Any] = {"level": settings.durability}
+    for name, texts in (("checked", [r.checks for r in reports]), ("warning", [r.warnings for r in reports])):
+        if text := ", ".join(each for some in texts for each in some):
+            facts[name] = text
+    return facts

@@ -26,7 +26,7 @@ from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, Rig, pin_to_cor
 from callout_client import Api, Callout, Listeners, Refusal, Status
 from callout_client.listeners import Frame
 from engine.process.signer import Signer, sign_token
-from engine.store.connection import create_client
+from engine.store.redis_url import create_client
 from engine.types import DEFAULT_ZONE, UserId
 from engine.zone import log
 from server.simulation import seed

@@ -40,13 +40,16 @@ async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, Zo
 async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
     """Record the epochs of ``in_redis``. Delete recorded epochs that Redis has lost and that have no archived event.
 
-    Return False if another server has written since ``before`` was read: then the zone must be compared again. Raises
-    Unavailable, Indeterminate.
+    Return False if another server has written since ``before`` was read, or if events were archived since then that a
+    new epoch repeats: then the zone must be compared again. Raises Unavailable, Indeterminate.
     """
     async with archive.begin_write() as conn:
         await conn.execute(select(deployment.c.id).with_for_update())
+        # An archiver locks the checkpoint first: it commits before this transaction, or finds the new epochs.
+        await conn.execute(select(checkpoints.c.seq).where(checkpoints.c.zone == zone).with_for_update())
         now = await read_record(conn, zone)
-        if now.epochs != before.epochs:
+        begun = [first for epoch, first in in_redis.items() if epoch not in now.epochs]
+        if now.epochs != before.epochs or min(begun, default=now.archived + 1) <= now.archived:
             return False
         lost = [name for name, first in now.epochs.items() if name not in in_redis and first > now.archived]
         await conn.execute(delete(epochs).where(epochs.c.zone == zone, epochs.c.epoch.in_(lost)))

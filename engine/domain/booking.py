@@ -133,9 +133,7 @@ def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> 
 async def _repeated_outcome(
     engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, reply: ScriptReply, key: IdempotencyKey
 ) -> Outcome:
-    """Return the outcome of the first request with this key, or the job that already has the reference: the reply then
-    has a second value, or the seq 0 of a stored record.
-    """
+    """Return the outcome of the first request with this key, or the job that has the reference (a second value)."""
     at_seq = None if len(reply.values) > 1 else await in_redis.job_at_event(engine, zone, reply)
     if at_seq is None:
         return await _earlier_job_outcome(engine, caller, JobId(reply.values[0].decode()), key)

@@ -9,6 +9,7 @@ import difflib
 import math
 import os
 import re
+import runpy
 import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
@@ -366,6 +367,5 @@ def normalise_origin(origin: str) -> str:
 
 
 if __name__ == "__main__":
-    from engine.process.settings_page import settings_page
-
-    print(settings_page(), end="")
+    # Run by name, because the page imports this module.
+    runpy.run_module("engine.process.settings_page", run_name="__main__")

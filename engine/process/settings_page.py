@@ -57,3 +57,7 @@ def _range_text(kind: Any, meta: Meta) -> str:
     if bound is None:
         return ""
     return f"{f'above {bound.gt}' if bound.ge is None else bound.ge} to {bound.le}"
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")

@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.archive import room_rows, technician_rows
 from engine.archive.projection import FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
+from engine.audit import heads, trees
+from engine.audit.head_key import HeadKey
 from engine.sql.database import Archive
 from engine.sql.insert import Upsert, insert_into, insert_rows, upsert_rows
 from engine.sql.schema import (
@@ -56,8 +58,10 @@ async def apply_batch(
     before: Checkpoint | None,
     after: Checkpoint,
     in_redis: Mapping[Epoch, int],
-) -> None:
-    """Apply ``batch``, which begins right after ``before`` and ends at ``after``, in one transaction.
+    head_key: HeadKey | None = None,
+) -> str | None:
+    """Apply ``batch``, which begins right after ``before`` and ends at ``after``, in one transaction. Return the note
+    of the audit tree's head if one was due and was signed with ``head_key``.
 
     ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, LogMismatch, the same errors as
     ``Archive.begin_write``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
@@ -80,6 +84,21 @@ async def apply_batch(
         await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
         await technician_rows.apply_rows(conn, upsert, zone, batch.technicians)
         await insert_rows(conn, events_refused, batch.quarantined)
+        return await _append_to_audit(conn, archive, zone, batch, head_key)
+
+
+async def _append_to_audit(
+    conn: AsyncConnection, archive: Archive, zone: Zone, batch: Batch, head_key: HeadKey | None
+) -> str | None:
+    """Append the batch to the zone's audit tree. Return the note of a head if one was signed. Raises Superseded."""
+    entries = trees.entries_of_batch(batch.events, batch.quarantined)
+    if not entries:
+        return None
+    try:
+        state = await trees.append_entries(conn, zone, entries)
+    except (trees.TreeGap, trees.TreeChanged) as error:
+        raise Superseded(str(error)) from error
+    return await heads.sign_crossing(conn, archive, zone, state, len(entries), head_key) if head_key else None
 
 
 async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ is refused, not at all. The event's log entry and the error are stored in ``even
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,6 +16,7 @@ import structlog
 from engine.archive import apply, projection
 from engine.archive.projection import Batch
 from engine.archive.reader import Checkpoint
+from engine.audit.head_key import HeadKey
 from engine.clock import now_ms
 from engine.events import Event
 from engine.sql.database import Archive
@@ -29,14 +31,22 @@ class EventWriter:
     """A writer of a zone's events to SQL. It calls ``refused`` for each event that was put into quarantine."""
 
     def __init__(
-        self, archive: Archive, zone: Zone, in_redis: Mapping[Epoch, int], refused: Callable[[Zone], None]
+        self,
+        archive: Archive,
+        zone: Zone,
+        in_redis: Mapping[Epoch, int],
+        refused: Callable[[Zone], None],
+        head_key: HeadKey | None = None,
     ) -> None:
         self._archive = archive
         self._zone = zone
         self._in_redis = in_redis
         self._on_refused = refused
+        self._head_key = head_key
         self.finished: list[str] = []
         """Jobs that finished in the events written so far."""
+        self.head: str | None = None
+        """The note of the last head of the audit tree that was signed with ``head_key``."""
 
     async def write_events(
         self, events: Sequence[Event], before: Checkpoint | None, epoch_of: Callable[[int], Epoch]
@@ -58,7 +68,8 @@ class EventWriter:
             await self.write_events(events[half:], between, epoch_of)
 
     async def _apply_batch(self, batch: Batch, before: Checkpoint | None, after: Checkpoint) -> None:
-        await apply.apply_batch(self._archive, self._zone, batch, before=before, after=after, in_redis=self._in_redis)
+        here: Any = {"before": before, "after": after, "in_redis": self._in_redis, "head_key": self._head_key}
+        self.head = await apply.apply_batch(self._archive, self._zone, batch, **here) or self.head
         self.finished += batch.finished
 
     async def _quarantine_event(

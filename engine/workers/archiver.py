@@ -27,6 +27,7 @@ from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, JobId, Zone, epoch_number
 from engine.workers import position_archive
 from engine.workers.archive_lag import ArchiveLag, read_lag
+from engine.workers.audit_heads import HeadPublisher
 from engine.zone import log as zone_log
 from engine.zone import opening
 from engine.zone.leases import Leases
@@ -121,6 +122,7 @@ class Archiver:
         self._zones = [_ZoneProgress(zone) for zone in engine.store.zones]
         self._lags: dict[tuple[str, ...], ArchiveLag] = {}
         self._lags_due = 0.0
+        self._heads = HeadPublisher(engine)
 
     def register_metrics(self) -> None:
         """Register the metrics of the lag."""
@@ -239,6 +241,7 @@ class Archiver:
             return False
         if not progress.is_loaded:
             progress.checkpoint = await room_refill.refill(self._engine.archive, progress.zone)
+            await self._heads.prepare(progress.zone, progress.checkpoint)
             await self._notify_redis(progress, [])
             await self._notify_unarchived(progress)
             progress.is_loaded = True
@@ -253,12 +256,14 @@ class Archiver:
         for expected, event in enumerate(events, progress.seq + 1):
             if event.seq != expected:
                 raise LogGap(f"the log goes on with {event.seq} where {expected} should follow")
-        writer = EventWriter(self._engine.archive, progress.zone, epochs, self._count_quarantined)
+        heads, archive = self._heads, self._engine.archive
+        writer = EventWriter(archive, progress.zone, epochs, self._count_quarantined, heads.key)
         await finish_uncancelled(writer.write_events(events, progress.checkpoint, lambda seq: _epoch_of(seq, epochs)))
         progress.checkpoint = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
         self._engine.store.acknowledgements.note_archived(
             progress.zone, Cursor(progress.checkpoint.epoch, progress.seq)
         )
+        heads.store(progress.zone, writer.head)
         await self._notify_redis(progress, writer.finished)
         return True
 
@@ -297,6 +302,8 @@ class Archiver:
         if progress.trim_due <= _loop_time() or self._strict:
             progress.trim_due = _loop_time() + TRIM_INTERVAL_S
             await trim_log(self._engine, progress.zone, progress.seq)
+        if not self._strict:
+            await self._heads.sign_due(progress.zone)
         if self._strict:
             await position_archive.store_positions(self._engine, progress.zone)
             await position_archive.move_paths(self._engine, progress.zone, all_paths=True)

@@ -58,6 +58,7 @@ class CommandsInOrder(click.Group):
 
 def app() -> click.Group:
     """Return the command group with all commands. Each command imports what it needs only when the command runs."""
+    from server.cli.audit import audit
     from server.cli.blueprint import blueprint
     from server.cli.demo import demo
     from server.cli.doctor import doctor
@@ -66,7 +67,7 @@ def app() -> click.Group:
     from server.cli.token import token
 
     return CommandsInOrder(
-        commands=[serve, demo, replay, token, doctor, blueprint],
+        commands=[serve, demo, replay, token, doctor, audit, blueprint],
         help="Callout sends jobs to the people who can do them, in real time.",
         params=[_version_option()],
         context_settings={"show_default": True},

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import insert, select, update
 
-from engine.archive import room_reader, room_refill
+from engine.archive import audit_refill, room_reader, room_refill
 from engine.archive.projection import fold_events
 from engine.archive.quarantine import EventWriter
 from engine.archive.reader import Checkpoint
@@ -253,6 +253,7 @@ async def test_what_an_older_release_archived_is_filled_in(archive: Archive) -> 
     for _ in range(2):
         assert await room_refill.refill(archive, DEFAULT_ZONE) == Checkpoint(EPOCH_1, 6)
     assert await read_numbers(archive, after=0, below=9, limit=9) == [1, 2, 3]
+    await audit_refill.refill(archive, DEFAULT_ZONE, 6)
     await archive_events(archive, [create_message_event(7, 4)], before=6)
     assert (await room_reader.first_message(archive, DEFAULT_ZONE, ROOM, ME, "k4")).looked == 7
     room = await room_reader.room(archive, ROOM)

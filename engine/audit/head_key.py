@@ -1,0 +1,46 @@
+"""The key that signs the heads of the audit trees."""
+
+from __future__ import annotations
+
+import base64
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.process.signer import Signer
+from engine.sql.audit_tables import vault_keys
+
+AUDIT_USE = "audit"
+ALGORITHM = "Ed25519"
+
+
+class HeadKey:
+    """The key of this server. It is derived from the signing key, so that hosts that share the key file sign alike.
+    (Rejected: a file of its own. Each host would have to be given two files, and a host with only one of them would
+    sign with another key.)
+    """
+
+    def __init__(self, signer: Signer) -> None:
+        self.private = Ed25519PrivateKey.from_private_bytes(signer.derive_key("audit head"))
+        self.public = self.private.public_key().public_bytes_raw()
+        self.id = f"key_{sha256(self.public).hexdigest()[:16]}"
+
+    async def publish(self, conn: AsyncConnection, now_ms: int) -> None:
+        """Add the public key to ``vault_keys`` if it is missing there. The key before it ends then."""
+        columns = vault_keys.c
+        if (await conn.execute(select(columns.id).where(columns.id == self.id))).scalar():
+            return
+        former = (columns.use == AUDIT_USE) & columns.valid_until.is_(None)
+        await conn.execute(update(vault_keys).where(former).values(valid_until=now_ms))
+        text = base64.b64encode(self.public).decode()
+        new = {"id": self.id, "use": AUDIT_USE, "alg": ALGORITHM, "public": text, "valid_from": now_ms}
+        await conn.execute(insert(vault_keys).values(**new))
+
+
+async def read_public_keys(conn: AsyncConnection) -> dict[str, bytes]:
+    """Return the public keys of heads that were not revoked, by their ids."""
+    columns = vault_keys.c
+    query = select(columns.id, columns.public).where(columns.use == AUDIT_USE, columns.revoked_at.is_(None))
+    return {row.id: base64.b64decode(row.public) for row in await conn.execute(query)}

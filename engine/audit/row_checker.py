@@ -1,0 +1,128 @@
+"""Compare the leaves of a zone with its events, and judge what does not match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from engine.audit.leaves import Entry, leaf_of
+
+MAX_COMPARED = 200
+"""How many leaves that do not match are compared with each other to find swapped events."""
+ERASED_TYPE, RETIRED_TYPE = "subject.erased", "log.retired"
+_REMOVAL_TYPES = (ERASED_TYPE, RETIRED_TYPE)
+
+Kind = Literal[
+    "changed", "removed", "swapped", "cut", "salt_removed", "forged_head", "rewritten", "node_changed", "unreadable"
+]
+
+
+class Finding(NamedTuple):
+    """A contradiction: the first seq that it concerns, its kind, and a sentence about it."""
+
+    seq: int
+    kind: Kind
+    text: str
+
+
+class _Mismatch(NamedTuple):
+    leaf: bytes
+    salt: bytes
+    entry: Entry
+
+
+class _Erased(msgspec.Struct):
+    seqs: list[int] = []
+
+
+class _Retired(msgspec.Struct):
+    first_seq: int = msgspec.field(name="from")
+    last_seq: int = msgspec.field(name="to")
+
+
+_erased_decoder, _retired_decoder = msgspec.json.Decoder(_Erased), msgspec.json.Decoder(_Retired)
+
+
+class RowChecker:
+    """The comparison of a zone's leaves with its events. ``subject.erased {seqs}`` names events whose personal data and
+    salts were erased; ``log.retired {from, to}`` names events that were removed because of their age. Such an entry
+    counts if its own leaf matches.
+    """
+
+    def __init__(self, zone: str) -> None:
+        self._zone = zone
+        self._mismatches: list[_Mismatch] = []
+        self._unsalted: list[int] = []
+        self._absent: list[int] = []
+        self._retired: list[tuple[int, int]] = []
+        self._unreadable: list[Finding] = []
+        self.erased: set[int] = set()
+
+    def check_row(self, row: Any) -> None:
+        """Compare a leaf with its event. ``row``: seq, leaf, salt, at, type, actor, job, cause, to, data."""
+        seq, leaf, salt, at, kind, actor, job, cause, to, data = row
+        if at is None:
+            self._absent.append(seq)
+        elif (
+            salt is None
+            or leaf_of(self._zone, (seq, at, kind, actor, job, cause, to, data.encode()), salt) != leaf
+            or kind in _REMOVAL_TYPES
+        ):
+            self.check_entry(leaf, salt, Entry(seq, at, kind, actor, job, cause, to, data.encode()))
+
+    def check_entry(self, leaf: bytes, salt: bytes | None, entry: Entry) -> None:
+        """Compare a leaf with its entry."""
+        if salt is None:
+            self._unsalted.append(entry.seq)
+        elif leaf_of(self._zone, entry, salt) != leaf:
+            self._mismatches.append(_Mismatch(leaf, salt, entry))
+        elif entry.type in _REMOVAL_TYPES:
+            self._note_removal(entry)
+
+    def absent_from(self, seq: int) -> list[int]:
+        """Return the leaves from ``seq`` on that have no event."""
+        return [each for each in self._absent if each >= seq]
+
+    def explain_absent(self, seqs: Iterable[int]) -> None:
+        """Record that these leaves need no event."""
+        explained = set(seqs)
+        self._absent = [seq for seq in self._absent if seq not in explained]
+
+    def mismatched_seqs(self) -> set[int]:
+        """Return the seqs of the events that do not match their leaves."""
+        return {mismatch.entry.seq for mismatch in self._mismatches}
+
+    def findings(self) -> list[Finding]:
+        """Return the contradictions. Called at the end, because a removal is named later in the log."""
+        found = [*self._unreadable, *map(self._judge_mismatch, self._mismatches)]
+        found += [Finding(seq, "removed", "the leaf has no event") for seq in self._absent if not self._is_retired(seq)]
+        text = f"the salt is gone and no {ERASED_TYPE} names this event"
+        gone = [seq for seq in self._unsalted if seq not in self.erased and not self._is_retired(seq)]
+        return found + [Finding(seq, "salt_removed", text) for seq in gone]
+
+    def _note_removal(self, entry: Entry) -> None:
+        try:
+            if entry.type == ERASED_TYPE:
+                self.erased.update(_erased_decoder.decode(entry.data).seqs)
+            else:
+                retired = _retired_decoder.decode(entry.data)
+                self._retired.append((retired.first_seq, retired.last_seq))
+        except msgspec.DecodeError as error:
+            self._unreadable.append(Finding(entry.seq, "unreadable", f"{entry.type} cannot be read: {error}"))
+
+    def _is_retired(self, seq: int) -> bool:
+        return any(first <= seq <= last for first, last in self._retired)
+
+    def _judge_mismatch(self, one: _Mismatch) -> Finding:
+        """Return whether an event was changed or swapped with another: a swapped one matches at the other's place."""
+        for other in self._mismatches[:MAX_COMPARED]:
+            if other is not one and self._belongs_at(one, other):
+                return Finding(one.entry.seq, "swapped", f"this is the event {other.entry.seq}")
+        return Finding(one.entry.seq, "changed", "the event does not match its leaf")
+
+    def _belongs_at(self, one: _Mismatch, other: _Mismatch) -> bool:
+        """Return whether the event of ``one`` has the leaf of ``other``, or would have its own at the other's seq."""
+        entry = one.entry._replace(seq=other.entry.seq)
+        return any(leaf_of(self._zone, entry, salt) in (one.leaf, other.leaf) for salt in (one.salt, other.salt))

@@ -1,0 +1,137 @@
+"""The audit trees in SQL: read the state of a zone's tree, append leaves, begin a tree.
+
+A tree is appended in the transaction that moves the archiver's checkpoint by compare-and-set, so it has only one
+writer. The state is changed by compare-and-set too, since erasing, accepting a hole and restoring are other commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.audit import leaves
+from engine.audit.leaves import Entry
+from engine.audit.signed_note import Head, make_origin
+from engine.clock import now_ms
+from engine.rules.merkle_tree import CompactTree, leaf_hash
+from engine.sql.audit_tables import audit, audit_nodes, audit_trees
+from engine.sql.insert import insert_rows
+from engine.sql.schema import deployment, events, events_refused
+from engine.types import Zone
+
+
+class TreeChanged(Exception):
+    """Raised when another process has changed a zone's tree since this process read it. Nothing was done."""
+
+
+class TreeGap(Exception):
+    """Raised when events do not follow a zone's tree. ``missing_seq`` is the seq that should follow."""
+
+    def __init__(self, zone: Zone, missing_seq: int) -> None:
+        super().__init__(f"{zone}: the audit tree lacks {missing_seq}")
+        self.missing_seq = missing_seq
+
+
+class TreeState(NamedTuple):
+    """The state of a tree. ``head`` is the note of the published head that is its leaf 0, or None."""
+
+    tree: int
+    first_seq: int
+    head: str | None
+    compact: CompactTree
+
+    @property
+    def next_seq(self) -> int:
+        """The seq of the event that becomes the next leaf."""
+        return self.first_seq + self.compact.size
+
+
+async def read_state(conn: AsyncConnection, zone: str) -> TreeState | None:
+    """Return the state of the zone's last tree; None if it has none."""
+    query = select(audit_trees).where(audit_trees.c.zone == zone).order_by(audit_trees.c.tree.desc()).limit(1)
+    row = (await conn.execute(query)).one_or_none()
+    return TreeState(row.tree, row.first_seq, row.head, CompactTree.from_bytes(row.size, row.peaks)) if row else None
+
+
+async def read_origin(conn: AsyncConnection, zone: str, tree: int) -> str:
+    """Return the origin of a tree's heads."""
+    return make_origin((await conn.execute(select(deployment.c.id))).scalar_one(), zone, tree)
+
+
+async def append_entries(conn: AsyncConnection, zone: Zone, entries: Sequence[Entry]) -> TreeState:
+    """Append entries in the order of their seqs, and begin the zone's first tree if there is none. ``entries`` is not
+    empty. Raises TreeGap, TreeChanged.
+    """
+    state = await read_state(conn, zone) or await _begin_first_tree(conn, zone, entries[0].seq)
+    size = state.compact.size
+    salts = leaves.new_salts(len(entries))
+    rows, hashes = [], []
+    for expected, (entry, salt) in enumerate(zip(entries, salts, strict=True), state.next_seq):
+        if entry.seq != expected:
+            raise TreeGap(zone, expected)
+        leaf = leaves.leaf_of(zone, entry, salt)
+        hashes.append(leaf)
+        rows.append({"zone": zone, "seq": expected, "leaf": leaf, "salt": salt})
+    completed = state.compact.append(hashes)
+    await _save_state(conn, zone, state, size)
+    await insert_rows(conn, audit, rows)
+    nodes = [
+        {"zone": zone, "tree": state.tree, "level": n.level, "position": n.position, "hash": n.hash} for n in completed
+    ]
+    await insert_rows(conn, audit_nodes, nodes)
+    return state
+
+
+async def _begin_first_tree(conn: AsyncConnection, zone: Zone, first_seq: int) -> TreeState:
+    await _insert_tree(conn, zone, 1, first_seq, None, CompactTree())
+    return TreeState(1, first_seq, None, CompactTree())
+
+
+async def begin_tree_after(conn: AsyncConnection, zone: Zone, head: Head, archived_seq: int) -> TreeState:
+    """Begin the next tree of a zone whose archive was restored to a state before the published ``head``. The head is
+    the leaf 0, and the event after ``archived_seq``, the zone's checkpoint, is the leaf 1.
+    """
+    state = await read_state(conn, zone)
+    number = max(head.tree, state.tree if state else 0) + 1
+    compact = CompactTree()
+    compact.append([leaf_hash(head.note.encode())])
+    await _insert_tree(conn, zone, number, archived_seq, head.note, compact)
+    return TreeState(number, archived_seq, head.note, compact)
+
+
+async def _insert_tree(
+    conn: AsyncConnection, zone: Zone, number: int, first_seq: int, head: str | None, compact: CompactTree
+) -> None:
+    values = {"first_seq": first_seq, "size": compact.size, "peaks": compact.peaks_bytes, "head": head}
+    await conn.execute(insert(audit_trees).values(zone=zone, tree=number, begun_at=now_ms(), **values))
+
+
+async def _save_state(conn: AsyncConnection, zone: Zone, state: TreeState, size_before: int) -> None:
+    columns = audit_trees.c
+    here = (columns.zone == zone) & (columns.tree == state.tree) & (columns.size == size_before)
+    values = {"size": state.compact.size, "peaks": state.compact.peaks_bytes}
+    if (await conn.execute(update(audit_trees).where(here).values(**values))).rowcount != 1:
+        raise TreeChanged(f"{zone}: the tree has not {size_before} leaves any more")
+
+
+def entries_of_batch(event_rows: Sequence[Mapping[str, Any]], refused_rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Return the entries of a batch of the archiver: its events, and those that are only in quarantine."""
+    entries = [leaves.entry_of_row(row) for row in event_rows]
+    lost = [leaves.entry_of_quarantined(row["entry"]) for row in refused_rows if not row["kept"]]
+    return sorted([*entries, *lost]) if lost else entries
+
+
+async def read_entries(conn: AsyncConnection, zone: Zone, after: int, last_seq: int) -> list[Entry]:
+    """Return the entries of the archived events with ``after`` < seq ≤ ``last_seq``, in order."""
+    columns = events.c
+    names = (columns.seq, columns.at, columns.type, columns.actor, columns.job, columns.cause, columns.to, columns.data)
+    span = (columns.zone == zone, columns.seq > after, columns.seq <= last_seq)
+    rows = (await conn.execute(select(*names).where(*span).order_by(columns.seq))).mappings()
+    entries = [leaves.entry_of_row(row) for row in rows]  # type: ignore[arg-type]
+    refused = events_refused.c
+    lost = (refused.zone == zone, refused.seq > after, refused.seq <= last_seq, refused.kept.is_(False))
+    stored = (await conn.execute(select(refused.entry).where(*lost))).scalars()
+    return sorted([*entries, *(leaves.entry_of_quarantined(entry) for entry in stored)])

@@ -1,0 +1,68 @@
+"""What the archiver does for a zone's audit tree beside appending: it continues the tree after another release or after
+a restored database, signs heads, and stores the last head in a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.archive import audit_refill
+from engine.archive.reader import Checkpoint
+from engine.audit import heads
+from engine.audit.head_key import HeadKey
+from engine.types import Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+log = structlog.get_logger(__name__)
+
+
+class HeadPublisher:
+    """The publisher of the heads that this archiver signs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.key = HeadKey(engine.signer)
+        self._due: dict[Zone, float] = {}
+
+    async def prepare(self, zone: Zone, checkpoint: Checkpoint | None) -> None:
+        """Make the zone's tree ready to be appended after ``checkpoint``. Raises the same errors as
+        ``Archive.begin_write``.
+        """
+        archive, seq = self._engine.archive, checkpoint.seq if checkpoint else 0
+        try:
+            published = heads.read_file(self._engine.settings.data, zone)
+        except ValueError as error:
+            log.error("audit_head_file_unreadable", zone=zone, error=str(error))
+            published = None
+        if published:
+            await audit_refill.begin_tree_if_restored(archive, zone, published, seq)
+        await audit_refill.refill(archive, zone, seq)
+
+    def store(self, zone: Zone, note: str | None) -> None:
+        """Store a head that was signed and committed in the zone's file. An error is logged: the next head replaces
+        it.
+        """
+        if note is None:
+            return
+        self._due[zone] = _loop_time() + heads.HEAD_INTERVAL_S
+        try:
+            heads.write_file(self._engine.settings.data, zone, note)
+        except OSError as error:
+            log.error("audit_head_not_stored", zone=zone, error=str(error))
+
+    async def sign_due(self, zone: Zone) -> None:
+        """Sign a head if the last one is older than a minute and the tree has grown. Raises the same errors as
+        ``Archive.begin_write``.
+        """
+        if self._due.get(zone, 0.0) <= _loop_time():
+            self._due[zone] = _loop_time() + heads.HEAD_INTERVAL_S
+            self.store(zone, await heads.sign_newest(self._engine.archive, zone, self.key))
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

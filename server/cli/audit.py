@@ -1,0 +1,123 @@
+"""``callout audit``: verify the audit trees of a database, and watch those of a server from another machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.process.datadir import CannotStart
+from engine.process.settings import Settings, SettingsError
+from server.cli import options
+
+if TYPE_CHECKING:
+    from engine.audit.signed_note import Head
+    from engine.audit.verifier import Report
+
+MAX_PRINTED = 20
+"""How many findings of a zone are printed."""
+
+
+@click.group
+def audit() -> None:
+    """Verify the audit trees."""
+
+
+@audit.command
+@options.data
+@options.database
+@click.option("--head", metavar="FILE", help="An older head, stored elsewhere: the database must still contain it.")
+@click.option("--from", "from_seq", metavar="SEQ", type=click.IntRange(0), default=0, help="Verify from here on.")
+@options.as_json
+def verify(*, data: str | None, database: str | None, head: str | None, from_seq: int, as_json: bool) -> int:
+    """Verify all events in a database against the audit trees and their signed heads.
+
+    It reads the database only: no Redis and no server is needed. The exit code is 1 if anything does not match; the
+    first line then names the first seq and what is wrong there.
+    """
+    settings = options.load_settings(data=data, database=database)
+    if settings.database is None and not (Path(settings.data) / "callout.db").exists():
+        raise CannotStart(f"no database in {settings.data}: give another --data, or --database")
+    reports = asyncio.run(_verify(settings, _read_head(head) if head else None, from_seq))
+    if as_json:
+        print(json.dumps({"ok": not any(report.findings for report in reports), "zones": [*map(_as_json, reports)]}))
+    else:
+        for report in reports:
+            _print_report(report)
+    return 1 if any(report.findings for report in reports) else 0
+
+
+def _read_head(file: str) -> Head:
+    from engine.audit.signed_note import MAX_NOTE_BYTES, parse_head
+
+    try:
+        with Path(file).open(encoding="utf-8") as text:
+            return parse_head(text.read(MAX_NOTE_BYTES))
+    except OSError as error:
+        raise SettingsError(f"--head {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"--head {file}: {error}") from None
+
+
+async def _verify(settings: Settings, head: Head | None, from_seq: int) -> list[Report]:
+    from sqlalchemy import select
+
+    from engine.audit.verifier import verify_zone
+    from engine.sql.database import open_archive
+    from engine.sql.schema import deployment
+
+    archive = await open_archive(settings)
+    try:
+        if head:
+            async with archive.begin_read() as conn:
+                own = (await conn.execute(select(deployment.c.id))).scalar()
+            if head.deployment != own or head.zone not in settings.zones:
+                raise SettingsError(f"--head: {head.origin} is a head of another installation or zone")
+        reports = []
+        for zone in settings.zones:
+            with _progress_bar(zone) as show:
+                outside = head if head and head.zone == zone else None
+                reports.append(await verify_zone(archive, zone, head=outside, from_seq=from_seq, progress=show))
+        return reports
+    finally:
+        await archive.close()
+
+
+@contextmanager
+def _progress_bar(zone: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr, if it is a terminal, while the block runs."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(zone), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(zone, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=max(done, total))
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {**report._asdict(), "findings": [finding._asdict() for finding in report.findings]}
+
+
+def _print_report(report: Report) -> None:
+    for finding in report.findings[:MAX_PRINTED]:
+        print(f"{report.zone}: seq {finding.seq}: {finding.kind}: {finding.text}")
+    more = len(report.findings) - MAX_PRINTED
+    if more > 0:
+        print(f"{report.zone}: and {more} more")
+    if not report.trees:
+        print(f"{report.zone}: no audit tree yet: it begins with the next event that is archived")
+    else:
+        trees = f", {report.trees} trees" if report.trees > 1 else ""
+        erased = f", {report.erased} of them erased" if report.erased else ""
+        result = "does NOT verify" if report.findings else "verifies"
+        print(
+            f"{report.zone}: {result}: {report.entries} entries{erased}, seq {report.first_seq} to {report.last_seq},"
+            f" {report.heads} signed heads{trees}"
+        )

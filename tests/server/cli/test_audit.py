@@ -1,0 +1,62 @@
+"""Tests of ``callout audit verify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from engine.process.settings import Settings
+from engine.sql.database import open_archive
+from engine.sql.schema import events
+from tests.conftest import create_data_dir
+from tests.support.audit_log import archive_count, sign_head
+from tests.support.process import run_callout
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ([], "no database in "),
+        (["--head", "missing"], "no database in "),
+        (["--database", "sqlite:///empty.db", "--head", "missing"], "--head missing: No such file or directory"),
+        (["--database", "sqlite:///empty.db", "--head", "wrong"], "--head wrong: not a checkpoint"),
+        (["--database", "sqlite:///empty.db", "--head", "foreign"], "--head: callout/x/main/1 is a head of another "),
+        (["--from", "-1"], "Invalid value for '--from'"),
+        (["extra"], "Got unexpected extra argument"),
+    ],
+)
+async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
+    """A database or head that is missing, malformed or of another installation is refused with the exit code 2."""
+    (tmp_path / "wrong").write_text("a head\n")
+    (tmp_path / "foreign").write_text(f"callout/x/main/1\n1\n{'A' * 43}=\n\n")
+    refused = await run_callout("audit", "verify", *flags, cwd=tmp_path)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.error_line.startswith(line)
+
+
+async def test_verify_names_the_first_bad_seq(migrated_database: bytes, tmp_path: Path) -> None:
+    """A good database has the exit code 0, with an older head too. After a change the exit code is 1, and the first
+    line names the seq and the kind.
+    """
+    create_data_dir(migrated_database, tmp_path / "data")
+    archive = await open_archive(Settings(data=str(tmp_path / "data")))
+    try:
+        await archive_count(archive, 20)
+        (tmp_path / "old").write_text((await sign_head(archive)).note)
+        await archive_count(archive, 5)
+        good = await run_callout("audit", "verify", "--data", "data", "--head", "old", cwd=tmp_path)
+        assert good.code == 0
+        assert good.out == "main: verifies: 25 entries, seq 1 to 25, 2 signed heads\n"
+        async with archive.begin_write() as conn:
+            await conn.execute(update(events).where(events.c.seq.in_((9, 17))).values(data="{}"))
+    finally:
+        await archive.close()
+    bad = await run_callout("audit", "verify", "--data", "data", cwd=tmp_path)
+    assert bad.code == 1
+    assert bad.out.startswith("main: seq 9: changed: ")
+    later = await run_callout("audit", "verify", "--data", "data", "--from", "10", "--json", cwd=tmp_path)
+    (zone,) = json.loads(later.out)["zones"]
+    assert (later.code, [finding["seq"] for finding in zone["findings"]]) == (1, [17])

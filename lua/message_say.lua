@@ -45,9 +45,7 @@ redis.call('HSET', room_key, 'n', n)
 redis.call('XADD', messages, n .. '-0', 'seq', seq, 'sender', user, 'data', data)
 redis.call('HSET', sent, field, n .. ' ' .. seq .. ' ' .. digest)
 redis.call('HSET', read, user, n)
-local archived = tonumber(redis.call('HGET', meta, 'archived')) or 0
-Messages.trim_stream(messages, archived)
-Messages.trim_sent(room_key, sent, n, archived)
+Messages.trim(meta, room_key, messages, sent, n)
 if key ~= '' then Idempotency.store(req, fingerprint, seq, 0, '-', Idempotency.STEP_MS) end
 EventLog.append(zone, log, {type = 'message.created', to = to, actor = actor, bp = bp, trace = trace,
   cause = key ~= '' and key .. ':' .. fingerprint or '', data = '{"message":' .. data .. '}'})

@@ -1,10 +1,11 @@
 -- Formats milliseconds since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
 -- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). A time is formatted here, once for each event, so
--- that the log contains the text that is sent. The date of the last day is cached: it is nearly always today.
+-- that the log contains the text that is sent. The text of the last second is cached, and the date of the last day: it is
+-- nearly always today.
 local Iso = {}
 
 do
-  local known_day, known_date = -1, ''
+  local known_day, known_date, known_second, known_time = -1, '', -1, ''
 
   local function date_of(days)
     local shifted = days + 719468
@@ -20,10 +21,13 @@ do
 
   function Iso.format(ms)
     local seconds = math.floor(ms / 1000)
-    local days = math.floor(seconds / 86400)
-    if days ~= known_day then known_day, known_date = days, date_of(days) end
-    local of_day = seconds - days * 86400
-    return known_date .. string.format('%02d:%02d:%02d.%03dZ"',
-      math.floor(of_day / 3600), math.floor(of_day / 60) % 60, of_day % 60, ms - seconds * 1000)
+    if seconds ~= known_second then
+      local days = math.floor(seconds / 86400)
+      if days ~= known_day then known_day, known_date = days, date_of(days) end
+      local of_day = seconds - days * 86400
+      known_second, known_time = seconds, known_date .. string.format('%02d:%02d:%02d.',
+        math.floor(of_day / 3600), math.floor(of_day / 60) % 60, of_day % 60)
+    end
+    return known_time .. string.format('%03dZ"', ms - seconds * 1000)
   end
 end

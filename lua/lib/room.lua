@@ -64,7 +64,7 @@ end
 
 -- Returns `{"id","name","role"}` of a member's text. Quotes inside a name are escaped, so that the name cannot contain
 -- the text that follows it.
-function Room.user_json(text) return string.match(text, '^(.-),"since":"') .. '}' end
+function Room.user_json(text) return string.sub(text, 1, string.find(text, ',"since":"', 1, true) - 1) .. '}' end
 
 -- Returns the members as JSON, in the order of their memberships. If there are more than MAX_ADDRESSED, these are only
 -- the two sides of the job, the mediator of its open dispute, and `about` (engine/domain/archived_rooms.py: the same).

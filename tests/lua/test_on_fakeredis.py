@@ -26,9 +26,12 @@ def client() -> fakeredis.FakeRedis:
 
 
 def test_times_are_rfc_3339_from_1970_to_2100() -> None:
-    """`lib/iso` formats times from 1970 to 2100 exactly as Python does, with leap years and ends of months."""
+    """`lib/iso` formats times from 1970 to 2100 exactly as Python does, with leap years and ends of months, also
+    several times of one second and of the next.
+    """
     client = fakeredis.FakeRedis(version=(7, 2))
-    source = (scripts.scripts_folder() / "lib" / "iso.lua").read_text() + "\nreturn Iso.format(tonumber(ARGV[1]))"
+    loop = "\nfor i, ms in ipairs(ARGV) do ARGV[i] = Iso.format(tonumber(ms)) end return ARGV"
+    source = (scripts.scripts_folder() / "lib" / "iso.lua").read_text() + loop
     draw = random.Random(7)
     moments = [
         0,
@@ -40,8 +43,8 @@ def test_times_are_rfc_3339_from_1970_to_2100() -> None:
     moments += [
         int(datetime(y, m, 1, tzinfo=UTC).timestamp()) * 1000 - 1 for y in (2000, 2024, 2100) for m in range(1, 13)
     ]
-    for ms in moments:
-        assert client.eval(source, 0, ms) == f'"{rfc3339_of(ms)}"'.encode()
+    moments = [ms + later for ms in moments for later in (0, 1, 400, 1_000)]
+    assert client.eval(source, 0, *moments) == [f'"{rfc3339_of(ms)}"'.encode() for ms in moments]
 
 
 def test_a_stale_epoch_is_refused_before_any_write(client: fakeredis.FakeRedis) -> None:

@@ -53,7 +53,6 @@ class MessageOutcome(msgspec.Struct, frozen=True):
     message: msgspec.Raw
     seq: int
     repeated: bool
-    key: str
 
 
 class _Content(msgspec.Struct):
@@ -95,40 +94,39 @@ async def say(
         "trace": trace,
     }
     names = {**_script_keys(zone, room), "req": keys.idempotency_record(zone, caller.id, stored_key)}
-    shown_key = stored_key or in_redis.new_key()
     for _ in range(MAX_LOOKS):
         try:
             done = await engine.store.run(zone, "message_say", keys=names, args=args)
         except NotFound:
-            return await _repeat_in_archived_room(engine, caller, zone, room, draft, shown_key)
+            return await _repeat_in_archived_room(engine, caller, zone, room, draft)
         except LookInArchive:
             first = await room_reader.first_message(engine.archive, zone, room, caller.id, draft.client_id)
             if first.message is not None:
-                return _outcome_of_first(first, draft, shown_key)
+                return _outcome_of_first(first, draft)
             args = {**args, "looked": first.looked}
         else:
-            return MessageOutcome(await _message_of_reply(engine, room, done), done.seq, done.repeated, shown_key)
+            return MessageOutcome(await _message_of_reply(engine, room, done), done.seq, done.repeated)
     raise Unavailable("The archive is behind what Redis has forgotten")
 
 
 async def _repeat_in_archived_room(
-    engine: Engine, caller: Principal, zone: Zone, room: RoomId, draft: MessageDraft, shown_key: str
+    engine: Engine, caller: Principal, zone: Zone, room: RoomId, draft: MessageDraft
 ) -> MessageOutcome:
     """Return the first message of a repeat in a room that Redis no longer has. Raises RoomClosed for a new message."""
     await archived_rooms.read_room(engine, caller, room)
     first = await room_reader.first_message(engine.archive, zone, room, caller.id, draft.client_id)
     if first.message is None:
         raise RoomClosed
-    return _outcome_of_first(first, draft, shown_key)
+    return _outcome_of_first(first, draft)
 
 
-def _outcome_of_first(first: FirstMessage, draft: MessageDraft, shown_key: str) -> MessageOutcome:
+def _outcome_of_first(first: FirstMessage, draft: MessageDraft) -> MessageOutcome:
     """Return the outcome of a repeat whose first message is in SQL. Raises ReusedKey if ``draft`` has another text."""
     message = msgspec.Raw(first.message or b"")
     said = _content_decoder.decode(message)
     if (said.text, said.files) != (draft.text, draft.files):
         raise ReusedKey
-    return MessageOutcome(message, first.seq, repeated=True, key=shown_key)
+    return MessageOutcome(message, first.seq, repeated=True)
 
 
 def _script_keys(zone: Zone, room: RoomId) -> dict[str, str]:

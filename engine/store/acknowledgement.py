@@ -76,11 +76,11 @@ class Acknowledgements:
         if not await self._archives[zone].wait(at, ARCHIVE_TIMEOUT_S):
             raise Indeterminate("Done, but not yet stored safely; repeat with the same key")
 
-    async def wait_for_archive(self, zone: Zone, at: Cursor, within_s: float) -> int:
-        """Wait until the archive has passed ``at``. Return the last archived seq, 0 if it is below ``at`` or of another
-        epoch."""
+    async def wait_for_archive(self, zone: Zone, at: Cursor, within_s: float) -> int | None:
+        """Wait until the archive has passed ``at``. Return the last archived seq, None if it is below ``at`` or of
+        another epoch."""
         archive = self._archives[zone]
-        return archive.known.seq if await archive.wait(at, within_s) else 0
+        return archive.known.seq if await archive.wait(at, within_s) else None
 
     def note_archived(self, zone: Zone, archived: Cursor) -> None:
         """Wake the callers whose events are archived. The archiver of this process calls this after each commit."""

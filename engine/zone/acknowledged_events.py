@@ -48,7 +48,7 @@ async def wait_for_events(
     for task in pending:
         task.cancel()
     reached = {waits[task]: task.result() for task in done}
-    return [event for event in found if event.seq <= reached.get(event.zone, 0)]
+    return [event for event in found if event.seq <= (reached.get(event.zone) or 0)]
 
 
 async def read_head(store: Store, client: Redis | StreamConnection, zone: Zone) -> Cursor:
@@ -60,19 +60,20 @@ async def read_head(store: Store, client: Redis | StreamConnection, zone: Zone) 
     if store.acknowledgements.level == "sql":
         archived = await log.read_archived_seq(client, zone)
         return Cursor(head.epoch, min(head.seq, archived))
-    if not await _wait_for_seq(store, zone, run_id, head.epoch, first=head.seq, last=head.seq):
+    if await _wait_for_seq(store, zone, run_id, head.epoch, first=head.seq, last=head.seq) is None:
         raise Unavailable("the replicas do not have the head of the log yet")
     return head
 
 
-async def _wait_for_seq(store: Store, zone: Zone, run_id: str, epoch: Epoch, *, first: int, last: int) -> int:
-    """Return up to which seq, at most ``last``, the events of the epoch are acknowledged; 0 if ``first`` is not."""
+async def _wait_for_seq(store: Store, zone: Zone, run_id: str, epoch: Epoch, *, first: int, last: int) -> int | None:
+    """Return up to which seq, at most ``last``, the events of the epoch are acknowledged; None if ``first`` is not."""
     if store.acknowledgements.level == "sql":
-        return min(last, await store.acknowledgements.wait_for_archive(zone, Cursor(epoch, first), MAX_WAIT_S))
+        archived = await store.acknowledgements.wait_for_archive(zone, Cursor(epoch, first), MAX_WAIT_S)
+        return min(last, archived) if archived is not None else None
     try:
         # A write after the events were read: when the replicas have it, they have the events too.
         await store.command("SET", keys.write_probe(zone), 1, "PX", PROBE_LIFETIME_MS)
     except CalloutError:
         await asyncio.sleep(RETRY_S)
-        return 0
-    return last if store.run_id == run_id else 0
+        return None
+    return last if store.run_id == run_id else None

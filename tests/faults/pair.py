@@ -14,10 +14,13 @@ from tests.support.wait import wait_until
 
 
 class RedisPair:
-    """Two Redis servers, and a proxy whose address the engine uses for the primary."""
+    """Two Redis servers, and a proxy whose address the engine uses for the primary. The second server replicates the
+    first through the proxy ``replication``.
+    """
 
-    def __init__(self, urls: tuple[str, str], proxy: Proxy) -> None:
+    def __init__(self, urls: tuple[str, str], proxy: Proxy, replication: Proxy) -> None:
         self.proxy = proxy
+        self.replication = replication
         self.first_url, self.second_url = urls
 
     async def replicate(self, follower: str, leader: str | None) -> None:
@@ -64,8 +67,8 @@ async def running_pair(folder: Path) -> AsyncIterator[RedisPair]:
     (folder / "two").mkdir()
     options = ("--repl-diskless-sync-delay", "0")
     with valkey.run_server(folder / "one", *options) as one, valkey.run_server(folder / "two", *options) as two:
-        async with Proxy(one) as proxy:
-            pair = RedisPair((one, two), proxy)
-            await pair.replicate(two, one)
+        async with Proxy(one) as proxy, Proxy(one) as replication:
+            pair = RedisPair((one, two), proxy, replication)
+            await pair.replicate(two, replication.url)
             await wait_until(lambda: pair.is_synchronised(two))
             yield pair

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 class Proxy:
     """A proxy that forwards connections to ``target``. If ``drop_next`` is set, the proxy closes the connection in
     place of the next reply that contains these bytes. If ``drop_in`` is set, it forwards so many replies and closes the
-    connection in place of the next. ``dropped`` counts the replies that it dropped.
+    connection in place of the next. ``dropped`` counts the replies that it dropped. While ``flows`` is not set, replies
+    wait in the proxy, and no connection is closed.
     """
 
     def __init__(self, target: str) -> None:
@@ -21,6 +22,8 @@ class Proxy:
         self.drop_next: bytes | None = None
         self.drop_in: int | None = None
         self.dropped = 0
+        self.flows = asyncio.Event()
+        self.flows.set()
         self.url = ""
 
     async def __aenter__(self) -> Proxy:
@@ -30,6 +33,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server
+        self.flows.set()
         self._server.close()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -75,6 +79,8 @@ class Proxy:
                 if replies and self._must_drop(data):
                     self.dropped += 1
                     return
+                if replies:
+                    await self.flows.wait()
                 writer.write(data)
                 await writer.drain()
 

@@ -1,0 +1,179 @@
+"""Level ``replica``: a reply, a repeat and a push wait until every replica has what was written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.domain import job_queries, jobs
+from engine.errors import Indeterminate, Unavailable
+from engine.process.levels import Level
+from engine.process.settings import Settings
+from engine.runtime import Engine
+from engine.startup import open_engine
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId
+from engine.workers import notifier
+from server.health import Health
+from tests.faults.pair import RedisPair, running_pair
+from tests.server.gateway.conftest import running_node
+from tests.support import event_log, people
+from tests.support.wait import wait_until
+
+KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a33"
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[RedisPair]:
+    async with running_pair(tmp_path) as both:
+        yield both
+
+
+@pytest.fixture
+def replica_settings(pair: RedisPair, settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, redis=pair.proxy.url, durability="replica", replicas=1)
+
+
+@pytest.fixture
+async def engine(replica_settings: Settings) -> AsyncIterator[Engine]:
+    async with open_engine(replica_settings) as opened:
+        yield opened
+
+
+async def offered_jobs(engine: Engine, count: int) -> tuple[Principal, Principal, list[JobId]]:
+    """Book jobs with offers to two technicians. Return the technicians and the jobs."""
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service, capacity=9) for name in ("t1", "t2")]
+    return tom, tara, [await people.offered_job(engine, carla, service) for _ in range(count)]
+
+
+@pytest.mark.parametrize("level", ["fast", "replica"])
+async def test_a_failover_to_a_replica_that_lags(pair: RedisPair, replica_settings: Settings, level: Level) -> None:
+    """A replica whose replication stands still is promoted. At level ``replica`` it has every claim that was
+    acknowledged. At level ``fast`` it lacks one, and another technician gets the job.
+    """
+    async with open_engine(msgspec.structs.replace(replica_settings, durability=level)) as engine:
+        tom, tara, [first, second] = await offered_jobs(engine, 2)
+        assert (await jobs.claim(engine, tom, first)).message == "Job accepted"
+        await wait_until(pair.has_same_head)
+        pair.replication.flows.clear()
+        acknowledged = [first]
+        try:
+            await jobs.claim(engine, tom, second)
+            acknowledged.append(second)
+        except Indeterminate:
+            pass
+        assert (second in acknowledged) == (level == "fast")
+        await pair.fail_over()
+        pair.proxy.cut()
+        undone = [job for job in (first, second) if await _can_claim(engine, tara, job)]
+        assert undone == [second]
+        assert [job for job in undone if job in acknowledged] == ([second] if level == "fast" else [])
+
+
+async def _can_claim(engine: Engine, who: Principal, job: JobId) -> bool:
+    """Return whether the technician gets the job from the new primary."""
+
+    async def outcome() -> str:
+        try:
+            await jobs.claim(engine, who, job, key=KEY[:-1] + job[-1] if job[-1] in "0123456789abcdef" else None)
+        except (Unavailable, Indeterminate):
+            return ""
+        except Exception as error:
+            return type(error).__name__
+        return "claimed"
+
+    return bool(await wait_until(outcome, within_s=15, what="an answer of the new primary") == "claimed")
+
+
+async def test_a_repeat_on_another_connection_waits_too(engine: Engine, pair: RedisPair, settings: Settings) -> None:
+    """A repeat that only finds the first outcome writes nothing. It is not acknowledged either before the replica has
+    what the first request wrote; then it gets the reply of the first.
+    """
+    tom, _, [job] = await offered_jobs(engine, 1)
+    other_settings = msgspec.structs.replace(engine.settings, data=settings.data)
+    async with open_engine(other_settings) as other:
+        pair.replication.flows.clear()
+        for each in (engine, other):
+            with pytest.raises(Indeterminate):
+                await jobs.claim(each, tom, job, key=KEY)
+        pair.replication.flows.set()
+        await wait_until(pair.has_same_head)
+        again = await jobs.claim(other, tom, job, key=KEY)
+        assert again.repeated and again.message == "Job accepted"
+
+
+async def test_reads_and_refusals_do_not_wait(engine: Engine, pair: RedisPair) -> None:
+    """While the replica lags, a job can be read."""
+    tom, _, [job] = await offered_jobs(engine, 1)
+    pair.replication.flows.clear()
+    assert msgspec.json.decode(await job_queries.read_job(engine, tom, job))["id"] == job
+
+
+async def test_only_acknowledged_events_are_handed_on(replica_settings: Settings, pair: RedisPair) -> None:
+    """While the replica lags, neither a session nor the notifier gets new events; later they get all of them once."""
+    Path(replica_settings.data).mkdir(exist_ok=True)
+    async with running_node(replica_settings) as node, node.connect("ann") as client:
+        await node.append("user:ann")
+        assert await client.next_seqs(1) == [1]
+        await notifier.run_once(node.engine)
+        pair.replication.flows.clear()
+        with pytest.raises(Indeterminate):
+            await node.append("user:ann", times=2)
+        await asyncio.sleep(0.5)
+        assert node.gateway.relay.tails[DEFAULT_ZONE].cursor == 1
+        assert await event_log.read_head(node.engine) == 3
+        pair.replication.flows.set()
+        assert await client.next_seqs(2) == [2, 3]
+
+
+async def test_a_replica_that_is_gone_makes_commands_unavailable(engine: Engine, pair: RedisPair) -> None:
+    """A command that meets too few replicas is indeterminate at first. Once the loss is noticed, commands are
+    unavailable, nothing is done, and ``/readyz`` names the reason; all recovers with the replica.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    health = Health(engine)
+    assert health.durability_report()["checks"] == ["1 of 1 replicas connected"]
+    await pair.replicate(pair.second_url, None)
+    with pytest.raises(Indeterminate):
+        await people.job(engine, carla, service)
+    await health.check()
+    await wait_until(lambda: not engine.store.pipeline.is_up)
+    head = await event_log.read_head(engine)
+    with pytest.raises(Unavailable):
+        await people.job(engine, carla, service)
+    assert "level replica: 0 of 1 replicas are connected" in health.problems()
+    assert await event_log.read_head(engine) == head
+    await pair.replicate(pair.second_url, pair.replication.url)
+    await wait_until(lambda: engine.store.pipeline.is_up, within_s=15)
+    await wait_until(lambda: _can_book(engine, carla, service), within_s=15)
+    assert health.problems() == []
+
+
+async def _can_book(engine: Engine, carla: Principal, service: ServiceId) -> bool:
+    try:
+        await people.job(engine, carla, service)
+    except (Unavailable, Indeterminate):
+        return False
+    return True
+
+
+async def test_more_replicas_than_waited_for_are_named(engine: Engine, pair: RedisPair, tmp_path: Path) -> None:
+    """A second replica weakens the level: nobody waits for it, and it may be promoted."""
+    from tests.support import valkey
+
+    (tmp_path / "three").mkdir()
+    async with AsyncExitStack() as stack:
+        third = stack.enter_context(valkey.run_server(tmp_path / "three", "--repl-diskless-sync-delay", "0"))
+        await pair.replicate(third, pair.first_url)
+        await wait_until(lambda: pair.is_synchronised(third))
+        health = Health(engine)
+        await health.check()
+        assert health.durability_report()["warnings"] == [
+            "1 more replicas are connected than are waited for: one of them must not be promoted"
+        ]
+        assert health.problems() == []

@@ -53,6 +53,7 @@ class Health:
         self.writes_problem = await self._find_write_refusal()
         with contextlib.suppress(CalloutError):  # a primary that does not answer is reported by the connection
             await self.engine.store.check_level()
+            await self.engine.store.acknowledgements.check_archives()
 
     async def _find_write_refusal(self) -> str:
         for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
@@ -71,7 +72,7 @@ class Health:
                 found.append(f"zone {name} is closed: {zone.why}")
         if not self.engine.store.pipeline.is_up:
             found.append("no primary of Redis answers: no command can be done")
-        found += self.engine.store.acknowledgements.report.problems
+        found += self.engine.store.acknowledgements.problems()
         if self.gateway is not None and self.gateway.relay.is_disconnected:
             found.append("the relay is disconnected from Redis")
         if refuses := self.engine.archive.write_refusal:

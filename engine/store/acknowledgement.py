@@ -73,7 +73,9 @@ class Acknowledgements:
         """Wait until the event ``at`` of a reply is acknowledged. Raises Indeterminate after ``ARCHIVE_TIMEOUT_S``."""
         if self.level != "sql" or at.seq <= 0 or script in PASSING_SCRIPTS or not _acknowledges.get():
             return
-        if not await self._archives[zone].wait(at, ARCHIVE_TIMEOUT_S):
+        archive = self._archives[zone]
+        if not await archive.wait(at, ARCHIVE_TIMEOUT_S):
+            archive.late = at
             raise Indeterminate("Done, but not yet stored safely; repeat with the same key")
 
     async def wait_for_archive(self, zone: Zone, at: Cursor, within_s: float) -> int | None:
@@ -81,6 +83,18 @@ class Acknowledgements:
         another epoch."""
         archive = self._archives[zone]
         return archive.known.seq if await archive.wait(at, within_s) else None
+
+    def problems(self) -> list[str]:
+        """Return why commands cannot be acknowledged now: one sentence each."""
+        late = [zone for zone, archive in self._archives.items() if archive.late]
+        behind = f"level sql: the archive is more than {ARCHIVE_TIMEOUT_S:g} s behind: is an archiver running?"
+        return [*self.report.problems, *(f"zone {zone}: {behind}" for zone in late)]
+
+    async def check_archives(self) -> None:
+        """Read again how far the archives are that were late for a reply. Raises CalloutError."""
+        for archive in self._archives.values():
+            if archive.late:
+                await archive.read()
 
     def note_archived(self, zone: Zone, archived: Cursor) -> None:
         """Wake the callers whose events are archived. The archiver of this process calls this after each commit."""
@@ -102,6 +116,8 @@ class _ArchiveProgress:
     def __init__(self, zone: Zone, read_archived: Callable[[Zone], Awaitable[Cursor]]) -> None:
         self.known = Cursor(Epoch(""), 0)
         """The last archived position that this process knows of."""
+        self.late: Cursor | None = None
+        """An event that the archive did not have when its reply should have left, and does not have yet."""
         self._zone = zone
         self._read_archived = read_archived
         self._waiting: dict[asyncio.Future[bool], Cursor] = {}
@@ -112,6 +128,8 @@ class _ArchiveProgress:
         if _order(archived) <= _order(self.known):
             return
         self.known = archived
+        if self.late and (self._has_passed(self.late) or self.late.epoch != archived.epoch):
+            self.late = None
         for future, at in self._waiting.items():
             if not future.done() and self._has_passed(at):
                 future.set_result(True)
@@ -132,6 +150,12 @@ class _ArchiveProgress:
         finally:
             del self._waiting[future]
 
+    async def read(self) -> Cursor:
+        """Read how far the archive is, record and return it. Raises CalloutError."""
+        archived = await self._read_archived(self._zone)
+        self.note(archived)
+        return archived
+
     async def close(self) -> None:
         """Stop reading."""
         if self._poller:
@@ -146,10 +170,9 @@ class _ArchiveProgress:
         while self._waiting:
             await asyncio.sleep(POLL_S)
             try:
-                archived = await self._read_archived(self._zone)
+                archived = await self.read()
             except CalloutError:
                 continue
-            self.note(archived)
             for future, at in self._waiting.items():
                 if at.epoch != archived.epoch and not future.done():
                     future.set_result(False)

@@ -23,6 +23,7 @@ from engine.store import acknowledgement, keys
 from engine.store.acknowledgement import without_acknowledgement
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId
 from engine.workers import archiver, notifier
+from server.health import Health
 from tests.server.gateway.conftest import running_node
 from tests.support import event_log, people
 from tests.support.wait import wait_until
@@ -57,16 +58,20 @@ async def offered_job(engine: Engine, *names: str, **changes: object) -> tuple[P
 
 async def test_a_claim_and_its_repeat_wait_for_the_archive(engine: Engine) -> None:
     """A claim that is not archived in time is indeterminate, and so are its repeat and the question for its outcome.
-    When it is archived, the repeat returns the reply of the first request.
+    ``/readyz`` names the archive. When it has the claim, the repeat returns the reply of the first request.
     """
     _, tom, job = await offered_job(engine)
+    health = Health(engine)
     with pytest.raises(Indeterminate):
         await jobs.claim(engine, tom, job, key=KEY)
     with pytest.raises(Indeterminate):
         await jobs.claim(engine, tom, job, key=KEY)
+    assert health.problems() == ["zone main: level sql: the archive is more than 0.2 s behind: is an archiver running?"]
     with pytest.raises(Indeterminate):
         await in_redis.find_record(engine, tom, KEY)
     await archiver.run_once(engine)
+    await health.check()
+    assert health.problems() == []
     again = await jobs.claim(engine, tom, job, key=KEY)
     assert again.repeated and again.message == "Job accepted"
     assert (await in_redis.find_record(engine, tom, KEY)).status == "done"

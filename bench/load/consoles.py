@@ -135,26 +135,34 @@ def _location_frame(fix: Fix) -> bytes:
     return text_frame(msgspec.json.encode({"op": "location", **position, "at": at}))
 
 
-async def drive(
-    zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], interval_s: float, until: float
-) -> int:
-    """Send a fix of each driver every ``interval_s`` seconds, evenly, until the monotonic time ``until``. Return the
-    number of fixes: fewer where the load's core does not suffice.
+class Traffic:
+    """The drivers of a city, each of whom sends a fix every ``interval_s`` seconds: evenly, one after the other. The
+    ``quiet`` ones do so besides.
     """
-    batches = FixBatches(zone.store)
-    size = FIXES_A_TURN if drivers[0].connection else FIXES_A_CALL
-    turns, turn, began = len(drivers) / size / interval_s, 0, time.monotonic()
-    quiet_at = began
-    while (now := time.monotonic()) < until:
-        start = turn * size % len(drivers)
-        some = drivers[start : start + size]
-        if now >= quiet_at:
-            quiet_at = now + interval_s / len(quiet)
-            some = [*some[:-1], quiet[turn % len(quiet)]]
-        await _send_fixes(batches, some)
-        turn += 1
-        await asyncio.sleep(max(0.0, began + turn / turns - time.monotonic()))
-    return turn * size
+
+    def __init__(self, zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], interval_s: float) -> None:
+        self._drivers, self._quiet, self._interval_s = drivers, quiet, interval_s
+        self._batches = FixBatches(zone.store)
+        self._place = self._quiet_place = 0
+
+    async def drive(self, until: float) -> int:
+        """Send fixes until the monotonic time ``until``. Return their number: fewer than planned where the load's core
+        does not suffice.
+        """
+        drivers, quiet, began = self._drivers, self._quiet, time.monotonic()
+        size = FIXES_A_TURN if drivers[0].connection else FIXES_A_CALL
+        a_second, sent, quiet_at = len(drivers) / self._interval_s, 0, began
+        while (now := time.monotonic()) < until:
+            some = [drivers[(self._place + number) % len(drivers)] for number in range(size)]
+            self._place += size
+            sent += size
+            if now >= quiet_at:
+                quiet_at = now + self._interval_s / len(quiet)
+                some.append(quiet[self._quiet_place % len(quiet)])
+                self._quiet_place += 1
+            await _send_fixes(self._batches, some)
+            await asyncio.sleep(max(0.0, began + sent / a_second - time.monotonic()))
+        return sent
 
 
 async def _send_fixes(batches: FixBatches, drivers: Sequence[Driver]) -> None:

@@ -107,5 +107,9 @@ async def wait_until_last(watchers: Iterable[Watcher], expected: Mapping[str, Po
     end, lost = time.monotonic() + TIMEOUT_S, list(watchers)
     while lost := [each for each in lost if each.last != expected[each.technician]]:
         if time.monotonic() > end:
-            raise BenchError(f"{len(lost)} watchers have not received the last position")
+            one = lost[0]
+            raise BenchError(
+                f"{len(lost)} watchers have not received the last position: {one.technician} is at"
+                f" {expected[one.technician]}, and its watcher knows {one.last}"
+            )
         await asyncio.sleep(0.05)

@@ -29,7 +29,7 @@ import msgspec
 import uvloop
 
 from bench.load import swarm
-from bench.load.consoles import DEGREE_M, Console, Driver, connect_drivers, drive, require_stored
+from bench.load.consoles import DEGREE_M, Console, Driver, Traffic, connect_drivers, require_stored
 from bench.load.seed import SeededZone, gather_in_batches, open_seeded_zone
 from bench.load.sockets import text_frame
 from bench.load.swarm import HandshakeStep
@@ -91,6 +91,7 @@ class MapTest:
         )
         self.drivers = [Driver(f"user_d{number}", *spot, self.draw) for number, spot in enumerate(spots)]
         self.quiet = [Driver(f"user_q{n}", CENTRE[0] + 1, CENTRE[1] + n / 100, self.draw) for n in range(QUIET_MOVERS)]
+        self.traffic = Traffic(zone, self.drivers, self.quiet, arguments.interval)
         self.consoles: dict[str, list[Console]] = {"city": [], "district": [], "corner": []}
         self.watchers: list[Watcher] = []
         self._token = sign_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
@@ -111,12 +112,12 @@ class MapTest:
             self.consoles[kind].append(await swarm.open_client(self.port, console))
 
     async def open_watchers(self, signer: Signer) -> int:
-        """Connect technicians, and the customers who follow the first of them. Return the number of technicians."""
+        """Connect technicians, and customers who follow some of them. Return the number of technicians."""
         count = self.arguments.watchers
         connected = await connect_drivers(self.zone, self.port, signer, self.drivers, SPARE_FILES + count)
         if count > len(connected):
             raise BenchError(f"only {len(connected)} technicians can have a WebSocket: the limit of open files is low")
-        followed = [WatchedTechnician(each.name, *each.position) for each in connected[:count]]
+        followed = [WatchedTechnician(each.name, *each.position) for each in self.draw.sample(connected, count)]
         self.watchers = await open_watchers(self.zone, self.port, signer, followed)
         return len(connected)
 
@@ -135,14 +136,13 @@ class MapTest:
         """Drive for ``--seconds``, after ``--warm`` seconds: snapshots are not what a console costs later. Return the
         shares of a core that the gateway and Redis used, in per cent, and the fixes a second.
         """
-        interval_s = self.arguments.interval
-        await drive(self.zone, self.drivers, self.quiet, interval_s, time.monotonic() + self.arguments.warm)
+        await self.traffic.drive(time.monotonic() + self.arguments.warm)
         for reader in (*self.all_consoles, *self.watchers):
             reader.is_measured = True
         for watcher in self.watchers:
             watcher.delays_ms.clear()
         began, cpu = time.monotonic(), (gateway.cpu_s(), redis.cpu_s())
-        fixes = await drive(self.zone, self.drivers, self.quiet, interval_s, began + self.arguments.seconds)
+        fixes = await self.traffic.drive(began + self.arguments.seconds)
         elapsed = time.monotonic() - began
         gateway_s, redis_s = gateway.cpu_s() - cpu[0], redis.cpu_s() - cpu[1]
         return gateway_s / elapsed * 100, redis_s / elapsed * 100, fixes / elapsed

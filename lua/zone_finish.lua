@@ -12,5 +12,5 @@ local epoch, token, seq, database, why = unpack(ARGV)
 if not Zone.enter(meta, epoch) then return {'STALE_EPOCH'} end
 if not Rebuild.may_write(meta, token) then return {'STALE_TOKEN'} end
 redis.call('HSET', meta, 'seq', seq, 'archived', seq, 'database', database, 'why', why)
-redis.call('HDEL', meta, 'token', 'done', 'total', 'look')
+redis.call('HDEL', meta, 'token', 'done', 'total', 'look', 'run_id') -- so that another epoch begins
 return {'OK', '0', seq, 0}

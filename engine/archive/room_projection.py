@@ -146,6 +146,7 @@ def _add_member(rows: RoomRows, event: Event, room: str, member: EventRoomMember
         "from_n": member.from_n,
         "left_at": None,
         "active_at": None,
+        "joined": event.type == "room.joined",
     }
 
 

@@ -83,7 +83,7 @@ async def say(
     args: Args = {
         "user": caller.id,
         "client_id": draft.client_id,
-        "digest": fingerprint[:DIGEST_CHARACTERS],
+        "digest": message_digest(engine, room, draft.client_id, draft.text, draft.files),
         "looked": 0,
         "message": new_id("msg"),
         "text": msgspec.json.encode(draft.text),
@@ -107,6 +107,11 @@ async def say(
         else:
             return MessageOutcome(await _message_of_reply(engine, room, done), done.seq, done.repeated)
     raise Unavailable("The archive is behind what Redis has forgotten")
+
+
+def message_digest(engine: Engine, room: RoomId, client_id: str, text: str, files: tuple[str, ...]) -> str:
+    """Return the digest by which another message under the same ``client_id`` is recognized."""
+    return in_redis.fingerprint_of(engine, "say", room, [client_id, text, files])[:DIGEST_CHARACTERS]
 
 
 async def _repeat_in_archived_room(

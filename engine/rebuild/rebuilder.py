@@ -26,7 +26,7 @@ import structlog
 from sqlalchemy import select
 
 from engine.errors import CalloutError
-from engine.rebuild import block_contents, technician_entries
+from engine.rebuild import block_contents, log_tail, technician_entries
 from engine.rebuild.contents import Contents, KeyContent
 from engine.rebuild.technician_entries import Workload
 from engine.rebuild.writer import LostRight, ZoneWriter
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 
 REBUILT = "REBUILT"
 """Why a zone is closed after its rebuild, until it is opened."""
+
+OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS)
+"""The words of closed zones that an operator may have written anew. What Redis has and SQL does not is archived first,
+if the log continues the archive."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +87,8 @@ async def _rebuild_under_lock(engine: Engine, zone: Zone, words: Collection[str]
     if word not in words:
         return None
     found = (await zone_log.read_head(store.read_connection, zone)).epoch
+    if word in ("PAUSED", "CLOSED"):
+        await log_tail.archive_tail(engine, zone)
     record = await control.fence_archive(archive, zone, store.run_id)
     log.warning("zone_rebuild_begins", zone=zone, word=word, archived=record.archived)
     writer = ZoneWriter(store, zone, holder, await _count_rows(archive, zone))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text, UniqueConstraint, false
 
 from engine.sql.columns import id_column, metadata, text_column, time_column
 
@@ -23,6 +23,7 @@ rooms = Table(
     text_column("doc"),
     Column("mediator", Text),
     Index(None, "zone", "active_at", "id"),
+    Index(None, "zone", "state", "closed_at"),
 )
 """The chat rooms. ``n`` is the number of the last message; ``active_at`` is the time of the last message, or of the
 opening if there is none. ``doc`` is the room as JSON, from its last event of a ``room.`` type: its ``n`` and its
@@ -39,12 +40,13 @@ room_members = Table(
     Column("from_n", BigInteger, nullable=False),
     Column("left_at", BigInteger),
     Column("active_at", BigInteger),
+    Column("joined", Boolean, nullable=False, server_default=false()),
     Index(None, "user", "active_at", "room"),
 )
 """The memberships. ``from_n``: the member reads the messages above this number. ``left_at`` is NULL during the
-membership. ``active_at`` is NULL while the room is open, because Redis lists the open rooms. Then it is the time of the
-last message that the member may read, or of the opening. It does not change any more, so the closed rooms of a user are
-read in this order from the index."""
+membership, and ``joined`` is true after the member came in for the first time. ``active_at`` is NULL while the room is
+open, because Redis lists the open rooms. Then it is the time of the last message that the member may read, or of the
+opening. It does not change any more, so the closed rooms of a user are read in this order from the index."""
 
 messages = Table(
     "messages",

@@ -65,9 +65,10 @@ def app() -> click.Group:
     from server.cli.replay import replay
     from server.cli.serve import serve
     from server.cli.token import token
+    from server.cli.zone import zone
 
     return CommandsInOrder(
-        commands=[serve, demo, replay, token, doctor, audit, blueprint],
+        commands=[serve, demo, replay, token, doctor, zone, audit, blueprint],
         help="Callout sends jobs to the people who can do them, in real time.",
         params=[_version_option()],
         context_settings={"show_default": True},

@@ -23,6 +23,7 @@ from engine.process.datadir import write_problem
 from engine.process.settings import Settings, SettingsError
 from server import logs
 from server.cli import options
+from server.cli.connections import redis_url, run_script
 from server.cli.durability_facts import durability_facts
 
 if TYPE_CHECKING:
@@ -212,13 +213,11 @@ async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
 def _embedded_url(settings: Settings, finding: Finding) -> str | None:
     """Return the URL of the data directory's embedded Valkey, or None if this Valkey does not run."""
     from engine.process import embedded
-    from engine.process.datadir import CannotStart, process_start_text
+    from engine.process.datadir import CannotStart
 
-    home = Path(settings.data) / "valkey"
-    state = embedded.read_state(home)
-    if state is not None and state.started_at and process_start_text(state.pid) == state.started_at:
+    if (url := redis_url(settings)) and (state := embedded.read_state(Path(settings.data) / "valkey")):
         finding.facts |= {"embedded_at": f"127.0.0.1:{state.port}", "pid": state.pid}
-        return f"redis://:{state.password}@127.0.0.1:{state.port}/0"
+        return url
     try:
         finding.facts["embedded"] = f"not running, starts with the server from {embedded.find_binary()}"
     except CannotStart as error:
@@ -271,7 +270,7 @@ async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) 
     except Unavailable as error:
         found.problems.append(f"closed: the archive cannot be reached: {error}")
         return found
-    word, archived = await _compare_zone(client, zone, at), at.archived
+    word, archived = "PAUSED" if at.paused else await _compare_zone(client, zone, at), at.archived
     if word != "OK" and not found.problems:
         found.problems.append(f"closed: {CLOSED_REASONS[word]}")
     waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
@@ -284,12 +283,9 @@ async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) 
 
 
 async def _compare_zone(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
-    """Return the reply that the script ``zone_open`` would give a server: ``OK`` or a key of ``CLOSED_REASONS``. The
-    script is sent as text, because only servers load the library. With ``look`` the script changes nothing."""
-    from engine.store import scripts
+    """Return the reply that the script ``zone_open`` would give a server: ``OK`` or a key of ``CLOSED_REASONS``. With
+    ``look`` the script changes nothing."""
     from engine.zone.opening import script_arguments, script_keys
 
-    script, info = scripts.load_installed_library()["zone_open"], await client.info("server")
-    _, _, count, *rest = script.call(script_keys(zone), script_arguments(info["run_id"], "look", record))
-    reply: Any = await client.eval(script.source, int(count), *rest)
-    return str(reply[0].decode())
+    args = script_arguments((await client.info("server"))["run_id"], "look", record)
+    return str((await run_script(client, "zone_open", script_keys(zone), args))[0].decode())

@@ -5,9 +5,8 @@ relay continues at its cursor. It must never pass over a gap silently. A gap has
 checks for both:
 
 - The log was trimmed below the cursor: the next seq does not follow.
-- Redis holds another history: its head is below the cursor, its epoch is not newer than the known one, a known epoch is
-  missing, or an unknown one began at or below the cursor. This is checked after each reconnect and at each empty read,
-  at least once a second.
+- Redis holds another history: its head is below the cursor, its epoch is not newer, a known epoch is missing, or an
+  unknown one began at or below the cursor. This is checked after each reconnect and once a second.
 
 In both cases the zone's replay buffer is cleared, the zone is compared with the archive, and every session is closed to
 resynchronise. A history that the comparison does not open is not read.
@@ -238,6 +237,8 @@ class Relay:
             return await self._reload_zone(tail, client, "rollback")
         was_closed, tail.is_closed = tail.is_closed, self._is_zone_closed(tail, head)
         if tail.is_closed:
+            if not was_closed:  # a gateway without commands learns here why
+                await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
             return True
         if was_closed or tail.epoch == "":  # clients that joined meanwhile joined without this zone
             return await self._reload_zone(tail, client, "reopened")

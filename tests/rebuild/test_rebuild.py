@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine.archive import apply, reader
+from engine.archive.projection import Batch
+from engine.archive.reader import Checkpoint
+from engine.clock import now_ms
+from engine.process.settings import Settings
 from engine.rebuild import rebuilder
+from engine.rebuild.writer import LostRight, ZoneWriter
 from engine.runtime import Engine
+from engine.startup import open_engine
 from engine.store import keys
-from engine.types import DEFAULT_ZONE
+from engine.store.connection import Store
+from engine.types import DEFAULT_ZONE, Epoch
 from engine.workers import archiver
+from engine.zone import control, log
 from tests.rebuild.scene import open_scene
 
 
@@ -23,3 +37,92 @@ async def test_an_emptied_redis_is_written_anew(engine: Engine) -> None:
     assert await engine.store.command("HGET", keys.technician(DEFAULT_ZONE, scene.technician_id), "online") == b"1"
     claimed = await scene.book_and_claim()
     assert claimed.seq > head
+
+
+STEPS = ("begin", "clear", "write", "flush", "write_technicians", "finish", "reopen")
+"""The steps of a rebuild after each of which a test kills it."""
+
+
+class Killed(BaseException):
+    """Raised in place of the end of a process."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_rebuild_killed_after_any_step_begins_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Wherever a rebuild dies, the zone is closed until the next one has written it anew from the beginning."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    head = await scene.read_head()
+    await scene.empty_redis()
+    owner: Any = Store if step == "reopen" else ZoneWriter
+    done = getattr(owner, step)
+
+    async def die(*args: Any, **more: Any) -> None:
+        if step != "reopen":
+            await done(*args, **more)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, die)
+        patch.setattr(control, "release_lock", _forget)  # a dead process releases nothing
+        with pytest.raises(Killed):
+            await rebuilder.run_once(engine)
+    assert await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "epoch") == b"closed"
+    assert await rebuilder.run_once(engine) == [], "the dead process still holds the lock"
+    monkeypatch.setattr(control, "now_ms", lambda: now_ms() + control.LEASE_MS + 1)
+    await scene.notice()
+    await rebuilder.run_once(engine)
+    await scene.notice()
+    assert engine.store.zones[DEFAULT_ZONE].open and await scene.read_head() == head
+    assert (await scene.book_and_claim()).seq > head
+
+
+async def _forget(*_: object) -> None:
+    """Do nothing, in place of releasing the lock."""
+
+
+async def test_of_two_processes_one_rebuilds_and_both_open(engine: Engine, settings: Settings) -> None:
+    """Two processes find the empty Redis at once: one writes it anew, the other waits and opens the same epoch."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    async with open_engine(settings) as other:
+        await scene.empty_redis()
+        await other.store.reopen(DEFAULT_ZONE, stale=other.store.zones[DEFAULT_ZONE].epoch)
+        reports = await asyncio.gather(rebuilder.run_once(engine), rebuilder.run_once(other))
+        assert sum(map(len, reports)) == 1
+        states = [each.store.zones[DEFAULT_ZONE] for each in (engine, other)]
+        for each in (engine, other):
+            await each.store.reopen(DEFAULT_ZONE, stale=each.store.zones[DEFAULT_ZONE].epoch)
+        assert all(state.open for state in states) and states[0].epoch == states[1].epoch
+
+
+async def test_a_revived_rebuilder_writes_nothing(engine: Engine) -> None:
+    """A process that was stopped in its rebuild, and continues after another one has rebuilt the zone, is refused."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    await scene.empty_redis()
+    late = ZoneWriter(engine.store, DEFAULT_ZONE, "late", 1)
+    await late.begin(Epoch(""), 0)
+    await scene.notice()
+    assert engine.store.zones[DEFAULT_ZONE].word == "REBUILDING"
+    await rebuilder.run_once(engine)
+    for write in (late.delete([keys.jobs(DEFAULT_ZONE)]), late.finish(1, "d", "x"), late.write_technicians([])):
+        with pytest.raises(LostRight):
+            await write
+    assert engine.store.zones[DEFAULT_ZONE].open
+
+
+async def test_no_archiver_appends_to_the_archive_during_a_rebuild(engine: Engine) -> None:
+    """After a rebuild has begun, an archiver that has read events of the log before is refused: the rebuild has not
+    seen them."""
+    await open_scene(engine)
+    await archiver.run_once(engine)
+    epochs = await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE)
+    before = await reader.checkpoint(engine.archive, DEFAULT_ZONE)
+    assert before is not None
+    await control.fence_archive(engine.archive, DEFAULT_ZONE, "f" * 40)
+    after = Checkpoint(before.epoch, before.seq + 1)
+    with pytest.raises(apply.LogMismatch):
+        await apply.apply_batch(engine.archive, DEFAULT_ZONE, Batch(), before=before, after=after, in_redis=epochs)

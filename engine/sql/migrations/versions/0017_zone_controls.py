@@ -1,4 +1,5 @@
-"""Which zones an operator has closed, which process writes a zone anew, and the state of technicians for that."""
+"""Which zones an operator has closed, which process writes a zone anew, and what that needs of technicians
+and rooms."""
 
 from __future__ import annotations
 
@@ -29,6 +30,8 @@ def upgrade() -> None:
         sa.Column("free_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("technician", "zone", name=op.f("pk_technician_states")),
     )
+    op.add_column("room_members", sa.Column("joined", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index(op.f("ix_rooms_zone_state_closed_at"), "rooms", ["zone", "state", "closed_at"])
 
 
 def downgrade() -> None:

@@ -1,0 +1,183 @@
+"""Read from SQL what determines the keys of chat rooms, a page of rooms at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.domain.messages import message_digest
+from engine.rebuild.room_contents import KEPT_CLIENT_IDS, Member, RoomState, SentMessage
+from engine.rules.job_document import EventJob
+from engine.sql.room_tables import messages, room_members, room_reads, rooms
+from engine.sql.schema import event_channels, events, jobs, notifications
+from engine.types import JobId, RoomId, UserId, Zone, room_of
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+PAGE_SIZE = 100
+MESSAGES_PER_PAGE = 500
+
+
+class _JobData(msgspec.Struct):
+    job: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _SentContent(msgspec.Struct):
+    text: str
+    files: tuple[str, ...]
+
+
+_data_decoder = msgspec.json.Decoder(_JobData)
+_job_decoder = msgspec.json.Decoder(EventJob)
+_content_decoder = msgspec.json.Decoder(_SentContent)
+
+
+async def room_ids(engine: Engine, zone: Zone, closed_since: int, of_jobs: Collection[str] | None = None) -> list[str]:
+    """Return the rooms that Redis is to have: those that are open, were closed since ``closed_since`` (ms), or belong
+    to a job that is not archived yet. With ``of_jobs``, only the rooms of these jobs. Raises Unavailable.
+    """
+    columns = rooms.c
+    lately = and_(columns.state == "closed", columns.closed_at > closed_since)
+    query = select(columns.id).where(columns.zone == zone, or_(columns.state == "open", lately))
+    hot = select(jobs.c.id).where(jobs.c.zone == zone, jobs.c.hot.is_(True))
+    async with engine.archive.begin_read() as conn:
+        live = set((await conn.execute(query)).scalars())
+        live |= {room_of(JobId(job)) for job in (await conn.execute(hot)).scalars()}
+    return sorted(live if of_jobs is None else live & {room_of(JobId(job)) for job in of_jobs})
+
+
+async def read_rooms(engine: Engine, zone: Zone, ids: Sequence[str]) -> list[RoomState]:
+    """Return what SQL has of the rooms ``ids``. Raises Unavailable."""
+    async with engine.archive.begin_read() as conn:
+        rows = (await conn.execute(select(rooms).where(rooms.c.id.in_(ids)).order_by(rooms.c.id))).all()
+        members = await _read_members(conn, ids)
+        of_jobs = select(jobs.c.id, jobs.c.doc).where(jobs.c.id.in_([row.job for row in rows]))
+        job_of = {row.id: _job_decoder.decode(row.doc.encode()) for row in await conn.execute(of_jobs)}
+        done = [job for job, document in job_of.items() if document.phase == "done"]
+        ended_at = await _read_ends(conn, done)
+        blueprint_of = await _read_blueprints(conn, list(job_of))
+        channels = [f"room:{room}" for room in ids]
+        columns = event_channels.c
+        large = select(columns.channel).where(columns.zone == zone, columns.channel.in_(channels)).distinct()
+        large_channels = set((await conn.execute(large)).scalars())
+    states = []
+    for row in rows:
+        job = job_of.get(row.job, EventJob())
+        key = blueprint_of.get(row.job, "")
+        rule = engine.blueprints.find_or_default(key).room
+        states.append(
+            RoomState(
+                zone=zone,
+                id=RoomId(row.id),
+                job=row.job,
+                blueprint_key=key,
+                state=row.state,
+                n=row.n,
+                opened_at=row.opened_at,
+                closed_at=row.closed_at,
+                mediator=row.mediator,
+                mediator_invited=row.mediator_invited,
+                members=members[row.id],
+                holder=job.holder_id,
+                ended_at=ended_at.get(row.job),
+                is_frozen=job.frozen,
+                closes_ms=round(rule.closes_s * 1000) if rule else 0,
+                technician_is_member=bool(rule and "holder" in rule.members),
+                was_large=f"room:{row.id}" in large_channels,
+            )
+        )
+    return states
+
+
+async def read_messages(engine: Engine, room: RoomState) -> AsyncIterator[list[SentMessage]]:
+    """Yield the messages of the room whose ``client_id`` Redis is to know, and the one before them, in order and in
+    pages. Raises Unavailable.
+    """
+    columns, last = messages.c, room.n - KEPT_CLIENT_IDS - 1
+    fields = (columns.n, columns.seq, columns.sender, columns.client_id, columns.doc)
+    while last < room.n:
+        query = select(*fields).where(columns.room == room.id, columns.n > last).order_by(columns.n)
+        async with engine.archive.begin_read() as conn:
+            rows = (await conn.execute(query.limit(MESSAGES_PER_PAGE))).all()
+        if not rows:
+            return
+        yield [_message_of_row(engine, room, row) for row in rows]
+        last = rows[-1].n
+
+
+def _message_of_row(engine: Engine, room: RoomState, row: Any) -> SentMessage:
+    content = _content_decoder.decode(row.doc.encode())
+    digest = message_digest(engine, room.id, row.client_id, content.text, content.files)
+    return SentMessage(row.n, row.seq, row.sender, row.client_id, row.doc, digest)
+
+
+async def _read_members(conn: AsyncConnection, ids: Sequence[str]) -> Mapping[str, list[Member]]:
+    columns = room_members.c
+    present = select(room_members).where(columns.room.in_(ids), columns.left_at.is_(None)).order_by(columns.user)
+    rows = (await conn.execute(present)).all()
+    marks = select(room_reads.c.room, room_reads.c.user, room_reads.c.n).where(room_reads.c.room.in_(ids))
+    read_n = {(row.room, row.user): row.n for row in await conn.execute(marks)}
+    noticed_n = await _read_notices(conn, ids, {row.user for row in rows})
+    members: dict[str, list[Member]] = defaultdict(list)
+    for row in rows:
+        members[row.room].append(
+            Member(
+                id=UserId(row.user),
+                name=row.name,
+                role=row.role,
+                since=row.since,
+                from_n=row.from_n,
+                joined=row.joined,
+                read_n=read_n.get((row.room, row.user), 0),
+                noticed_n=noticed_n.get((row.room, row.user), 0),
+            )
+        )
+    return members
+
+
+async def _read_notices(
+    conn: AsyncConnection, ids: Sequence[str], users: Collection[str]
+) -> dict[tuple[str, str], int]:
+    """Return the last number of the room when its members were notified of unread messages last."""
+    columns = notifications.c
+    last_at = (
+        select(columns.room, columns.user, func.max(columns.at).label("at"))
+        .where(columns.user.in_(users), columns.room.in_(ids))
+        .group_by(columns.room, columns.user)
+        .subquery()
+    )
+    said_before = (messages.c.room == last_at.c.room) & (messages.c.at <= last_at.c.at)
+    query = (
+        select(last_at.c.room, last_at.c.user, func.max(messages.c.n).label("n"))
+        .join(messages, said_before)
+        .group_by(last_at.c.room, last_at.c.user)
+    )
+    return {(row.room, row.user): row.n for row in await conn.execute(query)}
+
+
+async def _read_ends(conn: AsyncConnection, of_jobs: Collection[str]) -> dict[str, int]:
+    """Return when these jobs, which are done, were done for the first time since they went on last (ms)."""
+    columns = events.c
+    query = select(columns.job, columns.at, columns.data).where(columns.job.in_(of_jobs))
+    ended: dict[str, int] = {}
+    for row in await conn.execute(query.order_by(columns.job, columns.seq)):
+        raw = bytes(_data_decoder.decode(row.data.encode()).job)
+        job = _job_decoder.decode(raw) if b'"customer"' in raw else EventJob()
+        if job.phase == "done":
+            ended.setdefault(row.job, row.at)
+        elif job.phase:
+            ended.pop(row.job, None)
+    return ended
+
+
+async def _read_blueprints(conn: AsyncConnection, of_jobs: Collection[str]) -> dict[str, str]:
+    """Return the blueprints of these jobs, ``name@version``."""
+    columns = events.c
+    query = select(columns.job, columns.bp).where(columns.job.in_(of_jobs), columns.bp != "").distinct()
+    return {row.job: row.bp for row in await conn.execute(query)}

@@ -1,0 +1,70 @@
+"""The connections of commands that work on the stores of an installation, beside a running server or without one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.process.datadir import CannotStart
+from engine.process.settings import Settings
+
+if TYPE_CHECKING:
+    import redis.asyncio as redis
+
+    from engine.sql.database import Archive
+    from engine.store.scripts import Args, Keys
+
+
+def redis_url(settings: Settings) -> str | None:
+    """Return the URL of the Redis of ``settings``: the given one, or the embedded Valkey's if it runs; else None."""
+    from engine.process import embedded
+    from engine.process.datadir import process_start_text
+
+    if settings.redis:
+        return settings.redis
+    state = embedded.read_state(Path(settings.data) / "valkey")
+    if state is None or not state.started_at or process_start_text(state.pid) != state.started_at:
+        return None
+    return f"redis://:{state.password}@127.0.0.1:{state.port}/0"
+
+
+@asynccontextmanager
+async def open_redis(settings: Settings) -> AsyncIterator[redis.Redis | None]:
+    """Yield a client of the Redis of ``settings``; None if it is the embedded Valkey and does not run."""
+    import redis.asyncio as redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    url = redis_url(settings)
+    if url is None:
+        yield None
+        return
+    async with redis.Redis.from_url(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Archive]:
+    """Yield the database of ``settings``. Raises CannotStart if there is none yet, SettingsError, Unavailable."""
+    from engine.sql.database import open_archive
+
+    if settings.database is None and not (Path(settings.data) / "callout.db").exists():
+        raise CannotStart(f"no database in {settings.data}: no server was started on it yet, or give another --data")
+    archive = await open_archive(settings)
+    try:
+        await archive.migrate_once()
+        yield archive
+    finally:
+        await archive.close()
+
+
+async def run_script(client: redis.Redis, script: str, keys: Keys, args: Args, *epoch: str) -> list[Any]:
+    """Run a script and return its reply. It is sent as text, because only servers load the library."""
+    from engine.store import scripts
+
+    verb = scripts.load_installed_library()[script]
+    _, _, count, *rest = verb.call(keys, args, *epoch)
+    reply: Any = await client.eval(verb.source, int(count), *rest)
+    return list(reply)

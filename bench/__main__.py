@@ -16,6 +16,7 @@ NAMES = (
     "fanout",
     "jobs",
     "latency",
+    "levels",
     "location",
     "map",
     "match",

@@ -180,8 +180,9 @@ class Rig:
             process.stdin.close()
         return child
 
-    def start_redis(self) -> tuple[str, Child]:
-        """Start the Valkey of the Python wheel on the load's core, and return its URL and process.
+    def start_redis(self, *options: str) -> tuple[str, Child]:
+        """Start the Valkey of the Python wheel on the load's core, with ``options`` beside those of all benchmarks, and
+        return its URL and process.
 
         Its append-only file has the settings of ``callout serve``. Its background fsync shares the load's core. The
         automatic rewrite of that file is off: the prepared data would start a rewrite in the middle of a round, and its
@@ -193,22 +194,22 @@ class Rig:
         data.mkdir()
         command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
         command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--logfile", "valkey.log"]
-        command += ["--maxmemory-policy", "noeviction", "--auto-aof-rewrite-percentage", "0"]
+        command += ["--maxmemory-policy", "noeviction", "--auto-aof-rewrite-percentage", "0", *options]
         child = self.spawn("valkey", command, core=LOAD_CORE)
         wait_for_port(child, port)
         return f"redis://127.0.0.1:{port}/0", child
 
     def start_callout(
-        self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0
+        self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0, folder: str = "data"
     ) -> tuple[str, Child]:
-        """Start ``callout serve`` on the server's core, with its own data directory, and return its URL and
+        """Start ``callout serve`` on the server's core, with the data directory ``folder``, and return its URL and
         process.
 
         ``port`` 0 means any free port. All limits are off, and the time for a pong is long, because nobody reads these
         sockets while another server is measured.
         """
         command = [sys.executable, "-c", _CLI_PROGRAM, "serve", "--redis", redis, "--port", str(port)]
-        command += ["--data", str(self.folder / "data"), "--role", roles]
+        command += ["--data", str(self.folder / folder), "--role", roles]
         settings = {"CALLOUT_LIMITS": "off", "CALLOUT_LOG_LEVEL": "warning", **_LONG_PING_SETTINGS, **(env or {})}
         child = self.spawn("callout", command, core=SERVER_CORE, env=settings)
         return str(child.read_first_line()["serving"]), child

@@ -152,6 +152,13 @@ async def test_jobs_runs() -> None:
     assert figures["its events"] > 0
 
 
+async def test_levels_runs() -> None:
+    """The benchmark `levels` measures a claim at each level."""
+    figures = await run_quick("levels", "--alone", "5", "--jobs", "64")
+    assert figures["fast: one writer"] > 0
+    assert figures["sql, SQLite: 64 in flight"] > 0
+
+
 async def test_map_runs() -> None:
     """The benchmark `map` measures consoles at the whole city, at a district and at a corner."""
     size = ("--technicians", "200", "--consoles", "3", "--whole", "1", "--city-km", "5")

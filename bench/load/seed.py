@@ -19,6 +19,7 @@ from engine.blueprint import wave_plan
 from engine.blueprint.catalogue import load_blueprints, shipped_folder
 from engine.blueprint.compiler import compile_command, compile_room_json, state_entry
 from engine.blueprint.schema import Blueprint
+from engine.process.levels import Level
 from engine.store import keys
 from engine.store.connection import ScriptReply, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
@@ -60,11 +61,10 @@ _KEYS: dict[str, Callable[[Arguments], str]] = {
 }
 
 
-async def open_seeded_zone(url: str) -> SeededZone:
+async def open_seeded_zone(url: str, level: Level = "fast", replicas: int = 0) -> SeededZone:
     """Open the zone of the Redis at ``url`` as a server with an empty archive would."""
-    return SeededZone(
-        await open_store(url, [ZONE], _open_new_zone), load_blueprints("home_service", shipped_folder()).default
-    )
+    store = await open_store(url, [ZONE], _open_new_zone, level=level, replicas=replicas)
+    return SeededZone(store, load_blueprints("home_service", shipped_folder()).default)
 
 
 async def _open_new_zone(store: Store, pipe: Pipeline, run_id: str) -> None:

@@ -113,6 +113,11 @@ class Postgres:
         self._connection = connection
         self._batch = 0
 
+    async def create_database(self, name: str) -> str:
+        """Create an empty database, and return its URI."""
+        await self._connection.execute(f"CREATE DATABASE {name}")
+        return self.uri.replace("/postgres?", f"/{name}?")
+
     async def _create_jobs(self, jobs: int) -> list[Claim]:
         self._batch += 1
         name = f"job_{self._batch}_"

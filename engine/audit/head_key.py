@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from hashlib import sha256
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert, select, update
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.process.signer import Signer
 from engine.sql.audit_tables import vault_keys
+from engine.sql.database import Archive
 
 AUDIT_USE = "audit"
 ALGORITHM = "Ed25519"
@@ -44,3 +46,9 @@ async def read_public_keys(conn: AsyncConnection) -> dict[str, bytes]:
     columns = vault_keys.c
     query = select(columns.id, columns.public).where(columns.use == AUDIT_USE, columns.revoked_at.is_(None))
     return {row.id: base64.b64decode(row.public) for row in await conn.execute(query)}
+
+
+async def read_all_keys(archive: Archive) -> list[Any]:
+    """Return all rows of ``vault_keys``."""
+    async with archive.begin_read() as conn:
+        return list((await conn.execute(select(vault_keys))).all())

@@ -40,6 +40,13 @@ class ConsistencyProof(NamedTuple):
     hashes: list[bytes]
 
 
+class NamedHead(NamedTuple):
+    """A head, and the first seq of its tree."""
+
+    stored: StoredHead
+    first_seq: int
+
+
 class _Tree(NamedTuple):
     tree: int
     first_seq: int
@@ -63,8 +70,8 @@ async def prove_inclusion(archive: Archive, zone: str, seq: int) -> InclusionPro
 async def prove_consistency(
     archive: Archive, zone: str, old_size: int, size: int, tree: int | None = None
 ) -> ConsistencyProof | None:
-    """Return the proof between two sizes of a tree (None: the zone's last one), with 0 < ``old_size`` ≤ ``size``; None
-    if the tree has not ``size`` leaves.
+    """Return the proof between two sizes of a tree (None: the zone's last one); None unless
+    0 < ``old_size`` ≤ ``size`` ≤ the tree's size.
     """
     async with archive.begin_read() as conn:
         columns = audit_trees.c
@@ -72,11 +79,22 @@ async def prove_consistency(
         if tree is not None:
             query = query.where(columns.tree == tree)
         row = (await conn.execute(query.order_by(columns.tree.desc()).limit(1))).one_or_none()
-        if row is None or size > row.size:
+        if row is None or not 0 < old_size <= size <= row.size:
             return None
         ranges = merkle_tree.consistency_ranges(old_size, size)
         hashes = await _range_roots(conn, zone, _Tree(row.tree, row.first_seq, row.head), ranges)
     return ConsistencyProof(row.tree, old_size, size, hashes)
+
+
+async def read_newest_head(archive: Archive, zone: str) -> NamedHead | None:
+    """Return the newest head of a zone; None if there is none."""
+    async with archive.begin_read() as conn:
+        stored = await heads.read_newest(conn, zone)
+        if stored is None:
+            return None
+        columns = audit_trees.c
+        query = select(columns.first_seq).where(columns.zone == zone, columns.tree == stored.head.tree)
+        return NamedHead(stored, (await conn.execute(query)).scalar_one())
 
 
 async def read_root(conn: AsyncConnection, zone: str, state: TreeState, size: int) -> bytes:

@@ -263,7 +263,7 @@ class Archiver:
         self._engine.store.acknowledgements.note_archived(
             progress.zone, Cursor(progress.checkpoint.epoch, progress.seq)
         )
-        heads.store(progress.zone, writer.head)
+        heads.note_batch(progress.zone, writer.head)
         await self._notify_redis(progress, writer.finished)
         return True
 

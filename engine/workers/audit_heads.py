@@ -28,6 +28,7 @@ class HeadPublisher:
         self._engine = engine
         self.key = HeadKey(engine.signer)
         self._due: dict[Zone, float] = {}
+        self._grown: set[Zone] = set()
 
     async def prepare(self, zone: Zone, checkpoint: Checkpoint | None) -> None:
         """Make the zone's tree ready to be appended after ``checkpoint``. Raises the same errors as
@@ -42,6 +43,12 @@ class HeadPublisher:
         if published:
             await audit_refill.begin_tree_if_restored(archive, zone, published, seq)
         await audit_refill.refill(archive, zone, seq)
+        self._grown.add(zone)
+
+    def note_batch(self, zone: Zone, note: str | None) -> None:
+        """Record that the tree has grown. ``note`` is the head that was signed with the batch, or None."""
+        self._grown.add(zone)
+        self.store(zone, note)
 
     def store(self, zone: Zone, note: str | None) -> None:
         """Store a head that was signed and committed in the zone's file. An error is logged: the next head replaces
@@ -59,8 +66,8 @@ class HeadPublisher:
         """Sign a head if the last one is older than a minute and the tree has grown. Raises the same errors as
         ``Archive.begin_write``.
         """
-        if self._due.get(zone, 0.0) <= _loop_time():
-            self._due[zone] = _loop_time() + heads.HEAD_INTERVAL_S
+        if zone in self._grown and self._due.get(zone, 0.0) <= _loop_time():
+            self._grown.discard(zone)
             self.store(zone, await heads.sign_newest(self._engine.archive, zone, self.key))
 
 

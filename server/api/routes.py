@@ -23,6 +23,7 @@ from engine.roles import (
     SERVICE_ROLE,
     TECHNICIAN_ROLE,
 )
+from server.api.audit_routes import AUDIT_ROUTES
 from server.api.dispute_routes import DISPUTE_ROUTES
 from server.api.handlers import (
     about,
@@ -340,6 +341,7 @@ ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
     *ZONE_ROUTES,
+    *AUDIT_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),
     Route("GET", "/v1/demo/town", about.town, ANYONE, policy.ANY_TOWN, reply=Town, limit_name=""),

@@ -29,6 +29,8 @@ ObjectKind = Literal[
     "code",
     "zone",
     "town",
+    "audit_tree",
+    "audit_entry",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see.
@@ -86,3 +88,4 @@ READ_MAP = Policy("zone")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")
 ANY_TOWN = Policy("town")
+ANY_AUDIT_TREE, ANY_AUDIT_ENTRY = Policy("audit_tree"), Policy("audit_entry")

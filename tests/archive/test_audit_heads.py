@@ -141,8 +141,9 @@ async def test_two_writers_of_a_tree_exclude_each_other(archive: Archive) -> Non
 
 
 async def test_the_archiver_signs_heads_into_a_file(engine: Engine) -> None:
-    """The archiver appends the log to the tree. Its publisher signs a head at once, then one a minute; the last one
-    is in a file of the data directory, from which the next archiver finds that the database was restored.
+    """The archiver appends the log to the tree. Its publisher signs a head of what it appended at once, then
+    one a minute. The last one is in a file of the data directory, from which the next archiver finds that the database
+    was restored.
     """
     await append_events(engine, 3)
     await archiver.run_once(engine)
@@ -151,10 +152,14 @@ async def test_the_archiver_signs_heads_into_a_file(engine: Engine) -> None:
     await archiver.run_once(engine)
     publisher = HeadPublisher(engine)
     await publisher.sign_due(ZONE)
+    assert heads.read_file(engine.settings.data, ZONE) is None
+    publisher.note_batch(ZONE, None)
+    await publisher.sign_due(ZONE)
     published = heads.read_file(engine.settings.data, ZONE)
     assert published and published.size == 5 and signed_note.is_signed_by(published, publisher.key.public)
     await append_events(engine, 1)
     await archiver.run_once(engine)
+    publisher.note_batch(ZONE, None)
     await publisher.sign_due(ZONE)
     assert heads.read_file(engine.settings.data, ZONE) == published
     await restore(engine.archive, backup)
@@ -168,6 +173,8 @@ async def test_a_head_file_that_cannot_be_read_does_not_stop_the_archiver(engine
     heads.write_file(engine.settings.data, ZONE, "nothing\n")
     await append_events(engine, 1)
     await archiver.run_once(engine)
-    await HeadPublisher(engine).sign_due(ZONE)
+    publisher = HeadPublisher(engine)
+    publisher.note_batch(ZONE, None)
+    await publisher.sign_due(ZONE)
     head = heads.read_file(engine.settings.data, ZONE)
     assert head and head.size == 1

@@ -10,12 +10,15 @@ import msgspec
 import pytest
 import redis
 
+from engine.audit import heads
+from engine.audit.head_key import HeadKey
 from engine.domain import jobs
 from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.process.signer import sign_token
 from engine.store import keys
-from engine.types import Principal, UserId, room_of
+from engine.types import DEFAULT_ZONE, Principal, UserId, room_of
+from engine.workers import archiver
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import RunningServer, run_server
@@ -26,7 +29,11 @@ from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
 READ_ROUTES = [route for route in ROUTES if route.method == "GET" and route.name != "about_town"]  # demo alone
-QUERIES = {"presence_find": "?users=usr_1", "zones_read_map": "?bbox=-1,-1,1,1"}
+QUERIES = {
+    "presence_find": "?users=usr_1",
+    "zones_read_map": "?bbox=-1,-1,1,1",
+    "audit_prove_consistency": "?from=1&to=1",
+}
 """The queries that routes require."""
 MAX_REPLIES = 30
 """A limit for the test: no read needs this many replies."""
@@ -53,7 +60,7 @@ class Scenario(NamedTuple):
     def path(self, route: Route) -> str:
         """Return the path of a route, with ids that exist."""
         kind = next((kind for kind in ("technicians", "services", "rooms") if kind in route.path), "jobs")
-        values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main"}
+        values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main", "seq": "1"}
         return route.path.format_map(values) + ("?wait=0" if route.may_stream else QUERIES.get(route.name, ""))
 
     def drop_reply(self, number: int) -> None:
@@ -93,6 +100,8 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
             technician = await people.technician(engine, tom.value.id, service, version=9)
             job, key = await people.offered_job(engine, customer, service), str(uuid.uuid4())
             await jobs.claim(engine, technician, job, key=key)
+            await archiver.run_once(engine)
+            await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
             ids = {"rooms": room_of(job), "jobs": job, "technicians": technician.id, "services": service, "key": key}
             with redis.Redis.from_url(empty_redis) as direct:
                 yield Scenario(

@@ -38,6 +38,10 @@ PUBLIC_ROUTES = {
     "about_problem",
     "about_document",
     "about_messages",
+    "audit_read_head",
+    "audit_prove",
+    "audit_prove_consistency",
+    "audit_find_keys",
 }
 
 
@@ -50,7 +54,15 @@ def example_path(route: Route) -> str:
         "bid": "bid_1",
     }
     return route.path.format_map(
-        {**parameters, "proposal": "prp_1", "name": "delivery", "code": "taken", "user": "usr_1", "zone": "main"}
+        {
+            **parameters,
+            "proposal": "prp_1",
+            "name": "delivery",
+            "code": "taken",
+            "user": "usr_1",
+            "zone": "main",
+            "seq": "1",
+        }
     )
 
 

@@ -171,6 +171,8 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "code": ([{"code": "taken"}], {}),
         "zone": ([{"zone": "main"}], {}),
         "town": ([{}], {}),
+        "audit_tree": ([{"zone": "main"}], {}),
+        "audit_entry": ([{"zone": "main", "seq": "1"}], {}),
     }
 
 
@@ -219,6 +221,8 @@ QUERY_OF_ROUTE = {
     "notifications_find": "?limit=200",
     "zones_read_map": "?bbox=-180,-85,180,85",
     "presence_find": "?users=usr_none",
+    "audit_find": "?limit=200",
+    "audit_prove_consistency": "?from=1&to=1",
 }
 
 

@@ -1,0 +1,176 @@
+"""The audit trail: who did what, for ops, read from the archived events with their leaves.
+
+The list begins with the newest entry. A filter that few events match would read the whole archive for one page;
+therefore a page examines a bounded part of it, and may have fewer entries than its limit although there are more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.archive import apply
+from engine.errors import NotFound
+from engine.events import rfc3339_of
+from engine.roles import OPS, require_role
+from engine.sql.audit_tables import audit
+from engine.sql.paging import Slice, check_limit, decode_cursor, encode_cursor
+from engine.sql.schema import events
+from engine.types import Principal, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+WINDOW_SEQS = 2_000
+MAX_WINDOWS = 10
+"""A page examines at most this many windows, of that many events each."""
+ANY_SUFFIX = ".*"
+
+
+class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter for the audit trail. ``action`` is an event type, or the beginning of one with ``.*``; ``entity`` and
+    ``id`` are what the event is about. ``since`` ≤ time < ``until``.
+    """
+
+    zone: Zone
+    action: str | None = None
+    entity: str | None = None
+    id: str | None = None
+    actor: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry: when, which event, about what, by whom. ``leaf`` is the leaf of the audit tree in hexadecimal; it is
+    None for an event that was archived before its zone had a tree.
+    """
+
+    seq: int
+    at: str
+    action: str
+    entity: str
+    id: str | None
+    actor: str
+    leaf: str | None
+
+    def matches(self, query: AuditQuery) -> bool:
+        """Return whether the entry is about what the query names."""
+        return query.entity in (None, self.entity) and query.id in (None, self.id)
+
+
+class _Id(msgspec.Struct):
+    id: str = ""
+
+
+class _OfRoom(msgspec.Struct):
+    room: str = ""
+
+
+class _About(msgspec.Struct):
+    """The members of an event's data that name what the event is about."""
+
+    entity: str = ""
+    id: str = ""
+    user: _Id | str | None = None
+    room: _Id | str | None = None
+    technician: _Id | None = None
+    message: _OfRoom | str | None = None
+
+
+_about_decoder = msgspec.json.Decoder(_About)
+
+
+async def list_entries(engine: Engine, caller: Principal, query: AuditQuery) -> Slice[AuditEntry]:
+    """Return the entries of a zone that match ``query``, the newest first. Raises Forbidden, NotFound, Invalid."""
+    require_role(caller, OPS)
+    if query.zone not in engine.store.zones:
+        raise NotFound
+    limit = check_limit(query.limit)
+    lowest = await apply.last_seq_before(engine.archive, query.zone, _ms(query.since)) if query.since else 0
+    found: list[AuditEntry] = []
+    async with engine.archive.begin_read() as conn:
+        highest = await _highest_seq(conn, query)
+        for _ in range(MAX_WINDOWS):
+            if highest <= lowest:
+                return Slice(found)
+            after = max(lowest, highest - WINDOW_SEQS)
+            for row in (await conn.execute(_select_window(query, after, highest))).mappings():
+                entry = entry_of_row(row)
+                if not entry.matches(query):
+                    continue
+                if len(found) == limit:
+                    return Slice(found, encode_cursor(found[-1].seq))
+                found.append(entry)
+            highest = after
+    return Slice(found, encode_cursor(highest + 1) if highest > lowest else None)
+
+
+async def _highest_seq(conn: AsyncConnection, query: AuditQuery) -> int:
+    """Return the highest seq that a page may contain."""
+    if query.cursor is not None:
+        (before,) = decode_cursor(query.cursor, tuple[int])
+        return int(before) - 1
+    columns = events.c
+    newest = select(func.max(columns.seq)).where(columns.zone == query.zone)
+    return (await conn.execute(newest)).scalar() or 0
+
+
+def _select_window(query: AuditQuery, after: int, last: int) -> Select[Any]:
+    columns = events.c
+    names = (columns.seq, columns.at, columns.type, columns.actor, columns.job, columns.data, audit.c.leaf)
+    joined = events.outerjoin(audit, (audit.c.zone == columns.zone) & (audit.c.seq == columns.seq))
+    rows = select(*names).select_from(joined)
+    rows = rows.where(columns.zone == query.zone, columns.seq > after, columns.seq <= last)
+    if query.action is not None and query.action.endswith(ANY_SUFFIX):
+        rows = rows.where(columns.type.startswith(query.action[:-1], autoescape=True))
+    elif query.action is not None:
+        rows = rows.where(columns.type == query.action)
+    if query.actor is not None:
+        rows = rows.where(columns.actor == query.actor)
+    if query.since is not None:
+        rows = rows.where(columns.at >= _ms(query.since))
+    if query.until is not None:
+        rows = rows.where(columns.at < _ms(query.until))
+    return rows.order_by(columns.seq.desc())
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def entry_of_row(row: Mapping[Any, Any]) -> AuditEntry:
+    """Return the entry of an event with its leaf."""
+    entity, about = _about(row)
+    leaf = bytes(row["leaf"]).hex() if row["leaf"] is not None else None
+    at, actor = rfc3339_of(row["at"]), row["actor"]
+    return AuditEntry(seq=row["seq"], at=at, action=row["type"], entity=entity, id=about, actor=actor, leaf=leaf)
+
+
+def _about(row: Mapping[Any, Any]) -> tuple[str, str | None]:
+    """Return what an event is about, and its id: what the data of ``audit.*`` names, the job, the room, the technician
+    or the user; otherwise the beginning of the type, without an id.
+    """
+    if row["job"]:
+        return "job", row["job"]
+    beginning = str(row["type"]).partition(".")[0]
+    try:
+        data = _about_decoder.decode(row["data"])
+    except msgspec.DecodeError:
+        return beginning, None
+    if beginning == "audit" and data.entity:
+        return data.entity, data.id or None
+    if isinstance(data.message, _OfRoom) and data.message.room:
+        return "room", data.message.room
+    for entity in ("room", "technician", "user"):
+        named = getattr(data, entity)
+        if named := named.id if isinstance(named, _Id) else named:
+            return entity, named
+    return beginning, None

@@ -27,13 +27,13 @@ local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trac
   fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)
 if again then return again end
-if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not job or not Relation.any(job, actor, plan.by) then return Command.not_found(job, req, fingerprint) end
 local all, bid = redis.call('HGETALL', bids), nil
 for i = 1, #all, 2 do
   local each = Bids.parse(all[i], all[i + 1])
   if each.id == bid_id then bid = each end
 end
-if not bid then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not bid then return Command.not_found(job, req, fingerprint) end
 if bid.status == 'accepted' and string.find(job.last, plan.command .. ' ' .. actor .. ' ', 1, true) == 1 then
   return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)
 end

@@ -28,7 +28,7 @@ if again then return again end
 local tech = Tech.load(tech_key)
 local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
-if not job or not Bids.is_eligible(zone, job, tech) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not job or not Bids.is_eligible(zone, job, tech) then return Command.not_found(job, req, fingerprint) end
 why = Step.refusal(zone, job, plan, nil, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if not Bids.accepts_bids(job) then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end

@@ -22,7 +22,7 @@ local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint
 if again then return again end
 local mine = job and redis.call('HGET', bids, technician)
 local bid = mine and Bids.parse(technician, mine)
-if not bid or bid.id ~= bid_id then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not bid or bid.id ~= bid_id then return Command.not_found(job, req, fingerprint) end
 if bid.status == 'withdrawn' then
   return Idempotency.answer_unchanged(zone, req, fingerprint, job.version, job.id, Bids.json(job, bid))
 end

@@ -22,7 +22,7 @@ local request = {bp = bp, actor = role .. ':' .. user, cause = key .. ':' .. fin
   fingerprint = fingerprint, causes = causes}
 local job, again, unchanged = Command.begin(zone, job_key, request)
 if again and again[1] ~= 'OK' then return again end
-if not job then return again or Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not job then return again or Command.not_found(job, req, fingerprint) end
 local mine = job.frozen == dispute and Dispute.mediator_id(job) or ''
 local reply = again or (unchanged or mine == user)
   and Idempotency.answer_unchanged(zone, req, fingerprint, job.version, job.id)

@@ -1,5 +1,6 @@
---[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for a day, for readers that still
-read them here.
+--[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for ten minutes, for readers
+that still read them here and for a technician who answers an offer late. The records of its last changes go at once:
+each has its own key too. Its waves stay for a day, because SQL does not have them.
 KEYS    meta  jobs  job
 ARGV    epoch  id
 OK      seq  version
@@ -24,7 +25,9 @@ if values[5] and values[5] ~= '' then
   local entry = 'forget:' .. string.match(values[4], '[^:]*$') .. ':' .. values[5]
   redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + Job.ARCHIVED_MS, entry)
 end
-for _, part in ipairs({'', ':offers', ':causes', ':waves', ':bids', ':payments'}) do
+redis.call('DEL', job_key .. ':causes')
+redis.call('PEXPIRE', job_key .. ':waves', Job.WAVES_MS)
+for _, part in ipairs({'', ':offers', ':bids', ':payments'}) do
   redis.call('PEXPIRE', job_key .. part, Job.ARCHIVED_MS)
 end
 return {'OK', '0', 0, 0}

@@ -24,7 +24,7 @@ local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trac
   fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)
 if again then return again end
-if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not job or not Relation.any(job, actor, plan.by) then return Command.not_found(job, req, fingerprint) end
 local why = Step.refusal(zone, job, plan, actor, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end
 -- A job that the technician already holds does not change.

@@ -28,7 +28,7 @@ if again then return again end
 local tech = Tech.load(tech_key)
 local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
-if not job then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not job then return Command.not_found(job, req, fingerprint) end
 why = Step.closed_word(job, plan.over)
   or job.expires > 0 and Zone.has_ended(zone, job.expires + grace_ms, lease_ms) and 'EXPIRED'
 if why then return Idempotency.refuse(req, fingerprint, why) end

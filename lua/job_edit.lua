@@ -33,7 +33,7 @@ local job, again, unchanged = Command.begin(zone, job_key, request)
 if again then return again end
 local booked = redis.call('HGET', job_key, 'owner') == actor and string.sub(actor, 1, 8) == 'service:'
 if not job or not (booked or Relation.any(job, actor, 'customer ops')) then
-  return Idempotency.refuse(req, fingerprint, 'NOT_FOUND')
+  return Command.not_found(job, req, fingerprint)
 end
 -- A repeat of an edit that changed nothing changes nothing either, although the job may have other values now.
 if unchanged then return {'OK', '1', zone.seq, job.version, job.id, Job.full_json(job)} end

@@ -39,7 +39,7 @@ if args.entry and not (job and job.frozen ~= '') then redis.call('ZREM', zone.ta
 if args.entry and (not job or job.entered ~= args.entered or Step.refusal(zone, job, plan, actor, '')) then
   return {'OK', '0', 0, 0, '-'}
 end
-if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not job or not Relation.any(job, actor, plan.by) then return Command.not_found(job, req, fingerprint) end
 -- A second request for the same step changes nothing, except that new codes are issued each time.
 if plan.effect ~= 'reissue' and string.find(job.last, plan.command .. ' ' .. actor .. ' ', 1, true) == 1 then
   return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)

@@ -25,7 +25,7 @@ local request = {bp = bp, actor = 'technician:' .. technician, cause = key .. ':
   req = req, fingerprint = fingerprint, causes = causes}
 local job, again = Command.begin(zone, job_key, request)
 if again then return again end
-if not job then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not job then return Command.not_found(job, req, fingerprint) end
 local mine = redis.call('HGET', offers, technician)
 local offer = mine and Offers.parse(mine)
 if offer and offer.status == 'rejected' then

@@ -24,7 +24,7 @@ local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trac
 local job, again = Command.begin(zone, job_key, request)
 if again then return again end
 local mine = job and redis.call('HGET', offers, technician)
-if not mine then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not mine then return Command.not_found(job, req, fingerprint) end
 local offer = Offers.parse(mine)
 if offer.status == 'rejected' then
   return Idempotency.answer_unchanged(zone, req, fingerprint, job.version, job.id, Job.public_json(job))

@@ -26,8 +26,7 @@ local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
--- This refusal is not stored: the caller restores an evicted job from SQL and repeats under the same key.
-if not job then return {'NOT_FOUND', '0'} end
+if not job then return Command.not_found(job, req, fingerprint) end
 local notice = {payments = payments, kind = status == 'refunded' and 'refund' or 'charge', id = id,
   reference = reference, of = of, status = status, amount = amount, currency = currency, members = members}
 local known = Payment.load(payments, notice.kind, reference)

@@ -21,10 +21,10 @@ if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
 if not job or not Relation.any(job, actor, 'customer holder') then
-  return Idempotency.refuse(req, fingerprint, 'NOT_FOUND')
+  return Command.not_found(job, req, fingerprint)
 end
 local proposal = Proposal.load(job)
-if not proposal or proposal.id ~= id then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if not proposal or proposal.id ~= id then return Command.not_found(job, req, fingerprint) end
 if proposal.by == actor then return Idempotency.refuse(req, fingerprint, 'FORBIDDEN') end
 if proposal.status == answer then
   return Idempotency.answer_again(req, fingerprint, redis.call('HGET', job_key, 'answered'), job.version, job.id)

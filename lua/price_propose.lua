@@ -22,7 +22,7 @@ if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
 if not job or not Relation.any(job, actor, 'customer holder') then
-  return Idempotency.refuse(req, fingerprint, 'NOT_FOUND')
+  return Command.not_found(job, req, fingerprint)
 end
 local why = Proposal.refusal(job, states)
 if why then return Idempotency.refuse(req, fingerprint, why) end

@@ -17,6 +17,7 @@ from engine.blueprint.schema import Blueprint, Effect
 from engine.domain import job_queries, jobs
 from engine.domain.commands import CommandContext, new_context
 from engine.domain.job_queries import Page
+from engine.domain.own_blueprint import run_with_own_blueprint
 from engine.errors import AtCapacity, FieldError, Forbidden, Invalid, NotFound, VersionConflict
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome, parse_job_id
@@ -95,7 +96,7 @@ async def create_bid(
             raise await _add_current_job(engine, context, error) from error
         return await _bid_outcome(engine, context, plan, done)
 
-    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
+    return await run_with_own_blueprint(engine, context, run_with_blueprint)
 
 
 async def withdraw_bid(
@@ -125,7 +126,7 @@ async def withdraw_bid(
             raise await _add_current_job(engine, context, error) from error
         return await _bid_outcome(engine, context, plan, done)
 
-    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
+    return await run_with_own_blueprint(engine, context, run_with_blueprint)
 
 
 async def accept_bid(
@@ -167,7 +168,7 @@ async def accept_bid(
             raise await _add_current_job(engine, context, error) from error
         return await jobs.command_outcome(engine, context, blueprint, plan, done)
 
-    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
+    return await run_with_own_blueprint(engine, context, run_with_blueprint)
 
 
 async def find_bids(engine: Engine, caller: Principal, job_id: str) -> Page:

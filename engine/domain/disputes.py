@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from engine.domain import commands, jobs
+from engine.blueprint.schema import Blueprint
+from engine.domain import commands, job_restore, jobs
 from engine.domain.commands import CommandInput
 from engine.domain.job_queries import Page
 from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound
@@ -61,7 +62,9 @@ async def open_dispute(
     IllegalTransition if the blueprint allows no dispute in this state, Frozen while a dispute is open, ReusedKey.
     """
     zone, job = parse_job_id(job_id)
-    blueprint = await jobs.read_blueprint(engine, zone, job)
+    blueprint = await job_restore.run_with_restored_job(
+        engine, caller, zone, job, lambda: jobs.read_blueprint(engine, zone, job)
+    )
     name = await jobs.find_command(engine, zone, job, blueprint, "freeze")
     if name is None:
         await _check_is_party(engine, caller, zone, job)
@@ -88,7 +91,7 @@ async def resolve_dispute(
     dispute is already resolved, Taken if another user has taken it, ReusedKey.
     """
     zone, job = await _find_job(engine, dispute_id)
-    blueprint = await jobs.read_blueprint(engine, zone, job)
+    blueprint = await _read_blueprint(engine, caller, zone, job)
     name = await jobs.find_command(engine, zone, job, blueprint, "thaw", resolves=outcome)
     if name is None:
         outcomes = sorted({spec.resolves for spec in blueprint.commands.values() if spec.resolves})
@@ -113,7 +116,7 @@ async def take_dispute(
     if caller.role != "mediator" and not caller.is_ops:
         raise Forbidden("Only mediators take disputes")
     zone, job = await _find_job(engine, dispute_id)
-    blueprint = await jobs.read_blueprint(engine, zone, job)
+    blueprint = await _read_blueprint(engine, caller, zone, job)
     context = commands.new_context(engine, caller, job, "take_dispute", dispute_id, key, trace)
     names = {name: of for name, of in context.script_keys().items() if name != "offers"}
     who: Args = {"user": caller.id, "role": caller.role, "name": msgspec.json.encode(caller.name)}
@@ -138,6 +141,18 @@ async def take_at_join(engine: Engine, caller: Principal, zone: Zone, job: JobId
         await take_dispute(engine, caller, frozen.decode(), trace=trace)
     except (IllegalTransition, NotFound):
         log.debug("dispute_not_taken", job=job, user=caller.id)
+
+
+async def _read_blueprint(engine: Engine, caller: Principal, zone: Zone, job: JobId) -> Blueprint:
+    """Return the blueprint of a job with a dispute. Raises IllegalTransition if Redis has evicted the job: then it is
+    finished, and so is its dispute. A caller who may not see the dispute gets NotFound instead.
+    """
+    try:
+        return await jobs.read_blueprint(engine, zone, job)
+    except NotFound as error:
+        if caller.role != "mediator" and not caller.is_ops:
+            raise
+        raise IllegalTransition("The dispute is already resolved") from error
 
 
 async def _find_job(engine: Engine, dispute_id: str) -> tuple[Zone, JobId]:

@@ -13,7 +13,7 @@ import msgspec
 from engine.blueprint import edit_table, registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import jobs, services
+from engine.domain import job_restore, jobs, services
 from engine.domain.commands import CommandContext, new_context
 from engine.errors import (
     FieldError,
@@ -82,7 +82,9 @@ async def edit_job(
     context = new_context(engine, caller, job_id, "edit", [version, change], key, trace)
     for _ in range(MAX_ATTEMPTS):
         try:
-            draft = await _draft_change(engine, context, change)
+            draft = await job_restore.run_with_restored_job(
+                engine, caller, context.zone, context.job, lambda: _draft_change(engine, context, change)
+            )
         except Refused:
             await jobs.check_visible(engine, context)
             raise

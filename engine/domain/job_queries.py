@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.archive import reader
+from engine.archive import offer_reader, reader
 from engine.archive.reader import HistoryItem, JobFilter
 from engine.blueprint.relation import relations
 from engine.clock import now_ms
@@ -81,14 +81,18 @@ async def read_job(engine: Engine, caller: Principal, job_id: str) -> bytes:
 
 async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes:
     document = await reader.job(engine.archive, job)
-    if document is None or not _is_visible(caller, job_document.decode_job(document)):
+    if document is None or not await _is_visible(engine, caller, job_document.decode_job(document)):
         raise NotFound("No such job")
     return await job_view.view_archived_job(engine, caller, jobs.visible_part(caller, document))
 
 
-def _is_visible(caller: Principal, job: JobView) -> bool:
+async def _is_visible(engine: Engine, caller: Principal, job: JobView) -> bool:
     # A dispute can be resolved only in Redis. Therefore a mediator has no relation to a job that is only in SQL.
-    return bool(relations(caller, msgspec.structs.replace(job, frozen=False)))
+    if relations(caller, msgspec.structs.replace(job, frozen=False)):
+        return True
+    # The offers and bids of a finished job leave Redis with the job.
+    over = job.phase in FINISHED_PHASES and caller.role == "technician"
+    return over and await offer_reader.was_offered(engine.archive, JobId(job.id), caller.id)
 
 
 async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
@@ -235,6 +239,6 @@ async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
         raise Forbidden("Only ops may see whom a job was offered to")
     zone, job = parse_job_id(job_id)
     if not await engine.store.command("EXISTS", keys.job(zone, job)):
-        raise NotFound("No such job, or it was archived more than a day ago")
+        raise NotFound("No such job, or its waves are not kept any more")
     rows: list[bytes] = await engine.store.command("LRANGE", keys.job_waves(zone, job), 0, -1)
     return rows[::-1]

@@ -1,28 +1,31 @@
-"""Restore a finished job that was evicted from Redis, from SQL, so that payments and refunds remain possible.
+"""Restore a finished job that was evicted from Redis, from SQL, so that each command on it is decided in Redis.
 
 A script records a payment: the script compares the payment with all payments of the job and adds the amount to the
-job's sums. Therefore the job and its payments are restored first, and the payment is then recorded as usual. SQL is
-read when its checkpoint is at or past the head of the log, so that SQL has every event that was appended while Redis
-stored the job. (Rejected: to decide by SQL alone and append the event. Two concurrent refunds could each be within the
-captured amount, and together exceed it.)
+job's sums. Therefore the job and its payments are restored first, and the payment is then recorded as usual. Any other
+command on the job gets the refusal that it would have got before the eviction. SQL is read when its checkpoint is at or
+past the head of the log, so that SQL has every event that was appended while Redis stored the job. (Rejected: to decide
+by SQL alone and append the event. Two concurrent refunds could each be within the captured amount, and together exceed
+it.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from engine.archive import reader
+from engine.archive import offer_reader, reader
 from engine.archive.projection import FINISHED_PHASES
+from engine.blueprint.relation import relations
 from engine.errors import NotFound, Unavailable
 from engine.events import Event, ms_of
 from engine.rules import job_document
 from engine.rules.event_payloads import EventPayment
 from engine.store import keys
-from engine.types import JobId, Zone
+from engine.store.scripts import Args
+from engine.types import JobId, Principal, Zone
 from engine.zone import log
 
 if TYPE_CHECKING:
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
 ARCHIVE_WAIT_S = 2.0
 """How long (seconds) to wait until the archive reaches the head of the log."""
 POLL_INTERVAL_S = 0.02
+PAYMENT_KEEP_MS = 86_400_000
+"""How long a job that was restored for a payment stays in Redis: more reports may follow."""
+COMMAND_KEEP_MS = 600_000
+"""How long a job that was restored for another command stays in Redis."""
+
+T = TypeVar("T")
 
 PAYMENT_EVENTS = (
     *("payment.requested", "payment.received", "payment.refunded", "payment.failed", "payment.unexpected"),
@@ -79,8 +88,35 @@ def encode_fixed_members(payment_kind: str, reference: str, charge_reference: st
     return msgspec.json.encode(named)[1:-1]
 
 
-async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
-    """Restore the job and its payments in Redis, if the job is not in Redis.
+async def run_with_restored_job(
+    engine: Engine, caller: Principal, zone: Zone, job: JobId, run: Callable[[], Awaitable[T]]
+) -> T:
+    """Run a command on a job. If it raises NotFound because Redis has evicted the finished job, restore the job and run
+    the command again.
+
+    A job that the caller may not see is not restored. Raises the errors of ``run``, and Unavailable if SQL cannot be
+    read then.
+    """
+    try:
+        return await run()
+    except NotFound:
+        if await engine.store.command("EXISTS", keys.job(zone, job)) or not await _was_visible(engine, caller, job):
+            raise
+        await restore_job(engine, zone, job, COMMAND_KEEP_MS)
+        return await run()
+
+
+async def _was_visible(engine: Engine, caller: Principal, job: JobId) -> bool:
+    """Return whether the caller may see the archived job."""
+    document = await reader.job(engine.archive, job)
+    if document is None:
+        return False
+    offered = caller.role == "technician" and await offer_reader.was_offered(engine.archive, job, caller.id)
+    return bool(relations(caller, job_document.decode_job(document), offered=offered))
+
+
+async def restore_job(engine: Engine, zone: Zone, job: JobId, keep_ms: int) -> None:
+    """Restore the job and its payments in Redis for ``keep_ms``, if the job is not in Redis.
 
     Raises NotFound if the archive does not have the job as finished, Unavailable if SQL cannot be read or does not
     reach the head of the log in time.
@@ -97,7 +133,8 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
     fields = _encode_pairs(_record_fields(members, bp, sum_amounts_by_status(payments)))
     records = _encode_pairs({f"{each.kind} {each.reference}": each.record_text() for each in payments})
-    await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "records": records})
+    args: Args = {"fields": fields, "records": records, "keep_ms": keep_ms}
+    await engine.store.run(zone, "job_restore", keys=names, args=args)
 
 
 async def _wait_for_archive(engine: Engine, zone: Zone) -> None:

@@ -1,15 +1,12 @@
 """Commands on a job: claim, decline, cancel and all others that its blueprint declares.
 
-The blueprint defines the states, the target and the audience of a command, and only the job's record contains the name
-of the job's blueprint. To read the record first would cost every claim a round trip. Therefore the plan of the default
-blueprint is sent along and the script compares; if the job has another blueprint, the command is sent again with the
-right plan.
+The blueprint defines the states, the target and the audience of a command (engine/domain/own_blueprint.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,7 +17,8 @@ from engine.blueprint.schema import Blueprint, Effect
 from engine.clock import now_ms
 from engine.domain import commands, job_view
 from engine.domain.commands import CommandContext, CommandInput
-from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
+from engine.domain.own_blueprint import run_with_own_blueprint
+from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, VersionConflict
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_redis import Outcome
 from engine.roles import WHOLE_JOB_READER_ROLES
@@ -32,8 +30,6 @@ from engine.types import JobId, Principal, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
-
-T = TypeVar("T")
 
 ROUTE_OF_EFFECT = {
     "bid": "POST /v1/jobs/{id}/bids",
@@ -105,7 +101,9 @@ async def run_command(
     """
     context = commands.new_context(engine, caller, job_id, step.command, step.arguments(), key, trace)
     try:
-        return await run_with_own_blueprint(engine, lambda blueprint: _run_command_of(engine, context, blueprint, step))
+        return await run_with_own_blueprint(
+            engine, context, lambda blueprint: _run_command_of(engine, context, blueprint, step)
+        )
     except Invalid:
         await check_visible(engine, context)
         raise
@@ -132,20 +130,6 @@ def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
     """Return the caller's relations to a job, by the values of ``read_record``."""
     full, _, _, _, _, _, _, _, offer, bid, bids = record
     return relations(caller, job_document.decode_job(full), offered=bool(offer or bid), bids=bids == b"1")
-
-
-async def run_with_own_blueprint(engine: Engine, run_with_blueprint: Callable[[Blueprint], Awaitable[T]]) -> T:
-    """Run ``run_with_blueprint`` with the job's own blueprint. The default blueprint is tried first.
-
-    Raises Unavailable if this process has not loaded the job's blueprint, and the errors of ``run_with_blueprint``.
-    """
-    blueprint = engine.blueprints.default
-    for _ in range(2):
-        try:
-            return await run_with_blueprint(blueprint)
-        except OtherBlueprint as other:
-            blueprint = registry.require_version(engine.blueprints, other.key)
-    raise Unavailable("The job's blueprint is not known here")
 
 
 async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Blueprint, step: CommandInput) -> Outcome:

@@ -20,6 +20,7 @@ from sqlalchemy import select
 from engine.blueprint.schema import Blueprint
 from engine.domain import job_queries, job_restore, jobs
 from engine.domain.commands import CommandContext, new_context
+from engine.domain.own_blueprint import run_with_own_blueprint
 from engine.errors import Duplicate, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import parse_job_id
@@ -94,10 +95,10 @@ async def put_payment(
         return await _run_script(engine, context, payment, name, blueprint)
 
     try:
-        return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
+        return await run_with_own_blueprint(engine, None, run_with_blueprint)
     except NotFound:
-        await job_restore.restore_job(engine, context.zone, context.job)
-        return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
+        await job_restore.restore_job(engine, context.zone, context.job, job_restore.PAYMENT_KEEP_MS)
+        return await run_with_own_blueprint(engine, None, run_with_blueprint)
 
 
 async def _run_script(

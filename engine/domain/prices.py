@@ -15,6 +15,7 @@ import msgspec
 from engine.blueprint.schema import Blueprint
 from engine.domain import jobs
 from engine.domain.commands import CommandContext, new_context
+from engine.domain.own_blueprint import run_with_own_blueprint
 from engine.errors import Duplicate, Forbidden, NotFound, VersionConflict
 from engine.idempotency import in_redis
 from engine.store.connection import ScriptReply
@@ -120,7 +121,7 @@ async def _run_script(
             raise
         return await _price_outcome(engine, context, blueprint, done)
 
-    return await jobs.run_with_own_blueprint(engine, run_with_blueprint)
+    return await run_with_own_blueprint(engine, context, run_with_blueprint)
 
 
 async def _price_outcome(

@@ -17,6 +17,12 @@ function Command.begin(zone, job_key, request)
   return job, again
 end
 
+-- Returns the refusal NOT_FOUND. It is not stored if the job is not in Redis: the caller may then restore a finished job
+-- from SQL and repeat under the same key.
+function Command.not_found(job, req, fingerprint)
+  return job and Idempotency.refuse(req, fingerprint, 'NOT_FOUND') or {'NOT_FOUND', '0'}
+end
+
 -- Appends the events in order and stores the idempotency record. The reply contains the job as in the last event. A
 -- repeat is answered from the first event, or from the event whose `answers` is the plan of the step.
 function Command.finish(zone, log, job, events, request)

@@ -7,7 +7,7 @@
 local Room = {}
 
 -- How long the keys of a closed and archived room stay in Redis: as long as those of its job (`Job.ARCHIVED_MS`).
-Room.ARCHIVED_MS = 86400000
+Room.ARCHIVED_MS = 600000
 -- How long after a closing that is not archived yet the room is examined again.
 Room.RETRY_MS = 10000
 

@@ -14,6 +14,7 @@ import click
 from engine.process.datadir import CannotStart
 from engine.process.settings import Settings, SettingsError
 from server.cli import options
+from server.cli.audit_witness import witness
 
 if TYPE_CHECKING:
     from engine.audit.signed_note import Head
@@ -23,9 +24,9 @@ MAX_PRINTED = 20
 """How many findings of a zone are printed."""
 
 
-@click.group
+@click.group(commands=[witness])
 def audit() -> None:
-    """Verify the audit trees."""
+    """Verify the audit trees of a database, or watch those of a server from another machine."""
 
 
 @audit.command

@@ -52,7 +52,7 @@ class PushReceiver:
         body = await reader.readexactly(int(headers["content-length"]))
         number = len(self.bodies)
         self.bodies.append(body)
-        self.signatures.append(headers["callout-signature"])
+        self.signatures.append(headers.get("callout-signature", ""))
         assert headers["content-type"] == "application/json"
         self.open_requests += 1
         self.max_open_requests = max(self.max_open_requests, self.open_requests)

@@ -21,7 +21,7 @@ from engine.errors import Unavailable
 from engine.identity import accounts
 from engine.identity.accounts import User
 from engine.types import Cursor, Epoch, Principal, TechnicianId, Zone
-from engine.zone import log
+from engine.zone import acknowledged_events
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -72,7 +72,7 @@ async def read_snapshot(engine: Engine, caller: Principal) -> Snapshot:
 
 async def _log_heads(engine: Engine) -> dict[Zone, Cursor]:
     heads = {
-        zone: await log.read_head(engine.store.read_connection, zone)
+        zone: await acknowledged_events.read_head(engine.store, engine.store.read_connection, zone)
         for zone, state in engine.store.zones.items()
         if state.open
     }

@@ -18,6 +18,7 @@ from engine.process.settings import SettingsError
 _QUERY = """
 SELECT current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync,
     (SELECT count(*) FROM pg_stat_replication) AS standbys,
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL) AS hidden_standbys,
     (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS synchronous_standbys
 """
 
@@ -57,7 +58,9 @@ def _level_report(found: Any) -> LevelReport:
     ]
     checks = tuple(f"PostgreSQL {name}={found[name]}" for name in ("synchronous_commit", "fsync"))
     warnings = []
-    if found["standbys"] and not found["synchronous_standbys"]:
+    if found["hidden_standbys"]:
+        warnings.append("the state of the standbys of PostgreSQL is hidden from this user (grant pg_monitor)")
+    elif found["standbys"] and not found["synchronous_standbys"]:
         warnings.append("only asynchronous standbys follow PostgreSQL: their promotion may lose acknowledged commands")
     elif found["synchronous_standbys"] and found["synchronous_commit"] == "local":
         warnings.append("synchronous_commit=local: the promotion of a standby may lose acknowledged commands")

@@ -173,9 +173,10 @@ class Archiver:
         async with asyncio.timeout(block_ms / 1000 + READ_MARGIN_S):
             connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
             found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS)
-            await zone_log.check_primary(connection)
-            zones_read = {event.zone for event in found}
-            return found, {zone: await zone_log.read_epochs(connection, zone) for zone in zones_read}
+            zones = list({event.zone for event in found})
+            reads = (zone_log.read_epochs(connection, zone) for zone in zones)
+            _, *epochs = await asyncio.gather(zone_log.check_primary(connection), *reads)
+            return found, dict(zip(zones, epochs, strict=True))
 
     async def _disconnect(self) -> None:
         if self._connection:

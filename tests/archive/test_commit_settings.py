@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from engine.errors import Unavailable
 from engine.process.settings import Settings, SettingsError
-from engine.sql.commit_settings import CommitSettings, _level_report
+from engine.sql.commit_settings import _level_report
 from engine.sql.database import open_archive
 
 
@@ -62,12 +62,21 @@ async def test_asynchronous_commits_are_refused_on_a_new_connection(settings: Se
 
 
 @pytest.mark.parametrize(
-    ("standbys", "synchronous", "commit", "warning"),
-    [(0, 0, "on", ""), (1, 0, "on", "only asynchronous standbys"), (2, 1, "local", "synchronous_commit=local")],
+    ("standbys", "hidden", "synchronous", "commit", "warning"),
+    [
+        (0, 0, 0, "on", ""),
+        (1, 0, 1, "on", ""),
+        (1, 0, 0, "on", "only asynchronous standbys"),
+        (2, 2, 0, "on", "is hidden from this user"),
+        (2, 0, 1, "local", "synchronous_commit=local"),
+    ],
 )
-def test_standbys_that_may_lack_commits_are_named(standbys: int, synchronous: int, commit: str, warning: str) -> None:
+def test_standbys_that_may_lack_commits_are_named(
+    standbys: int, hidden: int, synchronous: int, commit: str, warning: str
+) -> None:
     """A standby that does not have every commit weakens the level, because it may be promoted."""
-    found = {"synchronous_commit": commit, "fsync": "on", "standbys": standbys, "synchronous_standbys": synchronous}
-    report = _level_report(found)
+    settings = {"synchronous_commit": commit, "fsync": "on"}
+    report = _level_report(
+        settings | {"standbys": standbys, "hidden_standbys": hidden, "synchronous_standbys": synchronous}
+    )
     assert report.problems == () and warning in "".join(report.warnings) and bool(warning) == bool(report.warnings)
-    assert CommitSettings().report.warnings == ()

@@ -17,7 +17,7 @@ from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId
-from engine.workers import notifier
+from engine.workers import archiver, notifier
 from server.health import Health
 from tests.faults.pair import RedisPair, running_pair
 from tests.server.gateway.conftest import running_node
@@ -73,6 +73,25 @@ async def test_a_failover_to_a_replica_that_lags(pair: RedisPair, replica_settin
         undone = [job for job in (first, second) if await _can_claim(engine, tara, job)]
         assert undone == [second]
         assert [job for job in undone if job in acknowledged] == ([second] if level == "fast" else [])
+
+
+async def test_a_failover_at_level_sql(pair: RedisPair, replica_settings: Settings) -> None:
+    """The same replica is promoted at level ``sql``: it lacks an acknowledged claim, but the database has it. So the
+    zone does not open there, and nobody else gets the job.
+    """
+    async with open_engine(msgspec.structs.replace(replica_settings, durability="sql")) as engine:
+        work = asyncio.create_task(archiver.run(engine))
+        tom, tara, [job] = await offered_jobs(engine, 1)
+        await wait_until(pair.has_same_head)
+        pair.replication.flows.clear()
+        assert (await jobs.claim(engine, tom, job)).message == "Job accepted"
+        await pair.fail_over()
+        pair.proxy.cut()
+        await wait_until(lambda: not engine.store.zones[DEFAULT_ZONE].open, within_s=15)
+        with pytest.raises(Unavailable, match="behind the archive"):
+            await jobs.claim(engine, tara, job)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 async def _can_claim(engine: Engine, who: Principal, job: JobId) -> bool:

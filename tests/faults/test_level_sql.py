@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from engine.domain import bids, edits, jobs, offers
+from engine.domain import bids, edits, jobs, offers, sync
 from engine.domain.bids import BidTerms
 from engine.domain.jobs import CommandInput
 from engine.errors import Indeterminate, Unavailable
@@ -163,6 +162,17 @@ async def test_a_gateway_that_starts_reads_only_what_is_archived(sql_settings: S
             await second.wait_until_relayed(3)
 
 
+async def test_the_cursor_of_a_snapshot_is_archived(engine: Engine) -> None:
+    """``GET /v1/sync`` gives a cursor that the relay has reached or soon reaches, although the snapshot is newer."""
+    carla, tom, job = await offered_job(engine)
+    archived = await event_log.read_head(engine)
+    with pytest.raises(Indeterminate):
+        await jobs.claim(engine, tom, job)
+    found = await sync.read_snapshot(engine, carla)
+    assert found.cursor[DEFAULT_ZONE].seq == archived
+    assert msgspec.json.decode(found.jobs[0])["status"] == "accepted"
+
+
 async def test_the_notifier_holds_back_what_is_not_archived(engine: Engine) -> None:
     """Nobody is notified of a step that SQL does not have yet."""
     carla, tom, job = await offered_job(engine)
@@ -203,15 +213,15 @@ async def test_a_redis_that_lost_an_acknowledged_claim(settings: Settings, level
             assert (await second).message == "Job accepted"
 
 
-async def test_with_the_archiver_running_claims_are_acknowledged(settings: Settings) -> None:
-    """With an archiver in the process, a claim is acknowledged and is in SQL then."""
+async def test_the_archiver_does_not_pause_between_batches(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an archiver in the process, each of several commands in a row is acknowledged."""
+    monkeypatch.setattr(archiver, "BATCH_PAUSE_S", 3600.0)
     async with open_engine(msgspec.structs.replace(settings, durability="sql")) as engine:
         work = asyncio.create_task(archiver.run(engine))
         service, carla = await people.service(engine), await people.customer(engine)
         tom = await people.technician(engine, "t1", service)
         job = await people.offered_job(engine, carla, service)
-        done = await jobs.claim(engine, tom, job, key=str(uuid.uuid4()))
+        assert (await jobs.claim(engine, tom, job)).seq
         await jobs.run_command(engine, carla, job, CommandInput(command="cancel"))
-        assert done.seq
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)

@@ -174,8 +174,8 @@ class Archiver:
             connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
             found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS)
             zones = list({event.zone for event in found})
-            reads = (zone_log.read_epochs(connection, zone) for zone in zones)
-            _, *epochs = await asyncio.gather(zone_log.check_primary(connection), *reads)
+            reads = asyncio.gather(*(zone_log.read_epochs(connection, zone) for zone in zones))
+            _, epochs = await asyncio.gather(zone_log.check_primary(connection), reads)
             return found, dict(zip(zones, epochs, strict=True))
 
     async def _disconnect(self) -> None:

@@ -8,6 +8,7 @@ conditions of the machine; the quotient of two medians would compare different m
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import platform
 import shlex
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.peers.catalogue import PEERS
+from bench.rig import BenchError
 
 QUIET_LOAD = 0.5
 """The load average above which other programs disturb the measurement; figures are then provisional."""
@@ -60,6 +62,26 @@ def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], **figure_op
     rounds than the other.
     """
     return Figure(name, "×", [a / b for a, b in zip(ours, theirs, strict=True)], **figure_options)
+
+
+class RoundValues:
+    """The values of each round by the name of what was measured."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, name: str, value: float) -> None:
+        """Add a round's value."""
+        self.values.setdefault(name, []).append(value)
+
+    def add_delays(self, name: str, delays: Iterable[Sequence[float]]) -> None:
+        """Add the middle and the 99th percentile of the delays that several readers measured."""
+        together = list(itertools.chain(*delays))
+        if len(together) < 2:
+            raise BenchError(f"{name}: {len(together)} values are too few")
+        cuts = quantiles(together, n=100)
+        self.add(f"{name} p50", cuts[49])
+        self.add(f"{name} p99", cuts[98])
 
 
 Side = TypeVar("Side")

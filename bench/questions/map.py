@@ -17,12 +17,10 @@ sent. At the end the last position of every watcher, and every technician's reco
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import random
 import time
-from collections.abc import Iterable, Sequence
-from statistics import quantiles
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,7 +33,7 @@ from bench.load.sockets import text_frame
 from bench.load.swarm import HandshakeStep
 from bench.load.watchers import WatchedTechnician, Watcher, open_watchers, wait_until_last
 from bench.questions.slow import rss_mib
-from bench.report import Figure, Report
+from bench.report import Figure, Report, RoundValues
 from bench.rig import LOAD_CORE, BenchError, Child, Rig, pin_to_core, print_progress
 from engine.process.signer import Signer, sign_token
 from engine.types import UserId
@@ -76,6 +74,15 @@ def city_degrees(city_km: float) -> tuple[float, float]:
     """Return the height and the width of the city in degrees."""
     lat = city_km * 1000 / DEGREE_M
     return lat, lat / math.cos(math.radians(CENTRE[0]))
+
+
+class Shares(NamedTuple):
+    """What each process used while fixes were sent, in per cent of a core, and the fixes a second."""
+
+    gateway: float
+    redis: float
+    load: float
+    fixes: float
 
 
 class MapTest:
@@ -132,40 +139,20 @@ class MapTest:
     def all_consoles(self) -> list[Console]:
         return [console for consoles in self.consoles.values() for console in consoles]
 
-    async def measure(self, gateway: Child, redis: Child) -> tuple[float, float, float]:
-        """Drive for ``--seconds``, after ``--warm`` seconds: snapshots are not what a console costs later. Return the
-        shares of a core that the gateway and Redis used, in per cent, and the fixes a second.
-        """
+    async def measure(self, gateway: Child, redis: Child) -> Shares:
+        """Drive for ``--seconds``, after ``--warm`` seconds: snapshots are not what a console costs later."""
         await self.traffic.drive(time.monotonic() + self.arguments.warm)
         for reader in (*self.all_consoles, *self.watchers):
             reader.is_measured = True
         for watcher in self.watchers:
             watcher.delays_ms.clear()
-        began, cpu = time.monotonic(), (gateway.cpu_s(), redis.cpu_s())
+        began, cpu = time.monotonic(), (gateway.cpu_s(), redis.cpu_s(), time.process_time())
         fixes = await self.traffic.drive(began + self.arguments.seconds)
-        elapsed = time.monotonic() - began
-        gateway_s, redis_s = gateway.cpu_s() - cpu[0], redis.cpu_s() - cpu[1]
-        return gateway_s / elapsed * 100, redis_s / elapsed * 100, fixes / elapsed
-
-
-class Figures:
-    """The values of each round."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
-
-    def add(self, name: str, value: float) -> None:
-        """Add a round's value."""
-        self.values.setdefault(name, []).append(value)
-
-    def add_delays(self, name: str, delays: Iterable[Sequence[float]]) -> None:
-        """Add the middle and the 99th percentile of the delays of several readers."""
-        together = list(itertools.chain(*delays))
-        if len(together) < 2:
-            raise BenchError(f"{name}: only {len(together)} positions were received")
-        cuts = quantiles(together, n=100)
-        self.add(f"{name} p50", cuts[49])
-        self.add(f"{name} p99", cuts[98])
+        elapsed, after = time.monotonic() - began, (gateway.cpu_s(), redis.cpu_s(), time.process_time())
+        used = ((end - start) / elapsed * 100 for start, end in zip(cpu, after, strict=True))
+        shares = Shares(*used, fixes / elapsed)
+        print_progress(", ".join(f"{name} {value:.0f}" for name, value in shares._asdict().items()))
+        return shares
 
 
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
@@ -175,7 +162,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     zone = await open_seeded_zone(url)
     report.versions["valkey"] = str((await zone.store.redis.info("server"))["valkey_version"])
     signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
-    test, figures = MapTest(zone, urlsplit(at).port or 0, signer, arguments), Figures()
+    test, figures = MapTest(zone, urlsplit(at).port or 0, signer, arguments), RoundValues()
     with pin_to_core(LOAD_CORE):
         print_progress(f"{arguments.technicians} technicians come online")
         everybody = [*test.drivers, *test.quiet]
@@ -189,16 +176,17 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         await gateway.wait_until_idle()
         for number in range(arguments.rounds):
             print_progress(f"round {number + 1}: without consoles, then with {arguments.consoles}")
-            idle, redis_idle, _ = await test.measure(gateway, valkey)
+            idle = await test.measure(gateway, valkey)
             before = rss_mib(gateway)
             await test.open_consoles()
-            busy, redis_busy, fixes = await test.measure(gateway, valkey)
-            figures.add("fixes", fixes)
-            figures.add("gateway without consoles", idle)
-            figures.add("gateway with consoles", busy)
-            figures.add("a console", (busy - idle) / arguments.consoles)
-            figures.add("Redis without consoles", redis_idle)
-            figures.add("Redis with consoles", redis_busy)
+            busy = await test.measure(gateway, valkey)
+            figures.add("fixes", busy.fixes)
+            figures.add("gateway without consoles", idle.gateway)
+            figures.add("gateway with consoles", busy.gateway)
+            figures.add("a console", (busy.gateway - idle.gateway) / arguments.consoles)
+            figures.add("Redis without consoles", idle.redis)
+            figures.add("Redis with consoles", busy.redis)
+            figures.add("load with consoles", busy.load)
             figures.add("memory", rss_mib(gateway) - before)
             figures.add("whole memory", rss_mib(gateway))
             for kind in ("district", "corner"):
@@ -228,6 +216,9 @@ def _add_figures(report: Report, values: dict[str, list[float]], arguments: argp
         Figure("gateway CPU a console", "% of a core", values["a console"], goal=1.0, better="less"),
         Figure("Redis CPU without consoles", "% of a core", values["Redis without consoles"]),
         Figure("Redis CPU with consoles", "% of a core", values["Redis with consoles"]),
+        Figure(
+            "load CPU with consoles", "% of a core", values["load with consoles"], note="its core is shared with Redis"
+        ),
         Figure("gateway memory for the consoles", "MiB", values["memory"]),
         Figure("gateway memory", "MiB", values["whole memory"]),
     )

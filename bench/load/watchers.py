@@ -60,6 +60,7 @@ class Watcher(Client):
         self.last: Position | None = None
         self.is_measured = False
         self.delays_ms: list[float] = []
+        self._last_at: datetime | None = None
 
     def on_payload(self, data: bytes, start: int, end: int) -> None:
         """Record a position. Ignore all other payloads."""
@@ -67,7 +68,8 @@ class Watcher(Client):
             return
         now, fix = time.time(), _decoder.decode(data[start:end]).data
         self.last = fix.lat, fix.lon
-        if self.is_measured:
+        is_new, self._last_at = fix.at != self._last_at, fix.at  # a position is sent again when it becomes stale
+        if self.is_measured and is_new:
             self.delays_ms.append((now - fix.at.timestamp()) * 1000)
 
 

@@ -144,20 +144,27 @@ async def test_the_two_talk(talk: Talk) -> None:
     talk.assert_nobody_else_heard()
 
 
-async def test_who_is_away_is_notified_once(talk: Talk) -> None:
-    """A member who has had no connection for 30 s gets one notification of several messages, without their text."""
-    await talk.tom.socket.close()
-    await advance(talk.scenario.server.engine, 40)
-    for number in range(2):
-        assert "ok" in await talk.say(talk.carla, f"secret {number}", f"c-{number}")
+async def test_who_is_away_is_notified_once_until_they_read(talk: Talk) -> None:
+    """A member who has had no connection for 30 s gets one notification of several messages, without their text, and
+    another one of what is said after they have read.
+    """
+    carla, tom = talk.carla, talk.tom
 
-    async def notified() -> list[dict[str, Any]]:
-        items = (await talk.tom.get("/v1/notifications"))["items"]
-        return [item for item in items if item["kind"] == "message"]
+    def of_chat(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [each["data"] for each in events if each["data"]["kind"] == "message"]
 
-    found = await wait_until(notified, what="the notification")
-    assert [(each["room"], each["job"]) for each in found] == [(talk.room, talk.job)] and "secret" not in str(found)
-    assert not [n for n in (await talk.carla.get("/v1/notifications"))["items"] if n["kind"] == "message"]
+    await tom.socket.close()
+    for count in (1, 2):
+        await advance(talk.scenario.server.engine, 40)
+        for number in range(2):
+            assert "ok" in await talk.say(carla, f"secret {number}", f"c-{count}-{number}")
+        # Ops wait for it: a request of the member would be a sign of life.
+        await wait_until(lambda n=count: len(of_chat(talk.olga.socket.received("notification"))) == n)  # type: ignore[misc]
+        found = [each for each in (await tom.get("/v1/notifications"))["items"] if each["kind"] == "message"]
+        assert [(each["room"], each["job"]) for each in found] == [(talk.room, talk.job)] * count
+        assert "secret" not in str(found)
+        assert (await tom.post(f"/v1/rooms/{talk.room}/read", {"n": 2 * count})).status_code == 200
+    assert not of_chat(carla.socket.received("notification"))
     talk.assert_nobody_else_heard()
 
 

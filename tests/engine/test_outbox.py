@@ -204,7 +204,7 @@ async def test_without_redis_a_committed_change_is_indeterminate(
         raise Unavailable("Redis cannot be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_send", raise_unavailable)
+        patch.setattr(Store, "send_call", raise_unavailable)
         with pytest.raises(Indeterminate):
             await command(engine, who, key=key)
         assert await outbox.run_once(engine) == 0
@@ -220,7 +220,7 @@ async def test_a_lost_reply_appends_one_event(engine: Engine, monkeypatch: pytes
     """If the event was appended and Redis' reply was lost, the retry recognises the event by the key of the outbox row
     and appends no second one.
     """
-    who, real = await register_customer(engine), Store._send
+    who, real = await register_customer(engine), Store.send_call
 
     async def lose_reply(self: Store, send: Any, script: str, call: Any) -> Any:
         done = await real(self, send, script, call)
@@ -229,7 +229,7 @@ async def test_a_lost_reply_appends_one_event(engine: Engine, monkeypatch: pytes
         return done
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_send", lose_reply)
+        patch.setattr(Store, "send_call", lose_reply)
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
     assert await outbox.run_once(engine) == 1

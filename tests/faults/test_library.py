@@ -14,7 +14,8 @@ from engine.errors import UNAVAILABLE_REPLIES, Unavailable
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
-from engine.store import pipeline, scripts
+from engine.store import scripts
+from engine.store.error_replies import parse_error_reply
 from tests.support import event_log, people
 
 
@@ -68,7 +69,7 @@ def test_an_error_before_any_effect_is_unavailable(word: str) -> None:
     """Each error reply in which Redis reports its own state, or that another node serves the key, becomes
     `unavailable` (503), never an internal error.
     """
-    assert isinstance(pipeline._parse_error(f"{word} 3999 127.0.0.1:6381"), Unavailable)
+    assert isinstance(parse_error_reply(f"{word} 3999 127.0.0.1:6381"), Unavailable)
 
 
 async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engine) -> None:

@@ -168,10 +168,10 @@ async def test_a_key_that_cannot_be_checked_is_unavailable(admin: Client, monkey
     """
     submit, key = Pipeline.submit, str(uuid.uuid4())
 
-    async def submit_without_exists(pipeline: Pipeline, *command: Any) -> Any:
+    async def submit_without_exists(pipeline: Pipeline, *command: Any, **options: Any) -> Any:
         if command[0] == "EXISTS":
             raise Indeterminate
-        return await submit(pipeline, *command)
+        return await submit(pipeline, *command, **options)
 
     body = {"name": "Made once", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     with monkeypatch.context() as patched:

@@ -110,13 +110,15 @@ class Driver:
         return round(self.lat, 6), round(self.lon, 6)
 
 
-async def connect_drivers(
-    zone: SeededZone, port: int, signer: Signer, drivers: Sequence[Driver], spare_files: int
-) -> Sequence[Driver]:
-    """Open a WebSocket for each driver, for as many as the limit of open files allows beside ``spare_files``, which is
-    the same for the server. Return the connected drivers.
+def connectable(drivers: Sequence[Driver], spare_files: int) -> Sequence[Driver]:
+    """Return those drivers who can have a WebSocket: as many as the limit of open files allows beside ``spare_files``.
+    The limit of the server is the same.
     """
-    drivers = drivers[: max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - spare_files)]
+    return drivers[: max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - spare_files)]
+
+
+async def connect_drivers(zone: SeededZone, port: int, signer: Signer, drivers: Sequence[Driver]) -> None:
+    """Open a WebSocket for each driver."""
     await gather_in_batches(zone.create_account(driver.name, "technician") for driver in drivers)
     waiting = iter(drivers)
 
@@ -126,7 +128,6 @@ async def connect_drivers(
             driver.connection = await swarm.open_client(port, Client(swarm.callout_handshake(port, token)))
 
     await asyncio.gather(*(open_next() for _ in range(swarm.CONCURRENT_OPENINGS)))
-    return drivers
 
 
 def _location_frame(fix: Fix) -> bytes:

@@ -203,8 +203,11 @@ def _create_engine(url: URL) -> AsyncEngine:
         limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": 30.0}
         return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **pool)
     _create_private_file(Path(url.database or "").absolute())
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, **pool)
-    event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+    from engine.sql import sqlite_connection
+
+    # Without an isolation level the driver sends no BEGIN of its own, which would be deferred; ours is _begin_sqlite.
+    options = {"timeout": BUSY_TIMEOUT_MS / 1000, "isolation_level": None}
+    engine = create_async_engine(url, connect_args={"async_creator_fn": sqlite_connection.connect, **options}, **pool)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
@@ -216,16 +219,6 @@ def _create_private_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(OSError):  # whatever the error is, opening the database will report it
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN is deferred; ours is _begin_sqlite
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
 
 
 def _begin_sqlite(connection: Any) -> None:

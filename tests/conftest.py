@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import gc
 import os
-import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -18,14 +14,13 @@ import redis
 from argon2 import PasswordHasher
 
 from engine.identity import limits, passwords
-from engine.process import datadir
 from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.sql.database import open_archive
 from engine.startup import open_engine
 from server.cli.main import GC_THRESHOLDS
 from server.serve import RunningServer, run_server
 from tests.support import epochs, shared_work, valkey
+from tests.support.migrated import create_data_dir
 
 SlowRefill = Callable[[str], None]
 COSTLY_HASHER, QUICK_HASHER = passwords._hasher, functools.cache(lambda: PasswordHasher(1, 8, 1))
@@ -109,39 +104,11 @@ def empty_redis(redis_url: str, redis_client: redis.Redis) -> str:
     return redis_url
 
 
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create an SQLite database with the whole schema and no rows, and return its path. The migrations run once, and
-    each test starts with a copy.
-    """
-    data = tmp_path_factory.mktemp("migrated")
-    run_in_thread(migrate(Settings(data=str(data))))
-    return data / "callout.db"
-
-
-async def migrate(settings: Settings) -> None:
-    """Create the database of these settings, and run its migrations."""
-    await (await open_archive(settings)).close()
-
-
-def run_in_thread(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` on a new event loop in a thread, because a fixture may be made while the tests' loop runs."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
-
-
 @pytest.fixture
-def settings(empty_redis: str, tmp_path: Path, migrated_database: Path) -> Settings:
+def settings(empty_redis: str, tmp_path: Path) -> Settings:
     """Return settings for one test: an empty Valkey, a data directory with an empty database, and no rate limits."""
-    create_data_dir(migrated_database, tmp_path / "data")
+    create_data_dir(tmp_path / "data")
     return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
-
-
-def create_data_dir(database: Path, data: Path) -> None:
-    """Create the data directory ``data`` with a copy of ``database``."""
-    copy = datadir.create_directory(data) / "callout.db"
-    shutil.copyfile(database, copy)
-    copy.chmod(0o600)
 
 
 @pytest.fixture

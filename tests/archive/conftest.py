@@ -22,7 +22,7 @@ import pytest
 from engine.process.settings import Settings
 from engine.sql import database
 from engine.sql.database import Archive, open_archive
-from tests.conftest import create_data_dir, migrate, run_in_thread
+from tests.support.migrated import create_data_dir, migrate, run_in_thread
 from tests.support.wait import wait_until
 
 DatabaseAway = Callable[[], AbstractAsyncContextManager[None]]
@@ -119,7 +119,7 @@ async def settings(
     if request.param == "sqlite":
         monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
         if has_schema:
-            create_data_dir(request.getfixturevalue("migrated_database"), tmp_path / "data")
+            create_data_dir(tmp_path / "data")
         yield base
         return
     behind: Path = request.getfixturevalue("postgres_socket")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,11 +23,9 @@ from tests.support.wait import wait_until
 
 
 @pytest.fixture(scope="module")
-async def shared_server(
-    redis_url: str, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningServer]:
+async def shared_server(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
     """Run one server for the tests of this module."""
-    async with run_shared_server(redis_url, migrated_database, tmp_path_factory.mktemp("rooms") / "data") as serving:
+    async with run_shared_server(redis_url, tmp_path_factory.mktemp("rooms") / "data") as serving:
         yield serving
 
 

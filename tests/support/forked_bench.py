@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 
 from bench import __main__ as program
 from bench.rig import Child, Rig
-from tests.support import fork_server
+from tests.support import fork_server, forking
 
 for _name in program.NAMES:
     import_module(f"bench.questions.{_name}")
@@ -32,7 +32,7 @@ class ForkedServer:
         read_end, write_end = os.pipe()
         with open(os.devnull, "rb") as nothing:
             streams = (nothing.fileno(), write_end, errors.fileno())
-            self._connection = fork_server.send_request(fork_server.own_path, "callout", arguments, None, env, *streams)
+            self._connection = fork_server.send_request(forking.own_path, "callout", arguments, None, env, *streams)
         os.close(write_end)
         self.stdout = os.fdopen(read_end, "rb")
         self._replies = self._connection.makefile("rb")

@@ -15,6 +15,7 @@ import msgspec
 
 from engine.process import embedded
 from tests.support.fork_server import ForkedProcess, fork_server, start_process
+from tests.support.migrated import create_data_dir
 
 TIMEOUT_S = 30.0
 
@@ -125,9 +126,11 @@ class Server:
 
 @asynccontextmanager
 async def run_server(data: Path, *flags: str, port: int = 0, **settings: str) -> AsyncIterator[Server]:
-    """Run ``callout serve`` on the data directory ``data``. At the end of the block, stop the server and its Valkey,
-    even after an error.
+    """Run ``callout serve`` on the data directory ``data``; a new one begins with a database that has the schema. At
+    the end of the block, stop the server and its Valkey, even after an error.
     """
+    if not data.exists():
+        create_data_dir(data)
     log = data.with_suffix(".log")
     arguments = ("serve", "--data", str(data), "--port", str(port), *flags)
     with log.open("ab") as errors:

@@ -13,10 +13,10 @@ import redis
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from server.serve import RunningServer, run_server
-from tests.conftest import create_data_dir
 from tests.server.web.network_proxy import NetworkProxy
 from tests.support import chat
 from tests.support.chat import Chat
+from tests.support.migrated import create_data_dir
 
 
 class RoomScene(NamedTuple):
@@ -47,11 +47,11 @@ class RoomScene(NamedTuple):
 
 
 @asynccontextmanager
-async def run_shared_server(redis_url: str, database: Path, data: Path) -> AsyncIterator[RunningServer]:
-    """Empty Redis and run a server with a copy of ``database`` in the directory ``data``."""
+async def run_shared_server(redis_url: str, data: Path) -> AsyncIterator[RunningServer]:
+    """Empty Redis and run a server on the new data directory ``data``."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-    create_data_dir(database, data)
+    create_data_dir(data)
     async with run_server(Settings(data=str(data), redis=redis_url, port=0, limits="off")) as serving:
         yield serving
 

@@ -37,11 +37,9 @@ WATCH = """
 
 
 @pytest.fixture(scope="module")
-async def shared_server(
-    redis_url: str, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningServer]:
+async def shared_server(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
     """Run one server for the tests of this module."""
-    async with run_shared_server(redis_url, migrated_database, tmp_path_factory.mktemp("rooms") / "data") as serving:
+    async with run_shared_server(redis_url, tmp_path_factory.mktemp("rooms") / "data") as serving:
         yield serving
 
 

@@ -22,6 +22,7 @@ import pytest
 from engine.process.settings import Settings
 from engine.sql import database
 from engine.sql.database import Archive, open_archive
+from tests.archive.postgres_pool import TEMPLATE, PooledDatabase
 from tests.support.migrated import create_data_dir, migrate, run_in_thread
 from tests.support.wait import wait_until
 
@@ -89,17 +90,37 @@ class PostgresProxy:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_socket: Path) -> str:
-    """Create a PostgreSQL database with the whole schema, and return its name: the template of each test's database."""
+async def postgres_pool(postgres_socket: Path) -> AsyncIterator[list[PooledDatabase]]:
+    """Create the template of all databases. Yield a list of databases that no test uses."""
+    admin = await asyncpg.connect(host=str(postgres_socket), user="postgres", database="postgres")
+    await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+    await admin.close()
+    run_in_thread(migrate(Settings(database=f"postgresql://postgres@/{TEMPLATE}?host={postgres_socket}")))
+    unused: list[PooledDatabase] = []
+    yield unused
+    for each in unused:
+        await each.close()
 
-    async def create_template() -> None:
-        admin = await asyncpg.connect(host=str(postgres_socket), user="postgres", database="postgres")
-        await admin.execute("CREATE DATABASE migrated")
-        await admin.close()
-        await migrate(Settings(database=f"postgresql://postgres@/migrated?host={postgres_socket}"))
 
-    run_in_thread(create_template())
-    return "migrated"
+@pytest.fixture
+async def migrated_postgres(postgres_socket: Path, postgres_pool: list[PooledDatabase]) -> AsyncIterator[str]:
+    """Yield the name of a database with the whole schema and the rows of a new one."""
+    name = f"t{uuid.uuid4().hex}"
+    used = postgres_pool.pop() if postgres_pool else await PooledDatabase.create(postgres_socket, name)
+    yield used.name
+    if await used.restore():
+        postgres_pool.append(used)
+
+
+@pytest.fixture
+async def empty_postgres(postgres_socket: Path) -> AsyncIterator[str]:
+    """Yield the name of a new database without a schema."""
+    name = f"t{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(host=str(postgres_socket), user="postgres", database="postgres")
+    await admin.execute(f"CREATE DATABASE {name}")
+    yield name
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
 
 
 @pytest.fixture
@@ -111,29 +132,36 @@ def has_schema() -> bool:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
+def postgres_database(request: pytest.FixtureRequest, has_schema: bool) -> str | None:
+    """Return the name of a PostgreSQL database, and None in turn: then the test uses SQLite."""
+    if request.param == "sqlite":
+        return None
+    name: str = request.getfixturevalue("migrated_postgres" if has_schema else "empty_postgres")
+    return name
+
+
+@pytest.fixture
 async def settings(
-    request: pytest.FixtureRequest, empty_redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_schema: bool
+    request: pytest.FixtureRequest,
+    empty_redis: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_schema: bool,
+    postgres_database: str | None,
 ) -> AsyncIterator[Settings]:
     """Yield settings of the test's own, with SQLite and with PostgreSQL in turn."""
     base = Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
-    if request.param == "sqlite":
+    if postgres_database is None:
         monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
         if has_schema:
             create_data_dir(tmp_path / "data")
         yield base
         return
-    behind: Path = request.getfixturevalue("postgres_socket")
-    template = request.getfixturevalue("postgres_template") if has_schema else "template1"
-    name = f"t{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(host=str(behind), user="postgres", database="postgres")
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    proxy = PostgresProxy(tmp_path, behind)
+    proxy = PostgresProxy(tmp_path, request.getfixturevalue("postgres_socket"))
     await proxy.open()
     request.node.proxy = proxy
-    yield msgspec.structs.replace(base, database=f"postgresql://postgres@/{name}?host={tmp_path}")
+    yield msgspec.structs.replace(base, database=f"postgresql://postgres@/{postgres_database}?host={tmp_path}")
     await proxy.close()
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class CommitSettings:
         UnsuitableDatabase.
         """
         if level == "sql" and engine.dialect.name == "sqlite":
-            self.report = LevelReport(("SQLite synchronous=FULL",))  # each connection sets it (database.py)
+            self.report = LevelReport(("SQLite synchronous=FULL",))  # each connection sets it (sqlite_connection.py)
         elif level == "sql":
             event.listen(engine.sync_engine, "connect", self._check)
 

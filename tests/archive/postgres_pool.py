@@ -16,6 +16,7 @@ SELECT md5(string_agg(object, ' ' ORDER BY object)) FROM (
     UNION ALL SELECT p::text FROM pg_proc p WHERE oid >= 16384
     UNION ALL SELECT t::text FROM pg_trigger t
     UNION ALL SELECT s::text FROM pg_db_role_setting s
+    WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 ) AS objects
 """
 """Computes a hash of everything that a statement of the schema can change."""

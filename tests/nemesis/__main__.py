@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.process.settings import Settings
-from tests.conftest import migrate
 from tests.nemesis import table
 from tests.nemesis.nemeses import NEMESES, Nemesis
 from tests.nemesis.run import Result, Times, run_once
 from tests.nemesis.world import LEVELS
+from tests.support.migrated import migrate
 
 
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:

@@ -11,8 +11,8 @@ from sqlalchemy import update
 from engine.process.settings import Settings
 from engine.sql.database import open_archive
 from engine.sql.schema import events
-from tests.conftest import create_data_dir
 from tests.support.audit_log import archive_count, sign_head
+from tests.support.migrated import create_data_dir
 from tests.support.process import run_callout
 
 
@@ -37,11 +37,11 @@ async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: st
     assert refused.error_line.startswith(line)
 
 
-async def test_verify_names_the_first_bad_seq(migrated_database: bytes, tmp_path: Path) -> None:
+async def test_verify_names_the_first_bad_seq(tmp_path: Path) -> None:
     """A good database has the exit code 0, with an older head too. After a change the exit code is 1, and the first
     line names the seq and the kind.
     """
-    create_data_dir(migrated_database, tmp_path / "data")
+    create_data_dir(tmp_path / "data")
     archive = await open_archive(Settings(data=str(tmp_path / "data")))
     try:
         await archive_count(archive, 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from engine.audit.staff_reads import StaffReads
 from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import PlanCache
 from engine.process.metrics import Metrics
@@ -36,6 +37,7 @@ class Engine:
     recorded_generations: dict[str, int] = field(default_factory=dict)
     """For each login (family of refresh tokens): the latest generation of which the use is recorded in SQL
     (engine/identity/tokens.py)."""
+    staff_reads: StaffReads = field(default_factory=StaffReads)
     fix_batches: FixBatches = field(init=False)
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ UNLIMITED_WAVE_SIZE = 1_000_000_000
 crowd of them would hide the job from all others."""
 
 _EVENT_FIRST_WORDS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
-ENGINE_EVENT_NOUNS = _EVENT_FIRST_WORDS | {"session", "typing", "presence"}
+ENGINE_EVENT_NOUNS = _EVENT_FIRST_WORDS | {"session", "audit", "subject", "log", "typing", "presence"}
 """The first words of the names of the engine's own events, also of internal and reserved events. An announcement cannot
 begin with one of these words."""
 

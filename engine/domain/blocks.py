@@ -21,6 +21,7 @@ from engine.errors import FieldError, Invalid, NotFound
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
+from engine.identity import audit_events
 from engine.roles import PARTY_ROLES, require_role
 from engine.sql.insert import insert_into
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
@@ -85,6 +86,7 @@ async def put_block(engine: Engine, caller: Principal, blocked: UserId, *, key: 
         row = insert_into(engine.archive, blocks).values(user=caller.id, other=blocked, since=since, active=True)
         await conn.execute(row.on_conflict_do_nothing())
         await conn.execute(update(blocks).where(mine, blocks.c.active.is_(False)).values(since=since, active=True))
+        await audit_events.add_row(conn, audit_events.actor_of(caller), "block_set", "user", blocked)
         valid_since = (await conn.execute(select(blocks.c.since).where(mine))).scalar_one()
         return Block(blocked, name, rfc3339_of(valid_since))
 
@@ -105,6 +107,7 @@ async def lift_block(engine: Engine, caller: Principal, blocked: UserId, *, key:
         mine = update(blocks).where(_pair_condition(caller.id, blocked), blocks.c.active)
         if (await conn.execute(mine.values(active=False, since=now_ms()))).rowcount == 0:
             raise NotFound("You have not blocked this user")
+        await audit_events.add_row(conn, audit_events.actor_of(caller), "block_lifted", "user", blocked)
         return blocked
 
     request = in_sql.new_request(caller.id, key, "unblock", blocked)

@@ -74,7 +74,7 @@ async def list_messages(engine: Engine, caller: Principal, room_id: str, query: 
     query, limit = query.with_place(), check_limit(query.limit)
     zone, room = parse_room_id(room_id)
     part = await _read_live(engine, caller, zone, room, query)
-    rooms.record_staff_read(caller, room, is_member=part.is_member)
+    rooms.record_staff_read(engine, caller, room, is_member=part.is_member)
     place = None
     if query.after is None:
         found = await _join_older(engine, zone, room, part, query.before, limit)

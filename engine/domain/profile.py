@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
-from engine.identity import outbox
+from engine.identity import audit_events, outbox
 from engine.roles import MANAGERS, REVIEWER_ROLES, require_role
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import services, technician_services, technicians, users
@@ -201,10 +201,10 @@ async def patch_technician(
             await conn.execute(update(users).where(users.c.id == technician).values(**person))
         if "services" in given:
             await _set_services(conn, technician, given["services"])
-        await sql.update_technician(
-            conn, technician, **{name: given[name] for name in ("zone", "capacity") if name in given}
-        )
+        stored = {name: given[name] for name in ("zone", "capacity") if name in given}
+        await sql.update_technician(conn, technician, **stored)
         await outbox.add_row(conn, technician)
+        await audit_events.add_profile_change(conn, caller, technician, given)
         return technician
 
     request = in_sql.new_request(caller.id, key, "patch_technician", technician, given)

@@ -20,7 +20,7 @@ from engine.errors import Duplicate, IllegalTransition, NotFound
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import CREATION_TTL_S, Result
-from engine.identity import outbox
+from engine.identity import audit_events, outbox
 from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.sql.insert import insert_into
@@ -61,6 +61,8 @@ async def rate_job(
         new = insert_into(engine.archive, ratings).values(at=at, **row).on_conflict_do_nothing()
         if (await conn.execute(new)).rowcount != 1:
             raise Duplicate("You have already rated this job")
+        actor = audit_events.actor_of(caller)
+        await audit_events.add_row(conn, actor, "job_rated", "job", job.id, job=job.id, stars=stars)
         if caller.role == "customer":
             columns = technicians.c
             await sql.update_technician(conn, TechnicianId(of), stars=columns.stars + stars, rated=columns.rated + 1)

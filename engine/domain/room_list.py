@@ -54,7 +54,7 @@ class _ListedMessage(msgspec.Struct):
 class _ListedRoom(msgspec.Struct):
     """The members of a room's JSON by which a list is filtered and sorted."""
 
-    id: str
+    id: RoomId
     state: str
     opened_at: str
     last: _ListedMessage | None = None
@@ -131,6 +131,8 @@ async def list_rooms(engine: Engine, caller: Principal, query: RoomQuery) -> Pag
     page = found.page(as_of)
     if caller.is_ops and page.items:
         shown = [_listed_room_decoder.decode(document).id for document in page.items]
+        for room in shown:
+            engine.staff_reads.note("rooms_listed", caller, room)
         log.info("rooms_listed_by_staff", rooms=shown, user=caller.id, role=caller.role)
     return page
 

@@ -144,7 +144,7 @@ async def read_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
     """
     zone, room = parse_room_id(room_id)
     document, is_member = await _read_document(engine, caller, zone, room, is_staff=caller.is_ops)
-    record_staff_read(caller, room, is_member=is_member)
+    record_staff_read(engine, caller, room, is_member=is_member)
     return document
 
 
@@ -168,9 +168,10 @@ async def _read_document(
     return document, is_member == b"1"
 
 
-def record_staff_read(caller: Principal, room: RoomId, *, is_member: bool) -> None:
-    """Log that staff who are no member read a room."""
+def record_staff_read(engine: Engine, caller: Principal, room: RoomId, *, is_member: bool) -> None:
+    """Record that staff who are no member read a room (engine/identity/audit_events.py)."""
     if not is_member:
+        engine.staff_reads.note("room_read", caller, room)
         log.info("room_read_by_staff", room=room, user=caller.id, role=caller.role)
 
 

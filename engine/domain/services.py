@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import FieldError, Invalid, NotFound, ServiceInactive
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
+from engine.identity import audit_events
 from engine.roles import OPS, require_role
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import services
@@ -106,7 +107,11 @@ async def create_service(
     service = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new_service))
 
     async def run_in_transaction(conn: AsyncConnection) -> Service:
-        await conn.execute(insert(services).values(**msgspec.structs.asdict(service)))
+        members = msgspec.structs.asdict(service)
+        await conn.execute(insert(services).values(**members))
+        await audit_events.add_row(
+            conn, audit_events.actor_of(caller), "service_created", "service", service.id, changed=members
+        )
         return service
 
     request = in_sql.new_request(caller.id, key, "create_service", new_service, ttl_s=in_sql.CREATION_TTL_S)
@@ -125,6 +130,8 @@ async def patch_service(
         row = await _select_row(conn, service, lock=True)
         if change:
             await conn.execute(update(services).where(services.c.id == service).values(**change))
+            actor = audit_events.actor_of(caller)
+            await audit_events.add_row(conn, actor, "service_changed", "service", service, changed=dict(change))
         return _service_of_row({**row, **change})
 
     request = in_sql.new_request(caller.id, key, "patch_service", service, change)

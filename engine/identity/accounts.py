@@ -28,7 +28,7 @@ from engine.errors import (
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
-from engine.identity import access, outbox, passwords, tokens
+from engine.identity import access, audit_events, outbox, passwords, tokens
 from engine.roles import ADMIN_ROLE, OPS, require_role
 from engine.rules import emails
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
@@ -197,7 +197,7 @@ async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key
     request = in_sql.new_request(
         caller.id, key, "create_user", email, new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
-    return await _create_account(engine, new, request)
+    return await _create_account(engine, new, request, caller)
 
 
 async def patch_user(
@@ -251,7 +251,9 @@ async def reinstate_user(engine: Engine, caller: Principal, user: UserId, *, key
     return await _change_account(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
 
 
-async def _create_account(engine: Engine, new: NewAccount, request: in_sql.KeyedRequest) -> Result[User]:
+async def _create_account(
+    engine: Engine, new: NewAccount, request: in_sql.KeyedRequest, by: Principal | None = None
+) -> Result[User]:
     access.check_database(engine)
     typed = emails.normalise_email(new.email)
     row = {
@@ -275,6 +277,8 @@ async def _create_account(engine: Engine, new: NewAccount, request: in_sql.Keyed
         if new.role == "technician":
             await sql.create_technician(conn, UserId(str(row["id"])))
             await outbox.add_row(conn, UserId(str(row["id"])))
+        actor = f"{new.role}:{row['id']}" if by is None else audit_events.actor_of(by)
+        await audit_events.add_row(conn, actor, "user_created", "user", str(row["id"]), role=new.role)
         return _user_of_row(row)
 
     result = await in_redis.run_once(engine, request, User, run_in_transaction)
@@ -307,6 +311,8 @@ async def _change_account(
         if new != row or reassign:
             actor = f"{caller.role}:{caller.id}"
             await outbox.add_row(conn, user, code=_close_code(row, new), reassign=reassign, actor=actor)
+            state = {"role": new["role"], "active": new["active"]}
+            await audit_events.add_row(conn, actor, "user_changed", "user", user, command=command, **state)
         return _user_of_row(new)
 
     request = in_sql.new_request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))

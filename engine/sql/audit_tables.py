@@ -1,4 +1,6 @@
-"""The tables of the audit trees (engine/audit/). Only the archiver writes them; erasing a person removes salts."""
+"""The tables of the audit trees (engine/audit/), and of what waits to become an event. Only the archiver writes the
+trees; erasing a person removes salts.
+"""
 
 from __future__ import annotations
 
@@ -87,3 +89,16 @@ vault_keys = Table(
     Column("revoked_at", BigInteger),
 )
 """The public keys of the server's signatures."""
+
+audit_outbox = Table(
+    "audit_outbox",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    text_column("key"),
+    text_column("action"),
+    text_column("actor"),
+    text_column("data"),
+    time_column("at"),
+)
+"""Commands that changed SQL alone and are not in the log yet (engine/identity/audit_events.py). ``data`` is the data of
+the event ``audit.<action>``, as JSON."""

@@ -21,8 +21,9 @@ from engine.blueprint.catalogue import Blueprints
 from engine.events import Event, rfc3339_of
 from engine.types import Cursor, Zone
 
-INTERNAL_PREFIX = "session."
-"""The prefix of the types of internal events. They are for gateways and are never sent to a client."""
+INTERNAL_PREFIXES = ("session.", "audit.", "subject.", "log.")
+"""The prefixes of the types of internal events, which are never sent to a client: those for gateways (``session.``),
+and those that are in the log for the audit tree."""
 
 log = structlog.get_logger(__name__)
 

@@ -35,6 +35,7 @@ from engine.types import Cursor, Epoch, Zone, epoch_number
 from engine.zone import acknowledged_events, log
 from server.gateway.chat_events import MESSAGE_TYPE, deliver_without_text
 from server.gateway.counters import Counters
+from server.gateway.frames import INTERNAL_PREFIXES
 from server.gateway.hub import TIME_SLICE_S, Hub, channels_in_hub
 from server.gateway.replay_buffer import ReplayBuffer
 from server.gateway.stream_reader import MAX_READ_EVENTS, READ_BLOCK_S, REPLY_TIMEOUT_S, StreamReader
@@ -175,7 +176,7 @@ class Relay:
         tail.buffer.add(event)
         tail.cursor = event.seq
         try:
-            if event.type.startswith("session."):
+            if event.type.startswith(INTERNAL_PREFIXES):
                 self._on_internal_event(event)
             else:
                 if any(hub.has_watchers for hub in self._hubs):

@@ -21,7 +21,7 @@ from engine.runtime import Engine
 from engine.types import Cursor, Principal, epoch_number
 from engine.zone import log
 from server.gateway.chat_events import ChatReplay, is_chat
-from server.gateway.frames import INTERNAL_PREFIX
+from server.gateway.frames import INTERNAL_PREFIXES
 from server.gateway.replay_buffer import Chunk
 from server.gateway.zone_stream import MAX_WAIT_S, UNREACHABLE_SEQ, ZoneStream
 
@@ -234,7 +234,7 @@ class Resume:
         self._position = position
 
     def _add_frame(self, event: Event, frame: bytes) -> None:
-        if event.type.startswith(INTERNAL_PREFIX) or self.reason:
+        if event.type.startswith(INTERNAL_PREFIXES) or self.reason:
             return
         if self._accepts_type is not None and not self._accepts_type(event.type):
             return

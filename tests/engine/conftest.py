@@ -23,7 +23,7 @@ async def engine(engine: Engine) -> AsyncIterator[Engine]:
     """
     yield engine
     for event in await event_log.events(engine):
-        if not event.type.startswith("session."):
+        if not event.type.startswith(("session.", "audit.")):
             shape = payloads.data_struct_of(event.type)
             assert msgspec.json.decode(event.data, type=shape) is not None, event.type
     await check_summaries(engine)

@@ -155,7 +155,7 @@ PROFILE_PATCH = (remove_services, "services", b"", ["approved"])
 
 @pytest.mark.parametrize(
     ("place", "command", "field", "value", "decisions"),
-    [(place, *PROFILE_REVIEW) for place in (*KILL_POINTS, (outbox, "_append_event"))]
+    [(place, *PROFILE_REVIEW) for place in (*KILL_POINTS, (outbox, "append_event"))]
     + [(place, *PROFILE_PATCH) for place in KILL_POINTS],
 )
 async def test_a_change_of_a_profile_takes_effect_after_a_kill(

@@ -14,6 +14,7 @@ import msgspec
 from engine.process.settings import Settings
 from engine.types import DEFAULT_ZONE, ROLES, JobId, room_of
 from engine.zone import log
+from server.gateway.frames import INTERNAL_PREFIXES
 from server.schemas import payloads
 from server.serve import run_server
 from tests.server.gateway.streams import EventServer, EventStream, open_event_server
@@ -152,4 +153,4 @@ async def test_each_type_of_event_reaches_exactly_its_recipients(settings: Setti
         events = await log.read_range(server.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
         for event in events:
             assert msgspec.json.decode(event.data, type=payloads.data_struct_of(event.type)) is not None, event.type
-        assert {event.type for event in events if not event.type.startswith("session.")} == set(RECIPIENTS)
+        assert {event.type for event in events if not event.type.startswith(INTERNAL_PREFIXES)} == set(RECIPIENTS)

@@ -20,7 +20,7 @@ from engine.blueprint.schema import Blueprint, EventRule
 from engine.store import scripts
 from server.api import asyncapi
 from server.gateway import protocol
-from server.gateway.frames import INTERNAL_PREFIX
+from server.gateway.frames import INTERNAL_PREFIXES
 from server.gateway.ops import OPS
 from server.schemas import ops, payloads
 from server.schemas.ops import OP_STRUCTS
@@ -31,7 +31,7 @@ EMITTED_TYPES = {
     kind
     for script in scripts.load_installed_library().values()
     for kind in script.emits
-    if not kind.startswith(INTERNAL_PREFIX)
+    if not kind.startswith(INTERNAL_PREFIXES)
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from engine.audit import signed_note
 from engine.rules import merkle_tree
 from engine.types import Role
+from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
 from tests.support.wait import wait_until
@@ -162,3 +163,11 @@ async def test_the_trail_says_who_did_what(admin: Client, customer: Client, book
     assert made in (await read(admin, f"/v1/audit?from={at}&action=job.created"))["items"]
     assert made not in (await read(admin, f"/v1/audit?to={at}&action=job.created"))["items"]
     assert (await read(admin, f"/v1/audit?entity=room&id={job}"))["items"] == []
+
+
+async def test_a_change_of_a_price_is_in_the_trail(admin: Client) -> None:
+    """A command that changes SQL alone is an entry with its actor, and has a leaf as others do."""
+    service = await people.make_service(admin)
+    assert (await admin("PATCH", f"/v1/services/{service}", {"base_amount": 4321})).status_code == 200
+    (entry,) = await wait_for_entry(admin, f"action=audit.service_changed&entity=service&id={service}")
+    assert (entry["actor"].partition(":")[0], len(entry["leaf"])) == ("admin", 64)

@@ -1,0 +1,56 @@
+"""What staff read of chat rooms in which they are no members, until it is appended to the log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.clock import now_ms
+from engine.types import Principal, RoomId
+
+MINUTE_MS = 60_000
+MAX_WAITING = 10_000
+"""The most readings that wait. They wait for less than a second while Redis answers."""
+
+
+class StaffRead(NamedTuple):
+    """A reading: of one room (``room_read``), or of a room in a list (``rooms_listed``), in one minute."""
+
+    action: str
+    actor: str
+    room: RoomId
+    minute: int
+
+
+class StaffReads:
+    """The readings of this process that are not in the log yet. A user's second reading of a room in the same minute is
+    no further entry. So the log grows by at most one entry for each user, room and minute, however often a console
+    polls, and a reading waits for nothing.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[StaffRead] = set()
+        self._waiting: list[StaffRead] = []
+        self.lost = 0
+        """How many readings were not recorded because too many waited."""
+
+    def note(self, action: str, caller: Principal, room: RoomId) -> None:
+        """Record that ``caller`` read a room."""
+        read = StaffRead(action, f"{caller.role}:{caller.id}", room, now_ms() // MINUTE_MS)
+        if read in self._known:
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self.lost += 1
+            return
+        self._known.add(read)
+        self._waiting.append(read)
+
+    def take(self) -> list[StaffRead]:
+        """Return the readings that wait, and forget those of earlier minutes."""
+        minute = now_ms() // MINUTE_MS
+        self._known = {read for read in self._known if read.minute == minute}
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def put_back(self, reads: list[StaffRead]) -> None:
+        """Let readings wait again that could not be appended."""
+        self._waiting[:0] = reads

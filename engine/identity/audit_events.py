@@ -1,0 +1,124 @@
+"""``audit.*`` events: commands that change SQL alone, and what staff read, are appended to ``main``'s log, so that the
+audit tree has them.
+
+A command adds its row in its own transaction, so that neither is committed without the other. The outbox
+(engine/identity/outbox.py) appends the rows in their order, once each, and again until it is done. Readings are only in
+the memory of their process before they are appended, less than a second later: a reading must not wait for the log. The
+server's log has a line for each at once.
+
+No client receives these events. Ops read them as entries of the audit trail (engine/domain/audit_trail.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.audit.staff_reads import StaffRead
+from engine.clock import now_ms
+from engine.errors import CalloutError
+from engine.identity.log_append import append_event
+from engine.sql.audit_tables import audit_outbox
+from engine.types import Principal, TechnicianId
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MAX_ROWS_PER_ROUND = 500
+MAX_ROOMS_PER_EVENT = 200
+_READ_NAMESPACE = uuid.UUID("6d0a3c1e-55d0-4a5e-9c55-0f6cf3a1b0d7")
+
+log = structlog.get_logger(__name__)
+
+
+def actor_of(caller: Principal) -> str:
+    """Return the actor of an event that ``caller`` caused."""
+    return f"{caller.role}:{caller.id}"
+
+
+async def add_row(conn: AsyncConnection, actor: str, action: str, entity: str, entity_id: str, **more: Any) -> None:
+    """Add the event ``audit.<action>`` in the transaction of a command. ``more`` are further members of its data: no
+    contact details, codes or texts of users.
+    """
+    data = msgspec.json.encode({"entity": entity, "id": entity_id, **more}).decode()
+    row = {"key": str(uuid.uuid4()), "action": action, "actor": actor, "data": data, "at": now_ms()}
+    await conn.execute(insert(audit_outbox).values(**row))
+
+
+async def add_profile_change(
+    conn: AsyncConnection, caller: Principal, technician: TechnicianId, given: Mapping[str, Any]
+) -> None:
+    """Add the event of a change of a technician's profile: the names of all fields, and the values of those that are no
+    contact details.
+    """
+    values = {name: given[name] for name in ("zone", "capacity", "services") if name in given}
+    actor, fields = actor_of(caller), sorted(given)
+    await add_row(conn, actor, "technician_changed", "technician", technician, fields=fields, changed=values)
+
+
+async def append_waiting(engine: Engine) -> int:
+    """Append the rows and readings that wait. Return the number of events. Raises the errors of ``Store.run``: what was
+    not appended waits for the next round.
+    """
+    return await _append_rows(engine) + await _append_reads(engine)
+
+
+async def _append_rows(engine: Engine) -> int:
+    async with engine.archive.begin_read() as conn:
+        query = select(audit_outbox).order_by(audit_outbox.c.id).limit(MAX_ROWS_PER_ROUND)
+        rows = (await conn.execute(query)).all()
+    done: list[int] = []
+    try:
+        for row in rows:
+            await _append(engine, row.action, row.data.encode(), row.actor, row.key)
+            done.append(row.id)
+    finally:
+        if done:
+            async with engine.archive.begin_write() as conn:
+                await conn.execute(delete(audit_outbox).where(audit_outbox.c.id.in_(done)))
+    return len(done)
+
+
+async def _append_reads(engine: Engine) -> int:
+    """Append one event for each reading of a room, and one for the rooms of each user's lists."""
+    waiting = engine.staff_reads.take()
+    count = 0
+    groups = list(_grouped(waiting))
+    while groups:
+        first = groups[0][0]
+        rooms = [read.room for read in groups[0]]
+        data = {"entity": "room", "id": rooms[0]} if first.action == "room_read" else {"entity": "room", "rooms": rooms}
+        name = f"{first.action} {first.actor} {first.minute} {' '.join(rooms)}"
+        try:
+            await _append(
+                engine, first.action, msgspec.json.encode(data), first.actor, str(uuid.uuid5(_READ_NAMESPACE, name))
+            )
+        except CalloutError:
+            engine.staff_reads.put_back([read for group in groups for read in group])
+            raise
+        del groups[0]
+        count += 1
+    return count
+
+
+def _grouped(reads: list[StaffRead]) -> Iterator[list[StaffRead]]:
+    """Yield the readings that become one event each. Two servers that note the same reading give it the same key."""
+    for read in reads:
+        if read.action == "room_read":
+            yield [read]
+    listed = sorted(read for read in reads if read.action != "room_read")
+    for _, group in itertools.groupby(listed, lambda read: (read.action, read.actor, read.minute)):
+        rooms = list(group)
+        for start in range(0, len(rooms), MAX_ROOMS_PER_EVENT):
+            yield rooms[start : start + MAX_ROOMS_PER_EVENT]
+
+
+async def _append(engine: Engine, action: str, data: bytes, actor: str, key: str) -> None:
+    await append_event(engine, f"audit.{action}", channels="", data=data, actor=actor, key=key)

@@ -17,7 +17,9 @@ import pytest
 
 from engine.process.embedded import read_state
 from server.simulation.child_server import ChildError, clean_environment, run_child
+from server.simulation.demo_files import LOGINS_FILE
 from tests.support.fork_server import CALLOUT_COMMAND, ForkedProcess, fork_server
+from tests.support.http import open_http
 from tests.support.process import start_callout
 from tests.support.wait import wait_until
 
@@ -82,12 +84,24 @@ async def running_demo(data: Path, start: Start = start_demo) -> AsyncIterator[t
             await wait_for_end(process)
 
 
+async def booked_blueprints(data: Path, port: str) -> list[str]:
+    """Return the blueprints of the jobs that a demo has booked, the first job first."""
+    logins = json.loads((data / LOGINS_FILE).read_text())
+    admin = next({"email": each["email"], "password": each["password"]} for each in logins if each["role"] == "admin")
+    async with open_http(f"http://127.0.0.1:{port}") as http:
+        token = (await http.post("/v1/auth/login", json=admin)).json()["access_token"]
+        listed = (await http.get("/v1/jobs?limit=200", headers={"Authorization": f"Bearer {token}"})).json()["items"]
+    return [job["blueprint"] for job in reversed(listed)]
+
+
 async def test_a_second_demo_is_refused_in_one_line(tmp_path: Path) -> None:
     """A second demo on the port or on the data directory of a running demo prints one line, ends, and leaves no
-    process. The first demo continues.
+    process. The first demo continues. Its first job is a direct booking, so that a visitor sees a dispute soon.
     """
     async with running_demo(tmp_path / "one") as (first, printed):
         port = printed.partition("http://127.0.0.1:")[2].split()[0]
+        booked = await wait_until(lambda: booked_blueprints(tmp_path / "one", port), within_s=END_WITHIN_S)
+        assert booked[0] == "direct_booking"
         code, out, err = await wait_for_end(await start_demo(tmp_path / "two", "--port", port))
         assert code not in (0, None)
         assert out == ""

@@ -26,6 +26,8 @@ from tests.archive.postgres_pool import TEMPLATE, PooledDatabase
 from tests.support.migrated import create_data_dir, migrate, run_in_thread
 from tests.support.wait import wait_until
 
+SETTINGS_FIXTURES = {"sqlite": "sqlite_settings", "postgresql": "postgres_settings"}
+"""The fixture with the settings of each database."""
 DatabaseAway = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -131,37 +133,45 @@ def has_schema() -> bool:
     return True
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def postgres_database(request: pytest.FixtureRequest, has_schema: bool) -> str | None:
-    """Return the name of a PostgreSQL database, and None in turn: then the test uses SQLite."""
-    if request.param == "sqlite":
-        return None
+@pytest.fixture
+def base_settings(empty_redis: str, tmp_path: Path) -> Settings:
+    """Return settings of the test's own, without a database."""
+    return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
+
+
+@pytest.fixture
+def sqlite_settings(base_settings: Settings, has_schema: bool, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return settings with an SQLite database."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+    if has_schema:
+        create_data_dir(Path(base_settings.data))
+    return base_settings
+
+
+@pytest.fixture
+def postgres_name(request: pytest.FixtureRequest, has_schema: bool) -> str:
+    """Return the name of a PostgreSQL database."""
     name: str = request.getfixturevalue("migrated_postgres" if has_schema else "empty_postgres")
     return name
 
 
 @pytest.fixture
-async def settings(
-    request: pytest.FixtureRequest,
-    empty_redis: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    has_schema: bool,
-    postgres_database: str | None,
+async def postgres_settings(
+    request: pytest.FixtureRequest, base_settings: Settings, postgres_socket: Path, postgres_name: str, tmp_path: Path
 ) -> AsyncIterator[Settings]:
-    """Yield settings of the test's own, with SQLite and with PostgreSQL in turn."""
-    base = Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
-    if postgres_database is None:
-        monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
-        if has_schema:
-            create_data_dir(tmp_path / "data")
-        yield base
-        return
-    proxy = PostgresProxy(tmp_path, request.getfixturevalue("postgres_socket"))
+    """Yield settings with a PostgreSQL database behind a proxy."""
+    proxy = PostgresProxy(tmp_path, postgres_socket)
     await proxy.open()
     request.node.proxy = proxy
-    yield msgspec.structs.replace(base, database=f"postgresql://postgres@/{postgres_database}?host={tmp_path}")
+    yield msgspec.structs.replace(base_settings, database=f"postgresql://postgres@/{postgres_name}?host={tmp_path}")
     await proxy.close()
+
+
+@pytest.fixture(params=list(SETTINGS_FIXTURES))
+def settings(request: pytest.FixtureRequest) -> Settings:
+    """Return settings with SQLite and with PostgreSQL in turn."""
+    chosen: Settings = request.getfixturevalue(SETTINGS_FIXTURES[request.param])
+    return chosen
 
 
 @pytest.fixture

@@ -39,15 +39,17 @@ async def wait_for_events(
     firsts = {event.zone: event.seq for event in reversed(found)}
     lasts = {event.zone: event.seq for event in found}
     waits = {
-        asyncio.create_task(
+        zone: asyncio.create_task(
             _wait_for_seq(store, zone, run_id, epochs[zone], first=firsts[zone], last=lasts[zone])
-        ): zone
+        )
         for zone in lasts
     }
-    done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    reached = {waits[task]: task.result() for task in done}
+    try:
+        await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits.values():
+            wait.cancel()
+    reached = {zone: wait.result() for zone, wait in waits.items() if wait.done()}
     return [event for event in found if event.seq <= (reached.get(event.zone) or 0)]
 
 

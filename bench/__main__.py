@@ -10,6 +10,7 @@ from types import ModuleType
 from bench.rig import BenchError, Rig
 
 NAMES = (
+    "archive",
     "chat",
     "claim",
     "connections",

@@ -145,6 +145,13 @@ async def test_fanout_runs() -> None:
     assert figures["Callout, bursts of 16"] > 0
 
 
+async def test_archive_runs() -> None:
+    """The benchmark `archive` writes the log of whole jobs to SQL with one process and with two."""
+    figures = await run_quick("archive", "--jobs", "32")
+    assert figures["SQLite: archive, processes: 1"] > 0
+    assert figures["SQLite: archive, processes: 2"] > 0
+
+
 async def test_jobs_runs() -> None:
     """The benchmark `jobs` takes whole jobs through all their scripts and measures each of them."""
     figures = await run_quick("jobs", "--jobs", "64")

@@ -21,7 +21,7 @@ from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.audit import heads, trees
 from engine.audit.head_key import HeadKey
 from engine.sql.database import Archive
-from engine.sql.insert import Upsert, insert_into, insert_rows, upsert_rows
+from engine.sql.insert import Upsert, execute_for_rows, insert_into, insert_rows, upsert_rows
 from engine.sql.schema import (
     bids,
     checkpoints,
@@ -185,8 +185,11 @@ async def _upsert_bids_or_payments(
 
 async def _update_offer_answers(conn: AsyncConnection, rows: list[Row]) -> None:
     """Update offers of earlier batches with their answers."""
-    if not rows:
-        return
+    await execute_for_rows(conn, "answer offers", rows, _update_of_answer)
+
+
+def _update_of_answer() -> Any:
+    """Return the statement that stores the answer to one offer."""
     mine = (offers.c.job == bindparam("of_job")) & (offers.c.technician == bindparam("of_technician"))
     change: dict[str, Any] = {name: bindparam(name) for name in ("status", "reason", "answered_at")}
-    await conn.execute(update(offers).where(mine).values(**change), rows)
+    return update(offers).where(mine).values(**change)

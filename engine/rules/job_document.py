@@ -8,6 +8,7 @@ cannot be; tests/engine/test_job_members.py compares these with ``MEMBERS``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -85,6 +86,9 @@ lua/lib/cost.lua takes the first match of a name, and customers choose the names
 RECORD_MEMBERS = tuple(member.name for member in MEMBERS if member.origin == "record")
 STEP_MEMBERS = tuple(member.name for member in MEMBERS if member.origin == "step")
 COLUMN_MEMBERS = tuple(member.name for member in MEMBERS if member.has_column)
+_column_members_of = attrgetter(*COLUMN_MEMBERS)
+_PARTY_COLUMNS = tuple(name for name in COLUMN_MEMBERS if name in ("customer", "technician"))
+_TIME_COLUMNS = tuple(name for name in COLUMN_MEMBERS if name.endswith("_at"))
 EDITABLE_MEMBERS = frozenset(member.name for member in MEMBERS if member.editable)
 EVENT_MEMBERS = frozenset((*RECORD_MEMBERS, *STEP_MEMBERS))
 _PUBLIC_MEMBERS = frozenset(member.name for member in MEMBERS if member.public)
@@ -164,10 +168,13 @@ def decode_event_job(data: bytes) -> EventJob:
 
 def column_values(job: JobView) -> dict[str, Any]:
     """Return the values of the job's columns in SQL: the ids of the parties, times in ms since the Unix epoch."""
-    values = {name: getattr(job, name) for name in COLUMN_MEMBERS}
-    parties = {name: value.id for name, value in values.items() if isinstance(value, Party)}
-    times = {name: ms_of(value) for name, value in values.items() if name.endswith("_at")}
-    return {**values, **parties, **times}
+    values: dict[str, Any] = dict(zip(COLUMN_MEMBERS, _column_members_of(job), strict=True))
+    for name in _PARTY_COLUMNS:
+        if values[name] is not None:
+            values[name] = values[name].id
+    for name in _TIME_COLUMNS:
+        values[name] = ms_of(values[name])
+    return values
 
 
 def encode_members(members: Mapping[str, Any]) -> bytes:

@@ -161,7 +161,9 @@ async def _check_server(settings: Settings) -> Finding:
     try:
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
             answer = await client.get(held.url + "/readyz")
-        found.problems += answer.json().get("problems", [])
+        report = answer.json()
+        found.problems += report.get("problems", [])
+        found.facts |= {"durability": report["durability"]["level"]} if "durability" in report else {}
         if answer.status_code != 200 and not found.problems:
             found.problems.append(f"/readyz answers {answer.status_code}")
     except (httpx.HTTPError, ValueError) as error:

@@ -107,7 +107,7 @@ async def test_the_embedded_valkey_syncs_as_the_level_requires(tmp_path: Path) -
         report = (await client.get(f"{server.url}/readyz")).json()["durability"]
         assert report["level"] == "aof" and "appendfsync always" in report["checks"]
         doctor = await run_callout("doctor", "--data", str(server.data), env=environment(durability="aof"))
-    assert doctor.code == 0
+    assert doctor.code == 0 and f"url {server.url}, durability aof" in doctor.out
     assert "durability: level aof, checked appendonly yes, appendfsync always" in doctor.out
 
 

@@ -1,7 +1,8 @@
 """The format of an event in a zone's log, and of the times in it.
 
-Entry id ``<seq>-0``; fields ``type to at actor bp data cause [trace]``. ``data`` is JSON text in the format of the
-protocol, so that the relay forwards it without parsing it.
+Entry id ``<seq>-0``; fields ``type to at actor bp data cause [trace [state]]``. ``data`` is JSON text in the format of
+the protocol, so that the relay forwards it without parsing it. ``state`` is for the archive alone
+(lua/lib/job_state.lua).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from engine.types import Zone
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """An event of a zone's log. ``to`` are channels, ``at`` is ms since the Unix epoch, ``blueprint_key``
-    is the key of the job's blueprint ("" = no job), ``cause`` is ``<idempotency key>:<fingerprint>``.
+    is the key of the job's blueprint ("" = no job), ``cause`` is ``<idempotency key>:<fingerprint>``. ``state`` is what
+    the script changed in jobs; only the archiver reads it, so that it takes no memory in gateways.
     """
 
     zone: Zone
@@ -30,12 +32,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     cause: str = ""
     trace: str = ""
+    state: bytes = b""
 
 
 _FIELD_ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
 
 
-def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
+def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes], *, with_state: bool = False) -> Event:
     """Decode an entry of the stream. ``fields`` alternates names and values, in the order in which scripts write them.
 
     Raises ValueError if no script of Callout wrote the entry: a log that contains a foreign entry must not be relayed.
@@ -53,6 +56,7 @@ def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Eve
         fields[11],
         fields[13].decode(),
         fields[15].decode() if len(fields) > 15 else "",
+        fields[17] if with_state and len(fields) > 17 else b"",
     )
 
 

@@ -5,7 +5,7 @@ KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
-EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
+EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.job
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/allocation"
@@ -15,6 +15,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/dispatch_index"
 --- @include "lib/event_log"
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/limits"
 --- @include "lib/plan"
 --- @include "lib/step"
@@ -45,20 +46,21 @@ Candidates.load_search_fields(job)
 local wave = Wave.new(zone, job, Allocation.MAX_CANDIDATES, tonumber(radius_m), weights, Limits.parse(''))
 wave.explains = true
 local first = job.walk == ''
-if first and round == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
+if first and round == '1' then JobFields.set(job_key, 'sought', zone.now) end
 local best, more = Allocation.choose(zone, job, offers, supply, wave, first)
 local scores = ',"scores":[' .. Allocation.scores_json(zone, wave) .. ']'
-Wave.save_record(zone, wave, waves, round, best and {best.id} or {}, scores)
-redis.call('HSET', job_key, 'walk', more and Wave.progress_text(wave) or '')
+Wave.save_record(zone, job, wave, waves, round, best and {best.id} or {}, scores)
+JobFields.set(job_key, 'walk', more and Wave.progress_text(wave) or '')
 if best then
   local events = ApplyStep.run(zone, job, offers, plan, {}, 'engine', Tech.load(zone.tag .. 'tech:' .. best.id))
   Command.finish(zone, log, job, events, {actor = 'engine', cause = ''})
 elseif more then
   redis.call('ZADD', due, zone.now, entry)
 else
-  redis.call('HSET', job_key, 'wave', round)
+  JobFields.set(job_key, 'wave', round)
   redis.call('ZADD', due, zone.now + repeat_ms, 'allocate:' .. job.id .. ':' .. round + 1)
   if round == '1' then EventLog.append(zone, log, Wave.unfilled_event(job, unfilled_audience)) end
 end
+EventLog.record_jobs(zone)
 EventLog.save_seq(zone)
 return {'OK', '0', zone.seq, job.version, best and best.id or '', more and '1' or '0'}

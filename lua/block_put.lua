@@ -4,7 +4,7 @@ KEYS    meta  mine  theirs  log
 ARGV    epoch  one  other  blocked
 OK      seq  version
 ERR     STALE_EPOCH
-EMITS   offer.closed
+EMITS   offer.closed  session.job
 TOUCHES {z}:tech:*:offers  {z}:job:*  {z}:job:*:offers  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
@@ -25,5 +25,6 @@ if blocked == '1' then
     end)
   end
 end
+EventLog.record_jobs(zone)
 if zone.seq > seq then EventLog.save_seq(zone) end
 return {'OK', '0', zone.seq > seq and zone.seq or 0, 0}

@@ -1,9 +1,10 @@
 --[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for ten minutes, for readers
 that still read them here and for a technician who answers an offer late. The records of its last changes go at once:
-each has its own key too. Its waves stay for a day, because SQL does not have them.
+each has its own key too. Its waves stay for a day, because SQL does not have them any more. `live` is
+1 if the job is not finished any more.
 KEYS    meta  jobs  job
 ARGV    epoch  id
-OK      seq  version
+OK      seq  version  live
 ERR     STALE_EPOCH
 FLAGS   allow-oom
 TOUCHES {z}:user:*:jobs  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:waves  {z}:job:*:bids  {z}:job:*:payments  {z}:due  (same slot, names known only inside)
@@ -15,7 +16,7 @@ local epoch, id = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local values = redis.call('HMGET', job_key, 'phase', 'customer', 'holder', 'owner', 'reference')
-if values[1] ~= 'done' and values[1] ~= 'closed' then return {'OK', '0', 0, 0} end
+if values[1] ~= 'done' and values[1] ~= 'closed' then return {'OK', '0', 0, 0, values[1] and '1' or '0'} end
 redis.call('ZREM', jobs, id)
 redis.call('ZREM', zone.tag .. 'user:' .. values[2] .. ':jobs', id)
 if values[3] and values[3] ~= '' then redis.call('ZREM', zone.tag .. 'user:' .. values[3] .. ':jobs', id) end
@@ -25,9 +26,11 @@ if values[5] and values[5] ~= '' then
   local entry = 'forget:' .. string.match(values[4], '[^:]*$') .. ':' .. values[5]
   redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + Job.ARCHIVED_MS, entry)
 end
+-- SQL drops the state of the job now: its next change writes all of it again (lib/job_state).
+redis.call('HDEL', job_key, 'recorded')
 redis.call('DEL', job_key .. ':causes')
 redis.call('PEXPIRE', job_key .. ':waves', Job.WAVES_MS)
 for _, part in ipairs({'', ':offers', ':bids', ':payments'}) do
   redis.call('PEXPIRE', job_key .. part, Job.ARCHIVED_MS)
 end
-return {'OK', '0', 0, 0}
+return {'OK', '0', 0, 0, '0'}

@@ -10,6 +10,7 @@ TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:sup
 --- @include "lib/apply_step"
 --- @include "lib/command"
 --- @include "lib/idempotency"
+--- @include "lib/job_fields"
 --- @include "lib/plan"
 --- @include "lib/relation"
 --- @include "lib/step"
@@ -43,5 +44,5 @@ if not args.force then
     return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
   end
 end
-redis.call('HDEL', job_key, 'unserved')
+JobFields.remove(job_key, 'unserved')
 return Command.finish(zone, log, job, ApplyStep.run(zone, job, offers, plan, args, actor, tech), request)

@@ -4,8 +4,10 @@ KEYS    meta  job  due
 ARGV    epoch  entry
 OK      seq  version
 ERR     STALE_EPOCH
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:summaries  {z}:live  (same slot, names known only inside)
+EMITS   session.job
+TOUCHES {z}:log  {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:summaries  {z}:live  (same slot, names known only inside)
 ]]
+--- @include "lib/event_log"
 --- @include "lib/job"
 --- @include "lib/load"
 --- @include "lib/zone"
@@ -16,4 +18,5 @@ if not zone then return {'STALE_EPOCH'} end
 redis.call('ZREM', due, entry)
 local job = Job.load(job_key)
 if job and redis.call('HEXISTS', job_key, 'ahead') == 1 then Load.refresh(zone, job) end
+EventLog.record_jobs(zone)
 return {'OK', '0', 0, 0}

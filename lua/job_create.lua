@@ -16,6 +16,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/idempotency"
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/offer_creation"
 --- @include "lib/plan"
 --- @include "lib/room"
@@ -52,11 +53,12 @@ local created, first = ',"created_at":' .. Iso.format(zone.now), StateEntry.pars
 local job = {key = job_key, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
   unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
-  paid = '0', refunded = '0', back = '0', room = ''}
-redis.call('HSET', job_key, 'id', id, 'bp', bp, 'customer', customer, 'full', job.full, 'pub', job.pub,
-  'service', service, 'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', zone.now,
-  'reference', reference, 'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled,
-  'begins', release)
+  paid = '0', refunded = '0', back = '0', room = '', recorded = '1'}
+redis.call('HSET', job_key, 'id', id, 'customer', customer, 'full', job.full, 'pub', job.pub, 'service', service,
+  'lat', lat, 'lon', lon, 'amount', amount, 'frozen', '', 'created', zone.now, 'reference', reference, 'scheduled',
+  scheduled)
+JobFields.set(job_key, 'bp', bp, 'wave', 0, 'owner', actor, 'preferred', preferred, 'contact', contact, 'begins',
+  release, 'recorded', '1')
 local now = Job.move(zone, job, first)
 if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, tonumber(release)), first.lifetime_ms) end
 job.last = 'create ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
@@ -70,15 +72,18 @@ if RoomStep.is_due(job, rule) then
   job.room = Room.id_of(id)
   opened, room = RoomStep.open(zone, job, rule, tech and {id = named, name = tech.name, role = 'technician'})
 end
+local offer_ends
+if named ~= '' then
+  offer_ends = job.expires > 0 and job.expires or zone.now + OfferCreation.ENDLESS_MS
+  OfferCreation.create(zone, job, offers, 0, {{id = named, far = 0, opens = zone.now, expires = offer_ends}})
+end
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
 local seq = EventLog.append(zone, log, {type = 'job.created', to = Audience.channels(audience, job), actor = actor,
   bp = bp,
   cause = cause, trace = trace, data = '{"job":' .. shown .. ',"changed":[]}',
   restricted = Audience.restricted_copies(job, audience, ',"changed":[]')})
-if named ~= '' then
-  local ends = job.expires > 0 and job.expires or zone.now + OfferCreation.ENDLESS_MS
-  OfferCreation.create(zone, job, offers, 0, {{id = named, far = 0, opens = zone.now, expires = ends}})
-  EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. named}, 0, ends))
+if offer_ends then
+  EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. named}, 0, offer_ends))
 end
 if opened then
   opened.actor, opened.cause, opened.trace = actor, cause, trace

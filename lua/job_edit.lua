@@ -16,6 +16,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/dispatch_index"
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
+--- @include "lib/job_fields"
 --- @include "lib/job"
 --- @include "lib/load"
 --- @include "lib/map_index"
@@ -57,7 +58,8 @@ local searching = Job.is_searching(job)
 local restarts = searching and search_restart ~= '' and job.mode ~= 'direct'
 if restarts then DispatchIndex.remove(zone, job, job.mode) end
 redis.call('HSET', job_key, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon, 'amount', amount,
-  'scheduled', scheduled, 'begins', release)
+  'scheduled', scheduled)
+JobFields.set(job_key, 'begins', release)
 if MapIndex.is_live(job.phase) then MapIndex.place_job(zone, job) end
 job.full, job.pub, job.service, job.amount, job.begins = full, pub, service, amount, tonumber(release)
 Load.refresh(zone, job)
@@ -75,26 +77,24 @@ job.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 Job.save(job)
 Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.STEP_MS, causes)
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
-local names = ',"changed":' .. changed
-local seq = EventLog.append(zone, log, {type = 'job.updated', to = Audience.channels(audience, job), actor = actor,
-  bp = bp, cause = cause, trace = trace,
+local names, events, closed = ',"changed":' .. changed, {}, {}
+events[1] = {type = 'job.updated', to = Audience.channels(audience, job),
   data = '{"job":' .. shown .. names .. StepEvent.members(job, job.status, {command = 'edit'}, {}, actor) .. '}',
-  restricted = Audience.restricted_copies(job, audience, names .. Audience.step_summary(job, job.status, 'edit'))})
+  restricted = Audience.restricted_copies(job, audience, names .. Audience.step_summary(job, job.status, 'edit'))}
 -- Bidders receive the changed job; if the terms changed, all open bids are closed.
 local bidders = job.mode == 'bids' and searching and BidClose.open_channels(job) or {}
 if #bidders > 0 then
-  EventLog.append(zone, log, {type = 'job.updated', to = table.concat(bidders, ' '), actor = actor, bp = bp,
-    cause = cause, trace = trace,
-    data = '{"job":' .. Job.public_json(job) .. names .. Audience.step_summary(job, job.status, 'edit') .. '}'})
+  events[2] = {type = 'job.updated', to = table.concat(bidders, ' '),
+    data = '{"job":' .. Job.public_json(job) .. names .. Audience.step_summary(job, job.status, 'edit') .. '}'}
 end
+for _, event in ipairs(events) do event.actor, event.bp, event.cause, event.trace = actor, bp, cause, trace end
 if terms == '1' then
-  redis.call('HSET', job_key, 'terms', job.version)
-  local closed = {}
+  JobFields.set(job_key, 'terms', job.version)
   if searching then BidClose.close_all(closed, job, job.mode, 'changed', bids_audience) end
-  for _, event in ipairs(closed) do EventLog.append(zone, log, event) end
 end
-if searching then
-  for _, event in ipairs(OfferUpdate.update_all(zone, job, offers)) do EventLog.append(zone, log, event) end
-end
+for _, event in ipairs(searching and OfferUpdate.update_all(zone, job, offers) or {}) do closed[#closed + 1] = event end
+local seq = EventLog.append(zone, log, events[1])
+if events[2] then EventLog.append(zone, log, events[2]) end
+for _, event in ipairs(closed) do EventLog.append(zone, log, event) end
 EventLog.save_seq(zone)
 return {'OK', '0', seq, job.version, job.id, shown}

@@ -10,6 +10,7 @@ EMITS   job.late
 --- @include "lib/event_log"
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/timers"
 --- @include "lib/zone"
 local meta, job_key, due, log = unpack(KEYS)
 local epoch, entry, bp, entered, step, audience = unpack(ARGV)
@@ -19,6 +20,7 @@ local job = Job.load(job_key)
 if job and job.bp ~= bp then return {'OTHER_BLUEPRINT', job.bp} end
 redis.call('ZREM', due, entry)
 if not job or job.entered ~= entered or step == '' then return {'OK', '0', 0, 0} end
+Timers.finish(job_key, entry)
 local since = tonumber(redis.call('HGET', job_key, 'since') or job.updated)
 local seq = EventLog.append(zone, log, {type = 'job.late', to = Audience.channels(audience, job), bp = job.bp,
   data = '{"job":{"id":"' .. job.id .. '"},"status":"' .. job.status .. '","since":' .. Iso.format(since) ..

@@ -9,6 +9,7 @@ EMITS   job.stalled
 --- @include "lib/event_log"
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/zone"
 local meta, job_key, log = unpack(KEYS)
 local epoch, technician, step, audience = unpack(ARGV)
@@ -18,7 +19,7 @@ local job = Job.load(job_key)
 if not job or job.holder ~= technician or redis.call('HGET', job_key, step) == technician then
   return {'OK', '1', 0, 0}
 end
-redis.call('HSET', job_key, step, technician)
+JobFields.set(job_key, step, technician)
 local seq = EventLog.append(zone, log, {type = 'job.stalled', to = Audience.channels(audience, job), bp = job.bp,
   data = '{"job":{"id":"' .. job.id ..
   '"},"technician":{"id":"' .. technician .. '"},"since":' .. Iso.format(zone.now) .. ',"step":"' .. step .. '"}'})

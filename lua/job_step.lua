@@ -5,17 +5,19 @@ KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE  TAKEN
-EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked  room.opened  room.left  room.closed  mediator.invited  session.room
+EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked  room.opened  room.left  room.closed  mediator.invited  session.room  session.job
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/codes"
 --- @include "lib/command"
 --- @include "lib/dispute"
+--- @include "lib/event_log"
 --- @include "lib/idempotency"
 --- @include "lib/plan"
 --- @include "lib/relation"
 --- @include "lib/step"
+--- @include "lib/timers"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, plan_json, args_json = unpack(ARGV)
@@ -35,8 +37,12 @@ if args.entry and not Zone.has_ended(zone, 1, args.lease) then
   return {'OK', '0', 0, 0, '-'}
 end
 -- While the job is frozen the entry stays and is evaluated again.
-if args.entry and not (job and job.frozen ~= '') then redis.call('ZREM', zone.tag .. 'due', args.entry) end
+if args.entry and not (job and job.frozen ~= '') then
+  redis.call('ZREM', zone.tag .. 'due', args.entry)
+  if job then Timers.finish(job_key, args.entry) end
+end
 if args.entry and (not job or job.entered ~= args.entered or Step.refusal(zone, job, plan, actor, '')) then
+  EventLog.record_jobs(zone)
   return {'OK', '0', 0, 0, '-'}
 end
 if not job or not Relation.any(job, actor, plan.by) then return Command.not_found(job, req, fingerprint) end

@@ -6,7 +6,7 @@ KEYS    meta  job  due  log
 ARGV    epoch  entry  entered  still_ms  still_m  away_m  dark_ms  grace_ms  every_ms  stalled_audience  dark_audience
 OK      seq  version  verdict
 ERR     STALE_EPOCH
-EMITS   job.stalled  job.dark
+EMITS   job.stalled  job.dark  session.job
 TOUCHES {z}:tech:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
@@ -34,7 +34,7 @@ local watch = Watchdog.load(row[4], tonumber(row[3]) or zone.now)
 local why = tech and Zone.has_ended(zone, 1, tonumber(dark_ms)) and
   Watchdog.reason(zone, watch, tech, row[1], row[2], tonumber(still_ms), tonumber(still_m), tonumber(away_m),
     tonumber(dark_ms)) or nil
-local seq, outcome = 0, 'well'
+local seq, outcome, event = 0, 'well', nil
 if not why then watch.why, watch.looks, watch.reported_at = '-', 0, 0
 elseif why ~= watch.why then watch.why, watch.looks, watch.reported_at = why, 1, 0
 else
@@ -42,13 +42,17 @@ else
   if watch.reported_at == 0 then
     watch.reported_at = zone.now
     local kind = why == 'dark' and {'job.dark', dark_audience} or {'job.stalled', stalled_audience}
-    seq = EventLog.append(zone, log, {type = kind[1], to = Audience.channels(kind[2], job), bp = job.bp,
+    event = {type = kind[1], to = Audience.channels(kind[2], job), bp = job.bp,
       data = '{"job":{"id":"' .. job.id ..
       '"},"technician":{"id":"' .. job.holder .. '"},"since":' .. Iso.format(watch.since) ..
-        ',"step":"warn","reason":"' .. why .. '"}'})
-    EventLog.save_seq(zone)
+        ',"step":"warn","reason":"' .. why .. '"}'}
     outcome = 'reported'
   elseif zone.now >= watch.reported_at + grace_ms then outcome = 'over' end
 end
 Watchdog.save(job, watch)
+if event then
+  seq = EventLog.append(zone, log, event)
+  EventLog.save_seq(zone)
+end
+EventLog.record_jobs(zone)
 return {'OK', '0', seq, job.version, outcome}

@@ -6,11 +6,12 @@ KEYS    meta  tech  due  log
 ARGV    epoch  entry  reach_m  limit  asked  suspended
 OK      seq  version  offered  customers
 ERR     STALE_EPOCH
-EMITS   offer.created
+EMITS   offer.created  session.job
 TOUCHES {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/geo"
+--- @include "lib/job_fields"
 --- @include "lib/late_join"
 --- @include "lib/limits"
 --- @include "lib/offer_creation"
@@ -46,12 +47,13 @@ for _, job in ipairs(jobs) do
     local expires = OfferCreation.expires_at(job, opens, job.offer_ms)
     local offer = {id = tech.id, far = job.far, opens = opens, expires = expires}
     OfferCreation.create(zone, job, job.key .. ':offers', job.wave, {offer})
-    redis.call('HINCRBY', job.key, 'asked', 1)
+    JobFields.increment(job.key, 'asked', 1)
     redis.call('ZADD', due, 'LT', expires + Limits.parse(job.limits).grace, 'offers:' .. job.id .. ':' .. job.wave)
-    if opens > zone.now then redis.call('ZADD', due, opens, OfferCreation.due_entry(job, job.wave, opens))
+    if opens > zone.now then OfferCreation.hold(zone, job, job.wave, opens)
     else seq = EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. tech.id}, job.wave, expires)) end
     offered = offered + 1
   end
 end
+EventLog.record_jobs(zone)
 if seq > 0 then EventLog.save_seq(zone) end
 return {'OK', '0', seq, 0, offered, ''}

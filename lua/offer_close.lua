@@ -5,7 +5,7 @@ KEYS    meta  job  offers  due  log
 ARGV    epoch  entry
 OK      seq  version
 ERR     STALE_EPOCH
-EMITS   offer.closed
+EMITS   offer.closed  session.job
 ]]
 --- @include "lib/event_log"
 --- @include "lib/job"
@@ -18,7 +18,10 @@ if not zone then return {'STALE_EPOCH'} end
 local job = Job.load(job_key)
 redis.call('ZREM', due, entry)
 local event = job and job.closing ~= '' and OfferClosure.take_postponed(job, offers)
-if not event then return {'OK', '0', 0, 0} end
+if not event then
+  EventLog.record_jobs(zone)
+  return {'OK', '0', 0, 0}
+end
 EventLog.append(zone, log, event)
 EventLog.save_seq(zone)
 return {'OK', '0', zone.seq, job.version}

@@ -11,6 +11,7 @@ TOUCHES {z}:due  (same slot, names known only inside)
 --- @include "lib/command"
 --- @include "lib/idempotency"
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/offers"
 --- @include "lib/plan"
 --- @include "lib/step"
@@ -49,7 +50,7 @@ end
 offer.status = 'rejected'
 Offers.write(offers, technician, offer)
 redis.call('ZREM', tech_offers, job.id)
-redis.call('HINCRBY', job_key, 'declined', 1)
+JobFields.increment(job_key, 'declined', 1)
 WaveAdvance.advance(zone, job, offers)
 local shown = Job.public_json(job) -- the event contains this text too, because a repeat is answered from the event
 return Command.finish(zone, log, job, {{type = 'offer.declined', to = Audience.channels(plan.audience, job),

@@ -4,7 +4,7 @@ KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  grace_ms  lease_ms
 OK      seq  version
 ERR     STALE_EPOCH
-EMITS   offer.closed
+EMITS   offer.closed  session.job
 TOUCHES {z}:tech:*:offers  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
@@ -45,7 +45,8 @@ if later then
   redis.call('ZADD', due, math.max(later, zone.now + pause_ms), entry)
 else redis.call('ZREM', due, entry) end
 if #seen == 0 then return {'OK', '0', 0, 0} end
-if #channels > 0 then EventLog.append(zone, log, OfferClosure.event(job, channels, 'expired', 'Offer expired')) end
 WaveAdvance.advance(zone, job, offers)
+if #channels > 0 then EventLog.append(zone, log, OfferClosure.event(job, channels, 'expired', 'Offer expired')) end
+EventLog.record_jobs(zone)
 EventLog.save_seq(zone)
 return {'OK', '0', #channels > 0 and zone.seq or 0, job.version}

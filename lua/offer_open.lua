@@ -5,12 +5,13 @@ KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  opens
 OK      seq  version  opened
 ERR     STALE_EPOCH
-EMITS   offer.created
+EMITS   offer.created  session.job
 TOUCHES {z}:tech:*  (same slot, names known only inside)
 ]]
 --- @include "lib/candidates"
 --- @include "lib/event_log"
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/offer_creation"
 --- @include "lib/offers"
 --- @include "lib/zone"
@@ -23,6 +24,7 @@ local job, channels, expires = Job.load(job_key), {}, 0
 if redis.call('ZREM', due, entry) == 0 or not job or not Candidates.is_inviting(job) then
   return {'OK', '0', 0, 0, 0}
 end
+OfferCreation.release(job, wave_number, opens)
 local all = redis.call('HGETALL', offers)
 for i = 1, #all, 2 do
   local offer = Offers.parse(all[i + 1])
@@ -35,9 +37,12 @@ for i = 1, #all, 2 do
     channels[#channels + 1], expires = 'user:' .. all[i], offer.expires
   end
 end
-if #channels == 0 then return {'OK', '0', 0, 0, 0} end
+if #channels == 0 then
+  EventLog.record_jobs(zone)
+  return {'OK', '0', 0, 0, 0}
+end
 if tonumber(redis.call('HGET', job_key, 'opens')) == tonumber(opens) then
-  redis.call('HSET', job_key, 'opens', zone.now)
+  JobFields.set(job_key, 'opens', zone.now)
 end
 local seq = EventLog.append(zone, log, OfferCreation.event(zone, job, channels, wave_number, expires))
 EventLog.save_seq(zone)

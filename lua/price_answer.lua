@@ -11,6 +11,7 @@ EMITS   price.changed  price.rejected
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/proposal"
 --- @include "lib/relation"
 --- @include "lib/zone"
@@ -39,7 +40,7 @@ end
 local seq, kind = zone.seq + 1, 'price.rejected'
 proposal.status = answer
 Proposal.save(job, proposal)
-redis.call('HSET', job_key, 'answered', seq)
+JobFields.set(job_key, 'answered', seq)
 if answer == 'accepted' then
   kind, job.amount = 'price.changed', proposal.amount
   redis.call('HSET', job_key, 'amount', job.amount)

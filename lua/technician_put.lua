@@ -4,10 +4,11 @@ ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  ph
         rating  rated  audience
 OK      seq  version  online
 ERR     STALE_EPOCH
-EMITS   technician.status  offer.closed  session.work
+EMITS   technician.status  offer.closed  session.work  session.job
 TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
+--- @include "lib/job_fields"
 --- @include "lib/offer_closure"
 --- @include "lib/offer_withdrawal"
 --- @include "lib/presence"
@@ -29,8 +30,8 @@ local function update_assigned_jobs(zone, had)
   for _, each in ipairs(redis.call('SMEMBERS', tech_key .. ':jobs')) do
     local job_key = zone.tag .. 'job:' .. each
     local row = redis.call('HMGET', job_key, 'unaccepted', 'service')
-    if row[1] == '1' and serves(services, row[2]) then redis.call('HDEL', job_key, 'unserved')
-    elseif row[1] == '1' and serves(had, row[2]) then redis.call('HSET', job_key, 'unserved', id) end
+    if row[1] == '1' and serves(services, row[2]) then JobFields.remove(job_key, 'unserved')
+    elseif row[1] == '1' and serves(had, row[2]) then JobFields.set(job_key, 'unserved', id) end
   end
 end
 
@@ -55,5 +56,7 @@ OfferWithdrawal.withdraw(zone, id, function(job) return not serves(services, job
   function(job)
     seq = EventLog.append(zone, log, OfferClosure.event(job, {'user:' .. id}, 'withdrawn', 'Offer withdrawn', actor))
   end)
-if WorkFeed.sync(zone, log, tech, actor) > 0 or seq > 0 then EventLog.save_seq(zone) end
+local appended = WorkFeed.sync(zone, log, tech, actor) > 0 or seq > 0
+EventLog.record_jobs(zone)
+if appended then EventLog.save_seq(zone) end
 return {'OK', '0', seq, profile, tech.online}

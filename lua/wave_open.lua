@@ -5,13 +5,14 @@ KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  whole_zone  weights  limits  audience  unfilled_audience
 OK      seq  version  asked  more
 ERR     STALE_EPOCH
-EMITS   offer.created  job.searching  job.unfilled
+EMITS   offer.created  job.searching  job.unfilled  session.job
 TOUCHES {z}:tech:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
 --- @include "lib/candidates"
 --- @include "lib/dispatch_index"
 --- @include "lib/event_log"
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/limits"
 --- @include "lib/offer_creation"
 --- @include "lib/ranking"
@@ -36,7 +37,7 @@ local first = job.walk == ''
 local wave = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits))
 Wave.resume(zone, job, wave)
 wave.room = Limits.open_offer_room(zone, offers)
-if first and wave_number == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
+if first and wave_number == '1' then JobFields.set(job_key, 'sought', zone.now) end
 local chosen = first and Wave.take_preferred(zone, job, offers, wave) or nil
 if whole_zone == '1' then wave.mode = 'walk' end
 if wave.mode == 'walk' then wave.more = not Search.by_rank(zone, job, offers, supply, wave)
@@ -47,7 +48,7 @@ local best = undecided and {} or Ranking.best(wave)
 if chosen then
   table.insert(best, 1, chosen)
   job.alone = zone.now + wave.limits.alone
-  redis.call('HSET', job_key, 'alone', job.alone)
+  JobFields.set(job_key, 'alone', job.alone)
 end
 local ids, groups, base = {}, {}, chosen and job.alone or Wave.others_open_at(zone, job, offers)
 for i, fit in ipairs(best) do
@@ -58,30 +59,34 @@ for i, fit in ipairs(best) do
   fit.opens, fit.expires = opens, group.expires
 end
 OfferCreation.create(zone, job, offers, wave_number, best)
-Wave.save_record(zone, wave, waves, wave_number, ids)
+Wave.save_record(zone, job, wave, waves, wave_number, ids)
 wave.made = wave.made + #ids
 local next_at = math.max(wave.began + tonumber(interval_ms), zone.now)
 local done = not wave.more or (whole_zone ~= '1' and (wave.made >= tonumber(size) or zone.now == next_at))
 redis.call('ZREM', due, entry)
 if done then
-  redis.call('HSET', job_key, 'wave', wave_number, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms,
+  JobFields.set(job_key, 'wave', wave_number, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms,
     'limits', limits, 'opens', base + Wave.head_start(wave, wave.made))
   redis.call('ZADD', due, next_at, 'wave:' .. job.id .. ':' .. wave_number + 1)
   Wave.index_wide(zone, job, wave.radius == 0)
 else
-  redis.call('HSET', job_key, 'walk', Wave.progress_text(wave))
+  JobFields.set(job_key, 'walk', Wave.progress_text(wave))
   redis.call('ZADD', due, zone.now, entry)
 end
-local total = redis.call('HINCRBY', job_key, 'asked', #ids)
+local total = JobFields.increment(job_key, 'asked', #ids)
 for opens, group in pairs(groups) do
   redis.call('ZADD', due, 'LT', group.expires + wave.limits.grace, 'offers:' .. job.id .. ':' .. wave_number)
+  if opens > zone.now then OfferCreation.hold(zone, job, wave_number, opens) end
+end
+for opens, group in pairs(groups) do
   if opens <= zone.now then
     EventLog.append(zone, log, OfferCreation.event(zone, job, group, wave_number, group.expires))
-  else redis.call('ZADD', due, opens, OfferCreation.due_entry(job, wave_number, opens)) end
+  end
 end
 if first and unfilled_audience ~= '' then EventLog.append(zone, log, Wave.unfilled_event(job, unfilled_audience)) end
 if done then
   EventLog.append(zone, log, Wave.searching_event(zone, job, wave, wave_number, total, next_at, audience))
 end
+EventLog.record_jobs(zone)
 EventLog.save_seq(zone)
 return {'OK', '0', zone.seq, job.version, #ids, done and '0' or '1'}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +22,7 @@ from engine.audit import heads, trees
 from engine.audit.head_key import HeadKey
 from engine.sql.database import Archive
 from engine.sql.insert import Upsert, execute_for_rows, insert_into, insert_rows, upsert_rows
+from engine.sql.job_tables import job_states
 from engine.sql.schema import (
     bids,
     checkpoints,
@@ -80,6 +81,7 @@ async def apply_batch(
         await _upsert_bids_or_payments(conn, upsert, bids, batch.bids)
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await insert_rows(conn, notifications, batch.notifications, upsert)
+        await insert_rows(conn, job_states, batch.job_states)
         await room_rows.apply_rows(conn, upsert, batch.rooms)
         await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
         await technician_rows.apply_rows(conn, upsert, zone, batch.technicians)
@@ -101,11 +103,15 @@ async def _append_to_audit(
     return await heads.sign_crossing(conn, archive, zone, state, len(entries), head_key) if head_key else None
 
 
-async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:
-    """Record that Redis was notified that these finished jobs are archived."""
-    over = jobs.c.id.in_(finished) & jobs.c.phase.in_(FINISHED_PHASES)
+async def mark_archived(archive: Archive, finished: Mapping[str, bool]) -> None:
+    """Record that Redis was notified that these finished jobs are archived. True: the job is over in Redis too, and its
+    state is dropped here. If it changes again, its next event has all of its state.
+    """
+    is_finished = jobs.c.id.in_(list(finished)) & jobs.c.phase.in_(FINISHED_PHASES)
+    over = [job for job, is_over in finished.items() if is_over]
     async with archive.begin_write() as conn:
-        await conn.execute(update(jobs).where(over).values(hot=False))
+        await conn.execute(update(jobs).where(is_finished).values(hot=False))
+        await conn.execute(delete(job_states).where(job_states.c.job.in_(over)))
 
 
 async def unarchived_jobs(archive: Archive, zone: Zone, limit: int) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from engine.archive.job_states import state_rows
 from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows, fold_room_event
 from engine.archive.technician_projection import TechnicianChanges, count_offers, fold_technician_event
 from engine.events import Event, ms_of
@@ -45,6 +46,7 @@ class Batch:
     notifications: list[Row] = field(default_factory=list)
     rooms: RoomRows = field(default_factory=RoomRows)
     technicians: TechnicianChanges = field(default_factory=TechnicianChanges)
+    job_states: list[Row] = field(default_factory=list)
     quarantined: list[Row] = field(default_factory=list)
 
     @property
@@ -82,6 +84,7 @@ def fold_events(events: Iterable[Event]) -> Batch:
             job = None
             log.error("event_not_projected", zone=event.zone, seq=event.seq, type=event.type, error=str(error))
         batch.events.append(_event_row(event, job))
+        batch.job_states += state_rows(event)
         batch.channels += [{"zone": event.zone, "channel": c, "seq": event.seq} for c in dict.fromkeys(event.to)]
     return batch
 
@@ -105,8 +108,7 @@ def _event_row(event: Event, job: str | None) -> Row:
 def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
     if event.type.startswith(ROOM_EVENT_PREFIXES):
-        fold_room_event(batch.rooms, event)
-        return None
+        return fold_room_event(batch.rooms, event)
     fold_technician_event(batch.technicians, event)
     data = _projected_data_decoder.decode(event.data)
     job = _job_id(data)
@@ -239,11 +241,10 @@ def _fold_payment(batch: Batch, event: Event, data: _ProjectedData, job: str) ->
 
 
 def _fold_notification(batch: Batch, event: Event) -> None:
-    notification = _notification_decoder.decode(event.data)
-    # PostgreSQL stores no NUL in a text.
-    texts = {"title": notification.title.replace("\0", ""), "body": notification.body.replace("\0", "")}
+    members = msgspec.structs.asdict(_notification_decoder.decode(event.data))
+    texts = {name: members[name].replace("\0", "") for name in ("title", "body")}  # PostgreSQL stores no NUL in a text
     batch.notifications += [
-        {**msgspec.structs.asdict(notification), **texts, "user": channel.removeprefix("user:"), "at": event.at}
+        {**members, **texts, "user": channel.removeprefix("user:"), "at": event.at}
         for channel in event.to
         if channel.startswith("user:")
     ]

@@ -90,18 +90,19 @@ class EventWriter:
 
 def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:
     """Yield the batches to try instead of a refused event: first the event without derived rows, then only the row for
-    ``events_refused``.
+    ``events_refused``. The state of jobs, which no later event repeats, is stored with both if the database accepts it.
     """
     whole = projection.fold_events([event])
-    yield Batch(
-        events=whole.events, channels=whole.channels, quarantined=[_quarantine_row(event, error, is_stored=True)]
-    )
-    yield Batch(quarantined=[_quarantine_row(event, error, is_stored=False)])
+    stored, refused = ([_quarantine_row(event, error, is_stored=is_stored)] for is_stored in (True, False))
+    yield Batch(events=whole.events, channels=whole.channels, job_states=whole.job_states, quarantined=stored)
+    yield Batch(job_states=whole.job_states, quarantined=refused)
+    yield Batch(quarantined=refused)
 
 
 def _quarantine_row(event: Event, error: Exception, *, is_stored: bool) -> projection.Row:
     """Return the row for ``events_refused``. ``is_stored``: the event itself is in SQL, without derived rows."""
-    entry = {**msgspec.structs.asdict(event), "data": event.data.decode("utf-8", "backslashreplace")}
+    texts = {name: getattr(event, name).decode("utf-8", "backslashreplace") for name in ("data", "state")}
+    entry = {**msgspec.structs.asdict(event), **texts}
     return {
         "zone": event.zone,
         "seq": event.seq,

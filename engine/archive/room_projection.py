@@ -43,12 +43,17 @@ class RoomRows:
     closed: set[str] = field(default_factory=set)
 
 
+class _DisputeOfJob(msgspec.Struct):
+    job: str
+
+
 class _RoomData(msgspec.Struct):
     """The data of an event about a room or a message."""
 
     room: msgspec.Raw = msgspec.Raw(b"")
     user: EventRoomMember | None = None
     message: msgspec.Raw = msgspec.Raw(b"")
+    dispute: _DisputeOfJob | None = None
     n: int = 0
 
 
@@ -62,17 +67,19 @@ _room_id_decoder = msgspec.json.Decoder(_RoomId)
 _message_decoder = msgspec.json.Decoder(EventMessage)
 
 
-def fold_room_event(rows: RoomRows, event: Event) -> None:
-    """Fold an event of the types of ``ROOM_EVENT_PREFIXES`` into ``rows``. Raises ValueError if its data is
-    malformed.
+def fold_room_event(rows: RoomRows, event: Event) -> str | None:
+    """Fold an event of the types of ``ROOM_EVENT_PREFIXES`` into ``rows``. Return the job of a membership or of a
+    mediation, None for messages and read marks. Raises ValueError if the data is malformed.
     """
     data = _room_data_decoder.decode(event.data)
     if event.type == "message.created":
         _fold_message(rows, event, bytes(data.message))
-    elif event.type.startswith("room."):
-        _fold_room(rows, event, data)
-    elif bytes(data.room):  # a dispute about a job without an open room concerns no room
+        return None
+    if event.type.startswith("room."):
+        return _fold_room(rows, event, data)
+    if bytes(data.room):  # a dispute about a job without an open room concerns no room
         _fold_mediation(rows, event, _room_id_decoder.decode(data.room).id, data.user)
+    return data.dispute.job if data.dispute else None
 
 
 def _fold_mediation(rows: RoomRows, event: Event, room: str, user: EventRoomMember | None) -> None:
@@ -102,12 +109,12 @@ def _fold_message(rows: RoomRows, event: Event, document: bytes) -> None:
     _set_mark(rows, message.room, message.sender.id, message.n)  # writing moves the sender's mark
 
 
-def _fold_room(rows: RoomRows, event: Event, data: _RoomData) -> None:
+def _fold_room(rows: RoomRows, event: Event, data: _RoomData) -> str | None:
     room = _room_decoder.decode(data.room)
     if event.type == "room.read":
         if data.user:
             _set_mark(rows, room.id, data.user.id, data.n)
-        return
+        return None
     opened_at = ms_of(room.opened_at)
     rows.rooms[room.id] = {
         "id": room.id,
@@ -133,6 +140,7 @@ def _fold_room(rows: RoomRows, event: Event, data: _RoomData) -> None:
         listed = {member.id: member for member in room.members}
         for member in [listed.get(data.user.id, data.user)] if data.user else room.members:
             _add_member(rows, event, room.id, member)
+    return room.job
 
 
 def _add_member(rows: RoomRows, event: Event, room: str, member: EventRoomMember) -> None:

@@ -68,8 +68,9 @@ class _ZoneProgress:
     zone: Zone
     is_loaded: bool = False
     checkpoint: Checkpoint | None = None
-    notified_jobs: list[str] = field(default_factory=list)
-    """Finished jobs that Redis knows to be archived, and that are not marked so in SQL yet."""
+    notified_jobs: dict[str, bool] = field(default_factory=dict)
+    """Finished jobs that Redis knows to be archived, and that are not marked so in SQL yet. True: the job is
+    finished in Redis too."""
     trim_due: float = 0.0
     snapshot_due: float = 0.0
     positions_task: asyncio.Task[None] | None = None
@@ -172,7 +173,7 @@ class Archiver:
         """Return the next events of the logs, and the epochs of the events' zones, from the same Redis server."""
         async with asyncio.timeout(block_ms / 1000 + READ_MARGIN_S):
             connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
-            found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS)
+            found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS, with_state=True)
             zones = list({event.zone for event in found})
             reads = asyncio.gather(*(zone_log.read_epochs(connection, zone) for zone in zones))
             _, epochs = await asyncio.gather(zone_log.check_primary(connection), reads)
@@ -279,7 +280,7 @@ class Archiver:
 
     async def _mark_archived(self, progress: _ZoneProgress) -> None:
         """Record in SQL that Redis was notified of the finished jobs."""
-        notified_jobs, progress.notified_jobs = progress.notified_jobs, []
+        notified_jobs, progress.notified_jobs = progress.notified_jobs, {}
         await finish_uncancelled(apply.mark_archived(self._engine.archive, notified_jobs))
 
     async def _notify_redis(self, progress: _ZoneProgress, finished: list[str]) -> None:
@@ -290,8 +291,8 @@ class Archiver:
             await store.run(zone, "zone_archived", keys=names, args={"seq": progress.seq})
         names["jobs"] = keys.jobs(zone)
         places = ((job, names | {"job": keys.job(zone, JobId(job))}) for job in finished)
-        await asyncio.gather(*(store.run(zone, "job_archived", keys=at, args={"id": job}) for job, at in places))
-        progress.notified_jobs += finished
+        told = await asyncio.gather(*(store.run(zone, "job_archived", keys=at, args={"id": job}) for job, at in places))
+        progress.notified_jobs |= {job: reply.values[0] == b"0" for job, reply in zip(finished, told, strict=True)}
 
     # Periodic work
 

@@ -72,17 +72,21 @@ async def read_range(
 
 
 async def wait_for_events(
-    client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int
+    client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int, *, with_state: bool = False
 ) -> list[Event]:
     """Return the events that follow ``after`` in each zone, at most ``count`` for each zone. Wait up to ``block_ms``
-    for the first.
+    for the first. ``with_state``: the events have their ``state``.
 
     ``client`` must have no socket timeout (``Store.reader``). The list is empty if there are none.
     """
     zones = {keys.log(zone).encode(): zone for zone in after}
     streams: dict[Any, Any] = {keys.log(zone): f"{seq}-0" for zone, seq in after.items()}
     reply: Any = await client.xread(streams, count=count, block=block_ms or None)
-    return [parse_log_entry(zones[name], entry, fields) for name, rows in reply or () for entry, fields in rows]
+    return [
+        parse_log_entry(zones[name], entry, fields, with_state=with_state)
+        for name, rows in reply or ()
+        for entry, fields in rows
+    ]
 
 
 async def read_channel(client: Redis | StreamConnection, zone: Zone, after: int, channel: str) -> list[Event]:

@@ -38,7 +38,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   if plan.marks then Job.set_mark(job, plan.marks, now) end
   local dispute = plan.effect == 'freeze' and Dispute.open(zone, job, args, now) or plan.effect == 'thaw'
     and Dispute.resolve(zone, job, args, now)
-  if plan.locks_price then redis.call('HSET', job.key, 'price_locked', '1') end
+  if plan.locks_price then Money.lock_price(job) end
   -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
   local search_continues = was_searching and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
   local search_ends = was_searching and not search_continues

@@ -11,6 +11,7 @@
 --- @include "lib/geo"
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/job_state"
 --- @include "lib/memo"
 local Arrival = {}
 
@@ -78,6 +79,7 @@ function Arrival.follow(zone, job, tech, measured, before, pace, events)
     redis.call('HSET', key, 'arrival', string.format('%s %s %d', tech.id, stage, count))
   end
   if #kinds == 0 then return end
+  JobState.note(key, 'arrival', string.format('%s %s %d', tech.id, stage, count))
   local per_km, exponent = string.match(pace, '^(%S+) (%S+)$')
   local record = Job.load(key)
   local eta_s = stage ~= 'there' and tonumber(per_km) * (far / 1000) ^ tonumber(exponent) or 0

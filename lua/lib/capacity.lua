@@ -1,21 +1,25 @@
 -- Frees or occupies the holder's capacity when their job ends, is resumed, or is taken from them.
+--- @include "lib/job_fields"
 --- @include "lib/load"
+--- @include "lib/offers"
 --- @include "lib/supply"
 --- @include "lib/tech"
+--- @include "lib/tracking"
 local Capacity = {}
 
 -- Frees the holder's capacity. They stay the holder of the job. Their position is private from now on, so the job
 -- stores the last position before that in `track`: `technician lat lon fix_at ended_at status`, times in ms
--- (engine/domain/positions.py reads it).
+-- (engine/domain/positions.py reads it). `freed` says that the job is not among the holder's jobs any more.
 function Capacity.free(zone, job)
   if redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':jobs', job.id) == 0 then return end
-  redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':tracked', job.id)
+  Tracking.remove(zone.tag .. 'tech:' .. job.holder .. ':tracked', job)
+  JobFields.set(job.key, 'freed', '1')
   local tech = Tech.load(zone.tag .. 'tech:' .. job.holder)
   if not tech then return end
   Load.remove(zone, job, tech)
   redis.call('HSET', tech.key, 'free_at', zone.now)
   if tech.lat ~= '' then
-    redis.call('HSET', job.key, 'track', string.format('%s %s %s %.0f %.0f %s', tech.id, tech.lat, tech.lon,
+    JobFields.set(job.key, 'track', string.format('%s %s %s %.0f %.0f %s', tech.id, tech.lat, tech.lon,
       tech.fix_at, zone.now, job.was or job.status))
   end
   if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
@@ -27,6 +31,7 @@ function Capacity.occupy_again(zone, job)
   if redis.call('SISMEMBER', key .. ':jobs', job.id) == 1 then return end
   local tech = Tech.load(key)
   if not tech then return end
+  JobFields.remove(job.key, 'freed')
   redis.call('SADD', key .. ':jobs', job.id)
   Load.add(zone, job, tech)
   Supply.sync(zone, tech)
@@ -37,6 +42,7 @@ end
 function Capacity.remove_holder(zone, job, offers)
   Capacity.free(zone, job)
   redis.call('ZREM', zone.tag .. 'user:' .. job.holder .. ':jobs', job.id)
-  redis.call('HDEL', job.key, 'proposal')
-  redis.call('HSET', offers, job.holder, string.format('left 0 %.0f %.0f 0', zone.now, zone.now))
+  JobFields.remove(job.key, 'proposal')
+  JobFields.remove(job.key, 'freed')
+  Offers.put(offers, job.holder, string.format('left 0 %.0f %.0f 0', zone.now, zone.now))
 end

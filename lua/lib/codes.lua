@@ -2,6 +2,7 @@
 -- file decides which guesses count, so that only the allowed number of simultaneous guesses is evaluated. Tries are
 -- counted for each issue and technician: `tries:<technician>` is `issue count` (engine/domain/job_view.py reads it).
 --- @include "lib/event_log"
+--- @include "lib/job_fields"
 local Codes = {}
 
 -- Returns the refusal's word and the tries left, or nil if the code was right. STALE_CODE: another issue is current by
@@ -14,19 +15,19 @@ function Codes.check(job, technician, args, tries)
   if issue ~= args.issue then return 'STALE_CODE', 0 end
   if used >= tries then return 'CODE_LOCKED', 0 end
   if args.right then return nil end
-  redis.call('HSET', job.key, field, issue .. ' ' .. used + 1)
+  JobFields.set(job.key, field, issue .. ' ' .. used + 1)
   return 'WRONG_CODE', tries - used - 1
 end
 
 -- Makes all codes issued so far invalid.
 function Codes.next_issue(job)
-  redis.call('HSET', job.key, 'issue', string.format('%d', tonumber(redis.call('HGET', job.key, 'issue') or '1') + 1))
+  JobFields.set(job.key, 'issue', string.format('%d', tonumber(redis.call('HGET', job.key, 'issue') or '1') + 1))
 end
 
 -- Issues new codes to the customer. Returns false if the customer may not request new codes any more.
 function Codes.reissue(job, reissues)
   if tonumber(redis.call('HGET', job.key, 'reissued') or '0') >= reissues then return false end
-  redis.call('HINCRBY', job.key, 'reissued', 1)
+  JobFields.increment(job.key, 'reissued', 1)
   Codes.next_issue(job)
   return true
 end

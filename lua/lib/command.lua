@@ -26,18 +26,21 @@ end
 -- Appends the events in order and stores the idempotency record. The reply contains the job as in the last event. A
 -- repeat is answered from the first event, or from the event whose `answers` is the plan of the step.
 function Command.finish(zone, log, job, events, request)
-  local seq, shown = zone.seq + 1, nil
+  local seq, next_seq, shown = zone.seq + 1, zone.seq + 1, nil
   for _, event in ipairs(events) do
     event.bp, event.actor, event.cause, event.trace = job.bp, request.actor, request.cause, request.trace
-    local at = EventLog.append(zone, log, event)
-    shown = event.shown or shown
     if event.answers then
-      -- `EventLog.append` determines the seq of an event that follows others, so ApplyStep could not write that seq.
-      job.last = event.answers.command .. ' ' .. request.actor .. ' ' .. at
-      if event.answers.effect == 'take' then job.claimed = at .. ' ' .. job.version end
+      -- ApplyStep cannot know the seq of an event that follows others.
+      job.last = event.answers.command .. ' ' .. request.actor .. ' ' .. next_seq
+      if event.answers.effect == 'take' then job.claimed = next_seq .. ' ' .. job.version end
       redis.call('HSET', job.key, 'last', job.last, 'claimed', job.claimed)
-      seq = at
+      seq = next_seq
     end
+    next_seq = next_seq + EventLog.count_entries(event)
+  end
+  for _, event in ipairs(events) do
+    EventLog.append(zone, log, event)
+    shown = event.shown or shown
   end
   if request.req then
     Idempotency.store(request.req, request.fingerprint, seq, job.version, job.id, Idempotency.STEP_MS, request.causes)

@@ -1,5 +1,7 @@
 -- Adds a job to the indexes of jobs that look for a technician, and removes it. Only this file writes the entries of a
 -- search to the indexes.
+--- @include "lib/job_fields"
+--- @include "lib/offers"
 local DispatchIndex = {}
 
 -- Returns when a search starts (ms). The search for a scheduled job starts at the job's release, or at once if the job
@@ -14,7 +16,7 @@ end
 function DispatchIndex.add(zone, job, at, lifetime_ms)
   local due = zone.tag .. 'due'
   at = DispatchIndex.start_time(zone, job, at)
-  redis.call('HSET', job.key, 'release', string.format('%.0f', at))
+  JobFields.set(job.key, 'release', string.format('%.0f', at))
   if lifetime_ms > 0 then
     local row = redis.call('HMGET', job.key, 'scheduled', 'begins')
     job.expires = (job.waits and math.max(at, tonumber(row[2]) or 0) or at) + lifetime_ms
@@ -51,16 +53,16 @@ function DispatchIndex.reopen(zone, job, offers, lifetime_ms)
   local all = redis.call('HGETALL', offers)
   for i = 1, #all, 2 do
     local status, rest = string.match(all[i + 1], '^(%S+)( .*)$')
-    if status == 'sent' or status == 'accepted' then redis.call('HSET', offers, all[i], 'expired' .. rest) end
+    if status == 'sent' or status == 'accepted' then Offers.put(offers, all[i], 'expired' .. rest) end
   end
-  redis.call('HSET', job.key, 'wave', 0, 'walk', '')
+  JobFields.set(job.key, 'wave', 0, 'walk', '')
   job.wave = 0
   DispatchIndex.add(zone, job, tonumber(redis.call('HGET', job.key, 'release')) or 0, lifetime_ms)
 end
 
 -- Starts the search again from wave one, for another place, service or time. Open offers stay open.
 function DispatchIndex.restart(zone, job, at, lifetime_ms)
-  redis.call('HSET', job.key, 'wave', 0, 'walk', '')
+  JobFields.set(job.key, 'wave', 0, 'walk', '')
   job.wave = 0
   DispatchIndex.add(zone, job, at, lifetime_ms)
 end

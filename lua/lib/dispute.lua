@@ -2,6 +2,7 @@
 -- as JSON, encoded by the caller once when it opens and once when it is resolved. The job stores both texts joined, and
 -- the key of the dispute's id contains the job's id. The job's field `mediator` is the actor who took the open dispute,
 -- or ''.
+--- @include "lib/job_fields"
 local Dispute = {}
 
 -- The TTL of the key of a resolved dispute: recipients of the outcome read the dispute once more by its id.
@@ -47,7 +48,7 @@ end
 function Dispute.open(zone, job, args, now)
   local members = args.members .. ',"opened_at":' .. now
   job.frozen = args.dispute
-  redis.call('HSET', job.key, 'dispute', members, 'frozen', job.frozen, 'mediator', '')
+  JobFields.set(job.key, 'dispute', members, 'frozen', job.frozen, 'mediator', '')
   redis.call('SET', zone.tag .. 'dispute:' .. args.dispute, job.id)
   redis.call('ZADD', zone.tag .. 'disputes', zone.now, job.id)
   job.dispute = Dispute.summary_json(job, args.dispute, args.reason)
@@ -58,7 +59,7 @@ function Dispute.resolve(zone, job, args, now)
   local members = redis.call('HGET', job.key, 'dispute') .. ',' .. args.members .. ',"resolved_at":' .. now
   redis.call('PEXPIRE', zone.tag .. 'dispute:' .. job.frozen, Dispute.RESOLVED_MS)
   redis.call('ZREM', zone.tag .. 'disputes', job.id)
-  redis.call('HSET', job.key, 'dispute', members, 'frozen', '', 'mediator', '')
+  JobFields.set(job.key, 'dispute', members, 'frozen', '', 'mediator', '')
   local id = job.frozen
   job.frozen = ''
   job.dispute = Dispute.summary_json(job, id)

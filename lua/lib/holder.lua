@@ -10,7 +10,7 @@ function Holder.assign(zone, job, tech)
   job.unaccepted, job.holder = '', tech.id
   job.card = '{"id":"' .. tech.id .. '","name":' .. tech.name .. ',"rating":' .. tech.rating .. '}'
   redis.call('SADD', tech.key .. ':jobs', job.id)
-  redis.call('ZADD', zone.tag .. 'user:' .. tech.id .. ':jobs', zone.now, job.id)
+  redis.call('ZADD', zone.tag .. 'user:' .. tech.id .. ':jobs', job.created, job.id)
   if job.begins > zone.now then Load.add(zone, job, tech) else tech.load = tech.load + 1 end
   if tech.load >= tech.capacity then Supply.remove(zone, tech) end
   Supply.write(zone, tech, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now)

@@ -2,7 +2,10 @@
 -- step only joins them with the members that change. Encoding by cjson would cost several times as much, in every
 -- claim.
 --- @include "lib/iso"
+--- @include "lib/job_fields"
+--- @include "lib/job_state"
 --- @include "lib/map_index"
+--- @include "lib/timers"
 --- @include "lib/tracking"
 local Job = {}
 
@@ -15,7 +18,7 @@ Job.WAVES_MS = 86400000
 function Job.load(key)
   local row = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
-    'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted', 'closing', 'room')
+    'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted', 'closing', 'room', 'recorded')
   if not row[1] then return nil end
   return {key = key, id = row[1], bp = row[2], status = row[3], phase = row[4], version = tonumber(row[5]),
     customer = row[6], holder = row[7], card = row[8], full = row[9], pub = row[10], at = row[11],
@@ -23,7 +26,7 @@ function Job.load(key)
     service = row[16], claimed = row[17] or '', amount = row[18], mode = row[19], entered = row[20], frozen = row[21],
     created = tonumber(row[22]) or 0, radius = row[23], paid = row[24] or '0', refunded = row[25] or '0',
     back = row[26] or '0', begins = tonumber(row[27]) or 0, unaccepted = row[28] or '',
-    closing = row[29] or '', room = row[30] or ''}
+    closing = row[29] or '', room = row[30] or '', recorded = row[31]}
 end
 
 -- `now` is the formatted time, if the caller has it.
@@ -65,11 +68,8 @@ function Job.move(zone, job, state_entry)
     if state_entry.phase ~= 'closed' or job.holder == '' then
       job.unaccepted = state_entry.asked and job.holder ~= '' and '1' or ''
     end
-    if state_entry.travel then redis.call('HSET', job.key, 'travel', job.entered .. ' ' .. state_entry.travel) end
-    if state_entry.timers ~= '-' then redis.call('HSET', job.key, 'since', zone.now, 'watch', '') end
-    for name, ms in string.gmatch(state_entry.timers, '(%w+)/(%d+)') do
-      redis.call('ZADD', zone.tag .. 'due', zone.now + ms, 'timer:' .. job.id .. ':' .. job.entered .. ':' .. name)
-    end
+    if state_entry.travel then JobFields.set(job.key, 'travel', job.entered .. ' ' .. state_entry.travel) end
+    if state_entry.timers ~= '-' then Timers.start(zone, job, state_entry.timers) end
   end
   if job.phase == 'open' and job.holder ~= '' then job.phase = 'assigned' end
   if not Job.is_searching(job) then job.expires = 0 end
@@ -83,6 +83,7 @@ function Job.save(job)
   redis.call('HSET', job.key, 'status', job.status, 'phase', job.phase, 'version', job.version, 'holder', job.holder,
     'card', job.card, 'at', job.at, 'updated', job.updated, 'expires', job.expires, 'last', job.last, 'claimed',
     job.claimed, 'mode', job.mode, 'entered', job.entered, 'unaccepted', job.unaccepted or '')
+  JobState.save(job)
 end
 
 -- Returns the job's public part: without customer, address, postal code, notes, reference, metadata and technician, and

@@ -15,13 +15,14 @@ function LateJoin.nearby_jobs(zone, tech, reach, limit)
     local near = redis.call('GEOSEARCH', index, 'FROMLONLAT', tech.lon, tech.lat, 'BYRADIUS', radius, 'm', 'COUNT',
       limit, 'ANY', 'ASC')
     for _, id in ipairs(near) do
-      local job = not met[id] and looked < limit and Job.load(zone.tag .. 'job:' .. id) or nil
-      if not met[id] then looked = looked + 1 end
-      met[id] = true
-      if job and Candidates.is_inviting(job) then
-        Candidates.load_search_fields(job)
-        found[#found + 1] = job
-      elseif wide then redis.call('ZREM', index, id) end
+      if not met[id] and looked < limit then
+        met[id], looked = true, looked + 1
+        local job = Job.load(zone.tag .. 'job:' .. id)
+        if job and Candidates.is_inviting(job) then
+          Candidates.load_search_fields(job)
+          found[#found + 1] = job
+        elseif wide then redis.call('ZREM', index, id) end
+      end
     end
   end
   for service in string.gmatch(tech.services, '%S+') do look(zone.tag .. 'demand:' .. service, reach) end

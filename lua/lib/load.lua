@@ -2,6 +2,7 @@
 -- job that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`.
 -- The due entry `begin:<job>` makes the job count.
 --- @include "lib/fix_rate"
+--- @include "lib/job_fields"
 --- @include "lib/supply"
 --- @include "lib/tech"
 --- @include "lib/tracking"
@@ -15,14 +16,14 @@ end
 
 function Load.add(zone, job, tech)
   if job.begins > zone.now then
-    redis.call('HSET', job.key, 'ahead', '1')
+    JobFields.set(job.key, 'ahead', '1')
     redis.call('HINCRBY', tech.key, 'ahead', 1)
     redis.call('ZADD', zone.tag .. 'due', job.begins, 'begin:' .. job.id)
   else Load.change(zone, tech, 1) end
 end
 
 function Load.remove(zone, job, tech)
-  if redis.call('HDEL', job.key, 'ahead') == 1 then
+  if JobFields.remove(job.key, 'ahead') == 1 then
     redis.call('HINCRBY', tech.key, 'ahead', -1)
     redis.call('ZREM', zone.tag .. 'due', 'begin:' .. job.id)
   else Load.change(zone, tech, -1) end

@@ -2,6 +2,7 @@
 -- room, where `mediator` is their id and `invited` is 1 as long as the dispute is open. `user` has `id`, `role`, and
 -- `name` as JSON.
 --- @include "lib/dispute"
+--- @include "lib/job_fields"
 --- @include "lib/room"
 --- @include "lib/room_step"
 local Mediation = {}
@@ -40,7 +41,7 @@ end
 -- them. Returns the room, or nil.
 function Mediation.take(zone, job, user, events)
   local room, former = Mediation.open_room(zone, job), Dispute.mediator_id(job)
-  redis.call('HSET', job.key, 'mediator', user.role .. ':' .. user.id)
+  JobFields.set(job.key, 'mediator', user.role .. ':' .. user.id)
   if room then
     if former ~= '' then Mediation.leave(zone, room, former, events) end
     local is_new = not room.members[user.id]

@@ -2,6 +2,7 @@
 -- are sums over the job's payments. `back` is the sum of refunds that a step requested and that were not made yet:
 -- that money does not pay for the job any more.
 --- @include "lib/cost"
+--- @include "lib/job_fields"
 --- @include "lib/step"
 local Money = {}
 
@@ -12,8 +13,11 @@ function Money.balance(job) return job.paid - job.refunded - job.back end
 function Money.text(amount) return string.format('%.0f', amount) end
 
 function Money.save(job)
-  redis.call('HSET', job.key, 'paid', job.paid, 'refunded', job.refunded, 'asked_back', job.back)
+  JobFields.set(job.key, 'paid', job.paid, 'refunded', job.refunded, 'asked_back', job.back)
 end
+
+-- From now on nobody may propose another price.
+function Money.lock_price(job) JobFields.set(job.key, 'price_locked', '1') end
 
 -- Returns a payment request: a charge or a refund.
 function Money.payment_request(job, kind, amount)

@@ -1,5 +1,6 @@
 -- The events for technicians with an open offer: that the offer is closed, and why.
 --- @include "lib/job"
+--- @include "lib/job_fields"
 --- @include "lib/offers"
 local OfferClosure = {}
 
@@ -26,7 +27,7 @@ function OfferClosure.close_all(zone, job, offers, few, tech, end_reason)
   local all = few or Offers.read_few(offers) or Job.is_searching(job) and redis.call('HGETALL', offers)
   if not all then
     job.closing = string.format('%.0f %s %s %s', zone.now, tech and tech.id or '-', reason, message)
-    redis.call('HSET', job.key, 'closing', job.closing)
+    JobFields.set(job.key, 'closing', job.closing)
     redis.call('ZADD', zone.tag .. 'due', zone.now, 'close:' .. job.id)
     return nil
   end
@@ -37,7 +38,7 @@ end
 -- Returns the postponed event and removes it from the job's record; nil if no offer is open.
 function OfferClosure.take_postponed(job, offers)
   local at, technician, reason, message = string.match(job.closing, '^(%d+) (%S+) (%S+) (.*)$')
-  redis.call('HDEL', job.key, 'closing')
+  JobFields.remove(job.key, 'closing')
   job.closing = ''
   local channels = Offers.open_channels(redis.call('HGETALL', offers), tonumber(at), technician)
   return #channels > 0 and OfferClosure.event(job, channels, reason, message) or nil

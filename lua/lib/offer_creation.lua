@@ -2,6 +2,8 @@
 -- announced nor counted as asked before that time.
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/job_fields"
+--- @include "lib/job_state"
 --- @include "lib/offers"
 local OfferCreation = {}
 
@@ -15,6 +17,7 @@ function OfferCreation.create(zone, job, offers, wave, made)
   local records, pruned = {}, zone.now > zone.opened + OfferCreation.OVERDUE_MS
   for i, offer in ipairs(made) do
     records[2 * i - 1], records[2 * i] = offer.id, Offers.record('sent', wave, offer.opens, offer.expires, offer.far)
+    JobState.note_offer(offers, offer.id, records[2 * i])
     local pull = zone.tag .. 'tech:' .. offer.id .. ':offers'
     redis.call('ZADD', pull, offer.expires, job.id)
     -- The pull list of a technician who never reads it must not grow. After a pause, offers that are long past their
@@ -38,7 +41,19 @@ function OfferCreation.expires_at(job, opens, offer_ms)
   return expires
 end
 
--- Returns the due entry for technicians who may claim from `opens` on.
-function OfferCreation.due_entry(job, wave, opens)
-  return string.format('opens:%s:%.0f:%.0f', job.id, wave, opens)
+-- Schedules the opening of a wave's offers that open later. `held` in the job's record lists these tasks, `wave:opens`.
+function OfferCreation.hold(zone, job, wave, opens)
+  local name = string.format('%.0f:%.0f', wave, opens)
+  redis.call('ZADD', zone.tag .. 'due', opens, 'opens:' .. job.id .. ':' .. name)
+  local held = redis.call('HGET', job.key, 'held') or ''
+  if string.find(' ' .. held .. ' ', ' ' .. name .. ' ', 1, true) then return end
+  JobFields.set(job.key, 'held', held .. (held ~= '' and ' ' or '') .. name)
+end
+
+-- Notes that the offers of a wave that open at `opens` are open.
+function OfferCreation.release(job, wave, opens)
+  local held, name = redis.call('HGET', job.key, 'held') or '', string.format('%.0f:%.0f', wave, opens)
+  local left = {}
+  for each in string.gmatch(held, '%S+') do if each ~= name then left[#left + 1] = each end end
+  JobFields.set(job.key, 'held', table.concat(left, ' '))
 end

@@ -4,6 +4,7 @@
 --- @include "lib/iso"
 --- @include "lib/job"
 --- @include "lib/offer_closure"
+--- @include "lib/offers"
 local OfferUpdate = {}
 
 function OfferUpdate.provides(zone, technician, service)
@@ -31,7 +32,7 @@ function OfferUpdate.update_all(zone, job, offers)
   for i = 1, #all, 2 do
     local id, wave, opens, expires = all[i], string.match(all[i + 1], '^sent (%S+) (%S+) (%S+)')
     if wave and not OfferUpdate.provides(zone, id, job.service) then
-      redis.call('HSET', offers, id, 'withdrawn' .. string.sub(all[i + 1], 5))
+      Offers.put(offers, id, 'withdrawn' .. string.sub(all[i + 1], 5))
       redis.call('ZREM', zone.tag .. 'tech:' .. id .. ':offers', job.id)
       if tonumber(opens) <= zone.now then gone[#gone + 1] = 'user:' .. id end
     elseif wave and tonumber(opens) <= zone.now and tonumber(expires) > zone.now then
@@ -57,6 +58,6 @@ function OfferUpdate.extend_sole_offer(zone, job, offers, lifetime_ms)
   local who = job.expires > 0 and OfferUpdate.sole_recipient(job, offers)
   if not who then return end
   local ends, text = string.format('%.0f', job.expires), redis.call('HGET', offers, who)
-  redis.call('HSET', offers, who, (string.gsub(text, '^(%S+ %S+ %S+) %S+', '%1 ' .. ends)))
+  Offers.put(offers, who, (string.gsub(text, '^(%S+ %S+ %S+) %S+', '%1 ' .. ends)))
   redis.call('ZADD', zone.tag .. 'tech:' .. who .. ':offers', ends, job.id)
 end

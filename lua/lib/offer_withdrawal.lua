@@ -1,5 +1,7 @@
 -- Withdraws the open offers of a technician who may not take the jobs any more.
 --- @include "lib/job"
+--- @include "lib/job_fields"
+--- @include "lib/offers"
 --- @include "lib/wave_advance"
 local OfferWithdrawal = {}
 
@@ -16,14 +18,14 @@ function OfferWithdrawal.withdraw(zone, technician, matches, notify)
     local opens = text and tonumber(string.match(text, '^sent %S+ (%S+)'))
     if not opens then redis.call('ZREM', pull, id)
     elseif matches and matches(job) or not matches and job.mode ~= 'direct' then
-      redis.call('HSET', offers, technician, 'withdrawn' .. string.sub(text, 5))
+      Offers.put(offers, technician, 'withdrawn' .. string.sub(text, 5))
       redis.call('ZREM', pull, id)
-      if opens <= zone.now then notify(job) end
       if job.mode ~= 'direct' then WaveAdvance.advance(zone, job, offers)
       else
-        redis.call('HSET', job.key, 'expires', zone.now)
+        JobFields.set(job.key, 'expires', zone.now)
         redis.call('ZADD', zone.tag .. 'due', zone.now, 'expire:' .. id)
       end
+      if opens <= zone.now then notify(job) end
     end
   end
 end

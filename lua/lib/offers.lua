@@ -2,6 +2,7 @@
 -- metres. The pull list of each technician has their offers by deadline. A `sent` offer of a job that is no longer on
 -- offer counts as closed without a write: rewriting the offers and pull lists of ten losers took a third of the claim.
 -- Therefore every reader of a pull list reads the job as well.
+--- @include "lib/job_state"
 local Offers = {}
 
 -- How many offers one turn of the sweep closes, how long it waits before it closes more of them, and how many entries
@@ -23,8 +24,14 @@ function Offers.record(status, wave, opens, expires, distance)
   return status .. ' ' .. wave .. ' ' .. opens .. ' ' .. expires .. ' ' .. math.floor(distance + 0.5)
 end
 
+-- Writes one record. Every write of an offer notes it for the job's state.
+function Offers.put(offers, technician, record)
+  redis.call('HSET', offers, technician, record)
+  JobState.note_offer(offers, technician, record)
+end
+
 function Offers.write(offers, technician, offer)
-  redis.call('HSET', offers, technician,
+  Offers.put(offers, technician,
     Offers.record(offer.status, offer.wave, offer.opens, offer.expires, offer.distance))
 end
 

@@ -1,6 +1,7 @@
 -- The last price that one side of a job proposed to the other: `status id amount by holder created reason`, with JSON
 -- for the time and the reason (engine/domain/job_view.py reads this record). The proposal is valid only for the
 -- technician who held the job when it was made.
+--- @include "lib/job_fields"
 local Proposal = {}
 
 function Proposal.load(job)
@@ -12,7 +13,7 @@ function Proposal.load(job)
 end
 
 function Proposal.save(job, proposal)
-  redis.call('HSET', job.key, 'proposal', table.concat({proposal.status, proposal.id, proposal.amount, proposal.by,
+  JobFields.set(job.key, 'proposal', table.concat({proposal.status, proposal.id, proposal.amount, proposal.by,
     proposal.holder, proposal.created, proposal.reason}, ' '))
 end
 

@@ -2,6 +2,7 @@
 -- a fix looks at these jobs and not at all that the technician holds. A job is in it from the state that the blueprint
 -- names until the work is over, and not before its time less the blueprint's lead. The due entry `track:<job>` adds a
 -- job whose time comes later. The gateways check each position all the same (engine/domain/positions.py).
+--- @include "lib/job_fields"
 local Tracking = {}
 
 -- The most jobs in the set, and when a job for which there was no room is looked at again.
@@ -11,7 +12,7 @@ Tracking.MAX_JOBS, Tracking.RETRY_MS = 16, 60000
 -- `status lead_ms`. In a state without a lead it is not shared.
 function Tracking.enter_state(job, lead_ms)
   job.entered_lead_ms = lead_ms or false
-  if lead_ms then redis.call('HSET', job.key, 'tracks', job.status .. ' ' .. lead_ms) end
+  if lead_ms then JobFields.set(job.key, 'tracks', job.status .. ' ' .. lead_ms) end
 end
 
 -- Returns the lead (ms) of the job's present state; nil if the position is not shared in it.
@@ -21,22 +22,27 @@ function Tracking.lead_ms(job)
   return status == job.status and tonumber(lead_ms) or nil
 end
 
+-- Removes the job from the holder's set `tracked`.
+function Tracking.remove(tracked, job)
+  if redis.call('SREM', tracked, job.id) == 1 then JobFields.set(job.key, 'shared_at', '') end
+end
+
 -- Adds the job to its holder's set or removes it, after a change of its state, its holder or its time. `shared_at` in
--- the job's record is when it was added last: an earlier position is no part of the path (lib/path).
+-- the job's record is when it was added: an earlier position is no part of the path (lib/path).
 function Tracking.update(zone, job)
   if job.holder == '' then return end
   local key, due = zone.tag .. 'tech:' .. job.holder, zone.tag .. 'due'
   local lead_ms = Tracking.lead_ms(job)
   if not lead_ms or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then
-    redis.call('SREM', key .. ':tracked', job.id)
+    Tracking.remove(key .. ':tracked', job)
     return
   end
   local scheduled = tonumber(redis.call('HGET', job.key, 'scheduled') or '') or 0
   if scheduled - lead_ms > zone.now then
-    redis.call('SREM', key .. ':tracked', job.id)
+    Tracking.remove(key .. ':tracked', job)
     redis.call('ZADD', due, scheduled - lead_ms, 'track:' .. job.id)
   elseif redis.call('SCARD', key .. ':tracked') < Tracking.MAX_JOBS then
-    if redis.call('SADD', key .. ':tracked', job.id) == 1 then redis.call('HSET', job.key, 'shared_at', zone.now) end
+    if redis.call('SADD', key .. ':tracked', job.id) == 1 then JobFields.set(job.key, 'shared_at', zone.now) end
   elseif redis.call('SISMEMBER', key .. ':tracked', job.id) == 0 then
     redis.call('ZADD', due, zone.now + Tracking.RETRY_MS, 'track:' .. job.id)
   end

@@ -3,19 +3,23 @@
 -- suspected problem, which exists since `since` and was found by `looks` consecutive checks; `reported_at` is 0 before
 -- the problem is reported. Times are in ms, and `-` means none.
 --- @include "lib/geo"
+--- @include "lib/job_fields"
 local Watchdog = {}
 
 function Watchdog.load(text, since)
   local lat, lon, at, near, why, looks, from, reported_at =
     string.match(text or '', '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
   return {lat = lat, lon = lon, at = tonumber(at) or since, near = tonumber(near) or math.huge, why = why or '-',
-    looks = tonumber(looks) or 0, since = tonumber(from) or since, reported_at = tonumber(reported_at) or 0}
+    looks = tonumber(looks) or 0, since = tonumber(from) or since, reported_at = tonumber(reported_at) or 0, known_report = tonumber(reported_at) or 0}
 end
 
+-- Only a change of the report is in the job's state: the rest follows from the next checks.
 function Watchdog.save(job, watch)
   local near = watch.near == math.huge and '-' or string.format('%.0f', watch.near)
-  redis.call('HSET', job.key, 'watch', string.format('%s %s %.0f %s %s %d %.0f %.0f', watch.lat or '-',
-    watch.lon or '-', watch.at, near, watch.why, watch.looks, watch.since, watch.reported_at))
+  local text = string.format('%s %s %.0f %s %s %d %.0f %.0f', watch.lat or '-', watch.lon or '-', watch.at, near,
+    watch.why, watch.looks, watch.since, watch.reported_at)
+  if watch.reported_at ~= watch.known_report then JobFields.set(job.key, 'watch', text)
+  else redis.call('HSET', job.key, 'watch', text) end
 end
 
 -- Returns what is wrong now, or nil, and sets watch.since. A check is off if its limit is 0.

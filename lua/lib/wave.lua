@@ -2,6 +2,7 @@
 --- @include "lib/audience"
 --- @include "lib/candidates"
 --- @include "lib/iso"
+--- @include "lib/job_state"
 --- @include "lib/limits"
 --- @include "lib/ranking"
 local Wave = {}
@@ -71,10 +72,10 @@ function Wave.record_json(zone, wave, number, ids, more)
 end
 
 -- Stores a record of each round, whatever its result.
-function Wave.save_record(zone, wave, waves, number, ids, more)
-  if redis.call('LPUSH', waves, Wave.record_json(zone, wave, number, ids, more)) > Wave.MAX_RECORDS then
-    redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1)
-  end
+function Wave.save_record(zone, job, wave, waves, number, ids, more)
+  local record = Wave.record_json(zone, wave, number, ids, more)
+  if redis.call('LPUSH', waves, record) > Wave.MAX_RECORDS then redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1) end
+  JobState.note_wave(job.key, record)
 end
 
 -- Returns the event for ops: all declared waves have ended and nobody has the job.

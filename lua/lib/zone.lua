@@ -1,5 +1,6 @@
 -- The zone of a script: its epoch, its clock and whether a time has passed by that clock.
 --- @include "lib/clock"
+--- @include "lib/job_state"
 local Zone = {}
 
 -- Begins every script: compares the caller's epoch with the zone's epoch and reads the clock. Returns nil for a stale
@@ -12,6 +13,7 @@ function Zone.enter(meta, epoch)
   local now, offset, unseen = Clock.read(tonumber(values[2]) or 0, values[4], values[6])
   local zone = {meta = meta, now = now, opened = tonumber(values[3]) or 0, seq = tonumber(values[5]) or 0}
   zone.tag = string.match(meta, '^{[^}]*}:')
+  JobState.begin()
   if unseen then
     zone.opened = now
     redis.call('HSET', meta, 'opened_at', now, 'now', now)

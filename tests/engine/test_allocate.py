@@ -67,6 +67,7 @@ async def test_allocation_is_retried_while_nobody_is_eligible(engine: Engine) ->
     assert await holder_and_status(engine, job) == ("away", "assigned")
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
     """The engine assigns no technician whom the customer blocked, who lacks the service, who is at capacity or who left
     the job before. The wave's record contains each reason.
@@ -144,6 +145,7 @@ async def test_the_preferred_technician_is_assigned_before_a_better_one(engine: 
     assert (await holder_and_status(engine, job))[0] == "friend"
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_the_search_widens_until_it_finds_an_eligible_technician(engine: Engine) -> None:
     """A search far from all technicians widens its radius until it finds one. If the nearest 300 technicians left the
     job before, the search continues beyond them.

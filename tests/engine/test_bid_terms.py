@@ -68,6 +68,7 @@ async def test_an_edit_of_the_notes_leaves_bids_open(engine: Engine) -> None:
     await bids.accept_bid(engine, carla, job, bid)
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_bid_on_older_terms_cannot_be_accepted(engine: Engine) -> None:
     """If the terms changed after a bid in any way, its acceptance is refused with `version_conflict`, because it
     compares the version of the terms with that of the bid.

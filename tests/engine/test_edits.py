@@ -57,6 +57,7 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
     assert await event_log.events(engine, "job.updated", job) == []
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_an_edit_that_always_conflicts_is_unavailable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the job changes during each attempt to write the edit, the edit is refused as `unavailable` after a limited
     number of attempts.
@@ -75,6 +76,7 @@ async def test_an_edit_that_always_conflicts_is_unavailable(engine: Engine, monk
         await edits.edit_job(engine, carla, job, {"notes": "x"})
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine: Engine) -> None:
     """An edit sends `offer.updated` with the public part to technicians whose offer is open. It sends nothing for an
     offer that opens later or has expired.

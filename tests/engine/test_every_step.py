@@ -117,6 +117,7 @@ def facts_for(setup: JobSetup, caller: str, state: str, *, held: bool, marked: b
 
 
 @pytest.mark.parametrize("name", BLUEPRINT_NAMES)
+@pytest.mark.usefixtures("records_by_hand")
 async def test_each_command_is_accepted_or_refused_as_the_blueprint_says(engine: Engine, name: str) -> None:
     """In more than 500 attempts for each blueprint, every reply has the code that the reference model expects, and a
     refused command changes nothing.

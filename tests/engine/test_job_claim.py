@@ -214,6 +214,7 @@ async def test_a_key_of_another_claim_is_refused(engine: Engine) -> None:
     assert not await event_log.events(engine, "job.accepted", second)
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_repeat_is_known_as_long_as_the_job_is_live(engine: Engine) -> None:
     """After the idempotency record of a claim has expired, the job's list of causes still identifies the repeat."""
     service, carla = await people.service(engine), await people.customer(engine)

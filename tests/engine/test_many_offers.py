@@ -44,6 +44,7 @@ async def run_due_tasks(engine: Engine) -> None:
         pass
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_few_offers_are_closed_by_the_claim_itself(engine: Engine) -> None:
     """A claim of a job with 64 offers closes the other offers in the same step."""
     _, winner, job = await offer_to_many(engine, 63)
@@ -53,6 +54,7 @@ async def test_few_offers_are_closed_by_the_claim_itself(engine: Engine) -> None
     assert "offers_closing" not in event_log.payload(accepted)
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_many_offers_are_closed_by_a_task(engine: Engine) -> None:
     """After a claim of a job with 151 offers the task `close` closes the offer of each other technician once, in events
     of at most 64 recipients. A second run of the task appends nothing.
@@ -72,6 +74,7 @@ async def test_many_offers_are_closed_by_a_task(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("command", ["unassign", "cancel"])
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_later_step_closes_the_offers_first(engine: Engine, command: str) -> None:
     """If the job is unassigned or cancelled before the task ran, that step tells the other technicians that their offer
     was taken, before it changes the offers. The task then appends nothing.
@@ -85,6 +88,7 @@ async def test_a_later_step_closes_the_offers_first(engine: Engine, command: str
     assert await closed_audiences(engine, job, "taken") == audiences
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_cancelled_search_with_many_offers_closes_them_all(engine: Engine) -> None:
     """After a cancel of a job with 101 offers the task closes all of them with the reason `cancelled`."""
     customer, winner, job = await offer_to_many(engine, 100)
@@ -104,6 +108,7 @@ async def test_the_task_of_a_forgotten_job_is_removed(engine: Engine) -> None:
     assert await engine.store.redis.zcard(due) == 0
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_claim_of_many_offers_wakes_the_scheduler(engine: Engine) -> None:
     """The event of such a claim wakes the scheduler of any process, so the other technicians are told at once."""
     _, winner, job = await offer_to_many(engine, 100)

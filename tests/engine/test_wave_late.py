@@ -46,6 +46,18 @@ async def take_due_tasks(engine: Engine) -> list[str]:
     return [entry.decode() for entry in reply.values[1:]]
 
 
+async def test_a_late_joiner_near_by_hides_no_job_from_one_far_away(engine: Engine) -> None:
+    """After a technician near a job was offered it because they came online, one outside all radii still is."""
+    service, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered_job(engine, carla, service)
+    await people.technician(engine, "early", service, at=metres_north(40_000))
+    await run_all_waves(engine)
+    for name, metres in (("near", 10), ("far", 50_000)):
+        await people.technician(engine, name, service, at=metres_north(metres))
+        await run_due_tasks(engine)
+    assert {"near", "far"} <= set(await offered_technicians(engine, job))
+
+
 async def test_a_distant_late_joiner_is_offered_jobs_of_the_whole_zone(engine: Engine) -> None:
     """A technician who comes online beyond every declared radius receives no offer while the waves widen, and receives
     one at once when the whole zone is searched.
@@ -208,6 +220,7 @@ async def test_a_task_of_an_unknown_kind_is_postponed(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: Engine, lost: bool) -> None:
     """A late joiner receives no offer of a suspended customer's job, also after Redis lost the customer's records;
     other customers' jobs are offered. After the reinstatement the job is offered too.

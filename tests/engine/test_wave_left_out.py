@@ -61,6 +61,7 @@ async def test_a_block_withdraws_open_offers(engine: Engine) -> None:
     assert (await jobs.claim(engine, tom, other_job)).message == "Job accepted"
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_former_holder_receives_no_new_offer(engine: Engine) -> None:
     """A wave makes no offer to a former holder of the job and records the reason `left`."""
     service, carla = await people.service(engine), await people.customer(engine)

@@ -180,6 +180,7 @@ async def test_the_last_decline_opens_the_next_wave(engine: Engine) -> None:
     assert await offered_technicians(engine, job) == ["far", "near"]
 
 
+@pytest.mark.usefixtures("records_by_hand")
 async def test_a_crowd_that_declined_does_not_hide_technicians_behind_it(engine: Engine) -> None:
     """A wave finds the technicians behind a crowd of 600 who all declined, in several runs of the script."""
     service, carla = await people.service(engine), await people.customer(engine)

@@ -1,0 +1,80 @@
+"""Read from SQL what determines the keys of jobs, a page of jobs at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Select, or_, select
+
+from engine.archive import reader
+from engine.archive.projection import FINISHED_PHASES
+from engine.events import Event
+from engine.rebuild.job_contents import JobRows
+from engine.rebuild.job_dealings import BidRow
+from engine.sql.database import Archive
+from engine.sql.job_tables import job_states
+from engine.sql.schema import bids, events, jobs
+from engine.types import JobId, Zone
+
+SearchMode = Callable[[str, str], str]
+"""The type of a function that returns how the state (the second argument) of a blueprint (``name@version``) searches
+for a technician."""
+
+
+async def live_job_ids(archive: Archive, zone: Zone, after: str, limit: int) -> list[JobId]:
+    """Return the next ``limit`` jobs of the zone after the id ``after``, in the order of ids, that Redis has without an
+    end: they are not finished, or Redis does not know that they are archived.
+    """
+    columns = jobs.c
+    is_live = or_(columns.hot.is_(True), columns.phase.not_in(FINISHED_PHASES))
+    query = (
+        select(columns.id).where(columns.zone == zone, is_live, columns.id > after).order_by(columns.id).limit(limit)
+    )
+    async with archive.begin_read() as conn:
+        return [JobId(job) for job in (await conn.execute(query)).scalars()]
+
+
+async def read_job_rows(archive: Archive, zone: Zone, ids: Sequence[JobId], search_mode: SearchMode) -> list[JobRows]:
+    """Return what SQL has of the jobs ``ids``, without those of which no event with the whole job is archived.
+
+    Raises Unavailable.
+    """
+    states: dict[str, list[str]] = defaultdict(list)
+    bids_of: dict[str, list[BidRow]] = defaultdict(list)
+    events_of: dict[str, list[Event]] = defaultdict(list)
+    async with archive.begin_read() as conn:
+        found = {row.id: row for row in await conn.execute(select(jobs).where(jobs.c.id.in_(ids)))}
+        columns = job_states.c
+        query = select(columns.job, columns.state).where(columns.job.in_(ids)).order_by(columns.job, columns.seq)
+        for job, state in await conn.execute(query):
+            states[job].append(state)
+        for row in await conn.execute(select(bids).where(bids.c.job.in_(ids))):
+            bids_of[row.job].append(BidRow(row.technician, row.created_at, row.updated_at, row.doc.encode()))
+        for mapping in (await conn.execute(_select_events(ids))).mappings():
+            events_of[mapping["job"]].append(reader.event_of_row(mapping))
+    rows = []
+    for job in ids:
+        if job not in found:
+            continue
+        key = "" if states[job] else await reader.blueprint_key_of(archive, job)
+        rows.append(
+            JobRows(
+                zone=zone,
+                id=job,
+                document=found[job].doc.encode(),
+                states=states[job],
+                bids=bids_of[job],
+                events=events_of[job],
+                blueprint_key=key,
+                search_mode=search_mode(key, found[job].status) if key else "none",
+            )
+        )
+    return rows
+
+
+def _select_events(ids: Sequence[JobId]) -> Select[tuple[object, ...]]:
+    """Return the query for the events that have a cause or report a payment."""
+    columns = events.c
+    is_wanted = or_(columns.cause != "", columns.type.like("payment.%"))
+    return select(events).where(columns.job.in_(ids), is_wanted).order_by(columns.job, columns.seq)

@@ -1,0 +1,54 @@
+"""What the log's field ``state`` says of a job (lua/lib/job_state.lua): the sum of what the job's events changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+MAX_WAVES = 64
+"""How many records of waves a job has (``Wave.MAX_RECORDS`` in lua/lib/wave.lua)."""
+
+
+class _Change(msgspec.Struct):
+    """The state of a job in one event."""
+
+    fields: dict[str, str] = {}
+    offers: dict[str, str] = {}
+    waves: list[msgspec.Raw] = []
+    next: int | None = None
+
+
+@dataclass(slots=True)
+class JobState:
+    """The state of a job after some of its events. ``fields`` are those of its hash that are not empty, without most
+    of those that the job's document contains; ``offers`` has the record of each technician, ``waves`` has JSON, the
+    oldest first. ``next_at`` is when the search continues (ms), or None. ``is_complete``: no event of an older release
+    changed the job before the first of these.
+    """
+
+    fields: dict[str, str] = field(default_factory=dict)
+    offers: dict[str, str] = field(default_factory=dict)
+    waves: list[str] = field(default_factory=list)
+    next_at: int | None = None
+    is_complete: bool = False
+
+
+_change_decoder = msgspec.json.Decoder(_Change)
+
+
+def fold_states(states: Iterable[str | bytes]) -> JobState:
+    """Return the state after ``states``, the rows of one job in the order of their events."""
+    state = JobState()
+    for text in states:
+        change = _change_decoder.decode(text)
+        if change.fields.get("recorded"):  # it has everything: the first of the job, or the first after a gap
+            state = JobState(is_complete=True)
+        state.fields |= change.fields
+        state.offers |= change.offers
+        state.waves += [bytes(record).decode() for record in change.waves]
+        state.next_at = change.next
+    state.fields = {name: text for name, text in state.fields.items() if text}
+    state.waves = state.waves[-MAX_WAVES:]
+    return state

@@ -1,0 +1,22 @@
+-- Writes fields of a job's hash that no event's data contains, so that they are in the job's state (lib/job_state).
+--- @include "lib/job_state"
+local JobFields = {}
+
+-- Writes fields: names and values in turn.
+function JobFields.set(key, ...)
+  redis.call('HSET', key, ...)
+  JobState.note(key, ...)
+end
+
+-- Removes a field. Returns 1 if it was there.
+function JobFields.remove(key, name)
+  JobState.note(key, name, '')
+  return redis.call('HDEL', key, name)
+end
+
+-- Adds `by` to a number and returns the sum.
+function JobFields.increment(key, name, by)
+  local sum = redis.call('HINCRBY', key, name, by)
+  JobState.note(key, name, sum)
+  return sum
+end

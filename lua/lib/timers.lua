@@ -1,0 +1,24 @@
+-- The timers of a job's state. Each is a scheduled task, `timer:<job>:<entered>:<name>`. `timers` in the job's record has
+-- those of the state that the job entered last with timers and that have not run: `entered name/ms …`, with the time of
+-- each. So a job that is written anew does not run a timer twice. `since` is when that state began.
+--- @include "lib/job_fields"
+local Timers = {}
+
+-- Starts the timers of a state entry, `name/ms` joined by commas: each runs so many ms after now.
+function Timers.start(zone, job, timers)
+  local text = job.entered
+  for name, ms in string.gmatch(timers, '(%w+)/(%d+)') do
+    local at = zone.now + ms
+    redis.call('ZADD', zone.tag .. 'due', at, 'timer:' .. job.id .. ':' .. job.entered .. ':' .. name)
+    text = text .. ' ' .. name .. '/' .. at
+  end
+  JobFields.set(job.key, 'since', zone.now, 'watch', '', 'timers', text)
+end
+
+-- Notes that the timer of the scheduled task `entry` has run.
+function Timers.finish(job_key, entry)
+  local entered, name = string.match(entry, '^timer:[^:]+:(%d+):(%w+)$')
+  local text = entered and redis.call('HGET', job_key, 'timers')
+  if not text or string.find(text, entered .. ' ', 1, true) ~= 1 then return end
+  JobFields.set(job_key, 'timers', (string.gsub(text, ' ' .. name .. '/%d+', '')))
+end

@@ -1,0 +1,36 @@
+"""The archive keeps what events changed in jobs, as long as Redis has the jobs."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from engine.domain import jobs
+from engine.domain.jobs import CommandInput
+from engine.rebuild.job_rows import live_job_ids, read_job_rows
+from engine.runtime import Engine
+from engine.sql.job_tables import job_states
+from engine.types import DEFAULT_ZONE
+from engine.workers import archiver
+from tests.support import job_keys, people
+
+
+async def test_sql_determines_the_keys_of_a_job_until_it_is_archived(engine: Engine) -> None:
+    """The keys of a job that are computed from SQL are those in Redis. When it is done and archived, SQL drops
+    its state.
+    """
+    service = await people.service(engine)
+    carla = await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service)
+    await jobs.claim(engine, tom, job)
+    await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
+    await archiver.run_once(engine)
+    assert await live_job_ids(engine.archive, DEFAULT_ZONE, "", 10) == [job]
+    rows = await read_job_rows(engine.archive, DEFAULT_ZONE, [job], lambda *_: "none")
+    assert await job_keys.check_jobs(engine, rows) == 1
+    for command in ("arrive", "start", "complete"):
+        await jobs.run_command(engine, tom, job, CommandInput(command=command))
+    await archiver.run_once(engine)
+    assert await live_job_ids(engine.archive, DEFAULT_ZONE, "", 10) == []
+    async with engine.archive.begin_read() as conn:
+        assert (await conn.execute(select(func.count()).select_from(job_states))).scalar() == 0

@@ -41,9 +41,12 @@ class BlindCheck:
         self._history, self._cuts = history, cuts
         self._by_job: dict[str, list[Operation]] = defaultdict(list)
         self._offers: dict[str, list[Heard]] = defaultdict(list)
+        # An attempt to book that had no answer does not know the job: a later attempt with its key does.
+        booked = {(op.actor, op.key): op.job for op in history.operations if op.cmd == "book" and op.job}
         for op in history.operations:
-            if op.job and op.out not in NEUTRAL_CODES:
-                self._by_job[op.job].append(op)
+            job = op.job or booked.get((op.actor, op.key), "")
+            if job and op.out not in NEUTRAL_CODES:
+                self._by_job[job].append(op)
         for heard in history.heard:
             if heard.type == "offer.created":
                 self._offers[heard.job].append(heard)
@@ -58,7 +61,7 @@ class BlindCheck:
 
     def _check(self, job: str) -> Verdict:
         ops = self._by_job[job]
-        booking = next((op for op in ops if op.cmd == "book"), None)
+        booking = min((op for op in ops if op.cmd == "book"), key=lambda op: op.t0, default=None)
         if booking is None:
             return Verdict(job, None, True, f"{job}: nobody booked it")
         keys = Counter(op.key for op in ops if op.key)

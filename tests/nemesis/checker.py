@@ -65,10 +65,12 @@ class Report(msgspec.Struct):
         return Counter(flaw.kind for flaw in self.flaws)
 
 
-def check(history: History, *, loses: bool = False) -> Report:
-    """Return the judgement of a history. ``loses``: the fault may take acknowledged commands away, at this level."""
+def check(history: History, *, loses: bool = False, closed: bool = False) -> Report:
+    """Return the judgement of a history. ``loses``: the fault may take acknowledged commands away, at this level.
+    ``closed``: the zone is closed at the end, so the history ends with the archive.
+    """
     began = time.perf_counter()
-    witness, delivery = Witness(history), Delivery(history)
+    witness, delivery = Witness(history), Delivery(history, closed=closed)
     report = Report(list(history.flaws))
     report.flaws += [*witness.flaws(), *delivery.flaws()]
     for verdict in BlindCheck(history, cuts=loses).verdicts():

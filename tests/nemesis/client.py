@@ -143,6 +143,7 @@ class Client:
         for reply in self._replies.values():
             if not reply.done():
                 reply.set_exception(ConnectionResetError("the socket ended"))
+                reply.exception()  # nobody may be waiting any more
         self._replies.clear()
 
     # attempts

@@ -16,8 +16,8 @@ SKIPPED = ("session.", "room.", "message.", "mediator.")
 class Delivery:
     """What each client received, and the log at the end."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, history: History, *, closed: bool = False) -> None:
+        self._history, self._closed = history, closed
         self._first_seqs = history.epochs()
         self._by_channel: dict[str, list[Entry]] = defaultdict(list)
         self._by_seq = {entry.seq: entry for entry in history.entries}
@@ -70,7 +70,9 @@ class Delivery:
         """Return whether the log has another event there, although the client knew the epoch of the log."""
         entry = self._by_seq.get(heard.seq)
         if entry is None:
-            return heard.epoch == max(self._first_seqs, key=lambda e: self._first_seqs[e], default="")
+            return not self._closed and heard.epoch == max(
+                self._first_seqs, key=lambda e: self._first_seqs[e], default=""
+            )
         return entry.epoch == heard.epoch and entry.type != heard.type
 
     def _missing(

@@ -27,25 +27,28 @@ ZONE = DEFAULT_ZONE
 
 
 async def read_end(redis_url: str, settings: Settings) -> list[Line]:
-    """Return the log, the records and the flaws of both stores."""
+    """Return the log, the records and the flaws of both stores. ``redis_url`` "": of SQL alone."""
     lines: list[Line] = []
-    async with create_client(redis_url) as client:
-        found: dict[int, Event] = {event.seq: event for event in await log.read_range(client, ZONE, 0, 1_000_000)}
-        epochs: dict[str, int] = {str(name): first for name, first in (await log.read_epochs(client, ZONE)).items()}
-        archive = await open_archive(settings)
-        try:
-            async with archive.begin_read() as conn:
-                for row in (await conn.execute(select(schema.events).order_by(schema.events.c.seq))).all():
-                    stored = _event_of(row)
-                    if (live := found.setdefault(stored.seq, stored)) is not stored and live.data != stored.data:
-                        lines.append(Flaw("stores_differ", f"event {stored.seq} in SQL is not that of Redis"))
-                for row in (await conn.execute(select(schema.epochs))).all():
-                    epochs[row.epoch] = row.first_seq
-                for row in (await conn.execute(select(schema.jobs))).all():
-                    lines.append(Record("sql", row.id, row.status, row.version, row.technician or ""))
-        finally:
-            await archive.close()
-        lines += [each async for each in _redis_lines(client)]
+    found: dict[int, Event] = {}
+    epochs: dict[str, int] = {}
+    if redis_url:
+        async with create_client(redis_url) as client:
+            found = {event.seq: event for event in await log.read_range(client, ZONE, 0, 1_000_000)}
+            epochs = {str(name): first for name, first in (await log.read_epochs(client, ZONE)).items()}
+            lines += [each async for each in _redis_lines(client)]
+    archive = await open_archive(settings)
+    try:
+        async with archive.begin_read() as conn:
+            for row in (await conn.execute(select(schema.events).order_by(schema.events.c.seq))).all():
+                stored = _event_of(row)
+                if (live := found.setdefault(stored.seq, stored)) is not stored and live.data != stored.data:
+                    lines.append(Flaw("stores_differ", f"event {stored.seq} in SQL is not that of Redis"))
+            for row in (await conn.execute(select(schema.epochs))).all():
+                epochs[row.epoch] = row.first_seq
+            for row in (await conn.execute(select(schema.jobs))).all():
+                lines.append(Record("sql", row.id, row.status, row.version, row.technician or ""))
+    finally:
+        await archive.close()
     lines += _entries(found, epochs)
     return lines
 

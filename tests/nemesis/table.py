@@ -56,7 +56,7 @@ def _row(name: str, level: str, runs: Sequence[Result]) -> list[str]:
         " / ".join(_shown(counts[kind]) for kind in ("lost", "doubled", "out_of_order", "dead_life")),
         f"{sum(run.report.unrecovered for run in runs)} of {joins}",
         _median_and_most([run.unavailable_s for run in runs]),
-        _median_and_most(recoveries),
+        "closed" if any(run.closed for run in runs) else _median_and_most(recoveries),
         str(sum(run.report.jobs for run in runs)),
         ", ".join(f"{n} {kind}" for kind, n in sorted(others.items())) or "none",
     ]

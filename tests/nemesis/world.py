@@ -1,135 +1,197 @@
-"""The world of a run: one or two Valkeys, a proxy in front of them, a database, and `callout serve` in a process of its
-own. A nemesis uses its methods.
+"""The world of a run: Valkeys, a database, proxies in front of them, and `callout serve` in processes of its own. A
+nemesis uses its methods.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from engine.process.settings import Settings
+from tests.nemesis.stores import Postgres, Valkey
 from tests.support import valkey
 from tests.support.process import Server, run_server
 from tests.support.proxy import Proxy
+from tests.support.wait import wait_until
 
 HAS_LEVELS = "durability" in Settings.__struct_fields__
 """Whether this version has acknowledgement levels."""
 LEVELS = ("fast", "replica", "aof", "sql") if HAS_LEVELS else ("fast",)
-OPTIONS_OF_LEVEL = {"aof": ("--appendfsync", "always")}
+BACKGROUND_ROLES = "scheduler,archiver,push"
 
-
-class Valkey:
-    """One Valkey with a folder of its own. It keeps its port when it is started again."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder, self.options, self.port = folder, options, valkey.free_port()
-        self.url = f"redis://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-        folder.mkdir()
-
-    def start(self, *more: str) -> None:
-        """Start it on its folder, and wait until it answers."""
-        self.process, _ = valkey.start_server(self.folder, *self.options, *more, port=self.port)
-
-    def kill(self) -> None:
-        """Kill it, if it runs, and wait until it has ended."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    @property
-    def pid(self) -> int:
-        """Return the id of its process."""
-        assert self.process is not None
-        return self.process.pid
+REPLICA, POSTGRES, BALANCER, WORKERS = "replica", "postgres", "balancer", "workers"
+"""What a nemesis may need besides one Valkey, SQLite and one server: a second Valkey that follows the first; PostgreSQL
+behind a proxy; a proxy between the users and the server; a process of its own for the background roles.
+"""
 
 
 class World:
-    """What runs. ``valkeys`` are the primary and its replica, if there is one. The server connects to ``proxy``."""
+    """What runs. ``valkeys`` are the primary and its replica, if there is one. Servers reach Redis through ``proxy``,
+    PostgreSQL through ``sql_proxy``; the replica reaches the primary through ``replication``. ``settings`` are further
+    settings of every server, ``options`` those of Valkey.
+    """
 
-    def __init__(self, folder: Path, database: Path, level: str) -> None:
-        self.folder, self.level, self.data = folder, level, folder / "data"
+    def __init__(
+        self,
+        folder: Path,
+        database: Path,
+        level: str,
+        needs: frozenset[str] = frozenset(),
+        options: tuple[str, ...] = (),
+        settings: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.folder, self.level, self.needs = folder, level, needs | ({REPLICA} if level == REPLICA else set())
         self.valkeys: list[Valkey] = []
-        self.proxy = Proxy("redis://127.0.0.1:1")
-        self.server: Server | None = None
-        self.port = valkey.free_port()
-        self.database_url: str | None = None
-        self._servers = AsyncExitStack()
-        self._template = database
+        self.postgres: Postgres | None = None
+        self.proxy, self.replication = Proxy("redis://127.0.0.1:1"), Proxy("redis://127.0.0.1:1")
+        self.sql_proxy, self.balancer = Proxy("redis://127.0.0.1:1"), Proxy("redis://127.0.0.1:1")
+        self.servers: dict[str, Server] = {}
+        self._database, self._template = f"sqlite:///{folder / 'callout.db'}", database
+        self._valkey_options = ("--appendfsync", "always", *options) if level == "aof" else options
+        self._settings = dict(settings)
+        self._ports = {name: valkey.free_port() for name in ("first", "second", "workers")}
+        self._running: dict[str, AsyncExitStack] = {}
+        self._stack = AsyncExitStack()
+
+    @property
+    def data(self) -> Path:
+        """Return the data directory of the first server."""
+        return self.folder / "first"
 
     @property
     def url(self) -> str:
-        """Return the address of the server."""
-        return f"http://127.0.0.1:{self.port}"
+        """Return the address that the users use."""
+        return self.url_of("first") if BALANCER not in self.needs else f"http://127.0.0.1:{self.balancer.port}"
+
+    def url_of(self, name: str) -> str:
+        """Return the address of a server."""
+        return f"http://127.0.0.1:{self._ports[name]}"
 
     @property
     def primary(self) -> Valkey:
         """Return the Valkey to which the proxy leads."""
         return next(each for each in self.valkeys if each.port == self.proxy.target_port)
 
-    def settings(self) -> Settings:
+    @property
+    def other(self) -> Valkey:
+        """Return the Valkey to which the proxy does not lead."""
+        return next(each for each in self.valkeys if each.port != self.proxy.target_port)
+
+    def checker_settings(self) -> Settings:
         """Return the settings with which the checker opens the same database."""
-        return Settings(data=str(self.data), redis=self.primary.url, database=self.database_url)
+        url = self.postgres.url if self.postgres else self._database
+        return Settings(data=str(self.data), redis=self.primary.url, database=url)
 
-    async def start_server(self) -> None:
-        """Start `callout serve` on the same data directory and port as before."""
-        more = {"durability": self.level} if HAS_LEVELS else {}
-        if self.database_url:
-            more["database"] = self.database_url
-        flags = ("--redis", self.proxy.url)
-        running = run_server(self.data, *flags, port=self.port, limits="off", drain_s="0.2", **more)
-        self.server = await self._servers.enter_async_context(running)
+    # servers
 
-    async def kill_server(self) -> None:
-        """Kill the server (SIGKILL), and wait until it has ended."""
-        if self.server is not None:
-            if self.server.process.returncode is None:
-                self.server.process.kill()
-            await self.server.process.wait()
-            self.server = None
-        await self._servers.aclose()
-        self._servers = AsyncExitStack()
+    async def start_server(self, name: str = "first", *flags: str, roles: str = "") -> None:
+        """Start a server on its data directory and port. ``roles`` are its roles, if it does not have all."""
+        settings = {"limits": "off", "drain_s": "0.2", "key_file": str(self.folder / "signing.key"), **self._settings}
+        settings["database"] = self._database
+        if HAS_LEVELS:
+            settings["durability"] = self.level
+        if HAS_LEVELS and self.level == REPLICA:
+            settings["replicas"] = "1"
+        if not roles and WORKERS in self.needs:
+            roles = "gateway"
+        if roles:
+            settings["roles"] = roles
+        stack = self._running[name] = AsyncExitStack()
+        given = ("--redis", self.proxy.url, *flags)
+        running = run_server(self.folder / name, *given, port=self._ports[name], **settings)
+        self.servers[name] = await stack.enter_async_context(running)
 
-    async def stop_server(self) -> None:
-        """Stop the server in order (SIGTERM)."""
-        if self.server is not None:
-            self.server.process.terminate()
-            await self.server.process.wait()
-            await self.kill_server()
+    async def kill_server(self, name: str = "first") -> None:
+        """Kill a server (SIGKILL), and wait until it has ended."""
+        server = self.servers.pop(name, None)
+        if server is not None and server.process.returncode is None:
+            server.process.kill()
+            await server.process.wait()
+        if name in self._running:
+            await self._running.pop(name).aclose()
 
-    async def open(self, *options: str) -> None:
-        """Start Valkey and the server."""
-        self.data.mkdir()
-        if not self.database_url:
-            shutil.copyfile(self._template, self.data / "callout.db")
-            os.chmod(self.data / "callout.db", 0o600)
-        first = Valkey(self.folder / "valkey", *OPTIONS_OF_LEVEL.get(self.level, ()), *options)
-        self.valkeys.append(first)
-        first.start()
-        self.proxy.set_target(first.url)
-        await self.proxy.__aenter__()
+    async def stop_server(self, name: str = "first") -> None:
+        """Stop a server in order (SIGTERM), and wait until it has ended."""
+        self.servers[name].process.send_signal(signal.SIGTERM)
+        await self.servers[name].process.wait()
+        await self.kill_server(name)
+
+    def pid(self, name: str = "first") -> int:
+        """Return the id of a server's process."""
+        return self.servers[name].process.pid
+
+    # stores
+
+    async def replicate(self, follower: Valkey, leader: Valkey | None) -> None:
+        """Make ``follower`` a replica of ``leader`` through the proxy of replication, or a primary if that is None."""
+        if leader:
+            self.replication.set_target(leader.url)
+        async with Redis.from_url(follower.url) as client:
+            words = ("127.0.0.1", self.replication.port) if leader else ("NO", "ONE")
+            await client.execute_command("REPLICAOF", *words)
+
+    async def is_synchronised(self, follower: Valkey) -> bool:
+        """Return whether a replica has all data of its primary."""
+        async with Redis.from_url(follower.url) as client:
+            info = await client.info("replication")
+            return (
+                info["role"] == "slave" and info["master_link_status"] == "up" and not info["master_sync_in_progress"]
+            )
+
+    async def wait_for_replica(self) -> None:
+        """Wait until the replica has all data."""
+        await wait_until(lambda: self.is_synchronised(self.other), within_s=20, what="the replica")
+
+    def lead_to(self, target: Valkey) -> None:
+        """Let the proxy lead to another Valkey, and abort all connections."""
+        self.proxy.set_target(target.url)
+        self.proxy.cut()
+
+    # begin and end
+
+    async def open(self) -> None:
+        """Start everything that the nemesis needs."""
+        for proxy in (self.proxy, self.replication, self.sql_proxy, self.balancer):
+            await self._stack.enter_async_context(proxy)
+        for name in ("one", "two")[: 2 if REPLICA in self.needs else 1]:
+            each = Valkey(self.folder / name, "--repl-diskless-sync-delay", "0", *self._valkey_options)
+            self._stack.callback(each.kill)
+            self.valkeys.append(each)
+            each.start()
+        self.proxy.set_target(self.valkeys[0].url)
+        if REPLICA in self.needs:
+            await self.replicate(self.valkeys[1], self.valkeys[0])
+            await self.wait_for_replica()
+        if POSTGRES in self.needs:
+            self.postgres = self._stack.enter_context(Postgres.running())
+            self.sql_proxy.set_target(f"unix:{self.postgres.socket}")
+            self._database = f"postgresql://postgres@127.0.0.1:{self.sql_proxy.port}/{self.postgres.database}"
+        else:
+            shutil.copyfile(self._template, self.folder / "callout.db")
+            os.chmod(self.folder / "callout.db", 0o600)
         await self.start_server()
+        if WORKERS in self.needs:
+            await self.start_server("workers", roles=BACKGROUND_ROLES)
+        self.balancer.set_target(self.url_of("first"))
 
     async def close(self) -> None:
         """End everything."""
-        await self.kill_server()
-        with suppress(AssertionError):
-            await self.proxy.__aexit__()
-        for each in self.valkeys:
-            each.kill()
+        for name in list(self._running):
+            await self.kill_server(name)
+        await self._stack.aclose()
 
 
 @asynccontextmanager
-async def open_world(folder: Path, database: Path, level: str = "fast", *options: str) -> AsyncIterator[World]:
-    """Run a world while the block runs. ``database`` is a migrated SQLite file; ``options`` are those of Valkey."""
-    world = World(folder, database, level)
+async def open_world(world: World) -> AsyncIterator[World]:
+    """Run a world while the block runs."""
     try:
-        await world.open(*options)
+        await world.open()
         yield world
     finally:
         await world.close()

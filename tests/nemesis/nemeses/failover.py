@@ -1,0 +1,130 @@
+"""Failovers to a replica: clean, with a replica that lags, and with both servers in use."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+from tests.nemesis.nemeses.registry import ALL_LEVELS, add_nemesis
+from tests.nemesis.world import REPLICA, World
+
+REPLICATED = ("replica", "sql")
+"""The levels at which an acknowledged command is not on one Redis alone."""
+
+
+@add_nemesis(
+    "failover",
+    "the replica, which has all data, becomes the primary; the old primary follows it",
+    levels=ALL_LEVELS,
+    survives=ALL_LEVELS,
+    needs=(REPLICA,),
+)
+async def fail_over(world: World, draw: random.Random) -> AsyncIterator[None]:
+    """Stop writes, wait for the replica, and exchange the roles."""
+    old, new = world.primary, world.other
+    world.proxy.refuses = True
+    world.proxy.cut()
+    await asyncio.sleep(0.1)
+    await world.wait_for_replica()
+    await world.replicate(new, None)
+    await world.replicate(old, new)
+    yield
+    world.proxy.refuses = False
+    world.lead_to(new)
+    await world.wait_for_replica()
+
+
+@add_nemesis(
+    "failover without warning",
+    "the primary is killed while users act, and its replica takes over",
+    levels=ALL_LEVELS,
+    survives=REPLICATED,
+    needs=(REPLICA,),
+)
+async def kill_primary(world: World, draw: random.Random) -> AsyncIterator[None]:
+    """Kill the primary and promote the replica. The old primary follows the new one when it is back."""
+    old, new = world.primary, world.other
+    old.kill()
+    await world.replicate(new, None)
+    yield
+    world.lead_to(new)
+    old.start()
+    await world.replicate(old, new)
+    await world.wait_for_replica()
+
+
+@add_nemesis(
+    "failover to a replica that lags",
+    "replication stands still for a while, then the primary is killed and the replica takes over",
+    levels=ALL_LEVELS,
+    survives=REPLICATED,
+    needs=(REPLICA,),
+    needs_rebuild=True,
+)
+async def kill_primary_ahead(world: World, draw: random.Random) -> AsyncIterator[None]:
+    """Swallow the replication stream for a second, and then as above."""
+    old, new = world.primary, world.other
+    world.replication.swallows = "replies"
+    await asyncio.sleep(draw.uniform(0.5, 1.0))
+    old.kill()
+    world.replication.swallows = None
+    world.replication.cut()
+    await world.replicate(new, None)
+    yield
+    world.lead_to(new)
+    old.start()
+    await world.replicate(old, new)
+    await world.wait_for_replica()
+
+
+@add_nemesis(
+    "split brain",
+    "the replica is promoted and served too, while the old primary goes on; then only the new one is left",
+    levels=ALL_LEVELS,
+    survives=REPLICATED,
+    lasts_s=2.0,
+    needs=(REPLICA,),
+    needs_rebuild=True,
+)
+async def split_brain(world: World, draw: random.Random) -> AsyncIterator[None]:
+    """Promote the replica without the old primary's knowledge. Old connections stay at the old primary, new ones lead
+    to the new one; a second server begins there.
+    """
+    old, new = world.primary, world.other
+    world.replication.refuses = True
+    world.replication.cut()
+    await world.replicate(new, None)
+    world.proxy.set_target(new.url)
+    await world.start_server("second")
+    yield
+    await world.kill_server("second")
+    world.proxy.cut()
+    world.replication.refuses = False
+    await world.replicate(old, new)
+    await world.wait_for_replica()
+
+
+@add_nemesis(
+    "there and back",
+    "the address leads to the promoted replica, back to the old primary, and to the replica again",
+    levels=("fast",),
+    survives=("sql",),
+    lasts_s=1.0,
+    needs=(REPLICA,),
+)
+async def there_and_back(world: World, draw: random.Random) -> AsyncIterator[None]:
+    """Lead the address to B, where users act, back to A, which knows nothing of that, and to B."""
+    first, second = world.primary, world.other
+    world.proxy.refuses = True
+    world.proxy.cut()
+    await world.wait_for_replica()
+    await world.replicate(second, None)
+    world.proxy.refuses = False
+    world.lead_to(second)
+    await asyncio.sleep(draw.uniform(1.0, 2.0))
+    world.lead_to(first)
+    yield
+    world.lead_to(second)
+    await world.replicate(first, second)
+    await world.wait_for_replica()

@@ -1,0 +1,73 @@
+"""The registry of the nemeses. A nemesis causes one fault while its block runs, and heals it at the end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from tests.nemesis.world import World
+
+ALL_LEVELS = ("fast", "replica", "aof", "sql")
+Strike = Callable[[World, random.Random], AbstractAsyncContextManager[None]]
+StrikeFunction = Callable[[World, random.Random], AsyncIterator[None]]
+
+
+@dataclass(frozen=True)
+class Nemesis:
+    """One fault. ``survives``: the levels that promise that nothing acknowledged is lost. ``levels``: the levels at
+    which it is run unless others are asked for. ``lasts_s``: how long the fault lasts. ``needs``: what the world must
+    have (world.py). ``options`` and ``settings``: those of Valkey and of the servers. ``needs_rebuild``: the zone has to be
+    written anew from SQL. ``moves_time``: offers and jobs may expire.
+    """
+
+    name: str
+    says: str
+    strike: Strike
+    survives: tuple[str, ...] = ALL_LEVELS
+    levels: tuple[str, ...] = ("fast",)
+    lasts_s: float = 1.0
+    needs: frozenset[str] = frozenset()
+    options: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    needs_rebuild: bool = False
+    moves_time: bool = False
+
+
+NEMESES: dict[str, Nemesis] = {}
+
+
+def add_nemesis(
+    name: str,
+    says: str,
+    *,
+    survives: tuple[str, ...] = ALL_LEVELS,
+    levels: tuple[str, ...] = ("fast",),
+    lasts_s: float = 1.0,
+    needs: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
+    settings: tuple[tuple[str, str], ...] = (),
+    needs_rebuild: bool = False,
+    moves_time: bool = False,
+) -> Callable[[StrikeFunction], Strike]:
+    """Return a decorator that adds a generator with one ``yield`` to the nemeses."""
+
+    def decorate(function: StrikeFunction) -> Strike:
+        strike = asynccontextmanager(function)
+        NEMESES[name] = Nemesis(
+            name,
+            says,
+            strike,
+            survives,
+            levels,
+            lasts_s,
+            frozenset(needs),
+            options,
+            settings,
+            needs_rebuild,
+            moves_time,
+        )
+        return strike
+
+    return decorate

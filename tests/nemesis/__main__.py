@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from tests.nemesis.nemeses import NEMESES, Nemesis
 from tests.nemesis.run import Result, Times, run_once
 from tests.nemesis.world import LEVELS
 from tests.support.migrated import migrate
+
+RUN_TIMEOUT_S = 110.0
 
 
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -39,17 +43,27 @@ def _plan(given: argparse.Namespace) -> Iterator[tuple[Nemesis, str, int]]:
                 yield NEMESES[name], level, given.seed + round_
 
 
-async def _run_all(given: argparse.Namespace, folder: Path) -> list[Result]:
+async def _run_all(given: argparse.Namespace, folder: Path) -> tuple[list[Result], int]:
+    """Return the results, and how many runs failed for another reason than what the checker found."""
     (folder / "migrated").mkdir()
     await migrate(Settings(data=str(folder / "migrated")))
     results: list[Result] = []
+    errors = 0
     began = time.monotonic()
     for number, (nemesis, level, seed) in enumerate(_plan(given)):
         if given.minutes is not None and time.monotonic() - began > given.minutes * 60:
             break
         own = folder / str(number)
         own.mkdir()
-        result = await run_once(nemesis, level, seed, own, folder / "migrated" / "callout.db", Times())
+        try:
+            async with asyncio.timeout(RUN_TIMEOUT_S):
+                result = await run_once(nemesis, level, seed, own, folder / "migrated" / "callout.db", Times())
+        except Exception:
+            print(f"{nemesis.name} ({level}, seed {seed}) could not be run", file=sys.stderr)
+            traceback.print_exc()
+            _keep_logs(own, given.history / f"{nemesis.name} {level} {seed}".replace(" ", "-"))
+            errors += 1
+            continue
         results.append(result)
         counts = dict(result.report.counts)
         print(
@@ -62,9 +76,17 @@ async def _run_all(given: argparse.Namespace, folder: Path) -> list[Result]:
             given.history.mkdir(parents=True, exist_ok=True)
             path = given.history / f"{nemesis.name} {level} {seed}.jsonl".replace(" ", "-")
             result.history.write(path)
+            _keep_logs(own, path.with_suffix(""))
             for flaw in result.report.flaws[:8]:
                 print(f"         {flaw.kind}: {flaw.text}", file=sys.stderr)
-    return results
+    return results, errors
+
+
+def _keep_logs(folder: Path, to: Path) -> None:
+    """Copy the logs of the servers of a run."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    for log in folder.glob("*.log"):
+        shutil.copyfile(log, f"{to}.{log.name}")
 
 
 def main(argv: list[str]) -> int:
@@ -78,12 +100,12 @@ def main(argv: list[str]) -> int:
         print(f"make faults: unknown: {', '.join(unknown)}; `list` lists the nemeses", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="callout-faults-") as folder:
-        results = asyncio.run(_run_all(given, Path(folder)))
+        results, errors = asyncio.run(_run_all(given, Path(folder)))
     text = table.as_markdown(table.rows_of(results))
     print(text)
     if given.page:
         table.write_page(text)
-    return int(any(result.failed for result in results))
+    return int(errors > 0 or any(result.failed for result in results))
 
 
 if __name__ == "__main__":

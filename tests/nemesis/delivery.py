@@ -4,13 +4,26 @@ of the log that had ended.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from engine.types import Epoch, epoch_number
 from tests.nemesis.history import Entry, Flaw, Heard, History, Joined
 
 SKIPPED = ("session.", "room.", "message.", "mediator.")
 """The first letters of internal events, and of events that a replay leaves out once a room has closed."""
+
+
+class Range(NamedTuple):
+    """A part of the log that a client must have received: ``begin`` < seq ≤ ``end``, up to the epoch ``epoch``. What
+    a later epoch has there was written after the client had been told to load its state again.
+    """
+
+    begin: int
+    end: float
+    epoch: float = math.inf
 
 
 class Delivery:
@@ -39,15 +52,18 @@ class Delivery:
     def _check(self, client: str, lines: list[Joined | Heard]) -> Iterator[Flaw]:
         actor = next(line.actor for line in lines if isinstance(line, Joined))
         channels = {f"user:{actor.partition(':')[2]}", f"role:{actor.partition(':')[0]}"}
-        cursor, begin, covered = 0, None, []
+        cursor, epoch, begin = 0, "", None
+        covered: list[Range] = []
         received: set[tuple[int, str]] = set()
         for line in lines:
             if isinstance(line, Joined):
                 if not line.recovered:
                     if begin is not None:
-                        covered.append((begin, cursor))
+                        covered.append(Range(begin, cursor, epoch_number(Epoch(epoch))))
                     cursor = begin = line.seq
+                epoch = line.epoch
                 continue
+            epoch = line.epoch
             if line.type == "head":
                 if line.seq < cursor:
                     yield Flaw("out_of_order", f"{client} received the head {line.seq} after {cursor}")
@@ -63,7 +79,7 @@ class Delivery:
             received.add((line.seq, line.type))
             cursor = max(cursor, line.seq)
         if begin is not None:
-            covered.append((begin, self._history.entries[-1].seq if self._history.entries else 0))
+            covered.append(Range(begin, self._history.ends[-1].seq if self._history.ends else math.inf))
         yield from self._missing(client, channels, covered, received)
 
     def _is_of_a_dead_life(self, heard: Heard) -> bool:
@@ -76,10 +92,11 @@ class Delivery:
         return entry.epoch == heard.epoch and entry.type != heard.type
 
     def _missing(
-        self, client: str, channels: set[str], covered: list[tuple[int, int]], received: set[tuple[int, str]]
+        self, client: str, channels: set[str], covered: list[Range], received: set[tuple[int, str]]
     ) -> Iterator[Flaw]:
         for channel in channels:
             for entry in self._by_channel.get(channel, ()):
-                expected = any(begin < entry.seq <= end for begin, end in covered)
+                number = epoch_number(Epoch(entry.epoch))
+                expected = any(each.begin < entry.seq <= each.end and number <= each.epoch for each in covered)
                 if expected and not entry.type.startswith(SKIPPED) and (entry.seq, entry.type) not in received:
                     yield Flaw("lost", f"{client} did not receive {entry.type} {entry.epoch}:{entry.seq}")

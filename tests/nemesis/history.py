@@ -117,7 +117,13 @@ class Flaw(msgspec.Struct, tag_field="line", tag="flaw"):
     text: str
 
 
-Line = Operation | Heard | Joined | Fault | Entry | Record | Flaw
+class End(msgspec.Struct, tag_field="line", tag="end"):
+    """The head of the log when the clients were disconnected. Nobody receives what comes later."""
+
+    seq: int
+
+
+Line = Operation | Heard | Joined | Fault | Entry | Record | Flaw | End
 LIST_NAMES: dict[type, str] = {
     Operation: "operations",
     Heard: "heard",
@@ -126,6 +132,7 @@ LIST_NAMES: dict[type, str] = {
     Entry: "entries",
     Record: "records",
     Flaw: "flaws",
+    End: "ends",
 }
 """The attribute of a History that has the lines of each kind."""
 
@@ -141,6 +148,7 @@ class History:
         self.entries: list[Entry] = []
         self.records: list[Record] = []
         self.flaws: list[Flaw] = []
+        self.ends: list[End] = []
         self.add(*lines)
 
     def add(self, *lines: Line) -> None:

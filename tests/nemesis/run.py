@@ -19,7 +19,7 @@ from engine.store.connection import create_client
 from engine.types import DEFAULT_ZONE
 from tests.nemesis.checker import LOSS, Report, check
 from tests.nemesis.end_state import read_end
-from tests.nemesis.history import Fault, Flaw, History
+from tests.nemesis.history import End, Fault, Flaw, History
 from tests.nemesis.nemeses import Nemesis
 from tests.nemesis.users import create_workload
 from tests.nemesis.workload import Workload
@@ -77,7 +77,7 @@ async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, databa
             closed = recovered is None and may_close
             await asyncio.sleep(times.after_s)
             await workload.stop()
-            await wait_until_delivered(world.primary.url, workload, 2 if closed else 15)
+            history.add(End(await wait_until_delivered(world.primary.url, workload, 2 if closed else 15)))
         finally:
             await workload.disconnect()
         history.add(*await read_end("" if closed else world.primary.url, world.checker_settings()))
@@ -120,26 +120,29 @@ def _longest_gap_s(history: History, began: int, ended: int) -> float:
     return max(gaps, default=0.0)
 
 
-async def wait_until_delivered(redis_url: str, workload: Workload, within_s: float = 15) -> None:
+async def wait_until_delivered(redis_url: str, workload: Workload, within_s: float = 15) -> int:
     """Wait until SQL has the whole log, and each connected user the last event that is addressed to them. Go on after
-    some seconds: the checker reports what is missing.
+    some seconds: the checker reports what is missing. Return the head until which everything must have been delivered.
     """
+    head = 0
     deadline = time.monotonic() + within_s
     async with create_client(redis_url) as client:
         while time.monotonic() < deadline:
             await asyncio.sleep(0.1)
             try:
                 archived, seq = await client.hmget(keys.zone_meta(DEFAULT_ZONE), "archived", "seq")  # type: ignore[misc]
-                if archived is None or int(archived) < int(seq):
+                head = int(seq or 0)
+                if archived is None or int(archived) < head:
                     continue
-                if await _all_delivered(client, workload):
-                    return
+                if await _all_delivered(client, workload, head):
+                    return head
             except RedisError:
                 continue
+    return head
 
 
-async def _all_delivered(client: Redis, workload: Workload) -> bool:
-    entries = await client.xrevrange(keys.log(DEFAULT_ZONE), count=200)
+async def _all_delivered(client: Redis, workload: Workload, head: int) -> bool:
+    entries = await client.xrevrange(keys.log(DEFAULT_ZONE), f"{head}-0", count=200)
     for user in workload.clients:
         channel = f"user:{user.id}".encode()
         last = next((int(n.split(b"-")[0]) for n, fields in entries if channel in fields[b"to"].split()), 0)

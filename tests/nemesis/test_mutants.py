@@ -14,7 +14,7 @@ from engine.store import scripts
 from server.serve import run_server
 from tests.nemesis.checker import Report, check
 from tests.nemesis.end_state import read_end
-from tests.nemesis.history import History
+from tests.nemesis.history import End, History
 from tests.nemesis.run import wait_until_delivered
 from tests.nemesis.users import create_workload
 from tests.nemesis.workload import Pace
@@ -101,14 +101,14 @@ async def judge_run(settings: Settings) -> Report:
         shown = msgspec.structs.replace(settings, port=0, redis=proxy.url, drain_s=0.0)
         async with run_server(shown) as server:
             workload = await create_workload(server.url, Path(settings.data), history, 1, technicians=3)
-            workload.pace = Pace(booking_s=0.08, step_s=0.02, repeats=0.3, leaves=0.15, probes=0.4, probe_s=0.1)
+            workload.pace = Pace(booking_s=0.08, step_s=0.02, repeats=0.3, leaves=0.35, probes=0.4, probe_s=0.1)
             workload.start()
             try:
                 proxy.drop_next = b"wave:job_"
                 await wait_until(lambda: len(workload.jobs) >= JOBS, within_s=20, what="jobs")
                 await asyncio.sleep(0.5)
                 await workload.stop()
-                await wait_until_delivered(settings.redis, workload, within_s=3)
+                history.add(End(await wait_until_delivered(settings.redis, workload, within_s=3)))
             finally:
                 await workload.disconnect()
     history.add(*await read_end(settings.redis, settings))

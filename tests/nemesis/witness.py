@@ -151,7 +151,7 @@ class Witness:
 
 
 def _is_legal(entry: Entry, status: str, holder: str, customer: str) -> bool:
-    """Return whether a command of the blueprint leads from the state before to that of the event."""
+    """Return whether a command of the blueprint leads from the state and holder before to those of the event."""
     role, _, user = entry.actor.partition(":")
     facts = Facts(status, holder, customer)
     who = Principal(UserId(user), role)  # type: ignore[arg-type]
@@ -159,6 +159,7 @@ def _is_legal(entry: Entry, status: str, holder: str, customer: str) -> bool:
         is_engine = role == "engine" and command.by == ("engine",)
         by_offer = role == "technician" and command.by == ("offered",)
         may = is_engine or by_offer or any(has_relation(who, relation, facts) for relation in command.by)
-        if may and status in command.from_ and (command.to or status) == entry.status:
+        holder_after = {"take": user, "release": "", "assign": entry.holder}.get(command.effect, holder)
+        if may and status in command.from_ and (command.to or status, holder_after) == (entry.status, entry.holder):
             return True
     return False

@@ -18,8 +18,8 @@ StrikeFunction = Callable[[World, random.Random], AsyncIterator[None]]
 class Nemesis:
     """One fault. ``survives``: the levels that promise that nothing acknowledged is lost. ``levels``: the levels at
     which it is run unless others are asked for. ``lasts_s``: how long the fault lasts. ``needs``: what the world must
-    have (world.py). ``options`` and ``settings``: those of Valkey and of the servers. ``needs_rebuild``: the zone has to be
-    written anew from SQL. ``moves_time``: offers and jobs may expire.
+    have (world.py). ``options`` and ``settings``: those of Valkey and of the servers. ``needs_rebuild``: the zone has
+    to be written anew from SQL. ``moves_time``: offers and jobs may expire.
     """
 
     name: str

@@ -27,11 +27,15 @@ class CheckedHead:
         self.is_genuine = is_genuine
 
 
-async def read_heads(conn: AsyncConnection, zone: str, tree: int, outside: Head | None) -> list[CheckedHead]:
-    """Return the heads of a tree in the order of their sizes. ``outside`` is a head that was stored elsewhere."""
+async def read_heads(
+    conn: AsyncConnection, zone: str, tree: int, outside: Head | None, public_keys: Collection[bytes]
+) -> list[CheckedHead]:
+    """Return the heads of a tree in the order of their sizes. ``outside`` is a head that was stored elsewhere. Without
+    ``public_keys``, those in the database count.
+    """
     columns = audit_heads.c
     query = select(columns.note, columns.size).where(columns.zone == zone, columns.tree == tree).order_by(columns.size)
-    keys = list((await read_public_keys(conn)).values())
+    keys = public_keys or (await read_public_keys(conn)).values()
     origin = await read_origin(conn, zone, tree)
     found = [_checked(row.note, row.size, origin, keys) for row in await conn.execute(query)]
     if outside and outside.tree == tree:

@@ -30,8 +30,7 @@ class StaffReads:
     def __init__(self) -> None:
         self._known: set[StaffRead] = set()
         self._waiting: list[StaffRead] = []
-        self.lost = 0
-        """How many readings were not recorded because too many waited."""
+        self._lost = 0
 
     def note(self, action: str, caller: Principal, room: RoomId) -> None:
         """Record that ``caller`` read a room."""
@@ -39,17 +38,20 @@ class StaffReads:
         if read in self._known:
             return
         if len(self._waiting) >= MAX_WAITING:
-            self.lost += 1
+            self._lost += 1
             return
         self._known.add(read)
         self._waiting.append(read)
 
-    def take(self) -> list[StaffRead]:
-        """Return the readings that wait, and forget those of earlier minutes."""
+    def take(self) -> tuple[list[StaffRead], int]:
+        """Return the readings that wait, and how many were lost because too many waited. Forget those of earlier
+        minutes.
+        """
         minute = now_ms() // MINUTE_MS
         self._known = {read for read in self._known if read.minute == minute}
         taken, self._waiting = self._waiting, []
-        return taken
+        lost, self._lost = self._lost, 0
+        return taken, lost
 
     def put_back(self, reads: list[StaffRead]) -> None:
         """Let readings wait again that could not be appended."""

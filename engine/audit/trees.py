@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.audit import leaves
@@ -18,6 +18,7 @@ from engine.audit.signed_note import Head, make_origin
 from engine.clock import now_ms
 from engine.rules.merkle_tree import CompactTree, leaf_hash
 from engine.sql.audit_tables import audit, audit_nodes, audit_trees
+from engine.sql.compiled import CompiledStatement
 from engine.sql.insert import insert_rows
 from engine.sql.schema import deployment, events, events_refused
 from engine.types import Zone
@@ -49,11 +50,31 @@ class TreeState(NamedTuple):
         return self.first_seq + self.compact.size
 
 
+_columns = audit_trees.c
+_SELECT_STATE = CompiledStatement(
+    lambda: (
+        select(_columns.tree, _columns.first_seq, _columns.head, _columns.size, _columns.peaks)
+        .where(_columns.zone == bindparam("of_zone"))
+        .order_by(_columns.tree.desc())
+    )
+)
+_UPDATE_STATE = CompiledStatement(
+    lambda: (
+        update(audit_trees)
+        .where(
+            _columns.zone == bindparam("of_zone"),
+            _columns.tree == bindparam("of_tree"),
+            _columns.size == bindparam("before"),
+        )
+        .values(size=bindparam("after"), peaks=bindparam("new_peaks"))
+    )
+)
+
+
 async def read_state(conn: AsyncConnection, zone: str) -> TreeState | None:
     """Return the state of the zone's last tree; None if it has none."""
-    query = select(audit_trees).where(audit_trees.c.zone == zone).order_by(audit_trees.c.tree.desc()).limit(1)
-    row = (await conn.execute(query)).one_or_none()
-    return TreeState(row.tree, row.first_seq, row.head, CompactTree.from_bytes(row.size, row.peaks)) if row else None
+    row: Any = (await _SELECT_STATE.run(conn, of_zone=zone)).first()  # there is one row for each tree: few
+    return TreeState(row[0], row[1], row[2], CompactTree.from_bytes(row[3], bytes(row[4]))) if row else None
 
 
 async def read_origin(conn: AsyncConnection, zone: str, tree: int) -> str:
@@ -110,10 +131,9 @@ async def _insert_tree(
 
 
 async def _save_state(conn: AsyncConnection, zone: Zone, state: TreeState, size_before: int) -> None:
-    columns = audit_trees.c
-    here = (columns.zone == zone) & (columns.tree == state.tree) & (columns.size == size_before)
-    values = {"size": state.compact.size, "peaks": state.compact.peaks_bytes}
-    if (await conn.execute(update(audit_trees).where(here).values(**values))).rowcount != 1:
+    new = {"after": state.compact.size, "new_peaks": state.compact.peaks_bytes}
+    saved = await _UPDATE_STATE.run(conn, of_zone=zone, of_tree=state.tree, before=size_before, **new)
+    if saved.rowcount != 1:
         raise TreeChanged(f"{zone}: the tree has not {size_before} leaves any more")
 
 

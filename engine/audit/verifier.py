@@ -7,7 +7,7 @@ changed event is found as one, and not as a wrong root of everything behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -44,24 +44,34 @@ async def verify_zone(
     zone: str,
     *,
     head: Head | None = None,
+    public_keys: Collection[bytes] = (),
     from_seq: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Verify the trees of a zone from ``from_seq`` on. ``head`` is an older head that was stored outside the database;
-    the trees must contain it. ``progress`` is called with the number of verified entries and that of all.
+    the trees must contain it. ``public_keys``: only heads that one of these keys signed are good; without them, those
+    in the database. ``progress`` is called with the number of verified entries and that of all.
 
     Raises Unavailable.
     """
     async with archive.begin_read() as conn:
-        return await _Verification(conn, zone, from_seq, progress).run(head)
+        return await _Verification(conn, zone, public_keys, from_seq, progress).run(head)
 
 
 class _Verification:
     """One run over the trees of a zone."""
 
-    def __init__(self, conn: AsyncConnection, zone: str, from_seq: int, progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        conn: AsyncConnection,
+        zone: str,
+        public_keys: Collection[bytes],
+        from_seq: int,
+        progress: Callable[[int, int], None],
+    ) -> None:
         self._conn = conn
         self._zone = zone
+        self._public_keys = public_keys
         self._from_seq = from_seq
         self._progress = progress
         self._rows = RowChecker(zone)
@@ -92,7 +102,8 @@ class _Verification:
 
     async def _verify_tree(self, state: TreeState, until: int | None, head: Head | None) -> int:
         """Verify one tree. ``until`` is the last seq that it can have (None: any). Return the last seq that it has."""
-        checker = HeadChecker(state, await read_heads(self._conn, self._zone, state.tree, head))
+        heads = await read_heads(self._conn, self._zone, state.tree, head, self._public_keys)
+        checker = HeadChecker(state, heads)
         compact = await self._beginning(state)
         checker.skip_to(compact.size)
         seq = state.first_seq + compact.size - 1

@@ -30,6 +30,7 @@ WINDOW_SEQS = 2_000
 MAX_WINDOWS = 10
 """A page examines at most this many windows, of that many events each."""
 ANY_SUFFIX = ".*"
+_MAX_SEQ = 2**62
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +96,12 @@ async def list_entries(engine: Engine, caller: Principal, query: AuditQuery) -> 
         raise NotFound
     limit = check_limit(query.limit)
     lowest = await apply.last_seq_before(engine.archive, query.zone, _ms(query.since)) if query.since else 0
+    before_until = (
+        await apply.last_seq_before(engine.archive, query.zone, _ms(query.until)) if query.until else _MAX_SEQ
+    )
     found: list[AuditEntry] = []
     async with engine.archive.begin_read() as conn:
-        highest = await _highest_seq(conn, query)
+        highest = min(await _highest_seq(conn, query), before_until)
         for _ in range(MAX_WINDOWS):
             if highest <= lowest:
                 return Slice(found)

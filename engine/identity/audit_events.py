@@ -88,7 +88,9 @@ async def _append_rows(engine: Engine) -> int:
 
 async def _append_reads(engine: Engine) -> int:
     """Append one event for each reading of a room, and one for the rooms of each user's lists."""
-    waiting = engine.staff_reads.take()
+    waiting, lost = engine.staff_reads.take()
+    if lost:
+        log.error("staff_reads_lost", count=lost)
     count = 0
     groups = list(_grouped(waiting))
     while groups:

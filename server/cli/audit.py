@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from engine.audit.signed_note import Head
     from engine.audit.verifier import Report
 
+PUBLIC_KEY_BYTES = 32
 MAX_PRINTED = 20
 """How many findings of a zone are printed."""
 
@@ -34,17 +37,24 @@ def audit() -> None:
 @options.database
 @click.option("--head", metavar="FILE", help="An older head, stored elsewhere: the database must still contain it.")
 @click.option("--from", "from_seq", metavar="SEQ", type=click.IntRange(0), default=0, help="Verify from here on.")
+@click.option(
+    "--public-key", "keys", metavar="KEY", multiple=True, help="Only heads of this key are good (base64; repeatable)."
+)
 @options.as_json
-def verify(*, data: str | None, database: str | None, head: str | None, from_seq: int, as_json: bool) -> int:
+def verify(
+    *, data: str | None, database: str | None, head: str | None, from_seq: int, keys: tuple[str, ...], as_json: bool
+) -> int:
     """Verify all events in a database against the audit trees and their signed heads.
 
-    It reads the database only: no Redis and no server is needed. The exit code is 1 if anything does not match; the
+    It reads the database only: no Redis and no server is needed. Without --public-key, the keys in the database count:
+    whoever can write there can add one. The exit code is 1 if anything does not match; the
     first line then names the first seq and what is wrong there.
     """
     settings = options.load_settings(data=data, database=database)
     if settings.database is None and not (Path(settings.data) / "callout.db").exists():
         raise CannotStart(f"no database in {settings.data}: give another --data, or --database")
-    reports = asyncio.run(_verify(settings, _read_head(head) if head else None, from_seq))
+    known = [_read_key(key) for key in keys]
+    reports = asyncio.run(_verify(settings, _read_head(head) if head else None, known, from_seq))
     if as_json:
         print(json.dumps({"ok": not any(report.findings for report in reports), "zones": [*map(_as_json, reports)]}))
     else:
@@ -65,7 +75,17 @@ def _read_head(file: str) -> Head:
         raise SettingsError(f"--head {file}: {error}") from None
 
 
-async def _verify(settings: Settings, head: Head | None, from_seq: int) -> list[Report]:
+def _read_key(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != PUBLIC_KEY_BYTES:
+        raise SettingsError(f"--public-key {text}: 32 bytes in base64, please")
+    return key
+
+
+async def _verify(settings: Settings, head: Head | None, keys: list[bytes], from_seq: int) -> list[Report]:
     from sqlalchemy import select
 
     from engine.audit.verifier import verify_zone
@@ -82,8 +102,10 @@ async def _verify(settings: Settings, head: Head | None, from_seq: int) -> list[
         reports = []
         for zone in settings.zones:
             with _progress_bar(zone) as show:
-                outside = head if head and head.zone == zone else None
-                reports.append(await verify_zone(archive, zone, head=outside, from_seq=from_seq, progress=show))
+                at: dict[str, Any] = {"from_seq": from_seq, "public_keys": keys, "progress": show}
+                reports.append(
+                    await verify_zone(archive, zone, head=head if head and head.zone == zone else None, **at)
+                )
         return reports
     finally:
         await archive.close()

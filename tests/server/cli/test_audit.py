@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sqlalchemy import update
 from engine.process.settings import Settings
 from engine.sql.database import open_archive
 from engine.sql.schema import events
-from tests.support.audit_log import archive_count, sign_head
+from tests.support.audit_log import KEY, archive_count, sign_head
 from tests.support.migrated import create_data_dir
 from tests.support.process import run_callout
 
@@ -24,6 +25,8 @@ from tests.support.process import run_callout
         (["--database", "sqlite:///empty.db", "--head", "missing"], "--head missing: No such file or directory"),
         (["--database", "sqlite:///empty.db", "--head", "wrong"], "--head wrong: not a checkpoint"),
         (["--database", "sqlite:///empty.db", "--head", "foreign"], "--head: callout/x/main/1 is a head of another "),
+        (["--database", "sqlite:///empty.db", "--public-key", "AAAA"], "--public-key AAAA: 32 bytes in base64"),
+        (["--database", "sqlite:///empty.db", "--public-key", "?"], "--public-key ?: 32 bytes in base64"),
         (["--from", "-1"], "Invalid value for '--from'"),
         (["extra"], "Got unexpected extra argument"),
     ],
@@ -38,8 +41,8 @@ async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: st
 
 
 async def test_verify_names_the_first_bad_seq(tmp_path: Path) -> None:
-    """A good database has the exit code 0, with an older head too. After a change the exit code is 1, and the first
-    line names the seq and the kind.
+    """A good database has the exit code 0, with an older head too, and 1 if other keys are good. After a change the
+    exit code is 1, and the first line names the seq and the kind.
     """
     create_data_dir(tmp_path / "data")
     archive = await open_archive(Settings(data=str(tmp_path / "data")))
@@ -50,6 +53,10 @@ async def test_verify_names_the_first_bad_seq(tmp_path: Path) -> None:
         good = await run_callout("audit", "verify", "--data", "data", "--head", "old", cwd=tmp_path)
         assert good.code == 0
         assert good.out == "main: verifies: 25 entries, seq 1 to 25, 2 signed heads\n"
+        own, other = base64.b64encode(KEY.public).decode(), base64.b64encode(b"\x01" * 32).decode()
+        assert (await run_callout("audit", "verify", "--data", "data", "--public-key", own, cwd=tmp_path)).code == 0
+        forged = await run_callout("audit", "verify", "--data", "data", "--public-key", other, cwd=tmp_path)
+        assert (forged.code, forged.out.startswith("main: seq 20: forged_head: ")) == (1, True)
         async with archive.begin_write() as conn:
             await conn.execute(update(events).where(events.c.seq.in_((9, 17))).values(data="{}"))
     finally:

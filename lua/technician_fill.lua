@@ -23,7 +23,7 @@ for _, record in ipairs(cjson.decode(records)) do
   local key = zone.tag .. 'tech:' .. id
   redis.call('HSET', key, unpack(fields))
   local tech = Tech.load(key)
-  if tech.online == '1' then redis.call('ZADD', seen, zone.now, id) end
+  if tech.online == '1' then redis.call('ZADD', seen, zone.now, id) else redis.call('ZREM', seen, id) end
   if tech.lat ~= '' then MapIndex.write_people(zone, MapIndex.person_entry(tech)) end
   if Supply.sync(zone, tech) and looks then Supply.schedule_match(zone, tech) end
 end

@@ -9,8 +9,9 @@ ERR     STALE_EPOCH  STALE_TOKEN
 --- @include "lib/zone"
 local meta = unpack(KEYS)
 local epoch, token, done, parts = unpack(ARGV)
-if not Zone.enter(meta, epoch) then return {'STALE_EPOCH'} end
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
 if not Rebuild.may_write(meta, token) then return {'STALE_TOKEN'} end
-for _, part in ipairs(cjson.decode(parts)) do Rebuild.write_part(unpack(part)) end
+for _, part in ipairs(cjson.decode(parts)) do Rebuild.write_part(zone, unpack(part)) end
 Rebuild.note_progress(meta, done)
 return {'OK', '0', 0, 0}

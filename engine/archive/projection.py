@@ -166,7 +166,7 @@ def _fold_offer(batch: Batch, event: Event, data: _ProjectedData) -> None:
     if data.offer:
         for technician in users:
             _add_offer(batch, event, technician, data.offer)
-        count_offers(batch.technicians, users)
+        count_offers(batch.technicians, users if event.type == "offer.created" else ())
         return
     job = _job_id(data)
     if job is None:

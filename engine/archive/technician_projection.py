@@ -98,12 +98,26 @@ class _WorkData(msgspec.Struct):
     works: dict[str, int]
 
 
+class _JobChange(msgspec.Struct):
+    fields: dict[str, str] = {}
+
+
+NO_TRACK = ("", "0", "")
+_state_decoder = msgspec.json.Decoder(dict[str, _JobChange])
 _status_decoder = msgspec.json.Decoder(_StatusData)
 _work_decoder = msgspec.json.Decoder(_WorkData)
 
 
 def fold_technician_event(changes: TechnicianChanges, event: Event) -> None:
-    """Fold an event of a technician. Raises ValueError if its data is malformed."""
+    """Fold an event of a technician, or one whose job's state says that its holder became free. Raises ValueError if
+    its data is malformed."""
+    if b'"track"' in event.state:
+        for change in _state_decoder.decode(event.state).values():
+            technician, *_, ended_at, _status = (
+                change.fields["track"].split(" ") if "track" in change.fields else NO_TRACK
+            )
+            if technician:
+                changes.note_released(technician, int(ended_at))
     if event.type == "technician.status":
         _fold_status(changes, event)
     elif event.type == "session.work":

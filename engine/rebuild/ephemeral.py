@@ -11,6 +11,7 @@ from collections.abc import Mapping
 KEYS: Mapping[str, str] = {
     "log": "SQL has the events; the log begins again above the archive's head",
     "meta": "the opening writes it anew: another epoch, another grace",
+    "push": "what the notifier had not read yet is not notified of: the log begins again",
     "seen": "every lease begins anew",
     "runner:*": "the leases of processes; they take them again within seconds",
     "runners:*": "the same",
@@ -22,6 +23,8 @@ KEYS: Mapping[str, str] = {
     "probe": "a test of the health check",
     "supply:*": "the places are as old as the last snapshot of positions; the members are compared",
     "people": "the same",
+    "account": "of no zone: it is read from SQL when the user comes",
+    "presence": "of no zone: the next sign of life writes it",
 }
 """Keys, without the zone's hash tag, and why they are not compared."""
 
@@ -51,3 +54,19 @@ ROOM_READ_FIELDS: Mapping[str, str] = {
     "told:": "when a read mark was told last: the next one is told at once",
 }
 """Fields of the read marks of rooms, by their beginnings."""
+
+JOB_FIELDS: Mapping[str, str] = {
+    "watch": "what the watchdog of the holder has seen: it looks two more times",
+    "arrival": "how near the holder was at the last fixes",
+}
+"""Fields of the records of jobs."""
+
+ROOM_FIELDS: Mapping[str, str] = {
+    "dropped": "the rebuild knows exactly the last client ids; Redis drops them some at a time",
+    "scan": "where the removal of old client ids goes on",
+    "closing": "the seq of the room's closing, found again at the next look",
+}
+"""Fields of the records of rooms."""
+
+IDEMPOTENCY_RECORDS = "refusals, repeats under another key, and commands that changed nothing have no event"
+"""Which idempotency records are not restored, and why."""

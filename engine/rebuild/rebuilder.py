@@ -5,7 +5,8 @@ One process does it, under a lock in SQL:
 1. It compares Redis with SQL once more, and records an epoch that no log has: from now on no archiver can append to
    the archive what another Redis has.
 2. It closes the zone in Redis and takes the right to write (lua/zone_rebuild.lua).
-3. It deletes the zone's keys and writes what SQL has.
+3. It deletes the zone's keys and writes what SQL has (engine/rebuild/zone_writing.py). If Redis has only lost the end
+   of its log, only what that end is about is written (engine/rebuild/lost_tail.py).
 4. It ends the rebuild. The zone then opens as after any other reconnect (engine/zone/opening.py), in a new epoch above
    the archive's head.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -26,14 +27,12 @@ import structlog
 from sqlalchemy import select
 
 from engine.errors import CalloutError
-from engine.rebuild import block_contents, log_tail, technician_entries
-from engine.rebuild.contents import Contents, KeyContent
-from engine.rebuild.technician_entries import Workload
+from engine.rebuild import log_tail, lost_tail, zone_writing
+from engine.rebuild.lost_tail import LostTail
 from engine.rebuild.writer import LostRight, ZoneWriter
 from engine.sql.database import Archive
 from engine.sql.schema import events
-from engine.store import keys
-from engine.types import Epoch, Zone, new_id
+from engine.types import Zone, new_id
 from engine.zone import control, opening, records
 from engine.zone import log as zone_log
 from engine.zone.opening import REBUILT_WORDS
@@ -44,33 +43,51 @@ if TYPE_CHECKING:
 
 REBUILT = "REBUILT"
 """Why a zone is closed after its rebuild, until it is opened."""
-
 OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS)
 """The words of closed zones that an operator may have written anew. What Redis has and SQL does not is archived first,
 if the log continues the archive."""
+PROGRESS_INTERVAL_S = 2.0
+"""How often a rebuild that takes long is logged."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What a rebuild did: the archive's head ``seq`` that Redis has now, the written ``rows``, and how long it took."""
+    """What a rebuild did: the archive's head ``seq`` that Redis has now, the written ``rows``, and how long it took.
+    ``lost_events``: Redis had lost only so many events, and only what they are about was written; None: everything.
+    """
 
     zone: Zone
     word: str
     seq: int
     rows: int
     seconds: float
+    lost_events: int | None
 
 
-async def rebuild_zone(
-    engine: Engine, zone: Zone, *, words: Collection[str] = REBUILT_WORDS, holder: str | None = None
-) -> RebuildReport | None:
+async def run_once(engine: Engine) -> list[RebuildReport]:
+    """Rebuild each zone that is closed because Redis lacks what SQL has. A failed rebuild is logged; the next call
+    begins it again."""
+    reports = []
+    for zone, state in engine.store.zones.items():
+        if state.open or state.word not in REBUILT_WORDS or not engine.store.pipeline.is_up:
+            continue
+        try:
+            report = await rebuild_zone(engine, zone)
+        except (CalloutError, LostRight) as error:
+            log.warning("zone_rebuild_failed", zone=zone, error=str(error) or type(error).__name__)
+        else:
+            reports += [report] if report else []
+    return reports
+
+
+async def rebuild_zone(engine: Engine, zone: Zone, *, words: Collection[str] = REBUILT_WORDS) -> RebuildReport | None:
     """Write the zone anew if it is closed with one of ``words`` and no other process does. Return None otherwise.
 
     Raises Unavailable, Indeterminate, LostRight: the zone then stays closed, and the rebuild begins again.
     """
-    holder = holder or new_id("node")
+    holder = new_id("node")
     if not await control.take_lock(engine.archive, zone, holder):
         return None
     try:
@@ -90,43 +107,34 @@ async def _rebuild_under_lock(engine: Engine, zone: Zone, words: Collection[str]
     if word in ("PAUSED", "CLOSED"):
         await log_tail.archive_tail(engine, zone)
     record = await control.fence_archive(archive, zone, store.run_id)
-    log.warning("zone_rebuild_begins", zone=zone, word=word, archived=record.archived)
-    writer = ZoneWriter(store, zone, holder, await _count_rows(archive, zone))
+    tail = await lost_tail.find_lost_tail(engine, zone, record) if word == "BEHIND" else None
+    total = len(tail.jobs) + len(tail.rooms) if tail else await zone_writing.count_rows(engine, zone)
+    writer = ZoneWriter(store, zone, holder, total)
     ended_at = await _time_of(archive, zone, record.archived)
+    log.warning("zone_rebuild_begins", zone=zone, word=word, archived=record.archived, rows=total)
     await writer.begin(found, ended_at)
     store.close_zone(zone, opening.CLOSED_REASONS["REBUILDING"], "REBUILDING")
-    await writer.clear()
-    await _write_zone(engine, zone, record, writer, ended_at)
-    await writer.finish(record.archived, record.database, "PAUSED" if before.paused else REBUILT)
-    report = RebuildReport(zone, word, record.archived, writer.done, round(monotonic() - began, 3))
-    log.warning("zone_rebuilt", zone=zone, word=word, seq=report.seq, rows=report.rows, seconds=report.seconds)
+    async with _logged_progress(writer, zone):
+        await _write_zone(engine, zone, record, writer, tail, ended_at)
+        await writer.finish(record.archived, record.database, "PAUSED" if before.paused else REBUILT)
+    lost = len(tail.rows) if tail else None
+    report = RebuildReport(zone, word, record.archived, writer.done, round(monotonic() - began, 3), lost)
+    log.warning(
+        "zone_rebuilt", zone=zone, word=word, seq=report.seq, rows=report.rows, seconds=report.seconds, lost_events=lost
+    )
     await store.reopen(zone, stale=store.zones[zone].epoch)
     return report
 
 
-async def _write_zone(engine: Engine, zone: Zone, record: ZoneRecord, writer: ZoneWriter, ended_at: int) -> None:
-    """Write everything that SQL has of the zone."""
-    workload = Workload()
-    await writer.write(_log_contents(zone, record.archived, record.epochs), rows=0)
-    async for blocked in block_contents.read_contents(engine.archive, zone):
-        await writer.write(blocked, rows=0)
-    await writer.flush()
-    async for entries in technician_entries.read_entries(engine.archive, zone, workload, ended_at):
-        await writer.write_technicians(entries)
-
-
-def _log_contents(zone: Zone, archived: int, epochs: Mapping[Epoch, int]) -> Contents:
-    """Return the keys that say how far the zone's log and its readers are: the log is empty, and nothing is to be
-    notified of."""
-    first_seqs = {str(epoch): str(first) for epoch, first in epochs.items()}
-    contents: Contents = {keys.push_cursor(zone): KeyContent("string", str(archived))}
-    if first_seqs:
-        contents[keys.epochs(zone)] = KeyContent("hash", first_seqs)
-    return contents
-
-
-async def _count_rows(archive: Archive, zone: Zone) -> int:
-    return await technician_entries.count_technicians(archive, zone)
+async def _write_zone(
+    engine: Engine, zone: Zone, record: ZoneRecord, writer: ZoneWriter, tail: LostTail | None, ended_at: int
+) -> None:
+    writing = zone_writing.ZoneWriting(engine, zone, writer, ended_at)
+    if tail is None:
+        await writer.clear()
+        await writing.write_everything(record)
+    else:
+        await writing.write_tail(record, tail)
 
 
 async def _time_of(archive: Archive, zone: Zone, seq: int) -> int:
@@ -146,25 +154,31 @@ async def _renewed_lock(archive: Archive, zone: Zone, holder: str) -> AsyncItera
             with contextlib.suppress(CalloutError):
                 await control.take_lock(archive, zone, holder)
 
-    task = asyncio.create_task(renew(), name=f"rebuild lock:{zone}")
+    async with _background(renew()):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _logged_progress(writer: ZoneWriter, zone: Zone) -> AsyncIterator[None]:
+    """Log how many rows are written, every ``PROGRESS_INTERVAL_S`` seconds, while the block runs."""
+    began = monotonic()
+
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
+            seconds = round(monotonic() - began, 1)
+            log.warning("zone_rebuild_goes_on", zone=zone, rows=writer.done, of=writer.total, seconds=seconds)
+
+    async with _background(report()):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run ``work`` while the block runs."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def run_once(engine: Engine) -> list[RebuildReport]:
-    """Rebuild each zone that is closed because Redis lacks what SQL has. A failed rebuild is logged; the next call
-    begins it again."""
-    reports = []
-    for zone, state in engine.store.zones.items():
-        if state.open or state.word not in REBUILT_WORDS or not engine.store.pipeline.is_up:
-            continue
-        try:
-            report = await rebuild_zone(engine, zone)
-        except (CalloutError, LostRight) as error:
-            log.warning("zone_rebuild_failed", zone=zone, error=str(error) or type(error).__name__)
-        else:
-            reports += [report] if report else []
-    return reports

@@ -104,7 +104,7 @@ def room_contents(room: RoomState, *, now_ms: int, window_ms: int) -> Contents:
     for member in room.members:
         key = keys.user_rooms(room.zone, member.id)
         contents[key] = KeyContent("zset", {str(room.id): str(member.from_n)})
-    if room.was_large:
+    if room.was_large or len(users) > MAX_ADDRESSED:
         contents[keys.large_rooms(room.zone)] = KeyContent("set", frozenset({str(room.id)}))
     if tasks := _tasks(room, now_ms, window_ms):
         contents[keys.due_tasks(room.zone)] = KeyContent("zset", {name: str(at) for name, at in tasks.items()})

@@ -38,9 +38,9 @@ _job_decoder = msgspec.json.Decoder(EventJob)
 _content_decoder = msgspec.json.Decoder(_SentContent)
 
 
-async def room_ids(engine: Engine, zone: Zone, closed_since: int, of_jobs: Collection[str] | None = None) -> list[str]:
+async def room_ids(engine: Engine, zone: Zone, closed_since: int) -> list[str]:
     """Return the rooms that Redis is to have: those that are open, were closed since ``closed_since`` (ms), or belong
-    to a job that is not archived yet. With ``of_jobs``, only the rooms of these jobs. Raises Unavailable.
+    to a job that is not archived yet. Raises Unavailable.
     """
     columns = rooms.c
     lately = and_(columns.state == "closed", columns.closed_at > closed_since)
@@ -49,7 +49,13 @@ async def room_ids(engine: Engine, zone: Zone, closed_since: int, of_jobs: Colle
     async with engine.archive.begin_read() as conn:
         live = set((await conn.execute(query)).scalars())
         live |= {room_of(JobId(job)) for job in (await conn.execute(hot)).scalars()}
-    return sorted(live if of_jobs is None else live & {room_of(JobId(job)) for job in of_jobs})
+    return sorted(live)
+
+
+async def archived_rooms(engine: Engine, ids: Collection[str]) -> list[str]:
+    """Return those of the rooms ``ids`` that SQL has. Raises Unavailable."""
+    async with engine.archive.begin_read() as conn:
+        return sorted((await conn.execute(select(rooms.c.id).where(rooms.c.id.in_(ids)))).scalars())
 
 
 async def read_rooms(engine: Engine, zone: Zone, ids: Sequence[str]) -> list[RoomState]:

@@ -96,3 +96,9 @@ def _entry(row: sql.TechnicianRow, state: Any, fix: Any, workload: Workload, *, 
 
 def _text(value: str | float | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def without_position(entry: TechnicianEntry) -> TechnicianEntry:
+    """Return the record without the position: Redis has a newer one."""
+    position = ("lat", "lon", "fix_at", "acc", "jump")
+    return entry._replace(fields={name: text for name, text in entry.fields.items() if name not in position})

@@ -24,6 +24,7 @@ MAX_PART_VALUES = 1_000
 """The most values of one command inside a script: Lua's stack has room for some thousand."""
 MAX_CALLS_AT_ONCE = 4
 KEYS_PER_SCAN = 1_000
+SUBJECTS_PER_CALL = 32
 CLOSED_EPOCH = Epoch("closed")
 
 
@@ -79,6 +80,13 @@ class ZoneWriter:
         found = list(names)
         for start in range(0, len(found), KEYS_PER_SCAN):
             await self._call("zone_clear", CLOSED_EPOCH, {"names": found[start : start + KEYS_PER_SCAN]})
+
+    async def forget(self, jobs: Sequence[str], rooms: Sequence[str], tasks: Sequence[str]) -> None:
+        """Remove these jobs, rooms and scheduled tasks, with their entries in keys that they share with others."""
+        for start in range(0, max(map(len, (jobs, rooms, tasks))), SUBJECTS_PER_CALL):
+            lists = {"jobs": jobs, "rooms": rooms, "tasks": tasks}
+            args = {name: msgspec.json.encode(ids[start : start + SUBJECTS_PER_CALL]) for name, ids in lists.items()}
+            await self._call("zone_forget", CLOSED_EPOCH, args, due=keys.due_tasks(self._zone))
 
     async def write(self, contents: Contents, *, rows: int) -> None:
         """Write ``contents``, which ``rows`` rows of SQL gave, some time before ``flush`` returns. Existing keys get

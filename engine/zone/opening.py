@@ -46,7 +46,7 @@ CLOSED_REASONS: Mapping[str, str] = {
     "REBUILDING": "rebuilding: its keys are being written anew from the database",
 }
 
-REBUILT_WORDS = frozenset({"EMPTY", "REBUILDING"})
+REBUILT_WORDS = frozenset({"EMPTY", "BEHIND", "FOREIGN", "REBUILDING"})
 """The words of zones that a server writes anew by itself (engine/rebuild/). ``REBUILDING``: a process began this, and
 may have died since. The others need an operator: a zone must not be written anew because an address is wrong."""
 

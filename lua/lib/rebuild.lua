@@ -10,11 +10,13 @@ Rebuild.COMMANDS = {string = 'SET', hash = 'HSET', zset = 'ZADD', set = 'SADD', 
 
 function Rebuild.may_write(meta, token) return redis.call('HGET', meta, 'token') == token end
 
-function Rebuild.write_part(key, kind, expires_at, values)
+function Rebuild.write_part(zone, key, kind, expires_at, values)
+  local left_ms = expires_at ~= '' and expires_at - zone.now
+  if left_ms and left_ms <= 0 then return end
   if kind == 'stream' then
     for _, entry in ipairs(values) do redis.call('XADD', key, unpack(entry)) end
   else redis.call(Rebuild.COMMANDS[kind], key, unpack(values)) end
-  if expires_at ~= '' then redis.call('PEXPIREAT', key, expires_at) end
+  if left_ms then redis.call('PEXPIRE', key, string.format('%.0f', left_ms)) end
 end
 
 -- Notes how many rows are written, for those who wait.

@@ -59,16 +59,18 @@ class CommandsInOrder(click.Group):
 def app() -> click.Group:
     """Return the command group with all commands. Each command imports what it needs only when the command runs."""
     from server.cli.audit import audit
+    from server.cli.backup import restore, snapshot
     from server.cli.blueprint import blueprint
     from server.cli.demo import demo
     from server.cli.doctor import doctor
+    from server.cli.export import export
     from server.cli.replay import replay
     from server.cli.serve import serve
     from server.cli.token import token
     from server.cli.zone import zone
 
     return CommandsInOrder(
-        commands=[serve, demo, replay, token, doctor, zone, audit, blueprint],
+        commands=[serve, demo, replay, token, doctor, zone, snapshot, restore, export, audit, blueprint],
         help="Callout sends jobs to the people who can do them, in real time.",
         params=[_version_option()],
         context_settings={"show_default": True},

@@ -47,8 +47,8 @@ class Scene:
         return await jobs.claim(self.engine, self.technician, job)
 
 
-async def open_scene(engine: Engine) -> Scene:
+async def open_scene(engine: Engine, *, capacity: int = 2) -> Scene:
     """Create the people and the service in SQL and Redis. The technician is online."""
     service = await people.service(engine)
-    technician = await staff.create_eligible_technician(engine, service)
+    technician = await staff.create_eligible_technician(engine, service, capacity=capacity)
     return Scene(engine, await people.customer(engine), technician, service)

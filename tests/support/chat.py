@@ -94,7 +94,8 @@ async def fill_room(engine: Engine, room: str, count: int) -> list[UserId]:
     users = [UserId(f"s{number}") for number in range(count)]
     for user in users:
         names = {"room": keys.room(DEFAULT_ZONE, RoomId(room)), "log": keys.log(DEFAULT_ZONE)}
-        names |= {"meta": keys.zone_meta(DEFAULT_ZONE), "req": keys.idempotency_record(DEFAULT_ZONE, user, user)}
+        names |= {"meta": keys.zone_meta(DEFAULT_ZONE)}
+        names |= {"req": keys.idempotency_record(DEFAULT_ZONE, UserId("a"), user)}
         args = {"user": user, "name": '"S"', "role": "mediator", "actor": "admin:a", "key": user, "fingerprint": user}
         await engine.store.run(DEFAULT_ZONE, "room_member_add", keys=names, args={**args, "trace": ""})
     return users

@@ -1,0 +1,159 @@
+"""Compute the idempotency records that are still valid, from the events of the commands.
+
+An event's cause is the command's request key and fingerprint, and its actor is who gave the command. A refusal, a
+repeat under another key, and a command that changed nothing have no event: their records are lost, and their repeats
+are decided anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import msgspec
+from sqlalchemy import or_, select
+
+from engine.archive import reader
+from engine.events import Event
+from engine.identity.outbox import OUTBOX_FINGERPRINT, OUTBOX_PRINCIPAL
+from engine.rebuild.contents import Contents, KeyContent
+from engine.rebuild.job_causes import job_verdicts
+from engine.sql.database import Archive
+from engine.sql.schema import events
+from engine.store import keys
+from engine.types import UserId, Zone
+
+STEP_MS, CREATION_MS = 600_000, 86_400_000
+"""How long a record is valid, after a step and after a command that creates something (lua/lib/idempotency.lua)."""
+CREATION_TYPES = ("job.created", "bid.created", "session.revoked", "technician.reviewed")
+CREATION_PREFIXES = ("payment.", "price.", "announcement.")
+"""The types of the events of commands that create something."""
+JOB_PREFIXES = ("job.", "bid.", "payment.", "price.", "offer.declined", "mediator.taken")
+"""The types of events that only commands about a job have."""
+PAGE_SIZE = 500
+
+
+class _EventJob(msgspec.Struct):
+    version: int = 0
+
+
+class _VersionData(msgspec.Struct):
+    job: _EventJob | str | None = None
+
+
+class _Room(msgspec.Struct):
+    id: str
+
+
+class _RoomData(msgspec.Struct):
+    room: _Room
+
+
+_version_decoder = msgspec.json.Decoder(_VersionData)
+_room_decoder = msgspec.json.Decoder(_RoomData)
+
+
+async def read_contents(archive: Archive, zone: Zone, now_ms: int) -> AsyncIterator[Contents]:
+    """Yield the idempotency records that are valid at the zone's time ``now_ms``, in pages. Raises Unavailable."""
+    columns = events.c
+    is_creation = or_(columns.type.in_(CREATION_TYPES), *(columns.type.startswith(p) for p in CREATION_PREFIXES))
+    is_valid = or_(columns.at > now_ms - STEP_MS, is_creation)
+    since = (columns.zone == zone, columns.at > now_ms - CREATION_MS, columns.cause != "", is_valid)
+    last = (0, 0)
+    while True:
+        after = (columns.at > last[0]) | ((columns.at == last[0]) & (columns.seq > last[1]))
+        query = select(events).where(*since, after).order_by(columns.at, columns.seq).limit(PAGE_SIZE)
+        async with archive.begin_read() as conn:
+            rows = (await conn.execute(query)).mappings().all()
+        page = [(reader.event_of_row(row), row["job"]) for row in rows]
+        is_last = len(page) < PAGE_SIZE
+        commands = _group_by_command(page)
+        if not is_last and len(commands) > 1:  # the events of one command stay together
+            commands.pop()
+        if commands:
+            await _add_versions(archive, commands)
+            yield dict(_key_content(command) for command in commands)
+            last = (commands[-1].events[-1].at, commands[-1].events[-1].seq)
+        if is_last:
+            return
+
+
+async def contents_of(archive: Archive, page: Iterable[tuple[Event, str | None]]) -> Contents:
+    """Return the idempotency records of events, each given with its job. Raises Unavailable."""
+    commands = _group_by_command(page)
+    await _add_versions(archive, commands)
+    return dict(_key_content(command) for command in commands)
+
+
+@dataclass(slots=True)
+class _Command:
+    """The events of one command, and the job or the room that they are about ("": none). ``version`` is the job's after
+    the command, None if the events do not have it."""
+
+    events: list[Event]
+    job: str
+    version: int | None = None
+
+    @property
+    def is_about_job(self) -> bool:
+        """Return whether the command is about a job: going offline, which closes offers, is not."""
+        return bool(self.job) and any(event.type.startswith(JOB_PREFIXES) for event in self.events)
+
+
+def _group_by_command(page: Iterable[tuple[Event, str | None]]) -> list[_Command]:
+    """Return the commands of the events, in order, without refused codes."""
+    commands = []
+    with_cause = (pair for pair in page if pair[0].cause)
+    for _, group in groupby(with_cause, lambda pair: (pair[0].cause, pair[0].actor)):
+        of_command = [(event, job) for event, job in group if not event.type.startswith("code.")]
+        if of_command:
+            found = [event for event, _ in of_command]
+            commands.append(_Command(found, next((job for _, job in of_command if job), "")))
+    return commands
+
+
+async def _add_versions(archive: Archive, commands: Sequence[_Command]) -> None:
+    """Add the versions of the jobs. If a command's events do not have it, an earlier event of the job does."""
+    for command in commands:
+        if command.is_about_job:
+            command.version = _last_version(event.data for event in command.events)
+    unknown = {command.job for command in commands if command.is_about_job and command.version is None}
+    if not unknown:
+        return
+    columns = events.c
+    query = select(columns.job, columns.seq, columns.data).where(columns.job.in_(unknown), columns.type.like("job.%"))
+    data_of: dict[str, list[tuple[int, bytes]]] = {}
+    async with archive.begin_read() as conn:
+        for row in await conn.execute(query.order_by(columns.job, columns.seq)):
+            data_of.setdefault(row.job, []).append((row.seq, row.data.encode()))
+    for command in commands:
+        if command.is_about_job and command.version is None and command.job in data_of:
+            seq = command.events[0].seq
+            command.version = _last_version(data for at, data in data_of[command.job] if at < seq)
+
+
+def _last_version(all_data: Iterable[bytes]) -> int | None:
+    jobs = (_version_decoder.decode(data).job for data in all_data)
+    versions = [job.version for job in jobs if isinstance(job, _EventJob) and job.version]
+    return versions[-1] if versions else None
+
+
+def _key_content(command: _Command) -> tuple[str, KeyContent]:
+    """Return the command's idempotency record."""
+    first = command.events[0]
+    key, _, fingerprint = first.cause.partition(":")
+    seq, subject = first.seq, "-"
+    if command.is_about_job:
+        subject = command.job
+        for verdict in job_verdicts(command.events):
+            seq = verdict.seq
+    elif first.type.startswith("room."):
+        subject = _room_decoder.decode(first.data).room.id
+    elif status := [event for event in command.events if event.type == "technician.status"]:
+        seq = status[0].seq
+    is_creation = first.type in CREATION_TYPES or first.type.startswith(CREATION_PREFIXES)
+    record = f"OK {fingerprint} {seq} {command.version or 0} {subject}"
+    principal = OUTBOX_PRINCIPAL if fingerprint == OUTBOX_FINGERPRINT else UserId(first.actor.partition(":")[2])
+    name = keys.idempotency_record(first.zone, principal, key)
+    return name, KeyContent("string", record, first.at + (CREATION_MS if is_creation else STEP_MS))

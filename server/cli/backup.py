@@ -1,0 +1,139 @@
+"""``callout snapshot`` and ``callout restore``: a pair of copies of SQL and Redis, taken while the server serves.
+
+SQL is copied first and Redis after it. So Redis is never behind the archive, and a restored server opens its zones in a
+new epoch and archives the rest from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.events import rfc3339_of
+from engine.process.datadir import CannotStart, create_directory, hold_lock
+from engine.process.settings import Settings
+from server.cli import options
+from server.cli.command_failed import CommandFailed
+from server.cli.connections import redis_url
+
+MANIFEST, DATABASE, POSTGRES, REDIS, KEY = "snapshot.json", "callout.db", "database.dump", "redis.rdb", "signing.key"
+"""The files of a snapshot."""
+
+
+@click.command
+@click.argument("directory", metavar="DIR")
+@options.data
+@options.redis
+@options.database
+@options.key_file
+def snapshot(*, directory: str, **flags: str | None) -> None:
+    """Write a copy of SQL, of Redis and of the signing key to DIR, while the server serves. DIR must not exist.
+
+    It has everything of the installation, also personal data and the key: keep it as safe as the data directory.
+    """
+    settings = options.load_settings(**flags)
+    folder = Path(directory)
+    if folder.exists():
+        raise CannotStart(f"{folder} exists already: give another directory")
+    url = redis_url(settings)
+    if url is None:
+        raise CannotStart("the embedded Valkey does not run: copy the data directory, or start the server first")
+    if settings.database is None and not (Path(settings.data) / DATABASE).exists():
+        raise CannotStart(f"no database in {settings.data}: no server was started on it yet, or give another --data")
+    create_directory(folder)
+    try:
+        print(json.dumps(_take(settings, url, folder)))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@click.command
+@click.argument("directory", metavar="DIR")
+@options.data
+@options.database
+def restore(*, directory: str, **flags: str | None) -> None:
+    """Write the snapshot in DIR to a new data directory, on which `callout serve` then starts.
+
+    For a PostgreSQL of your own, restore DIR/database.dump by pg_restore. A Redis of your own may stay empty: the
+    server writes its zones anew from SQL.
+    """
+    settings = options.load_settings(**flags)
+    folder, data = Path(directory), Path(settings.data)
+    if not (folder / MANIFEST).is_file():
+        raise CannotStart(f"{folder} is not a snapshot: there is no {MANIFEST}")
+    with hold_lock(data):
+        if (data / DATABASE).exists() or (data / "valkey").exists():
+            raise CannotStart(f"{data} has data already: give a new --data")
+        _put_back(folder, data)
+    print(f"restored to {data}; start it with: callout serve --data {data}")
+
+
+def _take(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
+    """Copy SQL, then Redis. Return the manifest."""
+    from engine.process.signer import key_path
+    from engine.store.point_in_time_copy import save_copy
+
+    os.umask(0o077)
+    began = time.time()
+    if settings.database is None or settings.database.startswith("sqlite"):
+        _copy_sqlite(_sqlite_file(settings), folder / DATABASE)
+    else:
+        _dump_postgres(settings.database, folder / POSTGRES)
+    redis_bytes = asyncio.run(save_copy(url, folder / REDIS))
+    if key_path(settings).is_file():
+        shutil.copyfile(key_path(settings), folder / KEY)
+    manifest = {"version": version("callout"), "at": rfc3339_of(round(began * 1000)), "redis_bytes": redis_bytes}
+    manifest["sql_bytes"] = sum(
+        (folder / name).stat().st_size for name in (DATABASE, POSTGRES) if (folder / name).exists()
+    )
+    manifest["seconds"] = round(time.time() - began, 3)
+    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n")
+    return manifest
+
+
+def _sqlite_file(settings: Settings) -> Path:
+    from sqlalchemy.engine import make_url
+
+    if settings.database is None:
+        return Path(settings.data) / DATABASE
+    return Path(make_url(settings.database).database or "")
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    """Copy the database as it is at one instant, beside its writers."""
+    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
+        live.backup(copy)
+
+
+def _dump_postgres(url: str, target: Path) -> None:
+    program = shutil.which("pg_dump")
+    if program is None:
+        raise CannotStart("pg_dump is not on the PATH: it is needed to copy a PostgreSQL database")
+    done = subprocess.run([program, "--format=custom", f"--file={target}", url], capture_output=True, check=False)
+    if done.returncode:
+        raise CommandFailed(f"pg_dump: {done.stderr.decode(errors='replace').strip()}")
+
+
+def _put_back(folder: Path, data: Path) -> None:
+    os.umask(0o077)
+    for name in (DATABASE, KEY):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, data / name)
+    # Valkey loads an append-only file whose first part is in the RDB format.
+    files = create_directory(create_directory(data / "valkey") / "appendonlydir")
+    shutil.copyfile(folder / REDIS, files / "appendonly.aof.1.base.rdb")
+    (files / "appendonly.aof.1.incr.aof").write_bytes(b"")
+    parts = ("file appendonly.aof.1.base.rdb seq 1 type b", "file appendonly.aof.1.incr.aof seq 1 type i")
+    (files / "appendonly.aof.manifest").write_text("".join(f"{part}\n" for part in parts))

@@ -1,0 +1,233 @@
+"""Read what a zone has in Redis, without what a rebuild does not restore (engine/rebuild/ephemeral.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+from sqlalchemy import insert, select
+
+from engine.identity.outbox import OUTBOX_PRINCIPAL
+from engine.rebuild import ephemeral, rebuilder, room_contents
+from engine.runtime import Engine
+from engine.sql.schema import events, services, technician_services, technicians, users
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+from engine.workers import archiver
+
+Snapshot = dict[str, Any]
+"""Key without its hash tag → what it has."""
+PREFIX = keys.zone_pattern(DEFAULT_ZONE).removesuffix("*")
+
+
+async def read_snapshot(engine: Engine) -> Snapshot:
+    """Return what the zone has in Redis that a rebuild restores."""
+    redis: Any = engine.store.redis
+    found: Snapshot = {}
+    async for raw in redis.scan_iter(match=keys.zone_pattern(DEFAULT_ZONE), count=1000):
+        name = raw.decode()
+        key = name.removeprefix(PREFIX)
+        expires = await redis.pttl(name) > 0
+        if any(fnmatchcase(key, pattern) for pattern in ephemeral.KEYS if pattern not in MEMBERS_ONLY):
+            continue
+        if expires and not key.startswith("req:"):  # finished and archived: SQL answers
+            continue
+        value = _compared_part(key, await _read_value(redis, name))
+        if value:
+            found[key] = value
+    _drop_idle_entries(found)
+    return found
+
+
+def _drop_idle_entries(found: Snapshot) -> None:
+    """Drop scheduled tasks that would do nothing, and offers in the lists of technicians that are closed because
+    somebody has the job: a rebuild leaves them out."""
+    jobs = {
+        key.removeprefix("job:"): record for key, record in found.items() if key.count(":") == 1 and key[:4] == "job:"
+    }
+    for key in [key for key in found if key == "due" or (key.endswith(":offers") and key.startswith("tech:"))]:
+        keep = _does_something if key == "due" else _is_open
+        technician = key.split(":")[1] if key != "due" else ""
+        kept = {name: at for name, at in found[key].items() if keep(found, jobs, name, technician)}
+        if kept:
+            found[key] = kept
+        else:
+            del found[key]
+
+
+def _does_something(found: Snapshot, jobs: Mapping[str, Any], task: str, _: str) -> bool:
+    kind, subject, *parts = task.split(":")
+    if kind == "room":  # of a closed room, the window of the log may have been added already
+        room = found.get(f"room:{subject}")
+        return room is not None and room["state"] == "open" and "ended" in room
+    job = jobs.get(subject)
+    if kind not in JOB_TASKS:
+        return True
+    if job is None:
+        return False
+    searches = job.get("mode", "none") != "none" and "holder" not in job
+    match kind:
+        case "wave" | "allocate":
+            return searches and int(parts[0]) == int(job.get("wave", 0)) + 1
+        case "timer":
+            return bool(job["entered"] == parts[0])
+        case "offers" | "opens":
+            sent = [text.split(" ") for text in found.get(f"job:{subject}:offers", {}).values()]
+            return searches and any(text[0] == "sent" and text[1] == parts[0] for text in sent)
+        case "expire":
+            return searches and "expires" in job
+        case "begin":
+            return "ahead" in job
+        case "close":
+            return "closing" in job
+        case _:
+            shared = "shared_at" in job or "freed" in job or "holder" not in job
+            return job.get("tracks", "").split(" ")[0] == job["status"] and not shared
+
+
+def _is_open(found: Snapshot, jobs: Mapping[str, Any], job: str, technician: str) -> bool:
+    record = jobs.get(job)
+    if record is None or record.get("mode", "none") == "none" or "holder" in record:
+        return False
+    return str(found.get(f"job:{job}:offers", {}).get(technician, "")).startswith("sent ")
+
+
+JOB_TASKS = ("wave", "allocate", "expire", "offers", "opens", "close", "timer", "begin", "track")
+"""The classes of scheduled tasks of a job."""
+MEMBERS_ONLY = ("supply:*", "people")
+"""Keys whose members are compared, and not their places."""
+
+
+async def _read_value(redis: Any, name: str) -> Any:
+    match (await redis.type(name)).decode():
+        case "hash":
+            return {k.decode(): v.decode() for k, v in (await redis.hgetall(name)).items()}
+        case "zset":
+            return {k.decode(): f"{v:.17g}" for k, v in await redis.zrange(name, 0, -1, withscores=True)}
+        case "set":
+            return {each.decode() for each in await redis.smembers(name)}
+        case "list":
+            return [each.decode() for each in await redis.lrange(name, 0, -1)]
+        case "stream":
+            return [(entry.decode(), [part.decode() for part in fields]) for entry, fields in await redis.xrange(name)]
+        case _:
+            return (await redis.get(name)).decode()
+
+
+def _compared_part(key: str, value: Any) -> Any:
+    """Return what is compared of a key. An empty field is the same as a missing one."""
+    match key.split(":"):
+        case ["tech", _]:
+            return _without(value, ephemeral.TECHNICIAN_FIELDS, drop_empty=True)
+        case ["summaries"]:
+            return {member: text.split(" ")[4:] for member, text in value.items()}
+        case ["due"]:
+            return {task: at for task, at in value.items() if not task.startswith(tuple(ephemeral.DUE_ENTRIES))}
+        case ["room", _, "read"]:
+            return {name: n for name, n in value.items() if not name.startswith(tuple(ephemeral.ROOM_READ_FIELDS))}
+        case ["room", _]:
+            return _without(value, ephemeral.ROOM_FIELDS, drop_empty=True)
+        case ["room", _, "messages"]:
+            return value[-room_contents.KEPT_MESSAGES :]  # Redis has more until the archive has them
+        case ["job", _]:
+            return _without(value, ephemeral.JOB_FIELDS, drop_empty=True)
+        case ["req", *_]:
+            word, _, seq, *_ = value.split(" ")
+            return value if word == "OK" and seq != "0" else None
+        case ["supply", _] | ["people"]:
+            return set(value)
+        case _:
+            return value
+
+
+def _without(fields: Mapping[str, str], dropped: Mapping[str, str], *, drop_empty: bool) -> dict[str, str]:
+    return {
+        name: text for name, text in fields.items() if name not in dropped and not (drop_empty and text in ("", "0"))
+    }
+
+
+def assert_same(before: Snapshot, after: Snapshot) -> None:
+    """Assert that a rebuilt zone has what it had."""
+    different = {
+        key: _difference(before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+    assert not different, "\n".join(f"{key}\n  had     {had}\n  rebuilt {has}" for key, (had, has) in different.items())
+
+
+def _difference(had: Any, has: Any) -> tuple[Any, Any]:
+    """Return the members that differ, of two hashes."""
+    if not isinstance(had, dict) or not isinstance(has, dict):
+        return had, has
+    names = {name for name in had.keys() | has.keys() if had.get(name) != has.get(name)}
+    return {n: had[n] for n in names if n in had}, {n: has[n] for n in names if n in has}
+
+
+async def check_rebuild(engine: Engine) -> Snapshot:
+    """Archive everything, empty Redis, rebuild the zone, and assert that it has what it had. Return that."""
+    await adopt_technicians(engine)
+    await archiver.run_once(engine)
+    before = await read_snapshot(engine)
+    await _drop_repeats(engine, before)
+    online = {key.split(":")[1] for key, record in before.items() if key.startswith("tech:") and "online" in record}
+    before["people"] = before.get("people", set()) & online  # SQL has the positions of those who are online
+    seq = engine.store.zones[DEFAULT_ZONE].seq
+    await engine.store.command("FLUSHALL")
+    await engine.store.reopen(DEFAULT_ZONE, stale=engine.store.zones[DEFAULT_ZONE].epoch)
+    assert len(await rebuilder.run_once(engine)) == 1
+    assert engine.store.zones[DEFAULT_ZONE].open
+    after = await read_snapshot(engine)
+    if not any(key.startswith("req:") for key in before):
+        after = {key: value for key, value in after.items() if not key.startswith("req:")}
+    before["epochs"] = begun_epochs(before["epochs"], seq)
+    after["epochs"] = begun_epochs(after["epochs"], seq)
+    after.setdefault("people", set())
+    assert_same(before, after)
+    return before
+
+
+async def _drop_repeats(engine: Engine, found: Snapshot) -> None:
+    """Drop the idempotency records that no event has: those of repeats under another key. If a test has moved the
+    clock, drop all, because Redis ends them by its own clock."""
+    skew = int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "skew") or 0)
+    async with engine.archive.begin_read() as conn:
+        rows = (await conn.execute(select(events.c.cause, events.c.actor).where(events.c.cause != ""))).all()
+    done = {f"req:{row.actor.partition(':')[2]}:{row.cause.partition(':')[0]}" for row in rows}
+    done |= {f"req:{OUTBOX_PRINCIPAL}:{row.cause.partition(':')[0]}" for row in rows}
+    for key in [key for key in found if key.startswith("req:") and (skew or key not in done)]:
+        del found[key]
+
+
+def begun_epochs(epochs: Mapping[str, str], seq: int) -> dict[str, str]:
+    """Return the epochs that began at or below ``seq``."""
+    return {epoch: first for epoch, first in epochs.items() if int(first) <= seq}
+
+
+async def adopt_technicians(engine: Engine) -> None:
+    """Write the technicians of Redis that have no row in SQL to SQL: many tests write only the record in Redis."""
+    redis: Any = engine.store.redis
+    async with engine.archive.begin_write() as conn:
+        known = set((await conn.execute(select(technicians.c.id))).scalars())
+        known_services = set((await conn.execute(select(services.c.id))).scalars())
+        async for name in redis.scan_iter(match=keys.technician(DEFAULT_ZONE, "*"), count=1000):  # type: ignore[arg-type]
+            if name.count(b":") != 2:
+                continue
+            row = {k.decode(): v.decode() for k, v in (await redis.hgetall(name)).items()}
+            if "id" not in row or row["id"] in known:
+                continue
+            user = {"id": row["id"], "email": f"{row['id']}@example.org", "role": "technician", "active": True}
+            user |= {"name": msgspec.json.decode(row["name"]), "phone": msgspec.json.decode(row["phone"])}
+            await conn.execute(insert(users).values(**user, password_hash="", version=1, created_at=1))
+            rated = int(row["rated"])
+            profile = {"kyc": row["kyc"], "account": row["account"], "capacity": int(row["capacity"])}
+            profile |= {"version": int(row["profile"]), "rated": rated, "zone": DEFAULT_ZONE}
+            await conn.execute(insert(technicians).values(id=row["id"], stars=0, **profile))
+            for service in row["services"].split():
+                if service not in known_services:
+                    new = {"name": service, "category": "c", "base_amount": 1, "currency": "USD", "pricing": "flat"}
+                    await conn.execute(insert(services).values(id=service, **new, duration_min=1, active=True))
+                    known_services.add(service)
+                await conn.execute(insert(technician_services).values(technician=row["id"], service=service))

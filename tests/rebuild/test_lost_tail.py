@@ -1,0 +1,148 @@
+"""Redis comes back behind the archive, or with another history: the zone is written anew, in part if that is enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.domain import edits, rooms
+from engine.rebuild import rebuilder
+from engine.rebuild.writer import ZoneWriter
+from engine.runtime import Engine
+from engine.store import keys
+from engine.technicians import live
+from engine.types import DEFAULT_ZONE, room_of
+from engine.workers import archiver
+from tests.rebuild.compare import assert_same, begun_epochs, read_snapshot
+from tests.rebuild.scene import Scene, open_scene
+from tests.support import chat, people
+
+ZONE = DEFAULT_ZONE
+Copy = dict[bytes, tuple[int, bytes]]
+"""A copy of Redis: each key's TTL and its dump."""
+
+
+async def copy_redis(engine: Engine) -> Copy:
+    """Return a copy of all keys."""
+    redis: Any = engine.store.redis
+    return {
+        name: (max(0, await redis.pttl(name)), await redis.dump(name)) async for name in redis.scan_iter(count=1000)
+    }
+
+
+async def restore_redis(scene: Scene, copy: Copy) -> None:
+    """Bring Redis back to an older state, and make the engine notice it."""
+    redis: Any = scene.engine.store.redis
+    await redis.flushdb()
+    for name, (ttl, dump) in copy.items():
+        await redis.restore(name, ttl, dump)
+    await redis.hset(keys.zone_meta(ZONE), "run_id", "another server")
+    await scene.notice()
+
+
+async def live_history(scene: Scene) -> None:
+    """Let everything happen that a lost tail may contain."""
+    engine, room = scene.engine, room_of(people.id_of(await scene.book_and_claim()))
+    await chat.say(engine, scene.customer, room, "Where are you?")
+    await chat.say(engine, scene.technician, room, "Near")
+    await rooms.mark_read(engine, scene.customer, room, 2)
+    other = people.id_of(await people.job(engine, scene.customer, scene.service))
+    await edits.edit_job(engine, scene.customer, other, {"public_notes": "second door"})
+
+
+async def test_only_the_lost_part_is_written_anew(engine: Engine) -> None:
+    """A Redis that lacks the last events gets them back, with the state that they led to: nothing differs from before,
+    and jobs that they do not name are not touched."""
+    scene = await open_scene(engine, capacity=3)
+    untouched = people.id_of(await people.job(engine, scene.customer, scene.service))
+    ended = people.id_of(await scene.book_and_claim())
+    await archiver.run_once(engine)
+    older = await copy_redis(engine)
+    await chat.send_command(engine, scene.technician, ended, "depart")
+    await live_history(scene)
+    await live.set_availability(engine, scene.technician, scene.technician.id, online=False)
+    await live.set_availability(engine, scene.technician, scene.technician.id, online=True)
+    await archiver.run_once(engine)
+    before, head = await read_snapshot(engine), await scene.read_head()
+    await restore_redis(scene, older)
+    await engine.store.command("HSET", keys.job(ZONE, untouched), "mark", "as it was")
+    assert engine.store.zones[ZONE].word == "BEHIND"
+    [report] = await rebuilder.run_once(engine)
+    assert report.lost_events and report.seq == head and engine.store.zones[ZONE].open
+    after = await read_snapshot(engine)
+    assert after[f"job:{untouched}"].pop("mark") == "as it was"
+    before["epochs"], after["epochs"] = (begun_epochs(each["epochs"], head) for each in (before, after))
+    assert_same(before, after)
+    log: Any = await engine.store.redis.xrange(keys.log(ZONE), "-", "+")
+    assert [entry for entry, _ in log] == [f"{seq}-0".encode() for seq in range(1, head + 1)]
+    assert (await scene.book_and_claim()).seq > head
+
+
+async def test_another_last_event_is_another_history(engine: Engine) -> None:
+    """If the last event in Redis is not the archive's, nothing of Redis is used."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    older = await copy_redis(engine)
+    head = await scene.read_head()
+    await live_history(scene)
+    await archiver.run_once(engine)
+    before = await read_snapshot(engine)
+    await restore_redis(scene, older)
+    redis: Any = engine.store.redis
+    [(_, fields)] = await redis.xrange(keys.log(ZONE), f"{head}-0", f"{head}-0")
+    await redis.xdel(keys.log(ZONE), f"{head}-0")
+    other = dict(zip(fields[::2], fields[1::2], strict=True)) | {b"actor": b"somebody"}
+    await redis.delete(keys.log(ZONE))
+    await redis.xadd(keys.log(ZONE), other, id=f"{head}-0")
+    await scene.notice()
+    [report] = await rebuilder.run_once(engine)
+    assert report.word == "BEHIND" and report.lost_events is None
+    after = await read_snapshot(engine)
+    before["epochs"], after["epochs"] = (begun_epochs(each["epochs"], report.seq) for each in (before, after))
+    assert_same(before, after)
+
+
+async def test_another_history_is_replaced(engine: Engine) -> None:
+    """A Redis whose epochs contradict the archive is written anew, whatever it has."""
+    scene = await open_scene(engine)
+    await live_history(scene)
+    await archiver.run_once(engine)
+    before, head = await read_snapshot(engine), await scene.read_head()
+    redis: Any = engine.store.redis
+    await redis.hset(keys.epochs(ZONE), "e2-00000000", head - 1)
+    await redis.hset(keys.zone_meta(ZONE), mapping={"epoch": "e2-00000000", "run_id": "another server"})
+    await redis.set(keys.job(ZONE, "job_main_x"), "of the other history")  # type: ignore[arg-type]
+    await scene.notice()
+    assert engine.store.zones[ZONE].word == "FOREIGN"
+    [report] = await rebuilder.run_once(engine)
+    assert report.seq == head and engine.store.zones[ZONE].open
+    after = await read_snapshot(engine)
+    before["epochs"], after["epochs"] = (begun_epochs(each["epochs"], head) for each in (before, after))
+    assert_same(before, after)
+
+
+async def test_an_interrupted_mending_becomes_a_whole_rebuild(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies while it writes the lost part leaves a zone that the next one writes anew as a whole."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    older = await copy_redis(engine)
+    await live_history(scene)
+    await archiver.run_once(engine)
+    before, head = await read_snapshot(engine), await scene.read_head()
+    await restore_redis(scene, older)
+    with monkeypatch.context() as patch:
+        patch.setattr(ZoneWriter, "write_technicians", _die)
+        with pytest.raises(RuntimeError):
+            await rebuilder.run_once(engine)
+    await scene.notice()
+    assert engine.store.zones[ZONE].word == "REBUILDING"
+    [report] = await rebuilder.run_once(engine)
+    assert report.lost_events is None
+    after = await read_snapshot(engine)
+    before["epochs"], after["epochs"] = (begun_epochs(each["epochs"], head) for each in (before, after))
+    assert_same(before, after)
+
+
+async def _die(*_: object) -> None:
+    raise RuntimeError("the process died")

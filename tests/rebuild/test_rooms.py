@@ -1,0 +1,39 @@
+"""Chat rooms are the same after a rebuild."""
+
+from __future__ import annotations
+
+from engine.domain import room_members, rooms
+from engine.runtime import Engine
+from tests.rebuild.compare import check_rebuild
+from tests.support import chat, people
+
+
+async def test_a_room_with_messages_marks_and_staff(engine: Engine) -> None:
+    """Members, messages, read marks, client ids and the staff who came and went are the same."""
+    scene = await chat.book_with_room(engine)
+    room, carla, tom = scene.room, scene.customer, scene.technician
+    manager = await chat.staff(engine, "ops_manager")
+    await rooms.join_room(engine, carla, room)
+    await chat.say(engine, carla, room, 'Hello "you" \\ 🙂')
+    await chat.say(engine, tom, room, "Hi", client_id="c1")
+    await room_members.add_member(engine, people.ADMIN, room, manager.id)
+    await rooms.mark_read(engine, carla, room, 2)
+    await rooms.join_room(engine, manager, room)
+    await chat.say(engine, manager, room, "Third")
+    other = await chat.staff(engine)
+    await room_members.add_member(engine, people.ADMIN, room, other.id)
+    await room_members.remove_member(engine, people.ADMIN, room, other.id)
+    before = await check_rebuild(engine)
+    assert len(before[f"room:{room}:messages"]) == 3
+    repeated = await chat.say(engine, tom, room, "Hi", client_id="c1")
+    assert repeated["n"] == 2, "a repeated message is recognized"
+
+
+async def test_a_large_room_and_a_long_one(engine: Engine) -> None:
+    """A room of more than 64 members, and one with more than 200 messages, of which Redis has the last ones."""
+    scene = await chat.book_with_room(engine)
+    await chat.fill_room(engine, scene.room, 70)
+    for number in range(230):
+        await chat.say(engine, scene.customer, scene.room, f"Message {number}")
+    before = await check_rebuild(engine)
+    assert before[f"room:{scene.room}"]["to"] == f"room:{scene.room}"

@@ -11,6 +11,7 @@ from engine.types import DEFAULT_ZONE, UserId
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
+OUTBOX_FINGERPRINT = "outbox"
 OUTBOX_PRINCIPAL = UserId("outbox")
 """The principal of the idempotency records of such events, which are in the zone ``main``."""
 
@@ -24,5 +25,5 @@ async def append_event(engine: Engine, event_type: str, *, channels: str, data: 
         "req": keys.idempotency_record(zone, OUTBOX_PRINCIPAL, key),
     }
     event: Args = {"kind": event_type, "channels": channels, "data": data, "trace": "", "bp": ""}
-    args: Args = {**event, "actor": actor, "key": key, "fingerprint": "outbox"}
+    args: Args = {**event, "actor": actor, "key": key, "fingerprint": OUTBOX_FINGERPRINT}
     await engine.store.run(zone, "event_append", keys=names, args=args)

@@ -24,13 +24,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
 from engine.errors import CalloutError
-from engine.identity import access
+from engine.identity import access, audit_events
+from engine.identity.log_append import append_event
 from engine.process.loops import not_cancelled
 from engine.sql.schema import outbox
-from engine.store import keys
-from engine.store.scripts import Args
 from engine.technicians import sql
-from engine.types import DEFAULT_ZONE, Principal, Role, TechnicianId, UserId
+from engine.types import Principal, Role, TechnicianId, UserId
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -42,9 +41,6 @@ MAX_USERS_PER_ROUND = 500
 """The most users whose rows are applied in one round."""
 REVOKED_CODE, ROLE_CHANGED_CODE = 4502, 4006
 """Close codes of ``session.revoked``."""
-OUTBOX_PRINCIPAL = UserId("outbox")
-"""The principal of the idempotency records of applied rows, which are in the zone ``main``."""
-OUTBOX_FINGERPRINT = "outbox"
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +104,7 @@ async def _publish_technician(engine: Engine, user: UserId, reviews: Sequence[An
     await sql.publish_to_redis(engine, user, offline_reason="review", actor=reviews[-1].actor)
     for row in reviews:
         channels, data = f"user:{user} role:managers", row.review.encode()
-        await _append_event(engine, "technician.reviewed", channels=channels, data=data, actor=row.actor, key=row.key)
+        await append_event(engine, "technician.reviewed", channels=channels, data=data, actor=row.actor, key=row.key)
 
 
 def _principal_of_actor(actor: str) -> Principal:
@@ -141,27 +137,18 @@ async def append_revocation(
     reason, which the user must not see.
     """
     data = msgspec.json.encode({"code": code, "family": family} if family else {"code": code})
-    await _append_event(engine, "session.revoked", channels=f"user:{user}", data=data, actor=actor, key=key)
-
-
-async def _append_event(engine: Engine, event_type: str, *, channels: str, data: bytes, actor: str, key: str) -> None:
-    zone = DEFAULT_ZONE
-    names = {
-        "meta": keys.zone_meta(zone),
-        "log": keys.log(zone),
-        "req": keys.idempotency_record(zone, OUTBOX_PRINCIPAL, key),
-    }
-    event: Args = {"kind": event_type, "channels": channels, "data": data, "trace": "", "bp": ""}
-    args: Args = {**event, "actor": actor, "key": key, "fingerprint": OUTBOX_FINGERPRINT}
-    await engine.store.run(zone, "event_append", keys=names, args=args)
+    await append_event(engine, "session.revoked", channels=f"user:{user}", data=data, actor=actor, key=key)
 
 
 async def run(engine: Engine) -> None:
-    """Apply the waiting outbox rows of all users every ``POLL_INTERVAL_S`` seconds, until cancelled."""
+    """Apply the waiting outbox rows of all users, and append the ``audit.*`` events that wait, every
+    ``POLL_INTERVAL_S`` seconds, until cancelled.
+    """
     last_error = ""
     while not_cancelled():
         try:
             await run_once(engine)
+            await audit_events.append_waiting(engine)
             last_error = ""
         except CalloutError as error:
             if str(error) != last_error:

@@ -16,7 +16,7 @@ from sqlalchemy import or_, select
 
 from engine.archive import reader
 from engine.events import Event
-from engine.identity.outbox import OUTBOX_FINGERPRINT, OUTBOX_PRINCIPAL
+from engine.identity.log_append import OUTBOX_FINGERPRINT, OUTBOX_PRINCIPAL
 from engine.rebuild.contents import Contents, KeyContent
 from engine.rebuild.job_causes import job_verdicts
 from engine.sql.database import Archive
@@ -27,7 +27,7 @@ from engine.types import UserId, Zone
 STEP_MS, CREATION_MS = 600_000, 86_400_000
 """How long a record is valid, after a step and after a command that creates something (lua/lib/idempotency.lua)."""
 CREATION_TYPES = ("job.created", "bid.created", "session.revoked", "technician.reviewed")
-CREATION_PREFIXES = ("payment.", "price.", "announcement.")
+CREATION_PREFIXES = ("payment.", "price.", "announcement.", "audit.")
 """The types of the events of commands that create something."""
 JOB_PREFIXES = ("job.", "bid.", "payment.", "price.", "offer.declined", "mediator.taken")
 """The types of events that only commands about a job have."""

@@ -66,8 +66,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @functools.cache
 def _normalised_fields(struct: type[msgspec.Struct]) -> list[tuple[str, Callable[[str], str]]]:
-    fields = msgspec.structs.fields(struct)
-    return [(field.name, normalise) for field in fields if (normalise := _normaliser(field.type))]
+    return [(f.name, normalise) for f in msgspec.structs.fields(struct) if (normalise := _normaliser(f.type))]
 
 
 def _normaliser(kind: Any) -> Callable[[str], str] | None:
@@ -151,8 +150,8 @@ def convert_integers(value: Any, kind: Any) -> Any:
     if struct is not None and many and isinstance(value, list):
         return [convert_integers(item, struct) for item in value]
     if struct is not None and not many and isinstance(value, dict):
-        types = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
-        return {name: convert_integers(item, types.get(name)) for name, item in value.items()}
+        fields = _fields_by_name(struct)
+        return {n: convert_integers(item, fields[n].type if n in fields else None) for n, item in value.items()}
     whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INTEGER
     return int(value) if whole else value
 
@@ -186,8 +185,8 @@ def query_pairs(raw: bytes) -> list[tuple[str, str]]:
 @functools.cache
 def _integer_parameters(query: type[msgspec.Struct]) -> frozenset[str]:
     """Return the names of the query's parameters that are integers."""
-    fields = msgspec.structs.fields(query)
-    return frozenset(field.encode_name for field in fields if int in (field.type, *get_args(field.type)))
+    fields = _fields_by_name(query).items()
+    return frozenset(name for name, field in fields if int in (field.type, *get_args(field.type)))
 
 
 def _mark_seen(values: dict[str, str], parameter: str) -> bool:
@@ -217,9 +216,13 @@ def wrong_fields(value: Any, kind: Any, at: str = "", *, strict: bool = True) ->
     return _value_errors(value, kind, at, strict)
 
 
+@functools.cache
+def _fields_by_name(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+
+
 def _field_errors(value: dict[str, Any], struct: type[msgspec.Struct], at: str, strict: bool) -> list[FieldError]:
-    known = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-    errors: list[FieldError] = []
+    known, errors = _fields_by_name(struct), list[FieldError]()
     if struct.__struct_config__.forbid_unknown_fields:
         errors += [FieldError(at + json_pointer(name), "Unknown field") for name in value if name not in known]
     for name, field in known.items():
@@ -283,6 +286,5 @@ def _allowed_words(kind: Any) -> list[str]:
     """Return the words that a type allows, if the type is a Literal or a union of Literals; else an empty list."""
     if get_origin(kind) is Literal:
         return [str(choice) for choice in get_args(kind)]
-    return (
-        [c for part in get_args(kind) for c in _allowed_words(part)] if get_origin(kind) in (Union, UnionType) else []
-    )
+    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return [choice for part in parts for choice in _allowed_words(part)]

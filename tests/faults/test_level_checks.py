@@ -13,6 +13,7 @@ from engine.errors import Unavailable
 from engine.process.settings import Settings, SettingsError, read_settings
 from engine.runtime import Engine
 from engine.startup import open_engine
+from engine.store import pipeline
 from engine.store.connection import UnsuitableServer
 from server.health import Health
 from tests.support import people, valkey
@@ -74,10 +75,13 @@ async def aof_engine(settings: Settings, tmp_path: Path) -> AsyncIterator[Engine
             yield engine
 
 
-async def test_commands_are_unavailable_while_the_server_does_not_give_the_level(aof_engine: Engine) -> None:
+async def test_commands_are_unavailable_while_the_server_does_not_give_the_level(
+    aof_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A setting that is changed later, and a reconnect to such a server, make commands unavailable until it is put
     right; ``/readyz`` names the reason.
     """
+    monkeypatch.setattr(pipeline, "CALL_TIMEOUT_S", 1.0)
     engine, health = aof_engine, Health(aof_engine)
     service, carla = await people.service(engine), await people.customer(engine)
     await people.job(engine, carla, service)
@@ -103,7 +107,7 @@ async def test_the_embedded_valkey_syncs_as_the_level_requires(tmp_path: Path) -
     """Without ``--redis``, level ``aof`` starts a Valkey that syncs before each reply; ``/readyz`` and ``callout
     doctor`` name the level and what was checked.
     """
-    async with run_server(tmp_path / "data", durability="aof") as server, open_http(timeout_s=5) as client:
+    async with run_server(tmp_path / "data", durability="aof", drain_s="0") as server, open_http(timeout_s=5) as client:
         report = (await client.get(f"{server.url}/readyz")).json()["durability"]
         assert report["level"] == "aof" and "appendfsync always" in report["checks"]
         doctor = await run_callout("doctor", "--data", str(server.data), env=environment(durability="aof"))

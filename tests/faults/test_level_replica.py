@@ -16,12 +16,13 @@ from engine.process.levels import Level
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
+from engine.store import pipeline
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId
 from engine.workers import archiver, notifier
 from server.health import Health
 from tests.faults.pair import RedisPair, running_pair
 from tests.server.gateway.conftest import running_node
-from tests.support import event_log, people
+from tests.support import event_log, people, valkey
 from tests.support.wait import wait_until
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a33"
@@ -150,10 +151,13 @@ async def test_only_acknowledged_events_are_handed_on(replica_settings: Settings
         assert await client.next_seqs(2) == [2, 3]
 
 
-async def test_a_replica_that_is_gone_makes_commands_unavailable(engine: Engine, pair: RedisPair) -> None:
+async def test_a_replica_that_is_gone_makes_commands_unavailable(
+    engine: Engine, pair: RedisPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A command that meets too few replicas is indeterminate at first. Once the loss is noticed, commands are
     unavailable, nothing is done, and ``/readyz`` names the reason; all recovers with the replica.
     """
+    monkeypatch.setattr(pipeline, "CALL_TIMEOUT_S", 1.0)
     service, carla = await people.service(engine), await people.customer(engine)
     health = Health(engine)
     assert health.durability_report()["checks"] == ["1 of 1 replicas connected"]
@@ -183,8 +187,6 @@ async def _can_book(engine: Engine, carla: Principal, service: ServiceId) -> boo
 
 async def test_more_replicas_than_waited_for_are_named(engine: Engine, pair: RedisPair, tmp_path: Path) -> None:
     """A second replica weakens the level: nobody waits for it, and it may be promoted."""
-    from tests.support import valkey
-
     (tmp_path / "three").mkdir()
     async with AsyncExitStack() as stack:
         third = stack.enter_context(valkey.run_server(tmp_path / "three", "--repl-diskless-sync-delay", "0"))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import insert, select
 
-from engine.identity.outbox import OUTBOX_PRINCIPAL
+from engine.identity.log_append import OUTBOX_PRINCIPAL
 from engine.rebuild import ephemeral, rebuilder, room_contents
 from engine.runtime import Engine
 from engine.sql.schema import events, services, technician_services, technicians, users

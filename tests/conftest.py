@@ -7,6 +7,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,15 +20,23 @@ from engine.runtime import Engine
 from engine.startup import open_engine
 from server.cli.main import GC_THRESHOLDS
 from server.serve import RunningServer, run_server
-from tests.support import epochs, shared_work, valkey
+from tests.support import epochs, shared_work, sql_reach, valkey
 from tests.support.migrated import create_data_dir
+from tests.support.postgres import (  # noqa: F401 (fixtures)
+    default_database,
+    migrated_postgres,
+    postgres_pool,
+    postgres_socket,
+)
 
+UNREACHED = pytest.StashKey[list[str]]()
 SlowRefill = Callable[[str], None]
 COSTLY_HASHER, QUICK_HASHER = passwords._hasher, functools.cache(lambda: PasswordHasher(1, 8, 1))
 """The product's password hasher, and one that costs next to nothing: the tests register hundreds of accounts."""
 
 gc.set_threshold(*GC_THRESHOLDS)
 shared_work.share()
+sql_reach.record()
 
 
 LONGEST_FILES = (
@@ -59,10 +68,30 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what the tests of a worker process reached."""
+    sql_reach.reached.update(map(tuple, getattr(node, "workeroutput", {}).get("sql_reach", ())))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Store the exit code for `.ci/retry.py`, because make hides it."""
-    if not hasattr(session.config, "workerinput") and hasattr(session.config, "cache"):
-        session.config.cache.set("callout/exit", int(exitstatus))
+    """Let a run of the whole suite fail if a function that touches SQL was not reached on both databases. Store the
+    exit code for `.ci/retry.py`, because make hides it.
+    """
+    config = session.config
+    if hasattr(config, "workerinput"):
+        config.workeroutput["sql_reach"] = sorted(sql_reach.reached)
+        return
+    if config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword and exitstatus == 0:
+        config.stash[UNREACHED] = sql_reach.unreached()
+        exitstatus = session.exitstatus = int(bool(config.stash[UNREACHED]))
+    if hasattr(config, "cache"):
+        config.cache.set("callout/exit", int(exitstatus))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the functions that touch SQL and were not reached on both databases."""
+    for line in config.stash.get(UNREACHED, []):
+        terminalreporter.write_line(f"no test reaches {line}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,10 +134,10 @@ def empty_redis(redis_url: str, redis_client: redis.Redis) -> str:
 
 
 @pytest.fixture
-def settings(empty_redis: str, tmp_path: Path) -> Settings:
-    """Return settings for one test: an empty Valkey, a data directory with an empty database, and no rate limits."""
+def settings(empty_redis: str, tmp_path: Path, default_database: str | None) -> Settings:  # noqa: F811
+    """Return settings for one test: an empty Valkey, a data directory, an empty database, and no rate limits."""
     create_data_dir(tmp_path / "data")
-    return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
+    return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off", database=default_database)
 
 
 @pytest.fixture

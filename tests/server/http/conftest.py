@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,14 +18,27 @@ from server.serve import RunningServer, run_server
 from tests.server.http import people
 from tests.server.http.client import ORIGIN, Client
 from tests.support.http import open_http
+from tests.support.postgres import unused_database, url_of
+from tests.support.postgres_pool import PooledDatabase
 
 
 @pytest.fixture(scope="package")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
-    """Yield a running server with the limits off and one allowed web origin."""
-    data = str(tmp_path_factory.mktemp("site"))
-    async with run_server(Settings(data=data, port=0, limits="off", origins=(ORIGIN,))) as server:
-        yield server
+async def site(
+    tmp_path_factory: pytest.TempPathFactory, postgres_socket: Path, postgres_pool: list[PooledDatabase]
+) -> AsyncIterator[RunningServer]:
+    """Yield a running server on PostgreSQL, with the limits off and one allowed web origin. The story tests use most
+    of the same routes on SQLite.
+    """
+    async with unused_database(postgres_socket, postgres_pool) as name:
+        settings = Settings(
+            data=str(tmp_path_factory.mktemp("site")),
+            database=url_of(name, postgres_socket),
+            port=0,
+            limits="off",
+            origins=(ORIGIN,),
+        )
+        async with run_server(settings) as server:
+            yield server
 
 
 @pytest.fixture(scope="package")

@@ -24,11 +24,11 @@ run: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-# Run the tests of claims, log, gateway and scripts again, on the redis-server of this machine.
+# Run the tests of claims, log, gateway, scripts and stories again, on the redis-server of this machine and PostgreSQL.
 test-redis: $(VENV)/ready
-	CALLOUT_TEST_REDIS=redis-server $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
-		tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
-		tests/server/gateway/test_relay.py tests/story/test_home_service.py
+	CALLOUT_TEST_REDIS=redis-server CALLOUT_TEST_DATABASE=postgresql $(BIN)/python -m pytest --numprocesses $(WORKERS) \
+		--dist loadfile tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
+		tests/server/gateway/test_relay.py tests/story
 
 # Install the wheel into an empty environment, as a user of the package does, and run the demo there for 10 s.
 test-wheel: $(VENV)/ready

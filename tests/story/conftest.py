@@ -116,7 +116,7 @@ async def run_second_gateway(server: RunningServer, port: int = 0) -> AsyncItera
     other = msgspec.structs.replace(
         settings,
         data=f"{settings.data}-second",
-        database=f"sqlite:///{settings.data}/callout.db",
+        database=settings.database or f"sqlite:///{settings.data}/callout.db",
         key_file=f"{settings.data}/signing.key",
         roles=("gateway",),
         port=port,

@@ -1,0 +1,63 @@
+"""Reads and writes that no other test does on both databases (tests/support/sql_reach.py names them)."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from engine.domain import bids
+from engine.errors import ReusedKey
+from engine.identity import accounts
+from engine.process.settings import Settings
+from engine.rebuild import room_rows
+from engine.sql.database import Archive
+from engine.startup import open_engine
+from engine.types import DEFAULT_ZONE, JobId
+from engine.zone import control
+from engine.zone.records import read_records
+from tests.archive.room_events import CUSTOMER, HOLDER, ROOM, create_message_event, create_room, create_room_event
+from tests.archive.test_dealings import BID
+from tests.archive.test_projection import JOB_ID, create_event, create_job_document
+from tests.archive.test_reader import archive_events
+from tests.engine.test_accounts import new_account
+
+
+async def test_a_repeated_registration_needs_the_password(settings: Settings) -> None:
+    """A repeat of a registration with another password is refused as `reused_key`."""
+    async with open_engine(settings) as engine:
+        key = str(uuid.uuid4())
+        await accounts.register_user(engine, new_account(), key=key)
+        with pytest.raises(ReusedKey):
+            await accounts.register_user(engine, new_account(password="another one"), key=key)
+
+
+async def test_bids_are_read_from_sql(archive: Archive, settings: Settings) -> None:
+    """Of a job that only SQL has, ops read all bids, and a technician only their own."""
+    await archive_events(archive, [create_event(1, "bid.created", {"bid": BID})])
+    async with open_engine(settings) as engine:
+        counts = [len(await bids._archived_bids(engine, JobId(JOB_ID), technician)) for technician in ("", "t1", "t2")]
+        assert counts == [1, 1, 0]
+
+
+async def test_an_operators_pause_is_recorded(archive: Archive) -> None:
+    """A zone is paused until an operator opens it again."""
+    for paused in (True, False):
+        await control.set_paused(archive, DEFAULT_ZONE, paused=paused)
+        assert (await read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE].paused is paused
+
+
+async def test_a_rebuild_reads_rooms(archive: Archive, settings: Settings) -> None:
+    """A rebuild reads an open room with its members, their marks, and its messages."""
+    events = [
+        create_event(1, "job.created", {"job": create_job_document(1, "done", "done", "t1")}),
+        create_room_event(2, "room.opened", create_room(0, CUSTOMER, HOLDER)),
+        create_message_event(3, 1),
+        create_room_event(4, "room.read", create_room(1, CUSTOMER, HOLDER), HOLDER, n=1),
+    ]
+    await archive_events(archive, events)
+    async with open_engine(settings) as engine:
+        assert await room_rows.room_ids(engine, DEFAULT_ZONE, 0) == [ROOM]
+        [room] = await room_rows.read_rooms(engine, DEFAULT_ZONE, [ROOM])
+        assert {member.id: member.read_n for member in room.members} == {"c1": 1, "t1": 1}
+        assert [[message.n for message in page] async for page in room_rows.read_messages(engine, room)] == [[1]]

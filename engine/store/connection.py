@@ -158,10 +158,13 @@ class Store:
 
         Raises Unavailable, and Indeterminate if the acknowledgement level is not reached in time.
         """
-        epoch = self._state(zone).epoch
+        run_id = self.run_id
         if self.acknowledgements.level == "replica":
             await self.command("SET", key_names.write_probe(zone), 1, "PX", PROBE_LIFETIME_MS)
+            if self.run_id != run_id:
+                raise Indeterminate("Redis was replaced meanwhile; repeat with the same key")
         elif self.acknowledgements.level == "sql":
+            epoch = self._state(zone).epoch
             head = seq or int(await self.read_connection.hget(key_names.zone_meta(zone), "seq") or 0)
             await self.acknowledgements.wait_for_reply(zone, "", Cursor(epoch, head))
 

@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from engine.domain import job_queries, jobs
 from engine.errors import Indeterminate, Unavailable
+from engine.idempotency import in_redis
 from engine.process.levels import Level
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.store import pipeline
+from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId
 from engine.workers import archiver, notifier
 from server.health import Health
@@ -198,3 +201,28 @@ async def test_more_replicas_than_waited_for_are_named(engine: Engine, pair: Red
             "1 more replicas are connected than are waited for: one of them must not be promoted"
         ]
         assert health.problems() == []
+
+
+async def test_the_question_for_an_outcome_waits_too(
+    engine: Engine, pair: RedisPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``GET /v1/requests/{key}`` does not confirm a claim that the replica lacks, nor one that it read from a primary
+    that is replaced before the replicas have answered.
+    """
+    tom, _, [job] = await offered_jobs(engine, 1)
+    pair.replication.flows.clear()
+    for ask in (lambda: jobs.claim(engine, tom, job, key=KEY), lambda: in_redis.find_record(engine, tom, KEY)):
+        with pytest.raises(Indeterminate):
+            await ask()
+    pair.replication.flows.set()
+    await wait_until(pair.has_same_head)
+    assert (await in_redis.find_record(engine, tom, KEY)).status == "done"
+    command = Store.command
+
+    async def run_on_another_server(store: Store, *words: Any) -> Any:
+        store.run_id = "another" if words[0] == "SET" else store.run_id
+        return await command(store, *words)
+
+    monkeypatch.setattr(Store, "command", run_on_another_server)
+    with pytest.raises(Indeterminate, match="replaced"):
+        await in_redis.find_record(engine, tom, KEY)

@@ -29,15 +29,15 @@ _SENT = re.compile(r"sent (\d+) (\d+) (\d+) ")
 class JobRows(msgspec.Struct, frozen=True, kw_only=True):
     """What SQL has of a job that Redis has, or should have.
 
-    ``document`` is the job as JSON. ``states`` are its rows of ``job_states``, ``events`` its events that have a cause
-    or report a payment, both in the order of their seqs. ``search_mode`` is how the blueprint's state searches for a
-    technician: for a job of an older release, which has no state.
+    ``document`` is the job as JSON. ``states`` are the seqs and texts of its rows of ``job_states``, ``events`` its
+    events that have a cause or report a payment, both in the order of their seqs. ``search_mode`` is how the
+    blueprint's state searches for a technician: for a job of an older release, which has no state.
     """
 
     zone: Zone
     id: JobId
     document: bytes
-    states: Sequence[str | bytes] = ()
+    states: Sequence[tuple[int, str]] = ()
     bids: Sequence[BidRow] = ()
     events: Sequence[Event] = ()
     search_mode: str = "none"
@@ -98,7 +98,9 @@ class _JobKeys:
         self._add(keys.job_waves(zone, job), "list", tuple(reversed(state.waves)))
         self._add(keys.job_bids(zone, job), "hash", bid_records(self._rows.bids))
         self._add(keys.job_payments(zone, job), "hash", payment_hash(self._rows.events))
-        verdicts = job_verdicts(event for event in self._rows.events if event.cause)
+        # A job that was finished and archived has dropped its list; it has those since it changed again.
+        causes_since = (event for event in self._rows.events if event.cause and event.seq >= state.first_seq)
+        verdicts = job_verdicts(causes_since)
         causes = [each.record(job) for each in reversed(verdicts[-MAX_CAUSES:])]
         self._add(keys.job_causes(zone, job), "list", tuple(causes))
         self._add_lists()

@@ -40,15 +40,15 @@ async def read_job_rows(archive: Archive, zone: Zone, ids: Sequence[JobId], sear
 
     Raises Unavailable.
     """
-    states: dict[str, list[str]] = defaultdict(list)
+    states: dict[str, list[tuple[int, str]]] = defaultdict(list)
     bids_of: dict[str, list[BidRow]] = defaultdict(list)
     events_of: dict[str, list[Event]] = defaultdict(list)
     async with archive.begin_read() as conn:
         found = {row.id: row for row in await conn.execute(select(jobs).where(jobs.c.id.in_(ids)))}
         columns = job_states.c
-        query = select(columns.job, columns.state).where(columns.job.in_(ids)).order_by(columns.job, columns.seq)
-        for job, state in await conn.execute(query):
-            states[job].append(state)
+        query = select(columns.job, columns.seq, columns.state).where(columns.job.in_(ids))
+        for job, seq, state in await conn.execute(query.order_by(columns.job, columns.seq)):
+            states[job].append((seq, state))
         for row in await conn.execute(select(bids).where(bids.c.job.in_(ids))):
             bids_of[row.job].append(BidRow(row.technician, row.created_at, row.updated_at, row.doc.encode()))
         for mapping in (await conn.execute(_select_events(ids))).mappings():

@@ -25,7 +25,7 @@ class JobState:
     """The state of a job after some of its events. ``fields`` are those of its hash that are not empty, without most
     of those that the job's document contains; ``offers`` has the record of each technician, ``waves`` has JSON, the
     oldest first. ``next_at`` is when the search continues (ms), or None. ``is_complete``: no event of an older release
-    changed the job before the first of these.
+    changed the job before the first of these, ``first_seq``.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
@@ -33,18 +33,19 @@ class JobState:
     waves: list[str] = field(default_factory=list)
     next_at: int | None = None
     is_complete: bool = False
+    first_seq: int = 0
 
 
 _change_decoder = msgspec.json.Decoder(_Change)
 
 
-def fold_states(states: Iterable[str | bytes]) -> JobState:
-    """Return the state after ``states``, the rows of one job in the order of their events."""
+def fold_states(states: Iterable[tuple[int, str]]) -> JobState:
+    """Return the state after ``states``, the seqs and texts of the rows of one job, in order."""
     state = JobState()
-    for text in states:
+    for seq, text in states:
         change = _change_decoder.decode(text)
         if change.fields.get("recorded"):  # it has everything: the first of the job, or the first after a gap
-            state = JobState(is_complete=True)
+            state = JobState(is_complete=True, first_seq=seq)
         state.fields |= change.fields
         state.offers |= change.offers
         state.waves += [bytes(record).decode() for record in change.waves]

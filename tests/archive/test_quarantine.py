@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from engine.archive import reader
 from engine.runtime import Engine
+from engine.sql.job_tables import job_states
 from engine.sql.schema import events, events_refused, notifications, payments
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
@@ -23,7 +24,9 @@ TOO_LARGE_FOR_BIGINT = 10**20
 """A number larger than a BIGINT can store."""
 
 
-async def append_event(engine: Engine, kind: str, data: dict[str, Any], *, at_ms: int | None = None) -> int:
+async def append_event(
+    engine: Engine, kind: str, data: dict[str, Any], *, at_ms: int | None = None, state: str = ""
+) -> int:
     """Append one event to the log without a script, and return its seq."""
     client = engine.store.redis
     meta: Any = await client.hmget(keys.zone_meta(ZONE), ["seq", "now"])
@@ -35,7 +38,8 @@ async def append_event(engine: Engine, kind: str, data: dict[str, Any], *, at_ms
         "actor": "engine",
         "bp": "",
     }
-    fields |= {"data": msgspec.json.encode(data), "cause": ""}
+    fields |= {"data": msgspec.json.encode(data), "cause": "", "trace": ""}
+    fields |= {"state": state} if state else {}
     await client.xadd(keys.log(ZONE), fields, id=f"{seq}-0")
     await client.hset(keys.zone_meta(ZONE), "seq", seq)
     return seq
@@ -105,6 +109,22 @@ async def test_a_refused_event_moves_the_first_seq_behind_it(engine: Engine) -> 
     assert await reader.first_seq(engine.archive, ZONE) == after
     checkpoint = await reader.checkpoint(engine.archive, ZONE)
     assert checkpoint is not None and checkpoint.seq == after
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_the_state_of_a_quarantined_event_is_archived(engine: Engine, is_stored: bool) -> None:
+    """What a refused event changed in a job is in `job_states`, whether or not the event itself can be stored: no later
+    event repeats it.
+    """
+    changed = '{"job_main_x":{"fields":{"issue":"2"}}}'
+    broken: dict[str, Any] = {} if is_stored else {"at_ms": TOO_LARGE_FOR_BIGINT}
+    bad = await append_event(engine, "payment.captured", create_payment(TOO_LARGE_FOR_BIGINT), state=changed, **broken)
+    await writer.run_once(engine)
+    assert await read_quarantine(engine) == [(bad, is_stored)]
+    async with engine.archive.begin_read() as conn:
+        row = (await conn.execute(select(job_states))).one()
+    assert (row.job, row.seq, row.zone) == ("job_main_x", bad, ZONE)
+    assert msgspec.json.decode(row.state) == {"fields": {"issue": "2"}}
 
 
 async def test_a_refused_row_does_not_pause_the_archiver(engine: Engine) -> None:

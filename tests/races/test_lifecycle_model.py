@@ -30,7 +30,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, TechnicianId, UserId
 from engine.workers import scheduler
 from engine.zone import log
-from tests.support import event_log, people
+from tests.support import event_log, job_keys, people
 from tests.support.clock import advance
 from tests.support.proxy import Proxy
 from tests.support.reference_model import Facts, expected_code
@@ -297,7 +297,12 @@ class LifecycleMachine(EngineMachine):
         assert (folded["technician"] or "") == row["holder"]
 
     def teardown(self) -> None:
-        """Delete the due tasks and the demand index, so that the next example is not influenced by this one."""
+        """Assert that the log determines the keys of the job. Then delete the due tasks and the demand index, so that
+        the next example is not influenced by this one.
+        """
+        if hasattr(self, "job"):
+            rows = job_keys.rows_of_events(self.wait(job_keys.read_events(self.engine, after=self.head)))
+            assert self.wait(job_keys.check_jobs(self.engine, rows)) == len(rows) == 1
         self.wait(self.engine.store.redis.delete(keys.due_tasks(ZONE), keys.job_demand(ZONE, self.service)))
 
 

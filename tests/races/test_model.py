@@ -31,7 +31,7 @@ from engine.technicians import live
 from engine.technicians.live import Fix, TechnicianRecord
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler
-from tests.support import event_log, people
+from tests.support import job_keys, people
 from tests.support.clock import advance, advance_unobserved
 from tests.support.state_machine import EngineMachine, Record, run_examples
 
@@ -377,12 +377,14 @@ class Model(EngineMachine):
             )
 
     def teardown(self) -> None:
-        """Assert that the log alone leads to the same status, version and holder of each job as its record. Then cancel
-        the jobs of this example and set its technicians offline.
+        """Assert that the log alone leads to the same status, version and holder of each job as its record, and to the
+        same keys. Then cancel the jobs of this example and set its technicians offline.
         """
         if not self.jobs:
             return
-        folded = projection.fold_events(self.wait(event_log.events(self.engine, after=self.head)))
+        events = self.wait(job_keys.read_events(self.engine, after=self.head))
+        folded = projection.fold_events(events)
+        assert self.wait(job_keys.check_jobs(self.engine, job_keys.rows_of_events(events))) == len(self.jobs)
         for job in self.jobs:
             record, row = self.job_record(job), folded.jobs[job]
             assert (row["status"], row["version"]) == (record["status"], int(record["version"]))

@@ -41,9 +41,9 @@ def rows_of_events(events: Iterable[Event], zone: Zone = ZONE) -> list[JobRows]:
     for event, stored in zip(events, batch.events, strict=True):
         if stored["job"] and (event.cause or event.type.startswith("payment.")):
             events_of[stored["job"]].append(event)
-    states: dict[str, list[str]] = defaultdict(list)
+    states: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for each in batch.job_states:
-        states[each["job"]].append(each["state"])
+        states[each["job"]].append((each["seq"], each["state"]))
     found = []
     for job, row in batch.jobs.items():
         bids = [bid for bid in batch.bids.values() if bid["job"] == job]

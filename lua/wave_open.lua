@@ -30,6 +30,8 @@ if not job or not Candidates.is_inviting(job) or job.wave + 1 ~= tonumber(wave_n
   return {'OK', '0', 0, 0, 0, '0'}
 end
 if DispatchIndex.is_postponed(zone, job, entry) or Limits.postpone_when_full(zone, offers, entry) then
+  JobFields.touch(job_key)
+  EventLog.record_jobs(zone)
   return {'OK', '0', 0, 0, 0, '0'}
 end
 Candidates.load_search_fields(job)

@@ -8,6 +8,9 @@ function JobFields.set(key, ...)
   JobState.note(key, ...)
 end
 
+-- Notes that the time at which the search continues has changed.
+function JobFields.touch(key) JobState.note(key) end
+
 -- Removes a field. Returns 1 if it was there.
 function JobFields.remove(key, name)
   JobState.note(key, name, '')

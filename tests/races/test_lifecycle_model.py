@@ -323,7 +323,7 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
     try:
         LifecycleMachine.loop = loop
         loop.run_until_complete(begin())
-        run_examples(LifecycleMachine, examples=40, steps=30)
+        run_examples(LifecycleMachine, examples=60, steps=30)
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

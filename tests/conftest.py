@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+import structlog
 from argon2 import PasswordHasher
 
 from engine.identity import limits, passwords
@@ -35,6 +36,9 @@ COSTLY_HASHER, QUICK_HASHER = passwords._hasher, functools.cache(lambda: Passwor
 """The product's password hasher, and one that costs next to nothing: the tests register hundreds of accounts."""
 
 gc.set_threshold(*GC_THRESHOLDS)
+# A traceback that rich draws costs more than most tests.
+plain_lines = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain_lines])
 shared_work.share()
 sql_reach.record()
 

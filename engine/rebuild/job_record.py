@@ -10,17 +10,22 @@ from engine.events import ms_of
 from engine.rebuild.job_state import JobState
 from engine.rules import job_document
 
+FIELDS_OF_EVERY_JOB = ("holder", "card", "at", "last", "claimed", "mode", "entered", "frozen", "unaccepted")
+"""The fields that scripts compare with an empty text. For Lua a missing field is not empty: a job without the field
+`frozen` would be frozen."""
+
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def job_fields(document: bytes, state: JobState) -> dict[str, str]:
-    """Return the fields of the hash of a job that are not empty. ``document`` is the job as JSON, from its last event
-    that contains all of it. What both have is taken from the document, but for numbers of money and times that a step
-    may change without an event.
+    """Return the fields of the hash of a job: those that every job has, and of the others those that are not empty.
+    ``document`` is the job as JSON, from its last event that contains all of it. What both have is taken from the
+    document, but for numbers of money and times that a step may change without an event.
     """
     members = _members_decoder.decode(document)
-    found = {**_sums_of_money(members), **state.fields, **_document_fields(members)}
-    return {name: text for name, text in found.items() if text}
+    found = dict.fromkeys(FIELDS_OF_EVERY_JOB, "")
+    found |= {**_sums_of_money(members), **state.fields, **_document_fields(members)}
+    return {name: text for name, text in found.items() if text or name in FIELDS_OF_EVERY_JOB}
 
 
 def _document_fields(members: dict[str, msgspec.Raw]) -> dict[str, str]:

@@ -27,7 +27,8 @@ LAPSED_CODES = frozenset({"expired", "not_offered"})
 class JobState(NamedTuple):
     """A job. ``status`` "": it is not booked. ``offers``: technician and status. ``last``: command and actor of the
     last step. ``claimed``: the version that the claim of the holder made. ``answers``: the outcomes stored under
-    idempotency keys, as far as the history repeats a key. ``past``: the states before, if a fault may bring them back.
+    idempotency keys, as far as the history repeats a key. ``past``: the states of the versions
+    before, if a fault may bring them back.
     """
 
     status: str = ""
@@ -76,8 +77,8 @@ class JobModel:
                 yield before._replace(past=state.past[:-lost]), state.version - before.version
             return
         for after in self._states_after(state, op):
-            changed = after._replace(past=()) != state._replace(past=())
-            yield (after._replace(past=(*state.past, state)) if changed and self.cuts else after), 0
+            is_new_version = self.cuts and after.version != state.version
+            yield (after._replace(past=(*state.past, state._replace(past=()))) if is_new_version else after), 0
 
     def _states_after(self, state: JobState, op: Operation) -> Iterator[JobState]:
         if op.cmd.startswith("engine."):
@@ -101,7 +102,7 @@ class JobModel:
         """Return whether the offer of the caller may have ended: the model does not know when it does."""
         if op.cmd not in ("claim", "decline") or state.holder or not self._is_open(state):
             return False
-        return outcome.out in LAPSED_CODES or self.lapses
+        return outcome.out in LAPSED_CODES or self.lapses or self.cuts
 
     def _with_answer(self, op: Operation, outcome: Outcome) -> JobState:
         if op.key not in self.repeated_keys:

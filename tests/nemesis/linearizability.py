@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 State = TypeVar("State", bound=Hashable)
-MAX_CONFIGURATIONS = 400_000
+MAX_CONFIGURATIONS = 100_000
 
 
 class Interval(NamedTuple):
@@ -41,52 +41,39 @@ def find_order(
     *,
     max_cost: int = 0,
 ) -> Search:
-    """Search for a legal order of the cost 0, then 1, up to ``max_cost``. ``successors`` returns the states after an
+    """Search for the legal order with the least cost, up to ``max_cost``. ``successors`` returns the states after an
     operation, each with what it costs.
-    """
-    stuck: tuple[int, ...] = ()
-    tried = 0
-    for budget in range(max_cost + 1):
-        found, stuck, configurations = _search(intervals, initial, successors, budget)
-        tried += configurations
-        if found:
-            return Search(budget, (), True, tried)
-        if configurations >= MAX_CONFIGURATIONS:
-            return Search(None, stuck, False, tried)
-    return Search(None, stuck, True, tried)
-
-
-def _search(
-    intervals: Sequence[Interval],
-    initial: State,
-    successors: Callable[[State, int], Iterable[tuple[State, int]]],
-    budget: int,
-) -> tuple[bool, tuple[int, ...], int]:
-    """Return whether there is an order within the budget, what the farthest one did not reach, and the configurations
-    that were tried.
     """
     required = sum(1 << i for i, each in enumerate(intervals) if each.end < math.inf)
     order = sorted(range(len(intervals)), key=lambda i: (intervals[i].end, intervals[i].begin), reverse=True)
     best_left, best_taken = len(intervals) + 1, 0
     least_cost: dict[tuple[int, State], int] = {(0, initial): 0}
-    stack: list[tuple[int, State, int]] = [(0, initial, 0)]
-    while stack and len(least_cost) < MAX_CONFIGURATIONS:
-        taken, state, cost = stack.pop()
-        left = (required & ~taken).bit_count()
-        if left == 0:
-            return True, (), len(least_cost)
-        if left < best_left:
-            best_left, best_taken = left, taken
-        first_end = min(each.end for i, each in enumerate(intervals) if not taken >> i & 1)
-        for i in order:
-            if taken >> i & 1 or intervals[i].begin > first_end:
+    # One stack for each cost. A stack finds an order of that cost soonest: what was taken last is continued first.
+    stacks: list[list[tuple[int, State]]] = [[(0, initial)], *([] for _ in range(max_cost))]
+    for cost, stack in enumerate(stacks):
+        while stack:
+            taken, state = stack.pop()
+            if least_cost[taken, state] < cost:
                 continue
-            for after, more in successors(state, i):
-                following = (taken | 1 << i, after)
-                if cost + more <= budget and least_cost.get(following, budget + 1) > cost + more:
-                    least_cost[following] = cost + more
-                    stack.append((*following, cost + more))
-    return False, _next_operations(intervals, best_taken), len(least_cost)
+            left = (required & ~taken).bit_count()
+            if left == 0:
+                return Search(cost, (), True, len(least_cost))
+            if len(least_cost) > MAX_CONFIGURATIONS:
+                return Search(None, _next_operations(intervals, best_taken), False, len(least_cost))
+            if left < best_left:
+                best_left, best_taken = left, taken
+            first_end = min(each.end for i, each in enumerate(intervals) if not taken >> i & 1)
+            for i in order:
+                if taken >> i & 1 or intervals[i].begin > first_end:
+                    continue
+                for after, more in successors(state, i):
+                    if after == state and intervals[i].end == math.inf:
+                        continue  # it may as well be absent
+                    following = (taken | 1 << i, after)
+                    if cost + more <= max_cost and least_cost.get(following, max_cost + 1) > cost + more:
+                        least_cost[following] = cost + more
+                        stacks[cost + more].append(following)
+    return Search(None, _next_operations(intervals, best_taken), True, len(least_cost))
 
 
 def _next_operations(intervals: Sequence[Interval], taken: int) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ from engine.archive import apply, reader
 from engine.archive.projection import Batch
 from engine.archive.reader import Checkpoint
 from engine.clock import now_ms
+from engine.domain import jobs
+from engine.domain.commands import CommandInput
 from engine.process.settings import Settings
 from engine.rebuild import rebuilder
 from engine.rebuild.writer import LostRight, ZoneWriter
@@ -22,6 +24,7 @@ from engine.types import DEFAULT_ZONE, Epoch
 from engine.workers import archiver
 from engine.zone import control, log
 from tests.rebuild.scene import open_scene
+from tests.support import people
 from tests.support.postgres import on_both_databases
 
 
@@ -39,6 +42,23 @@ async def test_an_emptied_redis_is_written_anew(engine: Engine) -> None:
     assert await engine.store.command("HGET", keys.technician(DEFAULT_ZONE, scene.technician_id), "online") == b"1"
     claimed = await scene.book_and_claim()
     assert claimed.seq > head
+
+
+async def test_jobs_that_were_written_anew_go_on(engine: Engine) -> None:
+    """After a rebuild an open job can be claimed, and a job that is held goes on: no field is missing that a script
+    compares with an empty text.
+    """
+    scene = await open_scene(engine)
+    is_open = await people.offered_job(engine, scene.customer, scene.service)
+    held = people.id_of(await scene.book_and_claim())
+    await archiver.run_once(engine)
+    await scene.empty_redis()
+    assert await rebuilder.run_once(engine)
+    for command in ("depart", "arrive", "start", "complete"):
+        await jobs.run_command(engine, scene.technician, held, CommandInput(command=command))
+    assert (await jobs.claim(engine, scene.technician, is_open)).message == "Job accepted"
+    await jobs.run_command(engine, scene.technician, is_open, CommandInput(command="unassign"))
+    await jobs.run_command(engine, scene.customer, is_open, CommandInput(command="cancel"))
 
 
 STEPS = ("begin", "clear", "write", "flush", "write_technicians", "finish", "reopen")

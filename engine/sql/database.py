@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from engine.errors import Indeterminate, Unavailable
 from engine.process import datadir
 from engine.process.settings import Settings, SettingsError
-from engine.sql import migrate
+from engine.sql import migrate, postgres_connection
 from engine.sql.commit_settings import CommitSettings
 
 BUSY_TIMEOUT_MS = 5_000
@@ -200,8 +200,9 @@ def _database_url(settings: Settings) -> URL:
 def _create_engine(url: URL) -> AsyncEngine:
     pool: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT_S}
     if url.get_backend_name() != "sqlite":
+        url, options = postgres_connection.connection_options(url)
         limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": 30.0}
-        return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **pool)
+        return create_async_engine(url, pool_pre_ping=True, connect_args=limits | options, **pool)
     _create_private_file(Path(url.database or "").absolute())
     from engine.sql import sqlite_connection
 

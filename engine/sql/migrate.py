@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from engine.process.settings import SettingsError
+from engine.sql.postgres_connection import order_by_bytes
 
 MIGRATIONS_FOLDER = Path(__file__).with_name("migrations")
 
@@ -34,6 +35,8 @@ def upgrade_schema(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise SettingsError(f"the database is of another Callout than this one: {error}") from error
+    if connection.dialect.name == "postgresql":
+        order_by_bytes(connection)
 
 
 def newest_revision() -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.audit import leaves, proofs, trees
-from engine.audit.leaves import Entry
+from engine.audit.leaves import EntryFields
 from engine.audit.signed_note import Head
 from engine.audit.trees import TreeState
 from engine.clock import now_ms
@@ -42,12 +42,12 @@ async def refill(archive: Archive, zone: Zone, archived_seq: int) -> None:
 
 
 async def append_with_holes(
-    conn: AsyncConnection, zone: Zone, entries: list[Entry], first_seq: int, last_seq: int
+    conn: AsyncConnection, zone: Zone, entries: list[EntryFields], first_seq: int, last_seq: int
 ) -> None:
     """Append the seqs from ``first_seq`` to ``last_seq`` to the zone's tree: those without an entry as holes, which are
     recorded. An operator who accepts that a log has lost events needs this too.
     """
-    present = {entry.seq for entry in entries}
+    present = {entry[0] for entry in entries}
     missing = [seq for seq in range(first_seq, last_seq + 1) if seq not in present]
     await trees.append_entries(conn, zone, sorted([*entries, *map(leaves.hole_entry, missing)]))
     spans: list[tuple[int, int]] = []

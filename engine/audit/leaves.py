@@ -10,8 +10,9 @@ nothing about them without the salt, which is 16 random bytes for each event.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,7 +37,7 @@ class Entry(NamedTuple):
     job: str | None
     cause: str
     to: str
-    data: bytes
+    data: str
 
 
 class _QuarantinedEvent(msgspec.Struct):
@@ -54,35 +55,31 @@ class _QuarantinedEvent(msgspec.Struct):
 _quarantined_decoder = msgspec.json.Decoder(_QuarantinedEvent)
 
 
-EntryFields = tuple[int, int, str, str, str | None, str, str, bytes]
-"""The fields of an Entry as a plain tuple: the verification of a whole database is faster without an Entry for each
-event."""
+EntryFields = tuple[int, int, str, str, str | None, str, str, str]
+"""The fields of an Entry as a plain tuple: the archiver and the verification of a whole database are faster without an
+Entry for each event."""
 
 
 def leaf_of(zone: str, entry: Entry | EntryFields, salt: bytes) -> bytes:
     """Return the leaf of an entry with its salt."""
     seq, at, kind, actor, job, cause, to, data = entry
-    content = sha256(b"%b%b\0%b" % (salt, to.encode(), data)).hexdigest()
+    content = sha256(salt + f"{to}\0{data}".encode()).hexdigest()
     return sha256(b"\0" + _encode((zone, seq, at, kind, actor, job, cause.partition(":")[0], content))).digest()
 
 
-def entry_of_row(row: Mapping[str, Any]) -> Entry:
-    """Return the entry of a row of the table ``events``."""
-    return Entry(
-        row["seq"], row["at"], row["type"], row["actor"], row["job"], row["cause"], row["to"], row["data"].encode()
-    )
+entry_of_row: Callable[[Mapping[str, Any]], EntryFields] = itemgetter(*Entry._fields)
+"""Returns the entry of a row of the table ``events``."""
 
 
 def entry_of_quarantined(stored: bytes) -> Entry:
     """Return the entry of an event that is only in quarantine, from its JSON in ``events_refused``."""
     event = _quarantined_decoder.decode(stored)
-    to, data = " ".join(event.to), event.data.encode()
-    return Entry(event.seq, event.at, event.type, event.actor, None, event.cause, to, data)
+    return Entry(event.seq, event.at, event.type, event.actor, None, event.cause, " ".join(event.to), event.data)
 
 
 def hole_entry(seq: int) -> Entry:
     """Return the entry of a seq that was accepted as lost."""
-    return Entry(seq, 0, HOLE_TYPE, "engine", None, "", "", b"")
+    return Entry(seq, 0, HOLE_TYPE, "engine", None, "", "", "")
 
 
 def new_salts(count: int) -> list[bytes]:

@@ -67,10 +67,10 @@ class RowChecker:
             self._absent.append(seq)
         elif (
             salt is None
-            or leaf_of(self._zone, (seq, at, kind, actor, job, cause, to, data.encode()), salt) != leaf
+            or leaf_of(self._zone, (seq, at, kind, actor, job, cause, to, data), salt) != leaf
             or kind in _REMOVAL_TYPES
         ):
-            self.check_entry(leaf, salt, Entry(seq, at, kind, actor, job, cause, to, data.encode()))
+            self.check_entry(leaf, salt, Entry(seq, at, kind, actor, job, cause, to, data))
 
     def check_entry(self, leaf: bytes, salt: bytes | None, entry: Entry) -> None:
         """Compare a leaf with its entry."""

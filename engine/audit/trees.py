@@ -13,11 +13,12 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.audit import leaves
-from engine.audit.leaves import Entry
+from engine.audit.leaves import EntryFields
 from engine.audit.signed_note import Head, make_origin
 from engine.clock import now_ms
 from engine.rules.merkle_tree import CompactTree, leaf_hash
-from engine.sql.audit_tables import audit, audit_nodes, audit_trees
+from engine.sql.audit_leaves import insert_leaves
+from engine.sql.audit_tables import audit_nodes, audit_trees
 from engine.sql.compiled import CompiledStatement
 from engine.sql.insert import insert_rows
 from engine.sql.schema import deployment, events, events_refused
@@ -82,23 +83,22 @@ async def read_origin(conn: AsyncConnection, zone: str, tree: int) -> str:
     return make_origin((await conn.execute(select(deployment.c.id))).scalar_one(), zone, tree)
 
 
-async def append_entries(conn: AsyncConnection, zone: Zone, entries: Sequence[Entry]) -> TreeState:
+async def append_entries(conn: AsyncConnection, zone: Zone, entries: Sequence[EntryFields]) -> TreeState:
     """Append entries in the order of their seqs, and begin the zone's first tree if there is none. ``entries`` is not
     empty. Raises TreeGap, TreeChanged.
     """
-    state = await read_state(conn, zone) or await _begin_first_tree(conn, zone, entries[0].seq)
-    size = state.compact.size
+    first_seq = entries[0][0]
+    state = await read_state(conn, zone) or await _begin_first_tree(conn, zone, first_seq)
+    size, next_seq = state.compact.size, state.next_seq
     salts = leaves.new_salts(len(entries))
-    rows, hashes = [], []
-    for expected, (entry, salt) in enumerate(zip(entries, salts, strict=True), state.next_seq):
-        if entry.seq != expected:
+    hashes = []
+    for expected, (entry, salt) in enumerate(zip(entries, salts, strict=True), next_seq):
+        if entry[0] != expected:
             raise TreeGap(zone, expected)
-        leaf = leaves.leaf_of(zone, entry, salt)
-        hashes.append(leaf)
-        rows.append({"zone": zone, "seq": expected, "leaf": leaf, "salt": salt})
+        hashes.append(leaves.leaf_of(zone, entry, salt))
     completed = state.compact.append(hashes)
     await _save_state(conn, zone, state, size)
-    await insert_rows(conn, audit, rows)
+    await insert_leaves(conn, zone, first_seq, hashes, salts)
     nodes = [
         {"zone": zone, "tree": state.tree, "level": n.level, "position": n.position, "hash": n.hash} for n in completed
     ]
@@ -137,14 +137,16 @@ async def _save_state(conn: AsyncConnection, zone: Zone, state: TreeState, size_
         raise TreeChanged(f"{zone}: the tree has not {size_before} leaves any more")
 
 
-def entries_of_batch(event_rows: Sequence[Mapping[str, Any]], refused_rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
+def entries_of_batch(
+    event_rows: Sequence[Mapping[str, Any]], refused_rows: Sequence[Mapping[str, Any]]
+) -> list[EntryFields]:
     """Return the entries of a batch of the archiver: its events, and those that are only in quarantine."""
     entries = [leaves.entry_of_row(row) for row in event_rows]
     lost = [leaves.entry_of_quarantined(row["entry"]) for row in refused_rows if not row["kept"]]
     return sorted([*entries, *lost]) if lost else entries
 
 
-async def read_entries(conn: AsyncConnection, zone: Zone, after: int, last_seq: int) -> list[Entry]:
+async def read_entries(conn: AsyncConnection, zone: Zone, after: int, last_seq: int) -> list[EntryFields]:
     """Return the entries of the archived events with ``after`` < seq ≤ ``last_seq``, in order."""
     columns = events.c
     names = (columns.seq, columns.at, columns.type, columns.actor, columns.job, columns.cause, columns.to, columns.data)

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from engine.audit.leaves import Entry, leaf_of
+from engine.audit.seq_spans import SeqSpans, merge_spans
 
 MAX_COMPARED = 200
 """How many leaves that do not match are compared with each other to find swapped events."""
@@ -54,8 +55,9 @@ class RowChecker:
     def __init__(self, zone: str) -> None:
         self._zone = zone
         self._mismatches: list[_Mismatch] = []
-        self._unsalted: list[int] = []
-        self._absent: list[int] = []
+        self._unsalted = SeqSpans()
+        self._absent = SeqSpans()
+        self._new_absent: list[int] = []
         self._retired: list[tuple[int, int]] = []
         self._unreadable: list[Finding] = []
         self.erased: set[int] = set()
@@ -64,7 +66,7 @@ class RowChecker:
         """Compare a leaf with its event. ``row``: seq, leaf, salt, at, type, actor, job, cause, to, data."""
         seq, leaf, salt, at, kind, actor, job, cause, to, data = row
         if at is None:
-            self._absent.append(seq)
+            self._new_absent.append(seq)
         elif (
             salt is None
             or leaf_of(self._zone, (seq, at, kind, actor, job, cause, to, data), salt) != leaf
@@ -75,20 +77,21 @@ class RowChecker:
     def check_entry(self, leaf: bytes, salt: bytes | None, entry: Entry) -> None:
         """Compare a leaf with its entry."""
         if salt is None:
-            self._unsalted.append(entry.seq)
+            self._unsalted.add(entry.seq)
         elif leaf_of(self._zone, entry, salt) != leaf:
             self._mismatches.append(_Mismatch(leaf, salt, entry))
         elif entry.type in _REMOVAL_TYPES:
             self._note_removal(entry)
 
-    def absent_from(self, seq: int) -> list[int]:
-        """Return the leaves from ``seq`` on that have no event."""
-        return [each for each in self._absent if each >= seq]
+    def take_absent(self) -> list[int]:
+        """Return the leaves without an event that were found since the last call, to be explained or given back."""
+        found, self._new_absent = self._new_absent, []
+        return found
 
-    def explain_absent(self, seqs: Iterable[int]) -> None:
-        """Record that these leaves need no event."""
-        explained = set(seqs)
-        self._absent = [seq for seq in self._absent if seq not in explained]
+    def add_absent(self, seqs: Iterable[int]) -> None:
+        """Record leaves that nothing but a retired event explains."""
+        for seq in seqs:
+            self._absent.add(seq)
 
     def mismatched_seqs(self) -> set[int]:
         """Return the seqs of the events that do not match their leaves."""
@@ -97,9 +100,10 @@ class RowChecker:
     def findings(self) -> list[Finding]:
         """Return the contradictions. Called at the end, because a removal is named later in the log."""
         found = [*self._unreadable, *map(self._judge_mismatch, self._mismatches)]
-        found += [Finding(seq, "removed", "the leaf has no event") for seq in self._absent if not self._is_retired(seq)]
+        retired = merge_spans(self._retired)
+        found += [Finding(seq, "removed", "the leaf has no event") for seq in self._absent.outside(retired)]
         text = f"the salt is gone and no {ERASED_TYPE} names this event"
-        gone = [seq for seq in self._unsalted if seq not in self.erased and not self._is_retired(seq)]
+        gone = [seq for seq in self._unsalted.outside(retired) if seq not in self.erased]
         return found + [Finding(seq, "salt_removed", text) for seq in gone]
 
     def _note_removal(self, entry: Entry) -> None:
@@ -111,9 +115,6 @@ class RowChecker:
                 self._retired.append((retired.first_seq, retired.last_seq))
         except msgspec.DecodeError as error:
             self._unreadable.append(Finding(entry.seq, "unreadable", f"{entry.type} cannot be read: {error}"))
-
-    def _is_retired(self, seq: int) -> bool:
-        return any(first <= seq <= last for first, last in self._retired)
 
     def _judge_mismatch(self, one: _Mismatch) -> Finding:
         """Return whether an event was changed or swapped with another: a swapped one matches at the other's place."""

@@ -170,7 +170,7 @@ class _Verification:
 
     async def _explain_absent(self, first: int, last: int) -> None:
         """Compare the leaves of a page that have no event with the quarantine and the holes."""
-        absent = self._rows.absent_from(first)
+        absent = self._rows.take_absent()
         if not absent:
             return
         columns = events_refused.c
@@ -184,7 +184,7 @@ class _Verification:
         for seq, leaf, salt in await self._conn.execute(query):
             if seq in known:
                 self._rows.check_entry(leaf, salt, known[seq])
-        self._rows.explain_absent(known)
+        self._rows.add_absent(seq for seq in absent if seq not in known)
 
     # What else is read
 

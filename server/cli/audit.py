@@ -54,7 +54,7 @@ def verify(
     if settings.database is None and not (Path(settings.data) / "callout.db").exists():
         raise CannotStart(f"no database in {settings.data}: give another --data, or --database")
     known = [_read_key(key) for key in keys]
-    reports = asyncio.run(_verify(settings, _read_head(head) if head else None, known, from_seq))
+    reports = asyncio.run(_verify(settings, read_head_file(head) if head else None, known, from_seq))
     if as_json:
         print(json.dumps({"ok": not any(report.findings for report in reports), "zones": [*map(_as_json, reports)]}))
     else:
@@ -63,7 +63,8 @@ def verify(
     return 1 if any(report.findings for report in reports) else 0
 
 
-def _read_head(file: str) -> Head:
+def read_head_file(file: str) -> Head:
+    """Return the head in a file. Raises SettingsError."""
     from engine.audit.signed_note import MAX_NOTE_BYTES, parse_head
 
     try:

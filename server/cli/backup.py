@@ -24,6 +24,7 @@ from engine.events import rfc3339_of
 from engine.process.datadir import CannotStart, create_directory, hold_lock
 from engine.process.settings import Settings
 from server.cli import options
+from server.cli.audit import read_head_file
 from server.cli.command_failed import CommandFailed
 from server.cli.connections import redis_url
 
@@ -63,13 +64,26 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
 @click.argument("directory", metavar="DIR")
 @options.data
 @options.database
-def restore(*, directory: str, **flags: str | None) -> None:
+@click.option(
+    "--head",
+    "heads",
+    metavar="FILE",
+    multiple=True,
+    help="The last published head of the audit tree; one for each zone.",
+)
+def restore(*, directory: str, heads: tuple[str, ...], **flags: str | None) -> None:
     """Write the snapshot in DIR to a new data directory, on which `callout serve` then starts.
+
+    If heads of the audit tree were published after the snapshot, name the last one: it is in the old data directory
+    (audit/ZONE.head) and with the witness. The server then begins a new tree with it, and does not contradict it.
 
     For a PostgreSQL of your own, restore DIR/database.dump by pg_restore. A Redis of your own may stay empty: the
     server writes its zones anew from SQL.
     """
+    from engine.audit.heads import write_file
+
     settings = options.load_settings(**flags)
+    published = [read_head_file(file) for file in heads]
     folder, data = Path(directory), Path(settings.data)
     if not (folder / MANIFEST).is_file():
         raise CannotStart(f"{folder} is not a snapshot: there is no {MANIFEST}")
@@ -77,6 +91,8 @@ def restore(*, directory: str, **flags: str | None) -> None:
         if (data / DATABASE).exists() or (data / "valkey").exists():
             raise CannotStart(f"{data} has data already: give a new --data")
         _put_back(folder, data)
+        for head in published:
+            write_file(str(data), head.zone, head.note)
     print(f"restored to {data}; start it with: callout serve --data {data}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from engine.audit import heads, signed_note
 from engine.process.settings import Settings
 from engine.sql.database import open_archive
 from engine.sql.schema import events
@@ -67,3 +68,21 @@ async def test_verify_names_the_first_bad_seq(tmp_path: Path) -> None:
     later = await run_callout("audit", "verify", "--data", "data", "--from", "10", "--json", cwd=tmp_path)
     (zone,) = json.loads(later.out)["zones"]
     assert (later.code, [finding["seq"] for finding in zone["findings"]]) == (1, [17])
+
+
+async def test_a_restore_takes_the_published_head_along(tmp_path: Path) -> None:
+    """`callout restore --head` writes the head where the archiver finds it and then begins a new tree with it. A file
+    that is no head is refused before anything is written.
+    """
+    snapshot, note = tmp_path / "snapshot", signed_note.sign_head("callout/inst/main/1", 3, b"\x01" * 32, KEY.private)
+    snapshot.mkdir()
+    for name, content in (("snapshot.json", "{}"), ("callout.db", ""), ("redis.rdb", "")):
+        (snapshot / name).write_text(content)
+    (tmp_path / "wrong").write_text("a head")
+    (tmp_path / "published").write_text(note)
+    refused = await run_callout("restore", "snapshot", "--data", "data", "--head", "wrong", cwd=tmp_path)
+    assert (refused.code, refused.error_line) == (2, "--head wrong: not a checkpoint")
+    assert not (tmp_path / "data").exists()
+    done = await run_callout("restore", "snapshot", "--data", "data", "--head", "published", cwd=tmp_path)
+    assert done.code == 0
+    assert heads.read_file(str(tmp_path / "data"), "main") == signed_note.parse_head(note)

@@ -11,7 +11,7 @@
     │   ├── MethodNotAllowed 405
     │   ├── Conflict         409   ├── Taken ├── NotOffered ├── Expired ├── Cancelled ├── AtCapacity ├── TooEarly
     │   │                          ├── IllegalTransition ├── NotEditable ├── PriceLocked ├── Frozen
-    │   │                          └── Duplicate ├── InFlight ├── ScheduleConflict ├── RoomClosed
+    │   │                          └── Duplicate ├── InFlight ├── ScheduleConflict ├── RoomClosed ├── NotErasable
     │   ├── VersionConflict  412
     │   ├── TooLarge         413
     │   ├── Invalid          422   ├── NotJson (400) ├── NotText (400) ├── ReusedKey ├── OutOfArea
@@ -69,8 +69,7 @@ class CalloutError(Exception):
         self.repeated = repeated
         self.extra = extra
         self.reply: list[bytes] = []
-        """The script's reply without the reply word. Only the engine reads this list; clients never receive the list.
-        """
+        """The script's reply without the reply word, for the engine alone."""
 
 
 class Internal(CalloutError):
@@ -251,6 +250,12 @@ class RoomClosed(Conflict):
     code, title = "room_closed", "The room is closed"
 
 
+class NotErasable(Conflict):
+    """The person cannot be erased now. `blockers` says why: `job` (a live job), `dispute` (an open one)."""
+
+    code, title = "not_erasable", "Something of the account is still open"
+
+
 class VersionConflict(Refused):
     """The job's version differs from the one that the request expects. `job` contains the present job."""
 
@@ -345,9 +350,7 @@ class LookInArchive(Exception):
 
 
 class StaleCode(Exception):
-    """Raised when a script finds that the job's confirmation codes were replaced after the engine read them. The engine
-    reads the new codes and tries again, so that no client receives this error.
-    """
+    """Raised when a script finds that the job's codes were replaced after the engine read them. It then tries again."""
 
 
 INTERNAL_ERROR_OF_REPLY_WORD: dict[str, type[Exception]] = {"STALE_CODE": StaleCode, "LOOK": LookInArchive}

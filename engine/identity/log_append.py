@@ -1,4 +1,4 @@
-"""Append an event that changes no live state to ``main``'s log, once for each key."""
+"""Append an event that changes no live state to a zone's log, once for each key."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.types import DEFAULT_ZONE, UserId
+from engine.types import DEFAULT_ZONE, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
 OUTBOX_FINGERPRINT = "outbox"
 OUTBOX_PRINCIPAL = UserId("outbox")
-"""The principal of the idempotency records of such events, which are in the zone ``main``."""
+"""The principal of the idempotency records of such events, in the zone of the event."""
 
 
-async def append_event(engine: Engine, event_type: str, *, channels: str, data: bytes, actor: str, key: str) -> None:
+async def append_event(
+    engine: Engine, event_type: str, *, channels: str, data: bytes, actor: str, key: str, zone: Zone = DEFAULT_ZONE
+) -> None:
     """Append an event under a key. Raises the errors of ``Store.run``."""
-    zone = DEFAULT_ZONE
     names = {
         "meta": keys.zone_meta(zone),
         "log": keys.log(zone),

@@ -114,6 +114,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path_retention_s: Annotated[
         float, Meta(gt=0, le=3650 * DAY_S, description="How long a technician's path on a job is stored in SQL.")
     ] = 30.0 * DAY_S
+    erasures_file: Annotated[
+        NonEmptyText | None,
+        Meta(description="The list of erased persons, for restored backups. Without it, `<data>/erasures.jsonl`."),
+    ] = None
     ping_s: Annotated[float, Meta(ge=0.1, le=3600, description="The time between two pings to a socket.")] = 25.0
     pong_s: Annotated[
         float,

@@ -101,6 +101,11 @@ class Archive:
                     yield conn
                     await _commit(conn)
 
+    @property
+    def writers(self) -> asyncio.Lock:
+        """The lock of this process's writers to SQLite."""
+        return self._write_lock
+
     @contextlib.contextmanager
     def _record_refusal(self) -> Iterator[None]:
         """Set ``write_refusal`` if the database refuses the write of the block; clear it if the write succeeds."""

@@ -1,4 +1,4 @@
-"""Periodic repairs: records in Redis that differ from SQL are corrected, and expired rows are deleted.
+"""Periodic repairs: records in Redis that differ from SQL are corrected, expired rows are deleted, persons are erased.
 
 Any number of processes may run the repairs at once; each process repairs what is still wrong.
 """
@@ -17,7 +17,7 @@ from engine.idempotency import in_sql
 from engine.identity import tokens
 from engine.process.loops import not_cancelled
 from engine.technicians import sql
-from engine.workers import position_archive
+from engine.workers import eraser, position_archive
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -42,6 +42,7 @@ async def run_once(engine: Engine) -> dict[str, int]:
         "idempotency_records": lambda: in_sql.delete_expired(engine.archive),
         "paths": lambda: position_archive.delete_old_paths(engine),
         "sessions": lambda: tokens.delete_expired_logins(engine),
+        "erasures": lambda: eraser.run_once(engine),
     }
     return {name: await _run_repair(name, repair) for name, repair in repairs.items()}
 

@@ -45,6 +45,7 @@ from server.api.handlers import (
     users,
 )
 from server.api.own_routes import OWN_ROUTES
+from server.api.person_routes import PERSON_ROUTES
 from server.api.position_routes import POSITION_ROUTES
 from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
@@ -340,6 +341,7 @@ ROUTES: tuple[Route, ...] = (
         reply=Availability,
         has_key=True,
     ),
+    *PERSON_ROUTES,
     *ZONE_ROUTES,
     *AUDIT_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),

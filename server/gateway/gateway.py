@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from engine.audit.row_checker import ERASED_TYPE
 from engine.domain.positions import PublishedFix, PublishedRate
 from engine.domain.room_typing import PublishedTyping
 from engine.events import Event
@@ -216,7 +217,7 @@ class Gateway:
         return known[1]
 
     def _apply_internal_event(self, event: Event) -> None:
-        """Apply a ``session.`` event. Such events are for gateways and are never sent to clients."""
+        """Apply an event of ``INTERNAL_PREFIXES``. Such events are for gateways and are never sent to clients."""
         if event.type == sockets.REPLACED_EVENT:
             self.slots.close_replaced(event)
         elif event.type == sockets.OVER_LIMIT_EVENT:
@@ -227,6 +228,8 @@ class Gateway:
             self.large_rooms.apply_change(event, self.sessions_of)
         elif event.type == revocation.REVOKED_EVENT:
             self.revocation.apply_event(event)
+        elif event.type == ERASED_TYPE:
+            self.relay.tails[event.zone].buffer.clear()  # who resumes is served from the log and SQL
 
     def _push_heads(self) -> None:
         """Send the heads of a new epoch that continues the last epoch. This is done before the epoch's first event, so

@@ -35,7 +35,7 @@ ObjectKind = Literal[
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see.
 """
-CallerRelation = Relation | Literal["asked", "self", "managers", "booker", "bidder", "other_side", "member"]
+CallerRelation = Relation | Literal["asked", "self", "admin", "managers", "booker", "bidder", "other_side", "member"]
 """The relation of a caller to an object. The relations to a job are those of its blueprint (``offered``: the job was
 ever offered to them), and also ``booker``, the service that booked the job, and ``asked``, the technician who was
 chosen and has not accepted yet. ``bidder`` made the bid, ``member`` belongs to the room. ``other_side`` is the party to
@@ -80,6 +80,7 @@ READ_ROOM = _policy("room", "member", "ops")
 MEMBER_OF_ROOM = _policy("room", "member")
 STAFF_OF_ROOM = _policy("room", "ops")
 BLOCK_USER = _policy("user", "other_side")
+MANAGE_PERSON = _policy("user", "self", "admin")
 OWN_NOTIFICATION = _policy("notification", "self")
 OWN_LOGIN = _policy("login", "self")
 OWN_DEVICE = _policy("device", "self")

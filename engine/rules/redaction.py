@@ -1,0 +1,127 @@
+"""Remove a person's data from the JSON of events and of projected objects (pure functions).
+
+What is removed has a place: the person's name beside their id, the address and the texts of a job that they booked, the
+texts of their messages, bids, proposals and disputes. Besides, the person's name, e-mail address and phone number are
+replaced in all texts of the same events, also in those that others wrote. A name of one word is replaced only in
+notifications, because it may be a word of the language.
+
+To redact twice has the same result as once: a process that was interrupted begins again.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from engine.types import UserId
+
+REPLACEMENT = "[erased]"
+MIN_TEXT_LENGTH = 4
+"""Shorter texts are not searched for in the texts of others."""
+_JOB_TEXTS = ("postal_code", "notes", "public_notes", "reference")
+_POSITION_DECIMALS = 1
+"""The position of an erased job is rounded to about 10 km: enough for statistics of an area."""
+_OWN_TEXTS = ("reason", "note")
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """A person who is erased. ``booked`` are the jobs of which they are the customer, ``worked`` those that they did or
+    were offered. ``texts`` are their names, e-mail addresses and phone numbers, and the addresses of their jobs.
+    """
+
+    id: UserId
+    booked: frozenset[str] = frozenset()
+    worked: frozenset[str] = frozenset()
+    texts: tuple[str, ...] = ()
+
+
+def redact_event(person: Person, event_type: str, actor: str, to: Iterable[str], data: str) -> str:
+    """Return an event's data without the person's; the same text if it has none. Data that is not JSON is emptied if it
+    names the person.
+    """
+    try:
+        members = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return "{}" if person.id in data else data
+    if not isinstance(members, dict):
+        return data
+    redacted = _redact(person, members, is_notice=event_type == "notification")
+    if event_type == "notification" and f"user:{person.id}" in to:
+        redacted |= {name: "" for name in ("title", "body") if name in redacted}
+    is_own = actor.partition(":")[2] == person.id
+    is_review = event_type == "technician.reviewed" and _id_in(members, "technician") == person.id
+    if (is_own or is_review) and isinstance(redacted.get("reason"), str):
+        redacted["reason"] = ""
+    return data if redacted == members else msgspec.json.encode(redacted).decode()
+
+
+def redact_object(person: Person, text: str) -> str:
+    """Return a projected object (a job, bid, message, room or payment as JSON) without the person's data."""
+    members = msgspec.json.decode(text)
+    redacted = _redact(person, members, is_notice=False)
+    return text if redacted == members else msgspec.json.encode(redacted).decode()
+
+
+def redact_text(person: Person, text: str, *, is_notice: bool = False) -> str:
+    """Return a text that another user, or a template, wrote, without the person's name and contact details."""
+    pattern = _pattern(person.texts, is_notice)
+    return pattern.sub(REPLACEMENT, text) if pattern else text
+
+
+def _redact(person: Person, value: Any, *, is_notice: bool) -> Any:
+    if isinstance(value, str):
+        return redact_text(person, value, is_notice=is_notice)
+    if isinstance(value, list):
+        return [_redact(person, each, is_notice=is_notice) for each in value]
+    if not isinstance(value, dict):
+        return value
+    redacted = {name: _redact(person, each, is_notice=is_notice) for name, each in value.items()}
+    if value.get("id") == person.id:
+        redacted |= {name: "" for name in ("name", "phone", "email") if value.get(name)}
+    if value.get("id") in person.booked or _id_in(value, "customer") == person.id:
+        _redact_job(redacted)
+    if _id_in(value, "sender") == person.id and "text" in value:
+        redacted |= {"text": "", "files": [], "erased": True}
+    if _wrote(person, value):
+        redacted |= {name: "" for name in _OWN_TEXTS if isinstance(value.get(name), str)}
+    return redacted
+
+
+def _redact_job(job: dict[str, Any]) -> None:
+    if "address" in job:
+        job["address"] = ""
+    job |= {name: None for name in _JOB_TEXTS if job.get(name) is not None}
+    if job.get("metadata") is not None:
+        job["metadata"] = None
+    for name in ("lat", "lon"):
+        if isinstance(job.get(name), float):
+            job[name] = round(job[name], _POSITION_DECIMALS)
+
+
+def _wrote(person: Person, value: dict[str, Any]) -> bool:
+    """Return whether the texts of an object are the person's: a dispute or a proposal ``by`` them, or their bid. The
+    summary of a dispute does not say who wrote its reason: a party of the job may have.
+    """
+    if "by" in value:
+        return bool(_id_in(value, "by") == person.id)
+    job = value.get("job")
+    if _id_in(value, "technician") == person.id and "note" in value:
+        return True
+    is_summary = "reason" in value and "status" in value and isinstance(job, str)
+    return is_summary and (job in person.booked or job in person.worked)
+
+
+def _id_in(value: dict[str, Any], name: str) -> Any:
+    inner = value.get(name)
+    return inner.get("id") if isinstance(inner, dict) else None
+
+
+@functools.lru_cache(maxsize=8)
+def _pattern(texts: tuple[str, ...], is_notice: bool) -> re.Pattern[str] | None:
+    searched = [text for text in texts if len(text) >= MIN_TEXT_LENGTH and (is_notice or not text.isalpha())]
+    parts = [re.escape(text) for text in sorted(searched, key=len, reverse=True)]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)", re.IGNORECASE) if parts else None

@@ -1,0 +1,102 @@
+"""Remove the copies that Redis has of a person who is erased, and let Redis write its file anew."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy import select
+
+from engine.errors import Internal, Unavailable
+from engine.rules.redaction import Person, redact_object
+from engine.sql.room_tables import room_members, rooms
+from engine.store import keys
+from engine.store.stream_connection import parse_info
+from engine.types import JobId, RoomId, TechnicianId, Zone, zone_of
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+REWRITE_TIMEOUT_S = 60.0
+POLL_INTERVAL_S = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+async def erase_copies(engine: Engine, person: Person) -> None:
+    """Remove the person's finished jobs, their texts in rooms, and their record as a technician. Raises the same errors
+    as ``Store.run``.
+    """
+    for zone in engine.store.zones:
+        for job in sorted(person.booked | person.worked):
+            if zone_of(job) == zone:
+                await _forget_job(engine, zone, JobId(job))
+        for room in await _rooms_of(engine, zone, person):
+            await _forget_room(engine, zone, room, person)
+        await _forget_technician(engine, zone, person)
+
+
+async def _forget_job(engine: Engine, zone: Zone, job: JobId) -> None:
+    names = {"meta": keys.zone_meta(zone), "jobs": keys.jobs(zone), "job": keys.job(zone, job)}
+    await engine.store.run(zone, "job_forget", keys=names, args={"id": job})
+
+
+async def _rooms_of(engine: Engine, zone: Zone, person: Person) -> list[RoomId]:
+    """Return the rooms of the zone in which the person was ever a member."""
+    mine = select(room_members.c.room).where(room_members.c.user == person.id)
+    async with engine.archive.begin_read() as conn:
+        found = (await conn.execute(select(rooms.c.id).where(rooms.c.zone == zone, rooms.c.id.in_(mine)))).scalars()
+        return [RoomId(room) for room in sorted(found)]
+
+
+async def _forget_room(engine: Engine, zone: Zone, room: RoomId, person: Person) -> None:
+    stream = keys.room_messages(zone, room)
+    texts: list[str] = []
+    for entry_id, fields in await engine.store.command("XRANGE", stream, "-", "+") or []:
+        document = fields[5].decode()
+        if (redacted := redact_object(person, document)) != document:
+            texts += [entry_id.decode().partition("-")[0], redacted]
+    names = {"meta": keys.zone_meta(zone), "room": keys.room(zone, room), "messages": stream}
+    await engine.store.run(zone, "room_forget", keys=names, args={"user": person.id, "texts": texts})
+
+
+async def _forget_technician(engine: Engine, zone: Zone, person: Person) -> None:
+    technician = TechnicianId(person.id)
+    names = {
+        "meta": keys.zone_meta(zone),
+        "seen": keys.last_seen(zone),
+        "people": keys.map_people(zone),
+        "summaries": keys.technician_summaries(zone),
+        "technician": keys.technician(zone, technician),
+    }
+    await engine.store.run(zone, "technician_forget", keys=names, args={"id": technician})
+
+
+async def rewrite_files(engine: Engine) -> None:
+    """Let Redis write its append-only file anew, so that the file has no removed copy any more. Return when it has.
+    Raises Unavailable if that takes too long: the next round tries again. A Redis that permits no rewriting (a managed
+    one) is left as it is; docs/erasure.md says what then remains.
+    """
+    if (await _persistence(engine)).get("aof_enabled") != "1":
+        return
+    try:
+        await engine.store.command("BGREWRITEAOF")
+    except Internal as error:
+        if "already in progress" not in str(error):
+            log.warning("aof_not_rewritten", error=str(error))
+            return
+    until = monotonic() + REWRITE_TIMEOUT_S
+    while monotonic() < until:
+        state = await _persistence(engine)
+        if state.get("aof_rewrite_in_progress") == "0" and state.get("aof_rewrite_scheduled") == "0":
+            if state.get("aof_last_bgrewrite_status") == "ok":
+                return
+            break
+        await asyncio.sleep(POLL_INTERVAL_S)
+    raise Unavailable("Redis has not rewritten its append-only file")
+
+
+async def _persistence(engine: Engine) -> dict[str, str]:
+    return parse_info(await engine.store.command("INFO", "persistence"))

@@ -1,0 +1,30 @@
+--[[ room_forget: removes the name and the texts of a user who is erased from a room in Redis. `texts` are the numbers of
+messages and the JSON that takes the place of the message, in turn. The numbering stays as it is.
+KEYS    meta  room  messages
+ARGV    epoch  user  texts…
+OK      seq  version
+ERR     STALE_EPOCH
+FLAGS   allow-oom
+]]
+--- @include "lib/zone"
+local meta, room, messages = unpack(KEYS)
+local epoch, user = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local member = redis.call('HGET', room, 'm:' .. user)
+if member then
+  -- Quotes inside a name are escaped, so that the name cannot contain the text that follows it.
+  redis.call('HSET', room, 'm:' .. user, (string.gsub(member, '"name":".-","role":"', '"name":"","role":"', 1)))
+end
+local new = {}
+for i = 3, #ARGV, 2 do new[ARGV[i] .. '-0'] = ARGV[i + 1] end
+if not next(new) then return {'OK', '0', 0, 0} end
+-- An entry of a stream cannot be changed: the stream is written anew, with the same ids.
+local ttl, entries = redis.call('PTTL', messages), redis.call('XRANGE', messages, '-', '+')
+redis.call('DEL', messages)
+for _, entry in ipairs(entries) do
+  if new[entry[1]] then entry[2][6] = new[entry[1]] end
+  redis.call('XADD', messages, entry[1], unpack(entry[2]))
+end
+if ttl > 0 then redis.call('PEXPIRE', messages, ttl) end
+return {'OK', '0', 0, 0}

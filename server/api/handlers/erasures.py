@@ -1,0 +1,40 @@
+"""Erasures of persons, and exports of what there is about them."""
+
+from __future__ import annotations
+
+from engine.domain import erasures, person_export
+from engine.types import UserId
+from server.api.endpoint import RequestContext
+from server.http import responses
+from server.http.ndjson import NdjsonResponse
+from server.http.responses import Response
+from server.schemas.decode import Body, NoQuery
+from server.schemas.erasures import NewErasure, NewExport
+
+
+async def create(call: RequestContext[NewErasure, NoQuery]) -> Response:
+    """Close the account at once, and erase the person after the log's window has passed.
+
+    The user sends their password, an admin none. `not_erasable` while a job of theirs is live or a dispute open: the
+    account stays open. This cannot be taken back.
+    """
+    body = call.body
+    done = await erasures.request_erasure(
+        call.engine, call.caller, UserId(call.id), reason=body.reason, password=body.password, key=call.key
+    )
+    return responses.stored_response("erasure", done)
+
+
+async def read(call: RequestContext[Body, NoQuery]) -> Response:
+    """Return how far the erasure of a person is. The person's own account is closed, so that an admin reads it."""
+    return responses.object_response("erasure", await erasures.read_erasure(call.engine, call.caller, UserId(call.id)))
+
+
+async def export(call: RequestContext[NewExport, NoQuery]) -> NdjsonResponse:
+    """Return everything about a person, one JSON object a line. The user sends their password, an admin none.
+
+    A line is `{"table", "row"}`, or `{"event"}` for an event that was addressed to the person.
+    """
+    user = UserId(call.id)
+    await person_export.check_may_export(call.engine, call.caller, user, call.body.password)
+    return NdjsonResponse(person_export.export_person(call.engine.archive, user))

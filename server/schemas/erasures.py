@@ -1,0 +1,37 @@
+"""Erasures and exports of what there is about a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from server.schemas.decode import Body
+from server.schemas.fields import MediumText
+from server.schemas.objects import Shape
+
+CurrentPassword = Annotated[
+    str, Meta(max_length=256, description="the caller's password, if this is the caller's own account")
+]
+
+
+class NewErasure(Body):
+    reason: MediumText
+    password: CurrentPassword | None = None
+
+
+class NewExport(Body):
+    password: CurrentPassword | None = None
+
+
+class Erasure(Shape):
+    """An erasure. ``blockers`` are what it waits for beside the time; ``zones`` are those whose events are erased."""
+
+    id: str
+    state: Literal["waiting", "running", "done"]
+    blockers: list[Literal["job", "dispute"]]
+    zones: list[str]
+
+
+class ErasureReply(Shape):
+    erasure: Erasure

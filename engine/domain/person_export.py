@@ -85,9 +85,9 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[dict[st
     ]
     for table, condition in parts:
         async for row in _rows(archive, table, condition):
-            yield {"table": table.name, "row": row}
+            yield {"table": str(table.name), "row": row}
     async for row in _messages(archive, user):
-        yield {"table": messages.name, "row": row}
+        yield {"table": str(messages.name), "row": row}
     async for event in _events(archive, user):
         yield {"event": event}
 
@@ -151,7 +151,7 @@ async def _events(archive: Archive, user: UserId) -> AsyncIterator[dict[str, Any
 
 
 def _public_row(table: Table, row: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: value for name, value in row.items() if f"{table.name}.{name}" not in SECRET_COLUMNS}
+    shown = {str(name): value for name, value in row.items() if f"{table.name}.{name}" not in SECRET_COLUMNS}
     if isinstance(shown.get("doc"), str):
         shown["doc"] = msgspec.Raw(shown["doc"].encode())
     return shown

@@ -140,6 +140,8 @@ REQUESTS: dict[str, Any] = {
     "ratings_create": {"stars": 5, "comment": "On time"},
     "devices_put": {"platform": "android", "token": "fcm-dLw1x:APA91bE"},
     "users_suspend": {"reason": "Three complaints", "jobs": "reassign"},
+    "erasures_create": {"reason": "Asked by e-mail", "password": "correct horse"},
+    "erasures_export": {"password": "correct horse"},
     "announcements_create": {
         "event": "announcement.storm",
         "data": {"text": "Storm from noon on"},

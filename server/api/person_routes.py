@@ -10,21 +10,21 @@ from server.api.route import Route
 from server.http import policy
 from server.schemas.erasures import ErasureReply, NewErasure, NewExport
 
-_PERSON = policy.MANAGE_PERSON
+_ACCOUNT = policy.MANAGE_ACCOUNT
 
 PERSON_ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/users/{id}/export", erasures.export, ANY_ROLE, _PERSON, NewExport, limit_name="exports"),
+    Route("POST", "/v1/users/{id}/export", erasures.export, ANY_ROLE, _ACCOUNT, NewExport, limit_name="exports"),
     Route(
         "POST",
         "/v1/users/{id}/erasure",
         erasures.create,
         ANY_ROLE,
-        _PERSON,
+        _ACCOUNT,
         NewErasure,
         reply=ErasureReply,
         status=202,
         limit_name="erasure",
         has_key=True,
     ),
-    Route("GET", "/v1/users/{id}/erasure", erasures.read, ANY_ROLE, _PERSON, reply=ErasureReply),
+    Route("GET", "/v1/users/{id}/erasure", erasures.read, ANY_ROLE, _ACCOUNT, reply=ErasureReply),
 )

@@ -20,6 +20,7 @@ ObjectKind = Literal[
     "room",
     "technician",
     "user",
+    "account",
     "notification",
     "login",
     "device",
@@ -33,7 +34,7 @@ ObjectKind = Literal[
     "audit_entry",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
-what the caller may see.
+what the caller may see. ``account`` is a person with everything about them.
 """
 CallerRelation = Relation | Literal["asked", "self", "admin", "managers", "booker", "bidder", "other_side", "member"]
 """The relation of a caller to an object. The relations to a job are those of its blueprint (``offered``: the job was
@@ -80,7 +81,7 @@ READ_ROOM = _policy("room", "member", "ops")
 MEMBER_OF_ROOM = _policy("room", "member")
 STAFF_OF_ROOM = _policy("room", "ops")
 BLOCK_USER = _policy("user", "other_side")
-MANAGE_PERSON = _policy("user", "self", "admin")
+MANAGE_ACCOUNT = _policy("account", "self", "admin")
 OWN_NOTIFICATION = _policy("notification", "self")
 OWN_LOGIN = _policy("login", "self")
 OWN_DEVICE = _policy("device", "self")

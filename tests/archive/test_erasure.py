@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import LargeBinary, Text, select
 
-from engine.archive import erasure_list
 from engine.audit import heads, signed_note
 from engine.audit.head_key import HeadKey
 from engine.audit.verifier import verify_zone
-from engine.domain import erasures, jobs, messages, person_export, ratings
+from engine.domain import erasures, jobs, messages, ratings
 from engine.domain.commands import CommandInput
 from engine.domain.messages import MessageDraft
-from engine.errors import Forbidden, NotErasable, NotFound, Unavailable
 from engine.identity import accounts
 from engine.identity.accounts import NewAccount
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.sql.columns import metadata
-from engine.sql.database import open_archive
 from engine.sql.erasure_declarations import DECLARATIONS, REASONS
-from engine.sql.erasure_tables import erasures as erasure_rows
 from engine.sql.room_tables import messages as message_rows
-from engine.sql.schema import jobs as job_rows
-from engine.sql.schema import users
 from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, room_of
-from engine.workers import archiver, eraser, redis_erasure
+from engine.workers import archiver, eraser
 from tests.engine import staff
 from tests.support import people, valkey
-from tests.support.event_log import events
 from tests.support.traces import traces_in_files, traces_in_redis, traces_in_sql
 
 JOBS = 50

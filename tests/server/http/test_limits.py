@@ -48,8 +48,16 @@ async def client_of(limited_server: RunningServer) -> AsyncIterator[ClientOf]:
 def test_the_limits_are_those_of_the_protocol() -> None:
     """The limits have the counts and periods that docs/protocol.md promises. The tests below use a longer period."""
     promised = {"requests": (20, 1), "claims": (10, 1), "chat": (100, 60), "fixes": (2, 1), "login": (10, 60)}
-    promised |= {"presence": (1, 1), "typing": (1, 1)}
+    promised |= {"presence": (1, 1), "typing": (1, 1), "exports": (10, 3600), "erasure": (10, 3600)}
     assert {limit.name: (limit.count, limit.period_s) for limit in limits.LIMITS.values()} == promised
+
+
+@pytest.mark.parametrize(("verb", "body"), [("erasure", {"reason": "asked"}), ("export", {})])
+async def test_erasures_and_exports_are_limited(client_of: ClientOf, verb: str, body: dict[str, str]) -> None:
+    """After ten requests for an erasure or an export, the next one in the same hour is refused."""
+    customer = client_of("customer")
+    codes = [code_of(await customer("POST", f"/v1/users/usr_other/{verb}", body))[1] for _ in range(11)]
+    assert codes == ["forbidden"] * 10 + ["rate_limited"]
 
 
 async def test_presence_is_asked_once_a_second(

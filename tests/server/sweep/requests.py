@@ -162,6 +162,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "dispute": ([{"id": ids["dispute"]}], world.relations["disputed"]),
         "room": ([{"id": ids["room"], "user": people["customer"].user}], ROOM_RELATIONS),
         "user": (spare, {}),
+        "account": ([{"id": ids["leaver"]}], {"admin": {"admin"}}),
         "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),
         "login": ([{"id": ids["login"]}], {"customer": {"self"}}),
         "device": ([{"id": "phone-of-customer"}], {"customer": {"self"}}),

@@ -1,0 +1,16 @@
+"""A customer who is to be erased: the account of the sweep's requests about accounts."""
+
+from __future__ import annotations
+
+import uuid
+
+from tests.server.sweep.world import World
+
+
+async def create_leaver(world: World) -> None:
+    """Create the account, and let an admin have it erased. Its own token is of no use from then on."""
+    email = f"{uuid.uuid4().hex}@example.org"
+    new = {"email": email, "password": "correct horse", "name": "Leaver", "role": "customer"}
+    created = await world.request("admin", "POST", "/v1/users", new)
+    world.ids["leaver"] = created["user"]["id"]
+    await world.request("admin", "POST", f"/v1/users/{world.ids['leaver']}/erasure", {"reason": "asked by letter"})

@@ -12,7 +12,7 @@ import redis
 
 from engine.audit import heads
 from engine.audit.head_key import HeadKey
-from engine.domain import jobs
+from engine.domain import erasures, jobs
 from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.process.signer import sign_token
@@ -54,12 +54,12 @@ class Scenario(NamedTuple):
 
     def caller(self, route: Route) -> Principal:
         """Return a caller whom the route allows."""
-        name = "technician" if route.name == "requests_read" else ""
+        name = {"requests_read": "technician", "erasures_read": "admin"}.get(route.name, "")
         return next(who for who in self.people.values() if who.role in (name or route.roles or {"customer"}))
 
     def path(self, route: Route) -> str:
         """Return the path of a route, with ids that exist."""
-        kind = next((kind for kind in ("technicians", "services", "rooms") if kind in route.path), "jobs")
+        kind = next((kind for kind in ("technicians", "services", "rooms", "users") if kind in route.path), "jobs")
         values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main", "seq": "1"}
         return route.path.format_map(values) + ("?wait=0" if route.may_stream else QUERIES.get(route.name, ""))
 
@@ -102,7 +102,16 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
             await jobs.claim(engine, technician, job, key=key)
             await archiver.run_once(engine)
             await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
-            ids = {"rooms": room_of(job), "jobs": job, "technicians": technician.id, "services": service, "key": key}
+            leaver = (await people.customer(engine)).id
+            await erasures.request_erasure(engine, people.ADMIN, leaver, reason="asked by letter", password=None)
+            ids = {
+                "users": leaver,
+                "rooms": room_of(job),
+                "jobs": job,
+                "technicians": technician.id,
+                "services": service,
+                "key": key,
+            }
             with redis.Redis.from_url(empty_redis) as direct:
                 yield Scenario(
                     server,

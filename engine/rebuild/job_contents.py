@@ -1,7 +1,8 @@
 """The keys of a job, from what SQL has of it: a pure function.
 
 Keys that several jobs share (``due``, ``jobs``, the sets of a technician, the geo indexes) get the part of this job.
-A field whose text is empty is left out: for every reader it is the same as a field that is missing.
+A field whose text is empty is left out, except for those that every job has: for all others it is the same for every
+reader as a field that is missing.
 """
 
 from __future__ import annotations

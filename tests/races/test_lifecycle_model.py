@@ -30,6 +30,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, TechnicianId, UserId
 from engine.workers import scheduler
 from engine.zone import log
+from tests.rebuild.compare import check_rebuild
 from tests.support import event_log, job_keys, people
 from tests.support.clock import advance
 from tests.support.proxy import Proxy
@@ -45,6 +46,8 @@ STAFF: tuple[Role, ...] = ("ops_manager", "service", "mediator", "onboarding_man
 CALLERS = ("customer", "stranger", *TECHNICIANS, *STAFF)
 CLOCK_JUMPS_S = (1.4, 35, 130, 910)
 AT_CAPACITY = 4
+EXAMPLES_PER_REBUILD = 29
+"""After every such example the zone is rebuilt and compared: the blueprints come in turn, so each has its rebuild."""
 
 
 class LifecycleMachine(EngineMachine):
@@ -297,12 +300,15 @@ class LifecycleMachine(EngineMachine):
         assert (folded["technician"] or "") == row["holder"]
 
     def teardown(self) -> None:
-        """Assert that the log determines the keys of the job. Then delete the due tasks and the demand index, so that
-        the next example is not influenced by this one.
+        """Assert that the log determines the keys of the job, and after some of the examples that a rebuild from SQL
+        leads to the same zone. Then delete the due tasks and the demand index, so that the next example is not
+        influenced by this one.
         """
         if hasattr(self, "job"):
             rows = job_keys.rows_of_events(self.wait(job_keys.read_events(self.engine, after=self.head)))
             assert self.wait(job_keys.check_jobs(self.engine, rows)) == len(rows) == 1
+        if LifecycleMachine.examples % EXAMPLES_PER_REBUILD == 0:
+            self.wait(check_rebuild(self.engine, only_job=self.job))
         self.wait(self.engine.store.redis.delete(keys.due_tasks(ZONE), keys.job_demand(ZONE, self.service)))
 
 

@@ -31,6 +31,7 @@ from engine.technicians import live
 from engine.technicians.live import Fix, TechnicianRecord
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler
+from tests.rebuild.compare import check_rebuild
 from tests.support import job_keys, people
 from tests.support.clock import advance, advance_unobserved
 from tests.support.state_machine import EngineMachine, Record, run_examples
@@ -59,10 +60,15 @@ def outcome(reply: Outcome) -> Verdict:
     return ("ok", bytes(reply.job), reply.message, reply.seq, reply.version)
 
 
+EXAMPLES_PER_REBUILD = 24
+"""After every such example the zone is rebuilt and compared."""
+
+
 class Model(EngineMachine):
     """One example of the test: random actions of three technicians and a customer on the jobs of a new service."""
 
-    examples = 0
+    examples = log_begins = 0
+    """How many examples there were, and the seq up to which the log is empty since a rebuild."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -346,7 +352,7 @@ class Model(EngineMachine):
         for name in PEOPLE:
             self.check_technician(self.principal_of(name).id, records, is_open, supply)
         meta = self.live_hash(keys.zone_meta(ZONE))
-        assert self.read("XLEN", keys.log(ZONE)) == int(meta["seq"])
+        assert self.read("XLEN", keys.log(ZONE)) == int(meta["seq"]) - Model.log_begins
 
     def check_technician(
         self, technician: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]
@@ -377,8 +383,9 @@ class Model(EngineMachine):
             )
 
     def teardown(self) -> None:
-        """Assert that the log alone leads to the same status, version and holder of each job as its record, and to the
-        same keys. Then cancel the jobs of this example and set its technicians offline.
+        """Assert that the log alone leads to the same status, version and holder of each job as its record and to the
+        same keys, and after some of the examples that a rebuild from SQL leads to the same zone. Then cancel the jobs
+        of this example and set its technicians offline.
         """
         if not self.jobs:
             return
@@ -391,6 +398,9 @@ class Model(EngineMachine):
             assert (row["technician"] or "") == record["holder"]
             accepted = [e for e in folded.events if e["job"] == job and e["type"] == "job.accepted"]
             assert len(accepted) == (job in self.claims)
+        if Model.examples % EXAMPLES_PER_REBUILD == 0:
+            self.wait(check_rebuild(self.engine))
+            Model.log_begins = int(self.live_hash(keys.zone_meta(ZONE))["seq"])
         for job in self.jobs:
             self.wait(self.send_command(people.ADMIN, job, "cancel", str(uuid.uuid4())))
         for name in PEOPLE:

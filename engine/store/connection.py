@@ -139,7 +139,7 @@ class Store:
         state = self._state(zone)
         epoch = state.epoch
         waits = not verb.is_read_only and self.acknowledgements.needs_replicas(verb.name)
-        send = partial(self.pipeline.submit, waits=waits)
+        send = partial(self.pipeline.submit, waits=waits, zone=state)
         reply = await self.send_call(send, verb.name, verb.call(keys, args, epoch))
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.

@@ -23,6 +23,7 @@ import structlog
 from engine.errors import CalloutError, Indeterminate, Unavailable
 from engine.process.loops import not_cancelled
 from engine.store.error_replies import ErrorReply, parse_error_reply
+from engine.store.pending_call import PendingCall, ZoneGate
 from engine.store.replica_wait import HeldReplies, ReplicaWait
 
 MAX_IN_FLIGHT = 32
@@ -36,21 +37,6 @@ _NO_PRIMARY_REPLIES = ("READONLY", "MASTERDOWN")
 log = structlog.get_logger(__name__)
 
 _pack_command = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", hiredis.pack_command)
-
-
-class _PendingCall:
-    """A command, packed for the wire, and the future for its reply. ``sent_at`` is the loop's time in seconds. A reply
-    that ``waits`` for the replicas is held back in ``held``.
-    """
-
-    __slots__ = ("future", "held", "packed", "sent_at", "waits")
-
-    def __init__(self, packed: bytes, future: asyncio.Future[Any], *, sent_at: float, waits: bool = False) -> None:
-        self.packed = packed
-        self.future = future
-        self.sent_at = sent_at
-        self.waits = waits
-        self.held: HeldReplies | None = None
 
 
 class Pipeline(asyncio.Protocol):
@@ -73,8 +59,8 @@ class Pipeline(asyncio.Protocol):
         self._demoted = demoted
         self._replica_wait = replica_wait
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_PendingCall] = deque()
-        self._sent: deque[_PendingCall] = deque()
+        self._waiting: deque[PendingCall] = deque()
+        self._sent: deque[PendingCall] = deque()
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._ready = False
@@ -106,15 +92,19 @@ class Pipeline(asyncio.Protocol):
         self._fail_sent()
         self._fail_waiting(float("inf"))
 
-    def submit(self, *command: str | bytes | int | float, waits: bool = False) -> asyncio.Future[Any]:
+    def submit(
+        self, *command: str | bytes | int | float, waits: bool = False, zone: ZoneGate | None = None
+    ) -> asyncio.Future[Any]:
         """Queue one command for the next write. Return a future that gets the raw reply or a typed error. With
-        ``waits``, the future gets the reply when all replicas have what was written, else Indeterminate.
+        ``waits``, the future gets the reply when all replicas have what was written, else Indeterminate. If ``zone`` is
+        closed before the command is sent, the future gets Unavailable: the command waited for a connection, which may
+        lead to a Redis of an older state, whose epoch has the same name.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._waiting) >= MAX_QUEUED:
             future.set_exception(Unavailable("too much is waiting for Redis"))
             return future
-        call = _PendingCall(_pack_command(command), future, sent_at=self._loop.time(), waits=waits)
+        call = PendingCall(_pack_command(command), future, sent_at=self._loop.time(), waits=waits, zone=zone)
         self._waiting.append(call)
         if not self._flushing and self._ready:
             self._flushing = True
@@ -125,7 +115,7 @@ class Pipeline(asyncio.Protocol):
         """Send one command now, ahead of those that wait: for ``prepare``, before the connection is open to other
         callers, and for connections with a single user.
         """
-        call = _PendingCall(_pack_command(command), self._loop.create_future(), sent_at=self._loop.time())
+        call = PendingCall(_pack_command(command), self._loop.create_future(), sent_at=self._loop.time())
         if self._transport is None:
             call.future.set_exception(Unavailable("no connection"))
             return call.future
@@ -146,14 +136,17 @@ class Pipeline(asyncio.Protocol):
             call = self._waiting.popleft()
             if call.future.done():
                 continue
+            if call.zone is not None and not call.zone.open:
+                call.future.set_exception(Unavailable(f"the zone is closed: {call.zone.why}"))
+                continue
             call.sent_at = now
             if call.waits and self._replica_wait:
                 call.held = held = held or HeldReplies(self._replica_wait.replicas)
             batch.append(call.packed)
             self._sent.append(call)
         if held and self._replica_wait:
-            self._sent.append(_PendingCall(self._replica_wait.probe, held.probed, sent_at=now))
-            self._sent.append(_PendingCall(self._replica_wait.wait, held.counted, sent_at=now))
+            self._sent.append(PendingCall(self._replica_wait.probe, held.probed, sent_at=now))
+            self._sent.append(PendingCall(self._replica_wait.wait, held.counted, sent_at=now))
             batch += (self._replica_wait.probe, self._replica_wait.wait)
         if batch:
             self._transport.write(b"".join(batch))

@@ -16,7 +16,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/idempotency"
 --- @include "lib/iso"
 --- @include "lib/job"
---- @include "lib/job_fields"
+--- @include "lib/job_state"
 --- @include "lib/offer_creation"
 --- @include "lib/plan"
 --- @include "lib/room"
@@ -54,11 +54,13 @@ local job = {key = job_key, id = id, bp = bp, status = '', phase = '', version =
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
   unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
   paid = '0', refunded = '0', back = '0', room = '', recorded = '1'}
-redis.call('HSET', job_key, 'id', id, 'customer', customer, 'full', job.full, 'pub', job.pub, 'service', service,
-  'lat', lat, 'lon', lon, 'amount', amount, 'frozen', '', 'created', zone.now, 'reference', reference, 'scheduled',
-  scheduled)
-JobFields.set(job_key, 'bp', bp, 'wave', 0, 'owner', actor, 'preferred', preferred, 'contact', contact, 'begins',
-  release, 'recorded', '1')
+redis.call('HSET', job_key, 'id', id, 'bp', bp, 'customer', customer, 'full', job.full, 'pub', job.pub,
+  'service', service, 'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', zone.now,
+  'reference', reference, 'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled,
+  'begins', release, 'recorded', '1')
+JobState.note_members(job_key, '"bp":"' .. bp .. '","owner":"' .. actor .. '","contact":' .. cjson.encode(contact) ..
+  ',"recorded":"1"' .. (release ~= '0' and ',"begins":"' .. release .. '"' or '') ..
+  (preferred ~= '' and ',"preferred":"' .. preferred .. '"' or ''))
 local now = Job.move(zone, job, first)
 if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, tonumber(release)), first.lifetime_ms) end
 job.last = 'create ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)

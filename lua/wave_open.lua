@@ -13,6 +13,7 @@ TOUCHES {z}:tech:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  
 --- @include "lib/event_log"
 --- @include "lib/job"
 --- @include "lib/job_fields"
+--- @include "lib/job_state"
 --- @include "lib/limits"
 --- @include "lib/offer_creation"
 --- @include "lib/ranking"
@@ -71,6 +72,7 @@ if done then
     'limits', limits, 'opens', base + Wave.head_start(wave, wave.made))
   redis.call('ZADD', due, next_at, 'wave:' .. job.id .. ':' .. wave_number + 1)
   Wave.index_wide(zone, job, wave.radius == 0)
+  job.wave = tonumber(wave_number)
 else
   JobFields.set(job_key, 'walk', Wave.progress_text(wave))
   redis.call('ZADD', due, zone.now, entry)
@@ -80,6 +82,7 @@ for opens, group in pairs(groups) do
   redis.call('ZADD', due, 'LT', group.expires + wave.limits.grace, 'offers:' .. job.id .. ':' .. wave_number)
   if opens > zone.now then OfferCreation.hold(zone, job, wave_number, opens) end
 end
+JobState.know(job)
 for opens, group in pairs(groups) do
   if opens <= zone.now then
     EventLog.append(zone, log, OfferCreation.event(zone, job, group, wave_number, group.expires))

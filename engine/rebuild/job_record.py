@@ -23,7 +23,7 @@ def job_fields(document: bytes, state: JobState) -> dict[str, str]:
     document, but for numbers of money and times that a step may change without an event.
     """
     members = _members_decoder.decode(document)
-    found = dict.fromkeys(FIELDS_OF_EVERY_JOB, "")
+    found = dict.fromkeys(FIELDS_OF_EVERY_JOB, "") | {"wave": "0", "begins": "0"}
     found |= {**_sums_of_money(members), **state.fields, **_document_fields(members)}
     return {name: text for name, text in found.items() if text or name in FIELDS_OF_EVERY_JOB}
 

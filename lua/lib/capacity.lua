@@ -4,7 +4,6 @@
 --- @include "lib/offers"
 --- @include "lib/supply"
 --- @include "lib/tech"
---- @include "lib/tracking"
 local Capacity = {}
 
 -- Frees the holder's capacity. They stay the holder of the job. Their position is private from now on, so the job
@@ -12,16 +11,14 @@ local Capacity = {}
 -- (engine/domain/positions.py reads it). `freed` says that the job is not among the holder's jobs any more.
 function Capacity.free(zone, job)
   if redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':jobs', job.id) == 0 then return end
-  Tracking.remove(zone.tag .. 'tech:' .. job.holder .. ':tracked', job)
-  JobFields.set(job.key, 'freed', '1')
+  redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':tracked', job.id)
   local tech = Tech.load(zone.tag .. 'tech:' .. job.holder)
+  local track = tech and tech.lat ~= '' and string.format('%s %s %s %.0f %.0f %s', tech.id, tech.lat, tech.lon,
+    tech.fix_at, zone.now, job.was or job.status)
+  JobFields.set(job.key, 'freed', '1', 'shared_at', '', unpack(track and {'track', track} or {}))
   if not tech then return end
   Load.remove(zone, job, tech)
   redis.call('HSET', tech.key, 'free_at', zone.now)
-  if tech.lat ~= '' then
-    JobFields.set(job.key, 'track', string.format('%s %s %s %.0f %.0f %s', tech.id, tech.lat, tech.lon,
-      tech.fix_at, zone.now, job.was or job.status))
-  end
   if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
 end
 

@@ -9,7 +9,7 @@ function JobFields.set(key, ...)
 end
 
 -- Notes that the time at which the search continues has changed.
-function JobFields.touch(key) JobState.note(key) end
+function JobFields.touch(key) JobState.touch(key) end
 
 -- Removes a field. Returns 1 if it was there.
 function JobFields.remove(key, name)

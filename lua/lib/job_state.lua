@@ -15,76 +15,78 @@ do
   local function change_of(key)
     local change = changes[key]
     if not change then
-      change = {fields = {}, offers = {}, waves = {}}
+      change = {}
       changes[key], keys[#keys + 1] = change, key
     end
     return change
   end
 
+  -- The changes are joined as texts at once: tables of them took three times as long. The last value of a name counts.
+  local function add(key, part, text)
+    local change = change_of(key)
+    change[part] = change[part] and change[part] .. ',' .. text or text
+  end
+
+  local function json_of(value)
+    if type(value) == 'number' or not string.find(value, '[^%w_ .:-]') then return '"' .. value .. '"' end
+    return cjson.encode(value)
+  end
+
   function JobState.has_changed() return #keys > 0 end
-
   -- The first job that has changed, as the data of an event.
-  function JobState.event_data() return '{"job":{"id":"' .. string.match(keys[1], '[^:]*$') .. '"}}' end
-
-  -- Notes fields (names and texts in turn) that are in the job's hash by other means.
-  function JobState.note(key, ...)
-    local change, all = change_of(key), {...}
-    for i = 1, #all, 2 do change.fields[all[i]] = all[i + 1] end
+  function JobState.event_data() return '{"job":{"id":"' .. string.match(keys[1], ':job:(.*)$') .. '"}}' end
+  -- Notes fields of the job's hash: as members of JSON, or as names and values in turn.
+  function JobState.note_members(key, members) add(key, 'fields', members) end
+  function JobState.note(key, name, value, ...)
+    add(key, 'fields', '"' .. name .. '":' .. json_of(value))
+    if ... then return JobState.note(key, ...) end
   end
 
-  function JobState.note_offer(offers, technician, record)
-    change_of(string.sub(offers, 1, -#':offers' - 1)).offers[technician] = record
+  -- Notes that the time at which the search continues has changed.
+  function JobState.touch(key) change_of(key) end
+  -- Notes offers: technicians and records in turn.
+  function JobState.note_offers(offers, records)
+    local parts = {}
+    for i = 1, #records, 2 do parts[#parts + 1] = '"' .. records[i] .. '":"' .. records[i + 1] .. '"' end
+    if #parts > 0 then add(string.sub(offers, 1, -#':offers' - 1), 'offers', table.concat(parts, ',')) end
   end
-
-  function JobState.note_wave(key, record) table.insert(change_of(key).waves, record) end
-
+  function JobState.note_wave(key, record) add(key, 'waves', record) end
   -- Notes the fields that any step may change, with the values that `job` has when the state is written.
   function JobState.save(job) change_of(job.key).job = job end
-
-  local function json_of(text)
-    text = tostring(text)
-    return string.find(text, '[^%w_ .:-]') and cjson.encode(text) or '"' .. text .. '"'
-  end
-
-  local function members(map)
-    local parts = {}
-    for name, text in pairs(map) do parts[#parts + 1] = json_of(name) .. ':' .. json_of(text) end
-    return parts
-  end
+  -- Gives a job that the script has read to its state, so that its fields need not be read once more.
+  function JobState.know(job) if changes[job.key] then changes[job.key].known = job end end
 
   -- Notes all fields, offers and waves.
   local function note_all(key, change)
     redis.call('HSET', key, 'recorded', '1')
-    local row, offers = redis.call('HGETALL', key), redis.call('HGETALL', key .. ':offers')
-    for i = 1, #row, 2 do change.fields[row[i]] = row[i + 1] end
-    for i = 1, #offers, 2 do change.offers[offers[i]] = offers[i + 1] end
-    change.waves = {}
-    for i, record in ipairs(redis.call('LRANGE', key .. ':waves', 0, -1)) do table.insert(change.waves, 1, record) end
-  end
-
-  -- Returns when the search continues (ms), or nil.
-  local function next_search(zone, id, mode, wave)
-    local class, number = mode == 'allocate' and 'allocate:' or 'wave:', string.format('%d', wave + 1)
-    return redis.call('ZSCORE', zone.tag .. 'due', class .. id .. ':' .. number)
+    change.fields, change.offers, change.waves = nil, nil, nil
+    JobState.note(key, unpack(redis.call('HGETALL', key)))
+    JobState.note_offers(key .. ':offers', redis.call('HGETALL', key .. ':offers'))
+    local waves = redis.call('LRANGE', key .. ':waves', 0, -1)
+    for i = #waves, 1, -1 do JobState.note_wave(key, waves[i]) end
   end
 
   local function text_of(zone, key, change)
-    local id, job = string.match(key, '[^:]*$'), change.job
-    local known = job and {job.mode, job.holder, job.wave, job.recorded}
-      or redis.call('HMGET', key, 'mode', 'holder', 'wave', 'recorded')
-    if not known[4] then note_all(key, change) end
-    local fields, offers, text = members(change.fields), members(change.offers), ''
-    if job then
-      fields[#fields + 1] = '"expires":"' .. job.expires .. '","last":"' .. job.last .. '","claimed":"' .. job.claimed ..
-        '","mode":"' .. job.mode .. '","entered":"' .. job.entered .. '"'
+    local id, job, known = string.sub(key, #zone.tag + 5), change.job, change.job or change.known
+    if not known then
+      local row = redis.call('HMGET', key, 'mode', 'holder', 'wave', 'recorded')
+      known = {mode = row[1], holder = row[2], wave = tonumber(row[3]) or 0, recorded = row[4]}
     end
-    if #fields > 0 then text = ',"fields":{' .. table.concat(fields, ',') .. '}' end
-    if #offers > 0 then text = text .. ',"offers":{' .. table.concat(offers, ',') .. '}' end
-    if #change.waves > 0 then text = text .. ',"waves":[' .. table.concat(change.waves, ',') .. ']' end
-    local searches = known[1] ~= 'none' and known[1] ~= 'direct' and known[2] == ''
-    local next_at = searches and next_search(zone, id, known[1], known[3])
-    if next_at then text = text .. ',"next":' .. next_at end
-    return '"' .. id .. '":{' .. string.sub(text, 2) .. '}'
+    if not known.recorded then note_all(key, change) end
+    local parts, fields = {}, change.fields
+    if job then
+      fields = (fields and fields .. ',' or '') .. '"expires":"' .. job.expires .. '","last":"' .. job.last ..
+        '","claimed":"' .. job.claimed .. '","mode":"' .. job.mode .. '","entered":"' .. job.entered .. '"'
+    end
+    if fields then parts[1] = '"fields":{' .. fields .. '}' end
+    if change.offers then parts[#parts + 1] = '"offers":{' .. change.offers .. '}' end
+    if change.waves then parts[#parts + 1] = '"waves":[' .. change.waves .. ']' end
+    if known.mode ~= 'none' and known.mode ~= 'direct' and known.holder == '' then
+      local class = known.mode == 'allocate' and 'allocate:' or 'wave:'
+      local next_at = redis.call('ZSCORE', zone.tag .. 'due', class .. id .. ':' .. known.wave + 1)
+      if next_at then parts[#parts + 1] = '"next":' .. next_at end
+    end
+    return '"' .. id .. '":{' .. table.concat(parts, ',') .. '}'
   end
 
   -- Returns the state of all jobs that this script has changed since the last call; nil if none has.

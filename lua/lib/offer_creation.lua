@@ -17,7 +17,6 @@ function OfferCreation.create(zone, job, offers, wave, made)
   local records, pruned = {}, zone.now > zone.opened + OfferCreation.OVERDUE_MS
   for i, offer in ipairs(made) do
     records[2 * i - 1], records[2 * i] = offer.id, Offers.record('sent', wave, offer.opens, offer.expires, offer.far)
-    JobState.note_offer(offers, offer.id, records[2 * i])
     local pull = zone.tag .. 'tech:' .. offer.id .. ':offers'
     redis.call('ZADD', pull, offer.expires, job.id)
     -- The pull list of a technician who never reads it must not grow. After a pause, offers that are long past their
@@ -25,6 +24,7 @@ function OfferCreation.create(zone, job, offers, wave, made)
     if pruned then redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - OfferCreation.OVERDUE_MS) end
     if offer.opens <= zone.now then redis.call('HINCRBY', zone.tag .. 'tech:' .. offer.id, 'asked', 1) end
   end
+  JobState.note_offers(offers, records)
   if #made > 0 then redis.call('HSET', offers, unpack(records)) end
 end
 

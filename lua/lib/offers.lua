@@ -27,7 +27,7 @@ end
 -- Writes one record. Every write of an offer notes it for the job's state.
 function Offers.put(offers, technician, record)
   redis.call('HSET', offers, technician, record)
-  JobState.note_offer(offers, technician, record)
+  JobState.note_offers(offers, {technician, record})
 end
 
 function Offers.write(offers, technician, offer)

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.archive import projection
 from engine.events import Event, parse_log_entry
+from engine.rebuild import ephemeral
 from engine.rebuild.contents import Contents, KeyContent, merge
 from engine.rebuild.job_contents import JobRows, job_contents
 from engine.rebuild.job_dealings import BidRow
@@ -163,13 +164,8 @@ def _normalise(contents: Contents, ids: set[JobId], records: Mapping[JobId, KeyC
 
 
 def _record(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields without those that are empty, and without what the next fixes of the holder tell: where they
-    stand, and how many fixes in a row were at the place.
-    """
-    found = {name: text for name, text in fields.items() if text}
-    found.pop("watch", None)
-    found.pop("arrival", None)
-    return found
+    """Return the fields without those that are empty or that a rebuild does not restore exactly."""
+    return {name: text for name, text in fields.items() if text and name not in ephemeral.JOB_FIELDS}
 
 
 def _does_something(task: str, records: Mapping[JobId, KeyContent | None]) -> bool:

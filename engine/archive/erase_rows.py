@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Table, and_, delete, or_, select, true, tu
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive.person_reader import BATCH_SIZE, erased_address
+from engine.archive.projection import FINISHED_PHASES
 from engine.rules.redaction import Person, redact_object, redact_text
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
@@ -96,7 +97,8 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
     for batch in _batches(person.booked):
         await conn.execute(delete(job_paths).where(job_paths.c.job.in_(batch)))
         await conn.execute(delete(job_references).where(job_references.c.job.in_(batch)))
-        await conn.execute(delete(job_states).where(job_states.c.job.in_(batch)))
+        finished = select(jobs.c.id).where(jobs.c.id.in_(batch), jobs.c.phase.in_(FINISHED_PHASES))
+        await conn.execute(delete(job_states).where(job_states.c.job.in_(finished)))
         await conn.execute(update(jobs).where(jobs.c.id.in_(batch)).values(reference=None))
     await conn.execute(update(ratings).where(ratings.c.by == own).values(comment=None))
     await conn.execute(update(offers).where(offers.c.technician == own).values(reason=None))

@@ -1,4 +1,7 @@
-"""Read what the archive has of a job, a user or a part of a log, for an export. All functions raise Unavailable."""
+"""Read what the archive has of a job or a part of a log, for an export. All functions raise Unavailable.
+
+engine/archive/person_export.py exports what there is about a user.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from engine.archive import reader
 from engine.events import Event, rfc3339_of
 from engine.sql.database import Archive
 from engine.sql.room_tables import messages
-from engine.sql.schema import event_channels, events, jobs
-from engine.types import JobId, UserId, Zone, room_of
+from engine.sql.schema import events
+from engine.types import JobId, Zone, room_of
 
 PAGE_SIZE = 500
 
@@ -27,41 +30,22 @@ async def export_job(archive: Archive, job: JobId) -> AsyncIterator[Line]:
     if document is None:
         raise LookupError(job)
     yield {"kind": "job", "job": msgspec.Raw(document)}
-    async for event in _pages(archive, select(events).where(events.c.job == job)):
-        yield _event_line(event)
+    async for event in event_pages(archive, select(events).where(events.c.job == job)):
+        yield event_line(event)
     query = select(messages.c.doc).where(messages.c.room == room_of(job)).order_by(messages.c.n)
     async with archive.begin_read() as conn:
         for text in (await conn.execute(query)).scalars():
             yield {"kind": "message", "message": msgspec.Raw(text.encode())}
 
 
-async def export_user(archive: Archive, user: UserId) -> AsyncIterator[Line]:
-    """Yield the jobs of a user, as their customer or technician, and every event that was addressed to the user."""
-    mine = or_(jobs.c.customer == user, jobs.c.technician == user)
-    last = ""
-    while True:
-        query = select(jobs.c.id, jobs.c.doc).where(mine, jobs.c.id > last).order_by(jobs.c.id).limit(PAGE_SIZE)
-        async with archive.begin_read() as conn:
-            rows = (await conn.execute(query)).all()
-        for row in rows:
-            yield {"kind": "job", "job": msgspec.Raw(row.doc.encode())}
-        if len(rows) < PAGE_SIZE:
-            break
-        last = rows[-1].id
-    same = and_(event_channels.c.zone == events.c.zone, event_channels.c.seq == events.c.seq)
-    query = select(events).join(event_channels, same).where(event_channels.c.channel == f"user:{user}")
-    async for event in _pages(archive, query):
-        yield _event_line(event)
-
-
 async def export_range(archive: Archive, zone: Zone, first: int, last: int) -> AsyncIterator[Line]:
     """Yield the events of a zone with ``first`` ≤ seq ≤ ``last``."""
     query = select(events).where(events.c.zone == zone, events.c.seq >= first, events.c.seq <= last)
-    async for event in _pages(archive, query):
-        yield _event_line(event)
+    async for event in event_pages(archive, query):
+        yield event_line(event)
 
 
-async def _pages(archive: Archive, query: Select[Any]) -> AsyncIterator[Event]:
+async def event_pages(archive: Archive, query: Select[Any]) -> AsyncIterator[Event]:
     """Yield the events of ``query``, zone by zone and in the order of the log."""
     columns, last = events.c, ("", 0)
     while True:
@@ -76,7 +60,7 @@ async def _pages(archive: Archive, query: Select[Any]) -> AsyncIterator[Event]:
         last = (rows[-1]["zone"], rows[-1]["seq"])
 
 
-def _event_line(event: Event) -> Line:
+def event_line(event: Event) -> Line:
     """Return an event as a line. ``data`` that is not JSON is exported as a text."""
     try:
         data: Any = msgspec.json.decode(event.data)

@@ -15,6 +15,8 @@ from engine.sql.schema import bids, checkpoints, event_channels, events, events_
 from engine.types import UserId, Zone
 
 BATCH_SIZE = 500
+MIN_NOTE_LENGTH = 20
+"""Shorter notes are no texts by which a person is known: others say the same."""
 
 
 class _KnownJob(msgspec.Struct):
@@ -23,6 +25,7 @@ class _KnownJob(msgspec.Struct):
     customer: dict[str, Any] | None = None
     technician: dict[str, Any] | None = None
     address: str | None = None
+    notes: str | None = None
     public_notes: str | None = None
 
 
@@ -60,8 +63,11 @@ async def _texts_of_account(conn: AsyncConnection, user: UserId) -> set[str]:
 def _texts_of_job(doc: str, user: UserId) -> set[str]:
     job = _known_job_decoder.decode(doc)
     parties = [party for party in (job.customer, job.technician) if party and party.get("id") == user]
-    is_customer = job.customer is not None and job.customer.get("id") == user
-    return {str(party.get("name") or "") for party in parties} | ({job.address or ""} if is_customer else set())
+    texts = {str(party.get("name") or "") for party in parties}
+    if job.customer is None or job.customer.get("id") != user:
+        return texts
+    notes = (text for text in (job.notes, job.public_notes) if text and len(text) >= MIN_NOTE_LENGTH)
+    return texts | {job.address or "", *notes}
 
 
 def erased_address(user: UserId) -> str:

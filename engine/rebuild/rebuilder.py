@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy import select
 
+from engine.archive import erasure_list
 from engine.errors import CalloutError
 from engine.rebuild import log_tail, lost_tail, zone_writing
 from engine.rebuild.lost_tail import LostTail
@@ -107,6 +108,7 @@ async def _rebuild_under_lock(engine: Engine, zone: Zone, words: Collection[str]
     if word in ("PAUSED", "CLOSED"):
         await log_tail.archive_tail(engine, zone)
     record = await control.fence_archive(archive, zone, store.run_id)
+    await erasure_list.apply_list(archive, engine.settings)
     tail = await lost_tail.find_lost_tail(engine, zone, record) if word == "BEHIND" else None
     total = len(tail.jobs) + len(tail.rooms) if tail else await zone_writing.count_rows(engine, zone)
     writer = ZoneWriter(store, zone, holder, total)

@@ -30,7 +30,7 @@ _OWN_TEXTS = ("reason", "note")
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
     """A person who is erased. ``booked`` are the jobs of which they are the customer, ``worked`` those that they did or
-    were offered. ``texts`` are their names, e-mail addresses and phone numbers, and the addresses of their jobs.
+    were offered. ``texts`` are their names, e-mail addresses and phone numbers, and addresses and notes of their jobs.
     """
 
     id: UserId
@@ -82,7 +82,7 @@ def _redact(person: Person, value: Any, *, is_notice: bool) -> Any:
     redacted = {name: _redact(person, each, is_notice=is_notice) for name, each in value.items()}
     if value.get("id") == person.id:
         redacted |= {name: "" for name in ("name", "phone", "email") if value.get(name)}
-    if value.get("id") in person.booked or _id_in(value, "customer") == person.id:
+    if _is_in(value.get("id"), person.booked) or _id_in(value, "customer") == person.id:
         _redact_job(redacted)
     if _id_in(value, "sender") == person.id and "text" in value:
         redacted |= {"text": "", "files": [], "erased": True}
@@ -112,7 +112,12 @@ def _wrote(person: Person, value: dict[str, Any]) -> bool:
     if _id_in(value, "technician") == person.id and "note" in value:
         return True
     is_summary = "reason" in value and "status" in value and isinstance(job, str)
-    return is_summary and (job in person.booked or job in person.worked)
+    return is_summary and (_is_in(job, person.booked) or _is_in(job, person.worked))
+
+
+def _is_in(name: Any, ids: frozenset[str]) -> bool:
+    """Return whether ``name`` is one of ``ids``; it may be anything, because customers choose what ``metadata`` has."""
+    return isinstance(name, str) and name in ids
 
 
 def _id_in(value: dict[str, Any], name: str) -> Any:

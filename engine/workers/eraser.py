@@ -79,10 +79,12 @@ async def _continue_erasure(engine: Engine, name: str) -> bool:
         row: Any = (await conn.execute(select(erasures).where(erasures.c.id == name))).one()
     user = UserId(row.user)
     person = await person_reader.read_person(engine.archive, user, json.loads(row.known or "[]"))
-    if row.state == "waiting" and not await _can_begin(engine, person):
+    if row.state == "waiting" and await requests.read_blockers(engine, user):
         return False
-    erasure_list.add_to_list(erasure_list.file_of(engine.settings), ListedErasure(name, user, now_ms()))
+    if (row.state == "waiting" or row.restored) and not await _has_left_logs(engine, person):
+        return False
     await _set(engine, name, state="running", known=json.dumps(person.texts))
+    erasure_list.add_to_list(erasure_list.file_of(engine.settings), ListedErasure(name, user, now_ms()))
     log.warning("erasure_runs", erasure=name, user=user)
     await redis_erasure.erase_copies(engine, person)
     for zone in await person_reader.read_zones(engine.archive):
@@ -114,10 +116,8 @@ async def _erase_zone(engine: Engine, zone: Zone, person: Person, *, is_restored
     await erase_events.erase_events(engine.archive, zone, person, seqs, announce)
 
 
-async def _can_begin(engine: Engine, person: Person) -> bool:
-    """Return whether nothing stands in the way, and no log in Redis has an event of the person any more."""
-    if await requests.read_blockers(engine, person.id):
-        return False
+async def _has_left_logs(engine: Engine, person: Person) -> bool:
+    """Return whether no log in Redis has an event of the person any more, and none is to come from the outbox."""
     async with engine.archive.begin_read() as conn:
         waiting = select(func.count()).select_from(outbox).where(outbox.c.user == person.id)
         if (await conn.execute(waiting)).scalar_one():

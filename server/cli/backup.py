@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from engine.events import rfc3339_of
 from engine.process.datadir import CannotStart, create_directory, hold_lock
@@ -71,11 +72,20 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
     multiple=True,
     help="The last published head of the audit tree; one for each zone.",
 )
+@click.option(
+    "--erasures",
+    "erasures_file",
+    metavar="FILE",
+    help="The list of erased persons (erasures.jsonl of the old data directory): they are erased again.",
+)
 def restore(*, directory: str, heads: tuple[str, ...], **flags: str | None) -> None:
     """Write the snapshot in DIR to a new data directory, on which `callout serve` then starts.
 
     If heads of the audit tree were published after the snapshot, name the last one: it is in the old data directory
     (audit/ZONE.head) and with the witness. The server then begins a new tree with it, and does not contradict it.
+
+    If persons were erased after the snapshot, name the list of erasures. They are erased in SQL at once, and the
+    snapshot of Redis is then not used: the server writes its zones anew from SQL, without what was not archived yet.
 
     For a PostgreSQL of your own, restore DIR/database.dump by pg_restore. A Redis of your own may stay empty: the
     server writes its zones anew from SQL.
@@ -91,9 +101,34 @@ def restore(*, directory: str, heads: tuple[str, ...], **flags: str | None) -> N
         if (data / DATABASE).exists() or (data / "valkey").exists():
             raise CannotStart(f"{data} has data already: give a new --data")
         _put_back(folder, data)
+        erased = asyncio.run(_erase_again(settings, data))
         for head in published:
             write_file(str(data), head.zone, head.note)
+    if erased:
+        print(f"erased again: {erased}; the zones are written anew from SQL")
     print(f"restored to {data}; start it with: callout serve --data {data}")
+
+
+async def _erase_again(settings: Settings, data: Path) -> int:
+    """Erase in the restored SQLite database whom the list of erasures names. Return how many persons were erased."""
+    from engine.archive import erasure_list
+    from engine.sql import compaction
+    from engine.sql.database import open_archive
+
+    listed = erasure_list.file_of(settings)
+    if not listed.is_file() or not (data / DATABASE).exists():
+        return 0
+    if listed.resolve() != (own := data / erasure_list.FILE_NAME).resolve():
+        shutil.copyfile(listed, own)
+    archive = await open_archive(msgspec.structs.replace(settings, database=None))
+    try:
+        erased = await erasure_list.apply_list(archive, settings)
+        if erased:
+            shutil.rmtree(data / "valkey")
+            await compaction.compact(archive)
+    finally:
+        await archive.close()
+    return erased
 
 
 def _take(settings: Settings, url: str, folder: Path) -> dict[str, Any]:

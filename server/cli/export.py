@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command
 @click.option("--job", metavar="ID", help="The job, its events, and the messages of its room.")
-@click.option("--user", metavar="ID", help="The jobs of a user, and every event that was addressed to them.")
+@click.option("--user", metavar="ID", help="Everything about a user, and every event that was addressed to them.")
 @click.option("--from", "first", type=click.IntRange(1), metavar="SEQ", help="The events of a zone from this seq on.")
 @click.option("--to", "last", type=click.IntRange(1), metavar="SEQ", help="The last seq. Default: the archive's head.")
 @click.option("--zone", default=DEFAULT_ZONE, help="The zone of --from and --to.")
@@ -64,10 +64,11 @@ def _lines(
     archive: Archive, job: str | None, user: str | None, part: tuple[Zone, int | None, int | None]
 ) -> AsyncIterator[dict[str, Any]]:
     from engine.archive import export as archived
+    from engine.archive import person_export
 
     if job is not None:
         return archived.export_job(archive, JobId(job))
     if user is not None:
-        return archived.export_user(archive, UserId(user))
+        return person_export.export_person(archive, UserId(user))
     zone, first, last = part
     return archived.export_range(archive, zone, first or 1, last or sys.maxsize)

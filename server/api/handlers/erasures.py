@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.domain import erasures, person_export
+from engine.archive import person_export
+from engine.domain import erasures
 from engine.types import UserId
 from server.api.endpoint import RequestContext
 from server.http import responses
@@ -33,8 +34,8 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 async def export(call: RequestContext[NewExport, NoQuery]) -> NdjsonResponse:
     """Return everything about a person, one JSON object a line. The user sends their password, an admin none.
 
-    A line is `{"table", "row"}`, or `{"event"}` for an event that was addressed to the person.
+    `kind` of a line is `job`, `message`, `event` (one that was addressed to the person), or `row` with its `table`.
     """
     user = UserId(call.id)
-    await person_export.check_may_export(call.engine, call.caller, user, call.body.password)
+    await erasures.check_may_manage(call.engine, call.caller, user, call.body.password)
     return NdjsonResponse(person_export.export_person(call.engine.archive, user))

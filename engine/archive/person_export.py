@@ -1,4 +1,4 @@
-"""Everything that SQL has about a person, for the person: one JSON object a line.
+"""Everything that SQL has about a person, for the person and for `callout export`.
 
 What other people wrote in the person's rooms and about their jobs is a part of it, as they could read it. What protects
 others or the server is not: password hashes, keys of logins, and push tokens.
@@ -7,14 +7,12 @@ others or the server is not: password hashes, keys of logins, and push tokens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Table, and_, or_, select, tuple_
 
-from engine.archive import reader
-from engine.domain import erasures
-from engine.events import rfc3339_of
+from engine.archive.export import Line, event_line, event_pages
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
 from engine.sql.path_tables import job_paths
@@ -35,10 +33,7 @@ from engine.sql.schema import (
     technicians,
     users,
 )
-from engine.types import Principal, UserId
-
-if TYPE_CHECKING:
-    from engine.runtime import Engine
+from engine.types import UserId
 
 PAGE_SIZE = 500
 SECRET_COLUMNS = frozenset(
@@ -53,17 +48,13 @@ SECRET_COLUMNS = frozenset(
 )
 
 
-async def check_may_export(engine: Engine, caller: Principal, user: UserId, password: str | None) -> None:
-    """Check that the caller may export what there is about ``user``. Raises Forbidden, NotFound."""
-    await erasures.check_may_manage(engine, caller, user, password)
-
-
-async def export_person(archive: Archive, user: UserId) -> AsyncIterator[dict[str, Any]]:
-    """Yield the rows about a person as ``{"table", "row"}``, and the events addressed to them as ``{"event"}``. Raises
-    Unavailable.
+async def export_person(archive: Archive, user: UserId) -> AsyncIterator[Line]:
+    """Yield everything about a person. ``kind`` of a line is ``job``, ``message``, ``event``, or ``row`` with the name
+    of its table. Raises Unavailable.
     """
     own_rooms = select(room_members.c.room).where(room_members.c.user == user)
     own_jobs = select(jobs.c.id).where(or_(jobs.c.customer == user, jobs.c.technician == user))
+    booked = select(jobs.c.id).where(jobs.c.customer == user)
     parts: list[tuple[Table, ColumnElement[bool]]] = [
         (users, users.c.id == user),
         (technicians, technicians.c.id == user),
@@ -72,9 +63,8 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[dict[st
         (devices, devices.c.user == user),
         (blocks, blocks.c.user == user),
         (ratings, or_(ratings.c.by == user, ratings.c.of == user)),
-        (jobs, jobs.c.id.in_(own_jobs)),
         (offers, offers.c.technician == user),
-        (bids, or_(bids.c.technician == user, bids.c.job.in_(own_jobs))),
+        (bids, or_(bids.c.technician == user, bids.c.job.in_(booked))),
         (payments, payments.c.job.in_(own_jobs)),
         (notifications, notifications.c.user == user),
         (positions, positions.c.technician == user),
@@ -85,11 +75,13 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[dict[st
     ]
     for table, condition in parts:
         async for row in _rows(archive, table, condition):
-            yield {"table": str(table.name), "row": row}
-    async for row in _messages(archive, user):
-        yield {"table": str(messages.name), "row": row}
+            yield {"kind": "row", "table": str(table.name), "row": row}
+    async for job in _rows(archive, jobs, jobs.c.id.in_(own_jobs)):
+        yield {"kind": "job", "job": job["doc"]}
+    async for message in _messages(archive, user):
+        yield {"kind": "message", "message": message}
     async for event in _events(archive, user):
-        yield {"event": event}
+        yield event
 
 
 async def _rows(archive: Archive, table: Table, condition: ColumnElement[bool]) -> AsyncIterator[dict[str, Any]]:
@@ -107,7 +99,7 @@ async def _rows(archive: Archive, table: Table, condition: ColumnElement[bool]) 
         last = tuple(rows[-1][column] for column in key)
 
 
-async def _messages(archive: Archive, user: UserId) -> AsyncIterator[dict[str, Any]]:
+async def _messages(archive: Archive, user: UserId) -> AsyncIterator[msgspec.Raw]:
     """Yield the messages that the person could read: those above the number from which they were a member."""
     mine = and_(room_members.c.user == user, messages.c.n > room_members.c.from_n)
     query = select(messages.c.room, messages.c.n, messages.c.doc, room_members.c.left_at, messages.c.at)
@@ -120,34 +112,19 @@ async def _messages(archive: Archive, user: UserId) -> AsyncIterator[dict[str, A
             rows = (await conn.execute(page)).all()
         for row in rows:
             if row.left_at is None or row.at <= row.left_at:
-                yield {"doc": msgspec.Raw(row.doc.encode())}
+                yield msgspec.Raw(row.doc.encode())
         if len(rows) < PAGE_SIZE:
             return
         last = (rows[-1].room, rows[-1].n)
 
 
-async def _events(archive: Archive, user: UserId) -> AsyncIterator[dict[str, Any]]:
+async def _events(archive: Archive, user: UserId) -> AsyncIterator[Line]:
+    """Yield the events that were addressed to the person, without their other receivers and request keys."""
+    channel = f"user:{user}"
     same = and_(event_channels.c.zone == events.c.zone, event_channels.c.seq == events.c.seq)
-    query = select(events).join(event_channels, same).where(event_channels.c.channel == f"user:{user}")
-    query = query.order_by(events.c.zone, events.c.seq).limit(PAGE_SIZE)
-    last: tuple[str, int] | None = None
-    while True:
-        page = query if last is None else query.where(tuple_(events.c.zone, events.c.seq) > last)
-        async with archive.begin_read() as conn:
-            rows = (await conn.execute(page)).mappings().all()
-        for row in rows:
-            event = reader.event_of_row(row)
-            yield {
-                "zone": event.zone,
-                "seq": event.seq,
-                "at": rfc3339_of(event.at),
-                "type": event.type,
-                "actor": event.actor,
-                "data": msgspec.Raw(event.data),
-            }
-        if len(rows) < PAGE_SIZE:
-            return
-        last = (rows[-1]["zone"], rows[-1]["seq"])
+    query = select(events).join(event_channels, same).where(event_channels.c.channel == channel)
+    async for event in event_pages(archive, query):
+        yield {**event_line(event), "to": [channel], "cause": None}
 
 
 def _public_row(table: Table, row: dict[str, Any]) -> dict[str, Any]:

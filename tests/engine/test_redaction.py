@@ -1,0 +1,135 @@
+"""What is removed from the data of events, and what stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.rules.redaction import Person, redact_event, redact_object, redact_text
+from engine.types import UserId
+
+ANNA = Person(
+    id=UserId("usr_anna"),
+    booked=frozenset({"job_main_1"}),
+    worked=frozenset({"job_main_2"}),
+    texts=("+1 555 0100", "Anna", "Anna Kern", "anna@example.org"),
+)
+JOB = {"id": "job_main_1", "customer": {"id": "usr_anna", "name": "Anna Kern"}, "lat": 40.7512, "lon": -73.9987}
+
+
+def redact(data: Any, event_type: str = "job.status", actor: str = "engine", to: tuple[str, ...] = ()) -> Any:
+    """Return an event's data after the redaction."""
+    return msgspec.json.decode(redact_event(ANNA, event_type, actor, to, msgspec.json.encode(data).decode()))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"job": {**JOB, "address": "1 Main St", "notes": "bell", "metadata": {"a": 1}, "amount": 5}},
+            {
+                "job": {
+                    "id": "job_main_1",
+                    "customer": {"id": "usr_anna", "name": ""},
+                    "lat": 40.8,
+                    "lon": -74.0,
+                    "address": "",
+                    "notes": None,
+                    "metadata": None,
+                    "amount": 5,
+                }
+            },
+        ),
+        (
+            {"offer": {"job": {"id": "job_main_1", "public_notes": "loft"}}},
+            {"offer": {"job": {"id": "job_main_1", "public_notes": None}}},
+        ),
+        ({"technician": {"id": "usr_tom", "name": "Tom"}}, {"technician": {"id": "usr_tom", "name": "Tom"}}),
+        (
+            {"message": {"n": 3, "sender": {"id": "usr_anna", "name": "A"}, "text": "hi", "files": ["f"]}},
+            {"message": {"n": 3, "sender": {"id": "usr_anna", "name": ""}, "text": "", "files": [], "erased": True}},
+        ),
+        (
+            {
+                "message": {
+                    "n": 4,
+                    "sender": {"id": "usr_tom", "name": "Tom"},
+                    "text": "Anna Kern or Anna +1 555 0100",
+                }
+            },
+            {"message": {"n": 4, "sender": {"id": "usr_tom", "name": "Tom"}, "text": "[erased] or Anna [erased]"}},
+        ),
+        (
+            {"dispute": {"id": "dsp_1", "job": "job_main_2", "reason": "it drips", "status": "open"}},
+            {"dispute": {"id": "dsp_1", "job": "job_main_2", "reason": "", "status": "open"}},
+        ),
+        (
+            {"proposal": {"id": "p", "by": {"id": "usr_tom"}, "reason": "a part"}},
+            {"proposal": {"id": "p", "by": {"id": "usr_tom"}, "reason": "a part"}},
+        ),
+        (
+            {"bid": {"id": "b", "technician": {"id": "usr_anna", "name": "Anna Kern"}, "note": "I am near"}},
+            {"bid": {"id": "b", "technician": {"id": "usr_anna", "name": ""}, "note": ""}},
+        ),
+    ],
+)
+def test_what_is_theirs_is_removed_in_its_place(data: Any, expected: Any) -> None:
+    """Names, addresses and texts of the person go, those of others stay."""
+    assert redact(data) == expected
+
+
+def test_the_reason_of_their_own_step_is_removed() -> None:
+    """The reason of a step is the text of who took it; that of a review is about the technician."""
+    assert redact({"reason": "moved"}, actor="customer:usr_anna") == {"reason": ""}
+    assert redact({"reason": "moved"}, actor="technician:usr_tom") == {"reason": "moved"}
+    review = {"technician": {"id": "usr_anna"}, "reason": "passport is blurred"}
+    assert redact(review, "technician.reviewed", "admin:x") == {"technician": {"id": "usr_anna"}, "reason": ""}
+
+
+def test_notifications_lose_their_texts() -> None:
+    """A notification to the person is emptied; one to others loses the name, also one of a single word."""
+    data = {"id": "ntf_1", "title": "Update", "body": "Anna will do your booking."}
+    assert redact(data, "notification", to=("user:usr_anna",)) == {"id": "ntf_1", "title": "", "body": ""}
+    told = redact(data, "notification", to=("user:usr_tom",))
+    assert told == {"id": "ntf_1", "title": "Update", "body": "[erased] will do your booking."}
+
+
+def test_data_that_is_not_json_is_emptied_if_it_names_the_person() -> None:
+    """Other broken data stays, so that its leaf in the audit tree still matches."""
+    assert redact_event(ANNA, "x", "engine", (), '{"id":"usr_anna",') == "{}"
+    assert redact_event(ANNA, "x", "engine", (), '{"id":"usr_tom",') == '{"id":"usr_tom",'
+    assert redact_event(ANNA, "x", "engine", (), "[1]") == "[1]"
+
+
+def test_a_word_is_replaced_as_a_whole() -> None:
+    """A part of a longer word is no name."""
+    person = Person(id=UserId("u"), texts=("Anna-Lena Kern",))
+    assert redact_text(person, "Hanna-Lena Kernel") == "Hanna-Lena Kernel"
+    assert redact_text(person, "to ANNA-LENA KERN.") == "to [erased]."
+    assert redact_text(Person(id=UserId("u"), texts=("Al",)), "Al", is_notice=True) == "Al"
+
+
+_TEXTS = st.sampled_from(["Anna Kern", "x", "usr_anna", "anna@example.org", "job_main_1", "usr_tom"])
+_NAMES = st.sampled_from(
+    ["id", "job", "customer", "sender", "text", "reason", "note", "by", "technician", "name", "lat"]
+)
+_VALUES = st.recursive(
+    _TEXTS | st.floats(-90, 90) | st.none(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(_NAMES, _VALUES, max_size=4), st.sampled_from(["notification", "job.status"]))
+def test_a_second_redaction_changes_nothing(data: dict[str, Any], event_type: str) -> None:
+    """A process that begins again finds nothing more to do, whatever form the data has; no full name is left."""
+    once = redact_event(ANNA, event_type, "customer:usr_anna", ("user:usr_anna",), msgspec.json.encode(data).decode())
+    assert redact_event(ANNA, event_type, "customer:usr_anna", ("user:usr_anna",), once) == once
+    assert "Anna Kern" not in once and "anna@example.org" not in once
+    text = msgspec.json.encode(data).decode()
+    assert redact_object(ANNA, redact_object(ANNA, text)) == redact_object(ANNA, text)

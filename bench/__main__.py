@@ -22,6 +22,7 @@ NAMES = (
     "map",
     "match",
     "offer",
+    "rebuild",
     "relay",
     "restart",
     "resume",

@@ -159,6 +159,13 @@ async def test_jobs_runs() -> None:
     assert figures["its events"] > 0
 
 
+async def test_rebuild_runs() -> None:
+    """The benchmark `rebuild` writes the jobs of a database to an empty Redis, and mends a log that lost its end."""
+    figures = await run_quick("rebuild", "--jobs", "60")
+    assert figures["live jobs written from SQL"] > 0
+    assert figures["a log that lost its last 100 events"] > 0
+
+
 async def test_levels_runs() -> None:
     """The benchmark `levels` measures a claim at each level."""
     figures = await run_quick("levels", "--alone", "5", "--jobs", "64")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import msgspec
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, tuple_
 
 from engine.archive import reader
 from engine.events import Event
@@ -59,11 +59,11 @@ async def read_contents(archive: Archive, zone: Zone, now_ms: int) -> AsyncItera
     columns = events.c
     is_creation = or_(columns.type.in_(CREATION_TYPES), *(columns.type.startswith(p) for p in CREATION_PREFIXES))
     is_valid = or_(columns.at > now_ms - STEP_MS, is_creation)
-    since = (columns.zone == zone, columns.at > now_ms - CREATION_MS, columns.cause != "", is_valid)
-    last = (0, 0)
+    of_commands = (columns.zone == zone, columns.cause != "", is_valid)
+    last = (now_ms - CREATION_MS, 0)
     while True:
-        after = (columns.at > last[0]) | ((columns.at == last[0]) & (columns.seq > last[1]))
-        query = select(events).where(*since, after).order_by(columns.at, columns.seq).limit(PAGE_SIZE)
+        after = tuple_(columns.at, columns.seq) > last  # a page begins in the index where the last one ended
+        query = select(events).where(*of_commands, after).order_by(columns.at, columns.seq).limit(PAGE_SIZE)
         async with archive.begin_read() as conn:
             rows = (await conn.execute(query)).mappings().all()
         page = [(reader.event_of_row(row), row["job"]) for row in rows]

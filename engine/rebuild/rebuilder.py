@@ -116,9 +116,12 @@ async def _rebuild_under_lock(engine: Engine, zone: Zone, words: Collection[str]
     log.warning("zone_rebuild_begins", zone=zone, word=word, archived=record.archived, rows=total)
     await writer.begin(found, ended_at)
     store.close_zone(zone, opening.CLOSED_REASONS["REBUILDING"], "REBUILDING")
-    async with _logged_progress(writer, zone):
-        await _write_zone(engine, zone, record, writer, tail, ended_at)
-        await writer.finish(record.archived, record.database, "PAUSED" if before.paused else REBUILT)
+    try:
+        async with _logged_progress(writer, zone):
+            await _write_zone(engine, zone, record, writer, tail, ended_at)
+            await writer.finish(record.archived, record.database, "PAUSED" if before.paused else REBUILT)
+    finally:
+        await writer.abandon()
     lost = len(tail.rows) if tail else None
     report = RebuildReport(zone, word, record.archived, writer.done, round(monotonic() - began, 3), lost)
     log.warning(

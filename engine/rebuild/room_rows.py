@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,8 +21,9 @@ from engine.types import JobId, RoomId, UserId, Zone, room_of
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-PAGE_SIZE = 100
+PAGE_SIZE = 200
 MESSAGES_PER_PAGE = 500
+SHORT_ROOM_MESSAGES = 20
 
 
 class _JobData(msgspec.Struct):
@@ -33,6 +35,7 @@ class _SentContent(msgspec.Struct):
     files: tuple[str, ...]
 
 
+_MESSAGE_FIELDS = tuple(messages.c[name] for name in ("room", "n", "seq", "sender", "client_id", "doc"))
 _data_decoder = msgspec.json.Decoder(_JobData)
 _job_decoder = msgspec.json.Decoder(EventJob)
 _content_decoder = msgspec.json.Decoder(_SentContent)
@@ -101,14 +104,29 @@ async def read_rooms(engine: Engine, zone: Zone, ids: Sequence[str]) -> list[Roo
     return states
 
 
-async def read_messages(engine: Engine, room: RoomState) -> AsyncIterator[list[SentMessage]]:
-    """Yield the messages of the room whose ``client_id`` Redis is to know, and the one before them, in order and in
-    pages. Raises Unavailable.
+async def read_messages(
+    engine: Engine, page: Sequence[RoomState]
+) -> AsyncIterator[tuple[RoomState, list[SentMessage]]]:
+    """Yield the messages of the rooms of a page whose ``client_id`` Redis is to know, and the one before them, in order
+    and in pieces. The short rooms share one query. Raises Unavailable.
     """
+    short = {str(room.id): room for room in page if 0 < room.n <= SHORT_ROOM_MESSAGES}
+    if short:
+        query = select(*_MESSAGE_FIELDS).where(messages.c.room.in_(short)).order_by(messages.c.room, messages.c.n)
+        async with engine.archive.begin_read() as conn:
+            rows = (await conn.execute(query)).all()
+        for name, of_room in groupby(rows, lambda row: row.room):
+            yield short[name], [_message_of_row(engine, short[name], row) for row in of_room]
+    for room in page:
+        if room.n > SHORT_ROOM_MESSAGES:
+            async for piece in _read_long_room(engine, room):
+                yield room, piece
+
+
+async def _read_long_room(engine: Engine, room: RoomState) -> AsyncIterator[list[SentMessage]]:
     columns, last = messages.c, room.n - KEPT_CLIENT_IDS - 1
-    fields = (columns.n, columns.seq, columns.sender, columns.client_id, columns.doc)
     while last < room.n:
-        query = select(*fields).where(columns.room == room.id, columns.n > last).order_by(columns.n)
+        query = select(*_MESSAGE_FIELDS).where(columns.room == room.id, columns.n > last).order_by(columns.n)
         async with engine.archive.begin_read() as conn:
             rows = (await conn.execute(query.limit(MESSAGES_PER_PAGE))).all()
         if not rows:

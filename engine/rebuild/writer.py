@@ -117,6 +117,11 @@ class ZoneWriter:
             await self._send_parts()
         await self._wait_for_calls(0)
 
+    async def abandon(self) -> None:
+        """Wait for the calls under way, whatever they return: the rebuild has failed."""
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        self._calls.clear()
+
     async def finish(self, seq: int, database: str, why: str) -> None:
         """End the rebuild: the head of the zone's log is ``seq``. The zone stays closed with ``why``."""
         await self.flush()

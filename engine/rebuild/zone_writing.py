@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 JOBS_PER_PAGE = 200
+IDS_PER_QUERY = 50_000
+"""How many ids of jobs are read at once: to find the next ones, the database sorts all that follow."""
 
 
 async def count_rows(engine: Engine, zone: Zone) -> int:
@@ -66,9 +68,10 @@ class ZoneWriting:
         async for blocked in block_contents.read_contents(archive, zone):
             await writer.write(blocked, rows=0)
         after = ""
-        while page := await job_rows.live_job_ids(archive, zone, after, JOBS_PER_PAGE):
-            await self._write_jobs(page)
-            after = page[-1]
+        while ids := await job_rows.live_job_ids(archive, zone, after, IDS_PER_QUERY):
+            for start in range(0, len(ids), JOBS_PER_PAGE):
+                await self._write_jobs(ids[start : start + JOBS_PER_PAGE])
+            after = ids[-1]
         window_ms = round(self._engine.settings.log_window_s * 1000)
         await self._write_rooms(await room_rows.room_ids(self._engine, zone, self._now - window_ms))
         async for contents in idempotency_records.read_contents(archive, zone, self._now):
@@ -113,11 +116,12 @@ class ZoneWriting:
     async def _write_rooms(self, ids: Sequence[str]) -> None:
         window_ms = round(self._engine.settings.log_window_s * 1000)
         for start in range(0, len(ids), room_rows.PAGE_SIZE):
-            for room in await room_rows.read_rooms(self._engine, self._zone, ids[start : start + room_rows.PAGE_SIZE]):
+            page = await room_rows.read_rooms(self._engine, self._zone, ids[start : start + room_rows.PAGE_SIZE])
+            for room in page:
                 contents = room_contents.room_contents(room, now_ms=self._now, window_ms=window_ms)
                 await self._writer.write(contents, rows=1)
-                async for page in room_rows.read_messages(self._engine, room):
-                    await self._writer.write(room_contents.message_contents(room, page), rows=0)
+            async for room, said in room_rows.read_messages(self._engine, page):
+                await self._writer.write(room_contents.message_contents(room, said), rows=0)
 
     async def _live(self, ids: Sequence[str]) -> list[JobId]:
         """Return those of the jobs ``ids`` that Redis is to have."""

@@ -1,0 +1,135 @@
+"""How many live jobs a second are written to an empty Redis from SQL?
+
+The database has jobs that the engine's scripts made and its archiver archived: half are offered to ten technicians,
+half are claimed and have a chat room. They are copied under new ids until there are enough. Then Redis is emptied, and
+the zone is rebuilt by a process as a server does it. At the end Redis loses the last events of its log alone, and gets
+them back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import uvloop
+from sqlalchemy import insert
+
+from bench.load.cloned_jobs import clone_jobs
+from bench.load.seed import SERVICE, ZONE, SeededZone, bring_squads_online, gather_in_batches, member_id
+from bench.report import Figure, Report
+from bench.rig import SERVER_CORE, BenchError, Rig, pin_to_core, print_progress
+from engine.process.settings import Settings
+from engine.rebuild import rebuilder
+from engine.rebuild.rebuilder import RebuildReport
+from engine.runtime import Engine
+from engine.sql.schema import services, technician_services, technicians, users
+from engine.startup import open_engine
+from engine.store import keys
+from engine.workers import archiver
+
+SQUADS = 20
+TEMPLATE_JOBS = 200
+GOAL_JOBS_PER_S = 5_000
+LOST_EVENTS = 100
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--jobs", type=int, default=100_000, help="live jobs (default: 100000)")
+
+
+def run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    """Rebuild the zone round by round."""
+    return uvloop.run(_run(rig, arguments))
+
+
+async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    report = Report("rebuild", (__doc__ or "").split("\n", 1)[0])
+    url, _ = rig.start_redis()
+    pin_to_core(SERVER_CORE)
+    data = rig.folder / "data"
+    data.mkdir()
+    settings = Settings(data=str(data), redis=url, limits="off")
+    async with open_engine(settings) as engine:
+        await _make_jobs(engine, min(TEMPLATE_JOBS, arguments.jobs))
+        print_progress(f"{arguments.jobs} live jobs into the database")
+        clone_jobs(data / "callout.db", arguments.jobs)
+        rebuilt = [await _rebuild(engine, number) for number in range(arguments.rounds)]
+        mended = [await _mend(engine) for _ in range(arguments.rounds)]
+    rates = [arguments.jobs / each.seconds for each in rebuilt]
+    report.add(
+        Figure("live jobs written from SQL", "jobs/s", rates, goal=GOAL_JOBS_PER_S),
+        Figure("the whole zone", "s", [each.seconds for each in rebuilt], better="less"),
+        Figure(f"a log that lost its last {LOST_EVENTS} events", "ms", [1000 * each for each in mended], better="less"),
+    )
+    size = (data / "callout.db").stat().st_size / 1e6
+    report.notes.append(f"{arguments.jobs} jobs, {rebuilt[0].rows} rows, a database of {size:.0f} MB; SQLite")
+    return report
+
+
+async def _make_jobs(engine: Engine, count: int) -> None:
+    """Make jobs by the engine's scripts, and archive them."""
+    zone = SeededZone(engine.store, engine.blueprints.default)
+    await _add_profiles(engine)
+    await bring_squads_online(zone, SQUADS)
+    jobs = await gather_in_batches(zone.create_offered_job(number % SQUADS) for number in range(count))
+    await gather_in_batches(
+        zone.run(zone.claim_call(job, member_id(number % SQUADS)))
+        for number, job in enumerate(jobs)
+        if number >= count // 2
+    )
+    await archiver.run_once(engine)
+
+
+async def _add_profiles(engine: Engine) -> None:
+    """Write the technicians of the squads to SQL, which is the source of their profiles."""
+    ids = [member_id(squad, place) for squad in range(SQUADS) for place in range(10)]
+    person = {"role": "technician", "active": True, "password_hash": "", "version": 1, "created_at": 1}
+    profile = {"zone": ZONE, "capacity": 1_000, "kyc": "approved", "account": "approved", "version": 1}
+    service = {"name": "Plumbing", "category": "home", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(insert(services).values(id=SERVICE, **service, duration_min=1, active=True))
+        await conn.execute(
+            insert(users), [{"id": user, "email": f"{user}@example.org", "name": user, **person} for user in ids]
+        )
+        await conn.execute(insert(technicians), [{"id": user, "stars": 0, "rated": 0, **profile} for user in ids])
+        await conn.execute(insert(technician_services), [{"service": SERVICE, "technician": user} for user in ids])
+
+
+async def _rebuild(engine: Engine, number: int) -> RebuildReport:
+    print_progress(f"round {number + 1}: Redis is emptied and written anew")
+    await engine.store.command("FLUSHALL")
+    return await _reported(engine)
+
+
+async def _mend(engine: Engine) -> float:
+    """Take the last events from the log, and return how many seconds it takes until they are there again."""
+    redis: Any = engine.store.redis
+    zone = SeededZone(engine.store, engine.blueprints.default)
+    before = int(await redis.hget(keys.zone_meta(ZONE), "seq"))
+    while int(await redis.hget(keys.zone_meta(ZONE), "seq")) < before + LOST_EVENTS + 1:
+        await zone.create_offered_job(0)
+    await archiver.run_once(engine)
+    head = int(await redis.hget(keys.zone_meta(ZONE), "seq"))
+    last = f"{head - LOST_EVENTS}-0"
+    [(_, fields)] = await redis.xrange(keys.log(ZONE), last, last)
+    await redis.delete(keys.log(ZONE))
+    await redis.execute_command("XADD", keys.log(ZONE), last, *fields)
+    lost = {"seq": head - LOST_EVENTS, "run_id": "another server"}
+    await redis.hset(keys.zone_meta(ZONE), mapping=lost)
+    began = time.perf_counter()
+    report = await _reported(engine)
+    if report.lost_events != LOST_EVENTS:
+        raise BenchError(f"{report.lost_events} events were mended, and not {LOST_EVENTS}")
+    return time.perf_counter() - began
+
+
+async def _reported(engine: Engine) -> RebuildReport:
+    """Make the engine notice what Redis lost, and return the report of the rebuild."""
+    state = engine.store.zones[ZONE]
+    await engine.store.reopen(ZONE, stale=state.epoch)
+    reports = await rebuilder.run_once(engine)
+    if not reports or not state.open:
+        raise BenchError(f"the zone was not rebuilt: {state.why}")
+    return reports[0]

@@ -48,6 +48,11 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
     cursor: str | None = None
 
+    @property
+    def is_of_one_job(self) -> bool:
+        """Return whether only the events of one job match, which an index finds in the whole archive."""
+        return self.entity == "job" and self.id is not None
+
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry: when, which event, about what, by whom. ``leaf`` is the leaf of the audit tree in hexadecimal; it is
@@ -105,7 +110,7 @@ async def list_entries(engine: Engine, caller: Principal, query: AuditQuery) -> 
         for _ in range(MAX_WINDOWS):
             if highest <= lowest:
                 return Slice(found)
-            after = max(lowest, highest - WINDOW_SEQS)
+            after = lowest if query.is_of_one_job else max(lowest, highest - WINDOW_SEQS)
             for row in (await conn.execute(_select_window(query, after, highest))).mappings():
                 entry = entry_of_row(row)
                 if not entry.matches(query):
@@ -137,6 +142,8 @@ def _select_window(query: AuditQuery, after: int, last: int) -> Select[Any]:
         rows = rows.where(columns.type.startswith(query.action[:-1], autoescape=True))
     elif query.action is not None:
         rows = rows.where(columns.type == query.action)
+    if query.is_of_one_job:
+        rows = rows.where(columns.job == query.id)
     if query.actor is not None:
         rows = rows.where(columns.actor == query.actor)
     if query.since is not None:

@@ -16,6 +16,7 @@ import pytest
 from engine.process.settings import Settings
 from engine.store import scripts
 from engine.types import ROLES, Principal, Role, UserId
+from server.gateway.frames import INTERNAL_PREFIXES
 from server.serve import run_server
 from tests.server.gateway.conftest import Client
 from tests.server.gateway.streams import EventServer, EventStream, open_event_server
@@ -85,7 +86,7 @@ async def seqs_from_stream(source: EventStream, last_seq: int) -> list[int]:
 
 async def test_every_type_to_every_address(site: EventServer) -> None:
     """Each user receives every event of their own channels and no other event: by socket, stream and poll, live and in
-    a replay. `session.*` events reach no client. A replay has no event of a chat room, since nobody is a member of one.
+    a replay. Internal events reach no client. A replay has no event of a chat room, since nobody is a member of one.
     """
     sent: list[tuple[str, str]] = [(kind, to) for kind in EVENT_TYPES for to in AUDIENCES]
     async with AsyncExitStack() as stack:
@@ -104,7 +105,7 @@ async def test_every_type_to_every_address(site: EventServer) -> None:
             expected_seqs = [
                 seq
                 for seq, (kind, to) in enumerate(sent, 1)
-                if is_entitled(name, to) and not kind.startswith("session.")
+                if is_entitled(name, to) and not kind.startswith(INTERNAL_PREFIXES)
             ]
             assert expected_seqs
             assert await seqs_from_socket(sockets[name], last) == expected_seqs, name

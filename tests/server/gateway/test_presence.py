@@ -165,7 +165,7 @@ async def test_a_session_watches_at_most_100_users(node: Node, monkeypatch: pyte
     """One user more than a session may watch is refused, whether asked for in a list or as a subscription; users who
     are watched already count once, and a subscription that was ended makes room.
     """
-    monkeypatch.setattr(presence, "MAX_USERS", 3)
+    monkeypatch.setattr(presence, "MAX_USERS_PER_QUERY", 3)
     async with connected(node, "boss", "admin") as ops:
         assert len(await ask(ops, "u1", "u2", "u3")) == len(await ask(ops, "u3", "u2")) + 1
         assert (await ops.request("presence", users=["u1", "u4"]))["error"]["code"] == "invalid"

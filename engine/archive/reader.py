@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Select, func, select, union_all
 
+from engine.archive.retired import retired_seq
 from engine.events import Event, rfc3339_of
 from engine.rules.event_payloads import EventBid
 from engine.rules.job_document import EventJob
@@ -115,12 +116,13 @@ async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
 
 async def first_seq(archive: Archive, zone: Zone) -> int | None:
     """Return the lowest seq from which the archive can replay without a gap: the first archived event after the last
-    event that could not be stored. None if there is none.
+    event that could not be stored or that was retired. None if there is none.
     """
     lost = (refused_rows.c.zone == zone) & refused_rows.c.kept.is_(False)
     async with archive.begin_read() as conn:
         last_lost: int | None = (await conn.execute(select(func.max(refused_rows.c.seq)).where(lost))).scalar()
-        archived = (event_rows.c.zone == zone) & (event_rows.c.seq > (last_lost or 0))
+        last_missing = max(last_lost or 0, await retired_seq(conn, zone))
+        archived = (event_rows.c.zone == zone) & (event_rows.c.seq > last_missing)
         first: int | None = (await conn.execute(select(func.min(event_rows.c.seq)).where(archived))).scalar()
     return first
 

@@ -18,8 +18,8 @@ OUTBOX_PRINCIPAL = UserId("outbox")
 
 async def append_event(
     engine: Engine, event_type: str, *, channels: str, data: bytes, actor: str, key: str, zone: Zone = DEFAULT_ZONE
-) -> None:
-    """Append an event under a key. Raises the errors of ``Store.run``."""
+) -> int:
+    """Append an event under a key. Return its seq. Raises the errors of ``Store.run``."""
     names = {
         "meta": keys.zone_meta(zone),
         "log": keys.log(zone),
@@ -27,4 +27,4 @@ async def append_event(
     }
     event: Args = {"kind": event_type, "channels": channels, "data": data, "trace": "", "bp": ""}
     args: Args = {**event, "actor": actor, "key": key, "fingerprint": OUTBOX_FINGERPRINT}
-    await engine.store.run(zone, "event_append", keys=names, args=args)
+    return (await engine.store.run(zone, "event_append", keys=names, args=args)).seq

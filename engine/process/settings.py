@@ -31,7 +31,7 @@ class SettingsError(ValueError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of a process. Durations end in ``_s`` and are seconds; sizes end in ``_bytes``."""
+    """The settings of a process. Durations end in ``_s`` and are seconds, or in ``_days``; sizes end in ``_bytes``."""
 
     data: Annotated[
         str, Meta(min_length=1, description="The data directory: the embedded Valkey, SQLite and the signing key.")
@@ -114,6 +114,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path_retention_s: Annotated[
         float, Meta(gt=0, le=3650 * DAY_S, description="How long a technician's path on a job is stored in SQL.")
     ] = 30.0 * DAY_S
+    keep_events_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has events; 0: for ever.")] = 0
+    keep_jobs_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has finished jobs; 0: for ever.")] = 0
+    keep_messages_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has closed rooms; 0: for ever.")] = 0
+    keep_notifications_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has notifications.")] = 90
     erasures_file: Annotated[
         NonEmptyText | None,
         Meta(description="The list of erased persons, for restored backups. Without it, `<data>/erasures.jsonl`."),

@@ -32,7 +32,15 @@ unknown, or a value is of the wrong kind or out of range, the server prints all 
 def _table_row(field: msgspec.structs.FieldInfo) -> str:
     """Return the table row of a setting."""
     kind, meta = get_args(field.type)
-    unit = "seconds" if field.name.endswith("_s") else "bytes" if field.name.endswith("_bytes") else ""
+    unit = (
+        "seconds"
+        if field.name.endswith("_s")
+        else "bytes"
+        if field.name.endswith("_bytes")
+        else "days"
+        if field.name.endswith("_days")
+        else ""
+    )
     cells = (
         f"`{field.name}`",
         f"`{VARIABLE_PREFIX}{field.name.upper()}`",

@@ -46,6 +46,7 @@ DECLARATIONS: Mapping[str, Fate] = {
     **_columns("deployment", impersonal="id"),
     **_columns("epochs", impersonal="zone epoch"),
     **_columns("zone_controls", impersonal="zone holder"),
+    **_columns("retirements", impersonal="zone"),
     **_columns("events", pseudonym="to actor job", redacted="data", impersonal="zone type bp cause trace"),
     **_columns("event_channels", pseudonym="channel", impersonal="zone"),
     **_columns("events_refused", redacted="entry", emptied="error", impersonal="zone"),

@@ -26,6 +26,7 @@ from engine.sql import (  # noqa: F401 (they add their tables to ``metadata``)
     device_tables,
     erasure_tables,
     job_tables,
+    retention_tables,
     room_tables,
     technician_tables,
     zone_tables,
@@ -328,6 +329,7 @@ notifications = Table(
     Column("room", Text),
     time_column("at"),
     Index(None, "user", "at", "id"),
+    Index(None, "at"),
 )
 
 notification_reads = Table(

@@ -15,7 +15,12 @@ from typing import Any, Self
 
 import aiosqlite
 
-SETTINGS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")
+SETTINGS = (
+    "PRAGMA auto_vacuum=INCREMENTAL",  # before the first table: in a database that has one this changes nothing
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+)
 
 
 class Connection(aiosqlite.Connection):

@@ -17,7 +17,7 @@ from engine.idempotency import in_sql
 from engine.identity import tokens
 from engine.process.loops import not_cancelled
 from engine.technicians import sql
-from engine.workers import eraser, position_archive
+from engine.workers import eraser, position_archive, retention
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -41,6 +41,7 @@ async def run_once(engine: Engine) -> dict[str, int]:
         "blocks": lambda: blocks.repair_blocks(engine),
         "idempotency_records": lambda: in_sql.delete_expired(engine.archive),
         "paths": lambda: position_archive.delete_old_paths(engine),
+        "retention": lambda: retention.run_once(engine),
         "sessions": lambda: tokens.delete_expired_logins(engine),
         "erasures": lambda: eraser.run_once(engine),
     }

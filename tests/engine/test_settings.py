@@ -69,10 +69,10 @@ def test_no_number_is_beyond_its_range(tmp_path: Path, name: str, value: str) ->
 
 @pytest.mark.parametrize("name", [name for name in NUMERIC_SETTINGS if name not in ("port", "drain_s")])
 def test_zero_is_refused_where_it_would_disable_the_server(tmp_path: Path, name: str) -> None:
-    """0 is refused for each numeric setting except `port`, `drain_s` and the `token_*` settings. A lease, a buffer or a
-    limit of 0 would give a server that does nothing and reports no error.
+    """0 is refused for each numeric setting but `port`, `drain_s` and those of `token_*` and `keep_*`. A lease, a
+    buffer or a limit of 0 would give a server that does nothing and reports no error.
     """
-    if name.startswith("token_"):
+    if name.startswith(("token_", "keep_")):
         assert getattr(read_settings({}, env={f"CALLOUT_{name.upper()}": "0"}, file=tmp_path / "none"), name) == 0
     else:
         assert name in load_error(tmp_path, env={f"CALLOUT_{name.upper()}": "0"})

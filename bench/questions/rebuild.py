@@ -27,6 +27,7 @@ from engine.sql.schema import services, technician_services, technicians, users
 from engine.startup import open_engine
 from engine.store import keys
 from engine.workers import archiver
+from server import logs
 
 SQUADS = 20
 TEMPLATE_JOBS = 200
@@ -45,6 +46,7 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
+    logs.configure("critical")
     report = Report("rebuild", (__doc__ or "").split("\n", 1)[0])
     url, _ = rig.start_redis()
     pin_to_core(SERVER_CORE)

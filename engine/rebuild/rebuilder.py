@@ -67,15 +67,19 @@ class RebuildReport:
     lost_events: int | None
 
 
-async def run_once(engine: Engine) -> list[RebuildReport]:
+RunningRebuilds = dict[Zone, ZoneWriter]
+"""The writer of each zone that this process rebuilds at the moment: it knows how many rows are written."""
+
+
+async def run_once(engine: Engine, running: RunningRebuilds | None = None) -> list[RebuildReport]:
     """Rebuild each zone that is closed because Redis lacks what SQL has. A failed rebuild is logged; the next call
-    begins it again."""
+    begins it again. ``running`` has the rebuilds under way."""
     reports = []
     for zone, state in engine.store.zones.items():
         if state.open or state.word not in REBUILT_WORDS or not engine.store.pipeline.is_up:
             continue
         try:
-            report = await rebuild_zone(engine, zone)
+            report = await rebuild_zone(engine, zone, running=running)
         except (CalloutError, LostRight) as error:
             log.warning("zone_rebuild_failed", zone=zone, error=str(error) or type(error).__name__)
         else:
@@ -83,7 +87,13 @@ async def run_once(engine: Engine) -> list[RebuildReport]:
     return reports
 
 
-async def rebuild_zone(engine: Engine, zone: Zone, *, words: Collection[str] = REBUILT_WORDS) -> RebuildReport | None:
+async def rebuild_zone(
+    engine: Engine,
+    zone: Zone,
+    *,
+    words: Collection[str] = REBUILT_WORDS,
+    running: RunningRebuilds | None = None,
+) -> RebuildReport | None:
     """Write the zone anew if it is closed with one of ``words`` and no other process does. Return None otherwise.
 
     Raises Unavailable, Indeterminate, LostRight: the zone then stays closed, and the rebuild begins again.
@@ -93,12 +103,14 @@ async def rebuild_zone(engine: Engine, zone: Zone, *, words: Collection[str] = R
         return None
     try:
         async with _renewed_lock(engine.archive, zone, holder):
-            return await _rebuild_under_lock(engine, zone, words, holder)
+            return await _rebuild_under_lock(engine, zone, words, holder, {} if running is None else running)
     finally:
         await control.release_lock(engine.archive, zone, holder)
 
 
-async def _rebuild_under_lock(engine: Engine, zone: Zone, words: Collection[str], holder: str) -> RebuildReport | None:
+async def _rebuild_under_lock(
+    engine: Engine, zone: Zone, words: Collection[str], holder: str, running: RunningRebuilds
+) -> RebuildReport | None:
     store, archive, began = engine.store, engine.archive, monotonic()
     before = (await records.read_records(archive, [zone]))[zone]
     word = (await opening.compare_with_sql(store, store.pipeline.submit, zone, store.run_id, "look", before)).word
@@ -116,11 +128,13 @@ async def _rebuild_under_lock(engine: Engine, zone: Zone, words: Collection[str]
     log.warning("zone_rebuild_begins", zone=zone, word=word, archived=record.archived, rows=total)
     await writer.begin(found, ended_at)
     store.close_zone(zone, opening.CLOSED_REASONS["REBUILDING"], "REBUILDING")
+    running[zone] = writer
     try:
         async with _logged_progress(writer, zone):
             await _write_zone(engine, zone, record, writer, tail, ended_at)
             await writer.finish(record.archived, record.database, "PAUSED" if before.paused else REBUILT)
     finally:
+        del running[zone]
         await writer.abandon()
     lost = len(tail.rows) if tail else None
     report = RebuildReport(zone, word, record.archived, writer.done, round(monotonic() - began, 3), lost)

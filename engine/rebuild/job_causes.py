@@ -27,6 +27,8 @@ class Verdict(NamedTuple):
     fingerprint: str
     seq: int
     version: int
+    seqs: frozenset[int] = frozenset()
+    """The seqs of all its events."""
 
     def record(self, job: JobId) -> str:
         """Return the record in the format of lua/lib/idempotency.lua."""
@@ -61,7 +63,8 @@ def job_verdicts(events: Iterable[Event]) -> list[Verdict]:
         if _is_recorded(of_command):
             key, _, fingerprint = cause.partition(":")
             request = keys.idempotency_record(of_command[0].zone, UserId(actor.partition(":")[2]), key)
-            found.append(Verdict(request, fingerprint, _answering_seq(of_command, data), version))
+            seqs = frozenset(event.seq for event in of_command)
+            found.append(Verdict(request, fingerprint, _answering_seq(of_command, data), version, seqs))
     return found
 
 

@@ -111,7 +111,10 @@ class _JobKeys:
             self._add_search()
         self._add_timers()
         is_ahead = bool(holder) and self._get("ahead") == "1"
-        return JobParts(self._contents, holder, bool(holder) and not is_ahead, is_ahead, state.is_complete)
+        # A server of an older release may have run the last command beside one of this release.
+        has_last = not verdicts or not verdicts[-1].seqs.isdisjoint(seq for seq, _ in self._rows.states)
+        is_exact = state.is_complete and has_last
+        return JobParts(self._contents, holder, bool(holder) and not is_ahead, is_ahead, is_exact)
 
     def _get(self, name: str, default: str = "") -> str:
         return self._record.get(name, default)

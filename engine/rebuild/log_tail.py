@@ -29,7 +29,7 @@ async def archive_tail(engine: Engine, zone: Zone) -> int:
     while True:
         before = await reader.checkpoint(engine.archive, zone)
         seq = before.seq if before else 0
-        events = await zone_log.read_range(client, zone, seq, EVENTS_PER_PAGE)
+        events = await zone_log.read_range(client, zone, seq, EVENTS_PER_PAGE, with_state=True)
         if not events:
             return archived
         if events[0].seq != seq + 1:

@@ -63,12 +63,20 @@ async def read_epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoc
 
 
 async def read_range(
-    client: Redis | StreamConnection, zone: Zone, after: int, count: int, last_seq: int | None = None
+    client: Redis | StreamConnection,
+    zone: Zone,
+    after: int,
+    count: int,
+    last_seq: int | None = None,
+    *,
+    with_state: bool = False,
 ) -> list[Event]:
-    """Return at most ``count`` events with ``after`` < seq ≤ ``last_seq`` that the log still has, in order."""
+    """Return at most ``count`` events with ``after`` < seq ≤ ``last_seq`` that the log still has, in order.
+    ``with_state``: they have their ``state``.
+    """
     last = "+" if last_seq is None else f"{last_seq}-0"
     rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
-    return [parse_log_entry(zone, entry, fields) for entry, fields in rows]
+    return [parse_log_entry(zone, entry, fields, with_state=with_state) for entry, fields in rows]
 
 
 async def wait_for_events(

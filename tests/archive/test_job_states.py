@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 
 from engine.domain import jobs
 from engine.domain.jobs import CommandInput
+from engine.rebuild import log_tail
 from engine.rebuild.job_rows import live_job_ids, read_job_rows
 from engine.runtime import Engine
 from engine.sql.job_tables import job_states
@@ -34,3 +35,16 @@ async def test_sql_determines_the_keys_of_a_job_until_it_is_archived(engine: Eng
     assert await live_job_ids(engine.archive, DEFAULT_ZONE, "", 10) == []
     async with engine.archive.begin_read() as conn:
         assert (await conn.execute(select(func.count()).select_from(job_states))).scalar() == 0
+
+
+async def test_the_end_of_a_closed_zones_log_is_archived_with_its_state(engine: Engine) -> None:
+    """What a rebuild archives of a closed zone's log before it begins has the state of jobs too."""
+    service = await people.service(engine)
+    carla = await people.customer(engine)
+    tom = await people.technician(engine, "tom", service)
+    job = await people.offered_job(engine, carla, service)
+    await archiver.run_once(engine)
+    await jobs.claim(engine, tom, job)
+    assert await log_tail.archive_tail(engine, DEFAULT_ZONE) > 0
+    rows = await read_job_rows(engine.archive, DEFAULT_ZONE, [job], lambda *_: "none")
+    assert await job_keys.check_jobs(engine, rows) == 1

@@ -87,3 +87,14 @@ async def test_the_first_change_after_an_older_release_writes_the_whole_state(en
     later = [state for state in after.states if state not in before.states]
     assert len(later) == 1
     assert await job_keys.check_jobs(engine, [msgspec.structs.replace(after, states=later)]) == 1
+
+
+async def test_a_job_whose_last_command_an_older_release_ran_is_marked(engine: Engine) -> None:
+    """If a server of an older release ran the last command of a job, its keys are not known exactly."""
+    job, tom, _ = await offered_job(engine)
+    (before,) = await read_rows(engine)
+    await jobs.claim(engine, tom, job)
+    (after,) = await read_rows(engine)
+    assert job_contents(after, 0).is_exact
+    mixed = job_contents(msgspec.structs.replace(after, states=before.states), 0)
+    assert not mixed.is_exact and mixed.holder == tom.id

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import NotFound
+from engine.errors import IllegalTransition, NotFound
 from engine.identity import outbox, tokens
+from engine.sql.erasure_tables import erasures
 from engine.sql.schema import users
 from engine.technicians import sql
 from engine.types import UserId
@@ -25,6 +29,13 @@ async def reopen_account(conn: AsyncConnection, user: UserId, actor: str) -> Non
     """Open an account again that ``close_account`` closed. The user must sign in again. Raises NotFound."""
     await _set_active(conn, user, is_active=True)
     await outbox.add_row(conn, user, actor=actor)
+
+
+async def check_change(conn: AsyncConnection, user: UserId, change: Mapping[str, Any]) -> None:
+    """Raise IllegalTransition if ``change`` opens the account of a person who is or will be erased."""
+    query = select(erasures.c.id).where(erasures.c.user == user)
+    if change.get("active") and (await conn.execute(query)).scalar_one_or_none():
+        raise IllegalTransition("The person is erased, or will be")
 
 
 async def _set_active(conn: AsyncConnection, user: UserId, *, is_active: bool) -> None:

@@ -28,7 +28,7 @@ from engine.errors import (
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
-from engine.identity import access, audit_events, outbox, passwords, tokens
+from engine.identity import access, account_closing, audit_events, outbox, passwords, tokens
 from engine.roles import ADMIN_ROLE, OPS, require_role
 from engine.rules import emails
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
@@ -301,6 +301,7 @@ async def _change_account(
         row = await _select_user(conn, user, lock=True)
         if row["role"] == "admin" and caller.role != "admin":
             raise Forbidden("Only an admin may do this to an admin")
+        await account_closing.check_change(conn, user, change)
         new = {**row, **change}
         if new != row:
             new["version"] += 1

@@ -21,7 +21,7 @@ from engine.types import UserId
 
 REPLACEMENT = "[erased]"
 MIN_TEXT_LENGTH = 4
-"""Shorter texts are not searched for in the texts of others."""
+"""Shorter texts are not searched for in the texts that others wrote."""
 _JOB_TEXTS = ("postal_code", "notes", "public_notes", "reference")
 _POSITION_DECIMALS = 1
 """The position of an erased job is rounded to about 10 km: enough for statistics of an area."""
@@ -127,6 +127,13 @@ def _id_in(value: dict[str, Any], name: str) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _pattern(texts: tuple[str, ...], is_notice: bool) -> re.Pattern[str] | None:
-    searched = [text for text in texts if len(text) >= MIN_TEXT_LENGTH and (is_notice or not text.isalpha())]
-    parts = [re.escape(text) for text in sorted(searched, key=len, reverse=True)]
+    """Return the pattern of the texts, as whole words. The text of a notice is a template with names in it, so that
+    names of one word and short ones are searched for there, the short ones with their case.
+    """
+    parts = []
+    for text in sorted(filter(None, texts), key=len, reverse=True):
+        if len(text) >= MIN_TEXT_LENGTH and (is_notice or not text.isalpha()):
+            parts.append(re.escape(text))
+        elif is_notice:
+            parts.append(f"(?-i:{re.escape(text)})")
     return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)", re.IGNORECASE) if parts else None

@@ -1,0 +1,211 @@
+"""An erasure waits, goes on after any interruption, and is done again in a restored backup."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import sqlite3
+import uuid
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.archive import erase_events, erase_rows, erasure_list
+from engine.archive.erasure_list import ListedErasure
+from engine.audit.verifier import verify_zone
+from engine.domain import erasures
+from engine.errors import IllegalTransition, NotErasable, NotFound
+from engine.identity import access, accounts
+from engine.rebuild import rebuilder
+from engine.runtime import Engine
+from engine.sql import compaction
+from engine.startup import open_engine
+from engine.types import DEFAULT_ZONE, UserId
+from engine.workers import archiver, eraser, redis_erasure
+from tests.archive.erasure.life import TEXT, TEXTS, begin_life
+from tests.support import people
+from tests.support.process import run_callout
+from tests.support.traces import traces_in_files, traces_in_redis, traces_in_sql
+
+on_sqlite = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+
+
+class Killed(BaseException):
+    """Raised in place of the end of a process."""
+
+
+KILLED_AFTER: list[tuple[Any, str]] = [
+    (erasure_list, "add_to_list"),
+    (redis_erasure, "erase_copies"),
+    (eraser, "append_event"),
+    (erase_events, "erase_events"),
+    (erase_rows, "erase_rows"),
+    (erase_rows, "erase_account"),
+    (redis_erasure, "rewrite_files"),
+    (compaction, "compact"),
+]
+"""The steps of an erasure after which a test ends the process."""
+
+
+async def kill_after(engine: Engine, owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the eraser until it has done a step, and end it there. Its lease is over."""
+    original = getattr(owner, name)
+
+    def killed(*args: Any, **options: Any) -> Any:
+        done = original(*args, **options)
+        if not inspect.isawaitable(done):
+            raise Killed
+
+        async def wait() -> None:
+            await done
+            raise Killed
+
+        return wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(Killed):
+            await eraser.run_once(engine)
+
+
+@on_sqlite
+async def test_a_job_of_the_last_moment_opens_the_account_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that was booked while the account was being closed is a blocker: the erasure is withdrawn, a repeat under
+    the same key is refused too, and the customer may act.
+    """
+    life = await begin_life(engine, 0)
+    key, found = str(uuid.uuid4()), []
+
+    async def book_late(engine: Engine, user: UserId) -> Any:
+        if not found:
+            found.append(await people.job(engine, life.customer, life.service))
+            return []
+        return await read_blockers(engine, user)
+
+    read_blockers = erasures.read_blockers
+    monkeypatch.setattr(erasures, "read_blockers", book_late)
+    for _ in range(2):
+        with pytest.raises(NotErasable) as refusal:
+            await erasures.request_erasure(
+                engine, people.ADMIN, life.customer.id, reason="asked", password=None, key=key
+            )
+        assert refusal.value.extra["blockers"] == ["job"]
+        assert (await access.read_access(engine, life.customer.id)).active
+    with pytest.raises(NotFound):
+        await erasures.read_erasure(engine, people.ADMIN, life.customer.id)
+
+
+@on_sqlite
+async def test_an_erasure_goes_on_wherever_it_was_interrupted(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process that ends after any step is continued by the next. The log explains each salt that is gone, after each
+    of them.
+    """
+    life = await begin_life(engine, 1)
+    await erasures.request_erasure(engine, people.ADMIN, life.customer.id, reason="asked", password=None)
+    await life.archive_all()
+    for owner, name in KILLED_AFTER:
+        await kill_after(engine, owner, name, monkeypatch)
+        await archiver.run_once(engine)
+        assert (await verify_zone(engine.archive, DEFAULT_ZONE)).findings == [], name
+        assert (await erasures.read_erasure(engine, people.ADMIN, life.customer.id)).state != "done"
+    assert await eraser.run_once(engine) == 1 and await eraser.run_once(engine) == 0
+    assert await traces_in_sql(engine.archive, TEXTS) == [] and await traces_in_redis(engine, TEXTS) == []
+    listed = (Path(engine.settings.data) / erasure_list.FILE_NAME).read_bytes()
+    assert listed.count(b"\n") == 1 and life.customer.id.encode() in listed
+
+
+@on_sqlite
+async def test_an_erasure_waits_for_the_window_of_the_log(engine: Engine) -> None:
+    """While a log has an event of the person, nothing is erased. No admin opens the account of an erased person."""
+    life = await begin_life(engine, 1)
+    await erasures.request_erasure(engine, people.ADMIN, life.customer.id, reason="asked", password=None)
+    await archiver.run_once(engine)
+    for _ in range(2):
+        assert await eraser.run_once(engine) == 0
+    assert {"waiting"} == {(await erasures.read_erasure(engine, people.ADMIN, life.customer.id)).state}
+    assert not (Path(engine.settings.data) / erasure_list.FILE_NAME).exists()
+    await life.archive_all()
+    assert await eraser.run_once(engine) == 1
+    for change in (accounts.reinstate_user, partial(accounts.patch_user, active=True)):
+        with pytest.raises(IllegalTransition):
+            await change(engine, people.ADMIN, life.customer.id)
+    assert not (await access.read_access(engine, life.customer.id)).active
+
+
+@on_sqlite
+async def test_a_restored_backup_is_erased_before_its_zone_opens(
+    engine: Engine, own_redis: tuple[Path, str], tmp_path: Path
+) -> None:
+    """The database of before the erasure comes back, with the list of erasures: when the zone opens, nothing of the
+    person is in SQL and Redis, and the log explains it afterwards.
+    """
+    life = await begin_life(engine, 2)
+    await archiver.run_once(engine)
+    backup, data = tmp_path / "backup.db", tmp_path / "restored"
+    with (
+        closing(sqlite3.connect(Path(engine.settings.data) / "callout.db")) as live,
+        closing(sqlite3.connect(backup)) as copy,
+    ):
+        live.backup(copy)
+    await life.archive_all()
+    await life.erase()
+    data.mkdir()
+    shutil.copyfile(backup, data / "callout.db")
+    shutil.copyfile(Path(engine.settings.data) / erasure_list.FILE_NAME, data / erasure_list.FILE_NAME)
+    await engine.store.command("FLUSHALL")
+    async with open_engine(msgspec.structs.replace(engine.settings, data=str(data))) as restored:
+        assert restored.store.zones[DEFAULT_ZONE].word == "EMPTY"
+        assert await traces_in_sql(restored.archive, TEXTS) != []
+        assert len(await rebuilder.run_once(restored)) == 1
+        assert restored.store.zones[DEFAULT_ZONE].open
+        assert await traces_in_sql(restored.archive, TEXTS) == [] and await traces_in_redis(restored, TEXTS) == []
+        assert (await erasures.read_erasure(restored, people.ADMIN, life.customer.id)).state == "running"
+        await archiver.run_once(restored)
+        assert await eraser.run_once(restored) == 1
+        await archiver.run_once(restored)
+        report = await verify_zone(restored.archive, DEFAULT_ZONE)
+        assert report.findings == [] and report.erased > 10
+        assert traces_in_files(data, TEXTS) + traces_in_files(own_redis[0], TEXTS) == []
+
+
+@on_sqlite
+async def test_callout_restore_erases_again(engine: Engine, tmp_path: Path) -> None:
+    """`callout restore` with the list of erasures writes a directory in which no file has the person."""
+    life = await begin_life(engine, 1)
+    await archiver.run_once(engine)
+    folder, listed, data = tmp_path / "snapshot", tmp_path / "erasures.jsonl", tmp_path / "again"
+    folder.mkdir()
+    (folder / "snapshot.json").write_text("{}")
+    (folder / "redis.rdb").write_bytes(TEXT.encode())
+    with (
+        closing(sqlite3.connect(Path(engine.settings.data) / "callout.db")) as live,
+        closing(sqlite3.connect(folder / "callout.db")) as copy,
+    ):
+        live.backup(copy)
+    erasure_list.add_to_list(listed, ListedErasure("era_1", life.customer.id, 1))
+    erasure_list.add_to_list(listed, ListedErasure("era_2", UserId("usr_nobody"), 1))
+    assert traces_in_files(folder, TEXTS) != []
+    done = await run_callout("restore", str(folder), "--data", str(data), "--erasures", str(listed))
+    assert done.code == 0 and "erased again: 1" in done.out, done.err
+    assert traces_in_files(data, TEXTS) == [] and not (data / "valkey").exists()
+
+
+async def test_a_torn_line_of_the_list_is_skipped(tmp_path: Path) -> None:
+    """A line that was not completely written is not applied, and the next one is written on a line of its own."""
+    path = tmp_path / "list" / "erasures.jsonl"
+    assert erasure_list.read_list(path) == []
+    one, other = ListedErasure("era_1", UserId("u1"), 1), ListedErasure("era_2", UserId("u2"), 2)
+    erasure_list.add_to_list(path, one)
+    with path.open("ab") as file:
+        file.write(b'{"id":"era_')
+    erasure_list.add_to_list(path, other)
+    erasure_list.add_to_list(path, one)
+    assert erasure_list.read_list(path) == [one, other] and path.stat().st_mode & 0o077 == 0

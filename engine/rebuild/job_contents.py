@@ -122,7 +122,11 @@ class _JobKeys:
     def _add(self, key: str, kind: Any, value: Any, expires_at: int | None = None) -> None:
         """Add a key; a key without members does not exist."""
         if value:
-            merge(self._contents, {key: KeyContent(kind, value, expires_at)})
+            content = KeyContent(kind, value, expires_at)
+            if key in self._contents:
+                merge(self._contents, {key: content})
+            else:
+                self._contents[key] = content
 
     def _add_due(self, entry: str, at: int | str) -> None:
         self._add(keys.due_tasks(self._rows.zone), "zset", {entry: str(at)})

@@ -24,13 +24,13 @@ def job_fields(document: bytes, state: JobState) -> dict[str, str]:
     """
     members = _members_decoder.decode(document)
     found = dict.fromkeys(FIELDS_OF_EVERY_JOB, "") | {"wave": "0", "begins": "0"}
-    found |= {**_sums_of_money(members), **state.fields, **_document_fields(members)}
+    found |= {**_sums_of_money(members), **state.fields, **_document_fields(document, members)}
     return {name: text for name, text in found.items() if text or name in FIELDS_OF_EVERY_JOB}
 
 
-def _document_fields(members: dict[str, msgspec.Raw]) -> dict[str, str]:
+def _document_fields(document: bytes, members: dict[str, msgspec.Raw]) -> dict[str, str]:
     fixed = {name: raw for name, raw in members.items() if name in job_document.RECORD_MEMBERS}
-    plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in members.items()}
+    plain: dict[str, Any] = msgspec.json.decode(document)
     holder, scheduled = plain["technician"], plain.get("scheduled_for")
     return {
         **{name: str(plain[name]) for name in ("id", "status", "phase", "version", "service", "lat", "lon", "amount")},

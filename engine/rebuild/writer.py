@@ -7,7 +7,7 @@ write, because another one has begun the same rebuild, writes nothing any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -148,23 +148,29 @@ class ZoneWriter:
             raise LostRight(f"{script}: {reply[0].decode()}")
 
 
-def _chunks(content: KeyContent) -> Iterator[Sequence[Any]]:
-    """Yield the values of ``content`` as arguments of the command that writes them, in pieces that one command may
+def _chunks(content: KeyContent) -> Sequence[Sequence[Any]]:
+    """Return the values of ``content`` as arguments of the command that writes them, in pieces that one command may
     have."""
-    value: Any = content.value
-    flat: list[Any]
-    if content.kind == "string":
-        flat, width = [value], 1
-    elif content.kind == "hash":
-        flat, width = [part for pair in value.items() for part in pair], 2
-    elif content.kind == "zset":
-        flat, width = [part for member, score in value.items() for part in (score, member)], 2
-    elif content.kind == "geo":
-        flat, width = [part for member, place in value.items() for part in (place.lon, place.lat, member)], 3
-    elif content.kind == "stream":
-        flat, width = [[entry.id, *entry.fields] for entry in value], 1
-    else:
-        flat, width = list(value), 1
+    flat, width = _flatten(content)
+    if len(flat) <= MAX_PART_VALUES:
+        return (flat,)
     size = MAX_PART_VALUES // width * width
-    for start in range(0, len(flat), size):
-        yield flat[start : start + size]
+    return [flat[start : start + size] for start in range(0, len(flat), size)]
+
+
+def _flatten(content: KeyContent) -> tuple[list[Any], int]:
+    """Return the values one after the other, and how many of them belong together."""
+    value: Any = content.value
+    match content.kind:
+        case "hash":
+            return [part for pair in value.items() for part in pair], 2
+        case "zset":
+            return [part for member, score in value.items() for part in (score, member)], 2
+        case "geo":
+            return [part for member, place in value.items() for part in (place.lon, place.lat, member)], 3
+        case "stream":
+            return [[entry.id, *entry.fields] for entry in value], 1
+        case "string":
+            return [value], 1
+        case _:
+            return list(value), 1

@@ -6,6 +6,14 @@ from sqlalchemy import Table
 
 from engine.sql.columns import id_column, metadata, seq_column, text_column
 
-job_states = Table("job_states", metadata, id_column("job"), seq_column(), text_column("zone"), text_column("state"))
+job_states = Table(
+    "job_states",
+    metadata,
+    id_column("job"),
+    seq_column(),
+    text_column("zone"),
+    text_column("state"),
+    sqlite_with_rowid=False,
+)
 """What each event of a job changed in the job's keys in Redis, as JSON (lua/lib/job_state.lua): with it a rebuild
 writes the keys anew. The rows of a job are deleted when it is finished and Redis knows that it is archived."""

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("zone", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("job", "seq", name=op.f("pk_job_states")),
+        sqlite_with_rowid=False,
     )
 
 

@@ -18,8 +18,8 @@ if member then
 end
 local new = {}
 for i = 3, #ARGV, 2 do new[ARGV[i] .. '-0'] = ARGV[i + 1] end
-if not next(new) then return {'OK', '0', 0, 0} end
--- An entry of a stream cannot be changed: the stream is written anew, with the same ids.
+-- An entry of a stream cannot be changed, and a removed one stays in its block of the stream (log_rewrite): the stream is
+-- written anew, with the same ids.
 local ttl, entries = redis.call('PTTL', messages), redis.call('XRANGE', messages, '-', '+')
 redis.call('DEL', messages)
 for _, entry in ipairs(entries) do

@@ -2,9 +2,10 @@
 
 1. *waiting*: until nothing of the person is younger than the log's window, and no job or dispute stands in the way. No
    entry of a log has their data then.
-2. *running*: a line of the list of erasures is written. Redis' copies are removed. In each zone the events are erased,
-   at most 500 at a time: ``subject.erased`` is appended, which names them, then their data and salts are removed. Then
-   all other rows, and the account last.
+2. *running*: a line of the list of erasures is written. Redis' copies are removed, so that no later event has anything
+   of the person; what was appended until then must leave the logs too. In each zone the events are erased, at most 500
+   at a time: ``subject.erased`` is appended, which names them, then their data and salts are removed. Then all other
+   rows, and the account last.
 3. What Redis and SQLite have on disk is written anew, without what was erased. Then it is *done*.
 
 Each step may be done again, so that a process which ends anywhere is continued by another one.
@@ -81,12 +82,14 @@ async def _continue_erasure(engine: Engine, name: str) -> bool:
     person = await person_reader.read_person(engine.archive, user, json.loads(row.known or "[]"))
     if row.state == "waiting" and await requests.read_blockers(engine, user):
         return False
-    if (row.state == "waiting" or row.restored) and not await _has_left_logs(engine, person):
+    if row.state == "waiting" and not await _has_left_logs(engine, person):
         return False
     await _set(engine, name, state="running", known=json.dumps(person.texts))
     erasure_list.add_to_list(erasure_list.file_of(engine.settings), ListedErasure(name, user, now_ms()))
     log.warning("erasure_runs", erasure=name, user=user)
     await redis_erasure.erase_copies(engine, person)
+    if not await _has_left_logs(engine, person):  # an event of before the copies were removed, or a restored log
+        return False
     for zone in await person_reader.read_zones(engine.archive):
         await _erase_zone(engine, zone, person, is_restored=row.restored)
     await erase_rows.erase_rows(engine.archive, person)
@@ -94,6 +97,9 @@ async def _continue_erasure(engine: Engine, name: str) -> bool:
         await erase_rows.erase_account(conn, person)
     await sql.publish_to_redis(engine, user)
     await _set(engine, name, known=None, reason=None)
+    for zone in engine.store.zones:
+        seqs = await person_reader.find_seqs(engine.archive, zone, person)
+        await redis_erasure.rewrite_log(engine, zone, seqs[-1] if seqs else 0)
     await redis_erasure.rewrite_files(engine)
     await compaction.compact(engine.archive)
     await _set(engine, name, state="done", done_at=now_ms(), restored=False)

@@ -15,11 +15,16 @@ from engine.sql.room_tables import room_members, rooms
 from engine.store import keys
 from engine.store.stream_connection import parse_info
 from engine.types import JobId, RoomId, TechnicianId, Zone, zone_of
+from engine.zone import log as log_reads
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
 REWRITE_TIMEOUT_S = 60.0
+MAX_REWRITTEN_ENTRIES = 1_000
+"""A log with more entries is not written anew, because the script would stop the server for too long."""
+BLOCK_ENTRIES = 100
+"""How many entries Redis stores in a block of a stream at most (``stream-node-max-entries``)."""
 POLL_INTERVAL_S = 0.05
 
 log = structlog.get_logger(__name__)
@@ -72,6 +77,17 @@ async def _forget_technician(engine: Engine, zone: Zone, person: Person) -> None
         "technician": keys.technician(zone, technician),
     }
     await engine.store.run(zone, "technician_forget", keys=names, args={"id": technician})
+
+
+async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
+    """Write the zone's log anew, so that no block of it has trimmed entries up to ``last_seq``. A long log is trimmed
+    beyond that block instead. Raises Unavailable until it is, and the same errors as ``Store.run``.
+    """
+    names = {"meta": keys.zone_meta(zone), "log": keys.log(zone)}
+    done = await engine.store.run(zone, "log_rewrite", keys=names, args={"limit": MAX_REWRITTEN_ENTRIES})
+    first = await log_reads.read_range(engine.store.read_connection, zone, 0, 1)
+    if int(done.values[0]) == 0 and first and first[0].seq <= last_seq + BLOCK_ENTRIES:
+        raise Unavailable(f"{zone}: the log's oldest block is not trimmed yet")
 
 
 async def rewrite_files(engine: Engine) -> None:

@@ -44,7 +44,7 @@ class RoomRows:
 
 
 class _DisputeOfJob(msgspec.Struct):
-    job: str
+    job: str = ""
 
 
 class _RoomData(msgspec.Struct):
@@ -79,7 +79,7 @@ def fold_room_event(rows: RoomRows, event: Event) -> str | None:
         return _fold_room(rows, event, data)
     if bytes(data.room):  # a dispute about a job without an open room concerns no room
         _fold_mediation(rows, event, _room_id_decoder.decode(data.room).id, data.user)
-    return data.dispute.job if data.dispute else None
+    return (data.dispute.job or None) if data.dispute else None
 
 
 def _fold_mediation(rows: RoomRows, event: Event, room: str, user: EventRoomMember | None) -> None:

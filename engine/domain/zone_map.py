@@ -43,9 +43,9 @@ IDS_PER_SEARCH, SMALLEST_PART_M = 2_000, 100.0
 Redis more than some milliseconds, in which nobody else is served."""
 
 
-class MapEntry:
-    """A person or a job on the map. ``row`` has the fields of the record as Redis has them; two entries with the same
-    row look the same on a map.
+class ZoneMapMarker:
+    """A person or a job on the zone's map. ``row`` has the fields of the record as Redis has them; two markers
+    with the same row look the same on a map.
     """
 
     __slots__ = ("_at", "_cells", "_json", "id", "lat", "layer", "lon", "row")
@@ -128,7 +128,7 @@ async def read_map(engine: Engine, caller: Principal, zone: Zone, box: MapBox, l
     """Return what ``box`` contains now. Raises the errors of ``require_map_reader``."""
     require_map_reader(engine, caller, zone)
     head = await log.read_head(engine.store.read_connection, zone)
-    found: dict[Layer, list[MapEntry]] = {}
+    found: dict[Layer, list[ZoneMapMarker]] = {}
     for layer in layers:
         entries = await read_entries(engine, zone, layer, await find_ids(engine, zone, layer, [box]))
         found[layer] = [entry for entry in entries.values() if entry is not None and box.contains(entry.lat, entry.lon)]
@@ -185,18 +185,20 @@ async def _search(engine: Engine, key: str, part: MapBox) -> list[bytes] | None:
     return None if limit and len(names) == IDS_PER_SEARCH else names
 
 
-async def read_entries(engine: Engine, zone: Zone, layer: Layer, ids: Collection[str]) -> dict[str, MapEntry | None]:
+async def read_entries(
+    engine: Engine, zone: Zone, layer: Layer, ids: Collection[str]
+) -> dict[str, ZoneMapMarker | None]:
     """Return the entries of these people or jobs. None for a person who has had no position for an hour, and for a job
     that is over.
     """
-    names, entries = list(ids), dict[str, MapEntry | None]()
+    names, entries = list(ids), dict[str, ZoneMapMarker | None]()
     parts = [names[start : start + ENTRIES_PER_READ] for start in range(0, len(names), ENTRIES_PER_READ)]
     for start in range(0, len(parts), PARALLEL_READS):
         some = parts[start : start + PARALLEL_READS]
         replies = await asyncio.gather(*(_read_rows(engine, zone, layer, part) for part in some))
         for part, rows in zip(some, replies, strict=True):
             for name, row in zip(part, rows, strict=True):
-                entries[name] = None if row is None else MapEntry(layer, name, row)
+                entries[name] = None if row is None else ZoneMapMarker(layer, name, row)
     return entries
 
 
@@ -211,7 +213,7 @@ async def _read_rows(engine: Engine, zone: Zone, layer: Layer, ids: list[str]) -
     return rows
 
 
-def count_cells(entries: Iterable[MapEntry], resolution: int) -> dict[int, tuple[int, int]]:
+def count_cells(entries: Iterable[ZoneMapMarker], resolution: int) -> dict[int, tuple[int, int]]:
     """Return the number of people and of jobs in each cell that contains any."""
     counts: dict[int, tuple[int, int]] = {}
     for entry in entries:

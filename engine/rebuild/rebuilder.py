@@ -165,7 +165,9 @@ async def _time_of(archive: Archive, zone: Zone, seq: int) -> int:
 
 @contextlib.asynccontextmanager
 async def _renewed_lock(archive: Archive, zone: Zone, holder: str) -> AsyncIterator[None]:
-    """Renew the lock while the block runs. A lock that cannot be renewed stops nothing: the right to write decides."""
+    """Renew the lock in SQL while the block runs. A rebuild whose lock cannot be renewed goes on, until Redis refuses
+    its writes because another rebuild has begun.
+    """
 
     async def renew() -> None:
         while True:

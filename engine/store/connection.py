@@ -341,11 +341,11 @@ async def open_store(
     )
     await store.pipeline.open()
     await store.read_connection.open()
-    store.closed_zones_task = asyncio.create_task(_reopen_closed_zones(store), name="closed zones")
+    store.closed_zones_task = asyncio.create_task(_open_repaired_zones(store), name="closed zones")
     return store
 
 
-async def _reopen_closed_zones(store: Store) -> None:
+async def _open_repaired_zones(store: Store) -> None:
     """Try to open the closed zones, every ``REOPEN_INTERVAL_S`` seconds: the database may be back, or Redis repaired.
     Commands cannot trigger this, because commands in a closed zone are refused before they are sent to Redis.
     """

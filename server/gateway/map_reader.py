@@ -19,7 +19,7 @@ import structlog
 
 from engine.clock import now_ms
 from engine.domain import zone_map
-from engine.domain.zone_map import MapEntry
+from engine.domain.zone_map import ZoneMapMarker
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import not_cancelled
@@ -60,7 +60,7 @@ class ZoneMapReader:
         """How often Redis was read for this map."""
         self._areas: dict[Layer, list[MapBox]] = {}
         """The areas that the last search covered, by layer."""
-        self._entries: dict[str, MapEntry] = {}
+        self._entries: dict[str, ZoneMapMarker] = {}
         """The people and jobs in these areas, by id."""
         self._noted: set[str] = set()
         """The ids whose records must be read again."""

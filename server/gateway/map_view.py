@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.domain import zone_map
-from engine.domain.zone_map import MapEntry
+from engine.domain.zone_map import ZoneMapMarker
 from engine.rules import cells
 from engine.rules.boxes import LAYERS, Layer, MapBox
 from engine.types import Zone
@@ -28,7 +28,7 @@ LEAVE_CROWD_SHARE = 0.9
 """A layer that is shown as clusters is shown one by one again when it has fallen to this share of the limit: the map
 must not change its form with each person who crosses the border of the box."""
 
-Entries = Mapping[str, MapEntry]
+Entries = Mapping[str, ZoneMapMarker]
 Counts = tuple[int, int]
 """How many people and how many jobs are in a cell."""
 
@@ -63,12 +63,12 @@ class MapView:
         """The ids of entries that may differ from what the session was sent."""
         self.due_at = 0.0
         """The monotonic time from which the next frame may be sent; 0 before the snapshot."""
-        self._inside: dict[str, MapEntry] = {}
+        self._inside: dict[str, ZoneMapMarker] = {}
         self._numbers: dict[Layer, int] = dict.fromkeys(LAYERS, 0)
         self._crowded: frozenset[Layer] = frozenset()
         """The layers that are shown as clusters."""
         self._cells: dict[int, Counts] = {}
-        self._sent: dict[str, MapEntry] = {}
+        self._sent: dict[str, ZoneMapMarker] = {}
         self._sent_cells: dict[int, Counts] = {}
         self._has_more = False
 
@@ -112,7 +112,7 @@ class MapView:
                 changed.append(name)
         return changed
 
-    def _replace(self, name: str, old: MapEntry | None, new: MapEntry | None) -> None:
+    def _replace(self, name: str, old: ZoneMapMarker | None, new: ZoneMapMarker | None) -> None:
         if old is not None:
             self._numbers[old.layer] -= 1
             del self._inside[name]
@@ -128,7 +128,7 @@ class MapView:
     def _resolution(self) -> int:
         return cells.resolution_for(self.box)
 
-    def _count(self, entry: MapEntry, by: int) -> None:
+    def _count(self, entry: ZoneMapMarker, by: int) -> None:
         cell = entry.cell(self._resolution)
         people, jobs = self._cells.get(cell, (0, 0))
         counts = (people + by, jobs) if entry.layer == "people" else (people, jobs + by)

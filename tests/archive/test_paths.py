@@ -68,9 +68,10 @@ async def test_only_shared_positions_are_in_a_path(engine: Engine) -> None:
     assert [north_m(point) for point in await path_of(trip)] == [2000, 1000]
 
 
-async def test_a_path_is_moved_to_sql_without_a_seam(engine: Engine) -> None:
-    """Before, between and after two moves a path has the same line; a straight way is thinned to its ends and the seam.
-    Redis loses only what SQL has.
+async def test_a_path_that_is_partly_in_sql_reads_as_one_line(engine: Engine) -> None:
+    """A path is moved from Redis to SQL in two parts. Before, between and after the two moves its reader gets the same
+    line. Of a straight way only the ends are kept, and the point where the two parts meet. Redis deletes only points
+    that SQL has.
     """
     trip = await start_trip(engine)
     for north in (2900, 2800, 2700):

@@ -142,8 +142,10 @@ async def test_each_room_that_staff_read_is_an_event_once_a_minute(engine: Engin
     assert await read_audit_events(engine) == found
 
 
-def test_too_many_readings_are_counted() -> None:
-    """The readings that wait are bounded; those beyond are counted."""
+def test_reads_of_staff_beyond_the_limit_are_counted() -> None:
+    """At most ``MAX_WAITING`` reads of rooms by staff wait to be written to the audit. Further reads are not kept, and
+    their number is.
+    """
     reads = StaffReads()
     for number in range(MAX_WAITING + 2):
         reads.note("room_read", ADMIN, RoomId(f"room_main_{number}"))

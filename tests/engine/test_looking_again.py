@@ -71,7 +71,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     return msgspec.structs.replace(settings, blueprints=str(tmp_path / "blueprints"))
 
 
-async def create_hurried_job(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
+async def create_job_in_state_hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
     """Create a job with one bidder and one technician who is invited to bid, and move it to the state `hurried` without
     an accepted bid. Return the job, the customer, the bidder and the invited technician.
     """
@@ -100,7 +100,7 @@ async def test_a_new_search_withdraws_old_offers_and_offers_the_job_to_all(engin
     """When a search by offers follows a search by bids, the invitation to bid closes as `withdrawn`. The first wave
     then offers the job to the invited technician and to the bidder.
     """
-    job, _, tom, _ = await create_hurried_job(engine)
+    job, _, tom, _ = await create_job_in_state_hurried(engine)
     assert await closed_offers(engine, job) == [("withdrawn", ["user:tara"])]
     assert await technicians_with_offer(engine, job) == []
     await run_due_tasks(engine)
@@ -112,7 +112,7 @@ async def test_after_a_pause_the_job_is_offered_again(engine: Engine) -> None:
     """A state without a search withdraws all offers. When the job returns to a state that searches, the first wave
     opens at once.
     """
-    job, carla, tom, _ = await create_hurried_job(engine)
+    job, carla, tom, _ = await create_job_in_state_hurried(engine)
     await run_due_tasks(engine)
     await jobs.run_command(engine, carla, job, CommandInput(command="pause"))
     assert (await closed_offers(engine, job))[-1] == ("withdrawn", ["user:tara", "user:tom"])
@@ -127,7 +127,7 @@ async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None
     """When the job moves to a state in which the engine allocates, the first allocation is due at once. A technician
     who declined the offer is not assigned.
     """
-    job, carla, tom, tara = await create_hurried_job(engine)
+    job, carla, tom, tara = await create_job_in_state_hurried(engine)
     await run_due_tasks(engine)
     if by == "customer":
         await jobs.run_command(engine, carla, job, CommandInput(command="give"))
@@ -144,7 +144,7 @@ async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None
 @pytest.mark.parametrize("command", ["leave", "rest"])
 async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, command: str) -> None:
     """A new search excludes the technician who left the job, also if the job was in other states in between."""
-    job, carla, tom, _ = await create_hurried_job(engine)
+    job, carla, tom, _ = await create_job_in_state_hurried(engine)
     await run_due_tasks(engine)
     await jobs.claim(engine, tom, job)
     await jobs.run_command(engine, tom, job, CommandInput(command=command))

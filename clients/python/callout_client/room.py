@@ -93,7 +93,7 @@ class Room:
         return max(0, self._list.last_n - max(self._state.from_n(me), self.reads.get(me, 0)))
 
     async def open(self) -> None:
-        """Read the room and its last messages, and follow it. Raises Refusal if the user is not a member, or Ended."""
+        """Read the room with its last messages; follow it. Raises Refusal to strangers, Ended if the client ends."""
         self._opened = asyncio.get_running_loop().create_future()
         self._callout.followers.add(self)
         self.handle_status(self._callout.status)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.domain import zone_map
-from engine.domain.zone_map import MapEntry
+from engine.domain.zone_map import ZoneMapMarker
 from engine.rules.boxes import LAYERS, MapBox
 from engine.types import DEFAULT_ZONE
 from server.gateway import map_view
@@ -21,16 +21,16 @@ BOX = MapBox(0.0, 0.0, 1.0, 1.0)
 NOW_MS = 1_800_000_000_000
 
 
-def person(name: str, place: float) -> MapEntry:
+def person(name: str, place: float) -> ZoneMapMarker:
     """Return a person at this latitude and longitude."""
     lat = str(place).encode()
-    return MapEntry("people", name, [b'"P"', lat, lat, str(NOW_MS).encode(), b"1", b"0", None])
+    return ZoneMapMarker("people", name, [b'"P"', lat, lat, str(NOW_MS).encode(), b"1", b"0", None])
 
 
-def job(name: str, place: float) -> MapEntry:
+def job(name: str, place: float) -> ZoneMapMarker:
     """Return a job at this latitude and longitude."""
     lat = str(place).encode()
-    return MapEntry("jobs", f"job_{name}", [lat, lat, b"open", b"open", b""])
+    return ZoneMapMarker("jobs", f"job_{name}", [lat, lat, b"open", b"open", b""])
 
 
 class Shown:
@@ -41,7 +41,7 @@ class Shown:
         self.things: dict[str, Any] = {}
         self.sizes: list[int] = []
 
-    def take_frame(self, entries: dict[str, MapEntry]) -> bool:
+    def take_frame(self, entries: dict[str, ZoneMapMarker]) -> bool:
         """Apply the next frame, and return whether there was one."""
         frame = self.view.take_frame(entries, NOW_MS)
         if frame is None:
@@ -81,7 +81,7 @@ def test_the_frames_lead_to_what_is_in_the_box(
         patch.setattr(zone_map, "MAX_ENTRIES", limit)
         patch.setattr(map_view, "MAX_FRAME_ENTRIES", frame_limit)
         view = MapView(DEFAULT_ZONE, ViewOptions(BOX, LAYERS, 1.0))
-        entries: dict[str, MapEntry] = {"job_j": job("j", 0.3)}
+        entries: dict[str, ZoneMapMarker] = {"job_j": job("j", 0.3)}
         shown = Shown(view)
         for name, place, sends in [*steps, ("h", 0.2, True)]:
             if place is None:

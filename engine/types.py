@@ -26,6 +26,8 @@ Epoch = NewType("Epoch", str)
 IdempotencyKey = NewType("IdempotencyKey", str)
 
 DEFAULT_ZONE = Zone("main")
+NEWEST_FORMAT = 1
+"""The newest format of zones that this release knows (engine/zone/upgrade.py)."""
 
 Role = Literal["customer", "technician", "mediator", "onboarding_manager", "ops_manager", "admin", "service"]
 ROLES: tuple[Role, ...] = get_args(Role)

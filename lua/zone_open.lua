@@ -3,28 +3,32 @@ changes nothing before that is certain. `known` is the archive's list of epochs 
 …`; `archived` is the archive's head and `database` the archive's id. `believed` is the newest epoch that the caller has
 seen, and `seen` the highest seq in this epoch. `compared` is 1; 0 if the archive cannot be read (then only the epoch
 that the caller believes in opens); or `look` to change nothing. PAUSED: an operator closed the zone (zone_close).
+STALE_RELEASE: the zone has a format that the caller does not know (`format` is SQL's, zone_upgrade raises it).
 REBUILDING: a process writes the zone anew from SQL (zone_rebuild); the reply has how many rows are written, and of how
 many.
 KEYS    meta  epochs  log
-ARGV    run_id  compared  archived  known  database  believed  seen
-OK      seq  version  epoch  epochs
-ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  OLDER  HOLE  OTHER_DATABASE  CLOSED  PAUSED  REBUILDING
+ARGV    run_id  compared  archived  known  database  believed  seen  format  knows
+OK      seq  version  epoch  epochs  format
+ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  OLDER  HOLE  OTHER_DATABASE  CLOSED  PAUSED  REBUILDING  STALE_RELEASE
 FLAGS   allow-oom
 ]]
 --- @include "lib/clock"
 local meta, epochs, log = unpack(KEYS)
-local run_id, compared, archived, known, database, believed, seen = unpack(ARGV)
+local run_id, compared, archived, known, database, believed, seen, format, knows = unpack(ARGV)
 local row = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now', 'database', 'why', 'archived',
-  'offset', 'done', 'total')
+  'offset', 'done', 'total', 'format')
 local epoch, head, same = row[1], tonumber(row[2]) or 0, row[3] == run_id
 archived, seen = tonumber(archived), tonumber(seen)
 local rolled_back = epoch == believed and head < seen
+local stored = tonumber(row[12]) or 1
+format = epoch and math.max(stored, tonumber(format)) or tonumber(archived > 0 and format or knows)
+if format > tonumber(knows) then return {'STALE_RELEASE'} end
 if epoch == 'closed' and not row[7] then return {'CLOSED'} end
 if row[7] == 'PAUSED' then return {'PAUSED'} end
 if row[7] == 'REBUILDING' then return {'REBUILDING', row[10], row[11]} end
 if compared == '0' then
   if epoch ~= believed or not same or rolled_back then return {'UNCOMPARED'} end
-  return {'OK', '0', head, 0, epoch, ''}
+  return {'OK', '0', head, 0, epoch, '', stored}
 end
 if row[6] and row[6] ~= database then return {'OTHER_DATABASE'} end
 if not epoch and (archived > 0 or seen > 0) then return {'EMPTY'} end
@@ -58,9 +62,9 @@ if epoch and same and elsewhere >= number then return {'OLDER'} end
 if epoch and not row[6] and known == '' and (tonumber(row[8]) or 0) > 0 then return {'OTHER_DATABASE'} end
 local next_id = string.format('%.0f-0', archived + 1)
 if head > archived and #redis.call('XRANGE', log, next_id, next_id) == 0 then return {'HOLE'} end
-if compared == 'look' then return {'OK', '0', head, 0, epoch or '', ''} end
+if compared == 'look' then return {'OK', '0', head, 0, epoch or '', '', format} end
 
-redis.call('HSET', meta, 'database', database)
+redis.call('HSET', meta, 'database', database, 'format', format)
 if not (epoch and epoch ~= 'closed' and same) or rolled_back then
   local now, offset = Clock.read(tonumber(row[5]) or 0, row[4], row[9])
   -- A zone without an earlier epoch has no clients who need a grace.
@@ -71,4 +75,4 @@ if not (epoch and epoch ~= 'closed' and same) or rolled_back then
   redis.call('HDEL', meta, 'why')
   redis.call('HSET', epochs, epoch, head + 1)
 end
-return {'OK', '0', head, 0, epoch, table.concat(redis.call('HGETALL', epochs), ' ')}
+return {'OK', '0', head, 0, epoch, table.concat(redis.call('HGETALL', epochs), ' '), format}

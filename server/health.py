@@ -54,6 +54,10 @@ class Health:
         with contextlib.suppress(CalloutError):  # a primary that does not answer is reported by the connection
             await self.engine.store.check_level()
             await self.engine.store.acknowledgements.check_archives()
+        if not self.draining and any(zone.word == "STALE_RELEASE" for zone in self.engine.store.zones.values()):
+            self.draining = True  # for good: the zones' format is never lowered
+            if self.gateway:
+                await self.gateway.drain()
 
     async def _find_write_refusal(self) -> str:
         for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own

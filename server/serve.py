@@ -35,6 +35,7 @@ from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.workers import archiver, maintenance, notifier, rebuilder, scheduler
+from engine.zone.upgrade import raise_all
 from server import logs
 from server.app import Health, build_app, metrics_app
 from server.gateway.gateway import Gateway
@@ -142,6 +143,8 @@ async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
             stack.push_async_callback(valkey.stop)
             settings = msgspec.structs.replace(settings, redis=valkey.url)
         engine = await stack.enter_async_context(open_engine(settings))
+        if valkey and settings.database is None:  # nobody else uses its stores
+            await raise_all(engine.store, engine.archive)
         _register_metrics(engine)
         gateway = await stack.enter_async_context(_run_gateway(engine))
         server = RunningServer(url_of(sock), engine, gateway, Health(engine, gateway))

@@ -69,7 +69,7 @@ async def apply_batch(
     """
     async with archive.begin_write() as conn:
         upsert = partial(insert_into, archive)
-        await _move_checkpoint(conn, upsert, zone, before, after)
+        await _move_checkpoint(conn, upsert, zone, before, after, archive.known_format)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
         await insert_rows(conn, events, batch.events)
         await insert_rows(conn, event_channels, batch.channels)
@@ -149,15 +149,19 @@ async def _move_checkpoint(
     zone: Zone,
     before: Checkpoint | None,
     after: Checkpoint,
+    known_format: int,
 ) -> None:
-    """Move the checkpoint from ``before`` (None: not set yet) to ``after``. Raises Superseded."""
+    """Move the checkpoint from ``before`` (None: not set yet) to ``after``. Raises Superseded, also if the zone has a
+    format that this release does not know.
+    """
     columns = checkpoints.c
     if before is None:
-        first = upsert(checkpoints).values(zone=zone, epoch=after.epoch, seq=after.seq)
+        first = upsert(checkpoints).values(zone=zone, epoch=after.epoch, seq=after.seq, format=known_format)
         moved = await conn.execute(first.on_conflict_do_nothing())
     else:
         here = (columns.zone == zone) & (columns.epoch == before.epoch) & (columns.seq == before.seq)
-        moved = await conn.execute(update(checkpoints).where(here).values(epoch=after.epoch, seq=after.seq))
+        known = here & (columns.format <= known_format)
+        moved = await conn.execute(update(checkpoints).where(known).values(epoch=after.epoch, seq=after.seq))
     if moved.rowcount != 1:
         raise Superseded(f"{zone}: the checkpoint is not {before}")
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from engine.types import DEFAULT_ZONE
+from engine.types import DEFAULT_ZONE, NEWEST_FORMAT
 
 DAY_S = 86_400
 NonEmptyText = Annotated[str, Meta(min_length=1)]
@@ -122,6 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         NonEmptyText | None,
         Meta(description="The list of erased persons, for restored backups. Without it, `<data>/erasures.jsonl`."),
     ] = None
+    format: Annotated[int, Meta(ge=1, le=999, description="The newest known format; for tests.")] = NEWEST_FORMAT
     ping_s: Annotated[float, Meta(ge=0.1, le=3600, description="The time between two pings to a socket.")] = 25.0
     pong_s: Annotated[
         float,

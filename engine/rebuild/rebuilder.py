@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 REBUILT = "REBUILT"
 """Why a zone is closed after its rebuild, until it is opened."""
-OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS)
+OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE"}
 """The words of closed zones that an operator may have written anew. What Redis has and SQL does not is archived first,
 if the log continues the archive."""
 PROGRESS_INTERVAL_S = 2.0

@@ -64,6 +64,7 @@ class Archive:
 
     url: URL
     engine: AsyncEngine
+    known_format: int  # the newest format of zones that this process knows (engine/zone/upgrade.py)
     problem: str = "not opened yet"
     """Why the database cannot be used now; "" after its schema was brought up to date."""
     write_refusal: str = ""
@@ -163,7 +164,7 @@ async def open_archive(settings: Settings) -> Archive:
     url = _database_url(settings)
     if settings.database is None:
         datadir.make_files_private(Path(settings.data), "callout.db*")
-    archive = Archive(url, _create_engine(url))
+    archive = Archive(url, _create_engine(url), settings.format)
     archive.commit_settings.watch_connections(archive.engine, settings.durability)
     try:
         await archive.migrate_once()

@@ -185,7 +185,9 @@ checkpoints = Table(
     id_column("zone"),
     text_column("epoch"),
     Column("seq", BigInteger, nullable=False),
+    Column("format", Integer, nullable=False, server_default="1"),
 )
+"""``format`` names what writers of the zone must know (engine/zone/upgrade.py)."""
 
 deployment = Table("deployment", metadata, text_column("id"))
 """The one row that identifies this installation: a random id, inserted with the schema. Redis stores the same id, so

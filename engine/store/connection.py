@@ -42,7 +42,7 @@ from engine.store.redis_url import address_without_password, connect_function, c
 from engine.store.replica_wait import PROBE_LIFETIME_MS, ReplicaWait
 from engine.store.scripts import Args, Keys, Script, Value
 from engine.store.stream_connection import ReadConnection, StreamConnection, parse_info
-from engine.types import Cursor, Epoch, Zone, epoch_number
+from engine.types import NEWEST_FORMAT, Cursor, Epoch, Zone, epoch_number
 
 REOPEN_INTERVAL_S = 1.0
 """Seconds between two attempts to open the zones that are closed."""
@@ -83,6 +83,8 @@ class ZoneStatus:
     word: str = ""
     seq: int = 0
     """The highest seq that this process has seen. If a server has a lower one, it has lost data."""
+    format: int = 1
+    """The format in which this process writes (engine/zone/upgrade.py)."""
 
 
 SendCommand = Callable[..., Awaitable[Any]]
@@ -108,6 +110,7 @@ class Store:
     read_connection: ReadConnection = field(init=False)
     stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
+    known_format: int = NEWEST_FORMAT
     closed_zones_task: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -19,7 +19,7 @@ from engine.sql.database import Archive
 from engine.store import keys
 from engine.store.connection import OpenZones, SendCommand, Store, ZoneStatus
 from engine.store.pipeline import Pipeline
-from engine.types import Epoch, Zone
+from engine.types import NEWEST_FORMAT, Epoch, Zone
 from engine.zone import records
 from engine.zone.records import ZoneRecord
 
@@ -43,6 +43,7 @@ CLOSED_REASONS: Mapping[str, str] = {
     "OTHER_DATABASE": "Redis belongs to another database: is --database the right one?",
     "CLOSED": "the zone was closed by an operator",
     "PAUSED": "paused: an operator has closed the zone; `callout zone open` opens it",
+    "STALE_RELEASE": "a newer release writes this zone: replace this process by that release",
     "REBUILDING": "rebuilding: its keys are being written anew from the database",
 }
 
@@ -60,6 +61,7 @@ class ZoneOpenReply(NamedTuple):
     epoch: Epoch = Epoch("")
     epochs: Mapping[Epoch, int] = {}
     progress: str = ""
+    format: int = 1
 
     @property
     def reason(self) -> str:
@@ -73,6 +75,7 @@ def make_zone_opener(archive: Archive) -> OpenZones:
     """
 
     async def open_zones(store: Store, pipe: Pipeline, run_id: str) -> None:
+        store.known_format = archive.known_format
         known = await _answer_in_time(records.read_records(archive, list(store.zones)))
         for zone, state in store.zones.items():
             if isinstance(known, str):
@@ -166,14 +169,16 @@ async def compare_with_sql(
 ) -> ZoneOpenReply:
     """Run ``zone_open`` with these arguments and this process's state of the zone, and parse its reply."""
     state = store.zones[zone]
-    args = script_arguments(run_id, compared, record, believed=state.epoch, seen_seq=state.seq)
+    args = script_arguments(
+        run_id, compared, record, believed=state.epoch, seen_seq=state.seq, knows=store.known_format
+    )
     reply = await store.run_without_epoch(send, "zone_open", keys=script_keys(zone), args=args)
     if reply[0] != b"OK":
         progress = ": {} of {} rows".format(*(n.decode() for n in reply[1:])) if len(reply) > 1 else ""
         return ZoneOpenReply(reply[0].decode(), progress=progress)
     rest = reply[5].decode().split()
     epochs = {Epoch(name): int(first) for name, first in zip(rest[::2], rest[1::2], strict=True)}
-    return ZoneOpenReply("OK", int(reply[2]), Epoch(reply[4].decode()), epochs)
+    return ZoneOpenReply("OK", int(reply[2]), Epoch(reply[4].decode()), epochs, format=int(reply[6]))
 
 
 def script_keys(zone: Zone) -> dict[str, str]:
@@ -182,12 +187,22 @@ def script_keys(zone: Zone) -> dict[str, str]:
 
 
 def script_arguments(
-    run_id: str, compared: str, record: ZoneRecord, *, believed: str = "", seen_seq: int = 0
+    run_id: str, compared: str, record: ZoneRecord, *, believed: str = "", seen_seq: int = 0, knows: int = NEWEST_FORMAT
 ) -> dict[str, str | int]:
-    """Return the arguments of the script ``zone_open``. ``believed`` and ``seen_seq``: this process's epoch and seq."""
+    """Return the arguments of the script ``zone_open``. ``believed`` and ``seen_seq``: this process's epoch and seq.
+    ``knows``: the newest format that the caller knows.
+    """
     known = " ".join(f"{epoch} {first}" for epoch, first in record.epochs.items())
     archive: dict[str, str | int] = {"archived": record.archived, "known": known, "database": record.database}
-    return {"run_id": run_id, "compared": compared, **archive, "believed": believed, "seen": seen_seq}
+    return {
+        "run_id": run_id,
+        "compared": compared,
+        **archive,
+        "believed": believed,
+        "seen": seen_seq,
+        "format": record.format,
+        "knows": knows,
+    }
 
 
 def _mark_open(store: Store, zone: Zone, answer: ZoneOpenReply) -> None:
@@ -198,4 +213,4 @@ def _mark_open(store: Store, zone: Zone, answer: ZoneOpenReply) -> None:
     if state.epoch != answer.epoch:
         state.seq = 0
     state.epoch, state.open, state.why, state.word = answer.epoch, True, "", ""
-    state.seq = max(state.seq, answer.seq)
+    state.seq, state.format = max(state.seq, answer.seq), answer.format

@@ -22,13 +22,14 @@ from engine.types import Epoch, Zone
 class ZoneRecord(NamedTuple):
     """The database's record of one zone's log: ``database`` is the id of the database, ``archived`` the seq of the last
     event that it has, ``epochs`` the first seq of each epoch that was opened with it. ``paused``: an operator has
-    closed the zone.
+    closed the zone. ``format``: what its writers must know.
     """
 
     database: str
     archived: int
     epochs: Mapping[Epoch, int]
     paused: bool = False
+    format: int = 1
 
 
 async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
@@ -62,7 +63,8 @@ async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_red
 async def read_record(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
     """Return the record of one zone's log, as ``conn`` sees it."""
     database = (await conn.execute(select(deployment.c.id))).scalar_one()
-    archived = (await conn.execute(select(checkpoints.c.seq).where(checkpoints.c.zone == zone))).scalar()
+    query = select(checkpoints.c.seq, checkpoints.c.format).where(checkpoints.c.zone == zone)
+    archived, format_ = (await conn.execute(query)).one_or_none() or (0, 1)
     rows = await conn.execute(select(epochs.c.epoch, epochs.c.first_seq).where(epochs.c.zone == zone))
     paused = (await conn.execute(select(zone_controls.c.paused).where(zone_controls.c.zone == zone))).scalar()
-    return ZoneRecord(database, archived or 0, {Epoch(row.epoch): row.first_seq for row in rows}, bool(paused))
+    return ZoneRecord(database, archived, {Epoch(row.epoch): row.first_seq for row in rows}, bool(paused), format_)

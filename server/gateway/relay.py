@@ -249,6 +249,8 @@ class Relay:
             epochs = await log.read_epochs(client, tail.zone)
         if not await self._continues_history(tail, client, head.epoch, epochs):
             return await self._reload_zone(tail, client, "epoch")
+        if (believed := self._engine.store.zones[tail.zone].epoch) != head.epoch:  # the format may be a newer one
+            await self._engine.store.reopen(tail.zone, stale=believed)
         tail.epochs, tail.epoch, self._epoch_unannounced = epochs, head.epoch, True
         self._engine.store.note_head(tail.zone, tail.head)
         tail.wake_waiting(wake_all=True)

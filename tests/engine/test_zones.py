@@ -188,7 +188,7 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
         assert await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
         zone_records = (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
-        assert zone_records == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10}, False)
+        assert zone_records == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10}, False, 1)
 
 
 async def test_an_epoch_lost_without_archived_events_is_deleted(

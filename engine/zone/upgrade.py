@@ -1,0 +1,66 @@
+"""The format of a zone: what its writers must know. A release that knows less is refused (``STALE_RELEASE``).
+
+``meta.format`` in Redis and ``checkpoints.format`` in SQL have the format. A new release writes the format of the zone,
+so that the release before works beside it and may come back, until an operator or a start of ``callout serve`` alone
+raises the format. SQL is raised first: then no older release writes the zone anew from SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import select, update
+
+from engine.errors import Unavailable
+from engine.process.settings import SettingsError
+from engine.sql.database import Archive
+from engine.sql.schema import checkpoints
+from engine.store import keys
+from engine.store.connection import Store
+from engine.store.scripts import Args, Keys
+from engine.types import Zone
+
+MAX_ATTEMPTS = 10
+
+ReadMeta = Callable[[str], Awaitable[str]]
+RunUpgrade = Callable[[Keys, Args, str], Awaitable[bool]]
+
+
+async def raise_format(archive: Archive, zone: Zone, to: int, read_meta: ReadMeta, run_script: RunUpgrade) -> int:
+    """Raise the format of a zone to ``to``, and return the format that it had. Done again, nothing changes.
+
+    ``read_meta`` returns a field of ``meta``, "" if there is none; ``run_script`` runs ``zone_upgrade`` in an epoch and
+    returns whether that was the zone's. Raises SettingsError if the format is higher, Unavailable, Indeterminate.
+    """
+    columns = checkpoints.c
+    async with archive.begin_write() as conn:
+        in_sql = (
+            await conn.execute(select(columns.format).where(columns.zone == zone).with_for_update())
+        ).scalar() or 1
+        before = max(in_sql, int(await read_meta("format") or 1))
+        if before > to:
+            raise SettingsError(f"zone {zone} has format {before}, and this release knows {to}")
+        await conn.execute(update(checkpoints).where(columns.zone == zone).values(format=to))
+    for _ in range(MAX_ATTEMPTS):
+        epoch = await read_meta("epoch")
+        if not epoch or int(await read_meta("format") or 1) == to:
+            return before
+        if await run_script({"meta": keys.zone_meta(zone)}, {"format": to}, epoch):
+            return before
+    raise Unavailable(f"zone {zone}: its epoch changed at each attempt")
+
+
+async def raise_all(store: Store, archive: Archive) -> None:
+    """Raise the formats of all zones to that which this process knows, because no other process uses them."""
+    for zone, state in store.zones.items():
+        if state.open and state.format < store.known_format:
+
+            async def read(name: str, zone: Zone = zone) -> str:
+                return (await store.command("HGET", keys.zone_meta(zone), name) or b"").decode()
+
+            async def run(names: Keys, args: Args, _epoch: str, zone: Zone = zone) -> bool:
+                await store.run(zone, "zone_upgrade", keys=names, args=args)
+                return True
+
+            await raise_format(archive, zone, store.known_format, read, run)
+            await store.reopen(zone, stale=state.epoch)

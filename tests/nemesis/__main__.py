@@ -27,7 +27,9 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="nemeses (default: all); `list` lists them")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed (default: 1)")
-    parser.add_argument("--levels", default=",".join(LEVELS), help="acknowledgement levels, separated by commas")
+    parser.add_argument(
+        "--levels", default="", help="acknowledgement levels, separated by commas (default: each at its)"
+    )
     parser.add_argument("--minutes", type=float, help="begin again with further seeds until these minutes have passed")
     parser.add_argument("--history", type=Path, default=Path("build/faults"), help="where failed histories are written")
     parser.add_argument("--no-page", dest="page", action="store_false", help="do not write docs/faults.md")
@@ -39,7 +41,8 @@ def _plan(given: argparse.Namespace) -> Iterator[tuple[Nemesis, str, int]]:
     names = given.names or list(NEMESES)
     for round_ in range(given.seeds if given.minutes is None else 1_000_000):
         for name in names:
-            for level in given.levels.split(","):
+            asked = given.levels.split(",") if given.levels else NEMESES[name].levels
+            for level in [each for each in asked if each in LEVELS]:
                 yield NEMESES[name], level, given.seed + round_
 
 

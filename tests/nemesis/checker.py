@@ -38,7 +38,7 @@ KINDS = {
     "stuck": "an open job has no scheduled task, so nothing would happen to it",
     "no_ttl": "a key has no TTL and is not in the list of permanent keys",
     "rebuild_differs": "a rebuild from SQL differs from what was there",
-    "no_recovery": "no command succeeded after the fault",
+    "no_recovery": "no claim succeeded after the fault",
 }
 """The kinds of flaws."""
 

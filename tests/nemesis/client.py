@@ -193,6 +193,12 @@ class Client:
         finally:
             self._replies.pop(number, None)
 
+    async def send(self, op: str, **arguments: Any) -> None:
+        """Send an op without a reply, if the socket is open."""
+        if self._socket is not None:
+            with suppress(ConnectionClosed):
+                await self._socket.send(orjson.dumps({"op": op, **arguments}).decode())
+
     async def _over_http(self, op: Operation) -> Frame:
         body, path = dict(op.args), f"/v1/jobs/{op.job}/{op.cmd}"
         if op.cmd == "book":

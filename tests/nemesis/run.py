@@ -33,8 +33,8 @@ NS = 1_000_000_000
 
 class Result(msgspec.Struct):
     """The result of one run. ``unavailable_s``: the longest time without a success that overlaps the fault.
-    ``recovery_s``: from the end of the fault to the first success; None if there was none. ``may_lose``: the level does
-    not promise to survive the fault. ``closed``: the zone stayed closed, because nothing writes it anew.
+    ``recovery_s``: from the end of the fault to the first successful claim; None if there was none. ``may_lose``: the
+    level does not promise to survive the fault. ``closed``: the zone stayed closed, because nothing writes it anew.
     """
 
     nemesis: str
@@ -82,7 +82,7 @@ async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, databa
             await workload.disconnect()
         history.add(*await read_end("" if closed else world.primary.url, world.checker_settings()))
     if recovered is None and not closed:
-        history.add(Flaw("no_recovery", f"nothing succeeded within {RECOVERY_TIMEOUT_S:g} s"))
+        history.add(Flaw("no_recovery", f"no claim succeeded within {RECOVERY_TIMEOUT_S:g} s"))
     report, gap_s = check(history, loses=may_lose, closed=closed), _longest_gap_s(history, began, ended)
     return Result(nemesis.name, level, seed, report, gap_s, recovered, history, may_lose, closed)
 
@@ -101,13 +101,15 @@ async def _strike(
 
 
 async def _wait_for_success(history: History, ended: int, within_s: float) -> float | None:
-    """Wait for the first command that began after the fault and succeeded. Return the seconds since the fault."""
+    """Wait for the first claim that began after the fault and succeeded: then bookings, waves and claims work again.
+    Return the seconds since the fault.
+    """
     place = 0
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         while place < len(history.operations):
             op, place = history.operations[place], place + 1
-            if op.out == "ok" and op.t1 and op.t0 > ended:
+            if op.out == "ok" and op.cmd == "claim" and op.t1 and op.t0 > ended:
                 return (op.t1 - ended) / NS
         await asyncio.sleep(0.02)
     return None

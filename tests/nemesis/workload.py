@@ -62,6 +62,7 @@ class Workload:
         for technician in self.technicians:
             self._spawn(self._answer_offers(technician))
             self._spawn(self._probe(technician))
+            self._spawn(self._send_positions(technician))
         self._spawn(self._supervise(self.ops))
 
     def _spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
@@ -155,6 +156,12 @@ class Workload:
             done = await self._send(technician, step, job)
             if done.out not in ("ok", NOT_DONE, UNKNOWN):
                 return
+
+    async def _send_positions(self, technician: Client) -> None:
+        """Send a position every second, as an app does more rarely: SQL has none of the last half minute."""
+        while not self.stopping.is_set():
+            await technician.send("location", **HERE)
+            await asyncio.sleep(1.0)
 
     async def _probe(self, technician: Client) -> None:
         """Send commands for a recent job in any state, whoever holds it."""

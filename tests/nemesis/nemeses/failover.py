@@ -16,8 +16,7 @@ REPLICATED = ("replica", "sql")
 @add_nemesis(
     "failover",
     "the replica, which has all data, becomes the primary; the old primary follows it",
-    levels=ALL_LEVELS,
-    survives=ALL_LEVELS,
+    levels=("fast", "replica"),
     needs=(REPLICA,),
 )
 async def fail_over(world: World, draw: random.Random) -> AsyncIterator[None]:

@@ -8,17 +8,17 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from tests.nemesis.nemeses.registry import ALL_LEVELS, add_nemesis
+from tests.nemesis.nemeses.registry import add_nemesis
 from tests.nemesis.world import BACKGROUND_ROLES, BALANCER, POSTGRES, WORKERS, World
 
 
-@add_nemesis("nothing", "no fault", levels=ALL_LEVELS, lasts_s=0.5)
+@add_nemesis("nothing", "no fault", lasts_s=0.5)
 async def nothing(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Cause no fault: what the checker reports then is a fault of the product or of the checker."""
     yield
 
 
-@add_nemesis("server killed", "the server is killed (SIGKILL) and started again", levels=ALL_LEVELS)
+@add_nemesis("server killed", "the server is killed (SIGKILL) and started again")
 async def kill_server(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Kill the server, and start it again at the end."""
     await world.kill_server()
@@ -26,7 +26,7 @@ async def kill_server(world: World, draw: random.Random) -> AsyncIterator[None]:
     await world.start_server()
 
 
-@add_nemesis("Redis killed", "Valkey is killed (SIGKILL) and started again with its file", levels=ALL_LEVELS)
+@add_nemesis("Redis killed", "Valkey is killed (SIGKILL) and started again with its file", levels=("fast", "aof"))
 async def kill_valkey(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Kill Valkey, and start it again with its file at the end."""
     world.primary.kill()

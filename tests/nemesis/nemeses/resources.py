@@ -11,10 +11,23 @@ from redis.asyncio import Redis
 
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
+from tests.nemesis.nemeses.network import repeating
 from tests.nemesis.nemeses.registry import add_nemesis
-from tests.nemesis.world import World
+from tests.nemesis.world import BALANCER, World
+from tests.support.http import open_http
+from tests.support.wait import wait_until
 
 HOUR_MS = 3_600_000
+
+
+async def wait_until_not_ready(world: World) -> None:
+    """Wait until the server reports the fault (``/readyz``): a fault without an effect would prove nothing."""
+    async with open_http(world.url_of("first")) as client:
+
+        async def is_reported() -> bool:
+            return (await client.get("/readyz")).status_code == 503
+
+        await wait_until(is_reported, within_s=15, what="the report of the fault")
 
 
 @contextmanager
@@ -32,6 +45,7 @@ def limited(pid: int, what: int, limit: int) -> Iterator[None]:
 async def fill_redis_disk(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Let no file of Valkey grow."""
     with limited(world.primary.pid, resource.RLIMIT_FSIZE, world.primary.aof.stat().st_size):
+        await wait_until_not_ready(world)
         yield
 
 
@@ -39,6 +53,7 @@ async def fill_redis_disk(world: World, draw: random.Random) -> AsyncIterator[No
 async def fill_sqlite_disk(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Let no file of the server grow: the database, its journal and the server's log."""
     with limited(world.pid(), resource.RLIMIT_FSIZE, 4096):
+        await wait_until_not_ready(world)
         yield
 
 
@@ -47,15 +62,22 @@ async def fill_memory(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Set `maxmemory` to 1 MB."""
     async with Redis.from_url(world.primary.url) as client:
         await client.config_set("maxmemory", "1mb")
+        await wait_until_not_ready(world)
         yield
         await client.config_set("maxmemory", "0")
 
 
-@add_nemesis("no descriptors", "the server may open no further file or socket (RLIMIT_NOFILE)", lasts_s=2.0)
+@add_nemesis(
+    "no descriptors",
+    "the server may open no further file or socket (RLIMIT_NOFILE), and its sockets are cut again and again",
+    lasts_s=2.0,
+    needs=(BALANCER,),
+)
 async def use_descriptors(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Let the server open nothing more."""
+    """Let the server open nothing more, so that users who lost their connection cannot come back."""
     with limited(world.pid(), resource.RLIMIT_NOFILE, 8):
-        yield
+        async with repeating(world.balancer.cut, every_s=0.5, draw=draw):
+            yield
 
 
 @add_nemesis("clock an hour ahead", "the clock of Redis is an hour fast for a while", lasts_s=2.0, moves_time=True)

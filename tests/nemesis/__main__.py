@@ -27,9 +27,7 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="nemeses (default: all); `list` lists them")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed (default: 1)")
-    parser.add_argument(
-        "--levels", default="", help="acknowledgement levels, separated by commas (default: each at its)"
-    )
+    parser.add_argument("--levels", default="", help="acknowledgement levels, separated by commas")
     parser.add_argument("--minutes", type=float, help="begin again with further seeds until these minutes have passed")
     parser.add_argument("--history", type=Path, default=Path("build/faults"), help="where failed histories are written")
     parser.add_argument("--no-page", dest="page", action="store_false", help="do not write docs/faults.md")
@@ -104,10 +102,10 @@ def main(argv: list[str]) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="callout-faults-") as folder:
         results, errors = asyncio.run(_run_all(given, Path(folder)))
-    text = table.as_markdown(table.rows_of(results))
-    print(text)
+    rows = table.rows_of(results)
+    print(table.as_markdown(rows))
     if given.page:
-        table.write_page(text)
+        table.write_page(rows)
     return int(errors > 0 or any(result.failed for result in results))
 
 

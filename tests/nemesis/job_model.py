@@ -142,7 +142,10 @@ class JobModel:
         """Return whether the command answers as before, because the caller took the same step last."""
         if op.cmd == "claim":
             return state.claimed > 0 and state.holder == who.id and state.status != "cancelled"
-        relations = self.blueprint.commands[op.cmd].by
+        spec = self.blueprint.commands.get(op.cmd)
+        if spec is None or spec.effect == "assign":  # a second reassignment may name another technician
+            return False
+        relations = spec.by
         return state.last == f"{op.cmd} {op.actor}" and any(has_relation(who, each, facts) for each in relations)
 
     def _step(self, state: JobState, op: Operation, user: str) -> Outcome:

@@ -21,6 +21,7 @@ from tests.nemesis.checker import LOSS, Report, check
 from tests.nemesis.end_state import read_end
 from tests.nemesis.history import End, Fault, Flaw, History
 from tests.nemesis.nemeses import Nemesis
+from tests.nemesis.rebuild_check import rebuild_flaws
 from tests.nemesis.users import create_workload
 from tests.nemesis.workload import Workload
 from tests.nemesis.world import World, open_world
@@ -80,7 +81,10 @@ async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, databa
             history.add(End(await wait_until_delivered(world.primary.url, workload, 2 if closed else 15)))
         finally:
             await workload.disconnect()
+        await world.kill_servers()
         history.add(*await read_end("" if closed else world.primary.url, world.checker_settings()))
+        if not closed and nemesis.is_rebuilt_equal:
+            history.add(*await rebuild_flaws(world.checker_settings()))
     if recovered is None and not closed:
         history.add(Flaw("no_recovery", f"no claim succeeded within {RECOVERY_TIMEOUT_S:g} s"))
     report, gap_s = check(history, loses=may_lose, closed=closed), _longest_gap_s(history, began, ended)

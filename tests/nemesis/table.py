@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.nemesis.nemeses import NEMESES
+from tests.nemesis.nemeses.registry import ALL_LEVELS
 from tests.nemesis.run import Result
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -76,8 +77,17 @@ def as_markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def write_page(text: str) -> None:
-    """Write the table to docs/faults.md, between its two marks."""
+def write_page(rows: Sequence[Sequence[str]]) -> None:
+    """Write the rows to docs/faults.md, between its two marks. Rows of other faults and levels stay."""
     before, rest = PAGE.read_text().split(BEGIN)
-    _, after = rest.split(END)
+    old, after = rest.split(END)
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in old.splitlines() if line[:1] == "|"]
+    found = {_place(row): list(row) for row in [*cells[2:], *rows]}
+    text = as_markdown([found[place] for place in sorted(found)])
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def _place(row: Sequence[str]) -> tuple[int, int]:
+    """Return the place of a row: by the order of the nemeses, then of the levels. A nemesis that is gone comes last."""
+    names, name = list(NEMESES), row[0].partition(":")[0]
+    return (names.index(name) if name in names else len(names), ALL_LEVELS.index(row[1]))

@@ -243,6 +243,18 @@ def test_a_lost_suffix_is_measured_and_a_lost_middle_is_not_excused() -> None:
     assert "not_linearizable" in check(history, loses=True).counts
 
 
+def test_a_job_is_reassigned_twice_by_one_person() -> None:
+    """A second reassignment by the same person is a step of its own: it may name another technician."""
+    history = good_history()
+    for number, taker in enumerate(("tara", "tom", "tara")):
+        t0, seq = 100 + 10 * number, 6 + number
+        moved = operation(t0, t0 + 5, OPS, "reassign", args={"technician": taker}, seq=seq, version=4 + number)
+        history.add(moved, entry(seq, "job.assigned", moved, 4 + number, "accepted", taker))
+    history.heard += [Heard(p, "main", E1, s, "job.assigned", 200 + s) for p in (CARLA, TOM, TARA) for s in (6, 7, 8)]
+    history.records = []
+    assert [flaw.text for flaw in check(history).flaws] == []
+
+
 def test_what_a_run_saw_itself_is_reported(tmp_path: object) -> None:
     """A flaw that the run found at its end is in the report, and a history survives a file."""
     history = good_history()

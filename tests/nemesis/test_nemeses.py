@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.nemesis.checker import LOSS
 from tests.nemesis.nemeses import NEMESES
 from tests.nemesis.nemeses.registry import ALL_LEVELS
 from tests.nemesis.run import Times, run_once
@@ -13,8 +14,10 @@ from tests.nemesis.world import LEVELS
 
 SHORT = Times(before_s=1.0, after_s=0.7)
 QUICK = [("server and Redis killed", "fast", 1), ("replies lost", "fast", 1), ("failover", "fast", 1)]
-FAILED_ONCE: list[tuple[str, str, int]] = []
-"""The seeds with which a run has shown a fault of the product, or of the suite."""
+FAILED_ONCE = [("older file", "fast", 1), ("failover to a replica that lags", "fast", 1)]
+"""The seeds with which a run has shown a fault of the product: jobs that were written anew without the fields that a
+script compares with an empty text; a claim that had waited for Redis and ran in an older state of it.
+"""
 
 
 @pytest.mark.parametrize(("name", "level", "seed"), [*QUICK, *FAILED_ONCE])
@@ -23,7 +26,8 @@ async def test_a_fault_costs_nothing_that_its_level_promises(
 ) -> None:
     """While users act, a fault happens: nothing that was acknowledged is lost, nothing is done or delivered twice."""
     result = await run_once(NEMESES[name], level, seed, tmp_path, migrated_database, SHORT)
-    assert [f"{flaw.kind}: {flaw.text}" for flaw in result.report.flaws] == []
+    lost = [flaw for flaw in result.report.flaws if result.may_lose and flaw.kind == LOSS]
+    assert [f"{flaw.kind}: {flaw.text}" for flaw in result.report.flaws if flaw not in lost] == []
     assert result.report.jobs > 3 and result.report.undecided == 0 and result.recovery_s is not None
 
 

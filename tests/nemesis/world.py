@@ -4,6 +4,7 @@ nemesis uses its methods.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -16,7 +17,8 @@ from redis.asyncio import Redis
 from engine.process.settings import Settings
 from tests.nemesis.stores import Postgres, Valkey
 from tests.support import valkey
-from tests.support.process import Server, run_server
+from tests.support.http import open_http
+from tests.support.process import Server, environment, run_callout, run_server
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
@@ -116,6 +118,11 @@ class World:
         if name in self._running:
             await self._running.pop(name).aclose()
 
+    async def kill_servers(self) -> None:
+        """Kill all servers."""
+        for name in list(self._running):
+            await self.kill_server(name)
+
     async def stop_server(self, name: str = "first") -> None:
         """Stop a server in order (SIGTERM), and wait until it has ended."""
         self.servers[name].process.send_signal(signal.SIGTERM)
@@ -125,6 +132,22 @@ class World:
     def pid(self, name: str = "first") -> int:
         """Return the id of a server's process."""
         return self.servers[name].process.pid
+
+    async def is_soon_ready(self, within_s: float = 6.0) -> bool:
+        """Return whether the first server is ready within some seconds."""
+        async with open_http(self.url_of("first")) as client:
+            deadline = asyncio.get_running_loop().time() + within_s
+            while asyncio.get_running_loop().time() < deadline:
+                if (await client.get("/readyz")).status_code == 200:
+                    return True
+                await asyncio.sleep(0.2)
+        return False
+
+    async def run_command(self, *words: str) -> None:
+        """Run a command of an operator on this world's Redis and database."""
+        flags = ("--data", str(self.data), "--redis", self.proxy.url, "--database", self._database)
+        done = await run_callout(*words, *flags, env=environment(key_file=str(self.folder / "signing.key")))
+        assert done.code == 0, done.err
 
     # stores
 
@@ -182,8 +205,7 @@ class World:
 
     async def close(self) -> None:
         """End everything."""
-        for name in list(self._running):
-            await self.kill_server(name)
+        await self.kill_servers()
         await self._stack.aclose()
 
 

@@ -106,14 +106,17 @@ async def split_brain(world: World, draw: random.Random) -> AsyncIterator[None]:
 
 @add_nemesis(
     "there and back",
-    "the address leads to the promoted replica, back to the old primary, and to the replica again",
+    "the address leads to the promoted replica, back to the old primary, and to the replica again; if the zone stays"
+    " closed, `callout zone rebuild` opens it",
     levels=("fast",),
     survives=("sql",),
     lasts_s=1.0,
     needs=(REPLICA,),
 )
 async def there_and_back(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Lead the address to B, where users act, back to A, which knows nothing of that, and to B."""
+    """Lead the address to B, where users act, back to A, which knows nothing of that, and to B. If the server had begun
+    to write A anew, B has the older epoch: then an operator lets the zone be written anew.
+    """
     first, second = world.primary, world.other
     world.proxy.refuses = True
     world.proxy.cut()
@@ -125,5 +128,7 @@ async def there_and_back(world: World, draw: random.Random) -> AsyncIterator[Non
     world.lead_to(first)
     yield
     world.lead_to(second)
+    if not await world.is_soon_ready():
+        await world.run_command("zone", "rebuild", "main")
     await world.replicate(first, second)
     await world.wait_for_replica()

@@ -19,7 +19,7 @@ class Nemesis:
     """One fault. ``survives``: the levels that promise that nothing acknowledged is lost. ``levels``: the levels at
     which it is run unless others are asked for. ``lasts_s``: how long the fault lasts. ``needs``: what the world must
     have (world.py). ``options`` and ``settings``: those of Valkey and of the servers. ``needs_rebuild``: the zone has
-    to be written anew from SQL. ``moves_time``: offers and jobs may expire.
+    to be written anew from SQL. ``is_rebuilt_equal``: at the end Redis must equal what a rebuild writes.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Nemesis:
     options: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     needs_rebuild: bool = False
-    moves_time: bool = False
+    is_rebuilt_equal: bool = True
 
 
 NEMESES: dict[str, Nemesis] = {}
@@ -49,7 +49,7 @@ def add_nemesis(
     options: tuple[str, ...] = (),
     settings: tuple[tuple[str, str], ...] = (),
     needs_rebuild: bool = False,
-    moves_time: bool = False,
+    is_rebuilt_equal: bool = True,
 ) -> Callable[[StrikeFunction], Strike]:
     """Return a decorator that adds a generator with one ``yield`` to the nemeses."""
 
@@ -66,7 +66,7 @@ def add_nemesis(
             options,
             settings,
             needs_rebuild,
-            moves_time,
+            is_rebuilt_equal,
         )
         return strike
 

@@ -69,7 +69,7 @@ async def _run_all(given: argparse.Namespace, folder: Path) -> tuple[list[Result
         counts = dict(result.report.counts)
         print(
             f"{time.monotonic() - began:5.0f} s  {nemesis.name} ({level}, seed {seed}): {result.report.acknowledged}"
-            f" acknowledged, {result.report.jobs} jobs, {counts or 'no flaw'}",
+            f" acknowledged, {result.report.jobs} jobs in {result.report.seconds:.1f} s, {counts or 'no flaw'}",
             file=sys.stderr,
             flush=True,
         )

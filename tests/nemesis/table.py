@@ -58,9 +58,15 @@ def _row(name: str, level: str, runs: Sequence[Result]) -> list[str]:
         f"{sum(run.report.unrecovered for run in runs)} of {joins}",
         _median_and_most([run.unavailable_s for run in runs]),
         "closed" if any(run.closed for run in runs) else _median_and_most(recoveries),
-        str(sum(run.report.jobs for run in runs)),
+        _jobs_text(runs),
         ", ".join(f"{n} {kind}" for kind, n in sorted(others.items())) or "none",
     ]
+
+
+def _jobs_text(runs: Sequence[Result]) -> str:
+    """Return how many jobs were judged without the log, and for how many the search gave up."""
+    undecided = sum(run.report.undecided for run in runs)
+    return f"{sum(run.report.jobs for run in runs)}" + (f" ({undecided} undecided)" if undecided else "")
 
 
 def _shown(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import tempfile
@@ -11,6 +12,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+
+import structlog
 
 from engine.process.settings import Settings
 from tests.nemesis import table
@@ -93,6 +96,7 @@ def _keep_logs(folder: Path, to: Path) -> None:
 def main(argv: list[str]) -> int:
     """Return 1 if a run showed something that its level does not allow."""
     given = _parse_arguments(argv)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     if given.names == ["list"]:
         for nemesis in NEMESES.values():
             print(f"{nemesis.name:24} {nemesis.says}")

@@ -43,6 +43,8 @@ class BlindCheck:
         self._offers: dict[str, list[Heard]] = defaultdict(list)
         # An attempt to book that had no answer does not know the job: a later attempt with its key does.
         booked = {(op.actor, op.key): op.job for op in history.operations if op.cmd == "book" and op.job}
+        # An attempt that was never answered is the one that the log names, if the job exists.
+        booked |= {(entry.actor, entry.key): entry.job for entry in history.entries if entry.type == "job.created"}
         for op in history.operations:
             job = op.job or booked.get((op.actor, op.key), "")
             if job and op.out not in NEUTRAL_CODES:

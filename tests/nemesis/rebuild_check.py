@@ -7,7 +7,7 @@ from engine.startup import open_engine
 from tests.nemesis.history import Flaw
 from tests.rebuild.compare import check_rebuild
 
-MAX_TEXT = 600
+MAX_TEXT = 4000
 
 
 async def rebuild_flaws(settings: Settings) -> list[Flaw]:

@@ -19,7 +19,8 @@ class Nemesis:
     """One fault. ``survives``: the levels that promise that nothing acknowledged is lost. ``levels``: the levels at
     which it is run unless others are asked for. ``lasts_s``: how long the fault lasts. ``needs``: what the world must
     have (world.py). ``options`` and ``settings``: those of Valkey and of the servers. ``needs_rebuild``: the zone has
-    to be written anew from SQL. ``is_rebuilt_equal``: at the end Redis must equal what a rebuild writes.
+    to be written anew from SQL. ``is_rebuilt_equal``: at the end Redis must equal what a rebuild writes. A
+    Redis that lost its newest changes keeps finished jobs without a TTL (docs/faults.md).
     """
 
     name: str

@@ -36,7 +36,6 @@ BATCH = 500
 """The most events, jobs, rooms or notifications that one transaction deletes."""
 RETIRED_TYPE = "log.retired"
 _KEPT_TYPES = ("job.created", "log.%", "payment.%", "subject.%")
-_VACUUM_PAGES = 2_000
 
 
 class Retirement(NamedTuple):
@@ -147,17 +146,6 @@ async def delete_notifications(archive: Archive, before: int) -> int:
             )
             await conn.execute(delete(notifications).where(columns.id.in_([row.id for row in found])))
     return len(found)
-
-
-async def release_pages(archive: Archive) -> None:
-    """Give a part of SQLite's unused pages back to the file system. A database that was created before this release
-    keeps them for new rows. PostgreSQL does this by itself (autovacuum).
-    """
-    if archive.is_sqlite:
-        async with archive.begin_write() as conn:
-            raw = (await conn.get_raw_connection()).driver_connection
-            assert raw
-            await raw.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
 
 def _select_deletable(retirement: Retirement) -> Select[tuple[int, str]]:

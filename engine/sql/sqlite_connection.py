@@ -23,6 +23,10 @@ SETTINGS = (
 )
 
 
+VACUUM_PAGES = 2_000
+"""The most pages that one call gives back."""
+
+
 class Connection(aiosqlite.Connection):
     """A connection whose cursors need its thread once for each statement."""
 
@@ -109,3 +113,13 @@ def _run_statement(
     with contextlib.closing(connection.cursor()) as cursor:
         method(cursor, sql, parameters)
         return FinishedStatement(cursor)
+
+
+async def release_pages(archive: Any) -> None:
+    """Give a part of the unused pages of an Archive back to the file system. A database that was created before this
+    release keeps them for new rows.
+    """
+    async with archive.begin_write() as conn:
+        raw = (await conn.get_raw_connection()).driver_connection
+        assert raw
+        await raw.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")

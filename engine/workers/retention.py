@@ -36,8 +36,10 @@ async def run_once(engine: Engine) -> int:
     if settings.keep_events_days:
         for zone, state in engine.store.zones.items():
             deleted += await _retire_events(engine, zone, end) if state.open else 0
-    if deleted:
-        await retention.release_pages(archive)
+    if deleted and archive.is_sqlite:  # PostgreSQL does this by itself (autovacuum)
+        from engine.sql.sqlite_connection import release_pages
+
+        await release_pages(archive)
     return deleted
 
 

@@ -62,8 +62,8 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     "a step is not saved": ("lib/apply_step", "  Job.save(job)\n  -- A payment", "  -- A payment"),
     "an event is missing in the log": (
         "lib/event_log",
-        "local id = zone.seq .. '-0'",
-        "local id = zone.seq .. '-0' if event.type == 'offer.closed' then return end",
+        "local id, state = zone.seq .. '-0', JobState.take(zone)",
+        "local id, state = zone.seq .. '-0', JobState.take(zone) if event.type == 'offer.closed' then return end",
     ),
     "an event is written twice": (
         "lib/event_log",
@@ -77,7 +77,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "function Capacity.free(zone, job)\n",
         "function Capacity.free(zone, job)\n  if job.status ~= 'accepted' then return end\n",
     ),
-    "an event names no cause": ("lib/event_log", "'cause', event.cause or '')", "'cause', '')"),
+    "an event names no cause": ("lib/event_log", "event.cause or ''", "''"),
 }
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import insert, select, text
 from engine.process.settings import Settings, SettingsError
 from engine.sql.database import open_archive
 from engine.sql.schema import checkpoints
+from tests.archive.test_migrations import open_unmigrated, upgrade_to
 from tests.archive.transaction_pooler import TransactionPooler
 from tests.support.postgres import url_of
 
@@ -43,17 +44,21 @@ async def test_all_texts_are_ordered_by_bytes(settings: Settings) -> None:
     await archive.close()
 
 
-async def test_an_older_database_gets_the_order_of_bytes(settings: Settings) -> None:
+@pytest.mark.parametrize("has_schema", [False])
+async def test_an_older_database_gets_the_order_of_bytes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, has_schema: bool
+) -> None:
     """A database of an earlier release, whose columns have the order of the database, has that of bytes after its
     migration, with its rows, foreign keys included.
     """
-    archive = await open_archive(settings)
+    assert not has_schema
+    archive = await open_unmigrated(settings, monkeypatch)
     async with archive.begin_write() as conn:
-        await conn.execute(insert(checkpoints).values(zone="B", epoch="e1", seq=1))
+        await conn.run_sync(upgrade_to, "0020")
+        await conn.execute(text("INSERT INTO checkpoints (zone, epoch, seq) VALUES ('B', 'e1', 1)"))
         for change in (
             'ALTER TABLE checkpoints ALTER zone TYPE text COLLATE "POSIX"',
             'ALTER TABLE users ALTER id TYPE text COLLATE "default"',
-            "UPDATE alembic_version SET version_num = '0020'",
         ):
             await conn.execute(text(change))
     await archive.close()

@@ -32,7 +32,7 @@ from server.api.route import Route
 from server.http import throttle
 from server.http.auth import admitted_caller, authenticate_by_ticket
 from server.http.responses import Header, Response, StreamingResponse
-from server.schemas import decode, problems
+from server.schemas import decode, problems, query
 from server.schemas.problems import WrongMethod
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Endpoint:
             app_state=self.app_state,
             principal=principal,
             body=decode.decode_body(route.body, raw) if route.body else None,
-            query=decode.decode_query(route.query, query_string),
+            query=query.decode_query(route.query, query_string),
             params=params,
             headers=headers,
             key=_request_key(headers) if route.has_key else "",
@@ -180,7 +180,7 @@ class Endpoint:
             trace=scope["state"].get("trace", ""),
             path=scope["path"],
             address=throttle.client_address(scope),
-            query_items=decode.query_pairs(query_string),
+            query_items=query.query_pairs(query_string),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from engine.errors import FieldError
 from engine.types import DEFAULT_ZONE
 from server.schemas.decode import MAX_EXACT_INTEGER, Body
 from server.schemas.fields import Id, Moment, ZoneName
@@ -14,6 +15,12 @@ from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
 
 TreeSize = Annotated[int, Meta(ge=1, le=MAX_EXACT_INTEGER, description="a number of leaves")]
+
+
+def _order_errors(first: float | None, last: float | None) -> list[FieldError]:
+    """Return an error if the parameter ``from`` is above ``to``."""
+    wrong = first is not None and last is not None and first > last
+    return [FieldError("/to", "Not below `from`")] if wrong else []
 
 
 class AuditTrailQuery(ListQuery):
@@ -28,6 +35,11 @@ class AuditTrailQuery(ListQuery):
     )
     since: Moment | None = field(name="from", default=None)
     until: Moment | None = field(name="to", default=None)
+
+    def find_errors(self) -> list[FieldError]:
+        times = {name: at.timestamp() for name, at in (("from", self.since), ("to", self.until)) if at is not None}
+        early = [FieldError(f"/{name}", "Not before 1970") for name, at in times.items() if at < 0]
+        return early or _order_errors(times.get("from"), times.get("to"))
 
 
 class AuditEntry(Shape):
@@ -76,6 +88,9 @@ class ConsistencyQuery(Body):
     old_size: TreeSize = field(name="from")
     size: TreeSize = field(name="to")
     tree: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+
+    def find_errors(self) -> list[FieldError]:
+        return _order_errors(self.old_size, self.size)
 
 
 class Consistency(Shape, rename={"old_size": "from", "size": "to"}):

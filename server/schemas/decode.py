@@ -1,4 +1,4 @@
-"""Decode the bytes of a request to a Struct, or raise one error that names every wrong field.
+"""Decode the body of a request to a Struct, or raise one error that names every wrong field.
 
 msgspec stops at the first wrong field, so a person would have to send a form again for each mistake. Therefore the
 compiled decoder decodes a body first, at its full speed. Only if the decoder refuses the body, the body is decoded
@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -33,7 +32,6 @@ MAX_ERRORS = 100
 """The most wrong fields in one refusal: more than a person reads. Further ones are omitted."""
 
 _PATH_IN_ERROR = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`$")
-_INTEGER = re.compile(r"-?[0-9]+")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -98,10 +96,10 @@ def decode_body(kind: type[T], raw: bytes) -> T:
     try:
         value: T = _decoder(kind).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        value = convert_or_refuse(kind, _decode_untyped(raw), _first_error(error))
+        value = convert_or_refuse(kind, _decode_untyped(raw), first_error(error))
     if NUL in raw and (errors := nul_errors(msgspec.json.decode(raw))):
         raise Invalid(errors=errors[:MAX_ERRORS])
-    return _check_rules(value)
+    return check_rules(value)
 
 
 def nul_errors(value: Any, at: str = "") -> list[FieldError]:
@@ -124,8 +122,8 @@ def _decode_untyped(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except RecursionError:
         raise NotJson("Nested too deep") from None
-    except UnicodeDecodeError as error:
-        raise NotText(str(error)) from None
+    except UnicodeDecodeError:
+        raise NotText("The body is not UTF-8") from None
     except msgspec.DecodeError as error:
         raise NotJson(str(error)) from None
 
@@ -150,53 +148,14 @@ def convert_integers(value: Any, kind: Any) -> Any:
     if struct is not None and many and isinstance(value, list):
         return [convert_integers(item, struct) for item in value]
     if struct is not None and not many and isinstance(value, dict):
-        fields = _fields_by_name(struct)
+        fields = fields_by_name(struct)
         return {n: convert_integers(item, fields[n].type if n in fields else None) for n, item in value.items()}
     whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INTEGER
     return int(value) if whole else value
 
 
-def decode_query(kind: type[T], raw: bytes) -> T:
-    """Decode a query string to a ``kind``; numbers and booleans are parsed from text. Raises Invalid or NotText."""
-    given = query_pairs(raw)
-    values: dict[str, str] = {}
-    twice = [FieldError(json_pointer(name), "Given more than once") for name, _ in given if _mark_seen(values, name)]
-    values.update(given)
-    for name in _integer_parameters(kind) & values.keys():
-        if not _INTEGER.fullmatch(values[name]):
-            values[name] = ""  # is refused: msgspec would accept 1e2 and 50.0 as integers
-    if errors := twice or nul_errors(values):
-        raise Invalid(errors=errors[:MAX_ERRORS])
-    try:
-        value = msgspec.convert(values, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise Invalid(errors=wrong_fields(values, kind, strict=False) or [_first_error(error)]) from None
-    return _check_rules(value)
-
-
-def query_pairs(raw: bytes) -> list[tuple[str, str]]:
-    """Return the parameters of a query string in order, also those without a value. Raises NotText if not UTF-8."""
-    try:
-        return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict") if raw else []
-    except UnicodeDecodeError as error:
-        raise NotText(str(error)) from None
-
-
-@functools.cache
-def _integer_parameters(query: type[msgspec.Struct]) -> frozenset[str]:
-    """Return the names of the query's parameters that are integers."""
-    fields = _fields_by_name(query).items()
-    return frozenset(name for name, field in fields if int in (field.type, *get_args(field.type)))
-
-
-def _mark_seen(values: dict[str, str], parameter: str) -> bool:
-    """Add ``parameter`` to ``values``, and return whether it was in ``values`` already."""
-    before = parameter in values
-    values[parameter] = ""
-    return before
-
-
-def _check_rules(decoded: T) -> T:
+def check_rules(decoded: T) -> T:
+    """Return ``decoded`` if it obeys the rules that concern several fields. Raises Invalid."""
     if isinstance(decoded, Body) and (errors := decoded.find_errors()):
         raise Invalid(errors=errors)
     return decoded
@@ -217,12 +176,13 @@ def wrong_fields(value: Any, kind: Any, at: str = "", *, strict: bool = True) ->
 
 
 @functools.cache
-def _fields_by_name(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+def fields_by_name(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return the fields of a Struct by their names in JSON."""
     return {field.encode_name: field for field in msgspec.structs.fields(struct)}
 
 
 def _field_errors(value: dict[str, Any], struct: type[msgspec.Struct], at: str, strict: bool) -> list[FieldError]:
-    known, errors = _fields_by_name(struct), list[FieldError]()
+    known, errors = fields_by_name(struct), list[FieldError]()
     if struct.__struct_config__.forbid_unknown_fields:
         errors += [FieldError(at + json_pointer(name), "Unknown field") for name in value if name not in known]
     for name, field in known.items():
@@ -237,13 +197,14 @@ def _value_errors(value: Any, kind: Any, at: str, strict: bool) -> list[FieldErr
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        first = _first_error(error, at)
+        first = first_error(error, at)
         words = _type_description(kind) if "regex" in first[1] or "enum" in first[1] else None
         return [FieldError(first[0], f"Expected {words}") if words else first]
     return nul_errors(value, at)
 
 
-def _first_error(error: Exception, at: str = "") -> FieldError:
+def first_error(error: Exception, at: str = "") -> FieldError:
+    """Return the error for which msgspec refused a value. Its pointer begins with ``at``."""
     text = str(error)
     found = _PATH_IN_ERROR.search(text)
     if not found:

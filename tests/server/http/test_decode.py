@@ -7,7 +7,7 @@ import json
 import pytest
 
 from engine.errors import Invalid, NotJson
-from server.schemas import decode
+from server.schemas import decode, query
 from server.schemas.fields import MAX_METADATA_DEPTH
 from server.schemas.jobs import Commands, JobsQuery, NewJob, Step
 from server.schemas.positions import Location
@@ -138,14 +138,14 @@ def test_a_list_of_101_fixes_is_too_long() -> None:
 def test_a_bad_query_is_refused(text: bytes, pointers: set[str]) -> None:
     """A query parameter that is unknown, repeated, mistyped or out of range is refused with its pointer."""
     with pytest.raises(Invalid) as refusal:
-        decode.decode_query(JobsQuery, text)
+        query.decode_query(JobsQuery, text)
     assert {pointer for pointer, _ in refusal.value.errors} == pointers
 
 
 def test_nan_in_a_query_is_out_of_range() -> None:
     """The coordinates `nan` and `inf` in a query are refused."""
     with pytest.raises(Invalid) as refusal:
-        decode.decode_query(TechniciansQuery, b"lat=nan&lon=inf")
+        query.decode_query(TechniciansQuery, b"lat=nan&lon=inf")
     assert {pointer for pointer, _ in refusal.value.errors} == {"/lat", "/lon"}
 
 

@@ -12,10 +12,11 @@ import httpx
 import msgspec
 import pytest
 
-from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE
+from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE, NotText
 from engine.types import Role
 from server.api.route import Route
 from server.api.routes import ROUTES
+from server.schemas.query import query_pairs
 from server.serve import RunningServer
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book
@@ -168,6 +169,22 @@ async def test_bytes_that_are_not_utf_8_are_refused_with_400(nobody: Client, cus
     ):
         assert code_of(answer) == (400, "invalid")
         assert answer.json()["title"] == "Not UTF-8"
+        assert "codec" not in answer.text
+
+
+def test_each_parameter_that_is_not_utf_8_is_named() -> None:
+    """Every parameter of any route is named by its pointer, percent-encoded or not; a name that is no text points at
+    the whole query.
+    """
+    for raw, at in (
+        (b"id=%FF", [("/id", "Not UTF-8")]),
+        (b"a=\xff&b=%C3%BC&c=%c3", [("/a", "Not UTF-8"), ("/c", "Not UTF-8")]),
+        (b"%ff=1", [("", "The name of a parameter is not UTF-8")]),
+    ):
+        with pytest.raises(NotText) as refused:
+            query_pairs(raw)
+        assert list(refused.value.errors) == at
+    assert query_pairs(b"q=M%C3%BCll&q=\xc3\xbc&e=") == [("q", "Müll"), ("q", "ü"), ("e", "")]
 
 
 async def test_a_query_is_read_as_utf_8(admin: Client, customer: Client) -> None:

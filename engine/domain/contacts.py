@@ -13,14 +13,16 @@ import msgspec
 import structlog
 from sqlalchemy import select
 
+from engine.archive import reader
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.errors import CalloutError
 from engine.events import ms_of
+from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.sql.schema import users
 from engine.store import keys
-from engine.types import Principal, TechnicianId
+from engine.types import JobId, Principal, TechnicianId
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -64,6 +66,48 @@ async def read_phone(engine: Engine, job: JobView, side: PhoneOwner, stored_phon
     except CalloutError as error:
         log.warning("phone_not_read", job=job.id, error=str(error))
         return None
+
+
+async def add_phone_of_archived_job(engine: Engine, caller: Principal, view: JobView, job: bytes) -> bytes:
+    """Return a job that Redis does not have any more with the phone added. The job's events contain the version of its
+    blueprint.
+    """
+    try:
+        key = await reader.blueprint_key_of(engine.archive, view.id)
+    except CalloutError as error:  # as in read_phone: a reply without a phone is better than none
+        log.warning("phone_not_read", job=view.id, error=str(error))
+        return job
+    blueprint = engine.blueprints.find_exact(key) if key else None
+    side = phone_owner(caller, view, blueprint) if blueprint else None
+    return await read_and_add_phone(engine, view, side, job)
+
+
+async def add_phone_to_repeat(
+    engine: Engine, caller: Principal, blueprint: Blueprint, view: JobView, job: bytes
+) -> bytes:
+    """Return the job of a repeated reply with the phone that the first reply had. Redis does not have the job any more,
+    so that SQL says whether the parties of the reply are still those of the job.
+    """
+    try:
+        document = await reader.job(engine.archive, JobId(view.id))
+    except CalloutError as error:
+        log.warning("phone_not_read", job=view.id, error=str(error))
+        return job
+    now = job_document.decode_job(document) if document else None
+    if now is None or (now.customer_id, now.holder_id) != (view.customer_id, view.holder_id):
+        return job
+    side = phone_owner(caller, view, blueprint) and phone_owner(caller, now, blueprint)
+    return await read_and_add_phone(engine, view, side, job)
+
+
+async def read_and_add_phone(
+    engine: Engine, view: JobView, side: PhoneOwner | None, job: bytes, stored_phone: str = ""
+) -> bytes:
+    """Return the job with the phone of one side added; without a side, the job as it is."""
+    if side is None:
+        return job
+    phone = await read_phone(engine, view, side, stored_phone if side == "customer" else "")
+    return add_phone(job, side, phone)
 
 
 def add_phone(job: bytes, side: PhoneOwner, phone: str | None) -> bytes:

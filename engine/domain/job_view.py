@@ -13,13 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import structlog
 
-from engine.archive import reader
 from engine.blueprint.schema import Blueprint
 from engine.domain import codes, contacts
-from engine.domain.contacts import PhoneOwner
-from engine.errors import CalloutError
 from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.store import keys
@@ -27,8 +23,6 @@ from engine.types import Principal
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
-
-log = structlog.get_logger(__name__)
 
 PHASES_WITH_CODES = ("assigned", "active")
 """The phases in which the customer receives the codes."""
@@ -99,11 +93,12 @@ async def view_job(
     if blueprint is None:
         return add_actions(job, [])
     if contact is not None:
-        job = await _add_phone(engine, job_document.decode_job(job), "customer", job, contact)
+        job = await contacts.read_and_add_phone(engine, job_document.decode_job(job), "customer", job, contact)
         return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
     view = _decode_if_extended(caller, [blueprint], job, actions)
     record = await _read_record(engine, caller, view) if view else None
     if view is None or record is None:
+        job = await contacts.add_phone_to_repeat(engine, caller, blueprint, view, job) if view else job
         return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
     possible = blueprint.unlocked_actions(
         actions, tried=record.wrong_code_count, reissued=int(record.code_reissues or 0)
@@ -118,7 +113,7 @@ async def view_job(
 async def view_archived_job(engine: Engine, caller: Principal, job: bytes) -> bytes:
     """Return the view of a job that is only in SQL, as of its last event. The view has no actions."""
     view = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
-    return add_actions(await _add_phone_of_archived_job(engine, caller, view, job) if view else job, [])
+    return add_actions(await contacts.add_phone_of_archived_job(engine, caller, view, job) if view else job, [])
 
 
 async def view_jobs(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
@@ -134,7 +129,7 @@ async def _view_list_item(engine: Engine, caller: Principal, job: bytes) -> byte
         return job
     record = await _read_record(engine, caller, view)
     if record is None:
-        return await _add_phone_of_archived_job(engine, caller, view, job)
+        return await contacts.add_phone_of_archived_job(engine, caller, view, job)
     job = await _add_phone_of_live_job(engine, caller, view, record, job)
     more = _caller_members(engine, caller, view, record)
     return job[:-1] + b"," + msgspec.json.encode(more)[1:] if more else job
@@ -150,28 +145,7 @@ async def _add_phone_of_live_job(
         return job
     blueprint = engine.blueprints.find_exact(record.blueprint_key)
     side = contacts.phone_owner(caller, view, blueprint) if blueprint else None
-    return await _add_phone(engine, view, side, job, record.customer_phone)
-
-
-async def _add_phone_of_archived_job(engine: Engine, caller: Principal, view: JobView, job: bytes) -> bytes:
-    """Return a job that Redis does not have any more with the phone added. The job's events contain the version of its
-    blueprint.
-    """
-    try:
-        key = await reader.blueprint_key_of(engine.archive, view.id)
-    except CalloutError as error:  # as in contacts.read_phone: a reply without a phone is better than none
-        log.warning("phone_not_read", job=view.id, error=str(error))
-        return job
-    blueprint = engine.blueprints.find_exact(key) if key else None
-    side = contacts.phone_owner(caller, view, blueprint) if blueprint else None
-    return await _add_phone(engine, view, side, job)
-
-
-async def _add_phone(engine: Engine, view: JobView, side: PhoneOwner | None, job: bytes, contact: str = "") -> bytes:
-    if side is None:
-        return job
-    phone = await contacts.read_phone(engine, view, side, contact if side == "customer" else "")
-    return contacts.add_phone(job, side, phone)
+    return await contacts.read_and_add_phone(engine, view, side, job, record.customer_phone)
 
 
 def _decode_if_extended(

@@ -20,12 +20,14 @@ from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.store import keys
 from engine.store.connection import Store
-from engine.types import DEFAULT_ZONE, Epoch
+from engine.types import DEFAULT_ZONE, Epoch, JobId
 from engine.workers import archiver
 from engine.zone import control, log
 from tests.rebuild.scene import open_scene
 from tests.support import people
 from tests.support.postgres import on_both_databases
+
+KEY, OTHER_KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11", "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a12"
 
 
 @on_both_databases
@@ -59,6 +61,31 @@ async def test_jobs_that_were_written_anew_go_on(engine: Engine) -> None:
     assert (await jobs.claim(engine, scene.technician, is_open)).message == "Job accepted"
     await jobs.run_command(engine, scene.technician, is_open, CommandInput(command="unassign"))
     await jobs.run_command(engine, scene.customer, is_open, CommandInput(command="cancel"))
+
+
+async def test_a_repeated_command_on_a_finished_job_has_the_phone(engine: Engine) -> None:
+    """A command that finished a job is repeated after a rebuild, when Redis has the job no more: the reply is
+    the first one, with the customer's phone. The reply to a claim by someone who left the job has none.
+    """
+    scene = await open_scene(engine)
+    job = people.id_of(await scene.book_and_claim())
+    for command in ("depart", "arrive", "start"):
+        await jobs.run_command(engine, scene.technician, job, CommandInput(command=command))
+    first = await jobs.run_command(engine, scene.technician, job, CommandInput(command="complete"), key=KEY)
+    left = await people.offered_job(engine, scene.customer, scene.service)
+    claimed = await jobs.claim(engine, scene.technician, left, key=OTHER_KEY)
+    await jobs.run_command(engine, scene.technician, left, CommandInput(command="unassign"))
+    await jobs.run_command(engine, scene.customer, left, CommandInput(command="cancel"))
+    await archiver.run_once(engine)
+    await scene.empty_redis()
+    assert await rebuilder.run_once(engine)
+    assert not await engine.store.command("EXISTS", keys.job(DEFAULT_ZONE, JobId(job)))
+    again = await jobs.run_command(engine, scene.technician, job, CommandInput(command="complete"), key=KEY)
+    assert again.repeated and again.job is not None and b'"phone"' in bytes(again.job)
+    assert (again.job, again.message, again.seq, again.version) == (first.job, first.message, first.seq, first.version)
+    repeated = await jobs.claim(engine, scene.technician, left, key=OTHER_KEY)
+    assert claimed.job is not None and repeated.job is not None
+    assert b'"phone"' in bytes(claimed.job) and b'"phone"' not in bytes(repeated.job)
 
 
 STEPS = ("begin", "clear", "write", "flush", "write_technicians", "finish", "reopen")

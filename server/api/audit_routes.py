@@ -20,8 +20,8 @@ from server.schemas.lists import Items, ListQuery
 _TREE, _ENTRY = policy.ANY_AUDIT_TREE, policy.ANY_AUDIT_ENTRY
 
 AUDIT_ROUTES: tuple[Route, ...] = (
-    list_route("/v1/audit", audit.find, OPS, policy.OWN_DATA, AuditEntry, query=AuditTrailQuery),
-    Route("GET", "/v1/audit/{zone}/head", audit.read_head, None, _TREE, reply=AuditHeadReply),
+    list_route("/v1/audit", audit.find, OPS, policy.OWN_DATA, AuditEntry, query=AuditTrailQuery, needs_only_sql=True),
+    Route("GET", "/v1/audit/{zone}/head", audit.read_head, None, _TREE, reply=AuditHeadReply, needs_only_sql=True),
     Route(
         "GET",
         "/v1/audit/{zone}/consistency",
@@ -30,7 +30,17 @@ AUDIT_ROUTES: tuple[Route, ...] = (
         _TREE,
         query=ConsistencyQuery,
         reply=ConsistencyReply,
+        needs_only_sql=True,
     ),
-    Route("GET", "/v1/audit/{zone}/{seq}/proof", audit.prove, None, _ENTRY, reply=AuditProofReply),
-    Route("GET", "/v1/vault/keys", audit.find_keys, None, policy.OWN_DATA, query=ListQuery, reply=Items[VaultKey]),
+    Route("GET", "/v1/audit/{zone}/{seq}/proof", audit.prove, None, _ENTRY, reply=AuditProofReply, needs_only_sql=True),
+    Route(
+        "GET",
+        "/v1/vault/keys",
+        audit.find_keys,
+        None,
+        policy.OWN_DATA,
+        query=ListQuery,
+        reply=Items[VaultKey],
+        needs_only_sql=True,
+    ),
 )

@@ -25,6 +25,7 @@ from engine.errors import (
     NotFound,
     RateLimited,
     Unauthenticated,
+    Unavailable,
 )
 from engine.runtime import Engine
 from engine.types import Principal, is_path_segment
@@ -145,19 +146,23 @@ class Endpoint:
             await authenticate_by_ticket(scope, self.app_state.engine)
         principal = admitted_caller(scope, route.roles)
         if route.limit_name:
-            await self._count_request(route.limit_name, throttle.counted_name(principal, scope), extra_headers)
+            await self._count_request(route, throttle.counted_name(principal, scope), extra_headers)
         call = await self._build_context(route, principal, scope, receive)
         if route.has_key:
             scope["state"]["key"] = call.key
             extra_headers.append((b"idempotency-key", call.key.encode()))
         return await route.handler(call)
 
-    async def _count_request(self, limit_name: str, counted: str, extra_headers: list[Header]) -> None:
+    async def _count_request(self, route: Route, counted: str, extra_headers: list[Header]) -> None:
+        engine = self.app_state.engine
         try:
-            extra_headers += await throttle.count_request(self.app_state.engine, limit_name, counted)
+            extra_headers += await throttle.count_request(engine, route.limit_name, counted)
         except RateLimited as error:
-            extra_headers += throttle.refusal_headers(limit_name, error)
+            extra_headers += throttle.refusal_headers(route.limit_name, error)
             raise
+        except Unavailable:
+            if not route.needs_only_sql or all(zone.open for zone in engine.store.zones.values()):
+                raise
 
     async def _build_context(
         self, route: Route, principal: Principal | None, scope: Scope, receive: Receive

@@ -45,6 +45,9 @@ class Route(msgspec.Struct, frozen=True):
     """The type of a body that is sent with 200 instead of ``status`` if there is something to report."""
     limit_name: str = "requests"
     """The name of the rate limit that the request uses up; "" is none."""
+    needs_only_sql: bool = False
+    """Whether the route is also served while a zone is closed. Requests are not counted then: the meters of the limits
+    belong to the zone."""
     has_key: bool = False
     """Whether the route accepts an ``Idempotency-Key``: its effect happens only once for each key."""
     other_statuses: tuple[int, ...] = ()
@@ -72,10 +75,11 @@ def list_route(
     *,
     query: type[ListQuery] = ListQuery,
     live: bool = False,
+    needs_only_sql: bool = False,
 ) -> Route:
     """Return the route of a list. A list has pages, so its query always has `limit` and `cursor`."""
     reply = LiveItems[item_type] if live else Items[item_type]
-    return Route("GET", path, handler, roles, policy, query=query, reply=reply)
+    return Route("GET", path, handler, roles, policy, query=query, reply=reply, needs_only_sql=needs_only_sql)
 
 
 def step_route(

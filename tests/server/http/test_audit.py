@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.audit import signed_note
+from engine.process.settings import Settings
 from engine.rules import merkle_tree
-from engine.types import Role
+from engine.types import DEFAULT_ZONE, Role
+from engine.zone import control
+from server.serve import run_server
 from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
+from tests.support.http import open_http
 from tests.support.wait import wait_until
 
 
@@ -113,6 +118,29 @@ async def test_what_the_tree_has_not_is_not_found(nobody: Client) -> None:
         "/v1/audit/main/consistency?from=1&to=1&tree=7",
     ):
         assert code_of(await nobody("GET", path)) == (404, "not_found"), path
+
+
+async def test_a_closed_zone_still_shows_its_audit(settings: Settings) -> None:
+    """While an operator has paused the zone, every route of the audit answers as before, with the limits on; an unknown
+    zone is `not_found`. A route that needs the zone is `unavailable`.
+    """
+    async with (
+        run_server(msgspec.structs.replace(settings, port=0, limits="on")) as server,
+        open_http(server.url) as http,
+    ):
+        nobody, admin = Client(http), people.principal(server, http, "admin")
+        paths = ("head", "1/proof", "consistency?from=1&to=1")
+        zone = server.engine.store.zones[DEFAULT_ZONE]
+        await control.set_paused(server.engine.archive, DEFAULT_ZONE, paused=True)
+        await server.engine.store.reopen(DEFAULT_ZONE, stale=zone.epoch)
+        assert not zone.open
+        assert (await admin("GET", "/v1/audit")).status_code == 200
+        assert (await nobody("GET", "/v1/vault/keys")).status_code == 200
+        for path in paths:
+            assert (await nobody("GET", f"/v1/audit/main/{path}")).status_code in (200, 404), path
+            assert code_of(await nobody("GET", f"/v1/audit/north/{path}")) == (404, "not_found")
+        assert code_of(await admin("GET", "/v1/audit?zone=north")) == (404, "not_found")
+        assert code_of(await admin("GET", "/v1/services")) == (503, "unavailable")
 
 
 async def test_anyone_verifies_the_tree(admin: Client, nobody: Client, customer: Client, book: Book) -> None:

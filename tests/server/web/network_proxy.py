@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.support.proxy import Proxy
+from tests.support.proxy import Direction, Proxy
 
 
 class NetworkProxy(Proxy):
@@ -19,10 +19,10 @@ class NetworkProxy(Proxy):
         """Return the URL of this proxy, at which the browser opens the pages of the server."""
         return self.url.replace("redis://", "http://")
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
-        if not replies:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction) -> None:
+        if direction != "replies":
             head = await reader.read(65536)
             if not head or (self.blocked and head.startswith(b"GET /v1/ws")):
                 return
             writer.write(head)
-        await super()._forward(reader, writer, replies=replies)
+        await super()._forward(reader, writer, direction)

@@ -22,6 +22,10 @@ archived, seen = tonumber(archived), tonumber(seen)
 local rolled_back = epoch == believed and head < seen
 local stored = tonumber(row[12]) or 1
 format = epoch and math.max(stored, tonumber(format)) or tonumber(archived > 0 and format or knows)
+-- Without an id (before the first pairing): an archive without epochs cannot be the one that has stored events of this
+-- Redis. This is the first check: whether the zone is paused or rebuilt is nothing that another database may act on.
+local unpaired = epoch and not row[6] and known == '' and (tonumber(row[8]) or 0) > 0
+if compared ~= '0' and (unpaired or row[6] and row[6] ~= database) then return {'OTHER_DATABASE'} end
 if format > tonumber(knows) then return {'STALE_RELEASE'} end
 if epoch == 'closed' and not row[7] then return {'CLOSED'} end
 if row[7] == 'PAUSED' then return {'PAUSED'} end
@@ -30,7 +34,6 @@ if compared == '0' then
   if epoch ~= believed or not same or rolled_back then return {'UNCOMPARED'} end
   return {'OK', '0', head, 0, epoch, '', stored}
 end
-if row[6] and row[6] ~= database then return {'OTHER_DATABASE'} end
 if not epoch and (archived > 0 or seen > 0) then return {'EMPTY'} end
 if head < archived then return {'BEHIND'} end
 
@@ -58,8 +61,6 @@ end
 if believed ~= '' and not here[believed] then elsewhere = math.max(elsewhere, count(believed)) end
 -- If this server did not restart and lacks a newer epoch, a failover made another server the master in the meantime.
 if epoch and same and elsewhere >= number then return {'OLDER'} end
--- Before the first pairing: an archive without events cannot be the archive that has stored events of this Redis.
-if epoch and not row[6] and known == '' and (tonumber(row[8]) or 0) > 0 then return {'OTHER_DATABASE'} end
 local next_id = string.format('%.0f-0', archived + 1)
 if head > archived and #redis.call('XRANGE', log, next_id, next_id) == 0 then return {'HOLE'} end
 if compared == 'look' then return {'OK', '0', head, 0, epoch or '', '', format} end

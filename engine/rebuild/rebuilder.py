@@ -44,9 +44,11 @@ if TYPE_CHECKING:
 
 REBUILT = "REBUILT"
 """Why a zone is closed after its rebuild, until it is opened."""
-OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE"}
+OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE", "OTHER_DATABASE"}
 """The words of closed zones that an operator may have written anew. What Redis has and SQL does not is archived first,
 if the log continues the archive."""
+TAKE_OVER_WORDS = OPERATOR_WORDS | {"OTHER_DATABASE"}
+"""The same if an operator says that Redis shall belong to this database: what it has is then deleted."""
 PROGRESS_INTERVAL_S = 2.0
 """How often a rebuild that takes long is logged."""
 

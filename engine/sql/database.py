@@ -25,8 +25,8 @@ import structlog
 from asyncpg.exceptions import DataError as InvalidInput
 from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import event, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -34,6 +34,7 @@ from engine.errors import Indeterminate, Unavailable
 from engine.process import datadir
 from engine.process.settings import Settings, SettingsError
 from engine.sql import migrate, postgres_connection
+from engine.sql.address import database_url
 from engine.sql.commit_settings import CommitSettings
 
 BUSY_TIMEOUT_MS = 5_000
@@ -142,6 +143,17 @@ class Archive:
                 await conn.execute(text("SELECT pg_advisory_xact_lock(hashtext('callout.migrate'))"))
             await conn.run_sync(migrate.upgrade_schema)
 
+    async def has_schema(self) -> bool:
+        """Return whether the database has a schema; nothing is written. If the schema is up to date, no read waits for
+        the lock of SQLite's writers to migrate it. Raises Unavailable.
+        """
+        with _driver_errors_as_unavailable():
+            async with self.engine.connect() as conn:
+                revision = await conn.run_sync(migrate.current_revision)
+        if revision == migrate.newest_revision():
+            self.problem = ""
+        return revision is not None
+
     async def check(self) -> list[str]:
         """Return the reasons why the database cannot be used now, one sentence each; an empty list if it can."""
         try:
@@ -156,51 +168,35 @@ class Archive:
         await self.engine.dispose()
 
 
+def make_archive(settings: Settings) -> Archive:
+    """Return a handle whose first use opens the database of ``settings``. Raises SettingsError for a wrong address."""
+    url = database_url(settings)
+    if settings.database is None:
+        datadir.make_files_private(Path(settings.data), "callout.db*")
+    archive = Archive(url, _create_engine(url), settings.format)
+    archive.commit_settings.watch_connections(archive.engine, settings.durability)
+    return archive
+
+
 async def open_archive(settings: Settings) -> Archive:
     """Open the database of ``settings`` and bring its schema up to date if it can be reached; close it with ``close``.
 
     Raises SettingsError if the database cannot be used. If it cannot be reached, see ``Archive.problem``.
     """
-    url = _database_url(settings)
-    if settings.database is None:
-        datadir.make_files_private(Path(settings.data), "callout.db*")
-    archive = Archive(url, _create_engine(url), settings.format)
-    archive.commit_settings.watch_connections(archive.engine, settings.durability)
+    archive = make_archive(settings)
     try:
         await archive.migrate_once()
     except SettingsError:
         await archive.close()
         raise
     except Unavailable as error:
-        log.error("database_away", database=hide_password(url), error=str(error))
+        log.error("database_away", database=hide_password(archive.url), error=str(error))
     return archive
 
 
 def hide_password(url: URL) -> str:
     """Return the database's address without its password, for messages and logs."""
     return url.render_as_string(hide_password=True)
-
-
-_DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgresql": "postgresql+asyncpg",
-    "postgres": "postgresql+asyncpg",
-}
-
-
-def _database_url(settings: Settings) -> URL:
-    if settings.database is None:
-        return URL.create(_DRIVERS["sqlite"], database=str(Path(settings.data) / "callout.db"))
-    try:
-        url = make_url(settings.database)
-    except ArgumentError:
-        raise SettingsError("database: not an address (postgresql://…, sqlite:///…)") from None
-    driver = _DRIVERS.get(url.drivername.partition("+")[0])
-    if driver is None:
-        raise SettingsError(f"database: {url.drivername} is neither postgresql nor sqlite")
-    if driver.startswith("sqlite") and url.database in (None, "", ":memory:"):
-        raise SettingsError("database: SQLite needs a file, memory does not last")
-    return url.set(drivername=driver)
 
 
 def _create_engine(url: URL) -> AsyncEngine:

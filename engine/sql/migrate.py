@@ -22,7 +22,7 @@ def upgrade_schema(connection: Connection) -> None:
 
     Raises SettingsError if a newer Callout wrote the database.
     """
-    if _current_revision(connection) == newest_revision():
+    if current_revision(connection) == newest_revision():
         return
     from alembic import command
     from alembic.config import Config
@@ -44,7 +44,7 @@ def newest_revision() -> str:
     return max(path.name for path in (MIGRATIONS_FOLDER / "versions").glob("[0-9]*_*.py")).partition("_")[0]
 
 
-def _current_revision(connection: Connection) -> str | None:
+def current_revision(connection: Connection) -> str | None:
     """Return the revision of the database's schema; None for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
         return None

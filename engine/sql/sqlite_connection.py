@@ -15,8 +15,9 @@ from typing import Any, Self
 
 import aiosqlite
 
+FIRST_SETTING = "PRAGMA auto_vacuum=INCREMENTAL"
+"""The setting of a database without pages. In any other it changes nothing, but would wait for the lock of writers."""
 SETTINGS = (
-    "PRAGMA auto_vacuum=INCREMENTAL",  # before the first table: in a database that has one this changes nothing
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
@@ -99,6 +100,8 @@ def connect(path: str, **options: Any) -> Connection:
 def _open(path: str, options: dict[str, Any]) -> sqlite3.Connection:
     opened: sqlite3.Connection = sqlite3.connect(path, **options)
     try:
+        if opened.execute("PRAGMA page_count").fetchone() == (0,):
+            opened.execute(FIRST_SETTING)
         for setting in SETTINGS:
             opened.execute(setting)
     except BaseException:

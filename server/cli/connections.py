@@ -45,15 +45,32 @@ async def open_redis(settings: Settings) -> AsyncIterator[redis.Redis | None]:
         yield client
 
 
+def is_filled(path: Path) -> bool:
+    """Return whether there is a file with content. Raises CannotStart if that cannot be seen."""
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError as error:
+        raise CannotStart(f"{path}: {error.strerror}") from None
+
+
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Archive]:
-    """Yield the database of ``settings``. Raises CannotStart if there is none yet, SettingsError, Unavailable."""
-    from engine.sql.database import open_archive
+    """Yield the database of ``settings``, which is never created: a mistyped address must not become an empty
+    installation. Raises CannotStart if there is none yet, SettingsError, Unavailable.
+    """
+    from engine.sql.address import database_url
+    from engine.sql.database import hide_password, make_archive
 
-    if settings.database is None and not (Path(settings.data) / "callout.db").exists():
-        raise CannotStart(f"no database in {settings.data}: no server was started on it yet, or give another --data")
-    archive = await open_archive(settings)
+    url = database_url(settings)
+    where = settings.data if settings.database is None else hide_password(url)
+    other = "--data" if settings.database is None else "--database"
+    missing = CannotStart(f"no database in {where}: no server was started on it yet, or give another {other}")
+    if url.get_backend_name() == "sqlite" and not is_filled(Path(url.database or "")):
+        raise missing
+    archive = make_archive(settings)
     try:
+        if not await archive.has_schema():
+            raise missing
         await archive.migrate_once()
         yield archive
     finally:

@@ -19,16 +19,18 @@ from engine.types import DEFAULT_ZONE, Zone
 from server import logs
 from server.cli import options
 from server.cli.command_failed import CommandFailed
-from server.cli.connections import open_database, open_redis, redis_url, run_script
+from server.cli.connections import is_filled, open_database, open_redis, redis_url, run_script
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
 
     from engine.sql.database import Archive
+    from engine.zone.records import ZoneRecord
 
 OPEN_TIMEOUT_S = 10.0
 """How long ``callout zone open`` waits for a server to open the zone. A server tries it once a second."""
 POLL_INTERVAL_S = 0.1
+TAKE_OVER_HINT = " If Redis shall belong to this database: --take-over deletes everything that Redis has of the zone."
 
 _zone_name = click.argument("zone", default=DEFAULT_ZONE)
 
@@ -83,16 +85,22 @@ def open_zone(*, zone: str, **flags: str | None) -> None:
 @options.data
 @options.redis
 @options.database
+@options.key_file
 @options.blueprints
-def rebuild(*, zone: str, **flags: str | None) -> None:
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Redis belongs to another database: give it to this one. Everything that Redis has of the zone is deleted.",
+)
+def rebuild(*, zone: str, take_over: bool, **flags: str | None) -> None:
     """Write a closed zone anew from the database. What Redis has and the database does not is lost.
 
     A server does this by itself if Redis is empty, behind or has another history. For any other reason an operator
-    decides. To rebuild an open zone, close it first.
+    decides. To rebuild an open zone, close it first. A Redis of another database is refused without --take-over.
     """
     settings = options.load_settings(**flags)
     logs.configure("warning")
-    print(asyncio.run(_rebuild(settings, _known_zone(settings, zone))))
+    print(asyncio.run(_rebuild(settings, _known_zone(settings, zone), take_over=take_over)))
 
 
 def _known_zone(settings: Settings, name: str) -> Zone:
@@ -110,7 +118,7 @@ async def _read_state(archive: Archive, client: redis.Redis | None, zone: Zone) 
     """Return the state of a zone, and the facts about it."""
     from engine.store import keys
     from engine.zone import records
-    from engine.zone.opening import CLOSED_REASONS, script_arguments, script_keys
+    from engine.zone.opening import CLOSED_REASONS
 
     record = (await records.read_records(archive, [zone]))[zone]
     found: dict[str, Any] = {"state": "paused" if record.paused else "closed", "archived": record.archived}
@@ -118,11 +126,9 @@ async def _read_state(archive: Archive, client: redis.Redis | None, zone: Zone) 
         return found | {"redis": "not running"}
     row: Any = await client.hmget(keys.zone_meta(zone), ["epoch", "seq", "done", "total"])
     epoch, seq, done, total = ((value or b"").decode() for value in row)
-    run_id = (await client.info("server"))["run_id"]
-    reply = await run_script(client, "zone_open", script_keys(zone), script_arguments(run_id, "look", record))
-    word = reply[0].decode()
+    word = await _compare(client, zone, record)
     found |= {"head": int(seq or 0), "lag": max(0, int(seq or 0) - record.archived)}
-    if record.paused:
+    if record.paused and word not in ("OTHER_DATABASE", "REBUILDING"):
         return found
     if word == "REBUILDING":
         return found | {"state": "rebuilding", "rows": int(done), "total": int(total)}
@@ -138,6 +144,7 @@ async def _close(settings: Settings, zone: Zone) -> str:
     from engine.zone import control
 
     async with open_database(settings) as archive, open_redis(settings) as client:
+        await _refuse_other_database(archive, client, zone)
         await control.set_paused(archive, zone, paused=True)
         row: Any = await client.hmget(keys.zone_meta(zone), ["epoch"]) if client else [None]
         epoch = (row[0] or b"").decode()
@@ -154,6 +161,7 @@ async def _open(settings: Settings, zone: Zone) -> str:
     from engine.zone import control
 
     async with open_database(settings) as archive, open_redis(settings) as client:
+        await _refuse_other_database(archive, client, zone)
         await control.set_paused(archive, zone, paused=False)
         if client is None:
             return f"zone {zone} is not paused any more; it opens when the server starts"
@@ -169,15 +177,43 @@ async def _open(settings: Settings, zone: Zone) -> str:
     return f"zone {zone} is open in epoch {found['epoch']}"
 
 
-async def _rebuild(settings: Settings, zone: Zone) -> str:
+async def _refuse_other_database(archive: Archive, client: redis.Redis | None, zone: Zone, more: str = "") -> None:
+    """Raise CommandFailed if Redis belongs to another database: nothing is changed in either then."""
+    from engine.zone import records
+
+    record = (await records.read_records(archive, [zone]))[zone]
+    if client is not None and await _compare(client, zone, record) == "OTHER_DATABASE":
+        raise CommandFailed(
+            f"zone {zone}: Redis belongs to another database; nothing was changed: are --data, --database and --redis"
+            f" the right ones?{more}"
+        )
+
+
+async def _compare(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
+    """Return the word of ``zone_open`` for Redis and the database's record, without a change in either."""
+    from engine.zone.opening import script_arguments, script_keys
+
+    run_id = (await client.info("server"))["run_id"]
+    reply = await run_script(client, "zone_open", script_keys(zone), script_arguments(run_id, "look", record))
+    return str(reply[0].decode())
+
+
+async def _rebuild(settings: Settings, zone: Zone, *, take_over: bool) -> str:
+    from engine.process.signer import key_path
     from engine.rebuild import rebuilder
     from engine.startup import open_engine
 
-    url = redis_url(settings)
-    if url is None:
-        raise CannotStart("the embedded Valkey does not run: start the server first, or give --redis")
+    words = rebuilder.TAKE_OVER_WORDS if take_over else rebuilder.OPERATOR_WORDS
+    async with open_database(settings) as archive, open_redis(settings) as client:
+        url = redis_url(settings)
+        if url is None:
+            raise CannotStart("the embedded Valkey does not run: start the server first, or give --redis")
+        if not is_filled(key_path(settings)):
+            raise CannotStart(f"no signing key at {key_path(settings)}: give --key-file")
+        if not take_over:
+            await _refuse_other_database(archive, client, zone, TAKE_OVER_HINT)
     async with open_engine(msgspec.structs.replace(settings, redis=url, zones=(zone,))) as engine:
-        report = await rebuilder.rebuild_zone(engine, zone, words=rebuilder.OPERATOR_WORDS)
+        report = await rebuilder.rebuild_zone(engine, zone, words=words)
         state = engine.store.zones[zone]
         if report is None and state.open:
             raise CommandFailed(f"zone {zone} is open and agrees with the database; close it first to rebuild it")

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from engine.process.signer import Signer
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, UserId
 from tests.faults.crowd import POSITION, scenario_on
 from tests.support.http import open_http
+from tests.support.migrated import create_data_dir
 from tests.support.process import FinishedCommand, Server, run_callout, run_server
 from tests.support.wait import wait_until
+
+META, TECHNICIAN = keys.zone_meta(DEFAULT_ZONE), keys.technician(DEFAULT_ZONE, UserId("usr_1"))
 
 
 async def run_zone(data: Path, *arguments: str) -> FinishedCommand:
@@ -33,14 +41,71 @@ async def readyz(server: Server) -> str:
         return (await client.get(f"{server.url}/readyz")).text
 
 
-@pytest.mark.parametrize("verb", ["status", "close", "open", "rebuild"])
+VERBS = ["status", "close", "open", "rebuild"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 async def test_wrong_calls_are_refused(tmp_path: Path, verb: str) -> None:
-    """Without a database, and for an unknown zone, each command ends with 2 and one line."""
-    done = await run_zone(tmp_path / "none", verb, "main")
-    why = "the embedded Valkey does not run" if verb == "rebuild" else "no database in"
-    assert done.code == 2 and done.error_line.startswith(why)
-    done = await run_zone(tmp_path / "none", verb, "atlantis")
+    """Without a database, and for an unknown zone, each command ends with 2 and one line, and creates nothing."""
+    none, empty = tmp_path / "none", tmp_path / "empty.db"
+    empty.touch()
+    for flags in ((), ("--redis", "redis://127.0.0.1:1"), ("--database", f"sqlite:///{none}/other.db")):
+        done = await run_zone(none, verb, "main", *flags)
+        assert done.code == 2 and done.error_line.startswith("no database in")
+    done = await run_zone(none, verb, "main", "--database", f"sqlite:///{empty}")
+    assert done.code == 2 and done.error_line.startswith(f"no database in sqlite+aiosqlite:///{empty}")
+    done = await run_zone(none, verb, "atlantis")
     assert (done.code, done.error_line) == (2, "zone atlantis: this installation has main")
+    assert [file.name for file in tmp_path.iterdir()] == ["empty.db"] and empty.stat().st_size == 0
+    create_data_dir(tmp_path / "data")
+    if verb == "rebuild":
+        done = await run_zone(tmp_path / "data", verb, "--redis", "redis://127.0.0.1:1")
+        assert done.code == 2 and done.error_line.startswith("no signing key at")
+        assert not (tmp_path / "data" / "signing.key").exists()
+
+
+def create_installation(data: Path, database: str) -> Path:
+    """Create a data directory with a signing key and a database whose id is ``database``."""
+    create_data_dir(data)
+    Signer.load_or_create(data / "signing.key")
+    with closing(sqlite3.connect(data / "callout.db")) as sql, sql:
+        sql.execute("UPDATE deployment SET id = ?", (database,))
+    return data
+
+
+async def test_a_redis_of_another_database_is_left_alone(tmp_path: Path, empty_redis: str) -> None:
+    """With the database of another installation nothing is closed, opened or rebuilt, whether the zone is open or
+    paused. ``--take-over`` gives it Redis, and the old database is then the wrong one."""
+    right, wrong = create_installation(tmp_path / "right", "d1"), create_installation(tmp_path / "wrong", "d2")
+    flags = ("--redis", empty_redis)
+    with redis.Redis.from_url(empty_redis) as client:
+        client.hset(META, mapping={"epoch": "e1-a", "seq": 0, "run_id": "a", "database": "d1"})
+        client.set(TECHNICIAN, "a technician")
+        for state in ({}, {"epoch": "closed", "why": "PAUSED"}, {"why": "REBUILDING", "done": 1, "total": 2}):
+            client.hset(META, mapping={"skew": 0, **state})
+            before = client.hgetall(META)
+            for verb in ("close", "open", "rebuild"):
+                done = await run_zone(wrong, verb, *flags)
+                assert done.code == 1 and done.error_line.startswith("zone main: Redis belongs to another database")
+            assert "deletes everything that Redis has" in done.error_line
+            assert client.hgetall(META) == before and client.exists(TECHNICIAN)
+            assert "why Redis belongs to another database" in (await run_zone(wrong, "status", *flags)).out
+        assert "rebuilding, archived 0" in (await run_zone(right, "status", *flags)).out
+        done = await run_zone(wrong, "rebuild", *flags, "--take-over")
+        assert (done.code, "was written anew" in done.out) == (0, True), done.err
+        assert client.hget(META, "database") == b"d2" and not client.exists(TECHNICIAN)
+    assert "another database" in (await run_zone(right, "rebuild", *flags)).error_line
+
+
+async def test_reading_commands_do_not_wait_for_the_writers_of_sqlite(tmp_path: Path) -> None:
+    """While another process has SQLite's write lock, ``zone status`` and ``export`` read, and ``zone close`` ends with
+    one line."""
+    data = create_installation(tmp_path / "data", "d1")
+    with closing(sqlite3.connect(data / "callout.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert (await run_zone(data, "status")).out == "main: state closed, archived 0, redis not running\n"
+        assert (await run_callout("export", "--from", "1", "--data", str(data))).code == 0
+        assert "database is locked" in (await run_zone(data, "close")).error_line
 
 
 async def test_a_paused_zone_opens_only_by_the_command(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from engine.audit.trees import TreeState, read_origin
 from engine.rules.merkle_tree import CompactTree, StoredNode
 from engine.sql.audit_tables import audit_heads
 
-_Finding = tuple[int, Literal["cut", "forged_head", "rewritten", "node_changed"], str]
+_Finding = tuple[int, Literal["cut", "inserted", "forged_head", "rewritten", "node_changed"], str]
 
 
 class CheckedHead:
@@ -28,9 +28,9 @@ class CheckedHead:
 
 
 async def read_heads(
-    conn: AsyncConnection, zone: str, tree: int, outside: Head | None, public_keys: Collection[bytes]
+    conn: AsyncConnection, zone: str, tree: int, outside: Iterable[Head], public_keys: Collection[bytes]
 ) -> list[CheckedHead]:
-    """Return the heads of a tree in the order of their sizes. ``outside`` is a head that was stored elsewhere. Without
+    """Return the heads of a tree in the order of their sizes. ``outside`` are heads that were stored elsewhere. Without
     ``public_keys``, those in the database count.
     """
     columns = audit_heads.c
@@ -38,16 +38,15 @@ async def read_heads(
     keys = public_keys or (await read_public_keys(conn)).values()
     origin = await read_origin(conn, zone, tree)
     found = [_checked(row.note, row.size, origin, keys) for row in await conn.execute(query)]
-    if outside and outside.tree == tree:
-        found.append(_checked(outside.note, outside.size, origin, keys))
+    found += [_checked(head.note, head.size, origin, keys) for head in outside if head.tree == tree]
     return sorted(found, key=lambda head: head.size)
 
 
 def _checked(note: str, size: int, origin: str, keys: Iterable[bytes]) -> CheckedHead:
     try:
         head = signed_note.parse_head(note)
-    except ValueError:
-        return CheckedHead(size, None, is_genuine=False)
+    except (ValueError, TypeError):  # SQLite stores a value of any type
+        return CheckedHead(size if isinstance(size, int) else 0, None, is_genuine=False)
     is_genuine = head.size == size and head.origin == origin
     return CheckedHead(size, head.root, is_genuine and any(signed_note.is_signed_by(head, key) for key in keys))
 
@@ -63,6 +62,8 @@ class HeadChecker:
         self._wrong: tuple[int, int] | None = None
         """The sizes between which the tree stopped to match: the last good one and the first wrong one."""
         self._wrong_nodes: list[StoredNode] = []
+        self.largest = max([state.compact.size, *(head.size for head in heads if head.is_genuine)])
+        """How many leaves the tree has, by its stored state and its heads."""
         self.is_broken = False
         self.compared = 0
 
@@ -103,13 +104,15 @@ class HeadChecker:
             if not head.is_genuine:
                 text = f"the head of {head.size} leaves is signed by no key of this server"
                 found.append((first_seq + head.size - 1, "forged_head", text))
-        largest = max([self._state.compact.size, *(head.size for head in self._heads if head.is_genuine)])
-        if largest > size:
-            found.append((last_seq + 1, "cut", f"the tree had {largest} leaves and has {size}"))
+        if self.largest > size:
+            found.append((last_seq + 1, "cut", f"the tree had {self.largest} leaves and has {size}"))
+        elif self.largest < size:
+            text = f"the tree has {self.largest} leaves, and {size} are stored"
+            found.append((first_seq + self.largest, "inserted", text))
         if (
             self._wrong is None
             and not self.is_broken
-            and largest == size
+            and self.largest == size
             and compact.root() != self._state.compact.root()
         ):
             self._wrong = (self._good_size, size)
@@ -120,11 +123,15 @@ class HeadChecker:
             if not any(first_seq + begin <= seq < first_seq + end for seq in known):
                 text = f"the leaves from here to {first_seq + end - 1} do not have the signed root"
                 found.append((first_seq + begin, "rewritten", text))
-        elif self._wrong_nodes and not known:
-            node = self._wrong_nodes[0]
+        elif node := next((node for node in self._wrong_nodes if not self._explains(node, known)), None):
             text = f"the stored node {node.position} of level {node.level} is wrong"
             found.append((first_seq + (node.position << node.level), "node_changed", text))
         return found
+
+    def _explains(self, node: StoredNode, known: Collection[int]) -> bool:
+        """Return whether one of the seqs ``known`` is below the node."""
+        first = self._state.first_seq + (node.position << node.level)
+        return any(first <= seq < first + (1 << node.level) for seq in known)
 
     def _narrow(self, begin: int, end: int) -> tuple[int, int]:
         """Return the part of a wrong range in which the first wrong stored node is."""

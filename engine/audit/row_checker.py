@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from engine.audit.leaves import Entry, leaf_of
+from engine.audit.leaves import Entry, EntryFields, leaf_of
 from engine.audit.seq_spans import SeqSpans, merge_spans
 
 MAX_COMPARED = 200
@@ -16,7 +16,16 @@ ERASED_TYPE, RETIRED_TYPE = "subject.erased", "log.retired"
 _REMOVAL_TYPES = (ERASED_TYPE, RETIRED_TYPE)
 
 Kind = Literal[
-    "changed", "removed", "swapped", "cut", "salt_removed", "forged_head", "rewritten", "node_changed", "unreadable"
+    "changed",
+    "removed",
+    "inserted",
+    "swapped",
+    "cut",
+    "salt_removed",
+    "forged_head",
+    "rewritten",
+    "node_changed",
+    "unreadable",
 ]
 
 
@@ -69,7 +78,7 @@ class RowChecker:
             self._new_absent.append(seq)
         elif (
             salt is None
-            or leaf_of(self._zone, (seq, at, kind, actor, job, cause, to, data), salt) != leaf
+            or self._leaf_of((seq, at, kind, actor, job, cause, to, data), salt) != leaf
             or kind in _REMOVAL_TYPES
         ):
             self.check_entry(leaf, salt, Entry(seq, at, kind, actor, job, cause, to, data))
@@ -78,7 +87,7 @@ class RowChecker:
         """Compare a leaf with its entry."""
         if salt is None:
             self._unsalted.add(entry.seq)
-        elif leaf_of(self._zone, entry, salt) != leaf:
+        elif self._leaf_of(entry, salt) != leaf:
             self._mismatches.append(_Mismatch(leaf, salt, entry))
         elif entry.type in _REMOVAL_TYPES:
             self._note_removal(entry)
@@ -113,7 +122,7 @@ class RowChecker:
             else:
                 retired = _retired_decoder.decode(entry.data)
                 self._retired.append((retired.first_seq, retired.last_seq))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, TypeError) as error:
             self._unreadable.append(Finding(entry.seq, "unreadable", f"{entry.type} cannot be read: {error}"))
 
     def _judge_mismatch(self, one: _Mismatch) -> Finding:
@@ -126,4 +135,11 @@ class RowChecker:
     def _belongs_at(self, one: _Mismatch, other: _Mismatch) -> bool:
         """Return whether the event of ``one`` has the leaf of ``other``, or would have its own at the other's seq."""
         entry = one.entry._replace(seq=other.entry.seq)
-        return any(leaf_of(self._zone, entry, salt) in (one.leaf, other.leaf) for salt in (one.salt, other.salt))
+        return any(self._leaf_of(entry, salt) in (one.leaf, other.leaf) for salt in (one.salt, other.salt))
+
+    def _leaf_of(self, entry: Entry | EntryFields, salt: bytes) -> bytes | None:
+        """Return the leaf of an entry; None if a column has a value of another type, which SQLite stores too."""
+        try:
+            return leaf_of(self._zone, entry, salt)
+        except (TypeError, AttributeError, ValueError, OverflowError):
+            return None

@@ -11,19 +11,19 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.audit import leaves, proofs
+from engine.audit import extra_rows, leaves, proofs, stored_rows
 from engine.audit.head_checker import HeadChecker, read_heads
 from engine.audit.row_checker import Finding, RowChecker
 from engine.audit.signed_note import Head
+from engine.audit.stored_rows import WRONG_TYPE_ERRORS, raw
 from engine.audit.trees import TreeState
-from engine.rules.merkle_tree import CompactTree, StoredNode, leaf_hash
-from engine.sql.audit_tables import audit, audit_holes, audit_nodes, audit_trees
+from engine.rules.merkle_tree import HASH_BYTES, CompactTree, StoredNode, leaf_hash
+from engine.sql.audit_tables import audit, audit_nodes
 from engine.sql.database import Archive
-from engine.sql.schema import checkpoints, events, events_refused
-
-PAGE_SIZE = 5_000
+from engine.sql.schema import events_refused
 
 
 class Report(NamedTuple):
@@ -44,18 +44,25 @@ async def verify_zone(
     zone: str,
     *,
     head: Head | None = None,
+    published: Head | None = None,
     public_keys: Collection[bytes] = (),
     from_seq: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Verify the trees of a zone from ``from_seq`` on. ``head`` is an older head that was stored outside the database;
-    the trees must contain it. ``public_keys``: only heads that one of these keys signed are good; without them, those
-    in the database. ``progress`` is called with the number of verified entries and that of all.
+    the trees must contain it. ``published`` is the last head that this server signed, from the file beside the
+    database: the database must also have it among its heads. ``public_keys``: only heads that one of these keys signed
+    are good; without them, those in the database. ``progress`` is called with the number of verified entries and that
+    of all.
 
     Raises Unavailable.
     """
     async with archive.begin_read() as conn:
-        return await _Verification(conn, zone, public_keys, from_seq, progress).run(head)
+        verification = _Verification(conn, zone, public_keys, from_seq, progress)
+        try:
+            return await verification.run(head, published)
+        except (*WRONG_TYPE_ERRORS, InvalidRequestError) as error:
+            return verification.report_unreadable(error)
 
 
 class _Verification:
@@ -77,53 +84,85 @@ class _Verification:
         self._rows = RowChecker(zone)
         self._findings: list[Finding] = []
         self._entries = self._heads = self._total = 0
+        self._end = 0
+        """The last seq that the trees have by their states and heads."""
 
-    async def run(self, head: Head | None) -> Report:
+    async def run(self, head: Head | None, published: Head | None) -> Report:
         """Verify all trees and return the report."""
-        states = await self._read_trees()
-        self._holes = await self._read_holes()
+        outside = [each for each in (head, published) if each]
+        states = await stored_rows.read_trees(self._conn, self._zone)
+        self._holes = await stored_rows.read_holes(self._conn, self._zone)
         self._total = sum(state.compact.size for state in states)
         first_seq = states[0].first_seq if states else 1
         last_seq = first_seq - 1
         for state, following in zip(states, [*states[1:], None], strict=False):
-            last_seq = await self._verify_tree(state, following.first_seq if following else None, head)
-        if head and not any(state.tree == head.tree for state in states):
-            self._find(last_seq + 1, "cut", f"the database has no tree {head.tree}, of which a head was signed")
-        checkpoint = await self._read_checkpoint()
-        if states and checkpoint > last_seq and not self._findings:
-            self._find(last_seq + 1, "cut", f"the events up to {checkpoint} were archived")
+            last_seq = await self._verify_tree(state, following.first_seq if following else None, outside)
+        numbers = {state.tree for state in states}
+        for each in outside:
+            if each.tree not in numbers:
+                self._find(last_seq + 1, "cut", f"the database has no tree {each.tree}, of which a head was signed")
+        if published and not await stored_rows.has_head(self._conn, self._zone, published):
+            text = f"the head of {published.size} leaves, which was published, is not in the database"
+            self._find(last_seq + 1, "cut", text)
+        checkpoint = await stored_rows.read_checkpoint(self._conn, self._zone)
+        if checkpoint > last_seq and not self._findings:
+            missing = "were archived" if states else "were archived, and the zone has no tree"
+            self._find(last_seq + 1, "cut", f"the events up to {checkpoint} {missing}")
+        self._findings += await extra_rows.find_heads_of_no_tree(self._conn, self._zone, numbers, last_seq + 1)
+        end = max(checkpoint, self._end)
+        self._findings += await extra_rows.find_inserted_rows(self._conn, self._zone, end)
+        if states and checkpoint < self._end and not self._findings:
+            self._find(checkpoint + 1, "inserted", f"the tree ends at {last_seq}, and only {checkpoint} were archived")
         found = sorted({*self._findings, *self._rows.findings()})
         return Report(
             self._zone, len(states), self._entries, self._heads, len(self._rows.erased), first_seq, last_seq, found
         )
 
+    def report_unreadable(self, error: Exception) -> Report:
+        """Return the report of a run that a value of another type has stopped."""
+        self._find(1, "unreadable", f"the verification stopped at a value that is none of Callout's: {error}")
+        found = sorted({*self._findings, *self._rows.findings()})
+        return Report(self._zone, 1, self._entries, self._heads, len(self._rows.erased), 1, self._entries, found)
+
     def _find(self, seq: int, kind: Any, text: str) -> None:
         self._findings.append(Finding(seq, kind, text))
 
-    async def _verify_tree(self, state: TreeState, until: int | None, head: Head | None) -> int:
-        """Verify one tree. ``until`` is the last seq that it can have (None: any). Return the last seq that it has."""
-        heads = await read_heads(self._conn, self._zone, state.tree, head, self._public_keys)
+    async def _verify_tree(self, state: TreeState, until: int | None, outside: list[Head]) -> int:
+        """Verify one tree. ``until`` is the last seq that it can have (None: what its state and heads say). Return the
+        last seq that it has.
+        """
+        heads = await read_heads(self._conn, self._zone, state.tree, outside, self._public_keys)
         checker = HeadChecker(state, heads)
         compact = await self._beginning(state)
         checker.skip_to(compact.size)
-        seq = state.first_seq + compact.size - 1
-        while rows := await self._read_page(seq, until):
+        seq = after = state.first_seq + compact.size - 1
+        self._end = state.first_seq + checker.largest - 1 if until is None else until
+        while rows := await stored_rows.read_page(self._conn, self._zone, after, self._end):
             hashes = []
+            after = rows[-1][0]
             for row in rows:
-                while seq + 1 < row[0]:
-                    seq += 1
-                    self._find(seq, "removed", "the event's leaf is missing")
+                if not isinstance(row[0], int):
+                    self._find(seq + 1, "inserted", f"a leaf has the seq {row[0]!r}")
+                    continue
+                if seq + 1 < row[0]:
+                    self._find(seq + 1, "removed", _missing(seq + 1, row[0] - 1))
                     checker.is_broken = True
-                seq += 1
-                self._rows.check_row(row)
-                hashes.append(row[1])
+                seq = row[0]
+                if isinstance(row[1], bytes) and len(row[1]) == HASH_BYTES:
+                    self._rows.check_row(row)
+                    hashes.append(row[1])
+                else:
+                    self._find(seq, "unreadable", "the leaf is no hash")
+                    checker.is_broken = True
             await self._explain_absent(rows[0][0], seq)
             if not checker.is_broken:
                 checker.compare_nodes(*await self._append(state, checker, compact, hashes))
             self._entries += len(rows)
             self._progress(self._entries, self._total)
         known = {finding.seq for finding in self._findings} | self._rows.mismatched_seqs()
-        self._findings += [Finding(*each) for each in checker.findings(compact, seq, known)]
+        found = [Finding(*each) for each in checker.findings(compact, seq, known)]
+        wrong = await extra_rows.find_wrong_nodes(self._conn, self._zone, state, checker.largest)
+        self._findings += found or ([wrong] if wrong else [])
         self._heads += checker.compared
         return seq
 
@@ -131,7 +170,11 @@ class _Verification:
         """Return the part of the tree before ``from_seq``, from the stored nodes."""
         size = min(max(self._from_seq - state.first_seq, 0), state.compact.size)
         if size:
-            return CompactTree(size, await proofs.read_peaks(self._conn, self._zone, state, size))
+            try:
+                return CompactTree(size, await proofs.read_peaks(self._conn, self._zone, state, size))
+            except WRONG_TYPE_ERRORS:
+                text = f"the stored nodes and leaves before {self._from_seq} are not whole"
+                self._find(state.first_seq, "node_changed", text)
         compact = CompactTree()
         if state.head is not None:
             compact.append([leaf_hash(state.head.encode())])
@@ -152,21 +195,13 @@ class _Verification:
         for level in {node.level for node in completed}:
             places = [node.position for node in completed if node.level == level]
             here = (columns.zone == self._zone, columns.tree == state.tree, columns.level == level)
-            query = select(columns.position, columns.hash).where(*here, columns.position.between(places[0], places[-1]))
-            stored |= {(level, at): bytes(value) for at, value in await self._conn.execute(query)}
+            query = select(columns.position, raw(columns.hash)).where(
+                *here, columns.position.between(places[0], places[-1])
+            )
+            stored |= {(level, at): value for at, value in await self._conn.execute(query)}
         return completed, stored
 
     # Rows
-
-    async def _read_page(self, after: int, until: int | None) -> list[Any]:
-        """Return the next leaves with their events: seq, leaf, salt, at, type, actor, job, cause, to, data."""
-        e = events.c
-        columns = (audit.c.seq, audit.c.leaf, audit.c.salt, e.at, e.type, e.actor, e.job, e.cause, e.to, e.data)
-        joined = audit.outerjoin(events, (e.zone == audit.c.zone) & (e.seq == audit.c.seq))
-        query = select(*columns).select_from(joined).where(audit.c.zone == self._zone, audit.c.seq > after)
-        if until is not None:
-            query = query.where(audit.c.seq <= until)
-        return list((await self._conn.execute(query.order_by(audit.c.seq).limit(PAGE_SIZE))).all())
 
     async def _explain_absent(self, first: int, last: int) -> None:
         """Compare the leaves of a page that have no event with the quarantine and the holes."""
@@ -175,10 +210,14 @@ class _Verification:
             return
         columns = events_refused.c
         span = (columns.zone == self._zone, columns.seq.between(first, last), columns.kept.is_(False))
-        stored = (await self._conn.execute(select(columns.entry).where(*span))).scalars()
-        known = {entry.seq: entry for entry in map(leaves.entry_of_quarantined, stored)}
+        known = {}
+        for seq, stored in await self._conn.execute(select(columns.seq, raw(columns.entry)).where(*span)):
+            try:
+                known[seq] = leaves.entry_of_quarantined(stored)
+            except WRONG_TYPE_ERRORS as error:
+                self._find(seq, "unreadable", f"the event in quarantine cannot be read: {error}")
         known |= {seq: leaves.hole_entry(seq) for seq in absent if any(a <= seq <= b for a, b in self._holes)}
-        query = select(audit.c.seq, audit.c.leaf, audit.c.salt).where(
+        query = select(audit.c.seq, raw(audit.c.leaf), raw(audit.c.salt)).where(
             audit.c.zone == self._zone, audit.c.seq.between(first, last)
         )
         for seq, leaf, salt in await self._conn.execute(query):
@@ -186,28 +225,6 @@ class _Verification:
                 self._rows.check_entry(leaf, salt, known[seq])
         self._rows.add_absent(seq for seq in absent if seq not in known)
 
-    # What else is read
 
-    async def _read_trees(self) -> list[TreeState]:
-        query = select(audit_trees).where(audit_trees.c.zone == self._zone).order_by(audit_trees.c.tree)
-        return [
-            TreeState(row.tree, row.first_seq, row.head, _stored_tree(row.size, row.peaks))
-            for row in await self._conn.execute(query)
-        ]
-
-    async def _read_holes(self) -> list[tuple[int, int]]:
-        columns = audit_holes.c
-        query = select(columns.first_seq, columns.last_seq).where(columns.zone == self._zone)
-        return [(row.first_seq, row.last_seq) for row in await self._conn.execute(query)]
-
-    async def _read_checkpoint(self) -> int:
-        query = select(checkpoints.c.seq).where(checkpoints.c.zone == self._zone)
-        return (await self._conn.execute(query)).scalar() or 0
-
-
-def _stored_tree(size: int, peaks: bytes) -> CompactTree:
-    """Return the stored state of a tree. A state that is malformed has a root that no tree has."""
-    try:
-        return CompactTree.from_bytes(size, peaks)
-    except ValueError:
-        return CompactTree(size, [b""])
+def _missing(first: int, last: int) -> str:
+    return "the event's leaf is missing" if first == last else f"the leaves from here to {last} are missing"

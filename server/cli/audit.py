@@ -89,6 +89,7 @@ def _read_key(text: str) -> bytes:
 async def _verify(settings: Settings, head: Head | None, keys: list[bytes], from_seq: int) -> list[Report]:
     from sqlalchemy import select
 
+    from engine.audit.extra_rows import read_zones
     from engine.audit.verifier import verify_zone
     from engine.sql.database import open_archive
     from engine.sql.schema import deployment
@@ -101,7 +102,7 @@ async def _verify(settings: Settings, head: Head | None, keys: list[bytes], from
             if head.deployment != own or head.zone not in settings.zones:
                 raise SettingsError(f"--head: {head.origin} is a head of another installation or zone")
         reports = []
-        for zone in settings.zones:
+        for zone in await read_zones(archive, settings.zones):
             with _progress_bar(zone) as show:
                 at: dict[str, Any] = {"from_seq": from_seq, "public_keys": keys, "progress": show}
                 reports.append(
@@ -135,7 +136,7 @@ def _print_report(report: Report) -> None:
     more = len(report.findings) - MAX_PRINTED
     if more > 0:
         print(f"{report.zone}: and {more} more")
-    if not report.trees:
+    if not report.trees and not report.findings:
         print(f"{report.zone}: no audit tree yet: it begins with the next event that is archived")
     else:
         trees = f", {report.trees} trees" if report.trees > 1 else ""

@@ -12,6 +12,7 @@ stay in memory as long as each socket is open.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable, MutableMapping
@@ -25,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.errors import NotFound
+from engine.errors import CalloutError, Indeterminate, NotFound, Unavailable
 from engine.process.metrics import CONTENT_TYPE, Metrics
 from engine.runtime import Engine
 from server.api import asyncapi, openapi
@@ -166,12 +167,22 @@ class RequestLayer:
 
         try:
             await self.app(scope, receive, send_stamped)
+        except asyncio.CancelledError:  # the server ends, and this request took longer than it waits for requests
+            if status:
+                raise
+            await send_problem(scope, send_stamped, _error_of_cancelled(scope["method"]))
         except Exception as error:  # a bug in a layer: this is the last place where an error response can be sent
             if status:
                 raise
             await send_problem(scope, send_stamped, error)
         finally:
             self.http_metrics.count_response(state["operation"], status, took or time.perf_counter() - began)
+
+
+def _error_of_cancelled(method: str) -> CalloutError:
+    """Return the error of a request that was cancelled before its answer. A request that only reads changed nothing."""
+    kind = Unavailable if method in ("GET", "HEAD") else Indeterminate
+    return kind("The server ends")
 
 
 def _request_ids(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:

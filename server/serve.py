@@ -232,7 +232,7 @@ async def _run_background_parts(server: RunningServer, valkey: embedded.Embedded
     """Run the background parts while the block runs: the loops of this server's roles, the health check, and the watch
     on the embedded Valkey.
     """
-    parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.wait_until_ended()} if valkey else {}
+    parts: dict[str, Awaitable[None]] = {"the embedded Valkey": _watch(valkey, server.engine)} if valkey else {}
     parts["the look at its health"] = server.health.run()
     parts["engine.blueprint.registry.reload_at_intervals"] = registry.reload_at_intervals(
         server.engine.archive, server.engine.blueprints
@@ -248,6 +248,12 @@ async def _run_background_parts(server: RunningServer, valkey: embedded.Embedded
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watch(valkey: embedded.EmbeddedValkey, engine: Engine) -> None:
+    """Return when the Valkey has ended. From then on the requests that wait for it are refused at once."""
+    await valkey.wait_until_ended()
+    engine.store.abandon()
 
 
 async def _run_part(work: Awaitable[None]) -> None:

@@ -110,6 +110,7 @@ class Store:
     read_connection: ReadConnection = field(init=False)
     stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
+    is_abandoned: bool = False
     known_format: int = NEWEST_FORMAT
     closed_zones_task: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -257,6 +258,13 @@ class Store:
             state.epoch, state.seq = head.epoch, head.seq
         elif head.epoch == state.epoch:
             state.seq = max(state.seq, head.seq)
+
+    def abandon(self) -> None:
+        """Refuse everything at once from now on, because Redis has ended and will not come back for this process."""
+        self.is_abandoned = True
+        self.pipeline.abandon()
+        for connection in (self.read_connection, *self.stream_connections):
+            connection.abandon()
 
     def disconnect_readers(self) -> None:
         """Close the connections for reads so that they reconnect. Call this when the server of the commands changes."""

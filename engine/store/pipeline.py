@@ -66,6 +66,7 @@ class Pipeline(asyncio.Protocol):
         self._ready = False
         self._flushing = False
         self._lost = asyncio.Event()
+        self._abandoned = False
         self._runner: asyncio.Task[None] | None = None
 
     @property
@@ -87,8 +88,14 @@ class Pipeline(asyncio.Protocol):
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._runner
-        if self._transport:
-            self._transport.abort()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Disconnect for good, because the server has ended: all commands fail at once, also those that come later."""
+        self._abandoned = True
+        if self._runner:
+            self._runner.cancel()
+        self.disconnect()
         self._fail_sent()
         self._fail_waiting(float("inf"))
 
@@ -101,8 +108,9 @@ class Pipeline(asyncio.Protocol):
         lead to a Redis of an older state, whose epoch has the same name.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
-        if len(self._waiting) >= MAX_QUEUED:
-            future.set_exception(Unavailable("too much is waiting for Redis"))
+        if self._abandoned or len(self._waiting) >= MAX_QUEUED:
+            refusal = "Redis has ended" if self._abandoned else "too much is waiting for Redis"
+            future.set_exception(Unavailable(refusal))
             return future
         call = PendingCall(_pack_command(command), future, sent_at=self._loop.time(), waits=waits, zone=zone)
         self._waiting.append(call)

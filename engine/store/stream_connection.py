@@ -42,6 +42,10 @@ class StreamConnection:
         """Close the connection without waiting for replies."""
         await self._pipe.close()
 
+    def abandon(self) -> None:
+        """Refuse every read from now on, because the server has ended."""
+        self._pipe.abandon()
+
     def disconnect(self) -> None:
         """Close this connection and reconnect, because another server answers at the address."""
         self._pipe.disconnect()

@@ -109,7 +109,7 @@ class Gateway:
         continues meanwhile. ``stop`` ends the commands that take ``FINISH_TIMEOUT_S`` longer.
         """
         self.draining = True
-        await drain.close_all(self.sessions, self.engine.settings.drain_s)
+        await drain.close_all(self.sessions, 0 if self.engine.store.is_abandoned else self.engine.settings.drain_s)
         if self.running_ops:
             await asyncio.wait(self.running_ops, timeout=FINISH_TIMEOUT_S)
 

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
 from engine.process.datadir import process_start_text, read_locking_process
+from engine.store import pipeline
 from tests.support import valkey
 from tests.support.fork_server import CALLOUT_COMMAND
 from tests.support.http import open_http
@@ -252,6 +254,36 @@ async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
     async with run_server(tmp_path / "data") as server:
         os.kill(server.valkey.pid, signal.SIGKILL)
         command = await server.wait_for_end()
+    assert (command.code, command.error_line) == (1, "the embedded Valkey ended: without a reason")
+
+
+async def test_requests_in_flight_are_refused_at_once_when_the_valkey_ends(tmp_path: Path) -> None:
+    """Every request that waits for the killed Valkey gets a typed problem long before the time limit of a command, and
+    the server ends without a traceback.
+    """
+    async with run_server(tmp_path / "data") as server, open_http(server.url, timeout_s=20) as client:
+        token = (await run_callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
+        headers = {"authorization": f"Bearer {token}"}
+        refusals: list[httpx.Response] = []
+
+        async def ask_until_the_end() -> None:
+            with suppress(httpx.TransportError):  # the server has closed its port
+                while True:
+                    answer = await client.get("/v1/services", headers=headers)
+                    if answer.status_code >= 500:
+                        refusals.append(answer)
+
+        asking = [asyncio.create_task(ask_until_the_end()) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        os.kill(server.valkey.pid, signal.SIGKILL)
+        killed_at = time.monotonic()
+        command = await server.wait_for_end()
+        took = time.monotonic() - killed_at
+        await asyncio.gather(*asking)
+    assert {(each.status_code, each.headers["content-type"], each.json()["code"]) for each in refusals} == {
+        (503, "application/problem+json", "unavailable")
+    }
+    assert took < pipeline.CALL_TIMEOUT_S - 1
     assert (command.code, command.error_line) == (1, "the embedded Valkey ended: without a reason")
 
 

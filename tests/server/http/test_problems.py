@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import MutableMapping
+from typing import Any
 
 import msgspec
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from engine.errors import ERROR_OF_CODE, FieldError, Invalid, RateLimited, Taken, TokenExpired, VersionConflict
+from server.app import RequestLayer
+from server.http.http_metrics import HttpMetrics
 from server.schemas import problems
 from server.schemas.problems import Problem, WrongMethod
 
@@ -49,3 +55,33 @@ def test_headers_of_refusals() -> None:
     assert dict(problems.problem_headers(RateLimited(retry_after=2.2)))[b"retry-after"] == b"3"
     assert dict(problems.problem_headers(WrongMethod(["POST", "GET"])))[b"allow"] == b"GET, POST"
     assert dict(problems.problem_headers(Taken(repeated=True)))[b"idempotency-replayed"] == b"true"
+
+
+@pytest.mark.parametrize(("method", "code"), [("GET", "unavailable"), ("POST", "indeterminate")])
+async def test_a_request_that_the_end_of_the_server_cancels_gets_a_problem(method: str, code: str) -> None:
+    """A request that is cancelled before its answer gets a problem object, and no exception leaves the layer: 503 if it
+    only reads, else 504 with its request key.
+    """
+    begun, sent = asyncio.Event(), list[MutableMapping[str, Any]]()
+
+    async def wait_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["key"] = "k"
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": "/v1/jobs", "headers": []}
+    request = asyncio.create_task(RequestLayer(wait_for_ever, HttpMetrics())(scope, receive, send))
+    await begun.wait()
+    request.cancel()
+    await request
+    start, body = sent
+    problem = json.loads(body["body"])
+    assert (start["status"], problem["code"]) == (ERROR_OF_CODE[code].status, code)
+    assert (b"content-type", problems.MEDIA_TYPE) in start["headers"]
+    assert problem.get("key") == ("k" if method == "POST" else None)

@@ -48,7 +48,9 @@ class Superseded(Exception):
 
 
 class LogMismatch(Exception):
-    """Raised when the epochs in Redis and in the archive contradict each other: they belong to different logs."""
+    """Raised when the log and the archive contradict each other: their epochs belong to different logs, or the archive
+    has a row in the place of an event that is not archived yet.
+    """
 
 
 async def apply_batch(

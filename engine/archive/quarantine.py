@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 import structlog
+from sqlalchemy.exc import IntegrityError
 
 from engine.archive import apply, projection
+from engine.archive.foreign_rows import find_foreign_row
 from engine.archive.projection import Batch
 from engine.archive.reader import Checkpoint
 from engine.audit.head_key import HeadKey
@@ -54,6 +56,7 @@ class EventWriter:
         """Write ``events``, which follow ``before``. Each part that succeeds moves the checkpoint.
 
         Raises the same errors as ``apply.apply_batch``, but not for a refused event: that event is put into quarantine.
+        Raises LogMismatch if a foreign row is in the place of an event.
         """
         after = Checkpoint(epoch_of(events[-1].seq), events[-1].seq)
         try:
@@ -75,17 +78,29 @@ class EventWriter:
     async def _quarantine_event(
         self, event: Event, before: Checkpoint | None, after: Checkpoint, error: Exception
     ) -> None:
-        """Put an event into quarantine. Raises the last refusal if the row in ``events_refused`` is refused too."""
+        """Put an event into quarantine. Raises the last refusal if the row in ``events_refused`` is refused too, and
+        LogMismatch if the database has a row in the event's place: then the row is at fault, not the event.
+        """
+        await self._check_foreign_row(event, error)
         for batch in _replacement_batches(event, error):
             try:
                 await self._apply_batch(batch, before, after)
             except apply.VALUE_REFUSED_ERRORS as again:
+                await self._check_foreign_row(event, again)
                 last = again
                 continue
             log.error("event_refused", zone=event.zone, seq=event.seq, type=event.type, error=_error_text(error))
             self._on_refused(event.zone)
             return
         raise last  # the row for events_refused is refused too, so this event is not the cause
+
+    async def _check_foreign_row(self, event: Event, error: Exception) -> None:
+        """Raise LogMismatch if the database refused the event because it has a row in the event's place."""
+        if isinstance(error, IntegrityError) and (table := await find_foreign_row(self._archive, event)):
+            raise apply.LogMismatch(
+                f"{event.zone}: {table} has a row in the place of event {event.seq}, which is not archived yet: another"
+                " program inserted it. Remove the row; `callout audit verify` names it"
+            ) from error
 
 
 def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:

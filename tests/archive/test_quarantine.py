@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Table, delete, func, insert, select
 
 from engine.archive import reader
+from engine.archive.apply import LogMismatch
 from engine.runtime import Engine
+from engine.sql.audit_tables import audit, audit_nodes
 from engine.sql.job_tables import job_states
-from engine.sql.schema import events, events_refused, notifications, payments
+from engine.sql.schema import event_channels, events, events_refused, notifications, payments
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver as writer
@@ -165,3 +167,45 @@ async def test_a_missing_table_quarantines_nothing(engine: Engine) -> None:
     with pytest.raises(Exception, match="notifications"):
         await writer.run_once(engine)
     assert await read_quarantine(engine) == [] and await read_archived_seqs(engine) == []
+
+
+FOREIGN_ROWS: list[tuple[Table, dict[str, Any]]] = [
+    (events, {"type": "x", "to": "", "at": 1, "actor": "x", "bp": "", "data": "{}", "cause": "", "trace": ""}),
+    (event_channels, {"channel": "user:a"}),
+    (audit, {"leaf": b"x"}),
+    (events_refused, {"entry": b"{}", "error": "", "kept": False, "refused_at": 1}),
+    (job_states, {"job": "job_main_x", "state": "{}"}),
+]
+
+
+async def test_a_foreign_row_in_the_place_of_an_event_stops_the_archiver(engine: Engine) -> None:
+    """A row that another program inserted behind the checkpoint is named, and the acknowledged event is not put into
+    quarantine: it is archived as soon as the row is removed. Events before it are archived.
+    """
+    await append_event(engine, "notification", create_notification("n1"))
+    await writer.run_once(engine)
+    for table, values in FOREIGN_ROWS:
+        await append_event(engine, "notification", create_notification(f"{table}-before"))
+        changed = '{"job_main_x":{"fields":{"issue":"2"}}}'
+        seq = await append_event(engine, "payment.captured", create_payment(TOO_LARGE_FOR_BIGINT), state=changed)
+        async with engine.archive.begin_write() as conn:
+            await conn.execute(insert(table).values(zone=ZONE, seq=seq, **values))
+        with pytest.raises(LogMismatch, match=f"{table.name} has a row in the place of event {seq}"):
+            await writer.run_once(engine)
+        checkpoint = await reader.checkpoint(engine.archive, ZONE)
+        assert checkpoint and checkpoint.seq == seq - 1
+        async with engine.archive.begin_write() as conn:
+            await conn.execute(delete(table).where(table.c.seq == seq))
+        await writer.run_once(engine)
+        assert (await read_archived_seqs(engine))[-1] == seq
+
+
+async def test_a_foreign_node_of_the_audit_tree_stops_the_archiver(engine: Engine) -> None:
+    """A node of the audit tree that is stored before its leaves puts no event into quarantine."""
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(insert(audit_nodes).values(zone=ZONE, tree=1, level=8, position=0, hash=b"x"))
+    for number in range(256):
+        await append_event(engine, "notification", create_notification(f"n{number}"))
+    with pytest.raises(LogMismatch, match="audit_nodes has a row"):
+        await writer.run_once(engine)
+    assert await read_quarantine(engine) == []

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
 import secrets
 import shutil
@@ -33,6 +32,7 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from engine.process import valkey_log
 from engine.process.datadir import CannotStart, create_directory, process_start_text
 
 START_TIMEOUT_S = 10.0
@@ -179,9 +179,9 @@ async def _launch_server(home: Path, lock: int, sync: Sync) -> EmbeddedValkey:
         except BaseException:
             await asyncio.shield(valkey.stop())
             raise
-        problem = _last_log_line(home)
+        problem = valkey_log.start_problem(home)
         await valkey.stop()
-    raise CannotStart(f"the embedded Valkey does not start: {problem} (log: {home / 'valkey.log'})")
+    raise CannotStart(f"the embedded Valkey does not start: {problem}")
 
 
 def _spawn_server(home: Path, lock: int) -> subprocess.Popen[bytes]:
@@ -312,9 +312,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _last_log_line(home: Path) -> str:
-    """Return the last line of Valkey's log, for an error message."""
-    lines = (home / "valkey.log").read_text(errors="replace").splitlines()
-    return json.dumps(lines[-1].strip()) if lines else "it said nothing"

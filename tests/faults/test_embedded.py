@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,11 +86,33 @@ async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatc
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
     monkeypatch.setattr(embedded, "MAX_START_ATTEMPTS", 1)
-    with pytest.raises(CannotStart, match=r"does not start: .*appendonlydir"):
+    with pytest.raises(CannotStart, match=r"does not start: .*appendonlydir") as refused:
         await embedded.start_or_adopt(tmp_path)
+    assert "SQL" not in str(refused.value)
     state = embedded.read_state(tmp_path / "valkey")
     assert state is not None
     assert process_start_text(state.pid) is None
+
+
+async def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Valkey cannot read its append-only file, the refusal names the folder to move away. Valkey then starts
+    without data, and the server writes its zones anew.
+    """
+    monkeypatch.setattr(embedded, "MAX_START_ATTEMPTS", 1)
+    async with running_valkey(tmp_path) as valkey:
+        client(valkey).set("a", "x" * 200)
+    folder = tmp_path / "valkey" / "appendonlydir"
+    shutil.copytree(folder, tmp_path / "whole")
+    for damaged, content in (("*.incr.aof", b"*1\r\n??\r\n"), ("*.base.rdb", b"REDIS0011\xfe"), ("*.manifest", b"?\n")):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "whole", folder)
+        next(folder.glob(damaged)).write_bytes(content)
+        with pytest.raises(CannotStart, match=rf"move the folder {folder} to another place.* anew from SQL") as refused:
+            await embedded.start_or_adopt(tmp_path)
+        assert 'start: ""' not in str(refused.value)
+    folder.rename(tmp_path / "aside")
+    async with running_valkey(tmp_path) as valkey:
+        assert client(valkey).dbsize() == 0
 
 
 async def test_a_valkey_that_does_not_answer_is_not_started_twice(

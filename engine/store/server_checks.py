@@ -15,6 +15,12 @@ from engine.store.stream_connection import parse_info
 
 MIN_REDIS_VERSION = (7, 0)
 MIN_VALKEY_VERSION = (8, 0)
+NO_PERSISTENCE = "no persistence: set appendonly yes (or save)"
+"""A problem at the start. If somebody switches persistence off later, it is a warning: nothing is lost until the end of
+the server's process."""
+
+SendCommand = Callable[..., Awaitable[Any]]
+"""Sends one command and returns its raw reply."""
 
 
 async def server_problems(client: Redis, level: Level = "fast", replicas: int = 0) -> list[str]:
@@ -34,7 +40,7 @@ async def server_problems(client: Redis, level: Level = "fast", replicas: int = 
     if info.get("role") not in (None, "master"):
         problems.append(f"the server is a {info.get('role')}: connect to the primary")
     if not info.get("aof_enabled") and not await _saves_snapshots(client):
-        problems.append("no persistence: set appendonly yes (or save)")
+        problems.append(NO_PERSISTENCE)
     return [*problems, *(await server_level_report(client, level, replicas)).problems]
 
 
@@ -54,20 +60,28 @@ def level_report(level: Level, replicas: int, info: Mapping[str, Any], sync_sett
     return LevelReport()
 
 
-async def read_level_report(send: Callable[..., Awaitable[Any]], level: Level, replicas: int) -> LevelReport:
-    """Return whether the server that ``send`` reaches gives ``level``. ``send`` returns raw replies."""
-    if level == "replica":
-        return level_report(level, replicas, parse_info(await send("INFO", "replication")), {})
-    if level == "aof":
-        try:
-            found = await send("CONFIG", "GET", *SYNC_SETTINGS)
-        except (ErrorReply, Unavailable) as error:
-            if isinstance(error, Unavailable) and not str(error).startswith("NOPERM"):
-                raise
-            found = []
-        settings = [text.decode() for text in found]
-        return level_report(level, replicas, {}, dict(zip(settings[::2], settings[1::2], strict=True)))
-    return LevelReport()
+async def read_level_report(send: SendCommand, level: Level, replicas: int) -> LevelReport:
+    """Return whether the server that ``send`` reaches gives ``level``, with a warning if it persists nothing any more.
+    ``send`` returns raw replies.
+    """
+    info = parse_info(await send("INFO", "replication")) if level == "replica" else {}
+    report = level_report(level, replicas, info, await _read_settings(send, *SYNC_SETTINGS) if level == "aof" else {})
+    if parse_info(await send("INFO", "persistence")).get("aof_enabled") != "0":
+        return report
+    saves = (await _read_settings(send, "save")).get("save", "hidden")
+    return report if saves else report._replace(warnings=(*report.warnings, NO_PERSISTENCE))
+
+
+async def _read_settings(send: SendCommand, *names: str) -> dict[str, str]:
+    """Return the present values of settings; empty if the server hides its configuration."""
+    try:
+        found = await send("CONFIG", "GET", *names)
+    except (ErrorReply, Unavailable) as error:
+        if isinstance(error, Unavailable) and not str(error).startswith("NOPERM"):
+            raise
+        return {}
+    texts = [text.decode() for text in found]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 SYNC_SETTINGS: Mapping[str, str] = {

@@ -13,9 +13,10 @@ from engine.errors import Unavailable
 from engine.process.settings import Settings, SettingsError, read_settings
 from engine.runtime import Engine
 from engine.startup import open_engine
-from engine.store import pipeline
+from engine.store import pipeline, server_checks
 from engine.store.connection import UnsuitableServer
 from server.health import Health
+from server.serve import RunningServer
 from tests.support import people, valkey
 from tests.support.http import open_http
 from tests.support.process import environment, run_callout, run_server
@@ -101,6 +102,32 @@ async def test_commands_are_unavailable_while_the_server_does_not_give_the_level
     await wait_until(lambda: engine.store.pipeline.is_up)
     assert health.problems() == []
     await people.job(engine, carla, service)
+
+
+async def test_persistence_that_is_switched_off_later_is_a_warning(server: RunningServer) -> None:
+    """If somebody switches off the append-only file of a serving Redis, ``/readyz`` warns until it is on again, and
+    commands continue. Snapshots count as persistence.
+    """
+    redis, health = server.engine.store.redis, server.health
+
+    async def warnings() -> list[str]:
+        await health.check()
+        async with open_http(server.url) as client:
+            answer = await client.get("/readyz")
+        assert answer.status_code == 200, answer.text
+        found: list[str] = answer.json()["durability"]["warnings"]
+        return found
+
+    assert server_checks.NO_PERSISTENCE not in await warnings()
+    try:
+        await redis.config_set("appendonly", "no")
+        assert server_checks.NO_PERSISTENCE in await warnings()
+        await redis.config_set("save", "3600 1")
+        assert server_checks.NO_PERSISTENCE not in await warnings()
+    finally:
+        await redis.config_set("save", "")
+        await redis.config_set("appendonly", "yes")
+    assert server_checks.NO_PERSISTENCE not in await warnings()
 
 
 async def test_the_embedded_valkey_syncs_as_the_level_requires(tmp_path: Path) -> None:

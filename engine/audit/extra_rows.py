@@ -39,7 +39,7 @@ async def find_inserted_rows(conn: AsyncConnection, zone: str, last_seq: int) ->
             if isinstance(seq, int):
                 found.append(Finding(seq, "inserted", f"this {name} is outside the log, which ends at {last_seq}"))
             else:  # SQLite stores a value of any type
-                found.append(Finding(last_seq + 1, "inserted", f"an {name} row has the seq {seq!r}"))
+                found.append(Finding(last_seq + 1, "inserted", f"a row of {table.name} has the seq {seq!r}"))
     return found
 
 

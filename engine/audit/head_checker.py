@@ -43,10 +43,11 @@ async def read_heads(
 
 
 def _checked(note: str, size: int, origin: str, keys: Iterable[bytes]) -> CheckedHead:
+    size = size if isinstance(size, int) else 0  # SQLite stores a value of any type
     try:
         head = signed_note.parse_head(note)
-    except (ValueError, TypeError):  # SQLite stores a value of any type
-        return CheckedHead(size if isinstance(size, int) else 0, None, is_genuine=False)
+    except (ValueError, TypeError):
+        return CheckedHead(size, None, is_genuine=False)
     is_genuine = head.size == size and head.origin == origin
     return CheckedHead(size, head.root, is_genuine and any(signed_note.is_signed_by(head, key) for key in keys))
 

@@ -45,7 +45,15 @@ async def read_public_keys(conn: AsyncConnection) -> dict[str, bytes]:
     """Return the public keys of heads that were not revoked, by their ids."""
     columns = vault_keys.c
     query = select(columns.id, columns.public).where(columns.use == AUDIT_USE, columns.revoked_at.is_(None))
-    return {row.id: base64.b64decode(row.public) for row in await conn.execute(query)}
+    return {row.id: _decode(row.public) for row in await conn.execute(query)}
+
+
+def _decode(text: str) -> bytes:
+    """Return the bytes of a key; none if the text is not base64: no head has a good signature of such a key."""
+    try:
+        return base64.b64decode(text)
+    except (ValueError, TypeError):
+        return b""
 
 
 async def read_all_keys(archive: Archive) -> list[Any]:

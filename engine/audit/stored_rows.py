@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, TypeCoerce, select, type_coerce
+from sqlalchemy import Column, TypeCoerce, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import NullType
 
@@ -12,6 +12,7 @@ from engine.audit.signed_note import Head
 from engine.audit.trees import TreeState
 from engine.rules.merkle_tree import CompactTree
 from engine.sql.audit_tables import audit, audit_heads, audit_holes, audit_trees
+from engine.sql.database import Archive
 from engine.sql.schema import checkpoints, events
 
 PAGE_SIZE = 5_000
@@ -54,6 +55,15 @@ def _stored_tree(size: int, peaks: bytes) -> CompactTree:
     except WRONG_TYPE_ERRORS:
         pass
     return CompactTree(size if isinstance(size, int) else 0, [b""])
+
+
+async def read_ranges(archive: Archive) -> dict[str, tuple[int, int]]:
+    """Return the first and the last seq of each zone's trees, by their stored states. Raises Unavailable."""
+    columns = audit_trees.c
+    last = func.max(columns.first_seq + columns.size - 1)
+    query = select(columns.zone, func.min(columns.first_seq), last).group_by(columns.zone)
+    async with archive.begin_read() as conn:
+        return {zone: (first, end) for zone, first, end in await conn.execute(query)}
 
 
 async def read_holes(conn: AsyncConnection, zone: str) -> list[tuple[int, int]]:

@@ -19,6 +19,7 @@ from server.cli import options
 from server.cli.audit_witness import witness
 
 if TYPE_CHECKING:
+    from engine.audit.row_checker import Finding
     from engine.audit.signed_note import Head
     from engine.audit.verifier import Report
 
@@ -46,9 +47,9 @@ def verify(
 ) -> int:
     """Verify all events in a database against the audit trees and their signed heads.
 
-    It reads the database only: no Redis and no server is needed. Without --public-key, the keys in the database count:
-    whoever can write there can add one. The exit code is 1 if anything does not match; the
-    first line then names the first seq and what is wrong there.
+    It reads the database, and the last signed head from the data directory: no Redis and no server is needed.
+    Without --public-key, the keys in the database count: whoever can write there can add one. The exit code is 1 if
+    anything does not match; the first line then names the first seq and what is wrong there.
     """
     settings = options.load_settings(data=data, database=database)
     if settings.database is None and not (Path(settings.data) / "callout.db").exists():
@@ -90,27 +91,54 @@ async def _verify(settings: Settings, head: Head | None, keys: list[bytes], from
     from sqlalchemy import select
 
     from engine.audit.extra_rows import read_zones
+    from engine.audit.stored_rows import read_ranges
     from engine.audit.verifier import verify_zone
     from engine.sql.database import open_archive
     from engine.sql.schema import deployment
 
     archive = await open_archive(settings)
     try:
-        if head:
-            async with archive.begin_read() as conn:
-                own = (await conn.execute(select(deployment.c.id))).scalar()
-            if head.deployment != own or head.zone not in settings.zones:
-                raise SettingsError(f"--head: {head.origin} is a head of another installation or zone")
+        async with archive.begin_read() as conn:
+            own = (await conn.execute(select(deployment.c.id))).scalar()
+        if head and (head.deployment != own or head.zone not in settings.zones):
+            raise SettingsError(f"--head: {head.origin} is a head of another installation or zone")
+        ranges = await read_ranges(archive)
+        if ranges and from_seq > max(last for _, last in ranges.values()):
+            known = ", ".join(f"{zone} has {first} to {last}" for zone, (first, last) in sorted(ranges.items()))
+            raise SettingsError(f"--from {from_seq}: nothing is there to verify: {known}")
         reports = []
         for zone in await read_zones(archive, settings.zones):
+            published, wrong = _read_published(settings, zone, own)
             with _progress_bar(zone) as show:
                 at: dict[str, Any] = {"from_seq": from_seq, "public_keys": keys, "progress": show}
-                reports.append(
-                    await verify_zone(archive, zone, head=head if head and head.zone == zone else None, **at)
-                )
+                at |= {"head": head if head and head.zone == zone else None, "published": published}
+                report = await verify_zone(archive, zone, **at)
+            reports.append(report._replace(findings=[*report.findings, *wrong(report.last_seq + 1)]))
         return reports
     finally:
         await archive.close()
+
+
+def _read_published(
+    settings: Settings, zone: str, own: str | None
+) -> tuple[Head | None, Callable[[int], list[Finding]]]:
+    """Return the head that the server has stored beside the database, and what is wrong with its file: a function of
+    the seq to name. With --database, a file of another installation is not looked at: it belongs to another database.
+    """
+    from engine.audit import heads
+    from engine.audit.row_checker import Finding
+
+    path = heads.file_path(settings.data, zone)
+    try:
+        head = heads.read_file(settings.data, zone)
+    except (OSError, ValueError) as error:
+        text = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        return None, lambda seq: [Finding(seq, "unreadable", text)]
+    if head is None or (head.deployment, head.zone) == (own, zone):
+        return head, lambda seq: []
+    if settings.database is not None:
+        return None, lambda seq: []
+    return None, lambda seq: [Finding(seq, "forged_head", f"{path} has a head of {head.origin}")]
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,8 +17,9 @@ from engine.archive import audit_refill
 from engine.archive.projection import fold_events
 from engine.audit import extra_rows, leaves, signed_note
 from engine.audit.verifier import Report, verify_zone
+from engine.process.settings import Settings
 from engine.sql.audit_tables import audit, audit_heads, audit_nodes, audit_trees, vault_keys
-from engine.sql.database import Archive
+from engine.sql.database import Archive, open_archive
 from engine.sql.schema import checkpoints, epochs, events
 from tests.support.audit_log import ZONE, archive_count, archive_events, make_event, sign_head
 
@@ -148,6 +152,54 @@ async def test_each_tampering_is_named(archive: Archive, change: Tampering, expe
     await sign_head(archive)
     await tamper(archive, change)
     assert found(await verify(archive)) == expected
+
+
+WRONG_TYPES = [
+    ("update audit set leaf = 'text' where seq = 9", (9, "unreadable")),
+    ("update audit set leaf = x'01' where seq = 9", (9, "unreadable")),
+    ("update audit set salt = 'text' where seq = 9", (9, "changed")),
+    ("update audit set salt = 7 where seq = 9", (9, "changed")),
+    ("update audit set seq = 'text' where seq = 20", (20, "removed")),
+    ("update audit set seq = 19.5 where seq = 20", (20, "inserted")),
+    ("update events set data = x'ff' where seq = 9", (9, "changed")),
+    ("update events set cause = x'ff' where seq = 9", (9, "changed")),
+    ("update events set at = 'text' where seq = 9", (9, "changed")),
+    ("update events set seq = 'text' where seq = 9", (9, "removed")),
+    ("update events_refused set entry = '{}'", (21, "unreadable")),
+    ("update events_refused set entry = x'ff'", (21, "unreadable")),
+    ("update audit_trees set peaks = 'text'", (21, "node_changed")),
+    ("update audit_trees set size = 'text'", (21, "node_changed")),
+    ("update audit_trees set first_seq = 'text'", (1, "unreadable")),
+    ("update audit_heads set note = x'ff'", (21, "forged_head")),
+    ("update audit_heads set size = 'text'", (0, "forged_head")),
+    ("update vault_keys set public = '?'", (21, "forged_head")),
+    ("update checkpoints set seq = 'text'", (1, "unreadable")),
+    ("delete from deployment", (1, "unreadable")),
+]
+
+
+async def test_values_of_another_type_are_findings(sqlite_settings: Settings) -> None:
+    """SQLite stores a value of any type in any column: each is a finding, and none stops the verification with an
+    exception.
+    """
+    archive = await open_archive(sqlite_settings)
+    try:
+        await archive_count(archive, 20)
+        await archive_events(archive, make_event(21, at=10**20))
+        await sign_head(archive)
+        await archive.close()
+        file = archive.url.database or ""
+        pristine = Path(file).read_bytes()
+        for statement, expected in WRONG_TYPES:
+            Path(file).write_bytes(pristine)
+            with contextlib.closing(sqlite3.connect(file)) as conn:
+                conn.execute(statement)
+                conn.commit()
+            archive = await open_archive(sqlite_settings)
+            assert expected in (report := found(await verify(archive))), (statement, report)
+            await archive.close()
+    finally:
+        await archive.close()
 
 
 async def test_rows_of_a_zone_without_a_log_are_named(archive: Archive) -> None:

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from engine.audit import heads, signed_note
 from engine.process.settings import Settings
+from engine.sql.audit_tables import audit, audit_heads, audit_nodes, audit_trees, vault_keys
 from engine.sql.database import open_archive
 from engine.sql.schema import events
 from tests.support.audit_log import KEY, archive_count, sign_head
@@ -68,6 +69,50 @@ async def test_verify_names_the_first_bad_seq(tmp_path: Path) -> None:
     later = await run_callout("audit", "verify", "--data", "data", "--from", "10", "--json", cwd=tmp_path)
     (zone,) = json.loads(later.out)["zones"]
     assert (later.code, [finding["seq"] for finding in zone["findings"]]) == (1, [17])
+
+
+async def test_verify_compares_with_the_published_head(tmp_path: Path) -> None:
+    """The head beside the database must be in the database: a database whose heads or trees were removed does not
+    verify. A file that is no head, or of another installation, is reported. `--from` behind the end is refused with
+    the range.
+    """
+    create_data_dir(tmp_path / "data")
+    data = str(tmp_path / "data")
+    archive = await open_archive(Settings(data=data))
+
+    async def verify(*flags: str) -> tuple[int, str]:
+        done = await run_callout("audit", "verify", "--data", "data", *flags, cwd=tmp_path)
+        assert "Traceback" not in done.err
+        return done.code, (done.out + done.err).splitlines()[0]
+
+    try:
+        await archive_count(archive, 20)
+        head = await sign_head(archive)
+        heads.write_file(data, "main", head.note)
+        assert (await verify())[0] == 0
+        for note, start in (
+            ("nothing", "main: seq 21: unreadable: "),
+            (head.note.replace(head.deployment, "other"), "main: seq 21: forged_head: "),
+        ):
+            heads.write_file(data, "main", note)
+            code, line = await verify()
+            assert (code, line.startswith(start)) == (1, True), line
+        heads.write_file(data, "main", head.note)
+        assert await verify("--from", "21") == (
+            2,
+            "callout: --from 21: nothing is there to verify: main has 1 to 20",
+        )
+        for tables, start in (
+            ((audit_heads,), "main: seq 21: cut: the head of 20 leaves, which was published"),
+            ((audit, audit_trees, audit_nodes, vault_keys), "main: seq 1: cut: "),
+        ):
+            async with archive.begin_write() as conn:
+                for table in tables:
+                    await conn.execute(delete(table))
+            code, line = await verify()
+            assert (code, line.startswith(start)) == (1, True), line
+    finally:
+        await archive.close()
 
 
 async def test_a_restore_takes_the_published_head_along(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from engine.audit import signed_note
 from engine.audit.signed_note import Head
+from engine.process.settings import SettingsError
 from engine.process.signer import Signer
 from engine.rules.merkle_tree import proves_consistency
 
+KEY_FILE = "witness.key"
 AlarmKind = Literal["shrank", "forked", "restored", "other_installation", "other_key", "unreadable", "unreachable"]
 
 
@@ -29,15 +32,30 @@ class Alarm(NamedTuple):
     text: str
 
 
+class UnusableState(Exception):
+    """Raised if the directory of a witness cannot be read or written, or is not one. The text is the reason."""
+
+
 class WitnessState:
-    """What a witness stores in its directory: its own key, the public keys of the server and the last head."""
+    """What a witness stores in its directory: its own key, the public keys of the server and the last head. Every
+    method raises UnusableState.
+    """
 
     def __init__(self, folder: Path, zone: str) -> None:
         self._folder = folder
         self._head_path = folder / f"{zone}.head"
         self._keys_path = folder / f"{zone}.keys"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        seed = Signer.load_or_create(folder / "witness.key").derive_key("audit witness")
+        key_path = folder / KEY_FILE
+        with self._using_folder():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not key_path.exists() and any(folder.iterdir()):
+                raise UnusableState(
+                    f"{folder}: it has other files and no {KEY_FILE}: give the witness its own directory"
+                )
+        try:
+            seed = Signer.load_or_create(key_path).derive_key("audit witness")
+        except SettingsError as error:
+            raise UnusableState(str(error)) from error
         self.key = Ed25519PrivateKey.from_private_bytes(seed)
 
     @property
@@ -47,42 +65,52 @@ class WitnessState:
 
     def last_head(self) -> Head | None:
         """Return the last accepted head; None before the first. Raises ValueError if the file has another content."""
-        try:
-            return signed_note.parse_head(self._head_path.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
+        content = self._read(self._head_path)
+        return None if content is None else signed_note.parse_head(content.decode())
 
     def server_keys(self) -> list[bytes]:
         """Return the public keys of the server; an empty list before the first head. Raises ValueError."""
-        try:
-            return [
-                base64.b64decode(text) for text in msgspec.json.decode(self._keys_path.read_bytes(), type=list[str])
-            ]
-        except FileNotFoundError:
-            return []
+        content = self._read(self._keys_path)
+        return [base64.b64decode(text) for text in msgspec.json.decode(content or b"[]", type=list[str])]
 
     def pin_keys(self, keys: Sequence[bytes]) -> None:
         """Store the public keys under which heads are accepted from now on."""
-        _replace(self._keys_path, msgspec.json.encode([base64.b64encode(key).decode() for key in keys]))
+        self._replace(self._keys_path, msgspec.json.encode([base64.b64encode(key).decode() for key in keys]))
 
     def accept(self, head: Head, name: str, at_s: int) -> None:
         """Cosign a head at ``at_s`` (Unix seconds) and store it as the last one."""
-        _replace(self._head_path, signed_note.cosign(head, name, self.key, at_s).encode())
+        self._replace(self._head_path, signed_note.cosign(head, name, self.key, at_s).encode())
 
     def set_aside(self, at_s: int) -> None:
         """Rename the files of the last head and of the keys, because an operator accepts another history."""
-        for path in (self._head_path, self._keys_path):
-            if path.exists():
-                path.rename(path.with_name(f"{path.name}.until-{at_s}"))
+        with self._using_folder():
+            for path in (self._head_path, self._keys_path):
+                if path.exists():
+                    path.rename(path.with_name(f"{path.name}.until-{at_s}"))
 
+    @contextmanager
+    def _using_folder(self) -> Iterator[None]:
+        """Raise UnusableState if the operating system refuses what the block does with the directory."""
+        try:
+            yield
+        except OSError as error:
+            raise UnusableState(f"{self._folder}: {error.strerror}") from error
 
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    def _read(self, path: Path) -> bytes | None:
+        with self._using_folder():
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        with self._using_folder():
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
 
 
 def needs_proof(last: Head | None, seen: Head) -> bool:

@@ -13,6 +13,7 @@ import click
 
 from engine.process.settings import SettingsError
 from engine.types import is_zone
+from server.cli.command_failed import CommandFailed
 
 if TYPE_CHECKING:
     import httpx
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 TIMEOUT_S = 10.0
 MAX_REPLY_BYTES = 256 * 1024
 DEFAULT_NAME = "callout-witness"
+
+
+_MALFORMED_ERRORS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""The errors of an answer, or of a file of the witness, with another content."""
 
 
 class _NoAnswer(Exception):
@@ -63,12 +68,15 @@ def witness(
         raise SettingsError(f"--name {name}: letters, digits, . and - please")
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"{url} is no URL of a server: http://… or https://…")
-    from engine.audit.witness import WitnessState
+    from engine.audit.witness import UnusableState, WitnessState
 
-    stored = WitnessState(Path(state), zone)
-    if accept:
-        stored.set_aside(int(time.time()))
-    return asyncio.run(_Watch(url, zone, stored, name, webhook).run(None if once else interval_s))
+    try:
+        stored = WitnessState(Path(state), zone)
+        if accept:
+            stored.set_aside(int(time.time()))
+        return asyncio.run(_Watch(url, zone, stored, name, webhook).run(None if once else interval_s))
+    except UnusableState as error:
+        raise CommandFailed(f"--state {error}") from None
 
 
 class _Watch:
@@ -101,7 +109,7 @@ class _Watch:
             alarm = await self._look(client)
         except _NoAnswer as error:
             alarm = Alarm("unreachable", str(error))
-        except ValueError as error:
+        except _MALFORMED_ERRORS as error:
             alarm = Alarm("unreadable", str(error))
         if alarm is None:
             self._last_alarm = None
@@ -170,7 +178,10 @@ class _Watch:
 
         from server import logs
 
-        last = self._state.last_head() if alarm.kind != "unreadable" else None
+        try:
+            last = self._state.last_head()
+        except ValueError:
+            last = None
         message = {
             "ok": False,
             "alarm": alarm.kind,

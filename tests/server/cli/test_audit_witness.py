@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import uuid
@@ -104,6 +105,51 @@ async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: st
     refused = await run_callout("audit", "witness", *flags, cwd=tmp_path)
     assert (refused.code, refused.out) == (2, "")
     assert refused.error_line.startswith(line)
+
+
+async def test_a_directory_that_is_none_of_a_witness_is_refused(tmp_path: Path) -> None:
+    """A file, a directory with other files, and a head or a key that is a directory are named in one line, with the
+    exit code 1; nothing is written there.
+    """
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    (tmp_path / "keyless" / "witness.key").mkdir(parents=True)
+    for state, line in (
+        ("file", "--state file: File exists"),
+        ("file/below", "--state file/below: Not a directory"),
+        ("full", "--state full: it has other files and no witness.key"),
+        ("keyless", "--state signing key keyless/witness.key: Is a directory"),
+    ):
+        refused = await run_callout("audit", "witness", "http://127.0.0.1:9", "--once", "--state", state, cwd=tmp_path)
+        assert (refused.code, refused.error_line.startswith(line)) == (1, True), refused
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+    WitnessState(tmp_path / "head", "main")
+    (tmp_path / "head" / "main.head").mkdir()
+    refused = await run_callout("audit", "witness", "http://127.0.0.1:9", "--once", "--state", "head", cwd=tmp_path)
+    assert (refused.code, "Traceback" in refused.err, refused.err.count("--state head: Is a dir")) == (1, False, 1)
+
+
+async def test_a_malformed_answer_or_file_is_an_alarm(tmp_path: Path) -> None:
+    """An answer of another form is `unreadable`, and a malformed head of the witness does not hide another alarm."""
+    answers = [b"[]", b"{}", b'{"head":[]}', b'{"head":{"note":1}}', b"[" * 100_000, b"\xff"]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = answers[0]
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        while answers:
+            code, rung = await look(url, tmp_path)
+            assert (code, rung.get("alarm")) == (1, "unreadable"), answers[0][:20]
+            answers.pop(0)
+    (tmp_path / "callout-witness" / "main.head").write_text("nothing")
+    code, rung = await look("http://127.0.0.1:9", tmp_path)
+    assert (code, rung.get("alarm")) == (1, "unreachable")
 
 
 async def look(url: str, folder: Path, *flags: str) -> tuple[int, dict[str, Any]]:

@@ -22,15 +22,17 @@ import click
 import msgspec
 
 from engine.events import rfc3339_of
-from engine.process.datadir import CannotStart, create_directory, hold_lock
+from engine.process.datadir import CannotStart, create_directory, hold_lock, process_start_text
 from engine.process.settings import Settings
 from server.cli import options
 from server.cli.audit import read_head_file
 from server.cli.command_failed import CommandFailed
 from server.cli.connections import redis_url
+from server.cli.restored_heads import put_newest_heads, read_installation, refuse_foreign_heads
+from server.cli.snapshot_manifest import verify_files, write_manifest
 
-MANIFEST, DATABASE, POSTGRES, REDIS, KEY = "snapshot.json", "callout.db", "database.dump", "redis.rdb", "signing.key"
-"""The files of a snapshot."""
+DATABASE, POSTGRES, REDIS, KEY = "callout.db", "database.dump", "redis.rdb", "signing.key"
+"""The files of a snapshot, beside its manifest, the list of erasures and the folder with the heads of the audit."""
 
 
 @click.command
@@ -42,23 +44,49 @@ MANIFEST, DATABASE, POSTGRES, REDIS, KEY = "snapshot.json", "callout.db", "datab
 def snapshot(*, directory: str, **flags: str | None) -> None:
     """Write a copy of SQL, of Redis and of the signing key to DIR, while the server serves. DIR must not exist.
 
+    The list of erasures and the last heads of the audit are copied too, and snapshot.json has the digest of each file.
     It has everything of the installation, also personal data and the key: keep it as safe as the data directory.
     """
     settings = options.load_settings(**flags)
     folder = Path(directory)
-    if folder.exists():
+    if not directory.strip():
+        raise CannotStart("DIR is empty: give the directory of the snapshot")
+    if os.path.lexists(folder):
         raise CannotStart(f"{folder} exists already: give another directory")
     url = redis_url(settings)
     if url is None:
         raise CannotStart("the embedded Valkey does not run: copy the data directory, or start the server first")
     if settings.database is None and not (Path(settings.data) / DATABASE).exists():
         raise CannotStart(f"no database in {settings.data}: no server was started on it yet, or give another --data")
-    create_directory(folder)
+    draft = _make_draft(folder)
     try:
-        print(json.dumps(_take(settings, url, folder)))
+        manifest = _take(settings, url, draft)
+        try:
+            draft.rename(folder)
+        except OSError as error:
+            raise CannotStart(f"the snapshot {folder} cannot be made: {error.strerror}") from None
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
         raise
+    print(json.dumps(manifest))
+
+
+def _make_draft(folder: Path) -> Path:
+    """Create the folder that gets the name ``folder`` when the snapshot is complete. Delete those of killed processes.
+    Raises CannotStart.
+    """
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        start = f".{folder.name}.unfinished-"
+        for old in folder.parent.iterdir():
+            pid = old.name.removeprefix(start)
+            if old.name.startswith(start) and pid.isdecimal() and process_start_text(int(pid)) is None:
+                shutil.rmtree(old, ignore_errors=True)
+        draft = folder.with_name(f"{start}{os.getpid()}")
+        draft.mkdir(mode=0o700)
+    except OSError as error:
+        raise CannotStart(f"the snapshot {folder} cannot be made: {error.strerror}") from None
+    return draft
 
 
 @click.command
@@ -81,8 +109,11 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
 def restore(*, directory: str, heads: tuple[str, ...], **flags: str | None) -> None:
     """Write the snapshot in DIR to a new data directory, on which `callout serve` then starts.
 
+    A snapshot of which a file is missing or differs is refused.
+
     If heads of the audit tree were published after the snapshot, name the last one: it is in the old data directory
-    (audit/ZONE.head) and with the witness. The server then begins a new tree with it, and does not contradict it.
+    (audit/ZONE.head) and with the witness. The server then begins a new tree with it, and does not contradict it. Of
+    this head, the snapshot's and one in the new data directory, the newest counts.
 
     If persons were erased after the snapshot, name the list of erasures. They are erased in SQL at once, and the
     snapshot of Redis is then not used: the server writes its zones anew from SQL, without what was not archived yet.
@@ -90,41 +121,48 @@ def restore(*, directory: str, heads: tuple[str, ...], **flags: str | None) -> N
     For a PostgreSQL of your own, restore DIR/database.dump by pg_restore. A Redis of your own may stay empty: the
     server writes its zones anew from SQL.
     """
-    from engine.audit.heads import write_file
-
     settings = options.load_settings(**flags)
     published = [read_head_file(file) for file in heads]
     folder, data = Path(directory), Path(settings.data)
-    if not (folder / MANIFEST).is_file():
-        raise CannotStart(f"{folder} is not a snapshot: there is no {MANIFEST}")
+    if (data / DATABASE).exists() or (data / "valkey").exists():
+        raise CannotStart(f"{data} has data already: give a new --data")
+    files = verify_files(folder, (REDIS,), (DATABASE, POSTGRES))
+    installation = read_installation(folder / DATABASE) if DATABASE in files else None
+    refuse_foreign_heads(published, installation)
     with hold_lock(data):
         if (data / DATABASE).exists() or (data / "valkey").exists():
             raise CannotStart(f"{data} has data already: give a new --data")
-        _put_back(folder, data)
-        erased = asyncio.run(_erase_again(settings, data))
-        for head in published:
-            write_file(str(data), head.zone, head.note)
+        os.umask(0o077)
+        put_newest_heads(folder, data, published, installation)
+        for name in {DATABASE, KEY} & files:
+            shutil.copyfile(folder / name, data / name)
+        erased = asyncio.run(_erase_again(settings, folder, data))
+        if not erased:
+            _put_redis_back(folder, data)
     if erased:
         print(f"erased again: {erased}; the zones are written anew from SQL")
     print(f"restored to {data}; start it with: callout serve --data {data}")
 
 
-async def _erase_again(settings: Settings, data: Path) -> int:
-    """Erase in the restored SQLite database whom the list of erasures names. Return how many persons were erased."""
+async def _erase_again(settings: Settings, folder: Path, data: Path) -> int:
+    """Erase in the restored SQLite database whom the list of erasures names, or the snapshot's. Return how many persons
+    were erased.
+    """
     from engine.archive import erasure_list
     from engine.sql import compaction
     from engine.sql.database import open_archive
 
-    listed = erasure_list.file_of(settings)
-    if not listed.is_file() or not (data / DATABASE).exists():
+    own = data / erasure_list.FILE_NAME
+    for path in (folder / erasure_list.FILE_NAME, erasure_list.file_of(settings)):
+        for entry in erasure_list.read_list(path):
+            erasure_list.add_to_list(own, entry)
+    if not own.is_file() or not (data / DATABASE).exists():
         return 0
-    if listed.resolve() != (own := data / erasure_list.FILE_NAME).resolve():
-        shutil.copyfile(listed, own)
-    archive = await open_archive(msgspec.structs.replace(settings, database=None))
+    settings = msgspec.structs.replace(settings, database=None, erasures_file=None)
+    archive = await open_archive(settings)
     try:
         erased = await erasure_list.apply_list(archive, settings)
         if erased:
-            shutil.rmtree(data / "valkey")
             await compaction.compact(archive)
     finally:
         await archive.close()
@@ -132,12 +170,18 @@ async def _erase_again(settings: Settings, data: Path) -> int:
 
 
 def _take(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
-    """Copy SQL, then Redis. Return the manifest."""
+    """Copy the heads of the audit, then SQL, which contains them, then Redis and the list of erasures. Return the
+    manifest.
+    """
+    from engine.archive import erasure_list
+    from engine.audit import heads
     from engine.process.signer import key_path
     from engine.store.point_in_time_copy import save_copy
 
     os.umask(0o077)
     began = time.time()
+    for file in (Path(settings.data) / heads.FOLDER).glob("*.head"):
+        shutil.copyfile(file, create_directory(folder / heads.FOLDER) / file.name)
     if settings.database is None or settings.database.startswith("sqlite"):
         _copy_sqlite(_sqlite_file(settings), folder / DATABASE)
     else:
@@ -145,13 +189,14 @@ def _take(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
     redis_bytes = asyncio.run(save_copy(url, folder / REDIS))
     if key_path(settings).is_file():
         shutil.copyfile(key_path(settings), folder / KEY)
+    if erasure_list.file_of(settings).is_file():
+        shutil.copyfile(erasure_list.file_of(settings), folder / erasure_list.FILE_NAME)
     manifest = {"version": version("callout"), "at": rfc3339_of(round(began * 1000)), "redis_bytes": redis_bytes}
     manifest["sql_bytes"] = sum(
         (folder / name).stat().st_size for name in (DATABASE, POSTGRES) if (folder / name).exists()
     )
     manifest["seconds"] = round(time.time() - began, 3)
-    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n")
-    return manifest
+    return write_manifest(folder, manifest)
 
 
 def _sqlite_file(settings: Settings) -> Path:
@@ -177,11 +222,7 @@ def _dump_postgres(url: str, target: Path) -> None:
         raise CommandFailed(f"pg_dump: {done.stderr.decode(errors='replace').strip()}")
 
 
-def _put_back(folder: Path, data: Path) -> None:
-    os.umask(0o077)
-    for name in (DATABASE, KEY):
-        if (folder / name).exists():
-            shutil.copyfile(folder / name, data / name)
+def _put_redis_back(folder: Path, data: Path) -> None:
     # Valkey loads an append-only file whose first part is in the RDB format.
     files = create_directory(create_directory(data / "valkey") / "appendonlydir")
     shutil.copyfile(folder / REDIS, files / "appendonly.aof.1.base.rdb")

@@ -26,6 +26,7 @@ from engine.sql import compaction
 from engine.startup import open_engine
 from engine.types import DEFAULT_ZONE, UserId
 from engine.workers import archiver, eraser, redis_erasure
+from server.cli.snapshot_manifest import write_manifest
 from tests.archive.erasure.life import TEXT, TEXTS, begin_life
 from tests.support import people
 from tests.support.process import run_callout
@@ -183,19 +184,24 @@ async def test_callout_restore_erases_again(engine: Engine, tmp_path: Path) -> N
     await archiver.run_once(engine)
     folder, listed, data = tmp_path / "snapshot", tmp_path / "erasures.jsonl", tmp_path / "again"
     folder.mkdir()
-    (folder / "snapshot.json").write_text("{}")
     (folder / "redis.rdb").write_bytes(TEXT.encode())
     with (
         closing(sqlite3.connect(Path(engine.settings.data) / "callout.db")) as live,
         closing(sqlite3.connect(folder / "callout.db")) as copy,
     ):
         live.backup(copy)
+    write_manifest(folder, {})
     erasure_list.add_to_list(listed, ListedErasure("era_1", life.customer.id, 1))
     erasure_list.add_to_list(listed, ListedErasure("era_2", UserId("usr_nobody"), 1))
     assert traces_in_files(folder, TEXTS) != []
     done = await run_callout("restore", str(folder), "--data", str(data), "--erasures", str(listed))
     assert done.code == 0 and "erased again: 1" in done.out, done.err
     assert traces_in_files(data, TEXTS) == [] and not (data / "valkey").exists()
+    shutil.copyfile(listed, folder / "erasures.jsonl")
+    write_manifest(folder, {})
+    done = await run_callout("restore", str(folder), "--data", str(tmp_path / "other"))
+    assert done.code == 0 and "erased again: 1" in done.out, done.err
+    assert traces_in_files(tmp_path / "other", TEXTS) == []
 
 
 async def test_a_torn_line_of_the_list_is_skipped(tmp_path: Path) -> None:

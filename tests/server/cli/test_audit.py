@@ -14,6 +14,8 @@ from engine.process.settings import Settings
 from engine.sql.audit_tables import audit, audit_heads, audit_nodes, audit_trees, vault_keys
 from engine.sql.database import open_archive
 from engine.sql.schema import events
+from server.cli.restored_heads import read_installation
+from server.cli.snapshot_manifest import write_manifest
 from tests.support.audit_log import KEY, archive_count, sign_head
 from tests.support.migrated import create_data_dir
 from tests.support.process import run_callout
@@ -116,18 +118,38 @@ async def test_verify_compares_with_the_published_head(tmp_path: Path) -> None:
 
 
 async def test_a_restore_takes_the_published_head_along(tmp_path: Path) -> None:
-    """`callout restore --head` writes the head where the archiver finds it and then begins a new tree with it. A file
-    that is no head is refused before anything is written.
+    """`callout restore` writes the newest head of `--head`, the snapshot and the new data directory where the archiver
+    finds it, which then begins a new tree with it. A file that is no head, and the head of another installation, are
+    refused before anything is written.
     """
-    snapshot, note = tmp_path / "snapshot", signed_note.sign_head("callout/inst/main/1", 3, b"\x01" * 32, KEY.private)
-    snapshot.mkdir()
-    for name, content in (("snapshot.json", "{}"), ("callout.db", ""), ("redis.rdb", "")):
-        (snapshot / name).write_text(content)
+    create_data_dir(tmp_path / "snapshot")
+    installation = read_installation(tmp_path / "snapshot" / "callout.db")
+
+    def write_head(path: str, size: int, tree: int = 1, owner: str = installation) -> None:
+        note = signed_note.sign_head(f"callout/{owner}/main/{tree}", size, b"\x01" * 32, KEY.private)
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(note)
+
+    write_head("snapshot/audit/main.head", 3)
+    (tmp_path / "snapshot" / "redis.rdb").touch()
+    write_manifest(tmp_path / "snapshot", {})
     (tmp_path / "wrong").write_text("a head")
-    (tmp_path / "published").write_text(note)
-    refused = await run_callout("restore", "snapshot", "--data", "data", "--head", "wrong", cwd=tmp_path)
-    assert (refused.code, refused.error_line) == (2, "--head wrong: not a checkpoint")
+    write_head("foreign", 9, owner="other")
+    for file, why in (("wrong", "wrong: not a checkpoint"), ("foreign", "callout/other/main/1 is a head of another")):
+        refused = await run_callout("restore", "snapshot", "--data", "data", "--head", file, cwd=tmp_path)
+        assert refused.code == 2 and why in refused.error_line
     assert not (tmp_path / "data").exists()
-    done = await run_callout("restore", "snapshot", "--data", "data", "--head", "published", cwd=tmp_path)
-    assert done.code == 0
-    assert heads.read_file(str(tmp_path / "data"), "main") == signed_note.parse_head(note)
+    write_head("published", 4)
+    write_head("there/audit/main.head", 5)
+    write_head("newer/audit/main.head", 1, tree=2)
+    write_head("of_other/audit/main.head", 9, owner="other")
+    for data, flags, newest in [
+        ("data", (), (1, 3)),
+        ("data2", ("--head", "published"), (1, 4)),
+        ("there", ("--head", "published"), (1, 5)),
+        ("newer", ("--head", "published"), (2, 1)),
+        ("of_other", (), (1, 3)),
+    ]:
+        assert (await run_callout("restore", "snapshot", "--data", data, *flags, cwd=tmp_path)).code == 0
+        head = heads.read_file(str(tmp_path / data), "main")
+        assert head and head.deployment == installation and (head.tree, head.size) == newest

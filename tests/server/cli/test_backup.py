@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server.cli.snapshot_manifest import write_manifest
 from tests.faults.crowd import scenario_on
+from tests.support.migrated import create_data_dir
 from tests.support.process import run_callout, run_server
 from tests.support.wait import wait_until
 
@@ -21,16 +25,67 @@ async def test_wrong_calls_are_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     for arguments, why in [
         (("snapshot", str(tmp_path / "full"), "--data", data), "exists already"),
+        (("snapshot", "", "--data", data), "DIR is empty"),
         (("snapshot", str(tmp_path / "new"), "--data", data), "the embedded Valkey does not run"),
         (("restore", str(tmp_path / "full"), "--data", data), "is not a snapshot"),
     ]:
         done = await run_callout(*arguments)
         assert done.code == 2 and why in done.error_line
-    (tmp_path / "full" / "snapshot.json").write_text("{}")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "callout.db").touch()
     done = await run_callout("restore", str(tmp_path / "full"), "--data", str(tmp_path / "used"))
     assert done.code == 2 and "has data already" in done.error_line
+
+
+async def test_a_damaged_snapshot_is_not_restored(tmp_path: Path) -> None:
+    """If a file of a snapshot is missing or differs, or the manifest is damaged, the restore names the file and writes
+    nothing."""
+    whole, data = tmp_path / "whole", tmp_path / "data"
+    create_data_dir(whole)
+    for name in ("redis.rdb", "signing.key", "audit/main.head"):
+        (whole / name).parent.mkdir(exist_ok=True)
+        (whole / name).write_text("some text")
+    write_manifest(whole, {})
+
+    async def error_after(name: str, content: bytes | None) -> str:
+        broken = tmp_path / "broken"
+        shutil.rmtree(broken, ignore_errors=True)
+        shutil.copytree(whole, broken)
+        (broken / name).unlink() if content is None else (broken / name).write_bytes(content)
+        done = await run_callout("restore", str(broken), "--data", str(data))
+        assert done.code == 2 and not data.exists()
+        return done.error_line
+
+    database = (whole / "callout.db").read_bytes()
+    wrong = database[:5000] + bytes([database[5000] ^ 1]) + database[5001:]
+    for name, content in [
+        ("callout.db", wrong),
+        ("callout.db", database[:-1]),
+        ("redis.rdb", b""),
+        ("signing.key", b"x"),
+    ]:
+        assert f"damaged: {name} is not as it was written" in await error_after(name, content)
+    for name in ("callout.db", "redis.rdb", "signing.key", "audit/main.head"):
+        assert f"not complete: {name}: No such file" in await error_after(name, None)
+    for manifest in (b"", b"{}", b'{"files":3}', b'{"files":{"redis.rdb":{"bytes":1}}}'):
+        assert "snapshot.json is damaged" in await error_after("snapshot.json", manifest)
+    assert "lists no redis.rdb" in await error_after("snapshot.json", b'{"files":{}}')
+
+
+async def test_a_killed_snapshot_does_not_block_its_name(tmp_path: Path) -> None:
+    """What a killed snapshot left is deleted by the next one, which is complete or does not exist. A place where
+    nothing can be made is named."""
+    data, name = tmp_path / "data", tmp_path / "copy"
+    create_data_dir(data)
+    dead, alive = tmp_path / ".copy.unfinished-4194399", tmp_path / f".copy.unfinished-{os.getpid()}"
+    dead.mkdir()
+    alive.mkdir()
+    unreachable = ("--data", str(data), "--redis", "redis://127.0.0.1:1")
+    done = await run_callout("snapshot", str(name), *unreachable)
+    assert done.code == 2 and "Redis sent no copy" in done.error_line
+    assert sorted(tmp_path.iterdir()) == [alive, data]
+    done = await run_callout("snapshot", "/proc/x", *unreachable)
+    assert done.code == 2 and done.error_line.startswith("the snapshot /proc/x cannot be made: ")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +133,8 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
         later = await scenario.book_job(customer)
     manifest = json.loads(done.out)
     assert manifest["redis_bytes"] > 1_000 and manifest["sql_bytes"] > 10_000
+    assert json.loads((copy / "snapshot.json").read_text()) == manifest
+    assert {"callout.db", "redis.rdb", "signing.key"} <= manifest["files"].keys()
     assert {stat.S_IMODE(file.stat().st_mode) & 0o077 for file in copy.iterdir()} == {0}
     assert (await run_callout("restore", str(copy), "--data", str(again))).code == 0
     async with run_server(again, limits="off") as server, scenario_on(server) as scenario:

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -258,10 +259,10 @@ async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
 
 
 async def test_requests_in_flight_are_refused_at_once_when_the_valkey_ends(tmp_path: Path) -> None:
-    """Every request that waits for the killed Valkey gets a typed problem long before the time limit of a command, and
-    the server ends without a traceback.
+    """Every request that waits for the killed Valkey gets a typed problem long before the time limit of a command: 504
+    if its command was sent, else 503. The server ends without a traceback.
     """
-    async with run_server(tmp_path / "data") as server, open_http(server.url, timeout_s=20) as client:
+    async with run_server(tmp_path / "data", limits="off") as server, open_http(server.url, timeout_s=20) as client:
         token = (await run_callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
         headers = {"authorization": f"Bearer {token}"}
         refusals: list[httpx.Response] = []
@@ -269,17 +270,27 @@ async def test_requests_in_flight_are_refused_at_once_when_the_valkey_ends(tmp_p
         async def ask_until_the_end() -> None:
             with suppress(httpx.TransportError):  # the server has closed its port
                 while True:
-                    answer = await client.get("/v1/services", headers=headers)
+                    answer = await client.get(f"/v1/requests/{uuid.uuid4()}", headers=headers)
                     if answer.status_code >= 500:
                         refusals.append(answer)
 
+        async def announce() -> httpx.Response:
+            body = {"event": "announcement.test", "data": {}, "roles": ["customer"]}
+            return await client.post("/v1/announcements", headers=headers, json=body)
+
+        assert (await announce()).status_code == 200
         asking = [asyncio.create_task(ask_until_the_end()) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        os.kill(server.valkey.pid, signal.SIGSTOP)
+        sent = asyncio.create_task(announce())
         await asyncio.sleep(0.1)
         os.kill(server.valkey.pid, signal.SIGKILL)
         killed_at = time.monotonic()
         command = await server.wait_for_end()
         took = time.monotonic() - killed_at
         await asyncio.gather(*asking)
+        unknown = (await sent).json()
+    assert (unknown["code"], unknown["status"], len(unknown["key"])) == ("indeterminate", 504, 36)
     assert {(each.status_code, each.headers["content-type"], each.json()["code"]) for each in refusals} == {
         (503, "application/problem+json", "unavailable")
     }

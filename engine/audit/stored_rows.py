@@ -83,3 +83,9 @@ async def has_head(conn: AsyncConnection, zone: str, head: Head) -> bool:
 async def read_checkpoint(conn: AsyncConnection, zone: str) -> int:
     """Return the last archived seq; 0 if there is none. Raises ValueError if it is no number."""
     return int((await conn.execute(select(checkpoints.c.seq).where(checkpoints.c.zone == zone))).scalar() or 0)
+
+
+async def read_seq_before_audit(conn: AsyncConnection, zone: str) -> int:
+    """Return the seq up to which the zone may be archived without a tree; 0 if it must have one."""
+    query = select(checkpoints.c.seq_before_audit).where(checkpoints.c.zone == zone)
+    return int((await conn.execute(query)).scalar() or 0)

@@ -186,8 +186,10 @@ checkpoints = Table(
     text_column("epoch"),
     Column("seq", BigInteger, nullable=False),
     Column("format", Integer, nullable=False, server_default="1"),
+    Column("seq_before_audit", BigInteger),
 )
-"""``format`` names what writers of the zone must know (engine/zone/upgrade.py)."""
+"""``format`` names what writers of the zone must know (engine/zone/upgrade.py). ``seq_before_audit`` is the checkpoint
+that an archive without an audit tree had when this column was added; NULL if there was none."""
 
 deployment = Table("deployment", metadata, text_column("id"))
 """The one row that identifies this installation: a random id, inserted with the schema. Redis stores the same id, so

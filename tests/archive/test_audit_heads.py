@@ -17,7 +17,7 @@ from engine.rules.merkle_tree import leaf_hash
 from engine.runtime import Engine
 from engine.sql.audit_tables import audit, audit_heads, audit_nodes, audit_trees
 from engine.sql.database import Archive
-from engine.sql.schema import checkpoints, events
+from engine.sql.schema import checkpoints, event_channels, events
 from engine.workers import archiver
 from engine.workers.audit_heads import HeadPublisher
 from tests.archive.test_archiver import append_events
@@ -27,7 +27,7 @@ from tests.support.audit_log import KEY, ZONE, archive_count, archive_events, ma
 async def dump(archive: Archive) -> dict[Any, list[dict[str, Any]]]:
     """Return the rows of everything that the archiver writes for these tests: a backup."""
     async with archive.begin_read() as conn:
-        tables = (events, checkpoints, audit, audit_trees, audit_nodes, audit_heads)
+        tables = (events, event_channels, checkpoints, audit, audit_trees, audit_nodes, audit_heads)
         return {table: [dict(row) for row in (await conn.execute(select(table))).mappings()] for table in tables}
 
 

@@ -305,6 +305,9 @@ async def test_an_archive_of_an_older_release_begins_its_tree_late(archive: Arch
         await conn.execute(insert(events), [{**row, "seq": seq} for seq in (1, 2)])
         await conn.execute(insert(epochs).values(zone=ZONE, epoch="e1-x", first_seq=1))
         await conn.execute(insert(checkpoints).values(zone=ZONE, epoch="e1-x", seq=2))
+    assert found(await verify(archive)) == [(1, "cut")]
+    await tamper(archive, lambda conn: conn.execute(update(checkpoints).values(seq_before_audit=2)))
+    assert found(await verify(archive)) == []
     await audit_refill.refill(archive, ZONE, 2)
     await archive_count(archive, 3)
     async with archive.begin_write() as conn:

@@ -119,3 +119,20 @@ async def test_accounts_under_way_in_the_first_release_reach_the_outbox(
         [row] = await conn.execute(text('SELECT "user", code FROM outbox'))
     assert tuple(row) == ("u", 4502)
     await archive.close()
+
+
+async def test_an_archive_without_an_audit_tree_is_marked(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The migration notes how far a zone without a tree was archived, and nothing of a zone that has a tree."""
+    archive = await open_unmigrated(settings, monkeypatch)
+    async with archive.begin_write() as conn:
+        await conn.run_sync(upgrade_to, "0024")
+        for zone in ("main", "north"):
+            await conn.execute(text(f"INSERT INTO checkpoints (zone, epoch, seq) VALUES ('{zone}', 'e1-x', 7)"))
+        columns = "zone, tree, first_seq, size, peaks, begun_at"
+        await conn.execute(text(f"INSERT INTO audit_trees ({columns}) VALUES ('north', 1, 1, 0, '', 1)"))
+    await archive.close()
+    archive = await open_archive(settings)
+    async with archive.begin_read() as conn:
+        rows = await conn.execute(text("SELECT zone, seq_before_audit FROM checkpoints ORDER BY zone"))
+        assert [tuple(row) for row in rows] == [("main", 7), ("north", None)]
+    await archive.close()

@@ -40,6 +40,8 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 UNSTATED_CONSTRAINTS = {
+    "/from": "Not before 1970",
+    "/to": "Not ",  # before 1970, or below `from`
     "/password": "",  # control characters, and the most common passwords
     "/email": "",  # invisible characters, and the length after normalisation
     "/cursor": "Not a cursor of this list",

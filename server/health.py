@@ -79,6 +79,14 @@ class Health:
         found += self.engine.store.acknowledgements.problems()
         if self.gateway is not None and self.gateway.relay.is_disconnected:
             found.append("the relay is disconnected from Redis")
+        elif self.gateway is not None:
+            # A client that joined now would join without the zone, and be closed as soon as the relay has read it.
+            unread = [name for name, tail in self.gateway.relay.tails.items() if not tail.is_open]
+            found += [
+                f"zone {name} is open, but the relay has not read its log yet"
+                for name in unread
+                if self.engine.store.zones[name].open
+            ]
         if refuses := self.engine.archive.write_refusal:
             found.append(f"the database refuses writes: {refuses}")
         return [*found, *filter(None, (self.writes_problem, self.disk_problem))]

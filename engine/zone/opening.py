@@ -35,9 +35,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CLOSED_REASONS: Mapping[str, str] = {
-    "EMPTY": "Redis is empty but the archive is not: bring back Redis' own file",
-    "BEHIND": "Redis is behind the archive (an older backup or AOF): bring back its latest file",
-    "FOREIGN": "Redis holds another history of the log than the archive: is it the right database?",
+    "EMPTY": "Redis is empty but the archive is not: a server writes the zone anew from the database",
+    "BEHIND": "Redis is behind the archive (an older backup or AOF): a server writes what is missing from the database",
+    "FOREIGN": "Redis has another history of the log than the archive: a server writes the zone anew from the database",
     "OLDER": "Redis holds an older history of the log than was seen: does its name lead to a server that was replaced?",
     "HOLE": "Redis has dropped events that the archive has not got: is it the right database, and its latest state?",
     "OTHER_DATABASE": "Redis belongs to another database: is --database the right one?",

@@ -15,16 +15,19 @@ from engine.types import DEFAULT_ZONE, JobId, UserId, Zone, is_id, is_zone, zone
 from server.cli import options
 from server.cli.command_failed import CommandFailed
 from server.cli.connections import open_database
+from server.schemas.decode import MAX_EXACT_INTEGER
 
 if TYPE_CHECKING:
     from engine.sql.database import Archive
+
+SEQ = click.IntRange(1, MAX_EXACT_INTEGER)
 
 
 @click.command
 @click.option("--job", metavar="ID", help="The job, its events, and the messages of its room.")
 @click.option("--user", metavar="ID", help="Everything about a user, and every event that was addressed to them.")
-@click.option("--from", "first", type=click.IntRange(1), metavar="SEQ", help="The events of a zone from this seq on.")
-@click.option("--to", "last", type=click.IntRange(1), metavar="SEQ", help="The last seq. Default: the archive's head.")
+@click.option("--from", "first", type=SEQ, metavar="SEQ", help="The events of a zone from this seq on.")
+@click.option("--to", "last", type=SEQ, metavar="SEQ", help="The last seq. Default: the archive's head.")
 @click.option("--zone", default=DEFAULT_ZONE, help="The zone of --from and --to.")
 @options.data
 @options.database

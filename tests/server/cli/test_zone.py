@@ -90,7 +90,9 @@ async def test_a_redis_of_another_database_is_left_alone(tmp_path: Path, empty_r
             assert "deletes everything that Redis has" in done.error_line
             assert client.hgetall(META) == before and client.exists(TECHNICIAN)
             assert "why Redis belongs to another database" in (await run_zone(wrong, "status", *flags)).out
-        assert "rebuilding, archived 0" in (await run_zone(right, "status", *flags)).out
+        assert (await run_zone(right, "close", *flags)).code == 0
+        status = await run_zone(right, "status", *flags)
+        assert status.out == "main: state rebuilding, archived 0, head 0, lag 0, rows 1, total 2\n"
         done = await run_zone(wrong, "rebuild", *flags, "--take-over")
         assert (done.code, "was written anew" in done.out) == (0, True), done.err
         assert client.hget(META, "database") == b"d2" and not client.exists(TECHNICIAN)
@@ -148,8 +150,8 @@ async def test_an_operator_rebuilds_a_paused_zone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with run_server(data, limits="off") as server, scenario_on(server) as scenario:
         technician = await scenario.create_technician()
-        head = (await read_state(data))["head"]
         await run_zone(data, "close")
+        head = (await read_state(data))["head"]
         done = await run_zone(data, "rebuild")
         assert done.code == 0 and f"was written anew up to seq {head}" in done.out, done.out + done.err
         state = await read_state(data)

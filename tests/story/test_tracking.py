@@ -91,7 +91,7 @@ async def test_the_customer_follows_the_driver(scenario: Scenario, second: Runni
     assert 60 <= first["eta_s"] <= 900 and first["at"] < first["low"] <= first["arrives_at"] <= first["high"]
     stale = await next_position(carla.socket, 1)
     assert (stale["lat"], stale["at"], stale["stale"]) == (first["lat"], first["at"], True) and "eta_s" not in stale
-    assert first["age_s"] < STALE_S < stale["age_s"]
+    assert first["age_s"] <= STALE_S <= stale["age_s"]
     assert (await carla.get(f"/v1/jobs/{job}/track"))["position"]["stale"] is True
 
     # The next fix moves the marker. An older fix does not move it back.

@@ -53,6 +53,10 @@ class Workload:
         """Return all users."""
         return [*self.customers, *self.technicians, self.ops]
 
+    def booking(self, place: dict[str, float] = HERE) -> dict[str, Any]:
+        """Return the body of a booking at a place."""
+        return {"service": self.service, **place, "address": "Torstrasse 1"}
+
     def start(self) -> None:
         """Connect all users, and let them act."""
         for client in self.clients:
@@ -109,9 +113,8 @@ class Workload:
     # the users
 
     async def _book_jobs(self, customer: Client) -> None:
-        body = {"service": self.service, **HERE, "address": "Torstrasse 1"}
         while not self.stopping.is_set():
-            booked = await self._send(customer, "book", "", body)
+            booked = await self._send(customer, "book", "", self.booking())
             if booked.out == "ok":
                 self.jobs.append(booked.job)
                 if customer.draw.random() < 0.12:

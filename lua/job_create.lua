@@ -1,4 +1,4 @@
---[[ job_create: creates the job of a booking, once per idempotency key and once per reference. The reference is stored
+--[[ job_create: creates the job of a booking, once per idempotency key, reference and id. The reference is stored
 with the fingerprint of its booking: the same booking again returns the first job, another booking is refused with
 DUPLICATE. The job is on offer from `release` on (ms; 0 = now). The `named` technician is asked at once, the `preferred`
 one before others. `state_entry` is that of the first state; `full` and `pub` are all and the public members of
@@ -38,6 +38,9 @@ if reference ~= '' then
   local known, known_fingerprint = string.match(first or '', '^(%S+) ?(%S*)$')
   if known and known_fingerprint ~= '' and known_fingerprint ~= fingerprint then return {'DUPLICATE', '0', known} end
   if known then return Idempotency.answer_unchanged(zone, req, fingerprint, 0, known, '', Idempotency.CREATION_MS) end
+end
+if redis.call('EXISTS', job_key) == 1 then
+  return Idempotency.answer_unchanged(zone, req, fingerprint, 0, id, '', Idempotency.CREATION_MS)
 end
 local tech
 if named ~= '' then

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,19 +10,16 @@ from engine.archive import reader
 from engine.blueprint.compiler import compile_room_json
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import job_queries, jobs, rooms, services
+from engine.domain import booking_notes, booking_outcomes, services
 from engine.errors import (
     AccountNotApproved,
     Duplicate,
     FieldError,
     Forbidden,
-    Internal,
     Invalid,
     KycNotApproved,
     NotFound,
-    NotMember,
     ProfileIncomplete,
-    Unavailable,
 )
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis
@@ -31,14 +27,12 @@ from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
 from engine.rules import job_document
 from engine.store import keys
-from engine.store.connection import ScriptReply
 from engine.technicians.live import check_mappable
-from engine.types import DEFAULT_ZONE, OPS, IdempotencyKey, JobId, Principal, ServiceId, UserId, Zone, is_id, new_job_id
+from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-RECEIVED_TEXT = "Booking received"
 OTHER_BOOKING_TEXT = "Another booking was made under this reference"
 MAX_PAST_MS = 60_000
 """How far in the past (ms) a booking may be scheduled, because clocks differ."""
@@ -77,7 +71,7 @@ async def book_job(
     first job. Raises Duplicate, with the first job's id, for another booking under that reference; Forbidden for a
     caller who may not book (for this customer), Invalid, NotFound or ServiceInactive for the service, ReusedKey.
     """
-    zone, key = DEFAULT_ZONE, in_redis.validate_key(key)
+    key = in_redis.validate_key(key)
     customer = _customer_id(caller, booking)
     check_mappable(booking.lat, booking.lon)
     blueprint = _choose_blueprint(engine, booking)
@@ -86,16 +80,20 @@ async def book_job(
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
             # The key is checked before the reference: a repeat gets its first answer, also if the job is archived.
-            done = await in_redis.find_done_command(engine, zone, caller, key, fingerprint)
+            earlier_zone = zone_of(earlier.job) or DEFAULT_ZONE
+            done = await in_redis.find_done_command(engine, earlier_zone, caller, key, fingerprint)
             if done is not None:
-                return await _repeated_outcome(engine, zone, caller, blueprint, done, key)
+                return await booking_outcomes.repeated_outcome(engine, earlier_zone, caller, blueprint, done, key)
             if earlier.fingerprint not in ("", fingerprint):
                 raise Duplicate(OTHER_BOOKING_TEXT, job={"id": earlier.job})
-            return await _earlier_job_outcome(engine, caller, earlier.job, key)
+            return await booking_outcomes.earlier_job_outcome(engine, caller, earlier.job, key)
     _check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
     person = await _customer_account(engine, customer)
-    job = new_job_id(zone)
+    note = await booking_notes.reserve_job(
+        engine, caller.id, key, booking.reference, fingerprint, zone_of_booking(booking)
+    )
+    zone, job = note.zone, note.job
     full, public = _encode_record_members(zone, job, blueprint, booking, service, person)
     creation = _JobCreation(zone, job, customer, service, booking, blueprint)
     head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": fingerprint, "trace": trace}
@@ -106,20 +104,21 @@ async def book_job(
     except Duplicate as error:
         raise Duplicate(OTHER_BOOKING_TEXT, job={"id": error.reply[0].decode()}) from error
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
+        await booking_notes.release_job(engine, note)
         if booking.technician is None:
             raise
         detail = "Cannot take this job now"
         raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
-        return await _repeated_outcome(engine, zone, caller, blueprint, done, key)
-    booked = await _booking_outcome(engine, blueprint, caller, done.values[1], done, key)
-    room = msgspec.Raw(done.values[2]) if len(done.values) > 2 and _may_see_room(caller) else None
+        return await booking_outcomes.repeated_outcome(engine, zone, caller, blueprint, done, key)
+    booked = await booking_outcomes.booking_outcome(engine, blueprint, caller, done.values[1], done, key)
+    room = msgspec.Raw(done.values[2]) if len(done.values) > 2 and booking_outcomes.may_see_room(caller) else None
     return msgspec.structs.replace(booked, room=room)
 
 
-def _may_see_room(caller: Principal) -> bool:
-    """Return whether the caller of a booking may read the job's room: its customer is a member, and ops read all."""
-    return caller.role == "customer" or caller.is_ops
+def zone_of_booking(_: Booking) -> Zone:
+    """Return the zone in which a booking is made, unless it was made before."""
+    return DEFAULT_ZONE
 
 
 def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
@@ -128,46 +127,6 @@ def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> 
     """
     given = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
     return in_redis.fingerprint_of(engine, "create", "", {**given, "customer": customer})
-
-
-async def _repeated_outcome(
-    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, reply: ScriptReply, key: IdempotencyKey
-) -> Outcome:
-    """Return the outcome of the first request with this key, or the job that has the reference (a second value)."""
-    at_seq = None if len(reply.values) > 1 else await in_redis.job_at_event(engine, zone, reply)
-    if at_seq is None:
-        return await _earlier_job_outcome(engine, caller, JobId(reply.values[0].decode()), key)
-    return await _booking_outcome(engine, blueprint, caller, at_seq, reply, key)
-
-
-async def _booking_outcome(
-    engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, reply: ScriptReply, key: str
-) -> Outcome:
-    view = await jobs.changed_view(engine, caller, blueprint, job)
-    room = await _room_of_booking(engine, caller, view) if reply.repeated else None
-    return Outcome(view, RECEIVED_TEXT, reply.seq, reply.version, reply.repeated, key, room=room)
-
-
-async def _room_of_booking(engine: Engine, caller: Principal, job: msgspec.Raw) -> msgspec.Raw | None:
-    """Return the room of a job that was booked before, as it is now. None if the job has none, or if it cannot be read
-    now: the booking itself is reply.
-    """
-    room = job_document.decode_job(job).room
-    if room is not None and _may_see_room(caller):
-        with suppress(NotFound, NotMember, Unavailable):
-            return msgspec.Raw(await rooms.read_room(engine, caller, room))
-    return None
-
-
-async def _earlier_job_outcome(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
-    """Return the job that already has the reference, as it is now."""
-    try:
-        shown = await job_queries.read_job(engine, caller, job)
-    except NotFound as error:
-        raise Internal(f"{job} has a reference and is in neither database") from error
-    version = job_document.decode_job(shown).version
-    room = await _room_of_booking(engine, caller, msgspec.Raw(shown))
-    return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False, room=room)
 
 
 def _customer_id(caller: Principal, booking: Booking) -> UserId:
@@ -248,6 +207,7 @@ class _JobCreation(msgspec.Struct, frozen=True):
     blueprint: Blueprint
 
     def script_keys(self, caller: Principal, key: str) -> dict[str, str]:
+        """Return the keys of lua/job_create.lua."""
         zone = self.zone
         return {
             "meta": keys.zone_meta(zone),

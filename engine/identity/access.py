@@ -121,9 +121,8 @@ async def write_to_redis(engine: Engine, record: AccountRecord) -> AccountAccess
         "ended_logins": " ".join(record.ended_logins),
         "run_id": engine.store.run_id,
     }
-    send, names = engine.store.pipeline.submit, {"account": keys.account(record.id)}
-    reply = await engine.store.run_without_epoch(send, "account_put", keys=names, args=args)
-    return _parse_access(*reply[4:])
+    done = await engine.store.run_for_user("account_put", keys={"account": keys.account(record.id)}, args=args)
+    return _parse_access(*done.values)
 
 
 def _parse_access(role: bytes, active: bytes, ended_logins: bytes | None) -> AccountAccess:

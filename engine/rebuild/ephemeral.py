@@ -24,6 +24,8 @@ KEYS: Mapping[str, str] = {
     "supply:*": "the places are as old as the last snapshot of positions; the members are compared",
     "people": "the same",
     "account": "of no zone: it is read from SQL when the user comes",
+    "booked:*": "of no zone: the zone's own record knows a repeat, and SQL a reference; a repeat under a key alone, "
+    "from the other side of a border, would be another booking",
     "presence": "of no zone: the next sign of life writes it",
 }
 """Keys, without the zone's hash tag, and why they are not compared."""

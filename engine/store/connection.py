@@ -185,6 +185,14 @@ class Store:
         self.acknowledgements.report = await server_checks.read_level_report(send, level, replicas)
         return self.acknowledgements.report.problems
 
+    async def run_for_user(self, script: str, *, keys: Keys, args: Args) -> ScriptReply:
+        """Run a script whose keys are a user's and of no zone. Raises the same errors as ``run``."""
+        send = partial(self.pipeline.submit, waits=self.acknowledgements.needs_replicas(script))
+        reply = await self.send_call(send, script, self.scripts[script].call(keys, args))
+        if reply[0] != b"OK":
+            raise error_of_reply(reply)
+        return ScriptReply(reply[1] == b"1", int(reply[2]), int(reply[3]), reply[4:])
+
     async def run_without_epoch(self, send: SendCommand, script: str, *, keys: Keys, args: Args) -> list[Any]:
         """Run a script that has no epoch argument through ``send``. Return the raw reply."""
         return await self.send_call(send, script, self.scripts[script].call(keys, args))

@@ -15,6 +15,17 @@ def presence(user: UserId) -> str:
     return f"{{u:{user}}}:presence"
 
 
+def booking_note(principal: UserId, key: str) -> str:
+    """Return the key of a string with a TTL: zone, job id and fingerprint of the booking under an idempotency key. It
+    has no zone (lua/booking_reserve.lua)."""
+    return f"{{u:{principal}}}:booked:{key}"
+
+
+def booking_reference_note(principal: UserId, reference: str) -> str:
+    """Return the key of a string with a TTL: the same of the booking under a reference."""
+    return f"{{u:{principal}}}:booked:ref:{reference}"
+
+
 def ticket(zone: Zone, digest: str) -> str:
     """Return the key of a string with a TTL: the principal behind a one-use ticket, by the ticket's digest."""
     return f"{{{zone}}}:ticket:{digest}"

@@ -15,7 +15,8 @@ when it is resolved."""
 
 account, presence, rate_limit = connection_keys.account, connection_keys.presence, connection_keys.rate_limit
 socket_slots, stream_slots = connection_keys.socket_slots, connection_keys.stream_slots
-ticket = connection_keys.ticket
+ticket, booking_note = connection_keys.ticket, connection_keys.booking_note
+booking_reference_note = connection_keys.booking_reference_note
 
 
 def zone_pattern(zone: Zone) -> str:

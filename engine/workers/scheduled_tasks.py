@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.blueprint.compiler import EXPIRED_EVENT
-from engine.domain import chat_notifications, rooms, waves
+from engine.domain import booking_notes, chat_notifications, rooms, waves
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.technicians.live import presence_lease_ms, status_audience
@@ -103,6 +103,7 @@ async def _end_presence(engine: Engine, zone: Zone, _: str, task_arguments: str)
 
 async def _forget_reference(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
     principal, _, reference = task_arguments.partition(":")
+    await booking_notes.forget_reference(engine, UserId(principal), reference)
     names = {
         "meta": keys.zone_meta(zone),
         "ref": keys.booking_references(zone, UserId(principal)),

@@ -147,7 +147,8 @@ def test_every_script_is_called_by_the_engine(script: Script) -> None:
     """
     text = _engine_source()
     how = "read" if script.is_read_only else "run" if script.argv[0] == "epoch" else "run_without_epoch"
-    direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"|scripts\["{script.name}"\]\.call\(', text)
+    direct = re.search(rf'\.run_for_user\("{script.name}"', text) if "meta" not in script.keys else None
+    direct = direct or re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"|scripts\["{script.name}"\]\.call\(', text)
     direct = direct or re.search(rf'self\._call\(\s*"{script.name}"', text)
     packed = f'scripts["{script.name}"].call(' in text and script.name == "presence_touch"
     assert direct or packed or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
@@ -164,7 +165,7 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
     used |= reply_words & set(re.findall(r"'([A-Z_]+)'", _reachable_code(script.name)))
     if "Tech.refusal(" not in source or "Idempotency.refuse(" not in source:
         used -= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
-    if "Idempotency.lookup(" not in source and "Command.begin(" not in source:
+    if not any(each in source for each in ("Idempotency.lookup(", "Command.begin(", "return {'REUSED_KEY'")):
         used -= {"REUSED_KEY"}
     assert used - {"OK"} == set(script.err)
     assert set(script.err) - INTERNAL_REPLIES - OPENING_REPLIES <= set(ERROR_OF_REPLY_WORD)
@@ -189,13 +190,12 @@ def test_events_appended_are_declared(script: Script) -> None:
 @for_each(SCRIPTS.values(), lambda script: script.name)
 def test_every_script_compares_the_epoch_first(script: Script) -> None:
     """Every script of a zone compares the caller's epoch before its first command to Redis, except `zone_open` and
-    `zone_rebuild`, which decide about a closed zone. A script without a zone compares the version, or the age, that it
-    is given.
+    `zone_rebuild`, which decide about a closed zone. A script for a user has no epoch, because it belongs to no zone.
     """
     if script.name in ("zone_open", "zone_rebuild"):
         return
     if "meta" not in script.keys:
-        assert script.argv[0] in ("version", "age_ms")
+        assert "epoch" not in script.argv
         return
     assert script.argv[0] == "epoch"
     source = _strip_comments((LUA_FOLDER / f"{script.name}.lua").read_text())

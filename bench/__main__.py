@@ -27,6 +27,7 @@ NAMES = (
     "restart",
     "resume",
     "slow",
+    "soak",
     "wave",
 )
 

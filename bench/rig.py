@@ -78,7 +78,7 @@ class Child:
         try:
             return time.clock_gettime((~self.pid << 3) | 2)
         except OSError:
-            return _cpu_s_from_stat(self.pid)
+            return cpu_s_from_stat(self.pid)
 
     async def wait_until_idle(self) -> None:
         """Wait until the process is nearly idle, so that no preparation is measured. Raise BenchError after 20 s."""
@@ -116,7 +116,8 @@ class Child:
                 pipe.close()
 
 
-def _cpu_s_from_stat(pid: int) -> float:
+def cpu_s_from_stat(pid: int) -> float:
+    """Return the processor seconds of a process so far, to a hundredth."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

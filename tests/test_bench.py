@@ -19,6 +19,7 @@ from bench.__main__ import NAMES
 from bench.load import chat_servers
 from bench.load.centrifugo import publish_request
 from bench.load.idle_servers import PEER_STARTERS
+from bench.load.memory_samples import KeyKind, Sample, kind_of, slope_a_minute
 from bench.peer_programs import GoProgram
 from bench.peers import catalogue
 from bench.questions.fanout import CONTENDERS
@@ -143,6 +144,42 @@ async def test_fanout_runs() -> None:
     figures = await run_quick("fanout", "--sockets", "16")
     assert figures["Callout, one event"] > 0
     assert figures["Callout, bursts of 16"] > 0
+
+
+async def test_a_soak_of_no_length_is_refused() -> None:
+    """A length that is no duration ends the soak before it starts a server."""
+    finished = await run_bench("soak", "--for", "0s")
+    assert finished.code == 1 and "--for 0s" in finished.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+async def test_soak_runs() -> None:
+    """The benchmark `soak` books, chats and moves, and samples a server and its Valkey."""
+    length = ("--for", "2s", "--warm-up", "1s", "--jobs-per-s", "1", "--every", "0.5")
+    figures = await run_quick("soak", *length)
+    assert figures["jobs booked"] > 0
+    assert {"the server's processes grow", "keys without a TTL", "bytes in keys without a TTL"} <= {*figures}
+    assert figures["the server's processes: busy"] > 0 and figures["Valkey: busy"] > 0
+
+
+def test_growth_is_the_slope_and_keys_are_counted_by_kind() -> None:
+    """The slope of samples is by the minute. A key is counted under its pattern, with or without a TTL."""
+    samples = [Sample(10.0 * n, 100 + n, 0, 0, 0, 0, 0, 0, 0, 0, 0) for n in range(4)]
+    assert slope_a_minute(samples, "server_mib") == pytest.approx(6.0)
+    assert slope_a_minute(samples, "keys") == 0
+    kinds = {
+        "{main}:job:job_main_01m8ppk5921m03f0apm7ycm5td:offers": "{main}:job:*:offers",
+        "{main}:req:user_01:7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11": "{main}:req:*:*",
+        "{u:user_01m8}:account": "{u:*}:account",
+        "{u:cli_admin}:presence": "{u:*}:presence",
+        "{main}:supply:svc_01": "{main}:supply:*",
+        "{main}:runner:archiver": "{main}:runner:archiver",
+    }
+    assert {key: kind_of(key) for key in kinds} == kinds
+    kind = KeyKind()
+    kind.add(100, -1)
+    kind.add(50, 2_000)
+    assert kind == KeyKind(1, 100, 1, 50, 2.0)
 
 
 async def test_archive_runs() -> None:

@@ -41,9 +41,9 @@ class Conversations:
     and reads what others say.
     """
 
-    def __init__(self, person: Person, role: str) -> None:
+    def __init__(self, person: Person, role: str, speak_probability: float = SPEAK_PROBABILITY) -> None:
         self._person = person
-        self._lines = LINES[role]
+        self._lines, self._speak_probability = LINES[role], speak_probability
         self._always_speaks_in = FIRST_STATUS if role == "technician" else "in_progress" if role == "mediator" else ""
         self._rng = person.simulation.random_for(f"chat of {person.account.name}")
         self._rooms: dict[str, str] = {}
@@ -90,7 +90,7 @@ class Conversations:
     def _speak_of(self, job: str) -> None:
         room, status = self._rooms.get(job), self._statuses.get(job, "")
         lines = self._lines.get(status, ())
-        if room and lines and (status == self._always_speaks_in or self._rng.random() < SPEAK_PROBABILITY):
+        if room and lines and (status == self._always_speaks_in or self._rng.random() < self._speak_probability):
             self._person.start(self.say(room, self._rng.choice(lines)))
 
     async def say(self, room: str, text: str) -> None:

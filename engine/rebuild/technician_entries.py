@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.rebuild.writer import TechnicianEntry
@@ -36,13 +36,6 @@ class Workload:
 
     held: Counter[str] = field(default_factory=Counter)
     ahead: Counter[str] = field(default_factory=Counter)
-
-
-async def count_technicians(archive: Archive, zone: Zone) -> int:
-    """Return the number of the zone's technicians. Raises Unavailable."""
-    query = select(func.count()).select_from(technicians).where(technicians.c.zone == zone)
-    async with archive.begin_read() as conn:
-        return int((await conn.execute(query)).scalar_one())
 
 
 async def read_entries(

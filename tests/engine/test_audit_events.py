@@ -19,6 +19,7 @@ from engine.store.connection import Store
 from engine.types import Principal, RoomId, TechnicianId, UserId
 from tests.support import event_log, people
 from tests.support.people import ADMIN
+from tests.support.postgres import on_both_databases
 
 
 async def read_audit_events(engine: Engine) -> list[tuple[str, str, dict[str, Any]]]:
@@ -55,6 +56,7 @@ async def test_a_refused_command_leaves_no_event(engine: Engine) -> None:
     assert len(await read_audit_events(engine)) == before
 
 
+@on_both_databases
 async def test_commands_on_sql_are_events(engine: Engine) -> None:
     """Accounts, roles, profiles, prices and blocks: each command is one event, in the order of the commands, with who
     did it. No event has an address, a phone number, a name or a reason.

@@ -15,6 +15,7 @@ from tests.engine import staff
 from tests.rebuild.compare import MEMBERS_ONLY, check_rebuild
 from tests.rebuild.scene import open_scene
 from tests.support import chat, people
+from tests.support.postgres import on_both_databases
 from tests.test_citations import redis_keys
 
 
@@ -25,6 +26,7 @@ def compared_keys() -> set[str]:
     return {key for key in patterns if not any(fnmatchcase(key, pattern) for pattern in dropped)}
 
 
+@on_both_databases
 async def test_every_key_is_compared_or_declared(engine: Engine) -> None:
     """A zone with everything in it has each key that is not declared as ephemeral, and all of them are the same after a
     rebuild. A new key stands in neither until this test or engine/rebuild/ephemeral.py has it."""

@@ -17,6 +17,7 @@ from engine.workers import archiver
 from tests.rebuild.compare import assert_same, begun_epochs, read_snapshot
 from tests.rebuild.scene import Scene, open_scene
 from tests.support import chat, people
+from tests.support.postgres import on_both_databases
 
 ZONE = DEFAULT_ZONE
 Copy = dict[bytes, tuple[int, bytes]]
@@ -51,6 +52,7 @@ async def live_history(scene: Scene) -> None:
     await edits.edit_job(engine, scene.customer, other, {"public_notes": "second door"})
 
 
+@on_both_databases
 async def test_only_the_lost_part_is_written_anew(engine: Engine) -> None:
     """A Redis that lacks the last events gets them back, with the state that they led to: nothing differs from before,
     and jobs that they do not name are not touched."""

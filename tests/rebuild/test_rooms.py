@@ -6,6 +6,7 @@ from engine.domain import room_members, rooms
 from engine.runtime import Engine
 from tests.rebuild.compare import check_rebuild
 from tests.support import chat, people
+from tests.support.postgres import on_both_databases
 
 
 async def test_a_room_with_messages_marks_and_staff(engine: Engine) -> None:
@@ -29,6 +30,7 @@ async def test_a_room_with_messages_marks_and_staff(engine: Engine) -> None:
     assert repeated["n"] == 2, "a repeated message is recognized"
 
 
+@on_both_databases
 async def test_a_large_room_and_a_long_one(engine: Engine) -> None:
     """A room of more than 64 members, and one with more than 200 messages, of which Redis has the last ones."""
     scene = await chat.book_with_room(engine)

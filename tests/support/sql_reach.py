@@ -26,27 +26,6 @@ SETUP_FILES = (
     "engine/sql/sqlite_connection.py",
 )
 """Files whose functions run for every other function, before it, or for one database alone."""
-NOT_REACHED_YET = frozenset(
-    {
-        "engine/archive/erase_events.py:unsalted_seqs",
-        "engine/archive/erasure_list.py:apply_list",
-        "engine/archive/erasure_list.py:_erase_in_sql",
-        "engine/archive/export.py:export_job",
-        "engine/archive/export.py:event_pages",
-        "engine/archive/person_export.py:_rows",
-        "engine/archive/person_export.py:_messages",
-        "engine/domain/erasures.py:_withdraw",
-        "engine/identity/audit_events.py:_append_rows",
-        "engine/rebuild/idempotency_records.py:_add_versions",
-        "engine/rebuild/lost_tail.py:_read_tail",
-        "engine/rebuild/room_rows.py:archived_rooms",
-        "engine/rebuild/room_rows.py:_read_long_room",
-        "engine/rebuild/technician_entries.py:count_technicians",
-        "engine/rebuild/zone_writing.py:ZoneWriting._live",
-    }
-)
-"""Functions that tests need not reach on both databases yet: some run in processes of their own, and for the others a
-test on the second database is missing. No new function may be added."""
 _STATEMENT_METHODS = ("execute", "exec_driver_sql", "scalar", "scalars", "stream")
 _TRANSACTION_METHODS = ("begin_read", "begin_write")
 
@@ -95,7 +74,6 @@ def sql_functions() -> list[str]:
         for path in files
         if (name := str(path.relative_to(ROOT))) not in SETUP_FILES
         for function in _sql_functions_of(ast.parse(path.read_text()).body)
-        if f"{name}:{function}" not in NOT_REACHED_YET
     ]
 
 

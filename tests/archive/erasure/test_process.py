@@ -73,7 +73,6 @@ async def kill_after(engine: Engine, owner: Any, name: str, monkeypatch: pytest.
             await eraser.run_once(engine)
 
 
-@on_sqlite
 async def test_a_job_of_the_last_moment_opens_the_account_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +174,25 @@ async def test_a_restored_backup_is_erased_before_its_zone_opens(
         report = await verify_zone(restored.archive, DEFAULT_ZONE)
         assert report.findings == [] and report.erased > 10
         assert traces_in_files(data, TEXTS) + traces_in_files(own_redis[0], TEXTS) == []
+
+
+async def test_the_list_erases_in_sql_alone(engine: Engine) -> None:
+    """Before a zone opens, the persons of the list are erased from SQL; a user of whom the database does not know is
+    passed over. Then the process goes on, and the log explains each salt that is gone.
+    """
+    life, path = await begin_life(engine, 1), erasure_list.file_of(engine.settings)
+    await archiver.run_once(engine)
+    erasure_list.add_to_list(path, ListedErasure("era_1", life.customer.id, 1))
+    erasure_list.add_to_list(path, ListedErasure("era_2", UserId("usr_nobody"), 1))
+    assert await traces_in_sql(engine.archive, TEXTS) != []
+    assert await erasure_list.apply_list(engine.archive, engine.settings) == 1
+    assert await traces_in_sql(engine.archive, TEXTS) == []
+    assert (await erasures.read_erasure(engine, people.ADMIN, life.customer.id)).state == "running"
+    await life.archive_all()
+    assert await eraser.run_once(engine) == 1
+    await archiver.run_once(engine)
+    report = await verify_zone(engine.archive, DEFAULT_ZONE)
+    assert report.findings == [] and report.erased > 0
 
 
 @on_sqlite

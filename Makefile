@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-redis test-wheel check bench faults lock clean fmt
+.PHONY: run test test-redis test-wheel test-image check check-deploy bench faults lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -38,12 +38,25 @@ test-wheel: $(VENV)/ready
 	build/wheel/env/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock build/wheel/*.whl
 	cd build/wheel && env/bin/callout demo --data data --port 0 --for 10s
 
-check: $(VENV)/ready
+# Do the steps of the Dockerfile in a bare root, and start its server there as the image's user. Needs root and bubblewrap.
+test-image: $(VENV)/ready
+	$(PY) deploy/docker/run_steps.py
+
+check: $(VENV)/ready check-deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+# Validate the files of deploy/. The validators have an environment of their own: they are large.
+check-deploy: build/validators/ready
+	build/validators/bin/python deploy/validate.py
+
+build/validators/ready: deploy/requirements.lock
+	test -x build/validators/bin/python || $(PY) -m venv build/validators
+	build/validators/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/requirements.lock
+	@touch $@
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench
@@ -60,6 +73,8 @@ lock: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench \
 		--no-header --no-emit-index-url --no-annotate -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--no-header --no-emit-index-url --no-annotate -o deploy/requirements.lock deploy/requirements.in
 
 clean:
 	rm -rf $(VENV) .callout dist build

@@ -1,0 +1,159 @@
+"""Validate each file of ``deploy/`` with the program that reads it. ``make check`` runs this in an environment of its
+own.
+
+It prints one line for each file, and ends with 1 if one is wrong. ``promtool`` and ``systemd-analyze`` come from the
+operating system; a missing one is named, and is an error if ``CALLOUT_VALIDATE_ALL`` is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import helm_python as helm
+import kubernetes_validate
+import yaml
+
+HERE = Path(__file__).resolve().parent
+CHART = HERE / "helm" / "callout"
+KUBERNETES_VERSIONS = ("1.27", "1.34")
+"""The oldest version that the chart names, and a recent one."""
+
+BAD_VALUES: dict[str, dict[str, object]] = {
+    "no stores": {},
+    "a database that is no PostgreSQL": {"stores": {"redis": "redis://r", "database": "sqlite:///x"}},
+    "no gateway": {"stores": {"existingSecret": "s"}, "gateways": {"replicas": 0}},
+    "an unknown name": {"stores": {"existingSecret": "s"}, "gateway": {}},
+    "an ingress without a host": {"stores": {"existingSecret": "s"}, "ingress": {"enabled": True}},
+}
+
+
+class Missing(Exception):
+    """Raised when a program is not installed."""
+
+
+def run(*command: str, cwd: Path = HERE) -> list[str]:
+    """Run a program. Return its output as problems if it fails, else []. Raises Missing."""
+    path = shutil.which(command[0], path=f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin")
+    if path is None:
+        raise Missing(command[0])
+    done = subprocess.run([path, *command[1:]], cwd=cwd, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).splitlines() if done.returncode else []
+
+
+def image() -> list[str]:
+    """The image's recipe."""
+    return run("hadolint", "docker/Dockerfile")
+
+
+def compose() -> list[str]:
+    """The services of one host."""
+    return run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose/compose.yaml")
+
+
+def chart() -> list[str]:
+    """The chart: with each file of values in ``ci`` it makes valid objects, and it refuses bad values."""
+    problems = []
+    for file in sorted((CHART / "ci").glob("*.yaml")):
+        values = yaml.safe_load(file.read_text())
+        with helm.Chart.load(str(CHART)) as loaded:
+            rendered = loaded.render(values, name="test", namespace="default")
+        for name, text in rendered.items():
+            if not name.endswith(".yaml"):
+                continue
+            for manifest in filter(None, yaml.safe_load_all(text)):
+                problems += [f"{file.name}: {name}: {problem}" for problem in wrong_fields(manifest)]
+    for what, bad in BAD_VALUES.items():
+        with helm.Chart.load(str(CHART)) as loaded:
+            try:
+                loaded.render(bad, name="test", namespace="default")
+            except helm.HelmError:
+                continue
+            problems.append(f"values with {what} are not refused")
+    return problems
+
+
+def wrong_fields(manifest: dict[str, object]) -> Iterator[str]:
+    """Yield what Kubernetes would not take."""
+    for version in KUBERNETES_VERSIONS:
+        try:
+            kubernetes_validate.validate(manifest, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            yield f"{manifest['kind']} ({version}): {error.message}"
+
+
+def unit() -> list[str]:
+    """The unit of systemd. Its program is replaced by one that exists on this machine."""
+    text = (HERE / "systemd" / "callout.service").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "callout.service")
+        file.write_text(text.replace("/opt/callout/bin/callout", "/bin/true"))
+        return run("systemd-analyze", "verify", str(file)) or run(
+            "systemd-analyze", "security", "--offline=yes", "--threshold=20", str(file)
+        )
+
+
+def alerts() -> list[str]:
+    """The alert rules, and that each rises when it should."""
+    return run("promtool", "check", "rules", "monitoring/alerts.yaml") or run(
+        "promtool", "test", "rules", "monitoring/alerts.test.yaml"
+    )
+
+
+def dashboard() -> list[str]:
+    """The queries of the dashboard, read as rules."""
+    panels = json.loads((HERE / "monitoring" / "dashboard.json").read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    rules = [
+        {"record": f"query_{number}", "expr": query.replace("$__rate_interval", "1m").replace("$instance", ".*")}
+        for number, query in enumerate(queries)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "rules.yaml")
+        file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+        return run("promtool", "check", "rules", str(file))
+
+
+def caddy() -> list[str]:
+    """The proxy's file for Caddy, in the layout that Caddy gives it."""
+    return run("caddy", "validate", "--adapter", "caddyfile", "--config", "proxy/Caddyfile") or run(
+        "caddy", "fmt", "--diff", "proxy/Caddyfile"
+    )
+
+
+CHECKS: dict[str, Callable[[], list[str]]] = {
+    "docker/Dockerfile": image,
+    "compose/compose.yaml": compose,
+    "helm/callout": chart,
+    "systemd/callout.service": unit,
+    "monitoring/alerts.yaml": alerts,
+    "monitoring/dashboard.json": dashboard,
+    "proxy/Caddyfile": caddy,
+}
+"""``proxy/nginx.conf`` is a part of a file, and is read by nginx in ``tests/deploy``."""
+
+
+def main() -> int:
+    """Run each check. Return the exit code."""
+    code = 0
+    for name, check in CHECKS.items():
+        try:
+            problems = check()
+        except Missing as missing:
+            print(f"deploy/{name}: not checked, {missing} is not installed")
+            code |= bool(os.environ.get("CALLOUT_VALIDATE_ALL"))
+            continue
+        print(f"deploy/{name}: {'wrong' if problems else 'ok'}")
+        print(*(f"  {problem}" for problem in problems), sep="\n", end="\n" if problems else "")
+        code |= bool(problems)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

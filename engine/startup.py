@@ -16,7 +16,7 @@ from engine.process.signer import open_signer
 from engine.runtime import Engine
 from engine.sql.database import open_archive
 from engine.store.connection import close_store, open_store
-from engine.types import DEFAULT_ZONE, Zone, is_zone
+from engine.types import DEFAULT_ZONE, is_zone
 from engine.zone.opening import make_zone_opener
 
 
@@ -32,7 +32,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         raise SettingsError("redis: no URL")
     if DEFAULT_ZONE not in settings.zones:  # every process tails main's log, for the events of accounts
         settings = msgspec.structs.replace(settings, zones=(*settings.zones, DEFAULT_ZONE))
-    wrong = [zone for zone in settings.zones if not is_zone(zone)]
+    wrong = [zone for zone in settings.all_zones if not is_zone(zone)]
     if wrong:
         raise SettingsError(f"zones: {', '.join(wrong)}")
     blueprints = catalogue.load_blueprints(settings.blueprint, *catalogue.blueprint_folders(settings.blueprints))
@@ -41,7 +41,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         archive = await open_archive(settings)
         stack.push_async_callback(archive.close)
         await registry.store_if_available(archive, blueprints)
-        zones, opener = [Zone(zone) for zone in settings.zones], make_zone_opener(archive)
+        zones, opener = settings.all_zones, make_zone_opener(archive)  # any process takes commands for any zone
         store = await open_store(url, zones, opener, level=settings.durability, replicas=settings.replicas or 0)
         stack.push_async_callback(close_store, store)
         plans = PlanCache(settings.job_lifetime_s)

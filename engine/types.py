@@ -36,11 +36,11 @@ MANAGERS: frozenset[Role] = OPS | {"onboarding_manager"}
 Phase = Literal["open", "assigned", "active", "done", "closed"]
 
 _EPOCH_PATTERN = re.compile(r"e([0-9]{1,15})(-[0-9A-Za-z]{1,40})?")
-_ZONE_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ZONE_PATTERN = re.compile(r"[a-z0-9-]{1,32}")
 _ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_JOB_ID_PATTERN = re.compile(r"job_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
-_ROOM_ID_PATTERN = re.compile(r"room_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
-_DISPUTE_ID_PATTERN = re.compile(r"dsp_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
+_JOB_ID_PATTERN = re.compile(r"job_([a-z0-9-]{1,32})_([0-9a-z]{26})")
+_ROOM_ID_PATTERN = re.compile(r"room_([a-z0-9-]{1,32})_([0-9a-z]{26})")
+_DISPUTE_ID_PATTERN = re.compile(r"dsp_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 
 
 class Principal(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from engine.archive import reader
 from engine.blueprint.compiler import compile_room_json
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import booking_notes, booking_outcomes, services
+from engine.domain import booking_notes, booking_outcomes, services, zones
 from engine.errors import (
     AccountNotApproved,
     Duplicate,
@@ -19,6 +19,7 @@ from engine.errors import (
     Invalid,
     KycNotApproved,
     NotFound,
+    OutOfArea,
     ProfileIncomplete,
 )
 from engine.events import rfc3339_of
@@ -28,7 +29,7 @@ from engine.identity import accounts
 from engine.rules import job_document
 from engine.store import keys
 from engine.technicians.live import check_mappable
-from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
+from engine.types import DEFAULT_ZONE, OPS, IdempotencyKey, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -69,7 +70,7 @@ async def book_job(
 
     A repeat under the same key, or of the same booking under the same ``reference`` of this principal, returns the
     first job. Raises Duplicate, with the first job's id, for another booking under that reference; Forbidden for a
-    caller who may not book (for this customer), Invalid, NotFound or ServiceInactive for the service, ReusedKey.
+    caller who may not book (for this customer), OutOfArea, Invalid, NotFound, ServiceInactive, ReusedKey.
     """
     key = in_redis.validate_key(key)
     customer = _customer_id(caller, booking)
@@ -90,9 +91,8 @@ async def book_job(
     _check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
     person = await _customer_account(engine, customer)
-    note = await booking_notes.reserve_job(
-        engine, caller.id, key, booking.reference, fingerprint, zone_of_booking(booking)
-    )
+    zone = await _zone_of_booking(engine, caller, booking, key)
+    note = await booking_notes.reserve_job(engine, caller.id, key, booking.reference, fingerprint, zone)
     zone, job = note.zone, note.job
     full, public = _encode_record_members(zone, job, blueprint, booking, service, person)
     creation = _JobCreation(zone, job, customer, service, booking, blueprint)
@@ -116,9 +116,17 @@ async def book_job(
     return msgspec.structs.replace(booked, room=room)
 
 
-def zone_of_booking(_: Booking) -> Zone:
-    """Return the zone in which a booking is made, unless it was made before."""
-    return DEFAULT_ZONE
+async def _zone_of_booking(engine: Engine, caller: Principal, booking: Booking, key: IdempotencyKey) -> Zone:
+    """Return the zone in which a booking is made, unless it was made before. Raises OutOfArea for a new booking outside
+    all zones; a repeat gets its first answer, although the areas may have changed since.
+    """
+    try:
+        return zones.zone_of_place(engine, booking.lat, booking.lon)
+    except OutOfArea:
+        noted = await booking_notes.find_zone(engine, caller.id, key, booking.reference)
+        if noted is None:
+            raise
+        return noted
 
 
 def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:

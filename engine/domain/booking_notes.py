@@ -55,6 +55,16 @@ async def reserve_job(
     return BookingNote(found_zone, job, names, fingerprint, is_sole=done.values[2] == b"1")
 
 
+async def find_zone(engine: Engine, principal: UserId, key: IdempotencyKey, reference: str | None) -> Zone | None:
+    """Return the zone that is noted for a booking under ``key``, or else under ``reference``. Raises Unavailable."""
+    names = [keys.booking_note(principal, key)]
+    names += [keys.booking_reference_note(principal, reference)] if reference is not None else []
+    for name in names:
+        if noted := await engine.store.command("GET", name):
+            return Zone(noted.decode().partition(" ")[0])
+    return None
+
+
 async def release_job(engine: Engine, note: BookingNote) -> None:
     """Delete the notes of a booking that was refused, so that a corrected one may go to another zone. If this fails, or
     if another request has read them, they stay until they expire: then a corrected booking goes to the noted zone.

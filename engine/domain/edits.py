@@ -13,7 +13,7 @@ import msgspec
 from engine.blueprint import edit_table, registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import job_restore, jobs, services
+from engine.domain import job_restore, jobs, services, zones
 from engine.domain.commands import CommandContext, new_context
 from engine.errors import (
     FieldError,
@@ -33,7 +33,7 @@ from engine.rules import job_document
 from engine.store import keys
 from engine.store.connection import ScriptReply
 from engine.technicians.live import check_mappable
-from engine.types import OPS, Principal, ServiceId
+from engine.types import OPS, Principal, ServiceId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -75,7 +75,7 @@ async def edit_job(
     value is not changed.
 
     Raises Forbidden, NotFound for a job that is not the caller's, NotEditable or PriceLocked with the fields, Frozen,
-    Invalid, ServiceInactive, VersionConflict with the present job, ReusedKey, Unavailable.
+    Invalid, OutOfArea, ServiceInactive, VersionConflict with the present job, ReusedKey, Unavailable.
     """
     if caller.role not in OPS and caller.role not in ("customer", "service"):
         raise Forbidden("Only its customer changes a job, and ops or the service that booked it for them")
@@ -127,7 +127,7 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     new_values = {name: _document_value(name, value) for name, value in change.items()}
     changed = [name for name, value in new_values.items() if value != before.get(name)]
     try:
-        checked = [*changed, *await _check_change(engine, before, new_values, changed)]
+        checked = [*changed, *await _check_change(engine, context.zone, before, new_values, changed)]
     except Refused:
         # A repeated request gets its first answer, even if the service has become inactive since.
         done = await in_redis.find_done_command(engine, context.zone, context.caller, context.key, context.fingerprint)
@@ -156,13 +156,15 @@ def _document_value(field: str, value: Any) -> Any:
 
 
 async def _check_change(
-    engine: Engine, before: dict[str, Any], new_values: dict[str, Any], changed: list[str]
+    engine: Engine, zone: Zone, before: dict[str, Any], new_values: dict[str, Any], changed: list[str]
 ) -> list[str]:
     """Check the new values. Return the fields that change besides ``changed``: if the new service has another pricing,
     the price changes too, so that ``amount`` is in the result.
     """
     if PLACE_MEMBERS & set(changed) - {"service"}:
-        check_mappable(new_values.get("lat", before["lat"]), new_values.get("lon", before["lon"]))
+        place = new_values.get("lat", before["lat"]), new_values.get("lon", before["lon"])
+        check_mappable(*place)
+        zones.check_new_place(engine, zone, (before["lat"], before["lon"]), place)
     when = new_values.get("scheduled_for") if "scheduled_for" in changed else None
     if when is not None and ms_of(when) < now_ms() - MAX_PAST_MS:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])

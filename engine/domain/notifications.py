@@ -83,8 +83,8 @@ async def mark_read(engine: Engine, caller: Principal, notification: str) -> Non
 
 
 async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_NotificationEntry]:
-    zones = [Zone(zone) for zone in engine.settings.zones]
-    entries = [each for part in await asyncio.gather(*(_read_log(engine, caller, z) for z in zones)) for each in part]
+    parts = await asyncio.gather(*(_read_log(engine, caller, zone) for zone in engine.store.zones))
+    entries = [each for part in parts for each in part]
     if not entries:
         return []
     reads = notification_reads

@@ -20,7 +20,7 @@ from engine.sql.schema import services, technician_services, technicians, users
 from engine.store import keys
 from engine.technicians import live, sql
 from engine.technicians.sql import AccountState, Kyc, TechnicianRow
-from engine.types import Principal, ServiceId, TechnicianId, Zone
+from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -122,10 +122,8 @@ async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list
     live.check_mappable(query.lat or 0.0, query.lon or 0.0)
     reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEARBY_RADIUS_M, "m", "ASC")
     searches = [
-        engine.store.command(
-            "GEOSEARCH", keys.technician_supply(Zone(zone), query.service), *reach, "COUNT", limit, "ANY"
-        )
-        for zone in engine.settings.zones
+        engine.store.command("GEOSEARCH", keys.technician_supply(zone, query.service), *reach, "COUNT", limit, "ANY")
+        for zone in engine.store.zones
     ]
     near = [member.decode() for members in await asyncio.gather(*searches) for member in members][:limit]
     async with engine.archive.begin_read() as conn:
@@ -282,7 +280,7 @@ def _check_values(engine: Engine, changes: Mapping[str, Any]) -> None:
         errors.append(FieldError("/services", f"At most {MAX_SERVICES}"))
     if not 1 <= changes.get("capacity", 1) <= MAX_CAPACITY:
         errors.append(FieldError("/capacity", f"Expected 1 to {MAX_CAPACITY}"))
-    if changes.get("zone", engine.settings.zones[0]) not in engine.settings.zones:
+    if changes.get("zone", DEFAULT_ZONE) not in engine.store.zones:
         errors.append(FieldError("/zone", "Not a zone of this deployment"))
     if errors:
         raise Invalid(errors=errors)

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import runpy
-import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,7 +19,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from engine.types import DEFAULT_ZONE, NEWEST_FORMAT
+from engine.process.settings_file import ZONE_TABLES, read_file
+from engine.process.zone_tables import read_zone_tables, served_zones
+from engine.rules.zone_areas import ZoneArea
+from engine.types import DEFAULT_ZONE, NEWEST_FORMAT, Zone
 
 DAY_S = 86_400
 NonEmptyText = Annotated[str, Meta(min_length=1)]
@@ -61,9 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     host: Annotated[str, Meta(min_length=1, description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="The port to listen on; 0 takes a free one.")] = 8700
-    zones: Annotated[tuple[str, ...], Meta(description="The zones to serve. This version has one: `main`.")] = (
-        DEFAULT_ZONE,
-    )
+    zones: Annotated[
+        tuple[Zone, ...],
+        Meta(description="The zones that this process serves, beside `main`. Without it, all: see zones.md."),
+    ] = (DEFAULT_ZONE,)
+    zone_areas: tuple[ZoneArea, ...] = ()
+    """The places of the zones, from the tables ``[zones.<name>]`` of the settings file."""
     roles: Annotated[
         tuple[Literal["gateway", "scheduler", "archiver", "push"], ...],
         Meta(description="What this process does. Several processes may share the roles on one Redis and database."),
@@ -213,6 +218,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="The lowest level that is logged to standard error."),
     ] = "info"
 
+    @property
+    def all_zones(self) -> tuple[Zone, ...]:
+        """Return the zones of the deployment: those of the settings file, and ``main``."""
+        return tuple(dict.fromkeys((*(area.name for area in self.zone_areas), *self.zones, DEFAULT_ZONE)))
+
 
 VARIABLE_PREFIX = "CALLOUT_"
 CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
@@ -233,8 +243,11 @@ def read_settings(
     """
     env = os.environ if env is None else env
     path = file or Path("callout.toml")
-    values, problems = _read_file(path)
-    names = Settings.__struct_fields__
+    values, problems = read_file(path)
+    tables = values.pop(ZONE_TABLES) if isinstance(values.get(ZONE_TABLES), dict) else {}
+    areas, wrong = read_zone_tables(tables, path.parent)
+    problems += wrong
+    names = tuple(name for name in Settings.__struct_fields__ if name != "zone_areas")
     ours = {VARIABLE_PREFIX + name.upper(): name for name in names}
     problems += [
         f"{path}: unknown setting {name!r}{_suggestion(name, names)}" for name in sorted(set(values) - set(names))
@@ -244,29 +257,11 @@ def read_settings(
     values.update({name: value for name, value in flags.items() if value is not None})
     settings, wrong = _convert_values({name: value for name, value in values.items() if name in names})
     problems += wrong
+    zones, wrong = served_zones(settings.zones if "zones" in values else None, tables)
+    problems += wrong
     if problems:
         raise SettingsError("; ".join(problems))
-    return settings
-
-
-def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of the settings file and its problems. A missing file has neither."""
-    try:
-        return _flatten_tables(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
-    except RecursionError:
-        return {}, [f"{path}: nested too deep"]
-    except UnicodeDecodeError:
-        return {}, [f"{path}: not UTF-8"]
-    except (tomllib.TOMLDecodeError, OSError) as error:
-        return {}, [f"{path}: {error}"]
-
-
-def _flatten_tables(values: dict[str, Any]) -> dict[str, Any]:
-    """Join the names of tables and keys: ``[app] min_version`` is the setting ``app_min_version``."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= {f"{name}_{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
+    return msgspec.structs.replace(settings, zones=zones, zone_areas=areas)
 
 
 def _is_unknown(variable: str, ours: Mapping[str, str]) -> bool:
@@ -310,8 +305,6 @@ def _value_problems(setting: str, settings: Settings) -> Iterator[str]:
         yield f"{setting}: {value} is no number of seconds"
     elif setting == "redis" and value is not None:
         yield from _redis_problems(value)
-    elif setting == "zones" and value != (DEFAULT_ZONE,):
-        yield f"zones: {', '.join(value) or 'none'}: this version serves one zone, {DEFAULT_ZONE}"
     elif setting == "durability" and value == "replica" and settings.replicas is None:
         yield "durability: replica needs the number of replicas that Redis has (replicas, at least 1)"
     elif setting == "roles" and not value:

@@ -12,8 +12,8 @@ from engine.process.settings import VARIABLE_PREFIX, Settings
 
 def settings_page() -> str:
     """Return the text of ``docs/settings.md``."""
-    rows = [_table_row(field) for field in msgspec.structs.fields(Settings)]
-    return "\n".join([*_PAGE_HEAD, *rows, ""])
+    described = [field for field in msgspec.structs.fields(Settings) if isinstance(get_args(field.type)[-1], Meta)]
+    return "\n".join([*_PAGE_HEAD, *map(_table_row, described), ""])
 
 
 _PAGE_HEAD = """\
@@ -22,6 +22,8 @@ _PAGE_HEAD = """\
 The value of a setting comes from the first of these that has it: a flag of `callout serve`, its environment variable,
 `callout.toml` in the working directory (`port = 8700`), the default. Lists are separated by commas. If a name is
 unknown, or a value is of the wrong kind or out of range, the server prints all problems in one line and does not start.
+
+The zones of a deployment are tables of `callout.toml`: [zones.md](zones.md).
 
 `python -m engine.process.settings` prints this page.
 

@@ -160,7 +160,7 @@ async def _require_zone(engine: Engine, technician: str) -> Zone:
     try:
         return await read_zone(engine, technician)
     except NotFound:
-        return next(iter(engine.store.zones))  # no record yet: the script answers profile_incomplete
+        return DEFAULT_ZONE  # no record yet: the script answers profile_incomplete
 
 
 def _availability_of_reply(engine: Engine, done: ScriptReply, *, online: bool) -> TechnicianAvailability:

@@ -120,7 +120,7 @@ class Archiver:
         self._strict = strict
         self._leases = Leases(engine.store, "archiver", LEASE_S)
         self._connection: StreamConnection | None = None
-        self._zones = [_ZoneProgress(zone) for zone in engine.store.zones]
+        self._zones = [_ZoneProgress(zone) for zone in engine.settings.zones]
         self._lags: dict[tuple[str, ...], ArchiveLag] = {}
         self._lags_due = 0.0
         self._heads = HeadPublisher(engine)

@@ -150,8 +150,8 @@ class _NotifierRunner:
         if now - self._checked_at < LEASE_CHECK_INTERVAL_S:
             return
         self._checked_at = now
-        for zone, state in self._engine.store.zones.items():
-            if state.open and (self._leases is None or await self._leases.holds_lease(zone)):
+        for zone in self._engine.settings.zones:
+            if self._engine.store.zones[zone].open and (self._leases is None or await self._leases.holds_lease(zone)):
                 # Read the cursor each time, even of a held zone: a restored Redis may have an older one.
                 self._cursors[zone] = await self._read_cursor(zone)
             else:

@@ -39,12 +39,12 @@ log = structlog.get_logger(__name__)
 async def run(engine: Engine) -> None:
     """Run the tasks of every zone whose lease this process holds, until cancelled. Retries after failures of Redis."""
     leases = Leases(engine.store, "scheduler", LEASE_S)
-    wakes = {zone: asyncio.Event() for zone in engine.store.zones}
+    wakes = {zone: asyncio.Event() for zone in engine.settings.zones}
     with without_acknowledgement():
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(wake.wake_schedulers(engine, leases.held_zones, wakes), name="scheduler:wake")
-                for zone in engine.store.zones:
+                for zone in engine.settings.zones:
                     group.create_task(_run_zone(engine, zone, leases, wakes[zone]), name=f"scheduler:{zone}")
         finally:
             await leases.release_all()

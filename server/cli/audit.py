@@ -100,14 +100,14 @@ async def _verify(settings: Settings, head: Head | None, keys: list[bytes], from
     try:
         async with archive.begin_read() as conn:
             own = (await conn.execute(select(deployment.c.id))).scalar()
-        if head and (head.deployment != own or head.zone not in settings.zones):
+        if head and (head.deployment != own or head.zone not in settings.all_zones):
             raise SettingsError(f"--head: {head.origin} is a head of another installation or zone")
         ranges = await read_ranges(archive)
         if ranges and from_seq > max(last for _, last in ranges.values()):
             known = ", ".join(f"{zone} has {first} to {last}" for zone, (first, last) in sorted(ranges.items()))
             raise SettingsError(f"--from {from_seq}: nothing is there to verify: {known}")
         reports = []
-        for zone in await read_zones(archive, settings.zones):
+        for zone in await read_zones(archive, settings.all_zones):
             published, wrong = _read_published(settings, zone, own)
             with _progress_bar(zone) as show:
                 at: dict[str, Any] = {"from_seq": from_seq, "public_keys": keys, "progress": show}

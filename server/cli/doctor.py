@@ -13,7 +13,7 @@ import os
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -79,7 +79,7 @@ async def examine(settings: Settings) -> list[Finding]:
         archive, database = await _check_database(settings, stack)
         findings += [found, database, Finding("durability", await durability_facts(settings, client, archive))]
         if client is not None:
-            findings += [await _check_zone(client, archive, cast("Zone", zone)) for zone in settings.zones]
+            findings += [await _check_zone(client, archive, zone) for zone in settings.all_zones]
     return findings
 
 
@@ -205,8 +205,8 @@ async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
     from server.health import PROBE_LIFETIME_MS
 
     try:
-        for zone in settings.zones:
-            await client.set(keys.write_probe(cast("Zone", zone)), 1, px=PROBE_LIFETIME_MS)
+        for zone in settings.all_zones:
+            await client.set(keys.write_probe(zone), 1, px=PROBE_LIFETIME_MS)
     except ResponseError as error:
         return [f"it refuses writes: {error}"]
     return []

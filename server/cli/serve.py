@@ -21,7 +21,7 @@ from server.cli.command_failed import CommandFailed
 @options.database
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=int, help="Port to listen on (default 8700; 0: any free port).")
-@click.option("--zones", metavar="A,B", help="Zones to serve (default main).")
+@click.option("--zones", metavar="A,B", help="Zones to serve besides main (default: all).")
 @click.option("--role", "roles", metavar="A,B", help="Some of gateway,scheduler,archiver,push (default: all).")
 @click.option("--workers", default=1, help="Gateway processes; only 1 in this version.")
 @options.blueprints

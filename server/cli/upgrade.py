@@ -9,7 +9,7 @@ import click
 
 from engine.process.datadir import CannotStart
 from engine.process.settings import Settings
-from engine.types import DEFAULT_ZONE, Zone
+from engine.types import Zone
 from server.cli import options
 from server.cli.connections import open_database, open_redis, run_script
 
@@ -35,7 +35,7 @@ async def _upgrade(settings: Settings) -> list[str]:
     async with open_database(settings) as archive, open_redis(settings) as client:
         if client is None:
             raise CannotStart("the embedded Valkey does not run: its server raises the format at its next start")
-        for zone in dict.fromkeys((*map(Zone, settings.zones), DEFAULT_ZONE)):
+        for zone in settings.all_zones:
 
             async def read(name: str, zone: Zone = zone) -> str:
                 return (await client.hget(keys.zone_meta(zone), name) or b"").decode()  # type: ignore[union-attr]

@@ -49,7 +49,7 @@ def zone() -> None:
 def status(*, zone_name: str | None, as_json: bool, **flags: str | None) -> None:
     """Print the state of one zone or of all: its epoch and head, how far the archive is, and why it is closed."""
     settings = options.load_settings(**flags)
-    zones = [_known_zone(settings, zone_name)] if zone_name else [Zone(name) for name in settings.zones]
+    zones = [_known_zone(settings, zone_name)] if zone_name else list(settings.all_zones)
     found = asyncio.run(_read_states(settings, zones))
     if as_json:
         print(json.dumps(found))
@@ -104,8 +104,8 @@ def rebuild(*, zone: str, take_over: bool, **flags: str | None) -> None:
 
 
 def _known_zone(settings: Settings, name: str) -> Zone:
-    if name not in {*settings.zones, DEFAULT_ZONE}:
-        raise SettingsError(f"zone {name}: this installation has {', '.join(settings.zones)}")
+    if name not in settings.all_zones:
+        raise SettingsError(f"zone {name}: this installation has {', '.join(settings.all_zones)}")
     return Zone(name)
 
 

@@ -159,6 +159,8 @@ def zone_stream_of(gateway: Gateway, channel: str) -> ZoneStream:
         raise Invalid(errors=[FieldError("/channel", "job:<id>, zone:<name> or map:<zone>")])
     zone = zone_of(name) if kind == "job" else Zone(name)
     tail = gateway.relay.tails.get(zone) if zone else None
+    if tail is None and zone in gateway.engine.store.zones:
+        raise NotFound(f"This gateway does not serve zone {zone}: see connect.zones")
     if tail is None:
         raise NotFound()
     return tail

@@ -15,7 +15,7 @@ CursorText = Annotated[
     str,
     Meta(
         max_length=4096,
-        pattern=r"^({0}(,{0})*)?$(?!\n)".replace("{0}", r"[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_-]{1,64}:[0-9]{1,15}"),
+        pattern=r"^({0}(,{0})*)?$(?!\n)".replace("{0}", r"[a-z0-9-]{1,32}:[A-Za-z0-9_-]{1,64}:[0-9]{1,15}"),
         description="a cursor of each zone once: main:e1:131,north:e2:9",
     ),
 ]

@@ -25,7 +25,7 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Amount = Annotated[int, Meta(ge=0, le=10**12, description="integer minor units")]
 Currency = Annotated[currencies.Currency, Meta(description="an ISO 4217 code in capitals")]
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)", description="an id: letters, digits, _ and -")]
-ZoneName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$(?!\n)", description="a zone: lower case, digits and -")]
+ZoneName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$(?!\n)", description="a zone: lower case, digits and -")]
 Name = Annotated[
     str,
     Meta(

@@ -141,7 +141,10 @@ class MapReply(Shape, kw_only=True):
 
 
 class ZoneItem(Shape):
-    """A zone that this server serves. ``polygon`` is GeoJSON; null is everywhere."""
+    """A zone. ``polygon`` is its area, a Polygon or MultiPolygon of GeoJSON; null is everywhere that is in no other
+    zone. ``timezone`` is a name of the IANA database.
+    """
 
     name: str
     polygon: dict[str, Any] | None
+    timezone: str

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from engine.domain import booking, booking_notes
+from engine.domain import booking, booking_notes, zones
 from engine.domain.booking import Booking
-from engine.errors import CalloutError, Duplicate, Invalid, ReusedKey, Unavailable
+from engine.errors import CalloutError, Duplicate, Invalid, OutOfArea, ReusedKey, Unavailable
 from engine.idempotency.in_redis import Outcome
 from engine.process.settings import Settings
+from engine.rules.polygons import parse_polygons
+from engine.rules.zone_areas import ZoneArea
 from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.store import keys
@@ -36,12 +38,12 @@ async def proxy(empty_redis: str) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def engine(proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
+async def engine(proxy: Proxy, settings: Settings) -> AsyncIterator[Engine]:
     """Yield an engine with two zones and a border between them."""
-    choose: Callable[[Booking], Zone] = lambda given: NORTH if given.lat >= BORDER else DEFAULT_ZONE  # noqa: E731
-    monkeypatch.setattr(booking, "zone_of_booking", choose)
+    ring = [[0, BORDER], [30, BORDER], [30, 60], [0, 60], [0, BORDER]]
+    areas = (ZoneArea(NORTH, parse_polygons({"type": "Polygon", "coordinates": [ring]})),)
     Path(settings.data).mkdir(exist_ok=True)
-    async with open_engine(msgspec.structs.replace(settings, redis=proxy.url, zones=("main", "north"))) as opened:
+    async with open_engine(msgspec.structs.replace(settings, redis=proxy.url, zone_areas=areas)) as opened:
         yield opened
 
 
@@ -97,18 +99,24 @@ async def book_or_error(
         return error
 
 
-async def test_the_same_booking_where_the_border_has_moved(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same booking repeated at once by a gateway for which the border lies elsewhere gives the first job, under the
-    key and under the reference.
+@pytest.mark.parametrize("border_zone", [NORTH, None])
+async def test_the_same_booking_where_the_border_has_moved(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, border_zone: Zone | None
+) -> None:
+    """The same booking repeated at once by a gateway for which the border lies elsewhere, or the position in no zone,
+    gives the first job, under the key and under the reference. A new booking outside all zones is refused.
     """
     service, carla, key = await people.service(engine), await people.customer(engine), str(uuid.uuid4())
     first = await book(engine, carla, service, 50.0, key, reference="order 8")
-    monkeypatch.setattr(booking, "zone_of_booking", lambda _: NORTH)
+    monkeypatch.setattr(zones, "zone_at", lambda *_: border_zone)
     again = await book(engine, carla, service, 50.0, key, reference="order 8")
     by_reference = await book(engine, carla, service, 50.0, str(uuid.uuid4()), reference="order 8")
     assert people.id_of(first) == people.id_of(again) == people.id_of(by_reference)
     assert again.repeated and again.created and by_reference.repeated and not by_reference.created
     assert await job_count(engine) == 1
+    if border_zone is None:
+        with pytest.raises(OutOfArea):
+            await book(engine, carla, service, 50.0)
 
 
 async def test_a_repeat_goes_on_in_the_noted_zone_after_a_lost_reply(engine: Engine, proxy: Proxy) -> None:
@@ -123,7 +131,7 @@ async def test_a_repeat_goes_on_in_the_noted_zone_after_a_lost_reply(engine: Eng
     noted = (await engine.store.redis.get(keys.booking_note(carla.id, key))).decode().split()[1]
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
-        patch.setattr(booking, "zone_of_booking", lambda _: DEFAULT_ZONE)
+        patch.setattr(zones, "zone_at", lambda *_: DEFAULT_ZONE)
         assert people.id_of(await book(engine, carla, service, 52.0, key)) == noted
     assert await job_count(engine) == 1
 

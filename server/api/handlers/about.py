@@ -65,7 +65,7 @@ async def meta(call: RequestContext[Body, NoQuery]) -> Response:
             "name": "callout",
             "version": version("callout"),
             "now": rfc3339_of(now_ms()),
-            "zones": settings.zones,
+            "zones": settings.all_zones,
             "blueprint": settings.blueprint,
             "socket": "/v1/ws",
             "subprotocols": ["callout.v1.json", "callout.v1.msgpack"],

@@ -13,8 +13,12 @@ from server.schemas.maps import MapQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """Return the zones with their areas. A zone without a polygon is everywhere."""
-    return responses.list_response(call.next_link, call.query, zones.list_zones(call.engine), lambda zone: (zone.name,))
+    """Return the zones with their areas and time zones. A position in several areas belongs to the first; a zone
+    without a polygon is everywhere else.
+    """
+    found = zones.list_zones(call.engine)
+    order = {zone.name: place for place, zone in enumerate(found)}
+    return responses.list_response(call.next_link, call.query, found, lambda zone: (order[zone.name],))
 
 
 async def read_map(call: RequestContext[Body, MapQuery]) -> Response:

@@ -11,9 +11,10 @@ AROUND = "13.3,52.4,13.5,52.6"
 
 async def test_users_read_the_zones(staff: dict[Role, Client], nobody: Client) -> None:
     """Every user reads the zones: `main`, which has no polygon, is everywhere."""
+    main = {"name": "main", "polygon": None, "timezone": "UTC"}
     assert code_of(await nobody("GET", "/v1/zones")) == (401, "unauthenticated")
     for client in staff.values():
-        assert (await client("GET", "/v1/zones")).json() == {"items": [{"name": "main", "polygon": None}], "next": None}
+        assert (await client("GET", "/v1/zones")).json() == {"items": [main], "next": None}
 
 
 async def test_a_box_that_is_no_box_is_invalid(admin: Client) -> None:

@@ -1,0 +1,47 @@
+"""Zones as places: which zone a booking belongs to, and what users learn of the zones."""
+
+from __future__ import annotations
+
+from tests.story.conftest import Scenario
+from tests.zones.conftest import AREAS, EAST, ELSEWHERE, OUTSIDE, TIMEZONES, WEST, book
+
+
+async def test_users_read_the_zones_with_their_areas(border: Scenario) -> None:
+    """`GET /v1/zones` has all zones in the order of the settings file, page by page."""
+    customer = await border.create_person("customer", "Carla")
+    items = [{"name": name, "polygon": area, "timezone": TIMEZONES[name]} for name, area in AREAS.items()]
+    assert await customer.get("/v1/zones") == {"items": items, "next": None}
+    first = await customer.get("/v1/zones?limit=2")
+    assert first["items"] == items[:2]
+    assert (await customer.get(f"/v1/zones?limit=2&cursor={first['next']}"))["items"] == items[2:]
+    assert (await customer.get("/v1/meta"))["zones"] == list(AREAS)
+
+
+async def test_a_booking_belongs_to_the_zone_of_its_place(border: Scenario) -> None:
+    """A position outside all areas is `out_of_area` by pointer, and books nothing. Otherwise the position decides the
+    zone, which the job and its id name.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    refused = await book(customer, service, OUTSIDE, reference="one")
+    assert (refused["code"], refused["status"]) == ("out_of_area", 422)
+    assert {error["pointer"] for error in refused["errors"]} == {"/lat", "/lon"}
+    for place, zone in ((WEST, "west"), (EAST, "east"), (ELSEWHERE, "main"), ((40.5, -74.0), "east")):
+        job = (await book(customer, service, place, reference=zone + str(place)))["job"]
+        assert job["zone"] == zone and job["id"].startswith(f"job_{zone}_")
+        assert (await customer.get(f"/v1/jobs/{job['id']}"))["job"]["zone"] == zone
+
+
+async def test_an_edit_moves_no_job_to_another_zone(border: Scenario) -> None:
+    """A new place in another zone or outside all is `out_of_area`, and the job stays as it was; a new place in its
+    own zone is accepted.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    job = (await book(customer, service, EAST, blueprint="marketplace"))["job"]
+    path = f"/v1/jobs/{job['id']}"
+    for lat, lon in (WEST, ELSEWHERE, OUTSIDE):
+        refused = (await customer.request("PATCH", path, {"lat": lat, "lon": lon})).json()
+        assert refused["code"] == "out_of_area", refused
+        assert {error["pointer"] for error in refused["errors"]} == {"/lat", "/lon"}
+    assert (await customer.get(path))["job"]["version"] == job["version"]
+    moved = (await customer.request("PATCH", path, {"lat": 40.76, "lon": -73.98})).json()["job"]
+    assert (moved["zone"], moved["lat"]) == ("east", 40.76)

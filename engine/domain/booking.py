@@ -10,7 +10,7 @@ from engine.archive import reader
 from engine.blueprint.compiler import compile_room_json
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import booking_notes, booking_outcomes, services, zones
+from engine.domain import booking_notes, booking_outcomes, services
 from engine.errors import (
     AccountNotApproved,
     Duplicate,
@@ -19,7 +19,6 @@ from engine.errors import (
     Invalid,
     KycNotApproved,
     NotFound,
-    OutOfArea,
     ProfileIncomplete,
 )
 from engine.events import rfc3339_of
@@ -29,7 +28,7 @@ from engine.identity import accounts
 from engine.rules import job_document
 from engine.store import keys
 from engine.technicians.live import check_mappable
-from engine.types import DEFAULT_ZONE, OPS, IdempotencyKey, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
+from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -91,7 +90,7 @@ async def book_job(
     _check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
     person = await _customer_account(engine, customer)
-    zone = await _zone_of_booking(engine, caller, booking, key)
+    zone = await booking_notes.choose_zone(engine, caller.id, key, booking.reference, (booking.lat, booking.lon))
     note = await booking_notes.reserve_job(engine, caller.id, key, booking.reference, fingerprint, zone)
     zone, job = note.zone, note.job
     full, public = _encode_record_members(zone, job, blueprint, booking, service, person)
@@ -114,19 +113,6 @@ async def book_job(
     booked = await booking_outcomes.booking_outcome(engine, blueprint, caller, done.values[1], done, key)
     room = msgspec.Raw(done.values[2]) if len(done.values) > 2 and booking_outcomes.may_see_room(caller) else None
     return msgspec.structs.replace(booked, room=room)
-
-
-async def _zone_of_booking(engine: Engine, caller: Principal, booking: Booking, key: IdempotencyKey) -> Zone:
-    """Return the zone in which a booking is made, unless it was made before. Raises OutOfArea for a new booking outside
-    all zones; a repeat gets its first answer, although the areas may have changed since.
-    """
-    try:
-        return zones.zone_of_place(engine, booking.lat, booking.lon)
-    except OutOfArea:
-        noted = await booking_notes.find_zone(engine, caller.id, key, booking.reference)
-        if noted is None:
-            raise
-        return noted
 
 
 def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:

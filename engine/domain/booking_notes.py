@@ -12,7 +12,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.errors import CalloutError, Indeterminate, Unavailable
+from engine.domain import zones
+from engine.errors import CalloutError, Indeterminate, OutOfArea, Unavailable
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import IdempotencyKey, JobId, UserId, Zone, new_job_id
@@ -55,14 +56,23 @@ async def reserve_job(
     return BookingNote(found_zone, job, names, fingerprint, is_sole=done.values[2] == b"1")
 
 
-async def find_zone(engine: Engine, principal: UserId, key: IdempotencyKey, reference: str | None) -> Zone | None:
-    """Return the zone that is noted for a booking under ``key``, or else under ``reference``. Raises Unavailable."""
-    names = [keys.booking_note(principal, key)]
-    names += [keys.booking_reference_note(principal, reference)] if reference is not None else []
-    for name in names:
-        if noted := await engine.store.command("GET", name):
-            return Zone(noted.decode().partition(" ")[0])
-    return None
+async def choose_zone(
+    engine: Engine, principal: UserId, key: IdempotencyKey, reference: str | None, place: tuple[float, float]
+) -> Zone:
+    """Return the zone in which a booking for ``place`` (latitude, longitude) is made, unless it was made before.
+
+    Raises OutOfArea for a new booking outside all zones. A repeat gets its first answer, although the areas may have
+    changed since.
+    """
+    try:
+        return zones.zone_of_place(engine, *place)
+    except OutOfArea:
+        names = [keys.booking_note(principal, key)]
+        names += [keys.booking_reference_note(principal, reference)] if reference is not None else []
+        for name in names:
+            if noted := await engine.store.command("GET", name):
+                return Zone(noted.decode().partition(" ")[0])
+        raise
 
 
 async def release_job(engine: Engine, note: BookingNote) -> None:

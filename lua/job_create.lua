@@ -16,10 +16,11 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/idempotency"
 --- @include "lib/iso"
 --- @include "lib/job"
+--- @include "lib/job_record"
 --- @include "lib/job_state"
 --- @include "lib/offer_creation"
 --- @include "lib/plan"
---- @include "lib/room"
+--- @include "lib/room_opening"
 --- @include "lib/room_step"
 --- @include "lib/room_view"
 --- @include "lib/state_entry"
@@ -67,15 +68,15 @@ JobState.note_members(job_key, '"bp":"' .. bp .. '","owner":"' .. actor .. '","c
 local now = Job.move(zone, job, first)
 if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, tonumber(release)), first.lifetime_ms) end
 job.last = 'create ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
-Job.save(job)
+local rule, opened, room = room_json ~= '' and Plan.parse(room_json), nil, nil
+RoomStep.assign_id(job, rule)
+JobRecord.save(job)
 redis.call('ZADD', jobs, zone.now, id)
 redis.call('ZADD', user_jobs, zone.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
 Idempotency.store(req, fingerprint, zone.seq + 1, job.version, id, Idempotency.CREATION_MS)
-local rule, opened, room = room_json ~= '' and Plan.parse(room_json), nil, nil
-if RoomStep.is_due(job, rule) then
-  job.room = Room.id_of(id)
-  opened, room = RoomStep.open(zone, job, rule, tech and {id = named, name = tech.name, role = 'technician'})
+if job.room_is_due then
+  opened, room = RoomOpening.open(zone, job, rule, tech and {id = named, name = tech.name, role = 'technician'})
 end
 local offer_ends
 if named ~= '' then

@@ -16,8 +16,9 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/dispatch_index"
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
---- @include "lib/job_fields"
 --- @include "lib/job"
+--- @include "lib/job_fields"
+--- @include "lib/job_record"
 --- @include "lib/load"
 --- @include "lib/map_index"
 --- @include "lib/offer_update"
@@ -74,7 +75,7 @@ elseif searching and search_restart == 'time' and waits == '1' then
   OfferUpdate.extend_sole_offer(zone, job, offers, tonumber(lifetime_ms))
 end
 job.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
-Job.save(job)
+JobRecord.save(job)
 Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.STEP_MS, causes)
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
 local names, events, closed = ',"changed":' .. changed, {}, {}
@@ -83,10 +84,8 @@ events[1] = {type = 'job.updated', to = Audience.channels(audience, job),
   restricted = Audience.restricted_copies(job, audience, names .. Audience.step_summary(job, job.status, 'edit'))}
 -- Bidders receive the changed job; if the terms changed, all open bids are closed.
 local bidders = job.mode == 'bids' and searching and BidClose.open_channels(job) or {}
-if #bidders > 0 then
-  events[2] = {type = 'job.updated', to = table.concat(bidders, ' '),
-    data = '{"job":' .. Job.public_json(job) .. names .. Audience.step_summary(job, job.status, 'edit') .. '}'}
-end
+events[2] = #bidders > 0 and {type = 'job.updated', to = table.concat(bidders, ' '),
+  data = '{"job":' .. Job.public_json(job) .. names .. Audience.step_summary(job, job.status, 'edit') .. '}'} or nil
 for _, event in ipairs(events) do event.actor, event.bp, event.cause, event.trace = actor, bp, cause, trace end
 if terms == '1' then
   JobFields.set(job_key, 'terms', job.version)

@@ -14,6 +14,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:su
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
 --- @include "lib/job"
+--- @include "lib/job_record"
 --- @include "lib/payment"
 --- @include "lib/payment_capture"
 --- @include "lib/zone"
@@ -56,7 +57,7 @@ elseif status == 'captured' then
 else
   if counts and notice.kind == 'refund' then
     Job.move(zone, job, nil)
-    Job.save(job)
+    JobRecord.save(job)
   end
   events = {builder.event(EVENTS[status])}
 end

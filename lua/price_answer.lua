@@ -12,6 +12,7 @@ EMITS   price.changed  price.rejected
 --- @include "lib/idempotency"
 --- @include "lib/job"
 --- @include "lib/job_fields"
+--- @include "lib/job_record"
 --- @include "lib/proposal"
 --- @include "lib/relation"
 --- @include "lib/zone"
@@ -46,7 +47,7 @@ if answer == 'accepted' then
   redis.call('HSET', job_key, 'amount', job.amount)
   Job.move(zone, job, nil)
   job.last = 'price ' .. actor .. ' ' .. string.format('%.0f', seq)
-  Job.save(job)
+  JobRecord.save(job)
 end
 Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)
 local role, who = string.match(actor, '^([^:]*):(.*)$')

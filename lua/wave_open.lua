@@ -30,17 +30,16 @@ if not job or not Candidates.is_inviting(job) or job.wave + 1 ~= tonumber(wave_n
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, 0, '0'}
 end
-if DispatchIndex.is_postponed(zone, job, entry) or Limits.postpone_when_full(zone, offers, entry) then
+Candidates.load_search_fields(job)
+local wave, room_ends = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits)), nil
+wave.room, room_ends = Limits.open_offer_room(zone, offers, wave.asked)
+if DispatchIndex.is_postponed(zone, job, entry) or Limits.postpone_when_full(zone, wave.room, room_ends, entry) then
   JobFields.touch(job_key)
   EventLog.record_jobs(zone)
   return {'OK', '0', 0, 0, 0, '0'}
 end
-Candidates.load_search_fields(job)
 local first = job.walk == ''
-local wave = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits))
 Wave.resume(zone, job, wave)
-wave.room = Limits.open_offer_room(zone, offers)
-if first and wave_number == '1' then JobFields.set(job_key, 'sought', zone.now) end
 local chosen = first and Wave.take_preferred(zone, job, offers, wave) or nil
 if whole_zone == '1' then wave.mode = 'walk' end
 if wave.mode == 'walk' then wave.more = not Search.by_rank(zone, job, offers, supply, wave)
@@ -66,18 +65,18 @@ Wave.save_record(zone, job, wave, waves, wave_number, ids)
 wave.made = wave.made + #ids
 local next_at = math.max(wave.began + tonumber(interval_ms), zone.now)
 local done = not wave.more or (whole_zone ~= '1' and (wave.made >= tonumber(size) or zone.now == next_at))
+local total, sought = job.asked + #ids, first and wave_number == '1' and {'sought', zone.now} or {}
 redis.call('ZREM', due, entry)
 if done then
   JobFields.set(job_key, 'wave', wave_number, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms,
-    'limits', limits, 'opens', base + Wave.head_start(wave, wave.made))
+    'limits', limits, 'opens', base + Wave.head_start(wave, wave.made), 'asked', total, unpack(sought))
   redis.call('ZADD', due, next_at, 'wave:' .. job.id .. ':' .. wave_number + 1)
   Wave.index_wide(zone, job, wave.radius == 0)
   job.wave = tonumber(wave_number)
 else
-  JobFields.set(job_key, 'walk', Wave.progress_text(wave))
+  JobFields.set(job_key, 'walk', Wave.progress_text(wave), 'asked', total, unpack(sought))
   redis.call('ZADD', due, zone.now, entry)
 end
-local total = JobFields.increment(job_key, 'asked', #ids)
 for opens, group in pairs(groups) do
   redis.call('ZADD', due, 'LT', group.expires + wave.limits.grace, 'offers:' .. job.id .. ':' .. wave_number)
   if opens > zone.now then OfferCreation.hold(zone, job, wave_number, opens) end

@@ -10,6 +10,7 @@
 --- @include "lib/effects"
 --- @include "lib/holder"
 --- @include "lib/job"
+--- @include "lib/job_record"
 --- @include "lib/mediation"
 --- @include "lib/money"
 --- @include "lib/offer_closure"
@@ -41,8 +42,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   if plan.locks_price then Money.lock_price(job) end
   -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
   local search_continues = was_searching and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
-  local search_ends = was_searching and not search_continues
-  local closure = nil
+  local search_ends, closure = was_searching and not search_continues, nil
   if search_ends then
     DispatchIndex.remove(zone, job, mode)
     closure = OfferClosure.close_all(zone, job, offers, args.offers, tech, plan.closing)
@@ -84,7 +84,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
   if state_entry or tech then Tracking.update(zone, job) end
   Mediation.follow(zone, job, plan, args, former, events)
-  Job.save(job)
+  JobRecord.save(job)
   -- A payment that was captured earlier may pay for the job only now.
   for _, capture in ipairs(plan.captures or {}) do
     if Money.is_capture_due(job, capture) then
@@ -92,7 +92,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
       local later = ApplyStep.run(zone, job, offers, capture, {is_same_script = true}, actor)
       for _, event in ipairs(later) do events[#events + 1] = event end
       job.last, later[1].answers = last, plan
-      Job.save(job)
+      JobRecord.save(job)
       break
     end
   end

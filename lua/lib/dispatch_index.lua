@@ -34,7 +34,7 @@ end
 -- Returns whether the search was postponed after its entry had been taken as due. The entry is then due at the new
 -- time.
 function DispatchIndex.is_postponed(zone, job, entry)
-  local release = tonumber(redis.call('HGET', job.key, 'release')) or 0
+  local release = job.release or tonumber(redis.call('HGET', job.key, 'release')) or 0
   if release > zone.now then redis.call('ZADD', zone.tag .. 'due', release, entry) end
   return release > zone.now
 end

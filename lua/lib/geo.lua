@@ -13,6 +13,7 @@ function Geo.distances_from(lat1, lon1)
   lat1, lon1 = tonumber(lat1), tonumber(lon1)
   local cos1 = cos(lat1 * rad)
   return function(lat2, lon2)
+    lat2 = lat2 + 0 -- a text is converted only once
     local half_lat, half_lon = sin((lat2 - lat1) * rad / 2), sin((lon2 - lon1) * rad / 2)
     local square = half_lat * half_lat + cos1 * cos(lat2 * rad) * half_lon * half_lon
     return twice * asin(sqrt(square < 1 and square or 1))

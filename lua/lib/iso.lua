@@ -1,11 +1,12 @@
 -- Formats milliseconds since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
 -- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). A time is formatted here, once for each event, so
--- that the log contains the text that is sent. The text of the last second is cached, and the date of the last day: it is
--- nearly always today.
+-- that the log contains the text that is sent. The texts of a few seconds are remembered, the date of the last day (it is
+-- nearly always today), and the last time, because an event contains the time of its step several times.
+--- @include "lib/memo"
 local Iso = {}
 
 do
-  local known_day, known_date, known_second, known_time = -1, '', -1, ''
+  local known_day, known_date, known_ms, known_text = -1, '', -1, ''
 
   local function date_of(days)
     local shifted = days + 719468
@@ -19,15 +20,19 @@ do
     return string.format('"%04d-%02d-%02dT', year, month, doy - math.floor((153 * mp + 2) / 5) + 1)
   end
 
+  local time_of = Memo.of(function(seconds)
+    local days = math.floor(seconds / 86400)
+    if days ~= known_day then known_day, known_date = days, date_of(days) end
+    local of_day = seconds - days * 86400
+    return known_date .. string.format('%02d:%02d:%02d.', math.floor(of_day / 3600), math.floor(of_day / 60) % 60,
+      of_day % 60)
+  end)
+
   function Iso.format(ms)
-    local seconds = math.floor(ms / 1000)
-    if seconds ~= known_second then
-      local days = math.floor(seconds / 86400)
-      if days ~= known_day then known_day, known_date = days, date_of(days) end
-      local of_day = seconds - days * 86400
-      known_second, known_time = seconds, known_date .. string.format('%02d:%02d:%02d.',
-        math.floor(of_day / 3600), math.floor(of_day / 60) % 60, of_day % 60)
+    if ms ~= known_ms then
+      local seconds = math.floor(ms / 1000)
+      known_ms, known_text = ms, time_of(seconds) .. string.format('%03dZ"', ms - seconds * 1000)
     end
-    return known_time .. string.format('%03dZ"', ms - seconds * 1000)
+    return known_text
   end
 end

@@ -3,7 +3,6 @@
 -- claim.
 --- @include "lib/iso"
 --- @include "lib/job_fields"
---- @include "lib/job_state"
 --- @include "lib/map_index"
 --- @include "lib/timers"
 --- @include "lib/tracking"
@@ -20,7 +19,7 @@ function Job.load(key)
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
     'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted', 'closing', 'room', 'recorded')
   if not row[1] then return nil end
-  return {key = key, id = row[1], bp = row[2], status = row[3], phase = row[4], version = tonumber(row[5]),
+  return {key = key, row = row, id = row[1], bp = row[2], status = row[3], phase = row[4], version = tonumber(row[5]),
     customer = row[6], holder = row[7], card = row[8], full = row[9], pub = row[10], at = row[11],
     updated = tonumber(row[12]), expires = tonumber(row[13]) or 0, last = row[14], wave = tonumber(row[15]) or 0,
     service = row[16], claimed = row[17] or '', amount = row[18], mode = row[19], entered = row[20], frozen = row[21],
@@ -75,15 +74,6 @@ function Job.move(zone, job, state_entry)
   if not Job.is_searching(job) then job.expires = 0 end
   MapIndex.sync_job(zone, job, was)
   return now
-end
-
--- Writes the fields that any step may change. Steps write the others themselves: `amount`, `frozen`, the money, the
--- fixed members.
-function Job.save(job)
-  redis.call('HSET', job.key, 'status', job.status, 'phase', job.phase, 'version', job.version, 'holder', job.holder,
-    'card', job.card, 'at', job.at, 'updated', job.updated, 'expires', job.expires, 'last', job.last, 'claimed',
-    job.claimed, 'mode', job.mode, 'entered', job.entered, 'unaccepted', job.unaccepted or '')
-  JobState.save(job)
 end
 
 -- Returns the job's public part: without customer, address, postal code, notes, reference, metadata and technician, and

@@ -29,9 +29,10 @@ function Limits.previous_answer(text)
 end
 
 -- Returns how many more offers the job may have open now, and when (ms) the first open one ends. Open offers are
--- counted only if there could be too many: the job has an offer for everybody who was ever asked.
-function Limits.open_offer_room(zone, offers)
-  local known = redis.call('HLEN', offers)
+-- counted only if there could be too many: the job has an offer for everybody who was ever asked. `known` is how many
+-- that are, if the caller has counted them.
+function Limits.open_offer_room(zone, offers, known)
+  known = known or redis.call('HLEN', offers)
   if known < Limits.MAX_OPEN_OFFERS - Limits.MAX_VISITS then return Limits.MAX_OPEN_OFFERS - known end
   local open, first = 0, nil
   for _, text in ipairs(redis.call('HVALS', offers)) do
@@ -44,10 +45,9 @@ function Limits.open_offer_room(zone, offers)
   return Limits.MAX_OPEN_OFFERS - open, first
 end
 
--- Postpones the wave until the first open offer ends, if no more offers may be open. Returns whether the wave was
--- postponed.
-function Limits.postpone_when_full(zone, offers, entry)
-  local room, ends = Limits.open_offer_room(zone, offers)
+-- Postpones the wave until the first open offer ends (`ends`, ms), if the job may have no more open offers than `room`.
+-- Returns whether the wave was postponed.
+function Limits.postpone_when_full(zone, room, ends, entry)
   if room >= 2 then return false end
   redis.call('ZADD', zone.tag .. 'due', math.max(ends, zone.now + Limits.POSTPONE_MS), entry)
   return true

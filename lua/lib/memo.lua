@@ -5,7 +5,7 @@ local Memo = {}
 -- How many results one function remembers. Beyond that it forgets all of them and starts again.
 Memo.MAX = 256
 
--- Returns a function of one text that calls `parse` once for each text. Nobody may change what it returns.
+-- Returns a function of one text (or number) that calls `parse` once for each text. Nobody may change what it returns.
 function Memo.of(parse)
   local known, count = {}, 0
   return function(text)

@@ -10,19 +10,27 @@ local OfferCreation = {}
 -- How long after its deadline an offer stays in the pull list at most, and how long an offer lives if its job has no
 -- lifetime: ten years.
 OfferCreation.OVERDUE_MS, OfferCreation.ENDLESS_MS = 600000, 315360000000
+-- One pull list in so many is pruned when it gets an offer.
+OfferCreation.PRUNED_OF = 8
 
 -- Creates the `made` offers of a wave: each is a technician's `id`, their distance `far` (m), and when it `opens` and
 -- `expires` (ms).
 function OfferCreation.create(zone, job, offers, wave, made)
-  local records, pruned = {}, zone.now > zone.opened + OfferCreation.OVERDUE_MS
+  local records, opens, expires, head = {}, nil, nil, nil
   for i, offer in ipairs(made) do
-    records[2 * i - 1], records[2 * i] = offer.id, Offers.record('sent', wave, offer.opens, offer.expires, offer.far)
-    local pull = zone.tag .. 'tech:' .. offer.id .. ':offers'
-    redis.call('ZADD', pull, offer.expires, job.id)
+    -- Most offers of a wave have the same times, and to make texts of numbers takes long.
+    if offer.opens ~= opens or offer.expires ~= expires then
+      opens, expires, head = offer.opens, offer.expires, Offers.record_head('sent', wave, offer.opens, offer.expires)
+    end
+    records[2 * i - 1], records[2 * i] = offer.id, Offers.add_distance(head, offer.far)
+    local tech_key = zone.tag .. 'tech:' .. offer.id
+    redis.call('ZADD', tech_key .. ':offers', expires, job.id)
     -- The pull list of a technician who never reads it must not grow. After a pause, offers that are long past their
     -- deadline are still open (`Zone.has_ended`).
-    if pruned then redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - OfferCreation.OVERDUE_MS) end
-    if offer.opens <= zone.now then redis.call('HINCRBY', zone.tag .. 'tech:' .. offer.id, 'asked', 1) end
+    if (zone.seq + i) % OfferCreation.PRUNED_OF == 0 and zone.now > zone.opened + OfferCreation.OVERDUE_MS then
+      redis.call('ZREMRANGEBYSCORE', tech_key .. ':offers', '-inf', zone.now - OfferCreation.OVERDUE_MS)
+    end
+    if opens <= zone.now then redis.call('HINCRBY', tech_key, 'asked', 1) end
   end
   JobState.note_offers(offers, records)
   if #made > 0 then redis.call('HSET', offers, unpack(records)) end

@@ -21,8 +21,15 @@ end
 -- Times have 13 digits. Numbers of up to 14 digits are exact when they are joined to a text, and that takes half as long
 -- as string.format.
 function Offers.record(status, wave, opens, expires, distance)
-  return status .. ' ' .. wave .. ' ' .. opens .. ' ' .. expires .. ' ' .. math.floor(distance + 0.5)
+  return Offers.add_distance(Offers.record_head(status, wave, opens, expires), distance)
 end
+
+-- The two parts of a record: what the offers of a wave have in common, and the distance, which is added to it.
+function Offers.record_head(status, wave, opens, expires)
+  return status .. ' ' .. wave .. ' ' .. opens .. ' ' .. expires .. ' '
+end
+
+function Offers.add_distance(head, distance) return head .. math.floor(distance + 0.5) end
 
 -- Writes one record. Every write of an offer notes it for the job's state.
 function Offers.put(offers, technician, record)

@@ -3,6 +3,7 @@
 -- command is reported as an event.
 --- @include "lib/apply_step"
 --- @include "lib/job"
+--- @include "lib/job_record"
 --- @include "lib/money"
 local PaymentCapture = {}
 
@@ -25,7 +26,7 @@ function PaymentCapture.apply(zone, job, offers, captures, shown, builder)
     events = ApplyStep.run(zone, job, offers, due, {payment = shown}, builder.actor)
   else
     Job.move(zone, job, nil)
-    Job.save(job)
+    JobRecord.save(job)
     events = {builder.event('payment.received')}
   end
   if #captures == 0 then return events end

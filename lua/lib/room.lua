@@ -13,13 +13,8 @@ Room.RETRY_MS = 10000
 
 function Room.id_of(job_id) return 'room_' .. string.sub(job_id, 5) end
 
-function Room.new(zone, job)
-  return {key = zone.tag .. 'room:' .. job.room, id = job.room, job = job.id, bp = job.bp, state = 'open', n = 0,
-    opened = zone.now, technician = '', mediator = '', invited = '', count = 0, members = {}}
-end
-
 function Room.load(key)
-  local row, room = redis.call('HGETALL', key), {key = key, members = {}}
+  local row, room = redis.call('HGETALL', key), {key = key, members = {}, unsaved = {}}
   for i = 1, #row, 2 do
     local user = string.match(row[i], '^m:(.+)$')
     if user then room.members[user] = row[i + 1] else room[row[i]] = row[i + 1] end
@@ -28,16 +23,18 @@ function Room.load(key)
   return room.id and room or nil
 end
 
--- Writes all fields except `dropped` and the members.
+-- Writes all fields except `dropped`, and the members who are not in the hash yet (`unsaved`).
 function Room.save(room)
-  local users = {}
+  local users, members = {}, {}
   for user in pairs(room.members) do users[#users + 1] = 'user:' .. user end
   table.sort(users)
   room.count = #users
   room.to = LargeRoom.channels(room, users)
+  for user, text in pairs(room.unsaved) do members[#members + 1], members[#members + 2] = 'm:' .. user, text end
   redis.call('HSET', room.key, 'id', room.id, 'job', room.job, 'bp', room.bp, 'state', room.state, 'opened',
     room.opened, 'closed', room.closed or '', 'technician', room.technician, 'mediator', room.mediator, 'invited',
-    room.invited, 'count', room.count, 'to', room.to, 'n', room.n)
+    room.invited, 'count', room.count, 'to', room.to, 'n', room.n, unpack(members))
+  room.unsaved = {}
 end
 
 -- Makes `user` (`id`, `role`, and `name` as JSON) a member who reads the messages above `from_n`. The caller saves the
@@ -45,8 +42,7 @@ end
 function Room.add_member(zone, room, user, from_n)
   local text = '{"id":"' .. user.id .. '","name":' .. user.name .. ',"role":"' .. user.role .. '","since":' ..
     Iso.format(zone.now) .. ',"from_n":' .. from_n .. ',"joined":false}'
-  room.members[user.id] = text
-  redis.call('HSET', room.key, 'm:' .. user.id, text)
+  room.members[user.id], room.unsaved[user.id] = text, text
   if LargeRoom.is_large(room) then LargeRoom.notify(room, {'user:' .. user.id}, true) end
   redis.call('ZADD', zone.tag .. 'user:' .. user.id .. ':rooms', from_n, room.id)
 end
@@ -54,7 +50,7 @@ end
 -- Ends a membership and returns the member's text. The caller saves the room afterwards.
 function Room.remove_member(zone, room, user)
   local text = room.members[user]
-  room.members[user] = nil
+  room.members[user], room.unsaved[user] = nil, nil
   redis.call('HDEL', room.key, 'm:' .. user)
   if LargeRoom.is_large(room) then LargeRoom.notify(room, {'user:' .. user}, false) end
   redis.call('HDEL', room.key .. ':read', user, 'told:' .. user, 'noticed:' .. user)
@@ -71,10 +67,12 @@ function Room.user_json(text) return string.sub(text, 1, string.find(text, ',"si
 function Room.members_json(room, about)
   local order = {}
   for user, text in pairs(room.members) do
-    local role, since = string.match(text, '","role":"([^"]*)","since":"([^"]*)"')
+    local _, before_role = string.find(text, '","role":"', 1, true)
+    local role, since = string.match(text, '^([^"]*)","since":"([^"]*)"', before_role + 1)
     if room.count <= LargeRoom.MAX_ADDRESSED or role == 'customer' or role == 'technician' or user == room.mediator
       or user == about then
-      order[#order + 1] = {since .. role .. user, (string.gsub(text, ',"joined":%a+}$', '}'))}
+      local shown = string.sub(text, 1, string.find(text, ',"joined":', -16, true) - 1) .. '}'
+      order[#order + 1] = {since .. role .. user, shown}
     end
   end
   table.sort(order, function(one, other) return one[1] < other[1] end)

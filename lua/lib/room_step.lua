@@ -1,6 +1,7 @@
 -- What a booking or a step of a job does to its room. `plan.room` is the blueprint's `[room]`, compiled: `opens`,
 -- `customer` and `holder` (whether they are members), and `closes_ms`. Blueprints without a room have no `plan.room`.
 --- @include "lib/room"
+--- @include "lib/room_opening"
 local RoomStep = {}
 
 -- Returns whether the job gets its room by now: from the booking on, or from the acceptance by its technician on.
@@ -9,32 +10,10 @@ function RoomStep.is_due(job, rule)
     and (rule.opens == 'booking' or job.holder ~= '' and job.unaccepted ~= '1')
 end
 
--- Gives the job the id of its room if the room is due, so that the JSON of the job contains the id.
+-- Gives the job the id of its room if the room is due, so that the JSON of the job contains the id. Until the room is
+-- open, the job has `room_is_due`.
 function RoomStep.assign_id(job, rule)
-  if RoomStep.is_due(job, rule) then job.room = Room.id_of(job.id) end
-end
-
-function RoomStep.customer(job)
-  local name = string.match(job.full, '"customer":{"id":"[^"]*","name":(.-)},"service":')
-  return {id = job.customer, name = name or '""', role = 'customer'}
-end
-
-function RoomStep.holder(job)
-  local name = string.match(job.card, '^{"id":"[^"]*","name":(.-),"rating":')
-  return {id = job.holder, name = name or '""', role = 'technician'}
-end
-
--- Opens the room of `job.room` and returns its event. `technician` is the user who does the job, or nil.
-function RoomStep.open(zone, job, rule, technician)
-  local room = Room.new(zone, job)
-  if rule.customer then Room.add_member(zone, room, RoomStep.customer(job), 0) end
-  if rule.holder and technician then
-    room.technician = technician.id
-    Room.add_member(zone, room, technician, 0)
-  end
-  Room.save(room)
-  redis.call('HSET', job.key, 'room', job.room)
-  return Room.event(room, 'room.opened'), room
+  if RoomStep.is_due(job, rule) then job.room, job.room_is_due = Room.id_of(job.id), true end
 end
 
 -- Returns who is the technician of the room after the step: the holder who has accepted; while a named technician is
@@ -65,7 +44,7 @@ function RoomStep.change_technician(zone, job, room, technician, events)
     events[#events + 1] = Room.event(room, 'room.left', text, 'user:' .. former .. ' ' .. room.to)
   end
   if technician ~= '' then
-    Room.add_member(zone, room, RoomStep.holder(job), room.n)
+    Room.add_member(zone, room, RoomOpening.holder(job), room.n)
     Room.save(room)
     events[#events + 1] = Room.event(room, 'room.opened', room.members[technician], 'user:' .. technician)
   end
@@ -78,11 +57,12 @@ function RoomStep.follow(zone, job, plan, former, events)
   RoomStep.assign_id(job, rule)
   if not rule or job.room == '' then return end
   local key = zone.tag .. 'room:' .. job.room
-  local state, present, ended = unpack(redis.call('HMGET', key, 'state', 'technician', 'ended'))
+  local row = job.room_is_due and {} or redis.call('HMGET', key, 'state', 'technician', 'ended')
+  local state, present, ended = unpack(row)
   -- Without a record the room is new, or the job ended long ago and was restored for a payment.
   if not state and job.phase ~= 'done' and job.phase ~= 'closed' then
     local accepted = job.holder ~= '' and job.unaccepted ~= '1'
-    events[#events + 1] = RoomStep.open(zone, job, rule, accepted and RoomStep.holder(job) or nil)
+    events[#events + 1] = RoomOpening.open(zone, job, rule, accepted and RoomOpening.holder(job) or nil)
   end
   if state ~= 'open' then return end
   local technician = RoomStep.technician(job, plan, present, former)

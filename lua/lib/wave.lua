@@ -85,10 +85,12 @@ function Wave.unfilled_event(job, words)
     '"},"since":' .. (since and Iso.format(since) or 'null') .. ',"step":"' .. job.mode .. '"}'}
 end
 
--- Updates the `wide` index, in which late joiners find jobs whose present wave has no radius.
+-- Updates the `wide` index, in which late joiners find jobs whose present wave has no radius. `job.is_wide` is whether
+-- the wave before had none.
 function Wave.index_wide(zone, job, wide)
   local key = zone.tag .. 'wide:' .. job.service
-  if wide then redis.call('GEOADD', key, job.lon, job.lat, job.id) else redis.call('ZREM', key, job.id) end
+  if wide then redis.call('GEOADD', key, job.lon, job.lat, job.id)
+  elseif job.is_wide then redis.call('ZREM', key, job.id) end
 end
 
 function Wave.searching_event(zone, job, wave, number, asked, next_at, words)

@@ -1,7 +1,11 @@
 -- The zone of a script: its epoch, its clock and whether a time has passed by that clock.
 --- @include "lib/clock"
 --- @include "lib/job_state"
+--- @include "lib/memo"
 local Zone = {}
+
+-- Returns the hash tag with which all keys of the zone begin.
+Zone.tag_of = Memo.of(function(meta) return string.match(meta, '^{[^}]*}:') end)
 
 -- Begins every script: compares the caller's epoch with the zone's epoch and reads the clock. Returns nil for a stale
 -- epoch (the caller replies STALE_EPOCH before its first write). If a longer time passed unobserved (lib/clock), nobody
@@ -11,8 +15,8 @@ function Zone.enter(meta, epoch)
   local values = redis.call('HMGET', meta, 'epoch', 'now', 'opened_at', 'skew', 'seq', 'offset')
   if values[1] ~= epoch then return nil end
   local now, offset, unseen = Clock.read(tonumber(values[2]) or 0, values[4], values[6])
-  local zone = {meta = meta, now = now, opened = tonumber(values[3]) or 0, seq = tonumber(values[5]) or 0}
-  zone.tag = string.match(meta, '^{[^}]*}:')
+  local zone = {meta = meta, tag = Zone.tag_of(meta), now = now, opened = tonumber(values[3]) or 0,
+    seq = tonumber(values[5]) or 0}
   JobState.begin()
   if unseen then
     zone.opened = now

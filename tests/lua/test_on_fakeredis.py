@@ -31,7 +31,8 @@ def test_times_are_rfc_3339_from_1970_to_2100() -> None:
     """
     client = fakeredis.FakeRedis(version=(7, 2))
     loop = "\nfor i, ms in ipairs(ARGV) do ARGV[i] = Iso.format(tonumber(ms)) end return ARGV"
-    source = (scripts.scripts_folder() / "lib" / "iso.lua").read_text() + loop
+    folder = scripts.scripts_folder() / "lib"
+    source = "".join((folder / name).read_text() for name in ("memo.lua", "iso.lua")) + loop
     draw = random.Random(7)
     moments = [
         0,

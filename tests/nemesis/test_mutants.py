@@ -60,7 +60,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "if not job or not Relation.any(job, actor, plan.by) then",
         "if not job or Relation.any(job, actor, '') then",
     ),
-    "a step is not saved": ("lib/apply_step", "  Job.save(job)\n  -- A payment", "  -- A payment"),
+    "a step is not saved": ("lib/apply_step", "  JobRecord.save(job)\n  -- A payment", "  -- A payment"),
     "an event is missing in the log": (
         "lib/event_log",
         "local id, state = zone.seq .. '-0', JobState.take(zone)",

@@ -24,8 +24,8 @@ from engine.process.loops import finish_uncancelled, not_cancelled
 from engine.store import keys
 from engine.store.acknowledgement import without_acknowledgement
 from engine.store.stream_connection import StreamConnection
-from engine.types import Cursor, Epoch, JobId, Zone, epoch_number
-from engine.workers import position_archive
+from engine.types import Cursor, Epoch, Zone, epoch_number
+from engine.workers import archived_jobs, position_archive
 from engine.workers.archive_lag import ArchiveLag, read_lag
 from engine.workers.audit_heads import HeadPublisher
 from engine.zone import log as zone_log
@@ -68,6 +68,8 @@ class _ZoneProgress:
     zone: Zone
     is_loaded: bool = False
     checkpoint: Checkpoint | None = None
+    epoch: str = ""
+    """The epoch in which Redis was last notified again of what it may have lost."""
     notified_jobs: dict[str, bool] = field(default_factory=dict)
     """Finished jobs that Redis knows to be archived, and that are not marked so in SQL yet. True: the job is
     finished in Redis too."""
@@ -247,6 +249,9 @@ class Archiver:
             await self._notify_redis(progress, [])
             await self._notify_unarchived(progress)
             progress.is_loaded = True
+        if progress.epoch != (epoch := self._engine.store.zones[progress.zone].epoch):
+            await archived_jobs.repeat_lost_notices(self._engine, progress.zone)
+            progress.epoch = epoch
         return True
 
     async def _holds_lease(self, progress: _ZoneProgress) -> bool:
@@ -286,13 +291,9 @@ class Archiver:
     async def _notify_redis(self, progress: _ZoneProgress, finished: list[str]) -> None:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
         store, zone = self._engine.store, progress.zone
-        names = {"meta": keys.zone_meta(zone)}
         if progress.checkpoint:
-            await store.run(zone, "zone_archived", keys=names, args={"seq": progress.seq})
-        names["jobs"] = keys.jobs(zone)
-        places = ((job, names | {"job": keys.job(zone, JobId(job))}) for job in finished)
-        told = await asyncio.gather(*(store.run(zone, "job_archived", keys=at, args={"id": job}) for job, at in places))
-        progress.notified_jobs |= {job: reply.values[0] == b"0" for job, reply in zip(finished, told, strict=True)}
+            await store.run(zone, "zone_archived", keys={"meta": keys.zone_meta(zone)}, args={"seq": progress.seq})
+        progress.notified_jobs |= await archived_jobs.notify_redis(store, zone, finished)
 
     # Periodic work
 

@@ -83,7 +83,7 @@ async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, databa
             await workload.disconnect()
         await world.kill_servers()
         history.add(*await read_end("" if closed else world.primary.url, world.checker_settings()))
-        if not closed and nemesis.is_rebuilt_equal:
+        if not closed:
             history.add(*await rebuild_flaws(world.checker_settings()))
     if recovered is None and not closed:
         history.add(Flaw("no_recovery", f"no claim succeeded within {RECOVERY_TIMEOUT_S:g} s"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from tests.nemesis.checker import KINDS, check
 from tests.nemesis.history import UNKNOWN, Entry, Fault, Flaw, Heard, History, Joined, Operation, Record
 from tests.nemesis.linearizability import Interval, find_order
+from tests.nemesis.witness import Witness
 
 JOB, CARLA, TOM, TARA, OPS = "job_main_1", "customer:carla", "technician:tom", "technician:tara", "admin:ops"
 E1, E2 = "e1-00000001", "e2-00000002"
@@ -241,6 +243,16 @@ def test_a_lost_suffix_is_measured_and_a_lost_middle_is_not_excused() -> None:
     assert dict(report.counts) == {"undone": 2} and report.cut == 2
     op_of(history, TARA, "claim").version = 3
     assert "not_linearizable" in check(history, loses=True).counts
+
+
+def test_a_booking_that_was_lost_may_be_done_again() -> None:
+    """A booking that a failover took away and that its repeat makes anew is undone, and not done twice."""
+    history = good_history()
+    again = operation(100, 110, CARLA, "book", key=op_of(history, CARLA, "book").key, job="job_main_2", version=1)
+    made = msgspec.structs.replace(entry(1, "job.created", again, 1, "broadcasted"), job="job_main_2", epoch=E2)
+    history.entries, history.heard, history.records = [made], [], []
+    kinds = Counter(flaw.kind for flaw in Witness(history).flaws())
+    assert kinds == {"undone": 3}
 
 
 def test_a_job_is_reassigned_twice_by_one_person() -> None:

@@ -56,6 +56,8 @@ class Witness:
         """Return whether the event of an acknowledged command is in the log. A command that repeats the same step is
         answered from the event of the first.
         """
+        if op.cmd == "book":  # after a loss the same key may have made another job
+            return any(entry.job == op.job for entry in self.caused.get(op.key, ()))
         if not op.seq:  # replies over HTTP contain none
             return op.repeated or op.key in self.caused
         entry = self.by_seq.get(op.seq)

@@ -233,14 +233,15 @@ def _drop_other_jobs(found: Snapshot, job: str) -> None:
 
 
 async def _drop_repeats(engine: Engine, found: Snapshot) -> None:
-    """Drop the idempotency records that no event has: those of repeats under another key. If a test has moved the
-    clock, drop all, because Redis ends them by its own clock."""
-    skew = int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "skew") or 0)
+    """Drop the idempotency records that no event has: those of repeats under another key. If the zone's clock was moved
+    or corrected, drop all, because Redis ends them by its own clock."""
+    moved = await engine.store.command("HMGET", keys.zone_meta(DEFAULT_ZONE), "skew", "offset")
+    is_moved = any(int(ms or 0) >= 1_000 for ms in moved)
     async with engine.archive.begin_read() as conn:
         rows = (await conn.execute(select(events.c.cause, events.c.actor).where(events.c.cause != ""))).all()
     done = {f"req:{row.actor.partition(':')[2]}:{row.cause.partition(':')[0]}" for row in rows}
     done |= {f"req:{OUTBOX_PRINCIPAL}:{row.cause.partition(':')[0]}" for row in rows}
-    for key in [key for key in found if key.startswith("req:") and (skew or key not in done)]:
+    for key in [key for key in found if key.startswith("req:") and (is_moved or key not in done)]:
         del found[key]
 
 

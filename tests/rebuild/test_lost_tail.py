@@ -81,6 +81,28 @@ async def test_only_the_lost_part_is_written_anew(engine: Engine) -> None:
     assert (await scene.book_and_claim()).seq > head
 
 
+@pytest.mark.parametrize("lost_events", [False, True], ids=["only the notice is lost", "events are lost too"])
+async def test_a_finished_job_leaves_redis_although_its_notice_is_lost(engine: Engine, lost_events: bool) -> None:
+    """Redis loses the notice that a finished job is archived, but not the job's end: the job gets its TTL again."""
+    scene = await open_scene(engine)
+    job = people.id_of(await scene.book_and_claim())
+    for command in ("depart", "arrive", "start", "complete"):
+        await chat.send_command(engine, scene.technician, job, command)
+    older = await copy_redis(engine)
+    await archiver.run_once(engine)
+    redis: Any = engine.store.redis
+    assert await redis.pttl(keys.job(ZONE, job)) > 0
+    if lost_events:
+        await scene.book_and_claim()
+        await archiver.run_once(engine)
+    await restore_redis(scene, older)
+    reports = await rebuilder.run_once(engine)
+    assert [bool(report.lost_events) for report in reports] == [True] * lost_events
+    assert await redis.pttl(keys.job(ZONE, job)) == -1
+    await archiver.run_once(engine)
+    assert await redis.pttl(keys.job(ZONE, job)) > 0
+
+
 async def test_another_last_event_is_another_history(engine: Engine) -> None:
     """If the last event in Redis is not the archive's, nothing of Redis is used."""
     scene = await open_scene(engine)

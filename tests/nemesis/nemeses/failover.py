@@ -41,7 +41,6 @@ async def fail_over(world: World, draw: random.Random) -> AsyncIterator[None]:
     levels=ALL_LEVELS,
     survives=REPLICATED,
     needs=(REPLICA,),
-    is_rebuilt_equal=False,
 )
 async def kill_primary(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Kill the primary and promote the replica. The old primary follows the new one when it is back."""
@@ -61,7 +60,6 @@ async def kill_primary(world: World, draw: random.Random) -> AsyncIterator[None]
     levels=ALL_LEVELS,
     survives=REPLICATED,
     needs=(REPLICA,),
-    is_rebuilt_equal=False,
     needs_rebuild=True,
 )
 async def kill_primary_ahead(world: World, draw: random.Random) -> AsyncIterator[None]:
@@ -87,7 +85,6 @@ async def kill_primary_ahead(world: World, draw: random.Random) -> AsyncIterator
     survives=REPLICATED,
     lasts_s=2.0,
     needs=(REPLICA,),
-    is_rebuilt_equal=False,
     needs_rebuild=True,
 )
 async def split_brain(world: World, draw: random.Random) -> AsyncIterator[None]:
@@ -117,7 +114,6 @@ async def split_brain(world: World, draw: random.Random) -> AsyncIterator[None]:
     survives=("sql",),
     lasts_s=1.0,
     needs=(REPLICA,),
-    is_rebuilt_equal=False,
 )
 async def there_and_back(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Lead the address to B, where users act, back to A, which knows nothing of that, and to B. If the server had begun

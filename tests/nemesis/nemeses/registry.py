@@ -19,8 +19,7 @@ class Nemesis:
     """One fault. ``survives``: the levels that promise that nothing acknowledged is lost. ``levels``: the levels at
     which it is run unless others are asked for. ``lasts_s``: how long the fault lasts. ``needs``: what the world must
     have (world.py). ``options`` and ``settings``: those of Valkey and of the servers. ``needs_rebuild``: the zone has
-    to be written anew from SQL. ``is_rebuilt_equal``: at the end Redis must equal what a rebuild writes. A
-    Redis that lost its newest changes keeps finished jobs without a TTL (docs/faults.md).
+    to be written anew from SQL.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Nemesis:
     options: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     needs_rebuild: bool = False
-    is_rebuilt_equal: bool = True
 
 
 NEMESES: dict[str, Nemesis] = {}
@@ -50,7 +48,6 @@ def add_nemesis(
     options: tuple[str, ...] = (),
     settings: tuple[tuple[str, str], ...] = (),
     needs_rebuild: bool = False,
-    is_rebuilt_equal: bool = True,
 ) -> Callable[[StrikeFunction], Strike]:
     """Return a decorator that adds a generator with one ``yield`` to the nemeses."""
 
@@ -67,7 +64,6 @@ def add_nemesis(
             options,
             settings,
             needs_rebuild,
-            is_rebuilt_equal,
         )
         return strike
 

@@ -80,9 +80,7 @@ async def use_descriptors(world: World, draw: random.Random) -> AsyncIterator[No
             yield
 
 
-@add_nemesis(
-    "clock an hour ahead", "the clock of Redis is an hour fast for a while", lasts_s=2.0, is_rebuilt_equal=False
-)
+@add_nemesis("clock an hour ahead", "the clock of Redis is an hour fast for a while", lasts_s=2.0)
 async def move_clock(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Move the zone's clock an hour forward, and back at the end."""
     async with Redis.from_url(world.primary.url) as client:

@@ -25,7 +25,6 @@ NOTES_SOURCE = Path(__file__).parents[1] / "fsync_notes.c"
     levels=ALL_LEVELS,
     survives=("sql",),
     needs_rebuild=True,
-    is_rebuilt_equal=False,
 )
 async def restore_older_file(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Copy the file, let users act, and start Valkey with the copy."""
@@ -113,7 +112,6 @@ async def lose_blueprint(world: World, draw: random.Random) -> AsyncIterator[Non
     levels=ALL_LEVELS,
     survives=("aof", "sql"),
     needs_rebuild=True,
-    is_rebuilt_equal=False,
 )
 async def cut_power(world: World, draw: random.Random) -> AsyncIterator[None]:
     """Restart Valkey with a library that notes how far its file was synced; kill it, cut the file there, and leave a

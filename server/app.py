@@ -27,7 +27,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import CalloutError, Indeterminate, NotFound, Unavailable
-from engine.process.metrics import CONTENT_TYPE, Metrics
+from engine.process.metrics import CONTENT_TYPE
 from engine.runtime import Engine
 from server.api import asyncapi, openapi
 from server.api.api_docs import Document
@@ -44,6 +44,7 @@ from server.schemas import problems
 from server.schemas.fields import TRACE
 from server.web.front import DocsPages, FrontPage
 from server.web.static import StaticFiles
+from server.whole_server import WholeServer
 
 __all__ = ["Health", "build_app"]
 
@@ -75,7 +76,7 @@ _RESPONSE_HEADERS = [
 ]
 
 
-def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIApp:
+def build_app(engine: Engine, gateway: Gateway | None, health: Health, whole: WholeServer) -> ASGIApp:
     """Return the ASGI application of one server. If ``gateway`` is None, every WebSocket handshake is refused.
 
     Call this once for each engine, because it registers counters with the engine's metrics.
@@ -84,7 +85,7 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
     http_metrics.register(engine.metrics)
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
-    app_state = AppState(engine, gateway, health, http_metrics, document, messages)
+    app_state = AppState(engine, gateway, health, whole, http_metrics, document, messages)
     signs_of_life = gateway.wheel.signs_of_life if gateway else None
     http: ASGIApp = AuthenticationLayer(_router(app_state, ROUTES), engine, signs_of_life)
     if engine.settings.origins:
@@ -100,11 +101,11 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
     return _HttpAndSockets(RequestLayer(http, http_metrics), sockets)
 
 
-def metrics_app(metrics: Metrics) -> ASGIApp:
+def metrics_app(whole: WholeServer) -> ASGIApp:
     """Return the ASGI application of a port that serves ``GET /metrics`` only, to any caller."""
 
     async def serve_metrics(request: Request) -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(await whole.render_metrics(), media_type=CONTENT_TYPE)
 
     return routing.Router([routing.Route("/metrics", serve_metrics)])
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,12 +25,12 @@ import msgspec
 import structlog
 import uvicorn
 from prometheus_client import ProcessCollector
-from starlette.types import ASGIApp
 
 from engine.blueprint import registry
 from engine.identity import outbox
 from engine.process import embedded
-from engine.process.datadir import CannotStart, hold_lock
+from engine.process.datadir import hold_lock
+from engine.process.embedded import EmbeddedValkey
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
@@ -41,19 +41,13 @@ from server.app import Health, build_app, metrics_app
 from server.gateway.gateway import Gateway
 from server.gateway.transport import CalloutWebSocket
 from server.http.http_protocol import CalloutHTTP
+from server.process.http_server import HttpServer, uvicorn_config
+from server.process.listening import LISTEN_BACKLOG, bind_metrics_socket, bind_socket, start_listening, url_of
+from server.process.signals import reload_on_signal, stop_on_signals
+from server.process.worker_loads import WorkerLoads
+from server.whole_server import WholeServer
 
-LISTEN_BACKLOG = 2048
-SEND_BUFFER_BYTES = 64 * 1024
-"""The send buffer in bytes. It is set on the listening socket, and each connection inherits it. With the kernel's
-default a dead client costs 4 MB before a write blocks, with this value about 300 KB.
-"""
 MAX_FRAME_BYTES = 64 * 1024
-SHUTDOWN_TIMEOUT_S = 5
-KEEP_ALIVE_S = 75
-"""How long an idle HTTP connection stays open. It is longer than the idle timeouts of clients and proxies (httpx 5 s,
-nginx and AWS load balancers 60 s), so that they close first. With uvicorn's default of 5 s, a request that a client
-sent at the moment of the close failed without an answer.
-"""
 CLOSE_CODE_DRAINING = 4000
 
 ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
@@ -70,30 +64,52 @@ class PartEnded(Exception):
     """Raised when a part of the running server has ended by itself, so that the process must end. Exit code 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """What one process of a server serves, and what it shares with the server's other processes."""
+
+    url: str
+    """The URL of the server."""
+    http_socket: socket.socket | None
+    """The listening socket of the server; None if this process serves no HTTP."""
+    metrics_socket: socket.socket | None = None
+    valkey: EmbeddedValkey | None = None
+    """The embedded Valkey that this process has started or adopted."""
+    raises_formats: bool = False
+    """Whether this process raises the formats of the zones at its start, because nobody else uses the stores."""
+    loads: WorkerLoads | None = None
+    """The loads of the server's workers, if there are several."""
+    make_whole: Callable[[Engine, Health], WholeServer] = WholeServer
+    """Makes the object that speaks for all processes of the server."""
+
+
 class RunningServer:
     """A running server in this process."""
 
-    def __init__(self, url: str, engine: Engine, gateway: Gateway | None, health: Health) -> None:
-        self.url = url
-        self.ws_url = "ws" + url.removeprefix("http") + "/v1/ws"
+    def __init__(self, plan: ProcessPlan, engine: Engine, gateway: Gateway | None) -> None:
+        self.plan = plan
+        self.url = plan.url
+        self.ws_url = "ws" + self.url.removeprefix("http") + "/v1/ws"
         self.engine = engine
         self.gateway = gateway
-        self.health = health
-        self.metrics_url = ""
+        self.health = Health(engine, gateway)
+        self.whole = plan.make_whole(engine, self.health)
+        self.metrics_url = f"{url_of(plan.metrics_socket)}/metrics" if plan.metrics_socket else ""
+        self.drain_s: float | None = None
+        """The seconds over which the gateway closes its sessions; None for ``drain_s`` of the settings."""
+        self.http: HttpServer | None = None
         self.parts: set[asyncio.Task[Any]] = set()
 
     def ready_line(self) -> dict[str, Any]:
         """Return the line that is printed when the server is ready."""
-        settings = self.engine.settings
-        return {
-            "serving": self.url,
-            "version": version("callout"),
-            "pid": os.getpid(),
-            "data": os.path.realpath(settings.data),
-            "zones": settings.zones,
-            "roles": settings.roles,
-            **({"metrics": self.metrics_url} if self.metrics_url else {}),
-        }
+        return ready_line(self.engine.settings, self.url, self.metrics_url)
+
+    def release_port(self) -> None:
+        """Accept no connection any more and close the listening socket. The stop that follows does not drain."""
+        self.drain_s = 0
+        if self.http and self.plan.http_socket:
+            self.http.stop_accepting()
+            self.plan.http_socket.close()
 
     async def wait_for_ended_part(self) -> NoReturn:
         """Wait until a part ends by itself. Then raise PartEnded with the name of that part."""
@@ -103,22 +119,36 @@ class RunningServer:
         raise PartEnded(f"{part.get_name()} ended: {error or 'without a reason'}") from error
 
 
+def ready_line(settings: Settings, url: str, metrics_url: str) -> dict[str, Any]:
+    """Return the line that a server prints when it is ready."""
+    return {
+        "serving": url,
+        "version": version("callout"),
+        "pid": os.getpid(),
+        "data": os.path.realpath(settings.data),
+        "zones": settings.zones,
+        "roles": settings.roles,
+        **({"workers": settings.workers} if settings.workers > 1 else {}),
+        **({"metrics": metrics_url} if metrics_url else {}),
+    }
+
+
 async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order. SIGHUP reloads the blueprints. ``on_ready`` is called with the
     result of ``RunningServer.ready_line`` when the server is ready.
 
     Raises CannotStart, UnsuitableServer or Unavailable if the server cannot start, and PartEnded if a part of it ended.
     """
-    with _cancel_on_signals() as stopping:
+    with stop_on_signals() as stop:
         try:
             async with run_server(settings) as server:
-                with _reload_on_signal(server.engine):
-                    _freeze_objects()
+                with reload_on_signal(server.engine):
+                    freeze_objects()
                     if on_ready:
                         on_ready(server.ready_line())
                     await server.wait_for_ended_part()
         except asyncio.CancelledError:
-            if not stopping.is_set():
+            if not stop.is_made:
                 raise
     log.info("stopped")
 
@@ -133,30 +163,45 @@ async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
         lock = stack.enter_context(hold_lock(Path(settings.data)))
         # Bound before anything is started: a port in use is the most common mistake, and should cost nothing.
         sock = stack.enter_context(bind_socket(settings.host, settings.port))
-        counts = None
-        if settings.metrics_port is not None:
-            counts = stack.enter_context(bind_socket(settings.metrics_host, settings.metrics_port))
+        counts = stack.enter_context(bind_metrics_socket(settings))
         valkey = None
         if settings.redis is None:
-            sync: embedded.Sync = "always" if settings.durability == "aof" else "everysec"
-            valkey = await embedded.start_or_adopt(Path(settings.data), sync=sync)
+            valkey = await start_valkey(settings)
             stack.push_async_callback(valkey.stop)
             settings = msgspec.structs.replace(settings, redis=valkey.url)
-        engine = await stack.enter_async_context(open_engine(settings))
-        if valkey and settings.database is None:  # nobody else uses its stores
-            await raise_all(engine.store, engine.archive)
-        _register_metrics(engine)
-        gateway = await stack.enter_async_context(_run_gateway(engine))
-        server = RunningServer(url_of(sock), engine, gateway, Health(engine, gateway))
-        await stack.enter_async_context(_run_background_parts(server, valkey))
-        await stack.enter_async_context(_serve_metrics(server, counts))
-        await stack.enter_async_context(_serve_http(server, sock))
-        stack.push_async_callback(_drain, server)
+        is_alone = valkey is not None and settings.database is None
+        plan = ProcessPlan(url_of(sock), sock, counts, valkey, raises_formats=is_alone)
+        server = await stack.enter_async_context(run_process(settings, plan))
         lock.set_url(server.url)
         yield server
 
 
-def _freeze_objects() -> None:
+async def start_valkey(settings: Settings) -> EmbeddedValkey:
+    """Start the embedded Valkey of the data directory, or adopt the one that runs. Raises CannotStart."""
+    sync: embedded.Sync = "always" if settings.durability == "aof" else "everysec"
+    return await embedded.start_or_adopt(Path(settings.data), sync=sync)
+
+
+@asynccontextmanager
+async def run_process(settings: Settings, plan: ProcessPlan) -> AsyncIterator[RunningServer]:
+    """Run one process of a server while the block runs: the roles of ``settings`` on the Redis of ``settings``.
+
+    Raises CannotStart, UnsuitableServer or Unavailable.
+    """
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(open_engine(settings))
+        if plan.raises_formats:
+            await raise_all(engine.store, engine.archive)
+        _register_metrics(engine)
+        server = RunningServer(plan, engine, await stack.enter_async_context(_run_gateway(engine, plan.loads)))
+        await stack.enter_async_context(_run_background_parts(server, plan.valkey))
+        await stack.enter_async_context(_serve_metrics(server))
+        await stack.enter_async_context(_serve_http(server))
+        stack.push_async_callback(_drain, server)
+        yield server
+
+
+def freeze_objects() -> None:
     """Exclude the objects of the start from garbage collection: they stay until the process ends. The thresholds of the
     collections are set in server/cli/main.py.
     """
@@ -173,53 +218,19 @@ def _register_metrics(engine: Engine) -> None:
         "Whether the zone is open",
         lambda: {(zone,): float(state.open) for zone, state in zones.items()},
         "zone",
+        across="min",
     )
     engine.metrics.add_callback_metric(
         "log_lines_lost", "Log lines that could not be written", lambda: float(logs.Sink.lost_lines), rises=True
     )
 
 
-@contextmanager
-def bind_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """Return a socket bound to ``host`` and ``port`` (0: a free port) that does not listen yet. Raises CannotStart."""
-    if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
-        raise CannotStart(f"cannot listen on {host}:{port}: a port is at most 65535")
-    with convert_listen_errors(host, port):
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, proto)
-    with sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with convert_listen_errors(host, port):
-            sock.bind(address)
-        yield sock
-
-
-@contextmanager
-def convert_listen_errors(host: str, port: int) -> Iterator[None]:
-    """Convert an OSError of binding or listening into CannotStart with a message of one line."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotStart(
-            f"cannot listen on {host}:{port}: {error.strerror}; give another --port (0: a free one)"
-        ) from error
-
-
-def url_of(sock: socket.socket) -> str:
-    """Return the URL under which a client on this machine reaches the socket."""
-    host, port, *_ = sock.getsockname()
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 @asynccontextmanager
-async def _run_gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
+async def _run_gateway(engine: Engine, loads: WorkerLoads | None) -> AsyncIterator[Gateway | None]:
     if "gateway" not in engine.settings.roles:
         yield None
         return
-    gateway = Gateway(engine)
+    gateway = Gateway(engine, loads.sockets_of_others) if loads else Gateway(engine)
     await gateway.start()
     try:
         yield gateway
@@ -264,33 +275,15 @@ async def _run_part(work: Awaitable[None]) -> None:
         raise
 
 
-class _Uvicorn(uvicorn.Server):
-    """A uvicorn server without signal handlers, because this module handles the signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _uvicorn_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
-    """Return a uvicorn configuration for ``app``, without uvicorn's own logging and start-up."""
-    return uvicorn.Config(
-        app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-        **more,
-    )
-
-
 @asynccontextmanager
-async def _serve_http(server: RunningServer, sock: socket.socket) -> AsyncIterator[None]:
+async def _serve_http(server: RunningServer) -> AsyncIterator[None]:
+    plan, gateway = server.plan, server.gateway
+    if plan.http_socket is None:
+        yield
+        return
     proxies = server.engine.settings.trusted_proxies
-    config = _uvicorn_config(
-        build_app(server.engine, server.gateway, server.health),
+    config = uvicorn_config(
+        build_app(server.engine, gateway, server.health, server.whole),
         http=CalloutHTTP,
         # By default, uvicorn trusts forwarded addresses from this machine: a login limit by address would not work.
         proxy_headers=bool(proxies),
@@ -301,30 +294,28 @@ async def _serve_http(server: RunningServer, sock: socket.socket) -> AsyncIterat
         ws_per_message_deflate=False,
         backlog=LISTEN_BACKLOG,
     )
-    async with _run_uvicorn(server, sock, config, "the HTTP server"):
+    count_sockets = (lambda: len(gateway.sessions)) if gateway else (lambda: 0)
+    server.http = HttpServer(config, plan.loads, count_sockets)
+    async with _run_uvicorn(server, plan.http_socket, server.http, "the HTTP server"):
         yield
 
 
 @asynccontextmanager
-async def _serve_metrics(server: RunningServer, sock: socket.socket | None) -> AsyncIterator[None]:
+async def _serve_metrics(server: RunningServer) -> AsyncIterator[None]:
     """Serve ``/metrics`` on its own port, if one is set, to everybody who can reach that port."""
-    if sock is None:
+    if server.plan.metrics_socket is None:
         yield
         return
-    server.metrics_url = f"{url_of(sock)}/metrics"
-    config = _uvicorn_config(metrics_app(server.engine.metrics), proxy_headers=False)
-    async with _run_uvicorn(server, sock, config, "the metrics' port"):
+    http = HttpServer(uvicorn_config(metrics_app(server.whole), proxy_headers=False))
+    async with _run_uvicorn(server, server.plan.metrics_socket, http, "the metrics' port"):
         yield
 
 
 @asynccontextmanager
 async def _run_uvicorn(
-    server: RunningServer, sock: socket.socket, config: uvicorn.Config, name: str
+    server: RunningServer, sock: socket.socket, http: uvicorn.Server, name: str
 ) -> AsyncIterator[None]:
-    host, port, *_ = sock.getsockname()
-    with convert_listen_errors(host, port):
-        sock.listen(LISTEN_BACKLOG)  # two sockets may bind with SO_REUSEADDR, but only one may listen
-    http = _Uvicorn(config)
+    start_listening(sock)
     task = asyncio.create_task(http.serve([sock]), name=name)
     server.parts.add(task)
     try:
@@ -335,75 +326,10 @@ async def _run_uvicorn(
 
 
 async def _drain(server: RunningServer) -> None:
+    """Close the clients' sessions. If only this process of the server stops, the others get the new connections."""
     server.health.draining = True
+    if server.http and not server.whole.is_stopping:
+        server.http.stop_accepting()
     if server.gateway:
-        await server.gateway.drain()
+        await server.gateway.drain(server.drain_s)
         await server.gateway.stop(CLOSE_CODE_DRAINING)
-
-
-@contextmanager
-def _cancel_on_signals() -> Iterator[asyncio.Event]:
-    """Cancel the current task on SIGTERM or SIGINT, during start-up and while serving, and set the returned event.
-
-    Python handles a second SIGINT: somebody who presses Ctrl-C twice wants to end at once. The next start adopts the
-    Valkey that is then still running.
-    """
-    task, loop, stopping = asyncio.current_task(), asyncio.get_running_loop(), asyncio.Event()
-
-    def stop() -> None:
-        if not stopping.is_set():
-            stopping.set()
-            loop.remove_signal_handler(signal.SIGINT)
-            assert task is not None
-            task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield stopping
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _reload_on_signal(engine: Engine) -> Iterator[None]:
-    """Reload the blueprints on SIGHUP. If the terminal from which the server was started is gone, SIGHUP stops the
-    server, as it stops other programs.
-    """
-    loop, terminal = asyncio.get_running_loop(), [number for number in range(3) if os.isatty(number)]
-    reloads: set[asyncio.Task[None]] = set()
-
-    def handle_sighup() -> None:
-        if any(not os.isatty(number) for number in terminal):
-            _redirect_to_null(terminal)
-            return signal.raise_signal(signal.SIGTERM)
-        task = loop.create_task(_reload_blueprints(engine), name="the blueprints")
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, handle_sighup)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
-
-
-def _redirect_to_null(streams: list[int]) -> None:
-    """Redirect streams whose terminal is gone to /dev/null: a write to them fails, and would interrupt the stop."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in streams:
-        os.dup2(null, number)
-    os.close(null)
-
-
-async def _reload_blueprints(engine: Engine) -> None:
-    try:
-        problems = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
-    except Exception:  # a task boundary: after any error the server continues with its old blueprints
-        log.exception("blueprints_not_reloaded")
-        return
-    if problems:
-        log.error("blueprints_not_reloaded", problems=problems)
-    else:
-        log.info("blueprints_reloaded", keys=sorted(each.key for each in engine.blueprints.by_name.values()))

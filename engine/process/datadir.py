@@ -11,11 +11,15 @@ import fcntl
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+ORPHANS_WAIT_S = 8.0
+"""How long a start waits for the lock if the server that is named in it has been killed: its workers end by themselves
+within seconds, and hold the lock until then."""
 MIN_FREE_BYTES = 64 * 1024
 """The least free space for a start: with less, the first rows and commands would not fit."""
 
@@ -101,14 +105,22 @@ def hold_lock(path: Path) -> Iterator[DirectoryLock]:
         raise CannotStart(f"{why}: make room, or give another --data")
     fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(_in_use_text(path)) from None
+        _take_lock(fd, path)
         yield DirectoryLock(fd)
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def _take_lock(fd: int, path: Path) -> None:
+    until = time.monotonic() + ORPHANS_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if read_locking_process(path) is not None or time.monotonic() > until:
+                raise CannotStart(_in_use_text(path)) from None
+        time.sleep(0.05)
 
 
 def read_locking_process(path: Path) -> LockingProcess | None:

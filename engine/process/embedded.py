@@ -81,7 +81,7 @@ class EmbeddedValkey:
 
     async def wait_until_ended(self) -> None:
         """Wait until the Valkey process has ended, for any reason."""
-        while self._is_alive():  # noqa: ASYNC110 - another process has no event to wait for
+        while self.is_alive():  # noqa: ASYNC110 - another process has no event to wait for
             await asyncio.sleep(0.25)
 
     async def stop(self) -> None:
@@ -90,7 +90,7 @@ class EmbeddedValkey:
         """
         signalled = None
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self._is_alive():
+        while self.is_alive():
             wanted = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
             if signalled != wanted:
                 with suppress(ProcessLookupError):
@@ -99,7 +99,8 @@ class EmbeddedValkey:
                 signalled = wanted
             await asyncio.sleep(POLL_INTERVAL_S)
 
-    def _is_alive(self) -> bool:
+    def is_alive(self) -> bool:
+        """Return whether the Valkey process runs."""
         if self._process is not None:
             return self._process.poll() is None
         return bool(self.state.started_at) and process_start_text(self.state.pid) == self.state.started_at
@@ -231,7 +232,7 @@ async def _wait_until_ready(valkey: EmbeddedValkey) -> bool:
     client = _create_client(valkey.state)
     started = logged_at = time.monotonic()
     try:
-        while valkey._is_alive():
+        while valkey.is_alive():
             try:
                 info = await client.info("persistence")
                 if not info["loading"]:

@@ -21,6 +21,8 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engine.process.metric_sums import Across, Family
+
 LabelValues = tuple[str, ...]
 ReadValue = Callable[[], float | Mapping[LabelValues, float]]
 """A function that returns the current value: a number, or a number for each tuple of label values."""
@@ -62,6 +64,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._across: dict[str, Across] = {"process_start_time_seconds": "min"}
         self.commands = self.add_counter("commands", "Commands done", "command", "outcome")
         self.pushes = self.add_counter("pushes", "Push messages", "kind", "outcome")
         self.pushes_unreached = self.add_counter(
@@ -74,12 +77,20 @@ class Metrics:
         return Counter(f"callout_{name}", help_text, labels, registry=self.registry)
 
     def add_callback_metric(
-        self, name: str, help_text: str, read: ReadValue, *labels: str, rises: bool = False
+        self,
+        name: str,
+        help_text: str,
+        read: ReadValue,
+        *labels: str,
+        rises: bool = False,
+        across: Across = "sum",
     ) -> None:
-        """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``.
+        """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``. The
+        numbers of several processes of a server become one by ``across``.
 
         ``read`` runs during a scrape and must not block. It stays registered as long as the engine exists.
         """
+        self._across[f"callout_{name}"] = across
         self.registry.register(_CallbackCollector(f"callout_{name}", help_text, labels, read, rises))
 
     def add_histogram(
@@ -87,6 +98,19 @@ class Metrics:
     ) -> None:
         """Register ``callout_<name>``: one histogram for each tuple of label values."""
         self.registry.register(_HistogramCollector(f"callout_{name}", help_text, labels, read))
+
+    def families(self) -> list[Family]:
+        """Return all metrics with their values now."""
+        return [
+            Family(
+                metric.name,
+                metric.type,
+                metric.documentation,
+                self._across.get(metric.name, "sum"),
+                [(sample.name, sample.labels, sample.value) for sample in metric.samples],
+            )
+            for metric in self.registry.collect()
+        ]
 
     def render(self) -> bytes:
         """Return the response body of ``/metrics``, of type ``CONTENT_TYPE``."""

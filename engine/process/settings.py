@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from engine.process.origins import normalise_origin
 from engine.process.settings_file import ZONE_TABLES, read_file
 from engine.process.zone_tables import read_zone_tables, served_zones
 from engine.rules.zone_areas import ZoneArea
@@ -73,6 +74,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[Literal["gateway", "scheduler", "archiver", "push"], ...],
         Meta(description="What this process does. Several processes may share the roles on one Redis and database."),
     ] = ("gateway", "scheduler", "archiver", "push")
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Processes of the role `gateway`. Beyond 1, the other roles run in one more (see running.md).",
+        ),
+    ] = 1
     blueprints: Annotated[
         NonEmptyText | None,
         Meta(
@@ -107,7 +116,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     memory_bytes: Annotated[
         int,
-        Meta(ge=2**20, le=2**40, description="How much of each zone's log a gateway holds for clients that resume."),
+        Meta(
+            ge=2**20,
+            le=2**40,
+            description="How much of the zones' logs the server holds for clients that resume, divided between zones"
+            " and workers.",
+        ),
     ] = 64 * 1024 * 1024
     memory_s: Annotated[float, Meta(gt=0, le=DAY_S, description="How long a gateway keeps an event in memory.")] = 600.0
     log_window_s: Annotated[
@@ -134,7 +148,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(ge=0.1, le=3600, description="How long a socket may take to answer a ping; then 4002."),
     ] = 10.0
     max_sockets: Annotated[
-        int, Meta(ge=1, le=10**7, description="The most WebSockets of one gateway; others get 503.")
+        int, Meta(ge=1, le=10**7, description="The most WebSockets of all workers; others get 503.")
     ] = 50_000
     user_sockets: Annotated[
         int,
@@ -151,7 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=10**6,
-            description="The most WebSockets of one address at one gateway that have not sent `connect` yet; further"
+            description="The most WebSockets of one address at one worker that have not sent `connect` yet; further"
             " ones get 503. Not counted with `limits` off.",
         ),
     ] = 256
@@ -160,7 +174,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=10**6,
-            description="The most WebSockets that one gateway accepts in a second; further ones get 503. Not counted"
+            description="The most WebSockets that one worker accepts in a second; further ones get 503. Not counted"
             " with `limits` off.",
         ),
     ] = 1_000
@@ -223,6 +237,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return the zones of the deployment: those of the settings file, and ``main``."""
         return tuple(dict.fromkeys((*(area.name for area in self.zone_areas), *self.zones, DEFAULT_ZONE)))
 
+    @property
+    def replay_buffer_bytes(self) -> int:
+        """The size of the replay buffer of one zone in one worker."""
+        return self.memory_bytes // (len(self.zones) * self.workers)
+
 
 VARIABLE_PREFIX = "CALLOUT_"
 CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
@@ -230,7 +249,6 @@ CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
 server has them."""
 LIST_SETTINGS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _match_version = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
 
 
@@ -293,7 +311,7 @@ def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
     for each in settings.origins:
         try:
             origins.append(normalise_origin(each))
-        except SettingsError as error:
+        except ValueError as error:
             problems.append(str(error))
     return msgspec.structs.replace(settings, origins=tuple(origins)), problems
 
@@ -309,6 +327,8 @@ def _value_problems(setting: str, settings: Settings) -> Iterator[str]:
         yield "durability: replica needs the number of replicas that Redis has (replicas, at least 1)"
     elif setting == "roles" and not value:
         yield "roles: none: a process needs something to do"
+    elif setting == "workers" and value > 1 and "gateway" not in settings.roles:
+        yield f"workers: {value}: only the role gateway has several, and roles does not name it"
     elif setting == "app_min_version":
         yield from (
             f"{setting}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _match_version(each)
@@ -346,26 +366,6 @@ def _redis_problems(url: str) -> Iterator[str]:
         yield "redis: the address names no host, or port 0"
     elif (database := parts.path.strip("/")) and not database.isdecimal():
         yield f"redis: /{database} is no number of a database"
-
-
-def normalise_origin(origin: str) -> str:
-    """Return a web origin as browsers write it: scheme and host in lower case, no default port, no path.
-
-    Raises SettingsError if the text is not an origin.
-    """
-    try:
-        parts = urlsplit(origin.strip())
-        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-    except (ValueError, UnicodeError):
-        raise SettingsError(f"origins: {origin!r} is no origin") from None
-    scheme = parts.scheme.lower()
-    rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
-    if scheme not in _DEFAULT_PORTS or not host or rest or "*" in host:
-        raise SettingsError(
-            f"origins: {origin!r} is no origin, which looks like https://app.example or http://[::1]:8080"
-        )
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}" + (f":{port}" if port is not None and port != _DEFAULT_PORTS[scheme] else "")
 
 
 if __name__ == "__main__":

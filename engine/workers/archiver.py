@@ -133,7 +133,7 @@ class Archiver:
             ("archive_lag_events", "Events in the log that are not in SQL yet", "events"),
             ("archive_lag_seconds", "Age of the oldest event that is not in SQL yet", "seconds"),
         ):
-            self._engine.metrics.add_callback_metric(name, text, self._lag_reader(field_name), "zone")
+            self._engine.metrics.add_callback_metric(name, text, self._lag_reader(field_name), "zone", across="max")
 
     def _lag_reader(self, name: str) -> Any:
         return lambda: {zone: float(getattr(lag, name)) for zone, lag in self._lags.items()}

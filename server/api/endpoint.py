@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from server.gateway.gateway import Gateway
     from server.health import Health
     from server.http.http_metrics import HttpMetrics
+    from server.whole_server import WholeServer
 
 log = structlog.get_logger("http")
 
@@ -58,6 +59,7 @@ class AppState:
     gateway: Gateway | None
     """None on a server that relays no events."""
     health: Health
+    whole: WholeServer
     http_metrics: HttpMetrics
     openapi_document: Document
     """The OpenAPI document."""

@@ -23,33 +23,31 @@ from server.cli.command_failed import CommandFailed
 @click.option("--port", type=int, help="Port to listen on (default 8700; 0: any free port).")
 @click.option("--zones", metavar="A,B", help="Zones to serve besides main (default: all).")
 @click.option("--role", "roles", metavar="A,B", help="Some of gateway,scheduler,archiver,push (default: all).")
-@click.option("--workers", default=1, help="Gateway processes; only 1 in this version.")
+@click.option("--workers", type=int, help="Gateway processes (default 1); beyond 1, the other roles run in one more.")
 @options.blueprints
 @options.key_file
 @click.option("--limits", metavar="on|off", help="Rate limits; off for load tests.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-def serve(*, workers: int, **flags: str | int | None) -> None:
+def serve(**flags: str | int | None) -> None:
     """Run the server. It prints one line of JSON when it is ready, and writes logs to stderr."""
-    if workers != 1:
-        raise CannotStart(
-            f"--workers {workers}: only 1 in this version; for more, run `callout serve --role gateway"
-            " --redis URL --database URL` several times, each with its own --data and all with the same --key-file"
-        )
     settings = options.load_settings(**flags)
     import server.serve
-    from engine.blueprint.catalogue import BlueprintError
-    from engine.store.connection import UnsuitableServer
     from server import logs
+    from server.process.event_loop import loop_factory
+    from server.process.start_errors import START_ERRORS, start_error_text
     from server.serve import PartEnded
 
     logs.configure(settings.log_level)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(server.serve.serve(settings, on_ready=_print_ready_line))
-    except UnsuitableServer as error:
-        raise CannotStart(f"this Redis cannot be used: {error}") from error
-    except BlueprintError as error:
-        raise CannotStart(f"blueprints: {error}") from error
+        if settings.workers > 1:
+            from server.supervisor.parent import supervise
+
+            supervise(settings, on_ready=_print_ready_line)
+        else:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(server.serve.serve(settings, on_ready=_print_ready_line))
+    except START_ERRORS as error:
+        raise CannotStart(start_error_text(error)) from error
     except PartEnded as error:
         raise CommandFailed(str(error)) from error
 
@@ -64,11 +62,3 @@ def _print_ready_line(ready_line: dict[str, Any]) -> None:
 
         logs.write_line(f"callout: stdout cannot be written to: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

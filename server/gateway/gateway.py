@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from engine.audit.row_checker import ERASED_TYPE
 from engine.domain.positions import PublishedFix, PublishedRate
@@ -46,12 +47,11 @@ FINISH_TIMEOUT_S = 5.0
 
 
 class Gateway:
-    """All clients of one node. Call ``start`` before any client is served, and ``stop`` before the server closes its
-    connections.
-    """
+    """All clients of one node. Call ``start`` before any client is served, and ``stop`` before the connections close.
+    ``count_other_sockets`` returns how many sockets the server's other workers have."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, count_other_sockets: Callable[[], int] = lambda: 0) -> None:
+        self.engine, self._count_other_sockets = engine, count_other_sockets
         self.counters = Counters()
         self.sessions: set[Session] = set()
         self.sessions_with_backlog: set[SendBuffer] = set()
@@ -104,12 +104,13 @@ class Gateway:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self.relay.window_read.wait()
 
-    async def drain(self) -> None:
-        """Refuse new clients and close all sessions within ``drain_s`` seconds, each after its last reply. The relay
-        continues meanwhile. ``stop`` ends the commands that take ``FINISH_TIMEOUT_S`` longer.
+    async def drain(self, within_s: float | None = None) -> None:
+        """Refuse new clients and close all sessions within ``within_s`` seconds (None: ``drain_s``), each after its
+        last reply. The relay continues meanwhile. ``stop`` ends the commands that take ``FINISH_TIMEOUT_S`` longer.
         """
         self.draining = True
-        await drain.close_all(self.sessions, 0 if self.engine.store.is_abandoned else self.engine.settings.drain_s)
+        within_s = self.engine.settings.drain_s if within_s is None else within_s
+        await drain.close_all(self.sessions, 0 if self.engine.store.is_abandoned else within_s)
         if self.running_ops:
             await asyncio.wait(self.running_ops, timeout=FINISH_TIMEOUT_S)
 
@@ -134,12 +135,12 @@ class Gateway:
             return "draining"
         if self.relay.is_disconnected:
             return "deaf"
-        return "full" if len(self.sessions) >= self.engine.settings.max_sockets else None
+        most = self.engine.settings.max_sockets - self._count_other_sockets()
+        return "full" if len(self.sessions) >= most else None
 
     def check_accepting(self) -> None:
         """Raise Unavailable with the reason if no new client can be served."""
-        why = self.refusal_reason()
-        if why is not None:
+        if (why := self.refusal_reason()) is not None:
             self.counters.refused_handshakes[why] += 1
             raise handshake.unavailable_error(why)
 

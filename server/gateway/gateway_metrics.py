@@ -20,8 +20,8 @@ def register(
     show = metrics.add_callback_metric
     show("streams", "Event streams and waiting polls open", lambda: streams.count)
     show("presence_watched", "Users whose presence is read", lambda: presence.watched_count)
-    show("relay_lag_seconds", "From an event's commit to its hand-off", lambda: relay.lag_s)
-    show("relay_deaf", "1 while the relay is disconnected", lambda: float(relay.is_disconnected))
+    show("relay_lag_seconds", "From an event's commit to its hand-off", lambda: relay.lag_s, across="max")
+    show("relay_deaf", "1 while the relay is disconnected", lambda: float(relay.is_disconnected), across="max")
 
 
 def register_sessions(

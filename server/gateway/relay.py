@@ -70,9 +70,9 @@ class Relay:
         on_resync: Callable[[str], None],
         on_new_epoch: Callable[[], None],
     ) -> None:
-        settings = engine.settings
+        settings, zone_bytes = engine.settings, engine.settings.replay_buffer_bytes
         self.tails = {
-            Zone(zone): ZoneStream(Zone(zone), ReplayBuffer(Zone(zone), settings.memory_bytes, settings.memory_s))
+            Zone(zone): ZoneStream(Zone(zone), ReplayBuffer(Zone(zone), zone_bytes, settings.memory_s))
             for zone in settings.zones
         }
         self.window_read = asyncio.Event()
@@ -87,7 +87,7 @@ class Relay:
         self._before_event = before_event
         self._on_resync = on_resync
         self._on_new_epoch = on_new_epoch
-        self._window_events = settings.memory_bytes // ESTIMATED_EVENT_BYTES
+        self._window_events = zone_bytes // ESTIMATED_EVENT_BYTES
         self._last_reply_at = monotonic()
         self._checked_at = 0.0
         self._run_id = ""

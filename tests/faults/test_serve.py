@@ -70,7 +70,6 @@ async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Pat
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--workers", "4"], r"--workers 4: only 1 in this version; .*"),
         (["--port", "70000"], r"port: .*<= 65535.*"),
         (["--host", "999.1.1.1"], r"cannot listen on 999\.1\.1\.1:0: .*"),
         (

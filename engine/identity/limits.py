@@ -48,6 +48,16 @@ LIMITS: dict[str, Limit] = {
 """The limits of PROTOCOL §6, by name."""
 
 
+def count_at(limit: Limit, counted_until: float, now: float) -> float:
+    """Count one request at ``now`` (s) in a meter in memory that was at ``counted_until``, and return where it is then.
+    Raises RateLimited if the request exceeds ``limit``.
+    """
+    at = max(counted_until, now - limit.period_s) + limit.period_s / limit.count
+    if at > now:
+        raise RateLimited(retry_after=round(at - now, 3))
+    return at
+
+
 async def count_request(engine: Engine, counted: str, limit: Limit) -> Allowance:
     """Count one request of ``counted``. Raises RateLimited, with ``retry_after`` in seconds, if the request exceeds
     ``limit``. Counts nothing if limits are off.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -25,8 +25,8 @@ from engine.errors import (
     NotFound,
     RateLimited,
     Unauthenticated,
-    Unavailable,
 )
+from engine.identity.local_limits import LocalMeters
 from engine.runtime import Engine
 from engine.types import Principal, is_path_segment
 from server.api.route import Route
@@ -65,6 +65,8 @@ class AppState:
     """The OpenAPI document."""
     asyncapi_document: Document
     """The AsyncAPI document."""
+    local_meters: LocalMeters = field(default_factory=LocalMeters)
+    """What counts requests while a zone is closed."""
 
 
 @dataclass(slots=True)
@@ -156,15 +158,12 @@ class Endpoint:
         return await route.handler(call)
 
     async def _count_request(self, route: Route, counted: str, extra_headers: list[Header]) -> None:
-        engine = self.app_state.engine
+        engine, meters = self.app_state.engine, self.app_state.local_meters if route.needs_only_sql else None
         try:
-            extra_headers += await throttle.count_request(engine, route.limit_name, counted)
+            extra_headers += await throttle.count_request(engine, route.limit_name, counted, meters)
         except RateLimited as error:
             extra_headers += throttle.refusal_headers(route.limit_name, error)
             raise
-        except Unavailable:
-            if not route.needs_only_sql or all(zone.open for zone in engine.store.zones.values()):
-                raise
 
     async def _build_context(
         self, route: Route, principal: Principal | None, scope: Scope, receive: Receive

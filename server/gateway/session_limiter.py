@@ -9,7 +9,7 @@ microseconds a message, and Redis nothing.
 from __future__ import annotations
 
 from engine.errors import RateLimited
-from engine.identity.limits import Limit
+from engine.identity.limits import Limit, count_at
 
 PING_LIMIT = Limit("pings", 20, 1)
 """The limit for the pings of one session. Pings and fixes are counted here: a call to Redis would cost more than the
@@ -42,10 +42,7 @@ class SessionLimiter:
     def count_here(self, limit: Limit, now: float) -> None:
         """Count one message at ``now`` in a limit of this session alone. Raises RateLimited if it is too many."""
         self.check_limit(limit, now)
-        at = max(self._counted_until.get(limit.name, 0.0), now - limit.period_s) + limit.period_s / limit.count
-        if at > now:
-            raise RateLimited(retry_after=round(at - now, 3))
-        self._counted_until[limit.name] = at
+        self._counted_until[limit.name] = count_at(limit, self._counted_until.get(limit.name, 0.0), now)
 
     def store_refusal(self, limit: Limit, error: RateLimited, now: float) -> bool:
         """Store that ``limit`` refused a message, and until when. Return True if the session has had so many refusals

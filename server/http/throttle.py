@@ -9,14 +9,16 @@ owner out.
 from __future__ import annotations
 
 from hashlib import sha256
+from time import monotonic
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from engine.errors import RateLimited, TooLarge
+from engine.errors import RateLimited, TooLarge, Unavailable
 from engine.identity import limits
 from engine.identity.limits import Allowance, Limit
+from engine.identity.local_limits import LocalMeters
 from engine.rules import emails
 from engine.runtime import Engine
 from engine.types import Principal
@@ -29,13 +31,22 @@ MAX_BODY_BYTES = 64 * 1024
 Headers = list[tuple[bytes, bytes]]
 
 
-async def count_request(engine: Engine, limit_name: str, counted: str) -> Headers:
+async def count_request(
+    engine: Engine, limit_name: str, counted: str, local_meters: LocalMeters | None = None
+) -> Headers:
     """Count one request of ``counted`` in the limit ``limit_name`` and return the headers that show how much is left.
+    ``local_meters`` count it while a zone is closed; without them, no request is served then.
 
-    Raises RateLimited. ``counted`` may be any text: it is hashed unless it is an id.
+    Raises RateLimited, Unavailable. ``counted`` may be any text: it is hashed unless it is an id.
     """
-    allowance = await limits.count_request(engine, counted, limits.LIMITS[limit_name])
-    return _limit_headers(limits.LIMITS[limit_name], allowance)
+    limit = limits.LIMITS[limit_name]
+    try:
+        allowance = await limits.count_request(engine, counted, limit)
+    except Unavailable:
+        if local_meters is None or all(zone.open for zone in engine.store.zones.values()):
+            raise
+        allowance = local_meters.count(limit, counted, monotonic())
+    return _limit_headers(limit, allowance)
 
 
 async def count_login(engine: Engine, address: str, account: str) -> None:

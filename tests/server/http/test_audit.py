@@ -14,6 +14,7 @@ from engine.rules import merkle_tree
 from engine.types import DEFAULT_ZONE, Role
 from engine.zone import control
 from server.serve import run_server
+from tests.conftest import SlowRefill
 from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
@@ -120,9 +121,9 @@ async def test_what_the_tree_has_not_is_not_found(nobody: Client) -> None:
         assert code_of(await nobody("GET", path)) == (404, "not_found"), path
 
 
-async def test_a_closed_zone_still_shows_its_audit(settings: Settings) -> None:
-    """While an operator has paused the zone, every route of the audit answers as before, with the limits on; an unknown
-    zone is `not_found`. A route that needs the zone is `unavailable`.
+async def test_a_closed_zone_still_shows_its_audit(settings: Settings, slow_refill: SlowRefill) -> None:
+    """While an operator has paused the zone, every route of the audit answers as before, up to the limit of the
+    protocol; an unknown zone is `not_found`. A route that needs the zone is `unavailable`.
     """
     async with (
         run_server(msgspec.structs.replace(settings, port=0, limits="on")) as server,
@@ -141,6 +142,12 @@ async def test_a_closed_zone_still_shows_its_audit(settings: Settings) -> None:
             assert code_of(await nobody("GET", f"/v1/audit/north/{path}")) == (404, "not_found")
         assert code_of(await admin("GET", "/v1/audit?zone=north")) == (404, "not_found")
         assert code_of(await admin("GET", "/v1/services")) == (503, "unavailable")
+        slow_refill("requests")
+        customer = people.principal(server, http, "customer")
+        answers = [await customer("GET", "/v1/vault/keys") for _ in range(21)]
+        assert [each.status_code for each in answers] == [200] * 20 + [429]
+        assert answers[0].headers["ratelimit"].startswith('"requests";r=19;t=')
+        assert code_of(answers[-1]) == (429, "rate_limited") and int(answers[-1].headers["retry-after"]) > 1
 
 
 async def test_anyone_verifies_the_tree(admin: Client, nobody: Client, customer: Client, book: Book) -> None:

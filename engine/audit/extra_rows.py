@@ -14,6 +14,7 @@ from engine.rules.merkle_tree import TILE_LEVELS
 from engine.sql.audit_tables import audit, audit_heads, audit_nodes, audit_trees
 from engine.sql.database import Archive
 from engine.sql.schema import checkpoints, events, events_refused
+from engine.sql.sqlite_connection import begin_read_of_any_text
 
 MAX_ROWS = 1_000
 """How many rows of a table are named."""
@@ -22,7 +23,7 @@ MAX_ROWS = 1_000
 async def read_zones(archive: Archive, served: Iterable[str]) -> list[str]:
     """Return the ``served`` zones, and all others of which the database has rows. Raises Unavailable."""
     tables = (events, events_refused, checkpoints, audit, audit_trees, audit_heads)
-    async with archive.begin_read() as conn:
+    async with begin_read_of_any_text(archive) as conn:
         found = (await conn.execute(union(*(select(table.c.zone) for table in tables)))).scalars()
         first = list(dict.fromkeys(served))
         return first + sorted({str(zone) for zone in found} - set(first))

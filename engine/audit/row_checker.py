@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -12,6 +13,8 @@ from engine.audit.seq_spans import SeqSpans, merge_spans
 
 MAX_COMPARED = 200
 """How many leaves that do not match are compared with each other to find swapped events."""
+MAX_FINDINGS = 10_000
+"""How many contradictions of a kind are noted. Whoever changes every event must not fill the verifier's memory."""
 ERASED_TYPE, RETIRED_TYPE = "subject.erased", "log.retired"
 _REMOVAL_TYPES = (ERASED_TYPE, RETIRED_TYPE)
 
@@ -88,7 +91,8 @@ class RowChecker:
         if salt is None:
             self._unsalted.add(entry.seq)
         elif self._leaf_of(entry, salt) != leaf:
-            self._mismatches.append(_Mismatch(leaf, salt, entry))
+            if len(self._mismatches) < MAX_FINDINGS:
+                self._mismatches.append(_Mismatch(leaf, salt, entry))
         elif entry.type in _REMOVAL_TYPES:
             self._note_removal(entry)
 
@@ -110,10 +114,11 @@ class RowChecker:
         """Return the contradictions. Called at the end, because a removal is named later in the log."""
         found = [*self._unreadable, *map(self._judge_mismatch, self._mismatches)]
         retired = merge_spans(self._retired)
-        found += [Finding(seq, "removed", "the leaf has no event") for seq in self._absent.outside(retired)]
+        absent = islice(self._absent.outside(retired), MAX_FINDINGS)
+        found += [Finding(seq, "removed", "the leaf has no event") for seq in absent]
         text = f"the salt is gone and no {ERASED_TYPE} names this event"
-        gone = [seq for seq in self._unsalted.outside(retired) if seq not in self.erased]
-        return found + [Finding(seq, "salt_removed", text) for seq in gone]
+        gone = (seq for seq in self._unsalted.outside(retired) if seq not in self.erased)
+        return found + [Finding(seq, "salt_removed", text) for seq in islice(gone, MAX_FINDINGS)]
 
     def _note_removal(self, entry: Entry) -> None:
         try:

@@ -14,8 +14,10 @@ from engine.rules.merkle_tree import CompactTree
 from engine.sql.audit_tables import audit, audit_heads, audit_holes, audit_trees
 from engine.sql.database import Archive
 from engine.sql.schema import checkpoints, events
+from engine.sql.sqlite_connection import begin_read_of_any_text
 
-PAGE_SIZE = 5_000
+PAGE_SIZE = 1_000
+"""How many events are in memory at once: one has at most 64 KiB."""
 WRONG_TYPE_ERRORS = (TypeError, AttributeError, ValueError, LookupError, OverflowError)
 """The errors of a value of another type or form than the column's."""
 
@@ -62,7 +64,7 @@ async def read_ranges(archive: Archive) -> dict[str, tuple[int, int]]:
     columns = audit_trees.c
     last = func.max(columns.first_seq + columns.size - 1)
     query = select(columns.zone, func.min(columns.first_seq), last).group_by(columns.zone)
-    async with archive.begin_read() as conn:
+    async with begin_read_of_any_text(archive) as conn:
         return {zone: (first, end) for zone, first, end in await conn.execute(query)}
 
 

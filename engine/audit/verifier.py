@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.audit import extra_rows, leaves, proofs, stored_rows
 from engine.audit.head_checker import HeadChecker, read_heads
-from engine.audit.row_checker import Finding, RowChecker
+from engine.audit.row_checker import MAX_FINDINGS, Finding, RowChecker
 from engine.audit.signed_note import Head
 from engine.audit.stored_rows import WRONG_TYPE_ERRORS, raw
 from engine.audit.trees import TreeState
@@ -24,6 +24,7 @@ from engine.rules.merkle_tree import HASH_BYTES, CompactTree, StoredNode, leaf_h
 from engine.sql.audit_tables import audit, audit_nodes
 from engine.sql.database import Archive
 from engine.sql.schema import events_refused
+from engine.sql.sqlite_connection import begin_read_of_any_text
 
 
 class Report(NamedTuple):
@@ -57,7 +58,7 @@ async def verify_zone(
 
     Raises Unavailable.
     """
-    async with archive.begin_read() as conn:
+    async with begin_read_of_any_text(archive) as conn:
         verification = _Verification(conn, zone, public_keys, from_seq, progress)
         try:
             return await verification.run(head, published)
@@ -126,7 +127,8 @@ class _Verification:
         return Report(self._zone, 1, self._entries, self._heads, len(self._rows.erased), 1, self._entries, found)
 
     def _find(self, seq: int, kind: Any, text: str) -> None:
-        self._findings.append(Finding(seq, kind, text))
+        if len(self._findings) < MAX_FINDINGS:
+            self._findings.append(Finding(seq, kind, text))
 
     async def _verify_tree(self, state: TreeState, until: int | None, outside: list[Head]) -> int:
         """Verify one tree. ``until`` is the last seq that it can have (None: what its state and heads say). Return the

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Self
 
 import aiosqlite
@@ -126,3 +126,24 @@ async def release_pages(archive: Any) -> None:
         raw = (await conn.get_raw_connection()).driver_connection
         assert raw
         await raw.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+
+
+@contextlib.asynccontextmanager
+async def begin_read_of_any_text(archive: Any) -> AsyncIterator[Any]:
+    """Yield a connection as ``Archive.begin_read`` does. In a text of SQLite that is not UTF-8, each wrong byte is read
+    as a lone surrogate; otherwise it is an error of the whole query, which does not name the row.
+    """
+    async with archive.begin_read() as conn:
+        if not archive.is_sqlite:
+            yield conn
+            return
+        raw = (await conn.get_raw_connection()).driver_connection
+        raw.text_factory = _read_any_text
+        try:
+            yield conn
+        finally:
+            raw.text_factory = str
+
+
+def _read_any_text(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")

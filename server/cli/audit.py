@@ -159,18 +159,19 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 
 def _print_report(report: Report) -> None:
+    zone = report.zone.encode("utf-8", "backslashreplace").decode()  # it may be the name of an inserted row
     for finding in report.findings[:MAX_PRINTED]:
-        print(f"{report.zone}: seq {finding.seq}: {finding.kind}: {finding.text}")
+        print(f"{zone}: seq {finding.seq}: {finding.kind}: {finding.text}")
     more = len(report.findings) - MAX_PRINTED
     if more > 0:
-        print(f"{report.zone}: and {more} more")
+        print(f"{zone}: and {more} more")
     if not report.trees and not report.findings:
-        print(f"{report.zone}: no audit tree yet: it begins with the next event that is archived")
+        print(f"{zone}: no audit tree yet: it begins with the next event that is archived")
     else:
         trees = f", {report.trees} trees" if report.trees > 1 else ""
         erased = f", {report.erased} of them erased" if report.erased else ""
         result = "does NOT verify" if report.findings else "verifies"
         print(
-            f"{report.zone}: {result}: {report.entries} entries{erased}, seq {report.first_seq} to {report.last_seq},"
+            f"{zone}: {result}: {report.entries} entries{erased}, seq {report.first_seq} to {report.last_seq},"
             f" {report.heads} signed heads{trees}"
         )

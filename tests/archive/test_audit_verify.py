@@ -164,6 +164,12 @@ WRONG_TYPES = [
     ("update events set data = x'ff' where seq = 9", (9, "changed")),
     ("update events set cause = x'ff' where seq = 9", (9, "changed")),
     ("update events set at = 'text' where seq = 9", (9, "changed")),
+    ("update events set data = cast(x'7b22ff227d' as text) where seq = 9", (9, "changed")),
+    ("update events set type = cast(x'ff' as text) where seq = 9", (9, "changed")),
+    ("update events set \"to\" = cast(x'ff' as text) where seq = 9", (9, "changed")),
+    ("update audit_heads set note = cast(x'ff' as text)", (21, "forged_head")),
+    ("update events_refused set entry = cast(x'ff' as text)", (21, "unreadable")),
+    ("update audit_trees set head = cast(x'ff' as text)", (1, "unreadable")),
     ("update events set seq = 'text' where seq = 9", (9, "removed")),
     ("update events_refused set entry = '{}'", (21, "unreadable")),
     ("update events_refused set entry = x'ff'", (21, "unreadable")),
@@ -190,6 +196,13 @@ async def test_values_of_another_type_are_findings(sqlite_settings: Settings) ->
         await archive.close()
         file = archive.url.database or ""
         pristine = Path(file).read_bytes()
+        with contextlib.closing(sqlite3.connect(file)) as conn:
+            conn.execute("insert into checkpoints (zone, epoch, seq) values (cast(x'ff' as text), 'e1', 1)")
+            conn.commit()
+        archive = await open_archive(sqlite_settings)
+        assert await extra_rows.read_zones(archive, [ZONE]) == [ZONE, "\udcff"]
+        assert found(await verify_zone(archive, "\udcff")) == [(1, "unreadable")]
+        await archive.close()
         for statement, expected in WRONG_TYPES:
             Path(file).write_bytes(pristine)
             with contextlib.closing(sqlite3.connect(file)) as conn:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Collection, Sequence
+from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy import Table, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -61,7 +63,22 @@ async def upsert_rows(
     await execute_for_rows(conn, f"upsert {table.name} but {unchanged_columns}", rows, build)
 
 
-_Compiled = tuple[str, Callable[[dict[str, Any]], Any]]
+SQLITE_ROWS = 64
+"""How many rows one statement of SQLite inserts: its parameters are cheaper to bind in one call, and other tasks of the
+process run meanwhile. More save nothing further."""
+_PARAMETER = r"(?:\?|\$\d+::\w+)"
+_VALUES = re.compile(rf" VALUES (\({_PARAMETER}(?:, {_PARAMETER})*\))([^?$]*)")
+
+
+class _Compiled(NamedTuple):
+    """A statement for one row, and one for many if it can be written so. ``values`` returns the parameters of a
+    row."""
+
+    one: str
+    many: str
+    values: Callable[[dict[str, Any]], tuple[Any, ...]]
+
+
 _compiled_statements: dict[tuple[str, str, tuple[str, ...]], _Compiled] = {}
 
 
@@ -73,16 +90,45 @@ async def execute_for_rows(
 
     The statement is compiled once in a process, and the rows go to the driver unchanged: SQLAlchemy's work for each
     statement and each row costs more than the driver's, and blocks all other tasks of this process. Texts, integers and
-    booleans need no conversion on either database.
+    booleans need no conversion on either database. An INSERT of parameters alone is one statement for many rows: on
+    PostgreSQL of all, as one array for each column.
     """
     if not rows:
         return
-    columns = tuple(rows[0])
-    known = conn.dialect.name, name, columns
+    statement = _compile(conn.dialect, name, tuple(rows[0]), build)
+    tuples = list(map(statement.values, rows))
+    if not statement.many:
+        await conn.exec_driver_sql(statement.one, tuples)
+    elif conn.dialect.name == "postgresql":
+        await conn.exec_driver_sql(statement.many, tuple(map(list, zip(*tuples, strict=True))))
+    else:
+        whole = len(tuples) - len(tuples) % SQLITE_ROWS
+        parts = [tuple(chain.from_iterable(tuples[at : at + SQLITE_ROWS])) for at in range(0, whole, SQLITE_ROWS)]
+        if parts:
+            await conn.exec_driver_sql(statement.many, parts)
+        if tuples[whole:]:
+            await conn.exec_driver_sql(statement.one, tuples[whole:])
+
+
+def _compile(dialect: Any, name: str, columns: tuple[str, ...], build: Callable[[], Any]) -> _Compiled:
+    """Return the statement of ``build``, which is compiled at its first use with a database and these columns."""
+    known = dialect.name, name, columns
     if known not in _compiled_statements:
-        compiled = build().compile(dialect=conn.dialect, column_keys=list(columns))
-        names = compiled.positiontup
+        compiled = build().compile(dialect=dialect, column_keys=list(columns))
+        names, text = compiled.positiontup, str(compiled)
         values = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
-        _compiled_statements[known] = str(compiled), values
-    statement, values = _compiled_statements[known]
-    await conn.exec_driver_sql(statement, [values(row) for row in rows])
+        _compiled_statements[known] = _Compiled(text, _for_many_rows(text, dialect.name), values)
+    return _compiled_statements[known]
+
+
+def _for_many_rows(statement: str, dialect: str) -> str:
+    """Return the INSERT ``statement`` for many rows; "" if its only parameters are not the values of a row."""
+    head, *rest = statement.partition(" VALUES ")
+    found = _VALUES.fullmatch("".join(rest))
+    if not found:
+        return ""
+    row, conflict = found.groups()
+    if dialect == "postgresql":
+        arrays = re.sub(r"(::\w+)", r"\1[]", row)
+        return f"{head} SELECT * FROM unnest{arrays}{conflict}"
+    return f"{head} VALUES {', '.join([row] * SQLITE_ROWS)}{conflict}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from engine.domain import bids
 from engine.errors import ReusedKey
@@ -12,6 +15,8 @@ from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.rebuild import room_rows
 from engine.sql.database import Archive
+from engine.sql.insert import SQLITE_ROWS, insert_into, insert_rows, upsert_rows
+from engine.sql.room_tables import room_progress
 from engine.startup import open_engine
 from engine.types import DEFAULT_ZONE, JobId
 from engine.zone import control
@@ -62,3 +67,23 @@ async def test_a_rebuild_reads_rooms(archive: Archive, settings: Settings) -> No
         assert {member.id: member.read_n for member in room.members} == {"c1": 1, "t1": 1}
         found = [(of.id, [each.n for each in part]) async for of, part in room_rows.read_messages(engine, [room])]
         assert found == [(ROOM, [1])]
+
+
+async def test_many_rows_are_inserted_and_replaced(archive: Archive) -> None:
+    """More rows than one statement of SQLite takes are all inserted; on a conflict, rows stay or are replaced."""
+    count, upsert = 2 * SQLITE_ROWS + 3, partial(insert_into, archive)
+
+    def rows(seq: int) -> list[dict[str, Any]]:
+        return [{"zone": f"z{number:03}", "seq": seq + number} for number in range(count)]
+
+    async def stored() -> list[dict[str, Any]]:
+        async with archive.begin_read() as conn:
+            return [dict(row) for row in (await conn.execute(select(room_progress).order_by("zone"))).mappings()]
+
+    async with archive.begin_write() as conn:
+        await insert_rows(conn, room_progress, rows(0)[:-1])
+        await insert_rows(conn, room_progress, rows(500), upsert)
+    assert await stored() == [*rows(0)[:-1], rows(500)[-1]]
+    async with archive.begin_write() as conn:
+        await upsert_rows(conn, upsert, room_progress, rows(900))
+    assert await stored() == rows(900)

@@ -18,7 +18,7 @@ from engine.archive import reader
 from engine.events import Event
 from engine.identity.log_append import OUTBOX_FINGERPRINT, OUTBOX_PRINCIPAL
 from engine.rebuild.contents import Contents, KeyContent
-from engine.rebuild.job_causes import job_verdicts
+from engine.rebuild.job_causes import is_recorded, seq_and_version, version_after
 from engine.sql.database import Archive
 from engine.sql.schema import events
 from engine.store import keys
@@ -31,15 +31,7 @@ CREATION_PREFIXES = ("payment.", "price.", "announcement.", "audit.")
 """The types of the events of commands that create something."""
 JOB_PREFIXES = ("job.", "bid.", "payment.", "price.", "offer.declined", "mediator.taken")
 """The types of events that only commands about a job have."""
-PAGE_SIZE = 500
-
-
-class _EventJob(msgspec.Struct):
-    version: int = 0
-
-
-class _VersionData(msgspec.Struct):
-    job: _EventJob | str | None = None
+PAGE_SIZE = 2_000
 
 
 class _Room(msgspec.Struct):
@@ -50,7 +42,7 @@ class _RoomData(msgspec.Struct):
     room: _Room
 
 
-_version_decoder = msgspec.json.Decoder(_VersionData)
+_selected = select(*(events.c[name] for name in ("seq", "type", "at", "actor", "data", "cause", "job")))
 _room_decoder = msgspec.json.Decoder(_RoomData)
 
 
@@ -63,10 +55,13 @@ async def read_contents(archive: Archive, zone: Zone, now_ms: int) -> AsyncItera
     last = (now_ms - CREATION_MS, 0)
     while True:
         after = tuple_(columns.at, columns.seq) > last  # a page begins in the index where the last one ended
-        query = select(events).where(*of_commands, after).order_by(columns.at, columns.seq).limit(PAGE_SIZE)
+        query = _selected.where(*of_commands, after).order_by(columns.at, columns.seq).limit(PAGE_SIZE)
         async with archive.begin_read() as conn:
-            rows = (await conn.execute(query)).mappings().all()
-        page = [(reader.event_of_row(row), row["job"]) for row in rows]
+            rows = (await conn.execute(query)).all()
+        page = [
+            (Event(zone, seq, kind, (), at, actor, "", data.encode(), cause), job)
+            for seq, kind, at, actor, data, cause, job in rows
+        ]
         is_last = len(page) < PAGE_SIZE
         commands = _group_by_command(page)
         if not is_last and len(commands) > 1:  # the events of one command stay together
@@ -88,17 +83,15 @@ async def contents_of(archive: Archive, page: Iterable[tuple[Event, str | None]]
 
 @dataclass(slots=True)
 class _Command:
-    """The events of one command, and the job or the room that they are about ("": none). ``version`` is the job's after
-    the command, None if the events do not have it."""
+    """The events of one command, and the job or the room that they are about ("": none). ``is_about_job``: the command
+    is about a job; going offline, which closes offers, is not. ``seq`` is of the event that answers a repeat, and
+    ``version`` the job's after the command, 0 if the events do not have it."""
 
     events: list[Event]
     job: str
-    version: int | None = None
-
-    @property
-    def is_about_job(self) -> bool:
-        """Return whether the command is about a job: going offline, which closes offers, is not."""
-        return bool(self.job) and any(event.type.startswith(JOB_PREFIXES) for event in self.events)
+    is_about_job: bool
+    seq: int
+    version: int
 
 
 def _group_by_command(page: Iterable[tuple[Event, str | None]]) -> list[_Command]:
@@ -109,51 +102,45 @@ def _group_by_command(page: Iterable[tuple[Event, str | None]]) -> list[_Command
         of_command = [(event, job) for event, job in group if not event.type.startswith("code.")]
         if of_command:
             found = [event for event, _ in of_command]
-            commands.append(_Command(found, next((job for _, job in of_command if job), "")))
+            commands.append(_command_of(found, next((job for _, job in of_command if job), "")))
     return commands
+
+
+def _command_of(found: list[Event], job: str) -> _Command:
+    is_about_job = bool(job) and any(event.type.startswith(JOB_PREFIXES) for event in found)
+    seq, version = seq_and_version(found) if is_about_job else (found[0].seq, 0)
+    return _Command(found, job, is_about_job, seq if is_recorded(found) else found[0].seq, version)
 
 
 async def _add_versions(archive: Archive, commands: Sequence[_Command]) -> None:
     """Add the versions of the jobs. If a command's events do not have it, an earlier event of the job does."""
-    for command in commands:
-        if command.is_about_job:
-            command.version = _last_version(event.data for event in command.events)
-    unknown = {command.job for command in commands if command.is_about_job and command.version is None}
-    if not unknown:
+    without = [command for command in commands if command.is_about_job and not command.version]
+    if not without:
         return
     columns = events.c
-    query = select(columns.job, columns.seq, columns.data).where(columns.job.in_(unknown), columns.type.like("job.%"))
-    data_of: dict[str, list[tuple[int, bytes]]] = {}
+    of_jobs = columns.job.in_({command.job for command in without}), columns.type.like("job.%")
+    found: dict[str, list[Event]] = {}
     async with archive.begin_read() as conn:
-        for row in await conn.execute(query.order_by(columns.job, columns.seq)):
-            data_of.setdefault(row.job, []).append((row.seq, row.data.encode()))
-    for command in commands:
-        if command.is_about_job and command.version is None and command.job in data_of:
-            seq = command.events[0].seq
-            command.version = _last_version(data for at, data in data_of[command.job] if at < seq)
-
-
-def _last_version(all_data: Iterable[bytes]) -> int | None:
-    jobs = (_version_decoder.decode(data).job for data in all_data)
-    versions = [job.version for job in jobs if isinstance(job, _EventJob) and job.version]
-    return versions[-1] if versions else None
+        for row in (await conn.execute(select(events).where(*of_jobs).order_by(columns.job, columns.seq))).mappings():
+            found.setdefault(row["job"], []).append(reader.event_of_row(row))
+    for command in without:
+        before = [event for event in found.get(command.job, ()) if event.seq < command.events[0].seq]
+        command.version = version_after(before)
 
 
 def _key_content(command: _Command) -> tuple[str, KeyContent]:
     """Return the command's idempotency record."""
     first = command.events[0]
     key, _, fingerprint = first.cause.partition(":")
-    seq, subject = first.seq, "-"
+    seq, subject = command.seq, "-"
     if command.is_about_job:
         subject = command.job
-        for verdict in job_verdicts(command.events):
-            seq = verdict.seq
     elif first.type.startswith("room."):
         subject = _room_decoder.decode(first.data).room.id
     elif status := [event for event in command.events if event.type == "technician.status"]:
         seq = status[0].seq
     is_creation = first.type in CREATION_TYPES or first.type.startswith(CREATION_PREFIXES)
-    record = f"OK {fingerprint} {seq} {command.version or 0} {subject}"
+    record = f"OK {fingerprint} {seq} {command.version} {subject}"
     principal = OUTBOX_PRINCIPAL if fingerprint == OUTBOX_FINGERPRINT else UserId(first.actor.partition(":")[2])
     name = keys.idempotency_record(first.zone, principal, key)
     return name, KeyContent("string", record, first.at + (CREATION_MS if is_creation else STEP_MS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -53,22 +54,27 @@ def job_verdicts(events: Iterable[Event]) -> list[Verdict]:
     """Return the commands of a job that its list of changes has, in order. ``events`` are those of the job that have a
     cause, in order. A refused code has a cause too, and changes nothing.
     """
-    found, version = [], 0
-    for (cause, actor), group in groupby(events, lambda event: (event.cause, event.actor)):
+    found: list[Verdict] = []
+    before: list[Event] = []
+    version = 0
+    for (cause, actor), group in groupby(events, attrgetter("cause", "actor")):
         of_command = [event for event in group if cause and not event.type.startswith("code.")]
         if not of_command:
             continue
-        data = [_data_decoder.decode(event.data) for event in of_command]
-        version = max(version, *(each.job.version for each in data if isinstance(each.job, _EventJob)), 0)
-        if _is_recorded(of_command):
-            key, _, fingerprint = cause.partition(":")
-            request = keys.idempotency_record(of_command[0].zone, UserId(actor.partition(":")[2]), key)
-            seqs = frozenset(event.seq for event in of_command)
-            found.append(Verdict(request, fingerprint, _answering_seq(of_command, data), version, seqs))
+        if not is_recorded(of_command):
+            before += of_command
+            continue
+        seq, own_version = seq_and_version(of_command)
+        version = own_version or version_after(before) or version
+        before = []
+        key, _, fingerprint = cause.partition(":")
+        request = keys.idempotency_record(of_command[0].zone, UserId(actor.partition(":")[2]), key)
+        seqs = frozenset([event.seq for event in of_command])
+        found.append(Verdict(request, fingerprint, seq, version, seqs))
     return found
 
 
-def _is_recorded(events: Sequence[Event]) -> bool:
+def is_recorded(events: Sequence[Event]) -> bool:
     """Return whether the command of these events is in the list of its job."""
     first = events[0].type
     if first.startswith("room."):  # somebody took a dispute, or a member came or left
@@ -76,10 +82,27 @@ def _is_recorded(events: Sequence[Event]) -> bool:
     return first not in UNRECORDED_TYPES
 
 
-def _answering_seq(events: Sequence[Event], data: Sequence[_StepData]) -> int:
-    """Return the seq of the event from which a repeat is answered: the first one, or that of the command which was
-    taken in the same step because the job was paid before.
+def version_after(events: Sequence[Event]) -> int:
+    """Return the version of the job that the last of ``events`` which has it contains; 0 if none has it."""
+    for event in reversed(events):
+        job = _data_decoder.decode(event.data).job
+        if isinstance(job, _EventJob) and job.version:
+            return job.version
+    return 0
+
+
+def seq_and_version(events: Sequence[Event]) -> tuple[int, int]:
+    """Return the seq of the event from which a repeat of the command of these events is answered, and the version of
+    the job after it (0: they do not have it). The event is the first one, or that of the command which was taken in the
+    same step because the job was paid before.
     """
-    commands = [(event.seq, each.command) for event, each in zip(events, data, strict=True) if each.command]
-    other = [seq for seq, command in commands if command != commands[0][1]]
-    return other[0] if other else events[0].seq
+    seq, version, command = events[0].seq, 0, ""
+    for event in events:
+        data = _data_decoder.decode(event.data)
+        if isinstance(data.job, _EventJob) and data.job.version > version:
+            version = data.job.version
+        if data.command and not command:
+            command = data.command
+        elif data.command and data.command != command and seq == events[0].seq:
+            seq = event.seq
+    return seq, version

@@ -7,14 +7,13 @@ reader as a field that is missing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from engine.events import Event, ms_of
-from engine.rebuild.contents import Contents, GeoPoint, KeyContent, merge
+from engine.rebuild.contents import Contents, GeoPoint, KeyContent
 from engine.rebuild.job_causes import MAX_CAUSES, job_verdicts
 from engine.rebuild.job_dealings import BidRow, bid_records, payment_hash
 from engine.rebuild.job_record import job_fields
@@ -24,7 +23,6 @@ from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
 
 RESOLVED_DISPUTE_MS = 86_400_000
 """How long the key of a resolved dispute stays (``Dispute.RESOLVED_MS`` in lua/lib/dispute.lua)."""
-_SENT = re.compile(r"sent (\d+) (\d+) (\d+) ")
 
 
 class JobRows(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,13 +89,14 @@ class _JobKeys:
         self._now = now_ms
         self._record = job_fields(rows.document, state)
         self._contents: Contents = {}
+        self._tasks: dict[str, str] = {}
 
     def build(self) -> JobParts:
         record, state, zone, job = self._record, self._state, self._rows.zone, self._rows.id
         self._add(keys.job(zone, job), "hash", record)
         self._add(keys.job_offers(zone, job), "hash", state.offers)
         self._add(keys.job_waves(zone, job), "list", tuple(reversed(state.waves)))
-        self._add(keys.job_bids(zone, job), "hash", bid_records(self._rows.bids))
+        self._add(keys.job_bids(zone, job), "hash", bid_records(self._rows.bids) if self._rows.bids else {})
         self._add(keys.job_payments(zone, job), "hash", payment_hash(self._rows.events))
         # A job that was finished and archived has dropped its list; it has those since it changed again.
         causes_since = (event for event in self._rows.events if event.cause and event.seq >= state.first_seq)
@@ -110,6 +109,7 @@ class _JobKeys:
         if self._get("mode", "none") != "none" and not self._get("holder"):
             self._add_search()
         self._add_timers()
+        self._add(keys.due_tasks(zone), "zset", self._tasks)
         is_ahead = bool(holder) and self._get("ahead") == "1"
         # A server of an older release may have run the last command beside one of this release.
         has_last = not verdicts or not verdicts[-1].seqs.isdisjoint(seq for seq, _ in self._rows.states)
@@ -122,14 +122,10 @@ class _JobKeys:
     def _add(self, key: str, kind: Any, value: Any, expires_at: int | None = None) -> None:
         """Add a key; a key without members does not exist."""
         if value:
-            content = KeyContent(kind, value, expires_at)
-            if key in self._contents:
-                merge(self._contents, {key: content})
-            else:
-                self._contents[key] = content
+            self._contents[key] = KeyContent(kind, value, expires_at)
 
     def _add_due(self, entry: str, at: int | str) -> None:
-        self._add(keys.due_tasks(self._rows.zone), "zset", {entry: str(at)})
+        self._tasks[entry] = str(at)
 
     @property
     def _place(self) -> dict[str, GeoPoint]:
@@ -202,9 +198,9 @@ class _JobKeys:
         ends: dict[str, int] = {}
         opens: set[tuple[str, str]] = set()
         for technician, text in self._state.offers.items():
-            if not (sent := _SENT.match(text)):
+            status, wave, opens_at, expires, _ = text.split(" ", 4)
+            if status != "sent":
                 continue
-            wave, opens_at, expires = sent.groups()
             self._add(keys.technician_offers(zone, TechnicianId(UserId(technician))), "zset", {job: expires})
             opens.add((wave, opens_at))
             if wave != "0":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -9,12 +10,32 @@ import msgspec
 from engine.events import ms_of
 from engine.rebuild.job_state import JobState
 from engine.rules import job_document
+from engine.rules.job_document import PUBLIC_RECORD_MEMBERS, RECORD_MEMBERS, Party
 
 FIELDS_OF_EVERY_JOB = ("holder", "card", "at", "last", "claimed", "mode", "entered", "frozen", "unaccepted")
 """The fields that scripts compare with an empty text. For Lua a missing field is not empty: a job without the field
 `frozen` would be frozen."""
+_OPTIONAL_FIELDS = ("reference", "room")
+_EMPTY_FIELDS = dict.fromkeys(FIELDS_OF_EVERY_JOB, "") | {"wave": "0", "begins": "0"}
 
-_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MISSING = msgspec.Raw(b"")
+_RAW_MEMBERS = [(name, msgspec.Raw, _MISSING) for name in RECORD_MEMBERS]
+_Record: Any = msgspec.defstruct("_Record", _RAW_MEMBERS, omit_defaults=True)
+_PUBLIC_RAW_MEMBERS = [member for member in _RAW_MEMBERS if member[0] in PUBLIC_RECORD_MEMBERS]
+_PublicRecord: Any = msgspec.defstruct("_PublicRecord", _PUBLIC_RAW_MEMBERS, omit_defaults=True)
+"""The members of a job's record as they are in a document. A scan of the text is most of the work, so that each
+document is decoded once, and what is needed of a member is decoded from its part of the text."""
+_STEP_MEMBERS: list[Any] = [
+    *(("status", str), ("phase", str), ("version", int), ("amount", int), ("updated_at", str), ("at", msgspec.Raw)),
+    *(("technician", msgspec.Raw), ("room", str | None, None), ("asked", bool, False)),
+    *(("paid_amount", int, 0), ("refunded_amount", int, 0)),
+]
+_Document: Any = msgspec.defstruct("_Document", [*_RAW_MEMBERS, *_STEP_MEMBERS], kw_only=True)
+"""The same with the members that steps change."""
+_record_of, _public_record_of = attrgetter(*RECORD_MEMBERS), attrgetter(*PUBLIC_RECORD_MEMBERS)
+_document_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Document)
+_party_decoder = msgspec.json.Decoder(Party)
+_decode, _encode = msgspec.json.decode, msgspec.json.encode
 
 
 def job_fields(document: bytes, state: JobState) -> dict[str, str]:
@@ -22,35 +43,47 @@ def job_fields(document: bytes, state: JobState) -> dict[str, str]:
     ``document`` is the job as JSON, from its last event that contains all of it. What both have is taken from the
     document, but for numbers of money and times that a step may change without an event.
     """
-    members = _members_decoder.decode(document)
-    found = dict.fromkeys(FIELDS_OF_EVERY_JOB, "") | {"wave": "0", "begins": "0"}
-    found |= {**_sums_of_money(members), **state.fields, **_document_fields(document, members)}
-    return {name: text for name, text in found.items() if text or name in FIELDS_OF_EVERY_JOB}
+    job = _document_decoder.decode(document)
+    found = _EMPTY_FIELDS | _sums_of_money(job) | state.fields | _document_fields(job)
+    for name in _OPTIONAL_FIELDS:
+        if not found[name]:
+            del found[name]
+    return found
 
 
-def _document_fields(document: bytes, members: dict[str, msgspec.Raw]) -> dict[str, str]:
-    fixed = {name: raw for name, raw in members.items() if name in job_document.RECORD_MEMBERS}
-    plain: dict[str, Any] = msgspec.json.decode(document)
-    holder, scheduled = plain["technician"], plain.get("scheduled_for")
+def _document_fields(job: Any) -> dict[str, str]:
+    """Return the fields that a decoded document determines."""
+    card = bytes(job.technician).decode()
+    has_holder = card != "null"
+    lat, lon, scheduled = _decode(job.lat), _decode(job.lon), _decode(job.scheduled_for or b"null")
+    record, public = _Record(*_record_of(job)), _PublicRecord(*_public_record_of(job))
+    place = job_document.rounded_place({"lat": lat, "lon": lon})
+    public.lat, public.lon = msgspec.Raw(_encode(place["lat"])), msgspec.Raw(_encode(place["lon"]))
     return {
-        **{name: str(plain[name]) for name in ("id", "status", "phase", "version", "service", "lat", "lon", "amount")},
-        "customer": plain["customer"]["id"],
-        "holder": holder["id"] if holder else "",
-        "card": bytes(members["technician"]).decode() if holder else "",
-        "full": job_document.encode_members(fixed).decode(),
-        "pub": job_document.encode_public_members({name: plain[name] for name in fixed}).decode(),
-        "at": bytes(members["at"]).decode()[1:-1],
-        "created": str(ms_of(plain["created_at"])),
-        "updated": str(ms_of(plain["updated_at"])),
+        "id": _decode(job.id),
+        "status": job.status,
+        "phase": job.phase,
+        "version": str(job.version),
+        "service": _decode(job.service),
+        "lat": str(lat),
+        "lon": str(lon),
+        "amount": str(job.amount),
+        "customer": _party_decoder.decode(job.customer).id,
+        "holder": _party_decoder.decode(job.technician).id if has_holder else "",
+        "card": card if has_holder else "",
+        "full": _encode(record)[1:-1].decode(),
+        "pub": _encode(public)[1:-1].decode(),
+        "at": bytes(job.at).decode()[1:-1],
+        "created": str(ms_of(_decode(job.created_at))),
+        "updated": str(ms_of(job.updated_at)),
         "scheduled": str(ms_of(scheduled) if scheduled else 0),
-        "reference": plain.get("reference") or "",
-        "unaccepted": "1" if plain.get("asked") else "",
-        "room": plain.get("room") or "",
+        "reference": _decode(job.reference or b"null") or "",
+        "unaccepted": "1" if job.asked else "",
+        "room": job.room or "",
     }
 
 
-def _sums_of_money(members: dict[str, msgspec.Raw]) -> dict[str, str]:
+def _sums_of_money(job: Any) -> dict[str, str]:
     """Return the sums of a job's payments, where they are not 0."""
-    sums = {"paid": "paid_amount", "refunded": "refunded_amount"}
-    found = {field: bytes(members[name]).decode() for field, name in sums.items() if name in members}
-    return {field: text for field, text in found.items() if text != "0"}
+    sums = {"paid": job.paid_amount, "refunded": job.refunded_amount}
+    return {field: str(amount) for field, amount in sums.items() if amount}

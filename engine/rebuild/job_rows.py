@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import Select, or_, select
 
@@ -44,37 +45,43 @@ async def read_job_rows(archive: Archive, zone: Zone, ids: Sequence[JobId], sear
     bids_of: dict[str, list[BidRow]] = defaultdict(list)
     events_of: dict[str, list[Event]] = defaultdict(list)
     async with archive.begin_read() as conn:
-        found = {row.id: row for row in await conn.execute(select(jobs).where(jobs.c.id.in_(ids)))}
+        query = select(jobs.c.id, jobs.c.status, jobs.c.doc).where(jobs.c.id.in_(ids))
+        found = {job: (status, document) for job, status, document in await conn.execute(query)}
         columns = job_states.c
-        query = select(columns.job, columns.seq, columns.state).where(columns.job.in_(ids))
-        for job, seq, state in await conn.execute(query.order_by(columns.job, columns.seq)):
+        changes = select(columns.job, columns.seq, columns.state).where(columns.job.in_(ids))
+        for job, seq, state in await conn.execute(changes.order_by(columns.job, columns.seq)):
             states[job].append((seq, state))
         for row in await conn.execute(select(bids).where(bids.c.job.in_(ids))):
             bids_of[row.job].append(BidRow(row.technician, row.created_at, row.updated_at, row.doc.encode()))
-        for mapping in (await conn.execute(_select_events(ids))).mappings():
-            events_of[mapping["job"]].append(reader.event_of_row(mapping))
+        for job, seq, kind, at, actor, cause, data in await conn.execute(_select_events(ids)):
+            events_of[job].append(Event(zone, seq, kind, (), at, actor, "", data.encode(), cause))
     rows = []
     for job in ids:
         if job not in found:
             continue
+        status, document = found[job]
         key = "" if states[job] else await reader.blueprint_key_of(archive, job)
         rows.append(
             JobRows(
                 zone=zone,
                 id=job,
-                document=found[job].doc.encode(),
+                document=document.encode(),
                 states=states[job],
                 bids=bids_of[job],
                 events=events_of[job],
                 blueprint_key=key,
-                search_mode=search_mode(key, found[job].status) if key else "none",
+                search_mode=search_mode(key, status) if key else "none",
             )
         )
     return rows
 
 
-def _select_events(ids: Sequence[JobId]) -> Select[tuple[object, ...]]:
-    """Return the query for the events that have a cause or report a payment."""
+def _select_events(ids: Sequence[JobId]) -> Select[Any]:
+    """Return the query for what a job's keys need of its events that have a cause or report a payment."""
     columns = events.c
     is_wanted = or_(columns.cause != "", columns.type.like("payment.%"))
-    return select(events).where(columns.job.in_(ids), is_wanted).order_by(columns.job, columns.seq)
+    return (
+        select(columns.job, columns.seq, columns.type, columns.at, columns.actor, columns.cause, columns.data)
+        .where(columns.job.in_(ids), is_wanted)
+        .order_by(columns.job, columns.seq)
+    )

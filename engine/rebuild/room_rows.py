@@ -21,7 +21,7 @@ from engine.types import JobId, RoomId, UserId, Zone, room_of
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-PAGE_SIZE = 200
+PAGE_SIZE = 500
 MESSAGES_PER_PAGE = 500
 SHORT_ROOM_MESSAGES = 20
 

@@ -7,12 +7,13 @@ write, because another one has begun the same rebuild, writes nothing any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.rebuild.contents import Contents, KeyContent
+from engine.rebuild.contents import Contents, KeyContent, Kind
 from engine.store import keys
 from engine.store.connection import Store
 from engine.store.scripts import Args, Keys
@@ -23,6 +24,11 @@ MAX_CALL_VALUES = 2_000
 MAX_PART_VALUES = 1_000
 """The most values of one command inside a script: Lua's stack has room for some thousand."""
 MAX_CALLS_AT_ONCE = 4
+VALUES_PER_TURN = 500
+"""After how many values other work of this process goes on: about 1 ms. The calls that wait are sent then."""
+BUFFERED_VALUES = 40_000
+"""How many values are collected before they are written: the members that many jobs add to a key are one command then,
+which halves Redis' work."""
 KEYS_PER_SCAN = 1_000
 SUBJECTS_PER_CALL = 32
 CLOSED_EPOCH = Epoch("closed")
@@ -41,6 +47,10 @@ class TechnicianEntry(NamedTuple):
     looks: bool
 
 
+_Parts = dict[tuple[str, Kind, int | None], list[Any]]
+"""The values to write, by key, kind and end of the key."""
+
+
 class ZoneWriter:
     """The writer of one rebuild of one zone. ``total`` and ``done`` count rows, for those who wait.
 
@@ -54,8 +64,10 @@ class ZoneWriter:
         self._store = store
         self._zone = zone
         self._token = token
-        self._parts: list[tuple[str, str, str, Sequence[Any]]] = []
+        self._parts: _Parts = {}
         self._value_count = 0
+        self._values_since_turn = 0
+        self._sender: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     async def begin(self, found: Epoch, now: int) -> None:
@@ -92,13 +104,22 @@ class ZoneWriter:
         """Write ``contents``, which ``rows`` rows of SQL gave, some time before ``flush`` returns. Existing keys get
         further members."""
         self.done += rows
+        parts, count = self._parts, 0
         for key, content in contents.items():
-            expires_at = "" if content.expires_at is None else str(content.expires_at)
-            for values in _chunks(content):
-                self._parts.append((key, content.kind, expires_at, values))
-                self._value_count += sum(map(len, values)) if content.kind == "stream" else len(values)
-                if self._value_count >= MAX_CALL_VALUES:
-                    await self._send_parts()
+            values = _flatten(content)
+            count += sum(map(len, values)) if content.kind == "stream" else len(values)
+            name = key, content.kind, content.expires_at
+            if name in parts and content.kind != "string":
+                parts[name] += values
+            else:
+                parts[name] = values
+        self._value_count += count
+        self._values_since_turn += count
+        if self._value_count >= BUFFERED_VALUES:
+            await self._send_parts()
+        if self._values_since_turn >= VALUES_PER_TURN:
+            self._values_since_turn = 0
+            await asyncio.sleep(0)
 
     async def write_technicians(self, entries: Sequence[TechnicianEntry]) -> None:
         """Write the records of technicians, and their places in the indexes."""
@@ -113,12 +134,14 @@ class ZoneWriter:
 
     async def flush(self) -> None:
         """Wait until everything is written."""
-        if self._parts:
-            await self._send_parts()
-        await self._wait_for_calls(0)
+        await self._send_parts()
+        await self._wait_for_sender()
 
     async def abandon(self) -> None:
         """Wait for the calls under way, whatever they return: the rebuild has failed."""
+        if self._sender:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
         await asyncio.gather(*self._calls, return_exceptions=True)
         self._calls.clear()
 
@@ -128,10 +151,22 @@ class ZoneWriter:
         await self._call("zone_finish", CLOSED_EPOCH, {"seq": seq, "database": database, "why": why})
 
     async def _send_parts(self) -> None:
-        parts, self._parts, self._value_count = self._parts, [], 0
-        args: Args = {"done": self.done, "parts": msgspec.json.encode(parts)}
-        await self._wait_for_calls(MAX_CALLS_AT_ONCE - 1)
-        self._calls.add(asyncio.create_task(self._call("zone_fill", CLOSED_EPOCH, args)))
+        """Begin to send what is collected, after all that was collected before is sent."""
+        await self._wait_for_sender()
+        parts, self._parts, self._value_count = self._parts, {}, 0
+        self._sender = asyncio.create_task(self._send(parts, self.done))
+
+    async def _wait_for_sender(self) -> None:
+        """Wait until what is being sent is written. Raises the error of a call that failed."""
+        if self._sender:
+            await self._sender
+
+    async def _send(self, parts: _Parts, done: int) -> None:
+        for some in _split(parts):
+            args: Args = {"done": done, "parts": msgspec.json.encode(some)}
+            await self._wait_for_calls(MAX_CALLS_AT_ONCE - 1)
+            self._calls.add(asyncio.create_task(self._call("zone_fill", CLOSED_EPOCH, args)))
+        await self._wait_for_calls(0)
 
     async def _wait_for_calls(self, remaining: int) -> None:
         """Wait until at most ``remaining`` calls are under way. Raises the error of a call that failed."""
@@ -148,29 +183,41 @@ class ZoneWriter:
             raise LostRight(f"{script}: {reply[0].decode()}")
 
 
-def _chunks(content: KeyContent) -> Sequence[Sequence[Any]]:
-    """Return the values of ``content`` as arguments of the command that writes them, in pieces that one command may
-    have."""
-    flat, width = _flatten(content)
-    if len(flat) <= MAX_PART_VALUES:
-        return (flat,)
-    size = MAX_PART_VALUES // width * width
-    return [flat[start : start + size] for start in range(0, len(flat), size)]
+def _split(parts: _Parts) -> Iterator[list[tuple[str, str, str, list[Any]]]]:
+    """Yield ``parts`` in pieces for one call each, as lua/lib/rebuild.lua reads them."""
+    piece: list[tuple[str, str, str, list[Any]]] = []
+    count = 0
+    for (key, kind, expires_at), values in parts.items():
+        end = "" if expires_at is None else str(expires_at)
+        size = MAX_PART_VALUES // WIDTHS.get(kind, 1) * WIDTHS.get(kind, 1)
+        for start in range(0, len(values), size):
+            some = values[start : start + size] if len(values) > size else values
+            piece.append((key, kind, end, some))
+            count += sum(map(len, some)) if kind == "stream" else len(some)
+            if count >= MAX_CALL_VALUES:
+                yield piece
+                piece, count = [], 0
+    if piece:
+        yield piece
 
 
-def _flatten(content: KeyContent) -> tuple[list[Any], int]:
-    """Return the values one after the other, and how many of them belong together."""
+WIDTHS: Mapping[Kind, int] = {"hash": 2, "zset": 2, "geo": 3}
+"""How many values belong together, where it is more than one."""
+
+
+def _flatten(content: KeyContent) -> list[Any]:
+    """Return the values one after the other, as the command that writes them takes them."""
     value: Any = content.value
     match content.kind:
         case "hash":
-            return [part for pair in value.items() for part in pair], 2
+            return list(chain.from_iterable(value.items()))
         case "zset":
-            return [part for member, score in value.items() for part in (score, member)], 2
+            return [part for member, score in value.items() for part in (score, member)]
         case "geo":
-            return [part for member, place in value.items() for part in (place.lon, place.lat, member)], 3
+            return [part for member, place in value.items() for part in (place.lon, place.lat, member)]
         case "stream":
-            return [[entry.id, *entry.fields] for entry in value], 1
+            return [[entry.id, *entry.fields] for entry in value]
         case "string":
-            return [value], 1
+            return [value]
         case _:
-            return list(value), 1
+            return list(value)

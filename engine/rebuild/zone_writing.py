@@ -31,7 +31,7 @@ from engine.zone.records import ZoneRecord
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-JOBS_PER_PAGE = 200
+JOBS_PER_PAGE = 500
 IDS_PER_QUERY = 50_000
 """How many ids of jobs are read at once: to find the next ones, the database sorts all that follow."""
 

@@ -92,7 +92,7 @@ _TIME_COLUMNS = tuple(name for name in COLUMN_MEMBERS if name.endswith("_at"))
 EDITABLE_MEMBERS = frozenset(member.name for member in MEMBERS if member.editable)
 EVENT_MEMBERS = frozenset((*RECORD_MEMBERS, *STEP_MEMBERS))
 _PUBLIC_MEMBERS = frozenset(member.name for member in MEMBERS if member.public)
-_PUBLIC_RECORD_MEMBERS = tuple(name for name in RECORD_MEMBERS if name in _PUBLIC_MEMBERS)
+PUBLIC_RECORD_MEMBERS = tuple(name for name in RECORD_MEMBERS if name in _PUBLIC_MEMBERS)
 _PUBLIC_STEP_MEMBERS = tuple(name for name in STEP_MEMBERS if name in _PUBLIC_MEMBERS)
 
 
@@ -188,8 +188,13 @@ def encode_public_members(members: Mapping[str, Any]) -> bytes:
     PROTOCOL §2: no customer, address, postal code, notes, reference nor metadata, and the position rounded to 100 m
     (three decimals of a degree are 111 m of latitude).
     """
-    near = {"lat": round(members["lat"], 3), "lon": round(members["lon"], 3)}
-    return encode_members({name: near.get(name, members[name]) for name in _PUBLIC_RECORD_MEMBERS if name in members})
+    near = rounded_place(members)
+    return encode_members({name: near.get(name, members[name]) for name in PUBLIC_RECORD_MEMBERS if name in members})
+
+
+def rounded_place(members: Mapping[str, Any]) -> dict[str, float]:
+    """Return the position as the public part of a job has it."""
+    return {"lat": round(members["lat"], 3), "lon": round(members["lon"], 3)}
 
 
 def public_part_of(job: bytes, *, holder: bool = False) -> bytes:

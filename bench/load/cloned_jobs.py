@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.types import DEFAULT_ZONE, JobId, new_job_id, room_of
+from server.simulation.progress import UpdateProgress
 
 JOBS_PER_COMMIT = 2_000
 TABLES = {
@@ -28,8 +29,9 @@ ROWS_OF_ROOMS = ("room_members", "room_reads")
 Row = tuple[Any, ...]
 
 
-def clone_jobs(path: Path, count: int) -> None:
-    """Bring the number of archived jobs in the database at ``path`` to ``count``, by copies of those that it has."""
+def clone_jobs(path: Path, count: int, update: UpdateProgress) -> None:
+    """Bring the number of archived jobs in the database at ``path`` to ``count``, by copies of those that it has.
+    ``update`` gets the number so far."""
     with closing(sqlite3.connect(path)) as database:
         columns = {table: _columns(database, table) for table in (*TABLES, *ROWS_OF_ROOMS)}
         originals = [job for (job,) in database.execute("SELECT id FROM jobs ORDER BY id")]
@@ -41,7 +43,9 @@ def clone_jobs(path: Path, count: int) -> None:
             seq = _clone(pending, rows[original], columns, original, seq)
             if number % JOBS_PER_COMMIT == 0:
                 _insert(database, pending, columns)
+                update(len(originals) + number, "")
         _insert(database, pending, columns)
+        update(count, "")
         database.execute("UPDATE checkpoints SET seq = ? WHERE zone = ?", (seq, DEFAULT_ZONE))
         database.execute("UPDATE room_progress SET seq = ? WHERE zone = ?", (seq, DEFAULT_ZONE))
         database.commit()

@@ -13,10 +13,11 @@ import time
 from typing import Any
 
 import uvloop
+from rich.console import Console
 from sqlalchemy import insert
 
 from bench.load.cloned_jobs import clone_jobs
-from bench.load.seed import SERVICE, ZONE, SeededZone, bring_squads_online, gather_in_batches, member_id
+from bench.load.seed import SERVICE, SQUAD_SIZE, ZONE, SeededZone, bring_squads_online, gather_in_batches, member_id
 from bench.report import Figure, Report
 from bench.rig import SERVER_CORE, BenchError, Rig, pin_to_core, print_progress
 from engine.process.settings import Settings
@@ -28,11 +29,16 @@ from engine.startup import open_engine
 from engine.store import keys
 from engine.workers import archiver
 from server import logs
+from server.cli.rebuild_progress import shown_progress
+from server.simulation.progress import show_progress
 
 SQUADS = 20
-TEMPLATE_JOBS = 200
+TEMPLATE_JOBS = 400
+"""How many jobs are made by scripts. Each technician holds one of them, and later one of each of their copies."""
 GOAL_JOBS_PER_S = 5_000
 LOST_EVENTS = 100
+
+console = Console(stderr=True)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +61,8 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     settings = Settings(data=str(data), redis=url, limits="off")
     async with open_engine(settings) as engine:
         await _make_jobs(engine, min(TEMPLATE_JOBS, arguments.jobs))
-        print_progress(f"{arguments.jobs} live jobs into the database")
-        clone_jobs(data / "callout.db", arguments.jobs)
+        with show_progress(console, "live jobs into the database", arguments.jobs) as update:
+            clone_jobs(data / "callout.db", arguments.jobs, update)
         rebuilt = [await _rebuild(engine, number) for number in range(arguments.rounds)]
         mended = [await _mend(engine) for _ in range(arguments.rounds)]
     rates = [arguments.jobs / each.seconds for each in rebuilt]
@@ -77,7 +83,7 @@ async def _make_jobs(engine: Engine, count: int) -> None:
     await bring_squads_online(zone, SQUADS)
     jobs = await gather_in_batches(zone.create_offered_job(number % SQUADS) for number in range(count))
     await gather_in_batches(
-        zone.run(zone.claim_call(job, member_id(number % SQUADS)))
+        zone.run(zone.claim_call(job, member_id(number % SQUADS, number // SQUADS % SQUAD_SIZE)))
         for number, job in enumerate(jobs)
         if number >= count // 2
     )
@@ -109,6 +115,7 @@ async def _mend(engine: Engine) -> float:
     """Take the last events from the log, and return how many seconds it takes until they are there again."""
     redis: Any = engine.store.redis
     zone = SeededZone(engine.store, engine.blueprints.default)
+    await bring_squads_online(zone, SQUADS)  # the rebuilds may have taken longer than a lease and a position last
     before = int(await redis.hget(keys.zone_meta(ZONE), "seq"))
     while int(await redis.hget(keys.zone_meta(ZONE), "seq")) < before + LOST_EVENTS + 1:
         await zone.create_offered_job(0)
@@ -131,7 +138,9 @@ async def _reported(engine: Engine) -> RebuildReport:
     """Make the engine notice what Redis lost, and return the report of the rebuild."""
     state = engine.store.zones[ZONE]
     await engine.store.reopen(ZONE, stale=state.epoch)
-    reports = await rebuilder.run_once(engine)
+    running: rebuilder.RunningRebuilds = {}
+    async with shown_progress(console, ZONE, running):
+        reports = await rebuilder.run_once(engine, running)
     if not reports or not state.open:
         raise BenchError(f"the zone was not rebuilt: {state.why}")
     return reports[0]

@@ -99,7 +99,7 @@ def rebuild(*, zone: str, take_over: bool, **flags: str | None) -> None:
     decides. To rebuild an open zone, close it first. A Redis of another database is refused without --take-over.
     """
     settings = options.load_settings(**flags)
-    logs.configure("warning")
+    logs.configure("error")
     print(asyncio.run(_rebuild(settings, _known_zone(settings, zone), take_over=take_over)))
 
 
@@ -199,9 +199,12 @@ async def _compare(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
 
 
 async def _rebuild(settings: Settings, zone: Zone, *, take_over: bool) -> str:
+    from rich.console import Console
+
     from engine.process.signer import key_path
     from engine.rebuild import rebuilder
     from engine.startup import open_engine
+    from server.cli.rebuild_progress import shown_progress
 
     words = rebuilder.TAKE_OVER_WORDS if take_over else rebuilder.OPERATOR_WORDS
     async with open_database(settings) as archive, open_redis(settings) as client:
@@ -213,7 +216,9 @@ async def _rebuild(settings: Settings, zone: Zone, *, take_over: bool) -> str:
         if not take_over:
             await _refuse_other_database(archive, client, zone, TAKE_OVER_HINT)
     async with open_engine(msgspec.structs.replace(settings, redis=url, zones=(zone,))) as engine:
-        report = await rebuilder.rebuild_zone(engine, zone, words=words)
+        running: rebuilder.RunningRebuilds = {}
+        async with shown_progress(Console(stderr=True), zone, running):
+            report = await rebuilder.rebuild_zone(engine, zone, words=words, running=running)
         state = engine.store.zones[zone]
         if report is None and state.open:
             raise CommandFailed(f"zone {zone} is open and agrees with the database; close it first to rebuild it")

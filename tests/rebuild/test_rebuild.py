@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import re
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from engine.archive import apply, reader
 from engine.archive.projection import Batch
@@ -23,6 +26,7 @@ from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, Epoch, JobId
 from engine.workers import archiver
 from engine.zone import control, log
+from server.cli.rebuild_progress import shown_progress
 from tests.rebuild.scene import open_scene
 from tests.support import people
 from tests.support.postgres import on_both_databases
@@ -86,6 +90,30 @@ async def test_a_repeated_command_on_a_finished_job_has_the_phone(engine: Engine
     repeated = await jobs.claim(engine, scene.technician, left, key=OTHER_KEY)
     assert claimed.job is not None and repeated.job is not None
     assert b'"phone"' in bytes(claimed.job) and b'"phone"' not in bytes(repeated.job)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+async def test_the_progress_is_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool) -> None:
+    """A rebuild that takes a while shows how many rows are written, and of how many: also where there is no terminal.
+    Nothing is shown if there is nothing to rebuild."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    shown, running = io.StringIO(), rebuilder.RunningRebuilds()
+    console = Console(file=shown, force_terminal=is_terminal, width=100)
+    async with shown_progress(console, DEFAULT_ZONE, running):
+        assert await rebuilder.run_once(engine, running) == []
+    assert shown.getvalue() == ""
+    await scene.empty_redis()
+    finish = ZoneWriter.finish
+
+    async def finish_late(*args: Any) -> None:
+        await asyncio.sleep(0.3)
+        await finish(*args)
+
+    monkeypatch.setattr(ZoneWriter, "finish", finish_late)
+    async with shown_progress(console, DEFAULT_ZONE, running):
+        [report] = await rebuilder.run_once(engine, running)
+    assert re.search(rf"zone main: rows written.* {report.rows}/{report.rows}", shown.getvalue())
 
 
 STEPS = ("begin", "clear", "write", "flush", "write_technicians", "finish", "reopen")

@@ -28,7 +28,7 @@ from sqlalchemy import select
 
 from engine.archive import erasure_list
 from engine.errors import CalloutError
-from engine.rebuild import log_tail, lost_tail, zone_writing
+from engine.rebuild import given_up, log_tail, lost_tail, zone_writing
 from engine.rebuild.lost_tail import LostTail
 from engine.rebuild.writer import LostRight, ZoneWriter
 from engine.sql.database import Archive
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 REBUILT = "REBUILT"
 """Why a zone is closed after its rebuild, until it is opened."""
+OLDER = "OLDER"
+"""Why a zone is closed whose Redis lacks the newest epoch of SQL."""
 OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE", "OTHER_DATABASE"}
 """The words of closed zones that an operator may have written anew. What Redis has and SQL does not is archived first,
 if the log continues the archive."""
@@ -74,13 +76,17 @@ RunningRebuilds = dict[Zone, ZoneWriter]
 
 
 async def run_once(engine: Engine, running: RunningRebuilds | None = None) -> list[RebuildReport]:
-    """Rebuild each zone that is closed because Redis lacks what SQL has. A failed rebuild is logged; the next call
-    begins it again. ``running`` has the rebuilds under way."""
+    """Rebuild each zone that is closed because Redis lacks what SQL has, and open each that only a rebuild of another
+    Redis keeps closed, which was given up. A failed rebuild is logged; the next call begins it again. ``running`` has
+    the rebuilds under way."""
     reports = []
     for zone, state in engine.store.zones.items():
-        if state.open or state.word not in REBUILT_WORDS or not engine.store.pipeline.is_up:
+        if state.open or state.word not in (*REBUILT_WORDS, OLDER) or not engine.store.pipeline.is_up:
             continue
         try:
+            if state.word == OLDER:
+                await given_up.open_zone(engine, zone)
+                continue
             report = await rebuild_zone(engine, zone, running=running)
         except (CalloutError, LostRight) as error:
             log.warning("zone_rebuild_failed", zone=zone, error=str(error) or type(error).__name__)
@@ -121,7 +127,7 @@ async def _rebuild_under_lock(
     found = (await zone_log.read_head(store.read_connection, zone)).epoch
     if word in ("PAUSED", "CLOSED"):
         await log_tail.archive_tail(engine, zone)
-    record = await control.fence_archive(archive, zone, store.run_id)
+    record = await control.fence_archive(archive, zone)
     await erasure_list.apply_list(archive, engine.settings)
     tail = await lost_tail.find_lost_tail(engine, zone, record) if word == "BEHIND" else None
     total = len(tail.jobs) + len(tail.rooms) if tail else await zone_writing.count_rows(engine, zone)

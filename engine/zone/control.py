@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import delete, insert, or_, select, update
 
 from engine.clock import now_ms
 from engine.sql.database import Archive
@@ -21,6 +21,8 @@ from engine.zone.records import ZoneRecord, read_record
 
 LEASE_MS = 15_000
 """How long a process holds the lock of a rebuild without renewing it."""
+FENCE_SUFFIX = "-rebuild"
+"""How the name of an epoch ends that SQL has because of a rebuild. No log ever has it."""
 
 
 async def take_lock(archive: Archive, zone: Zone, holder: str) -> bool:
@@ -50,9 +52,10 @@ async def set_paused(archive: Archive, zone: Zone, *, paused: bool) -> None:
         await conn.execute(row.on_conflict_do_update(index_elements=["zone"], set_={"paused": paused}))
 
 
-async def fence_archive(archive: Archive, zone: Zone, run_id: str) -> ZoneRecord:
+async def fence_archive(archive: Archive, zone: Zone) -> ZoneRecord:
     """Record an epoch that no log has, so that no archiver of another Redis can append to the archive from now on.
-    Return the zone's record without this epoch. The epoch is deleted when the zone opens (``record_epochs``).
+    Return the zone's record without this epoch. The epoch is deleted when the zone opens (``record_epochs``), or if the
+    rebuild is given up (``lift_fences``).
 
     The checkpoint's row is locked first: a batch that an archiver has begun to apply is then in the record, and a later
     one is refused because of the epoch. Raises Unavailable, Indeterminate.
@@ -62,7 +65,26 @@ async def fence_archive(archive: Archive, zone: Zone, run_id: str) -> ZoneRecord
         await conn.execute(select(deployment.c.id).with_for_update())
         record = await read_record(conn, zone)
         number = max(map(epoch_number, record.epochs), default=0) + 1
-        fence = {"zone": zone, "epoch": f"e{number}-{run_id[:8]}", "first_seq": record.archived + 1}
+        fence = {"zone": zone, "epoch": f"e{number}{FENCE_SUFFIX}", "first_seq": record.archived + 1}
         await conn.execute(insert(epochs).values(fence))
     begun: dict[Epoch, int] = {name: first for name, first in record.epochs.items() if first <= record.archived}
     return record._replace(epochs=begun)
+
+
+def without_fences(record: ZoneRecord) -> ZoneRecord:
+    """Return the record without the epochs of rebuilds that have not ended."""
+    opened = {name: first for name, first in record.epochs.items() if not name.endswith(FENCE_SUFFIX)}
+    return record._replace(epochs=opened)
+
+
+async def lift_fences(archive: Archive, zone: Zone, before: ZoneRecord) -> bool:
+    """Delete the epochs of rebuilds that have not ended. The caller holds the lock, so no rebuild goes on. Return False
+    if the zone's record is not ``before`` any more. Raises Unavailable, Indeterminate.
+    """
+    async with archive.begin_write() as conn:
+        await conn.execute(select(deployment.c.id).with_for_update())
+        if await read_record(conn, zone) != before:
+            return False
+        fences = (epochs.c.zone == zone) & epochs.c.epoch.endswith(FENCE_SUFFIX, autoescape=True)
+        await conn.execute(delete(epochs).where(fences))
+    return True

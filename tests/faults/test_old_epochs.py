@@ -16,6 +16,8 @@ from engine.domain import jobs
 from engine.errors import Taken, Unavailable
 from engine.identity import access, accounts
 from engine.process.settings import Settings
+from engine.rebuild import rebuilder
+from engine.rebuild.writer import LostRight, ZoneWriter
 from engine.runtime import Engine
 from engine.sql.schema import events
 from engine.startup import open_engine
@@ -76,10 +78,12 @@ async def connect_zone(node: Node, token: str, cursor: dict[str, Any]) -> dict[s
 
 
 @pytest.mark.parametrize("in_sql", [True, False])
-async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tmp_path: Path, in_sql: bool) -> None:
+async def test_an_address_that_leads_back_to_the_old_primary(
+    pair: RedisPair, tmp_path: Path, in_sql: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If the address of Redis changes from A to B and back to A, which neither restarted nor replicated B, no command
     runs on A, whether SQL has events of B's epoch or only its name. A new process refuses A too. Back at B commands
-    continue and no event is lost.
+    continue and no event is lost, also if a process has begun to write A anew.
     """
     async with running_node(settings_of(tmp_path, pair.proxy.url)) as node:
         job, carla, one, two = await create_offered_job(node.engine)
@@ -102,7 +106,14 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tm
         async with open_engine(settings_of(tmp_path, pair.first_url)) as fresh:
             assert not fresh.store.zones[DEFAULT_ZONE].open
         assert await connect_zone(node, token, cursor) == {}
+        if in_sql:
+            monkeypatch.setattr(ZoneWriter, "finish", _lose_right)
+            assert await rebuilder.run_once(node.engine) == []
+            assert node.engine.store.zones[DEFAULT_ZONE].word == "REBUILDING"
         pair.set_target(pair.second_url)
+        if in_sql:
+            await wait_until(lambda: is_reported_closed(node, "older history"), within_s=15)
+            await rebuilder.run_once(node.engine)
         await wait_until(lambda: open_epoch(node) == 2, within_s=15)
         with pytest.raises(Taken):
             await jobs.claim(node.engine, two, job)
@@ -111,6 +122,10 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: RedisPair, tm
         await writer.run_once(node.engine)
         head = (await log.read_head(node.engine.store.read_connection, DEFAULT_ZONE)).seq
         assert await archived_seqs(node.engine) == list(range(1, head + 1)) and head >= claim_seq
+
+
+async def _lose_right(*_: object) -> None:
+    raise LostRight("the address leads to another server")
 
 
 async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from sqlalchemy import insert
 
 from engine.archive import apply, reader
 from engine.archive.projection import Batch
@@ -20,6 +21,7 @@ from engine.process.settings import Settings
 from engine.rebuild import rebuilder
 from engine.rebuild.writer import LostRight, ZoneWriter
 from engine.runtime import Engine
+from engine.sql.schema import epochs
 from engine.startup import open_engine
 from engine.store import keys
 from engine.store.connection import Store
@@ -175,6 +177,39 @@ async def test_of_two_processes_one_rebuilds_and_both_open(engine: Engine, setti
         assert all(state.open for state in states) and states[0].epoch == states[1].epoch
 
 
+@on_both_databases
+async def test_a_zone_opens_whose_rebuild_elsewhere_was_given_up(engine: Engine) -> None:
+    """A rebuild of another Redis closes the zone of this one. It stays closed while the rebuild goes on, and opens in
+    its epoch when the rebuild was given up; the archive continues."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    state = engine.store.zones[DEFAULT_ZONE]
+    before = state.epoch
+    assert await control.take_lock(engine.archive, DEFAULT_ZONE, "another")
+    await control.fence_archive(engine.archive, DEFAULT_ZONE)
+    await scene.notice()
+    assert state.word == "OLDER"
+    assert await rebuilder.run_once(engine) == [] and state.word == "OLDER"
+    await control.release_lock(engine.archive, DEFAULT_ZONE, "another")
+    assert await rebuilder.run_once(engine) == []
+    assert state.open and state.epoch == before
+    await scene.book_and_claim()
+    assert await archiver.run_once(engine) > 0
+
+
+async def test_a_zone_of_which_a_newer_epoch_was_opened_stays_closed(engine: Engine) -> None:
+    """If another Redis was opened in a newer epoch, this one is older, whatever rebuild was given up since then."""
+    scene = await open_scene(engine)
+    await archiver.run_once(engine)
+    newer = {"zone": DEFAULT_ZONE, "epoch": "e2-00000000", "first_seq": await scene.read_head() + 1}
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(insert(epochs).values(newer))
+    await control.fence_archive(engine.archive, DEFAULT_ZONE)
+    await scene.notice()
+    await rebuilder.run_once(engine)
+    assert engine.store.zones[DEFAULT_ZONE].word == "OLDER"
+
+
 async def test_a_revived_rebuilder_writes_nothing(engine: Engine) -> None:
     """A process that was stopped in its rebuild, and continues after another one has rebuilt the zone, is refused."""
     scene = await open_scene(engine)
@@ -196,10 +231,10 @@ async def test_no_archiver_appends_to_the_archive_during_a_rebuild(engine: Engin
     seen them."""
     await open_scene(engine)
     await archiver.run_once(engine)
-    epochs = await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE)
+    in_redis = await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE)
     before = await reader.checkpoint(engine.archive, DEFAULT_ZONE)
     assert before is not None
-    await control.fence_archive(engine.archive, DEFAULT_ZONE, "f" * 40)
+    await control.fence_archive(engine.archive, DEFAULT_ZONE)
     after = Checkpoint(before.epoch, before.seq + 1)
     with pytest.raises(apply.LogMismatch):
-        await apply.apply_batch(engine.archive, DEFAULT_ZONE, Batch(), before=before, after=after, in_redis=epochs)
+        await apply.apply_batch(engine.archive, DEFAULT_ZONE, Batch(), before=before, after=after, in_redis=in_redis)

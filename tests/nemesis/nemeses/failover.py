@@ -108,16 +108,16 @@ async def split_brain(world: World, draw: random.Random) -> AsyncIterator[None]:
 
 @add_nemesis(
     "there and back",
-    "the address leads to the promoted replica, back to the old primary, and to the replica again; if the zone stays"
-    " closed, `callout zone rebuild` opens it",
+    "the address leads to the promoted replica, back to the old primary, and to the replica again; if the old primary"
+    " was opened meanwhile, `callout zone rebuild` opens the zone",
     levels=("fast",),
     survives=("sql",),
     lasts_s=1.0,
     needs=(REPLICA,),
 )
 async def there_and_back(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Lead the address to B, where users act, back to A, which knows nothing of that, and to B. If the server had begun
-    to write A anew, B has the older epoch: then an operator lets the zone be written anew.
+    """Lead the address to B, where users act, back to A, which knows nothing of that, and to B. If the server had
+    written A anew and opened it, B has the older epoch: then an operator lets the zone be written anew.
     """
     first, second = world.primary, world.other
     world.proxy.refuses = True

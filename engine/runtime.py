@@ -14,6 +14,7 @@ from engine.process.signer import Signer
 from engine.sql.database import Archive
 from engine.store.connection import Store
 from engine.store.fix_batches import FixBatches
+from engine.store.technician_zones import TechnicianZones
 from engine.types import Principal, TechnicianId
 
 ReleaseJobs = Callable[["Engine", TechnicianId, Principal], Awaitable[None]]
@@ -38,7 +39,9 @@ class Engine:
     """For each login (family of refresh tokens): the latest generation of which the use is recorded in SQL
     (engine/identity/tokens.py)."""
     staff_reads: StaffReads = field(default_factory=StaffReads)
+    technician_zones: TechnicianZones = field(init=False)
     fix_batches: FixBatches = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fix_batches", FixBatches(self.store))
+        object.__setattr__(self, "technician_zones", TechnicianZones(self.store))
+        object.__setattr__(self, "fix_batches", FixBatches(self.store, self.technician_zones))

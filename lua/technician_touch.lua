@@ -1,8 +1,8 @@
 --[[ technician_touch: renews the leases of a gateway's connected technicians, in one batch. The script creates no
-lease: an offline technician stays offline.
+lease: an offline technician stays offline. `absent` are those who have no lease: they are offline, or in another zone.
 KEYS    meta  seen
 ARGV    epoch  ids…
-OK      seq  version
+OK      seq  version  absent…
 ERR     STALE_EPOCH
 FLAGS   allow-oom
 ]]
@@ -10,5 +10,9 @@ FLAGS   allow-oom
 local meta, seen = unpack(KEYS)
 local zone = Zone.enter(meta, ARGV[1])
 if not zone then return {'STALE_EPOCH'} end
-for i = 2, #ARGV do redis.call('ZADD', seen, 'XX', zone.now, ARGV[i]) end
-return {'OK', '0', 0, 0}
+local reply = {'OK', '0', 0, 0}
+for i = 2, #ARGV do
+  -- 0 also for a lease that was renewed in this millisecond: then the technician is named without need.
+  if redis.call('ZADD', seen, 'XX', 'CH', zone.now, ARGV[i]) == 0 then reply[#reply + 1] = ARGV[i] end
+end
+return reply

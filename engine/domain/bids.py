@@ -18,14 +18,14 @@ from engine.domain import job_queries, jobs
 from engine.domain.commands import CommandContext, new_context
 from engine.domain.job_queries import Page
 from engine.domain.own_blueprint import run_with_own_blueprint
-from engine.errors import AtCapacity, FieldError, Forbidden, Invalid, NotFound, VersionConflict
+from engine.errors import AtCapacity, FieldError, Forbidden, Invalid, NotFound, ProfileIncomplete, VersionConflict
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome, parse_job_id
 from engine.rules import sort_keys
 from engine.sql.schema import bids as bid_rows
 from engine.store import keys
 from engine.store.connection import ScriptReply
-from engine.technicians.live import presence_lease_ms
+from engine.technicians.live import presence_lease_ms, refusal_of_zone
 from engine.types import JobId, Principal, TechnicianId, is_id, new_id
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ async def create_bid(
         }
         try:
             done = await engine.store.run(zone, "bid_create", keys=names, args=args)
+        except ProfileIncomplete as error:
+            raise await refusal_of_zone(engine, zone, me, error) from None
         except AtCapacity as error:
             raise AtCapacity(f"The job has {MAX_BIDS} bids already", repeated=error.repeated) from error
         except VersionConflict as error:

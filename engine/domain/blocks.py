@@ -9,6 +9,7 @@ block remains for ``LIFTED_BLOCK_TTL_MS``, so that ``repair`` can correct Redis.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,8 @@ async def _is_up_to_date_in_redis(engine: Engine, user: UserId, other_user: User
         for zone in engine.store.zones
         for a, b in ((user, other_user), (other_user, user))
     ]
-    return all([bool(await engine.store.command("SISMEMBER", key, who)) == blocked for key, who in sides])
+    found = await asyncio.gather(*(engine.store.command("SISMEMBER", key, who) for key, who in sides))
+    return all(bool(each) == blocked for each in found)
 
 
 async def _is_blocked(engine: Engine, user: UserId, other_user: UserId) -> bool:

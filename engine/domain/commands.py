@@ -30,7 +30,8 @@ from engine.idempotency import in_redis
 from engine.rules import fixes
 from engine.store import keys
 from engine.store.connection import ScriptReply
-from engine.technicians.live import presence_lease_ms
+from engine.store.scripts import Args
+from engine.technicians.live import presence_lease_ms, refusal_of_zone
 from engine.types import IdempotencyKey, JobId, Principal, TechnicianId, UserId, Zone, is_id
 
 if TYPE_CHECKING:
@@ -187,19 +188,18 @@ async def _send_claim(
 ) -> ScriptReply:
     zone, technician = context.zone, TechnicianId(context.caller.id)
     names = context.script_keys() | {"tech": keys.technician(zone, technician)}
-    return await engine.store.run(
-        zone,
-        "job_claim",
-        keys=names,
-        args={
-            "technician": technician,
-            **context.common_arguments(step.version),
-            "bp": blueprint.key,
-            "plan": plan.plan_json,
-            "grace_ms": round(blueprint.dispatch.grace_s * 1000),
-            "lease_ms": presence_lease_ms(engine),
-        },
-    )
+    args: Args = {
+        "technician": technician,
+        **context.common_arguments(step.version),
+        "bp": blueprint.key,
+        "plan": plan.plan_json,
+        "grace_ms": round(blueprint.dispatch.grace_s * 1000),
+        "lease_ms": presence_lease_ms(engine),
+    }
+    try:
+        return await engine.store.run(zone, "job_claim", keys=names, args=args)
+    except ProfileIncomplete as error:
+        raise await refusal_of_zone(engine, zone, technician, error) from None
 
 
 async def _send_refusal(

@@ -9,6 +9,7 @@ it. Ops may take it from them. Who resolves a dispute that nobody has taken take
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -170,12 +171,12 @@ async def find_disputes(engine: Engine, caller: Principal) -> Page:
 
     Raises Forbidden for other roles.
     """
-    items: list[bytes] = []
-    as_of: dict[str, dict[str, str | int]] = {}
-    for zone, state in engine.store.zones.items():
-        seq, documents = await _disputes_of_zone(engine, caller, zone)
-        items += sorted(documents, key=sort_keys.dispute_key, reverse=True)
-        as_of[zone] = {"epoch": state.epoch, "seq": seq}
+    zones = list(engine.store.zones)
+    parts = await asyncio.gather(*(_disputes_of_zone(engine, caller, zone) for zone in zones))
+    items = sorted((each for _, documents in parts for each in documents), key=sort_keys.dispute_key, reverse=True)
+    as_of: dict[str, dict[str, str | int]] = {
+        zone: {"epoch": engine.store.zones[zone].epoch, "seq": seq} for zone, (seq, _) in zip(zones, parts, strict=True)
+    }
     return Page(items, None, as_of)
 
 

@@ -7,6 +7,7 @@ gap.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -103,13 +104,16 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
     limit = check_limit(query.limit)
     before: tuple[int, str] | None = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
     job_filter = _caller_filter(caller, query)
+    zones = list(engine.store.zones)
     if job_filter is None:
-        return Page([], None, {zone: await _log_head(engine, zone) for zone in engine.store.zones})
+        heads = await asyncio.gather(*(_log_head(engine, zone) for zone in zones))
+        return Page([], None, dict(zip(zones, heads, strict=True)))
     found: dict[tuple[int, str], bytes] = {}
-    as_of: dict[str, dict[str, str | int]] = {}
-    for zone, state in engine.store.zones.items():
-        seq = await _find_live(engine, caller, zone, job_filter, before, limit, found)
-        as_of[zone] = {"epoch": state.epoch, "seq": seq}
+    reads = (_find_live(engine, caller, zone, job_filter, before, limit, found) for zone in zones)
+    seqs = zip(zones, await asyncio.gather(*reads), strict=True)
+    as_of: dict[str, dict[str, str | int]] = {
+        zone: {"epoch": engine.store.zones[zone].epoch, "seq": seq} for zone, seq in seqs
+    }
     if query.phase not in LIVE_PHASES:
         # SQL is behind the log, so that only Redis has the present state of a live job, and the values that decide who
         # may see which part of the job.
@@ -139,11 +143,11 @@ async def live_jobs(engine: Engine, caller: Principal, limit: int) -> Page:
     """
     job_filter = _caller_filter(caller, JobQuery())
     found: dict[tuple[int, str], bytes] = {}
-    for zone, state in engine.store.zones.items():
-        if job_filter is None or (not state.open and len(engine.store.zones) > 1):
-            continue
+    if job_filter is not None:
+        zones = [zone for zone, state in engine.store.zones.items() if state.open or len(engine.store.zones) == 1]
         # One read for all phases: with one read per phase, a job that changes its phase in between would be missed.
-        await _find_live(engine, caller, zone, job_filter, None, limit, found, phases=LIVE_PHASES)
+        reads = (_find_live(engine, caller, z, job_filter, None, limit, found, phases=LIVE_PHASES) for z in zones)
+        await asyncio.gather(*reads)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
     return Page(await job_view.view_jobs(engine, caller, (found[position] for position in order[:limit])), after)

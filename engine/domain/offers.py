@@ -11,7 +11,7 @@ from engine.errors import Forbidden
 from engine.idempotency.in_redis import Outcome
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.technicians.live import presence_lease_ms
+from engine.technicians.live import find_own_zone, presence_lease_ms
 from engine.types import Principal, TechnicianId
 
 if TYPE_CHECKING:
@@ -35,17 +35,14 @@ async def decline_offer(
 
 
 async def find_open_offers(engine: Engine, caller: Principal) -> Page:
-    """Return the offers that the caller may accept now, the earliest expiry first. Raises Forbidden."""
+    """Return the offers that the caller may accept now, the earliest expiry first. They are all of the caller's zone.
+
+    Raises Forbidden, and Unavailable if the zone is closed.
+    """
     if caller.role != "technician":
         raise Forbidden("Only technicians are offered jobs")
-    items: list[bytes] = []
-    as_of: dict[str, dict[str, str | int]] = {}
-    for zone, state in engine.store.zones.items():
-        if not state.open and len(engine.store.zones) > 1:
-            continue
-        names = {"meta": keys.zone_meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
-        args: Args = {"technician": caller.id, "limit": MAX_OFFERS, "lease_ms": presence_lease_ms(engine)}
-        done = await engine.store.read(zone, "offer_list", keys=names, args=args)
-        items += done.values
-        as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
-    return Page(items, None, as_of)
+    zone = await find_own_zone(engine, caller.id)
+    names = {"meta": keys.zone_meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
+    args: Args = {"technician": caller.id, "limit": MAX_OFFERS, "lease_ms": presence_lease_ms(engine)}
+    done = await engine.store.read(zone, "offer_list", keys=names, args=args)
+    return Page(done.values, None, {zone: {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}})

@@ -10,7 +10,8 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
+from engine.domain.zones import zone_of_place
+from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, OutOfArea
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.identity import audit_events, outbox
@@ -73,7 +74,7 @@ class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
 
 class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A filter for technicians. With ``lat`` and ``lon`` (and a ``service``), the result contains the technicians who
-    are available now, the nearest first, on one page.
+    are available now in the zone of this place, the nearest first, on one page.
     """
 
     service: ServiceId | None = None
@@ -120,17 +121,16 @@ async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list
     if query.service is None:
         raise Invalid(errors=[FieldError("/service", "Required for a search near a position")])
     live.check_mappable(query.lat or 0.0, query.lon or 0.0)
+    try:
+        zone = zone_of_place(engine, query.lat or 0.0, query.lon or 0.0)
+    except OutOfArea:
+        return []
     reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEARBY_RADIUS_M, "m", "ASC")
-    searches = [
-        engine.store.command("GEOSEARCH", keys.technician_supply(zone, query.service), *reach, "COUNT", limit, "ANY")
-        for zone in engine.store.zones
-    ]
-    near = [member.decode() for members in await asyncio.gather(*searches) for member in members][:limit]
+    supply = keys.technician_supply(zone, query.service)
+    near = [each.decode() for each in await engine.store.command("GEOSEARCH", supply, *reach, "COUNT", limit, "ANY")]
     async with engine.archive.begin_read() as conn:
-        rows = {
-            row.id: row
-            for row in await sql.load_rows(conn, sql.select_all_technicians().where(technicians.c.id.in_(near)))
-        }
+        found = await sql.load_rows(conn, sql.select_all_technicians().where(technicians.c.id.in_(near)))
+    rows = {row.id: row for row in found}
     return [rows[TechnicianId(member)] for member in near if member in rows]
 
 
@@ -256,7 +256,9 @@ async def _leave_zone(engine: Engine, request: in_sql.KeyedRequest, technician: 
     fails afterwards, ``sql.repair_redis`` finds that the record is missing and writes the record again.
     """
     row = await sql.read_row(engine, technician)
-    if row.zone == zone or await in_sql.find_record(engine.archive, request.principal, request.key):
+    if row.zone == zone or row.zone not in engine.store.zones:
+        return False
+    if await in_sql.find_record(engine.archive, request.principal, request.key):
         return False
     await live.remove_from_zone(engine, row.zone, technician)
     return True

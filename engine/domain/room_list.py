@@ -6,6 +6,7 @@ place of a room in a list is the time of the last message that the reader may re
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -116,16 +117,9 @@ async def list_rooms(engine: Engine, caller: Principal, query: RoomQuery) -> Pag
     check_limit(query.limit)
     before = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
     found = _Found(query, before)
-    as_of: dict[str, dict[str, str | int]] = {}
-    for zone in engine.store.zones:
-        if query.job is not None:
-            as_of[zone] = await _head(engine, zone)
-            await _add_room_of_job(engine, caller, zone, query.job, found)
-        elif caller.is_ops:
-            as_of[zone] = await _add_all_rooms(engine, caller, zone, query, before, found)
-        else:
-            as_of[zone] = await _head(engine, zone)
-            await _add_live_rooms(engine, caller, zone, await _live_ids(engine, caller, zone), found)
+    zones = list(engine.store.zones)
+    parts = await asyncio.gather(*(_add_rooms_of_zone(engine, caller, zone, query, before, found) for zone in zones))
+    as_of: dict[str, dict[str, str | int]] = dict(zip(map(str, zones), parts, strict=True))
     if query.job is None and not caller.is_ops and query.open is not True:
         await _add_closed_rooms(engine, caller, query, before, found)
     page = found.page(as_of)
@@ -137,14 +131,31 @@ async def list_rooms(engine: Engine, caller: Principal, query: RoomQuery) -> Pag
     return page
 
 
+async def _add_rooms_of_zone(
+    engine: Engine, caller: Principal, zone: Zone, query: RoomQuery, before: SortKey | None, found: _Found
+) -> dict[str, str | int]:
+    """Add the rooms that Redis has of a zone, and return the cursor up to which they are complete."""
+    if query.job is None and caller.is_ops:
+        return await _add_all_rooms(engine, caller, zone, query, before, found)
+    head = await _head(engine, zone)
+    if query.job is not None:
+        await _add_room_of_job(engine, caller, zone, query.job, found)
+    else:
+        await _add_live_rooms(engine, caller, zone, await _live_ids(engine, caller, zone), found)
+    return head
+
+
 async def find_live(engine: Engine, caller: Principal, limit: int) -> list[bytes]:
     """Return the rooms of which the caller is a member and that Redis has: the open ones, and those that were closed
     lately. A closed zone is omitted if other zones are open.
     """
     found = _Found(RoomQuery(limit=limit), None)
-    for zone, state in engine.store.zones.items():
-        if state.open or len(engine.store.zones) == 1:
-            await _add_live_rooms(engine, caller, zone, await _live_ids(engine, caller, zone), found)
+
+    async def add_zone(zone: Zone) -> None:
+        await _add_live_rooms(engine, caller, zone, await _live_ids(engine, caller, zone), found)
+
+    zones = [zone for zone, state in engine.store.zones.items() if state.open or len(engine.store.zones) == 1]
+    await asyncio.gather(*map(add_zone, zones))
     return found.page({}).items
 
 

@@ -71,12 +71,9 @@ async def read_snapshot(engine: Engine, caller: Principal) -> Snapshot:
 
 
 async def _log_heads(engine: Engine) -> dict[Zone, Cursor]:
-    heads = {
-        zone: await acknowledged_events.read_head(engine.store, engine.store.read_connection, zone)
-        for zone, state in engine.store.zones.items()
-        if state.open
-    }
-    return {zone: head for zone, head in heads.items() if head.epoch not in EPOCHS_WITHOUT_LOG}
+    zones, read = [zone for zone, state in engine.store.zones.items() if state.open], engine.store.read_connection
+    heads = await asyncio.gather(*(acknowledged_events.read_head(engine.store, read, zone) for zone in zones))
+    return {zone: head for zone, head in zip(zones, heads, strict=True) if head.epoch not in EPOCHS_WITHOUT_LOG}
 
 
 async def read_own_account(engine: Engine, caller: Principal) -> OwnAccount:

@@ -193,7 +193,9 @@ async def find_record(engine: Engine, caller: Principal, key: str) -> Idempotenc
     for zone, state in engine.store.zones.items():
         if not state.open:
             raise Unavailable(f"zone {zone} is closed: {state.why}")
-        stored = await engine.store.command("GET", keys.idempotency_record(zone, caller.id, key))
+    # A key does not say its zone: all zones are asked at once, in one write to each server.
+    reads = (engine.store.command("GET", keys.idempotency_record(zone, caller.id, key)) for zone in engine.store.zones)
+    for zone, stored in zip(engine.store.zones, await asyncio.gather(*reads), strict=True):
         if stored:
             word, _, seq, _, job = _split_record(stored)
             if word != "OK":

@@ -18,6 +18,7 @@ from engine.rules.travel import travel_model
 from engine.store import keys
 from engine.store.connection import Store
 from engine.store.scripts import Args, Value
+from engine.store.technician_zones import TechnicianZones
 from engine.types import TechnicianId, Zone
 
 MAX_FIXES_PER_CALL = 64
@@ -48,8 +49,9 @@ class _WaitingFix(NamedTuple):
 class FixBatches:
     """The fixes of one process that wait for their call, by zone."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, zones: TechnicianZones) -> None:
         self._store = store
+        self._zones = zones
         self._queues: dict[Zone, _ZoneQueue] = {}
         self._searches: set[asyncio.Task[None]] = set()
 
@@ -60,18 +62,28 @@ class FixBatches:
         The outcome is an error if the technician is unknown (NotFound) or the call failed (Unavailable, Indeterminate,
         Internal). The caller has checked that the geo indexes accept the coordinates.
         """
-        if len(self._store.zones) == 1:
-            self._queue(next(iter(self._store.zones))).add(technician, fixes, done, live=live)
-        else:
-            search = asyncio.create_task(self._add_in_own_zone(technician, fixes, done, live=live))
-            self._searches.add(search)
-            search.add_done_callback(self._searches.discard)
 
-    async def _add_in_own_zone(
-        self, technician: TechnicianId, fixes: Sequence[Fix], done: FixDone, *, live: bool
-    ) -> None:
+        def search() -> None:
+            task = asyncio.create_task(self._search(technician, fixes, done, live=live))
+            self._searches.add(task)
+            task.add_done_callback(self._searches.discard)
+
+        def finish(outcome: FixOutcome) -> None:
+            if isinstance(outcome, NotFound):  # they have changed the zone
+                search()
+            else:
+                done(outcome)
+
+        zone = self._zones.recall(technician)
+        if zone is None:
+            search()
+        else:
+            finish_first = done if len(self._store.zones) == 1 else finish
+            self._queue(zone).add(technician, fixes, finish_first, live=live)
+
+    async def _search(self, technician: TechnicianId, fixes: Sequence[Fix], done: FixDone, *, live: bool) -> None:
         try:
-            zone = await find_zone(self._store, technician)
+            zone = await self._zones.search(technician)
         except CalloutError as error:
             done(error)
         else:
@@ -154,14 +166,6 @@ class _ZoneQueue:
                 error = f"no clock: {error}"
         log.error("fix_failed", zone=self._zone, error=self._store.scripts.locate(error))
         return Internal()
-
-
-async def find_zone(store: Store, technician: TechnicianId) -> Zone:
-    """Return the zone in which Redis has a technician's record. Raises NotFound if no zone has the record."""
-    for zone in list(store.zones):
-        if await store.command("EXISTS", keys.technician(zone, technician)):
-            return zone
-    raise NotFound("No such technician")
 
 
 def _arguments(technician: TechnicianId, fix: Fix, kind: str) -> tuple[Value, ...]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
+from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, NotOffered, ProfileIncomplete
 from engine.idempotency import in_redis
 from engine.idempotency.in_sql import Result
 from engine.rules.availability import TechnicianAvailability
@@ -21,7 +22,7 @@ from engine.rules.fixes import IDLE_RATE, Fix, FixRate, FixReply, Latitude, Long
 from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
 from engine.store.connection import ScriptReply
-from engine.store.fix_batches import FixDone, FixOutcome, find_zone
+from engine.store.fix_batches import FixDone, FixOutcome
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ async def read_open_work(engine: Engine, zone: Zone, technician: UserId) -> dict
 
 async def read_zone(engine: Engine, technician: str) -> Zone:
     """Return the zone in which Redis has a technician's record. Raises NotFound if no zone has the record."""
-    return await find_zone(engine.store, TechnicianId(UserId(technician)))
+    return await engine.technician_zones.find(TechnicianId(UserId(technician)))
 
 
 async def set_availability(
@@ -135,7 +136,7 @@ async def set_availability(
     technician who is not approved; Invalid if no position is known.
     """
     require_self(caller, technician)
-    zone, key = await _require_zone(engine, technician), in_redis.validate_key(key)
+    zone, key = await find_own_zone(engine, technician), in_redis.validate_key(key)
     fingerprint = in_redis.fingerprint_of(engine, "availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
     names = _script_keys(zone, tech) | {"req": keys.idempotency_record(zone, caller.id, key)}
@@ -156,11 +157,24 @@ async def set_availability(
     return Result(_availability_of_reply(engine, done, online=True), key, done.repeated)
 
 
-async def _require_zone(engine: Engine, technician: str) -> Zone:
+async def find_own_zone(engine: Engine, technician: str) -> Zone:
+    """Return the zone that has the technician's record; ``main`` if there is none yet: a new technician's zone."""
     try:
         return await read_zone(engine, technician)
     except NotFound:
-        return DEFAULT_ZONE  # no record yet: the script answers profile_incomplete
+        return DEFAULT_ZONE
+
+
+async def refusal_of_zone(
+    engine: Engine, zone: Zone, technician: TechnicianId, error: ProfileIncomplete
+) -> CalloutError:
+    """Return NotOffered instead of ``error`` if no record of the technician was found in ``zone`` because they work
+    in another zone.
+    """
+    with suppress(NotFound):
+        if (own := await read_zone(engine, technician)) != zone:
+            return NotOffered(f"A job of zone {zone}; you work in zone {own}", repeated=error.repeated)
+    return error
 
 
 def _availability_of_reply(engine: Engine, done: ScriptReply, *, online: bool) -> TechnicianAvailability:
@@ -235,28 +249,26 @@ async def read_presence(engine: Engine, caller: Principal) -> Presence | None:
     if caller.role != "technician":
         return None
     technician = TechnicianId(caller.id)
-    for zone in engine.store.zones:
+    with suppress(NotFound):
+        zone = await engine.technician_zones.find(technician)
         load, online, clock, rate = await engine.store.command(
             "HMGET", keys.technician(zone, technician), "load", "online", "clock", "rate"
         )
-        if load is not None:
-            return Presence(online == b"1", api_offset_s(clock), parse_fix_rate(rate, int(load)))
+        return Presence(online == b"1", api_offset_s(clock), parse_fix_rate(rate, int(load or 0)))
     return Presence(online=False, clock_offset_s=0.0)
 
 
-async def renew_leases(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
-    """Renew the leases of technicians who were active. A technician who is offline stays offline."""
+async def renew_leases(engine: Engine, zone: Zone, technicians: Collection[str]) -> list[TechnicianId]:
+    """Renew the leases of technicians who were active. A technician who is offline stays offline. Returns those who are
+    offline, or have no record in this zone.
+    """
     alive, names = list(technicians), {"meta": keys.zone_meta(zone), "seen": keys.last_seen(zone)}
+    absent: list[TechnicianId] = []
     for start in range(0, len(alive), MAX_TECHNICIANS_PER_CALL):
         batch = alive[start : start + MAX_TECHNICIANS_PER_CALL]
-        await engine.store.run(zone, "technician_touch", keys=names, args={"ids": batch})
-
-
-async def renew_leases_in_all_zones(engine: Engine, technicians: Collection[str]) -> None:
-    """Call ``renew_leases`` for every open zone: a gateway does not store the zones of its technicians."""
-    for zone, state in engine.store.zones.items():
-        if state.open:
-            await renew_leases(engine, zone, technicians)
+        done = await engine.store.run(zone, "technician_touch", keys=names, args={"ids": batch})
+        absent += [TechnicianId(UserId(each.decode())) for each in done.values]
+    return absent
 
 
 def require_self(caller: Principal, technician: str) -> None:

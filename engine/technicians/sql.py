@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import CalloutError, NotFound
+from engine.errors import CalloutError, IllegalTransition, NotFound
 from engine.rules import rating
 from engine.sql.schema import technician_services, technicians, users
 from engine.store import keys
@@ -88,6 +88,23 @@ async def publish_to_redis(engine: Engine, user: str, *, offline_reason: str = "
     except NotFound:
         return
     await _write_to_redis(engine, row, offline_reason=offline_reason, actor=actor)
+    await _remove_from_other_zones(engine, row)
+
+
+async def _remove_from_other_zones(engine: Engine, row: TechnicianRow) -> None:
+    """Remove the records that other zones have, because a process wrote what it had read before the technician changed
+    the zone. If they changed it again meanwhile, write their record again.
+    """
+    while len(engine.store.zones) > 1:
+        others = [zone for zone in engine.store.zones if zone != row.zone]
+        found = await asyncio.gather(*(engine.store.command("EXISTS", keys.technician(z, row.id)) for z in others))
+        for zone, has_record in zip(others, found, strict=True):
+            if has_record:
+                await _try_remove(engine, zone, row.id)
+        zone, row = row.zone, await read_row(engine, row.id)
+        if row.zone == zone:
+            return
+        await _write_to_redis(engine, row)
 
 
 async def try_publish_to_redis(engine: Engine, user: str) -> None:
@@ -116,6 +133,7 @@ async def repair_redis(engine: Engine) -> int:
         for row, version in zip(rows, await _live_versions(engine, rows), strict=True):
             if version < row.version:
                 await _write_to_redis(engine, row)
+                await _remove_from_other_zones(engine, await read_row(engine, row.id))
                 written += 1
         last = rows[-1].id
 
@@ -125,9 +143,19 @@ async def _live_versions(engine: Engine, rows: Sequence[TechnicianRow]) -> list[
     return [int(version or 0) for version in await asyncio.gather(*reads)]
 
 
+async def _try_remove(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
+    try:
+        await live.remove_from_zone(engine, zone, technician)
+    except IllegalTransition:
+        log.error("technician_works_in_another_zone", technician=technician, zone=zone)
+
+
 async def _write_to_redis(
     engine: Engine, row: TechnicianRow, *, offline_reason: str = "ops", actor: str = "engine"
 ) -> None:
+    if row.zone not in engine.store.zones:
+        log.warning("technician_in_unknown_zone", technician=row.id, zone=row.zone)
+        return
     await live.write_record(engine, record_of_row(row), reason=offline_reason, actor=actor)
 
 

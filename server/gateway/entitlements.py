@@ -11,6 +11,7 @@ shows who may read it now, and ends the subscriptions of all others.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
@@ -47,7 +48,9 @@ async def read_work_floors(engine: Engine, zones: Iterable[Zone], caller: Princi
     """
     if caller.role != "technician":
         return {}
-    return {zone: _work_floors(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
+    served = list(zones)
+    works = await asyncio.gather(*(live.read_open_work(engine, zone, caller.id) for zone in served))
+    return {zone: _work_floors(each) for zone, each in zip(served, works, strict=True)}
 
 
 def updated_floors(tails: ZoneStreams, caller: Principal, floors: Floors, seen_seqs: Mapping[Zone, int]) -> Floors:

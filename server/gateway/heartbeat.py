@@ -18,7 +18,7 @@ from engine.errors import CalloutError
 from engine.identity.signs_of_life import SignsOfLife
 from engine.process.loops import not_cancelled
 from engine.runtime import Engine
-from engine.technicians import live
+from engine.technicians import lease_renewal
 from server.gateway.hub import Hub
 from server.gateway.protocol import CONNECT_TIMEOUT_S, Close, State
 from server.gateway.send_buffer import SendBuffer
@@ -173,5 +173,5 @@ class HeartbeatWheel:
     async def _renew_presence(self, pending: set[str]) -> None:
         while pending:
             part = list(pending)[:MAX_TOUCHED_PER_CALL]
-            await live.renew_leases_in_all_zones(self._engine, part)
+            await lease_renewal.renew_leases_in_own_zones(self._engine, part)
             pending.difference_update(part)

@@ -7,6 +7,7 @@ that connects finds the large rooms of its user in Redis. Most zones have none, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -38,18 +39,20 @@ class LargeRooms:
 
     async def channels_of(self, caller: Principal, zones: Iterable[Zone]) -> set[str]:
         """Return `room:<id>` of each large room of which the caller is a member."""
-        channels: set[str] = set()
-        for zone in zones:
-            rooms = self._rooms.setdefault(zone, set())
-            if zone not in self._zones_read:
-                found = await self._engine.store.command("SMEMBERS", keys.large_rooms(zone))
-                rooms.update(room.decode() for room in found)
-                self._zones_read.add(zone)
-            if rooms:
-                known = sorted(rooms)
-                scores = await self._engine.store.command("ZMSCORE", keys.user_rooms(zone, caller.id), *known)
-                channels.update(f"room:{room}" for room, score in zip(known, scores, strict=True) if score is not None)
-        return channels
+        parts = await asyncio.gather(*(self._channels_in_zone(caller, zone) for zone in zones))
+        return set().union(*parts)
+
+    async def _channels_in_zone(self, caller: Principal, zone: Zone) -> set[str]:
+        rooms = self._rooms.setdefault(zone, set())
+        if zone not in self._zones_read:
+            found = await self._engine.store.command("SMEMBERS", keys.large_rooms(zone))
+            rooms.update(room.decode() for room in found)
+            self._zones_read.add(zone)
+        if not rooms:
+            return set()
+        known = sorted(rooms)
+        scores = await self._engine.store.command("ZMSCORE", keys.user_rooms(zone, caller.id), *known)
+        return {f"room:{room}" for room, score in zip(known, scores, strict=True) if score is not None}
 
     def forget(self) -> None:
         """Read the large rooms again before the next session: changes of them may have been missed."""

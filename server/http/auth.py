@@ -20,7 +20,7 @@ from engine.errors import CalloutError, Forbidden, Unauthenticated
 from engine.identity import tokens
 from engine.identity.signs_of_life import SignsOfLife
 from engine.runtime import Engine
-from engine.technicians import live
+from engine.technicians import lease_renewal
 from engine.types import Principal, Role
 
 MAX_RENEWAL_TIMES = 100_000
@@ -72,7 +72,7 @@ class AuthenticationLayer:
             self._touched.clear()
         self._touched[technician] = now
         with suppress(CalloutError):
-            await live.renew_leases_in_all_zones(self.engine, [technician])
+            await lease_renewal.renew_leases_in_own_zones(self.engine, [technician])
 
 
 async def authenticate_by_ticket(scope: Scope, engine: Engine) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.process.settings import Settings, read_settings
+from engine.types import Zone
 from server.serve import RunningServer, run_server
 from tests.story.conftest import Person, Scenario
 from tests.support.http import open_http
@@ -58,10 +61,52 @@ async def border(zoned_server: RunningServer) -> AsyncIterator[Scenario]:
             await person.socket.close()
 
 
-async def book(person: Person, service: str, place: tuple[float, float], **fields: Any) -> dict[str, Any]:
+async def book(
+    person: Person, service: str, place: tuple[float, float], *, key: str | None = None, **fields: Any
+) -> dict[str, Any]:
     """Book a job at a position and return the body of the reply, which may be a problem."""
     lat, lon = place
     body = {"service": service, "lat": lat, "lon": lon, "address": "1 Main St", **fields}
-    headers = {"Idempotency-Key": fields.pop("key", None) or str(uuid.uuid4())}
+    headers = {"Idempotency-Key": key or str(uuid.uuid4())}
     found: dict[str, Any] = (await person.post("/v1/jobs", body, **headers)).json()
     return found
+
+
+async def book_ok(person: Person, service: str, place: tuple[float, float], **fields: Any) -> str:
+    """Book a job at a position and return its id."""
+    reply = await book(person, service, place, **fields)
+    assert "job" in reply, reply
+    job: str = reply["job"]["id"]
+    return job
+
+
+@asynccontextmanager
+async def run_gateway_of(server: RunningServer, *zones: str) -> AsyncIterator[RunningServer]:
+    """Run a gateway that serves only ``zones`` (and `main`), on the Redis and the database of ``server``."""
+    settings = server.engine.settings
+    other = msgspec.structs.replace(
+        settings,
+        data=f"{settings.data}-{'-'.join(zones)}",
+        database=settings.database or f"sqlite:///{settings.data}/callout.db",
+        key_file=f"{settings.data}/signing.key",
+        roles=("gateway",),
+        zones=tuple(map(Zone, (*zones, "main"))),
+    )
+    Path(other.data).mkdir(exist_ok=True)
+    async with run_server(other) as running:
+        yield running
+
+
+async def work_in(border: Scenario, technician: Person, zone: str) -> dict[str, Any]:
+    """Let a manager set the technician's zone, and return the body of the reply, which may be a problem."""
+    reply = await border.admin.request("PATCH", f"/v1/technicians/{technician.id}", {"zone": zone})
+    body: dict[str, Any] = reply.json()
+    return body
+
+
+async def go_online(technician: Person, place: tuple[float, float]) -> dict[str, Any]:
+    """Set the technician online at a position and return the body of the reply."""
+    availability = {"online": True, "lat": place[0], "lon": place[1]}
+    reply = await technician.request("PUT", f"/v1/technicians/{technician.id}/availability", availability)
+    body: dict[str, Any] = reply.json()
+    return body

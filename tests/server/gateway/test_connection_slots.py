@@ -18,7 +18,7 @@ from engine.identity import sockets
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
-from engine.technicians import live
+from engine.technicians import lease_renewal
 from engine.types import DEFAULT_ZONE, UserId
 from engine.zone import log
 from server.gateway.protocol import Credentials, State
@@ -441,7 +441,7 @@ async def test_a_failing_zone_does_not_stop_the_renewal_of_slots(
     async def fail_to_touch(*_: Any) -> None:
         raise Unavailable("a zone is closed")
 
-    monkeypatch.setattr(live, "renew_leases_in_all_zones", fail_to_touch)
+    monkeypatch.setattr(lease_renewal, "renew_leases_in_own_zones", fail_to_touch)
     node = await stack.enter_async_context(running_node(msgspec.structs.replace(settings, limits="on", ping_s=0.2)))
     client = await stack.enter_async_context(node.connect("tina", "technician"))
     tina = keys.socket_slots(DEFAULT_ZONE, UserId("tina"))

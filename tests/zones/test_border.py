@@ -1,0 +1,138 @@
+"""Two zones with a border, over real sockets: nothing happens twice, and everybody receives what concerns them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from engine.store import keys
+from engine.technicians import live
+from engine.types import TechnicianId, UserId, Zone
+from tests.story.conftest import Person, Scenario
+from tests.support.wait import wait_until
+from tests.zones.conftest import EAST, ELSEWHERE, WEST, book, book_ok, go_online, work_in
+
+
+async def test_the_same_booking_from_both_sides_at_once_is_one_job(border: Scenario) -> None:
+    """Bookings under one reference from both sides of the border at once, each with a key of its own or all with one
+    key, make exactly one job. The others get this job, or are refused as a different booking.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    for number, key in enumerate((None, str(uuid.uuid4()))):
+        reference = f"order {number}"
+        replies = await asyncio.gather(
+            *(book(customer, service, place, reference=reference, key=key) for place in (WEST, EAST) * 3)
+        )
+        jobs = {reply["job"]["id"] for reply in replies if "job" in reply}
+        codes = [reply["code"] for reply in replies if "code" in reply]
+        assert len(jobs) == 1 and codes == ["reused_key" if key else "duplicate"] * 3, replies
+        found = (await customer.get(f"/v1/jobs?reference={reference.replace(' ', '%20')}"))["items"]
+        assert {job["id"] for job in found} == jobs
+
+
+async def test_a_technician_who_moves_over(border: Scenario) -> None:
+    """A technician changes the zone only by a manager, to a declared zone, offline and with no job. Then they are found
+    in the new zone alone: its offers reach the socket that was open all the time, and their fixes, signs of life and
+    commands go there.
+    """
+    engine, service = border.server.engine, await border.create_service()
+    customer, technician = (
+        await border.create_person("customer", "Carla"),
+        await border.create_technician("Tom", service),
+    )
+    own = f"/v1/technicians/{technician.id}"
+    assert (await technician.request("PATCH", own, {"zone": "east"})).json()["code"] == "forbidden"
+    assert (await work_in(border, technician, "north"))["errors"][0]["pointer"] == "/zone"
+    assert (await work_in(border, technician, "west"))["code"] == "illegal_transition"
+    await technician.request("PUT", f"{own}/availability", {"online": False})
+    assert (await work_in(border, technician, "west"))["technician"]["zone"] == "west"
+    assert (await go_online(technician, WEST))["receiving"]
+    job = await book_ok(customer, service, WEST)
+    await technician.socket.wait_for("new_job_broadcast", job)
+    assert "ok" in await technician.socket.claim(job)
+    await technician.request("PUT", f"{own}/availability", {"online": False})
+    assert (await work_in(border, technician, "east"))["code"] == "illegal_transition"
+    assert (await technician.get(own))["technician"]["zone"] == "west"
+    await border.admin.post(f"/v1/jobs/{job}/cancel", {"reason": "moves"})
+    assert (await work_in(border, technician, "east"))["technician"]["zone"] == "east"
+    assert (await go_online(technician, EAST))["receiving"]
+
+    left, right = await book_ok(customer, service, WEST), await book_ok(customer, service, EAST)
+    await technician.socket.wait_for("new_job_broadcast", right)
+    assert [offer["job"]["id"] for offer in (await technician.get("/v1/offers"))["items"]] == [right]
+    assert "ok" in await technician.socket.request("location", lat=EAST[0] + 0.01, lon=EAST[1])
+    id_ = TechnicianId(UserId(technician.id))
+    records = [await engine.store.redis.hget(keys.technician(zone, id_), "lat") for zone in engine.store.zones]
+    assert [float(lat or 0) for lat in records] == [0, EAST[0] + 0.01, 0]
+    await engine.store.redis.zadd(keys.last_seen(Zone("east")), {technician.id: 1})
+    assert "ok" in await technician.socket.claim(right)
+    assert (await technician.socket.claim(left))["error"]["code"] == "not_offered"
+    assert await live.read_zone(engine, technician.id) == "east"
+
+
+async def test_a_customer_with_jobs_in_both_zones(border: Scenario) -> None:
+    """A customer receives the events of their jobs in every zone on one socket, each once and with its zone; lists and
+    the snapshot have the jobs of all zones in one order; and a socket that was cut is replayed what it missed of each.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    await customer.socket.open()
+    assert set(customer.socket.connected["zones"]) == {"west", "east", "main"}
+    places = (WEST, EAST, ELSEWHERE, EAST, WEST)
+    jobs = [await book_ok(customer, service, place) for place in places]
+    for job in jobs:
+        await customer.socket.wait_for("job.created", job)
+    snapshot = await customer.get("/v1/sync")
+    assert [job["id"] for job in snapshot["jobs"]] == jobs[::-1] == await ids_by_page(customer, "/v1/jobs")
+    assert set(snapshot["cursor"]) == {"west", "east", "main"}
+
+    customer.socket.abort()
+    for job in jobs[:2]:
+        assert (await border.admin.post(f"/v1/jobs/{job}/cancel", {"reason": "test"})).status_code == 200
+    await customer.socket.open()
+    assert all(zone["recovered"] for zone in customer.socket.connected["zones"].values())
+    for job in jobs[:2]:
+        await customer.socket.wait_for("job.cancelled", job)
+    jobs.append(await book_ok(customer, service, EAST))
+    await customer.socket.wait_for("job.created", jobs[-1])
+    assert_each_once(customer)
+    created = {push["data"]["job"]["id"]: push["zone"] for push in customer.socket.received("job.created")}
+    assert list(created) == jobs and [created[job].encode() for job in jobs] == [
+        job.split("_")[1].encode() for job in jobs
+    ]
+    await wait_until_archived(border)
+    assert await ids_by_page(customer, "/v1/jobs") == jobs[::-1]
+    assert await ids_by_page(border.admin, "/v1/jobs") == jobs[::-1]
+    assert await ids_by_page(customer, "/v1/jobs?phase=closed") == jobs[1::-1]
+
+
+async def ids_by_page(person: Person, path: str) -> list[str]:
+    """Return the ids of a list, read page by page with two items each."""
+    found: list[str] = []
+    after = ""
+    while True:
+        page = await person.get(f"{path}{'&' if '?' in path else '?'}limit=2{after}")
+        found += [item["id"] for item in page["items"]]
+        if page["next"] is None:
+            return found
+        after = f"&cursor={page['next']}"
+
+
+def assert_each_once(person: Person) -> None:
+    """Check that the person's sockets received no event twice, and those of each zone in order."""
+    seqs: dict[str, list[int]] = {}
+    for push in person.socket.pushes:
+        if "seq" in push:
+            seqs.setdefault(push["zone"], []).append(push["seq"])
+    assert all(found == sorted(set(found)) for found in seqs.values()), seqs
+
+
+async def wait_until_archived(border: Scenario) -> None:
+    """Wait until the archive has all events of all zones."""
+    redis, zones = border.server.engine.store.redis, border.server.engine.store.zones
+
+    async def is_archived() -> bool:
+        heads: list[Any] = [await redis.hmget(keys.zone_meta(zone), "seq", "archived") for zone in zones]
+        return all(int(archived or 0) >= int(seq or 0) for seq, archived in heads)
+
+    await wait_until(is_archived)

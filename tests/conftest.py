@@ -29,6 +29,7 @@ from tests.support.postgres import (  # noqa: F401 (fixtures)
     postgres_pool,
     postgres_socket,
 )
+from tests.support.wide import IS_WIDE, WideServer, run_wide_server
 
 UNREACHED = pytest.StashKey[list[str]]()
 SlowRefill = Callable[[str], None]
@@ -163,7 +164,13 @@ async def engine(settings: Settings) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[RunningServer]:
-    """Run a whole server in this process, on a port of its own, with all its background work."""
+async def server(settings: Settings) -> AsyncIterator[RunningServer | WideServer]:
+    """Run a whole server in this process, on a port of its own, with all its background work; or in several processes
+    (`tests/support/wide.py`).
+    """
+    if IS_WIDE:
+        async with run_wide_server(settings) as wide:
+            yield wide
+        return
     async with run_server(msgspec.structs.replace(settings, port=0)) as serving:
         yield serving

@@ -15,6 +15,9 @@ from server.serve import RunningServer
 from tests.story.conftest import Person, Scenario, run_second_gateway
 from tests.support.socket_client import Frame, SocketClient
 from tests.support.wait import wait_until
+from tests.support.wide import needs_own_process
+
+pytestmark = needs_own_process
 
 PLACE = {"lat": 40.75, "lon": -73.99}
 ORDER_BODY = {**PLACE, "address": "1 Main St", "amount": 2550, "currency": "EUR"}

@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-redis test-wheel test-image check check-deploy bench faults lock clean fmt
+.PHONY: run test test-redis test-wide test-wheel test-image check check-deploy bench faults lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -29,6 +29,11 @@ test-redis: $(VENV)/ready
 	CALLOUT_TEST_REDIS=redis-server CALLOUT_TEST_DATABASE=postgresql $(BIN)/python -m pytest --numprocesses $(WORKERS) \
 		--dist loadfile tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
 		tests/server/gateway/test_relay.py tests/story
+
+# Run the stories again on servers of several processes: with two workers, then also with a process for each other role.
+test-wide: $(VENV)/ready
+	CALLOUT_TEST_WORKERS=2 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/story
+	CALLOUT_TEST_WORKERS=2 CALLOUT_TEST_SPLIT=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/story
 
 # Install the wheel into an empty environment, as a user of the package does, and run the demo there for 10 s.
 test-wheel: $(VENV)/ready

@@ -74,15 +74,16 @@ async def _append_rows(engine: Engine) -> int:
     async with engine.archive.begin_read() as conn:
         query = select(audit_outbox).order_by(audit_outbox.c.id).limit(MAX_ROWS_PER_ROUND)
         rows = (await conn.execute(query)).all()
-    done: list[int] = []
+    done: list[str] = []
     try:
         for row in rows:
             await _append(engine, row.action, row.data.encode(), row.actor, row.key)
-            done.append(row.id)
+            done.append(row.key)
     finally:
         if done:
             async with engine.archive.begin_write() as conn:
-                await conn.execute(delete(audit_outbox).where(audit_outbox.c.id.in_(done)))
+                # By key: SQLite gives the id of a deleted row to a later one.
+                await conn.execute(delete(audit_outbox).where(audit_outbox.c.key.in_(done)))
     return len(done)
 
 

@@ -85,7 +85,8 @@ async def apply_rows(engine: Engine, user: UserId) -> None:
         steps.append(partial(engine.release_jobs, engine, TechnicianId(user), by))
     await _run_all(steps)
     async with engine.archive.begin_write() as conn:
-        await conn.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
+        # By key: SQLite gives the id of a deleted row to a later one, which another process may have added meanwhile.
+        await conn.execute(delete(outbox).where(outbox.c.key.in_([row.key for row in rows])))
 
 
 async def try_apply_rows(engine: Engine, user: UserId) -> None:

@@ -154,3 +154,28 @@ def test_reads_of_staff_beyond_the_limit_are_counted() -> None:
     taken, lost = reads.take()
     assert (len(taken), lost) == (MAX_WAITING, 2)
     assert reads.take() == ([], 0)
+
+
+async def test_a_slow_process_deletes_no_entry_of_a_later_command(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes append the same row. Before the slower one deletes the row, a command adds a row that gets the same
+    id from SQLite. The row stays until it is in the log.
+    """
+    append, other_process_is_done = audit_events._append, False
+
+    async def append_slowly(*args: Any) -> None:
+        nonlocal other_process_is_done
+        await append(*args)
+        if not other_process_is_done:
+            other_process_is_done = True
+            await audit_events.append_waiting(engine)
+            async with engine.archive.begin_write() as conn:
+                await audit_events.add_row(conn, "admin:cli_admin", "user_changed", "user", "second")
+
+    async with engine.archive.begin_write() as conn:
+        await audit_events.add_row(conn, "admin:cli_admin", "user_changed", "user", "first")
+    monkeypatch.setattr(audit_events, "_append", append_slowly)
+    await audit_events.append_waiting(engine)
+    assert other_process_is_done and await count_waiting(engine) == 1
+    assert [data["id"] for _, _, data in await read_audit_events(engine)] == ["first", "second"]

@@ -299,3 +299,31 @@ async def test_the_zone_main_is_always_open(settings: Settings) -> None:
         assert list(engine.settings.zones) == list(engine.store.zones) == ["north", "main"]
         await suspend(engine, await register_customer(engine))
         assert len(await event_log.events(engine, "session.revoked")) == 1
+
+
+async def test_a_slow_process_deletes_no_row_of_a_later_command(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes apply the same row. Before the slower one deletes the row, a suspension adds a row that gets the
+    same id from SQLite. The row stays until its revocation is in the log.
+    """
+    user = await register_customer(engine)
+    publish, other_process_is_done = sql.publish_to_redis, False
+
+    async def publish_slowly(*args: Any, **more: Any) -> None:
+        nonlocal other_process_is_done
+        await publish(*args, **more)
+        if not other_process_is_done:
+            other_process_is_done = True
+            await outbox.apply_rows(engine, user.user.id)
+            async with engine.archive.begin_write() as conn:
+                await outbox.add_row(conn, user.user.id, code=4502)
+
+    async with engine.archive.begin_write() as conn:
+        await outbox.add_row(conn, user.user.id)
+    monkeypatch.setattr(sql, "publish_to_redis", publish_slowly)
+    await outbox.apply_rows(engine, user.user.id)
+    assert other_process_is_done and await outbox_size(engine) == 1
+    await outbox.run_once(engine)
+    assert await outbox_size(engine) == 0
+    assert [event.type for event in await event_log.events(engine)] == ["session.revoked"]

@@ -28,7 +28,7 @@ async def test_the_first_offer_follows_the_booking_at_once(settings: Settings) -
         service = await scenario.create_service()
         tina = await scenario.create_technician("Tina", service)
         carla = await Scenario(server, customers).create_person("customer", "Carla")
-        for number in range(BOOKINGS):
+        for _ in range(BOOKINGS):
             began = perf_counter()
             booked = await carla.post("/v1/jobs", {"service": service, **PLACE})
             assert booked.status_code == 201, booked.text

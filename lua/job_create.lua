@@ -57,11 +57,8 @@ local created, first = ',"created_at":' .. Iso.format(zone.now), StateEntry.pars
 local job = {key = job_key, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
   unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
-  paid = '0', refunded = '0', back = '0', room = '', recorded = '1'}
-redis.call('HSET', job_key, 'id', id, 'bp', bp, 'customer', customer, 'full', job.full, 'pub', job.pub,
-  'service', service, 'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', zone.now,
-  'reference', reference, 'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled,
-  'begins', release, 'recorded', '1')
+  paid = '0', refunded = '0', back = '0', room = '', recorded = '1', lat = lat, lon = lon, scheduled = scheduled,
+  begins = tonumber(release)}
 JobState.note_members(job_key, '"bp":"' .. bp .. '","owner":"' .. actor .. '","contact":' .. cjson.encode(contact) ..
   ',"recorded":"1"' .. (release ~= '0' and ',"begins":"' .. release .. '"' or '') ..
   (preferred ~= '' and ',"preferred":"' .. preferred .. '"' or ''))
@@ -70,7 +67,10 @@ if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, to
 job.last = 'create ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 local rule, opened, room = room_json ~= '' and Plan.parse(room_json), nil, nil
 RoomStep.assign_id(job, rule)
-JobRecord.save(job)
+JobRecord.save(job, {'id', id, 'bp', bp, 'customer', customer, 'full', job.full, 'pub', job.pub, 'service', service,
+  'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', zone.now, 'reference', reference,
+  'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled, 'begins', release,
+  'recorded', '1'})
 redis.call('ZADD', jobs, zone.now, id)
 redis.call('ZADD', user_jobs, zone.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end

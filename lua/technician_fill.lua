@@ -25,7 +25,7 @@ for _, record in ipairs(cjson.decode(records)) do
   local tech = Tech.load(key)
   if tech.online == '1' then redis.call('ZADD', seen, zone.now, id) else redis.call('ZREM', seen, id) end
   if tech.lat ~= '' then MapIndex.write_people(zone, MapIndex.person_entry(tech)) end
-  if Supply.sync(zone, tech) and looks then Supply.schedule_match(zone, tech) end
+  Supply.sync(zone, tech, looks)
 end
 Rebuild.note_progress(meta, done)
 return {'OK', '0', 0, 0}

@@ -41,7 +41,7 @@ if lat ~= '' then
   Supply.write(zone, tech, 'lat', lat, 'lon', lon, 'fix_at', zone.now, 'acc', '', 'jump', '')
 end
 redis.call('ZADD', seen, zone.now, id)
-if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
+Supply.sync(zone, tech, true)
 local seq = zone.seq
 if was ~= '1' then
   local event = TechnicianStatus.event(tech, true, 'self', audience)

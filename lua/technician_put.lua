@@ -47,8 +47,8 @@ redis.call('HSETNX', tech_key, 'load', 0)
 local tech, seq = Tech.load(tech_key), 0
 if tech.online == '1' and Tech.refusal(tech) then
   seq = Presence.go_offline(zone, tech, seen, log, {reason = offline_reason, actor = actor, audience = audience})
-elseif tech.online == '1' and Supply.sync(zone, tech) then
-  Supply.schedule_match(zone, tech)
+elseif tech.online == '1' then
+  Supply.sync(zone, tech, true)
 end
 -- Offers for services that they no longer provide are closed; those of an offline technician are closed already.
 if known[3] and known[3] ~= services then update_assigned_jobs(zone, known[3]) end

@@ -10,6 +10,7 @@ local Capacity = {}
 -- stores the last position before that in `track`: `technician lat lon fix_at ended_at status`, times in ms
 -- (engine/domain/positions.py reads it). `freed` says that the job is not among the holder's jobs any more.
 function Capacity.free(zone, job)
+  job.counts = nil
   if redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':jobs', job.id) == 0 then return end
   redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':tracked', job.id)
   local tech = Tech.load(zone.tag .. 'tech:' .. job.holder)
@@ -17,21 +18,20 @@ function Capacity.free(zone, job)
     tech.fix_at, zone.now, job.was or job.status)
   JobFields.set(job.key, 'freed', '1', 'shared_at', '', unpack(track and {'track', track} or {}))
   if not tech then return end
-  Load.remove(zone, job, tech)
-  redis.call('HSET', tech.key, 'free_at', zone.now)
-  if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
+  Supply.sync(zone, tech, true, 'free_at', zone.now, Load.remove(zone, job, tech))
 end
 
--- The work is resumed: the job counts towards the holder's load as before.
+-- The work is resumed: the job counts towards the holder's load as before. `job.counts` says that it is among the
+-- holder's jobs.
 function Capacity.occupy_again(zone, job)
   local key = zone.tag .. 'tech:' .. job.holder
+  job.counts = true
   if redis.call('SISMEMBER', key .. ':jobs', job.id) == 1 then return end
   local tech = Tech.load(key)
   if not tech then return end
   JobFields.remove(job.key, 'freed')
   redis.call('SADD', key .. ':jobs', job.id)
-  Load.add(zone, job, tech)
-  Supply.sync(zone, tech)
+  Supply.sync(zone, tech, false, Load.add(zone, job, tech))
 end
 
 -- Removes the job from the holder. The job is not offered to them again. The price proposal to them or by them is

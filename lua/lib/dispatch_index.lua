@@ -18,14 +18,14 @@ function DispatchIndex.add(zone, job, at, lifetime_ms)
   at = DispatchIndex.start_time(zone, job, at)
   JobFields.set(job.key, 'release', string.format('%.0f', at))
   if lifetime_ms > 0 then
-    local row = redis.call('HMGET', job.key, 'scheduled', 'begins')
-    job.expires = (job.waits and math.max(at, tonumber(row[2]) or 0) or at) + lifetime_ms
-    if (tonumber(row[2]) or 0) <= zone.now then job.expires = math.max(job.expires, tonumber(row[1]) or 0) end
+    local scheduled = job.scheduled or redis.call('HGET', job.key, 'scheduled')
+    job.expires = (job.waits and math.max(at, job.begins) or at) + lifetime_ms
+    if job.begins <= zone.now then job.expires = math.max(job.expires, tonumber(scheduled) or 0) end
     redis.call('ZADD', due, job.expires, 'expire:' .. job.id)
   end
   if job.mode == 'allocate' then redis.call('ZADD', due, at, 'allocate:' .. job.id .. ':1')
   elseif job.mode ~= 'direct' then
-    local row = redis.call('HMGET', job.key, 'lon', 'lat')
+    local row = job.lon and {job.lon, job.lat} or redis.call('HMGET', job.key, 'lon', 'lat')
     redis.call('GEOADD', zone.tag .. 'demand:' .. job.service, row[1], row[2], job.id)
     redis.call('ZADD', due, at, 'wave:' .. job.id .. ':1')
   end

@@ -81,7 +81,7 @@ function Fix.store(zone, batch, id, lat, lon, at, kind, accuracy, heading, speed
   -- Only a zone that was rebuilt has somebody online without a position (engine/rebuild/technician_entries.py).
   if not known then
     local record = Tech.load(key)
-    if Supply.sync(zone, record) then Supply.schedule_match(zone, record) end
+    Supply.sync(zone, record, true)
   end
   local jobs = PositionFeed.jobs_of(zone, tech)
   for _, job in ipairs(jobs) do
@@ -91,7 +91,8 @@ function Fix.store(zone, batch, id, lat, lon, at, kind, accuracy, heading, speed
     end
   end
   if kind == 'more' then return outcome end
-  FixRate.tell(zone, tech, FixRate.choose(tech, is_still, jobs))
+  local changes_rate, rate = FixRate.tell(zone, tech, FixRate.choose(tech, is_still, jobs))
+  if changes_rate then redis.call('HSET', key, 'rate', rate) end
   PositionFeed.publish(zone, tech, jobs, heading, known == 'jumped')
   return outcome
 end

@@ -36,28 +36,27 @@ function FixRate.choose(tech, is_still, jobs)
   return on_job and FixRate.ON_JOB or is_still and FixRate.STILL or FixRate.IDLE
 end
 
--- Sets the rate, and publishes it if the app was told another.
+-- Publishes the rate if the app was told another. Returns `rate` and its value, which the caller writes to the record, or
+-- nothing if it stays.
 function FixRate.tell(zone, tech, rate)
   local was = tech.rate
   if was == rate then return end
   tech.rate = rate
-  redis.call('HSET', tech.key, 'rate', rate)
-  if not was and rate == FixRate.IDLE then return end -- what an app sends by without being told
-  local every_s, distance_m = string.match(rate, '^(%d+) (%d+)$')
-  redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"rate","technician":"' .. tech.id .. '","every_s":' .. every_s ..
-    ',"distance_m":' .. distance_m .. '}')
+  if was or rate ~= FixRate.IDLE then -- idle is how an app sends without being told
+    local every_s, distance_m = string.match(rate, '^(%d+) (%d+)$')
+    redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"rate","technician":"' .. tech.id .. '","every_s":' .. every_s ..
+      ',"distance_m":' .. distance_m .. '}')
+  end
+  return 'rate', rate
 end
 
 -- Returns what the technician's app was told; `tech` may be nil.
-function FixRate.told(tech)
-  return tech and (redis.call('HGET', tech.key, 'rate') or tech.load > 0 and FixRate.ON_JOB) or FixRate.IDLE
-end
+function FixRate.told(tech) return tech and (tech.rate or tech.load > 0 and FixRate.ON_JOB) or FixRate.IDLE end
 
--- Tells the rate that follows from the load alone, when a job begins or ends. The next fix tells the finer one.
+-- Tells the rate that follows from the load alone, when a job begins or ends. The next fix tells the finer one. Returns
+-- what FixRate.tell returns.
 function FixRate.follow_load(zone, tech)
-  local was = redis.call('HGET', tech.key, 'rate')
-  local is_fast = was == FixRate.ON_JOB or was == FixRate.NEAR
+  local is_fast = tech.rate == FixRate.ON_JOB or tech.rate == FixRate.NEAR
   if (tech.load > 0) == is_fast then return end
-  tech.rate = was
-  FixRate.tell(zone, tech, tech.load > 0 and FixRate.ON_JOB or FixRate.IDLE)
+  return FixRate.tell(zone, tech, tech.load > 0 and FixRate.ON_JOB or FixRate.IDLE)
 end

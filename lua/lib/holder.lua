@@ -13,6 +13,6 @@ function Holder.assign(zone, job, tech)
   redis.call('ZADD', zone.tag .. 'user:' .. tech.id .. ':jobs', job.created, job.id)
   if job.begins > zone.now then Load.add(zone, job, tech) else tech.load = tech.load + 1 end
   if tech.load >= tech.capacity then Supply.remove(zone, tech) end
-  Supply.write(zone, tech, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now)
-  FixRate.follow_load(zone, tech)
+  Supply.write(zone, tech, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now,
+    FixRate.follow_load(zone, tech))
 end

@@ -13,8 +13,9 @@ function JobFields.touch(key) JobState.touch(key) end
 
 -- Removes a field. Returns 1 if it was there.
 function JobFields.remove(key, name)
-  JobState.note(key, name, '')
-  return redis.call('HDEL', key, name)
+  local removed = redis.call('HDEL', key, name)
+  if removed == 1 then JobState.note(key, name, '') end
+  return removed
 end
 
 -- Adds `by` to a number and returns the sum.

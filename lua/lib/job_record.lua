@@ -7,11 +7,10 @@ do
 
   -- Writes the fields that any step may change, as far as they have changed since the job was loaded: most steps change
   -- half of them, and a field costs as much as ten lines of Lua. `row` is what Job.load read, in its order. Steps write
-  -- the others themselves: `amount`, `frozen`, the money, the fixed members.
-  function JobRecord.save(job)
-    local row = job.row or {}
-    local fields = {'status', job.status, 'version', job.version, 'at', job.at, 'updated', job.updated, 'last', job.last,
-      'entered', job.entered}
+  -- the others themselves: `amount`, `frozen`, the money. `fixed` are the fixed members of a new job, names and values in
+  -- turn.
+  function JobRecord.save(job, fixed)
+    local row, fields = job.row or {}, fixed or {}
     if job.phase ~= row[4] then add(fields, 'phase', job.phase) end
     if job.holder ~= row[7] then add(fields, 'holder', job.holder) end
     if job.card ~= row[8] then add(fields, 'card', job.card) end
@@ -20,7 +19,8 @@ do
     if job.mode ~= row[19] then add(fields, 'mode', job.mode) end
     if job.unaccepted ~= row[28] then add(fields, 'unaccepted', job.unaccepted or '') end
     if job.room ~= (row[30] or '') then add(fields, 'room', job.room) end
-    redis.call('HSET', job.key, unpack(fields))
+    redis.call('HSET', job.key, 'status', job.status, 'version', job.version, 'at', job.at, 'updated', job.updated,
+      'last', job.last, 'entered', job.entered, unpack(fields))
     job.row = nil
     JobState.save(job)
   end

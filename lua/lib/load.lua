@@ -8,25 +8,26 @@
 --- @include "lib/tracking"
 local Load = {}
 
+-- Returns the fields of the holder's record that the caller writes.
 function Load.change(zone, tech, by)
   tech.load = tech.load + by
-  Supply.write(zone, tech, 'load', tech.load)
-  FixRate.follow_load(zone, tech)
+  return 'load', tech.load, FixRate.follow_load(zone, tech)
 end
 
+-- Counts a job of the technician. Returns the fields of the record that the caller writes, as Load.remove does.
 function Load.add(zone, job, tech)
   if job.begins > zone.now then
     JobFields.set(job.key, 'ahead', '1')
     redis.call('HINCRBY', tech.key, 'ahead', 1)
     redis.call('ZADD', zone.tag .. 'due', job.begins, 'begin:' .. job.id)
-  else Load.change(zone, tech, 1) end
+  else return Load.change(zone, tech, 1) end
 end
 
 function Load.remove(zone, job, tech)
   if JobFields.remove(job.key, 'ahead') == 1 then
     redis.call('HINCRBY', tech.key, 'ahead', -1)
     redis.call('ZREM', zone.tag .. 'due', 'begin:' .. job.id)
-  else Load.change(zone, tech, -1) end
+  else return Load.change(zone, tech, -1) end
 end
 
 -- Corrects the load when the job begins or its time was changed, and whether its position is shared already.
@@ -35,8 +36,8 @@ function Load.refresh(zone, job)
   if job.holder == '' or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then return end
   local tech = Tech.load(key)
   if not tech then return end
-  Load.remove(zone, job, tech)
-  Load.add(zone, job, tech)
+  local fields = {Load.remove(zone, job, tech)}
+  for _, value in ipairs({Load.add(zone, job, tech)}) do fields[#fields + 1] = value end
   Tracking.update(zone, job)
-  if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
+  Supply.sync(zone, tech, true, unpack(fields))
 end

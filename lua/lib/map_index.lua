@@ -47,8 +47,8 @@ function MapIndex.sync_job(zone, job, was)
   if is_live then MapIndex.place_job(zone, job) else redis.call('ZREM', zone.tag .. 'places', job.id) end
 end
 
--- Enters the position that the job's record has now.
+-- Enters the position that the job's record has now; the record of a new job is not written yet.
 function MapIndex.place_job(zone, job)
-  local row = redis.call('HMGET', job.key, 'lon', 'lat')
+  local row = job.lon and {job.lon, job.lat} or redis.call('HMGET', job.key, 'lon', 'lat')
   redis.call('GEOADD', zone.tag .. 'places', row[1], row[2], job.id)
 end

@@ -26,45 +26,41 @@ function Supply.remove(zone, tech)
   redis.call('HSET', tech.key, 'indexed', '')
 end
 
-function Supply.place(zone, tech)
-  for service in string.gmatch(tech.services, '%S+') do
-    redis.call('GEOADD', zone.tag .. 'supply:' .. service, tech.lon, tech.lat, tech.id)
-  end
-  tech.indexed = tech.services
-  redis.call('HSET', tech.key, 'indexed', tech.indexed, 'place', Supply.place_text(zone, tech))
-end
-
 -- Returns where and since when (ms) the technician is indexed.
 function Supply.place_text(zone, tech) return tech.lat .. ' ' .. tech.lon .. ' ' .. string.format('%.0f', zone.now) end
-
--- Updates the index from the record. Returns whether the technician is in the index now.
-function Supply.sync(zone, tech)
-  if tech.online == '1' and not Tech.refusal(tech) and tech.load < tech.capacity and tech.lat ~= ''
-    and tech.services ~= '' then
-    if tech.indexed ~= tech.services then Supply.remove(zone, tech) end
-    Supply.place(zone, tech)
-    Summaries.write(zone, tech)
-    return true
-  end
-  Supply.remove(zone, tech)
-  return false
-end
-
--- Schedules a search for open jobs for a technician who came online, came nearer or became free. `match` in the record
--- is where they were.
-function Supply.schedule_match(zone, tech)
-  redis.call('ZADD', zone.tag .. 'due', zone.now, 'match:' .. tech.id)
-  redis.call('HSET', tech.key, 'match', tech.lat .. ' ' .. tech.lon)
-end
-
--- What the moves of one call write to keys of the zone, collected for one command each: `summaries` has ids and texts
--- in turn, `due` times and entries, `people` and, for each service, `places` have lon, lat and id.
-function Supply.begin_moves() return {summaries = {}, due = {}, people = {}, places = {}} end
 
 do
   local function add(list, ...)
     for _, value in ipairs({...}) do list[#list + 1] = value end
   end
+
+  -- Updates the index from the record, and writes further fields of the record with it (names and values in turn). With
+  -- `looks`, a technician in the index gets a search for open jobs: they came online, came nearer or became free. `match`
+  -- in the record is where they were then. Returns whether the technician is in the index now.
+  function Supply.sync(zone, tech, looks, ...)
+    local fields, fits = {...}, tech.online == '1' and not Tech.refusal(tech) and tech.load < tech.capacity
+      and tech.lat ~= '' and tech.services ~= ''
+    if not fits or tech.indexed ~= tech.services then Supply.remove(zone, tech) end
+    if fits then
+      for service in string.gmatch(tech.services, '%S+') do
+        redis.call('GEOADD', zone.tag .. 'supply:' .. service, tech.lon, tech.lat, tech.id)
+      end
+      add(fields, 'place', Supply.place_text(zone, tech))
+      if tech.indexed ~= tech.services then add(fields, 'indexed', tech.services) end
+      if looks then
+        redis.call('ZADD', zone.tag .. 'due', zone.now, 'match:' .. tech.id)
+        add(fields, 'match', tech.lat .. ' ' .. tech.lon)
+      end
+      tech.indexed = tech.services
+      Summaries.write(zone, tech)
+    end
+    if #fields > 0 then redis.call('HSET', tech.key, unpack(fields)) end
+    return fits
+  end
+
+  -- What the moves of one call write to keys of the zone, collected for one command each: `summaries` has ids and texts
+  -- in turn, `due` times and entries, `people` and, for each service, `places` have lon, lat and id.
+  function Supply.begin_moves() return {summaries = {}, due = {}, people = {}, places = {}} end
 
   -- Writes a technician's new position to the record, with further `fields` (names and values in turn), and adds to
   -- `moves` what the keys of the zone need. `summary` is the present one, or false: only who is in the index has one.

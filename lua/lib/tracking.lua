@@ -33,14 +33,16 @@ function Tracking.update(zone, job)
   if job.holder == '' then return end
   local key, due = zone.tag .. 'tech:' .. job.holder, zone.tag .. 'due'
   local lead_ms = Tracking.lead_ms(job)
-  if not lead_ms or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then
+  if not lead_ms or not job.counts and redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then
     Tracking.remove(key .. ':tracked', job)
     return
   end
-  local scheduled = tonumber(redis.call('HGET', job.key, 'scheduled') or '') or 0
+  local row = redis.call('HMGET', job.key, 'scheduled', 'shared_at')
+  local scheduled = tonumber(row[1] or '') or 0
   if scheduled - lead_ms > zone.now then
     Tracking.remove(key .. ':tracked', job)
     redis.call('ZADD', due, scheduled - lead_ms, 'track:' .. job.id)
+  elseif row[2] and row[2] ~= '' then return -- The job is in the set.
   elseif redis.call('SCARD', key .. ':tracked') < Tracking.MAX_JOBS then
     if redis.call('SADD', key .. ':tracked', job.id) == 1 then JobFields.set(job.key, 'shared_at', zone.now) end
   elseif redis.call('SISMEMBER', key .. ':tracked', job.id) == 0 then

@@ -1,4 +1,5 @@
 -- The times and positions that a device reports, and how far they are trusted.
+--- @include "lib/memo"
 local Device = {}
 
 -- The clock. `clock` in the technician's record is `known seen when`: the trusted offset (ms ahead of ours), and an
@@ -15,10 +16,16 @@ function Device.clock_text(known, seen, when)
     (seen and string.format('%.0f %.0f', seen, when) or '- -')
 end
 
+-- Returns the clock's numbers; nil for none. Most devices have the same text, `0 - -`.
+Device.parse_clock = Memo.of(function(text)
+  local known, seen, when = string.match(text, '^([^ ]+) ([^ ]+) ([^ ]+)$')
+  return {known = tonumber(known), seen = tonumber(seen), when = tonumber(when)}
+end)
+
 -- Returns the offset to correct by, and the new text of `clock` if it changes.
 function Device.read_clock(text, now, at)
-  local known, seen, when = string.match(text, '^(%S+) (%S+) (%S+)$')
-  known, seen, when = tonumber(known), tonumber(seen), tonumber(when)
+  local clock = Device.parse_clock(text)
+  local known, seen, when = clock.known, clock.seen, clock.when
   local read = at - now
   if read < 0 and read >= -Device.SLACK_MS then read = 0 end
   if known and read <= known and read >= known - Device.SLACK_MS then
@@ -40,14 +47,13 @@ function Device.known_offset(text) return tonumber(string.match(text, '^%S+')) o
 Device.VAGUE_M, Device.RECENT_MS, Device.GOOD_M = 100, 120000, 50
 
 -- Returns whether the fix is useless, because it is much less accurate than a recent fix.
-function Device.is_vague(acc, was, age)
-  local new = tonumber(acc)
-  return new and new > Device.VAGUE_M and age <= Device.RECENT_MS and new > 2 * (tonumber(was) or Device.GOOD_M)
+function Device.is_vague(acc_m, was_m, age)
+  return acc_m and acc_m > Device.VAGUE_M and age <= Device.RECENT_MS and acc_m > 2 * (was_m or Device.GOOD_M)
 end
 
 -- Returns whether the distance is impossible in this time: faster than JUMP_SPEED (m/s), and more than JUMP_M beyond
 -- the accuracy of both positions.
 Device.JUMP_SPEED, Device.JUMP_M = 100, 2500
-function Device.is_jump(far, ms, acc, was)
-  return far > Device.JUMP_M + Device.JUMP_SPEED * ms / 1000 + (tonumber(acc) or 0) + (tonumber(was) or 0)
+function Device.is_jump(far, ms, acc_m, was_m)
+  return far > Device.JUMP_M + Device.JUMP_SPEED * ms / 1000 + (acc_m or 0) + (was_m or 0)
 end

@@ -26,55 +26,55 @@ function Fix.end_batch(zone, batch, seen)
   Supply.write_moves(zone, batch.moves)
 end
 
--- Takes one fix of a technician and returns its outcome. `at` is the device's time in ms; '' = now. `kind` is `live` for
+-- Takes one fix of a technician and returns its outcome. `sent_at` is the device's time in ms; '' = now. `kind` is `live` for
 -- a fix that was sent when it was measured, `late` for one that waited on the device, and `more` for a late one that is
 -- not the last of those sent together: it is neither published nor indexed. `accuracy`, `heading` and `speed` are '' if
 -- unknown.
 -- A fix that is older, much less accurate or an impossible jump away does not move the technician. The indexes are
 -- updated after a time or a distance (lib/supply).
-function Fix.store(zone, batch, id, lat, lon, at, kind, accuracy, heading, speed)
+function Fix.store(zone, batch, id, lat, lon, sent_at, kind, accuracy, heading, speed)
   local key = zone.tag .. 'tech:' .. id
   local row = redis.call('HMGET', key, 'online', 'load', 'lat', 'lon', 'fix_at', 'acc', 'clock', 'jump', 'place',
     'match', 'ahead', 'rate', 'rest')
   if not row[2] then return 'NOT_FOUND' end
   local online, was_at, acc, clock = row[1] == '1', tonumber(row[5]) or 0, row[6] or '', row[7] or '- - -'
-  local offset, changed = 0, nil
+  -- A text becomes a number only once: that takes as long as ten operations.
+  local at, accuracy_m, acc_m, offset, changed = tonumber(sent_at), tonumber(accuracy), tonumber(acc), 0, nil
   -- A fix without its own time has the time of its arrival, and is always newer than the last fix: TIME may have
   -- stepped back a little since.
-  if at == '' then at = math.max(zone.now, was_at + 1) else
-    at = tonumber(at)
+  if not at then at = math.max(zone.now, was_at + 1) else
     if kind == 'live' then offset, changed = Device.read_clock(clock, zone.now, at)
     else offset = Device.known_offset(clock) end
     at = math.min(zone.now, at - offset)
   end
-  if changed then
-    clock = changed
-    redis.call('HSET', key, 'clock', clock)
-  end
+  if changed then redis.call('HSET', key, 'clock', changed) end
   if online and kind ~= 'more' then
     batch.seen[#batch.seen + 1] = batch.now
     batch.seen[#batch.seen + 1] = id
   end
-  local outcome = (online and '1 ' or '0 ') .. clock
+  local outcome = (online and '1 ' or '0 ') .. (changed or clock)
   if at <= was_at then return outcome end
-  local known, distance_m = row[3] and row[3] ~= '', Geo.distances_from(lat, lon)
-  if known and Device.is_vague(accuracy, acc, zone.now - was_at) then return outcome end
-  if known and acc ~= '' and Device.is_jump(distance_m(row[3], row[4]), at - was_at, accuracy, acc) then
+  local tech = {key = key, id = id, online = online and '1' or '', load = tonumber(row[2]) or 0, lat = lat, lon = lon,
+    lat_degrees = tonumber(lat), lon_degrees = tonumber(lon), fix_at = at,
+    at_text = sent_at ~= '' and offset == 0 and at < zone.now and sent_at or string.format('%.0f', at),
+    acc = accuracy ~= '' and accuracy or '-', ahead = tonumber(row[11]) or 0, rate = row[12]}
+  local before = {lat = tonumber(row[3]), lon = tonumber(row[4]), fix_at = was_at, acc = acc, place = row[9],
+    match = row[10]}
+  local known, distance_m = before.lat, Geo.distances_from(tech.lat_degrees, tech.lon_degrees)
+  if known and Device.is_vague(accuracy_m, acc_m, zone.now - was_at) then return outcome end
+  if known and acc ~= '' and Device.is_jump(distance_m(before.lat, before.lon), at - was_at, accuracy_m, acc_m) then
     -- Two consecutive fixes that are closer to each other than to the known position replace the known position.
     local jlat, jlon = string.match(row[8] or '', '^(%S+) (%S+)$')
-    if not jlat or distance_m(jlat, jlon) >= distance_m(row[3], row[4]) then
+    if not jlat or distance_m(jlat, jlon) >= distance_m(before.lat, before.lon) then
       redis.call('HSET', key, 'jump', lat .. ' ' .. lon)
       return outcome
     end
     known = 'jumped'
   end
-  local tech = {key = key, id = id, online = online and '1' or '', load = tonumber(row[2]) or 0, lat = lat, lon = lon,
-    fix_at = at, at_text = string.format('%.0f', at), acc = accuracy ~= '' and accuracy or '-',
-    ahead = tonumber(row[11]) or 0, rate = row[12]}
-  local before = {lat = row[3], lon = row[4], fix_at = was_at, acc = acc, place = row[9], match = row[10]}
-  local rest, is_still = FixRate.rest(row[13], tech, accuracy, distance_m)
-  local fields = {'lat', lat, 'lon', lon, 'fix_at', tech.at_text, 'heading', heading, 'acc', tech.acc}
-  if rest ~= row[13] then fields[11], fields[12] = 'rest', rest end
+  local rest, is_still = FixRate.rest(row[13], tech, accuracy_m, distance_m)
+  local fields = {'lat', lat, 'lon', lon, 'fix_at', tech.at_text, 'heading', heading}
+  if tech.acc ~= acc then fields[#fields + 1], fields[#fields + 2] = 'acc', tech.acc end
+  if rest ~= row[13] then fields[#fields + 1], fields[#fields + 2] = 'rest', rest end
   if row[8] and row[8] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'jump', '' end
   Supply.move(zone, batch.moves, tech, batch.summaries[id], fields, before, kind ~= 'more' and distance_m)
   if not online then return outcome end

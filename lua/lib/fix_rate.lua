@@ -12,11 +12,11 @@ FixRate.REST_M, FixRate.WAKE_M, FixRate.REST_MS = 50, 100, 300000
 
 -- Returns where and since when the technician rests, as the record's `rest`: `lat lon since` (ms), and whether they are
 -- still. `distance_m` returns the distance of a place.
-function FixRate.rest(text, tech, accuracy, distance_m)
-  local lat, lon, since = string.match(text or '', '^(%S+) (%S+) (%d+)$')
+function FixRate.rest(text, tech, accuracy_m, distance_m)
+  local lat, lon, since = string.match(text or '', '^([^ ]+) ([^ ]+) ([^ ]+)$')
   if lat then
     local is_still = tech.fix_at - since >= FixRate.REST_MS
-    local far = distance_m(lat, lon) - (tonumber(accuracy) or 0)
+    local far = distance_m(lat, lon) - (accuracy_m or 0)
     if far < (is_still and FixRate.WAKE_M or FixRate.REST_M) then return text, is_still end
   end
   return tech.lat .. ' ' .. tech.lon .. ' ' .. tech.at_text, false

@@ -22,7 +22,8 @@ do
   -- Adds `lon lat id` to `entries` if the entry of a technician has to change; `was` has their last position.
   function MapIndex.add_person(entries, zone, tech, was)
     local is_known = was.lat and was.lat ~= '' and zone.now - (tonumber(was.fix_at) or 0) < MapIndex.PEOPLE_MS
-    if is_known and cell_of(was.lat) == cell_of(tech.lat) and cell_of(was.lon) == cell_of(tech.lon) then return end
+    if is_known and cell_of(was.lat) == cell_of(tech.lat_degrees or tech.lat)
+      and cell_of(was.lon) == cell_of(tech.lon_degrees or tech.lon) then return end
     for _, part in ipairs(MapIndex.person_entry(tech)) do entries[#entries + 1] = part end
   end
 end

@@ -14,8 +14,9 @@ end
 
 -- Returns the summary of a technician who moved; `at_text` is their `fix_at` as a text.
 function Summaries.moved(summary, tech)
+  local uncertainty_m = Tech.uncertainty_m(tech.acc)
   return tech.lat .. ' ' .. tech.lon .. ' ' .. tech.at_text .. ' ' ..
-    string.format('%.14g', Tech.uncertainty_m(tech.acc)) .. string.match(summary, '^[^ ]+ [^ ]+ [^ ]+ [^ ]+(.+)')
+    (uncertainty_m == 0 and '0' or string.format('%.14g', uncertainty_m)) .. string.match(summary, '^[^ ]+ [^ ]+ [^ ]+ [^ ]+(.+)')
 end
 
 -- Writes several summaries: ids and texts in turn.

@@ -5,11 +5,11 @@ seen, and `seen` the highest seq in this epoch. `compared` is 1; 0 if the archiv
 that the caller believes in opens); or `look` to change nothing. PAUSED: an operator closed the zone (zone_close).
 STALE_RELEASE: the zone has a format that the caller does not know (`format` is SQL's, zone_upgrade raises it).
 REBUILDING: a process writes the zone anew from SQL (zone_rebuild); the reply has how many rows are written, and of how
-many.
+many. FOREIGN_ROW: SQL has a row of another program where the next event belongs (zone_close).
 KEYS    meta  epochs  log
 ARGV    run_id  compared  archived  known  database  believed  seen  format  knows
 OK      seq  version  epoch  epochs  format
-ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  OLDER  HOLE  OTHER_DATABASE  CLOSED  PAUSED  REBUILDING  STALE_RELEASE
+ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  OLDER  HOLE  OTHER_DATABASE  CLOSED  PAUSED  REBUILDING  STALE_RELEASE  FOREIGN_ROW
 FLAGS   allow-oom
 ]]
 --- @include "lib/clock"
@@ -28,7 +28,7 @@ local unpaired = epoch and not row[6] and known == '' and (tonumber(row[8]) or 0
 if compared ~= '0' and (unpaired or row[6] and row[6] ~= database) then return {'OTHER_DATABASE'} end
 if format > tonumber(knows) then return {'STALE_RELEASE'} end
 if epoch == 'closed' and not row[7] then return {'CLOSED'} end
-if row[7] == 'PAUSED' then return {'PAUSED'} end
+if row[7] == 'PAUSED' or row[7] == 'FOREIGN_ROW' then return {row[7]} end
 if row[7] == 'REBUILDING' then return {'REBUILDING', row[10], row[11]} end
 if compared == '0' then
   if epoch ~= believed or not same or rolled_back then return {'UNCOMPARED'} end

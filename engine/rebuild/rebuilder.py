@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy import select
 
-from engine.archive import erasure_list
+from engine.archive import contradictions, erasure_list
+from engine.archive.contradictions import FOREIGN_ROW
 from engine.errors import CalloutError
 from engine.rebuild import given_up, log_tail, lost_tail, zone_writing
 from engine.rebuild.lost_tail import LostTail
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
 
 REBUILT = "REBUILT"
 """Why a zone is closed after its rebuild, until it is opened."""
-OLDER = "OLDER"
-"""Why a zone is closed whose Redis lacks the newest epoch of SQL."""
-OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE", "OTHER_DATABASE"}
+WATCHED_WORDS = REBUILT_WORDS | {"OLDER", FOREIGN_ROW}
+"""The words of closed zones about which a process does something by itself."""
+OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE", "OTHER_DATABASE", FOREIGN_ROW}
 """The words of closed zones that an operator may have written anew. What Redis has and SQL does not is archived first,
 if the log continues the archive."""
 TAKE_OVER_WORDS = OPERATOR_WORDS | {"OTHER_DATABASE"}
@@ -76,23 +77,30 @@ RunningRebuilds = dict[Zone, ZoneWriter]
 
 
 async def run_once(engine: Engine, running: RunningRebuilds | None = None) -> list[RebuildReport]:
-    """Rebuild each zone that is closed because Redis lacks what SQL has, and open each that only a rebuild of another
-    Redis keeps closed, which was given up. A failed rebuild is logged; the next call begins it again. ``running`` has
-    the rebuilds under way."""
+    """Rebuild each zone that is closed because Redis lacks what SQL has, and open each whose reason is gone. A failed
+    rebuild is logged; the next call begins it again. ``running`` has the rebuilds under way."""
     reports = []
     for zone, state in engine.store.zones.items():
-        if state.open or state.word not in (*REBUILT_WORDS, OLDER) or not engine.store.pipeline.is_up:
+        if state.open or state.word not in WATCHED_WORDS or not engine.store.pipeline.is_up:
             continue
         try:
-            if state.word == OLDER:
-                await given_up.open_zone(engine, zone)
-                continue
-            report = await rebuild_zone(engine, zone, running=running)
+            report = await _mend_zone(engine, zone, state.word, running)
         except (CalloutError, LostRight) as error:
             log.warning("zone_rebuild_failed", zone=zone, error=str(error) or type(error).__name__)
         else:
             reports += [report] if report else []
     return reports
+
+
+async def _mend_zone(engine: Engine, zone: Zone, word: str, running: RunningRebuilds | None) -> RebuildReport | None:
+    """Do what a process does by itself about a zone that is closed with ``word``."""
+    if word in REBUILT_WORDS:
+        return await rebuild_zone(engine, zone, running=running)
+    if word == FOREIGN_ROW:
+        await contradictions.open_zone_without_foreign_row(engine.store, engine.archive, zone)
+    else:
+        await given_up.open_zone(engine, zone)
+    return None
 
 
 async def rebuild_zone(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from engine.archive import apply, room_refill
+from engine.archive import apply, contradictions, room_refill
 from engine.archive.quarantine import EventWriter
 from engine.archive.reader import Checkpoint
 from engine.errors import CalloutError
@@ -29,7 +29,6 @@ from engine.workers import archived_jobs, position_archive
 from engine.workers.archive_lag import ArchiveLag, read_lag
 from engine.workers.audit_heads import HeadPublisher
 from engine.zone import log as zone_log
-from engine.zone import opening
 from engine.zone.leases import Leases
 
 if TYPE_CHECKING:
@@ -217,11 +216,9 @@ class Archiver:
             progress.retry_s = min(progress.retry_s * 2, RETRY_MAX_S)
 
     async def _close_if_contradictory(self, zone: Zone) -> None:
-        """Close the zone if its log contradicts the archive. In an open zone the effects of further commands would be
-        lost.
-        """
+        """Close the zone if its log contradicts the archive."""
         try:
-            await opening.close_if_contradictory(self._engine.store, self._engine.archive, zone)
+            await contradictions.close_zone(self._engine.store, self._engine.archive, zone)
         except CalloutError as error:
             log.warning("zone_not_judged", zone=zone, error=str(error))
 

@@ -40,6 +40,8 @@ CLOSED_REASONS: Mapping[str, str] = {
     "FOREIGN": "Redis has another history of the log than the archive: a server writes the zone anew from the database",
     "OLDER": "Redis holds an older history of the log than was seen: does its name lead to a server that was replaced?",
     "HOLE": "Redis has dropped events that the archive has not got: is it the right database, and its latest state?",
+    "FOREIGN_ROW": "the archive has a row of another program in the place of the next event (the archiver logs which"
+    " and where): remove it, and the zone opens by itself",
     "OTHER_DATABASE": "Redis belongs to another database: is --database the right one?",
     "CLOSED": "the zone was closed by an operator",
     "PAUSED": "paused: an operator has closed the zone; `callout zone open` opens it",
@@ -84,19 +86,6 @@ def make_zone_opener(archive: Archive) -> OpenZones:
                 await _open_zone(store, pipe, archive, zone, known[zone], run_id)
 
     return open_zones
-
-
-async def close_if_contradictory(store: Store, archive: Archive, zone: Zone) -> None:
-    """Close the zone for every process if Redis and the database contradict each other. Call this if the log does not
-    continue the archive.
-
-    Raises Unavailable, Indeterminate.
-    """
-    at = (await records.read_records(archive, [zone]))[zone]
-    answer = await compare_with_sql(store, store.pipeline.submit, zone, store.run_id, "look", at)
-    if answer.word != "OK":
-        await store.run(zone, "zone_close", keys={"meta": keys.zone_meta(zone)}, args={"why": answer.word})
-        store.close_zone(zone, answer.reason, answer.word)
 
 
 async def _open_zone(

@@ -12,6 +12,8 @@ from sqlalchemy import Table, delete, func, insert, select
 
 from engine.archive import reader
 from engine.archive.apply import LogMismatch
+from engine.errors import Unavailable
+from engine.rebuild import rebuilder
 from engine.runtime import Engine
 from engine.sql.audit_tables import audit, audit_nodes
 from engine.sql.job_tables import job_states
@@ -20,6 +22,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver as writer
 from engine.zone import log
+from tests.support import people
 
 ZONE = DEFAULT_ZONE
 TOO_LARGE_FOR_BIGINT = 10**20
@@ -198,6 +201,35 @@ async def test_a_foreign_row_in_the_place_of_an_event_stops_the_archiver(engine:
             await conn.execute(delete(table).where(table.c.seq == seq))
         await writer.run_once(engine)
         assert (await read_archived_seqs(engine))[-1] == seq
+
+
+async def test_a_foreign_row_closes_the_zone_until_it_is_removed(engine: Engine) -> None:
+    """An archiver that meets a foreign row closes the zone for every process, with the reason. A rebuild is refused,
+    which would lose the event. When the row is removed, the zone opens by itself and the event is archived.
+    """
+    service = await people.service(engine)
+    await append_event(engine, "notification", create_notification("n1"))
+    await writer.run_once(engine)
+    seq = await append_event(engine, "notification", create_notification("n2"))
+    _, values = FOREIGN_ROWS[0]
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(insert(events).values(zone=ZONE, seq=seq, **values))
+    archiver, state = writer.Archiver(engine), engine.store.zones[ZONE]
+    await archiver.archive_batch(1)
+    await archiver.close()
+    with pytest.raises(Unavailable):
+        await people.technician(engine, "t1", service)
+    await engine.store.reopen(ZONE, stale=state.epoch)
+    await rebuilder.run_once(engine)
+    assert (state.open, state.word) == (False, "FOREIGN_ROW")
+    assert await rebuilder.rebuild_zone(engine, ZONE, words=rebuilder.OPERATOR_WORDS) is None
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(delete(events).where(events.c.seq == seq))
+    await rebuilder.run_once(engine)
+    assert state.open
+    await append_event(engine, "notification", create_notification("n3"))
+    await writer.run_once(engine)
+    assert (await read_archived_seqs(engine))[-2:] == [seq, seq + 1]
 
 
 async def test_a_foreign_node_of_the_audit_tree_stops_the_archiver(engine: Engine) -> None:

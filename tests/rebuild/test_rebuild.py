@@ -101,7 +101,7 @@ async def test_the_progress_is_shown(engine: Engine, monkeypatch: pytest.MonkeyP
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     shown, running = io.StringIO(), rebuilder.RunningRebuilds()
-    console = Console(file=shown, force_terminal=is_terminal, width=100)
+    console = Console(file=shown, force_terminal=is_terminal, color_system=None, width=100)
     async with shown_progress(console, DEFAULT_ZONE, running):
         assert await rebuilder.run_once(engine, running) == []
     assert shown.getvalue() == ""

@@ -43,7 +43,7 @@ DECLARATIONS: Mapping[str, Fate] = {
     **_columns("blueprints", impersonal="key doc"),
     **_columns("request_keys", deleted="principal key fingerprint code", redacted="body"),
     **_columns("checkpoints", impersonal="zone epoch"),
-    **_columns("deployment", impersonal="id"),
+    **_columns("deployment", impersonal="id copy"),
     **_columns("epochs", impersonal="zone epoch"),
     **_columns("zone_controls", impersonal="zone holder"),
     **_columns("retirements", impersonal="zone"),

@@ -191,9 +191,11 @@ checkpoints = Table(
 """``format`` names what writers of the zone must know (engine/zone/upgrade.py). ``seq_before_audit`` is the checkpoint
 that an archive without an audit tree had when this column was added; NULL if there was none."""
 
-deployment = Table("deployment", metadata, text_column("id"))
+deployment = Table("deployment", metadata, text_column("id"), Column("copy", Text))
 """The one row that identifies this installation: a random id, inserted with the schema. Redis stores the same id, so
-that a process that is given a Redis and a database of two installations finds the mistake."""
+that a process that is given a Redis and a database of two installations finds the mistake. A database that was restored
+from a snapshot has an id of its own in ``copy``, and Redis stores this one: the copy is not taken for its original. The
+heads of the audit have ``id``, because the copy continues the same trees."""
 
 epochs = Table(
     "epochs",

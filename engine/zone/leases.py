@@ -23,6 +23,8 @@ from engine.store.connection import Store
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
 
+ROLES = ("scheduler", "push", "archiver")
+"""The kinds of background work."""
 MIN_FREE_CHECKS_TO_EXCEED_SHARE = 3
 """After so many checks in a row at which a lease was free, a process takes the lease even above its share: perhaps no
 other process can serve the zone."""
@@ -45,8 +47,8 @@ class _ZoneLease:
 
 
 class Leases:
-    """The leases of one process for one ``role``, the kind of background work: ``scheduler``, ``push`` or ``archiver``.
-    A lease lasts ``lease_s`` seconds and is renewed after a third of that."""
+    """The leases of one process for one ``role`` of ``ROLES``. A lease lasts ``lease_s`` seconds and is renewed after a
+    third of that."""
 
     def __init__(self, store: Store, role: str, lease_s: float) -> None:
         self.held_zones: set[Zone] = set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.sql.database import Archive
@@ -62,7 +62,7 @@ async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_red
 
 async def read_record(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
     """Return the record of one zone's log, as ``conn`` sees it."""
-    database = (await conn.execute(select(deployment.c.id))).scalar_one()
+    database = (await conn.execute(select(func.coalesce(deployment.c.copy, deployment.c.id)))).scalar_one()
     query = select(checkpoints.c.seq, checkpoints.c.format).where(checkpoints.c.zone == zone)
     archived, format_ = (await conn.execute(query)).one_or_none() or (0, 1)
     rows = await conn.execute(select(epochs.c.epoch, epochs.c.first_seq).where(epochs.c.zone == zone))

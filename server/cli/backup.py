@@ -24,7 +24,8 @@ import msgspec
 from engine.events import rfc3339_of
 from engine.process.datadir import CannotStart, create_directory, hold_lock, process_start_text
 from engine.process.settings import Settings
-from server.cli import options
+from engine.types import Zone
+from server.cli import options, restored_copy
 from server.cli.audit import read_head_file
 from server.cli.command_failed import CommandFailed
 from server.cli.connections import redis_url
@@ -101,15 +102,23 @@ def _make_draft(folder: Path) -> Path:
     help="The last published head of the audit tree; one for each zone.",
 )
 @click.option(
+    "--keep-id",
+    is_flag=True,
+    help="The copy takes the place of a lost database: a Redis of your own that belongs to that one goes on with it.",
+)
+@click.option(
     "--erasures",
     "erasures_file",
     metavar="FILE",
     help="The list of erased persons (erasures.jsonl of the old data directory): they are erased again.",
 )
-def restore(*, directory: str, heads: tuple[str, ...], **flags: str | None) -> None:
+def restore(*, directory: str, heads: tuple[str, ...], keep_id: bool, **flags: str | None) -> None:
     """Write the snapshot in DIR to a new data directory, on which `callout serve` then starts.
 
     A snapshot of which a file is missing or differs is refused.
+
+    The restored database has an id of its own, and the restored Redis belongs to it: with the Redis of the original the
+    copy changes nothing, and its zones stay closed. To replace a lost database, give --keep-id.
 
     If heads of the audit tree were published after the snapshot, name the last one: it is in the old data directory
     (audit/ZONE.head) and with the witness. The server then begins a new tree with it, and does not contradict it. Of
@@ -136,17 +145,15 @@ def restore(*, directory: str, heads: tuple[str, ...], **flags: str | None) -> N
         put_newest_heads(folder, data, published, installation)
         for name in {DATABASE, KEY} & files:
             shutil.copyfile(folder / name, data / name)
-        erased = asyncio.run(_erase_again(settings, folder, data))
-        if not erased:
-            _put_redis_back(folder, data)
+        erased = asyncio.run(_adapt_copies(settings, folder, data, keep_id=keep_id))
     if erased:
         print(f"erased again: {erased}; the zones are written anew from SQL")
     print(f"restored to {data}; start it with: callout serve --data {data}")
 
 
-async def _erase_again(settings: Settings, folder: Path, data: Path) -> int:
-    """Erase in the restored SQLite database whom the list of erasures names, or the snapshot's. Return how many persons
-    were erased.
+async def _adapt_copies(settings: Settings, folder: Path, data: Path, *, keep_id: bool) -> int:
+    """Erase in the restored SQLite database whom the list of erasures names, or the snapshot's, give the database an id
+    of its own, and restore Redis. Return how many persons were erased: if there are any, Redis is not restored.
     """
     from engine.archive import erasure_list
     from engine.sql import compaction
@@ -156,16 +163,21 @@ async def _erase_again(settings: Settings, folder: Path, data: Path) -> int:
     for path in (folder / erasure_list.FILE_NAME, erasure_list.file_of(settings)):
         for entry in erasure_list.read_list(path):
             erasure_list.add_to_list(own, entry)
-    if not own.is_file() or not (data / DATABASE).exists():
+    if not (data / DATABASE).exists():
+        restored_copy.put_redis_back(folder / REDIS, data, map(Zone, settings.zones), None)
         return 0
     settings = msgspec.structs.replace(settings, database=None, erasures_file=None)
     archive = await open_archive(settings)
     try:
-        erased = await erasure_list.apply_list(archive, settings)
+        erased = await erasure_list.apply_list(archive, settings) if own.is_file() else 0
         if erased:
             await compaction.compact(archive)
+        database = None if keep_id else await restored_copy.give_new_id(archive)
+        zones = await restored_copy.read_zones(archive)
     finally:
         await archive.close()
+    if not erased:
+        restored_copy.put_redis_back(folder / REDIS, data, zones, database)
     return erased
 
 
@@ -220,12 +232,3 @@ def _dump_postgres(url: str, target: Path) -> None:
     done = subprocess.run([program, "--format=custom", f"--file={target}", url], capture_output=True, check=False)
     if done.returncode:
         raise CommandFailed(f"pg_dump: {done.stderr.decode(errors='replace').strip()}")
-
-
-def _put_redis_back(folder: Path, data: Path) -> None:
-    # Valkey loads an append-only file whose first part is in the RDB format.
-    files = create_directory(create_directory(data / "valkey") / "appendonlydir")
-    shutil.copyfile(folder / REDIS, files / "appendonly.aof.1.base.rdb")
-    (files / "appendonly.aof.1.incr.aof").write_bytes(b"")
-    parts = ("file appendonly.aof.1.base.rdb seq 1 type b", "file appendonly.aof.1.incr.aof seq 1 type i")
-    (files / "appendonly.aof.manifest").write_text("".join(f"{part}\n" for part in parts))

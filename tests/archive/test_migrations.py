@@ -11,10 +11,18 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, func, insert, select, text
 from sqlalchemy.types import Boolean, Float, Integer
 
+from engine.domain import jobs
+from engine.domain.commands import CommandInput
 from engine.process.settings import Settings
+from engine.runtime import Engine
 from engine.sql import migrate
 from engine.sql.columns import metadata
 from engine.sql.database import Archive, open_archive
+from engine.sql.technician_tables import technician_states
+from engine.types import JobId
+from engine.workers import archiver
+from tests.rebuild.scene import open_scene
+from tests.support import people
 
 NOT_FILLED = {"alembic_version", "deployment"}
 """Tables that the migrations fill themselves."""
@@ -136,3 +144,34 @@ async def test_an_archive_without_an_audit_tree_is_marked(settings: Settings, mo
         rows = await conn.execute(text("SELECT zone, seq_before_audit FROM checkpoints ORDER BY zone"))
         assert [tuple(row) for row in rows] == [("main", 7), ("north", None)]
     await archive.close()
+
+
+async def test_technicians_get_what_earlier_events_say(engine: Engine, settings: Settings) -> None:
+    """An archive whose events were stored before there was a table of technicians' states gets the states that the
+    archiver computes from the same events. What a row has from later events is not lost.
+    """
+    scene = await open_scene(engine, capacity=5)
+    job = people.id_of(await scene.book_and_claim())
+    await jobs.run_command(engine, scene.technician, JobId(job), CommandInput(command="unassign"))
+    await scene.book_and_claim()
+    await people.offered_job(engine, scene.customer, scene.service)
+    await archiver.run_once(engine)
+    expected = await read_states(engine.archive)
+    assert [(row["online"], row["accepted"] > 1, row["asked"] > 2) for row in expected] == [(True, True, True)]
+    for more in (0, 10):
+        async with engine.archive.begin_write() as conn:
+            await conn.execute(text("UPDATE alembic_version SET version_num = '0026'"))
+            if more:
+                await conn.execute(text(f"UPDATE technician_states SET accepted = accepted + {more}, asked = 0"))
+            else:
+                await conn.execute(text("DELETE FROM technician_states"))
+        migrated = await open_archive(settings)
+        found = await read_states(migrated)
+        await migrated.close()
+        assert found == [row | {"accepted": row["accepted"] + more} for row in expected]
+
+
+async def read_states(archive: Archive) -> list[dict[str, Any]]:
+    """Return the rows of ``technician_states``."""
+    async with archive.begin_read() as conn:
+        return [dict(row) for row in (await conn.execute(select(technician_states))).mappings()]

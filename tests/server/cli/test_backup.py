@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
 from server.cli.snapshot_manifest import write_manifest
 from tests.faults.crowd import scenario_on
 from tests.support.migrated import create_data_dir
@@ -120,6 +125,11 @@ async def export(data: Path, *flags: str) -> list[Any]:
     return [json.loads(line) for line in done.out.splitlines()]
 
 
+def _database_id(data: Path) -> str:
+    with closing(sqlite3.connect(data / "callout.db")) as sql:
+        return str(sql.execute("SELECT coalesce(copy, id) FROM deployment").fetchone()[0])
+
+
 async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> None:
     """A snapshot is taken while jobs are claimed. A server that is restored from it has every claim that was
     acknowledged before, nothing of later, and goes on in a new epoch; its export is complete."""
@@ -130,6 +140,8 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
         await wait_until(lambda: technician.count_types()["offer.created"] == 3, what="the offers")
         for job in claimed:
             await technician.socket.request("claim", job=job)
+        with redis.Redis.from_url(server.redis_url) as client:  # a lease that would keep others away for ever
+            client.set(keys.runner_lease(DEFAULT_ZONE, "archiver"), "a process of the original")
         done = await run_callout("snapshot", str(copy), "--data", str(data))
         assert done.code == 0, done.err
         later = await scenario.book_job(customer)
@@ -145,8 +157,10 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
         with pytest.raises(Exception, match="not_found"):
             await scenario.read_job(later)
         await scenario.create_technician()
-        # The copy of Redis has the lease of the first server's archiver, which lasts 10 s.
         await wait_until(lambda: _is_archived(again), what="the archive", within_s=25)
+        # The copy and its original are told apart, although they are copies of one database.
+        done = await run_callout("zone", "close", "--data", str(data), "--redis", server.redis_url)
+        assert done.code == 1 and "Redis belongs to another database" in done.error_line
     everything = await export(again, "--from", "1")
     assert [line["seq"] for line in everything] == list(range(1, len(everything) + 1))
     assert everything[4:6] == await export(again, "--from", "5", "--to", "6")
@@ -156,5 +170,7 @@ async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> Non
     of_user = await export(again, "--user", technician.id)
     assert sum(line["kind"] == "job" for line in of_user) == 3
     assert all(f"user:{technician.id}" in line["to"] for line in of_user if line["kind"] == "event")
+    assert (await run_callout("restore", str(copy), "--data", str(tmp_path / "kept"), "--keep-id")).code == 0
+    assert [_database_id(each) == _database_id(data) for each in (again, tmp_path / "kept")] == [False, True]
     missing = await run_callout("export", "--job", later, "--data", str(again))
     assert (missing.code, missing.error_line) == (1, f"the archive has no job {later}")

@@ -12,7 +12,10 @@ local zone = Zone.enter(meta, ARGV[1])
 if not zone then return {'STALE_EPOCH'} end
 local reply = {'OK', '0', 0, 0}
 for i = 2, #ARGV do
-  -- 0 also for a lease that was renewed in this millisecond: then the technician is named without need.
-  if redis.call('ZADD', seen, 'XX', 'CH', zone.now, ARGV[i]) == 0 then reply[#reply + 1] = ARGV[i] end
+  local id = ARGV[i]
+  -- ZADD returns 0 also for a lease that was renewed in this millisecond.
+  if redis.call('ZADD', seen, 'XX', 'CH', zone.now, id) == 0 and not redis.call('ZSCORE', seen, id) then
+    reply[#reply + 1] = id
+  end
 end
 return reply

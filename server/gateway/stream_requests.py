@@ -95,8 +95,15 @@ class LongPoll:
             await self._wait_for_events(poll, receive)
             resumes, replays = await _read_missed(self._gateway, poll, self._request)
         events = [msgspec.Raw(payload) for payloads in replays.values() for payload in payloads]
-        heads = [(zone, resume.tail.head) for zone, resume in resumes.items()]
-        return responses.json_response(PollResult(events, sse.cursor_text(heads), **_recovery_members(resumes)))
+        heads = {zone: resume.tail.head for zone, resume in resumes.items()}
+        # A zone that is closed, or that this gateway does not serve: the client keeps its cursor for later.
+        others = {zone: cursor for zone, cursor in self._request.cursors.items() if self._is_unread(zone, resumes)}
+        cursor = sse.cursor_text((heads | others).items())
+        return responses.json_response(PollResult(events, cursor, **_recovery_members(resumes)))
+
+    def _is_unread(self, zone: Zone, resumes: connect.ResumesByZone) -> bool:
+        """Return whether ``zone`` is a zone of the deployment of which the response has no events."""
+        return zone not in resumes and zone in self._gateway.engine.store.zones
 
     async def _wait_for_events(self, poll: PollSession, receive: Receive) -> None:
         woken, disconnect = asyncio.create_task(poll.woken.wait()), asyncio.create_task(wait_for_disconnect(receive))

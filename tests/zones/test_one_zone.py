@@ -1,0 +1,87 @@
+"""A gateway that serves one zone: it sends the events of this zone and of `main`, and takes commands for every zone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.story.conftest import Person, Scenario
+from tests.support.http import open_http
+from tests.support.socket_client import SocketClient
+from tests.support.wait import wait_until
+from tests.zones.conftest import EAST, WEST, book_ok, go_online, run_gateway_of, work_in
+from tests.zones.test_border import assert_each_once
+
+
+async def test_a_gateway_of_one_zone(border: Scenario) -> None:
+    """At a gateway of the zone `west` a customer books in both zones and a technician of `east` takes the job there,
+    by commands to this gateway; the sockets receive the events of `west` and `main` alone, and `connect` says so. With
+    its cursors each client then receives at a gateway of all zones what it has not received yet, once.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    technician = await border.create_technician("Tom", service, lat=None)
+    assert (await work_in(border, technician, "east"))["technician"]["zone"] == "east"
+    async with run_gateway_of(border.server, "west") as gateway, open_http(gateway.url) as http:
+        assert gateway.ready_line()["zones"] == ("west", "main")
+        there = {person: at_gateway(person, http, gateway.ws_url) for person in (customer, technician)}
+        for person in there.values():
+            await person.socket.open()
+            assert set(person.socket.connected["zones"]) == {"west", "main"}
+        assert (await go_online(there[technician], EAST))["receiving"]
+        start = (await there[customer].get("/v1/sync"))["cursor"]
+        assert set(start) == {"west", "east", "main"}
+        jobs = [await book_ok(there[customer], service, place) for place in (WEST, EAST, WEST)]
+        await wait_until(lambda: offered(there[technician], jobs[1]))
+        assert "ok" in await there[technician].socket.claim(jobs[1])
+        assert (await there[customer].get(f"/v1/jobs/{jobs[1]}"))["job"]["status"] == "accepted"
+        await there[customer].socket.wait_for("job.created", jobs[2])
+        assert {push["zone"] for push in there[customer].socket.pushes if "seq" in push} == {"west"}
+        await check_poll(there[customer], start)
+        await check_refused_subscriptions(border, gateway.ws_url, jobs)
+        mine = there[customer].socket
+        await mine.close()
+        await there[technician].socket.close()
+    assert_each_once(there[customer])
+
+    behind = SocketClient(border.server.ws_url, customer.bearer)
+    behind.cursors = {**mine.cursors, "east": start["east"]}
+    await behind.open()
+    for event in ("job.created", "job_accepted"):
+        await behind.wait_for(event, jobs[1])
+    both = [*mine.pushes, *behind.pushes]
+    created = [push["data"]["job"]["id"] for push in both if push["type"] == "job.created"]
+    assert sorted(created) == sorted(jobs)
+    assert all(zone["recovered"] for zone in behind.connected["zones"].values())
+    await behind.close()
+
+
+def at_gateway(person: Person, http: Any, ws_url: str) -> Person:
+    """Return the person with clients for another gateway."""
+    return Person(http, ws_url, person.bearer, person.user)
+
+
+async def offered(technician: Person, job: str) -> bool:
+    """Return whether the technician's list of offers has the job."""
+    return job in [offer["job"]["id"] for offer in (await technician.get("/v1/offers"))["items"]]
+
+
+async def check_poll(customer: Person, start: dict[str, Any]) -> None:
+    """Check that a poll here has the events of `west` alone, and gives the cursor of `east` back as it got it."""
+    after = ",".join(f"{zone}:{cursor['epoch']}:{cursor['seq']}" for zone, cursor in start.items())
+    polled = await customer.get(f"/v1/events?wait=0&after={after},mars:e1:7")
+    assert {event["zone"] for event in polled["events"]} == {"west"} and polled["recovered"]
+    cursors = dict(each.split(":", 1) for each in polled["cursor"].split(","))
+    assert set(cursors) == set(start)
+    assert cursors["east"] == f"{start['east']['epoch']}:{start['east']['seq']}"
+
+
+async def check_refused_subscriptions(border: Scenario, ws_url: str, jobs: list[str]) -> None:
+    """Check that ops may not subscribe here to what this gateway does not send, and are told why."""
+    admin = SocketClient(ws_url, border.admin.bearer)
+    await admin.open(resume=False)
+    for channel in ("zone:east", "map:east", f"job:{jobs[1]}"):
+        box = {"bbox": [-75, 40, -73, 41]} if channel.startswith("map:") else {}
+        refused = (await admin.request("subscribe", channel=channel, **box))["error"]
+        assert (refused["code"], "zone east" in refused["detail"]) == ("not_found", True), channel
+    for channel in ("zone:west", f"job:{jobs[0]}"):
+        assert "ok" in await admin.request("subscribe", channel=channel), channel
+    await admin.close()

@@ -30,10 +30,10 @@ test-redis: $(VENV)/ready
 		--dist loadfile tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
 		tests/server/gateway/test_relay.py tests/story
 
-# Run the stories again on servers of several processes: with two workers, then also with a process for each other role.
+# Run the stories again on servers with two workers. With CALLOUT_TEST_SPLIT=1 each other role is a process of its own.
 test-wide: $(VENV)/ready
-	CALLOUT_TEST_WORKERS=2 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/story
-	CALLOUT_TEST_WORKERS=2 CALLOUT_TEST_SPLIT=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/story
+	CALLOUT_TEST_WORKERS=2 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/story \
+		tests/server/supervisor/test_shared_zones.py
 
 # Install the wheel into an empty environment, as a user of the package does, and run the demo there for 10 s.
 test-wheel: $(VENV)/ready

@@ -111,6 +111,9 @@ class Leases:
         lease.process_count = max(1, nodes)
         if held == b"1":
             self.held_zones.add(zone)
+        if len(self.held_zones) < self._max_leases:  # another process has ended: its zones need not wait
+            for known in self._known.values():
+                known.next_check = 0.0 if known.free_check_count else known.next_check
 
     async def _call_script(self, zone: Zone, wanted_change: str) -> tuple[bytes, int]:
         names = {

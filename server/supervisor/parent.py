@@ -42,7 +42,7 @@ QUICK_END_S = 10.0
 """A child that ends sooner after its start has ended quickly."""
 MAX_QUICK_ENDS = 5
 """When a child has ended quickly so often in a row, the whole server ends."""
-RESTART_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
+RESTART_PAUSES_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 """The pause before each further start of a child that ends quickly; the last is also used for all later ones."""
 STOP_MARGIN_S = 5.0
 """How much longer than it should a child may take to stop. Then it gets SIGKILL."""

@@ -76,7 +76,7 @@ async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Pat
             ["--role", "gateway,poet", "--limits", "some"],
             r".*roles: .*poet.*; .*limits: .*some.*|limits: .*some.*; roles: .*poet.*",
         ),
-        (["--zones", "Main,x y"], r"zones: Main, x y: this version serves one zone, main"),
+        (["--zones", "Main,x y"], r"zones: 'Main', 'x y': there are main; .*"),
         (["--redis", "redis://127.0.0.1:1"], r"Redis at redis://127\.0\.0\.1:1 cannot be reached: .*"),
         (["--redis", "nonsense"], r"redis: not an address \(redis://.*"),
         (["--database", "mysql://x/y"], r"database: mysql is neither postgresql nor sqlite"),
@@ -206,20 +206,22 @@ async def test_clients_are_asked_to_reconnect_before_the_server_stops(tmp_path: 
         assert (await ending).code == 0
 
 
-async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_signal_while_starting_ends_it_in_order(workers: str, tmp_path: Path) -> None:
     """SIGTERM during the start (here: while an old Valkey does not answer) leaves no process behind."""
     async with run_server(tmp_path / "data") as first:
         pid = first.valkey.pid
         await first.stop(signal.SIGKILL)
         os.kill(pid, signal.SIGSTOP)
+        command = ("serve", "--data", str(tmp_path / "data"), "--port", "0", "--workers", workers)
         try:
-            starting = asyncio.create_task(run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
+            starting = asyncio.create_task(run_callout(*command))
             await _wait_for_lock(tmp_path / "data", not_pid=first.process.pid)
             locking_process = read_locking_process(tmp_path / "data")
             assert locking_process is not None
             os.kill(locking_process.pid, signal.SIGTERM)
-            command = await starting
-            assert (command.code, command.out) == (0, "")
+            ended = await starting
+            assert (ended.code, ended.out) == (0, "")
         finally:
             os.kill(pid, signal.SIGCONT)
 

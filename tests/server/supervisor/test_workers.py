@@ -9,11 +9,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from engine.process.datadir import process_start_text
+from engine.process.datadir import hold_lock, process_start_text
+from server.process.acceptor import CHECK_INTERVAL_S
 from tests.server.supervisor.processes import (
     admin_token,
     child_pids,
@@ -22,6 +26,7 @@ from tests.server.supervisor.processes import (
     readiness,
     running_children,
 )
+from tests.support.http import open_http
 from tests.support.process import Server, run_callout, run_server
 from tests.support.wait import wait_until
 
@@ -54,13 +59,17 @@ async def wait_until_ready(server: Server) -> None:
             ["--workers", "2", "--role", "scheduler,push"],
             "workers: 2: only the role gateway has several, and roles does not name it",
         ),
+        (["--workers", "2", "--redis", "redis://127.0.0.1:1"], "Redis at redis://127.0.0.1:1 cannot be reached"),
+        (["--workers", "2", "--blueprints", "."], "blueprints: bad.toml"),
     ],
 )
-async def test_a_wrong_number_of_workers_is_refused(flags: list[str], line: str, tmp_path: Path) -> None:
-    """The refusal is one line with exit code 2, and nothing was started."""
-    refused = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0", *flags)
-    assert (refused.code, refused.error_line) == (2, line)
-    assert not (tmp_path / "data").exists()
+async def test_what_cannot_start_is_refused(flags: list[str], line: str, tmp_path: Path) -> None:
+    """The refusal is one line with exit code 2, also if only a child can see the reason. No process is left."""
+    (tmp_path / "bad.toml").write_text('name = "bad"\n')
+    refused = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0", *flags, cwd=tmp_path)
+    assert refused.code == 2 and refused.error_line.startswith(line), refused.err
+    with hold_lock(tmp_path / "data"):
+        pass  # no process has the lock any more
 
 
 async def test_all_processes_serve_as_one(wide_server: Server) -> None:
@@ -127,3 +136,85 @@ async def test_no_process_survives_its_parent(tmp_path: Path) -> None:
             assert second.valkey.pid == valkey
             assert (await readiness(second)).status_code == 200
             assert (await second.stop()).code == 0
+
+
+async def test_readiness_names_the_process_that_hangs(wide_server: Server) -> None:
+    """While one worker is stopped, the other answers 503 and names it, and serves everything."""
+    await wait_until_ready(wide_server)
+    pid = running_children(wide_server)["gateway 2"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        refused = await readiness(wide_server)
+        assert (refused.status_code, refused.json()["problems"]) == (503, ["gateway 2: does not answer"])
+        token = await admin_token(wide_server)
+        assert await metric_values(wide_server, token, "callout_zone_open") == {'zone="main"': 1.0}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await wait_until_ready(wide_server)
+
+
+async def test_blueprints_are_reloaded_in_all_processes(wide_server: Server) -> None:
+    """SIGHUP to the parent reaches each process."""
+    wide_server.process.send_signal(signal.SIGHUP)
+
+    def reloaded() -> set[str]:
+        lines = [msgspec.json.decode(line) for line in wide_server.log_text().splitlines()]
+        return {line["process"] for line in lines if line["event"] == "blueprints_reloaded"}
+
+    await wait_until(lambda: reloaded() == set(NAMES), what="the reload in all processes")
+
+
+async def test_one_worker_can_be_replaced(wide_server: Server) -> None:
+    """SIGTERM to a worker closes its sockets with 4000. Meanwhile every new connection is accepted by the other."""
+    await wait_until_ready(wide_server)
+    address = wide_server.url.replace("http", "ws") + "/v1/ws"
+    old = running_children(wide_server)["gateway 1"]
+    async with AsyncExitStack() as stack:
+        before = [
+            await stack.enter_async_context(connect(address, subprotocols=SUBPROTOCOLS, proxy=None)) for _ in range(12)
+        ]
+        had = connections_of(old, wide_server.url)
+        os.kill(old, signal.SIGTERM)
+        await wait_until(lambda: sum(socket.state is State.CLOSED for socket in before) >= had > 0, what="the drain")
+        for _ in range(12):
+            await stack.enter_async_context(connect(address, subprotocols=SUBPROTOCOLS, proxy=None))
+        assert {socket.close_code for socket in before if socket.state is State.CLOSED} == {4000}
+        await wait_until(lambda: child_pids(wide_server)["gateway 1"] != old, what="another process")
+    assert '"how": "exit code 0"' in wide_server.log_text()
+
+
+async def test_a_worker_that_ends_again_and_again_ends_the_server(tmp_path: Path) -> None:
+    """The fifth time in a row, the parent stops the others in order and exits with 1 and a message."""
+    async with run_server(tmp_path / "data", "--workers", "2", "--role", "gateway") as server:
+        seen: set[int] = set()
+        while server.process.returncode is None and len(seen) < 5:
+            pid = child_pids(server)["gateway 2"]
+            if pid not in seen:
+                os.kill(pid, signal.SIGKILL)
+                seen.add(pid)
+            await asyncio.sleep(0.05)
+        ended = await server.wait_for_end()
+        assert ended.code == 1
+        assert "\ncallout: gateway 2 ended 5 times in a row at its start: signal 9\n" in ended.err
+        assert running_children(server) == {}
+
+
+async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
+    """The number of sockets is limited over all workers. When Valkey dies, all processes end, with exit code 1."""
+    settings = {"max_sockets": "3", "metrics_port": "0"}
+    async with run_server(tmp_path / "data", "--workers", "2", **settings) as server, AsyncExitStack() as stack:
+        address = server.url.replace("http", "ws") + "/v1/ws"
+        for _ in range(3):
+            await stack.enter_async_context(connect(address, subprotocols=SUBPROTOCOLS, proxy=None))
+        await asyncio.sleep(2 * CHECK_INTERVAL_S)  # each worker publishes its sockets
+        with pytest.raises(InvalidStatus) as refusal:
+            await connect(address, subprotocols=SUBPROTOCOLS, proxy=None)
+        assert refusal.value.response.status_code == 503
+        async with open_http() as client:
+            text = (await client.get(server.hello["metrics"])).text
+        assert "\ncallout_sockets 3.0\n" in text and 'callout_sockets_refused_total{reason="full"} 1.0' in text
+        os.kill(server.valkey.pid, signal.SIGKILL)
+        ended = await server.wait_for_end()
+    assert ended.code == 1
+    assert "\ncallout: the embedded Valkey ended: without a reason\n" in ended.err
+    assert running_children(server) == {}

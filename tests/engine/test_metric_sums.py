@@ -1,0 +1,62 @@
+"""The metrics of several processes as those of one server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from engine.process.metric_sums import Family, MetricSums
+from engine.process.metrics import Histogram, Metrics
+
+
+def process_metrics(number: float) -> Metrics:
+    """Return the metrics of a process in which everything was counted ``number`` times."""
+    metrics, durations = Metrics(), Histogram()
+    metrics.commands.labels("claim", "ok").inc(number)
+    for name, across in (("sockets", "sum"), ("lag", "max"), ("open", "min")):
+        metrics.add_callback_metric(name, "text", lambda: {("main",): number}, "zone", across=across)  # type: ignore[arg-type]
+    for _ in range(int(number)):
+        durations.add(0.003)
+    metrics.add_histogram("op", "text", lambda: {("claim",): durations}, "op")
+    return metrics
+
+
+def values(sums: MetricSums, processes: Iterable[list[Family]]) -> dict[str, float]:
+    """Return the rendered samples without the times of creation."""
+    lines = re.findall(r"^(\S+) (\S+)$", sums.render(processes).decode(), re.MULTILINE)
+    return {name: float(value) for name, value in lines if "_created" not in name and "_bucket" not in name}
+
+
+def test_the_metrics_of_one_process_do_not_change() -> None:
+    """A server of one process renders the same text in both ways."""
+    metrics = process_metrics(3)
+    assert MetricSums().render([metrics.families()]) == metrics.render()
+
+
+def test_numbers_of_processes_are_combined() -> None:
+    """Counters, histograms and sizes are sums, a lag is the highest, and a zone is open if it is open everywhere."""
+    found = values(MetricSums(), [process_metrics(3).families(), process_metrics(5).families()])
+    assert found == {
+        'callout_commands_total{command="claim",outcome="ok"}': 8,
+        'callout_sockets{zone="main"}': 8,
+        'callout_lag{zone="main"}': 5,
+        'callout_open{zone="main"}': 3,
+        'callout_op_count{op="claim"}': 8,
+        'callout_op_sum{op="claim"}': 8 * 0.003,
+    }
+    text = MetricSums().render([process_metrics(3).families(), process_metrics(5).families()]).decode()
+    assert (
+        'callout_op_bucket{le="0.005",op="claim"} 8.0' in text
+        and 'callout_op_bucket{le="0.002",op="claim"} 0.0' in text
+    )
+
+
+def test_the_counters_of_an_ended_process_stay() -> None:
+    """No counter of the server falls when a process ends. Its sockets are gone."""
+    sums = MetricSums()
+    for number in (2, 4):
+        sums.note_ended(process_metrics(number).families())
+    found = values(sums, [process_metrics(1).families()])
+    assert found['callout_commands_total{command="claim",outcome="ok"}'] == 7
+    assert found['callout_op_count{op="claim"}'] == 7
+    assert (found['callout_sockets{zone="main"}'], found['callout_open{zone="main"}']) == (1, 1)

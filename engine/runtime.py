@@ -44,4 +44,4 @@ class Engine:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "technician_zones", TechnicianZones(self.store))
-        object.__setattr__(self, "fix_batches", FixBatches(self.store, self.technician_zones))
+        object.__setattr__(self, "fix_batches", FixBatches(self.store, self.technician_zones, self.settings.zone_areas))

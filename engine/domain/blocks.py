@@ -18,6 +18,7 @@ from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
+from engine.domain.zones import readable_zones
 from engine.errors import FieldError, Invalid, NotFound
 from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
@@ -126,10 +127,12 @@ async def are_blocked(engine: Engine, zone: Zone, user: UserId, other_user: User
 
 
 async def publish_block(engine: Engine, user: UserId, other_user: UserId) -> None:
-    """Write the block's state in SQL to the sets of both users in every zone. Raises Unavailable."""
+    """Write the block's state in SQL to the sets of both users in every open zone. Raises Unavailable if none is
+    open.
+    """
     blocked = await _is_blocked(engine, user, other_user)
     while True:
-        for zone in engine.store.zones:
+        for zone in readable_zones(engine):  # in a closed one the sets are corrected later (repair_blocks)
             names = {
                 "meta": keys.zone_meta(zone),
                 "mine": keys.user_blocks(zone, user),
@@ -173,7 +176,7 @@ async def _read_page(engine: Engine, last_pair: tuple[str, str]) -> Sequence[Any
 async def _is_up_to_date_in_redis(engine: Engine, user: UserId, other_user: UserId, *, blocked: bool) -> bool:
     sides = [
         (keys.user_blocks(zone, a), b)
-        for zone in engine.store.zones
+        for zone in readable_zones(engine)
         for a, b in ((user, other_user), (other_user, user))
     ]
     found = await asyncio.gather(*(engine.store.command("SISMEMBER", key, who) for key, who in sides))

@@ -19,6 +19,7 @@ from engine.blueprint.schema import Blueprint
 from engine.domain import commands, job_restore, jobs
 from engine.domain.commands import CommandInput
 from engine.domain.job_queries import Page
+from engine.domain.zones import readable_zones
 from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome, parse_job_id
@@ -171,7 +172,7 @@ async def find_disputes(engine: Engine, caller: Principal) -> Page:
 
     Raises Forbidden for other roles.
     """
-    zones = list(engine.store.zones)
+    zones = readable_zones(engine)
     parts = await asyncio.gather(*(_disputes_of_zone(engine, caller, zone) for zone in zones))
     items = sorted((each for _, documents in parts for each in documents), key=sort_keys.dispute_key, reverse=True)
     as_of: dict[str, dict[str, str | int]] = {

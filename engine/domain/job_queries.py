@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from engine.archive.reader import HistoryItem, JobFilter
 from engine.blueprint.relation import relations
 from engine.clock import now_ms
 from engine.domain import job_view, jobs
+from engine.domain.zones import readable_zones
 from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
 from engine.idempotency.in_redis import parse_job_id
@@ -97,14 +99,15 @@ async def _is_visible(engine: Engine, caller: Principal, job: JobView) -> bool:
 
 
 async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
-    """Return the caller's jobs, the newest first. Ops and services receive all jobs.
+    """Return the caller's jobs, the newest first. Ops and services receive all jobs. The live jobs of a closed zone are
+    omitted if other zones are open; ``as_of`` then lacks the zone.
 
     Raises Invalid for a wrong limit or cursor, Unavailable if finished jobs are wanted and SQL cannot be read.
     """
     limit = check_limit(query.limit)
     before: tuple[int, str] | None = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
     job_filter = _caller_filter(caller, query)
-    zones = list(engine.store.zones)
+    zones = readable_zones(engine)
     if job_filter is None:
         heads = await asyncio.gather(*(_log_head(engine, zone) for zone in zones))
         return Page([], None, dict(zip(zones, heads, strict=True)))
@@ -144,10 +147,9 @@ async def live_jobs(engine: Engine, caller: Principal, limit: int) -> Page:
     job_filter = _caller_filter(caller, JobQuery())
     found: dict[tuple[int, str], bytes] = {}
     if job_filter is not None:
-        zones = [zone for zone, state in engine.store.zones.items() if state.open or len(engine.store.zones) == 1]
         # One read for all phases: with one read per phase, a job that changes its phase in between would be missed.
-        reads = (_find_live(engine, caller, z, job_filter, None, limit, found, phases=LIVE_PHASES) for z in zones)
-        await asyncio.gather(*reads)
+        find = partial(_find_live, before=None, limit=limit, found=found, phases=LIVE_PHASES)
+        await asyncio.gather(*(find(engine, caller, zone, job_filter) for zone in readable_zones(engine)))
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
     return Page(await job_view.view_jobs(engine, caller, (found[position] for position in order[:limit])), after)

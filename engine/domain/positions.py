@@ -21,6 +21,7 @@ from engine.rules import job_document
 from engine.rules.distances import distance_m
 from engine.rules.fixes import ON_JOB_RATE, parse_fix_rate
 from engine.rules.travel import estimate_arrival, travel_model
+from engine.rules.zone_areas import timezone_of
 from engine.store import keys
 from engine.types import JobId, Principal, TechnicianId, UserId, Zone
 
@@ -116,7 +117,14 @@ def position_of_fix(job: JobId, lat: float, lon: float, at: int, every_s: float,
 
 
 def with_arrival(
-    position: JobPosition, blueprint: Blueprint, zone: Zone, state: str, place: tuple[float, float], *, arrived: bool
+    engine: Engine,
+    position: JobPosition,
+    blueprint: Blueprint,
+    zone: Zone,
+    state: str,
+    place: tuple[float, float],
+    *,
+    arrived: bool,
 ) -> JobPosition:
     """Return the position of a job in ``state`` with the estimated arrival at ``place`` (latitude, longitude). A stale
     position, and one of a technician who is not on the way, is returned unchanged.
@@ -125,7 +133,8 @@ def with_arrival(
         return position
     now, distance = now_ms(), distance_m(position.lat, position.lon, *place)
     at = min(ms_of(position.at), now)  # the clock of Redis may be ahead of this host's
-    estimate = estimate_arrival(travel_model(zone, at), distance, at, now, arrived=arrived)
+    timezone = timezone_of(engine.settings.zone_areas, zone)
+    estimate = estimate_arrival(travel_model(zone, at, timezone), distance, at, now, arrived=arrived)
     times = {name: rfc3339_of(getattr(estimate, name)) for name in ("arrives_at", "low", "high")}
     return msgspec.structs.replace(position, eta_s=estimate.eta_s, source=estimate.source, **times)
 
@@ -181,7 +190,7 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
         position, online = await _present_position(engine, zone, job, holder)
         state, seen_until, allowed = shown.status, now_ms(), online
         if position is not None:
-            position = _with_arrival_at(position, blueprint, zone, state, holder, place)
+            position = _with_arrival_at(engine, position, blueprint, zone, state, holder, place)
     else:
         position, state, seen_until = _last_position(job, holder, last or b"")
         allowed = now_ms() - seen_until <= VISIBLE_AFTER_END_MS
@@ -197,6 +206,7 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
 
 
 def _with_arrival_at(
+    engine: Engine,
     position: JobPosition,
     blueprint: Blueprint,
     zone: Zone,
@@ -209,7 +219,7 @@ def _with_arrival_at(
     if not lat or not lon:
         return position
     arrived = (arrival or b"").split()[:2] == [holder.encode(), b"there"]  # packed by lua/lib/arrival.lua
-    return with_arrival(position, blueprint, zone, state, (float(lat), float(lon)), arrived=arrived)
+    return with_arrival(engine, position, blueprint, zone, state, (float(lat), float(lon)), arrived=arrived)
 
 
 async def _present_position(

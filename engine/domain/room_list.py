@@ -16,6 +16,7 @@ import structlog
 from engine.archive import reader, room_reader
 from engine.domain import archived_rooms, rooms
 from engine.domain.job_queries import MAX_LOG_EVENTS, Page
+from engine.domain.zones import readable_zones
 from engine.errors import NotFound, NotMember
 from engine.events import Event, ms_of
 from engine.sql.paging import check_limit, decode_cursor, encode_cursor
@@ -117,7 +118,7 @@ async def list_rooms(engine: Engine, caller: Principal, query: RoomQuery) -> Pag
     check_limit(query.limit)
     before = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
     found = _Found(query, before)
-    zones = list(engine.store.zones)
+    zones = readable_zones(engine)
     parts = await asyncio.gather(*(_add_rooms_of_zone(engine, caller, zone, query, before, found) for zone in zones))
     as_of: dict[str, dict[str, str | int]] = dict(zip(map(str, zones), parts, strict=True))
     if query.job is None and not caller.is_ops and query.open is not True:
@@ -154,8 +155,7 @@ async def find_live(engine: Engine, caller: Principal, limit: int) -> list[bytes
     async def add_zone(zone: Zone) -> None:
         await _add_live_rooms(engine, caller, zone, await _live_ids(engine, caller, zone), found)
 
-    zones = [zone for zone, state in engine.store.zones.items() if state.open or len(engine.store.zones) == 1]
-    await asyncio.gather(*map(add_zone, zones))
+    await asyncio.gather(*map(add_zone, readable_zones(engine)))
     return found.page({}).items
 
 

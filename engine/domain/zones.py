@@ -34,6 +34,14 @@ def list_zones(engine: Engine) -> list[ZoneCard]:
     return [ZoneCard(zone, polygons.get(zone), timezone_of(areas, zone)) for zone in engine.settings.all_zones]
 
 
+def readable_zones(engine: Engine) -> list[Zone]:
+    """Return the zones of which a list is read: a closed zone is left out if another one is open. If all are closed,
+    return all: the read of one then says why it is closed.
+    """
+    found = [zone for zone, state in engine.store.zones.items() if state.open]
+    return found or list(engine.store.zones)
+
+
 def zone_of_place(engine: Engine, lat: float, lon: float) -> Zone:
     """Return the zone in which a job at this position is booked. Raises OutOfArea if it is outside all zones."""
     zone = zone_at(engine.settings.zone_areas, lat, lon)

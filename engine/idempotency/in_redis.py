@@ -186,16 +186,14 @@ async def run_once(
 
 async def find_record(engine: Engine, caller: Principal, key: str) -> IdempotencyRecord:
     """Return the outcome of the caller's command ``key``. Raises NotFound if the command never arrived or its record
-    has expired, Unavailable if a zone is closed or a store does not answer, Indeterminate if the command is done but
-    not acknowledged yet.
+    has expired, Unavailable if a closed zone may have it or a store does not answer, Indeterminate if the command is
+    done but not acknowledged yet.
     """
     key = validate_key(key)
-    for zone, state in engine.store.zones.items():
-        if not state.open:
-            raise Unavailable(f"zone {zone} is closed: {state.why}")
-    # A key does not say its zone: all zones are asked at once, in one write to each server.
-    reads = (engine.store.command("GET", keys.idempotency_record(zone, caller.id, key)) for zone in engine.store.zones)
-    for zone, stored in zip(engine.store.zones, await asyncio.gather(*reads), strict=True):
+    # A key does not say its zone: all open zones are asked at once, in one write to each server.
+    zones = [zone for zone, state in engine.store.zones.items() if state.open]
+    reads = (engine.store.command("GET", keys.idempotency_record(zone, caller.id, key)) for zone in zones)
+    for zone, stored in zip(zones, await asyncio.gather(*reads), strict=True):
         if stored:
             word, _, seq, _, job = _split_record(stored)
             if word != "OK":
@@ -203,6 +201,9 @@ async def find_record(engine: Engine, caller: Principal, key: str) -> Idempotenc
             await engine.store.acknowledge(zone, int(seq))
             return IdempotencyRecord(key, "done", seq=int(seq), job=None if job == "-" else job)
     record = await in_sql.find_record(engine.archive, caller.id, key)
+    for zone, state in engine.store.zones.items() if record is None else ():
+        if not state.open:
+            raise Unavailable(f"zone {zone} is closed: {state.why}")
     if record is None:
         raise NotFound("No request under this key is known")
     if record.code is not None:

@@ -7,8 +7,10 @@ be returned there; all callers, also the script that takes fixes, use only the n
 
 from __future__ import annotations
 
+import functools
 import math
-from datetime import UTC, datetime
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -56,12 +58,17 @@ class ArrivalEstimate(msgspec.Struct, frozen=True):
     source: str
 
 
-def travel_model(zone: Zone, at: int) -> TravelModel:
-    """Return the model for journeys in a zone that begin at ``at`` (ms since the Unix epoch). The hour is that of UTC,
-    because zones have no time zone yet. All zones have the same speeds.
+def travel_model(zone: Zone, at: int, timezone: str) -> TravelModel:
+    """Return the model for journeys in a zone that begin at ``at`` (ms since the Unix epoch). The speed is that of the
+    hour in the zone's ``timezone`` (a name of the IANA database). All zones have the same speeds.
     """
-    hour = datetime.fromtimestamp(at / 1000, UTC).hour
+    hour = datetime.fromtimestamp(at / 1000, _load_timezone(timezone)).hour
     return TravelModel(DETOUR * 3600 / SPEED_KM_H[hour])
+
+
+@functools.cache
+def _load_timezone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
 
 
 def estimate_arrival(

@@ -15,6 +15,7 @@ from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, NotFound, Unavailable
 from engine.rules.fixes import Fix, FixReply, api_offset_s
 from engine.rules.travel import travel_model
+from engine.rules.zone_areas import ZoneArea, timezone_of
 from engine.store import keys
 from engine.store.connection import Store
 from engine.store.scripts import Args, Value
@@ -49,9 +50,10 @@ class _WaitingFix(NamedTuple):
 class FixBatches:
     """The fixes of one process that wait for their call, by zone."""
 
-    def __init__(self, store: Store, zones: TechnicianZones) -> None:
+    def __init__(self, store: Store, zones: TechnicianZones, areas: Sequence[ZoneArea]) -> None:
         self._store = store
         self._zones = zones
+        self._areas = areas
         self._queues: dict[Zone, _ZoneQueue] = {}
         self._searches: set[asyncio.Task[None]] = set()
 
@@ -92,16 +94,17 @@ class FixBatches:
     def _queue(self, zone: Zone) -> _ZoneQueue:
         queue = self._queues.get(zone)
         if queue is None:
-            queue = self._queues[zone] = _ZoneQueue(self._store, zone)
+            queue = self._queues[zone] = _ZoneQueue(self._store, zone, timezone_of(self._areas, zone))
         return queue
 
 
 class _ZoneQueue:
     """The fixes of one zone that wait, and the calls that are in flight."""
 
-    def __init__(self, store: Store, zone: Zone) -> None:
+    def __init__(self, store: Store, zone: Zone, timezone: str) -> None:
         self._store = store
         self._zone = zone
+        self._timezone = timezone
         self._keys = {"meta": keys.zone_meta(zone), "seen": keys.last_seen(zone), "log": keys.log(zone)}
         self._waiting: deque[_WaitingFix] = deque()
         self._calls: set[asyncio.Task[None]] = set()
@@ -135,7 +138,7 @@ class _ZoneQueue:
             self._send_waiting()
 
     async def _call(self, batch: list[_WaitingFix]) -> None:
-        model = travel_model(self._zone, now_ms())
+        model = travel_model(self._zone, now_ms(), self._timezone)
         pace = f"{model.seconds_per_km} {model.exponent}"
         args: Args = {"pace": pace, "fixes": [value for fix in batch for value in fix.args]}
         outcomes: Sequence[FixOutcome]

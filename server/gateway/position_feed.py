@@ -121,7 +121,7 @@ class PositionFeed:
         if blueprint is not None and watched.lat is not None and watched.lon is not None:
             place = (watched.lat, watched.lon)
             position = positions.with_arrival(
-                position, blueprint, track.zone, watched.status, place, arrived=watched.arrived
+                self._engine, position, blueprint, track.zone, watched.status, place, arrived=watched.arrived
             )
         payload = self._payloads.encode_live_push(POSITION_TYPE, now_ms(), position, watched.bp)
         frames: dict[str, bytes] = {}

@@ -19,9 +19,11 @@ ages_ms = st.integers(0, 30_000)
 
 
 def test_a_travel_time_is_the_longer_way_at_the_usual_speed_of_the_hour() -> None:
-    """5 km take 1.3 × 5 km at the speed of the hour: 18.5 km/h at noon, 38 km/h after five in the morning."""
-    assert travel_model(DEFAULT_ZONE, NOON).travel_time_s(5000) == pytest.approx(1.3 * 5 / 18.5 * 3600)
-    assert travel_model(DEFAULT_ZONE, NIGHT).travel_time_s(5000) == pytest.approx(1.3 * 5 / 38 * 3600)
+    """5 km take 1.3 × 5 km at the speed of the hour in the zone: 18.5 km/h at noon, 38 km/h after five."""
+    assert travel_model(DEFAULT_ZONE, NOON, "UTC").travel_time_s(5000) == pytest.approx(1.3 * 5 / 18.5 * 3600)
+    assert travel_model(DEFAULT_ZONE, NIGHT, "UTC").travel_time_s(5000) == pytest.approx(1.3 * 5 / 38 * 3600)
+    in_sydney = travel_model(DEFAULT_ZONE, NOON, "Australia/Sydney")  # 23:30 there
+    assert in_sydney.travel_time_s(5000) == pytest.approx(1.3 * 5 / 24 * 3600)
     assert len(SPEED_KM_H) == 24 and min(SPEED_KM_H) > 0
 
 
@@ -40,7 +42,7 @@ def test_an_arrival_is_never_in_the_past(near_m: float, far_m: float, age_ms: in
 
 def test_who_has_arrived_needs_no_more_time() -> None:
     """Who has arrived was there at the time of the fix, and has no time to go."""
-    estimate = estimate_arrival(travel_model(DEFAULT_ZONE, NOON), 40.0, NOON, NOON + 9000, arrived=True)
+    estimate = estimate_arrival(travel_model(DEFAULT_ZONE, NOON, "UTC"), 40.0, NOON, NOON + 9000, arrived=True)
     assert (estimate.eta_s, estimate.arrives_at, estimate.low, estimate.high) == (0, NOON, NOON, NOON)
 
 

@@ -100,6 +100,7 @@ export class Room extends EventTarget {
   async open() {
     this.#callout.addEventListener("event", this.#onEvent);
     this.#callout.addEventListener("status", this.#onStatus);
+    this.#callout.addEventListener("sync", this.#onSync);
     try {
       await new Promise((done, fail) => {
         this.#opening = { done: () => done(undefined), fail };
@@ -116,6 +117,7 @@ export class Room extends EventTarget {
     this.#turn++;
     this.#callout.removeEventListener("event", this.#onEvent);
     this.#callout.removeEventListener("status", this.#onStatus);
+    this.#callout.removeEventListener("sync", this.#onSync);
     for (const timer of [...this.#typing.values(), this.#typingTimer]) clearTimeout(timer);
     for (const [id, { state }] of this.#unnumbered) if (state === "sending") this.#unnumbered.delete(id);
     this.#callout.send("leave", { room: this.id });
@@ -231,6 +233,11 @@ export class Room extends EventTarget {
     else if (type.startsWith("room.") && data.room.id === this.id) this.#applyRoomEvent(type, data);
     else return;
     this.#notify();
+  };
+
+  /** No snapshot has messages, and those said before it are not dispatched any more. */
+  #onSync = () => {
+    if (this.#callout.status === "connected") void this.#resume();
   };
 
   #onStatus = (/** @type {any} */ { detail: { status } }) => {

@@ -148,7 +148,11 @@ class PresenceFeed:
         # Not before: if a right cannot be checked now, the next turn tells the change.
         if user in self._known:
             self._known[user] = state
-            self._untold.pop(user, None)
+            # Sessions that came while the rights were read know the state of before, or none.
+            late = set(self._watchers(user)).difference(watchers)
+            self._untold[user] = late if has_changed else late & self._untold.get(user, set())
+            if not self._untold[user]:
+                del self._untold[user]
 
     async def _send(self, state: UserPresence, watchers: Sequence[Session]) -> None:
         """Send a user's state to those watchers who may know it. The others stop watching."""

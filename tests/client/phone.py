@@ -60,6 +60,12 @@ class Phone:
             what=f"{status} {transport}",
         )
 
+    async def reconnect(self) -> None:
+        """Cut the connection, and wait for the next one. It may come before anybody could see the client without."""
+        joins = len(self.joins)
+        await self.client.cut()
+        await wait_until(lambda: len(self.joins) > joins, within_s=20, what="the next connection")
+
     async def check_caught_up(self, engine: Engine, who: Principal) -> None:
         """Wait until the client has received the newest event for ``who``. Assert that since the first snapshot it
         received exactly the events of the log, in order and once.

@@ -100,10 +100,11 @@ async def test_members_talk(scene: RoomScene, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(typing_notices, "SHOWN_S", 0.5)
     carla_id, tom_id = scene.chat.customer.id, scene.chat.technician.id
     async with enter(scene, scene.chat.customer) as (_, carla), enter(scene, scene.chat.technician) as (phone, tom):
+        shown: list[list[str]] = []  # what a busy test would look at too late
+        tom._changed = lambda room: shown.append(room.typing_users)
         for _ in range(20):
             carla.typing()
-        await wait_until(lambda: tom.typing_users == [carla_id], what="the notice")
-        await wait_until(lambda: not tom.typing_users, what="its end")
+        await wait_until(lambda: shown == [[carla_id], []], what="the notice and its end")
         assert [each["data"]["on"] for each in phone.events if each["type"] == "typing"] == [True]
         said = [carla.say("one"), carla.say("two"), carla.say("three")]
         assert texts(carla) == ["one (sending)", "two (sending)", "three (sending)"]
@@ -159,6 +160,31 @@ async def test_a_room_resumes_by_number(scene: RoomScene, count: int, is_recover
         assert len(phone.syncs) == (1 if is_recovered else 2)
 
 
+async def test_a_message_that_a_snapshot_is_newer_than_is_shown(scene: RoomScene) -> None:
+    """A message that is said after the room was read, and before a snapshot, is shown: the snapshot has no messages,
+    and the client does not deliver events that are older than it.
+    """
+    await scene.say("first")
+    async with enter(scene, scene.chat.customer) as (phone, room):
+        request, may_go_on = phone.client.http, asyncio.Event()
+
+        async def request_later(method: str, path: str, *rest: Any, **options: Any) -> Any:
+            if path == "/v1/sync":
+                await may_go_on.wait()
+            return await request(method, path, *rest, **options)
+
+        phone.client.http = request_later  # type: ignore[method-assign]
+        phone.client.cursors["main"]["epoch"] = "e0-00000000"
+        await phone.reconnect()
+        await wait_until(lambda: room._resuming is None or room._resuming.done(), what="the room")
+        await scene.say("second")
+        await wait_until(lambda: phone.client._feed._buffered["main"], what="the push")
+        assert texts(room) == ["first"]
+        may_go_on.set()
+        await wait_until(lambda: texts(room) == ["first", "second"], what="the message")
+        assert len(phone.syncs) == 2
+
+
 async def test_a_room_works_without_sockets(scene: RoomScene) -> None:
     """A client that polls opens a room, says messages, receives others and moves its read mark over HTTP. When sockets
     work again, the room continues.
@@ -199,9 +225,7 @@ async def test_who_was_let_go_sees_nothing_more(scene: RoomScene) -> None:
         await room_members.remove_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
         await wait_until(lambda: room.state == "left", what="the end of the membership")
         await scene.say("alone")
-        await phone.client.cut()
-        await phone.wait_for_status("reconnecting")
-        await phone.wait_for_status("connected", "socket")
+        await phone.reconnect()
         assert (room.state, texts(room)) == ("left", ["together"])
         await room_members.add_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
         await wait_until(lambda: room.state == "open", what="the new membership")
@@ -233,9 +257,7 @@ async def test_presence_and_positions(scene: RoomScene) -> None:
         presence, positions = Presence(phone.client, changes.append), Positions(phone.client)
         tom = scene.chat.technician.id
         assert [each["user"] for each in await presence.watch([tom, stranger.id])] == [tom]
-        await phone.client.cut()
-        await phone.wait_for_status("reconnecting")
-        await phone.wait_for_status("connected", "socket")
+        await phone.reconnect()
         async with connect(scene, scene.chat.technician):
             await wait_until(lambda: presence.by_user[tom]["online"], what="the technician online")
         assert changes and changes[-1] == presence.by_user[tom]

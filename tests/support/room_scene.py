@@ -17,6 +17,7 @@ from tests.server.web.network_proxy import NetworkProxy
 from tests.support import chat
 from tests.support.chat import Chat
 from tests.support.migrated import create_data_dir
+from tests.support.wait import wait_until
 
 
 class RoomScene(NamedTuple):
@@ -59,6 +60,9 @@ async def run_shared_server(redis_url: str, data: Path) -> AsyncIterator[Running
 @asynccontextmanager
 async def open_scene(server: RunningServer) -> AsyncIterator[RoomScene]:
     """Book a job with a room, and start the proxy."""
+    gateway = server.gateway
+    assert gateway
+    await wait_until(lambda: gateway.live.is_subscribed, what="the subscription of typing and positions")
     opened = await chat.book_with_room(server.engine, f"tech{uuid.uuid4().hex[:8]}")
     async with NetworkProxy(server.url) as network:
         yield RoomScene(server, network, opened)

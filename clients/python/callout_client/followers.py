@@ -7,17 +7,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from callout_client.listeners import Frame, Listeners, Status
+from callout_client.listeners import Frame, Listeners, Status, Sync
 
 
 class Follower(Protocol):
-    """An object that keeps a state from the pushes of a client. It is told each connection, to read what it missed."""
+    """An object that keeps a state from the pushes of a client. It is told each connection and each
+    snapshot, to read what it missed."""
 
     def handle_event(self, push: Frame) -> None:
         """Apply one push, which comes once. Ignore the pushes of others."""
 
     def handle_status(self, status: Status) -> None:
-        """Handle a change of the client's status: ``connected`` comes with each new connection."""
+        """Handle a change of the client's status: ``connected`` comes with each new connection, and again after each
+        snapshot: events that are older than the snapshot are not delivered, also those that came on this connection.
+        """
 
 
 class Followers:
@@ -25,6 +28,7 @@ class Followers:
 
     def __init__(self) -> None:
         self._followers: list[Follower] = []
+        self._status = Status("offline")
 
     def add(self, follower: Follower) -> None:
         """Add a follower. Do nothing if it was added before."""
@@ -37,8 +41,8 @@ class Followers:
             self._followers.remove(follower)
 
     def precede(self, listeners: Listeners) -> Listeners:
-        """Return the listeners of an application, with calls of the followers before those of ``event`` and
-        ``status``.
+        """Return the listeners of an application, with calls of the followers before those of ``event``,
+        ``status`` and ``sync``.
         """
 
         def handle_event(push: Frame) -> None:
@@ -47,8 +51,19 @@ class Followers:
             listeners.event(push)
 
         def handle_status(status: Status) -> None:
-            for follower in tuple(self._followers):
-                follower.handle_status(status)
+            self._status = status
+            self._tell_status()
             listeners.status(status)
 
-        return replace(listeners, event=handle_event, status=handle_status)
+        def handle_sync(sync: Sync) -> None:
+            if self._status.status == "connected":
+                self._tell_status()
+            if listeners.sync is not None:
+                listeners.sync(sync)
+
+        own_sync = None if listeners.sync is None else handle_sync
+        return replace(listeners, event=handle_event, status=handle_status, sync=own_sync)
+
+    def _tell_status(self) -> None:
+        for follower in tuple(self._followers):
+            follower.handle_status(self._status)

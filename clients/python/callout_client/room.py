@@ -176,7 +176,7 @@ class Room:
             self._notify()
 
     def handle_status(self, status: Status) -> None:
-        """Read what was missed after each connection."""
+        """Read what was missed after each connection and each snapshot, which has no messages."""
         if status.status == "connected":
             self._start_resuming()
         elif status.status == "offline" and self._opened is not None and not self._opened.done():

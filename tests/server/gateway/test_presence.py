@@ -232,6 +232,34 @@ async def test_a_subscription_is_restored_with_the_present_state(node: Node) -> 
             assert (await wait_for_change(customer))["online"] is True
 
 
+async def test_who_watches_while_a_change_is_sent_is_told_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions that ask, or restore their subscription, while the rights of other watchers are read for a change get
+    that change too: no later change would tell them.
+    """
+    pair, checks, may_go_on = await make_pair(node.engine), asyncio.Event(), asyncio.Event()
+    tom, carla, feed = pair.technician.id, pair.customer.id, node.gateway.presence
+    may_watch = feed.may_watch
+
+    async def check_slowly(caller: Principal, user: str) -> bool:
+        checks.set()
+        await may_go_on.wait()
+        return await may_watch(caller, user)
+
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(connected(node, carla))
+        assert [item["online"] for item in await ask(first, tom)] == [False]
+        monkeypatch.setattr(feed, "may_watch", check_slowly)
+        await stack.enter_async_context(connected(node, tom, "technician"))
+        await asyncio.wait_for(checks.wait(), 20)
+        monkeypatch.setattr(feed, "may_watch", may_watch)
+        asking = await stack.enter_async_context(connected(node, carla))
+        restored = await stack.enter_async_context(connected(node, carla, subs=[f"presence:{tom}"]))
+        assert [item["online"] for item in await ask(asking, tom)] == [False]
+        may_go_on.set()
+        for client in (first, asking, restored):
+            assert (await wait_for_change(client))["online"]
+
+
 async def test_nothing_is_read_while_nobody_watches(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """One read a turn serves all sessions that watch a user. After the last of them has ended nothing is read."""
     monkeypatch.setattr(presence_feed, "READ_INTERVAL_S", 0.05)

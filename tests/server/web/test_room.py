@@ -136,6 +136,31 @@ async def test_a_room_resumes_by_number(page: Page, scene: RoomScene, is_recover
     assert await page.run("return room.messages.map(({ n }) => n)") == list(range(1, 132))
 
 
+async def test_a_message_that_a_snapshot_is_newer_than_is_shown(page: Page, scene: RoomScene) -> None:
+    """A message that is said after the room was read, and before a snapshot, is shown: the snapshot has no messages,
+    and the client dispatches no events that are older than it.
+    """
+    await scene.say("first")
+    await page.run(OPEN_ROOM % scene.chat.room)
+    await page.run("""
+        const request = fetch;
+        window.fetch = async (url, options) => {
+          if (String(url).includes("/v1/sync")) await new Promise((done) => (window.release = done));
+          return request(url, options);
+        };
+        callout.cursors.byZone.get("main").epoch = "e0-00000000";
+        callout.cut();
+    """)
+    await page.wait_for("frames.filter(({ out, frame }) => out && frame.op === 'join').length === 2")
+    await page.wait_for("!!window.release")
+    await scene.say("second")
+    await page.wait_for("frames.some(({ out, frame }) => !out && frame.data?.message?.text === 'second')")
+    assert await shown_texts(page) == ["first"]
+    await page.run("release()")
+    await page.wait_for('texts().at(-1) === "second"')
+    assert await page.run("return syncs.length") == 2
+
+
 async def test_presence_and_positions(page: Page, scene: RoomScene) -> None:
     """Presence is known after `watch` and after a new connection, and strangers are left out. Positions are the last
     one of each job, with an age that grows.

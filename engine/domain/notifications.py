@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from sqlalchemy import and_, select
 
-from engine.archive import reader
 from engine.clock import now_ms
 from engine.errors import NotFound
 from engine.events import rfc3339_of
@@ -23,7 +22,7 @@ from engine.sql.insert import insert_into
 from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import notification_reads, notifications
 from engine.types import JobId, Principal, RoomId, Zone
-from engine.zone import log
+from engine.zone import log, records
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -83,7 +82,8 @@ async def mark_read(engine: Engine, caller: Principal, notification: str) -> Non
 
 
 async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_NotificationEntry]:
-    parts = await asyncio.gather(*(_read_log(engine, caller, zone) for zone in engine.store.zones))
+    archived = await records.read_archived_seqs(engine.archive)
+    parts = await asyncio.gather(*(_read_log(engine, caller, z, archived.get(z, 0)) for z in engine.store.zones))
     entries = [each for part in parts for each in part]
     if not entries:
         return []
@@ -96,9 +96,8 @@ async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_Notifi
     return [msgspec.structs.replace(each, read=each.data.id in read) for each in entries]
 
 
-async def _read_log(engine: Engine, caller: Principal, zone: Zone) -> list[_NotificationEntry]:
-    known = await reader.checkpoint(engine.archive, zone)
-    tail = await log.read_channel(engine.store.read_connection, zone, known.seq if known else 0, f"user:{caller.id}")
+async def _read_log(engine: Engine, caller: Principal, zone: Zone, after: int) -> list[_NotificationEntry]:
+    tail = await log.read_channel(engine.store.read_connection, zone, after, f"user:{caller.id}")
     return [
         _NotificationEntry(msgspec.json.decode(event.data, type=NotificationData), event.at, False)
         for event in tail

@@ -59,18 +59,28 @@ async def find_visible(engine: Engine, caller: Principal, users: Collection[str]
     if caller.is_ops:
         return set(known)
     visible: set[str] = set()
+    zones = await _zones_of(engine, caller.id)
     for start in range(0, len(known), USERS_AT_ONCE):
         batch = known[start : start + USERS_AT_ONCE]
-        found = await asyncio.gather(*(_is_visible(engine, caller.id, UserId(user)) for user in batch))
+        found = await asyncio.gather(*(_is_visible(engine, zones, caller.id, UserId(user)) for user in batch))
         visible.update(user for user, may in zip(batch, found, strict=True) if may)
     return visible
 
 
-async def _is_visible(engine: Engine, user: UserId, other: UserId) -> bool:
-    """Return whether two users share a live job or an open room in any zone. A user always sees themself."""
+async def _zones_of(engine: Engine, user: UserId) -> list[Zone]:
+    """Return the zones in which the user has a live job or a room, usually one."""
+    zones, read = list(engine.store.zones), engine.store.read_connection
+    if len(zones) == 1:
+        return zones
+    names = ((keys.user_jobs(zone, user), keys.user_rooms(zone, user)) for zone in zones)
+    found = await asyncio.gather(*(read.count_existing(*each) for each in names))
+    return [zone for zone, has_any in zip(zones, found, strict=True) if has_any]
+
+
+async def _is_visible(engine: Engine, zones: list[Zone], user: UserId, other: UserId) -> bool:
+    """Return whether two users share a live job or an open room in one of ``zones``. A user always sees themself."""
     if user == other:
         return True
-    zones = list(engine.store.zones)
     return any(await asyncio.gather(*(_share_anything(engine, zone, user, other) for zone in zones)))
 
 

@@ -1,5 +1,5 @@
 """The database's record of each zone's log: what the log in Redis must agree with. Redis is compared with the record
-before a zone opens. Four short queries read a record.
+before a zone opens. Four short queries read the records of any number of zones.
 
 An epoch is recorded when it opens, before any command runs in it. So the newest epoch is a fence: a Redis server that
 lacks it was replaced by a failover, whichever of the two servers was archived last.
@@ -35,7 +35,14 @@ class ZoneRecord(NamedTuple):
 async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
     """Return the record of each zone's log, all from one state of the database. Raises Unavailable."""
     async with archive.begin_read() as conn:
-        return {zone: await read_record(conn, zone) for zone in zones}
+        return await _read_records(conn, list(zones))
+
+
+async def read_archived_seqs(archive: Archive) -> dict[Zone, int]:
+    """Return the seq up to which each zone is archived. A zone of which nothing is archived is missing."""
+    async with archive.begin_read() as conn:
+        rows = await conn.execute(select(checkpoints.c.zone, checkpoints.c.seq))
+    return {Zone(row.zone): row.seq for row in rows}
 
 
 async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
@@ -62,9 +69,21 @@ async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_red
 
 async def read_record(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
     """Return the record of one zone's log, as ``conn`` sees it."""
+    return (await _read_records(conn, [zone]))[zone]
+
+
+async def _read_records(conn: AsyncConnection, zones: list[Zone]) -> dict[Zone, ZoneRecord]:
     database = (await conn.execute(select(func.coalesce(deployment.c.copy, deployment.c.id)))).scalar_one()
-    query = select(checkpoints.c.seq, checkpoints.c.format).where(checkpoints.c.zone == zone)
-    archived, format_ = (await conn.execute(query)).one_or_none() or (0, 1)
-    rows = await conn.execute(select(epochs.c.epoch, epochs.c.first_seq).where(epochs.c.zone == zone))
-    paused = (await conn.execute(select(zone_controls.c.paused).where(zone_controls.c.zone == zone))).scalar()
-    return ZoneRecord(database, archived, {Epoch(row.epoch): row.first_seq for row in rows}, bool(paused), format_)
+    marks = select(checkpoints.c.zone, checkpoints.c.seq, checkpoints.c.format).where(checkpoints.c.zone.in_(zones))
+    checkpoint_of = {row.zone: row for row in await conn.execute(marks)}
+    first_seqs: dict[Zone, dict[Epoch, int]] = {zone: {} for zone in zones}
+    for row in await conn.execute(select(epochs).where(epochs.c.zone.in_(zones))):
+        first_seqs[Zone(row.zone)][Epoch(row.epoch)] = row.first_seq
+    controls = select(zone_controls.c.zone).where(zone_controls.c.zone.in_(zones), zone_controls.c.paused)
+    paused = set((await conn.execute(controls)).scalars())
+    found: dict[Zone, ZoneRecord] = {}
+    for zone, first_seq_of in first_seqs.items():
+        mark = checkpoint_of.get(zone)
+        seq, format_ = (mark.seq, mark.format) if mark else (0, 1)
+        found[zone] = ZoneRecord(database, seq, first_seq_of, zone in paused, format_)
+    return found

@@ -136,3 +136,32 @@ async def wait_until_archived(border: Scenario) -> None:
         return all(int(archived or 0) >= int(seq or 0) for seq, archived in heads)
 
     await wait_until(is_archived)
+
+
+async def test_presence_and_notifications_across_zones(border: Scenario) -> None:
+    """The holder of a job in one zone is visible to its customer, who has a job in another zone too; the customer's
+    notifications of both zones are in one list, the newest first.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    stranger, workers = await border.create_person("customer", "Carl"), []
+    for zone, place in (("west", WEST), ("east", EAST)):
+        worker = await border.create_technician(f"Tom of {zone}", service, lat=None)
+        assert (await work_in(border, worker, zone))["technician"]["zone"] == zone
+        assert (await go_online(worker, place))["receiving"]
+        job = await book_ok(customer, service, place)
+        await worker.socket.wait_for("new_job_broadcast", job)
+        assert "ok" in await worker.socket.claim(job)
+        workers.append(worker)
+    query = "/v1/presence?users=" + ",".join(worker.id for worker in workers)
+    seen = {item["user"]: item["online"] for item in (await customer.get(query))["items"]}
+    assert seen == {worker.id: True for worker in workers}
+    assert (await stranger.get(query))["items"] == []
+    assert [item["user"] for item in (await workers[0].get(query))["items"]] == [workers[0].id]
+
+    async def is_told() -> bool:
+        return len((await customer.get("/v1/notifications"))["items"]) == 2
+
+    await wait_until(is_told)
+    found = (await customer.get("/v1/notifications"))["items"]
+    assert [item["job"].split("_")[1] for item in found] == ["east", "west"]
+    assert await ids_by_page(customer, "/v1/notifications?") == [item["id"] for item in found]

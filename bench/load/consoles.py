@@ -26,6 +26,7 @@ from engine.process.signer import Signer, sign_token
 from engine.rules.fixes import Fix
 from engine.store import keys
 from engine.store.fix_batches import FixBatches, FixOutcome
+from engine.store.technician_zones import TechnicianZones
 from engine.types import TechnicianId, UserId
 
 METRES_A_FIX, TIMEOUT_S = 80.0, 60.0
@@ -143,7 +144,7 @@ class Traffic:
 
     def __init__(self, zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], interval_s: float) -> None:
         self._drivers, self._quiet, self._interval_s = drivers, quiet, interval_s
-        self._batches = FixBatches(zone.store)
+        self._batches = FixBatches(zone.store, TechnicianZones(zone.store), ())
         self._place = self._quiet_place = 0
 
     async def drive(self, until: float) -> int:

@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 import msgspec
 
 from bench.load import swarm
-from bench.load.claimed_jobs import claim_job, customer_id
 from bench.load.openloop import SEND_PAUSE_S
-from bench.load.seed import STEPS, SeededZone, gather_in_batches, member_id, squad_position
+from bench.load.seed import SeededZone, gather_in_batches, member_id, squad_position
 from bench.load.sockets import text_frame
 from bench.load.swarm import Client
+from bench.load.watchers import POSITION_PREFIX, WatchedTechnician, open_watchers
 from bench.questions.wave import offset_position
 from bench.rig import BenchError, Rig
 from engine.process.signer import Signer, sign_token
-from engine.types import Role, UserId
+from engine.types import UserId
 
 METRES_A_FIX = 10.0
 MIN_INTERVAL_S = 0.5
@@ -27,7 +27,6 @@ MIN_INTERVAL_S = 0.5
 LAST_WAIT_S = 1.0
 MIN_RECEIVED = 0.9
 """The share of the fixes that must arrive: positions may be lost, and nearly none is."""
-_POSITION = b'{"type":"position"'
 
 
 class Follower(Client):
@@ -41,7 +40,7 @@ class Follower(Client):
 
     def on_payload(self, data: bytes, start: int, end: int) -> None:
         """Record when a position arrives."""
-        if self.due is not None and data.startswith(_POSITION, start):
+        if self.due is not None and data.startswith(POSITION_PREFIX, start):
             self._delays_ms.append((time.perf_counter() - self.due) * 1000)
             self.due = None
 
@@ -72,21 +71,18 @@ class TrackedJobs:
 
     async def connect(self, rig: Rig, zone: SeededZone, port: int, count: int) -> None:
         """Book ``count`` jobs, let their technicians depart, and connect both sides of each."""
-        places = range(count)
-        jobs = await gather_in_batches(claim_job(zone, place) for place in places)
-        departures = (zone.step_call(job, member_id(place), STEPS[0]) for place, job in enumerate(jobs))
-        await gather_in_batches(zone.run(call) for call in departures)
+        technicians = [WatchedTechnician(member_id(place), *squad_position(place)) for place in range(count)]
+        await gather_in_batches(zone.create_technician(*technician) for technician in technicians)
         signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
+        followers = await open_watchers(zone, port, signer, technicians, self._create_follower)
+        for place, (technician, follower) in enumerate(zip(technicians, followers, strict=True)):
+            await zone.create_account(technician.id, "technician")
+            token = sign_token(signer, UserId(technician.id), "technician", name=technician.id)
+            client = await swarm.open_client(port, Client(swarm.callout_handshake(port, token)))
+            self._jobs.append(TrackedJob(place, client, follower))
 
-        async def handshake(user: str, role: Role) -> swarm.Handshake:
-            await zone.create_account(user, role)
-            return swarm.callout_handshake(port, sign_token(signer, UserId(user), role, name=user))
-
-        for place in places:
-            technician = Client(await handshake(member_id(place), "technician"))
-            follower = Follower(await handshake(customer_id(place), "customer"), self._delays_ms)
-            await asyncio.gather(swarm.open_client(port, technician), swarm.open_client(port, follower))
-            self._jobs.append(TrackedJob(place, technician, follower))
+    def _create_follower(self, handshake: swarm.Handshake, _: str) -> Follower:
+        return Follower(handshake, self._delays_ms)
 
     async def measure(self, rate: float, seconds: float) -> Sequence[float]:
         """Send ``rate`` fixes a second at fixed times, by one technician after the other. Return the milliseconds of

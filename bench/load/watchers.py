@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,9 @@ from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
 Position = tuple[float, float]
+Reader = TypeVar("Reader", bound=Client)
+POSITION_PREFIX = b'{"type":"position"'
+"""The beginning of the payload of each position."""
 SHARED_FROM = "depart"
 """The command of ``home_service`` from which on the customer sees the technician."""
 TOKEN_S, TIMEOUT_S = 7200, 60.0
@@ -64,7 +67,7 @@ class Watcher(Client):
 
     def on_payload(self, data: bytes, start: int, end: int) -> None:
         """Record a position. Ignore all other payloads."""
-        if not data.startswith(b'{"type":"position"', start):
+        if not data.startswith(POSITION_PREFIX, start):
             return
         now, fix = time.time(), _decoder.decode(data[start:end]).data
         self.last = fix.lat, fix.lon
@@ -74,24 +77,27 @@ class Watcher(Client):
 
 
 async def open_watchers(
-    zone: SeededZone, port: int, signer: Signer, technicians: Sequence[WatchedTechnician]
-) -> list[Watcher]:
-    """Give each technician, who is online, a job on the way whose customer follows it, and return the customers."""
+    zone: SeededZone,
+    port: int,
+    signer: Signer,
+    technicians: Sequence[WatchedTechnician],
+    create: Callable[[Handshake, str], Reader],
+) -> list[Reader]:
+    """Give each technician, who is online, a job on the way whose customer follows it, and return the customers in the
+    order of the technicians. ``create`` makes the connection of one from its handshake and the technician's id.
+    """
     customers = [UserId(f"user_w{number}") for number in range(len(technicians))]
     await gather_in_batches(zone.create_account(customer, "customer") for customer in customers)
     pairs = list(zip(technicians, customers, strict=True))
     await gather_in_batches(_start_shared_job(zone, *pair) for pair in pairs)
-    watchers: list[Watcher] = []
-    waiting = iter(pairs)
+    limit = asyncio.Semaphore(swarm.CONCURRENT_OPENINGS)
 
-    async def open_next() -> None:
-        for technician, customer in waiting:
+    async def open_one(technician: WatchedTechnician, customer: UserId) -> Reader:
+        async with limit:
             token = sign_token(signer, customer, "customer", name=customer, expires_s=TOKEN_S)
-            watcher = Watcher(swarm.callout_handshake(port, token), technician.id)
-            watchers.append(await swarm.open_client(port, watcher))
+            return await swarm.open_client(port, create(swarm.callout_handshake(port, token), technician.id))
 
-    await asyncio.gather(*(open_next() for _ in range(swarm.CONCURRENT_OPENINGS)))
-    return watchers
+    return list(await asyncio.gather(*(open_one(*pair) for pair in pairs)))
 
 
 async def _start_shared_job(zone: SeededZone, technician: WatchedTechnician, customer: str) -> None:

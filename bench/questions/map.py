@@ -128,7 +128,7 @@ class MapTest:
             raise BenchError(f"only {len(connected)} technicians can have a WebSocket: the limit of open files is low")
         # The jobs come first: their offers need positions that are younger than two minutes.
         followed = [WatchedTechnician(each.name, *each.position) for each in self.draw.sample(connected, count)]
-        self.watchers = await open_watchers(self.zone, self.port, signer, followed)
+        self.watchers = await open_watchers(self.zone, self.port, signer, followed, Watcher)
         await connect_drivers(self.zone, self.port, signer, connected)
         return len(connected)
 

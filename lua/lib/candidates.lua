@@ -50,7 +50,7 @@ function Candidates.evaluate(zone, job, offers, ids, wave, enough)
     if not met[id] then
       wave.visited = wave.visited + 1
       local fit, rating, workload
-      local why = Limits.previous_answer(held[i]) or blocked[i] == 1 and 'blocked' or bidders[i] and 'bid'
+      local why = held[i] and Limits.previous_answer(held[i]) or blocked[i] == 1 and 'blocked' or bidders[i] and 'bid'
       if not why then
         why, fit, rating, workload = judge(id, summaries[i] or '')
         why = why or wave.radius > 0 and fit.far + fit.uncertainty_m > wave.radius and 'too_far'

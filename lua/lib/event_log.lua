@@ -35,7 +35,7 @@ do
       local _, channels = string.gsub(event.to, '%S+', '')
       count = math.ceil(channels / EventLog.MAX_RECIPIENTS)
     end
-    return count + #(event.restricted or {}) + #(event.follow or {})
+    return count + (event.restricted and #event.restricted or 0) + (event.follow and #event.follow or 0)
   end
 
   -- Appends the event and returns its seq. An event about offers is split into chunks of MAX_RECIPIENTS recipients. The
@@ -56,8 +56,12 @@ do
       if #piece > 0 then EventLog.add_entry(zone, log, event, table.concat(piece, ' '), event.data) end
     end
     local seq = zone.seq
-    for _, other in ipairs(event.restricted or {}) do EventLog.add_entry(zone, log, event, other[1], other[2]) end
-    for _, notice in ipairs(event.follow or {}) do EventLog.add_entry(zone, log, notice, notice.to, notice.data) end
+    if event.restricted then
+      for _, other in ipairs(event.restricted) do EventLog.add_entry(zone, log, event, other[1], other[2]) end
+    end
+    if event.follow then
+      for _, notice in ipairs(event.follow) do EventLog.add_entry(zone, log, notice, notice.to, notice.data) end
+    end
     return seq
   end
 end

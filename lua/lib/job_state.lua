@@ -4,11 +4,11 @@
 -- empty text is a field that was removed. `next` is when the search continues, of a job that looks for a technician.
 --   `recorded` in the job's record says that SQL has its state from the beginning. Without it (the job is from an older
 -- release, or SQL has dropped the state of a finished job), the next change of the job writes everything.
+--- @include "lib/memo"
 local JobState = {}
 
 do
   local changes, keys = {}, {}
-
   -- Forgets what an earlier script has changed and not written. Every script begins with this.
   function JobState.begin() if #keys > 0 then changes, keys = {}, {} end end
 
@@ -27,11 +27,11 @@ do
     change[part] = change[part] and change[part] .. ',' .. text or text
   end
 
-  local function json_of(value)
-    if type(value) == 'number' or not string.find(value, '[^%w_ .:-]') then return '"' .. value .. '"' end
-    return cjson.encode(value)
-  end
-
+  -- Most texts come again (a blueprint's times and limits, ''), and the search for special characters takes long.
+  local json_of_text = Memo.of(function(text)
+    return string.find(text, '[^%w_ .:-]') and cjson.encode(text) or '"' .. text .. '"'
+  end)
+  local function json_of(value) return type(value) == 'number' and '"' .. value .. '"' or json_of_text(value) end
   function JobState.has_changed() return #keys > 0 end
   -- The first job that has changed, as the data of an event.
   function JobState.event_data() return '{"job":{"id":"' .. string.match(keys[1], ':job:(.*)$') .. '"}}' end

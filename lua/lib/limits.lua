@@ -2,6 +2,7 @@
 -- the blueprint (engine/blueprint/wave_plan.py) and stored in the job for late joiners. The `first` technicians by rank
 -- have a head start of `head` ms, a preferred one of `alone` ms. `cap` is the most open offers of a technician, `share`
 -- the places of a wave for those who won fewer than `jobs` jobs; an acceptance may be `grace` ms late.
+--- @include "lib/memo"
 local Limits = {}
 
 -- How many candidates one turn of a search reads.
@@ -13,12 +14,12 @@ Limits.POSTPONE_MS = 1000
 -- How many offers of technicians at their cap a turn of a wave, and of a late joiner's search, reads again.
 Limits.WAVE_LOOKS, Limits.JOIN_LOOKS = 128, 64
 
-function Limits.parse(text)
+Limits.parse = Memo.of(function(text)
   local first, head, alone, cap, share, jobs, grace =
     string.match(text, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
   return {first = tonumber(first) or 0, head = tonumber(head) or 0, alone = tonumber(alone) or 0,
     cap = tonumber(cap) or 0, share = tonumber(share) or 0, jobs = tonumber(jobs) or 0, grace = tonumber(grace) or 0}
-end
+end)
 
 -- Returns why the technician may not be offered the job again: their offer is open, they answered the offer, or they
 -- held the job and left. An offer that expired or was withdrawn may be made again.

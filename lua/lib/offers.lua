@@ -62,10 +62,16 @@ end
 -- Returns the channels of the technicians whose offer among `all` is open at `at` (ms), except `excluded`. An offer
 -- that opens later was not announced yet.
 function Offers.open_channels(all, at, excluded)
-  local channels = {}
+  local channels, head, is_open = {}, nil, false
   for i = 1, #all, 2 do
-    local opens = all[i] ~= excluded and string.match(all[i + 1], '^sent %S+ (%S+)')
-    if opens and tonumber(opens) <= at then channels[#channels + 1] = 'user:' .. all[i] end
+    local technician, text = all[i], all[i + 1]
+    -- Most offers of a job begin alike (`record_head`): what is common is parsed once.
+    if not head or string.sub(text, 1, #head) ~= head then
+      local opens
+      head, opens = string.match(text, '^(sent %S+ (%S+) )')
+      is_open = head and tonumber(opens) <= at
+    end
+    if is_open and technician ~= excluded then channels[#channels + 1] = 'user:' .. technician end
   end
   return channels
 end

@@ -1,14 +1,21 @@
 -- Scores the candidates of a search, sorts them and selects the best.
 --- @include "lib/candidates"
+--- @include "lib/memo"
 local Ranking = {}
+
+-- Returns the five weights of a text, as numbers.
+Ranking.parse_weights = Memo.of(function(text)
+  local weights = {}
+  for weight in string.gmatch(text, '[^ ]+') do weights[#weights + 1] = tonumber(weight) end
+  return weights
+end)
 
 -- Returns the function that scores a candidate, and whether the score depends only on the distance, so that the order
 -- of the index is good enough. score = km × wd − rating × wr − acceptance × wa − hours waiting × ww + load ÷ capacity ×
 -- wl, with the blueprint's weights `wd wr wa ww wl` (engine/blueprint/wave_plan.py); lower is better. The function also
 -- returns the parts, for the record of the wave.
 function Ranking.scorer(weights, share)
-  local wd, wr, wa, ww, wl = string.match(weights, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+)$')
-  wd, wr, wa, ww, wl = tonumber(wd), tonumber(wr), tonumber(wa), tonumber(ww), tonumber(wl)
+  local wd, wr, wa, ww, wl = unpack(Ranking.parse_weights(weights))
   local plain = wa == 0 and ww == 0 and share == 0
   local nearest = plain and wr == 0 and wl == 0
   return function(zone, fit, stars, load)
@@ -29,9 +36,12 @@ function Ranking.precedes(one, other)
   return one.score < other.score or (one.score == other.score and one.id < other.id)
 end
 
--- Sorts candidates, the lowest score first, ties by id. Distinct scores are sorted as numbers: with a function that
--- compares, table.sort takes several times as long.
+-- Sorts candidates, the lowest score first, ties by id. Those of a search by distance are mostly in order. Distinct
+-- scores are sorted as numbers: with a function that compares, table.sort takes several times as long.
 function Ranking.sort(fits)
+  local sorted = 1
+  while sorted < #fits and fits[sorted].score < fits[sorted + 1].score do sorted = sorted + 1 end
+  if sorted >= #fits then return end
   local scores, by_score = {}, {}
   for i, fit in ipairs(fits) do
     if by_score[fit.score] then return table.sort(fits, Ranking.precedes) end

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import CalloutError, IllegalTransition, NotFound
+from engine.errors import CalloutError, NotFound
 from engine.rules import rating
 from engine.sql.schema import technician_services, technicians, users
 from engine.store import keys
@@ -92,15 +92,12 @@ async def publish_to_redis(engine: Engine, user: str, *, offline_reason: str = "
 
 
 async def _remove_from_other_zones(engine: Engine, row: TechnicianRow) -> None:
-    """Remove the records that other zones have, because a process wrote what it had read before the technician changed
-    the zone. If they changed it again meanwhile, write their record again.
+    """Remove the records that other open zones have, because a process wrote what it had read before the technician
+    changed the zone. If they changed it again meanwhile, write their record again.
     """
     while len(engine.store.zones) > 1:
-        others = [zone for zone in engine.store.zones if zone != row.zone]
-        found = await asyncio.gather(*(engine.store.command("EXISTS", keys.technician(z, row.id)) for z in others))
-        for zone, has_record in zip(others, found, strict=True):
-            if has_record:
-                await _try_remove(engine, zone, row.id)
+        others = [zone for zone, state in engine.store.zones.items() if zone != row.zone and state.open]
+        await asyncio.gather(*(_try_remove(engine, zone, row.id) for zone in others))
         zone, row = row.zone, await read_row(engine, row.id)
         if row.zone == zone:
             return
@@ -144,17 +141,20 @@ async def _live_versions(engine: Engine, rows: Sequence[TechnicianRow]) -> list[
 
 
 async def _try_remove(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
+    """Remove the record, if there is one, but only log an error: a zone that cannot be reached must not delay a
+    suspension.
+    """
     try:
-        await live.remove_from_zone(engine, zone, technician)
-    except IllegalTransition:
-        log.error("technician_works_in_another_zone", technician=technician, zone=zone)
+        if await engine.store.command("EXISTS", keys.technician(zone, technician)):
+            await live.remove_from_zone(engine, zone, technician)
+    except CalloutError as error:
+        log.error("record_in_another_zone", technician=technician, zone=zone, error=str(error) or error.code)
 
 
 async def _write_to_redis(
     engine: Engine, row: TechnicianRow, *, offline_reason: str = "ops", actor: str = "engine"
 ) -> None:
-    if row.zone not in engine.store.zones:
-        log.warning("technician_in_unknown_zone", technician=row.id, zone=row.zone)
+    if row.zone not in engine.store.zones:  # `callout doctor` reports it
         return
     await live.write_record(engine, record_of_row(row), reason=offline_reason, actor=actor)
 

@@ -25,6 +25,7 @@ from server import logs
 from server.cli import options
 from server.cli.connections import redis_url, run_script
 from server.cli.durability_facts import durability_facts
+from server.cli.zone_facts import zone_facts
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -78,6 +79,7 @@ async def examine(settings: Settings) -> list[Finding]:
         client, found = await _check_redis(settings, stack)
         archive, database = await _check_database(settings, stack)
         findings += [found, database, Finding("durability", await durability_facts(settings, client, archive))]
+        findings.append(Finding("zones", *await zone_facts(settings, archive)))
         if client is not None:
             findings += [await _check_zone(client, archive, zone) for zone in settings.all_zones]
     return findings

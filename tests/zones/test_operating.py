@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
+from engine.process.settings import Settings
 from engine.store import keys
 from engine.types import Zone
+from server.serve import run_server
+from tests.conftest import SlowRefill
 from tests.story.conftest import Person, Scenario
+from tests.support.http import open_http
 from tests.support.process import FinishedCommand, run_callout
 from tests.support.wait import wait_until
-from tests.zones.conftest import EAST, WEST, book, book_ok, go_online, work_in
+from tests.zones.conftest import EAST, WEST, book, book_ok, declare_zones, go_online, work_in
 from tests.zones.test_border import wait_until_archived
 
 
@@ -101,3 +106,43 @@ async def have_heads(http: httpx.AsyncClient, *zones: str) -> bool:
     """Return whether each zone's audit tree has a published head."""
     replies = [await http.get(f"/v1/audit/{zone}/head") for zone in zones]
     return all(reply.status_code == 200 and reply.json()["head"]["zone"] for reply in replies)
+
+
+async def test_the_doctor_reports_what_no_declared_zone_has(border: Scenario, tmp_path: Path) -> None:
+    """`callout doctor` names the zones that have unfinished jobs or technicians and are not declared."""
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    technician = await border.create_technician("Tom", service, lat=None)
+    await work_in(border, technician, "west")
+    await book_ok(customer, service, WEST)
+    await wait_until_archived(border)
+    for toml, problems in (
+        ((tmp_path / "callout.toml").read_text(), []),
+        ("", [f"zone west is not declared and has 1 {noun}" for noun in ("unfinished jobs", "technicians")]),
+    ):
+        (tmp_path / "callout.toml").write_text(toml)
+        report = json.loads((await run_command(border, tmp_path, "doctor", "--json")).out)
+        [found] = [finding for finding in report["findings"] if finding["name"] == "zones"]
+        assert found["problems"] == problems
+        assert found["facts"]["declared"] == ("west east main" if toml else "main")
+
+
+async def test_a_server_with_a_wrong_declaration_does_not_start(tmp_path: Path) -> None:
+    """`callout serve` ends with 2 and one line that has every problem of the zones, before it starts anything."""
+    (tmp_path / "callout.toml").write_text("[zones.West]\n[zones.east]\npolygon = 'none.geojson'\n")
+    done = await run_callout("serve", "--zones", "south", "--data", str(tmp_path / "data"), cwd=tmp_path)
+    assert done.code == 2 and not (tmp_path / "data").exists()
+    for part in ("zones.West: a zone's name", "zones.east: polygon: none.geojson: No such file", "zones: 'south'"):
+        assert part in done.error_line
+
+
+async def test_a_limit_counts_in_all_zones_together(
+    settings: Settings, tmp_path: Path, slow_refill: SlowRefill
+) -> None:
+    """A user who books in several zones has one limit of requests, and not one for each zone."""
+    slow_refill("requests")
+    limited = msgspec.structs.replace(declare_zones(settings, tmp_path), limits="on")
+    async with run_server(limited) as server, open_http(server.url) as http:
+        there = Scenario(server, http)
+        service, customer = await there.create_service(), await there.create_person("customer", "Carla")
+        codes = [(await book(customer, service, place)).get("code") for place in (WEST, EAST) * 11]
+    assert codes == [None] * 20 + ["rate_limited"] * 2

@@ -13,7 +13,7 @@ from server.schemas.maps import MapQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """Return the zones with their areas and time zones. A position in several areas belongs to the first; a zone
+    """Return the zones with their polygons and time zones. A position in several polygons belongs to the first; a zone
     without a polygon is everywhere else.
     """
     found = zones.list_zones(call.engine)

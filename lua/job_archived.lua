@@ -1,7 +1,8 @@
 --[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for ten minutes, for readers
-that still read them here and for a technician who answers an offer late. The records of its last changes go at once:
-each has its own key too. Its waves stay for a day, because SQL does not have them any more. `live` is
-1 if the job is not finished any more.
+that still read them here and for a technician who answers an offer late. Its offers, its waves and the records of its
+last changes go at once: SQL has them, and each record of a change has its own key too. If the technicians have not
+been told yet that many offers are closed (lib/offer_closure), the offers stay as long as the job. `live` is 1 if the
+job is not finished any more.
 KEYS    meta  jobs  job
 ARGV    epoch  id
 OK      seq  version  live
@@ -15,7 +16,7 @@ local meta, jobs, job_key = unpack(KEYS)
 local epoch, id = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local values = redis.call('HMGET', job_key, 'phase', 'customer', 'holder', 'owner', 'reference')
+local values = redis.call('HMGET', job_key, 'phase', 'customer', 'holder', 'owner', 'reference', 'closing')
 if values[1] ~= 'done' and values[1] ~= 'closed' then return {'OK', '0', 0, 0, values[1] and '1' or '0'} end
 redis.call('ZREM', jobs, id)
 redis.call('ZREM', zone.tag .. 'user:' .. values[2] .. ':jobs', id)
@@ -28,8 +29,8 @@ if values[5] and values[5] ~= '' then
 end
 -- SQL drops the state of the job now: its next change writes all of it again (lib/job_state).
 redis.call('HDEL', job_key, 'recorded')
-redis.call('DEL', job_key .. ':causes')
-redis.call('PEXPIRE', job_key .. ':waves', Job.WAVES_MS)
+redis.call('DEL', job_key .. ':causes', job_key .. ':waves')
+if (values[6] or '') == '' then redis.call('DEL', job_key .. ':offers') end
 for _, part in ipairs({'', ':offers', ':bids', ':payments'}) do
   redis.call('PEXPIRE', job_key .. part, Job.ARCHIVED_MS)
 end

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive import room_rows, technician_rows
+from engine.archive.offer_reader import HAS_WAVES
 from engine.archive.projection import FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.audit import heads, trees
@@ -107,13 +108,14 @@ async def _append_to_audit(
 
 async def mark_archived(archive: Archive, finished: Mapping[str, bool]) -> None:
     """Record that Redis was notified that these finished jobs are archived. True: the job is over in Redis too, and its
-    state is dropped here. If it changes again, its next event has all of its state.
+    state is dropped here, but for its waves, which Redis drops too. If it changes again, its next event has all of its
+    state.
     """
     is_finished = jobs.c.id.in_(list(finished)) & jobs.c.phase.in_(FINISHED_PHASES)
     over = [job for job, is_over in finished.items() if is_over]
     async with archive.begin_write() as conn:
         await conn.execute(update(jobs).where(is_finished).values(hot=False))
-        await conn.execute(delete(job_states).where(job_states.c.job.in_(over)))
+        await conn.execute(delete(job_states).where(job_states.c.job.in_(over), ~HAS_WAVES))
 
 
 async def unarchived_jobs(archive: Archive, zone: Zone, limit: int) -> list[str]:

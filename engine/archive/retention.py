@@ -16,6 +16,7 @@ from engine.archive import apply
 from engine.archive.projection import FINISHED_PHASES
 from engine.sql.database import Archive
 from engine.sql.insert import insert_into
+from engine.sql.job_tables import job_states
 from engine.sql.path_tables import job_paths
 from engine.sql.retention_tables import retirements
 from engine.sql.room_tables import messages, room_members, room_reads, rooms
@@ -106,15 +107,15 @@ async def delete_events(archive: Archive, retirement: Retirement) -> tuple[int, 
 
 
 async def delete_jobs(archive: Archive, before: int) -> int:
-    """Delete a batch of finished jobs that were booked before ``before`` (ms), with their offers, bids and paths. Their
-    payments and ratings stay. Return their number. Raises Unavailable, Indeterminate.
+    """Delete a batch of finished jobs that were booked before ``before`` (ms), with their offers, bids, waves and
+    paths. Their payments and ratings stay. Return their number. Raises Unavailable, Indeterminate.
     """
     over = (jobs.c.created_at < before, jobs.c.phase.in_(FINISHED_PHASES), jobs.c.hot.is_(False))
     async with archive.begin_write() as conn:
         found = list(
             (await conn.execute(select(jobs.c.id).where(*over).order_by(jobs.c.created_at).limit(BATCH))).scalars()
         )
-        for column in (offers.c.job, bids.c.job, job_paths.c.job, job_references.c.job, jobs.c.id):
+        for column in (offers.c.job, bids.c.job, job_states.c.job, job_paths.c.job, job_references.c.job, jobs.c.id):
             await conn.execute(delete(column.table).where(column.in_(found)))
     return len(found)
 

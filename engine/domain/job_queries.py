@@ -1,4 +1,4 @@
-"""Read jobs: one job, a list, the history and the waves of a job.
+"""Read jobs: one job, or a list (job_history.py: what happened to a job).
 
 Live jobs are read from Redis, so that the result is never older than an event that the caller has received. Finished
 jobs are read from SQL. A finished job stays in the indexes of Redis until it is archived, so that a list of both has no
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.archive import offer_reader, reader
-from engine.archive.reader import HistoryItem, JobFilter
+from engine.archive.reader import JobFilter
 from engine.blueprint.relation import relations
 from engine.clock import now_ms
 from engine.domain import job_view, jobs
 from engine.domain.zones import readable_zones
-from engine.errors import Forbidden, NotFound
+from engine.errors import NotFound
 from engine.events import ms_of
 from engine.idempotency.in_redis import parse_job_id
 from engine.roles import ALL_JOBS_READER_ROLES
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 LIVE_PHASES: frozenset[Phase] = frozenset({"open", "assigned", "active"})
 FINISHED_PHASES: frozenset[Phase] = frozenset({"done", "closed"})
 LIVE_PAGE_SIZE = 200
-MAX_LOG_EVENTS = 5_000
 
 
 class JobQuery(JobFilter, frozen=True, kw_only=True):
@@ -69,7 +68,7 @@ async def read_job(engine: Engine, caller: Principal, job_id: str) -> bytes:
         return await _read_archived(engine, caller, job)
     full, public, bp, _, _, _, _, _, offer, bid, _ = record
     view, own_relations = job_document.decode_job(full), jobs.relations_to(caller, record)
-    if not own_relations:
+    if not own_relations and not await _is_visible(engine, caller, view):
         raise NotFound("No such job")
     shown = full if jobs.sees_whole_job(caller, view) else public
     giver_relations = [r for r in own_relations if r != "offered" or offer.startswith(b"sent ")]
@@ -93,7 +92,7 @@ async def _is_visible(engine: Engine, caller: Principal, job: JobView) -> bool:
     # A dispute can be resolved only in Redis. Therefore a mediator has no relation to a job that is only in SQL.
     if relations(caller, msgspec.structs.replace(job, frozen=False)):
         return True
-    # The offers and bids of a finished job leave Redis with the job.
+    # The offers of a finished job leave Redis as soon as the job is archived.
     over = job.phase in FINISHED_PHASES and caller.role == "technician"
     return over and await offer_reader.was_offered(engine.archive, JobId(job.id), caller.id)
 
@@ -217,34 +216,3 @@ async def _find_live(
 
 def _sort_key(job: JobView) -> tuple[int, str]:
     return ms_of(job.created_at), job.id
-
-
-async def history(engine: Engine, caller: Principal, job_id: str) -> list[HistoryItem]:
-    """Return all changes of a job in the order of the log: from the archive, then from the part that is not archived
-    yet.
-    """
-    zone, job = parse_job_id(job_id)
-    if job_document.decode_job(await read_job(engine, caller, job_id)).customer is None:
-        raise NotFound("No such job")
-    # Read the log before SQL: an event that is archived in between is read twice, never missed.
-    reached = await reader.checkpoint(engine.archive, zone)
-    tail = await log.read_range(engine.store.read_connection, zone, reached.seq if reached else 0, MAX_LOG_EVENTS)
-    name = (
-        f'"{job}"'.encode()
-    )  # a fast filter: another job's metadata may contain the id too, so that history_item decides
-    late = [item for event in tail if name in event.data and (item := reader.history_item(event, job))]
-    both = {item.seq: item for item in (*late, *await reader.history(engine.archive, job))}
-    return [both[seq] for seq in sorted(both)]
-
-
-async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
-    """Return the records of a job's waves, the first wave first: who was included, and who was left out and why. Raises
-    Forbidden.
-    """
-    if not caller.is_ops:
-        raise Forbidden("Only ops may see whom a job was offered to")
-    zone, job = parse_job_id(job_id)
-    if not await engine.store.command("EXISTS", keys.job(zone, job)):
-        raise NotFound("No such job, or its waves are not kept any more")
-    rows: list[bytes] = await engine.store.command("LRANGE", keys.job_waves(zone, job), 0, -1)
-    return rows[::-1]

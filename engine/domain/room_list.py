@@ -15,7 +15,8 @@ import structlog
 
 from engine.archive import reader, room_reader
 from engine.domain import archived_rooms, rooms
-from engine.domain.job_queries import MAX_LOG_EVENTS, Page
+from engine.domain.job_history import MAX_LOG_EVENTS
+from engine.domain.job_queries import Page
 from engine.domain.zones import readable_zones
 from engine.errors import NotFound, NotMember
 from engine.events import Event, ms_of

@@ -16,4 +16,5 @@ job_states = Table(
     sqlite_with_rowid=False,
 )
 """What each event of a job changed in the job's keys in Redis, as JSON (lua/lib/job_state.lua): with it a rebuild
-writes the keys anew. The rows of a job are deleted when it is finished and Redis knows that it is archived."""
+writes the keys anew. When a job is finished and Redis knows that it is archived, its rows are deleted, but for those
+that record waves: Redis has deleted the waves then."""

@@ -10,8 +10,6 @@ local Job = {}
 
 -- How long the keys of a finished job stay in Redis after the job is in SQL.
 Job.ARCHIVED_MS = 600000
--- The same for the job's waves, which SQL does not have.
-Job.WAVES_MS = 86400000
 
 -- Reads the record by literal names into one constructor: a loop over a table of names took a tenth of the claim.
 function Job.load(key)

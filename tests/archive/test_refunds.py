@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import pytest
 
-from engine.domain import codes, edits, job_queries, jobs, payments
+from engine.domain import codes, edits, job_history, job_queries, jobs, payments
 from engine.domain.jobs import CommandInput
 from engine.domain.payments import Payment, PaymentOutcome, PaymentStatus
 from engine.errors import Duplicate, Forbidden, IllegalTransition, Invalid, NotFound, ReusedKey, Unavailable
@@ -281,7 +281,7 @@ async def test_a_refund_appends_an_event_and_is_archived(engine: Engine) -> None
     await archive_and_forget(engine, job)
     items = [orjson.loads(item) for item in await payments.find_payments(engine, ADMIN_CALLER, job)]
     assert items == [captured, payment]
-    last = (await job_queries.history(engine, carla, job))[-1]
+    last = (await job_history.history(engine, carla, job))[-1]
     assert (last.seq, last.command, last.actor, last.to) == (event.seq, "refund", "service:cli_service", "paid")
     assert orjson.loads(await job_queries.read_job(engine, carla, job))["refunded_amount"] == 5000
 

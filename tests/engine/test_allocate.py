@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import pytest
 
-from engine.domain import job_queries, jobs
+from engine.domain import job_history, job_queries, jobs
 from engine.domain.jobs import CommandInput
 from engine.errors import CalloutError
 from engine.runtime import Engine
@@ -104,7 +104,7 @@ async def test_the_best_score_gets_the_job_and_its_parts_are_recorded(engine: En
     assert public_event.to == ("user:good",) and event_log.payload(public_event)["job"]["technician"]["id"] == "good"
     payload = event_log.payload(event)
     assert (payload["technician"]["id"], payload["actor"]["role"]) == ("good", "engine")
-    [look] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
+    [look] = [orjson.loads(w) for w in await job_history.waves(engine, people.ADMIN, job)]
     assert look["in"]["technicians"] == ["good"] and sorted(look["out"]["rank"]["technicians"]) == ["busy", "near"]
     scores = {s["technician"]: s for s in look["scores"]}
     assert [s["technician"] for s in look["scores"]] == ["good", "near", "busy"]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.clock import now_ms
-from engine.domain import job_queries, jobs
+from engine.domain import job_history, jobs
 from engine.domain.commands import CommandInput
 from engine.errors import Invalid
 from engine.events import ms_of
@@ -169,7 +169,7 @@ async def test_an_inaccurate_position_ranks_behind_an_accurate_one(engine: Engin
     job = await people.offered_job(engine, await people.customer(engine), service)
     [offer] = await event_log.events(engine, "offer.created")
     assert sorted(offer.to) == ["user:tara", "user:tom"]
-    [wave] = [msgspec.json.decode(each) for each in await job_queries.waves(engine, people.ADMIN, job)]
+    [wave] = [msgspec.json.decode(each) for each in await job_history.waves(engine, people.ADMIN, job)]
     assert wave["in"]["technicians"] == ["tara", "tom"]
     await send_fix(engine, tom, ahead_s=0)
     await advance(engine, 200)

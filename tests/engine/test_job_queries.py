@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.archive import reader
 from engine.archive.reader import JobFilter
-from engine.domain import job_queries, jobs
+from engine.domain import job_history, job_queries, jobs
 from engine.domain.commands import CommandInput
 from engine.domain.job_queries import JobQuery
 from engine.runtime import Engine
@@ -20,7 +20,7 @@ async def test_a_history_has_only_events_of_its_job(engine: Engine) -> None:
     service, ann, bob = await people.service(engine), await people.customer(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, ann, service))
     await people.job(engine, bob, service, metadata={"follows": job})
-    assert [item.actor for item in await job_queries.history(engine, ann, job)] == [f"customer:{ann.id}"]
+    assert [item.actor for item in await job_history.history(engine, ann, job)] == [f"customer:{ann.id}"]
 
 
 async def test_a_repeated_reference_returns_the_callers_actions(engine: Engine) -> None:

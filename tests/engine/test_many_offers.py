@@ -11,7 +11,7 @@ from engine.domain.jobs import CommandInput
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from engine.workers import scheduler, wake
+from engine.workers import archiver, scheduler, wake
 from tests.support import event_log, people
 
 
@@ -123,3 +123,20 @@ async def test_a_claim_of_many_offers_wakes_the_scheduler(engine: Engine) -> Non
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("records_by_hand")
+async def test_a_job_archived_before_the_task_keeps_its_offers(engine: Engine) -> None:
+    """A cancelled job of which the archiver tells Redis before the task runs has its offers until then: each technician
+    is told that their offer is closed.
+    """
+    customer, _, job = await offer_to_many(engine, 150)
+    await jobs.run_command(engine, customer, job, CommandInput(command="cancel"))
+    assert await closed_audiences(engine, job, "cancelled") == []
+    await archiver.run_once(engine)
+    assert await engine.store.redis.pttl(keys.job_offers(DEFAULT_ZONE, job)) > 0
+    await run_due_tasks(engine)
+    told = await closed_audiences(engine, job, "cancelled")
+    assert sorted(name for audience in told for name in audience) == sorted(
+        f"user:{name}" for name in (*loser_names(150), "winner")
+    )

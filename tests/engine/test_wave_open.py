@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from engine.domain import job_queries, jobs, offers, waves
+from engine.domain import job_history, jobs, offers, waves
 from engine.domain.jobs import CommandInput
 from engine.errors import NotOffered, Unavailable
 from engine.runtime import Engine
@@ -49,7 +49,7 @@ async def test_a_wave_records_why_a_technician_is_excluded(engine: Engine) -> No
     )
     job = await people.offered_job(engine, carla, service)
     assert await offered_technicians(engine, job) == ["fit"]
-    [wave] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
+    [wave] = [orjson.loads(w) for w in await job_history.waves(engine, people.ADMIN, job)]
     assert wave["in"] == {"count": 1, "technicians": ["fit"]}
     assert wave["out"] == {"stale_position": {"count": 1, "technicians": ["stale"]}}
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from engine.domain import job_queries
+from engine.domain import job_history
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians.live import Coordinates
@@ -62,7 +62,7 @@ async def offer_audiences(engine: Engine, job: JobId) -> list[list[str]]:
 async def exclusions(engine: Engine, job: JobId) -> dict[str, list[str]]:
     """Return the technicians that the waves of a job excluded, by the reason of the exclusion."""
     by_reason: dict[str, list[str]] = {}
-    for wave in await job_queries.waves(engine, people.ADMIN, job):
+    for wave in await job_history.waves(engine, people.ADMIN, job):
         for reason, excluded in orjson.loads(wave)["out"].items():
             by_reason.setdefault(reason, []).extend(excluded["technicians"])
     return {reason: sorted(set(names)) for reason, names in by_reason.items()}

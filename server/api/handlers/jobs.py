@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from engine.domain import booking, edits, job_queries, jobs
+from engine.domain import booking, edits, job_history, job_queries, jobs
 from engine.domain.booking import Booking
 from engine.domain.commands import CommandInput
 from engine.domain.job_queries import JobQuery
@@ -56,7 +56,7 @@ async def history(call: RequestContext[Body, ListQuery]) -> Response:
     return responses.list_response(
         call.next_link,
         call.query,
-        await job_queries.history(call.engine, call.caller, call.id),
+        await job_history.history(call.engine, call.caller, call.id),
         lambda item: (item.seq,),
     )
 
@@ -66,7 +66,7 @@ async def waves(call: RequestContext[Body, ListQuery]) -> Response:
     return responses.list_response(
         call.next_link,
         call.query,
-        await job_queries.waves(call.engine, call.caller, call.id),
+        await job_history.waves(call.engine, call.caller, call.id),
         sort_keys.wave_key,
     )
 

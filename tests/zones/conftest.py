@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings, read_settings
+from engine.rules.zone_areas import ZoneArea
 from engine.types import Zone
 from server.serve import RunningServer, run_server
 from tests.story.conftest import Person, Scenario
@@ -81,8 +82,12 @@ async def book_ok(person: Person, service: str, place: tuple[float, float], **fi
 
 
 @asynccontextmanager
-async def run_gateway_of(server: RunningServer, *zones: str) -> AsyncIterator[RunningServer]:
-    """Run a gateway that serves only ``zones`` (and `main`), on the Redis and the database of ``server``."""
+async def run_gateway_of(
+    server: RunningServer, *zones: str, areas: tuple[ZoneArea, ...] | None = None
+) -> AsyncIterator[RunningServer]:
+    """Run a gateway that serves only ``zones`` (and `main`), on the Redis and the database of ``server``. ``areas`` are
+    the places of the zones if they differ from the server's.
+    """
     settings = server.engine.settings
     other = msgspec.structs.replace(
         settings,
@@ -91,6 +96,7 @@ async def run_gateway_of(server: RunningServer, *zones: str) -> AsyncIterator[Ru
         key_file=f"{settings.data}/signing.key",
         roles=("gateway",),
         zones=tuple(map(Zone, (*zones, "main"))),
+        zone_areas=settings.zone_areas if areas is None else areas,
     )
     Path(other.data).mkdir(exist_ok=True)
     async with run_server(other) as running:

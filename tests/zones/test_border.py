@@ -165,3 +165,30 @@ async def test_presence_and_notifications_across_zones(border: Scenario) -> None
     found = (await customer.get("/v1/notifications"))["items"]
     assert [item["job"].split("_")[1] for item in found] == ["east", "west"]
     assert await ids_by_page(customer, "/v1/notifications?") == [item["id"] for item in found]
+
+
+async def test_a_technician_of_another_zone_gets_no_job(border: Scenario) -> None:
+    """A technician who works in `east` cannot be booked by name in `west`, assigned there, or chosen by an earlier bid
+    from there; each refusal is typed. As the preferred one they are passed over.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    mover, local = [await border.create_technician(name, service, lat=None) for name in ("Max", "Lea")]
+    for technician in (mover, local):
+        await work_in(border, technician, "west")
+    market = await book_ok(customer, service, WEST, blueprint="marketplace")
+    bid = await mover.post(f"/v1/jobs/{market}/bids", {"amount": 4000})
+    assert bid.status_code == 201, bid.text
+    assert (await work_in(border, mover, "east"))["technician"]["zone"] == "east"
+    name = bid.json()["bid"]["id"]
+    accepted = (await customer.post(f"/v1/jobs/{market}/bids/{name}/accept")).json()
+    assert accepted["code"] == "invalid", accepted
+    assert (await mover.post(f"/v1/jobs/{market}/bids", {"amount": 3000})).json()["code"] == "not_offered"
+    named = await book(customer, service, WEST, blueprint="direct_booking", technician=mover.id)
+    assert (named["code"], named["errors"][0]["pointer"]) == ("invalid", "/technician")
+    assert (await go_online(local, WEST))["receiving"]
+    preferring = await book_ok(customer, service, WEST, technician=mover.id)
+    await local.socket.wait_for("new_job_broadcast", preferring)
+    assert "ok" in await local.socket.claim(preferring)
+    body = {"technician": mover.id, "reason": "test"}
+    assigned = (await border.admin.post(f"/v1/jobs/{preferring}/reassign", body)).json()
+    assert (assigned["code"], assigned["errors"][0]["pointer"]) == ("invalid", "/technician")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tests.story.conftest import Scenario
-from tests.zones.conftest import AREAS, EAST, ELSEWHERE, OUTSIDE, TIMEZONES, WEST, book
+from engine.rules.polygons import parse_polygons
+from engine.rules.zone_areas import ZoneArea
+from engine.types import Zone
+from tests.story.conftest import Person, Scenario
+from tests.support.http import open_http
+from tests.zones.conftest import AREAS, EAST, ELSEWHERE, OUTSIDE, TIMEZONES, WEST, book, book_ok, box, run_gateway_of
 
 
 async def test_users_read_the_zones_with_their_areas(border: Scenario) -> None:
@@ -45,3 +49,23 @@ async def test_an_edit_moves_no_job_to_another_zone(border: Scenario) -> None:
     assert (await customer.get(path))["job"]["version"] == job["version"]
     moved = (await customer.request("PATCH", path, {"lat": 40.76, "lon": -73.98})).json()["job"]
     assert (moved["zone"], moved["lat"]) == ("east", 40.76)
+
+
+async def test_changed_polygons_move_no_job(border: Scenario) -> None:
+    """Where the polygons have changed, a job stays in its zone and can be read and edited as before. Its place may move
+    within its own zone or inside the zone where it lies now, and not to a third one; a new booking there belongs to the
+    new zone.
+    """
+    service, customer = await border.create_service(), await border.create_person("customer", "Carla")
+    job = await book_ok(customer, service, WEST, blueprint="marketplace")
+    polygons = {"east": box(-74.5, 40, -73, 41), "west": box(-75, 40, -74.5, 41)}
+    areas = tuple(ZoneArea(Zone(name), parse_polygons(polygon), TIMEZONES[name]) for name, polygon in polygons.items())
+    async with run_gateway_of(border.server, "west", "east", areas=areas) as changed, open_http(changed.url) as http:
+        there = Person(http, changed.ws_url, customer.bearer, customer.user)
+        assert (await book_ok(there, service, WEST)).startswith("job_east_")
+        path = f"/v1/jobs/{job}"
+        assert (await there.get(path))["job"]["zone"] == "west"
+        for lon, code in ((-74.02, None), (-74.6, None), (10.0, "out_of_area"), (-74.02, "out_of_area")):
+            reply = (await there.request("PATCH", path, {"lat": 40.5, "lon": lon})).json()
+            assert reply.get("code") == code, (lon, reply)
+        assert (await customer.get(path))["job"]["lon"] == -74.6

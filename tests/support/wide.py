@@ -56,6 +56,7 @@ async def run_wide_server(
     roles = ("gateway",) if is_split else settings.roles
     async with AsyncExitStack() as stack:
         main = await _run(stack, data, msgspec.structs.replace(shared, workers=workers, roles=roles))
+        shared = msgspec.structs.replace(shared, redis=shared.redis or main.redis_url)
         for role in OTHER_ROLES if is_split else ():
             await _run(stack, data.with_name(f"{data.name}-{role}"), msgspec.structs.replace(shared, roles=(role,)))
         engine = await stack.enter_async_context(open_engine(shared))

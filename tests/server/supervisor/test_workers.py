@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -111,15 +112,25 @@ async def test_a_killed_worker_is_started_again(wide_server: Server) -> None:
     assert '"how": "signal 9"' in wide_server.log_text()
 
 
-async def test_a_stop_is_in_order(tmp_path: Path) -> None:
-    """SIGTERM ends the server with exit code 0; no process is left, and the Valkey was stopped last."""
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg), (signal.SIGTERM, os.killpg)],
+    ids=["SIGTERM", "Ctrl-C", "SIGTERM to all"],
+)
+async def test_a_stop_is_in_order(number: signal.Signals, send: Callable[[int, int], None], tmp_path: Path) -> None:
+    """A signal to the parent or to all processes ends the server with exit code 0. No process is left, and each lease
+    was given back before the Valkey stopped.
+    """
     async with run_server(tmp_path / "data", "--workers", "2") as server:
         pids, valkey = running_children(server), server.valkey.pid
         assert list(pids) == NAMES
-        ended = await server.stop()
+        send(server.process.pid, number)
+        ended = await server.wait_for_end()
     assert (ended.code, ended.out) == (0, "")
     assert not any(process_start_text(pid) for pid in (*pids.values(), valkey))
-    assert "process_ended" not in ended.err
+    assert not {"process_ended", "process_killed", "lease_not_released"} & set(
+        re.findall(r'"event": "(\w+)"', ended.err)
+    )
     assert '"level": "error"' not in ended.err
 
 

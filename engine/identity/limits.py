@@ -8,7 +8,6 @@ import msgspec
 
 from engine.errors import Indeterminate, RateLimited, Unavailable
 from engine.store import keys
-from engine.types import DEFAULT_ZONE
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -64,11 +63,10 @@ async def count_request(engine: Engine, counted: str, limit: Limit) -> Allowance
     """
     if engine.settings.limits == "off":
         return Allowance(limit.count, 0.0)
-    zone = DEFAULT_ZONE
-    names = {"meta": keys.zone_meta(zone), "meter": keys.rate_limit(zone, limit.name, counted)}
+    names = {"meter": keys.rate_limit(counted, limit.name)}
     args = {"interval_ms": limit.period_s * 1000 / limit.count, "burst": limit.count}
     try:
-        done = await engine.store.run(zone, "limit_take", keys=names, args=args)
+        done = await engine.store.run_for_user("limit_take", keys=names, args=args)
     except Indeterminate as error:  # the request may have been counted, but has not begun
         raise Unavailable(error.detail) from error
     except RateLimited as error:

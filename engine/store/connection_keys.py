@@ -41,6 +41,7 @@ def stream_slots(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:sockets:{user}:streams"
 
 
-def rate_limit(zone: Zone, limit_name: str, counted: str) -> str:
-    """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms)."""
-    return f"{{{zone}}}:limit:{limit_name}:{counted}"
+def rate_limit(counted: str, limit_name: str) -> str:
+    """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms). ``counted`` is a user, or
+    whatever else is counted; it has no zone."""
+    return f"{{u:{counted}}}:limit:{limit_name}"

@@ -106,9 +106,9 @@ def test_a_call_is_ordered_by_the_header() -> None:
     """A call sends keys and arguments in the order of the header, whatever order they are passed in; a list comes at
     the end.
     """
-    limit, touch = SCRIPTS["limit_take"], SCRIPTS["socket_touch"]
-    call = limit.call({"meter": "m", "meta": "z"}, {"burst": 2, "interval_ms": 1}, "e1")
-    assert call == ("FCALL", limit.function, 2, "z", "m", "e1", 1, 2)
+    typing, touch = SCRIPTS["room_typing"], SCRIPTS["socket_touch"]
+    call = typing.call({"room": "m", "meta": "z"}, {"on": 2, "user": 1}, "e1")
+    assert call == ("FCALL", typing.function, 2, "z", "m", "e1", 1, 2)
     call = touch.call({"meta": "z"}, {"slots": ["k", "s", "k", "t"], "lease_ms": 5}, "e1")
     assert call == ("FCALL", touch.function, 1, "z", "e1", 5, "k", "s", "k", "t")
 
@@ -116,20 +116,20 @@ def test_a_call_is_ordered_by_the_header() -> None:
 @pytest.mark.parametrize(
     ("names", "args", "why"),
     [
-        ({"meta": "z"}, {"interval_ms": 1, "burst": 2}, "KEYS lacks meter"),
-        ({"meta": "z", "meter": "m", "log": "l"}, {"interval_ms": 1, "burst": 2}, "KEYS does not know log"),
-        ({"meta": "z", "metre": "m"}, {"interval_ms": 1, "burst": 2}, "KEYS lacks meter and does not know metre"),
-        ({"meta": "z", "meter": "m"}, {"interval_ms": 1}, "ARGV lacks burst"),
-        ({"meta": "z", "meter": "m"}, {"interval_ms": 1, "bursts": 2}, "ARGV lacks burst and does not know bursts"),
-        ({"meta": "z", "meter": "m"}, {"interval_ms": 1, "burst": 2, "epoch": "e"}, "ARGV does not know epoch"),
+        ({"meta": "z"}, {"user": 1, "on": 2}, "KEYS lacks room"),
+        ({"meta": "z", "room": "m", "log": "l"}, {"user": 1, "on": 2}, "KEYS does not know log"),
+        ({"meta": "z", "rooms": "m"}, {"user": 1, "on": 2}, "KEYS lacks room and does not know rooms"),
+        ({"meta": "z", "room": "m"}, {"user": 1}, "ARGV lacks on"),
+        ({"meta": "z", "room": "m"}, {"user": 1, "off": 2}, "ARGV lacks on and does not know off"),
+        ({"meta": "z", "room": "m"}, {"user": 1, "on": 2, "epoch": "e"}, "ARGV does not know epoch"),
     ],
 )
 def test_a_missing_or_unknown_name_is_refused(names: dict[str, str], args: dict[str, int | str], why: str) -> None:
     """A call with a missing or an unknown key or argument raises before anything is sent, and names that key or
     argument.
     """
-    with pytest.raises(TypeError, match=f"^limit_take: {why}$"):
-        SCRIPTS["limit_take"].call(names, args, "e1")
+    with pytest.raises(TypeError, match=f"^room_typing: {why}$"):
+        SCRIPTS["room_typing"].call(names, args, "e1")
 
 
 @pytest.mark.parametrize("row", ["KEYS meta a a", "ARGV epoch a epoch"])

@@ -15,6 +15,6 @@ local id, state, to, bp, member = unpack(redis.call('HMGET', room_key, 'id', 'st
 if not id then return {'NOT_FOUND', '0'} end
 if not member then return {'NOT_MEMBER', '0'} end
 if state ~= 'open' then return {'ROOM_CLOSED', '0'} end
-redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"typing","room":"' .. id .. '","user":"' .. user .. '","on":' .. on ..
+redis.call('SPUBLISH', zone.tag .. 'live', '{"kind":"typing","room":"' .. id .. '","user":"' .. user .. '","on":' .. on ..
   ',"to":"' .. to .. '","bp":"' .. bp .. '"}')
 return {'OK', '0', 0, 0}

@@ -74,7 +74,7 @@ class Health:
         for name, zone in self.engine.store.zones.items():
             if not zone.open:
                 found.append(f"zone {name} is closed: {zone.why}")
-        if not self.engine.store.pipeline.is_up:
+        if not self.engine.store.is_up:
             found.append("no primary of Redis answers: no command can be done")
         found += self.engine.store.acknowledgements.problems()
         if self.gateway is not None and self.gateway.relay.is_disconnected:

@@ -71,7 +71,7 @@ class LogWriter:
     @classmethod
     async def open(cls, zone: SeededZone) -> LogWriter:
         """Return a log writer with its scripts loaded. The caller closes it."""
-        client = zone.store.reader()
+        client = zone.store.client_of(ZONE)
         return cls(client, await client.script_load(_APPEND_SCRIPT), await client.script_load(_APPEND_MANY_SCRIPT))
 
     async def append(self, *audiences: str) -> range:

@@ -23,6 +23,7 @@ from engine.process.levels import Level
 from engine.store import keys
 from engine.store.connection import ScriptReply, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
+from engine.store.shard import Shard
 from engine.types import DEFAULT_ZONE, JobId, ServiceId, UserId, new_job_id
 from engine.zone import opening
 from engine.zone.records import ZoneRecord
@@ -67,17 +68,17 @@ async def open_seeded_zone(url: str, level: Level = "fast", replicas: int = 0) -
     return SeededZone(store, load_blueprints("home_service", shipped_folder()).default)
 
 
-async def _open_new_zone(store: Store, pipe: Pipeline, run_id: str) -> None:
+async def _open_new_zone(store: Store, shard: Shard, pipe: Pipeline, _: object) -> None:
     # A benchmark has no database: it uses the id that a server stored before, and otherwise removes its own id.
     database_id = await pipe.submit_urgent("HGET", keys.zone_meta(ZONE), "database")
     database = database_id.decode() if database_id else "bench"
-    answer = await opening.compare_with_sql(store, pipe.submit_urgent, ZONE, run_id, "1", ZoneRecord(database, 0, {}))
+    at = ZoneRecord(database, 0, {})
+    answer = await opening.compare_with_sql(store, pipe.submit_urgent, ZONE, shard.run_id, "1", at)
     if answer.word != "OK":
         raise BenchError(f"the zone does not open: {answer.word}")
     if not database_id:
         await pipe.submit_urgent("HDEL", keys.zone_meta(ZONE), "database")
-    state = store.zones[ZONE]
-    state.epoch, state.open = answer.epoch, True
+    store.zones[ZONE].epoch, store.zones[ZONE].open = answer.epoch, True
 
 
 class ScriptCall(NamedTuple):
@@ -153,9 +154,8 @@ class SeededZone:
 
     async def create_account(self, user: str, role: str) -> None:
         """Create the live account record with which a token of this user can connect."""
-        names = {"account": keys.account(UserId(user))}
-        record = {"version": 1, "role": role, "active": 1, "ended_logins": "", "run_id": self.store.run_id}
-        await self.store.run_without_epoch(self.store.pipeline.submit, "account_put", keys=names, args=record)
+        record = {"version": 1, "role": role, "active": 1, "ended_logins": "", "run_id": self.store.run_id_of(ZONE)}
+        await self.store.run_for_user("account_put", keys={"account": keys.account(UserId(user))}, args=record)
 
     async def create_job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
         """Book a job at a position, without offers."""

@@ -23,7 +23,9 @@ async def close_zone(store: Store, archive: Archive, zone: Zone) -> None:
     cannot continue. Raises Unavailable, Indeterminate.
     """
     at = (await records.read_records(archive, [zone]))[zone]
-    answer = await opening.compare_with_sql(store, store.pipeline.submit, zone, store.run_id, "look", at)
+    answer = await opening.compare_with_sql(
+        store, store.zones[zone].shard.pipeline.submit, zone, store.run_id_of(zone), "look", at
+    )
     word = FOREIGN_ROW if answer.word == "OK" and await _has_foreign_row(store, archive, zone) else answer.word
     if word != "OK":
         await store.run(zone, "zone_close", keys={"meta": keys.zone_meta(zone)}, args={"why": word})
@@ -38,7 +40,7 @@ async def open_zone_without_foreign_row(store: Store, archive: Archive, zone: Zo
         return False
     scripts, names = store.scripts, {"meta": keys.zone_meta(zone)}
     call = scripts["zone_close"].call(names, {"why": "MENDED"}, Epoch("closed"))
-    await store.send_call(store.pipeline.submit, "zone_close", call)
+    await store.send_call(store.zones[zone].shard.pipeline.submit, "zone_close", call)
     log.warning("foreign_row_gone", zone=zone)
     await store.reopen(zone, stale=store.zones[zone].epoch)
     return store.zones[zone].open

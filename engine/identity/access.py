@@ -66,7 +66,7 @@ async def read_access(engine: Engine, user: UserId) -> AccountAccess:
     account, Unavailable.
     """
     role, active, out, run_id = await engine.store.command("HMGET", keys.account(user), "role", "active", "out", "life")
-    if role is not None and run_id == engine.store.run_id.encode():
+    if role is not None and run_id == engine.store.shards.shard_of(keys.account(user)).run_id.encode():
         return _parse_access(role, active, out)
     try:
         async with engine.archive.begin_read() as conn:
@@ -119,7 +119,7 @@ async def write_to_redis(engine: Engine, record: AccountRecord) -> AccountAccess
         "role": record.role,
         "active": int(record.active),
         "ended_logins": " ".join(record.ended_logins),
-        "run_id": engine.store.run_id,
+        "run_id": engine.store.shards.shard_of(keys.account(record.id)).run_id,
     }
     done = await engine.store.run_for_user("account_put", keys={"account": keys.account(record.id)}, args=args)
     return _parse_access(*done.values)

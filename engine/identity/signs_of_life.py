@@ -18,7 +18,7 @@ import structlog
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.store import keys
-from engine.store.error_replies import LibraryNotLoaded
+from engine.store.error_replies import LibraryNotLoaded, Moved
 from engine.types import UserId
 
 if TYPE_CHECKING:
@@ -82,18 +82,19 @@ class SignsOfLife:
                     self.note(user, at)
                 else:
                     self._written[user] = now
-        if isinstance(failure, LibraryNotLoaded):  # Redis was restarted: the next turn finds the library
-            await self._engine.store.load_library(self._engine.store.pipeline.submit)
+        if isinstance(failure, LibraryNotLoaded):  # a server was restarted: the next turn finds the library
+            await self._engine.store.load_libraries()
+        elif isinstance(failure, Moved):  # the next turn finds the shard
+            await self._engine.store.shards.follow(failure)
         elif failure is not None:
             raise failure
 
     def _submit_sign(self, user: str, at: float) -> Awaitable[Any]:
         """Queue the write of one sign. It is no task of its own, since a gateway writes a thousand signs a second."""
         store, age_ms = self._engine.store, max(0, round((self._time() - at) * 1000))
-        args = {"age_ms": age_ms, "lease_ms": self._lease_ms}
-        return store.pipeline.submit(
-            *store.scripts["presence_touch"].call({"presence": keys.presence(UserId(user))}, args)
-        )
+        args, key = {"age_ms": age_ms, "lease_ms": self._lease_ms}, keys.presence(UserId(user))
+        call = store.scripts["presence_touch"].call({"presence": key}, args)
+        return store.shards.shard_of(key).pipeline.submit(*call)
 
 
 async def read_signs(engine: Engine, users: Sequence[str]) -> dict[str, int]:

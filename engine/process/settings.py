@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from engine.process.origins import normalise_origin
+from engine.process.redis_address import redis_problems
 from engine.process.settings_file import ZONE_TABLES, read_file
 from engine.process.zone_tables import read_zone_tables, served_zones
 from engine.rules.zone_areas import ZoneArea
@@ -42,7 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis: Annotated[
         NonEmptyText | None,
         Meta(
-            description="The address of a Redis >= 7.0 or Valkey >= 8. Without it, one is started under `data`.",
+            description="The address of a Redis >= 7.0 or Valkey >= 8, of its sentinels "
+            "(`redis+sentinel://HOST:PORT,HOST:PORT/SERVICE`) or of nodes of a cluster "
+            "(`redis+cluster://HOST:PORT,HOST:PORT`). Without it, one is started under `data`.",
         ),
     ] = None
     database: Annotated[
@@ -248,7 +250,6 @@ CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
 """The environment variables of the client examples. They are no settings, but also no error if a shell that starts a
 server has them."""
 LIST_SETTINGS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
-REDIS_SCHEMES = ("redis", "rediss", "unix")
 _match_version = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
 
 
@@ -322,7 +323,7 @@ def _value_problems(setting: str, settings: Settings) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{setting}: {value} is no number of seconds"
     elif setting == "redis" and value is not None:
-        yield from _redis_problems(value)
+        yield from redis_problems(value)
     elif setting == "durability" and value == "replica" and settings.replicas is None:
         yield "durability: replica needs the number of replicas that Redis has (replicas, at least 1)"
     elif setting == "roles" and not value:
@@ -345,27 +346,6 @@ def _is_network(network: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _redis_problems(url: str) -> Iterator[str]:
-    """Yield the problems of the address of Redis."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        yield f"redis: {error}"
-        return
-    if parts.scheme not in REDIS_SCHEMES:
-        yield f"redis: not an address ({', '.join(f'{scheme}://…' for scheme in REDIS_SCHEMES)})"
-    elif parts.query or parts.fragment:
-        yield "redis: the address has something after ? or #, which this version does not take"
-    elif parts.scheme == "unix":
-        if not parts.path.strip("/"):
-            yield "redis: unix:// needs the path of a socket"
-    elif not parts.hostname or port == 0:
-        yield "redis: the address names no host, or port 0"
-    elif (database := parts.path.strip("/")) and not database.isdecimal():
-        yield f"redis: /{database} is no number of a database"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ async def open_zone(engine: Engine, zone: Zone) -> bool:
     if opened == record or not await control.take_lock(archive, zone, holder):
         return False
     try:
-        answer = await opening.compare_with_sql(store, store.pipeline.submit, zone, store.run_id, "look", opened)
+        answer = await opening.compare_with_sql(
+            store, store.zones[zone].shard.pipeline.submit, zone, store.run_id_of(zone), "look", opened
+        )
         if answer.word != "OK" or not await control.lift_fences(archive, zone, record):
             return False
     finally:

@@ -81,7 +81,7 @@ async def run_once(engine: Engine, running: RunningRebuilds | None = None) -> li
     rebuild is logged; the next call begins it again. ``running`` has the rebuilds under way."""
     reports = []
     for zone, state in engine.store.zones.items():
-        if state.open or state.word not in WATCHED_WORDS or not engine.store.pipeline.is_up:
+        if state.open or state.word not in WATCHED_WORDS or not state.shard.pipeline.is_up:
             continue
         try:
             report = await _mend_zone(engine, zone, state.word, running)
@@ -129,7 +129,8 @@ async def _rebuild_under_lock(
 ) -> RebuildReport | None:
     store, archive, began = engine.store, engine.archive, monotonic()
     before = (await records.read_records(archive, [zone]))[zone]
-    word = (await opening.compare_with_sql(store, store.pipeline.submit, zone, store.run_id, "look", before)).word
+    shard = store.zones[zone].shard
+    word = (await opening.compare_with_sql(store, shard.pipeline.submit, zone, shard.run_id, "look", before)).word
     if word not in words:
         return None
     found = (await zone_log.read_head(store.read_connection, zone)).epoch

@@ -80,8 +80,14 @@ class ZoneWriter:
         cursor: Any = 0
         meta = keys.zone_meta(self._zone).encode()
         while True:
-            cursor, names = await self._store.command(
-                "SCAN", cursor, "MATCH", keys.zone_pattern(self._zone), "COUNT", KEYS_PER_SCAN
+            cursor, names = await self._store.command_on(
+                self._store.zones[self._zone].shard,
+                "SCAN",
+                cursor,
+                "MATCH",
+                keys.zone_pattern(self._zone),
+                "COUNT",
+                KEYS_PER_SCAN,
             )
             await self.delete(name for name in names if name != meta)
             if cursor in (0, b"0"):
@@ -178,7 +184,7 @@ class ZoneWriter:
     async def _call(self, script: str, epoch: Epoch, args: Args, **more_keys: str) -> None:
         names: Keys = {"meta": keys.zone_meta(self._zone), **more_keys}
         call = self._store.scripts[script].call(names, {"token": self._token, **args}, epoch)
-        reply = await self._store.send_call(self._store.pipeline.submit, script, call)
+        reply = await self._store.send_call(self._store.zones[self._zone].shard.pipeline.submit, script, call)
         if reply[0] != b"OK":
             raise LostRight(f"{script}: {reply[0].decode()}")
 

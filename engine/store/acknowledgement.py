@@ -56,9 +56,14 @@ class Acknowledgements:
     ) -> None:
         self.level = level
         self.replicas = replicas if level == "replica" else 0
-        self.report = LevelReport()
-        """The result of checking the server of the present connection."""
+        self.read_report: Callable[[], LevelReport] = LevelReport
+        """Returns the result of checking the servers of the present connections."""
         self._archives = {zone: _ArchiveProgress(zone, read_archived) for zone in zones}
+
+    @property
+    def report(self) -> LevelReport:
+        """The result of checking the servers of the present connections."""
+        return self.read_report()
 
     @property
     def holds_back(self) -> bool:

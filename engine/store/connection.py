@@ -1,16 +1,13 @@
 """The connection to Redis: the URL, the checks at start, and the Store through which scripts are called.
 
-The Store has three kinds of connections: one for commands that change state (nothing is retried), one for
-plain reads, and one for each reader that tails a log (``open_stream_connection``). When one connection finds that
-another server answers at the address, the others reconnect: all reads come from the server that runs the commands.
+engine/store/shard.py has the connections to one primary, engine/store/shards.py which primary has a key.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -34,14 +31,16 @@ from engine.errors import (
 from engine.process.levels import Level
 from engine.process.loops import not_cancelled
 from engine.store import keys as key_names
-from engine.store import scripts, server_checks
+from engine.store import library, scripts, server_checks
 from engine.store.acknowledgement import Acknowledgements
-from engine.store.error_replies import ErrorReply, LibraryNotLoaded
+from engine.store.error_replies import ErrorReply, LibraryNotLoaded, Moved
 from engine.store.pipeline import Pipeline
-from engine.store.redis_url import address_without_password, connect_function, create_client
-from engine.store.replica_wait import PROBE_LIFETIME_MS, ReplicaWait
+from engine.store.redis_url import address_without_password, create_client
+from engine.store.replica_wait import PROBE_LIFETIME_MS
 from engine.store.scripts import Args, Keys, Script, Value
-from engine.store.stream_connection import ReadConnection, StreamConnection, parse_info
+from engine.store.shard import Shard, ShardContext, merge_reports
+from engine.store.shards import Shards
+from engine.store.stream_connection import Reads, StreamConnection
 from engine.types import NEWEST_FORMAT, Cursor, Epoch, Zone, epoch_number
 
 REOPEN_INTERVAL_S = 1.0
@@ -75,8 +74,10 @@ class ScriptReply(NamedTuple):
 
 @dataclass(slots=True)
 class ZoneStatus:
-    """What this process knows of a zone. ``why``: why it is closed, "" if it is open; ``word``: zone_open's word."""
+    """What this process knows of a zone. ``why``: why it is closed, "" if it is open; ``word``: zone_open's word.
+    ``shard`` is where it was opened."""
 
+    shard: Shard = field(init=False)
     epoch: Epoch = field(default=Epoch(""))
     open: bool = False
     why: str = "not opened yet"
@@ -90,9 +91,9 @@ class ZoneStatus:
 SendCommand = Callable[..., Awaitable[Any]]
 """The type of ``submit`` and ``urgent`` of the packed connection."""
 
-OpenZones = Callable[["Store", Pipeline, str], Awaitable[None]]
-"""The type of the function that opens, on a new connection to the server ``run_id``, each zone whose log agrees with
-the database (engine/zone/opening.py)."""
+OpenZones = Callable[["Store", Shard, Pipeline, Sequence[Zone]], Awaitable[None]]
+"""The type of the function that opens, on a connection to a shard, each of these zones whose log agrees with the
+database (engine/zone/opening.py)."""
 
 
 @dataclass(slots=True)
@@ -106,14 +107,30 @@ class Store:
     zones: dict[Zone, ZoneStatus]
     open_zones: OpenZones
     acknowledgements: Acknowledgements = field(init=False)
-    pipeline: Pipeline = field(init=False)
-    read_connection: ReadConnection = field(init=False)
-    stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
-    run_id: str = ""
+    shards: Shards = field(init=False)
     is_abandoned: bool = False
     known_format: int = NEWEST_FORMAT
     closed_zones_task: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def read_connection(self) -> Reads:
+        """The connection for plain reads, to the primaries that run the commands."""
+        return self.shards.reads
+
+    @property
+    def is_up(self) -> bool:
+        """Whether every primary can be reached now."""
+        return all(shard.pipeline.is_up for shard in self.shards.all)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The packed connection to the primary of the first zone, for benchmarks and tests."""
+        return next(iter(self.zones.values())).shard.pipeline
+
+    def run_id_of(self, zone: Zone) -> str:
+        """Return the ``run_id`` of the server process on which the zone was opened."""
+        return self.zones[zone].shard.run_id
 
     async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NO_ARGS) -> ScriptReply:
         """Run a script that changes something, with keys and arguments by the names in its header. Return when the
@@ -143,12 +160,20 @@ class Store:
         state = self._state(zone)
         epoch = state.epoch
         waits = not verb.is_read_only and self.acknowledgements.needs_replicas(verb.name)
-        send = partial(self.pipeline.submit, waits=waits, zone=state)
-        reply = await self.send_call(send, verb.name, verb.call(keys, args, epoch))
+        send = partial(state.shard.pipeline.submit, waits=waits, zone=state)
+        try:
+            reply = await self.send_call(send, verb.name, verb.call(keys, args, epoch))
+        except Moved as moved:
+            if moved.asks:  # a script must not run where only some keys of the zone are
+                raise
+            await self.shards.follow(moved)
+            reply = [b"STALE_EPOCH"]  # an epoch is of one server
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.
             await self.reopen(zone, stale=epoch)
-            epoch = self._state(zone).epoch
+            state = self._state(zone)
+            epoch = state.epoch
+            send = partial(state.shard.pipeline.submit, waits=waits, zone=state)
             reply = await self.send_call(send, verb.name, verb.call(keys, args, epoch))
         if reply[0] != b"OK":
             raise error_of_reply(reply)
@@ -162,10 +187,10 @@ class Store:
 
         Raises Unavailable, and Indeterminate if the acknowledgement level is not reached in time.
         """
-        run_id = self.run_id
+        run_id = self.run_id_of(zone)
         if self.acknowledgements.level == "replica":
             await self.command("SET", key_names.write_probe(zone), 1, "PX", PROBE_LIFETIME_MS)
-            if self.run_id != run_id:
+            if self.run_id_of(zone) != run_id:
                 raise Indeterminate("Redis was replaced meanwhile; repeat with the same key")
         elif self.acknowledgements.level == "sql":
             epoch = self._state(zone).epoch
@@ -176,19 +201,21 @@ class Store:
         """Check again that the server gives the acknowledgement level: an operator may have changed its settings, or a
         replica is away. If it does not, disconnect: until it does, commands are unavailable. Raises CalloutError.
         """
-        if await self._read_level_report(self.pipeline.submit):
-            self.pipeline.disconnect()
-
-    async def _read_level_report(self, send: SendCommand) -> tuple[str, ...]:
-        """Store the report of the server that ``send`` reaches, and return its problems."""
-        level, replicas = self.acknowledgements.level, self.acknowledgements.replicas
-        self.acknowledgements.report = await server_checks.read_level_report(send, level, replicas)
-        return self.acknowledgements.report.problems
+        for shard in self.shards.all:
+            if shard.pipeline.is_up and await shard.check_level(shard.pipeline.submit):
+                shard.pipeline.disconnect()
 
     async def run_for_user(self, script: str, *, keys: Keys, args: Args) -> ScriptReply:
         """Run a script whose keys are a user's and of no zone. Raises the same errors as ``run``."""
-        send = partial(self.pipeline.submit, waits=self.acknowledgements.needs_replicas(script))
-        reply = await self.send_call(send, script, self.scripts[script].call(keys, args))
+        call = self.scripts[script].call(keys, args)
+        # On a single shard the command that follows waits for this write too.
+        waits = self.shards.is_cluster and self.acknowledgements.needs_replicas(script)
+        shard = self.shards.shard_of(next(iter(keys.values())))
+        try:
+            reply = await self.send_call(partial(shard.pipeline.submit, waits=waits), script, call)
+        except Moved as moved:
+            send = (await self.shards.follow(moved)).submit_after(moved)
+            reply = await self.send_call(partial(send, waits=waits), script, call)
         if reply[0] != b"OK":
             raise error_of_reply(reply)
         return ScriptReply(reply[1] == b"1", int(reply[2]), int(reply[3]), reply[4:])
@@ -203,28 +230,16 @@ class Store:
             try:
                 reply = await send(*packed_call)
             except LibraryNotLoaded:
-                await self.load_library(send)
+                await library.load_library(self.scripts, send)
                 reply = await send(*packed_call)
         except ErrorReply as error:
             raise Internal(f"{script}: {self.scripts.locate(str(error))}") from error
         return cast("list[Any]", reply)
 
-    async def load_library(self, send: SendCommand, *, delete_others: bool = False) -> None:
-        """Load this release's library if the server lacks it. With ``delete_others``, delete those of other releases.
-
-        Only a process that starts uses ``delete_others``. If a running process of another release, which then loads its
-        library again, deleted the others too, the two would delete each other's library in turn.
-        """
-        found = [
-            entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
-        ]
-        if self.scripts.name not in found:
-            with _ignore_error_reply("already exists"):
-                await send("FUNCTION", "LOAD", self.scripts.source)
-        for other in found if delete_others else ():
-            if other != self.scripts.name:
-                with _ignore_error_reply("not found"):
-                    await send("FUNCTION", "DELETE", other)
+    async def load_libraries(self) -> None:
+        """Load this release's library on each primary that lacks it. Raises CalloutError."""
+        for shard in self.shards.all:
+            await library.load_library(self.scripts, shard.pipeline.submit)
 
     async def command(self, *command: Value) -> Any:
         """Run one plain command on the connection of the scripts; nothing is retried.
@@ -232,9 +247,16 @@ class Store:
         If the reply is lost, Unavailable is raised for a command that only reads, because nothing was changed, and
         Indeterminate for every other command.
         """
+        return await self.command_on(self.shards.shard_of(cast("str", command[1])), *command)
+
+    async def command_on(self, shard: Shard, *command: Value) -> Any:
+        """Run one plain command on ``shard``: one that has no key. Raises the same errors as ``command``."""
         waits = command[0] not in READ_COMMANDS and self.acknowledgements.needs_replicas()
         try:
-            return await self.pipeline.submit(*command, waits=waits)
+            try:
+                return await shard.pipeline.submit(*command, waits=waits)
+            except Moved as moved:
+                return await (await self.shards.follow(moved)).submit_after(moved)(*command, waits=waits)
         except Indeterminate as error:
             if command[0] in READ_COMMANDS:
                 raise Unavailable(error.detail) from error
@@ -242,22 +264,27 @@ class Store:
         except ErrorReply as error:
             raise Internal(f"{command[0]!s}: {error}") from error
 
-    async def open_stream_connection(self) -> StreamConnection:
-        """Open a connection for a reader that tails logs; close it with ``aclose``. Raises Unavailable."""
-        connection = StreamConnection(connect_function(self.url), self._require_same_server)
-        self.stream_connections.add(connection)
-        await connection.open()
-        return connection
+    async def open_stream_connection(self, zone: Zone) -> StreamConnection:
+        """Open a connection for a reader that tails the log of ``zone``, and of the other zones of its group
+        (``Shards.groups``); close it with ``aclose``. Raises Unavailable."""
+        return await self.shards.shard_of(key_names.log(zone)).open_stream_connection()
 
-    def reader(self) -> Redis:
-        """Return a new client without a socket timeout, for blocking reads; close it with ``aclose``."""
-        return create_client(self.url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+    def client_of(self, zone: Zone) -> Redis:
+        """Return a new client of the zone's primary, without a socket timeout: for pub/sub and for tools; close it with
+        ``aclose``. Raises Unavailable."""
+        return self.shards.client_of(key_names.zone_meta(zone), socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
     async def reopen(self, zone: Zone, *, stale: Epoch) -> None:
-        """Compare Redis with the database, and open or close each zone, because Redis refused the epoch ``stale``."""
+        """Compare Redis with the database, and open or close each zone of the shard, because Redis refused the epoch
+        ``stale``, or because another shard has the zone now."""
         async with self.reopening:
-            if self.zones[zone].epoch == stale:
-                await self.open_zones(self, self.pipeline, self.run_id)
+            state, shard = self.zones[zone], self.shards.shard_of(key_names.zone_meta(zone))
+            if state.epoch == stale or state.shard is not shard:
+                await self.open_zones_of(shard, shard.pipeline)
+
+    async def open_zones_of(self, shard: Shard, pipe: Pipeline) -> None:
+        """Open the zones that are on ``shard``, on a connection to it."""
+        await self.open_zones(self, shard, pipe, self.shards.zones_of(shard))
 
     def note_head(self, zone: Zone, head: Cursor) -> None:
         """Record a head that a reader of the log has seen. This process never accepts an older head afterwards."""
@@ -270,23 +297,8 @@ class Store:
     def abandon(self) -> None:
         """Refuse everything at once from now on, because Redis has ended and will not come back for this process."""
         self.is_abandoned = True
-        self.pipeline.abandon()
-        for connection in (self.read_connection, *self.stream_connections):
-            connection.abandon()
-
-    def disconnect_readers(self) -> None:
-        """Close the connections for reads so that they reconnect. Call this when the server of the commands changes."""
-        self.read_connection.disconnect()
-        for connection in list(self.stream_connections):
-            connection.disconnect()
-
-    async def _require_same_server(self, pipe: Pipeline) -> None:
-        """Check that a new connection for reads leads to the primary that runs the commands. Raises Unavailable."""
-        run_id = await _primary_run_id(pipe)
-        if run_id != self.run_id:
-            if self.pipeline.is_up:
-                self.pipeline.disconnect()
-            raise Unavailable("another server answers than the one that runs the commands")
+        for shard in self.shards.all:
+            shard.abandon()
 
     def close_zone(self, zone: Zone, reason: str, word: str = "") -> None:
         """Refuse every command in this zone from now on. Log ``reason`` unless the zone is already closed with it."""
@@ -351,15 +363,12 @@ async def open_store(
     if problems:
         await client.aclose()
         raise UnsuitableServer(problems)
-    store.read_connection = ReadConnection(connect_function(url), store._require_same_server)
-    store.pipeline = Pipeline(
-        connect_function(url),
-        lambda pipe: _prepare_connection(store, pipe),
-        store.disconnect_readers,
-        ReplicaWait(replicas, key_names.write_probe(zones[0])) if level == "replica" else None,
-    )
-    await store.pipeline.open()
-    await store.read_connection.open()
+    context = ShardContext(store.scripts, store.acknowledgements, store.open_zones_of)
+    store.shards = Shards(url, zones, context)
+    store.acknowledgements.read_report = lambda: merge_reports({s.name: s.report for s in store.shards.all})
+    for zone, state in store.zones.items():
+        state.shard = store.shards.shard_of(key_names.zone_meta(zone))
+    await store.shards.open()
     store.closed_zones_task = asyncio.create_task(_open_repaired_zones(store), name="closed zones")
     return store
 
@@ -371,8 +380,8 @@ async def _open_repaired_zones(store: Store) -> None:
     while not_cancelled():
         await asyncio.sleep(REOPEN_INTERVAL_S)
         closed = [(zone, state) for zone, state in store.zones.items() if not state.open]
-        if closed and store.pipeline.is_up:
-            zone, state = closed[0]  # this opens every zone that can be opened
+        for shard in {state.shard for _, state in closed if state.shard.pipeline.is_up}:
+            zone, state = next(pair for pair in closed if pair[1].shard is shard)  # opens every zone of it that can be
             with contextlib.suppress(CalloutError, ErrorReply):
                 await store.reopen(zone, stale=state.epoch)
 
@@ -383,8 +392,7 @@ async def close_store(store: Store) -> None:
         store.closed_zones_task.cancel()
         await asyncio.gather(store.closed_zones_task, return_exceptions=True)
     await store.acknowledgements.close()
-    await store.pipeline.close()
-    await store.read_connection.aclose()
+    await store.shards.close()
     await store.redis.aclose()
 
 
@@ -392,39 +400,3 @@ async def _read_archived(store: Store, zone: Zone) -> Cursor:
     """Return the last archived seq of the zone and the epoch, as Redis has them now. Raises Unavailable."""
     epoch, archived = await store.read_connection.hmget(key_names.zone_meta(zone), ["epoch", "archived"])
     return Cursor(Epoch((epoch or b"").decode()), int(archived or 0))
-
-
-async def _prepare_connection(store: Store, pipe: Pipeline) -> None:
-    """Make a new connection ready for mutations: check that the server gives the acknowledgement level, load the
-    scripts, and open the zones that agree with the database.
-    """
-    try:
-        run_id = await _primary_run_id(pipe)
-    except Unavailable:
-        store.disconnect_readers()
-        raise
-    if problems := await store._read_level_report(pipe.submit_urgent):
-        raise Unavailable("; ".join(problems))
-    await store.load_library(pipe.submit_urgent, delete_others=not store.run_id)
-    if store.run_id not in ("", run_id):
-        store.disconnect_readers()
-    store.run_id = run_id
-    await store.open_zones(store, pipe, store.run_id)
-
-
-async def _primary_run_id(pipe: Pipeline) -> str:
-    """Return the ``run_id`` of the connected server. Raises Unavailable if the server is a replica."""
-    info = parse_info(await pipe.submit_urgent("INFO", "server"))
-    if parse_info(await pipe.submit_urgent("INFO", "replication"))["role"] != "master":
-        raise Unavailable("a replica answers: no command can be done there")
-    return info["run_id"]
-
-
-@contextlib.contextmanager
-def _ignore_error_reply(expected_text: str) -> Iterator[None]:
-    """Ignore an error reply that contains ``expected_text``: another process may have done the same a moment before."""
-    try:
-        yield
-    except ErrorReply as error:
-        if expected_text not in str(error):
-            raise

@@ -17,10 +17,26 @@ class LibraryNotLoaded(Unavailable):
     """
 
 
+class Moved(Unavailable):
+    """Raised when another node of a cluster has the key's slot. Nothing was done. ``host`` is "" if the node that
+    replied does not know it. ``asks``: only this command goes there, because the slot is about to move.
+    """
+
+    def __init__(self, error_text: str) -> None:
+        super().__init__(error_text)
+        word, slot, address = error_text.split()[:3]
+        self.asks = word == "ASK"
+        self.slot = int(slot)
+        host, _, port = address.rpartition(":")
+        self.host, self.port = host, int(port)
+
+
 def parse_error_reply(error_text: str) -> Exception:
     """Return the typed error for an error reply of Redis."""
     if error_text.startswith(_NOT_LOADED_REPLY):
         return LibraryNotLoaded(error_text)
+    if error_text.startswith(("MOVED ", "ASK ")):
+        return Moved(error_text)
     if error_text.partition(" ")[0] in UNAVAILABLE_REPLIES:
         return Unavailable(error_text)
     return ErrorReply(error_text)

@@ -74,12 +74,14 @@ class Pipeline(asyncio.Protocol):
         """Whether commands can be sent now."""
         return self._ready
 
-    async def open(self) -> None:
-        """Connect, and reconnect until ``close``. Raises Unavailable if the first connection fails."""
+    async def open(self, *, keeps_trying: bool = False) -> None:
+        """Connect, and reconnect until ``close``. Raises Unavailable if the first connection fails, unless the pipeline
+        ``keeps_trying``."""
         try:
             await self._connect_once()
         except (OSError, CalloutError, ErrorReply) as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
+            if not keeps_trying:
+                raise Unavailable(f"Redis cannot be reached: {error}") from error
         self._runner = asyncio.create_task(self._reconnect_forever(), name="pipeline")
 
     async def close(self) -> None:

@@ -19,40 +19,16 @@ from engine.store.error_replies import ErrorReply
 from engine.store.pipeline import Pipeline
 
 
-class StreamConnection:
-    """A connection for reads. Its methods have redis-py's names and return raw replies.
-
-    Each method raises Unavailable if Redis cannot be reached, Indeterminate if the connection was lost before the
-    reply, and ErrorReply for an error reply. A blocking read that its caller cancelled still blocks the commands behind
-    it.
-    """
-
-    def __init__(
-        self,
-        connect: Callable[[Pipeline], Awaitable[None]],
-        prepare: Callable[[Pipeline], Awaitable[None]] | None = None,
-    ) -> None:
-        self._pipe = Pipeline(connect, prepare or _no_preparation)
-
-    async def open(self) -> None:
-        """Connect to the server that runs the commands. Raises Unavailable."""
-        await self._pipe.open()
-
-    async def aclose(self) -> None:
-        """Close the connection without waiting for replies."""
-        await self._pipe.close()
-
-    def abandon(self) -> None:
-        """Refuse every read from now on, because the server has ended."""
-        self._pipe.abandon()
-
-    def disconnect(self) -> None:
-        """Close this connection and reconnect, because another server answers at the address."""
-        self._pipe.disconnect()
+class Reads:
+    """The commands that only read. The methods have redis-py's names and return raw replies."""
 
     async def get(self, key: str) -> Any:
         """Return the string at ``key``, None if there is none."""
         return await self._run_command("GET", key)
+
+    async def get_each(self, keys: Sequence[str]) -> list[Any]:
+        """Return the string at each of ``keys``, which may be in different slots; None where there is none."""
+        return await asyncio.gather(*(self.get(key) for key in keys))
 
     async def count_existing(self, *keys: str) -> int:
         """Return how many of ``keys`` exist. All keys must be in one slot."""
@@ -112,6 +88,42 @@ class StreamConnection:
         return await self._run_command("XREAD", "COUNT", count, *blocking, "STREAMS", *streams, *streams.values())
 
     async def _run_command(self, *command: str | int) -> Any:
+        """Run one command and return its raw reply."""
+        raise NotImplementedError
+
+
+class StreamConnection(Reads):
+    """A connection for reads.
+
+    Each method raises Unavailable if Redis cannot be reached, Indeterminate if the connection was lost before the
+    reply, and ErrorReply for an error reply. A blocking read that its caller cancelled still blocks the commands behind
+    it.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Pipeline], Awaitable[None]],
+        prepare: Callable[[Pipeline], Awaitable[None]] | None = None,
+    ) -> None:
+        self._pipe = Pipeline(connect, prepare or _no_preparation)
+
+    async def open(self, *, keeps_trying: bool = False) -> None:
+        """Connect to the server that runs the commands. Raises Unavailable, unless the connection ``keeps_trying``."""
+        await self._pipe.open(keeps_trying=keeps_trying)
+
+    async def aclose(self) -> None:
+        """Close the connection without waiting for replies."""
+        await self._pipe.close()
+
+    def abandon(self) -> None:
+        """Refuse every read from now on, because the server has ended."""
+        self._pipe.abandon()
+
+    def disconnect(self) -> None:
+        """Close this connection and reconnect, because another server answers at the address."""
+        self._pipe.disconnect()
+
+    async def _run_command(self, *command: str | int) -> Any:
         return await self._pipe.submit_urgent(*command)
 
 
@@ -128,8 +140,12 @@ class ReadConnection(StreamConnection):
             await self._read_twice(lambda: asyncio.gather(*(self._pipe.submit("GET", key) for key in keys)), "GET")
         )
 
-    async def _run_command(self, *command: str | int) -> Any:
+    async def run_command(self, *command: str | int) -> Any:
+        """Run one command that only reads, and return its raw reply."""
         return await self._read_twice(lambda: self._pipe.submit(*command), str(command[0]))
+
+    async def _run_command(self, *command: str | int) -> Any:
+        return await self.run_command(*command)
 
     async def _read_twice(self, read: Callable[[], Awaitable[Any]], command: str) -> Any:
         """Return the result of ``read``, which is called again if its reply is lost."""

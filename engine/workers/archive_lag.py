@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.store import keys
@@ -27,3 +28,16 @@ async def read_lag(engine: Engine, zone: Zone) -> ArchiveLag:
         return ArchiveLag(0, 0.0)
     oldest = await zone_log.read_range(engine.store.read_connection, zone, int(archived or 0), 1)
     return ArchiveLag(behind, max(0, int(now or 0) - oldest[0].at) / 1000 if oldest else 0.0)
+
+
+def register_lag_metrics(engine: Engine, lags: Sequence[Mapping[tuple[str, ...], ArchiveLag]]) -> None:
+    """Register the metrics of ``lags``, each of which has the lags of some zones."""
+
+    def reader_of(name: str) -> Callable[[], dict[tuple[str, ...], float]]:
+        return lambda: {zone: float(getattr(lag, name)) for each in lags for zone, lag in each.items()}
+
+    for name, text, field_name in (
+        ("archive_lag_events", "Events in the log that are not in SQL yet", "events"),
+        ("archive_lag_seconds", "Age of the oldest event that is not in SQL yet", "seconds"),
+    ):
+        engine.metrics.add_callback_metric(name, text, reader_of(field_name), "zone", across="max")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from engine.store.acknowledgement import without_acknowledgement
 from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, epoch_number
 from engine.workers import archived_jobs, position_archive
-from engine.workers.archive_lag import ArchiveLag, read_lag
+from engine.workers.archive_lag import ArchiveLag, read_lag, register_lag_metrics
 from engine.workers.audit_heads import HeadPublisher
 from engine.zone import log as zone_log
 from engine.zone.leases import Leases
@@ -86,66 +86,65 @@ class _ZoneProgress:
 
 async def run(engine: Engine) -> None:
     """Archive every open zone until cancelled. Retry after failures of Redis and of the database."""
-    archiver = Archiver(engine)
-    archiver.register_metrics()
-    pause_s = 0 if engine.settings.durability == "sql" else BATCH_PAUSE_S
+    leases = Leases(engine.store, "archiver", LEASE_S)
+    archivers = [Archiver(engine, group, leases) for group in engine.store.shards.groups(engine.settings.zones)]
+    register_lag_metrics(engine, [archiver.lags for archiver in archivers])
     with without_acknowledgement():
         try:
-            while not_cancelled():
-                moved = await archiver.archive_batch(READ_BLOCK_MS)
-                await asyncio.sleep(0 if moved >= MAX_BATCH_EVENTS else pause_s)
+            async with asyncio.TaskGroup() as group:
+                for archiver in archivers:
+                    group.create_task(_run_archiver(engine, archiver))
         finally:
-            await archiver.close()
+            for archiver in archivers:
+                await archiver.close()
+            await leases.release_all()
+
+
+async def _run_archiver(engine: Engine, archiver: Archiver) -> None:
+    pause_s = 0 if engine.settings.durability == "sql" else BATCH_PAUSE_S
+    while not_cancelled():
+        moved = await archiver.archive_batch(READ_BLOCK_MS)
+        await asyncio.sleep(0 if moved >= MAX_BATCH_EVENTS else pause_s)
 
 
 async def run_once(engine: Engine) -> int:
     """Archive all events that the logs contain now; return their number. Every failure is raised."""
-    archiver = Archiver(engine, strict=True)
-    with without_acknowledgement():
-        try:
-            total = 0
-            while moved := await archiver.archive_batch(1):
-                total += moved
-            return total
-        finally:
-            await archiver.close()
+    total = 0
+    for group in engine.store.shards.groups(engine.settings.zones):
+        archiver = Archiver(engine, group, strict=True)
+        with without_acknowledgement():
+            try:
+                while moved := await archiver.archive_batch(1):
+                    total += moved
+            finally:
+                await archiver.close()
+    return total
 
 
 class Archiver:
-    """An archiver for all zones. Any number of archivers may run; only the one with a zone's lease works for the zone.
-    With ``strict`` every failure is raised and no lease is taken, for tests and tools.
+    """An archiver for zones whose logs can be read by one command. Any number of archivers may run; only the one with a
+    zone's lease works for the zone. With ``strict`` every failure is raised and no lease is taken, for tests and tools.
     """
 
-    def __init__(self, engine: Engine, *, strict: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, zones: Sequence[Zone] = (), leases: Leases | None = None, *, strict: bool = False
+    ) -> None:
+        self.lags: dict[tuple[str, ...], ArchiveLag] = {}
         self._engine = engine
         self._strict = strict
-        self._leases = Leases(engine.store, "archiver", LEASE_S)
+        self._leases = leases or Leases(engine.store, "archiver", LEASE_S)
         self._connection: StreamConnection | None = None
-        self._zones = [_ZoneProgress(zone) for zone in engine.settings.zones]
-        self._lags: dict[tuple[str, ...], ArchiveLag] = {}
+        self._zones = [_ZoneProgress(zone) for zone in zones or engine.settings.zones]
         self._lags_due = 0.0
         self._heads = HeadPublisher(engine)
 
-    def register_metrics(self) -> None:
-        """Register the metrics of the lag."""
-        for name, text, field_name in (
-            ("archive_lag_events", "Events in the log that are not in SQL yet", "events"),
-            ("archive_lag_seconds", "Age of the oldest event that is not in SQL yet", "seconds"),
-        ):
-            self._engine.metrics.add_callback_metric(name, text, self._lag_reader(field_name), "zone", across="max")
-
-    def _lag_reader(self, name: str) -> Any:
-        return lambda: {zone: float(getattr(lag, name)) for zone, lag in self._lags.items()}
-
     async def close(self) -> None:
-        """Close the connection that reads the log, and release the leases so that another archiver need not wait."""
+        """Close the connection that reads the log."""
         snapshots = [progress.positions_task for progress in self._zones if progress.positions_task]
         for task in snapshots:
             task.cancel()
         await asyncio.gather(*snapshots, return_exceptions=True)
         await self._disconnect()
-        if not self._strict:
-            await self._leases.release_all()
 
     async def archive_batch(self, block_ms: int) -> int:
         """Read once and archive the events. Return the number of events of the busiest zone."""
@@ -173,7 +172,9 @@ class Archiver:
     async def _read_logs(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _FirstSeqs]]:
         """Return the next events of the logs, and the epochs of the events' zones, from the same Redis server."""
         async with asyncio.timeout(block_ms / 1000 + READ_MARGIN_S):
-            connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
+            connection = self._connection = self._connection or await self._engine.store.open_stream_connection(
+                next(iter(after))
+            )
             found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS, with_state=True)
             zones = list({event.zone for event in found})
             reads = asyncio.gather(*(zone_log.read_epochs(connection, zone) for zone in zones))
@@ -229,7 +230,7 @@ class Archiver:
         self._lags_due = _loop_time() + LAG_INTERVAL_S
         try:
             for progress in self._zones:
-                self._lags[(progress.zone,)] = await read_lag(self._engine, progress.zone)
+                self.lags[(progress.zone,)] = await read_lag(self._engine, progress.zone)
         except CalloutError as error:
             log.debug("lag_unknown", error=str(error))
 

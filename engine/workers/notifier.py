@@ -16,8 +16,6 @@ from contextlib import AsyncExitStack
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import msgspec
-import redis.asyncio as redis
 import structlog
 
 from engine.blueprint.schema import OFFER_EVENT
@@ -26,10 +24,13 @@ from engine.events import Event
 from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.store.acknowledgement import without_acknowledgement
+from engine.store.error_replies import ErrorReply
 from engine.store.scripts import Args
-from engine.types import Zone, new_id
+from engine.store.stream_connection import StreamConnection
+from engine.types import Zone
+from engine.workers.notices import NOTICE_ERRORS, notices_of_event
 from engine.workers.push_devices import PushQueue
-from engine.workers.push_messages import push_messages
+from engine.workers.push_messages import push_messages, rooms_of_messages
 from engine.workers.push_sender import PushSender
 from engine.zone.acknowledged_events import wait_for_events
 from engine.zone.leases import Leases
@@ -49,11 +50,6 @@ LEASE_S = 5.0
 LEASE_CHECK_INTERVAL_S = 1.0
 RETRY_S = 1.0
 
-NOTICE_ERRORS = (LookupError, TypeError, ValueError, AttributeError)
-"""The errors when a notice cannot be made: a user's blueprint names a field that the event does not have, or the
-blueprint was changed and does not have the job's state any more."""
-
-MESSAGE_EVENT = "message.created"
 
 log = structlog.get_logger(__name__)
 
@@ -63,15 +59,22 @@ async def run(engine: Engine) -> None:
     leases = Leases(engine.store, "push", LEASE_S)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(leases.release_all)
-        runner = await _open_runner(engine, stack, leases)
-        while not_cancelled():
-            try:
-                held = await runner.process_batch(READ_BLOCK_S)
-            except (CalloutError, redis.RedisError, OSError) as error:  # TimeoutError is an OSError
-                log.warning("push_waits", error=str(error) or type(error).__name__, retry_s=RETRY_S)
-                runner.drop_cache()
-                held = False
-            await asyncio.sleep(next_pause_s(held=held, full=runner.full))
+        runners = await _open_runners(engine, stack, leases)
+        async with asyncio.TaskGroup() as group:
+            for runner in runners:
+                group.create_task(_run_forever(runner))
+
+
+async def _run_forever(runner: _NotifierRunner) -> None:
+    while not_cancelled():
+        try:
+            held = await runner.process_batch(READ_BLOCK_S)
+        except (CalloutError, ErrorReply, OSError) as error:  # TimeoutError is an OSError
+            log.warning("push_waits", error=str(error) or type(error).__name__, retry_s=RETRY_S)
+            runner.drop_cache()
+            await runner.disconnect()
+            held = False
+        await asyncio.sleep(next_pause_s(held=held, full=runner.full))
 
 
 def next_pause_s(*, held: bool, full: bool) -> float:
@@ -84,35 +87,39 @@ async def run_once(engine: Engine) -> None:
     run appends, and wait until each push is sent or given up. No lease is needed (the cursor's compare-and-set).
     """
     async with AsyncExitStack() as stack:
-        runner = await _open_runner(engine, stack, None)
-        while await runner.process_batch(0.001) and runner.moved:
-            pass
-        if runner.pushes:
-            await runner.pushes.wait_until_sent()
+        for runner in await _open_runners(engine, stack, None):
+            while await runner.process_batch(0.001) and runner.moved:
+                pass
+            if runner.pushes:
+                await runner.pushes.wait_until_sent()
 
 
-async def _open_runner(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _NotifierRunner:
-    """Open the push sender and the connection of a runner; ``stack`` closes both."""
+async def _open_runners(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> list[_NotifierRunner]:
+    """Return a runner for each group of zones whose logs can be read by one command, with one push sender. ``stack``
+    closes them."""
     stack.enter_context(without_acknowledgement())
     pushes = None
     if engine.settings.push_url:
         sender = PushSender(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
         pushes = PushQueue(engine, await stack.enter_async_context(sender))
         await stack.enter_async_context(pushes)
-    reader = engine.store.reader()
-    stack.push_async_callback(reader.aclose)
-    return _NotifierRunner(engine, reader, pushes, leases)
+    runners = []
+    for zones in engine.store.shards.groups(engine.settings.zones):
+        runners.append(_NotifierRunner(engine, zones, pushes, leases))
+        stack.push_async_callback(runners[-1].disconnect)
+    return runners
 
 
 class _NotifierRunner:
     """A notifier: the zones for which this process works, and its cursor in each zone's log."""
 
-    def __init__(self, engine: Engine, reader: redis.Redis, pushes: PushQueue | None, leases: Leases | None) -> None:
+    def __init__(self, engine: Engine, zones: list[Zone], pushes: PushQueue | None, leases: Leases | None) -> None:
         self.pushes = pushes
         self.moved = self.full = False
         """``moved``: the last read found events. ``full``: a zone may have more events now."""
         self._engine = engine
-        self._reader = reader
+        self._zones = zones
+        self._connection: StreamConnection | None = None
         self._leases = leases
         self._cursors: dict[Zone, int] = {}
         self._unsure: dict[Zone, list[Event]] = {}
@@ -128,13 +135,20 @@ class _NotifierRunner:
             return False
         async with asyncio.timeout(block_s + READ_MARGIN_S):
             store, block_ms = self._engine.store, round(block_s * 1000)
-            found = await wait_for_events(store, self._reader, self._cursors, block_ms, MAX_BATCH_EVENTS)
+            reader = self._connection = self._connection or await store.open_stream_connection(self._zones[0])
+            found = await wait_for_events(store, reader, self._cursors, block_ms, MAX_BATCH_EVENTS)
         for zone, events in groupby(found, lambda event: event.zone):
             here = list(events)
             await self._notify_users(zone, here)
             self.full = self.full or len(here) >= MAX_BATCH_EVENTS
         self.moved = bool(found)
         return True
+
+    async def disconnect(self) -> None:
+        """Close the connection that reads the logs."""
+        if self._connection:
+            await self._connection.aclose()
+        self._connection = None
 
     def drop_cache(self) -> None:
         """Drop all cached leases and cursors, so that the next read loads them from Redis."""
@@ -150,8 +164,9 @@ class _NotifierRunner:
         if now - self._checked_at < LEASE_CHECK_INTERVAL_S:
             return
         self._checked_at = now
-        for zone in self._engine.settings.zones:
-            if self._engine.store.zones[zone].open and (self._leases is None or await self._leases.holds_lease(zone)):
+        for zone in self._zones:
+            state = self._engine.store.zones[zone]
+            if state.open and (self._leases is None or await self._leases.holds_lease(zone)):
                 # Read the cursor each time, even of a held zone: a restored Redis may have an older one.
                 self._cursors[zone] = await self._read_cursor(zone)
             else:
@@ -175,8 +190,8 @@ class _NotifierRunner:
         if events[0].seq != begin + 1:
             log.error("push_gap", zone=zone, after=begin, next=events[0].seq)
         try:
-            notices = [part for event in events for part in self._notices_of(event)]
-            moved = await self._append_notices(zone, begin, end, notices, _rooms_of_messages(events))
+            notices = [part for event in events for part in notices_of_event(self._engine, event)]
+            moved = await self._append_notices(zone, begin, end, notices, rooms_of_messages(events))
         except Indeterminate:
             self._unsure[zone] = events
             raise
@@ -220,31 +235,3 @@ class _NotifierRunner:
         }
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.values[0] == b"1"
-
-    def _notices_of(self, event: Event) -> list[str | bytes]:
-        """Return the notices of an event as script arguments: user, data and blueprint of each."""
-        found: list[str | bytes] = []
-        try:
-            notices = self._engine.blueprints.notices_of_event(event.blueprint_key, event.type, event.data)
-        except NOTICE_ERRORS as error:
-            # A notice that cannot be made must not block all later ones.
-            log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
-            return []
-        for notice in notices:
-            data = {"id": new_id("ntf"), "kind": notice.kind, "title": notice.title, "body": notice.body}
-            found += [notice.user, msgspec.json.encode(data | {"job": notice.job}), event.blueprint_key]
-        return found
-
-
-class _RoomOfMessage(msgspec.Struct):
-    room: str
-
-
-class _MessageEventData(msgspec.Struct):
-    message: _RoomOfMessage
-
-
-def _rooms_of_messages(events: list[Event]) -> list[str]:
-    """Return the rooms in which messages were said, each once. engine/domain/chat_notifications.py notifies them."""
-    found = (event.data for event in events if event.type == MESSAGE_EVENT)
-    return list(dict.fromkeys(msgspec.json.decode(data, type=_MessageEventData).message.room for data in found))

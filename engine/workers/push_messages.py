@@ -8,6 +8,8 @@ from engine.blueprint.schema import OFFER_EVENT
 from engine.events import Event, ms_of, rfc3339_of
 from engine.workers.push_sender import PushMessage
 
+MESSAGE_EVENT = "message.created"
+
 
 class _OfferDeadline(msgspec.Struct):
     expires_at: str | None = None
@@ -41,3 +43,17 @@ def _push_body(event: Event, user: str, named: dict[str, msgspec.Raw]) -> bytes:
     """Return the body of a push. ``zone`` and ``seq`` identify the event, so that a receiver can drop repeats."""
     where = {"type": event.type, "zone": event.zone, "seq": event.seq, "at": rfc3339_of(event.at), "user": user}
     return msgspec.json.encode(where | named)
+
+
+class _RoomOfMessage(msgspec.Struct):
+    room: str
+
+
+class _MessageEventData(msgspec.Struct):
+    message: _RoomOfMessage
+
+
+def rooms_of_messages(events: list[Event]) -> list[str]:
+    """Return the rooms in which messages were said, each once. engine/domain/chat_notifications.py notifies them."""
+    found = (event.data for event in events if event.type == MESSAGE_EVENT)
+    return list(dict.fromkeys(msgspec.json.decode(data, type=_MessageEventData).message.room for data in found))

@@ -13,6 +13,7 @@ from engine.errors import Internal, Unavailable
 from engine.rules.redaction import Person, redact_object
 from engine.sql.room_tables import room_members, rooms
 from engine.store import keys
+from engine.store.shard import Shard
 from engine.store.stream_connection import parse_info
 from engine.types import JobId, RoomId, TechnicianId, Zone, zone_of
 from engine.zone import log as log_reads
@@ -91,21 +92,26 @@ async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
 
 
 async def rewrite_files(engine: Engine) -> None:
-    """Let Redis write its append-only file anew, so that the file has no removed copy any more. Return when it has.
+    """Let each primary write its append-only file anew, so that it has no removed copy any more. Return when it has.
     Raises Unavailable if that takes too long: the next round tries again. A Redis that permits no rewriting (a managed
     one) is left as it is; docs/erasure.md says what then remains.
     """
-    if (await _persistence(engine)).get("aof_enabled") != "1":
+    for shard in engine.store.shards.all:
+        await _rewrite_file(engine, shard)
+
+
+async def _rewrite_file(engine: Engine, shard: Shard) -> None:
+    if (await _persistence(engine, shard)).get("aof_enabled") != "1":
         return
     try:
-        await engine.store.command("BGREWRITEAOF")
+        await engine.store.command_on(shard, "BGREWRITEAOF")
     except Internal as error:
         if "already in progress" not in str(error):
             log.warning("aof_not_rewritten", error=str(error))
             return
     until = monotonic() + REWRITE_TIMEOUT_S
     while monotonic() < until:
-        state = await _persistence(engine)
+        state = await _persistence(engine, shard)
         if state.get("aof_rewrite_in_progress") == "0" and state.get("aof_rewrite_scheduled") == "0":
             if state.get("aof_last_bgrewrite_status") == "ok":
                 return
@@ -114,5 +120,5 @@ async def rewrite_files(engine: Engine) -> None:
     raise Unavailable("Redis has not rewritten its append-only file")
 
 
-async def _persistence(engine: Engine) -> dict[str, str]:
-    return parse_info(await engine.store.command("INFO", "persistence"))
+async def _persistence(engine: Engine, shard: Shard) -> dict[str, str]:
+    return parse_info(await engine.store.command_on(shard, "INFO", "persistence"))

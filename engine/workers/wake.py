@@ -46,11 +46,20 @@ log = structlog.get_logger(__name__)
 
 async def wake_schedulers(engine: Engine, zones: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
     """Set the event of each zone in ``zones`` when a task may have become due in it, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for readable_together in engine.store.shards.groups(wakes):
+            group.create_task(_wake_group(engine, readable_together, zones, wakes))
+
+
+async def _wake_group(
+    engine: Engine, group: Sequence[Zone], zones: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]
+) -> None:
+    """Do the work of ``wake_schedulers`` for the zones of ``group``, whose logs can be read by one command."""
     while not_cancelled():
         try:
-            connection = await engine.store.open_stream_connection()
+            connection = await engine.store.open_stream_connection(group[0])
             try:
-                await _watch_logs(connection, zones, wakes)
+                await _watch_logs(connection, group, zones, wakes)
             finally:
                 await connection.aclose()
         except (CalloutError, ErrorReply, OSError) as error:
@@ -59,12 +68,16 @@ async def wake_schedulers(engine: Engine, zones: Collection[Zone], wakes: Mappin
 
 
 async def _watch_logs(
-    connection: StreamConnection, zones: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]
+    connection: StreamConnection, group: Sequence[Zone], zones: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]
 ) -> None:
-    """Tail the logs on one connection, until cancelled or until the connection is lost."""
+    """Tail the logs of the group on one connection, until cancelled or until the connection is lost."""
     after: dict[Zone, int] = {}
     while not_cancelled():
-        after = {zone: after[zone] if zone in after else await _read_head(connection, zone) for zone in list(zones)}
+        after = {
+            zone: after[zone] if zone in after else await _read_head(connection, zone)
+            for zone in group
+            if zone in zones
+        }
         if not after:
             await asyncio.sleep(RETRY_S / 4)
             continue

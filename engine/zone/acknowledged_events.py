@@ -16,7 +16,7 @@ from engine.events import Event
 from engine.store import keys
 from engine.store.connection import Store
 from engine.store.replica_wait import PROBE_LIFETIME_MS
-from engine.store.stream_connection import StreamConnection
+from engine.store.stream_connection import Reads
 from engine.types import Cursor, Epoch, Zone
 from engine.zone import log
 
@@ -26,13 +26,13 @@ RETRY_S = 0.05
 
 
 async def wait_for_events(
-    store: Store, client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int
+    store: Store, client: Redis | Reads, after: Mapping[Zone, int], block_ms: int, count: int
 ) -> list[Event]:
     """Return the same as ``log.wait_for_events``, but without the events that are not acknowledged yet. This takes up
     to ``MAX_WAIT_S`` longer. Raises the same errors.
     """
     # The events are from the server and the epoch before the read, or from later ones: then they count as held back.
-    run_id, epochs = store.run_id, {zone: store.zones[zone].epoch for zone in after}
+    run_ids, epochs = {zone: store.run_id_of(zone) for zone in after}, {zone: store.zones[zone].epoch for zone in after}
     found = await log.wait_for_events(client, after, block_ms, count)
     if not found or not store.acknowledgements.holds_back:
         return found
@@ -40,7 +40,7 @@ async def wait_for_events(
     lasts = {event.zone: event.seq for event in found}
     waits = {
         zone: asyncio.create_task(
-            _wait_for_seq(store, zone, run_id, epochs[zone], first=firsts[zone], last=lasts[zone])
+            _wait_for_seq(store, zone, run_ids[zone], epochs[zone], first=firsts[zone], last=lasts[zone])
         )
         for zone in lasts
     }
@@ -53,9 +53,9 @@ async def wait_for_events(
     return [event for event in found if event.seq <= (reached.get(event.zone) or 0)]
 
 
-async def read_head(store: Store, client: Redis | StreamConnection, zone: Zone) -> Cursor:
+async def read_head(store: Store, client: Redis | Reads, zone: Zone) -> Cursor:
     """Return the last acknowledged seq of the zone's log and its epoch, as they are now. Raises Unavailable."""
-    run_id = store.run_id
+    run_id = store.run_id_of(zone)
     head = await log.read_head(client, zone)
     if not store.acknowledgements.holds_back or head.epoch in ("", "closed"):
         return head
@@ -78,4 +78,4 @@ async def _wait_for_seq(store: Store, zone: Zone, run_id: str, epoch: Epoch, *, 
     except CalloutError:
         await asyncio.sleep(RETRY_S)
         return None
-    return last if store.run_id == run_id else None
+    return last if store.run_id_of(zone) == run_id else None

@@ -10,26 +10,26 @@ from redis.asyncio import Redis
 from engine.errors import Unavailable
 from engine.events import Event, parse_log_entry
 from engine.store import keys
-from engine.store.stream_connection import StreamConnection
+from engine.store.stream_connection import Reads
 from engine.types import Cursor, Epoch, Zone
 
 MAX_TAIL_EVENTS = 5_000
 
 
-async def read_head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
+async def read_head(client: Redis | Reads, zone: Zone) -> Cursor:
     """Return the last seq of the zone's log and its epoch, as Redis has them now. Epoch "": there is no log."""
     row: Any = await client.hmget(keys.zone_meta(zone), ["epoch", "seq"])
     epoch, seq = row
     return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
 
 
-async def read_archived_seq(client: Redis | StreamConnection, zone: Zone) -> int:
+async def read_archived_seq(client: Redis | Reads, zone: Zone) -> int:
     """Return the last archived seq of the zone's log, as Redis has it now."""
     archived: Any = await client.hget(keys.zone_meta(zone), "archived")
     return int(archived or 0)
 
 
-async def read_opening_run_id(client: Redis | StreamConnection, zone: Zone) -> str:
+async def read_opening_run_id(client: Redis | Reads, zone: Zone) -> str:
     """Return the ``run_id`` of the Redis process in which the zone was last opened.
 
     A Redis process appends nothing to the log before the zone is opened in it. After that, another epoch begins in the
@@ -39,13 +39,13 @@ async def read_opening_run_id(client: Redis | StreamConnection, zone: Zone) -> s
     return (found or b"").decode()
 
 
-async def read_run_id(client: Redis | StreamConnection) -> str:
+async def read_run_id(client: Redis | Reads) -> str:
     """Return the ``run_id`` of the Redis process to which ``client`` is connected."""
     info: Mapping[str, Any] = await client.info("server")
     return str(info["run_id"])
 
 
-async def check_primary(client: Redis | StreamConnection) -> None:
+async def check_primary(client: Redis | Reads) -> None:
     """Raise Unavailable if ``client`` reads from a replica: a replica that is cut off from its primary returns no new
     entries and no error.
     """
@@ -54,7 +54,7 @@ async def check_primary(client: Redis | StreamConnection) -> None:
         raise Unavailable("a replica answers")
 
 
-async def read_epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, int]:
+async def read_epochs(client: Redis | Reads, zone: Zone) -> dict[Epoch, int]:
     """Return the first seq of each epoch. A cursor of an older epoch is valid if its seq is below the first seq of the
     next epoch.
     """
@@ -63,7 +63,7 @@ async def read_epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoc
 
 
 async def read_range(
-    client: Redis | StreamConnection,
+    client: Redis | Reads,
     zone: Zone,
     after: int,
     count: int,
@@ -80,7 +80,7 @@ async def read_range(
 
 
 async def wait_for_events(
-    client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int, *, with_state: bool = False
+    client: Redis | Reads, after: Mapping[Zone, int], block_ms: int, count: int, *, with_state: bool = False
 ) -> list[Event]:
     """Return the events that follow ``after`` in each zone, at most ``count`` for each zone. Wait up to ``block_ms``
     for the first. ``with_state``: the events have their ``state``.
@@ -97,7 +97,7 @@ async def wait_for_events(
     ]
 
 
-async def read_channel(client: Redis | StreamConnection, zone: Zone, after: int, channel: str) -> list[Event]:
+async def read_channel(client: Redis | Reads, zone: Zone, after: int, channel: str) -> list[Event]:
     """Return the events to ``channel`` with a seq above ``after``, the archived seq. SQL does not have these yet; lists
     that must not lag behind a push need them.
     """
@@ -105,7 +105,7 @@ async def read_channel(client: Redis | StreamConnection, zone: Zone, after: int,
     return [event for event in events if channel in event.to]
 
 
-async def read_event(client: Redis | StreamConnection, zone: Zone, seq: int) -> Event | None:
+async def read_event(client: Redis | Reads, zone: Zone, seq: int) -> Event | None:
     """Return the event ``seq``; None if the log does not have it any more. Raises Unavailable."""
     rows: Any = await client.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0", 1)
     return parse_log_entry(zone, *rows[0]) if rows else None

@@ -9,7 +9,7 @@ stored."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -17,8 +17,9 @@ import structlog
 from engine.errors import CalloutError
 from engine.sql.database import Archive
 from engine.store import keys
-from engine.store.connection import OpenZones, SendCommand, Store, ZoneStatus
+from engine.store.connection import OpenZones, SendCommand, Store
 from engine.store.pipeline import Pipeline
+from engine.store.shard import Shard
 from engine.types import NEWEST_FORMAT, Epoch, Zone
 from engine.zone import records
 from engine.zone.records import ZoneRecord
@@ -54,6 +55,10 @@ REBUILT_WORDS = frozenset({"EMPTY", "BEHIND", "FOREIGN", "REBUILDING"})
 may have died since. The others need an operator: a zone must not be written anew because an address is wrong."""
 
 
+MAX_ZONES_AT_ONCE = 16
+"""How many zones are compared at the same time."""
+
+
 class ZoneOpenReply(NamedTuple):
     """The reply of the script ``zone_open``. ``word`` is "OK" or a key of ``CLOSED_REASONS``. ``epochs`` are the epochs
     in Redis with their first seqs. ``progress`` says of a rebuild how many rows are written."""
@@ -76,14 +81,22 @@ def make_zone_opener(archive: Archive) -> OpenZones:
     connection.
     """
 
-    async def open_zones(store: Store, pipe: Pipeline, run_id: str) -> None:
+    async def open_zones(store: Store, shard: Shard, pipe: Pipeline, zones: Sequence[Zone]) -> None:
         store.known_format = archive.known_format
-        known = await _answer_in_time(records.read_records(archive, list(store.zones)))
-        for zone, state in store.zones.items():
-            if isinstance(known, str):
-                await _reopen_known_epoch(store, pipe, zone, state, run_id, reason=known)
-            else:
-                await _open_zone(store, pipe, archive, zone, known[zone], run_id)
+        known = await _answer_in_time(records.read_records(archive, zones))
+        at_once = asyncio.Semaphore(MAX_ZONES_AT_ONCE)
+
+        async def open_one(zone: Zone) -> None:
+            async with at_once:
+                store.zones[zone].shard = shard
+                if isinstance(known, str):
+                    await _reopen_known_epoch(store, pipe, zone, shard.run_id, reason=known)
+                else:
+                    await _open_zone(store, pipe, archive, zone, known[zone], shard.run_id)
+
+        done = await asyncio.gather(*(open_one(zone) for zone in zones), return_exceptions=True)
+        for failure in filter(None, done):
+            raise failure
 
     return open_zones
 
@@ -113,14 +126,12 @@ async def _open_zone(
     store.close_zone(zone, "another server opens it at this moment")
 
 
-async def _reopen_known_epoch(
-    store: Store, pipe: Pipeline, zone: Zone, state: ZoneStatus, run_id: str, *, reason: str
-) -> None:
+async def _reopen_known_epoch(store: Store, pipe: Pipeline, zone: Zone, run_id: str, *, reason: str) -> None:
     """Reopen a zone without the database if the zone was open and Redis has the epoch that this process has stored.
     Otherwise close the zone; ``reason`` is the reason why the database gave no answer.
     """
     answer = ZoneOpenReply("UNCOMPARED")
-    if state.open:
+    if store.zones[zone].open:
         answer = await compare_with_sql(store, pipe.submit_urgent, zone, run_id, "0", ZoneRecord("", 0, {}))
     if answer.word == "OK":
         _mark_open(store, zone, answer)

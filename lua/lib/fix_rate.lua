@@ -44,7 +44,7 @@ function FixRate.tell(zone, tech, rate)
   tech.rate = rate
   if was or rate ~= FixRate.IDLE then -- idle is how an app sends without being told
     local every_s, distance_m = string.match(rate, '^(%d+) (%d+)$')
-    redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"rate","technician":"' .. tech.id .. '","every_s":' .. every_s ..
+    redis.call('SPUBLISH', zone.tag .. 'live', '{"kind":"rate","technician":"' .. tech.id .. '","every_s":' .. every_s ..
       ',"distance_m":' .. distance_m .. '}')
   end
   return 'rate', rate

@@ -41,7 +41,7 @@ function PositionFeed.publish(zone, tech, jobs, heading, jumped)
       job.status .. '","scheduled":' .. job.scheduled .. ',"lat":' .. job.lat .. ',"lon":' .. job.lon ..
       (job.is_there and ',"arrived":true}' or '}')
   end
-  redis.call('PUBLISH', zone.tag .. 'live', '{"kind":"fix","technician":"' .. tech.id .. '","lat":' .. tech.lat ..
+  redis.call('SPUBLISH', zone.tag .. 'live', '{"kind":"fix","technician":"' .. tech.id .. '","lat":' .. tech.lat ..
     ',"lon":' .. tech.lon .. ',"at":' .. tech.at_text .. ',"seq":' .. string.format('%.0f', zone.seq) ..
     ',"every_s":' .. string.match(tech.rate, '^%d+') ..
     (heading ~= '' and ',"heading":' .. heading or '') .. (tech.acc ~= '-' and ',"accuracy":' .. tech.acc or '') ..

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -16,7 +16,7 @@ import structlog
 
 from engine.domain.positions import PublishedFix, PublishedRate
 from engine.domain.room_typing import PublishedTyping
-from engine.errors import CalloutError
+from engine.errors import CalloutError, Unavailable
 from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.store import keys
@@ -41,39 +41,52 @@ class LiveFeed:
         self._engine = engine
         self._counters = counters
         self._handlers = handlers
-        self.is_subscribed = False
-        """Whether Redis has confirmed the subscription of every zone: a message published before that is lost."""
-        zones = (Zone(zone) for zone in engine.settings.zones)
+        zones = [Zone(zone) for zone in engine.settings.zones]
         self._zones = {keys.live_channel(zone).encode(): zone for zone in zones}
+        self._confirmed: set[bytes] = set()
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether Redis has confirmed the subscription of every zone: a message published before that is lost."""
+        return len(self._confirmed) == len(self._zones)
 
     async def run(self) -> None:
-        """Receive messages for ever. The counter ``live_gaps`` counts each new connection, and each time that a
-        connection subscribed again by itself: messages may have been lost.
+        """Receive messages for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for group in self._engine.store.shards.groups(self._zones.values()):
+                tasks.create_task(self._receive_forever(group))
+
+    async def _receive_forever(self, zones: Sequence[Zone]) -> None:
+        """Receive the messages of zones whose channels are at one server. The counter ``live_gaps`` counts each new
+        connection, and each time that a connection subscribed again by itself: messages may have been lost.
         """
         pause = 0.05
         while not_cancelled():
             began = monotonic()
-            client = self._engine.store.reader()
+            channels = {keys.live_channel(zone).encode() for zone in zones}
+            client: redis.Redis | None = None
             try:
-                await self._receive(client)
+                client = self._engine.store.client_of(zones[0])
+                await self._receive(client, channels)
             except (redis.RedisError, OSError, CalloutError) as error:  # TimeoutError is an OSError
                 log.warning("live_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
             except Exception:  # the task's boundary
                 log.exception("live_failed")
             finally:
-                self.is_subscribed = False
+                self._confirmed -= channels
                 with contextlib.suppress(OSError, redis.RedisError):
                     async with asyncio.timeout(1.0):
-                        await client.aclose()
+                        if client is not None:
+                            await client.aclose()
             self._counters.position_feed_gaps += 1
             pause = 0.05 if monotonic() - began > MAX_REDIS_SILENCE_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
-    async def _receive(self, client: redis.Redis) -> None:
-        confirmed: set[bytes] = set()
+    async def _receive(self, client: redis.Redis, channels: set[bytes]) -> None:
         async with client.pubsub() as pubsub:
             async with asyncio.timeout(MAX_REDIS_SILENCE_S):
-                await pubsub.subscribe(*self._zones)
+                await pubsub.ssubscribe(*channels)
+                await pubsub.subscribe(*channels)  # scripts of the release before publish to all nodes of a cluster
             ping_sent = False
             while not_cancelled():
                 message = await pubsub.get_message(timeout=MAX_REDIS_SILENCE_S)
@@ -85,12 +98,13 @@ class LiveFeed:
                     ping_sent = True
                     continue
                 ping_sent = False
-                if message["type"] == "message":
+                if message["type"] in ("smessage", "message"):
                     self._handle_message(self._zones[message["channel"]], message["data"])
-                elif message["type"] == "subscribe":
-                    self._counters.position_feed_gaps += message["channel"] in confirmed
-                    confirmed.add(message["channel"])
-                    self.is_subscribed = len(confirmed) == len(self._zones)
+                elif message["type"] == "sunsubscribe":
+                    raise Unavailable("another server has the channel now")
+                elif message["type"] == "ssubscribe":
+                    self._counters.position_feed_gaps += message["channel"] in self._confirmed
+                    self._confirmed.add(message["channel"])
 
     def _handle_message(self, zone: Zone, data: bytes) -> None:
         try:

@@ -38,7 +38,8 @@ from server.gateway.counters import Counters
 from server.gateway.frames import INTERNAL_PREFIXES
 from server.gateway.hub import TIME_SLICE_S, Hub, channels_in_hub
 from server.gateway.replay_buffer import ReplayBuffer
-from server.gateway.stream_reader import MAX_READ_EVENTS, READ_BLOCK_S, REPLY_TIMEOUT_S, StreamReader
+from server.gateway.stream_reader import MAX_READ_EVENTS, REPLY_TIMEOUT_S, StreamReader
+from server.gateway.zone_group import ZoneGroup
 from server.gateway.zone_stream import ZoneStream
 
 DISCONNECTED_AFTER_S = 5.0
@@ -88,11 +89,9 @@ class Relay:
         self._on_resync = on_resync
         self._on_new_epoch = on_new_epoch
         self._window_events = zone_bytes // ESTIMATED_EVENT_BYTES
-        self._last_reply_at = monotonic()
-        self._checked_at = 0.0
-        self._run_id = ""
-        self._unopened: set[Zone] = set()
-        """Zones that may still be opened under a new epoch in this run of Redis."""
+        self._groups = [
+            ZoneGroup({zone: self.tails[zone] for zone in zones}) for zones in engine.store.shards.groups(self.tails)
+        ]
         self._epoch_unannounced = False
         """Whether an epoch that continues the last one began, and sessions do not know it yet."""
 
@@ -104,16 +103,22 @@ class Relay:
     @property
     def is_disconnected(self) -> bool:
         """Return whether Redis has not answered for ``DISCONNECTED_AFTER_S``: too long to serve clients."""
-        return not self.is_loaded or monotonic() - self._last_reply_at > DISCONNECTED_AFTER_S
+        last_reply_at = min(group.last_reply_at for group in self._groups)
+        return not self.is_loaded or monotonic() - last_reply_at > DISCONNECTED_AFTER_S
 
     async def run(self) -> None:
         """Run for ever. After each fault, continue at the cursor."""
-        pause = 0.05
+        async with asyncio.TaskGroup() as tasks:
+            for group in self._groups:
+                tasks.create_task(self._tail_group(group))
+
+    async def _tail_group(self, group: ZoneGroup) -> None:
+        pause, first = 0.05, next(iter(group.tails))
         while not_cancelled():
             began = monotonic()
             try:
-                async with contextlib.aclosing(await self._engine.store.open_stream_connection()) as client:
-                    await self._read_logs(client)
+                async with contextlib.aclosing(await self._engine.store.open_stream_connection(first)) as client:
+                    await self._read_logs(group, client)
             except (redis.RedisError, OSError, CalloutError) as error:
                 logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
             except Exception:  # the task's boundary: a relay that reports itself disconnected is better than a dead one
@@ -121,31 +126,33 @@ class Relay:
             pause = 0.05 if monotonic() - began > DISCONNECTED_AFTER_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
-    async def _read_logs(self, client: StreamConnection) -> None:
+    async def _read_logs(self, group: ZoneGroup, client: StreamConnection) -> None:
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            self._run_id = await log.read_run_id(client)
-        self._unopened = set(self.tails)
-        await self._check_histories(self.tails, client)
-        self._last_reply_at = monotonic() if not self.is_loaded else self._last_reply_at
-        self.window_read.set()
+            group.run_id = await log.read_run_id(client)
+        group.unopened = set(group.tails)
+        await self._check_histories(group, group.tails, client)
+        group.last_reply_at = monotonic() if not group.is_loaded else group.last_reply_at
+        group.is_loaded = True
+        if all(each.is_loaded for each in self._groups):
+            self.window_read.set()
         reader = StreamReader(self._engine.store, client)
         try:
             while not_cancelled():
-                after = {zone: tail.cursor for zone, tail in self.tails.items() if not tail.is_closed}
+                after = {zone: tail.cursor for zone, tail in group.tails.items() if not tail.is_closed}
                 events = await reader.read_next(after)
-                zones = self._zones_to_check(events)
+                zones = group.zones_to_check(events)
                 if not zones and len(events) >= MAX_READ_EVENTS:
                     await reader.request_next(events)
                 # If the history is another one, these events may belong to the one before: they are read again.
-                if await self._check_histories(zones, client):
-                    await self._route_all(events, client)
-                self._last_reply_at = monotonic()
+                if await self._check_histories(group, zones, client):
+                    await self._route_all(group, events, client)
+                group.last_reply_at = monotonic()
         finally:
             reader.stop()
 
     # handing on
 
-    async def _route_all(self, events: list[Event], client: StreamConnection) -> None:
+    async def _route_all(self, group: ZoneGroup, events: list[Event], client: StreamConnection) -> None:
         """Hand ``events`` to the replay buffers and the hubs, in order. Yield to the event loop every 2 ms, so that
         sessions are written to meanwhile.
         """
@@ -166,7 +173,7 @@ class Relay:
             now = time()
             self.lag_s = max(0.0, now - events[-1].at / 1000)
             self._counters.relay_lag_s.add(max(0.0, now - events[0].at / 1000))
-            for tail in self.tails.values():
+            for tail in group.tails.values():
                 tail.wake_waiting()
 
     def _route(self, tail: ZoneStream, event: Event) -> None:
@@ -201,38 +208,29 @@ class Relay:
 
     # checking that Redis has the history that was read
 
-    def _zones_to_check(self, events: Sequence[Event]) -> Collection[Zone]:
-        """Return the zones whose history is to be checked before ``events`` are handed on. Once a second these are all
-        zones. Otherwise they are the zones in which an epoch may have begun since the relay connected, because
-        ``events`` may be the first of that epoch. All zones each time would cost two calls to Redis for each zone.
-        """
-        if not events or monotonic() - self._checked_at > READ_BLOCK_S:
-            return self.tails
-        return self._unopened and self._unopened.intersection(event.zone for event in events)
-
-    async def _check_histories(self, zones: Collection[Zone], client: StreamConnection) -> bool:
+    async def _check_histories(self, group: ZoneGroup, zones: Collection[Zone], client: StreamConnection) -> bool:
         """Compare each zone's log in Redis with what the relay has read of it. Return True if every log is still the
         same and in the known epoch: then newly read events may be handed on. If epochs began that continue the last
         ones, call ``on_new_epoch`` once for all of them."""
-        if len(zones) == len(self.tails):
+        if len(zones) == len(group.tails):
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 await log.check_primary(client)
         try:
-            same = [await self._check_history(self.tails[zone], client) for zone in zones]
+            same = [await self._check_history(group, self.tails[zone], client) for zone in zones]
         finally:
             if self._epoch_unannounced:
                 self._epoch_unannounced = False
                 self._on_new_epoch()
-        if len(same) == len(self.tails):
-            self._checked_at = monotonic()
+        if len(same) == len(group.tails):
+            group.checked_at = monotonic()
         return all(same)
 
-    async def _check_history(self, tail: ZoneStream, client: StreamConnection) -> bool:
+    async def _check_history(self, group: ZoneGroup, tail: ZoneStream, client: StreamConnection) -> bool:
         """Return whether the log in Redis is still the log that the relay has read, and in the known epoch."""
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             # Read before the head: once the zone is opened, no head is of an older epoch.
-            if tail.zone in self._unopened and await log.read_opening_run_id(client, tail.zone) == self._run_id:
-                self._unopened.discard(tail.zone)
+            if tail.zone in group.unopened and await log.read_opening_run_id(client, tail.zone) == group.run_id:
+                group.unopened.discard(tail.zone)
             head = await log.read_head(client, tail.zone)
         if head.seq < tail.cursor:
             return await self._reload_zone(tail, client, "rollback")

@@ -220,7 +220,8 @@ async def test_the_question_for_an_outcome_waits_too(
     command = Store.command
 
     async def run_on_another_server(store: Store, *words: Any) -> Any:
-        store.run_id = "another" if words[0] == "SET" else store.run_id
+        shard = store.zones[DEFAULT_ZONE].shard
+        shard.run_id = "another" if words[0] == "SET" else shard.run_id
         return await command(store, *words)
 
     monkeypatch.setattr(Store, "command", run_on_another_server)

@@ -118,12 +118,12 @@ async def test_a_technician_without_a_job_publishes_nothing(node: Node) -> None:
     idle = await people.technician(node.engine, "idle", service)
     busy = await start_job(node, service=service)
     async with node.engine.store.redis.pubsub() as channel, node.connect("boss", "admin") as boss:
-        await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
+        await channel.ssubscribe(keys.live_channel(DEFAULT_ZONE))
         await _age_last_fix(node, "idle")
         await live.store_fixes(node.engine, idle, "idle", [Fix(lat=40.7, lon=-74.0)])
         await busy.send_fix(40.76)
         assert (await next_position(boss))["data"]["job"] == busy.job
-        while (message := await channel.get_message(timeout=5)) is None or message["type"] != "message":
+        while (message := await channel.get_message(timeout=5)) is None or message["type"] != "smessage":
             pass
         assert msgspec.json.decode(message["data"])["technician"] == "t1"
 

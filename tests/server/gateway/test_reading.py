@@ -15,7 +15,7 @@ from tests.server.gateway.conftest import Node
 @pytest.fixture
 async def reader(node: Node) -> AsyncIterator[StreamReader]:
     """Open a reader of the log with its own connection."""
-    client = await node.engine.store.open_stream_connection()
+    client = await node.engine.store.open_stream_connection(DEFAULT_ZONE)
     reader = StreamReader(node.engine.store, client)
     yield reader
     reader.stop()

@@ -22,7 +22,7 @@ from engine.store.connection import Store
 from engine.store.redis_url import connect_function
 from engine.store.stream_connection import StreamConnection
 from engine.types import DEFAULT_ZONE
-from server.gateway import relay
+from server.gateway import relay, zone_group
 from server.gateway.zone_stream import ZoneStream
 from server.health import Health
 from server.serve import run_server
@@ -164,7 +164,8 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
         own_valkey.kill()
         own_valkey.start()
         start = monotonic()
-        await wait_until(lambda: own_node.gateway.relay._checked_at > start, what="a read of the log after the restart")
+        (group,) = own_node.gateway.relay._groups
+        await wait_until(lambda: group.checked_at > start, what="a read of the log after the restart")
         assert zone_stream(own_node).epoch == own_valkey.epoch_name(1)
         opened.set()
         await wait_until(lambda: own_node.engine.store.pipeline.is_up)
@@ -202,7 +203,7 @@ async def test_the_relay_continues_after_redis_paused(
     own_node: Node, own_valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The relay reports that it is disconnected while Redis is paused, and then continues without a gap."""
-    monkeypatch.setattr(relay, "READ_BLOCK_S", 0.1)
+    monkeypatch.setattr(zone_group, "READ_BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(relay, "DISCONNECTED_AFTER_S", 0.5)
     async with own_node.connect("ann") as client:
@@ -326,7 +327,7 @@ async def test_a_disconnected_relay_is_not_ready(
     own_node: Node, own_valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While its relay is disconnected, a gateway is not ready and refuses upgrades with 503."""
-    monkeypatch.setattr(relay, "READ_BLOCK_S", 0.1)
+    monkeypatch.setattr(zone_group, "READ_BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(relay, "DISCONNECTED_AFTER_S", 0.5)
     health = Health(own_node.engine, own_node.gateway)
@@ -351,18 +352,18 @@ async def test_the_relay_reconnects_to_its_log(
     sessions are closed with 4004.
     """
     async with Proxy(settings.redis or "") as proxy:
-        monkeypatch.setattr(Store, "open_stream_connection", lambda self: connection_to(proxy.url))
+        monkeypatch.setattr(Store, "open_stream_connection", lambda *_: connection_to(proxy.url))
         await node.engine.store.redis.client_kill_filter(_type="normal", skipme=True)
         await wait_until(lambda: proxy._writers and node.engine.store.pipeline.is_up)
         async with node.connect("ann") as client:
             seq = await node.append("user:ann")
             assert await client.next_seqs(1) == [seq]
-            monkeypatch.setattr(Store, "open_stream_connection", lambda self: connection_to("redis://127.0.0.1:1"))
+            monkeypatch.setattr(Store, "open_stream_connection", lambda *_: connection_to("redis://127.0.0.1:1"))
             proxy.cut()
             await node.append("user:ann", times=5)
             if trimmed:
                 await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{seq + 4}-0", approximate=False)
-            monkeypatch.setattr(Store, "open_stream_connection", lambda self: connection_to(proxy.url))
+            monkeypatch.setattr(Store, "open_stream_connection", lambda *_: connection_to(proxy.url))
             if trimmed:
                 assert await client.wait_for_close() == 4004
             else:

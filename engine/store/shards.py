@@ -1,0 +1,64 @@
+"""The shards of a Redis: which primary has a key. One server, or one name of a primary, is a single shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from engine.store import keys
+from engine.store.error_replies import Moved
+from engine.store.redis_url import connect_function, create_client
+from engine.store.shard import Shard, ShardContext
+from engine.store.stream_connection import Reads
+from engine.types import Zone
+
+
+class Shards:
+    """All shards of a Redis that is no cluster: one."""
+
+    is_cluster = False
+
+    def __init__(self, url: str, zones: Sequence[Zone], context: ShardContext) -> None:
+        self._url = url
+        self._zones = zones
+        self._only = Shard("Redis", connect_function(url), context, keys.write_probe(zones[0]))
+
+    @property
+    def all(self) -> Iterable[Shard]:
+        """Return all shards."""
+        return (self._only,)
+
+    @property
+    def reads(self) -> Reads:
+        """Return the connection for the plain reads of all callers."""
+        return self._only.read_connection
+
+    def shard_of(self, key: str) -> Shard:
+        """Return the shard that has ``key``. Raises Unavailable if no primary is known."""
+        return self._only
+
+    def client_of(self, key: str, **options: Any) -> Redis:
+        """Return a redis-py client of the primary that has ``key``. Raises Unavailable."""
+        return create_client(self._url, **options)
+
+    def zones_of(self, shard: Shard) -> list[Zone]:
+        """Return the zones that are on ``shard``."""
+        return list(self._zones)
+
+    def groups(self, zones: Iterable[Zone]) -> list[list[Zone]]:
+        """Return the zones in groups. The logs of one group can be read by one command."""
+        return [list(zones)]
+
+    async def open(self) -> None:
+        """Connect to every primary. Raises Unavailable."""
+        await self._only.open()
+
+    async def follow(self, moved: Moved) -> Shard:
+        """Return the shard to which ``moved`` refers. Raises ``moved`` if this Redis is used as one server."""
+        raise moved
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._only.close()

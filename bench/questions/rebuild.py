@@ -107,7 +107,7 @@ async def _add_profiles(engine: Engine) -> None:
 
 async def _rebuild(engine: Engine, number: int) -> RebuildReport:
     print_progress(f"round {number + 1}: Redis is emptied and written anew")
-    await engine.store.command("FLUSHALL")
+    await engine.store.redis.flushall()
     return await _reported(engine)
 
 

@@ -18,16 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from engine.errors import (
-    ERROR_OF_REPLY_WORD,
-    INTERNAL_ERROR_OF_REPLY_WORD,
-    CalloutError,
-    Indeterminate,
-    Internal,
-    NotFound,
-    OtherBlueprint,
-    Unavailable,
-)
+from engine.errors import CalloutError, Indeterminate, Internal, NotFound, Unavailable
 from engine.process.levels import Level
 from engine.process.loops import not_cancelled
 from engine.store import keys as key_names
@@ -37,6 +28,7 @@ from engine.store.error_replies import ErrorReply, LibraryNotLoaded, Moved
 from engine.store.pipeline import Pipeline
 from engine.store.redis_url import address_without_password, create_client
 from engine.store.replica_wait import PROBE_LIFETIME_MS
+from engine.store.reply_words import error_of_reply
 from engine.store.scripts import Args, Keys, Script, Value
 from engine.store.shard import Shard, ShardContext, merge_reports
 from engine.store.shards import Shards
@@ -103,7 +95,7 @@ class Store:
     url: str
     scripts: scripts.ScriptLibrary
     redis: Redis
-    """For benchmarks and tests only: it does not notice when its server becomes a replica."""
+    """For benchmarks and tests: it does not notice when its server becomes a replica."""
     zones: dict[Zone, ZoneStatus]
     open_zones: OpenZones
     acknowledgements: Acknowledgements = field(init=False)
@@ -115,7 +107,7 @@ class Store:
 
     @property
     def read_connection(self) -> Reads:
-        """The connection for plain reads, to the primaries that run the commands."""
+        """The connection for plain reads."""
         return self.shards.reads
 
     @property
@@ -237,7 +229,7 @@ class Store:
         return cast("list[Any]", reply)
 
     async def load_libraries(self) -> None:
-        """Load this release's library on each primary that lacks it. Raises CalloutError."""
+        """Load this release's library on each primary. Raises CalloutError."""
         for shard in self.shards.all:
             await library.load_library(self.scripts, shard.pipeline.submit)
 
@@ -270,8 +262,7 @@ class Store:
         return await self.shards.shard_of(key_names.log(zone)).open_stream_connection()
 
     def client_of(self, zone: Zone) -> Redis:
-        """Return a new client of the zone's primary, without a socket timeout: for pub/sub and for tools; close it with
-        ``aclose``. Raises Unavailable."""
+        """Return a new client of the zone's primary, without a socket timeout: for pub/sub. Raises Unavailable."""
         return self.shards.client_of(key_names.zone_meta(zone), socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
     async def reopen(self, zone: Zone, *, stale: Epoch) -> None:
@@ -322,25 +313,6 @@ def _parse_ok_reply(reply: list[Any], state: ZoneStatus) -> ScriptReply:
     seq = int(reply[2])
     state.seq = max(state.seq, seq)
     return ScriptReply(reply[1] == b"1", seq, int(reply[3]), reply[4:])
-
-
-def error_of_reply(reply: Sequence[Any]) -> Exception:
-    """Return the typed error for a script's reply word; the caller raises it. ``repeated`` is true if the refusal comes
-    from an idempotency record.
-    """
-    word = reply[0].decode()
-    if word == "STALE_EPOCH":
-        return Unavailable("the zone's log began a new epoch")
-    if word == "OTHER_BLUEPRINT":
-        return OtherBlueprint(reply[1].decode())
-    if word in INTERNAL_ERROR_OF_REPLY_WORD:
-        return INTERNAL_ERROR_OF_REPLY_WORD[word]()
-    kind = ERROR_OF_REPLY_WORD.get(word)
-    if kind is None:
-        return Internal(f"unmapped reply {word}")
-    error = kind(repeated=len(reply) > 1 and reply[1] == b"1")
-    error.reply = list(reply[2:])
-    return error
 
 
 async def open_store(

@@ -104,7 +104,7 @@ async def test_an_older_release_that_starts_after_the_upgrade_is_refused(setting
         await upgrade.raise_all(new.store, new.archive)
     async with open_release(settings, OLD) as old:
         await refuses(old, lambda: people.offered_job(old, scene.customer, scene.service))
-        await old.store.command("FLUSHALL")
+        await old.store.redis.flushall()
         await old.store.reopen(DEFAULT_ZONE, stale=old.store.zones[DEFAULT_ZONE].epoch)
         assert old.store.zones[DEFAULT_ZONE].word == "STALE_RELEASE"
         assert await rebuilder.run_once(old) == []

@@ -84,4 +84,5 @@ async def test_no_sentinel_that_knows_the_service(pair: WatchedPair) -> None:
     with pytest.raises(Unavailable, match=f"{ports[0]}.*{ports[1]}: it does not know other"):
         await find_primary([("127.0.0.1", port) for port in ports[:2]], "other")
     host, port = await find_primary([("127.0.0.1", each) for each in ports], SERVICE)
-    assert redis.Redis(host, port).role()[0] == b"master"
+    with redis.Redis(host, port) as client:
+        assert client.role()[0] == b"master"

@@ -184,7 +184,7 @@ async def check_rebuild(engine: Engine, *, only_job: str = "") -> Snapshot:
     seq = engine.store.zones[DEFAULT_ZONE].seq
     now = int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "now"))
     _drop_old_rooms(before, now - round(engine.settings.log_window_s * 1000))
-    await engine.store.command("FLUSHALL")
+    await engine.store.redis.flushall()
     await engine.store.reopen(DEFAULT_ZONE, stale=engine.store.zones[DEFAULT_ZONE].epoch)
     assert len(await rebuilder.run_once(engine)) == 1
     assert engine.store.zones[DEFAULT_ZONE].open

@@ -33,7 +33,7 @@ class Scene:
 
     async def empty_redis(self) -> None:
         """Delete all keys, and make the engine notice it."""
-        await self.engine.store.command("FLUSHALL")
+        await self.engine.store.redis.flushall()
         await self.notice()
 
     async def notice(self) -> None:

@@ -160,7 +160,7 @@ async def test_a_restored_backup_is_erased_before_its_zone_opens(
     data.mkdir()
     shutil.copyfile(backup, data / "callout.db")
     shutil.copyfile(Path(engine.settings.data) / erasure_list.FILE_NAME, data / erasure_list.FILE_NAME)
-    await engine.store.command("FLUSHALL")
+    await engine.store.redis.flushall()
     async with open_engine(msgspec.structs.replace(engine.settings, data=str(data))) as restored:
         assert restored.store.zones[DEFAULT_ZONE].word == "EMPTY"
         assert await traces_in_sql(restored.archive, TEXTS) != []

@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.sentinel import Sentinel
 
 from engine.store.pipeline import Pipeline
 from engine.store.sentinel import find_primary
@@ -111,10 +110,8 @@ def create_client(url: str, **options: Any) -> Redis:
     parts = parse_url(url)
     client: Any
     if parts.kind == "sentinel":
-        make_sentinel: Any = Sentinel
-        sentinels = make_sentinel([tuple(node) for node in parts.nodes], socket_timeout=CONNECT_TIMEOUT_S)
-        secure: Any = {"ssl": True} if parts.tls else {}
-        client = sentinels.master_for(parts.path, protocol=2, **parts.credentials, **secure, **options)
+        pool = ConnectionPool(_sentinel_connection(parts), protocol=2, **parts.credentials, **options)
+        client = Redis.from_pool(pool)
     elif parts.kind == "cluster":
         # Its own retries stay: it is for tests, tools and checks, and sends no commands of callers.
         nodes = [ClusterNode(*node) for node in parts.nodes]
@@ -125,6 +122,18 @@ def create_client(url: str, **options: Any) -> Redis:
     for command in ("XREAD", "XRANGE"):
         client.set_response_callback(command, _return_unparsed)
     return cast("Redis", client)
+
+
+def _sentinel_connection(url: RedisUrl) -> type[Connection]:
+    """Return the class of redis-py's connections that ask the sentinels for the primary at each connect."""
+    base: Any = SSLConnection if url.tls else Connection
+
+    class SentinelConnection(base):  # type: ignore[misc]
+        async def _connect(self) -> None:
+            self.host, self.port = await find_primary(url.nodes, url.path)
+            await super()._connect()
+
+    return cast("type[Connection]", SentinelConnection)
 
 
 def create_node_client(url: RedisUrl, node: Node, **options: Any) -> Redis:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tests.nemesis import chat
 from tests.nemesis.history import NOT_DONE, UNKNOWN, Fault, Heard, History, Operation
 from tests.nemesis.job_model import CUT, EXPIRE, OFFER, JobModel, JobState
 from tests.nemesis.linearizability import Interval, Search, find_order
@@ -47,7 +48,7 @@ class BlindCheck:
         booked |= {(entry.actor, entry.key): entry.job for entry in history.entries if entry.type == "job.created"}
         for op in history.operations:
             job = op.job or booked.get((op.actor, op.key), "")
-            if job and op.out not in NEUTRAL_CODES:
+            if job and op.out not in NEUTRAL_CODES and op.cmd not in chat.OPS:
                 self._by_job[job].append(op)
         for heard in history.heard:
             if heard.type == "offer.created":

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from tests.nemesis.blind import BlindCheck
+from tests.nemesis.chat import ChatCheck
 from tests.nemesis.delivery import Delivery
 from tests.nemesis.history import UNKNOWN, Flaw, History
 from tests.nemesis.witness import Witness
@@ -34,6 +35,8 @@ KINDS = {
     "doubled": "an event was delivered twice",
     "out_of_order": "an event was delivered after a later one",
     "dead_life": "an event of a life of the log that had ended was delivered",
+    "message_numbers": "the numbers of a room's messages do not rise by one",
+    "unseen_message": "who opened a room did not see a message that was acknowledged before",
     "internal_error": "a command ended in `internal`",
     "stuck": "an open job has no scheduled task, so nothing would happen to it",
     "no_ttl": "a key has no TTL and is not in the list of permanent keys",
@@ -72,7 +75,7 @@ def check(history: History, *, loses: bool = False, closed: bool = False) -> Rep
     began = time.perf_counter()
     witness, delivery = Witness(history), Delivery(history, closed=closed)
     report = Report(list(history.flaws))
-    report.flaws += [*witness.flaws(), *delivery.flaws()]
+    report.flaws += [*witness.flaws(), *delivery.flaws(), *ChatCheck(history, loses=loses).flaws()]
     for verdict in BlindCheck(history, cuts=loses).verdicts():
         report.jobs += 1
         report.undecided += not verdict.is_complete

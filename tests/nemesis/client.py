@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
+from tests.nemesis import chat
 from tests.nemesis.history import NOT_DONE, UNKNOWN, Heard, History, Joined, Operation
 from tests.support.http import open_http
 
@@ -174,8 +175,12 @@ class Client:
             op.out = reply["error"]["code"]
             return
         ok = reply["ok"]
-        job = ok.get("job") or {}
         op.out, op.epoch, op.repeated = "ok", self.epoch, bool(ok.get("repeated"))
+        if op.cmd in chat.OPS:
+            op.version = {"say": ok.get("message"), "join": ok.get("room"), "read": ok}[op.cmd]["n"]
+            op.seq = ok.get("seq") or 0 if op.cmd == "say" else 0
+            return
+        job = ok.get("job") or {}
         op.job, op.seq = op.job or job.get("id", ""), ok.get("seq") or 0
         if op.cmd != "decline":
             op.version = job.get("version", 0)
@@ -184,8 +189,11 @@ class Client:
         assert self._socket
         number = next(self._ids)
         named = {"op": op.cmd} if op.cmd in ("claim", "decline") else {"op": "command", "command": op.cmd}
+        named |= {"job": op.job, "key": op.key}
+        if op.cmd in chat.OPS:
+            named = {"op": op.cmd, "room": op.job} | ({} if op.cmd == "join" else {"key": op.key})
         self._replies[number] = asyncio.get_running_loop().create_future()
-        frame = {"id": number, **named, "job": op.job, "key": op.key, **op.args}
+        frame = {"id": number, **named, **op.args}
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
                 await self._socket.send(orjson.dumps(frame).decode())
@@ -205,8 +213,13 @@ class Client:
             path = "/v1/jobs"
         elif op.cmd == "decline":
             path, body = f"/v1/jobs/{op.job}/respond", {"status": "rejected", **body}
+        elif op.cmd in chat.OPS:
+            path = f"/v1/rooms/{op.job}" + {"say": "/messages", "join": "", "read": "/read"}[op.cmd]
         headers = {"authorization": f"Bearer {self._token}", "idempotency-key": op.key}
-        response = await self._http.post(path, json=body, headers=headers)
+        if op.cmd == "join":
+            response = await self._http.get(path, headers=headers)
+        else:
+            response = await self._http.post(path, json=body, headers=headers)
         content = orjson.loads(response.content) if response.content else {}
         if response.status_code >= 400:
             return {"error": {"code": content.get("code", "internal")}}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from engine.types import Epoch, epoch_number
 from tests.nemesis.history import Entry, Flaw, Heard, History, Joined
 
-SKIPPED = ("session.", "room.", "message.", "mediator.")
+SKIPPED = ("session.", "room.", "mediator.")
 """The first letters of internal events, and of events that a replay leaves out once a room has closed."""
 
 
@@ -37,6 +37,12 @@ class Delivery:
         for entry in history.entries:
             for channel in entry.to.split():
                 self._by_channel[channel].append(entry)
+        self._ended = {
+            (entry.job, entry.holder): entry.seq
+            for entry in history.entries
+            if entry.type in ("room.left", "room.closed")
+        }
+        """When a member left a room, and, for the user "", when the room was closed."""
         self.unrecovered = sum(not joined.recovered and joined.after > 0 for joined in history.joined)
         self.joins = sum(joined.after > 0 for joined in history.joined)
 
@@ -78,9 +84,17 @@ class Delivery:
                 yield Flaw("dead_life", what)
             received.add((line.seq, line.type))
             cursor = max(cursor, line.seq)
+        resumed = sum(isinstance(line, Joined) for line in lines) > 1
         if begin is not None:
             covered.append(Range(begin, self._history.ends[-1].seq if self._history.ends else math.inf))
-        yield from self._missing(client, channels, covered, received)
+        for entry in self._missing(channels, covered, received):
+            if not (resumed and self._is_left_out(entry, actor)):
+                yield Flaw("lost", f"{client} did not receive {entry.type} {entry.epoch}:{entry.seq}")
+
+    def _is_left_out(self, entry: Entry, actor: str) -> bool:
+        """Return whether a replay may leave a message out, because its reader has left the room or it was closed."""
+        ends = (self._ended.get((entry.job, user), 0) for user in ("", actor.partition(":")[2]))
+        return entry.type == "message.created" and max(ends) > entry.seq
 
     def _is_of_a_dead_life(self, heard: Heard) -> bool:
         """Return whether the log has another event there, although the client knew the epoch of the log."""
@@ -91,12 +105,11 @@ class Delivery:
             )
         return entry.epoch == heard.epoch and entry.type != heard.type
 
-    def _missing(
-        self, client: str, channels: set[str], covered: list[Range], received: set[tuple[int, str]]
-    ) -> Iterator[Flaw]:
+    def _missing(self, channels: set[str], covered: list[Range], received: set[tuple[int, str]]) -> Iterator[Entry]:
+        """Yield the events that the user of these channels must have received and did not."""
         for channel in channels:
             for entry in self._by_channel.get(channel, ()):
                 number = epoch_number(Epoch(entry.epoch))
                 expected = any(each.begin < entry.seq <= each.end and number <= each.epoch for each in covered)
                 if expected and not entry.type.startswith(SKIPPED) and (entry.seq, entry.type) not in received:
-                    yield Flaw("lost", f"{client} did not receive {entry.type} {entry.epoch}:{entry.seq}")
+                    yield entry

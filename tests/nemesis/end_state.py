@@ -12,11 +12,13 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.events import Event
 from engine.process.settings import Settings
 from engine.sql import schema
 from engine.sql.database import open_archive
+from engine.sql.room_tables import messages
 from engine.store import keys
 from engine.store.connection import create_client
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
@@ -45,12 +47,22 @@ async def read_end(redis_url: str, settings: Settings) -> list[Line]:
                     lines.append(Flaw("stores_differ", f"event {stored.seq} in SQL is not that of Redis"))
             for row in (await conn.execute(select(schema.epochs))).all():
                 epochs[row.epoch] = row.first_seq
+            lines += await _message_lines(conn)
             for row in (await conn.execute(select(schema.jobs))).all():
                 lines.append(Record("sql", row.id, row.status, row.version, row.technician or ""))
     finally:
         await archive.close()
     lines += _entries(found, epochs)
     return lines
+
+
+async def _message_lines(conn: AsyncConnection) -> list[Line]:
+    """Return a flaw if SQL has other messages than the archived events say."""
+    stored = Counter((await conn.execute(select(messages.c.seq))).scalars())
+    told = select(schema.events.c.seq).where(schema.events.c.type == "message.created")
+    if other := stored - (said := Counter((await conn.execute(told)).scalars())) or said - stored:
+        return [Flaw("stores_differ", f"the messages in SQL are not those of the log at {sorted(other)}")]
+    return []
 
 
 def _event_of(row: Any) -> Event:
@@ -66,6 +78,9 @@ def _entries(found: dict[int, Event], epochs: dict[str, int]) -> Iterator[Entry]
         data = orjson.loads(event.data)
         job = (data.get("job") or data.get("offer", {}).get("job") or {}) if isinstance(data, dict) else {}
         job = job if isinstance(job, dict) else {"id": job}
+        if event.type.startswith(("room.", "message.")):
+            yield _room_entry(event, epoch, data)
+            continue
         is_full = "customer" in job
         yield Entry(
             seq,
@@ -79,6 +94,15 @@ def _entries(found: dict[int, Event], epochs: dict[str, int]) -> Iterator[Entry]
             job.get("status", "") if is_full else "",
             (job.get("technician") or {}).get("id", "") if is_full else "",
         )
+
+
+def _room_entry(event: Event, epoch: str, data: dict[str, Any]) -> Entry:
+    """Return the event of a room or of a message in it."""
+    message, room = data.get("message") or {}, data.get("room") or {}
+    name = message.get("room") or (room.get("id", "") if isinstance(room, dict) else room)
+    user, client_id = (data.get("user") or {}).get("id", ""), message.get("client_id", "")
+    to, n = " ".join(event.to), message.get("n", 0)
+    return Entry(event.seq, epoch, event.type, to, event.actor, event.cause, name, n, "", user, client_id)
 
 
 async def _redis_lines(client: Redis) -> Any:

@@ -81,7 +81,9 @@ class Fault(msgspec.Struct, tag_field="line", tag="fault"):
 
 
 class Entry(msgspec.Struct, tag_field="line", tag="entry", omit_defaults=True):
-    """An event of the log as it is at the end of the run: what SQL and Redis have together."""
+    """An event of the log as it is at the end of the run: what SQL and Redis have together. Of a message, ``job`` is
+    the room and ``version`` its number; of the event of a room, ``holder`` is the user whom it names.
+    """
 
     seq: int
     epoch: str
@@ -93,6 +95,7 @@ class Entry(msgspec.Struct, tag_field="line", tag="entry", omit_defaults=True):
     version: int = 0
     status: str = ""
     holder: str = ""
+    client_id: str = ""
 
     @property
     def key(self) -> str:

@@ -78,6 +78,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "function Capacity.free(zone, job)\n",
         "function Capacity.free(zone, job)\n  if job.status ~= 'accepted' then return end\n",
     ),
+    "a message is forgotten under its client_id": ("message_say", "redis.call('HSET', sent, field,", "type('',"),
     "an event names no cause": ("lib/event_log", "event.cause or ''", "''"),
 }
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from engine.types import Principal, UserId
+from tests.nemesis.chat import READING_OPS
 from tests.nemesis.history import NOT_DONE, UNKNOWN, Entry, Flaw, History, Operation
 from tests.nemesis.job_model import BLUEPRINTS
 from tests.support.reference_model import Facts, has_relation
@@ -25,7 +26,8 @@ class Witness:
         self.history = history
         self.attempts: Attempts = defaultdict(list)
         for op in history.operations:
-            self.attempts[op.actor, op.key].append(op)
+            if op.cmd not in READING_OPS:
+                self.attempts[op.actor, op.key].append(op)
         self.reused = {op.key for op in history.operations if op.out == "reused_key"}
         """The keys that were sent with several requests: the attempts are those of one request no longer."""
         self.by_seq = {entry.seq: entry for entry in history.entries}
@@ -50,7 +52,8 @@ class Witness:
 
     def undone(self) -> list[Operation]:
         """Return the acknowledged commands that are not in the log."""
-        return [op for op in self.history.operations if op.out == "ok" and not self._is_logged(op)]
+        done = (op for op in self.history.operations if op.out == "ok" and op.cmd not in READING_OPS)
+        return [op for op in done if not self._is_logged(op)]
 
     def _is_logged(self, op: Operation) -> bool:
         """Return whether the event of an acknowledged command is in the log. A command that repeats the same step is
@@ -58,6 +61,8 @@ class Witness:
         """
         if op.cmd == "book":  # after a loss the same key may have made another job
             return any(entry.job == op.job for entry in self.caused.get(op.key, ()))
+        if op.cmd == "say":
+            return any((each.job, each.version) == (op.job, op.version) for each in self.caused.get(op.key, ()))
         if not op.seq:  # replies over HTTP contain none
             return op.repeated or op.key in self.caused
         entry = self.by_seq.get(op.seq)
@@ -97,10 +102,11 @@ class Witness:
         """Compare the causes of the log with what was invoked."""
         keys = {key for _, key in self.attempts}
         for key, entries in self.caused.items():
-            steps = {(e.job, e.version) for e in entries if e.version and e.type.startswith("job.")}
+            steps = {(e.job, e.version) for e in entries if e.version and e.type.startswith(("job.", "message."))}
             if len(steps) > 1:
                 yield Flaw("done_twice", f"the key {key} caused {sorted(steps)}")
-            if key not in keys and any(entry.job in self.by_job for entry in entries) and entries[0].job:
+            is_known = any(entry.job in self.by_job or entry.type == "message.created" for entry in entries)
+            if key not in keys and is_known and entries[0].job:
                 yield Flaw("never_invoked", f"{entries[0].type} {entries[0].seq}: nobody sent the key {key}")
 
     def _order(self) -> Iterator[Flaw]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.types import JobId, room_of
 from tests.nemesis.client import Client
 from tests.nemesis.history import NOT_DONE, UNKNOWN, History, Operation
 
@@ -22,7 +23,8 @@ class Pace:
     pause before a technician's next step. ``repeats``: the share of commands that are sent again with their key after
     they succeeded. ``leaves``: the share of steps in whose place the technician leaves the job. ``probes``: the share
     of steps before which the technician sends a command that must be refused, or that repeats the claim.
-    ``probe_s``: the mean pause between two commands of a technician for a job that others may hold.
+    ``probe_s``: the mean pause between two commands of a technician for a job that others may hold. ``chats``: the
+    share of claimed jobs whose customer and technician talk in its room.
     """
 
     booking_s: float = 0.4
@@ -31,6 +33,7 @@ class Pace:
     leaves: float = 0.05
     probes: float = 0.1
     probe_s: float = 0.8
+    chats: float = 0.5
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Workload:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     connections: set[asyncio.Task[Any]] = field(default_factory=set)
     jobs: list[str] = field(default_factory=list)
+    customer_of: dict[str, Client] = field(default_factory=dict)
 
     @property
     def clients(self) -> list[Client]:
@@ -117,6 +121,7 @@ class Workload:
             booked = await self._send(customer, "book", "", self.booking())
             if booked.out == "ok":
                 self.jobs.append(booked.job)
+                self.customer_of[booked.job] = customer
                 if customer.draw.random() < 0.12:
                     self._spawn(self._later(customer, 1.5, lambda job=booked.job: self._send(customer, "cancel", job)))
             await asyncio.sleep(customer.draw.uniform(0, 2 * self.pace.booking_s))
@@ -144,6 +149,9 @@ class Workload:
         claimed = await self._send(technician, "claim", job)
         if claimed.out != "ok":
             return
+        if technician.draw.random() < self.pace.chats:
+            for member in (technician, self.customer_of[job]) if job in self.customer_of else ():
+                self._spawn(self._talk(member, room_of(JobId(job))))
         for step in WORK:
             await asyncio.sleep(technician.draw.uniform(0, 2 * self.pace.step_s))
             if technician.draw.random() < self.pace.probes:
@@ -159,6 +167,18 @@ class Workload:
             done = await self._send(technician, step, job)
             if done.out not in ("ok", NOT_DONE, UNKNOWN):
                 return
+
+    async def _talk(self, member: Client, room: str) -> None:
+        """Open a room, say something in it, read it, and look again."""
+        await member.attempt("join", room)
+        for _ in range(member.draw.randint(1, 3)):
+            await asyncio.sleep(member.draw.uniform(0, 4 * self.pace.step_s))
+            client_id = f"{member.name}-{member.draw.getrandbits(64):x}"
+            said = await self._send(member, "say", room, {"text": f"Text {client_id}", "client_id": client_id})
+            if said.out != "ok":
+                return
+        await member.attempt("join", room, by_http=member.draw.random() < 0.3)
+        await member.attempt("read", room, args={"n": said.version})
 
     async def _send_positions(self, technician: Client) -> None:
         """Send a position every second, as an app does more rarely: SQL has none of the last half minute."""

@@ -88,7 +88,8 @@ class World:
     def checker_settings(self) -> Settings:
         """Return the settings with which the checker opens the same database."""
         url = self.postgres.url if self.postgres else self._database
-        return Settings(data=str(self.data), redis=self.primary.url, database=url)
+        key_file = str(self.folder / "signing.key")
+        return Settings(data=str(self.data), redis=self.primary.url, database=url, key_file=key_file)
 
     # servers
 

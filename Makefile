@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-redis test-wide test-wheel test-image check check-deploy bench faults lock clean fmt
+.PHONY: run test test-redis test-wide test-wheel test-image check check-deploy bench faults mutants lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -70,6 +70,10 @@ bench: $(VENV)/ready
 # For example: make faults FAULTS="'Redis killed' --seeds 20"
 faults: $(VENV)/ready
 	$(BIN)/python -m tests.nemesis $(FAULTS)
+
+# Show that the fault suite catches each mutant of the scripts. `make test` takes some of them.
+mutants: $(VENV)/ready
+	CALLOUT_TEST_MUTANTS=all $(BIN)/python -m pytest -q --numprocesses $(WORKERS) tests/nemesis/test_mutants.py
 
 fmt: $(VENV)/ready
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

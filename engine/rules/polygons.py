@@ -64,16 +64,27 @@ class Polygons:
 
     def __init__(self, geometry: dict[str, Any], parts: list[tuple[_Ring, list[_Ring]]]) -> None:
         self.geometry = geometry
-        self._parts = parts
+        self._parts = [
+            (shell, holes, turn)
+            for shell, holes in parts
+            for turn in (0, 360, -360)
+            if shell.west - turn <= 180 and shell.east - turn >= -180
+        ]
+        """The polygons, each with the degrees of longitude by which a position is turned before it is compared."""
+        self._south = min(shell.south for shell, _ in parts)
+        self._north = max(shell.north for shell, _ in parts)
 
     def contains(self, lat: float, lon: float) -> bool:
         """Return whether the position (degrees, -180 to 180 of longitude) is in the area."""
+        if not self._south <= lat <= self._north:
+            return False
         lon = -180.0 if lon == 180 else lon
-        return any(
-            shell.contains(lat, turned) and not any(hole.contains(lat, turned) for hole in holes)
-            for shell, holes in self._parts
-            for turned in (lon, lon + 360, lon - 360)
-        )
+        for shell, holes, turn in self._parts:
+            at = lon + turn
+            is_near = shell.west <= at <= shell.east
+            if is_near and shell.contains(lat, at) and not any(hole.contains(lat, at) for hole in holes):
+                return True
+        return False
 
 
 def parse_polygons(document: Any) -> Polygons:

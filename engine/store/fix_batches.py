@@ -64,6 +64,8 @@ class FixBatches:
         The outcome is an error if the technician is unknown (NotFound) or the call failed (Unavailable, Indeterminate,
         Internal). The caller has checked that the geo indexes accept the coordinates.
         """
+        if len(self._store.zones) == 1:
+            return self._queue(next(iter(self._store.zones))).add(technician, fixes, done, live=live)
 
         def search() -> None:
             task = asyncio.create_task(self._search(technician, fixes, done, live=live))
@@ -80,8 +82,7 @@ class FixBatches:
         if zone is None:
             search()
         else:
-            finish_first = done if len(self._store.zones) == 1 else finish
-            self._queue(zone).add(technician, fixes, finish_first, live=live)
+            self._queue(zone).add(technician, fixes, finish, live=live)
 
     async def _search(self, technician: TechnicianId, fixes: Sequence[Fix], done: FixDone, *, live: bool) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -33,13 +33,6 @@ from tests.support.wait import wait_until
 
 NAMES = ["loops", "gateway 1", "gateway 2"]
 SUBPROTOCOLS = [Subprotocol("callout.v1.json")]
-
-
-@pytest.fixture(scope="module")
-async def wide_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """A server with two workers, for the tests that leave it serving."""
-    async with run_server(tmp_path_factory.mktemp("wide") / "data", "--workers", "2") as server:
-        yield server
 
 
 async def wait_until_ready(server: Server) -> None:

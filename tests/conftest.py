@@ -21,7 +21,7 @@ from engine.runtime import Engine
 from engine.startup import open_engine
 from server.cli.main import GC_THRESHOLDS
 from server.serve import RunningServer, run_server
-from tests.support import epochs, shared_work, sql_reach, valkey
+from tests.support import epochs, memory_files, shared_work, sql_reach, valkey
 from tests.support.migrated import create_data_dir
 from tests.support.postgres import (  # noqa: F401 (fixtures)
     default_database,
@@ -40,6 +40,7 @@ gc.set_threshold(*GC_THRESHOLDS)
 # A traceback that rich draws costs more than most tests.
 plain_lines = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain_lines])
+memory_files.use_memory_for_files()
 shared_work.share()
 sql_reach.record()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from dataclasses import dataclass, replace
@@ -74,6 +75,8 @@ class _Child:
             except asyncio.CancelledError:
                 if not self._stop_request.is_made:
                     raise
+                if self.server is None:  # the thread of an SQLite connection would report that the event loop is closed
+                    os._exit(0)
                 return 0
             finally:
                 listening.cancel()

@@ -122,7 +122,7 @@ class Supervisor:
     def _start_children(self) -> bool:
         """Start the first child, which prepares the stores, then the others. Return whether all are ready."""
         for children in (self._children[:1], self._children[1:]):
-            for child in children:
+            for child in () if self._is_over else children:
                 self._start(child)
             while not self._is_over and not all(child.is_ready for child in children):
                 self._turn(is_starting=True)

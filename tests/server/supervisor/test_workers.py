@@ -28,7 +28,8 @@ from tests.server.supervisor.processes import (
     running_children,
 )
 from tests.support.http import open_http
-from tests.support.process import Server, run_callout, run_server
+from tests.support.migrated import create_data_dir
+from tests.support.process import Server, run_callout, run_server, start_callout
 from tests.support.wait import wait_until
 
 NAMES = ["loops", "gateway 1", "gateway 2"]
@@ -125,6 +126,19 @@ async def test_a_stop_is_in_order(number: signal.Signals, send: Callable[[int, i
         re.findall(r'"event": "(\w+)"', ended.err)
     )
     assert '"level": "error"' not in ended.err
+
+
+async def test_a_stop_while_children_start_is_silent(tmp_path: Path) -> None:
+    """SIGTERM while a gateway starts ends everything with exit code 0 and without a traceback."""
+    create_data_dir(tmp_path / "data")
+    log, flags = tmp_path / "log", ("--data", str(tmp_path / "data"), "--port", "0", "--workers", "2")
+    with log.open("wb") as errors:
+        starting = await start_callout("serve", *flags, stderr=errors.fileno())
+    await wait_until(lambda: "gateway 2" in log.read_text(), within_s=30, what="the start of the last gateway")
+    starting.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        assert (await starting.wait(), await starting.stdout.read()) == (0, b"")
+    assert not {"Exception", "Traceback"} & set(re.findall(r"\w+", log.read_text())), log.read_text()
 
 
 async def test_no_process_survives_its_parent(tmp_path: Path) -> None:

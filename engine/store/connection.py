@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -24,9 +24,10 @@ from engine.process.loops import not_cancelled
 from engine.store import keys as key_names
 from engine.store import library, scripts, server_checks
 from engine.store.acknowledgement import Acknowledgements
+from engine.store.cluster import ClusterShards
 from engine.store.error_replies import ErrorReply, LibraryNotLoaded, Moved
 from engine.store.pipeline import Pipeline
-from engine.store.redis_url import address_without_password, create_client
+from engine.store.redis_url import address_without_password, create_client, parse_url
 from engine.store.replica_wait import PROBE_LIFETIME_MS
 from engine.store.reply_words import error_of_reply
 from engine.store.scripts import Args, Keys, Script, Value
@@ -324,25 +325,40 @@ async def open_store(
     Raises UnsuitableServer with every problem, Unavailable if the server cannot be reached.
     """
     # One retry, not redis-py's ten: each of them lengthens the wait for a stopped server by the timeout.
-    client = create_client(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
+    options: dict[str, Any] = {"socket_timeout": 5.0, "retry": Retry(NoBackoff(), 1)}
+    client = create_client(url, **options)
     store = Store(url, scripts.load_installed_library(), client, {zone: ZoneStatus() for zone in zones}, opener)
     store.acknowledgements = Acknowledgements(level, replicas, zones, lambda zone: _read_archived(store, zone))
-    try:
-        problems = await server_checks.server_problems(client, level, replicas)
-    except RedisError as error:
-        await client.aclose()
-        raise Unavailable(f"Redis at {address_without_password(url)} cannot be reached: {error}") from error
-    if problems:
-        await client.aclose()
-        raise UnsuitableServer(problems)
     context = ShardContext(store.scripts, store.acknowledgements, store.open_zones_of)
-    store.shards = Shards(url, zones, context)
+    store.shards = (ClusterShards if parse_url(url).kind == "cluster" else Shards)(url, zones, context)
     store.acknowledgements.read_report = lambda: merge_reports({s.name: s.report for s in store.shards.all})
-    for zone, state in store.zones.items():
-        state.shard = store.shards.shard_of(key_names.zone_meta(zone))
-    await store.shards.open()
+    try:
+        await store.shards.discover()
+        await _check_servers(store, options)
+        for zone, state in store.zones.items():
+            state.shard = store.shards.shard_of(key_names.zone_meta(zone))
+        await store.shards.open()
+    except BaseException:
+        await store.shards.close()
+        await client.aclose()
+        raise
     store.closed_zones_task = asyncio.create_task(_open_repaired_zones(store), name="closed zones")
     return store
+
+
+async def _check_servers(store: Store, options: Mapping[str, Any]) -> None:
+    """Raises UnsuitableServer with the problems of all primaries, Unavailable."""
+    problems, wanted = [], store.acknowledgements
+    for name, client in store.shards.clients(**options).items():
+        try:
+            found = await server_checks.server_problems(client, wanted.level, wanted.replicas)
+        except RedisError as error:
+            raise Unavailable(f"Redis at {name or address_without_password(store.url)}: {error}") from error
+        finally:
+            await client.aclose()
+        problems += [f"{name}: {problem}" if name else problem for problem in found]
+    if problems:
+        raise UnsuitableServer(problems)
 
 
 async def _open_repaired_zones(store: Store) -> None:

@@ -57,7 +57,9 @@ class Pipeline(asyncio.Protocol):
         self._connect = connect
         self._prepare = prepare
         self._demoted = demoted
-        self._replica_wait = replica_wait
+        self.replica_wait = replica_wait
+        self.when_silent: Callable[[], None] = lambda: None
+        """Called when a command got no reply within its time: another server may have taken over."""
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[PendingCall] = deque()
         self._sent: deque[PendingCall] = deque()
@@ -150,14 +152,14 @@ class Pipeline(asyncio.Protocol):
                 call.future.set_exception(Unavailable(f"the zone is closed: {call.zone.why}"))
                 continue
             call.sent_at = now
-            if call.waits and self._replica_wait:
-                call.held = held = held or HeldReplies(self._replica_wait.replicas)
+            if call.waits and self.replica_wait:
+                call.held = held = held or HeldReplies(self.replica_wait.replicas)
             batch.append(call.packed)
             self._sent.append(call)
-        if held and self._replica_wait:
-            self._sent.append(PendingCall(self._replica_wait.probe, held.probed, sent_at=now))
-            self._sent.append(PendingCall(self._replica_wait.wait, held.counted, sent_at=now))
-            batch += (self._replica_wait.probe, self._replica_wait.wait)
+        if held and self.replica_wait:
+            self._sent.append(PendingCall(self.replica_wait.probe, held.probed, sent_at=now))
+            self._sent.append(PendingCall(self.replica_wait.wait, held.counted, sent_at=now))
+            batch += (self.replica_wait.probe, self.replica_wait.wait)
         if batch:
             self._transport.write(b"".join(batch))
 
@@ -270,6 +272,7 @@ class Pipeline(asyncio.Protocol):
                     break
                 if not call.future.done():
                     call.future.set_exception(Indeterminate("Redis does not answer"))
+                    self.when_silent()
             self._fail_waiting(CALL_TIMEOUT_S)
 
     def _fail_waiting(self, age_s: float) -> None:

@@ -8,15 +8,15 @@ has them elsewhere.)
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import hiredis
 
 from engine.errors import Unavailable
+from engine.store.redis_url import parse_url
+from engine.store.sentinel import find_primary
 
 TIMEOUT_S = 60.0
 """How long the server may send nothing: it writes the copy to its disk first."""
@@ -42,20 +42,19 @@ async def save_copy(url: str, path: Path) -> int:
 
 
 async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    parts = urlsplit(url)
+    parts = parse_url(url)
     async with asyncio.timeout(TIMEOUT_S):
-        if parts.scheme == "unix":
+        if parts.kind == "unix":
             return await asyncio.open_unix_connection(parts.path)
-        tls = ssl.create_default_context() if parts.scheme == "rediss" else None
-        return await asyncio.open_connection(parts.hostname or "127.0.0.1", parts.port or 6379, ssl=tls)
+        host, port = await find_primary(parts.nodes, parts.path) if parts.kind == "sentinel" else parts.nodes[0]
+        return await asyncio.open_connection(host, port, ssl=parts.tls)
 
 
 async def _authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str) -> None:
-    parts = urlsplit(url)
+    parts = parse_url(url)
     if not parts.password:
         return
-    user = [unquote(parts.username)] if parts.username else []
-    words: Any = ("AUTH", *user, unquote(parts.password))
+    words: Any = ("AUTH", *([parts.user] if parts.user else []), parts.password)
     writer.write(hiredis.pack_command(words))
     reply = await _read_line(reader)
     if not reply.startswith(b"+OK"):

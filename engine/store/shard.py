@@ -30,21 +30,24 @@ class ShardContext(NamedTuple):
 class Shard:
     """The connections to one primary: one for commands that change state, one for plain reads, and one for each reader
     that tails a log. All of them lead to the same server process: when one finds that another server answers at the
-    address, the others reconnect. ``run_id`` is that of the process. ``probe_key`` is a key that the shard has.
+    address, the others reconnect. ``run_id`` is that of the process.
     """
 
-    def __init__(self, name: str, connect: Connect, context: ShardContext, probe_key: str) -> None:
+    def __init__(self, name: str, connect: Connect, context: ShardContext) -> None:
         self.name = name
         self.run_id = ""
         self.report = LevelReport()
         """The result of checking whether the server gives the acknowledgement level."""
         self._context = context
         self._connect = connect
-        level = context.acknowledgements
-        wait = ReplicaWait(level.replicas, probe_key) if level.replicas else None
-        self.pipeline = Pipeline(connect, self._prepare, self.disconnect_readers, wait)
+        self.pipeline = Pipeline(connect, self._prepare, self.disconnect_readers)
         self.read_connection = ReadConnection(connect, self._require_same_server)
         self._stream_connections: weakref.WeakSet[StreamConnection] = weakref.WeakSet()
+
+    def set_probe_key(self, key: str) -> None:
+        """Let the packed writes of level ``replica`` end with a write of ``key``, which the shard must have."""
+        replicas = self._context.acknowledgements.replicas
+        self.pipeline.replica_wait = ReplicaWait(replicas, key) if replicas else None
 
     async def open(self, *, keeps_trying: bool = False) -> None:
         """Connect, and reconnect until ``close``. Raises Unavailable if the first connection fails, unless the shard
@@ -69,7 +72,11 @@ class Shard:
         """Open a connection for a reader that tails logs; close it with ``aclose``. Raises Unavailable."""
         connection = StreamConnection(self._connect, self._require_same_server)
         self._stream_connections.add(connection)
-        await connection.open()
+        try:
+            await connection.open()
+        except BaseException:
+            await connection.aclose()
+            raise
         return connection
 
     def disconnect_readers(self) -> None:

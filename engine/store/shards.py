@@ -9,21 +9,24 @@ from redis.asyncio import Redis
 
 from engine.store import keys
 from engine.store.error_replies import Moved
-from engine.store.redis_url import connect_function, create_client
+from engine.store.redis_url import connect_function, create_client, parse_url
 from engine.store.shard import Shard, ShardContext
 from engine.store.stream_connection import Reads
 from engine.types import Zone
 
 
 class Shards:
-    """All shards of a Redis that is no cluster: one."""
+    """All shards of a Redis that is no cluster: one. engine/store/cluster.py has those of a cluster."""
 
     is_cluster = False
 
     def __init__(self, url: str, zones: Sequence[Zone], context: ShardContext) -> None:
         self._url = url
         self._zones = zones
-        self._only = Shard("Redis", connect_function(url), context, keys.write_probe(zones[0]))
+        self._only = Shard("Redis", connect_function(url), context)
+        self._only.set_probe_key(keys.write_probe(zones[0]))
+        if parse_url(url).kind == "sentinel":  # the sentinels may name another server by now
+            self._only.pipeline.when_silent = self._only.pipeline.disconnect
 
     @property
     def all(self) -> Iterable[Shard]:
@@ -50,6 +53,13 @@ class Shards:
     def groups(self, zones: Iterable[Zone]) -> list[list[Zone]]:
         """Return the zones in groups. The logs of one group can be read by one command."""
         return [list(zones)]
+
+    def clients(self, **options: Any) -> dict[str, Redis]:
+        """Return a new redis-py client of each primary, by the name of its shard; "" if there is only one."""
+        return {"": create_client(self._url, **options)}
+
+    async def discover(self) -> None:
+        """Learn which primaries there are. Raises Unavailable."""
 
     async def open(self) -> None:
         """Connect to every primary. Raises Unavailable."""

@@ -57,6 +57,10 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
     url = redis_url(settings)
     if url is None:
         raise CannotStart("the embedded Valkey does not run: copy the data directory, or start the server first")
+    if "+cluster://" in url:
+        raise CannotStart(
+            "a snapshot copies one Redis: of a cluster, back up the database; its zones are written anew from it"
+        )
     if settings.database is None and not (Path(settings.data) / DATABASE).exists():
         raise CannotStart(f"no database in {settings.data}: no server was started on it yet, or give another --data")
     draft = _make_draft(folder)

@@ -33,15 +33,16 @@ def redis_url(settings: Settings) -> str | None:
 @asynccontextmanager
 async def open_redis(settings: Settings) -> AsyncIterator[redis.Redis | None]:
     """Yield a client of the Redis of ``settings``; None if it is the embedded Valkey and does not run."""
-    import redis.asyncio as redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
+
+    from engine.store.redis_url import create_client
 
     url = redis_url(settings)
     if url is None:
         yield None
         return
-    async with redis.Redis.from_url(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0)) as client:
+    async with create_client(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0)) as client:
         yield client
 
 

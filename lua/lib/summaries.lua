@@ -3,6 +3,7 @@
 -- hash of the zone has all of them, so that a search reads its candidates by one HMGET. (Rejected: to read the records
 -- one by one. It took half of a match.) A summary repeats the record and is never older: only lib/supply writes these
 -- fields of a record, and the summaries.
+--- @include "lib/memo"
 --- @include "lib/tech"
 local Summaries = {}
 
@@ -33,8 +34,16 @@ function Summaries.parse(summary)
   return string.match(summary, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) (.+)')
 end
 
--- Returns an iterator over the services of a summary.
-function Summaries.each_service(summary) return string.gmatch(string.match(summary, ':(.*)'), '[^:]+') end
+do
+  local services_of_text = Memo.of(function(text)
+    local services = {}
+    for service in string.gmatch(text, '[^:]+') do services[#services + 1] = service end
+    return services
+  end)
+
+  -- Returns the services of a summary. Many technicians provide the same.
+  function Summaries.services_of(summary) return services_of_text(string.match(summary, ':.*')) end
+end
 
 -- Returns the text by which a service is found in the services of a summary.
 function Summaries.service_text(service) return ':' .. service .. ':' end

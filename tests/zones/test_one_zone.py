@@ -35,6 +35,10 @@ async def test_a_gateway_of_one_zone(border: Scenario) -> None:
         assert (await there[customer].get(f"/v1/jobs/{jobs[1]}"))["job"]["status"] == "accepted"
         await there[customer].socket.wait_for("job.created", jobs[2])
         assert {push["zone"] for push in there[customer].socket.pushes if "seq" in push} == {"west"}
+        admin = at_gateway(border.admin, http, gateway.ws_url)
+        seen = await admin.get("/v1/zones/east/map?bbox=-75,40,-73,41")
+        assert [person["id"] for person in seen["people"]] == [technician.id] and list(seen["as_of"]) == ["east"]
+        assert (await there[customer].get(f"/v1/jobs/{jobs[1]}/history"))["items"]
         await check_poll(there[customer], start)
         await check_refused_subscriptions(border, gateway.ws_url, jobs)
         mine = there[customer].socket

@@ -9,6 +9,7 @@ them back.
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from typing import Any
 
@@ -29,7 +30,9 @@ from engine.startup import open_engine
 from engine.store import keys
 from engine.workers import archiver
 from server import logs
+from server.cli.main import GC_THRESHOLDS
 from server.cli.rebuild_progress import shown_progress
+from server.serve import freeze_objects
 from server.simulation.progress import show_progress
 
 SQUADS = 20
@@ -59,7 +62,9 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     data = rig.folder / "data"
     data.mkdir()
     settings = Settings(data=str(data), redis=url, limits="off")
+    gc.set_threshold(*GC_THRESHOLDS)
     async with open_engine(settings) as engine:
+        freeze_objects()
         await _make_jobs(engine, min(TEMPLATE_JOBS, arguments.jobs))
         with show_progress(console, "live jobs into the database", arguments.jobs) as update:
             clone_jobs(data / "callout.db", arguments.jobs, update)

@@ -7,9 +7,10 @@ are decided anew.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 from sqlalchemy import or_, select, tuple_
@@ -74,7 +75,7 @@ async def read_contents(archive: Archive, zone: Zone, now_ms: int) -> AsyncItera
             return
 
 
-async def contents_of(archive: Archive, page: Iterable[tuple[Event, str | None]]) -> Contents:
+async def contents_of(archive: Archive, page: Sequence[tuple[Event, str | None]]) -> Contents:
     """Return the idempotency records of events, each given with its job. Raises Unavailable."""
     commands = _group_by_command(page)
     await _add_versions(archive, commands)
@@ -94,15 +95,14 @@ class _Command:
     version: int
 
 
-def _group_by_command(page: Iterable[tuple[Event, str | None]]) -> list[_Command]:
+def _group_by_command(page: Sequence[tuple[Event, str | None]]) -> list[_Command]:
     """Return the commands of the events, in order, without refused codes."""
-    commands = []
-    with_cause = (pair for pair in page if pair[0].cause)
-    for _, group in groupby(with_cause, lambda pair: (pair[0].cause, pair[0].actor)):
-        of_command = [(event, job) for event, job in group if not event.type.startswith("code.")]
-        if of_command:
-            found = [event for event, _ in of_command]
-            commands.append(_command_of(found, next((job for _, job in of_command if job), "")))
+    commands, job_of = [], {event.seq: job for event, job in page}
+    with_cause = [event for event, _ in page if event.cause]
+    for _, group in groupby(with_cause, attrgetter("cause", "actor")):
+        found = [event for event in group if not event.type.startswith("code.")]
+        if found:
+            commands.append(_command_of(found, next(filter(None, (job_of[event.seq] for event in found)), "")))
     return commands
 
 

@@ -7,13 +7,13 @@ write, because another one has begun the same rebuild, writes nothing any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.rebuild.contents import Contents, KeyContent, Kind
+from engine.rebuild.contents import Contents, Kind
 from engine.store import keys
 from engine.store.connection import Store
 from engine.store.scripts import Args, Keys
@@ -111,14 +111,16 @@ class ZoneWriter:
         further members."""
         self.done += rows
         parts, count = self._parts, 0
-        for key, content in contents.items():
-            values = _flatten(content)
-            count += sum(map(len, values)) if content.kind == "stream" else len(values)
-            name = key, content.kind, content.expires_at
-            if name in parts and content.kind != "string":
-                parts[name] += values
+        for key, (kind, value, expires_at) in contents.items():
+            values = _FLATTENED[kind](value)
+            count += sum(map(len, values)) if kind == "stream" else len(values)
+            before = parts.setdefault((key, kind, expires_at), values)
+            if before is values:
+                continue
+            if kind == "string":
+                before[:] = values
             else:
-                parts[name] = values
+                before += values
         self._value_count += count
         self._values_since_turn += count
         if self._value_count >= BUFFERED_VALUES:
@@ -211,19 +213,13 @@ WIDTHS: Mapping[Kind, int] = {"hash": 2, "zset": 2, "geo": 3}
 """How many values belong together, where it is more than one."""
 
 
-def _flatten(content: KeyContent) -> list[Any]:
-    """Return the values one after the other, as the command that writes them takes them."""
-    value: Any = content.value
-    match content.kind:
-        case "hash":
-            return list(chain.from_iterable(value.items()))
-        case "zset":
-            return [part for member, score in value.items() for part in (score, member)]
-        case "geo":
-            return [part for member, place in value.items() for part in (place.lon, place.lat, member)]
-        case "stream":
-            return [[entry.id, *entry.fields] for entry in value]
-        case "string":
-            return [value]
-        case _:
-            return list(value)
+_FLATTENED: Mapping[Kind, Callable[[Any], list[Any]]] = {
+    "hash": lambda value: list(chain.from_iterable(value.items())),
+    "zset": lambda value: [part for member, score in value.items() for part in (score, member)],
+    "geo": lambda value: [part for member, place in value.items() for part in (place.lon, place.lat, member)],
+    "stream": lambda value: [[entry.id, *entry.fields] for entry in value],
+    "string": lambda value: [value],
+    "set": list,
+    "list": list,
+}
+"""Functions that return the values one after the other, as the command that writes them takes them."""

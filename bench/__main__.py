@@ -29,6 +29,7 @@ NAMES = (
     "slow",
     "soak",
     "wave",
+    "wide",
 )
 
 

@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.ports import free_port
+
 BENCH_DIR = Path(__file__).parent
 BUILD_DIR = BENCH_DIR / ".build"
 """The directory of what a benchmark compiles or installs for itself. It may be deleted at any time."""
@@ -158,9 +160,11 @@ class Rig:
         core: int | None,
         feed: bytes | None = None,
         env: dict[str, str] | None = None,
-        pass_fds: Sequence[int] = (),
+        **popen: Any,
     ) -> Child:
-        """Start ``command`` on ``core`` (None: any), with ``feed`` as its standard input. It ends with the run."""
+        """Start ``command`` on ``core`` (None: any), with ``feed`` as its standard input and the options ``popen`` of
+        ``subprocess.Popen``. It ends with the run.
+        """
         error_file = self.folder / f"{name}-{time.monotonic_ns()}.log"
         with error_file.open("wb") as sink:
             process = subprocess.Popen(
@@ -169,7 +173,7 @@ class Rig:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 env={**os.environ, **(env or {})},
-                pass_fds=pass_fds,
+                **popen,
                 preexec_fn=lambda: _prepare_child(core),  # noqa: PLW1509 (no threads yet: the rig starts them)
             )
         child = Child(name, process, error_file)
@@ -201,10 +205,17 @@ class Rig:
         return f"redis://127.0.0.1:{port}/0", child
 
     def start_callout(
-        self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0, folder: str = "data"
+        self,
+        redis: str,
+        *,
+        roles: str,
+        env: dict[str, str] | None = None,
+        folder: str = "data",
+        port: int = 0,
+        **popen: Any,
     ) -> tuple[str, Child]:
         """Start ``callout serve`` on the server's core, with the data directory ``folder``, and return its URL and
-        process.
+        process. The options ``popen`` are those of ``subprocess.Popen``.
 
         ``port`` 0 means any free port. All limits are off, and the time for a pong is long, because nobody reads these
         sockets while another server is measured.
@@ -212,7 +223,7 @@ class Rig:
         command = [sys.executable, "-c", _CLI_PROGRAM, "serve", "--redis", redis, "--port", str(port)]
         command += ["--data", str(self.folder / folder), "--role", roles]
         settings = {"CALLOUT_LIMITS": "off", "CALLOUT_LOG_LEVEL": "warning", **_LONG_PING_SETTINGS, **(env or {})}
-        child = self.spawn("callout", command, core=SERVER_CORE, env=settings)
+        child = self.spawn("callout", command, core=SERVER_CORE, env=settings, **popen)
         return str(child.read_first_line()["serving"]), child
 
     def compile_c(self, source: Path) -> Path:
@@ -263,14 +274,6 @@ def pin_to_core(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def free_port() -> int:
-    """Return a TCP port on which no process listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_port(child: Child, port: int) -> None:

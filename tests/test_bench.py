@@ -210,6 +210,13 @@ async def test_levels_runs() -> None:
     assert figures["sql, SQLite: 64 in flight"] > 0
 
 
+async def test_wide_runs() -> None:
+    """The benchmark `wide` measures zones, and gateways with workers."""
+    figures = await run_quick("wide", "--alone", "3", "--jobs", "32", "--layouts", "2x1", "--levels", "fast")
+    assert figures["fast, 2 zones, 1 node: Redis CPU"] > 0
+    assert figures["WebSocket, 2 workers"] > 0
+
+
 async def test_map_runs() -> None:
     """The benchmark `map` measures consoles at the whole city, at a district and at a corner."""
     size = ("--technicians", "200", "--consoles", "3", "--whole", "1", "--city-km", "5")

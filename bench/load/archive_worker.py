@@ -24,7 +24,7 @@ from engine.archive.reader import Checkpoint
 from engine.events import Event
 from engine.process.settings import Settings
 from engine.sql.database import Archive, open_archive
-from engine.store.connection import connect_function, create_client
+from engine.store.redis_url import connect_function, create_client
 from engine.store.stream_connection import StreamConnection
 from engine.types import Epoch, Zone
 from engine.workers.archiver import MAX_BATCH_EVENTS

@@ -20,7 +20,8 @@ from bench.load.fanout_target import FanoutTarget
 from bench.load.sockets import text_frame, upgrade_request
 from bench.load.swarm import Handshake, HandshakeStep
 from bench.peers.catalogue import CENTRIFUGO
-from bench.rig import SERVER_CORE, BenchError, Child, Rig, free_port, wait_for_port
+from bench.ports import free_port
+from bench.rig import SERVER_CORE, BenchError, Child, Rig, wait_for_port
 
 CHANNEL = "bench"
 PATH = "/connection/websocket"

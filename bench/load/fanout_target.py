@@ -107,10 +107,14 @@ async def start_callout(rig: Rig, count: int, *, roles: str) -> FanoutTarget:
     return FanoutTarget(child, listeners, trigger, lambda events: command * events)
 
 
-async def connect_technicians(rig: Rig, zone: SeededZone, server: str, users: Sequence[str]) -> list[socket.socket]:
-    """Open a session for each technician, with an account and a token of their own, and return the sockets."""
+async def connect_technicians(
+    rig: Rig, zone: SeededZone, server: str, users: Sequence[str], *, folder: str = "data"
+) -> list[socket.socket]:
+    """Open a session for each technician, with an account and a token of their own, and return the sockets. ``folder``
+    is the server's data directory.
+    """
     await gather_in_batches(zone.create_account(user, "technician") for user in users)
-    signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
+    signer = Signer.load_or_create(rig.folder / folder / "signing.key")
     port = urlsplit(server).port or 0
     return await asyncio.to_thread(lambda: [_connect_technician(port, signer, UserId(user)) for user in users])
 

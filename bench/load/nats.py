@@ -14,7 +14,8 @@ from bench.load.fanout_target import FanoutTarget
 from bench.load.sockets import text_frame, upgrade_request
 from bench.load.swarm import Handshake, HandshakeStep
 from bench.peers.catalogue import NATS
-from bench.rig import SERVER_CORE, BenchError, Child, Rig, free_port, wait_for_port
+from bench.ports import free_port
+from bench.rig import SERVER_CORE, BenchError, Child, Rig, wait_for_port
 
 SUBJECT = b"bench"
 CONNECT = b'CONNECT {"verbose":false,"pedantic":false}\r\n'

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from bench.load.seed_arguments import KEYS, job_members, request_members
 from bench.rig import BenchError
 from engine.blueprint import wave_plan
 from engine.blueprint.catalogue import load_blueprints, shipped_folder
@@ -24,7 +24,7 @@ from engine.store import keys
 from engine.store.connection import ScriptReply, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
 from engine.store.shard import Shard
-from engine.types import DEFAULT_ZONE, JobId, ServiceId, UserId, new_job_id
+from engine.types import DEFAULT_ZONE, JobId, ServiceId, UserId, Zone, new_job_id
 from engine.zone import opening
 from engine.zone.records import ZoneRecord
 
@@ -39,46 +39,33 @@ BATCH_SIZE = 512
 SQUAD_SPACING_DEG = 0.2
 """Squads are 22 km apart: a wave of 3 km finds one squad, and each job is offered to the same ten technicians."""
 
-Arguments = Mapping[str, Any]
-_KEYS: dict[str, Callable[[Arguments], str]] = {
-    "meta": lambda a: keys.zone_meta(ZONE),
-    "log": lambda a: keys.log(ZONE),
-    "due": lambda a: keys.due_tasks(ZONE),
-    "seen": lambda a: keys.last_seen(ZONE),
-    "jobs": lambda a: keys.jobs(ZONE),
-    "epochs": lambda a: keys.epochs(ZONE),
-    "job": lambda a: keys.job(ZONE, a["job"]),
-    "offers": lambda a: keys.job_offers(ZONE, a["job"]),
-    "causes": lambda a: keys.job_causes(ZONE, a["job"]),
-    "waves": lambda a: keys.job_waves(ZONE, a["job"]),
-    "tech": lambda a: keys.technician(ZONE, a["technician"]),
-    "user_jobs": lambda a: keys.user_jobs(ZONE, a["customer"]),
-    "supply": lambda a: keys.technician_supply(ZONE, a["service"]),
-    "demand": lambda a: keys.job_demand(ZONE, a["service"]),
-    "mine": lambda a: keys.user_blocks(ZONE, a["one"]),
-    "theirs": lambda a: keys.user_blocks(ZONE, a["other"]),
-    "req": lambda a: keys.idempotency_record(ZONE, a["principal"], a["key"]),
-    "ref": lambda a: keys.booking_references(ZONE, a["principal"]),
-}
-
 
 async def open_seeded_zone(url: str, level: Level = "fast", replicas: int = 0) -> SeededZone:
     """Open the zone of the Redis at ``url`` as a server with an empty archive would."""
-    store = await open_store(url, [ZONE], _open_new_zone, level=level, replicas=replicas)
-    return SeededZone(store, load_blueprints("home_service", shipped_folder()).default)
+    return (await open_seeded_zones(url, [ZONE], level, replicas))[0]
 
 
-async def _open_new_zone(store: Store, shard: Shard, pipe: Pipeline, _: object) -> None:
+async def open_seeded_zones(
+    url: str, names: Sequence[Zone], level: Level = "fast", replicas: int = 0
+) -> list[SeededZone]:
+    """Open several zones with one store. Closing one of them closes the store of all."""
+    store = await open_store(url, names, _open_new_zones, level=level, replicas=replicas)
+    blueprint = load_blueprints("home_service", shipped_folder()).default
+    return [SeededZone(store, blueprint, name) for name in names]
+
+
+async def _open_new_zones(store: Store, shard: Shard, pipe: Pipeline, zones: Sequence[Zone]) -> None:
     # A benchmark has no database: it uses the id that a server stored before, and otherwise removes its own id.
-    database_id = await pipe.submit_urgent("HGET", keys.zone_meta(ZONE), "database")
-    database = database_id.decode() if database_id else "bench"
-    at = ZoneRecord(database, 0, {})
-    answer = await opening.compare_with_sql(store, pipe.submit_urgent, ZONE, shard.run_id, "1", at)
-    if answer.word != "OK":
-        raise BenchError(f"the zone does not open: {answer.word}")
-    if not database_id:
-        await pipe.submit_urgent("HDEL", keys.zone_meta(ZONE), "database")
-    store.zones[ZONE].epoch, store.zones[ZONE].open = answer.epoch, True
+    for zone in zones:
+        database_id = await pipe.submit_urgent("HGET", keys.zone_meta(zone), "database")
+        database = database_id.decode() if database_id else "bench"
+        at = ZoneRecord(database, 0, {})
+        answer = await opening.compare_with_sql(store, pipe.submit_urgent, zone, shard.run_id, "1", at)
+        if answer.word != "OK":
+            raise BenchError(f"the zone {zone} does not open: {answer.word}")
+        if not database_id:
+            await pipe.submit_urgent("HDEL", keys.zone_meta(zone), "database")
+        store.zones[zone].epoch, store.zones[zone].open = answer.epoch, True
 
 
 class ScriptCall(NamedTuple):
@@ -92,9 +79,10 @@ class ScriptCall(NamedTuple):
 class SeededZone:
     """One open zone with its store and its blueprint. Its methods fill the zone."""
 
-    def __init__(self, store: Store, blueprint: Blueprint) -> None:
+    def __init__(self, store: Store, blueprint: Blueprint, name: Zone = ZONE) -> None:
         self.store = store
         self.blueprint = blueprint
+        self.name = name
         self._plans = {name: compile_command(blueprint, name, blueprint.commands[name]) for name in (CLAIM, *STEPS)}
 
     def prepare(self, script: str, **arguments: Any) -> ScriptCall:
@@ -103,14 +91,14 @@ class SeededZone:
         """
         header = self.store.scripts[script]
         try:
-            names = {name: _KEYS[name](arguments) for name in header.keys}
+            names = {name: KEYS[name](self.name, arguments) for name in header.keys}
             return ScriptCall(script, names, {name: arguments[name] for name in header.argument_names})
         except KeyError as error:
             raise BenchError(f"{script} now takes {error}: bench/load/seed.py does not know it") from error
 
     async def run(self, call: ScriptCall) -> ScriptReply:
         """Run a call that ``prepare`` returned, and return its reply."""
-        return await self.store.run(ZONE, call.script, keys=call.keys, args=call.args)
+        return await self.store.run(self.name, call.script, keys=call.keys, args=call.args)
 
     async def call(self, script: str, **arguments: Any) -> ScriptReply:
         """Run a script with its arguments by name."""
@@ -146,7 +134,7 @@ class SeededZone:
             "technician_online",
             id=technician,
             technician=technician,
-            **_request_members(technician),
+            **request_members(technician),
             lat=f"{lat:.6f}",
             lon=f"{lon:.6f}",
             audience="ops",
@@ -154,24 +142,30 @@ class SeededZone:
 
     async def create_account(self, user: str, role: str) -> None:
         """Create the live account record with which a token of this user can connect."""
-        record = {"version": 1, "role": role, "active": 1, "ended_logins": "", "run_id": self.store.run_id_of(ZONE)}
+        record = {
+            "version": 1,
+            "role": role,
+            "active": 1,
+            "ended_logins": "",
+            "run_id": self.store.run_id_of(self.name),
+        }
         await self.store.run_for_user("account_put", keys={"account": keys.account(UserId(user))}, args=record)
 
     async def create_job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
         """Book a job at a position, without offers."""
-        job = new_job_id(ZONE)
+        job = new_job_id(self.name)
         await self.run(self.booking_call(job, lat, lon, customer=customer))
         return job
 
     def booking_call(self, job: JobId, lat: float, lon: float, *, customer: str = "user_customer") -> ScriptCall:
         """Return the call that books ``job`` at a position."""
-        full, pub = _job_members(job, self.blueprint.name, lat, lon, customer)
+        full, pub = job_members(job, self.name, SERVICE, self.blueprint.name, lat, lon, customer)
         return self.prepare(
             "job_create",
             id=job,
             job=job,
             actor=f"customer:{customer}",
-            **_request_members(customer),
+            **request_members(customer),
             reference="",
             bp=self.blueprint.key,
             state_entry=state_entry(self.blueprint, self.blueprint.initial_state, LIFETIME_MS / 1000),
@@ -213,7 +207,7 @@ class SeededZone:
             "job_claim",
             job=job,
             technician=technician,
-            **_request_members(technician),
+            **request_members(technician),
             if_version="",
             bp=self.blueprint.key,
             plan=self._plans[CLAIM].plan_json,
@@ -226,7 +220,7 @@ class SeededZone:
         return self.prepare(
             "job_step",
             job=job,
-            **_request_members(technician),
+            **request_members(technician),
             actor=f"technician:{technician}",
             if_version="",
             bp=self.blueprint.key,
@@ -260,11 +254,11 @@ def squad_position(squad: int) -> tuple[float, float]:
     return -4 + row * SQUAD_SPACING_DEG, -4 + column * SQUAD_SPACING_DEG
 
 
-async def bring_squads_online(zone: SeededZone, squads: int) -> None:
-    """Bring the ten technicians of each squad online, within some metres of each other. A second call renews their
-    positions.
+async def bring_squads_online(zone: SeededZone, squads: int, *, first: int = 0) -> None:
+    """Bring the ten technicians of each squad online, within some metres of each other. The squads are numbered from
+    ``first`` on. A second call renews their positions.
     """
-    spots = itertools.product(range(squads), range(SQUAD_SIZE))
+    spots = itertools.product(range(first, first + squads), range(SQUAD_SIZE))
     await gather_in_batches(
         zone.create_technician(member_id(s, m), squad_position(s)[0] + m * 1e-4, squad_position(s)[1]) for s, m in spots
     )
@@ -277,24 +271,3 @@ async def gather_in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
     while batch := list(itertools.islice(it, BATCH_SIZE)):
         results += await asyncio.gather(*batch)
     return results
-
-
-def _request_members(principal: str) -> dict[str, str]:
-    """Return the arguments of a request that is sent once."""
-    return {"principal": principal, "key": str(uuid.uuid4()), "fingerprint": "f" * 64, "trace": ""}
-
-
-def _job_members(job: str, blueprint: str, lat: float, lon: float, customer: str) -> tuple[str, str]:
-    """Return the job's fixed members as ``engine/domain/booking.py`` encodes them once at creation: all of them, and
-    the public part.
-    """
-    public = (
-        f'"id":"{job}","zone":"{ZONE}","blueprint":"{blueprint}","service":"{SERVICE}","lat":{lat:.3f},"lon":{lon:.3f},'
-        '"postal_code":"10115","amount":4900,"currency":"EUR","pricing":"flat","notes":"The tap in the kitchen drips",'
-        '"scheduled_for":null'
-    )
-    full = (
-        f'{public},"customer":{{"id":"{customer}","name":"Maria Sommer","phone":"+4930123456"}},'
-        '"address":"Invalidenstrasse 43, 10115 Berlin","reference":null,"metadata":null,"room":null'
-    )
-    return full, public

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.load.redis_clients import RedisClients, pack_command
 from bench.peers.catalogue import TILE38
-from bench.rig import LOAD_CORE, Rig, free_port, wait_for_port
+from bench.ports import free_port
+from bench.rig import LOAD_CORE, Rig, wait_for_port
 
 
 class Tile38:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.support import valkey
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,18 +40,11 @@ class RunningProxy:
     certificate: Path
 
 
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def run_nginx(folder: Path, gateways: Sequence[str]) -> AsyncIterator[RunningProxy]:
     """Run nginx with ``deploy/proxy/nginx.conf``, whose port, certificate and gateways are replaced."""
     certificate, key = _write_certificate(folder)
-    port, text = free_port(), (FILES / "nginx.conf").read_text()
+    port, text = valkey.free_port(), (FILES / "nginx.conf").read_text()
     lines = [line for line in text.splitlines() if "server 127.0.0.1:" in line]
     assert len(lines) == 2, "the file names two gateways"
     options = lines[0].split(";")[0].split("127.0.0.1:8700")[1]
@@ -78,7 +72,7 @@ async def run_nginx(folder: Path, gateways: Sequence[str]) -> AsyncIterator[Runn
 @asynccontextmanager
 async def run_caddy(folder: Path, gateways: Sequence[str]) -> AsyncIterator[RunningProxy]:
     """Run Caddy with ``deploy/proxy/Caddyfile``. The certificate is of an authority that Caddy makes in ``folder``."""
-    port = free_port()
+    port = valkey.free_port()
     options = f"{{\nadmin off\nskip_install_trust\nauto_https disable_redirects\nstorage file_system {folder}\n}}\n"
     file = folder / "Caddyfile"
     file.write_text(options + (FILES / "Caddyfile").read_text())

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import IO, Any, cast
 
 from bench import __main__ as program
@@ -28,11 +29,13 @@ class ForkedServer:
 
     stdin = None
 
-    def __init__(self, arguments: Sequence[str], env: dict[str, str], errors: IO[bytes]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], env: dict[str, str], errors: IO[bytes], cwd: Path | None = None
+    ) -> None:
         read_end, write_end = os.pipe()
         with open(os.devnull, "rb") as nothing:
             streams = (nothing.fileno(), write_end, errors.fileno())
-            self._connection = fork_server.send_request(forking.own_path, "callout", arguments, None, env, *streams)
+            self._connection = fork_server.send_request(forking.own_path, "callout", arguments, cwd, env, *streams)
         os.close(write_end)
         self.stdout = os.fdopen(read_end, "rb")
         self._replies = self._connection.makefile("rb")
@@ -65,14 +68,21 @@ class ForkedServer:
 
 
 def spawn(
-    rig: Rig, name: str, command: Sequence[str], *, core: int | None, env: dict[str, str] | None = None, **more: Any
+    rig: Rig,
+    name: str,
+    command: Sequence[str],
+    *,
+    core: int | None,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    **more: Any,
 ) -> Child:
     """Do the same as ``Rig.spawn``, and fork the process if it is a server of Callout."""
     if tuple(command[:3]) != fork_server.CALLOUT_COMMAND:
-        return _spawn(rig, name, command, core=core, env=env, **more)
+        return _spawn(rig, name, command, core=core, env=env, cwd=cwd, **more)
     error_file = rig.folder / f"{name}-{time.monotonic_ns()}.log"
     with error_file.open("wb") as errors:
-        process = ForkedServer(command[3:], {**os.environ, **(env or {})}, errors)
+        process = ForkedServer(command[3:], {**os.environ, **(env or {})}, errors, cwd)
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, {core})
     child = Child(name, cast("subprocess.Popen[bytes]", process), error_file)

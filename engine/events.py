@@ -71,6 +71,7 @@ def _seconds_text(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
+@functools.lru_cache(maxsize=4096)
 def ms_of(time_text: str) -> int:
     """Return the milliseconds since the Unix epoch of ``time_text``, an RFC 3339 time with an offset. The inverse of
     ``rfc3339_of``. Raises ValueError for any other text.

@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive import room_rows, technician_rows
 from engine.archive.offer_reader import HAS_WAVES
-from engine.archive.projection import FINISHED_PHASES, Batch, Row
+from engine.archive.projection import CHANNEL_COLUMNS, FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.audit import heads, trees
 from engine.audit.head_key import HeadKey
 from engine.sql.database import Archive
-from engine.sql.insert import Upsert, execute_for_rows, insert_into, insert_rows, upsert_rows
+from engine.sql.insert import Upsert, execute_for_rows, insert_into, insert_rows, insert_tuples, upsert_rows
 from engine.sql.job_tables import job_states
 from engine.sql.schema import (
     bids,
@@ -75,12 +75,12 @@ async def apply_batch(
         await _move_checkpoint(conn, upsert, zone, before, after, archive.known_format)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
         await insert_rows(conn, events, batch.events)
-        await insert_rows(conn, event_channels, batch.channels)
+        await insert_tuples(conn, event_channels, CHANNEL_COLUMNS, batch.channels)
         await technician_rows.settle_holders(conn, batch.technicians)
         await upsert_rows(conn, upsert, jobs, list(batch.jobs.values()))
         await insert_rows(conn, job_references, batch.references, upsert)
-        await upsert_rows(conn, upsert, offers, list(batch.offers.values()))
-        await _update_offer_answers(conn, list(batch.answers.values()))
+        await upsert_rows(conn, upsert, offers, list(batch.offers.rows.values()))
+        await _update_offer_answers(conn, list(batch.offers.answers.values()))
         await _upsert_bids_or_payments(conn, upsert, bids, batch.bids)
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await insert_rows(conn, notifications, batch.notifications, upsert)

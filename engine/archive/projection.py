@@ -14,15 +14,18 @@ import msgspec
 import structlog
 
 from engine.archive.job_states import state_rows
+from engine.archive.offer_projection import OfferRows
 from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows, fold_room_event
 from engine.archive.technician_projection import TechnicianChanges, count_offers, fold_technician_event
-from engine.events import Event, ms_of
+from engine.events import Event
 from engine.rules import job_document
 from engine.rules.event_payloads import EventBid, EventOffer, EventPayment, NotificationData
-from engine.rules.job_document import EventJob, Party
+from engine.rules.job_document import Party
 
 FINISHED_PHASES = ("done", "closed")
 """The phases of a finished job. After it is archived, its keys in Redis may expire."""
+
+CHANNEL_COLUMNS = ("zone", "channel", "seq")
 
 Row = dict[str, Any]
 
@@ -31,16 +34,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Batch:
-    """The rows that a sequence of events adds or changes. ``offers`` are complete rows; ``answers`` are updates of
-    offers from earlier batches.
+    """The rows that a sequence of events adds or changes. ``channels`` are the values of ``CHANNEL_COLUMNS``: there are
+    more of them than of all other rows.
     """
 
     events: list[Row] = field(default_factory=list)
-    channels: list[Row] = field(default_factory=list)
+    channels: list[tuple[str, str, int]] = field(default_factory=list)
     jobs: dict[str, Row] = field(default_factory=dict)
     references: list[Row] = field(default_factory=list)
-    offers: dict[tuple[str, str], Row] = field(default_factory=dict)
-    answers: dict[tuple[str, str], Row] = field(default_factory=dict)
+    offers: OfferRows = field(default_factory=OfferRows)
     bids: dict[str, Row] = field(default_factory=dict)
     payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
@@ -68,15 +70,14 @@ class _ProjectedData(msgspec.Struct):
 
 
 _projected_data_decoder = msgspec.json.Decoder(_ProjectedData)
-_job_or_id_decoder = msgspec.json.Decoder(EventJob | str)
 _bid_decoder = msgspec.json.Decoder(EventBid)
 _payment_decoder = msgspec.json.Decoder(EventPayment)
 _notification_decoder = msgspec.json.Decoder(NotificationData)
 
 
-def fold_events(events: Iterable[Event]) -> Batch:
-    """Return all rows that ``events``, in order, add to SQL or change there."""
-    batch = Batch()
+def fold_events(events: Iterable[Event], batch: Batch | None = None) -> Batch:
+    """Return all rows that ``events``, in order, add to SQL or change there, after those of ``batch``."""
+    batch = batch or Batch()
     for event in events:
         try:
             job = _fold_event(batch, event)
@@ -84,8 +85,10 @@ def fold_events(events: Iterable[Event]) -> Batch:
             job = None
             log.error("event_not_projected", zone=event.zone, seq=event.seq, type=event.type, error=str(error))
         batch.events.append(_event_row(event, job))
-        batch.job_states += state_rows(event)
-        batch.channels += [{"zone": event.zone, "channel": c, "seq": event.seq} for c in dict.fromkeys(event.to)]
+        if event.state:
+            batch.job_states += state_rows(event)
+        zone, seq = event.zone, event.seq
+        batch.channels += [(zone, channel, seq) for channel in dict.fromkeys(event.to)]
     return batch
 
 
@@ -107,106 +110,63 @@ def _event_row(event: Event, job: str | None) -> Row:
 
 def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
-    if event.type.startswith(ROOM_EVENT_PREFIXES):
+    kind = event.type
+    if kind.startswith(ROOM_EVENT_PREFIXES):
         return fold_room_event(batch.rooms, event)
     fold_technician_event(batch.technicians, event)
     data = _projected_data_decoder.decode(event.data)
-    job = _job_id(data)
-    _fold_job(batch, event, data)
-    if event.type.startswith("offer."):
-        _fold_offer(batch, event, data)
-    elif event.type.startswith("bid."):
+    job, values = job_document.decode_columns(bytes(data.job)) if data.job else (None, None)
+    if data.offer:
+        job = data.offer.job.id or None
+    elif not data.job and data.bid:
+        job = _bid_decoder.decode(data.bid).job
+    if values:
+        _fold_job(batch, event, data, values)
+    if kind.startswith("offer."):
+        _fold_offer(batch, event, data, job)
+    elif kind.startswith("bid."):
         _fold_bid(batch, event, data)
-    elif event.type.startswith("payment.") and job:
+    elif kind.startswith("payment.") and job:
         _fold_payment(batch, event, data, job)
-    elif event.type == "notification":
+    elif kind == "notification":
         _fold_notification(batch, event)
     if job and data.former:
-        _set_offer_answer(batch, event, (job, data.former.id), "expired", "left")
-    if job and event.type in ("job.accepted", "job.assigned") and data.technician:
-        _set_offer_answer(batch, event, (job, data.technician.id), "accepted", None)
+        batch.offers.answer(event, job, [data.former.id], "expired", "left")
+    if job and data.technician and kind in ("job.accepted", "job.assigned"):
+        batch.offers.answer(event, job, [data.technician.id], "accepted", None)
     return job
 
 
-def _job_id(data: _ProjectedData) -> str | None:
-    """Return the id of the job that an event is about, or None."""
-    if data.offer:
-        return data.offer.job.id or None
-    raw = bytes(data.job)
-    if not raw and data.bid:
-        return _bid_decoder.decode(data.bid).job
-    if raw in (b"", b"null"):
-        return None
-    job = _job_or_id_decoder.decode(raw)
-    return (job if isinstance(job, str) else job.id) or None
-
-
-def _fold_job(batch: Batch, event: Event, data: _ProjectedData) -> None:
-    """Store the whole job that an event contains. The event may have any type, because a payment may move the job too.
-    Events that contain only the job's id (``job.searching``) or public part do not change its row.
-    """
-    raw = bytes(data.job)
-    if b'"version"' not in raw or b'"customer"' not in raw:
-        return
-    job = job_document.decode_job(raw)
-    if job.customer is None:
-        return
-    document = raw.decode("utf-8", "replace")
-    holder = job.technician.id if job.technician else None
-    batch.technicians.note_holder(job.id, holder, event.at, former=data.former.id if data.former else None)
-    batch.jobs[job.id] = {**job_document.column_values(job), "hot": True, "doc": document}
-    if event.type == "job.created" and job.reference:
+def _fold_job(batch: Batch, event: Event, data: _ProjectedData, row: Row) -> None:
+    """Store a whole job. The event may have any type, because a payment may move the job too."""
+    job, reference = row["id"], row["reference"]
+    former = data.former.id if data.former else None
+    batch.technicians.note_holder(job, row["technician"], event.at, former=former)
+    row["hot"], row["doc"] = True, bytes(data.job).decode("utf-8", "replace")
+    batch.jobs[job] = row
+    if reference and event.type == "job.created":
         principal = event.actor.partition(":")[2]
-        batch.references.append({"principal": principal, "reference": job.reference, "job": job.id})
+        batch.references.append({"principal": principal, "reference": reference, "job": job})
 
 
-def _fold_offer(batch: Batch, event: Event, data: _ProjectedData) -> None:
+def _fold_offer(batch: Batch, event: Event, data: _ProjectedData, job: str | None) -> None:
     """Store a new offer of each receiver, or the answer to an offer, or its end."""
     users = [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
     if data.offer:
-        for technician in users:
-            _add_offer(batch, event, technician, data.offer)
+        batch.offers.add(event, users, data.offer)
         count_offers(batch.technicians, users if event.type == "offer.created" else ())
+    elif job is None:
         return
-    job = _job_id(data)
-    if job is None:
-        return
-    if event.type == "offer.declined" and data.technician:
-        _set_offer_answer(batch, event, (job, data.technician.id), "rejected", data.reason)
+    elif event.type == "offer.declined" and data.technician:
+        batch.offers.answer(event, job, [data.technician.id], "rejected", data.reason)
     elif event.type == "offer.closed":
-        for technician in users:
-            _set_offer_answer(batch, event, (job, technician), "expired", data.reason)
-
-
-def _add_offer(batch: Batch, event: Event, technician: str, offer: EventOffer) -> None:
-    offer_key = (offer.job.id, technician)
-    batch.answers.pop(offer_key, None)
-    batch.offers[offer_key] = {
-        "job": offer.job.id,
-        "technician": technician,
-        "zone": event.zone,
-        "status": offer.status,
-        "reason": None,
-        "wave": offer.wave,
-        "offered_at": ms_of(offer.offered_at),
-        "expires_at": ms_of(offer.expires_at),
-        "answered_at": None,
-    }
-
-
-def _set_offer_answer(batch: Batch, event: Event, offer_key: tuple[str, str], status: str, reason: str | None) -> None:
-    """Store the answer to an offer. ``offer_key``: the ids of job and technician."""
-    change = {"status": status, "reason": reason, "answered_at": event.at}
-    if offer_key in batch.offers:
-        batch.offers[offer_key].update(change)
-    else:
-        batch.answers[offer_key] = {"of_job": offer_key[0], "of_technician": offer_key[1], **change}
+        batch.offers.answer(event, job, users, "expired", data.reason)
 
 
 def _fold_bid(batch: Batch, event: Event, data: _ProjectedData) -> None:
     bid = _bid_decoder.decode(data.bid)
     if event.type == "bid.created":  # a bid answers the offer, if there was one
-        _set_offer_answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
+        batch.offers.answer(event, bid.job, [bid.technician.id], "accepted", None)
     first = batch.bids.get(bid.id, {"created_at": event.at})
     batch.bids[bid.id] = {
         "id": bid.id,

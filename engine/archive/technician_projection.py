@@ -49,7 +49,9 @@ class TechnicianChanges:
 
     def of(self, technician: str) -> TechnicianChange:
         """Return the changes of one technician, to be changed further."""
-        return self.by_id.setdefault(technician, TechnicianChange())
+        if (known := self.by_id.get(technician)) is None:
+            known = self.by_id[technician] = TechnicianChange()
+        return known
 
     def settle(self, holders_before: Mapping[str, str | None]) -> None:
         """Count the unsettled changes by the holders that the jobs had before the batch."""
@@ -98,11 +100,14 @@ class _WorkData(msgspec.Struct):
     works: dict[str, int]
 
 
+class _ChangedFields(msgspec.Struct, frozen=True):
+    track: str = ""
+
+
 class _JobChange(msgspec.Struct):
-    fields: dict[str, str] = {}
+    fields: _ChangedFields = _ChangedFields()
 
 
-NO_TRACK = ("", "0", "")
 _state_decoder = msgspec.json.Decoder(dict[str, _JobChange])
 _status_decoder = msgspec.json.Decoder(_StatusData)
 _work_decoder = msgspec.json.Decoder(_WorkData)
@@ -111,12 +116,10 @@ _work_decoder = msgspec.json.Decoder(_WorkData)
 def fold_technician_event(changes: TechnicianChanges, event: Event) -> None:
     """Fold an event of a technician, or one whose job's state says that its holder became free. Raises ValueError if
     its data is malformed."""
-    if b'"track"' in event.state:
+    if event.state and b'"track"' in event.state:
         for change in _state_decoder.decode(event.state).values():
-            technician, *_, ended_at, _status = (
-                change.fields["track"].split(" ") if "track" in change.fields else NO_TRACK
-            )
-            if technician:
+            if change.fields.track:
+                technician, *_, ended_at, _status = change.fields.track.split(" ")
                 changes.note_released(technician, int(ended_at))
     if event.type == "technician.status":
         _fold_status(changes, event)

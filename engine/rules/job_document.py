@@ -89,6 +89,11 @@ COLUMN_MEMBERS = tuple(member.name for member in MEMBERS if member.has_column)
 _column_members_of = attrgetter(*COLUMN_MEMBERS)
 _PARTY_COLUMNS = tuple(name for name in COLUMN_MEMBERS if name in ("customer", "technician"))
 _TIME_COLUMNS = tuple(name for name in COLUMN_MEMBERS if name.endswith("_at"))
+_REQUIRED_COLUMNS = tuple(name for name in COLUMN_MEMBERS if name not in ("technician", "reference"))
+_JobColumns = msgspec.defstruct(
+    "_JobColumns", [(member.name, member.json_type | None, None) for member in MEMBERS if member.has_column], gc=False
+)
+_columns_decoder = msgspec.json.Decoder(_JobColumns | str | None)
 EDITABLE_MEMBERS = frozenset(member.name for member in MEMBERS if member.editable)
 EVENT_MEMBERS = frozenset((*RECORD_MEMBERS, *STEP_MEMBERS))
 _PUBLIC_MEMBERS = frozenset(member.name for member in MEMBERS if member.public)
@@ -168,7 +173,25 @@ def decode_event_job(data: bytes) -> EventJob:
 
 def column_values(job: JobView) -> dict[str, Any]:
     """Return the values of the job's columns in SQL: the ids of the parties, times in ms since the Unix epoch."""
-    values: dict[str, Any] = dict(zip(COLUMN_MEMBERS, _column_members_of(job), strict=True))
+    return _as_stored(dict(zip(COLUMN_MEMBERS, _column_members_of(job), strict=True)))
+
+
+def decode_columns(document: bytes) -> tuple[str | None, dict[str, Any] | None]:
+    """Return the id of the job in an event's data, and the same as ``column_values`` if the event contains all of the
+    job, and not only its id or public part. Raises msgspec.DecodeError, and ValueError if a member is missing.
+    """
+    job = _columns_decoder.decode(document)
+    if job is None or isinstance(job, str):
+        return job or None, None
+    if job.customer is None or job.version is None:
+        return job.id or None, None
+    values = msgspec.structs.asdict(job)
+    if None in [values[name] for name in _REQUIRED_COLUMNS]:
+        raise ValueError("the job lacks a member")
+    return job.id, _as_stored(values)
+
+
+def _as_stored(values: dict[str, Any]) -> dict[str, Any]:
     for name in _PARTY_COLUMNS:
         if values[name] is not None:
             values[name] = values[name].id

@@ -93,21 +93,31 @@ async def execute_for_rows(
     booleans need no conversion on either database. An INSERT of parameters alone is one statement for many rows: on
     PostgreSQL of all, as one array for each column.
     """
-    if not rows:
-        return
-    statement = _compile(conn.dialect, name, tuple(rows[0]), build)
-    tuples = list(map(statement.values, rows))
+    if rows:
+        statement = _compile(conn.dialect, name, tuple(rows[0]), build)
+        await _execute(conn, statement, list(map(statement.values, rows)))
+
+
+async def insert_tuples(
+    conn: AsyncConnection, table: Table, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows that are the values of ``columns``, which are in the order of the table."""
+    if rows:
+        await _execute(conn, _compile(conn.dialect, f"insert {table.name}", columns, lambda: insert(table)), rows)
+
+
+async def _execute(conn: AsyncConnection, statement: _Compiled, rows: Sequence[tuple[Any, ...]]) -> None:
     if not statement.many:
-        await conn.exec_driver_sql(statement.one, tuples)
+        await conn.exec_driver_sql(statement.one, list(rows))
     elif conn.dialect.name == "postgresql":
-        await conn.exec_driver_sql(statement.many, tuple(map(list, zip(*tuples, strict=True))))
+        await conn.exec_driver_sql(statement.many, tuple(map(list, zip(*rows, strict=True))))
     else:
-        whole = len(tuples) - len(tuples) % SQLITE_ROWS
-        parts = [tuple(chain.from_iterable(tuples[at : at + SQLITE_ROWS])) for at in range(0, whole, SQLITE_ROWS)]
+        whole = len(rows) - len(rows) % SQLITE_ROWS
+        parts = [tuple(chain.from_iterable(rows[at : at + SQLITE_ROWS])) for at in range(0, whole, SQLITE_ROWS)]
         if parts:
             await conn.exec_driver_sql(statement.many, parts)
-        if tuples[whole:]:
-            await conn.exec_driver_sql(statement.one, tuples[whole:])
+        if rest := list(rows[whole:]):
+            await conn.exec_driver_sql(statement.one, rest)
 
 
 def _compile(dialect: Any, name: str, columns: tuple[str, ...], build: Callable[[], Any]) -> _Compiled:

@@ -111,7 +111,7 @@ def test_a_bid_accepts_the_offer() -> None:
     """A bid sets the technician's archived offer to `accepted`, and creates no offer for a technician who had none."""
     bid = {"id": "bid_1", "job": JOB_ID, "technician": {"id": "t1"}, "amount": None, "note": None, "status": "open"}
     batch = fold_events([create_event(1, "bid.created", {"bid": bid, "job": {"id": JOB_ID}})])
-    assert batch.offers == {} and batch.answers[JOB_ID, "t1"]["status"] == "accepted"
+    assert batch.offers.rows == {} and batch.offers.answers[JOB_ID, "t1"]["status"] == "accepted"
 
 
 def test_an_event_that_only_names_a_job_does_not_change_it() -> None:
@@ -161,9 +161,9 @@ def test_offers_have_the_status_of_their_answer() -> None:
             create_event(4, "offer.closed", {"job": {"id": JOB_ID}, "reason": "taken"}, "user:t3"),
         ]
     )
-    offers = {t: (row["status"], row["reason"]) for (_, t), row in batch.offers.items()}
+    offers = {t: (row["status"], row["reason"]) for (_, t), row in batch.offers.rows.items()}
     assert offers == {"t1": ("accepted", None), "t2": ("rejected", "far"), "t3": ("expired", "taken")}
-    assert batch.answers == {}
+    assert batch.offers.answers == {}
 
 
 def test_unassignment_expires_the_accepted_offer() -> None:
@@ -185,7 +185,7 @@ def test_unassignment_expires_the_accepted_offer() -> None:
             create_event(3, "job.unassigned", unassignment, "user:c1", "user:t1"),
         ]
     )
-    assert (batch.offers[JOB_ID, "t1"]["status"], batch.offers[JOB_ID, "t1"]["reason"]) == ("expired", "left")
+    assert (batch.offers.rows[JOB_ID, "t1"]["status"], batch.offers.rows[JOB_ID, "t1"]["reason"]) == ("expired", "left")
     assert batch.jobs[JOB_ID]["technician"] is None
 
 
@@ -195,9 +195,9 @@ def test_an_answer_changes_an_offer_of_an_earlier_batch() -> None:
     """
     closure = create_event(5, "offer.closed", {"job": {"id": JOB_ID}, "reason": "expired"}, "user:t1")
     again = create_event(6, "offer.created", {"offer": create_offer(wave=2)}, "user:t1")
-    assert fold_events([closure]).answers[(JOB_ID, "t1")]["status"] == "expired"
+    assert fold_events([closure]).offers.answers[(JOB_ID, "t1")]["status"] == "expired"
     both = fold_events([closure, again])
-    assert (both.answers, both.offers[(JOB_ID, "t1")]["status"]) == ({}, "sent")
+    assert (both.offers.answers, both.offers.rows[(JOB_ID, "t1")]["status"]) == ({}, "sent")
 
 
 def test_a_notification_becomes_a_row_of_its_user() -> None:
@@ -211,4 +211,4 @@ def test_a_notification_becomes_a_row_of_its_user() -> None:
 def test_a_channel_named_twice_is_stored_once() -> None:
     """A channel that an event names twice is stored once."""
     batch = fold_events([create_event(1, "announcement.x", {}, "role:ops", "role:ops", "user:c1")])
-    assert [row["channel"] for row in batch.channels] == ["role:ops", "user:c1"]
+    assert [channel for _, channel, _ in batch.channels] == ["role:ops", "user:c1"]

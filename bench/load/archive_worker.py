@@ -27,7 +27,7 @@ from engine.sql.database import Archive, open_archive
 from engine.store.redis_url import connect_function, create_client
 from engine.store.stream_connection import StreamConnection
 from engine.types import Epoch, Zone
-from engine.workers.archiver import MAX_BATCH_EVENTS
+from engine.workers.log_reader import MAX_BATCH_EVENTS
 from engine.zone import log
 
 EVENT_COLUMNS = ("zone", "seq", "type", "to", "at", "actor", "bp", "data", "cause", "trace", "job")

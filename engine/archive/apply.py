@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Table, delete, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,9 +21,11 @@ from engine.archive.projection import CHANNEL_COLUMNS, FINISHED_PHASES, Batch, R
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.audit import heads, trees
 from engine.audit.head_key import HeadKey
+from engine.audit.trees import HashedEntries
 from engine.sql.database import Archive
-from engine.sql.insert import Upsert, execute_for_rows, insert_into, insert_rows, insert_tuples, upsert_rows
+from engine.sql.insert import Upsert, insert_into, insert_rows, insert_tuples, upsert_rows
 from engine.sql.job_tables import job_states
+from engine.sql.row_statement import RowStatement
 from engine.sql.schema import (
     bids,
     checkpoints,
@@ -42,6 +44,16 @@ from engine.types import Epoch, Zone
 
 VALUE_REFUSED_ERRORS = (DataError, IntegrityError, OverflowError, UnicodeError)
 """The errors that mean that the database or its driver refuses a value. A retry would be refused too."""
+
+
+BOOKED_COLUMNS = ("zone", "blueprint", "customer", "created_at")
+"""The columns of a job that no event changes. SQLite would write their indexes anew with each change of the job."""
+_ANSWER_OFFERS = RowStatement(
+    """
+    UPDATE offers SET status = n.status, reason = n.reason, answered_at = n.answered_at
+    FROM n WHERE offers.job = n.job AND offers.technician = n.technician""",
+    {"job": "text", "technician": "text", "status": "text", "reason": "text", "answered_at": "bigint"},
+)
 
 
 class Superseded(Exception):
@@ -70,6 +82,7 @@ async def apply_batch(
     ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, LogMismatch, the same errors as
     ``Archive.begin_write``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
     """
+    new_leaves = _hash_leaves(zone, batch)
     async with archive.begin_write() as conn:
         upsert = partial(insert_into, archive)
         await _move_checkpoint(conn, upsert, zone, before, after, archive.known_format)
@@ -77,33 +90,41 @@ async def apply_batch(
         await insert_rows(conn, events, batch.events)
         await insert_tuples(conn, event_channels, CHANNEL_COLUMNS, batch.channels)
         await technician_rows.settle_holders(conn, batch.technicians)
-        await upsert_rows(conn, upsert, jobs, list(batch.jobs.values()))
+        await upsert_rows(conn, upsert, jobs, list(batch.jobs.values()), unchanged_columns=BOOKED_COLUMNS)
         await insert_rows(conn, job_references, batch.references, upsert)
         await upsert_rows(conn, upsert, offers, list(batch.offers.rows.values()))
-        await _update_offer_answers(conn, list(batch.offers.answers.values()))
+        await _ANSWER_OFFERS.run(conn, batch.offers.answer_rows)
         await _upsert_bids_or_payments(conn, upsert, bids, batch.bids)
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await insert_rows(conn, notifications, batch.notifications, upsert)
         await insert_rows(conn, job_states, batch.job_states)
         await room_rows.apply_rows(conn, upsert, batch.rooms)
         await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
-        await technician_rows.apply_rows(conn, upsert, zone, batch.technicians)
+        await technician_rows.apply_rows(conn, zone, batch.technicians)
         await insert_rows(conn, events_refused, batch.quarantined)
-        return await _append_to_audit(conn, archive, zone, batch, head_key)
+        return await _append_to_audit(conn, archive, zone, new_leaves, head_key) if new_leaves else None
+
+
+def _hash_leaves(zone: Zone, batch: Batch) -> HashedEntries | None:
+    """Return the leaves of the batch, before its transaction: SQLite's other writers do not wait for them. None if it
+    has no events. Raises Superseded.
+    """
+    entries = trees.entries_of_batch(batch.events, batch.quarantined)
+    try:
+        return trees.hash_entries(zone, entries) if entries else None
+    except trees.TreeGap as error:
+        raise Superseded(str(error)) from error
 
 
 async def _append_to_audit(
-    conn: AsyncConnection, archive: Archive, zone: Zone, batch: Batch, head_key: HeadKey | None
+    conn: AsyncConnection, archive: Archive, zone: Zone, new: HashedEntries, head_key: HeadKey | None
 ) -> str | None:
-    """Append the batch to the zone's audit tree. Return the note of a head if one was signed. Raises Superseded."""
-    entries = trees.entries_of_batch(batch.events, batch.quarantined)
-    if not entries:
-        return None
+    """Append leaves to the zone's audit tree. Return the note of a head if one was signed. Raises Superseded."""
     try:
-        state = await trees.append_entries(conn, zone, entries)
+        state = await trees.append_leaves(conn, zone, new)
     except (trees.TreeGap, trees.TreeChanged) as error:
         raise Superseded(str(error)) from error
-    return await heads.sign_crossing(conn, archive, zone, state, len(entries), head_key) if head_key else None
+    return await heads.sign_crossing(conn, archive, zone, state, len(new.hashes), head_key) if head_key else None
 
 
 async def mark_archived(archive: Archive, finished: Mapping[str, bool]) -> None:
@@ -195,15 +216,3 @@ async def _upsert_bids_or_payments(
 ) -> None:
     """Upsert bids or payments with their latest content; ``created_at`` keeps its first value."""
     await upsert_rows(conn, upsert, table, list(rows.values()), unchanged_columns=("created_at",))
-
-
-async def _update_offer_answers(conn: AsyncConnection, rows: list[Row]) -> None:
-    """Update offers of earlier batches with their answers."""
-    await execute_for_rows(conn, "answer offers", rows, _update_of_answer)
-
-
-def _update_of_answer() -> Any:
-    """Return the statement that stores the answer to one offer."""
-    mine = (offers.c.job == bindparam("of_job")) & (offers.c.technician == bindparam("of_technician"))
-    change: dict[str, Any] = {name: bindparam(name) for name in ("status", "reason", "answered_at")}
-    return update(offers).where(mine).values(**change)

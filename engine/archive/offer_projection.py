@@ -11,6 +11,8 @@ from typing import Any
 from engine.events import Event, ms_of
 from engine.rules.event_payloads import EventOffer
 
+Answer = tuple[str, str | None, int]
+"""The status and the reason of an answered offer, and the time of the answer (ms)."""
 Row = dict[str, Any]
 
 
@@ -19,7 +21,7 @@ class OfferRows:
     """The rows of offers that a sequence of events adds or changes, by the ids of job and technician."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
-    answers: dict[tuple[str, str], Row] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     def add(self, event: Event, technicians: Iterable[str], offer: EventOffer) -> None:
         """Store an offer to each of ``technicians``."""
@@ -47,10 +49,9 @@ class OfferRows:
             if row := rows.get((job, technician)):
                 row["status"], row["reason"], row["answered_at"] = status, reason, at
             else:
-                answers[job, technician] = {
-                    "of_job": job,
-                    "of_technician": technician,
-                    "status": status,
-                    "reason": reason,
-                    "answered_at": at,
-                }
+                answers[job, technician] = status, reason, at
+
+    @property
+    def answer_rows(self) -> list[tuple[str, str, str, str | None, int]]:
+        """The answers, each after its job and technician."""
+        return [key + answer for key, answer in self.answers.items()]

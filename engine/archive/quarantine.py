@@ -7,6 +7,7 @@ is refused, not at all. The event's log entry and the error are stored in ``even
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from engine.sql.database import Archive
 from engine.types import Epoch, Zone
 
 MAX_ERROR_CHARS = 500
+EVENTS_PER_SLICE = 100
+"""How many events are folded at once: about 3 ms, during which the other tasks of this process wait."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +63,7 @@ class EventWriter:
         """
         after = Checkpoint(epoch_of(events[-1].seq), events[-1].seq)
         try:
-            await self._apply_batch(projection.fold_events(events), before, after)
+            await self._apply_batch(await _fold_in_slices(events), before, after)
         except apply.VALUE_REFUSED_ERRORS as error:
             if len(events) == 1:
                 await self._quarantine_event(events[0], before, after, error)
@@ -101,6 +104,15 @@ class EventWriter:
                 f"{event.zone}: {table} has a row in the place of event {event.seq}, which is not archived yet: another"
                 " program inserted it. Remove the row; `callout audit verify` names it"
             ) from error
+
+
+async def _fold_in_slices(events: Sequence[Event]) -> Batch:
+    """Fold events, and let the other tasks of this process run in between."""
+    batch = Batch()
+    for at in range(0, len(events), EVENTS_PER_SLICE):
+        projection.fold_events(events[at : at + EVENTS_PER_SLICE], batch)
+        await asyncio.sleep(0)
+    return batch
 
 
 def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:

@@ -2,66 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Boolean, Text, bindparam, case, false, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive.technician_projection import TechnicianChanges
-from engine.sql.insert import Upsert, execute_for_rows
-from engine.sql.schema import jobs
-from engine.sql.technician_tables import technician_states
+from engine.sql.id_lists import read_among
+from engine.sql.row_statement import RowStatement
 from engine.types import Zone
+
+_ADD_CHANGES = RowStatement(
+    """
+    INSERT INTO technician_states (technician, zone, online, works, accepted, asked, free_at)
+    SELECT n.technician, n.zone, coalesce(n.online, s.online, false), coalesce(n.works, s.works, ''),
+        n.accepted + coalesce(s.accepted, 0), n.asked + coalesce(s.asked, 0),
+        CASE WHEN s.free_at > n.free_at THEN s.free_at ELSE n.free_at END
+    FROM n LEFT JOIN technician_states AS s ON s.technician = n.technician AND s.zone = n.zone
+    WHERE true
+    ON CONFLICT (technician, zone) DO UPDATE SET online = excluded.online, works = excluded.works,
+        accepted = excluded.accepted, asked = excluded.asked, free_at = excluded.free_at""",
+    {
+        "technician": "text",
+        "zone": "text",
+        "online": "boolean",
+        "works": "text",
+        "accepted": "bigint",
+        "asked": "bigint",
+        "free_at": "bigint",
+    },
+)
 
 
 async def settle_holders(conn: AsyncConnection, changes: TechnicianChanges) -> None:
     """Read the holders of jobs before the batch. Call this before the batch's jobs are written."""
     if not changes.unsettled:
         return
-    of_jobs = jobs.c.id.in_({change.job for change in changes.unsettled})
-    rows = await conn.execute(select(jobs.c.id, jobs.c.technician).where(of_jobs))
-    changes.settle({row.id: row.technician for row in rows})
+    jobs = list({change.job for change in changes.unsettled})
+    rows = await read_among(conn, "SELECT id, technician FROM jobs WHERE id", jobs)
+    changes.settle(dict(rows))
 
 
-async def apply_rows(conn: AsyncConnection, upsert: Upsert, zone: Zone, changes: TechnicianChanges) -> None:
-    """Add ``changes`` to the rows of the technicians, in the transaction of their batch."""
-    if not changes.by_id:
-        return
-    rows: list[dict[str, Any]] = [
-        {
-            "of_technician": technician,
-            "of_zone": zone,
-            "is_online": change.online,
-            "new_works": change.works,
-            "more_accepted": change.accepted,
-            "more_asked": change.asked,
-            "last_free_at": change.free_at,
-        }
+async def apply_rows(conn: AsyncConnection, zone: Zone, changes: TechnicianChanges) -> None:
+    """Add ``changes`` to the rows of the technicians, in the transaction of their batch: only it writes the zone."""
+    rows = [
+        (technician, zone, change.online, change.works, change.accepted, change.asked, change.free_at)
         for technician, change in sorted(changes.by_id.items())
     ]
-    await execute_for_rows(conn, "change technician_states", rows, lambda: _upsert_of_changes(upsert))
-
-
-def _upsert_of_changes(upsert: Upsert) -> Any:
-    """Return the statement that adds one technician's changes to their row."""
-    columns = technician_states.c
-    new = upsert(technician_states).values(
-        technician=bindparam("of_technician"),
-        zone=bindparam("of_zone"),
-        online=func.coalesce(bindparam("is_online", type_=Boolean), false()),
-        works=func.coalesce(bindparam("new_works", type_=Text), literal_column("''")),
-        accepted=bindparam("more_accepted"),
-        asked=bindparam("more_asked"),
-        free_at=bindparam("last_free_at"),
-    )
-    is_later = columns.free_at < new.excluded.free_at
-    return new.on_conflict_do_update(
-        index_elements=["technician", "zone"],
-        set_={
-            "online": func.coalesce(bindparam("is_online", type_=Boolean), columns.online),
-            "works": func.coalesce(bindparam("new_works", type_=Text), columns.works),
-            "accepted": columns.accepted + new.excluded.accepted,
-            "asked": columns.asked + new.excluded.asked,
-            "free_at": case((is_later, new.excluded.free_at), else_=columns.free_at),
-        },
-    )
+    await _ADD_CHANGES.run(conn, rows)

@@ -7,6 +7,7 @@ writer. The state is changed by compare-and-set too, since erasing, accepting a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, insert, select, update
@@ -83,22 +84,40 @@ async def read_origin(conn: AsyncConnection, zone: str, tree: int) -> str:
     return make_origin((await conn.execute(select(deployment.c.id))).scalar_one(), zone, tree)
 
 
-async def append_entries(conn: AsyncConnection, zone: Zone, entries: Sequence[EntryFields]) -> TreeState:
-    """Append entries in the order of their seqs, and begin the zone's first tree if there is none. ``entries`` is not
-    empty. Raises TreeGap, TreeChanged.
+class HashedEntries(NamedTuple):
+    """The leaves of consecutive entries, with their salts. ``first_seq`` is the seq of the first one."""
+
+    first_seq: int
+    hashes: list[bytes]
+    salts: list[bytes]
+
+
+def hash_entries(zone: Zone, entries: Sequence[EntryFields]) -> HashedEntries:
+    """Return the leaves of entries in the order of their seqs; there is at least one. Raises TreeGap if a seq is
+    missing.
     """
     first_seq = entries[0][0]
-    state = await read_state(conn, zone) or await _begin_first_tree(conn, zone, first_seq)
-    size, next_seq = state.compact.size, state.next_seq
-    salts = leaves.new_salts(len(entries))
-    hashes = []
-    for expected, (entry, salt) in enumerate(zip(entries, salts, strict=True), next_seq):
+    for expected, entry in enumerate(entries, first_seq):
         if entry[0] != expected:
             raise TreeGap(zone, expected)
-        hashes.append(leaves.leaf_of(zone, entry, salt))
-    completed = state.compact.append(hashes)
+    salts = leaves.new_salts(len(entries))
+    return HashedEntries(first_seq, list(map(partial(leaves.leaf_of, zone), entries, salts)), salts)
+
+
+async def append_entries(conn: AsyncConnection, zone: Zone, entries: Sequence[EntryFields]) -> TreeState:
+    """Append entries in the order of their seqs. ``entries`` is not empty. Raises TreeGap, TreeChanged."""
+    return await append_leaves(conn, zone, hash_entries(zone, entries))
+
+
+async def append_leaves(conn: AsyncConnection, zone: Zone, new: HashedEntries) -> TreeState:
+    """Append leaves, and begin the zone's first tree if there is none. Raises TreeGap, TreeChanged."""
+    state = await read_state(conn, zone) or await _begin_first_tree(conn, zone, new.first_seq)
+    size = state.compact.size
+    if new.first_seq != state.next_seq:
+        raise TreeGap(zone, state.next_seq)
+    completed = state.compact.append(new.hashes)
     await _save_state(conn, zone, state, size)
-    await insert_leaves(conn, zone, first_seq, hashes, salts)
+    await insert_leaves(conn, zone, *new)
     nodes = [
         {"zone": zone, "tree": state.tree, "level": n.level, "position": n.position, "hash": n.hash} for n in completed
     ]

@@ -23,9 +23,8 @@ from engine.events import Event
 from engine.process.loops import finish_uncancelled, not_cancelled
 from engine.store import keys
 from engine.store.acknowledgement import without_acknowledgement
-from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, epoch_number
-from engine.workers import archived_jobs, position_archive
+from engine.workers import archived_jobs, log_reader, position_archive
 from engine.workers.archive_lag import ArchiveLag, read_lag, register_lag_metrics
 from engine.workers.audit_heads import HeadPublisher
 from engine.zone import log as zone_log
@@ -34,8 +33,8 @@ from engine.zone.leases import Leases
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MAX_BATCH_EVENTS = 250
-"""The most events in one transaction. It takes about 5 ms, during which the other tasks of this process wait."""
+JOBS_PER_NOTICE = 250
+"""How many finished jobs are reported to Redis at once."""
 READ_BLOCK_MS = 1_000
 BATCH_PAUSE_S = 0.05
 """The pause between batches that are not full, so that events of the same moment share one commit. None at level
@@ -44,8 +43,6 @@ LAG_INTERVAL_S = 1.0
 TRIM_INTERVAL_S = 5.0
 SNAPSHOT_INTERVAL_S = 30.0
 LEASE_S = 10.0
-READ_MARGIN_S = 5.0
-"""How much longer than its block time a read may take: else Redis is stopped or the connection is dead."""
 RETRY_S = 0.5
 RETRY_MAX_S = 10.0
 
@@ -104,7 +101,7 @@ async def _run_archiver(engine: Engine, archiver: Archiver) -> None:
     pause_s = 0 if engine.settings.durability == "sql" else BATCH_PAUSE_S
     while not_cancelled():
         moved = await archiver.archive_batch(READ_BLOCK_MS)
-        await asyncio.sleep(0 if moved >= MAX_BATCH_EVENTS else pause_s)
+        await asyncio.sleep(0 if moved >= log_reader.MAX_BATCH_EVENTS else pause_s)
 
 
 async def run_once(engine: Engine) -> int:
@@ -133,7 +130,7 @@ class Archiver:
         self._engine = engine
         self._strict = strict
         self._leases = leases or Leases(engine.store, "archiver", LEASE_S)
-        self._connection: StreamConnection | None = None
+        self._reader = log_reader.LogReader(engine.store)
         self._zones = [_ZoneProgress(zone) for zone in zones or engine.settings.zones]
         self._lags_due = 0.0
         self._heads = HeadPublisher(engine)
@@ -144,7 +141,7 @@ class Archiver:
         for task in snapshots:
             task.cancel()
         await asyncio.gather(*snapshots, return_exceptions=True)
-        await self._disconnect()
+        await self._reader.close()
 
     async def archive_batch(self, block_ms: int) -> int:
         """Read once and archive the events. Return the number of events of the busiest zone."""
@@ -154,37 +151,17 @@ class Archiver:
             await asyncio.sleep(0 if self._strict else RETRY_S)
             return 0
         try:
-            found, epochs = await self._read_logs({progress.zone: progress.seq for progress in ready}, block_ms)
+            found = await self._reader.read({progress.zone: progress.seq for progress in ready}, block_ms)
         except (CalloutError, OSError) as error:  # TimeoutError is an OSError
-            await self._disconnect()
+            await self._reader.close()
             self._retry_later(ready, error)
             return 0
-        by_zone: dict[Zone, list[Event]] = {}
-        for event in found:
-            by_zone.setdefault(event.zone, []).append(event)
         for progress in ready:
-            if progress.zone not in by_zone or await self._run_zone(
-                progress, self._archive_events(progress, by_zone[progress.zone], epochs[progress.zone])
+            if progress.zone not in found or await self._run_zone(
+                progress, self._archive_events(progress, *found[progress.zone])
             ):
                 await self._run_zone(progress, self._do_periodic_work(progress))
-        return max(map(len, by_zone.values()), default=0)
-
-    async def _read_logs(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _FirstSeqs]]:
-        """Return the next events of the logs, and the epochs of the events' zones, from the same Redis server."""
-        async with asyncio.timeout(block_ms / 1000 + READ_MARGIN_S):
-            connection = self._connection = self._connection or await self._engine.store.open_stream_connection(
-                next(iter(after))
-            )
-            found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS, with_state=True)
-            zones = list({event.zone for event in found})
-            reads = asyncio.gather(*(zone_log.read_epochs(connection, zone) for zone in zones))
-            _, epochs = await asyncio.gather(zone_log.check_primary(connection), reads)
-            return found, dict(zip(zones, epochs, strict=True))
-
-    async def _disconnect(self) -> None:
-        if self._connection:
-            await self._connection.aclose()
-        self._connection = None
+        return max((len(logged.events) for logged in found.values()), default=0)
 
     async def _run_zone(self, progress: _ZoneProgress, work: Coroutine[Any, Any, bool]) -> bool:
         """Run the work of one zone and return its result. After a failure return False: the zone is tried again later,
@@ -277,7 +254,7 @@ class Archiver:
 
     async def _notify_unarchived(self, progress: _ZoneProgress) -> None:
         """Notify Redis again of all finished jobs that Redis may not know to be archived, one page at a time."""
-        while page := await apply.unarchived_jobs(self._engine.archive, progress.zone, MAX_BATCH_EVENTS):
+        while page := await apply.unarchived_jobs(self._engine.archive, progress.zone, JOBS_PER_NOTICE):
             await self._notify_redis(progress, page)
             await self._mark_archived(progress)
 

@@ -423,7 +423,7 @@ async def test_a_new_archiver_notifies_redis_of_all_unarchived_jobs(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archiver that starts notifies Redis of every finished job that is unarchived, in several batches."""
-    monkeypatch.setattr(writer, "MAX_BATCH_EVENTS", 2)
+    monkeypatch.setattr(writer, "JOBS_PER_NOTICE", 2)
     row: dict[str, Any] = {"zone": ZONE, "blueprint": "x", "status": "done", "phase": "done", "version": 1}
     row |= {"customer": "c", "service": "s", "created_at": 0, "updated_at": 0, "hot": True, "doc": "{}"}
     async with engine.archive.begin_write() as conn:

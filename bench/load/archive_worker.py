@@ -73,7 +73,7 @@ async def _prepare_copy(archive: Archive, zone: Zone, epochs: dict[Epoch, int]) 
 
 async def _read_events(client: StreamConnection, zone: Zone, after: int) -> list[Event]:
     """Return the next batch of the log, as events of ``zone``: each worker has a zone of its own in SQL."""
-    events = await log.read_range(client, ZONE, after, MAX_BATCH_EVENTS)
+    events = await log.read_range(client, ZONE, after, MAX_BATCH_EVENTS, with_state=True)
     return [msgspec.structs.replace(event, zone=zone) for event in events]
 
 

@@ -2,9 +2,9 @@
 
 The log has the events of whole jobs (booking, a wave of ten offers, a claim, four steps), made by the engine's
 scripts. A process reads it in the archiver's batches and writes each to SQL in one transaction, as the archiver does:
-events, channels, jobs, offers, rooms, audit tree, checkpoint. Two processes have two zones and one database. Beside
-it, a process stores only the events, by COPY to PostgreSQL or one INSERT of many rows to SQLite: no archive can do
-less.
+events, channels, jobs and their states, offers, rooms, audit tree, checkpoint. Two processes have two zones and one
+database. Beside it, a process stores only the events, by COPY to PostgreSQL or one INSERT of many rows to SQLite: no
+archive can do less.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-redis test-wide test-wheel test-image check check-deploy bench faults mutants lock clean fmt
+.PHONY: run test test-redis test-cluster test-wide test-wheel test-image check check-deploy bench faults mutants lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -29,6 +29,11 @@ test-redis: $(VENV)/ready
 	CALLOUT_TEST_REDIS=redis-server CALLOUT_TEST_DATABASE=postgresql $(BIN)/python -m pytest --numprocesses $(WORKERS) \
 		--dist loadfile tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
 		tests/server/gateway/test_relay.py tests/story
+
+# Run the stories, the zones and the notes of bookings again on a cluster of three primaries with PostgreSQL.
+test-cluster: $(VENV)/ready
+	CALLOUT_TEST_REDIS=cluster CALLOUT_TEST_DATABASE=postgresql $(BIN)/python -m pytest --numprocesses $(WORKERS) \
+		--dist loadfile tests/story tests/zones
 
 # Run the stories again on servers with two workers. With CALLOUT_TEST_SPLIT=1 each other role is a process of its own.
 test-wide: $(VENV)/ready

@@ -7,7 +7,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -19,9 +19,10 @@ from engine.identity import limits, passwords
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
+from engine.store.redis_url import parse_url
 from server.cli.main import GC_THRESHOLDS
 from server.serve import RunningServer, run_server
-from tests.support import epochs, memory_files, shared_work, sql_reach, valkey
+from tests.support import cluster, epochs, memory_files, shared_work, sql_reach, valkey
 from tests.support.migrated import create_data_dir
 from tests.support.postgres import (  # noqa: F401 (fixtures)
     default_database,
@@ -118,8 +119,12 @@ def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start one Valkey for the whole test session, and yield its URL. `empty_redis` empties it for each test.
-    `CALLOUT_TEST_REDIS` names the program of another server, for example `redis-server`.
+    `CALLOUT_TEST_REDIS` names the program of another server, for example `redis-server`, or is `cluster`.
     """
+    if os.environ.get("CALLOUT_TEST_REDIS") == "cluster":
+        with cluster.run_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+            yield nodes.url
+        return
     with valkey.run_server(tmp_path_factory.mktemp("valkey"), binary=os.environ.get("CALLOUT_TEST_REDIS")) as url:
         epochs.session_url = url
         yield url
@@ -128,6 +133,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     """Yield a client of the session's Valkey: a new connection for each test would cost more than what it is for."""
+    if "+cluster" in redis_url:
+        first = parse_url(redis_url).nodes[0]
+        nodes = redis.RedisCluster(host=first.host, port=first.port)
+        yield cast("redis.Redis", nodes)
+        nodes.close()
+        return
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
@@ -135,7 +146,7 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def empty_redis(redis_url: str, redis_client: redis.Redis) -> str:
     """Delete all keys of the session's Valkey, and return its URL."""
-    redis_client.flushall()
+    redis_client.flushall()  # of a cluster, all primaries
     return redis_url
 
 

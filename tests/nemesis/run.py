@@ -78,11 +78,11 @@ async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, databa
             closed = recovered is None and may_close
             await asyncio.sleep(times.after_s)
             await workload.stop()
-            history.add(End(await wait_until_delivered(world.primary.url, workload, 2 if closed else 15)))
+            history.add(End(await wait_until_delivered(world.redis_url, workload, 2 if closed else 15)))
         finally:
             await workload.disconnect()
         await world.kill_servers()
-        history.add(*await read_end("" if closed else world.primary.url, world.checker_settings()))
+        history.add(*await read_end("" if closed else world.redis_url, world.checker_settings()))
         if not closed:
             history.add(*await rebuild_flaws(world.checker_settings()))
     if recovered is None and not closed:

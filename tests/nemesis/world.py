@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from engine.process.settings import Settings
 from tests.nemesis.stores import Postgres, Valkey
 from tests.support import valkey
+from tests.support.cluster import Cluster, run_cluster
 from tests.support.http import open_http
 from tests.support.process import Server, environment, run_callout, run_server
 from tests.support.proxy import Proxy
@@ -27,9 +28,10 @@ HAS_LEVELS = "durability" in Settings.__struct_fields__
 LEVELS = ("fast", "replica", "aof", "sql") if HAS_LEVELS else ("fast",)
 BACKGROUND_ROLES = "scheduler,archiver,push"
 
-REPLICA, POSTGRES, BALANCER, WORKERS = "replica", "postgres", "balancer", "workers"
+REPLICA, POSTGRES, BALANCER, WORKERS, CLUSTER = "replica", "postgres", "balancer", "workers", "cluster"
 """What a nemesis may need besides one Valkey, SQLite and one server: a second Valkey that follows the first; PostgreSQL
-behind a proxy; a proxy between the users and the server; a process of its own for the background roles.
+behind a proxy; a proxy between the users and the server; a process of its own for the background roles; a cluster of
+three primaries instead of the Valkey, of which that of the zone has a replica.
 """
 
 
@@ -51,6 +53,7 @@ class World:
         self.folder, self.level, self.needs = folder, level, needs | ({REPLICA} if level == REPLICA else set())
         self.valkeys: list[Valkey] = []
         self.postgres: Postgres | None = None
+        self.cluster: Cluster | None = None
         self.proxy, self.replication = Proxy("redis://127.0.0.1:1"), Proxy("redis://127.0.0.1:1")
         self.sql_proxy, self.balancer = Proxy("redis://127.0.0.1:1"), Proxy("redis://127.0.0.1:1")
         self.servers: dict[str, Server] = {}
@@ -76,6 +79,11 @@ class World:
         return f"http://127.0.0.1:{self._ports[name]}"
 
     @property
+    def redis_url(self) -> str:
+        """Return the address of Redis without a proxy."""
+        return self.cluster.url if self.cluster else self.primary.url
+
+    @property
     def primary(self) -> Valkey:
         """Return the Valkey to which the proxy leads."""
         return next(each for each in self.valkeys if each.port == self.proxy.target_port)
@@ -89,7 +97,7 @@ class World:
         """Return the settings with which the checker opens the same database."""
         url = self.postgres.url if self.postgres else self._database
         key_file = str(self.folder / "signing.key")
-        return Settings(data=str(self.data), redis=self.primary.url, database=url, key_file=key_file)
+        return Settings(data=str(self.data), redis=self.redis_url, database=url, key_file=key_file)
 
     # servers
 
@@ -106,7 +114,7 @@ class World:
         if roles:
             settings["roles"] = roles
         stack = self._running[name] = AsyncExitStack()
-        given = ("--redis", self.proxy.url, *flags)
+        given = ("--redis", self.cluster.url if self.cluster else self.proxy.url, *flags)
         running = run_server(self.folder / name, *given, port=self._ports[name], **settings)
         self.servers[name] = await stack.enter_async_context(running)
 
@@ -183,12 +191,16 @@ class World:
         """Start everything that the nemesis needs."""
         for proxy in (self.proxy, self.replication, self.sql_proxy, self.balancer):
             await self._stack.enter_async_context(proxy)
-        for name in ("one", "two")[: 2 if REPLICA in self.needs else 1]:
+        if CLUSTER in self.needs:
+            self.cluster = self._stack.enter_context(run_cluster(self.folder))
+            self.cluster.add_replica(self.cluster.owner_of("{main}"))
+        for name in ("one", "two")[: 2 if REPLICA in self.needs else 1 - bool(self.cluster)]:
             each = Valkey(self.folder / name, "--repl-diskless-sync-delay", "0", *self._valkey_options)
             self._stack.callback(each.kill)
             self.valkeys.append(each)
             each.start()
-        self.proxy.set_target(self.valkeys[0].url)
+        for first in self.valkeys[:1]:
+            self.proxy.set_target(first.url)
         if REPLICA in self.needs:
             await self.replicate(self.valkeys[1], self.valkeys[0])
             await self.wait_for_replica()

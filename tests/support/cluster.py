@@ -28,6 +28,7 @@ class Cluster:
         self.folder = folder
         self.nodes: dict[int, subprocess.Popen[bytes]] = {}
         self._joined: list[int] = []
+        self._bus_ports: dict[int, int] = {}
 
     @property
     def url(self) -> str:
@@ -36,11 +37,11 @@ class Cluster:
 
     def start_node(self) -> int:
         """Start a node without slots, and return its port."""
-        while (port := valkey.free_port()) > 55_000:  # the port of the cluster's bus is 10,000 higher
-            pass
+        port, bus = valkey.free_port(), valkey.free_port()
+        self._bus_ports[port] = bus
         folder = self.folder / str(port)
         folder.mkdir()
-        options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+        options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", str(bus))
         timeout = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--repl-diskless-sync-delay", "0")
         fast = ("--cluster-replica-validity-factor", "0", "--cluster-allow-replica-migration", "no")
         parts = ("--cluster-require-full-coverage", "no")
@@ -61,7 +62,7 @@ class Cluster:
         others = [each for each in self._joined if self.nodes[each].poll() is None]
         names = {self.id_of(each) for each in others} | {self.id_of(port)}
         if others:
-            self.ask(others[0], "CLUSTER", "MEET", "127.0.0.1", port)
+            self.ask(others[0], "CLUSTER", "MEET", "127.0.0.1", port, self._bus_ports[port])
             self.wait(lambda: all(names <= self._known(each) for each in (*others, port)))
         self._joined.append(port)
 

@@ -19,7 +19,7 @@ from bench.__main__ import NAMES
 from bench.load import chat_servers
 from bench.load.centrifugo import publish_request
 from bench.load.idle_servers import PEER_STARTERS
-from bench.load.memory_samples import KeyKind, Sample, kind_of, slope_a_minute
+from bench.load.memory_samples import KeyKind, Sample, kind_of, slope_a_minute, steepest_process
 from bench.peer_programs import GoProgram
 from bench.peers import catalogue
 from bench.questions.fanout import CONTENDERS
@@ -155,7 +155,7 @@ async def test_a_soak_of_no_length_is_refused() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 async def test_soak_runs() -> None:
     """The benchmark `soak` books, chats and moves, and samples a server and its Valkey."""
-    length = ("--for", "2s", "--warm-up", "1s", "--jobs-per-s", "1", "--every", "0.5")
+    length = ("--for", "2s", "--warm-up", "1s", "--jobs-per-s", "1", "--every", "0.5", "--workers", "2")
     figures = await run_quick("soak", *length)
     assert figures["jobs booked"] > 0
     assert {"the server's processes grow", "keys without a TTL", "bytes in keys without a TTL"} <= {*figures}
@@ -167,6 +167,9 @@ def test_growth_is_the_slope_and_keys_are_counted_by_kind() -> None:
     samples = [Sample(10.0 * n, 100 + n, 0, 0, 0, 0, 0, 0, 0, 0, 0) for n in range(4)]
     assert slope_a_minute(samples, "server_mib") == pytest.approx(6.0)
     assert slope_a_minute(samples, "keys") == 0
+    for n, sample in enumerate(samples):
+        sample.processes_mib = {1: 50.0, 2: 10.0 + n, 3 + n: 500.0 * n}  # a process that ends does not count
+    assert steepest_process(samples) == pytest.approx(6.0)
     kinds = {
         "{main}:job:job_main_01m8ppk5921m03f0apm7ycm5td:offers": "{main}:job:*:offers",
         "{main}:req:user_01:7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11": "{main}:req:*:*",

@@ -52,6 +52,8 @@ class Sample(msgspec.Struct):
     server_cpu_s: float
     """Processor seconds of the server's processes so far."""
     valkey_cpu_s: float
+    processes_mib: dict[int, float] = {}
+    """Each of the server's processes, by its id."""
 
 
 class SampledServer:
@@ -69,7 +71,7 @@ class SampledServer:
         seq, archived = (int(value or 0) for value in meta)
         return Sample(
             at_s,
-            sum(map(_rss_mib, server)),
+            sum((sizes := {pid: _rss_mib(pid) for pid in server}).values()),
             _rss_mib(self._valkey_pid),
             memory["used_memory"] / MIB,
             database["keys"],
@@ -79,6 +81,7 @@ class SampledServer:
             sum(file.stat().st_size for file in self._data.glob("callout.db*")) / MIB,
             sum(map(cpu_s_from_stat, server)),
             cpu_s_from_stat(self._valkey_pid),
+            sizes,
         )
 
     async def census(self) -> dict[str, KeyKind]:
@@ -159,6 +162,13 @@ def _total_bytes(kind: KeyKind) -> int:
 
 def _kib(size: int) -> str:
     return f"{size / 1024:,.0f}"
+
+
+def steepest_process(samples: Sequence[Sample]) -> float:
+    """Return by how much that process of the server grows in a minute that grows most."""
+    lasting = set.intersection(*({*sample.processes_mib} for sample in samples))
+    minutes = [sample.at_s / 60 for sample in samples]
+    return max(linear_regression(minutes, [each.processes_mib[pid] for each in samples]).slope for pid in lasting)
 
 
 def _rss_mib(pid: int) -> float:

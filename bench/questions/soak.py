@@ -24,7 +24,16 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
-from bench.load.memory_samples import MIB, KeyKind, Sample, SampledServer, kinds_table, samples_table, slope_a_minute
+from bench.load.memory_samples import (
+    MIB,
+    KeyKind,
+    Sample,
+    SampledServer,
+    kinds_table,
+    samples_table,
+    slope_a_minute,
+    steepest_process,
+)
 from bench.load.soak_users import PACE, SoakUsers, write_blueprint
 from bench.report import Figure, Report
 from bench.rig import BenchError, Rig
@@ -62,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--for", dest="for_", default="10m", help="length after the warm-up (default: 10m)")
     parser.add_argument("--warm-up", default="3m", help="load before the first sample that counts (default: 3m)")
     parser.add_argument("--jobs-per-s", type=float, default=50.0, help="bookings a second (default: 50)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that serve, beside their parent (default: 1)")
     parser.add_argument(
         "--speak", type=float, default=0.1, help="how probable a message of a side is at each status (default: 0.1)"
     )
@@ -106,6 +116,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     env = clean_environment(
         limits="off",
         log_level="warning",
+        workers=str(arguments.workers),
         blueprints=str(rig.folder / "blueprints"),
         memory_s=window_s,
         log_window_s=window_s,
@@ -126,11 +137,11 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         await users.connect(operator, console)
         async with users.working():
             soak = Soak(server, users, arguments.every, console)
-            await soak.warm_up(warm_up_s)
+            await soak.sample("warm-up, s", warm_up_s)
             before = await server.census(), simulation.checker.count_jobs("claimed"), users.counts.booked
-            await soak.sample_for(length_s)
+            report.samples = await soak.sample("soak, s", length_s)
             claimed, booked = simulation.checker.count_jobs("claimed") - before[1], users.counts.booked - before[2]
-            report.samples, report.kinds = soak.samples, (before[0], await server.census())
+            report.kinds = before[0], await server.census()
     planned = arguments.jobs_per_s * length_s
     _add_figures(report, planned, booked, claimed, length_s)
     report.notes.append(f"{users.counts.failed} bookings failed; {simulation.messages.said} messages were said")
@@ -150,22 +161,14 @@ async def _open_sampled(stack: AsyncExitStack, child: ChildServer, data: Path) -
 
 
 class Soak:
-    """The sampling of one run. ``samples`` are those after the warm-up."""
+    """The sampling of one run."""
 
     def __init__(self, server: SampledServer, users: SoakUsers, every_s: float, console: Console) -> None:
         self._server, self._users, self._every_s, self._console = server, users, every_s, console
         self._began = time.monotonic()
-        self.samples: list[Sample] = []
 
-    async def warm_up(self, seconds: float) -> None:
-        """Wait until the load has run for so long, and show what the server holds meanwhile."""
-        await self._sample("warm-up, s", seconds)
-
-    async def sample_for(self, seconds: float) -> None:
-        """Sample for so many seconds."""
-        self.samples = await self._sample("soak, s", seconds)
-
-    async def _sample(self, label: str, seconds: float) -> list[Sample]:
+    async def sample(self, label: str, seconds: float) -> list[Sample]:
+        """Return the samples of so many seconds, and show the last one meanwhile."""
         began, samples = time.monotonic(), [await self._server.sample(time.monotonic() - self._began)]
         with show_progress(self._console, label, round(seconds)) as update:
             while (past_s := time.monotonic() - began) < seconds:
@@ -199,6 +202,9 @@ def _add_figures(report: SoakReport, planned: float, booked: int, claimed: int, 
             [slope_a_minute(samples, "server_mib")],
             goal=SERVER_GOAL_MIB,
             better="less",
+        ),
+        Figure(
+            "the process that grows most", "MiB/min", [steepest_process(samples)], goal=SERVER_GOAL_MIB, better="less"
         ),
         Figure(
             "keys without a TTL",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.crc import key_slot
 
+from bench.ports import free_port
 from bench.rig import BenchError, Child, Rig
 from engine.types import Zone
 
@@ -31,10 +32,12 @@ async def start_nodes(rig: Rig, nodes: int, zones: int, *options: str, replicas:
         url, child = rig.start_redis(*options)
         for _ in range(replicas):
             rig.start_redis("--replicaof", f"127.0.0.1 {_port(url)}")
+        with redis.Redis.from_url(url) as client:
+            await asyncio.to_thread(_wait, lambda: _has_replicas(client, replicas), "connect their replicas")
         return RedisNodes(url, [child], zone_names(1, zones))
     cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000", *options)
-    started = [rig.start_redis(*cluster) for _ in range(nodes)]
-    copies = [rig.start_redis(*cluster) for _ in range(nodes * replicas)]
+    started = [rig.start_redis(*cluster, "--cluster-port", str(free_port())) for _ in range(nodes)]
+    copies = [rig.start_redis(*cluster, "--cluster-port", str(free_port())) for _ in range(nodes * replicas)]
     await asyncio.to_thread(_form_cluster, [_port(url) for url, _ in started], [_port(url) for url, _ in copies])
     addresses = ",".join(f"127.0.0.1:{_port(url)}" for url, _ in started)
     return RedisNodes(f"redis+cluster://{addresses}", [child for _, child in started], zone_names(nodes, zones))
@@ -64,15 +67,15 @@ def _form_cluster(primaries: list[int], replicas: list[int]) -> None:
     for number, client in enumerate(clients[:count]):
         first, last = -(-number * SLOTS // count), -(-(number + 1) * SLOTS // count) - 1
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
-    for port in ports[1:]:
-        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port)
+    for port, client in zip(ports[1:], clients[1:], strict=True):
+        bus = client.config_get("cluster-port")["cluster-port"]
+        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
     _wait(lambda: all(_known_nodes(client) == len(ports) for client in clients))
     names = [client.execute_command("CLUSTER", "MYID") for client in clients[:count]]
     for number, client in enumerate(clients[count:]):
         client.execute_command("CLUSTER", "REPLICATE", names[number % count])
     _wait(lambda: all(client.cluster("INFO")["cluster_state"] == "ok" for client in clients))
-    if replicas:
-        _wait(lambda: all("slave0" in client.info("replication") for client in clients[:count]))
+    _wait(lambda: all(_has_replicas(client, len(replicas) // count) for client in clients[:count]))
     for client in clients:
         client.close()
 
@@ -81,9 +84,14 @@ def _known_nodes(client: redis.Redis[Any]) -> int:
     return int(client.cluster("INFO")["cluster_known_nodes"])
 
 
-def _wait(is_so: Callable[[], bool]) -> None:
+def _has_replicas(client: redis.Redis[Any], count: int) -> bool:
+    info = client.info("replication")
+    return all(info.get(f"slave{number}", {}).get("state") == "online" for number in range(count))
+
+
+def _wait(is_so: Callable[[], bool], what: str = "form a cluster") -> None:
     until = time.monotonic() + FORM_TIMEOUT_S
     while not is_so():
         if time.monotonic() > until:
-            raise BenchError("the nodes do not form a cluster")
+            raise BenchError(f"the Redis nodes do not {what}")
         time.sleep(0.05)

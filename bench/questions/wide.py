@@ -96,8 +96,9 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         _add_figures(report, by_level[level], by_level[levels[0]])
     _add_gateway_figures(report, gateways)
     report.notes.append(f"{arguments.alone} claims alone and {arguments.jobs} with {IN_FLIGHT} in flight, a round")
-    report.notes.append("all Redis nodes, their replicas and the load share one core; the client or the gateways have")
-    report.notes.append("the other. Only the processor time of a claim shows what more nodes on more cores carry.")
+    report.notes.append(
+        "all Redis nodes, replicas and the load share one core; the client or the gateways have the other"
+    )
     if late := [f"{each.name} {each.late}" for group in by_level.values() for each in group if each.late]:
         report.notes.append(f"replies that were indeterminate, and repeated: {', '.join(late)}")
     return report

@@ -35,7 +35,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Send the ``commands``, which only read, in one round trip. In the block ``read`` returns their replies."""
 
         async def send(every: list[tuple[Any, ...]]) -> list[Any]:
-            return await asyncio.gather(*(self.engine.store.command(*command) for command in every))
+            return await asyncio.gather(*(self._send(*command) for command in every))
 
         every = list(commands)
         self._replies = dict(zip(every, self.wait(send(every)), strict=True))
@@ -47,7 +47,12 @@ class EngineMachine(RuleBasedStateMachine):
     def read(self, *command: Any) -> Any:
         """Return the reply to a command that only reads."""
         known = command in self._replies
-        return self._replies[command] if known else self.wait(self.engine.store.command(*command))
+        return self._replies[command] if known else self.wait(self._send(*command))
+
+    def _send(self, *command: Any) -> Awaitable[Any]:
+        store = self.engine.store
+        has_key = len(command) > 1  # TIME has none
+        return store.command(*command) if has_key else store.command_on(next(iter(store.shards.all)), *command)
 
     def live_hash(self, key: str) -> Record:
         """Return a hash of Redis as text."""

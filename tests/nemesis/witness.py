@@ -61,7 +61,7 @@ class Witness:
         """
         if op.cmd == "book":  # after a loss the same key may have made another job
             return any(entry.job == op.job for entry in self.caused.get(op.key, ()))
-        if op.cmd == "say":
+        if op.cmd == "say" and not op.seq:
             return any((each.job, each.version) == (op.job, op.version) for each in self.caused.get(op.key, ()))
         if not op.seq:  # replies over HTTP contain none
             return op.repeated or op.key in self.caused

@@ -34,7 +34,7 @@ from tests.rebuild.compare import check_rebuild
 from tests.support import event_log, job_keys, people
 from tests.support.clock import advance
 from tests.support.proxy import Proxy
-from tests.support.reference_model import Facts, expected_code
+from tests.support.reference_model import Facts, end_reason, expected_code
 from tests.support.state_machine import EngineMachine, run_examples
 
 ZONE = DEFAULT_ZONE
@@ -177,15 +177,18 @@ class LifecycleMachine(EngineMachine):
 
     def _expected_codes(self, facts: Facts, row: dict[str, str], who: Principal, step: CommandInput) -> set[str]:
         """Return the codes that the command may get: the expected one, or success for a repeat of the caller's latest
-        step, if the caller still has a relation to the job, and for a claim of the holder.
+        step, if the caller still has a relation to the job, and for a claim of the holder of a job that was not
+        cancelled. A second assignment is no repeat: it may name another technician.
         """
         commands = self.blueprint.commands
         wanted = {expected_code(self.blueprint, who, step.command, facts)}
         spec = commands.get(step.command) or commands.get({"claim": "accept"}.get(step.command, ""))
         is_unrelated = spec is not None and spec.effect not in ("take", "refuse") and wanted == {"not_found"}
-        if row["last"].startswith(f"{step.command} {who.role}:{who.id} ") and not is_unrelated:
+        is_new = is_unrelated or (spec is not None and spec.effect == "assign")
+        if row["last"].startswith(f"{step.command} {who.role}:{who.id} ") and not is_new:
             wanted = {""}
-        if spec is not None and spec.effect == "take" and facts.holder == who.id and row["claimed"]:
+        is_over = end_reason(self.blueprint, facts.status) != ""
+        if spec is not None and spec.effect == "take" and facts.holder == who.id and row["claimed"] and not is_over:
             wanted = {""}
         if spec is not None and spec.effect == "reissue":
             wanted |= {"illegal_transition"}  # the limit of new codes is reached

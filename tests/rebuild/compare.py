@@ -35,9 +35,9 @@ async def read_snapshot(engine: Engine) -> Snapshot:
             continue
         if expires and not key.startswith("req:"):  # finished and archived: SQL answers
             continue
-        value = _compared_part(key, await _read_value(redis, name))
-        if value:
-            found[key] = value
+        value = await _read_value(redis, name)
+        if value and (compared := _compared_part(key, value)):
+            found[key] = compared
     _drop_idle_entries(found)
     return found
 
@@ -116,7 +116,8 @@ async def _read_value(redis: Any, name: str) -> Any:
         case "stream":
             return [(entry.decode(), [part.decode() for part in fields]) for entry, fields in await redis.xrange(name)]
         case _:
-            return (await redis.get(name)).decode()
+            text = await redis.get(name)
+            return text and text.decode()  # None: it has expired since it was found
 
 
 def _compared_part(key: str, value: Any) -> Any:

@@ -1,8 +1,11 @@
-"""State machines of hypothesis that run against a real engine: the same examples in each run, without a deadline."""
+"""State machines of hypothesis that run against a real engine: the same examples in each run, without a deadline.
+With ``CALLOUT_TEST_SEED`` the examples are those of this seed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -66,12 +69,15 @@ class EngineMachine(RuleBasedStateMachine):
 
 def run_examples(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> None:
     """Run ``examples`` random sequences of at most ``steps`` rules of ``machine``."""
+    seed = os.environ.get("CALLOUT_TEST_SEED")
+    if seed:
+        machine._hypothesis_internal_use_seed = int(seed)  # type: ignore[attr-defined]  # what @seed sets
     run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            derandomize=True,
+            derandomize=not seed,
             phases=[Phase.generate],
             deadline=None,
             database=None,

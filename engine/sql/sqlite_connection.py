@@ -24,6 +24,12 @@ SETTINGS = (
 )
 
 
+_stay_empty: Any = {}.get  # returns None for None
+sqlite3.register_adapter(bool, int)
+sqlite3.register_adapter(type(None), _stay_empty)
+"""Without these the driver looks for an adapter of each such value, and makes an exception when it finds none: 2 % of
+the archiver's instructions."""
+
 VACUUM_PAGES = 2_000
 """The most pages that one call gives back."""
 

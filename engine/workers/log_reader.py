@@ -52,7 +52,8 @@ class LogReader:
             for name, found in by_zone.items():
                 last_page = found
                 while len(last_page) == page and len(found) < MAX_BATCH_EVENTS:
-                    last_page = await zone_log.read_range(connection, name, found[-1].seq, page, with_state=True)
+                    count = min(page, MAX_BATCH_EVENTS - len(found))
+                    last_page = await zone_log.read_range(connection, name, found[-1].seq, count, with_state=True)
                     found.extend(last_page)
             reads = asyncio.gather(*(zone_log.read_epochs(connection, name) for name in by_zone))
             _, epochs = await asyncio.gather(zone_log.check_primary(connection), reads)

@@ -251,7 +251,8 @@ class RoomClosed(Conflict):
 
 
 class NotErasable(Conflict):
-    """The person cannot be erased now. `blockers` says why: `job` (a live job), `dispute` (an open one)."""
+    """The person cannot be erased now. `blockers` says why: `job` (a live job), `dispute` (an open one), `zone`
+    (events in a zone that is not declared any more)."""
 
     code, title = "not_erasable", "Something of the account is still open"
 

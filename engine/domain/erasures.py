@@ -1,7 +1,8 @@
 """Erasures of persons: who may ask for one, what stands in its way, and how far it is.
 
 The account is closed first, so that nothing new begins. A live job or an open dispute is a blocker: the other party
-needs the person. Then the account is opened again. The process itself is engine/workers/eraser.py.
+needs the person. So are events in a zone that is not declared any more: nobody can write its log, which must tell that
+they are erased. Then the account is opened again. The process itself is engine/workers/eraser.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from engine.runtime import Engine
 
-Blocker = Literal["job", "dispute"]
+Blocker = Literal["job", "dispute", "zone"]
 ErasureState = Literal["waiting", "running", "done"]
 
 
@@ -123,7 +124,18 @@ async def read_blockers(engine: Engine, user: UserId) -> list[Blocker]:
                 found.add("job")
             if record[1]:
                 found.add("dispute")
+    if await read_undeclared_zones(engine, user):
+        found.add("zone")
     return sorted(found)
+
+
+async def read_undeclared_zones(engine: Engine, user: UserId) -> list[Zone]:
+    """Return the zones that have events of the person and are not declared. Raises Unavailable."""
+    undeclared = sorted(set(await person_reader.read_zones(engine.archive)) - set(engine.store.zones))
+    if not undeclared:
+        return []
+    person = await person_reader.read_person(engine.archive, user, [])
+    return [zone for zone in undeclared if await person_reader.find_seqs(engine.archive, zone, person)]
 
 
 def _of_zone(archived: dict[str, str], zone: Zone) -> list[str]:
@@ -135,7 +147,7 @@ async def _find(engine: Engine, user: UserId) -> Erasure | None:
         row: Any = (await conn.execute(select(erasures).where(erasures.c.user == user))).one_or_none()
     if row is None:
         return None
-    blockers = await read_blockers(engine, user) if row.state == "waiting" else []
+    blockers = await read_blockers(engine, user) if row.state != "done" else []
     zones = sorted(await person_reader.read_zones(engine.archive))
     return Erasure(id=row.id, state=row.state, blockers=blockers, zones=zones)
 

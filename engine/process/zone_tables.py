@@ -46,7 +46,7 @@ def _read_table(name: str, table: Any, folder: Path) -> tuple[ZoneArea | None, l
     else:
         try:
             polygons = _read_polygons(folder / path)
-        except (PolygonError, OSError) as error:
+        except (ValueError, OSError) as error:  # ValueError: PolygonError, or a NUL in the path
             reason = error.strerror if isinstance(error, OSError) else error
             problems.append(f"polygon: {path}: {reason}")
     return (None if problems else ZoneArea(Zone(name), polygons, timezone)), problems

@@ -79,6 +79,9 @@ async def _continue_erasure(engine: Engine, name: str) -> bool:
     async with engine.archive.begin_read() as conn:
         row: Any = (await conn.execute(select(erasures).where(erasures.c.id == name))).one()
     user = UserId(row.user)
+    if undeclared := await requests.read_undeclared_zones(engine, user):
+        log.warning("erasure_waits", erasure=name, error=f"declare again: zone {', '.join(undeclared)}")
+        return False
     person = await person_reader.read_person(engine.archive, user, json.loads(row.known or "[]"))
     if row.state == "waiting" and await requests.read_blockers(engine, user):
         return False

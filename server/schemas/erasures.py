@@ -29,7 +29,7 @@ class Erasure(Shape):
 
     id: str
     state: Literal["waiting", "running", "done"]
-    blockers: list[Literal["job", "dispute"]]
+    blockers: list[Literal["job", "dispute", "zone"]]
     zones: list[str]
 
 

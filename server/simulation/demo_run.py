@@ -32,6 +32,7 @@ from server.simulation.person import Pace, Person, Simulation
 from server.simulation.progress import count_progress
 from server.simulation.town import Town
 from server.simulation.town_builder import build_town
+from server.simulation.zone_check import check_places
 
 CENTRE = (52.52, 13.405)
 PACE = Pace(reaction_s=(0.3, 1.2), work_s=(10.0, 26.0))
@@ -63,9 +64,10 @@ async def run_demo(options: DemoOptions) -> None:
     Raises ChildError, Ended, Refusal or Unreachable, possibly in an exception group.
     """
     console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
+    town = build_town(CENTRE, TOWN_SEED)
+    check_places(options.settings.zone_areas, town.places.values(), "start the demo in a folder without zones")
     data = create_directory(Path(options.settings.data))
     async with AsyncExitStack() as stack:
-        town = build_town(CENTRE, TOWN_SEED)
         write_town(data, town)
         child = await stack.enter_async_context(_run_server(options.settings, data))
         api = Api(child.url)

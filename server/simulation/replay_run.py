@@ -31,6 +31,7 @@ from server.simulation.person import Pace, Person, Simulation, random_position_n
 from server.simulation.pickups import Pickup
 from server.simulation.progress import count_progress, show_progress
 from server.simulation.technician import Technician
+from server.simulation.zone_check import check_pickups
 
 PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
 JOB_LIFETIME_S = 60
@@ -76,6 +77,7 @@ async def run_replay(options: ReplayOptions) -> dict[str, Any]:
         api = Api(target.url)
         stack.push_async_callback(api.close)
         operator = Operator(api, target.token)
+        await check_pickups(operator, options.pickups)
         simulation = Simulation(api, DeliveryChecker(), PACE, options.seed, await seed.simulation_service(operator))
         tail = await stack.enter_async_context(open_log_tail(target.redis)) if target.redis else None
         replay = ReplayRun(options, simulation, tail, console)

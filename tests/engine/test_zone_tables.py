@@ -30,6 +30,7 @@ def read(folder: Path, toml: str, env: dict[str, str] | None = None, **flags: An
         ("[zones.north]", "zones.north: polygon: missing"),
         ("[zones.north]\npolygon = 3", "zones.north: polygon: not the path"),
         ("[zones.north]\npolygon = 'none.geojson'", "zones.north: polygon: none.geojson: No such file"),
+        ('[zones.north]\npolygon = "a\\u0000b"', "zones.north: polygon: a\0b: embedded null byte"),
         ("[zones.north]\npolygon = '.'", "zones.north: polygon: .: "),
         ("[zones.north]\npolygon = 'callout.toml'", "zones.north: polygon: callout.toml: not JSON"),
         ("[zones.north]\npolygon = 'point.geojson'", "zones.north: polygon: point.geojson: it is Point"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
+
 from engine.rules.polygons import parse_polygons
 from engine.rules.zone_areas import ZoneArea
 from engine.types import Zone
+from engine.workers import eraser
 from tests.story.conftest import Person, Scenario
 from tests.support.http import open_http
 from tests.zones.conftest import AREAS, EAST, ELSEWHERE, OUTSIDE, TIMEZONES, WEST, book, book_ok, box, run_gateway_of
+from tests.zones.test_border import wait_until_archived
 
 
 async def test_users_read_the_zones_with_their_areas(border: Scenario) -> None:
@@ -69,3 +73,28 @@ async def test_changed_polygons_move_no_job(border: Scenario) -> None:
             reply = (await there.request("PATCH", path, {"lat": 40.5, "lon": lon})).json()
             assert reply.get("code") == code, (lon, reply)
         assert (await customer.get(path))["job"]["lon"] == -74.6
+
+
+async def test_a_zone_that_is_not_declared_any_more_delays_an_erasure(border: Scenario) -> None:
+    """Who has events in a zone that is not declared any more is `not_erasable`, with `zone` in `blockers`, and an
+    erasure that was asked for names it too. Somebody else is erased, and they themselves where the zone is declared.
+    """
+    service, other = await border.create_service(), await border.create_person("customer", "Carl")
+    customer = await border.create_person("customer", "Carla")
+    job = await book_ok(customer, service, WEST)
+    assert (await customer.post(f"/v1/jobs/{job}/cancel", {"reason": "no time"})).status_code == 200
+    await wait_until_archived(border)
+    areas = tuple(area for area in border.server.engine.settings.zone_areas if area.name != "west")
+    paths = [f"/v1/users/{person.id}/erasure" for person in (customer, other)]
+    async with run_gateway_of(border.server, "east", areas=areas) as changed, open_http(changed.url) as http:
+        admin = Person(http, changed.ws_url, border.admin.bearer, border.admin.user)
+        refused = (await admin.post(paths[0], {"reason": "asked"})).json()
+        assert (refused["code"], refused.get("blockers")) == ("not_erasable", ["zone"])
+        assert (await customer.request("GET", "/v1/me")).status_code == 200
+        assert (await admin.post(paths[1], {"reason": "asked"})).json()["erasure"]["blockers"] == []
+        asked = (await border.admin.post(paths[0], {"reason": "asked"})).json()
+        assert asked["erasure"]["blockers"] == [], asked
+        assert (await admin.get(paths[0]))["erasure"]["blockers"] == ["zone"]
+        with capture_logs() as logged:
+            assert await eraser.run_once(changed.engine) == 0
+        assert any("declare again: zone west" in each.get("error", "") for each in logged), logged

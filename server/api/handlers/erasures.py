@@ -16,8 +16,8 @@ from server.schemas.erasures import NewErasure, NewExport
 async def create(call: RequestContext[NewErasure, NoQuery]) -> Response:
     """Close the account at once, and erase the person after the log's window has passed.
 
-    The user sends their password, an admin none. `not_erasable` while a job of theirs is live or a dispute open: the
-    account stays open. This cannot be taken back.
+    The user sends their password, an admin none. `not_erasable` while a job of theirs is live, a dispute open,
+    or a zone with events of theirs not declared any more: the account stays open. This cannot be taken back.
     """
     body = call.body
     done = await erasures.request_erasure(

@@ -119,7 +119,9 @@ def _hash_leaves(zone: Zone, batch: Batch) -> HashedEntries | None:
 async def _append_to_audit(
     conn: AsyncConnection, archive: Archive, zone: Zone, new: HashedEntries, head_key: HeadKey | None
 ) -> str | None:
-    """Append leaves to the zone's audit tree. Return the note of a head if one was signed. Raises Superseded."""
+    """Append the leaves of new events to the zone's audit tree. Return the text of the signed head, if the tree grew
+    past a size at which one is signed. Raises Superseded if another archiver has appended leaves meanwhile.
+    """
     try:
         state = await trees.append_leaves(conn, zone, new)
     except (trees.TreeGap, trees.TreeChanged) as error:

@@ -30,7 +30,9 @@ class HeadKey:
         self.id = f"key_{sha256(self.public).hexdigest()[:16]}"
 
     async def publish(self, conn: AsyncConnection, now_ms: int) -> None:
-        """Add the public key to ``vault_keys`` if it is missing there. The key before it ends then."""
+        """Store the public key in ``vault_keys``, unless it is there. ``now_ms`` is then the end of the key that was in
+        use before.
+        """
         columns = vault_keys.c
         if (await conn.execute(select(columns.id).where(columns.id == self.id))).scalar():
             return
@@ -57,6 +59,6 @@ def _decode(text: str) -> bytes:
 
 
 async def read_all_keys(archive: Archive) -> list[Any]:
-    """Return all rows of ``vault_keys``."""
+    """Return the server's public keys for signed heads, the present one and all former ones: rows of ``vault_keys``."""
     async with archive.begin_read() as conn:
         return list((await conn.execute(select(vault_keys))).all())

@@ -102,7 +102,9 @@ class RowChecker:
         return found
 
     def add_absent(self, seqs: Iterable[int]) -> None:
-        """Record leaves that nothing but a retired event explains."""
+        """Record the seqs of leaves that have no row any more. Each was tampered with, unless retention deleted its
+        event.
+        """
         for seq in seqs:
             self._absent.add(seq)
 

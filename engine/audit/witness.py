@@ -127,7 +127,7 @@ def judge(last: Head | None, seen: Head, keys: Sequence[bytes], proof: Sequence[
     if last is None:
         return None
     if seen.origin != last.origin:
-        return _judge_origin(last, seen)
+        return _explain_other_origin(last, seen)
     if seen.size < last.size:
         return Alarm("shrank", f"the tree had {last.size} leaves and has {seen.size}")
     if not proves_consistency(last.size, last.root, seen.size, seen.root, proof or ()):
@@ -135,7 +135,8 @@ def judge(last: Head | None, seen: Head, keys: Sequence[bytes], proof: Sequence[
     return None
 
 
-def _judge_origin(last: Head, seen: Head) -> Alarm:
+def _explain_other_origin(last: Head, seen: Head) -> Alarm:
+    """Return why the head is of another installation, zone or tree than the last one."""
     if (seen.deployment, seen.zone) != (last.deployment, last.zone):
         return Alarm("other_installation", f"the head is of {seen.origin}, not of {last.origin}")
     if seen.tree < last.tree:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from engine.rules import job_document
 
-Members = dict[str, frozenset[str]]
+PayloadMembers = dict[str, frozenset[str]]
 """The members of a payload, each with the names of its own members. An empty set means that the member is a plain value
 or an object of any form.
 """
@@ -23,7 +23,7 @@ CARD_MEMBERS = frozenset({"id", "name", "rating"})
 JOB_MEMBERS = job_document.EVENT_MEMBERS
 PUBLIC_JOB_MEMBERS = JOB_MEMBERS & {member.name for member in job_document.MEMBERS if member.public}
 OFFER_MEMBERS = frozenset({"job", "status", "wave", "offered_at", "expires_at"})
-PARTY_MEMBERS: Members = {"customer": frozenset({"id", "name"}), "technician": CARD_MEMBERS}
+PARTY_MEMBERS: PayloadMembers = {"customer": frozenset({"id", "name"}), "technician": CARD_MEMBERS}
 """The members of a job that are objects with members of their own."""
 
 
@@ -34,7 +34,7 @@ class Payload(NamedTuple):
     """
 
     name: str
-    members: Members
+    members: PayloadMembers
 
 
 class EventType(NamedTuple):
@@ -59,7 +59,7 @@ class EventType(NamedTuple):
     """
 
 
-def _scalar_members(*names: str) -> Members:
+def _scalar_members(*names: str) -> PayloadMembers:
     """Return members that are plain values."""
     return dict.fromkeys(names, NO_MEMBERS)
 
@@ -210,7 +210,7 @@ later needs another version of the blueprint.
 """
 
 EVENT_TYPES = {event.type: event for event in (*LOGGED_EVENTS, *LIVE_EVENTS, *PLANNED_EVENTS)}
-MEMBERS_OF_DECLARABLE_EVENTS: dict[str, Members] = {
+MEMBERS_OF_DECLARABLE_EVENTS: dict[str, PayloadMembers] = {
     event.type: event.payload.members for event in EVENT_TYPES.values() if event.is_declarable
 }
 """The events that the engine emits without a command that chose them, and their members (PROTOCOL §5)."""

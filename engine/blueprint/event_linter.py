@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from string import Formatter
 
 from engine.blueprint.audience import AUDIENCE_WORDS, PARTY_WORDS
-from engine.blueprint.event_catalogue import EFFECT_OF_EVENT, MEMBERS_OF_DECLARABLE_EVENTS, Members
+from engine.blueprint.event_catalogue import EFFECT_OF_EVENT, MEMBERS_OF_DECLARABLE_EVENTS, PayloadMembers
 from engine.blueprint.schema import (
     ENGINE_EVENT_NOUNS,
     OFFER_EVENT,
@@ -96,14 +96,14 @@ def _event_problems(blueprint: Blueprint, event: str, rule: EventRule) -> Iterat
         yield from (f"notify.{who}.{problem}" for problem in _notice_problems(notice, found))
 
 
-def _notice_problems(notice: NotificationText, members: Members) -> Iterator[str]:
+def _notice_problems(notice: NotificationText, members: PayloadMembers) -> Iterator[str]:
     """Yield the problems of a notice for an event with the members ``members``."""
     for part, text in (("title", notice.title), ("body", notice.body)):
         yield from (f"{part}: {problem}" for problem in _placeholder_problems(text, members))
     yield from (f"when: the event has no member {path!r}" for path in notice.when if not has_member(members, path))
 
 
-def _field_problems(blueprint: Blueprint, rule: EventRule, members: Members) -> Iterator[str]:
+def _field_problems(blueprint: Blueprint, rule: EventRule, members: PayloadMembers) -> Iterator[str]:
     """Yield the problems of the fields that a declaration adds to an event with the members ``members``."""
     marks = {command.marks for command in blueprint.commands.values()}
     for name, what in rule.fields.items():
@@ -120,7 +120,7 @@ def _field_problems(blueprint: Blueprint, rule: EventRule, members: Members) -> 
             yield f"fields: {name}: {what!r} is no state and no command marks it"
 
 
-def _placeholder_problems(notice_text: str, members: Members) -> Iterator[str]:
+def _placeholder_problems(notice_text: str, members: PayloadMembers) -> Iterator[str]:
     """Yield a problem for each placeholder of a text that an event with the members ``members`` does not have."""
     try:
         parts = list(Formatter().parse(notice_text))

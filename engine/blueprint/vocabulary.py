@@ -17,7 +17,7 @@ from engine.blueprint.event_catalogue import (
     MEMBERS_OF_DECLARABLE_EVENTS,
     OFFER_DECLINED_PAYLOAD,
     PARTY_MEMBERS,
-    Members,
+    PayloadMembers,
 )
 from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, State
 
@@ -92,7 +92,7 @@ def _state_events(state: State) -> Iterator[str]:
         yield "job.stalled"
 
 
-def event_payload_members(blueprint: Blueprint, event: str) -> Members | None:
+def event_payload_members(blueprint: Blueprint, event: str) -> PayloadMembers | None:
     """Return the members of the payload of an event of this blueprint, or None if no job emits the event.
 
     Members that only some of the event's commands add are left out.
@@ -109,7 +109,7 @@ def event_payload_members(blueprint: Blueprint, event: str) -> Members | None:
     return (JOB_TAKEN_PAYLOAD if effects <= HOLDER_EFFECTS else JOB_STEP_PAYLOAD).members
 
 
-def has_member(members: Members, path: str) -> bool:
+def has_member(members: PayloadMembers, path: str) -> bool:
     """Return whether a path such as ``job.customer.name`` names a member of an event with the members ``members``."""
     head, *rest = path.split(".")
     if head not in members:
@@ -122,6 +122,6 @@ def has_member(members: Members, path: str) -> bool:
     return len(rest) == 1 or (inner is not None and rest[1] in inner) or rest[0] in ("at", "metadata")
 
 
-def has_whole_job(members: Members) -> bool:
+def has_whole_job(members: PayloadMembers) -> bool:
     """Return whether an event with these members contains the whole job. Notices need the whole job."""
     return members.get("job") == JOB_MEMBERS

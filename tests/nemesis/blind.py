@@ -35,7 +35,7 @@ class Verdict(msgspec.Struct):
     configurations: int = 0
 
 
-class BlindCheck:
+class LinearizabilityCheck:
     """The check of all jobs of a history. ``cuts``: faults may take acknowledged changes away."""
 
     def __init__(self, history: History, *, cuts: bool = False) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.nemesis.blind import BlindCheck
+from tests.nemesis.blind import LinearizabilityCheck
 from tests.nemesis.chat import ChatCheck
 from tests.nemesis.delivery import Delivery
 from tests.nemesis.history import UNKNOWN, Flaw, History
@@ -76,7 +76,7 @@ def check(history: History, *, loses: bool = False, closed: bool = False) -> Rep
     witness, delivery = Witness(history), Delivery(history, closed=closed)
     report = Report(list(history.flaws))
     report.flaws += [*witness.flaws(), *delivery.flaws(), *ChatCheck(history, loses=loses).flaws()]
-    for verdict in BlindCheck(history, cuts=loses).verdicts():
+    for verdict in LinearizabilityCheck(history, cuts=loses).verdicts():
         report.jobs += 1
         report.undecided += not verdict.is_complete
         report.cut += verdict.cost or 0

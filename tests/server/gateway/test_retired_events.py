@@ -53,7 +53,9 @@ async def forget_log(engine: Engine) -> int:
 
 @pytest.fixture
 async def retired_site(settings: Settings) -> AsyncIterator[tuple[EventServer, int]]:
-    """Run a server on a zone whose first events were retired. Yield it with the head of the log."""
+    """Run a server whose zone has no longer its first events, because retention deleted them. Yield the server and the
+    seq of the log's newest event.
+    """
     head = await retire_first_events(msgspec.structs.replace(settings, keep_events_days=1))
     async with run_server(settings) as running, open_event_server(running) as site:
         yield site, head

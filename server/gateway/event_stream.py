@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 class EventStream(Session):
     """The session of one event stream. ``types`` are the event types that it receives; none means all types."""
 
-    __slots__ = ("_types", "response")
+    __slots__ = ("_types", "other_cursors", "response")
 
     def __init__(self, gateway: SessionGateway, hub: SessionHub, caller: Principal, types: Collection[str]) -> None:
         super().__init__(gateway, f"str_{token_hex(8)}", None, hub)
@@ -45,6 +45,8 @@ class EventStream(Session):
         self.response = EventStreamResponse(self)
         self.write = self.response.write
         self._types = frozenset(types)
+        self.other_cursors = ""
+        """The client's cursors of zones that this gateway does not serve, as text: each id has them too."""
 
     def receives_type(self, event_type: str) -> bool:
         """Return whether the client asked for events of type ``event_type``, by the type's name or as ``noun.*``."""
@@ -63,7 +65,15 @@ class EventStream(Session):
         """Send the heads, so that the client's cursor moves without events and proxies do not close an idle connection.
         The client cannot answer.
         """
-        self.push(self.gateway.heartbeat(self.hub))
+        self.push_heads(self.gateway.heartbeat(self.hub))
+
+    def push_heads(self, heads: bytes) -> None:
+        """Send the encoded heads."""
+        super().push_heads(self.with_other_cursors(heads))
+
+    def with_other_cursors(self, block: bytes) -> bytes:
+        """Return a block that begins with an id, with the cursors of the zones that this gateway does not serve."""
+        return sse.add_to_id(block, self.other_cursors) if self.other_cursors else block
 
     def _end_transport(self, code: int, reason: str) -> None:
         self.response.close(code, reason)
@@ -128,7 +138,7 @@ class EventStreamHub(Hub):
         """Send one event to ``recipients``, as for sockets. There are few streams, so this loop need not be as fast."""
         frame = self.frames.event_frame(payload)
         for session in recipients:
-            session.push_all((frame,))
+            session.push_all((session.with_other_cursors(frame) if isinstance(session, EventStream) else frame,))
 
     def add_stream(self, stream: EventStream) -> None:
         """Add ``stream`` to the event streams of its user."""

@@ -2,7 +2,8 @@
 
 An EventSource stores one id and sends it back as ``Last-Event-ID``. So the id is the cursor of all zones:
 ``main:e1:131,north:e2:9``. It is the same for all clients that were sent everything so far, so the bytes are built once
-and shared. Only the events of a replay have ids of their own, because a replay begins at its client's cursor.
+and shared. Only the events of a replay have ids of their own, because a replay begins at its client's cursor, and all
+blocks of a client that came with cursors of zones which this gateway does not serve: it keeps them in its id.
 
 A block with an ``id`` and no ``data`` moves the id without an event. A stream without events is sent such blocks, as
 its heads and as its ping.
@@ -66,6 +67,12 @@ class SseFrames(JsonFrames):
 def event_block(payload: bytes, cursor: str) -> bytes:
     """Return the block of one event. ``cursor`` is the client's cursor after this event."""
     return b"id: %b\ndata: %b\n\n" % (cursor.encode(), _on_one_line(payload))
+
+
+def add_to_id(block: bytes, cursor: str) -> bytes:
+    """Return a block that begins with an id, with ``cursor`` added to the id."""
+    heads, _, rest = block.removeprefix(b"id: ").partition(b"\n")
+    return b"id: %b\n%b" % (b",".join(filter(None, (heads, cursor.encode()))), rest)
 
 
 def _on_one_line(payload: bytes) -> bytes:

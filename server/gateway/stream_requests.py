@@ -60,6 +60,10 @@ async def open_stream(gateway: Gateway, caller: Principal, request: StreamReques
     for zone, resume in resumes.items():
         if resume.outcome == "recovered" and zone in request.cursors:
             at[zone] = request.cursors[zone]
+    known, served = gateway.engine.store.zones, gateway.relay.tails
+    others = {zone: at for zone, at in request.cursors.items() if zone in known and zone not in served}
+    stream.other_cursors = sse.cursor_text(others.items())
+    at |= others
     reply = connect.connect_reply(gateway, stream, resumes, replays)
     first = sse.connect_block({**reply, **_recovery_members(resumes)}, sse.cursor_text(at.items()))
     blocks = []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import httpx
 
 from tests.story.conftest import Person, Scenario
 from tests.support.http import open_http
@@ -40,6 +43,7 @@ async def test_a_gateway_of_one_zone(border: Scenario) -> None:
         assert [person["id"] for person in seen["people"]] == [technician.id] and list(seen["as_of"]) == ["east"]
         assert (await there[customer].get(f"/v1/jobs/{jobs[1]}/history"))["items"]
         await check_poll(there[customer], start)
+        await check_stream(there[customer], start, jobs)
         await check_refused_subscriptions(border, gateway.ws_url, jobs)
         mine = there[customer].socket
         await mine.close()
@@ -76,6 +80,28 @@ async def check_poll(customer: Person, start: dict[str, Any]) -> None:
     cursors = dict(each.split(":", 1) for each in polled["cursor"].split(","))
     assert set(cursors) == set(start)
     assert cursors["east"] == f"{start['east']['epoch']}:{start['east']['seq']}"
+
+
+async def check_stream(customer: Person, start: dict[str, Any], jobs: list[str]) -> None:
+    """Check that each id of a stream here, of the first block, a replayed event, the heads and a live event, has the
+    cursor of `east` as the client gave it.
+    """
+    after = ",".join(f"{zone}:{cursor['epoch']}:{cursor['seq']}" for zone, cursor in start.items())
+    headers = {"Authorization": f"Bearer {customer.bearer}", "Accept": "text/event-stream", "Last-Event-ID": after}
+    given, ids, events = f"east:{start['east']['epoch']}:{start['east']['seq']}", [], []
+    async with (
+        asyncio.timeout(20),
+        httpx.AsyncClient(base_url=customer.http.base_url, trust_env=False) as http,
+        http.stream("GET", "/v1/events", headers=headers) as stream,
+    ):
+        async for line in stream.aiter_lines():
+            ids += [line] if line.startswith("id: ") else []
+            events += [line] if line.startswith("data: ") and "job.cancelled" in line else []
+            if jobs[2] in line and "job.created" in line and not events:
+                await customer.post(f"/v1/jobs/{jobs[0]}/cancel", {"reason": "no time"})
+            if events:
+                break
+    assert len(ids) >= 5 and all(each.count(given) == 1 and each.count("west:") == 1 for each in ids), ids
 
 
 async def check_refused_subscriptions(border: Scenario, ws_url: str, jobs: list[str]) -> None:

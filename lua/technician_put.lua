@@ -1,7 +1,7 @@
 --[[ technician_put: copies a technician's profile from SQL to the live record, once per version of the profile.
 KEYS    meta  tech  seen  log
 ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  phone  actor  offline_reason
-        rating  rated  audience
+        rating  rated  audience  accepted  asked  free_at
 OK      seq  version  online
 ERR     STALE_EPOCH
 EMITS   technician.status  offer.closed  session.work  session.job
@@ -18,7 +18,7 @@ TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:t
 --- @include "lib/zone"
 local meta, tech_key, seen, log = unpack(KEYS)
 local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor,
-  offline_reason, rating, rated, audience = unpack(ARGV)
+  offline_reason, rating, rated, audience, accepted, asked, free_at = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local function serves(had, service) return string.find(' ' .. had .. ' ', ' ' .. service .. ' ', 1, true) ~= nil end
@@ -44,6 +44,10 @@ Supply.write(zone, {key = tech_key, indexed = ''}, 'id', id, 'profile', profile,
   'account', account, 'capacity', capacity, 'services', services, 'name', name, 'phone', phone, 'rating', rating,
   'rated', rated)
 redis.call('HSETNX', tech_key, 'load', 0)
+-- Who was in this zone before goes on counting: SQL has never stopped.
+for field, number in pairs({accepted = accepted, asked = asked, free_at = free_at}) do
+  if not known[1] and number ~= '0' then redis.call('HSET', tech_key, field, number) end
+end
 local tech, seq = Tech.load(tech_key), 0
 if tech.online == '1' and Tech.refusal(tech) then
   seq = Presence.go_offline(zone, tech, seen, log, {reason = offline_reason, actor = actor, audience = audience})

@@ -129,6 +129,9 @@ class SeededZone:
             rating=f"{rating:.1f}",
             rated=0,
             audience="ops",
+            accepted=0,
+            asked=0,
+            free_at=0,
         )
         await self.call(
             "technician_online",

@@ -39,7 +39,8 @@ class Coordinates(msgspec.Struct, frozen=True):
 
 
 class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a profile that waves and claims need. ``version`` rises with every change of the profile."""
+    """The part of a profile that waves and claims need. ``version`` rises with every change of the profile.
+    ``accepted``, ``asked`` and ``free_at`` are those of an earlier time in the zone, for a new record."""
 
     id: TechnicianId
     version: int
@@ -53,6 +54,9 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     zone: Zone = DEFAULT_ZONE
     rating: float = PRIOR_MEAN
     rating_count: int = 0
+    accepted: int = 0
+    asked: int = 0
+    free_at: int = 0
 
 
 async def write_record(engine: Engine, record: TechnicianRecord, *, reason: str = "ops", actor: str = "engine") -> None:
@@ -69,6 +73,9 @@ async def write_record(engine: Engine, record: TechnicianRecord, *, reason: str 
             "actor": actor,
             "offline_reason": reason,
             "audience": status_audience(engine),
+            "accepted": record.accepted,
+            "asked": record.asked,
+            "free_at": record.free_at,
         },
     )
 

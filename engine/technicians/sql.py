@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import CalloutError, NotFound
 from engine.rules import rating
 from engine.sql.schema import technician_services, technicians, users
+from engine.sql.technician_tables import technician_states
 from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Role, ServiceId, TechnicianId, UserId, Zone
@@ -156,7 +157,20 @@ async def _write_to_redis(
 ) -> None:
     if row.zone not in engine.store.zones:  # `callout doctor` reports it
         return
-    await live.write_record(engine, record_of_row(row), reason=offline_reason, actor=actor)
+    record = msgspec.structs.replace(record_of_row(row), **await _read_counters(engine, row))
+    await live.write_record(engine, record, reason=offline_reason, actor=actor)
+
+
+async def _read_counters(engine: Engine, row: TechnicianRow) -> dict[str, int]:
+    """Return what the archive counted of the technician in their zone, if they may have been there before."""
+    if len(engine.store.zones) == 1:
+        return {}
+    columns = technician_states.c
+    query = select(columns.accepted, columns.asked, columns.free_at)
+    query = query.where(columns.technician == row.id, columns.zone == row.zone)
+    async with engine.archive.begin_read() as conn:
+        found = (await conn.execute(query)).mappings().one_or_none()
+    return dict(found) if found else {}
 
 
 def record_of_row(row: TechnicianRow) -> live.TechnicianRecord:

@@ -72,6 +72,7 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
     who |= {"capacity": 1, "services": service, "name": '"T"', "phone": "null", "actor": "engine"}
     who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "audience": "ops"}
+    who |= {"accepted": 0, "asked": 0, "free_at": 0}
     run_script(client, "technician_put", where, who)
     arguments = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "audience": "ops"}
     run_script(client, "technician_online", {**where, "req": keys.idempotency_record(ZONE, tech, "k0")}, arguments)

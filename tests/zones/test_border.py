@@ -71,6 +71,35 @@ async def test_a_technician_who_moves_over(border: Scenario) -> None:
     assert await live.read_zone(engine, technician.id) == "east"
 
 
+async def test_a_technician_who_comes_back_goes_on_counting(border: Scenario) -> None:
+    """Who comes back to a zone has the numbers of accepted jobs and of offers there that SQL has, as after a rebuild;
+    in the other zone they begin with none.
+    """
+    engine, service = border.server.engine, await border.create_service()
+    customer, technician = (
+        await border.create_person("customer", "Carla"),
+        await border.create_technician("Tom", service, lat=None),
+    )
+
+    async def read_counters(zone: str) -> list[bytes | None]:
+        record = keys.technician(Zone(zone), TechnicianId(UserId(technician.id)))
+        return list(await engine.store.redis.hmget(record, "accepted", "asked", "free_at"))  # type: ignore[arg-type]
+
+    await work_in(border, technician, "west")
+    assert (await go_online(technician, WEST))["receiving"]
+    job = await book_ok(customer, service, WEST)
+    await technician.socket.wait_for("new_job_broadcast", job)
+    assert "ok" in await technician.socket.claim(job)
+    await border.admin.post(f"/v1/jobs/{job}/cancel", {"reason": "moves"})
+    await technician.request("PUT", f"/v1/technicians/{technician.id}/availability", {"online": False})
+    before = await read_counters("west")
+    assert before[:2] == [b"1", b"1"]
+    await wait_until_archived(border)
+    for zone, counters in (("east", [None] * 3), ("west", before)):
+        assert (await work_in(border, technician, zone))["technician"]["zone"] == zone
+        assert await read_counters(zone) == counters
+
+
 async def test_a_customer_with_jobs_in_both_zones(border: Scenario) -> None:
     """A customer receives the events of their jobs in every zone on one socket, each once and with its zone; lists and
     the snapshot have the jobs of all zones in one order; and a socket that was cut is replayed what it missed of each.

@@ -182,8 +182,12 @@ async def test_presence_and_notifications_across_zones(border: Scenario) -> None
         assert "ok" in await worker.socket.claim(job)
         workers.append(worker)
     query = "/v1/presence?users=" + ",".join(worker.id for worker in workers)
-    seen = {item["user"]: item["online"] for item in (await customer.get(query))["items"]}
-    assert seen == {worker.id: True for worker in workers}
+
+    async def are_online() -> bool:  # signs of life are written once a second
+        seen = {item["user"]: item["online"] for item in (await customer.get(query))["items"]}
+        return seen == {worker.id: True for worker in workers}
+
+    await wait_until(are_online)
     assert (await stranger.get(query))["items"] == []
     assert [item["user"] for item in (await workers[0].get(query))["items"]] == [workers[0].id]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -54,7 +55,10 @@ def _read_table(name: str, table: Any, folder: Path) -> tuple[ZoneArea | None, l
 
 def _read_polygons(path: Path) -> Polygons:
     """Return the area in a file. Raises OSError, and PolygonError for a file that has none."""
-    if path.stat().st_size > MAX_FILE_BYTES:
+    found = path.stat()
+    if not S_ISREG(found.st_mode):  # to read a pipe or a device might never end
+        raise PolygonError("no regular file")
+    if found.st_size > MAX_FILE_BYTES:
         raise PolygonError("larger than 16 MiB")
     try:
         document = msgspec.json.decode(path.read_bytes())

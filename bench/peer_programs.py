@@ -76,7 +76,7 @@ def _require_tool(tool: str) -> None:
 
 
 def _run_command(command: list[str], *, folder: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Return the standard output. Raise PeerUnavailable when the command fails."""
+    """Run a command, and return its standard output. Raise PeerUnavailable when the command fails."""
     result = subprocess.run(
         command, cwd=folder, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
     )

@@ -71,11 +71,11 @@ class RoundValues:
         self.values: dict[str, list[float]] = {}
 
     def add(self, name: str, value: float) -> None:
-        """Add a round's value."""
+        """Add the value that a round measured for ``name``."""
         self.values.setdefault(name, []).append(value)
 
     def add_delays(self, name: str, delays: Iterable[Sequence[float]]) -> None:
-        """Add the middle and the 99th percentile of the delays that several readers measured."""
+        """Add the median and the 99th percentile of the delays that several readers measured."""
         together = list(itertools.chain(*delays))
         if len(together) < 2:
             raise BenchError(f"{name}: {len(together)} values are too few")
@@ -88,8 +88,8 @@ Side = TypeVar("Side")
 
 
 def round_order(sides: Iterable[Side], number: int) -> list[Side]:
-    """Return the sides in the order in which the round measures them. Every second round reverses it, so that none
-    always has the moment after its predecessor.
+    """Return the servers in the order in which this round measures them. Every second round has the reverse order, so
+    that no server is always measured after the same other one.
     """
     return list(sides)[:: -1 if number % 2 else 1]
 

@@ -50,7 +50,9 @@ async def _prepare_archive(archive: Archive, zone: Zone, epochs: dict[Epoch, int
 
 
 async def _prepare_copy(archive: Archive, zone: Zone, epochs: dict[Epoch, int]) -> WriteBatch:
-    """Return a function that stores only the events of a batch, without index and consequence."""
+    """Return a function that stores only the rows of the events: no channel index, no jobs, offers, rooms or audit
+    tree.
+    """
     del zone, epochs
     async with archive.begin_write() as conn:
         await conn.execute(text(_CREATE_BARE))

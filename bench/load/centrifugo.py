@@ -5,8 +5,8 @@ fastest form: requests that are pipelined on one connection are processed one af
 deliveries the requests cost next to nothing. The listeners use its JSON protocol: connect, then subscribe. Centrifugo
 joins the events that wait for a client into one message, with one event a line; ``reader.c`` counts lines.
 
-It runs with its default settings, except that nobody has to authenticate and that pings are rare; and beside that with
-a history from which clients recover, in its memory or in a Redis of its own.
+It runs with its default settings, except that nobody has to authenticate and that pings are rare. It is also measured
+with a history of events from which clients recover, in its memory or in a Redis of its own.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class OpenRoom(NamedTuple):
 
 
 async def open_rooms(zone: SeededZone, sizes: list[int]) -> list[OpenRoom]:
-    """Open a room for each of ``sizes``, the numbers of its members, of whom each has an account."""
+    """Open one room for each number in ``sizes``, with so many members. Each member has an account."""
     jobs = await gather_in_batches(claim_job(zone, place) for place in range(len(sizes)))
     rooms = [
         OpenRoom(

@@ -30,8 +30,8 @@ _numbers = itertools.count(1)
 
 
 class Dialect(NamedTuple):
-    """How a server is spoken to. ``say`` is a frame's payload, into which number and message are formatted. A reply
-    begins with ``reply``, then the number, then ``accepted``; a message that is delivered begins with ``delivery``.
+    """The wire format of a server. ``say`` is the payload of a frame, a template for the number and the message. A
+    reply begins with ``reply``, then the number, then ``accepted``. A delivered message begins with ``delivery``.
     """
 
     say: bytes
@@ -114,9 +114,9 @@ class TalkTimes(msgspec.Struct):
 
 
 class Talk:
-    """One run in all rooms. ``rooms`` are the connected members of each. Without ``rate`` every member says a message
-    as soon as everybody has their last one, for ``seconds``; with it, ``rate`` messages a second are said at fixed
-    times, by one member after the other, and their delays count from those times.
+    """One run of talking in all rooms. ``rooms`` are the connected members of each room. Without ``rate``, every member
+    says the next message as soon as all have the last one, for ``seconds``. With ``rate``, so many messages a second
+    are said at fixed times, by one member after the other, and the delays count from those times.
     """
 
     def __init__(self, rooms: Sequence[Sequence[Member]], seconds: float, rate: float | None = None) -> None:

@@ -33,7 +33,7 @@ KM_PER_STAR = 0.5
 WEIGHTS = {"nearest": "1 0 0 0 0", "rated": f"1 {KM_PER_STAR} 0 0 0"}
 EARLIER_OFFER_COUNT = 5
 """The number of technicians who have an offer of a job before its match is checked."""
-EARTH_M = 6372797.560856
+EARTH_RADIUS_M = 6372797.560856
 TIE_TOLERANCE_M = 1.0
 """The index stores positions with an error of about 0.6 m: two technicians whose distances differ by less than this may
 change places at the end of a result."""
@@ -219,7 +219,7 @@ def _decode_names(reply: Iterable[bytes]) -> list[str]:
 def _within_radius(people: Iterable[TechnicianPlace], centre: Position) -> list[tuple[float, TechnicianPlace]]:
     """Return all technicians within ``RADIUS_M`` with their distances in metres, the nearest first."""
     lat, lon = centre
-    high = math.degrees(RADIUS_M / EARTH_M) * 1.01
+    high = math.degrees(RADIUS_M / EARTH_RADIUS_M) * 1.01
     wide = high / math.cos(math.radians(lat))
     candidates = ((_distance_m(centre, p), p) for p in people if abs(p.lat - lat) <= high and abs(p.lon - lon) <= wide)
     return sorted((metres, p) for metres, p in candidates if metres <= RADIUS_M)
@@ -229,4 +229,4 @@ def _distance_m(position: Position, person: TechnicianPlace) -> float:
     lat_a, lat_b = math.radians(position[0]), math.radians(person.lat)
     u = math.sin((lat_b - lat_a) / 2)
     v = math.sin(math.radians(person.lon - position[1]) / 2)
-    return 2 * EARTH_M * math.asin(math.sqrt(u * u + math.cos(lat_a) * math.cos(lat_b) * v * v))
+    return 2 * EARTH_RADIUS_M * math.asin(math.sqrt(u * u + math.cos(lat_a) * math.cos(lat_b) * v * v))

@@ -46,7 +46,7 @@ class ClaimTimes(msgspec.Struct):
         return times_ms[min(len(times_ms) - 1, int(len(times_ms) * share))]
 
     def __add__(self, other: ClaimTimes) -> ClaimTimes:
-        """Return the times of both runs together."""
+        """Return the claims and times of two runs together."""
         totals = (self.claims + other.claims, self.elapsed_s + other.elapsed_s)
         return ClaimTimes(*totals, self.took_ms + other.took_ms, self.cpu_s + other.cpu_s)
 
@@ -128,7 +128,7 @@ class Claimant(asyncio.Protocol):
         self._send_next(now)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the run: the server closed the connection, unless the benchmark is over."""
+        """Fail the run if one is under way: the server closed the connection."""
         self._fail(f"a claimant's socket was lost: {exc}")
 
     def _fail(self, reason: str) -> None:

@@ -35,7 +35,7 @@ def clone_jobs(path: Path, count: int, update: UpdateProgress) -> None:
     with closing(sqlite3.connect(path)) as database:
         columns = {table: _columns(database, table) for table in (*TABLES, *ROWS_OF_ROOMS)}
         originals = [job for (job,) in database.execute("SELECT id FROM jobs ORDER BY id")]
-        rows = {job: _rows_of(database, job) for job in originals}
+        rows = {job: _rows_of_job(database, job) for job in originals}
         (seq,) = database.execute("SELECT max(seq) FROM events WHERE zone = ?", (DEFAULT_ZONE,)).fetchone()
         pending: dict[str, list[Row]] = {table: [] for table in columns}
         for number in range(count - len(originals)):
@@ -55,7 +55,7 @@ def _columns(database: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
 
 
-def _rows_of(database: sqlite3.Connection, job: str) -> dict[str, list[Row]]:
+def _rows_of_job(database: sqlite3.Connection, job: str) -> dict[str, list[Row]]:
     found = {
         table: database.execute(f"SELECT * FROM {table} WHERE {column} = ?", (job,)).fetchall()
         for table, column in TABLES.items()
@@ -82,11 +82,11 @@ def _clone(
         seqs[row[place]] = seq
     for table, of_table in rows.items():
         names = columns[table]
-        pending[table] += [tuple(_renamed(names, row, ulids, seqs)) for row in of_table]
+        pending[table] += [tuple(_with_new_ids(names, row, ulids, seqs)) for row in of_table]
     return seq
 
 
-def _renamed(names: Sequence[str], row: Row, ulids: tuple[str, str], seqs: dict[int, int]) -> Iterator[Any]:
+def _with_new_ids(names: Sequence[str], row: Row, ulids: tuple[str, str], seqs: dict[int, int]) -> Iterator[Any]:
     for name, value in zip(names, row, strict=True):
         if name == "seq":
             yield seqs.get(value, value)

@@ -1,4 +1,5 @@
-"""Consoles that follow a zone's map over WebSockets, and technicians who drive through the city that they show.
+"""Consoles (pages of staff that show the live map of a zone) which follow the map over WebSockets, and technicians who
+drive through the city on the map.
 
 The fixes of some drivers are sent over WebSockets of their own, and those of the others are stored by the engine's
 script.
@@ -50,7 +51,7 @@ class _Frame(msgspec.Struct):
 
 
 class Console(Client):
-    """A console that looks at one box. ``whole_ms`` and ``own_ms`` are the delays of the fixes in its frames."""
+    """A console that shows one box of the map. ``whole_ms`` and ``own_ms`` are the delays of the fixes it received."""
 
     def __init__(self, handshake: Handshake, every_s: float) -> None:
         super().__init__(handshake)
@@ -97,7 +98,7 @@ class Driver:
         self._metres_a_degree = DEGREE_M * math.cos(math.radians(lat))
 
     def advance(self) -> Fix:
-        """Return the next fix."""
+        """Move the driver on, and return their next fix."""
         self._steps += 1
         sign = 1 if self._steps // 20 % 2 else -1
         self.lat += sign * self._north / DEGREE_M
@@ -138,8 +139,8 @@ def _location_frame(fix: Fix) -> bytes:
 
 
 class Traffic:
-    """The drivers of a city, each of whom sends a fix every ``interval_s`` seconds: evenly, one after the other. The
-    ``quiet`` ones do so besides.
+    """The drivers of a city, each of whom sends a fix every ``interval_s`` seconds, evenly, one after the other. The
+    few drivers in ``quiet`` do the same in a corner of the map, as a second series.
     """
 
     def __init__(self, zone: SeededZone, drivers: Sequence[Driver], quiet: Sequence[Driver], interval_s: float) -> None:

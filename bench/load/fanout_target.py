@@ -27,7 +27,7 @@ WARMUP_EVENTS = 3
 """The number of events before the clock starts."""
 
 
-def _control_bytes(events: int) -> bytes:
+def _control_request(events: int) -> bytes:
     """Return the request to the peers that have a control socket: one byte an event."""
     return b"!" * events
 
@@ -40,7 +40,7 @@ class FanoutTarget(msgspec.Struct):
     server: Child
     listeners: list[socket.socket]
     trigger: socket.socket
-    request: Callable[[int], bytes] = _control_bytes
+    request: Callable[[int], bytes] = _control_request
     event_prefix: bytes = EVENT_PREFIX
 
 

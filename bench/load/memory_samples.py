@@ -127,7 +127,7 @@ def kind_of(key: str) -> str:
 
 
 def slope_a_minute(samples: Sequence[Sample], name: str) -> float:
-    """Return by how much the member ``name`` of the samples grows in a minute: the line of least squares."""
+    """Return the growth a minute of the member ``name`` of the samples: the slope of the least-squares line."""
     return linear_regression([s.at_s / 60 for s in samples], [getattr(s, name) for s in samples]).slope
 
 
@@ -149,8 +149,8 @@ def kinds_table(before: dict[str, KeyKind], after: dict[str, KeyKind]) -> Table:
     for kind, was, now in rows:
         table.add_row(
             kind,
-            *(str(now.permanent), _kib(now.permanent_bytes), _kib(now.permanent_bytes - was.permanent_bytes)),
-            *(str(now.expiring), _kib(now.expiring_bytes), _kib(now.expiring_bytes - was.expiring_bytes)),
+            *(str(now.permanent), _kib_text(now.permanent_bytes), _kib_text(now.permanent_bytes - was.permanent_bytes)),
+            *(str(now.expiring), _kib_text(now.expiring_bytes), _kib_text(now.expiring_bytes - was.expiring_bytes)),
             f"{now.ttl_s:.0f}",
         )
     return table
@@ -160,12 +160,12 @@ def _total_bytes(kind: KeyKind) -> int:
     return kind.permanent_bytes + kind.expiring_bytes
 
 
-def _kib(size: int) -> str:
+def _kib_text(size: int) -> str:
     return f"{size / 1024:,.0f}"
 
 
 def steepest_process(samples: Sequence[Sample]) -> float:
-    """Return by how much that process of the server grows in a minute that grows most."""
+    """Return the growth (MiB a minute) of that process of the server which grows fastest."""
     lasting = set.intersection(*({*sample.processes_mib} for sample in samples))
     minutes = [sample.at_s / 60 for sample in samples]
     return max(linear_regression(minutes, [each.processes_mib[pid] for each in samples]).slope for pid in lasting)
@@ -177,6 +177,6 @@ def _rss_mib(pid: int) -> float:
 
 
 def _with_descendants(pid: int, *, but: int) -> list[int]:
-    """Return the process and those that it has started, except ``but`` and its own."""
+    """Return the process and all processes that it has started, except the process ``but`` and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(one for child in map(int, children) if child != but for one in _with_descendants(child, but=but))]

@@ -1,8 +1,9 @@
 """Connected technicians who send fixes: the load of the positions over WebSocket.
 
-Every technician sends one fix after the other on a line of their own, as an app does while its owner drives. Nothing is
-answered but one fix in many: its reply shows that this pass over all technicians was stored. At most two passes are
-under way, so that a server never finds more than two fixes of one socket, as it would not in a city either.
+Every technician sends one fix after the other on a line of their own, as an app does while its owner drives. A *pass*
+is one fix of every technician. Only one technician in ``ANSWERED_EVERY`` asks for replies; they show that the pass was
+stored. At most two passes are under way, so that a server never finds more than two fixes of one socket, as in a real
+city.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Mover:
         self._step = step_m * math.cos(direction), step_m * math.sin(direction)
 
     def advance(self) -> Position:
-        """Go one step, and return the new position."""
+        """Move the technician one step of ``step_m`` metres, and return the new position."""
         self._north += self._step[0]
         self._east += self._step[1]
         lat, lon = offset_position(CITY_CORNER, self._north, self._east)
@@ -59,7 +60,7 @@ class Mover:
 
 
 class FixPasses:
-    """The frames of several passes over all movers, built beforehand. Each mover has one fix in each pass."""
+    """The frames of several passes, built beforehand. A pass is one fix of each mover."""
 
     def __init__(self, movers: Sequence[Mover], passes: int, first_id: int) -> None:
         self.movers = movers
@@ -74,7 +75,7 @@ class FixPasses:
         # Each time is later than that of the pass before, and none is so old that it says something of the clock.
         at = datetime.fromtimestamp(began + number / 1000, UTC).isoformat(timespec="milliseconds")
         fix = {"op": "location", "lat": lat, "lon": lon, "at": at, "accuracy": 8.5, "speed": 6.1, "heading": 92.5}
-        asks = {"id": self._first_id + number} if is_answered(place) else {}
+        asks = {"id": self._first_id + number} if requests_reply(place) else {}
         return sockets.text_frame(msgspec.json.encode({**fix, **asks}))
 
     def run(self, listeners: Sequence[socket.socket]) -> FixTimes:
@@ -82,7 +83,7 @@ class FixPasses:
         refused.
         """
         senders = [sock.send for sock in listeners]
-        answered = [sock for place, sock in enumerate(listeners) if is_answered(place)]
+        answered = [sock for place, sock in enumerate(listeners) if requests_reply(place)]
         began, cpu = time.perf_counter(), time.process_time()
         for number, frames in enumerate(self.frames):
             if number >= PASSES_UNDER_WAY:
@@ -94,7 +95,7 @@ class FixPasses:
         return FixTimes(len(self.frames) * len(listeners), elapsed, cpu)
 
     def _wait(self, answered: Sequence[socket.socket], number: int) -> None:
-        """Wait for the replies to a pass."""
+        """Wait for the replies to one pass over all technicians."""
         reply = b'{"id":%d,' % (self._first_id + number)
         for sock in answered:
             while not (payload := sockets.read_payload(sock)).startswith(reply):
@@ -103,7 +104,7 @@ class FixPasses:
                 raise BenchError(f"a fix was refused: {payload[:300]!r}")
 
 
-def is_answered(place: int) -> bool:
+def requests_reply(place: int) -> bool:
     """Return whether the technician at this place in the list asks for replies."""
     return place % ANSWERED_EVERY == ANSWERED_EVERY - 1
 

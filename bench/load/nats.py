@@ -36,7 +36,7 @@ def start_server(rig: Rig) -> tuple[Child, int, int]:
 
 
 def idle_handshake(number: int) -> Handshake:
-    """Return the handshake of a client with a subject of its own. The server's first message comes unasked."""
+    """Return the handshake of a client that subscribes to a subject of its own. The server sends the first message."""
     subscribe = CONNECT + b"SUB idle.%d 1\r\nPING\r\n" % number
     return Handshake(
         upgrade_request("127.0.0.1", "/"), (HandshakeStep(b"", b"INFO"), HandshakeStep(text_frame(subscribe), b"PONG"))

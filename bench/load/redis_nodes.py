@@ -1,4 +1,4 @@
-"""Redis as one server or as a cluster, each primary with as many replicas as a level needs."""
+"""Redis as one server or as a cluster. Each primary has as many replicas as the acknowledgement level needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.rig import BenchError, Child, Rig
 from engine.types import Zone
 
 SLOTS = 16_384
-FORM_TIMEOUT_S = 30.0
+CLUSTER_TIMEOUT_S = 30.0
 
 
 class RedisNodes(NamedTuple):
@@ -89,9 +89,9 @@ def _has_replicas(client: redis.Redis[Any], count: int) -> bool:
     return all(info.get(f"slave{number}", {}).get("state") == "online" for number in range(count))
 
 
-def _wait(is_so: Callable[[], bool], what: str = "form a cluster") -> None:
-    until = time.monotonic() + FORM_TIMEOUT_S
-    while not is_so():
+def _wait(condition: Callable[[], bool], what: str = "form a cluster") -> None:
+    until = time.monotonic() + CLUSTER_TIMEOUT_S
+    while not condition():
         if time.monotonic() > until:
             raise BenchError(f"the Redis nodes do not {what}")
         time.sleep(0.05)

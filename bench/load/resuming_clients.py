@@ -128,7 +128,9 @@ class ResumingConnection(Client):
                     self.caught_up.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Complete both futures. ``caught_up`` fails if missed events were still outstanding."""
+        """Complete the futures ``caught_up`` and ``closed``. ``caught_up`` fails if missed events were still
+        outstanding.
+        """
         super().connection_lost(exc)
         if not self.caught_up.done():
             self.caught_up.set_exception(BenchError("lost before all had come that was missed"))

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from bench.load.seed_arguments import KEYS, job_members, request_members
+from bench.load.seed_arguments import KEYS, job_members, request_arguments
 from bench.rig import BenchError
 from engine.blueprint import wave_plan
 from engine.blueprint.catalogue import load_blueprints, shipped_folder
@@ -137,7 +137,7 @@ class SeededZone:
             "technician_online",
             id=technician,
             technician=technician,
-            **request_members(technician),
+            **request_arguments(technician),
             lat=f"{lat:.6f}",
             lon=f"{lon:.6f}",
             audience="ops",
@@ -168,7 +168,7 @@ class SeededZone:
             id=job,
             job=job,
             actor=f"customer:{customer}",
-            **request_members(customer),
+            **request_arguments(customer),
             reference="",
             bp=self.blueprint.key,
             state_entry=state_entry(self.blueprint, self.blueprint.initial_state, LIFETIME_MS / 1000),
@@ -210,7 +210,7 @@ class SeededZone:
             "job_claim",
             job=job,
             technician=technician,
-            **request_members(technician),
+            **request_arguments(technician),
             if_version="",
             bp=self.blueprint.key,
             plan=self._plans[CLAIM].plan_json,
@@ -223,7 +223,7 @@ class SeededZone:
         return self.prepare(
             "job_step",
             job=job,
-            **request_members(technician),
+            **request_arguments(technician),
             actor=f"technician:{technician}",
             if_version="",
             bp=self.blueprint.key,

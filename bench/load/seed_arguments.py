@@ -33,8 +33,8 @@ KEYS: dict[str, Callable[[Zone, Arguments], str]] = {
 """The key for each name of a script's header, from the zone and the arguments."""
 
 
-def request_members(principal: str) -> dict[str, str]:
-    """Return the arguments of a request that is sent once."""
+def request_arguments(principal: str) -> dict[str, str]:
+    """Return the script arguments that describe the request: the caller, a new idempotency key, and a fingerprint."""
     return {"principal": principal, "key": str(uuid.uuid4()), "fingerprint": "f" * 64, "trace": ""}
 
 

@@ -28,8 +28,8 @@ def compile_sink(rig: Rig) -> Path:
 
 
 def start_sink(rig: Rig, mark: bytes, field: str, listeners: Sequence[socket.socket]) -> Child:
-    """Start to read the sockets. A message that begins with ``mark`` has its time at the beginning of ``field``. Raise
-    PeerUnavailable without gcc.
+    """Start the C program that reads the sockets. It counts the messages that begin with ``mark``; the time of a
+    message is at the beginning of its member ``field``. Raise PeerUnavailable without gcc.
     """
     descriptors = [sock.fileno() for sock in listeners]
     command = [str(compile_sink(rig)), mark.decode(), field, *(str(fd) for fd in descriptors)]
@@ -37,7 +37,7 @@ def start_sink(rig: Rig, mark: bytes, field: str, listeners: Sequence[socket.soc
 
 
 async def stop_sink(sink: Child) -> MessageAges:
-    """End the program, and return what it counted."""
+    """Stop the C program, and return what it counted."""
     sink.process.terminate()
     ages = msgspec.convert(await asyncio.to_thread(sink.read_first_line), MessageAges)
     sink.stop()

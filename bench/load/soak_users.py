@@ -1,4 +1,6 @@
-"""The users of a soak: customers book at a fixed rate, technicians win the jobs, send positions, work and talk."""
+"""The users of a soak (a long run under steady load): customers book at a fixed rate, technicians win the jobs, send
+positions, work and talk.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,18 @@ JOBS_A_CUSTOMER_S = 0.5
 FORGET_EVERY_S = 10.0
 ROOM_CLOSES_S = 15
 """How long a room stays open after its job. The shipped blueprint says a day: all rooms of a run would only pile up."""
-_CHANGES = {"closes_s = 86400": f"closes_s = {ROOM_CLOSES_S}", "size = 10": "size = 3", "size = 20": "size = 6"}
+_BLUEPRINT_CHANGES = {
+    "closes_s = 86400": f"closes_s = {ROOM_CLOSES_S}",
+    "size = 10": "size = 3",
+    "size = 20": "size = 6",
+}
 PASSWORD = "correct horse battery"
 
 
 def write_blueprint(folder: Path) -> None:
     """Write ``home_service`` with rooms that close soon, and with smaller waves, to a new folder of blueprints."""
     text = (Path(engine.blueprint.__file__).parent / "shipped" / "home_service.toml").read_text()
-    for shipped, changed in _CHANGES.items():
+    for shipped, changed in _BLUEPRINT_CHANGES.items():
         if text.count(shipped) != 1:
             raise ValueError(f"home_service.toml has {text.count(shipped)} times {shipped!r}")
         text = text.replace(shipped, changed)

@@ -1,4 +1,6 @@
-"""Customers who follow their technician on the map: how long a fix takes from the technician's socket to theirs."""
+"""Customers who follow their technician on the map: how long a fix takes from the technician's socket to the customer's
+socket.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ METRES_A_FIX = 10.0
 MIN_INTERVAL_S = 0.5
 """The shortest time between two fixes of one technician: a gateway sends at most five positions of a job a second."""
 LAST_WAIT_S = 1.0
-MIN_RECEIVED = 0.9
+MIN_RECEIVED_SHARE = 0.9
 """The share of the fixes that must arrive: positions may be lost, and nearly none is."""
 
 
@@ -39,7 +41,7 @@ class Follower(Client):
         self._delays_ms = delays_ms
 
     def on_payload(self, data: bytes, start: int, end: int) -> None:
-        """Record when a position arrives."""
+        """Record the delay of a fix when its position arrives at the customer."""
         if self.due is not None and data.startswith(POSITION_PREFIX, start):
             self._delays_ms.append((time.perf_counter() - self.due) * 1000)
             self.due = None
@@ -86,7 +88,7 @@ class TrackedJobs:
 
     async def measure(self, rate: float, seconds: float) -> Sequence[float]:
         """Send ``rate`` fixes a second at fixed times, by one technician after the other. Return the milliseconds of
-        each until its position has arrived. Raise BenchError if fewer than ``MIN_RECEIVED`` of them arrive.
+        each until its position has arrived. Raise BenchError if fewer than ``MIN_RECEIVED_SHARE`` of them arrive.
         """
         rate = min(rate, len(self._jobs) / MIN_INTERVAL_S)
         self._delays_ms.clear()
@@ -104,6 +106,6 @@ class TrackedJobs:
                 break
             await asyncio.sleep(SEND_PAUSE_S)
         gc.enable()
-        if len(self._delays_ms) < MIN_RECEIVED * count:
+        if len(self._delays_ms) < MIN_RECEIVED_SHARE * count:
             raise BenchError(f"{len(self._delays_ms)} positions of {count} fixes arrived")
         return list(self._delays_ms)

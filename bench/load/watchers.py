@@ -2,7 +2,7 @@
 
 A watcher measures the delay of each position from the time of its fix until the frame is read. The time of a fix is
 that of the device if the fix has one; here devices and readers have the same clock. A fix without a time of its own has
-the time at which the script stored it, so that its way to Redis is not measured.
+the time at which the script stored it, so the delay on its way to Redis is not measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Position = tuple[float, float]
 Reader = TypeVar("Reader", bound=Client)
 POSITION_PREFIX = b'{"type":"position"'
 """The beginning of the payload of each position."""
-SHARED_FROM = "depart"
+SHARING_COMMAND = "depart"
 """The command of ``home_service`` from which on the customer sees the technician."""
 TOKEN_S, TIMEOUT_S = 7200, 60.0
 
@@ -83,8 +83,9 @@ async def open_watchers(
     technicians: Sequence[WatchedTechnician],
     create: Callable[[Handshake, str], Reader],
 ) -> list[Reader]:
-    """Give each technician, who is online, a job on the way whose customer follows it, and return the customers in the
-    order of the technicians. ``create`` makes the connection of one from its handshake and the technician's id.
+    """Book a job with each technician, who is online, bring it to a state in which the customer may follow their
+    position, and connect the customers. Return the connections in the order of the technicians. ``create`` makes a
+    connection from its handshake and the technician's id.
     """
     customers = [UserId(f"user_w{number}") for number in range(len(technicians))]
     await gather_in_batches(zone.create_account(customer, "customer") for customer in customers)
@@ -105,7 +106,7 @@ async def _start_shared_job(zone: SeededZone, technician: WatchedTechnician, cus
     job = await zone.create_job(technician.lat, technician.lon, customer=customer)
     await zone.run(zone.wave_call(job, 1, size=5, radius_m=1_000))
     await zone.run(zone.claim_call(job, technician.id))
-    await zone.run(zone.step_call(job, technician.id, SHARED_FROM))
+    await zone.run(zone.step_call(job, technician.id, SHARING_COMMAND))
 
 
 async def wait_until_last(watchers: Iterable[Watcher], expected: Mapping[str, Position]) -> None:

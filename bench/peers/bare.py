@@ -18,7 +18,7 @@ class BareScript:
 
     @classmethod
     async def load(cls, store: Store) -> BareScript:
-        """Load the script."""
+        """Load the bare script (four Redis commands) into the store's Redis."""
         sha = await store.redis.script_load((Path(__file__).parent / "bare.lua").read_text())
         return cls(store, sha)
 

@@ -19,7 +19,9 @@ TILE38 = GoProgram("tile38-server", "github.com/tidwall/tile38/cmd/tile38-server
 
 
 class Peer(NamedTuple):
-    """What the peer leaves out, for the note of its row, and how its version is read (None: it has none of its own)."""
+    """A program with which Callout is compared. ``omits`` says what it does not do, for the note of its row.
+    ``read_version`` reads its version; None: it has no version of its own.
+    """
 
     omits: str
     read_version: Callable[[], str] | None = None

@@ -67,15 +67,15 @@ def _procedure_sql() -> str:
     END $$"""
 
 
-Claim = tuple[str, str, uuid.UUID, str]
-Claimer = Callable[[Claim], Awaitable[bool]]
+ClaimArguments = tuple[str, str, uuid.UUID, str]
+Claimer = Callable[[ClaimArguments], Awaitable[bool]]
 
 
 async def prepare_procedure_claim(connection: Any) -> Claimer:
     """Return a function that claims by one call of the stored procedure."""
     call = await connection.prepare("SELECT claim($1, $2, $3, $4)")
 
-    async def claim(claim_arguments: Claim) -> bool:
+    async def claim(claim_arguments: ClaimArguments) -> bool:
         return await call.fetchval(*claim_arguments) is not None
 
     return claim
@@ -90,7 +90,7 @@ async def prepare_transaction_claim(connection: Any) -> Claimer:
         _INSERT_REQUEST.format(technician="$1", key="$2", fingerprint="$3", seq="$4::bigint")
     )
 
-    async def claim(claim_arguments: Claim) -> bool:
+    async def claim(claim_arguments: ClaimArguments) -> bool:
         job, technician, key, fingerprint = claim_arguments
         async with connection.transaction():
             version = await update_job.fetchval(job, technician)
@@ -118,7 +118,7 @@ class Postgres:
         await self._connection.execute(f"CREATE DATABASE {name}")
         return self.uri.replace("/postgres?", f"/{name}?")
 
-    async def _create_jobs(self, jobs: int) -> list[Claim]:
+    async def _create_jobs(self, jobs: int) -> list[ClaimArguments]:
         self._batch += 1
         name = f"job_{self._batch}_"
         await self._connection.execute(
@@ -147,7 +147,7 @@ class Postgres:
             return jobs / (time.perf_counter() - began)
 
 
-async def _claim_all(claim: Claimer, todo: Iterator[Claim]) -> None:
+async def _claim_all(claim: Claimer, todo: Iterator[ClaimArguments]) -> None:
     for claim_arguments in todo:
         if not await claim(claim_arguments):
             raise BenchError(f"PostgreSQL refused {claim_arguments[0]}")

@@ -28,7 +28,7 @@ class Tile38:
 
 
 def reply_names(reply: list[Any]) -> list[str]:
-    """Return the ids in a reply of ``NEARBY``."""
+    """Return the technicians' ids in a reply to Tile38's command ``NEARBY``."""
     return [name.decode() for name in reply[1]]
 
 

@@ -75,7 +75,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
         for number in range(arguments.rounds):
             for name, (kind, count) in itertools.product(databases, runs):
                 print_progress(f"round {number + 1}: {name}, {kind}, {count} processes")
-                address = await databases[name].fresh()
+                address = await databases[name].new_url()
                 timings.setdefault((name, kind, count), []).append(await _archive(rig, zone, url, address, kind, count))
     await zone.close()
     _add_figures(report, timings, events_per_job)
@@ -104,13 +104,13 @@ async def _last_seq(zone: SeededZone) -> int:
 
 
 class _Sqlite:
-    """Files of SQLite, one for each run."""
+    """The SQLite databases of the benchmark: one file for each run."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
 
-    async def fresh(self) -> str:
-        """Return the address of a new database."""
+    async def new_url(self) -> str:
+        """Return the URL of a new SQLite database."""
         self._count += 1
         return f"sqlite:///{self._folder}/archive-{self._count}.db"
 
@@ -121,8 +121,8 @@ class _Postgres:
     def __init__(self, uri: str) -> None:
         self._uri, self._count = uri, 0
 
-    async def fresh(self) -> str:
-        """Return the address of a new database."""
+    async def new_url(self) -> str:
+        """Return the database URL of a new database of the PostgreSQL server."""
         import asyncpg
 
         self._count += 1
@@ -133,7 +133,7 @@ class _Postgres:
 
 
 async def _databases(rig: Rig, stack: contextlib.AsyncExitStack, report: Report) -> dict[str, _Sqlite | _Postgres]:
-    """Return the databases that run here, by name."""
+    """Return the kinds of databases that this machine can run, by name."""
     found: dict[str, _Sqlite | _Postgres] = {"SQLite": _Sqlite(rig.folder)}
     folder = rig.folder / "pg"
     folder.mkdir()
@@ -156,13 +156,13 @@ async def _archive(rig: Rig, zone: SeededZone, redis: str, database: str, kind: 
         workers.append(rig.spawn(f"archiver-{number}", command, core=core))
         workers[-1].read_first_line()
     await zone.store.redis.rpush(START_KEY, *range(count))
-    timings = [await _timing(worker) for worker in workers]
+    timings = [await _read_timing(worker) for worker in workers]
     for worker in workers:
         worker.stop()
     return timings
 
 
-async def _timing(worker: Child) -> WorkerTiming:
+async def _read_timing(worker: Child) -> WorkerTiming:
     line: Any = await asyncio.to_thread(worker.read_first_line)
     timing = msgspec.convert(line, WorkerTiming)
     if not timing.events:

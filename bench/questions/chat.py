@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
-    """Measure Callout and its peers in turn, round by round."""
+    """Measure Callout and its peers (servers that also relay chat) in turn, once in each round."""
     with pin_to_core(LOAD_CORE):
         return uvloop.run(_run(rig, arguments))
 
@@ -64,7 +64,7 @@ class Costs(NamedTuple):
 
 
 class Side:
-    """A server with its connected members, and the costs of each talk so far, by its name."""
+    """A server with its connected chat members, and the costs of all measurements so far, by kind."""
 
     def __init__(self, rig: Rig, server: ChatServer) -> None:
         self._rig, self._server = rig, server
@@ -74,8 +74,8 @@ class Side:
         self.costs: dict[str, list[Costs]] = {}
 
     async def connect(self, rooms: Sequence[OpenRoom], large: OpenRoom | None, warmup_s: float) -> None:
-        """Connect the members of all rooms, and let those of the small rooms talk, because Node compiles what runs
-        often.
+        """Connect the members of all rooms, and let those of the small rooms talk for ``warmup_s`` seconds, because
+        Node runs faster after it has compiled its code.
         """
         for size in SMALL_SIZES:
             self._rooms[size] = await self._server.connect_rooms([room for room in rooms if len(room.members) == size])
@@ -214,9 +214,9 @@ def _add_ratios(report: Report, title: str, costs: Mapping[str, Sequence[Costs]]
         if name == "Callout":
             continue
         for what, better in (("messages/s", "more"), ("server CPU", "less"), ("Redis CPU", "less")):
-            pair = [[_value_of(each, what) for each in side] for side in (ours, theirs)]
+            pair = [[_named_value(each, what) for each in side] for side in (ours, theirs)]
             report.add(ratio(f"{title}: Callout ÷ {name}, {what}", *pair, better=better))
 
 
-def _value_of(costs: Costs, what: str) -> float:
+def _named_value(costs: Costs, what: str) -> float:
     return {"messages/s": costs.times.per_second, "server CPU": costs.server_us, "Redis CPU": costs.redis_us}[what]

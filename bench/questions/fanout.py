@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
-    """Measure each server in turn, round by round."""
+    """Measure the servers in turn, once in each round."""
     report = Report("fanout", (__doc__ or "").split("\n", 1)[0])
     print_progress("starting Callout and its listeners")
     callout = uvloop.run(fanout_target.start_callout(rig, arguments.sockets, roles=arguments.role))

@@ -36,9 +36,9 @@ SQUAD_COUNT = 128
 GOAL_CLAIMS_PER_S = 2_000
 """The claims a second for which DESIGN §9 sets its goal."""
 P99_GOAL_MS = 10
-RENEWAL_M = 250
+RENEWAL_RADIUS_M = 250
 """The distance from the centre up to which a wave may read technicians; their positions are renewed each step."""
-START_LEAD_S = 0.25
+START_PAUSE_S = 0.25
 """The time for which waves and announcements run before the first claim."""
 
 
@@ -119,7 +119,9 @@ class CentreTechnicians:
 
     async def renew_near_positions(self) -> None:
         """Renew the positions near the centre. The others become stale, and no wave reaches them."""
-        near_technicians = [who for who, at in self._positions.items() if _distance_from_centre_m(at) < RENEWAL_M]
+        near_technicians = [
+            who for who, at in self._positions.items() if _distance_from_centre_m(at) < RENEWAL_RADIUS_M
+        ]
         await gather_in_batches(self._zone.create_technician(who, *self._positions[who]) for who in near_technicians)
 
     async def run_wave(self) -> int:
@@ -162,15 +164,15 @@ class RateStep:
         self._offers = 0
 
     async def measure(self, rate: int, jobs: Sequence[tuple[JobId, int]]) -> RoundFigures:
-        """Claim all the jobs, ``rate`` a second. Raise BenchError also without an announcement or an offer."""
+        """Claim all the jobs, ``rate`` a second. Raise BenchError if no announcement or no offer was made meanwhile."""
         self._offers = 0
         sink = start_sink(self._rig, b'{"type":"announcement.bench"', "at", self._listeners)
         async with _repeat_every(1 / self._waves, self._run_wave), _repeat_every(1.0, self._append_announcement):
-            await asyncio.sleep(START_LEAD_S)
+            await asyncio.sleep(START_PAUSE_S)
             before = self._times_s()
             timed = await ClaimSchedule(self._claimers, jobs, rate).run()
             spent = [after - first for first, after in zip(before, self._times_s(), strict=True)]
-        await asyncio.sleep(START_LEAD_S)
+        await asyncio.sleep(START_PAUSE_S)
         ages = await stop_sink(sink)
         if not ages.received or not self._offers:
             raise BenchError(

@@ -67,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
-    """Measure each level in turn, round by round."""
+    """Measure the acknowledgement levels in turn, once in each round."""
     return uvloop.run(_run(rig, arguments))
 
 
@@ -98,9 +98,9 @@ async def _start_contenders(
     rig: Rig, stack: contextlib.AsyncExitStack, report: Report, *, with_peers: bool
 ) -> list[Contender]:
     contenders = [
-        await _open(stack, "fast", rig.start_redis()[0]),
-        await _open(stack, "replica", await _start_replicated(rig)),
-        await _open(stack, "aof", rig.start_redis("--appendfsync", "always")[0]),
+        await _open_level(stack, "fast", rig.start_redis()[0]),
+        await _open_level(stack, "replica", await _start_replicated(rig)),
+        await _open_level(stack, "aof", rig.start_redis("--appendfsync", "always")[0]),
         await _start_archived(rig, stack, "sql, SQLite", {}),
     ]
     if with_peers:
@@ -115,7 +115,7 @@ async def _start_contenders(
     return contenders
 
 
-async def _open(stack: contextlib.AsyncExitStack, name: str, url: str, level: Level | None = None) -> Contender:
+async def _open_level(stack: contextlib.AsyncExitStack, name: str, url: str, level: Level | None = None) -> Contender:
     zone = await open_seeded_zone(url, level or name, replicas=1)  # type: ignore[arg-type]
     stack.push_async_callback(zone.close)
     return Contender(name, zone)
@@ -135,11 +135,11 @@ async def _start_replicated(rig: Rig) -> str:
 
 
 async def _start_archived(rig: Rig, stack: contextlib.AsyncExitStack, name: str, settings: dict[str, str]) -> Contender:
-    """Start a server and an archiver of level ``sql``."""
+    """Start a Redis server and an archiver that copies its log to SQL, for the acknowledgement level ``sql``."""
     url, _ = rig.start_redis()
     folder = f"data-{name.rpartition(' ')[2].lower()}"
     rig.start_callout(url, roles="archiver", env={"CALLOUT_DURABILITY": "sql", **settings}, folder=folder)
-    return await _open(stack, name, url, "sql")
+    return await _open_level(stack, name, url, "sql")
 
 
 async def _measure(contender: Contender, arguments: argparse.Namespace) -> None:
@@ -157,7 +157,7 @@ async def _measure(contender: Contender, arguments: argparse.Namespace) -> None:
 
 
 async def _offer_jobs(contender: Contender, count: int) -> list[ScriptCall]:
-    """Offer jobs, wait until all of that is acknowledged, and return the calls that claim them."""
+    """Offer jobs, wait until all offers are acknowledged, and return the calls that claim the jobs."""
     zone = contender.zone
     with without_acknowledgement():
         await bring_squads_online(zone, SQUAD_COUNT)
@@ -167,7 +167,7 @@ async def _offer_jobs(contender: Contender, count: int) -> list[ScriptCall]:
 
 
 async def _wait_until_acknowledged(zone: SeededZone) -> None:
-    """Wait until the replica or the archive has everything."""
+    """Wait until the replica, or the archive in SQL, has all events."""
     until = time.monotonic() + PREPARATION_TIMEOUT_S
     while time.monotonic() < until:
         with contextlib.suppress(Indeterminate):

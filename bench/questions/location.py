@@ -1,11 +1,12 @@
 """How many fixes a second does a gateway take, what of them does Redis carry, and how late are they at customers?
 
 Technicians drive through a city in which many others are online, and send their positions as fast as they are stored.
-The peer takes the same frames from the same sockets and writes each fix into Redis by a GEOADD for each service: that
-is the least one would store by hand. It checks nothing, keeps no time, and nobody can be found by it but by place.
+The peer takes the same frames from the same sockets and writes each fix into Redis by a GEOADD for each service: a
+program of one's own would store at least that. It checks nothing and stores no times, and technicians can be found only
+by their place.
 
-Beside this, at a modest rate: the delay from a fix at the socket of a technician, who is on the way, to its position
-at the socket of their customer.
+Beside this, at a modest rate: the delay from a fix at the socket of a technician, who is on the way, to its position at
+the socket of their customer.
 """
 
 from __future__ import annotations
@@ -83,17 +84,17 @@ class Side(msgspec.Struct):
 
 
 class DelayFigures:
-    """The delays of positions, round by round."""
+    """The delays from a fix to the position at the customer, grouped by round."""
 
     def __init__(self) -> None:
         self._rounds: list[Sequence[float]] = []
 
     def add(self, delays_ms: Sequence[float]) -> None:
-        """Add the delays of a round."""
+        """Add the delays that one round measured."""
         self._rounds.append(delays_ms)
 
     def figures(self, rate: float) -> list[Figure]:
-        """Return the middle and the 99th percentile."""
+        """Return the median and the 99th percentile of the delays."""
         name = f"Callout: fix to the customer's position, {rate:g}/s"
         return [
             Figure(name, f"ms p{share * 100:.0f}", [percentile(each, share) for each in self._rounds])

@@ -1,4 +1,4 @@
-"""What does a console that follows a zone's map cost a gateway, and how late is a fix on it?
+"""What does a console (a page of staff with a zone's live map) cost a gateway, and how late is a fix on it?
 
 A city of technicians drives: each sends a fix every ten seconds, stored by the engine's own script in calls of the
 load, so that the gateway does nothing but serve consoles. Three kinds of consoles look at it over real WebSockets: at
@@ -9,9 +9,9 @@ Two delays are measured, both until a console has read the frame. The whole dela
 gave the fix. A console gets at most one frame in ``--every`` seconds, so where everybody moves a fix waits for the next
 frame, half of that time in the mean. The own delay begins when the next frame was allowed, if that is later.
 
-With ``--watchers`` it is all at once: so many customers follow a technician's position, and the technicians send their
-fixes over WebSockets of their own, as many as the limit of open files allows. A fix then has the time at which it was
-sent. At the end the last position of every watcher, and every technician's record, must be that of the last fix.
+With ``--watchers N``, also N customers follow a technician's position, and technicians send their fixes over WebSockets
+of their own, as many as the limit of open files allows. A fix then has the time at which it was sent. At the end the
+last position of every watcher, and every technician's record, must be that of the last fix.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 def city_box(draw: random.Random, city_km: float, share: float) -> list[float]:
-    """Return a box with this share of the city's side, somewhere in it."""
+    """Return a box at a random place in the city. Its sides are this share of the city's sides."""
     lat_side, lon_side = city_degrees(city_km)
     south = CENTRE[0] - lat_side / 2 + draw.uniform(0, 1 - share) * lat_side
     west = CENTRE[1] - lon_side / 2 + draw.uniform(0, 1 - share) * lon_side
@@ -79,7 +79,9 @@ def city_degrees(city_km: float) -> tuple[float, float]:
 
 
 class Shares(NamedTuple):
-    """What each process used while fixes were sent, in per cent of a core, and the fixes a second."""
+    """What the gateway, Redis and the load used while fixes were sent, in per cent of a core, and the number of fixes a
+    second.
+    """
 
     gateway: float
     redis: float
@@ -106,7 +108,7 @@ class MapTest:
         self._token = sign_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
 
     async def open_consoles(self) -> None:
-        """Connect all consoles."""
+        """Connect all consoles, each with its box of the map."""
         arguments = self.arguments
         for number in range(arguments.consoles):
             kind = "corner" if number == 0 else "city" if number <= arguments.whole else "district"
@@ -121,7 +123,9 @@ class MapTest:
             self.consoles[kind].append(await swarm.open_client(self.port, console))
 
     async def open_watchers(self, signer: Signer) -> int:
-        """Connect customers who follow some of the technicians, then technicians, of whom the number is returned."""
+        """Connect customers who follow some of the technicians, and then technicians, as many as the limit of open
+        files allows. Return the number of the connected technicians.
+        """
         count = self.arguments.watchers
         connected = connectable(self.drivers, SPARE_FILES + count)
         if count > len(connected):
@@ -144,7 +148,9 @@ class MapTest:
         return [console for consoles in self.consoles.values() for console in consoles]
 
     async def measure(self, gateway: Child, redis: Child) -> Shares:
-        """Drive for ``--seconds``, after ``--warm`` seconds: snapshots are not what a console costs later."""
+        """Let the technicians drive for ``--seconds``, and return what each process used. The first ``--warm`` seconds
+        do not count: in them the consoles get their snapshots, which cost more than later frames.
+        """
         await self.traffic.drive(time.monotonic() + self.arguments.warm)
         for reader in (*self.all_consoles, *self.watchers):
             reader.is_measured = True

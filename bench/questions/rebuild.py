@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
-    """Rebuild the zone round by round."""
+    """Rebuild the zone once in each round, and return the report of the times."""
     return uvloop.run(_run(rig, arguments))
 
 
@@ -65,11 +65,11 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     gc.set_threshold(*GC_THRESHOLDS)
     async with open_engine(settings) as engine:
         freeze_objects()
-        await _make_jobs(engine, min(TEMPLATE_JOBS, arguments.jobs))
+        await _create_archived_jobs(engine, min(TEMPLATE_JOBS, arguments.jobs))
         with show_progress(console, "live jobs into the database", arguments.jobs) as update:
             clone_jobs(data / "callout.db", arguments.jobs, update)
         rebuilt = [await _rebuild(engine, number) for number in range(arguments.rounds)]
-        mended = [await _mend(engine) for _ in range(arguments.rounds)]
+        mended = [await _time_log_repair(engine) for _ in range(arguments.rounds)]
     rates = [arguments.jobs / each.seconds for each in rebuilt]
     report.add(
         Figure("live jobs written from SQL", "jobs/s", rates, goal=GOAL_JOBS_PER_S),
@@ -81,7 +81,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace) -> Report:
     return report
 
 
-async def _make_jobs(engine: Engine, count: int) -> None:
+async def _create_archived_jobs(engine: Engine, count: int) -> None:
     """Make jobs by the engine's scripts, and archive them."""
     zone = SeededZone(engine.store, engine.blueprints.default)
     await _add_profiles(engine)
@@ -113,11 +113,13 @@ async def _add_profiles(engine: Engine) -> None:
 async def _rebuild(engine: Engine, number: int) -> RebuildReport:
     print_progress(f"round {number + 1}: Redis is emptied and written anew")
     await engine.store.redis.flushall()
-    return await _reported(engine)
+    return await _rebuild_lost_data(engine)
 
 
-async def _mend(engine: Engine) -> float:
-    """Take the last events from the log, and return how many seconds it takes until they are there again."""
+async def _time_log_repair(engine: Engine) -> float:
+    """Remove the last events from the log in Redis, let the engine restore them from SQL, and return the seconds it
+    takes.
+    """
     redis: Any = engine.store.redis
     zone = SeededZone(engine.store, engine.blueprints.default)
     await bring_squads_online(zone, SQUADS)  # the rebuilds may have taken longer than a lease and a position last
@@ -133,14 +135,14 @@ async def _mend(engine: Engine) -> float:
     lost = {"seq": head - LOST_EVENTS, "run_id": "another server"}
     await redis.hset(keys.zone_meta(ZONE), mapping=lost)
     began = time.perf_counter()
-    report = await _reported(engine)
+    report = await _rebuild_lost_data(engine)
     if report.lost_events != LOST_EVENTS:
         raise BenchError(f"{report.lost_events} events were mended, and not {LOST_EVENTS}")
     return time.perf_counter() - began
 
 
-async def _reported(engine: Engine) -> RebuildReport:
-    """Make the engine notice what Redis lost, and return the report of the rebuild."""
+async def _rebuild_lost_data(engine: Engine) -> RebuildReport:
+    """Make the engine notice what Redis lost, rebuild the zone, and return the report of the rebuild."""
     state = engine.store.zones[ZONE]
     await engine.store.reopen(ZONE, stale=state.epoch)
     running: rebuilder.RunningRebuilds = {}

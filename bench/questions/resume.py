@@ -179,7 +179,7 @@ class KillTest:
             await asyncio.sleep(WRITE_PAUSE_S)
 
     async def _append_events(self, events: int) -> None:
-        """Append so many events, each to the next ``USERS_PER_EVENT`` clients."""
+        """Append ``events`` events to the log, each addressed to the next ``USERS_PER_EVENT`` clients."""
         count = len(self._people)
         turns = [
             {(self._next + event * USERS_PER_EVENT + n) % count for n in range(USERS_PER_EVENT)}

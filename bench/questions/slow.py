@@ -73,7 +73,7 @@ class ReadingClient(Client):
 
 
 class SlowClientTest:
-    """A gateway, the clients that read, the clients that never read (``stalled``), and the highest memory of the
+    """A gateway with clients that read and clients that never read (``stalled``). It also has the highest memory of the
     gateway's process.
     """
 

@@ -1,14 +1,14 @@
 """Does the memory of any process grow under steady load, and does the log stay trimmed behind the archive?
 
 A server with its embedded Valkey and SQLite runs as its own process. Customers book at a fixed rate, technicians win
-the jobs, send positions, work and talk in the rooms. What the processes and the stores hold is sampled every some
-seconds; the slopes are those of all samples after the warm-up.
+the jobs, send positions, work and talk in the rooms. The memory of the processes and the size of the stores are sampled
+every few seconds; the slopes are those of all samples after the warm-up.
 
-Some things are declared to stay, and pile up during a run: a finished job leaves Redis ten minutes after it is
-archived, its waves and the record of its booking after a day. All of them have a TTL. So the verdict on Redis is about
-the keys without one: neither their number nor their bytes may grow. Rooms close some seconds after their job here, and
-the windows of the log and of the gateways' memory are half as long as the warm-up. The database has no bound: it grows
-with each job.
+Some data stays for a declared time, so its amount grows during a run: a finished job leaves Redis ten minutes after it
+is archived, its waves and the record of its booking after a day. All of them have a TTL. So Redis is judged by the keys
+without a TTL: neither their number nor their bytes may grow. Rooms close some seconds after their job here, and the
+windows of the log and of the gateways' memory are half as long as the warm-up. The database has no bound: it grows with
+each job.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ KEYS_GOAL = 0.02
 """The most keys without a TTL that a job may leave behind. The number of live jobs varies, so it is not 0."""
 BYTES_GOAL = 20.0
 """The most bytes in keys without a TTL that a job may leave behind."""
-CARRIED_GOAL = 0.95
+MIN_SHARE_OF_PLAN = 0.95
 """The least share of the jobs that must be booked and won at the rate."""
 EVENTS_A_JOB = 20
 MAX_ARCHIVE_LAG_S = 10.0
@@ -87,7 +87,9 @@ def run(rig: Rig, arguments: argparse.Namespace) -> Report:
 
 
 class SoakReport(Report):
-    """The report of a soak: beside the verdict it has the samples, and what is in Redis by the kind of key."""
+    """The report of a soak (a long run under steady load). It also has the memory samples and the keys of Redis by
+    kind.
+    """
 
     samples: Sequence[Sample] = ()
     kinds: tuple[dict[str, KeyKind], dict[str, KeyKind]] = ({}, {})
@@ -97,7 +99,7 @@ class SoakReport(Report):
         return super().as_dict() | {"samples": self.samples, "kinds": self.kinds[1]}
 
     def print(self, *, as_json: bool) -> None:
-        """Print the two further tables before the report, unless as JSON."""
+        """Print the report. Unless it is JSON, print the tables of the samples and of the kinds of keys before it."""
         if not as_json:
             console = Console(width=150, emoji=False)
             console.print(samples_table(self.samples), kinds_table(*self.kinds))
@@ -161,7 +163,7 @@ async def _open_sampled(stack: AsyncExitStack, child: ChildServer, data: Path) -
 
 
 class Soak:
-    """The sampling of one run."""
+    """Takes the memory samples of one run."""
 
     def __init__(self, server: SampledServer, users: SoakUsers, every_s: float, console: Console) -> None:
         self._server, self._users, self._every_s, self._console = server, users, every_s, console
@@ -194,8 +196,8 @@ def _add_figures(report: SoakReport, planned: float, booked: int, claimed: int, 
     lag = max(sample.archive_lag for sample in samples)
     trimmed = max(sample.log_events for sample in samples) / max(1, min(sample.log_events for sample in samples))
     report.add(
-        Figure("jobs booked", "of those planned", [booked / planned], goal=CARRIED_GOAL),
-        Figure("jobs won", "of those planned", [claimed / planned], goal=CARRIED_GOAL),
+        Figure("jobs booked", "of those planned", [booked / planned], goal=MIN_SHARE_OF_PLAN),
+        Figure("jobs won", "of those planned", [claimed / planned], goal=MIN_SHARE_OF_PLAN),
         Figure(
             "the server's processes grow",
             "MiB/min",
@@ -232,14 +234,14 @@ def _add_figures(report: SoakReport, planned: float, booked: int, claimed: int, 
             better="less",
         ),
         Figure("the longest log ÷ the shortest", "×", [trimmed], goal=MAX_LOG_RATIO, better="less"),
-        _busy(samples, "server_cpu_s", "the server's processes"),
-        _busy(samples, "valkey_cpu_s", "Valkey"),
+        _core_usage(samples, "server_cpu_s", "the server's processes"),
+        _core_usage(samples, "valkey_cpu_s", "Valkey"),
         Figure(
             "SQLite", "KiB for each job", [(samples[-1].sqlite_mib - samples[0].sqlite_mib) * 1024 / max(1, booked)]
         ),
     )
 
 
-def _busy(samples: Sequence[Sample], name: str, who: str) -> Figure:
+def _core_usage(samples: Sequence[Sample], name: str, who: str) -> Figure:
     spent = getattr(samples[-1], name) - getattr(samples[0], name)
     return Figure(f"{who}: busy", "% core", [100 * spent / (samples[-1].at_s - samples[0].at_s)])

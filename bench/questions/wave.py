@@ -147,7 +147,7 @@ def _numbered_positions(
 
 
 def centre_positions() -> Iterator[tuple[float, float]]:
-    """Yield random positions within 1 km of the centre, evenly dense."""
+    """Yield random positions that are spread evenly within 1 km of the centre."""
     random_source = random.Random(1)
     while True:
         distance_m, angle = 1_000 * math.sqrt(random_source.random()), 2 * math.pi * random_source.random()
@@ -155,7 +155,7 @@ def centre_positions() -> Iterator[tuple[float, float]]:
 
 
 def _city_positions() -> Iterator[tuple[float, float]]:
-    """Yield random positions in a square city, evenly dense."""
+    """Yield random positions that are spread evenly over a square city."""
     random_source = random.Random(2)
     while True:
         yield offset_position(

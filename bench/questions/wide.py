@@ -3,10 +3,11 @@
 The claims are calls of ``job_claim`` through the engine's pipelines, as in ``levels``: one at a time, then 64 in
 flight, spread over the zones. A Redis of more than one node is a cluster, whose zones are spread evenly. All nodes
 share one core here, so the rate cannot rise with their number. What can be seen is the processor time of a claim, in
-Redis and in the client. If it stays the same, each node on a core of its own carries what the only node carries.
+Redis and in the client. If this time stays the same, each of several nodes can do as many claims on its own core as a
+single node.
 
-The gateways are those of ``callout serve --workers``, together on one core. The second must not make a claim dearer
-than its own reading of the log does.
+The gateways are those of ``callout serve --workers``, together on one core. The second gateway may add only the
+processor time with which it reads the log itself.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ async def _start_contender(
 ) -> Contender:
     options = ("--appendfsync", "always") if level == "aof" else ("--repl-diskless-sync-delay", "0")
     started = await start_nodes(rig, nodes, zones, *options, replicas=int(level == "replica"))
-    name = f"{level}, {_count(zones, 'zone')}, {_count(nodes, 'node')}"
+    name = f"{level}, {_count_text(zones, 'zone')}, {_count_text(nodes, 'node')}"
     if level == "sql":
         env, folder = {"CALLOUT_DURABILITY": "sql"}, f"data-{zones}-{nodes}"
         cwd = declare_zones(rig.folder / f"{folder}-settings", started.zones)
@@ -127,7 +128,7 @@ async def _start_contender(
     return Contender(name, started, opened)
 
 
-def _count(number: int, what: str) -> str:
+def _count_text(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number > 1 else ''}"
 
 
@@ -145,7 +146,9 @@ async def _measure(contender: Contender, arguments: argparse.Namespace) -> None:
 
 
 async def _offer_jobs(zones: Sequence[SeededZone], count: int) -> list[tuple[SeededZone, ScriptCall]]:
-    """Offer ``count`` jobs, as many in each zone, and return the calls that claim them, zone by turns."""
+    """Offer ``count`` jobs, the same number in each zone, and return the calls that claim them. The zones take turns in
+    the list.
+    """
     squads = []
     with without_acknowledgement():
         for index, zone in enumerate(zones):
@@ -166,7 +169,7 @@ async def _offer_jobs(zones: Sequence[SeededZone], count: int) -> list[tuple[See
 
 
 async def _wait_until_acknowledged(zone: SeededZone) -> None:
-    """Wait until the replica or the archive has everything."""
+    """Wait until the replica, or the archive in SQL, has all events."""
     until = time.monotonic() + CATCH_UP_S
     while time.monotonic() < until:
         with contextlib.suppress(Indeterminate):

@@ -1,4 +1,6 @@
-"""Run the nemeses, print the table, and write it to docs/faults.md: ``python -m tests.nemesis`` (``make faults``)."""
+"""Run the fault suite, print its table, and write it to docs/faults.md: ``python -m tests.nemesis`` (``make faults``).
+A nemesis is a fault that the suite causes on purpose.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _plan(given: argparse.Namespace) -> Iterator[tuple[Nemesis, str, int]]:
-    """Yield what to run: each nemesis at each level with each seed."""
+def _planned_runs(given: argparse.Namespace) -> Iterator[tuple[Nemesis, str, int]]:
+    """Yield the runs: each fault at each acknowledgement level with each random seed."""
     names = given.names or list(NEMESES)
     for round_ in range(given.seeds if given.minutes is None else 1_000_000):
         for name in names:
@@ -48,13 +50,13 @@ def _plan(given: argparse.Namespace) -> Iterator[tuple[Nemesis, str, int]]:
 
 
 async def _run_all(given: argparse.Namespace, folder: Path) -> tuple[list[Result], int]:
-    """Return the results, and how many runs failed for another reason than what the checker found."""
+    """Return the results, and the number of runs that ended with another error than a result of the checker."""
     (folder / "migrated").mkdir()
     await migrate(Settings(data=str(folder / "migrated")))
     results: list[Result] = []
     errors = 0
     began = time.monotonic()
-    for number, (nemesis, level, seed) in enumerate(_plan(given)):
+    for number, (nemesis, level, seed) in enumerate(_planned_runs(given)):
         if given.minutes is not None and time.monotonic() - began > given.minutes * 60:
             break
         own = folder / str(number)
@@ -87,14 +89,16 @@ async def _run_all(given: argparse.Namespace, folder: Path) -> tuple[list[Result
 
 
 def _keep_logs(folder: Path, to: Path) -> None:
-    """Copy the logs of the servers of a run."""
+    """Copy the servers' logs of a run to another folder."""
     to.parent.mkdir(parents=True, exist_ok=True)
     for log in folder.glob("*.log"):
         shutil.copyfile(log, f"{to}.{log.name}")
 
 
 def main(argv: list[str]) -> int:
-    """Return 1 if a run showed something that its level does not allow."""
+    """Run the fault suite. Return the exit code: 1 if a run shows an error that its acknowledgement level does not
+    allow.
+    """
     given = _parse_arguments(argv)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     if given.names == ["list"]:

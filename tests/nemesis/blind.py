@@ -1,8 +1,9 @@
-"""The blind check: what the clients saw of each job has a legal order. It does not look at the log.
+"""The blind check: for each job, there is a legal order of commands that explains what the clients saw. This check does
+not read the log.
 
-Jobs are independent of each other, so each is checked alone. Where a fault may take acknowledged changes away, each
-begin of a new epoch may cut the newest changes of a job; the least number of changes that explains the history is the
-job's cost.
+Each job is checked alone, because jobs are independent of each other. Where a fault may take acknowledged changes away,
+each new epoch may remove the newest changes of a job. The cost of a job is the least number of removed changes that
+explains what the clients saw.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ NEUTRAL_CODES = frozenset({NOT_DONE, "in_flight", "rate_limited", "paused"})
 
 
 class Verdict(msgspec.Struct):
-    """The result for one job. ``cost``: the commands that faults took away; None if no order is legal."""
+    """The result for one job. ``cost``: how many commands the faults took away at least; None if no order is legal."""
 
     job: str
     cost: int | None
@@ -78,14 +79,14 @@ class LinearizabilityCheck:
         found = find_order(
             intervals, JobState(), lambda state, i: model.successors(state, everything[i]), max_cost=self._max_cost()
         )
-        return Verdict(job, found.cost, found.is_complete, _text(job, found, everything), found.configurations)
+        return Verdict(job, found.cost, found.is_complete, _failure_text(job, found, everything), found.configurations)
 
     def _max_cost(self) -> int:
         return MAX_CUT if self._epoch_starts else 0
 
     def _engine_operations(self, job: str, booking: Operation, lapses: bool) -> Iterator[Operation]:
-        """Yield what the engine did or may have done. An offer that a technician received was made before; one may have
-        been made to each technician who did not receive it.
+        """Yield what the engine did or may have done: an offer to each technician who received one, and a possible
+        offer to each of the others.
         """
         offers = sorted(self._offers[job], key=lambda each: each.t)
         for number, heard in enumerate(offers):
@@ -101,7 +102,9 @@ class LinearizabilityCheck:
 
 
 def _epoch_starts(history: History) -> Iterator[tuple[int, int]]:
-    """Yield for each new epoch when the last fault before it began, and when a client knew the epoch's name first."""
+    """Yield for each new epoch two times: when the last fault before it began, and when the first client learned its
+    name.
+    """
     known: dict[str, int] = {}
     lines = [(j.epoch, j.t) for j in history.joined] + [(h.epoch, h.t) for h in history.heard]
     lines += [(op.epoch, op.t1) for op in history.operations if op.t1 is not None]
@@ -110,14 +113,14 @@ def _epoch_starts(history: History) -> Iterator[tuple[int, int]]:
             known[epoch] = min(t, known.get(epoch, t))
     for t in sorted(known.values())[1:]:
         faults = [fault for fault in history.faults if fault.on and fault.t <= t]
-        yield (max(faults, key=_time).t if faults else 0), t
+        yield (max(faults, key=_fault_time).t if faults else 0), t
 
 
-def _time(fault: Fault) -> int:
+def _fault_time(fault: Fault) -> int:
     return fault.t
 
 
-def _text(job: str, found: Search, ops: list[Operation]) -> str:
+def _failure_text(job: str, found: Search, ops: list[Operation]) -> str:
     """Return a sentence about why no order is legal; "" if one is."""
     if found.cost is not None:
         return ""

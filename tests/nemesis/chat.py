@@ -1,5 +1,5 @@
-"""The check of chat: the numbers of a room's messages have no hole, nothing is said twice, and who opens a room sees
-what was acknowledged before.
+"""The check of chat: the numbers of a room's messages have no hole, no message is stored twice, and a member who opens
+a room sees all messages that were acknowledged before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ READING_OPS = frozenset({"join", "read"})
 
 
 class ChatCheck:
-    """The messages of the log, by room. ``loses``: the fault may take acknowledged messages away."""
+    """The check of the messages of a log, by room. ``loses``: the fault may take acknowledged messages away."""
 
     def __init__(self, history: History, *, loses: bool) -> None:
         self._history, self._loses = history, loses
@@ -26,7 +26,9 @@ class ChatCheck:
                 self._by_room[entry.job].append(entry)
 
     def flaws(self) -> Iterator[Flaw]:
-        """Yield everything that is wrong."""
+        """Yield an error for each wrong message number, each message that is stored twice and each message that a
+        member did not see.
+        """
         for room, entries in self._by_room.items():
             numbers = [entry.version for entry in entries]
             if numbers != list(range(1, len(entries) + 1)):
@@ -35,10 +37,10 @@ class ChatCheck:
                 if times > 1:
                     yield Flaw("done_twice", f"{room}: {actor} said {client_id} {times} times")
         if not self._loses:
-            yield from self._unseen()
+            yield from self._unseen_messages()
 
-    def _unseen(self) -> Iterator[Flaw]:
-        """Compare what a member saw who opened a room with what had been acknowledged before."""
+    def _unseen_messages(self) -> Iterator[Flaw]:
+        """Yield an error for each member who opened a room and did not see all messages acknowledged before."""
         said: dict[str, list[Operation]] = defaultdict(list)
         for op in self._history.operations:
             if op.cmd == "say" and op.out == "ok":

@@ -1,6 +1,7 @@
-"""The checker: it judges a history by the log (witness.py), without it (blind.py), and by what was delivered.
+"""The checker judges the history of a run in three ways: by the log (witness.py), without the log (blind.py), and by
+what the clients received (delivery.py).
 
-``python -m tests.nemesis.checker FILE`` checks a file of history again.
+``python -m tests.nemesis.checker FILE`` checks a saved history again.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ LOSS = "undone"
 
 
 class Report(msgspec.Struct):
-    """The judgement of one history. ``cut``: the acknowledged changes that the blind check had to take away."""
+    """The judgement of one history. ``cut``: how many acknowledged changes the blind check had to remove to find a
+    legal order.
+    """
 
     flaws: list[Flaw] = []
     acknowledged: int = 0
@@ -64,7 +67,7 @@ class Report(msgspec.Struct):
 
     @property
     def counts(self) -> Counter[str]:
-        """Return the number of flaws of each kind."""
+        """Return the number of errors of each kind."""
         return Counter(flaw.kind for flaw in self.flaws)
 
 
@@ -90,7 +93,7 @@ def check(history: History, *, loses: bool = False, closed: bool = False) -> Rep
 
 
 def main(paths: list[str]) -> int:
-    """Check the files, and print what is wrong. Return 1 if anything is."""
+    """Check the files of saved histories, and print the errors. Return the exit code: 1 if there are any."""
     flawed = False
     for path in paths:
         report = check(History.read(Path(path)))

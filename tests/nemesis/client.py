@@ -1,6 +1,7 @@
-"""A client that records each attempt and each event: a socket that reconnects with its cursor, and HTTP.
+"""A client of the fault suite that records each attempt and each event. It has a WebSocket that reconnects with its
+cursor, and HTTP.
 
-It repeats nothing by itself: the workload decides what is sent again, so that each attempt is in the history.
+It repeats no command by itself: the workload decides what is sent again, so that each attempt is in the history.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ ZONE = "main"
 
 
 class Client:
-    """One user on one socket. ``actor`` is ``role:id``. ``offered`` has the jobs of received offers."""
+    """One user on one socket. ``actor`` is ``role:id``. ``offered`` has the jobs of which the user has received an
+    offer.
+    """
 
     def __init__(self, history: History, url: str, name: str, actor: str, token: str, seed: int) -> None:
         self.name, self.actor, self.draw = name, actor, random.Random(seed)
@@ -49,7 +52,9 @@ class Client:
     # the socket
 
     async def run(self) -> None:
-        """Keep a socket open until the task is cancelled, or until a close code forbids to come back."""
+        """Keep a socket open until the task is cancelled, or until a close code says that the client must not
+        reconnect.
+        """
         while self.end_code is None:
             try:
                 await self._connect_once()
@@ -111,13 +116,13 @@ class Client:
                 reply.set_result(frame)
         elif "type" in frame:
             if "seq" in frame:
-                self._hear(frame)
+                self._record_event(frame)
         elif "epoch" in frame:
             self.epoch, self.seq = frame["epoch"], frame["seq"]
             now = time.monotonic_ns()
             self._history.add(Heard(self.name, ZONE, self.epoch, self.seq, "head", now))
 
-    def _hear(self, frame: Frame) -> None:
+    def _record_event(self, frame: Frame) -> None:
         job = frame["data"].get("job") or frame["data"].get("offer", {}).get("job") or {}
         job = job if isinstance(job, dict) else {"id": job}
         holder = (job.get("technician") or {}).get("id", "")
@@ -159,7 +164,7 @@ class Client:
         over_http = by_http or cmd in ("book", "reassign") or self._socket is None
         try:
             reply = await (self._over_http(op) if over_http else self._over_socket(op))
-            self._note_reply(op, reply)
+            self._record_reply(op, reply)
         except httpx.ConnectError:
             op.out = NOT_DONE
         except (httpx.HTTPError, OSError, TimeoutError, ConnectionClosed, EOFError):
@@ -169,8 +174,8 @@ class Client:
             self._history.add(op)
         return op
 
-    def _note_reply(self, op: Operation, reply: Frame) -> None:
-        """Write the outcome of a reply to the attempt."""
+    def _record_reply(self, op: Operation, reply: Frame) -> None:
+        """Record the outcome that a reply states in the attempt ``op``."""
         if "error" in reply:
             op.out = reply["error"]["code"]
             return

@@ -1,5 +1,5 @@
-"""The delivery check: each client received every event that is addressed to it, once and in order, and none of a life
-of the log that had ended.
+"""The delivery check: each client received every event that is addressed to it, once and in order, and no event of a
+history of the log that had ended.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import NamedTuple
 from engine.types import Epoch, epoch_number
 from tests.nemesis.history import Entry, Flaw, Heard, History, Joined
 
-SKIPPED = ("session.", "room.", "mediator.")
+SKIPPED_PREFIXES = ("session.", "room.", "mediator.")
 """The first letters of internal events, and of events that a replay leaves out once a room has closed."""
 
 
 class Range(NamedTuple):
-    """A part of the log that a client must have received: ``begin`` < seq ≤ ``end``, up to the epoch ``epoch``. What
-    a later epoch has there was written after the client had been told to load its state again.
+    """A part of the log that a client must have received: ``begin`` < seq ≤ ``end``, up to the epoch ``epoch``. Events
+    of a later epoch in this part were written after the server had asked the client to load its state again.
     """
 
     begin: int
@@ -27,7 +27,7 @@ class Range(NamedTuple):
 
 
 class Delivery:
-    """What each client received, and the log at the end."""
+    """Compares what each client received with the log at the end of the run."""
 
     def __init__(self, history: History, *, closed: bool = False) -> None:
         self._history, self._closed = history, closed
@@ -47,7 +47,9 @@ class Delivery:
         self.joins = sum(joined.after > 0 for joined in history.joined)
 
     def flaws(self) -> Iterator[Flaw]:
-        """Yield everything that is wrong."""
+        """Yield an error for each event that a client missed, or received twice, in the wrong order or from an ended
+        history.
+        """
         clients: dict[str, list[Joined | Heard]] = defaultdict(list)
         for line in [*self._history.joined, *self._history.heard]:
             clients[line.p].append(line)
@@ -80,7 +82,7 @@ class Delivery:
                 yield Flaw("doubled", what)
             elif line.seq <= cursor:
                 yield Flaw("out_of_order", f"{what} after {cursor}")
-            elif self._is_of_a_dead_life(line):
+            elif self._is_contradicted_by_log(line):
                 yield Flaw("dead_life", what)
             received.add((line.seq, line.type))
             cursor = max(cursor, line.seq)
@@ -96,8 +98,10 @@ class Delivery:
         ends = (self._ended.get((entry.job, user), 0) for user in ("", actor.partition(":")[2]))
         return entry.type == "message.created" and max(ends) > entry.seq
 
-    def _is_of_a_dead_life(self, heard: Heard) -> bool:
-        """Return whether the log has another event there, although the client knew the epoch of the log."""
+    def _is_contradicted_by_log(self, heard: Heard) -> bool:
+        """Return whether the log contradicts the received event: at its seq the log has another event of the same
+        epoch, or no event although the epoch is the newest.
+        """
         entry = self._by_seq.get(heard.seq)
         if entry is None:
             return not self._closed and heard.epoch == max(
@@ -111,5 +115,5 @@ class Delivery:
             for entry in self._by_channel.get(channel, ()):
                 number = epoch_number(Epoch(entry.epoch))
                 expected = any(each.begin < entry.seq <= each.end and number <= each.epoch for each in covered)
-                if expected and not entry.type.startswith(SKIPPED) and (entry.seq, entry.type) not in received:
+                if expected and not entry.type.startswith(SKIPPED_PREFIXES) and (entry.seq, entry.type) not in received:
                     yield entry

@@ -1,5 +1,5 @@
-"""What is there at the end of a run: the log that SQL and Redis have together, each job in each store, and what a store
-should not have.
+"""What the stores have at the end of a run: the log (in SQL and Redis together), the record of each job in each store,
+and data that a store should not have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ZONE = DEFAULT_ZONE
 
 
 async def read_end(redis_url: str, settings: Settings) -> list[Line]:
-    """Return the log, the records and the flaws of both stores. ``redis_url`` "": of SQL alone."""
+    """Return the log, the job records and the errors found in both stores. With ``redis_url`` "" only SQL is read."""
     lines: list[Line] = []
     found: dict[int, Event] = {}
     epochs: dict[str, int] = {}
@@ -52,12 +52,12 @@ async def read_end(redis_url: str, settings: Settings) -> list[Line]:
                 lines.append(Record("sql", row.id, row.status, row.version, row.technician or ""))
     finally:
         await archive.close()
-    lines += _entries(found, epochs)
+    lines += _history_entries(found, epochs)
     return lines
 
 
 async def _message_lines(conn: AsyncConnection) -> list[Line]:
-    """Return a flaw if SQL has other messages than the archived events say."""
+    """Return an error if the messages in SQL differ from those of the archived events."""
     stored = Counter((await conn.execute(select(messages.c.seq))).scalars())
     told = select(schema.events.c.seq).where(schema.events.c.type == "message.created")
     if other := stored - (said := Counter((await conn.execute(told)).scalars())) or said - stored:
@@ -70,7 +70,7 @@ def _event_of(row: Any) -> Event:
     return Event(ZONE, row.seq, row.type, to, row.at, row.actor, row.bp, data, row.cause, row.trace)
 
 
-def _entries(found: dict[int, Event], epochs: dict[str, int]) -> Iterator[Entry]:
+def _history_entries(found: dict[int, Event], epochs: dict[str, int]) -> Iterator[Entry]:
     """Yield the events as entries of the history. The restricted copy of a step has the public part of the job."""
     starts = sorted(epochs.items(), key=lambda item: item[1])
     for seq, event in sorted(found.items()):
@@ -106,7 +106,9 @@ def _room_entry(event: Event, epoch: str, data: dict[str, Any]) -> Entry:
 
 
 async def _redis_lines(client: Redis) -> Any:
-    """Yield the records of Redis, keys without a TTL that need one, and open jobs without a scheduled task."""
+    """Yield the job records in Redis, and an error for each key that lacks its TTL and each open job without a
+    scheduled task.
+    """
     due = {name.decode() for name in await client.zrange(keys.due_tasks(ZONE), 0, -1)}
     prefix = keys.job(ZONE, JobId(""))
     technician_prefix = keys.technician(ZONE, TechnicianId(UserId("")))

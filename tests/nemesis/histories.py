@@ -9,20 +9,20 @@ E1, E2 = "e1-00000001", "e2-00000002"
 
 
 def operation(t0: int, t1: int | None, actor: str, cmd: str, **more: object) -> Operation:
-    """Return an operation with a key of its own."""
+    """Return one attempt of a command that began at ``t0`` and ended at ``t1``, with an idempotency key of its own."""
     fields = {"job": JOB, "key": f"{cmd}-{actor.partition(':')[2]}-{t0}", "epoch": E1, **more}
     return Operation(actor, t0, t0, t1, actor=actor, cmd=cmd, **fields)  # type: ignore[arg-type]
 
 
 def entry(seq: int, kind: str, op: Operation | None, version: int = 0, status: str = "", holder: str = "") -> Entry:
-    """Return the event of an operation, addressed to the customer and to both technicians."""
+    """Return the log's event of a command, addressed to the customer and to both technicians."""
     cause = f"{op.key}:0" if op else ""
     actor = op.actor if op else "engine"
     return Entry(seq, E1, kind, "user:carla user:tom user:tara", actor, cause, JOB, version, status, holder)
 
 
 def good_history() -> History:
-    """Return a history in which Tom wins a job, Tara loses it, and Tom sends his first step twice with one key."""
+    """Return a correct history: Tom wins a job, Tara loses it, and Tom sends his first step twice with one key."""
     book = operation(10, 20, CARLA, "book", seq=1, version=1)
     claim = operation(40, 60, TOM, "claim", seq=3, version=2)
     lost = operation(45, 70, TARA, "claim", out="taken")
@@ -46,5 +46,5 @@ def good_history() -> History:
 
 
 def op_of(history: History, actor: str, cmd: str) -> Operation:
-    """Return the last operation of this actor with this command."""
+    """Return the last attempt of this command by this actor."""
     return [op for op in history.operations if (op.actor, op.cmd) == (actor, cmd)][-1]

@@ -1,4 +1,5 @@
-"""The history of a run: one JSON line for each occurrence. A file of them can be checked again without the server.
+"""The history of a run: one JSON line for each attempt, event and fault. A file of such lines can be checked again
+without the server.
 
 Times (``t``, ``t0``, ``t1``) are nanoseconds of the monotonic clock of one machine. An actor is ``role:id``.
 """
@@ -73,7 +74,7 @@ class Joined(msgspec.Struct, tag_field="line", tag="joined", omit_defaults=True)
 
 
 class Fault(msgspec.Struct, tag_field="line", tag="fault"):
-    """A nemesis begins (``on``) or ends."""
+    """The begin (``on`` is true) or the end of a fault that the suite caused."""
 
     name: str
     on: bool
@@ -81,8 +82,8 @@ class Fault(msgspec.Struct, tag_field="line", tag="fault"):
 
 
 class Entry(msgspec.Struct, tag_field="line", tag="entry", omit_defaults=True):
-    """An event of the log as it is at the end of the run: what SQL and Redis have together. Of a message, ``job`` is
-    the room and ``version`` its number; of the event of a room, ``holder`` is the user whom it names.
+    """An event of the log at the end of the run. For a message, ``job`` is the room and ``version`` the message's
+    number. For another event of a room, ``holder`` is the user whom the event names.
     """
 
     seq: int
@@ -114,14 +115,14 @@ class Record(msgspec.Struct, tag_field="line", tag="record", omit_defaults=True)
 
 
 class Flaw(msgspec.Struct, tag_field="line", tag="flaw"):
-    """A fault that the run itself saw at its end, such as a key without a TTL. ``kind`` is one of checker.KINDS."""
+    """An error that was found at the end of the run, such as a key without a TTL. ``kind`` is one of checker.KINDS."""
 
     kind: str
     text: str
 
 
 class End(msgspec.Struct, tag_field="line", tag="end"):
-    """The head of the log when the clients were disconnected. Nobody receives what comes later."""
+    """The head of the log when the clients were disconnected. No client receives later events."""
 
     seq: int
 
@@ -141,7 +142,7 @@ LIST_NAMES: dict[type, str] = {
 
 
 class History:
-    """All lines of a run, by kind and in the order of recording."""
+    """All lines of a run, grouped by kind, in the order in which they were recorded."""
 
     def __init__(self, lines: Iterable[Line] = ()) -> None:
         self.operations: list[Operation] = []
@@ -155,18 +156,18 @@ class History:
         self.add(*lines)
 
     def add(self, *lines: Line) -> None:
-        """Append lines."""
+        """Append lines to the history of the run."""
         for line in lines:
             getattr(self, LIST_NAMES[type(line)]).append(line)
 
     def write(self, path: Path) -> None:
-        """Write all lines to a file."""
+        """Write the history to a file, one JSON line for each entry."""
         lines = [line for name in LIST_NAMES.values() for line in getattr(self, name)]
         path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
     @staticmethod
     def read(path: Path) -> History:
-        """Read a file of lines."""
+        """Read a history from a file that ``write`` has written."""
         return History(msgspec.json.decode(text, type=Line) for text in path.read_bytes().splitlines())
 
     def epochs(self) -> dict[str, int]:

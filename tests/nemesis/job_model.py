@@ -42,7 +42,7 @@ class JobState(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a command returns: ``out`` and ``version`` (0: any), and the state after it."""
+    """The result of a command: its code ``out``, the job's ``version`` (0: any), and the job's state after it."""
 
     out: str
     version: int
@@ -120,7 +120,7 @@ class JobModel:
         return state.status != "" and self.blueprint.states[state.status].phase == "open"
 
     def _run(self, state: JobState, op: Operation) -> Outcome:
-        """Return the outcome of a command whose key is new."""
+        """Return the outcome of a command that is sent for the first time."""
         if op.cmd == "book":
             if state.status:
                 return Outcome("booked twice", 0, state)
@@ -139,7 +139,7 @@ class JobModel:
         return Outcome(code, 0, state) if code else self._step(state, op, user)
 
     def _is_same_step(self, state: JobState, op: Operation, who: Principal, facts: Facts) -> bool:
-        """Return whether the command answers as before, because the caller took the same step last."""
+        """Return whether the command is a repeat: the caller took the same step last, so the reply is the same."""
         if op.cmd == "claim":
             return state.claimed > 0 and state.holder == who.id and state.status != "cancelled"
         spec = self.blueprint.commands.get(op.cmd)
@@ -149,7 +149,7 @@ class JobModel:
         return state.last == f"{op.cmd} {op.actor}" and any(has_relation(who, each, facts) for each in relations)
 
     def _step(self, state: JobState, op: Operation, user: str) -> Outcome:
-        """Return the outcome of a command that is allowed."""
+        """Return the outcome of a command that the caller may give in this state."""
         spec = self.blueprint.commands[op.cmd]
         if spec.effect == "refuse":
             return Outcome("ok", 0, _with_offer(state, user, "rejected"))
@@ -168,12 +168,14 @@ class JobModel:
 
 
 def _request_of(op: Operation) -> str:
-    """Return what the fingerprint of a request covers."""
+    """Return the parts of a request that its fingerprint (a hash of the content) covers."""
     return f"{op.cmd} {sorted(op.args.items())}"
 
 
 def _is_answer(op: Operation, request: str, out: str, version: int) -> bool:
-    """Return whether ``op`` was answered as the first request with its key, or refused because it is another."""
+    """Return whether the reply to ``op`` fits its reused key: the first reply again, or a refusal because the request
+    is another.
+    """
     if request != _request_of(op):
         return op.out == "reused_key"
     return op.out == out and (not op.version or not version or op.version == version)

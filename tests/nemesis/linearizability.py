@@ -17,15 +17,15 @@ MAX_CONFIGURATIONS = 40_000
 
 
 class Interval(NamedTuple):
-    """When an operation may take effect. One whose ``end`` is infinite may be absent."""
+    """The time in which an operation takes effect. An operation with an infinite ``end`` may never take effect."""
 
     begin: float
     end: float
 
 
 class Search(NamedTuple):
-    """The result: ``cost`` is the least cost of a legal order, None if there is none. ``stuck`` are the operations that
-    no order reached that got farthest. ``is_complete`` is false if the search gave up.
+    """The result of the search: ``cost`` is the least cost of a legal order, None if there is none. ``stuck`` are the
+    operations that the longest partial orders could not add. ``is_complete`` is false if the search gave up.
     """
 
     cost: int | None

@@ -1,4 +1,4 @@
-"""At the end of a run, Redis equals what a rebuild from SQL writes into an empty one."""
+"""The check at the end of a run that a rebuild from SQL into an empty Redis writes the same keys that Redis has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_TEXT = 4000
 
 
 async def rebuild_flaws(settings: Settings) -> list[Flaw]:
-    """Empty Redis, write the zone anew, and return the difference. No server may run."""
+    """Empty Redis, rebuild the zone from SQL, and return the differences as errors. No server may run."""
     async with open_engine(settings) as engine:
         try:
             await check_rebuild(engine)

@@ -1,4 +1,6 @@
-"""One run: users act, a nemesis strikes, the users go on, and the checker judges what they recorded."""
+"""One run of the fault suite: users act, a fault begins and ends, the users continue, and the checker judges what they
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from tests.nemesis.world import World, open_world
 RECOVERY_TIMEOUT_S, CLOSED_TIMEOUT_S = 40.0, 8.0
 HAS_REBUILD = importlib.util.find_spec("engine.rebuild.rebuilder") is not None
 """Whether this version writes a zone anew from SQL. Without that, a zone whose Redis lost data stays closed."""
-NS = 1_000_000_000
+NS_PER_S = 1_000_000_000
 
 
 class Result(msgspec.Struct):
@@ -62,7 +64,7 @@ class Times(msgspec.Struct):
 
 
 async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, database: Path, times: Times) -> Result:
-    """Run one nemesis in a new world, and judge the history."""
+    """Run one fault against new servers and stores, and return the checker's judgement."""
     history, draw = History(), random.Random(f"{nemesis.name} {level} {seed}")
     may_lose, may_close = level not in nemesis.survives, nemesis.needs_rebuild and not HAS_REBUILD
     world = World(folder, database, level, nemesis.needs, nemesis.options, nemesis.settings)
@@ -94,7 +96,7 @@ async def run_once(nemesis: Nemesis, level: str, seed: int, folder: Path, databa
 async def _strike(
     history: History, nemesis: Nemesis, strike: AbstractAsyncContextManager[None], draw: random.Random
 ) -> tuple[int, int]:
-    """Let the fault last for a while, and return when it began and ended."""
+    """Cause the fault for its duration. Return the times at which it began and ended."""
     began = time.monotonic_ns()
     history.add(Fault(nemesis.name, True, began))
     async with strike:
@@ -114,7 +116,7 @@ async def _wait_for_success(history: History, ended: int, within_s: float) -> fl
         while place < len(history.operations):
             op, place = history.operations[place], place + 1
             if op.out == "ok" and op.cmd == "claim" and op.t1 and op.t0 > ended:
-                return (op.t1 - ended) / NS
+                return (op.t1 - ended) / NS_PER_S
         await asyncio.sleep(0.02)
     return None
 
@@ -122,13 +124,14 @@ async def _wait_for_success(history: History, ended: int, within_s: float) -> fl
 def _longest_gap_s(history: History, began: int, ended: int) -> float:
     """Return the longest time between two successes that overlaps the fault."""
     successes = sorted(op.t1 for op in history.operations if op.out == "ok" and op.t1)
-    gaps = [(b - a) / NS for a, b in itertools.pairwise(successes) if b > began and a < ended + 5 * NS]
+    gaps = [(b - a) / NS_PER_S for a, b in itertools.pairwise(successes) if b > began and a < ended + 5 * NS_PER_S]
     return max(gaps, default=0.0)
 
 
 async def wait_until_delivered(redis_url: str, workload: Workload, within_s: float = 15) -> int:
-    """Wait until SQL has the whole log, and each connected user the last event that is addressed to them. Go on after
-    some seconds: the checker reports what is missing. Return the head until which everything must have been delivered.
+    """Wait until SQL has the whole log, and until each connected user has received the last event that is addressed to
+    them. Continue after ``within_s`` seconds in any case: the checker reports what is missing. Return the head until
+    which everything must have been delivered.
     """
     head = 0
     deadline = time.monotonic() + within_s

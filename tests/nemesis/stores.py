@@ -17,7 +17,7 @@ from tests.support import valkey
 
 
 class Valkey:
-    """One Valkey with a folder of its own. It keeps its port when it is started again."""
+    """One Valkey process with a folder of its own. It has the same port after each restart."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self.options, self.port = folder, options, valkey.free_port()
@@ -27,11 +27,11 @@ class Valkey:
         folder.mkdir()
 
     def start(self) -> None:
-        """Start it on its folder, and wait until it answers."""
+        """Start Valkey with the files of its folder, and wait until it replies."""
         self.process, _ = valkey.start_server(self.folder, *self.options, port=self.port, environment=self.environment)
 
     def kill(self) -> None:
-        """Kill it, if it runs, and wait until it has ended."""
+        """Kill the Valkey process, if it runs, and wait until it has ended."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -39,13 +39,13 @@ class Valkey:
 
     @property
     def pid(self) -> int:
-        """Return the id of its process."""
+        """Return the process id of Valkey."""
         assert self.process is not None
         return self.process.pid
 
     @property
     def aof(self) -> Path:
-        """Return the file to which it appends."""
+        """Return the path of Valkey's current append-only file."""
         return max((self.folder / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.name)
 
 
@@ -60,15 +60,15 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Return its address without a proxy."""
+        """Return the URL of the database, without a proxy in front of it."""
         return f"postgresql://postgres@/{self.database}?host={self.socket.parent}"
 
     def kill(self) -> None:
-        """Kill the postmaster (SIGKILL)."""
+        """Kill the main process of PostgreSQL (SIGKILL)."""
         os.kill(self._server.get_pid(), signal.SIGKILL)
 
     def start(self) -> None:
-        """Start it again."""
+        """Start PostgreSQL again after ``kill``."""
         self._server.ensure_postgres_running()
 
     @staticmethod

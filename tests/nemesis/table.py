@@ -32,7 +32,9 @@ OWN_COLUMNS = ("undone", "two_holders", "done_twice", "lost", "doubled", "out_of
 
 
 def rows_of(results: Iterable[Result]) -> list[list[str]]:
-    """Return the cells of each row. An acknowledged command that its level promises is counted as undone in bold."""
+    """Return the cells of each row. If an acknowledged command is missing although its level promises to keep it, the
+    number of missing commands is bold.
+    """
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
         groups[result.nemesis, result.level].append(result)
@@ -51,13 +53,13 @@ def _row(name: str, level: str, runs: Sequence[Result]) -> list[str]:
         level,
         str(len(runs)),
         str(sum(run.report.acknowledged for run in runs)),
-        f"{undone} (allowed)" if allowed and undone else _shown(undone),
-        _shown(counts["two_holders"]),
-        _shown(counts["done_twice"]),
-        " / ".join(_shown(counts[kind]) for kind in ("lost", "doubled", "out_of_order", "dead_life")),
+        f"{undone} (allowed)" if allowed and undone else _format_count(undone),
+        _format_count(counts["two_holders"]),
+        _format_count(counts["done_twice"]),
+        " / ".join(_format_count(counts[kind]) for kind in ("lost", "doubled", "out_of_order", "dead_life")),
         f"{sum(run.report.unrecovered for run in runs)} of {joins}",
-        _median_and_most([run.unavailable_s for run in runs]),
-        "closed" if any(run.closed for run in runs) else _median_and_most(recoveries),
+        _median_and_maximum([run.unavailable_s for run in runs]),
+        "closed" if any(run.closed for run in runs) else _median_and_maximum(recoveries),
         _jobs_text(runs),
         ", ".join(f"{n} {kind}" for kind, n in sorted(others.items())) or "none",
     ]
@@ -69,11 +71,11 @@ def _jobs_text(runs: Sequence[Result]) -> str:
     return f"{sum(run.report.jobs for run in runs)}" + (f" ({undecided} undecided)" if undecided else "")
 
 
-def _shown(count: int) -> str:
+def _format_count(count: int) -> str:
     return f"**{count}**" if count else "0"
 
 
-def _median_and_most(values: Sequence[float]) -> str:
+def _median_and_maximum(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.1f}, {max(values):.1f}" if values else "none"
 
 
@@ -88,12 +90,14 @@ def write_page(rows: Sequence[Sequence[str]]) -> None:
     before, rest = PAGE.read_text().split(BEGIN)
     old, after = rest.split(END)
     cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in old.splitlines() if line[:1] == "|"]
-    found = {_place(row): list(row) for row in [*cells[2:], *rows]}
+    found = {_sort_key(row): list(row) for row in [*cells[2:], *rows]}
     text = as_markdown([found[place] for place in sorted(found)])
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
-def _place(row: Sequence[str]) -> tuple[int, int]:
-    """Return the place of a row: by the order of the nemeses, then of the levels. A nemesis that is gone comes last."""
+def _sort_key(row: Sequence[str]) -> tuple[int, int]:
+    """Return the sort key of a row: first the order of the faults, then of the levels. A fault that no longer exists is
+    last.
+    """
     names, name = list(NEMESES), row[0].partition(":")[0]
     return (names.index(name) if name in names else len(names), ALL_LEVELS.index(row[1]))

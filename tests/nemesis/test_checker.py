@@ -16,134 +16,134 @@ from tests.nemesis.witness import Witness
 
 
 def claim_twice(history: History) -> None:
-    """Acknowledge Tara's claim too, and write it to the log."""
+    """Spoil the history: Tara's claim is acknowledged and logged too."""
     lost = op_of(history, TARA, "claim")
     lost.out, lost.seq, lost.version = "ok", 6, 4
     history.entries.append(entry(6, "job.accepted", lost, 4, "accepted", "tara"))
 
 
-def lose_claim(history: History) -> None:
-    """Acknowledge a cancellation that no store has."""
+def lose_cancellation(history: History) -> None:
+    """Spoil the history: a cancellation was acknowledged, and no store has it."""
     history.add(operation(100, 110, CARLA, "cancel", seq=6, version=4))
 
 
 def act_twice(history: History) -> None:
-    """Let one key move the job twice."""
+    """Spoil the history: one idempotency key caused two steps of the job."""
     again = op_of(history, TOM, "depart")
     history.entries.append(entry(6, "job.status", again, 4, "reached", "tom"))
 
 
 def answer_otherwise(history: History) -> None:
-    """Answer a repeat of the booking with another job."""
+    """Spoil the history: the repeat of a booking returned another job."""
     book = op_of(history, CARLA, "book")
     history.add(operation(100, 110, CARLA, "book", key=book.key, job="job_main_2", seq=6, version=1))
     history.entries.append(Entry(6, E1, "job.created", "", CARLA, f"{book.key}:0", "job_main_2", 1, "broadcasted"))
 
 
 def invent_command(history: History) -> None:
-    """Write a step to the log that nobody sent."""
+    """Spoil the history: the log has a step that nobody sent."""
     phantom = operation(100, 110, TOM, "arrive")
     history.entries.append(entry(6, "job.status", phantom, 4, "reached", "tom"))
 
 
 def do_unavailable(history: History) -> None:
-    """Do a command that was answered with `unavailable`."""
+    """Spoil the history: the log has a command that was answered with `unavailable`."""
     op = operation(100, 110, TOM, "arrive", out="unavailable")
     history.add(op, entry(6, "job.status", op, 4, "reached", "tom"))
 
 
 def do_refused(history: History) -> None:
-    """Do a command that was refused."""
+    """Spoil the history: the log has a command that was refused."""
     op = operation(100, 110, TOM, "arrive", out="illegal_transition")
     history.add(op, entry(6, "job.status", op, 4, "reached", "tom"))
 
 
 def swap_order(history: History) -> None:
-    """Let a command precede one that had ended before it began."""
+    """Spoil the history: the log has the booking first, although the claim had ended before the booking began."""
     book, claim = op_of(history, CARLA, "book"), op_of(history, TOM, "claim")
     claim.t0, claim.t1, book.t0, book.t1 = 10, 12, 30, 40
 
 
 def repeat_version(history: History) -> None:
-    """Let two steps have one version."""
+    """Spoil the history: two steps have the same version."""
     history.entries[4].version = op_of(history, TOM, "depart").version = 2
 
 
 def skip_version(history: History) -> None:
-    """Let a step raise the version by two."""
+    """Spoil the history: a step raises the version by two."""
     history.entries[4].version = op_of(history, TOM, "depart").version = 4
 
 
 def step_illegally(history: History) -> None:
-    """Let the losing technician depart."""
+    """Spoil the history: the technician who lost the job departs."""
     history.entries[4].actor = TARA
 
 
 def remove_entry(history: History) -> None:
-    """Remove an event from the log."""
+    """Spoil the history: an event is missing in the log."""
     del history.entries[3]
 
 
 def change_record(history: History) -> None:
-    """Let SQL have another holder than the log."""
+    """Spoil the history: the holder in SQL differs from the holder in the log."""
     history.records[1].holder = "tara"
 
 
 def refuse_without_reason(history: History) -> None:
-    """Refuse a cancellation, though the job is on the way."""
+    """Spoil the history: a cancellation was refused without a reason."""
     history.add(operation(100, 110, CARLA, "cancel", out="illegal_transition"))
 
 
 def refuse_too_late(history: History) -> None:
-    """Answer `taken` before anybody had claimed."""
+    """Spoil the history: a claim was refused with `taken` before anybody had claimed."""
     lost = op_of(history, TARA, "claim")
     lost.t0, lost.t1 = 25, 30
 
 
 def win_by_stale_version(history: History) -> None:
-    """Do a step that was conditional on another version."""
+    """Spoil the history: a claim succeeded although it required another version of the job."""
     op_of(history, TOM, "claim").args = {"version": 7}
 
 
 def claim_unseen(history: History) -> None:
-    """Acknowledge to both technicians that they hold the job; the log has only one of them."""
+    """Spoil the history: both technicians were told that they hold the job; the log has only one claim."""
     lost = op_of(history, TARA, "claim")
     lost.out, lost.version = "ok", 2
 
 
 def forget_event(history: History) -> None:
-    """Do not deliver an event."""
+    """Spoil the history: an event was not delivered."""
     history.heard.remove(next(h for h in history.heard if (h.p, h.seq) == (CARLA, 3)))
 
 
 def double_event(history: History) -> None:
-    """Deliver an event twice."""
+    """Spoil the history: an event was delivered twice."""
     heard = next(h for h in history.heard if (h.p, h.seq) == (CARLA, 3))
     history.add(msgspec.structs.replace(heard, t=heard.t + 1))
 
 
 def swap_events(history: History) -> None:
-    """Deliver two events in the wrong order."""
+    """Spoil the history: two events were delivered in the wrong order."""
     third, fourth = (next(h for h in history.heard if (h.p, h.seq) == (CARLA, seq)) for seq in (3, 4))
     third.t, fourth.t = fourth.t, third.t
 
 
 def deliver_lost_life(history: History) -> None:
-    """Deliver an event of an epoch that had ended, after its successor was named."""
+    """Spoil the history: an event of the old epoch was delivered after the new epoch was named."""
     history.add(Entry(6, E2, "job.searching", "user:carla", job=JOB))
     history.add(Joined(CARLA, CARLA, "main", E2, 5, True, 200, after=5))
     history.add(Heard(CARLA, "main", E2, 6, "job.cancelled", 210, JOB))
 
 
 def end_in_error(history: History) -> None:
-    """Answer with an internal error."""
+    """Spoil the history: a command was answered with an internal error."""
     history.add(operation(100, 110, TOM, "arrive", out="internal"))
 
 
-BAD: list[tuple[Callable[[History], None], str]] = [
+SPOILED: list[tuple[Callable[[History], None], str]] = [
     (claim_twice, "two_holders"),
     (claim_twice, "not_linearizable"),
-    (lose_claim, "undone"),
+    (lose_cancellation, "undone"),
     (act_twice, "done_twice"),
     (answer_otherwise, "done_twice"),
     (invent_command, "never_invoked"),
@@ -174,7 +174,7 @@ def test_a_good_history_has_no_flaw() -> None:
     assert (report.jobs, report.acknowledged, report.undecided) == (1, 3, 0)
 
 
-@pytest.mark.parametrize(("spoil", "kind"), BAD, ids=lambda each: getattr(each, "__name__", each))
+@pytest.mark.parametrize(("spoil", "kind"), SPOILED, ids=lambda each: getattr(each, "__name__", each))
 def test_a_bad_history_is_found_and_named(spoil: Callable[[History], None], kind: str) -> None:
     """Each fault that was put into the good history is named by its kind."""
     history = good_history()
@@ -224,7 +224,7 @@ def test_a_job_is_reassigned_twice_by_one_person() -> None:
 
 
 def test_what_a_run_saw_itself_is_reported(tmp_path: object) -> None:
-    """A flaw that the run found at its end is in the report, and a history survives a file."""
+    """An error that the run found at its end is in the report, also after the history was saved and read."""
     history = good_history()
     history.add(Flaw("no_ttl", "{main}:req:x"))
     path = tmp_path / "history.jsonl"  # type: ignore[operator]

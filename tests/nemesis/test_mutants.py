@@ -1,4 +1,6 @@
-"""The suite notices what is wrong with the product: each mutant of a script is caught; the unchanged scripts pass."""
+"""The fault suite notices errors of the product: each changed script (mutant) is caught, and the unchanged scripts
+pass.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
 JOBS = 10
-FAR = {"lat": -33.87, "lon": 151.21}
+FAR_PLACE = {"lat": -33.87, "lon": 151.21}
 
 MUTANTS: dict[str, tuple[str, str, str]] = {
     "a claim ignores the holder": (
@@ -84,7 +86,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
 }
 
 
-OFTEN = (
+USUAL_MUTANTS = (
     "a claim ignores the holder",
     "the holder's second claim is refused",
     "verdicts are forgotten",
@@ -98,7 +100,7 @@ OFTEN = (
 
 
 def mutated_library(folder: Path, file: str, old: str, new: str) -> scripts.ScriptLibrary:
-    """Return the library with one text of a file replaced."""
+    """Return the script library after one text of a file is replaced."""
     shutil.copytree(scripts.scripts_folder(), folder)
     path = folder / f"{file}.lua"
     text = path.read_text()
@@ -108,8 +110,8 @@ def mutated_library(folder: Path, file: str, old: str, new: str) -> scripts.Scri
 
 
 async def judge_run(settings: Settings) -> Report:
-    """Let users act on a server with the library that is installed now, and return the judgement. Before they begin,
-    the reply to the call that took the first wave of a job is lost.
+    """Let users act on a server with the installed script library, and return the checker's judgement. Before they
+    begin, the reply to the call that took the first wave of a job is lost.
     """
     history = History()
     assert settings.redis
@@ -136,7 +138,7 @@ async def lose_first_wave(proxy: Proxy, workload: Workload) -> None:
     command of ops reaches this job, so it shows at the end what became of the wave.
     """
     proxy.drop_next = b"wave:job_"
-    customer, body = workload.customers[0], workload.booking(FAR)
+    customer, body = workload.customers[0], workload.booking(FAR_PLACE)
     booked = await customer.attempt("book", "", args=body)
     if booked.out == UNKNOWN:  # the connection that ended had the reply to the booking too
         booked = await customer.attempt("book", "", booked.key, body)
@@ -145,17 +147,17 @@ async def lose_first_wave(proxy: Proxy, workload: Workload) -> None:
 
 
 async def test_the_scripts_as_they_are_have_no_flaw(settings: Settings) -> None:
-    """With the scripts as they are the checker finds nothing."""
+    """The checker finds no error in a run with the unchanged scripts."""
     report = await judge_run(settings)
     assert [flaw.text for flaw in report.flaws] == []
     assert report.jobs >= JOBS and report.undecided == 0
 
 
-@pytest.mark.parametrize("name", MUTANTS if os.environ.get("CALLOUT_TEST_MUTANTS") == "all" else OFTEN)
+@pytest.mark.parametrize("name", MUTANTS if os.environ.get("CALLOUT_TEST_MUTANTS") == "all" else USUAL_MUTANTS)
 async def test_a_mutant_is_caught(
     name: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A script with a fault is caught."""
+    """The checker finds an error in a run with a script that has a fault."""
     library = mutated_library(tmp_path / "lua", *MUTANTS[name])
     monkeypatch.setattr(scripts, "load_installed_library", lambda: library)
     report = await judge_run(settings)

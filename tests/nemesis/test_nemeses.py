@@ -1,4 +1,6 @@
-"""A short part of the fault suite; `make faults` runs all of it. Seeds that failed once are run again here."""
+"""A short part of the fault suite; `make faults` runs all of it. Random seeds with which a run failed once are run
+again here.
+"""
 
 from __future__ import annotations
 

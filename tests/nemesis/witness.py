@@ -1,7 +1,9 @@
-"""The witness check: the log at the end is the claimed order of all commands. It takes a time linear in the history.
+"""The witness check: the log at the end of a run must be a legal order of all commands. Its time is linear in the
+length of the history.
 
-Each acknowledged command is in the log once; each cause was invoked; what was `unavailable` or refused is not there;
-the versions of a job rise by one; a command that ended before another began precedes it; each step is legal.
+Each acknowledged command is in the log once. Each idempotency key in the log was sent by a client. A command that was
+refused or answered with `unavailable` is not in the log. The versions of a job rise by one. A command that ended before
+another began precedes it. Each step is legal.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ Attempts = dict[tuple[str, str], list[Operation]]
 
 
 class Witness:
-    """The log of a run and the attempts of its clients, by actor and idempotency key."""
+    """Compares the log of a run with the attempts of its clients, which are grouped by actor and idempotency key."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -40,15 +42,15 @@ class Witness:
                 self.by_job[entry.job].append(entry)
 
     def flaws(self) -> Iterator[Flaw]:
-        """Yield everything that is wrong."""
-        yield from self._holes()
-        yield from self._attempts()
-        yield from self._causes()
-        yield from self._order()
+        """Yield an error for each place where the log and the attempts contradict each other."""
+        yield from self._missing_seqs()
+        yield from self._attempt_flaws()
+        yield from self._cause_flaws()
+        yield from self._order_flaws()
         for job, entries in self.by_job.items():
-            yield from self._versions(job, entries)
-            yield from self._steps(job, entries)
-        yield from self._records()
+            yield from self._version_flaws(job, entries)
+            yield from self._step_flaws(job, entries)
+        yield from self._record_flaws()
 
     def undone(self) -> list[Operation]:
         """Return the acknowledged commands that are not in the log."""
@@ -56,8 +58,8 @@ class Witness:
         return [op for op in done if not self._is_logged(op)]
 
     def _is_logged(self, op: Operation) -> bool:
-        """Return whether the event of an acknowledged command is in the log. A command that repeats the same step is
-        answered from the event of the first.
+        """Return whether the event of an acknowledged command is in the log. The reply to a repeated step names the
+        event of the first one.
         """
         if op.cmd == "book":  # after a loss the same key may have made another job
             return any(entry.job == op.job for entry in self.caused.get(op.key, ()))
@@ -72,14 +74,14 @@ class Witness:
             return entry.actor == op.actor or op.cmd == "reassign"
         return entry.key == op.key or not op.key
 
-    def _holes(self) -> Iterator[Flaw]:
+    def _missing_seqs(self) -> Iterator[Flaw]:
         seqs = [entry.seq for entry in self.history.entries]
         for before, after in itertools.pairwise(seqs):
             if after != before + 1:
                 yield Flaw("hole", f"the log continues at {after} after {before}")
 
-    def _attempts(self) -> Iterator[Flaw]:
-        """Compare the attempts with one key with each other and with the log."""
+    def _attempt_flaws(self) -> Iterator[Flaw]:
+        """Compare the attempts that have the same idempotency key with each other and with the log."""
         undone = {id(op) for op in self.undone()}
         for (actor, key), attempts in self.attempts.items():
             done = [op for op in attempts if op.out == "ok"]
@@ -98,8 +100,8 @@ class Witness:
                 yield Flaw(kind, f"{actor} {attempts[0].cmd} {attempts[0].job}: the log has it")
             yield from (Flaw("internal_error", f"{actor} {op.cmd} {op.job}") for op in attempts if op.out == "internal")
 
-    def _causes(self) -> Iterator[Flaw]:
-        """Compare the causes of the log with what was invoked."""
+    def _cause_flaws(self) -> Iterator[Flaw]:
+        """Check that each idempotency key in the log was sent by a client and caused one step only."""
         keys = {key for _, key in self.attempts}
         for key, entries in self.caused.items():
             steps = {(e.job, e.version) for e in entries if e.version and e.type.startswith(("job.", "message."))}
@@ -109,7 +111,7 @@ class Witness:
             if key not in keys and is_known and entries[0].job:
                 yield Flaw("never_invoked", f"{entries[0].type} {entries[0].seq}: nobody sent the key {key}")
 
-    def _order(self) -> Iterator[Flaw]:
+    def _order_flaws(self) -> Iterator[Flaw]:
         """Check that a command that ended before another began has the lower seq."""
         done = [op for op in self.history.operations if op.out == "ok" and op.seq and not op.repeated and op.t1]
         done = [op for op in done if self._is_logged(op)]
@@ -121,7 +123,7 @@ class Witness:
             if op.seq <= highest:
                 yield Flaw("not_real_time", f"{op.actor} {op.cmd} has seq {op.seq} and began after {highest} had ended")
 
-    def _versions(self, job: str, entries: list[Entry]) -> Iterator[Flaw]:
+    def _version_flaws(self, job: str, entries: list[Entry]) -> Iterator[Flaw]:
         version, key, kind = 0, "", ""
         for entry in entries:
             is_new = entry.version != version
@@ -133,7 +135,7 @@ class Witness:
                 yield Flaw("version", f"{job}: two steps have version {version}")
             version, key, kind = entry.version, entry.key or key, entry.type
 
-    def _steps(self, job: str, entries: list[Entry]) -> Iterator[Flaw]:
+    def _step_flaws(self, job: str, entries: list[Entry]) -> Iterator[Flaw]:
         """Check that each change of state is one that the blueprint declares for the actor, and that no technician gets
         a job that another holds.
         """
@@ -148,7 +150,7 @@ class Witness:
                 yield Flaw("illegal_step", f"{job}: {status} to {entry.status} by {entry.actor} at {entry.seq}")
             status, holder, version = entry.status, entry.holder, entry.version
 
-    def _records(self) -> Iterator[Flaw]:
+    def _record_flaws(self) -> Iterator[Flaw]:
         """Compare the jobs in Redis and in SQL with the log."""
         for record in self.history.records:
             entries = self.by_job.get(record.job)
@@ -159,7 +161,7 @@ class Witness:
 
 
 def _is_legal(entry: Entry, status: str, holder: str, customer: str) -> bool:
-    """Return whether a command of the blueprint leads from the state and holder before to those of the event."""
+    """Return whether a command of the blueprint leads from this state and holder to those of the event."""
     role, _, user = entry.actor.partition(":")
     facts = Facts(status, holder, customer)
     who = Principal(UserId(user), role)  # type: ignore[arg-type]

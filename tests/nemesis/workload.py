@@ -54,7 +54,7 @@ class Workload:
 
     @property
     def clients(self) -> list[Client]:
-        """Return all users."""
+        """Return the clients of all users: customers, technicians and ops."""
         return [*self.customers, *self.technicians, self.ops]
 
     def booking(self, place: dict[str, float] = HERE) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Workload:
                 await asyncio.wait(commands)
 
     async def disconnect(self) -> None:
-        """End all connections."""
+        """Close the connections of all users."""
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -181,13 +181,13 @@ class Workload:
         await member.attempt("read", room, args={"n": said.version})
 
     async def _send_positions(self, technician: Client) -> None:
-        """Send a position every second, as an app does more rarely: SQL has none of the last half minute."""
+        """Send a position every second, more often than an app does. SQL has no position of the last half minute."""
         while not self.stopping.is_set():
             await technician.send("location", **HERE)
             await asyncio.sleep(1.0)
 
     async def _probe(self, technician: Client) -> None:
-        """Send commands for a recent job in any state, whoever holds it."""
+        """Now and then send a claim or a work command for a recent job in any state, whoever holds it."""
         while not self.stopping.is_set():
             await asyncio.sleep(technician.draw.uniform(0, 2 * self.pace.probe_s))
             if not self.jobs:
@@ -196,7 +196,7 @@ class Workload:
             await technician.attempt(command, job)
 
     async def _supervise(self, ops: Client) -> None:
-        """Reassign, take away or cancel a recent job now and then."""
+        """As ops, now and then reassign a recent job, take it from its technician, or cancel it."""
         while not self.stopping.is_set():
             await asyncio.sleep(ops.draw.uniform(0.2, 1.2))
             if not self.jobs:

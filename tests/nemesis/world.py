@@ -36,9 +36,9 @@ three primaries instead of the Valkey, of which that of the zone has a replica.
 
 
 class World:
-    """What runs. ``valkeys`` are the primary and its replica, if there is one. Servers reach Redis through ``proxy``,
-    PostgreSQL through ``sql_proxy``; the replica reaches the primary through ``replication``. ``settings`` are further
-    settings of every server, ``options`` those of Valkey.
+    """The servers and stores of one run. ``valkeys`` are the primary and its replica, if there is one. Servers reach
+    Redis through ``proxy`` and PostgreSQL through ``sql_proxy``; the replica reaches the primary through
+    ``replication``. ``settings`` are further settings of every server, ``options`` those of Valkey.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class World:
 
     @property
     def url(self) -> str:
-        """Return the address that the users use."""
+        """Return the address at which the users reach the server."""
         return self.url_of("first") if BALANCER not in self.needs else f"http://127.0.0.1:{self.balancer.port}"
 
     def url_of(self, name: str) -> str:
-        """Return the address of a server."""
+        """Return the URL of the server with this name."""
         return f"http://127.0.0.1:{self._ports[name]}"
 
     @property
@@ -85,12 +85,12 @@ class World:
 
     @property
     def primary(self) -> Valkey:
-        """Return the Valkey to which the proxy leads."""
+        """Return the Valkey to which the proxy forwards."""
         return next(each for each in self.valkeys if each.port == self.proxy.target_port)
 
     @property
     def other(self) -> Valkey:
-        """Return the Valkey to which the proxy does not lead."""
+        """Return the Valkey to which the proxy does not forward."""
         return next(each for each in self.valkeys if each.port != self.proxy.target_port)
 
     def checker_settings(self) -> Settings:
@@ -133,7 +133,7 @@ class World:
             await self.kill_server(name)
 
     async def stop_server(self, name: str = "first") -> None:
-        """Stop a server in order (SIGTERM), and wait until it has ended."""
+        """Stop a server with SIGTERM, and wait until it has ended."""
         self.servers[name].process.send_signal(signal.SIGTERM)
         await self.servers[name].process.wait()
         await self.kill_server(name)
@@ -161,7 +161,9 @@ class World:
     # stores
 
     async def replicate(self, follower: Valkey, leader: Valkey | None) -> None:
-        """Make ``follower`` a replica of ``leader`` through the proxy of replication, or a primary if that is None."""
+        """Make ``follower`` a replica of ``leader``, through the proxy of replication. If ``leader`` is None, make it a
+        primary.
+        """
         if leader:
             self.replication.set_target(leader.url)
         async with Redis.from_url(follower.url) as client:
@@ -169,7 +171,7 @@ class World:
             await client.execute_command("REPLICAOF", *words)
 
     async def is_synchronised(self, follower: Valkey) -> bool:
-        """Return whether a replica has all data of its primary."""
+        """Return whether a Redis replica has all data of its primary."""
         async with Redis.from_url(follower.url) as client:
             info = await client.info("replication")
             return (
@@ -177,18 +179,18 @@ class World:
             )
 
     async def wait_for_replica(self) -> None:
-        """Wait until the replica has all data."""
+        """Wait until the Redis replica has all data of its primary."""
         await wait_until(lambda: self.is_synchronised(self.other), within_s=20, what="the replica")
 
     def lead_to(self, target: Valkey) -> None:
-        """Let the proxy lead to another Valkey, and abort all connections."""
+        """Let the proxy forward to another Valkey, and abort all open connections."""
         self.proxy.set_target(target.url)
         self.proxy.cut()
 
     # begin and end
 
     async def open(self) -> None:
-        """Start everything that the nemesis needs."""
+        """Start the servers and stores that the fault needs."""
         for proxy in (self.proxy, self.replication, self.sql_proxy, self.balancer):
             await self._stack.enter_async_context(proxy)
         if CLUSTER in self.needs:
@@ -217,14 +219,14 @@ class World:
         self.balancer.set_target(self.url_of("first"))
 
     async def close(self) -> None:
-        """End everything."""
+        """Stop all servers, stores and proxies of the run."""
         await self.kill_servers()
         await self._stack.aclose()
 
 
 @asynccontextmanager
 async def open_world(world: World) -> AsyncIterator[World]:
-    """Run a world while the block runs."""
+    """Start the servers and stores of a run, and stop them at the end of the block."""
     try:
         await world.open()
         yield world

@@ -1,4 +1,6 @@
-"""The people of a race between messages and the removal of a member, on two gateways, and what each of them got."""
+"""The users of a race between chat messages and the removal of a room's member, on two gateways, and what each user
+received.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Race:
         return self.sockets[who.id]
 
     async def request(self, who: Principal, method: str, path: str, body: Any = None) -> httpx.Response:
-        """Send a request over HTTP."""
+        """Send an HTTP request as this user."""
         bearer = await socket_client.token(self.engine, who)
         return await self.http.request(method, path, json=body, headers={"Authorization": f"Bearer {bearer}"})
 
@@ -112,7 +114,7 @@ async def read_round(engine: Engine, room: str) -> tuple[dict[str, int], list[Le
 
 
 async def recent_events(engine: Engine) -> list[Event]:
-    """Return the last events of the log: more than those of a round."""
+    """Return the newest events of the log, enough to contain all events of the last round."""
     return await event_log.events(engine, after=max(0, (await event_log.read_head(engine)) - 200))
 
 

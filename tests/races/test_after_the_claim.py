@@ -40,7 +40,7 @@ def settings(settings: Settings) -> Settings:
 
 
 class Round:
-    """One job, and the commands that race for it."""
+    """One round of the race: one job, and the commands that are sent for it at the same time."""
 
     def __init__(
         self, engine: Engine, job: JobId, carla: Principal, crew: list[Principal], random_source: random.Random

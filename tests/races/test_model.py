@@ -239,7 +239,7 @@ class Model(EngineMachine):
             assert refused.code == "account_not_approved" == self.refusal_of_account(technician)
 
     def refusal_of_account(self, technician: str) -> str:
-        """Return the code with which a suspended technician is refused, "" for any other technician."""
+        """Return the error code with which a suspended technician is refused; "" for any other technician."""
         record = self.technician_record(self.principal_of(technician).id)
         return "" if record["account"] == "approved" else "account_not_approved"
 

@@ -25,7 +25,9 @@ from tests.support.summaries import expected_summary
 
 
 class SummaryModel(Model):
-    """The histories of the engine's model, with changes of ratings and services, and with inaccurate and late fixes."""
+    """The random commands of the engine's model, and also changes of ratings and services, and inaccurate and late
+    fixes.
+    """
 
     @rule(name=st.sampled_from(PEOPLE), rating=st.sampled_from([3.25, 5.0]), others=st.integers(0, 2))
     def change_profile(self, name: str, rating: float, others: int) -> None:

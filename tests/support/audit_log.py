@@ -1,4 +1,4 @@
-"""Archive events of a test's own without Redis, and sign heads of their audit tree."""
+"""Archive events that a test has made itself, without Redis, and sign heads of their audit tree."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def make_event(seq: int, **changes: Any) -> Event:
 
 
 async def archive_events(archive: Archive, *events: Event) -> str | None:
-    """Archive events as the archiver does. Return the note of a head if one was signed."""
+    """Archive events as the archiver does. Return the signed head of the audit tree as text (a signed note), or None if
+    none was signed.
+    """
     writer = EventWriter(archive, ZONE, {EPOCH: 1}, lambda zone: None, KEY)
     before: Checkpoint | None = await reader.checkpoint(archive, ZONE)
     await writer.write_events(events, before, lambda seq: EPOCH)
@@ -43,20 +45,20 @@ async def archive_events(archive: Archive, *events: Event) -> str | None:
 
 
 async def archive_count(archive: Archive, count: int) -> None:
-    """Archive ``count`` further events."""
+    """Make and archive ``count`` further events."""
     last = await reader.checkpoint(archive, ZONE)
     first = last.seq + 1 if last else 1
     await archive_events(archive, *map(make_event, range(first, first + count)))
 
 
 async def sign_head(archive: Archive) -> Head:
-    """Sign a head of the tree as it is now."""
+    """Sign the present size and root of the audit tree (a signed head)."""
     note = await heads.sign_newest(archive, ZONE, KEY)
     assert note is not None
     return signed_note.parse_head(note)
 
 
 async def read_leaves(archive: Archive) -> list[bytes]:
-    """Return the leaves in SQL, in order."""
+    """Return the leaves of the audit tree (the hashes of the events) from SQL, in order."""
     async with archive.begin_read() as conn:
         return [bytes(leaf) for leaf in (await conn.execute(select(audit.c.leaf).order_by(audit.c.seq))).scalars()]

@@ -48,12 +48,12 @@ async def accepted_job(engine: Engine) -> Chat:
 
 
 async def send_command(engine: Engine, who: Principal, job: str, command: str, **arguments: Any) -> None:
-    """Send a command for the job."""
+    """Send a command of the blueprint for a job."""
     await jobs.run_command(engine, who, job, CommandInput(command=command, **arguments))
 
 
 async def staff(engine: Engine, role: Role = "mediator") -> Principal:
-    """Create an account of the staff."""
+    """Create the account of a member of staff, by default a mediator, and return the caller for it."""
     email = f"{uuid.uuid4().hex}@example.org"
     new = NewAccount(email=email, password="correct horse", name=f"The {role}", role=role)
     user = (await accounts.create_user(engine, people.ADMIN, new)).value
@@ -68,7 +68,7 @@ async def say(engine: Engine, who: Principal, room: str, text: str, client_id: s
 
 
 async def texts(engine: Engine, who: Principal, room: str, **query: Any) -> list[str]:
-    """Return the texts of a page of a room's messages."""
+    """Return the texts of the messages on one page of a room."""
     page = await message_history.list_messages(engine, who, room, MessageQuery(**query))
     return [msgspec.json.decode(item)["text"] for item in page.items]
 

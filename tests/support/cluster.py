@@ -22,7 +22,7 @@ PRIMARIES = 3
 
 
 class Cluster:
-    """The nodes of a cluster by port."""
+    """A running Redis Cluster. ``nodes`` are its processes by port."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Return the address with two of the nodes."""
+        """Return the Redis URL of the cluster, with the addresses of two of its nodes."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in list(self.nodes)[:2])
 
     def start_node(self) -> int:
@@ -54,7 +54,7 @@ class Cluster:
             return client.execute_command(*command)
 
     def id_of(self, port: int) -> str:
-        """Return the id of a node."""
+        """Return the id of the node at this port in the cluster."""
         return str(self.ask(port, "CLUSTER", "MYID").decode())
 
     def join(self, port: int) -> None:
@@ -63,10 +63,10 @@ class Cluster:
         names = {self.id_of(each) for each in others} | {self.id_of(port)}
         if others:
             self.ask(others[0], "CLUSTER", "MEET", "127.0.0.1", port, self._bus_ports[port])
-            self.wait(lambda: all(names <= self._known(each) for each in (*others, port)))
+            self.wait(lambda: all(names <= self._known_nodes(each) for each in (*others, port)))
         self._joined.append(port)
 
-    def _known(self, port: int) -> set[str]:
+    def _known_nodes(self, port: int) -> set[str]:
         with redis.Redis(port=port) as client:
             return {each["node_id"] for each in client.execute_command("CLUSTER NODES").values()}
 
@@ -79,12 +79,12 @@ class Cluster:
         return port
 
     def role(self, port: int) -> list[Any]:
-        """Return what the node says of its role."""
+        """Return the node's reply to the Redis command ROLE."""
         with redis.Redis(port=port) as client:
             return list(client.execute_command("ROLE"))
 
     def owner_of(self, key: str) -> int:
-        """Return the port of the primary that has a key, as the nodes that run see it."""
+        """Return the port of the primary that has the slot of a key, according to the running nodes."""
         slot = key_slot(key.encode())
         for port, process in self.nodes.items():
             if process.poll() is None:
@@ -101,22 +101,22 @@ class Cluster:
         self.wait(lambda: self.owner_of(key) == target)
 
     def kill(self, port: int) -> None:
-        """Kill one node."""
+        """Kill the node at this port."""
         self.nodes[port].kill()
         self.nodes[port].wait()
 
     def is_whole(self) -> bool:
-        """Return whether every node that runs sees all slots served."""
+        """Return whether every running node reports that all slots are served."""
         running = [port for port, process in self.nodes.items() if process.poll() is None]
-        return all(b"cluster_state:ok" in self._state(port) for port in running)
+        return all(b"cluster_state:ok" in self._cluster_info(port) for port in running)
 
-    def _state(self, port: int) -> bytes:
+    def _cluster_info(self, port: int) -> bytes:
         with redis.Redis(port=port) as client:
             client.response_callbacks.clear()
             return bytes(client.execute_command("CLUSTER", "INFO"))
 
     def empty(self) -> None:
-        """Delete all keys."""
+        """Delete all keys of the cluster."""
         for port, process in self.nodes.items():
             if process.poll() is None and self.role(port)[0] == b"master":
                 self.ask(port, "FLUSHALL")

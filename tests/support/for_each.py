@@ -1,4 +1,4 @@
-"""One test for many values that are cheap to check: a test of its own for each would cost more than the check."""
+"""Write one test for many values that are cheap to check. One test for each value would take longer than the checks."""
 
 from __future__ import annotations
 

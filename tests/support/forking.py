@@ -1,4 +1,6 @@
-"""The process of the fork server (``tests/support/fork_server.py``), and the begin and end of those that it forks."""
+"""The main program of the fork server (``tests/support/fork_server.py``): it forks processes, prepares each of them,
+and ends it.
+"""
 
 from __future__ import annotations
 
@@ -188,7 +190,7 @@ def _report_ended(running: dict[int, RunningProcess]) -> None:
 
 
 def fork_own_children() -> None:
-    """Let this forked process start the programs of ``COMMANDS`` by the server that has forked it."""
+    """Replace the start of child processes: the programs of ``COMMANDS`` are then forked by the fork server too."""
     execute: Any = asyncio.create_subprocess_exec
 
     async def create(*command: str, cwd: Path, env: Mapping[str, str], stdin: int, **more: Any) -> Any:

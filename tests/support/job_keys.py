@@ -64,8 +64,8 @@ def rows_of_events(events: Iterable[Event], zone: Zone = ZONE) -> list[JobRows]:
 
 
 async def check_jobs(engine: Engine, rows: Sequence[JobRows]) -> int:
-    """Assert that the keys of the jobs of ``rows`` are as ``job_contents`` says. Return how many were compared: those
-    that Redis still has, and whose keys do not expire.
+    """Assert that the keys of the jobs ``rows`` in Redis are those that a rebuild would write (``job_contents``).
+    Return how many jobs were compared: those that Redis still has, and whose keys do not expire.
     """
     redis = engine.store.redis
     now = int(await redis.hget(keys.zone_meta(ZONE), "now") or 0)  # type: ignore[misc]
@@ -85,7 +85,7 @@ async def check_jobs(engine: Engine, rows: Sequence[JobRows]) -> int:
     records = {job: found.get(keys.job(ZONE, job)) for job in ids}
     _normalise(found, ids, records)
     _normalise(expected, ids, records)
-    _forgive_late_tasks(found, expected, now)
+    _drop_allowed_differences(found, expected, now)
     await _replace_places(engine, expected)
     for key in sorted(found.keys() | expected.keys()):
         assert found.get(key) == expected.get(key), f"{key}\n in Redis {found.get(key)}\n rebuilt  {expected.get(key)}"
@@ -108,7 +108,7 @@ async def _read_contents(engine: Engine, ids: set[JobId], expected: Contents) ->
     values = await pipe.execute()
     found: Contents = {}
     for name, kind, ttl, reply in zip(chosen, kinds, facts[1::2], values, strict=True):
-        value = _value(kind, reply)
+        value = _decode_reply(kind, reply)
         if name.split(":")[1] == "ref":
             value = {reference: job for reference, job in value.items() if job.split()[0] in ids}
         found[name] = KeyContent(kind, value, None if ttl < 0 else ttl)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ READ_COMMANDS: dict[str, Callable[[Any, str], Any]] = {
 """The commands that read a whole key, by the kind of key."""
 
 
-def _value(kind: str, reply: Any) -> Any:
+def _decode_reply(kind: str, reply: Any) -> Any:
     """Return the reply to one of ``READ_COMMANDS`` as the value of a ``KeyContent``."""
     match kind:
         case "hash":
@@ -141,16 +141,16 @@ def _value(kind: str, reply: Any) -> Any:
 
 
 def _normalise(contents: Contents, ids: set[JobId], records: Mapping[JobId, KeyContent | None]) -> None:
-    """Drop what means nothing: empty fields, members of other jobs, tasks that do nothing, and offers in a technician's
-    list that are closed because somebody has the job.
+    """Remove what has no effect and may differ: empty fields, entries of other jobs, scheduled tasks that would do
+    nothing, and closed offers in the list of a technician.
     """
     for key, content in list(contents.items()):
         value: Any = content.value
         match key.split(":")[1:]:
             case ["job", _]:
-                value = _record(value)
+                value = _comparable_fields(value)
             case ["due"]:
-                value = {task: at for task, at in value.items() if _does_something(task, records)}
+                value = {task: at for task, at in value.items() if _has_effect(task, records)}
             case ["tech", technician, "offers"]:
                 value = {job: at for job, at in value.items() if _is_open(contents, records, job, technician)}
             case _ if SHARED_KEYS.match(key):
@@ -163,13 +163,13 @@ def _normalise(contents: Contents, ids: set[JobId], records: Mapping[JobId, KeyC
             del contents[key]
 
 
-def _record(fields: Mapping[str, str]) -> dict[str, str]:
+def _comparable_fields(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the fields without those that are empty or that a rebuild does not restore exactly."""
     return {name: text for name, text in fields.items() if text and name not in ephemeral.JOB_FIELDS}
 
 
-def _does_something(task: str, records: Mapping[JobId, KeyContent | None]) -> bool:
-    """Return whether a scheduled task is of one of the jobs, and its script would do anything."""
+def _has_effect(task: str, records: Mapping[JobId, KeyContent | None]) -> bool:
+    """Return whether a scheduled task belongs to one of the jobs and still has an effect when it runs."""
     kind, _, rest = task.partition(":")
     job, *parts = rest.split(":")
     record: Any = getattr(records.get(JobId(job)), "value", None)
@@ -203,11 +203,12 @@ def _is_open(contents: Contents, records: Mapping[JobId, KeyContent | None], job
     return bool(offers.get(technician, "").startswith("sent "))
 
 
-def _forgive_late_tasks(found: Contents, expected: Contents, now: int) -> None:
-    """Give a task that is due the same time on both sides. A scheduler that takes a task hides it for a while, and
-    the scripts of ``POSTPONED_TASKS`` postpone theirs without an event: in the grace of an opening, while the job is
-    frozen, and until the watchdog's next check. ``offers`` is due when the first offer ends that there ever was, and
-    the rebuilt one when the first ends that is still open.
+def _drop_allowed_differences(found: Contents, expected: Contents, now: int) -> None:
+    """Remove allowed differences between the scheduled tasks in Redis and the rebuilt ones: a task that is due gets the
+    same time on both sides. A scheduler that has taken a task hides it for a while. The scripts of ``POSTPONED_TASKS``
+    postpone their tasks without an event: in a grace period, while the job is frozen, and until the watchdog's next
+    check. The task ``offers`` in Redis is due at the first end of all offers, the rebuilt one at the first end of those
+    still open.
     """
     key = keys.due_tasks(ZONE)
     live: Any = found[key].value if key in found else {}
@@ -228,12 +229,12 @@ def _forgive_late_tasks(found: Contents, expected: Contents, now: int) -> None:
 
 
 async def _replace_places(engine: Engine, expected: Contents) -> None:
-    """Replace the positions of geo indexes by the scores that this server computes from them."""
+    """Replace each position in a geo index by the score that this Redis server computes from it."""
     scratch, redis = f"{{{ZONE}}}:scratch", engine.store.redis
     for key, content in expected.items():
         if content.kind == "geo":
             places: Any = content.value
             await redis.geoadd(scratch, [each for m, at in places.items() for each in (at.lon, at.lat, m)])  # type: ignore[list-item]
-            value = _value("zset", await READ_COMMANDS["zset"](redis, scratch))
+            value = _decode_reply("zset", await READ_COMMANDS["zset"](redis, scratch))
             await redis.delete(scratch)
             expected[key] = KeyContent("zset", value)

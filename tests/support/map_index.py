@@ -15,7 +15,9 @@ GEO_ERROR = 0.00001
 
 
 async def check_person(engine: Engine, who: str, tech: Mapping[str, str], now_ms: int) -> None:
-    """Assert that a technician with a position of the last hour is in the index, at most half a cell from there."""
+    """Assert that the map's index has a technician whose last position is less than an hour old, at most half a cell
+    from that position.
+    """
     if not tech.get("lat") or now_ms - int(tech["fix_at"]) >= HOUR_MS:
         return
     (entry,) = await engine.store.redis.geopos(keys.map_people(DEFAULT_ZONE), who)
@@ -25,7 +27,7 @@ async def check_person(engine: Engine, who: str, tech: Mapping[str, str], now_ms
 
 
 async def check_people(engine: Engine) -> None:
-    """Assert the same of all technicians of the zone."""
+    """Assert that the map's index has all technicians of the zone near their last position (``check_person``)."""
     redis = engine.store.redis
     now = int(await redis.hget(keys.zone_meta(DEFAULT_ZONE), "now") or 0)
     async for key in redis.scan_iter(f"{{{DEFAULT_ZONE}}}:tech:*", _type="hash"):

@@ -1,5 +1,5 @@
-"""Temporary files of the tests in memory: databases sync each commit, which takes milliseconds on a disk. No test cuts
-the power, so none can see the difference.
+"""Temporary files of the tests in memory: databases sync each commit, which takes milliseconds on a disk. The
+difference matters only after a power cut, which no test of this kind makes.
 """
 
 from __future__ import annotations

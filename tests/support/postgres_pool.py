@@ -1,4 +1,6 @@
-"""PostgreSQL databases with the schema, which one test after another uses: to create one takes a fifth of a second."""
+"""A pool of PostgreSQL databases that have the schema. One test after another uses them, because a new database takes a
+fifth of a second.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ SELECT md5(string_agg(object, ' ' ORDER BY object)) FROM (
 """
 """Computes a hash of everything that a statement of the schema can change."""
 TABLES_QUERY = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
-END_OTHERS = """
+END_OTHER_CONNECTIONS = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
@@ -54,7 +56,7 @@ class PooledDatabase:
         """End all other connections and make the database as it was when it was new. Return false if its schema has
         changed: then it cannot be used again, and is closed.
         """
-        await self._connection.execute(END_OTHERS)
+        await self._connection.execute(END_OTHER_CONNECTIONS)
         if await self._connection.fetchval(SCHEMA_QUERY) != self._schema:
             await self.close()
             return False

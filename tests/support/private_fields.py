@@ -1,4 +1,4 @@
-"""The private fields of a job, each with a text that a test searches for in replies and events.
+"""The private fields of a job. For each, a test searches for a text in replies and events.
 
 A test books a job with ``BOOKING`` and calls ``fields_in`` on what a caller received. The result must be within
 ``REPLY_FIELDS`` (replies) or ``EVENT_FIELDS`` (events) for the caller's relation to the job.

@@ -13,11 +13,11 @@ Direction = Literal["requests", "replies"]
 
 
 class Proxy:
-    """A proxy that forwards connections to ``target``. If ``drop_next`` is set, the proxy closes the connection in
-    place of the next reply that contains these bytes. If ``drop_in`` is set, it forwards so many replies and closes the
-    connection in place of the next. ``dropped`` counts the replies that it dropped. ``delay_s`` is how long it holds
-    everything back. What goes in the direction ``swallows`` never arrives, and no connection is closed. While
-    ``refuses``, new connections are closed at once. While ``flows`` is not set, replies wait in the proxy.
+    """A proxy that forwards connections to ``target``. ``drop_next``: close the connection in place of the next reply
+    that contains these bytes. ``drop_in``: forward so many replies, and close the connection in place of the next one.
+    ``dropped``: how many replies were dropped. ``delay_s``: how long everything is delayed. ``swallows``: bytes in this
+    direction never arrive, and no connection is closed. ``refuses``: new connections are closed at once. ``flows``:
+    while it is not set, replies wait in the proxy.
     """
 
     def __init__(self, target: str) -> None:

@@ -1,4 +1,4 @@
-"""Work that a process does once, and that the tests would repeat: each of them opens its own engine."""
+"""Share work between the engines of one test process. Each test opens its own engine, which would repeat this work."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MAX_STATEMENTS = 2_000
 
 
 def share() -> None:
-    """Let all engines of this process share their compiled SQL statements, and all connections to Redis the version of
-    the client library, which each of them parses from the package.
+    """Let all engines of this process share one cache of compiled SQL statements. Read the version of the Redis client
+    library once, and not for each connection.
     """
     redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
     statements: LRUCache[Any, Any] = LRUCache(MAX_STATEMENTS)

@@ -1,8 +1,8 @@
 """Which functions of the engine ran a statement on which database, and which functions must have done so.
 
 Every function that touches SQL has to be reached on SQLite and on PostgreSQL: what one of them accepts, the other may
-refuse. The functions are found in the source, and the statements are seen as they run, so neither is a list that
-somebody must keep. A run of the whole suite fails if a function was not reached on both.
+refuse. The functions are found in the source, and the statements are seen as they run, so nobody has to maintain a
+list. A run of the whole suite fails if a function was not reached on both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ reached: Reached = set()
 
 
 def record() -> None:
-    """Record in ``reached`` the functions of the engine that wait for each statement of this process."""
+    """Record in ``reached`` which function of the engine runs each SQL statement of this process."""
     for name in _STATEMENT_METHODS:
         setattr(AsyncConnection, name, _recorded(getattr(AsyncConnection, name)))
 

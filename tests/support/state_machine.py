@@ -58,12 +58,12 @@ class EngineMachine(RuleBasedStateMachine):
         return store.command(*command) if has_key else store.command_on(next(iter(store.shards.all)), *command)
 
     def live_hash(self, key: str) -> Record:
-        """Return a hash of Redis as text."""
+        """Return the fields of a Redis hash, decoded to text."""
         row = self.read("HGETALL", key)
         return {row[i].decode(): row[i + 1].decode() for i in range(0, len(row), 2)}
 
     def members(self, key: str) -> set[str]:
-        """Return the members of a sorted set."""
+        """Return the members of a sorted set of Redis."""
         return {member.decode() for member in self.read("ZRANGE", key, 0, -1)}
 
 

@@ -10,7 +10,7 @@ from engine.types import DEFAULT_ZONE, TechnicianId, UserId
 
 
 def expected_summary(tech: Mapping[str, str]) -> str | None:
-    """Return the summary of a record, None for a technician in no supply index."""
+    """Return the expected summary of a technician's record, or None for a technician who is in no supply index."""
     if not tech.get("indexed"):
         return None
     accuracy = tech["acc"] if tech["acc"] not in ("", "-") else "0"
@@ -20,7 +20,9 @@ def expected_summary(tech: Mapping[str, str]) -> str | None:
 
 
 async def check_summaries(engine: Engine) -> None:
-    """Assert that each summary repeats its technician's record, and that the technician is in a supply index."""
+    """Assert that each summary has the same values as the technician's record, and that the technician is in a supply
+    index.
+    """
     summaries = await engine.store.redis.hgetall(keys.technician_summaries(DEFAULT_ZONE))
     for who, summary in summaries.items():
         key = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(who.decode())))

@@ -15,13 +15,13 @@ from engine.sql.database import Archive
 
 
 def found_in(place: str, content: str | bytes, texts: Iterable[str]) -> list[str]:
-    """Return `<text> in <place>` for each of the texts that the content has, in any case."""
+    """Return `<text> in <place>` for each of the texts that ``content`` contains, in upper or lower case."""
     data = (content.encode() if isinstance(content, str) else content).lower()
     return [f"{text!r} in {place}" for text in texts if text.encode().lower() in data]
 
 
 async def traces_in_sql(archive: Archive, texts: Iterable[str]) -> list[str]:
-    """Return where the rows of all tables have the texts."""
+    """Search all tables of SQL for the texts, and return where they were found."""
     found: list[str] = []
     async with archive.begin_read() as conn:
         for table in metadata.sorted_tables:
@@ -33,7 +33,7 @@ async def traces_in_sql(archive: Archive, texts: Iterable[str]) -> list[str]:
 
 
 async def traces_in_redis(engine: Engine, texts: Iterable[str]) -> list[str]:
-    """Return which keys of Redis have the texts, in their name or content."""
+    """Search the names and contents of all keys in Redis for the texts, and return where they were found."""
     found: list[str] = []
     async for key in engine.store.redis.scan_iter(count=1000):
         kind = (await engine.store.redis.type(key)).decode()
@@ -50,6 +50,6 @@ async def traces_in_redis(engine: Engine, texts: Iterable[str]) -> list[str]:
 
 
 def traces_in_files(folder: Path, texts: Iterable[str]) -> list[str]:
-    """Return which files below a folder have the texts."""
+    """Search all files below a folder for the texts, and return where they were found."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [each for path in files for each in found_in(str(path.relative_to(folder)), path.read_bytes(), texts)]

@@ -32,8 +32,8 @@ class Trip:
     async def send_fix(
         self, north_m: float, *, accuracy: float | None = 8.0, speed: float | None = 0.0, every_s: float = 10.0
     ) -> list[str]:
-        """Advance the clock by `every_s` and send a fix `north_m` metres north of the place. Return the arrival events
-        since the beginning.
+        """Advance the clock by `every_s` and send a fix `north_m` metres north of the job. Return the types of all
+        arrival events so far.
         """
         await advance(self.engine, every_s)
         lat = people.HERE.lat + north_m / METRES_PER_DEGREE
@@ -50,7 +50,7 @@ class Trip:
         return [event.type for event in found if event.type in (NEAR, ARRIVED)]
 
     async def stage(self) -> str:
-        """Return the stage of the arrival in the job's record."""
+        """Return the stage of the arrival, as the job's record in Redis has it."""
         text = await self.engine.store.redis.hget(keys.job(DEFAULT_ZONE, self.job), "arrival")
         return (text or b"- - 0").split()[1].decode()
 

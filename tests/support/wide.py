@@ -64,7 +64,7 @@ async def run_wide_server(
 
 
 async def _run(stack: AsyncExitStack, data: Path, settings: Settings) -> process.Server:
-    server = await stack.enter_async_context(process.run_server(data, **_variables(settings)))
+    server = await stack.enter_async_context(process.run_server(data, **_environment_variables(settings)))
     stack.push_async_callback(_stop, server)
     return server
 
@@ -74,13 +74,13 @@ async def _stop(server: process.Server) -> None:
     assert ended.code == 0, ended.err
 
 
-def _variables(settings: Settings) -> dict[str, str]:
+def _environment_variables(settings: Settings) -> dict[str, str]:
     """Return the settings that are not the defaults, as values of environment variables."""
     plain = Settings()
     names = [name for name in Settings.__struct_fields__ if name not in ("data", "port", "zone_areas")]
     changed = {name: getattr(settings, name) for name in names if getattr(settings, name) != getattr(plain, name)}
-    return {name: _text(value) for name, value in changed.items()}
+    return {name: _setting_text(value) for name, value in changed.items()}
 
 
-def _text(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else f"{value}"

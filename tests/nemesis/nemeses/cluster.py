@@ -34,7 +34,7 @@ def _replica_of(cluster: Cluster, primary: int) -> int:
     needs=(CLUSTER,),
 )
 async def fail_over(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Ask the replica to take over: it does so when it has all data."""
+    """Ask the replica of the zone's primary to take over. It does so when it has all data."""
     cluster = _cluster_of(world)
     replica = _replica_of(cluster, cluster.owner_of(KEY))
     await asyncio.to_thread(cluster.ask, replica, "CLUSTER", "FAILOVER")
@@ -51,7 +51,7 @@ async def fail_over(world: World, draw: random.Random) -> AsyncIterator[None]:
     needs=(CLUSTER,),
 )
 async def kill_primary(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Kill the primary of the zone."""
+    """Kill the Redis primary that has the zone. Its replica takes over by itself."""
     cluster = _cluster_of(world)
     owner = cluster.owner_of(KEY)
     cluster.kill(owner)
@@ -66,7 +66,7 @@ async def kill_primary(world: World, draw: random.Random) -> AsyncIterator[None]
     needs=(CLUSTER,),
 )
 async def move_slot(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Move the slot to another primary in one step."""
+    """Move the zone's slot to another Redis primary while users act."""
     cluster = _cluster_of(world)
     owner = cluster.owner_of(KEY)
     others = [port for port in cluster.nodes if port != owner and cluster.role(port)[0] == b"master"]
@@ -81,7 +81,7 @@ async def move_slot(world: World, draw: random.Random) -> AsyncIterator[None]:
     needs=(CLUSTER,),
 )
 async def join_empty_node(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Start a node, let it join, and move the slot to it."""
+    """Start an empty Redis node, let it join the cluster, and move the zone's slot to it."""
     cluster = _cluster_of(world)
     port = await asyncio.to_thread(cluster.start_node)
     await asyncio.to_thread(cluster.join, port)

@@ -21,7 +21,7 @@ REPLICATED = ("replica", "sql")
     needs=(REPLICA,),
 )
 async def fail_over(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Stop writes, wait for the replica, and exchange the roles."""
+    """Refuse connections to Redis, wait until the replica has all data, and exchange primary and replica."""
     old, new = world.primary, world.other
     world.proxy.refuses = True
     world.proxy.cut()
@@ -43,7 +43,7 @@ async def fail_over(world: World, draw: random.Random) -> AsyncIterator[None]:
     needs=(REPLICA,),
 )
 async def kill_primary(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Kill the primary and promote the replica. The old primary follows the new one when it is back."""
+    """Kill the Redis primary and promote its replica. When the old primary is started again, it follows the new one."""
     old, new = world.primary, world.other
     old.kill()
     await world.replicate(new, None)
@@ -63,7 +63,9 @@ async def kill_primary(world: World, draw: random.Random) -> AsyncIterator[None]
     needs_rebuild=True,
 )
 async def kill_primary_ahead(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Swallow the replication stream for a second, and then as above."""
+    """Stop replication for up to a second. Then kill the Redis primary, which is ahead of its replica, and promote the
+    replica.
+    """
     old, new = world.primary, world.other
     world.replication.swallows = "replies"
     await asyncio.sleep(draw.uniform(0.5, 1.0))
@@ -88,8 +90,8 @@ async def kill_primary_ahead(world: World, draw: random.Random) -> AsyncIterator
     needs_rebuild=True,
 )
 async def split_brain(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Promote the replica without the old primary's knowledge. Old connections stay at the old primary, new ones lead
-    to the new one; a second server begins there.
+    """Promote the replica while the old primary does not know of it. Open connections stay at the old primary, and new
+    ones lead to the new primary. A second server starts on the new primary.
     """
     old, new = world.primary, world.other
     world.replication.refuses = True
@@ -116,8 +118,9 @@ async def split_brain(world: World, draw: random.Random) -> AsyncIterator[None]:
     needs=(REPLICA,),
 )
 async def there_and_back(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Lead the address to B, where users act, back to A, which knows nothing of that, and to B. If the server had
-    written A anew and opened it, B has the older epoch: then an operator lets the zone be written anew.
+    """Lead the address of Redis to the promoted replica, where users act, then back to the old primary, which has none
+    of their changes, and then to the replica again. If the server has rebuilt and opened the old primary meanwhile, the
+    replica has the older epoch: then an operator's command rebuilds the zone.
     """
     first, second = world.primary, world.other
     world.proxy.refuses = True

@@ -14,7 +14,7 @@ from tests.nemesis.world import BACKGROUND_ROLES, BALANCER, POSTGRES, WORKERS, W
 
 @add_nemesis("nothing", "no fault", lasts_s=0.5)
 async def nothing(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Cause no fault: what the checker reports then is a fault of the product or of the checker."""
+    """Cause no fault. An error that the checker reports then is a fault of the product or of the checker."""
     yield
 
 
@@ -56,14 +56,14 @@ def stopped(pid: int) -> Iterator[None]:
 
 @add_nemesis("server stopped", "the server stands still (SIGSTOP) for 7 s", lasts_s=7.0)
 async def stop_server(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Stop the server for longer than a call to Redis and a runner lease may last."""
+    """Stop the server (SIGSTOP) for longer than a call to Redis and a runner lease may last."""
     with stopped(world.pid()):
         yield
 
 
 @add_nemesis("Redis stopped", "Valkey stands still (SIGSTOP) for 6 s: longer than a call may last", lasts_s=6.0)
 async def stop_valkey(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Stop Valkey."""
+    """Stop Valkey (SIGSTOP) for longer than a call may last."""
     with stopped(world.primary.pid):
         yield
 
@@ -93,7 +93,7 @@ async def stop_workers(world: World, draw: random.Random) -> AsyncIterator[None]
     settings=(("log_window_s", "1"),),
 )
 async def archiver_off(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Stop the background roles in order, and start them again at the end."""
+    """End the background roles with SIGTERM, and start them again when the log's window has passed."""
     await world.stop_server("workers")
     yield
     await world.start_server("workers", roles=BACKGROUND_ROLES)
@@ -103,7 +103,9 @@ async def archiver_off(world: World, draw: random.Random) -> AsyncIterator[None]
     "rolling restart", "a second server takes over, the first stops, and both change places again", needs=(BALANCER,)
 )
 async def restart_rolling(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Replace the server by another, and that by the first."""
+    """Let a second server take over from the first, and then the first from the second, each time before the other is
+    stopped.
+    """
     await world.start_server("second")
     world.balancer.set_target(world.url_of("second"))
     await world.stop_server("first")
@@ -117,7 +119,7 @@ async def restart_rolling(world: World, draw: random.Random) -> AsyncIterator[No
     "PostgreSQL killed", "the postmaster is killed (SIGKILL) and started again", lasts_s=2.0, needs=(POSTGRES,)
 )
 async def kill_postgres(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Kill the postmaster, and start it again at the end."""
+    """Kill the main process of PostgreSQL, and start it again at the end."""
     assert world.postgres
     world.postgres.kill()
     yield

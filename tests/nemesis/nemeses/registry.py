@@ -1,4 +1,6 @@
-"""The registry of the nemeses. A nemesis causes one fault while its block runs, and heals it at the end."""
+"""The registry of the nemeses. A nemesis is a fault that the test suite causes on purpose: it begins with a ``with``
+block and is healed at its end.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ StrikeFunction = Callable[[World, random.Random], AsyncIterator[None]]
 
 @dataclass(frozen=True)
 class Nemesis:
-    """One fault. ``survives``: the levels that promise that nothing acknowledged is lost. ``levels``: the levels at
-    which it is run unless others are asked for. ``lasts_s``: how long the fault lasts. ``needs``: what the world must
-    have (world.py). ``options`` and ``settings``: those of Valkey and of the servers. ``needs_rebuild``: the zone has
-    to be written anew from SQL.
+    """One fault that the suite can cause. ``survives``: the acknowledgement levels that promise that nothing
+    acknowledged is lost. ``levels``: the levels at which it is run by default. ``lasts_s``: how long the fault lasts.
+    ``needs``: the parts that the run must have, such as a replica (world.py). ``options`` and ``settings``: those of
+    Valkey and of the servers. ``needs_rebuild``: the zone has to be written anew from SQL.
     """
 
     name: str
@@ -49,7 +51,7 @@ def add_nemesis(
     settings: tuple[tuple[str, str], ...] = (),
     needs_rebuild: bool = False,
 ) -> Callable[[StrikeFunction], Strike]:
-    """Return a decorator that adds a generator with one ``yield`` to the nemeses."""
+    """Return a decorator that registers a fault: a generator that causes the fault, yields once, and heals it."""
 
     def decorate(function: StrikeFunction) -> Strike:
         strike = asynccontextmanager(function)

@@ -32,7 +32,7 @@ async def wait_until_not_ready(world: World) -> None:
 
 @contextmanager
 def limited(pid: int, what: int, limit: int) -> Iterator[None]:
-    """Lower a limit of a process while the block runs."""
+    """Lower a resource limit of a process (``resource.prlimit``) while the block runs."""
     before = resource.prlimit(pid, what)
     resource.prlimit(pid, what, (limit, before[1]))
     try:
@@ -43,7 +43,7 @@ def limited(pid: int, what: int, limit: int) -> Iterator[None]:
 
 @add_nemesis("disk of Redis full", "the append-only file cannot grow (RLIMIT_FSIZE): MISCONF", lasts_s=3.0)
 async def fill_redis_disk(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Let no file of Valkey grow."""
+    """Simulate a full disk of Valkey: its append-only file cannot grow."""
     with limited(world.primary.pid, resource.RLIMIT_FSIZE, world.primary.aof.stat().st_size):
         await wait_until_not_ready(world)
         yield
@@ -51,7 +51,7 @@ async def fill_redis_disk(world: World, draw: random.Random) -> AsyncIterator[No
 
 @add_nemesis("disk of SQLite full", "no file of the server can grow (RLIMIT_FSIZE)", lasts_s=3.0)
 async def fill_sqlite_disk(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Let no file of the server grow: the database, its journal and the server's log."""
+    """Simulate a full disk of the server: the database, its journal and the server's log cannot grow."""
     with limited(world.pid(), resource.RLIMIT_FSIZE, 4096):
         await wait_until_not_ready(world)
         yield
@@ -59,7 +59,7 @@ async def fill_sqlite_disk(world: World, draw: random.Random) -> AsyncIterator[N
 
 @add_nemesis("memory of Redis full", "`maxmemory` is below what is in use: OOM", lasts_s=2.0)
 async def fill_memory(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Set `maxmemory` to 1 MB."""
+    """Simulate a Redis without free memory: set `maxmemory` to 1 MB, which is less than it uses."""
     async with Redis.from_url(world.primary.url) as client:
         await client.config_set("maxmemory", "1mb")
         await wait_until_not_ready(world)
@@ -74,7 +74,7 @@ async def fill_memory(world: World, draw: random.Random) -> AsyncIterator[None]:
     needs=(BALANCER,),
 )
 async def use_descriptors(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Let the server open nothing more, so that users who lost their connection cannot come back."""
+    """Let the server open no further file or socket, and cut the open ones, so that users cannot reconnect."""
     with limited(world.pid(), resource.RLIMIT_NOFILE, 8):
         async with repeating(world.balancer.cut, every_s=0.5, draw=draw):
             yield

@@ -1,4 +1,4 @@
-"""Data that is lost or rolled back: an older file, an emptied server, another life, a power cut."""
+"""Data that is lost or rolled back: an older file, an emptied Redis, deleted scripts, a power cut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTES_SOURCE = Path(__file__).parents[1] / "fsync_notes.c"
     needs_rebuild=True,
 )
 async def restore_older_file(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Copy the file, let users act, and start Valkey with the copy."""
+    """Copy Valkey's file, let users act for about a second, kill Valkey, and start it with the copy."""
     files, copy = world.primary.folder / "appendonlydir", world.folder / "older"
     shutil.copytree(files, copy)
     await asyncio.sleep(draw.uniform(0.5, 1.5))
@@ -42,7 +42,7 @@ async def restore_older_file(world: World, draw: random.Random) -> AsyncIterator
     "emptied", "FLUSHALL, which ends no connection", levels=("fast", "sql"), survives=("sql",), needs_rebuild=True
 )
 async def flush_all(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Delete everything in Redis."""
+    """Delete all keys of Redis (FLUSHALL)."""
     async with Redis.from_url(world.primary.url) as client:
         await client.flushall()
     yield
@@ -65,7 +65,7 @@ async def lose_files(world: World, draw: random.Random) -> AsyncIterator[None]:
 
 @add_nemesis("functions flushed", "FUNCTION FLUSH by somebody else", lasts_s=0.5)
 async def flush_functions(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Delete the scripts in Redis three times."""
+    """Delete the script library in Redis (FUNCTION FLUSH) three times."""
     async with Redis.from_url(world.primary.url) as client:
         for _ in range(3):
             await client.execute_command("FUNCTION", "FLUSH")
@@ -75,7 +75,7 @@ async def flush_functions(world: World, draw: random.Random) -> AsyncIterator[No
 
 @add_nemesis("poison row", "an event of the log has a number that SQL does not accept", lasts_s=0.5)
 async def poison_row(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Append a payment that is too large for a BIGINT, in one step with the head."""
+    """Append an event whose amount is too large for a BIGINT of SQL, and raise the zone's seq in the same script."""
     script = """local meta, log = KEYS[1], KEYS[2]
     local seq = redis.call('HINCRBY', meta, 'seq', 1)
     redis.call('XADD', log, string.format('%.0f-0', seq), 'type', 'payment.captured', 'to', 'user:nobody',
@@ -93,7 +93,9 @@ async def poison_row(world: World, draw: random.Random) -> AsyncIterator[None]:
     settings=(("blueprint", "home_service"),),
 )
 async def lose_blueprint(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Restart with a file of a newer version of the blueprint, let users book, and restart without the file."""
+    """Restart the server with a newer version of the blueprint, let users book jobs with it, and restart the server
+    without that version.
+    """
     folder = world.folder / "blueprints"
     folder.mkdir()
     shipped = Path(__file__).parents[3] / "engine" / "blueprint" / "shipped" / "home_service.toml"
@@ -114,8 +116,8 @@ async def lose_blueprint(world: World, draw: random.Random) -> AsyncIterator[Non
     needs_rebuild=True,
 )
 async def cut_power(world: World, draw: random.Random) -> AsyncIterator[None]:
-    """Restart Valkey with a library that notes how far its file was synced; kill it, cut the file there, and leave a
-    part of what was not synced.
+    """Simulate a power cut: run Valkey with a library that records how far its file is synced, kill it, and cut the
+    file there. A random part of the unsynced bytes stays.
     """
     victim, notes = world.primary, world.folder / "synced"
     library = build_notes(world.folder)
@@ -131,20 +133,20 @@ async def cut_power(world: World, draw: random.Random) -> AsyncIterator[None]:
 
 
 def build_notes(folder: Path) -> Path:
-    """Compile the library that notes each sync of an append-only file."""
+    """Compile the library that records each sync of Valkey's append-only file."""
     library = folder / "fsync_notes.so"
     subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", str(library), str(NOTES_SOURCE), "-ldl"], check=True)
     return library
 
 
 def synced_bytes(notes: Path, file: Path) -> int:
-    """Return how many bytes of ``file`` were synced last, by the notes."""
+    """Return how many bytes of ``file`` were synced, as the library has recorded in ``notes``."""
     rows = [row.split() for row in notes.read_text().splitlines()]
     return max((int(size) for name, size in rows if Path(name).name == file.name), default=0)
 
 
 def cut_file(file: Path, synced: int, draw: random.Random) -> None:
-    """Shorten the file to what was synced and a part of the rest, which ends anywhere."""
+    """Shorten the file to its synced part and a random part of the rest, which may end in the middle of an entry."""
     content = file.read_bytes()
     rest = content[synced:]
     torn = rest[: draw.randint(0, max(0, len(rest) // 2))]

@@ -335,8 +335,8 @@ ERROR_OF_REPLY_WORD: dict[str, type[CalloutError]] = {code.upper(): kind for cod
 
 
 class OtherBlueprint(Exception):
-    """A script found that the job has another blueprint than the script's caller assumed; ``key`` is the job's
-    blueprint. Never leaves the engine.
+    """Raised when a script finds that the job has another blueprint than the script's caller assumed. ``key`` is the
+    job's blueprint. Never leaves the engine.
     """
 
     def __init__(self, key: str) -> None:
@@ -345,8 +345,8 @@ class OtherBlueprint(Exception):
 
 
 class LookInArchive(Exception):
-    """Raised when a script no longer knows whether a message was said before. The engine looks in SQL and tries again.
-    Never leaves the engine.
+    """Raised when a script no longer knows whether a chat message was said before. The engine looks in SQL and tries
+    again. Never leaves the engine.
     """
 
 

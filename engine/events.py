@@ -35,7 +35,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     state: bytes = b""
 
 
-_FIELD_ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
+_LOG_FIELD_ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
 
 
 def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes], *, with_state: bool = False) -> Event:
@@ -43,7 +43,7 @@ def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes], *, wit
 
     Raises ValueError if no script of Callout wrote the entry: a log that contains a foreign entry must not be relayed.
     """
-    if fields[0:14:2] != _FIELD_ORDER:
+    if fields[0:14:2] != _LOG_FIELD_ORDER:
         raise ValueError(f"{zone} {entry_id!r}: not an entry of Callout")
     return Event(
         zone,
@@ -63,11 +63,11 @@ def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes], *, wit
 def rfc3339_of(ms: int) -> str:
     """Return ``ms``, milliseconds since the Unix epoch, as an RFC 3339 time in UTC with milliseconds."""
     seconds, rest = divmod(ms, 1000)
-    return f"{_seconds_text(seconds)}.{rest:03d}Z"
+    return f"{_rfc3339_without_ms(seconds)}.{rest:03d}Z"
 
 
 @functools.lru_cache(maxsize=64)
-def _seconds_text(seconds: int) -> str:
+def _rfc3339_without_ms(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 

@@ -1,4 +1,6 @@
-"""Opens an Engine. It gets the functions of upper layers that lower layers call: see ``Engine.release_jobs``."""
+"""Open an Engine. This module also gives it the functions of upper layers that lower layers call, such as
+``Engine.release_jobs``.
+"""
 
 from __future__ import annotations
 

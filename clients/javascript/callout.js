@@ -22,19 +22,19 @@
 /** @typedef {"connected" | "reconnecting" | "offline"} Status */
 
 export const SUBPROTOCOL = "callout.v1.json";
-const CONNECT_S = 10;
+const CONNECT_TIMEOUT_S = 10;
 const PATIENCE_S = 60;
-const POLL_S = 25;
+const POLL_WAIT_S = 25;
 /** Polling starts after this number of attempts to open a socket have failed in a row. */
 const FAILURES_BEFORE_POLLING = 2;
-const REAUTHENTICATE_CODES = [4003, 4006];
-const RECONNECT_LATER_CODE = 4010;
-/** After this time without a reply an HTTP request counts as lost. A poll waits POLL_S seconds for its reply. */
-const HTTP_TIMEOUT_S = POLL_S + 10;
+const REAUTHENTICATE_CLOSE_CODES = [4003, 4006];
+const RECONNECT_LATER_CLOSE_CODE = 4010;
+/** After this time without a reply an HTTP request counts as lost. A poll waits POLL_WAIT_S seconds for its reply. */
+const HTTP_TIMEOUT_S = POLL_WAIT_S + 10;
 /** Refusals after which the client does not poll again, with the close code of a socket that means the same.
  * @type {Record<string, number>} */
 const CLOSE_CODES = { unauthenticated: 4501, forbidden: 4502 };
-const RETRIED_CODES = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"];
+const RETRIED_ERROR_CODES = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"];
 
 /**
  * Socket ops as HTTP requests. The other ops need a socket and wait for it.
@@ -65,7 +65,7 @@ export class CalloutError extends Error {
 
   /** Whether a retry with the same key may succeed. */
   get retryable() {
-    return RETRIED_CODES.includes(this.code);
+    return RETRIED_ERROR_CODES.includes(this.code);
   }
 }
 
@@ -318,12 +318,12 @@ export class Callout extends EventTarget {
       const { code, reason, joined } = await this.#connectOnce(endSignal);
       if (endSignal.aborted) return;
       if (!mayReconnect(code)) return this.#end(code, reason);
-      this.#needsFreshToken = REAUTHENTICATE_CODES.includes(code);
+      this.#needsFreshToken = REAUTHENTICATE_CLOSE_CODES.includes(code);
       failed = joined ? 0 : failed + 1;
       if (failed >= FAILURES_BEFORE_POLLING) this.#startPolling();
       if (!this.#polling) this.#setStatus("reconnecting", { code, reason });
       this.#wake = new AbortController();
-      await sleep(this.#backoff.next(code === RECONNECT_LATER_CODE), this.#wake.signal);
+      await sleep(this.#backoff.next(code === RECONNECT_LATER_CLOSE_CODE), this.#wake.signal);
     }
   }
 
@@ -335,7 +335,7 @@ export class Callout extends EventTarget {
     return new Promise((done) => {
       const socket = new WebSocket(this.url.replace(/^http/, "ws") + "/v1/ws", SUBPROTOCOL);
       const closed = new AbortController();
-      let [timer, silence] = [0, CONNECT_S];
+      let [timer, silence] = [0, CONNECT_TIMEOUT_S];
       const finish = (/** @type {number} */ code, /** @type {string} */ reason) => {
         clearTimeout(timer);
         closed.abort();
@@ -454,7 +454,7 @@ export class Callout extends EventTarget {
       try {
         this.userId ||= (await this.http("GET", "/v1/me", undefined, once)).user.id;
         // The first poll does not wait for events, to find out at once whether polling works.
-        const wait = this.transport === "polling" ? POLL_S : 0;
+        const wait = this.transport === "polling" ? POLL_WAIT_S : 0;
         const after = this.cursors.byZone.size ? `after=${this.cursors}&` : "";
         const path = `/v1/events?${after}wait=${wait}`;
         const { events, cursor, recovered, reason } = await this.http("GET", path, undefined, once);

@@ -22,7 +22,7 @@ const HOLE_WAIT_MS = 1000;
 const TYPING_INTERVAL_MS = 1000;
 /** How long a notice of typing is shown, if neither another notice nor a message follows. */
 const TYPING_SHOWN_MS = 6000;
-const NO_MEMBER_CODES = ["not_member", "not_found", "forbidden"];
+const NOT_MEMBER_ERROR_CODES = ["not_member", "not_found", "forbidden"];
 
 /** Wait `ms` milliseconds. @param {number} ms */
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -325,7 +325,7 @@ export class Room extends EventTarget {
       } catch (refusal) {
         const error = /** @type {import("./callout.js").CalloutError} */ (refusal);
         if (turn !== this.#turn || error.code === "ended") return;
-        if (NO_MEMBER_CODES.includes(error.code)) return this.#handleNoMember(error);
+        if (NOT_MEMBER_ERROR_CODES.includes(error.code)) return this.#handleNoMember(error);
       }
       await sleep(Math.random() * Math.min(20_000, 500 * 2 ** tries));
     }

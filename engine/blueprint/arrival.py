@@ -8,10 +8,10 @@ import msgspec
 class Arrival(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a technician is near the job's place and when they have arrived. All fields in ``_m`` are metres.
 
-    ``technician.near`` is emitted at ``near_m``; ``technician.arrived`` when ``fixes`` fixes in a row are within
-    ``at_m``, exact and slow (lua/lib/arrival.lua). From ``leave_m`` on they have left again. ``states`` are the states
-    in which the technician travels to the place; if there are none, it is the first state in which their position is
-    shared.
+    ``technician.near`` is emitted at ``near_m``; ``technician.arrived`` when ``fixes`` measured positions in a row are
+    within ``at_m`` and have a small error and a low speed (lua/lib/arrival.lua). A technician farther away than
+    ``leave_m`` has left again. ``states`` are the states in which the technician travels to the place; if there are
+    none, it is the first state in which their position is shared.
     """
 
     near_m: int = 500

@@ -29,7 +29,9 @@ DEFAULT_AUDIENCES = {event.type: event.audience for event in EVENT_TYPES.values(
 
 
 def role_of(word: str) -> str:
-    """Return the role, in the singular, for a word that is not in ``PARTY_WORDS``."""
+    """Return the role that a word of an audience names: ``technician`` for ``technicians``. The word is not in
+    ``PARTY_WORDS``.
+    """
     return ROLE_OF_PLURAL.get(word, word)
 
 

@@ -85,8 +85,8 @@ class Blueprints:
     def client_event(self, key: str, event_type: str, data: bytes) -> tuple[str, bytes]:
         """Return name and data of an event as clients of its blueprint receive them, with the declared fields added.
 
-        ``data`` is parsed only if the blueprint declares a name by reason or fields: most events are sent exactly as
-        they are in the log.
+        ``data`` is parsed only if the blueprint declares further fields for the event, or names that depend on the
+        event's reason: most events are sent exactly as they are in the log.
         """
         rule = self.find_or_default(key).events.get(event_type)
         if rule is None:

@@ -19,7 +19,7 @@ from engine.blueprint.schema import Blueprint, Command, Effect
 
 EXPIRED_EVENT = "job.expired"
 """The event of the command that ends a job which no technician took in time."""
-MEMBERS_INCLUDED_IF_ZERO = ("tries", "reissues")
+PLAN_MEMBERS_SENT_IF_ZERO = ("tries", "reissues")
 """The numbers that a plan contains even if they are 0."""
 
 WATCHDOG_INTERVAL_S = 30.0
@@ -66,11 +66,15 @@ class PlanCache:
         return None
 
     def search_lifetime_ms(self, blueprint: Blueprint, state: str) -> int:
-        """Call ``search_lifetime_ms`` with the ``life_s`` of this cache."""
+        """Return for how many ms the engine searches for a technician in ``state``; 0 if it searches without end or not
+        at all.
+        """
         return search_lifetime_ms(blueprint, state, self._life_s)
 
     def state_entry(self, blueprint: Blueprint, state: str) -> str:
-        """Call ``state_entry`` with the ``life_s`` of this cache."""
+        """Return what happens when a job enters ``state``, as text for the scripts; the docstring of this module has
+        the format.
+        """
         return state_entry(blueprint, state, self._life_s)
 
 
@@ -83,8 +87,8 @@ def search_lifetime_ms(blueprint: Blueprint, state: str, life_s: float | None = 
 
 
 def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
-    """Return the state entry of ``state``, in the format above; "" for "", the target of a command that changes no
-    state.
+    """Return what happens when a job enters ``state``, as text in the format of this module's docstring. "" for "", the
+    target of a command that changes no state.
     """
     if not state:
         return ""
@@ -101,15 +105,15 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
 
 
 def _arrival_text(blueprint: Blueprint) -> str:
-    """Return the arrival in the format of lua/lib/arrival.lua."""
+    """Return what the blueprint declares about a technician's arrival, as text for lua/lib/arrival.lua."""
     arrival = blueprint.arrival
     audiences = (blueprint.audience(f"technician.{what}").replace(" ", ",") for what in ("near", "arrived"))
     return "/".join((f"{arrival.near_m}/{arrival.at_m}/{arrival.leave_m}/{arrival.fixes}", *audiences))
 
 
 def compile_command(blueprint: Blueprint, command_name: str, spec: Command, life_s: float | None = None) -> Plan:
-    """Compile a command, with the plans of the ``capture`` commands that may be applied in the same step. The event of
-    the captured payment is in the log already, so such a command emits a plain ``job.status``.
+    """Compile a command, with the plans of the commands for a captured payment (effect ``capture``) that may be applied
+    in the same step. The event of that payment is in the log already, so such a command emits a plain ``job.status``.
     """
     body = _plan_members(blueprint, command_name, spec, life_s)
     plain = {"event": "job.status", "audience": body["status_audience"]}
@@ -122,8 +126,8 @@ def compile_command(blueprint: Blueprint, command_name: str, spec: Command, life
 
 
 def capture_commands(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
-    """Return the ``capture`` commands from the states that the command ``spec`` reaches. If the payment was captured
-    earlier, such a command is applied in the same step as ``spec``.
+    """Return the commands for a captured payment (effect ``capture``) from the states that the command ``spec``
+    reaches. If the payment was captured earlier, such a command is applied in the same step as ``spec``.
     """
     reached = {spec.to} if spec.to else set(spec.from_)
     known = blueprint.states
@@ -173,7 +177,7 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "tech_reason": _technician_reason(blueprint, spec) if tech_audience else "",
         "room": compile_room(blueprint),
     }
-    return {**always, **{word: value for word, value in perhaps.items() if value or word in MEMBERS_INCLUDED_IF_ZERO}}
+    return {**always, **{word: value for word, value in perhaps.items() if value or word in PLAN_MEMBERS_SENT_IF_ZERO}}
 
 
 def compile_room(blueprint: Blueprint) -> dict[str, Any] | None:

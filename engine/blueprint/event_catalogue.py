@@ -60,7 +60,7 @@ class EventType(NamedTuple):
 
 
 def _scalar_members(*names: str) -> PayloadMembers:
-    """Return members that are plain values."""
+    """Return payload members with these names. Each is a plain value: a text, a number or a boolean."""
     return dict.fromkeys(names, NO_MEMBERS)
 
 
@@ -90,7 +90,7 @@ PAYMENT_PAYLOAD = Payload("PaymentEventData", {"payment": NO_MEMBERS, "job": JOB
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
 )
-CODE_PAYLOAD = Payload("CodeFailed", {"job": ID_ONLY, "technician": ID_ONLY, "purpose": NO_MEMBERS})
+CODE_FAILED_PAYLOAD = Payload("CodeFailed", {"job": ID_ONLY, "technician": ID_ONLY, "purpose": NO_MEMBERS})
 REVIEW_PAYLOAD = Payload("TechnicianReviewed", {"technician": ID_ONLY, **_scalar_members("kyc", "account", "reason")})
 TECHNICIAN_STATUS_PAYLOAD = Payload(
     "TechnicianStatus", {"technician": ID_ONLY, "online": NO_MEMBERS, "reason": NO_MEMBERS, "job": ID_ONLY}
@@ -102,7 +102,7 @@ POSITION_PAYLOAD = Payload(
 """The members of every position. Those of the estimated arrival are left out, because only some positions have them."""
 ARRIVAL_PAYLOAD = Payload("TechnicianArrival", {"job": ID_ONLY, **_scalar_members("eta_s", "distance_m", "at")})
 PRESENCE_PAYLOAD = Payload("Presence", _scalar_members("user", "online", "last_seen"))
-TOKEN_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
+TOKEN_EXPIRING_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
 FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
 MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
 MAP_DELTA_PAYLOAD = Payload("MapDelta", _scalar_members("zone", "k", "entered", "moved", "left"))
@@ -116,8 +116,8 @@ _PARTIES_AND_OPS = "customer holder ops"
 _PARTIES_OPS_AND_SERVICE = f"{_PARTIES_AND_OPS} service"
 _BIDDER = "the bidder"
 _MAP_SUBSCRIBERS = "ops who subscribed `map:<zone>`"
-_MEMBERS = "the members of the room"
-_MEMBERS_AND_STAFF = f"{_MEMBERS}, mediators, ops"
+_ROOM_MEMBERS = "the members of the room"
+_ROOM_MEMBERS_AND_STAFF = f"{_ROOM_MEMBERS}, mediators, ops"
 _INVITED_TECHNICIAN = "the technician who is offered the job, once they may claim it"
 
 LOGGED_EVENTS = (
@@ -153,8 +153,8 @@ LOGGED_EVENTS = (
     EventType("payment.failed", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.partial", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.unexpected", PAYMENT_UNEXPECTED_PAYLOAD, "ops service", is_of_any_job=True),
-    EventType("code.failed", CODE_PAYLOAD, recipients="ops", is_of_any_job=True),
-    EventType("code.locked", CODE_PAYLOAD, recipients="customer, ops", is_of_any_job=True),
+    EventType("code.failed", CODE_FAILED_PAYLOAD, recipients="ops", is_of_any_job=True),
+    EventType("code.locked", CODE_FAILED_PAYLOAD, recipients="customer, ops", is_of_any_job=True),
     EventType("technician.reviewed", REVIEW_PAYLOAD, recipients="the technician, managers"),
     EventType(
         "technician.status",
@@ -163,14 +163,16 @@ LOGGED_EVENTS = (
         recipients="ops; the technician too where they went on- or offline",
         is_of_any_job=True,
     ),
-    EventType("room.opened", ROOM_PAYLOAD, recipients=f"{_MEMBERS}; later the new member alone", is_of_any_job=True),
-    EventType("room.joined", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
-    EventType("room.left", ROOM_PAYLOAD, recipients=f"{_MEMBERS} and who left", is_of_any_job=True),
-    EventType("room.closed", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
-    EventType("room.read", ROOM_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
-    EventType("message.created", MESSAGE_PAYLOAD, recipients=_MEMBERS, is_of_any_job=True),
-    EventType("mediator.invited", MEDIATION_PAYLOAD, recipients=_MEMBERS_AND_STAFF, is_of_any_job=True),
-    EventType("mediator.taken", MEDIATION_PAYLOAD, recipients=_MEMBERS_AND_STAFF, is_of_any_job=True),
+    EventType(
+        "room.opened", ROOM_PAYLOAD, recipients=f"{_ROOM_MEMBERS}; later the new member alone", is_of_any_job=True
+    ),
+    EventType("room.joined", ROOM_PAYLOAD, recipients=_ROOM_MEMBERS, is_of_any_job=True),
+    EventType("room.left", ROOM_PAYLOAD, recipients=f"{_ROOM_MEMBERS} and who left", is_of_any_job=True),
+    EventType("room.closed", ROOM_PAYLOAD, recipients=_ROOM_MEMBERS, is_of_any_job=True),
+    EventType("room.read", ROOM_PAYLOAD, recipients=_ROOM_MEMBERS, is_of_any_job=True),
+    EventType("message.created", MESSAGE_PAYLOAD, recipients=_ROOM_MEMBERS, is_of_any_job=True),
+    EventType("mediator.invited", MEDIATION_PAYLOAD, recipients=_ROOM_MEMBERS_AND_STAFF, is_of_any_job=True),
+    EventType("mediator.taken", MEDIATION_PAYLOAD, recipients=_ROOM_MEMBERS_AND_STAFF, is_of_any_job=True),
     EventType("technician.near", ARRIVAL_PAYLOAD, _PARTIES_AND_OPS, is_of_any_job=True),
     EventType("technician.arrived", ARRIVAL_PAYLOAD, _PARTIES_AND_OPS, is_of_any_job=True),
     EventType("notification", NOTIFICATION_PAYLOAD, recipients="one user"),
@@ -185,7 +187,7 @@ LIVE_EVENTS = (
         recipients="who watches the user, and shares a live job or an open room with them; ops",
         is_declarable=False,
     ),
-    EventType("token.expiring", TOKEN_PAYLOAD, recipients="its session", is_declarable=False),
+    EventType("token.expiring", TOKEN_EXPIRING_PAYLOAD, recipients="its session", is_declarable=False),
     EventType("fix", FIX_RATE_PAYLOAD, recipients="the technician, when the rate changes", is_declarable=False),
     EventType(
         "position",

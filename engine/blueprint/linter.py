@@ -25,7 +25,7 @@ from engine.rules.job_document import EDITABLE_MEMBERS
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """Names are used in URL paths, in JSON and between spaces in the arguments of scripts."""
 
-WARN_WORDS = ("warn", "escalate")
+LATE_EVENT_STEPS = ("warn", "escalate")
 TIMER_EFFECTS: frozenset[Effect] = frozenset({"move", "release"})
 """The effects that a timer may have: all others need arguments from a caller."""
 
@@ -75,9 +75,9 @@ def shape_problems(raw: Mapping[str, Any]) -> list[str]:
     for name, value in raw.items():
         if name in SECTION_TYPES and isinstance(value, dict):
             for entry, inner in value.items():
-                problems += _type_error(f"{name}.{entry}", inner, SECTION_TYPES[name])
+                problems += _type_errors(f"{name}.{entry}", inner, SECTION_TYPES[name])
         elif name in kinds:
-            problems += _type_error(name, value, kinds[name].type)
+            problems += _type_errors(name, value, kinds[name].type)
     return problems + [f"{place}: {number} is beyond {MAX_NUMBER:,}" for place, number in _unbounded_numbers("", raw)]
 
 
@@ -91,7 +91,7 @@ def _unbounded_numbers(path: str, raw: Any) -> Iterator[tuple[str, float]]:
         yield from _unbounded_numbers(f"{path}.{name}" if path else str(name), inner)
 
 
-def _type_error(path: str, raw: Any, declared_type: Any) -> Iterator[str]:
+def _type_errors(path: str, raw: Any, declared_type: Any) -> Iterator[str]:
     try:
         msgspec.convert(raw, declared_type)
     except msgspec.ValidationError as error:
@@ -113,11 +113,11 @@ def _top_level_problems(blueprint: Blueprint) -> Iterator[str]:
     if blueprint.technician == "optional" and not blueprint.named:
         yield "technician: optional, but named does not say in which state the job of a named one begins"
     yield from tracking_problems(blueprint)
-    yield from _code_problems(blueprint)
+    yield from _confirmation_code_problems(blueprint)
     yield from _room_problems(blueprint)
 
 
-def _code_problems(blueprint: Blueprint) -> Iterator[str]:
+def _confirmation_code_problems(blueprint: Blueprint) -> Iterator[str]:
     asked = {command.code for command in blueprint.commands.values()}
     yield from (f"codes: no command asks for the {p!r} code" for p in blueprint.codes.purposes if p not in asked)
     yield from (f"codes: {p!r} is not small letters, digits and _" for p in blueprint.codes.purposes if not _is_name(p))
@@ -222,8 +222,8 @@ def _timer_problems(blueprint: Blueprint, state_name: str, state: State, timer: 
         yield f"never runs out: nothing follows {state_name!r}"
     if bool(timer.warn) == bool(timer.command):
         yield "needs one of warn and command, and not both"
-    if timer.warn and timer.warn not in WARN_WORDS:
-        yield f"warn: {timer.warn!r} is none of {', '.join(WARN_WORDS)}"
+    if timer.warn and timer.warn not in LATE_EVENT_STEPS:
+        yield f"warn: {timer.warn!r} is none of {', '.join(LATE_EVENT_STEPS)}"
     if not timer.command:
         return
     command = blueprint.commands.get(timer.command)
@@ -298,7 +298,9 @@ def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 
 def _no_move_problems(command: Command) -> Iterator[str]:
-    """Yield the problems of effects that need a move, and of guards that the command that expires a job cannot have."""
+    """Yield a problem if a command that cannot change the state has ``marks``, ``charges`` or the like, and if the
+    command that ends an expired job has ``needs`` or ``unless``.
+    """
     moves = command.effect not in ("bid", "withdraw") and (command.effect != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
         yield f'does "{command.effect}" and changes no state: it can have no marks, locks_price, charges or refunds'
@@ -334,7 +336,9 @@ def _effect_problems(blueprint: Blueprint, command_name: str, command: Command) 
 
 
 def _answer_same_offers(first: Command, second: Command) -> bool:
-    """Return whether a route that selects a command by its effect would find both commands in one state."""
+    """Return whether both commands have an effect by which HTTP routes select a command, and may be given in the same
+    state: then a route could not choose between them.
+    """
     same = first.effect == second.effect and first.resolves == second.resolves
     by_effect = first.effect in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
     return same and by_effect and not set(first.from_).isdisjoint(second.from_)

@@ -41,10 +41,12 @@ async def store_blueprints(archive: Archive, blueprints: Blueprints) -> None:
     async with archive.begin_write() as conn:
         await conn.execute(insert_into(archive, rows).on_conflict_do_nothing(), new)
         stored = {row.key: row.doc for row in await conn.execute(select(rows.c.key, rows.c.doc))}
-        others = _decode_all({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
+        others = _decode_blueprints({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
         # Compare in the encoding of this release: a field that a later release added does not make another blueprint.
-        same = {key for key, text in ours.items() if stored[key] == text} | {b.key for b in others if _is_same(b, ours)}
-        if problems := [_conflict_text(key) for key in ours if key not in same]:
+        same = {key for key, text in ours.items() if stored[key] == text} | {
+            b.key for b in others if _is_same_content(b, ours)
+        }
+        if problems := [_other_content_text(key) for key in ours if key not in same]:
             raise BlueprintError(problems)
     blueprints.add_versions(others)
 
@@ -114,15 +116,15 @@ def require_version(blueprints: Blueprints, key: str) -> Blueprint:
     return found
 
 
-def _encode_blueprint(each: Blueprint) -> str:
-    return msgspec.json.encode(each).decode()
+def _encode_blueprint(blueprint: Blueprint) -> str:
+    return msgspec.json.encode(blueprint).decode()
 
 
-def _is_same(stored: Blueprint, ours: dict[str, str]) -> bool:
-    return ours.get(stored.key) == _encode_blueprint(stored)
+def _is_same_content(stored: Blueprint, own_texts: dict[str, str]) -> bool:
+    return own_texts.get(stored.key) == _encode_blueprint(stored)
 
 
-def _decode_all(texts: dict[str, str]) -> list[Blueprint]:
+def _decode_blueprints(texts: dict[str, str]) -> list[Blueprint]:
     return [each for key, text in texts.items() for each in _decode_blueprint(key, text)]
 
 
@@ -133,5 +135,5 @@ def _decode_blueprint(key: str, json_text: str) -> Iterable[Blueprint]:
         log.error("blueprint_unreadable", key=key, error=str(error))
 
 
-def _conflict_text(key: str) -> str:
+def _other_content_text(key: str) -> str:
     return f"{key}: another content is stored under this name and version, and jobs may use it: raise the version"

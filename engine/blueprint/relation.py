@@ -31,10 +31,11 @@ def relations(caller: Principal, job: EventJob, *, offered: bool = False, bids: 
     return [name for applies, name in candidates if applies]
 
 
-_OWN_JOB = EventJob(frozen=True)
+_JOB_WITH_EVERY_RELATION = EventJob(frozen=True)
 """A job of the user with the id "", who is its customer and holder, while a dispute is open."""
 POSSIBLE_RELATIONS: dict[Role, frozenset[Relation]] = {
-    role: frozenset(relations(Principal(UserId(""), role), _OWN_JOB, offered=True, bids=True)) for role in ROLES
+    role: frozenset(relations(Principal(UserId(""), role), _JOB_WITH_EVERY_RELATION, offered=True, bids=True))
+    for role in ROLES
 }
 """The relations to a job that each role can have."""
 

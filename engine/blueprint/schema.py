@@ -24,8 +24,8 @@ UNLIMITED_WAVE_SIZE = 1_000_000_000
 (lua/lib/search.lua). If the wave were limited to one turn, each round would ask the same nearest technicians, and a
 crowd of them would hide the job from all others."""
 
-_EVENT_FIRST_WORDS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
-ENGINE_EVENT_NOUNS = _EVENT_FIRST_WORDS | {"session", "audit", "subject", "log", "typing", "presence"}
+_CATALOGUE_EVENT_NOUNS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
+ENGINE_EVENT_NOUNS = _CATALOGUE_EVENT_NOUNS | {"session", "audit", "subject", "log", "typing", "presence"}
 """The first words of the names of the engine's own events, also of internal and reserved events. An announcement cannot
 begin with one of these words."""
 
@@ -52,7 +52,7 @@ Effect = Literal[
 ]
 
 
-MODES_OF_ANSWER: dict[Effect, tuple[Mode, ...]] = {
+SEARCH_MODES_OF_EFFECT: dict[Effect, tuple[Mode, ...]] = {
     "take": ("broadcast", "direct"),
     "refuse": ("broadcast", "bids", "direct"),
     "bid": ("bids",),
@@ -63,7 +63,7 @@ MODES_OF_ANSWER: dict[Effect, tuple[Mode, ...]] = {
 HOLDER_EFFECTS: frozenset[Effect] = frozenset({"take", "assign", "award"})
 """Effects that make a technician the holder."""
 
-STARTING_EFFECTS: tuple[Effect, ...] = ("move", "take", "assign", "award")
+WORK_STARTING_EFFECTS: tuple[Effect, ...] = ("move", "take", "assign", "award")
 """Effects that can start the work. For a scheduled job such a command is refused until ``lead_s`` before its time."""
 
 
@@ -131,8 +131,8 @@ class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The source of the price, and the states in which another price may be proposed. ``hours`` are two states or
-    marks of the job: an hourly price counts the hours between them.
+    """The source of the price, and the states in which another price may be proposed. ``hours`` are two states, or
+    names that commands write to the job's ``at``: an hourly price counts the hours between these two times.
 
     ``source`` only documents who usually sets the price. A booking may name an amount with either source; without an
     amount the service's price applies. ``quote`` is reserved for prices that are promised beforehand. The linter
@@ -145,8 +145,8 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The settings of codes that the customer gives to the technician at the door. After ``tries`` wrong codes no code
-    is accepted; new codes can be issued ``reissues`` times.
+    """The settings of confirmation codes: the customer gives such a code to the technician, who needs it for a step of
+    the job. After ``tries`` wrong codes no code is accepted; new codes can be issued ``reissues`` times.
     """
 
     purposes: tuple[str, ...] = ()
@@ -361,7 +361,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return whether a command starts the work. Such a command is refused for a scheduled job until ``lead_s``
         before its time. Commands for disputes and captured payments do not start the work, and are not refused.
         """
-        return command.effect in STARTING_EFFECTS and self.phase(command.to) in ("active", "done")
+        return command.effect in WORK_STARTING_EFFECTS and self.phase(command.to) in ("active", "done")
 
     def is_early(self, job: JobView, now: int) -> bool:
         """Return whether it is too early (at ``now``, ms) to start the work on a job, because of its scheduled time."""
@@ -400,7 +400,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and (not job.frozen or c.effect == "thaw")
             and (held or c.effect != "release")
             and not (early and self.starts_work(c))
-            and (c.effect not in MODES_OF_ANSWER or mode in MODES_OF_ANSWER[c.effect])
+            and (c.effect not in SEARCH_MODES_OF_EFFECT or mode in SEARCH_MODES_OF_EFFECT[c.effect])
         ]
 
     def asks_for_codes(self, names: Iterable[str]) -> bool:

@@ -1,4 +1,5 @@
-"""Idempotency keys of commands done in Redis: a repeated command acts once and gets the same answer (G2).
+"""Idempotency keys of commands done in Redis: a repeated command acts once and gets the same answer (promise G2 of
+docs/design.md).
 
 An idempotency record in Redis is small: reply word, fingerprint, seq, version and job. The answer is built again from
 the event that the command wrote, so that no copy of the job is stored for each command of the last ten minutes.
@@ -109,7 +110,7 @@ def parse_job_id(job_id: str) -> tuple[Zone, JobId]:
 
 
 async def job_at_event(engine: Engine, zone: Zone, reply: ScriptReply) -> bytes | None:
-    """Return the job's JSON in the event ``done.seq``: a repeat gets the same answer as the first request.
+    """Return the job's JSON in the event ``reply.seq``: a repeat gets the same answer as the first request.
 
     Raises Indeterminate if the event cannot be read now.
     """

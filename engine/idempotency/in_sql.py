@@ -1,4 +1,5 @@
-"""Idempotency keys of commands done in SQL (G2): the record is written in the transaction of the command's effect.
+"""Idempotency keys of commands done in SQL: the record is written in the transaction of the command's effect (promise
+G2 of docs/design.md).
 
 Record and effect are committed together, so a repeat after any failure finds both or neither. The key's row is written
 *first*: a second request with the same key waits on it (SQLite: on the only writer; PostgreSQL: on the row) until the

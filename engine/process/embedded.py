@@ -51,8 +51,9 @@ log = structlog.get_logger(__name__)
 
 
 class ServerState(msgspec.Struct, frozen=True):
-    """The content of ``server.json``. ``started_at`` is the start time of process ``pid``: a later process with the
-    same id has another start time."""
+    """The content of ``server.json``, which describes the embedded Valkey. ``started_at`` is the start time of process
+    ``pid``: a later process with the same id has another start time.
+    """
 
     port: int
     password: str
@@ -108,7 +109,7 @@ class EmbeddedValkey:
 
 async def start_or_adopt(data: Path, *, sync: Sync = "everysec") -> EmbeddedValkey:
     """Start a Valkey on the directory ``data``, or adopt the one that still runs there. Return when it answers and has
-    loaded its file. ``sync``: when it syncs its file.
+    loaded its file. ``sync``: when it writes its append-only file to the disk, each second or before each reply.
 
     Raises CannotStart if there is no Valkey program, if a Valkey runs there and does not answer, or if it does not
     start.

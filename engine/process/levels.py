@@ -12,8 +12,9 @@ Level = Literal["fast", "replica", "aof", "sql"]
 
 
 class LevelReport(NamedTuple):
-    """The result of checking the requirements of a level: what was found, why the level cannot be given, and what
-    weakens the level without contradicting it. Each entry is a phrase or a sentence.
+    """The result of checking the requirements of an acknowledgement level. ``checks`` is what was found, ``problems``
+    is why the level cannot be given, ``warnings`` is what weakens the level without contradicting it. Each entry is a
+    phrase or a sentence.
     """
 
     checks: tuple[str, ...] = ()

@@ -21,7 +21,9 @@ def not_cancelled() -> bool:
 
 
 async def finish_uncancelled(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end even if this task is cancelled: a transaction that is cut off costs the connection."""
+    """Run ``work`` to its end even if this task is cancelled: a transaction that is cut off loses its database
+    connection.
+    """
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

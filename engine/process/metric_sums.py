@@ -1,7 +1,8 @@
 """The metrics of several processes as those of one: each number is the sum, the highest or the lowest of all.
 
-A process that has ended takes its numbers with it. Prometheus takes a counter that falls for one that began anew, and
-would count all that is left a second time. So the counters of ended processes are added for ever (``note_ended``).
+When a process ends, a sum over the running processes would fall. Prometheus assumes that a counter that falls has begun
+anew at 0, and would count the whole remaining sum a second time. So the last counters of each ended process stay in the
+sum (``note_ended``).
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class MetricSums:
 
 
 def merge_families(processes: Iterable[Iterable[Family]]) -> list[Family]:
-    """Return one family for each name, with one sample for each name of a sample and its labels."""
+    """Return the metrics of several processes as those of one. Samples with the same name and labels become one sample,
+    as ``across`` of their metric says.
+    """
     found: dict[str, Family] = {}
     numbers: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for families in processes:
@@ -66,7 +69,7 @@ def merge_families(processes: Iterable[Iterable[Family]]) -> list[Family]:
             known = numbers.setdefault(family.name, {})
             for name, labels, value in family.samples:
                 key = (name, tuple(labels.items()))
-                known[key] = _combine(family.across, name, known[key], value) if key in known else value
+                known[key] = _combine_values(family.across, name, known[key], value) if key in known else value
     return [
         Family(
             family.name,
@@ -79,14 +82,14 @@ def merge_families(processes: Iterable[Iterable[Family]]) -> list[Family]:
     ]
 
 
-def _combine(across: Across, name: str, one: float, other: float) -> float:
+def _combine_values(across: Across, name: str, one: float, other: float) -> float:
     if name.endswith(_CREATED_SUFFIX) or across == "min":
         return min(one, other)
     return max(one, other) if across == "max" else one + other
 
 
 class _Families(Collector):
-    """A collector of families as they are."""
+    """A Prometheus collector that returns the given metrics unchanged."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = families

@@ -85,8 +85,9 @@ class Metrics:
         rises: bool = False,
         across: Across = "sum",
     ) -> None:
-        """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``. The
-        numbers of several processes of a server become one by ``across``.
+        """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if the value never falls
+        (``rises``). ``across`` says how the values of a server's processes become one: their sum, the highest or the
+        lowest.
 
         ``read`` runs during a scrape and must not block. It stays registered as long as the engine exists.
         """

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from engine.process.origins import normalise_origin
 from engine.process.redis_address import redis_problems
-from engine.process.settings_file import ZONE_TABLES, read_file
+from engine.process.settings_file import ZONES_TABLE, read_file
 from engine.process.zone_tables import read_zone_tables, served_zones
 from engine.rules.zone_areas import ZoneArea
 from engine.types import DEFAULT_ZONE, NEWEST_FORMAT, Zone
@@ -263,7 +263,7 @@ def read_settings(
     env = os.environ if env is None else env
     path = file or Path("callout.toml")
     values, problems = read_file(path)
-    tables = values.pop(ZONE_TABLES) if isinstance(values.get(ZONE_TABLES), dict) else {}
+    tables = values.pop(ZONES_TABLE) if isinstance(values.get(ZONES_TABLE), dict) else {}
     areas, wrong = read_zone_tables(tables, path.parent)
     problems += wrong
     names = tuple(name for name in Settings.__struct_fields__ if name != "zone_areas")

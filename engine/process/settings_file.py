@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-ZONE_TABLES = "zones"
+ZONES_TABLE = "zones"
 """The name of the group of tables ``[zones.<name>]``, which are read by engine/process/zone_tables.py."""
 
 
@@ -26,6 +26,6 @@ def _flatten_tables(values: dict[str, Any]) -> dict[str, Any]:
     """Join the names of tables and keys: ``[app] min_version`` is the setting ``app_min_version``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        is_group = isinstance(value, dict) and name != ZONE_TABLES
+        is_group = isinstance(value, dict) and name != ZONES_TABLE
         flat |= {f"{name}_{key}": each for key, each in value.items()} if is_group else {name: value}
     return flat

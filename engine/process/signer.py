@@ -40,8 +40,10 @@ ISSUER = "callout"
 log = structlog.get_logger(__name__)
 
 
-class _Claims(msgspec.Struct):
-    """The claims of an access token. ``sid`` and ``gen`` are the family and generation of its login."""
+class _TokenClaims(msgspec.Struct):
+    """The claims of an access token (a JWT). ``sid`` is the id of its login (the family of refresh tokens), ``gen`` the
+    generation of the refresh token.
+    """
 
     iss: Literal["callout"]
     sub: UserId
@@ -53,7 +55,7 @@ class _Claims(msgspec.Struct):
     gen: int = 0
 
 
-_decode_claims = msgspec.json.Decoder(_Claims).decode
+_decode_claims = msgspec.json.Decoder(_TokenClaims).decode
 _jws = jwt.PyJWS(algorithms=["HS256"])
 MAX_CACHED_TOKENS = 4_096
 """How many verified tokens a process caches."""

@@ -1,4 +1,6 @@
-"""What a person looks at on a map: a box between two meridians and two parallels, and the layers."""
+"""The part of a map that a person looks at: a box between two meridians and two parallels. A layer is what the map
+shows in it: people or jobs.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +55,17 @@ class MapBox(msgspec.Struct, frozen=True):
         return lon >= self.west or lon <= self.east
 
     def parts(self) -> tuple[MapBox, ...]:
-        """Return the box itself, or its two parts beside the antimeridian."""
+        """Return the box itself. If it crosses the antimeridian, return its two parts, one on each side."""
         if self.west <= self.east:
             return (self,)
         return (msgspec.structs.replace(self, east=180.0), msgspec.structs.replace(self, west=-180.0))
 
     def widen(self, degrees: float) -> MapBox:
-        """Return the box with a margin of so many degrees on each side, as far as the map reaches."""
+        """Return the box with a margin of ``degrees`` on each side, as far as the map reaches."""
         south, north = max(-MAX_LATITUDE, self.south - degrees), min(MAX_LATITUDE, self.north + degrees)
         if self.width + 2 * degrees >= 360:
             return MapBox(-180.0, south, 180.0, north)
-        return MapBox(_wrap(self.west - degrees), south, _wrap(self.east + degrees), north)
+        return MapBox(_wrap_longitude(self.west - degrees), south, _wrap_longitude(self.east + degrees), north)
 
     def union(self, other: MapBox) -> MapBox:
         """Return the smallest box that contains both boxes, of which none crosses the antimeridian."""
@@ -98,8 +100,8 @@ class MapBox(msgspec.Struct, frozen=True):
 
 
 def merge_boxes(boxes: Iterable[MapBox]) -> list[MapBox]:
-    """Return fewer boxes that contain ``boxes``: two become one where the one is not larger than both together. None of
-    the results crosses the antimeridian.
+    """Return fewer boxes that together contain ``boxes``. Two boxes are replaced by one around both if its area is not
+    larger than the sum of theirs. None of the results crosses the antimeridian.
     """
     merged: list[MapBox] = []
     parts = {part for box in boxes for part in box.parts()}
@@ -114,7 +116,7 @@ def merge_boxes(boxes: Iterable[MapBox]) -> list[MapBox]:
     return merged
 
 
-def _wrap(lon: float) -> float:
+def _wrap_longitude(lon: float) -> float:
     return lon if -180 <= lon <= 180 else lon - math.copysign(360, lon)
 
 

@@ -1,4 +1,4 @@
-"""Cells of the H3 grid, in which a map counts what is too much to show one by one.
+"""Cells of the H3 grid. A map shows the number of people or jobs in each cell if they are too many to show one by one.
 
 The package ``h3`` is imported at the first use, because most processes never need it and it takes a tenth of a second.
 """

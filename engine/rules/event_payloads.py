@@ -59,7 +59,9 @@ class NotificationData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventRoomMember(msgspec.Struct, frozen=True, kw_only=True):
-    """A member in the room of an event's data. ``user`` of the same data has neither ``since`` nor ``from_n``."""
+    """A member of a chat room in the data of `room.*` events. They read the messages above the number ``from_n``. The
+    ``user`` of the same data has neither ``since`` nor ``from_n``.
+    """
 
     id: str
     name: str

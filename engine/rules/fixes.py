@@ -103,7 +103,7 @@ def api_offset_s(clock: bytes | None) -> float:
 
 def parse_fix_rate(text: bytes | None, load: int = 0) -> FixRate:
     """Return the rate that a technician's app was told; ``text`` is the field of the technician's record. If the app
-    was told none, ``load`` decides: the number of jobs that count now.
+    was told none, ``load`` decides: how many jobs the technician has now that count for their capacity.
     """
     if not text:
         return ON_JOB_RATE if load > 0 else IDLE_RATE

@@ -173,7 +173,7 @@ def decode_event_job(data: bytes) -> EventJob:
 
 def column_values(job: JobView) -> dict[str, Any]:
     """Return the values of the job's columns in SQL: the ids of the parties, times in ms since the Unix epoch."""
-    return _as_stored(dict(zip(COLUMN_MEMBERS, _column_members_of(job), strict=True)))
+    return _column_format(dict(zip(COLUMN_MEMBERS, _column_members_of(job), strict=True)))
 
 
 def decode_columns(document: bytes) -> tuple[str | None, dict[str, Any] | None]:
@@ -188,10 +188,10 @@ def decode_columns(document: bytes) -> tuple[str | None, dict[str, Any] | None]:
     values = msgspec.structs.asdict(job)
     if None in [values[name] for name in _REQUIRED_COLUMNS]:
         raise ValueError("the job lacks a member")
-    return job.id, _as_stored(values)
+    return job.id, _column_format(values)
 
 
-def _as_stored(values: dict[str, Any]) -> dict[str, Any]:
+def _column_format(values: dict[str, Any]) -> dict[str, Any]:
     for name in _PARTY_COLUMNS:
         if values[name] is not None:
             values[name] = values[name].id
@@ -208,15 +208,15 @@ def encode_members(members: Mapping[str, Any]) -> bytes:
 def encode_public_members(members: Mapping[str, Any]) -> bytes:
     """Encode the public members of a job's record as JSON without the outer braces.
 
-    PROTOCOL §2: no customer, address, postal code, notes, reference nor metadata, and the position rounded to 100 m
-    (three decimals of a degree are 111 m of latitude).
+    They contain no customer, address, postal code, notes, reference or metadata (PROTOCOL §2). The position is rounded
+    to about 100 m: three decimals of a degree are 111 m of latitude.
     """
     near = rounded_place(members)
     return encode_members({name: near.get(name, members[name]) for name in PUBLIC_RECORD_MEMBERS if name in members})
 
 
 def rounded_place(members: Mapping[str, Any]) -> dict[str, float]:
-    """Return the position as the public part of a job has it."""
+    """Return the position of a job, rounded to about 100 m: technicians who do not hold the job see only this."""
     return {"lat": round(members["lat"], 3), "lon": round(members["lon"], 3)}
 
 
@@ -232,6 +232,8 @@ def public_part_of(job: bytes, *, holder: bool = False) -> bytes:
 
 
 def decode_members(job_json: bytes) -> dict[str, Any]:
-    """Decode what ``encode_members`` encoded, in the same order: lua/lib/cost.lua takes the first match of a name."""
+    """Decode JSON members without the outer braces, as ``encode_members`` returns them. Their order stays, because
+    lua/lib/cost.lua takes the first match of a name.
+    """
     found: dict[str, Any] = msgspec.json.decode(b"{" + job_json + b"}")
     return found

@@ -1,8 +1,9 @@
 """The Merkle tree of RFC 6962: the hashes of leaves and nodes, roots, and proofs.
 
 ``CompactTree`` appends leaves and has about log2(n) hashes in memory. A proof needs hashes from inside the tree:
-``inclusion_ranges`` and ``consistency_ranges`` say of which ranges of leaves, and ``perfect_nodes`` of which nodes each
-range consists. Where the hashes come from is not known here (engine/audit/proofs.py reads them from SQL).
+``inclusion_ranges`` and ``consistency_ranges`` return the ranges of leaves whose roots are needed, and
+``perfect_nodes`` the nodes that cover such a range. This module does not read the hashes; engine/audit/proofs.py reads
+them from SQL.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class CompactTree:
 
     @property
     def peaks_bytes(self) -> bytes:
-        """The peaks as one text of bytes."""
+        """The hashes of all peaks, one after the other, as ``from_bytes`` reads them."""
         return b"".join(self.peaks)
 
     def append(self, leaves: Iterable[bytes]) -> list[StoredNode]:
@@ -84,10 +85,10 @@ class CompactTree:
 
     def root(self) -> bytes:
         """Return the root of the whole tree."""
-        return _join(self.peaks)
+        return _root_of_peaks(self.peaks)
 
 
-def _join(hashes: Sequence[bytes]) -> bytes:
+def _root_of_peaks(hashes: Sequence[bytes]) -> bytes:
     """Return the root of the tree whose peaks are ``hashes``, the largest first."""
     if not hashes:
         return EMPTY_ROOT
@@ -100,8 +101,10 @@ def _join(hashes: Sequence[bytes]) -> bytes:
 # Proofs: what they consist of
 
 
-def _split(begin: int, end: int) -> int:
-    """Return where RFC 6962 splits the leaves from ``begin`` to before ``end``, which are at least two."""
+def _split_point(begin: int, end: int) -> int:
+    """Return the index of the leaf at which RFC 6962 splits the leaves from ``begin`` to before ``end``. They are at
+    least two.
+    """
     length: int = 1 << (end - begin - 1).bit_length() - 1
     return begin + length
 
@@ -110,7 +113,7 @@ def inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
     """Return the ranges of leaves whose roots prove that the leaf ``index`` is in the tree of ``size`` leaves."""
     begin, end, ranges = 0, size, []
     while end - begin > 1:
-        middle = _split(begin, end)
+        middle = _split_point(begin, end)
         if index < middle:
             ranges.append((middle, end))
             end = middle
@@ -126,7 +129,7 @@ def consistency_ranges(old_size: int, size: int) -> list[tuple[int, int]]:
     """
     begin, end, ranges = 0, size, []
     while old_size != end:
-        middle = _split(begin, end)
+        middle = _split_point(begin, end)
         if old_size <= middle:
             ranges.append((middle, end))
             end = middle
@@ -139,8 +142,9 @@ def consistency_ranges(old_size: int, size: int) -> list[tuple[int, int]]:
 
 
 def perfect_nodes(begin: int, end: int) -> list[Node]:
-    """Return the nodes of which the leaves from ``begin`` to before ``end`` consist, the largest first. The range is
-    one that RFC 6962 splits a tree into: ``begin`` is a multiple of the largest node.
+    """Return the fewest nodes that together cover the leaves from ``begin`` to before ``end``, the largest first.
+    ``begin`` must be a multiple of the number of leaves of the largest node, as in each range into which RFC 6962
+    splits a tree.
     """
     nodes = []
     while begin < end:
@@ -152,11 +156,11 @@ def perfect_nodes(begin: int, end: int) -> list[Node]:
 
 def range_root(begin: int, end: int, hashes: Mapping[Node, bytes]) -> bytes:
     """Return the root of a range of leaves from the hashes of its ``perfect_nodes``."""
-    return _join([hashes[node] for node in perfect_nodes(begin, end)])
+    return _root_of_peaks([hashes[node] for node in perfect_nodes(begin, end)])
 
 
 def perfect_root(hashes: Sequence[bytes]) -> bytes:
-    """Return the root above ``hashes``, a power of two of nodes of one level."""
+    """Return the root above the hashes of neighbouring nodes of one level. Their number is a power of two."""
     row = list(hashes)
     while len(row) > 1:
         row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]

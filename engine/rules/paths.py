@@ -30,14 +30,14 @@ class PathPoint(NamedTuple):
 
 
 def thin_path(points: Sequence[PathPoint], tolerance_m: float = TOLERANCE_M) -> list[PathPoint]:
-    """Return the points without those that the line through the others passes within ``tolerance_m`` metres, in their
-    order. The first and the last point stay, and each ``CHUNK_POINTS``-th one: the work grows with the square of the
-    points of a chunk, at worst.
+    """Return the points in their order, without those that are at most ``tolerance_m`` metres from the line through the
+    remaining ones. The first and the last point stay, and each ``CHUNK_POINTS``-th one, because the work can grow with
+    the square of the number of points of a chunk.
     """
     kept = list(points[:1])
     for first in range(0, len(points) - 1, CHUNK_POINTS):
         chunk = points[first : first + CHUNK_POINTS + 1]
-        kept += [chunk[i] for i in _corners(_plane_of(chunk), tolerance_m**2)]
+        kept += [chunk[i] for i in _kept_indices(_plane_of(chunk), tolerance_m**2)]
     return kept
 
 
@@ -78,8 +78,10 @@ def _plane_of(points: Sequence[PathPoint]) -> list[tuple[float, float]]:
     ]
 
 
-def _corners(places: list[tuple[float, float]], tolerance: float) -> list[int]:
-    """Return the indices of the places that stay, without the first. ``tolerance`` is in square metres."""
+def _kept_indices(places: list[tuple[float, float]], tolerance: float) -> list[int]:
+    """Return the indices of the places that a thinned line keeps, except that of the first. ``tolerance`` is in square
+    metres.
+    """
     kept, spans = {len(places) - 1}, [(0, len(places) - 1)]
     while spans:
         first, last = spans.pop()

@@ -96,7 +96,7 @@ def parse_polygons(document: Any) -> Polygons:
     geometry: dict[str, Any] = {"type": "MultiPolygon", "coordinates": coordinates}
     if len(found) == 1:
         geometry = {"type": "Polygon", "coordinates": coordinates[0]}
-    return Polygons(geometry, [_make_part(polygon) for polygon in found])
+    return Polygons(geometry, [_make_rings(polygon) for polygon in found])
 
 
 def _geometries(document: Any) -> Iterator[dict[str, Any]]:
@@ -149,13 +149,13 @@ def _position(value: Any) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
-def _make_part(polygon: list[list[tuple[float, float]]]) -> tuple[_Ring, list[_Ring]]:
-    shell = _Ring(_continued(polygon[0]))
-    return shell, [_Ring(_moved_into(shell, _continued(ring))) for ring in polygon[1:]]
+def _make_rings(polygon: list[list[tuple[float, float]]]) -> tuple[_Ring, list[_Ring]]:
+    shell = _Ring(_unwrap_longitudes(polygon[0]))
+    return shell, [_Ring(_align_hole(shell, _unwrap_longitudes(ring))) for ring in polygon[1:]]
 
 
-def _continued(ring: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the ring with longitudes that go on over the antimeridian instead of jumping back."""
+def _unwrap_longitudes(ring: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the ring with longitudes that continue beyond 180 degrees at the antimeridian, and do not jump to -180."""
     points = ring[:1]
     for lon, lat in ring[1:]:
         behind = points[-1][0] - lon
@@ -177,8 +177,8 @@ def _area(points: list[tuple[float, float]]) -> float:
     return sum((a[0] - west) * (b[1] - south) - (b[0] - west) * (a[1] - south) for a, b in pairs) / 2
 
 
-def _moved_into(shell: _Ring, hole: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return a hole with its longitudes turned to those of its polygon."""
+def _align_hole(shell: _Ring, hole: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return a hole whose longitudes are changed by 360 degrees if this is needed for it to be inside its polygon."""
     west, east = min(lon for lon, _ in hole), max(lon for lon, _ in hole)
     for turn in (0, 360, -360):
         if shell.west <= west + turn and east + turn <= shell.east:

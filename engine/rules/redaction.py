@@ -1,9 +1,9 @@
 """Remove a person's data from the JSON of events and of projected objects (pure functions).
 
-What is removed has a place: the person's name beside their id, the address and the texts of a job that they booked, the
-texts of their messages, bids, proposals and disputes. Besides, the person's name, e-mail address and phone number are
-replaced in all texts of the same events, also in those that others wrote. A name of one word is replaced only in
-notifications, because it may be a word of the language.
+These are removed: the person's name beside their id; the address and the texts of a job that they booked; the texts of
+their messages, bids, proposals and disputes. The person's name, e-mail address and phone number are also replaced in
+all other texts of the same events, whoever wrote them. A name of one word is replaced only in notifications, because it
+may be a word of the language.
 
 To redact twice has the same result as once: a process that was interrupted begins again.
 """
@@ -22,10 +22,10 @@ from engine.types import UserId
 REPLACEMENT = "[erased]"
 MIN_TEXT_LENGTH = 4
 """Shorter texts are not searched for in the texts that others wrote."""
-_JOB_TEXTS = ("postal_code", "notes", "public_notes", "reference")
+_JOB_TEXT_MEMBERS = ("postal_code", "notes", "public_notes", "reference")
 _POSITION_DECIMALS = 1
 """The position of an erased job is rounded to about 10 km: enough for statistics of an area."""
-_OWN_TEXTS = ("reason", "note")
+_AUTHOR_TEXT_MEMBERS = ("reason", "note")
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +40,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def redact_event(person: Person, event_type: str, actor: str, to: Iterable[str], data: str) -> str:
-    """Return an event's data without the person's; the same text if it has none. Data that is not JSON is emptied if it
-    names the person.
+    """Return an event's data as JSON without the data of a person; the same text if it has none of theirs. Data that is
+    not JSON is emptied if it names the person.
     """
     try:
         members = msgspec.json.decode(data)
@@ -53,7 +53,7 @@ def redact_event(person: Person, event_type: str, actor: str, to: Iterable[str],
     if event_type == "notification" and f"user:{person.id}" in to:
         redacted |= {name: "" for name in ("title", "body") if name in redacted}
     is_own = actor.partition(":")[2] == person.id
-    is_review = event_type == "technician.reviewed" and _id_in(members, "technician") == person.id
+    is_review = event_type == "technician.reviewed" and _id_of_member(members, "technician") == person.id
     if (is_own or is_review) and isinstance(redacted.get("reason"), str):
         redacted["reason"] = ""
     return data if redacted == members else msgspec.json.encode(redacted).decode()
@@ -68,7 +68,7 @@ def redact_object(person: Person, text: str) -> str:
 
 def redact_text(person: Person, text: str, *, is_notice: bool = False) -> str:
     """Return a text that another user, or a template, wrote, without the person's name and contact details."""
-    pattern = _pattern(person.texts, is_notice)
+    pattern = _search_pattern(person.texts, is_notice)
     return pattern.sub(REPLACEMENT, text) if pattern else text
 
 
@@ -82,19 +82,19 @@ def _redact(person: Person, value: Any, *, is_notice: bool) -> Any:
     redacted = {name: _redact(person, each, is_notice=is_notice) for name, each in value.items()}
     if value.get("id") == person.id:
         redacted |= {name: "" for name in ("name", "phone", "email") if value.get(name)}
-    if _is_in(value.get("id"), person.booked) or _id_in(value, "customer") == person.id:
+    if _is_in(value.get("id"), person.booked) or _id_of_member(value, "customer") == person.id:
         _redact_job(redacted)
-    if _id_in(value, "sender") == person.id and "text" in value:
+    if _id_of_member(value, "sender") == person.id and "text" in value:
         redacted |= {"text": "", "files": [], "erased": True}
-    if _wrote(person, value):
-        redacted |= {name: "" for name in _OWN_TEXTS if isinstance(value.get(name), str)}
+    if _is_author(person, value):
+        redacted |= {name: "" for name in _AUTHOR_TEXT_MEMBERS if isinstance(value.get(name), str)}
     return redacted
 
 
 def _redact_job(job: dict[str, Any]) -> None:
     if "address" in job:
         job["address"] = ""
-    job |= {name: None for name in _JOB_TEXTS if job.get(name) is not None}
+    job |= {name: None for name in _JOB_TEXT_MEMBERS if job.get(name) is not None}
     if job.get("metadata") is not None:
         job["metadata"] = None
     for name in ("lat", "lon"):
@@ -102,14 +102,14 @@ def _redact_job(job: dict[str, Any]) -> None:
             job[name] = round(job[name], _POSITION_DECIMALS)
 
 
-def _wrote(person: Person, value: dict[str, Any]) -> bool:
-    """Return whether the texts of an object are the person's: a dispute or a proposal ``by`` them, or their bid. The
-    summary of a dispute does not say who wrote its reason: a party of the job may have.
+def _is_author(person: Person, value: dict[str, Any]) -> bool:
+    """Return whether the person wrote the texts of an object: a dispute or a proposal ``by`` them, or their bid. The
+    summary of a dispute does not name the author of its reason, so either party of the job counts as its author.
     """
     if "by" in value:
-        return bool(_id_in(value, "by") == person.id)
+        return bool(_id_of_member(value, "by") == person.id)
     job = value.get("job")
-    if _id_in(value, "technician") == person.id and "note" in value:
+    if _id_of_member(value, "technician") == person.id and "note" in value:
         return True
     is_summary = "reason" in value and "status" in value and isinstance(job, str)
     return is_summary and (_is_in(job, person.booked) or _is_in(job, person.worked))
@@ -120,15 +120,15 @@ def _is_in(name: Any, ids: frozenset[str]) -> bool:
     return isinstance(name, str) and name in ids
 
 
-def _id_in(value: dict[str, Any], name: str) -> Any:
+def _id_of_member(value: dict[str, Any], name: str) -> Any:
     inner = value.get(name)
     return inner.get("id") if isinstance(inner, dict) else None
 
 
 @functools.lru_cache(maxsize=8)
-def _pattern(texts: tuple[str, ...], is_notice: bool) -> re.Pattern[str] | None:
-    """Return the pattern of the texts, as whole words. The text of a notice is a template with names in it, so that
-    names of one word and short ones are searched for there, the short ones with their case.
+def _search_pattern(texts: tuple[str, ...], is_notice: bool) -> re.Pattern[str] | None:
+    """Return the pattern that finds these texts as whole words. In a notification, which is a template with names in
+    it, it also finds names of one word, and short names if upper and lower case are the same.
     """
     parts = []
     for text in sorted(filter(None, texts), key=len, reverse=True):

@@ -1,4 +1,5 @@
-"""The sort keys of lists whose items are JSON: a time, and what distinguishes the items of the same time.
+"""The sort keys of lists whose items are JSON. A key is a time, and an id or a number that differs between items of the
+same time.
 
 A key is unique in its list, because the cursor of a page is the key of the page's last item. Times are RFC 3339 texts
 of the same length, so the order of the texts is the order of the times.

@@ -23,7 +23,7 @@ SPEED_KM_H = (25.0, 26.0, 28.0, 30.0, 34.0, 38.0, 31.0, 22.0, *(18.5,) * 11, 19.
 """The usual speed by road for each hour of the day, from 0. The source is the speeds of New York's taxis in 2013, as
 published by Ben Wellington (I Quant NY, 2014): 11.5 mph from 8 to 19 h, 24 mph after 5 h. The other hours are assumed,
 between these values."""
-LOW, HIGH = 0.6, 1.5
+LOW_FACTOR, HIGH_FACTOR = 0.6, 1.5
 """The shortest and the longest likely travel time, as factors. Assumed: in four of five rides the time is between."""
 MIN_ETA_S = 10.0
 """The least remaining time of a technician who is not there yet: they never arrive in the past."""
@@ -37,8 +37,8 @@ class TravelModel(msgspec.Struct, frozen=True):
 
     seconds_per_km: float
     exponent: float = 1.0
-    low: float = LOW
-    high: float = HIGH
+    low: float = LOW_FACTOR
+    high: float = HIGH_FACTOR
     source: str = "speed"
 
     def travel_time_s(self, distance_m: float) -> float:

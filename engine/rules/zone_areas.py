@@ -22,7 +22,7 @@ class ZoneArea(msgspec.Struct, frozen=True):
 
 def zone_at(areas: Sequence[ZoneArea], lat: float, lon: float) -> Zone | None:
     """Return the zone of a position: the first whose area contains it, else ``main`` if ``main`` has no area of its
-    own. None is outside all zones.
+    own. None if the position is outside all zones.
     """
     for area in areas:
         if area.polygons is not None and area.polygons.contains(lat, lon):

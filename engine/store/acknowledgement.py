@@ -1,8 +1,8 @@
 """When a command counts as acknowledged: at level ``sql`` a reply waits until SQL has the command's event.
 
-A process learns from ``meta.archived`` how far the archive is: one read for all that wait, ``POLL_S`` after the last
-one. The archiver tells the callers of its own process at once. At level ``replica`` the packed connection waits
-(engine/store/pipeline.py).
+A process reads in ``meta.archived`` how far the archive has copied the log: one read for all callers that wait,
+``POLL_S`` seconds after the read before. The archiver tells the callers of its own process at once. At level
+``replica`` the packed connection waits (engine/store/pipeline.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ARCHIVE_TIMEOUT_S = 2.0
 """How long a reply waits for the archive. After that, the outcome is indeterminate."""
 POLL_S = 0.002
 """The pause between two reads of ``meta.archived``: shorter than a commit, and no load on Redis."""
-PASSING_SCRIPTS = frozenset(
+SHORT_LIVED_SCRIPTS = frozenset(
     [
         "limit_take",
         "presence_touch",
@@ -35,17 +35,19 @@ PASSING_SCRIPTS = frozenset(
 )
 """Scripts whose effect is short-lived: nobody is promised that it lasts, so no reply to them waits."""
 
-_acknowledges: ContextVar[bool] = ContextVar("acknowledges", default=True)
+_waits_for_level: ContextVar[bool] = ContextVar("waits_for_level", default=True)
 
 
 @contextlib.contextmanager
 def without_acknowledgement() -> Iterator[None]:
-    """Run the block, and the tasks that it starts, without waiting: for background work, which no caller waits for."""
-    token = _acknowledges.set(False)
+    """Run the block, and the tasks that it starts, without waiting for the acknowledgement level. This is for
+    background work: nobody waits for its reply.
+    """
+    token = _waits_for_level.set(False)
     try:
         yield
     finally:
-        _acknowledges.reset(token)
+        _waits_for_level.reset(token)
 
 
 class Acknowledgements:
@@ -62,7 +64,7 @@ class Acknowledgements:
 
     @property
     def report(self) -> LevelReport:
-        """The result of checking the servers of the present connections."""
+        """The result of checking whether the connected Redis servers can give the acknowledgement level."""
         return self.read_report()
 
     @property
@@ -72,11 +74,11 @@ class Acknowledgements:
 
     def needs_replicas(self, script: str = "") -> bool:
         """Return whether the reply to a command waits for the replicas."""
-        return self.replicas > 0 and script not in PASSING_SCRIPTS and _acknowledges.get()
+        return self.replicas > 0 and script not in SHORT_LIVED_SCRIPTS and _waits_for_level.get()
 
     async def wait_for_reply(self, zone: Zone, script: str, at: Cursor) -> None:
         """Wait until the event ``at`` of a reply is acknowledged. Raises Indeterminate after ``ARCHIVE_TIMEOUT_S``."""
-        if self.level != "sql" or at.seq <= 0 or script in PASSING_SCRIPTS or not _acknowledges.get():
+        if self.level != "sql" or at.seq <= 0 or script in SHORT_LIVED_SCRIPTS or not _waits_for_level.get():
             return
         archive = self._archives[zone]
         if not await archive.wait(at, ARCHIVE_TIMEOUT_S):
@@ -96,7 +98,9 @@ class Acknowledgements:
         return [*self.report.problems, *(f"zone {zone}: {behind}" for zone in late)]
 
     async def check_archives(self) -> None:
-        """Read again how far the archives are that were late for a reply. Raises CalloutError."""
+        """Read again how far the archive has copied the log of each zone in which a reply waited too long for it.
+        Raises CalloutError.
+        """
         for archive in self._archives.values():
             if archive.late:
                 await archive.read()
@@ -106,7 +110,7 @@ class Acknowledgements:
         self._archives[zone].note(archived)
 
     async def close(self) -> None:
-        """End all waits."""
+        """Stop reading how far the archive has copied the logs."""
         for archive in self._archives.values():
             await archive.close()
 
@@ -130,7 +134,7 @@ class _ArchiveProgress:
 
     def note(self, archived: Cursor) -> None:
         """Record that the archive has passed ``archived``. A late call with an older position changes nothing."""
-        if _order(archived) <= _order(self.known):
+        if _sort_key(archived) <= _sort_key(self.known):
             return
         self.known = archived
         if self.late and (self._has_passed(self.late) or self.late.epoch != archived.epoch):
@@ -140,7 +144,7 @@ class _ArchiveProgress:
                 future.set_result(True)
 
     async def wait(self, at: Cursor, within_s: float) -> bool:
-        """Return whether the archive passes ``at`` within so many seconds."""
+        """Return whether the archive has a copy of the event ``at`` within ``within_s`` seconds."""
         if self._has_passed(at):
             return True
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -162,7 +166,7 @@ class _ArchiveProgress:
         return archived
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading how far the archive has copied the zone's log."""
         if self._poller:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
@@ -183,5 +187,5 @@ class _ArchiveProgress:
                     future.set_result(False)
 
 
-def _order(position: Cursor) -> tuple[int, int]:
+def _sort_key(position: Cursor) -> tuple[int, int]:
     return epoch_number(position.epoch), position.seq

@@ -96,7 +96,7 @@ class ClusterShards(Shards):
         return [zone for zone, slot in self._slot_of_zone.items() if self._owners[slot] is shard]
 
     def groups(self, zones: Iterable[Zone]) -> list[list[Zone]]:
-        """Return the zones by slot: one command cannot read from two slots."""
+        """Return the zones in groups: those of one group have the same slot. One command cannot read from two slots."""
         groups: dict[int, list[Zone]] = {}
         for zone in zones:
             groups.setdefault(self._slot_of_zone[zone], []).append(zone)
@@ -104,7 +104,7 @@ class ClusterShards(Shards):
 
     async def discover(self) -> None:
         """Read the table of slots. Raises Unavailable if no node that the URL names tells it."""
-        self._apply(await self._read_ranges())
+        self._apply_slot_ranges(await self._read_ranges())
 
     async def open(self) -> None:
         """Connect to every primary. Raises Unavailable."""
@@ -112,7 +112,9 @@ class ClusterShards(Shards):
             await shard.open()
 
     async def follow(self, moved: Moved) -> Shard:
-        """Return the shard to which ``moved`` refers, and record that it has the slot. Raises Unavailable."""
+        """Return the shard that a node named when it refused a command with ``moved``, and record that this shard has
+        the slot. Raises Unavailable.
+        """
         node = Node(moved.host, moved.port)
         if node not in self._by_node:
             await self._refresh(node)
@@ -153,13 +155,13 @@ class ClusterShards(Shards):
                 return
             finally:
                 self._refreshed_at = monotonic()
-            new, lost = self._apply(ranges)
+            new, lost = self._apply_slot_ranges(ranges)
             for shard in lost:
                 self._run_in_background(_close_later(shard))
             for shard in new:
                 self._run_in_background(shard.open(keeps_trying=True))
 
-    def _apply(self, ranges: Sequence[SlotRange]) -> tuple[list[Shard], list[Shard]]:
+    def _apply_slot_ranges(self, ranges: Sequence[SlotRange]) -> tuple[list[Shard], list[Shard]]:
         """Record who has which slots. Return the shards that are new, and those that have no slots any more."""
         nodes = {node for *_, node in ranges}
         lost = [self._by_node.pop(node) for node in set(self._by_node) - nodes]
@@ -202,7 +204,7 @@ class ClusterShards(Shards):
         problems = []
         for node in dict.fromkeys([*([hint] if hint else []), *up_first, *self._parts.nodes]):
             try:
-                is_whole, found = await self._ask(node)
+                is_whole, found = await self._ask_node(node)
             except (OSError, CalloutError, ErrorReply) as error:
                 problems.append(f"{node}: {error or 'it does not answer'}")
                 continue
@@ -213,7 +215,7 @@ class ClusterShards(Shards):
             raise Unavailable(f"no node of the cluster tells its slots ({'; '.join(problems)})")
         return ranges
 
-    async def _ask(self, node: Node) -> tuple[bool, list[SlotRange]]:
+    async def _ask_node(self, node: Node) -> tuple[bool, list[SlotRange]]:
         """Return whether ``node`` sees the whole cluster, and its table of slots."""
         pipe = Pipeline(lambda pipe: connect_to_node(pipe, self._parts, node), _no_preparation)
         try:

@@ -67,8 +67,8 @@ class ScriptReply(NamedTuple):
 
 @dataclass(slots=True)
 class ZoneStatus:
-    """What this process knows of a zone. ``why``: why it is closed, "" if it is open; ``word``: zone_open's word.
-    ``shard`` is where it was opened."""
+    """What this process knows of a zone. ``why``: why it is closed, "" if it is open; ``word``: the reply word with
+    which lua/zone_open.lua refused to open it. ``shard`` is where it was opened."""
 
     shard: Shard = field(init=False)
     epoch: Epoch = field(default=Epoch(""))
@@ -199,7 +199,7 @@ class Store:
                 shard.pipeline.disconnect()
 
     async def run_for_user(self, script: str, *, keys: Keys, args: Args) -> ScriptReply:
-        """Run a script whose keys are a user's and of no zone. Raises the same errors as ``run``."""
+        """Run a script whose keys belong to a user and to no zone. Raises the same errors as ``run``."""
         call = self.scripts[script].call(keys, args)
         # On a single shard the command that follows waits for this write too.
         waits = self.shards.is_cluster and self.acknowledgements.needs_replicas(script)
@@ -218,7 +218,7 @@ class Store:
         return await self.send_call(send, script, self.scripts[script].call(keys, args))
 
     async def send_call(self, send: SendCommand, script: str, packed_call: Sequence[Value]) -> list[Any]:
-        """Send a call. If Redis does not have the function, nothing was done: load the library and send again."""
+        """Send a script's packed call. If Redis lacks the script's function, load the library and send it again."""
         try:
             try:
                 reply = await send(*packed_call)
@@ -347,7 +347,7 @@ async def open_store(
 
 
 async def _check_servers(store: Store, options: Mapping[str, Any]) -> None:
-    """Raises UnsuitableServer with the problems of all primaries, Unavailable."""
+    """Check that every primary can be used. Raises UnsuitableServer with all problems, and Unavailable."""
     problems, wanted = [], store.acknowledgements
     for name, client in store.shards.clients(**options).items():
         try:

@@ -22,7 +22,9 @@ def booking_note(principal: UserId, key: str) -> str:
 
 
 def booking_reference_note(principal: UserId, reference: str) -> str:
-    """Return the key of a string with a TTL: the same of the booking under a reference."""
+    """Return the key of a string with a TTL: zone, job id and fingerprint of the booking under a reference, in the form
+    of ``booking_note``.
+    """
     return f"{{u:{principal}}}:booked:ref:{reference}"
 
 
@@ -42,6 +44,7 @@ def stream_slots(zone: Zone, user: UserId) -> str:
 
 
 def rate_limit(counted: str, limit_name: str) -> str:
-    """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms). ``counted`` is a user, or
-    whatever else is counted; it has no zone."""
+    """Return the key of a string with a TTL: the theoretical arrival time (ms) of a rate limit by GCRA, a leaky bucket.
+    ``counted`` is a user, or whatever else is counted; it has no zone.
+    """
     return f"{{u:{counted}}}:limit:{limit_name}"

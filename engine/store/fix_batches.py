@@ -119,7 +119,7 @@ class _ZoneQueue:
         last = len(fixes) - 1
         for index, fix in enumerate(fixes):
             kind = "more" if index < last else "live" if live else "late"
-            self._waiting.append(_WaitingFix(_arguments(technician, fix, kind), None if index < last else done))
+            self._waiting.append(_WaitingFix(_script_arguments(technician, fix, kind), None if index < last else done))
         if not self._is_scheduled and len(self._calls) < MAX_CALLS_IN_FLIGHT:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._send_waiting)
@@ -172,7 +172,7 @@ class _ZoneQueue:
         return Internal()
 
 
-def _arguments(technician: TechnicianId, fix: Fix, kind: str) -> tuple[Value, ...]:
+def _script_arguments(technician: TechnicianId, fix: Fix, kind: str) -> tuple[Value, ...]:
     return (
         technician,
         fix.lat,

@@ -7,9 +7,9 @@ from __future__ import annotations
 from engine.store import connection_keys
 from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 
-_OF_ZONE = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes", "large_rooms", "paths")
-_OF_OBJECTS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
-PERMANENT = (*_OF_ZONE, *_OF_OBJECTS, "people", "places", "supply:*", "demand:*", "wide:*")
+_ZONE_KEYS = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes", "large_rooms", "paths")
+_OBJECT_KEYS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
+PERMANENT = (*_ZONE_KEYS, *_OBJECT_KEYS, "people", "places", "supply:*", "demand:*", "wide:*")
 """Keys without a TTL. The keys of a job or of a room get one when it is over and that is archived, the key of a dispute
 when it is resolved."""
 
@@ -27,7 +27,9 @@ def zone_pattern(zone: Zone) -> str:
 def zone_meta(zone: Zone) -> str:
     """Return the key of a hash: epoch (or ``closed`` with the reason ``why``), seq, run_id (of Redis at the opening),
     opened_at, archived (seq), database (id of the paired SQL database); the zone's clock: now and offset (ms), and
-    skew, which only tests set; look (where the scan of ``due`` continues); of a rebuild token, done and total."""
+    skew, which only tests set; look (where the scan of ``due`` continues). While the zone is rebuilt: token (of the
+    process that writes it), done, total.
+    """
     return f"{{{zone}}}:meta"
 
 

@@ -32,7 +32,7 @@ CALL_TIMEOUT_S = 5.0
 MAX_QUEUED = 20_000
 """The most commands that may wait. Further commands fail as ``unavailable`` at once instead of after the deadline."""
 
-_NO_PRIMARY_REPLIES = ("READONLY", "MASTERDOWN")
+_NOT_PRIMARY_REPLIES = ("READONLY", "MASTERDOWN")
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +100,7 @@ class Pipeline(asyncio.Protocol):
         if self._runner:
             self._runner.cancel()
         self.disconnect()
-        self._fail_sent()
+        self._fail_calls_in_flight()
         self._fail_waiting(float("inf"))
 
     def submit(
@@ -185,7 +185,7 @@ class Pipeline(asyncio.Protocol):
             if not future.done():
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(parse_error_reply(str(reply)))
-                    if str(reply).startswith(_NO_PRIMARY_REPLIES):
+                    if str(reply).startswith(_NOT_PRIMARY_REPLIES):
                         self.disconnect()  # the address may lead to another server by now
                         self._demoted()
                 elif call.held:
@@ -204,9 +204,9 @@ class Pipeline(asyncio.Protocol):
         """Fail the calls in flight as indeterminate. Calls that were not sent wait for the next connection, up to their
         deadline.
         """
-        self._fail_sent()
+        self._fail_calls_in_flight()
 
-    def _fail_sent(self) -> None:
+    def _fail_calls_in_flight(self) -> None:
         self._ready = False
         self._transport = None
         sent, self._sent = self._sent, deque()
@@ -231,7 +231,7 @@ class Pipeline(asyncio.Protocol):
             # If this connection stayed open, its late replies would be matched with calls of the next one.
             if self._transport:
                 self._transport.abort()
-            self._fail_sent()
+            self._fail_calls_in_flight()
             raise Unavailable(str(error) or "Redis does not answer") from error
         self._ready = True
         self._flush()

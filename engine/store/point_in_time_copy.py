@@ -1,8 +1,8 @@
 """Read a copy of everything that a Redis has at one instant, while it serves.
 
-The copy comes as to a replica: the server forks and sends its state in the RDB format, without stopping its commands.
-(Rejected: to copy the files of the append-only file. A rewrite may replace them meanwhile, and a Redis on another host
-has them elsewhere.)
+The server sends the copy as it does to a new replica: it forks, and sends its state in the RDB format. Meanwhile it
+continues to run commands. (Rejected: to copy the files of the append-only file. A rewrite may replace them meanwhile,
+and a Redis on another host has them elsewhere.)
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class RedisUrl(NamedTuple):
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """Return how to encrypt the connection, None for not at all."""
+        """Return the TLS context with which the connection is encrypted; None if it is not encrypted."""
         return ssl.create_default_context() if self.scheme.startswith("rediss") else None
 
     @property

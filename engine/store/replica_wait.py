@@ -23,7 +23,7 @@ _pack_command = cast("Callable[[tuple[str | int, ...]], bytes]", hiredis.pack_co
 
 
 class ReplicaWait:
-    """The two commands that end a packed write at level ``replica``."""
+    """The two commands that end a packed write at level ``replica``: a write of a probe key, and ``WAIT``."""
 
     def __init__(self, replicas: int, probe_key: str) -> None:
         self.replicas = replicas

@@ -1,4 +1,4 @@
-"""The words of scripts' replies as typed errors."""
+"""The error words in the replies of Lua scripts (``TAKEN``, ``EXPIRED``, …) as typed errors."""
 
 from __future__ import annotations
 

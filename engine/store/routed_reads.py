@@ -11,7 +11,7 @@ from engine.store.shard import Shard
 from engine.store.shards import Shards
 from engine.store.stream_connection import Reads
 
-SECOND_WORD_KEYS = frozenset(["ZINTER", "MEMORY"])
+COMMANDS_WITH_KEY_SECOND = frozenset(["ZINTER", "MEMORY"])
 """The reads in use whose key is their second argument."""
 
 
@@ -39,7 +39,7 @@ class RoutedReads(Reads):
         if len(command) == 1:  # TIME: the clocks of the primaries agree
             shard = next(iter(self._shards.all))
             return await shard.read_connection.run_command(*command)
-        key = str(command[2 if command[0] in SECOND_WORD_KEYS else 1])
+        key = str(command[2 if command[0] in COMMANDS_WITH_KEY_SECOND else 1])
         try:
             return await self._shards.shard_of(key).read_connection.run_command(*command)
         except Moved as moved:

@@ -1,12 +1,12 @@
 """The loader of the Lua scripts: it joins them into one library of functions and parses their headers.
 
 Redis stores the library like data (``FUNCTION LOAD``). Its name contains a digest of its text, so that processes of two
-releases have a library each. A shared step is in the library once for all verbs. (Rejected: one EVAL script a verb,
-with the shared steps copied into each. They filled Lua's heap three times over, and its garbage collection took a
-quarter of a claim's time.)
+releases have a library each. A file of lua/lib/ is in the library once for all scripts. (Rejected: a separate EVAL
+script for each, with the files of lua/lib/ copied into it. They filled Lua's heap three times over, and its garbage
+collection took a quarter of a claim's time.)
 
-``--- @include "lib/<name>"`` names a shared step that a verb needs. Redis reports errors with line numbers of the
-library, so the loader records the file and line of each line and rewrites the message for the person who reads it.
+``--- @include "lib/<name>"`` names a file that a script needs. Redis reports errors with line numbers of the library,
+so the loader records the file and line of each line and rewrites the message for the person who reads it.
 
 An included file defines one top-level local: a table named after the file, whose members are its functions and
 constants (``Bids.parse`` in ``lib/bids``). In the library the top-level locals of all included files share one scope,

@@ -23,7 +23,7 @@ async def find_primary(sentinels: Sequence[tuple[str, int]], service: str) -> tu
     for host, port in sentinels:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                found = await _ask(host, port, service)
+                found = await _ask_sentinel(host, port, service)
         except (OSError, hiredis.ProtocolError) as error:  # TimeoutError is an OSError
             problems.append(f"{host}:{port}: {error or 'it does not answer'}")
             continue
@@ -33,7 +33,7 @@ async def find_primary(sentinels: Sequence[tuple[str, int]], service: str) -> tu
     raise Unavailable(f"no sentinel names the primary ({'; '.join(problems)})")
 
 
-async def _ask(host: str, port: int, service: str) -> Any:
+async def _ask_sentinel(host: str, port: int, service: str) -> Any:
     """Return the reply of one sentinel: host and port, None, or an error reply."""
     reader, writer = await asyncio.open_connection(host, port)
     try:

@@ -45,7 +45,7 @@ async def server_problems(client: Redis, level: Level = "fast", replicas: int = 
 
 
 async def server_level_report(client: Redis, level: Level, replicas: int) -> LevelReport:
-    """Return whether the server gives ``level``."""
+    """Return whether the server of ``client`` gives the acknowledgement level ``level``."""
     return level_report(level, replicas, await client.info("replication"), await _read_sync_settings(client, level))
 
 
@@ -93,15 +93,17 @@ SYNC_SETTINGS: Mapping[str, str] = {
 is rewritten, which takes minutes."""
 
 
-def _aof_report(found: Mapping[str, str]) -> LevelReport:
-    if not found:
+def _aof_report(sync_settings: Mapping[str, str]) -> LevelReport:
+    if not sync_settings:
         return LevelReport(problems=("level aof: this server hides its configuration, so it cannot be checked",))
     problems = [
-        f"level aof: {name} is {found.get(name)}, must be {wanted}"
+        f"level aof: {name} is {sync_settings.get(name)}, must be {wanted}"
         for name, wanted in SYNC_SETTINGS.items()
-        if found.get(name) != wanted
+        if sync_settings.get(name) != wanted
     ]
-    return LevelReport(tuple(f"{name} {found[name]}" for name in SYNC_SETTINGS if name in found), tuple(problems))
+    return LevelReport(
+        tuple(f"{name} {sync_settings[name]}" for name in SYNC_SETTINGS if name in sync_settings), tuple(problems)
+    )
 
 
 def _replica_report(replicas: int, info: Mapping[str, Any]) -> LevelReport:

@@ -92,7 +92,7 @@ class Shard:
         return self.report.problems
 
     def submit_after(self, moved: Moved) -> Callable[..., Awaitable[Any]]:
-        """Return the function that sends a command that another node has refused with ``moved``."""
+        """Return the function that sends a command to this shard after another node refused it with ``moved``."""
         return self._submit_asking if moved.asks else self.pipeline.submit
 
     def _submit_asking(self, *command: Value, waits: bool = False) -> Awaitable[Any]:
@@ -135,7 +135,9 @@ async def _primary_run_id(pipe: Pipeline) -> str:
 
 
 def merge_reports(reports: dict[str, LevelReport]) -> LevelReport:
-    """Return one report of all shards, by name. Each entry of several shards names its shard."""
+    """Return one report from the reports of all shards, which ``reports`` maps by their names. If there are several
+    shards, each entry begins with the name of its shard.
+    """
     several = len(reports) > 1
 
     def entries(field: str) -> tuple[str, ...]:

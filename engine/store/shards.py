@@ -1,4 +1,6 @@
-"""The shards of a Redis: which primary has a key. One server, or one name of a primary, is a single shard."""
+"""The shards of a Redis: which primary has a key. A Redis that is no cluster, also one with sentinels, is a single
+shard.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ class Shards:
         await self._only.open()
 
     async def follow(self, moved: Moved) -> Shard:
-        """Return the shard to which ``moved`` refers. Raises ``moved`` if this Redis is used as one server."""
+        """Return the shard that a node named when it refused a command with ``moved``. A Redis that is no cluster has
+        no other shard, so ``moved`` is raised.
+        """
         raise moved
 
     async def close(self) -> None:

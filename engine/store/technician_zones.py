@@ -1,8 +1,8 @@
-"""In which zone each technician is, so that a fix or a sign of life costs no question to every zone.
+"""In which zone each technician is, so that a process need not ask every zone at each fix or sign of life.
 
 A technician changes their zone rarely, and only while they are offline. So a process remembers the zone in which it
-found a technician's record. Whoever relies on it checks the record, or sees by the reply that there is none, and asks
-all zones again, at once.
+found a technician's record. The caller checks the record there, or sees by a script's reply that there is none. Then it
+asks all zones at once.
 """
 
 from __future__ import annotations

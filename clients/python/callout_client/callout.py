@@ -27,9 +27,9 @@ from callout_client.backoff import Backoff
 from callout_client.connector import Connector, TicketProvider, TokenProvider, decode, encode
 from callout_client.cursors import ZoneCursors
 from callout_client.errors import (
-    BAD_CREDENTIALS_CODE,
-    RECONNECT_CODES,
-    RECONNECT_LATER_CODE,
+    BAD_CREDENTIALS_CLOSE_CODE,
+    RECONNECT_CLOSE_CODES,
+    RECONNECT_LATER_CLOSE_CODE,
     ClientError,
     Ended,
     Refusal,
@@ -41,8 +41,8 @@ from callout_client.http_fallback import KEYED_OPS, http_route
 from callout_client.listeners import Frame, Listeners, Status, Sync, call_listener
 from callout_client.pending import PendingRequests, retry_until_answered
 
-REAUTHENTICATE_CODES = frozenset({4003, 4006})
-POLL_S = 25
+REAUTHENTICATE_CLOSE_CODES = frozenset({4003, 4006})
+POLL_WAIT_S = 25
 FAILURES_BEFORE_POLLING = 2
 """Polling starts after this number of attempts to open a socket have failed in a row."""
 
@@ -196,7 +196,7 @@ class Callout:
             return await reply
 
     async def _dispatch(self, number: int, frame: Frame) -> None:
-        """Send over the open connection. Without one, the next connection sends it."""
+        """Send a pending request now. If there is no connection, the next connection sends it."""
         if self._socket is not None:
             await self._send_frame({"id": number, **frame})
         elif self.status.transport == "polling" and (route := http_route(frame, self.user_id)):
@@ -244,9 +244,9 @@ class Callout:
         failed = 0
         while True:
             end = await self._connect_once()
-            if end.code not in RECONNECT_CODES:
+            if end.code not in RECONNECT_CLOSE_CODES:
                 raise Ended(f"closed with {end.code} {end.reason}".rstrip(), end.code)
-            self._needs_fresh_token |= end.code in REAUTHENTICATE_CODES
+            self._needs_fresh_token |= end.code in REAUTHENTICATE_CLOSE_CODES
             failed = 0 if end.joined else failed + 1
             if failed >= FAILURES_BEFORE_POLLING and self._polling is None and self._connector.may_poll:
                 self._feed.forget_socket()
@@ -254,7 +254,7 @@ class Callout:
             if self._polling is None:
                 self._connected.clear()
                 self._set_status(Status("reconnecting", code=end.code, reason=end.reason))
-            await asyncio.sleep(self._backoff.next_s(later=end.code == RECONNECT_LATER_CODE))
+            await asyncio.sleep(self._backoff.next_s(later=end.code == RECONNECT_LATER_CLOSE_CODE))
 
     async def _connect_once(self) -> _SocketEnd:
         """Connect and read until the socket closes. Return how it ended; the code is 1006 without a close frame."""
@@ -284,7 +284,7 @@ class Callout:
                 code, reason = closed.rcvd.code, closed.rcvd.reason
         except (Refusal, Unreachable) as failure:
             if isinstance(failure, Refusal) and not failure.temporary:
-                raise Ended(str(failure), BAD_CREDENTIALS_CODE) from failure
+                raise Ended(str(failure), BAD_CREDENTIALS_CLOSE_CODE) from failure
             code, reason = 1013, str(failure)
         except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
             reason = str(error) or type(error).__name__
@@ -355,7 +355,7 @@ class Callout:
         if not self.user_id:
             self.user_id = (await self.http("GET", "/v1/me", patience_s=0))["user"]["id"]
         after = f"after={quote(str(self._feed.cursors), safe=':,')}&" if self.cursors else ""
-        wait = POLL_S if self.status.transport == "polling" else 0
+        wait = POLL_WAIT_S if self.status.transport == "polling" else 0
         answer = await self.http("GET", f"/v1/events?{after}wait={wait}", patience_s=0)
         lost = self._feed.deliver_poll(answer)
         if lost:

@@ -16,7 +16,7 @@ from callout_client.errors import ClientError, Refusal, Unreachable
 from callout_client.listeners import Frame
 
 SUBPROTOCOL = Subprotocol("callout.v1.json")
-CONNECT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 TokenProvider = Callable[[bool], Awaitable[str]]
 TicketProvider = Callable[[], Awaitable[str]]
 encode = msgspec.json.Encoder().encode
@@ -90,7 +90,7 @@ class Connector:
             subprotocols=[SUBPROTOCOL],
             compression=None,
             ping_interval=None,
-            open_timeout=CONNECT_S,
+            open_timeout=CONNECT_TIMEOUT_S,
             close_timeout=1,
             proxy=None,
         )
@@ -104,7 +104,7 @@ class Connector:
         for must_renew in (True,) if fresh or self.uses_ticket else (False, True):
             proof = {} if self.uses_ticket else {"token": await self.bearer_token(must_renew)}
             await socket.send(encode({"id": 0, "op": "connect", **proof, **hello}), text=True)
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 reply = decode(await socket.recv())
             if "ok" in reply:
                 ok: Frame = reply["ok"]

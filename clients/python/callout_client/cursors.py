@@ -31,7 +31,8 @@ class Cursors:
         return {zone: {"epoch": epoch, "seq": int(seq)} for zone, epoch, seq in parts}
 
     def join_zones(self, zones: Mapping[str, Any]) -> ZoneCursors:
-        """Apply the zones of a connect reply. Return the heads of the zones in which events may have been lost.
+        """Apply the zones in the server's reply to ``connect``. Return the heads of the zones in which events may have
+        been lost.
 
         The cursors of those zones are deleted, because they are invalid and must not be sent before ``set_cursor`` sets
         new ones.

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-RECONNECT_CODES = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
+RECONNECT_CLOSE_CODES = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
 """Close codes after which the client reconnects (PROTOCOL §4); 1006 means that there was no close frame."""
-RECONNECT_LATER_CODE = 4010
+RECONNECT_LATER_CLOSE_CODE = 4010
 """The close code after which the client reconnects with a longer delay than usual."""
-BAD_CREDENTIALS_CODE = 4501
-_CLOSE_CODES = {"unauthenticated": BAD_CREDENTIALS_CODE, "forbidden": 4502}
+BAD_CREDENTIALS_CLOSE_CODE = 4501
+_CLOSE_CODE_OF_ERROR = {"unauthenticated": BAD_CREDENTIALS_CLOSE_CODE, "forbidden": 4502}
 
 
 class ClientError(Exception):
@@ -42,7 +42,7 @@ class Refusal(ClientError):
     @property
     def close_code(self) -> int:
         """Return the close code of a socket that means the same as this refusal; 0 if the client may retry."""
-        return _CLOSE_CODES.get(self.code, 0)
+        return _CLOSE_CODE_OF_ERROR.get(self.code, 0)
 
 
 class Unreachable(ClientError):

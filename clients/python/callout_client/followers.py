@@ -11,15 +11,17 @@ from callout_client.listeners import Frame, Listeners, Status, Sync
 
 
 class Follower(Protocol):
-    """An object that keeps a state from the pushes of a client. It is told each connection and each
-    snapshot, to read what it missed."""
+    """An object that builds a state from the pushes of a client. It is called after each connection and each snapshot,
+    so that it can read what it missed.
+    """
 
     def handle_event(self, push: Frame) -> None:
         """Apply one push, which comes once. Ignore the pushes of others."""
 
     def handle_status(self, status: Status) -> None:
         """Handle a change of the client's status: ``connected`` comes with each new connection, and again after each
-        snapshot: events that are older than the snapshot are not delivered, also those that came on this connection.
+        snapshot. After a snapshot the follower must read its state again, because events that are older than the
+        snapshot are not delivered.
         """
 
 
@@ -41,8 +43,8 @@ class Followers:
             self._followers.remove(follower)
 
     def precede(self, listeners: Listeners) -> Listeners:
-        """Return the listeners of an application, with calls of the followers before those of ``event``,
-        ``status`` and ``sync``.
+        """Return listeners that call the followers first, and then ``event``, ``status`` or ``sync`` of the
+        application's ``listeners``.
         """
 
         def handle_event(push: Frame) -> None:

@@ -67,7 +67,9 @@ class MessageList:
     # messages of the server
 
     def add_pushed(self, message: Frame) -> None:
-        """Add one message from a push or from the answer to ``say``. A known one only replaces the own message."""
+        """Add one message from a push or from the answer to ``say``. If its number is known already, only remove the
+        own message without a number that it answers.
+        """
         if message["n"] > self.last_n:
             self._early[message["n"]] = message
             self._append_early()

@@ -12,7 +12,7 @@ from callout_client.backoff import Backoff
 from callout_client.errors import ClientError, Ended, Refusal, Unreachable
 
 Frame = dict[str, Any]
-RETRIED_CODES = frozenset({"unavailable", "indeterminate", "in_flight", "rate_limited", "paused"})
+RETRIED_ERROR_CODES = frozenset({"unavailable", "indeterminate", "in_flight", "rate_limited", "paused"})
 
 
 class PendingRequests:
@@ -88,7 +88,7 @@ async def retry_until_answered(send: Callable[[], Awaitable[Frame]]) -> Frame:
         try:
             return await send()
         except Refusal as refusal:
-            if refusal.code not in RETRIED_CODES:
+            if refusal.code not in RETRIED_ERROR_CODES:
                 raise
             wait = refusal.retry_after
         except Unreachable:

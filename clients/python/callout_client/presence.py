@@ -34,7 +34,7 @@ class Presence:
         Raises Refusal, Unreachable, Ended.
         """
         new = list(dict.fromkeys(users))
-        visible = await self._ask(new)
+        visible = await self._request_presence(new)
         self._users |= dict.fromkeys(new)
         return visible
 
@@ -57,9 +57,9 @@ class Presence:
 
     async def _ask_again(self) -> None:
         with suppress(ClientError):  # the next connection asks again
-            await self._ask(list(self._users))
+            await self._request_presence(list(self._users))
 
-    async def _ask(self, users: list[str]) -> list[Frame]:
+    async def _request_presence(self, users: list[str]) -> list[Frame]:
         if self._callout.status.transport == "polling":
             answer = await self._callout.http("GET", f"/v1/presence?users={quote(','.join(users), safe=',')}")
         else:

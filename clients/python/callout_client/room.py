@@ -23,7 +23,7 @@ from callout_client.typing_notices import TypingNotices
 
 HOLE_WAIT_S = 1.0
 """How long a missing message may be late before the room requests it: an answer may come before earlier pushes."""
-NO_MEMBER_CODES = frozenset({"not_member", "not_found", "forbidden"})
+NOT_MEMBER_ERROR_CODES = frozenset({"not_member", "not_found", "forbidden"})
 
 
 class Room:
@@ -176,7 +176,7 @@ class Room:
             self._notify()
 
     def handle_status(self, status: Status) -> None:
-        """Read what was missed after each connection and each snapshot, which has no messages."""
+        """Read the missed messages after each connection and after each snapshot: a snapshot contains no messages."""
         if status.status == "connected":
             self._start_resuming()
         elif status.status == "offline" and self._opened is not None and not self._opened.done():
@@ -220,7 +220,7 @@ class Room:
             except Ended:
                 return
             except Refusal as refusal:
-                if refusal.code in NO_MEMBER_CODES:
+                if refusal.code in NOT_MEMBER_ERROR_CODES:
                     return self._handle_no_member(refusal)
             except Unreachable:
                 pass

@@ -50,5 +50,5 @@ class RoomPages:
         self._messages.add_older(page["items"])
         return page["next"] is not None
 
-    async def _read_page(self, place: str) -> Frame:
-        return await self._callout.http("GET", f"/v1/rooms/{self._room_id}/messages?limit={PAGE_SIZE}{place}")
+    async def _read_page(self, query: str) -> Frame:
+        return await self._callout.http("GET", f"/v1/rooms/{self._room_id}/messages?limit={PAGE_SIZE}{query}")

@@ -61,7 +61,8 @@ class Phone:
         )
 
     async def reconnect(self) -> None:
-        """Cut the connection, and wait for the next one. It may come before anybody could see the client without."""
+        """Cut the connection, and wait for the next one. It counts connections, because the client may be connected
+        again before a test could see it disconnected."""
         joins = len(self.joins)
         await self.client.cut()
         await wait_until(lambda: len(self.joins) > joins, within_s=20, what="the next connection")

@@ -209,8 +209,8 @@ async def test_an_unknown_outcome_is_repeated_with_its_key(harness: Harness) -> 
 
 
 async def test_a_room_says_a_message_until_it_is_answered(harness: Harness) -> None:
-    """After `indeterminate` (504) and after a cut a room sends its message again with the same `client_id` and key. A
-    second message waits for the first.
+    """After a reply `indeterminate` (504), and after a lost connection, a room sends its message again with the same
+    `client_id` and key. A second message waits until the first has its reply.
     """
     peer = await harness.open_client()
     room = Room(harness.client, "room_1")

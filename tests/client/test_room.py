@@ -54,12 +54,13 @@ async def enter(scene: RoomScene, who: Principal) -> AsyncIterator[tuple[Phone, 
 
 
 def texts(room: Room) -> list[str]:
-    """Return the texts that the room shows; one without a number ends with its state."""
+    """Return the texts of the messages that the room shows. A message that the server has not numbered yet ends with
+    its state."""
     return [each["text"] + (f" ({each['state']})" if "state" in each else "") for each in room.messages]
 
 
 def assert_whole(room: Room) -> None:
-    """Assert that the room shows each number once, in order and without a hole."""
+    """Assert that the room shows each message number once, in order and without a gap."""
     numbers = [each["n"] for each in room.messages]
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
@@ -77,7 +78,8 @@ async def test_a_stranger_cannot_open_a_room(scene: RoomScene) -> None:
 
 
 async def test_a_refused_message_is_marked(scene: RoomScene) -> None:
-    """A refused message is marked with the code, and those after it are said. In a closed room each is refused."""
+    """A refused message is marked with the code of the refusal, and the messages after it are sent. In a closed room
+    each message is refused."""
     async with enter(scene, scene.chat.customer) as (_, room):
         room.say("x" * 4001)
         room.say("short")
@@ -120,8 +122,8 @@ async def test_members_talk(scene: RoomScene, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_message_is_said_once_over_a_network_that_fails(scene: RoomScene) -> None:
-    """After lost answers and cuts each message is said once, in order. With the `client_id` of an earlier process it
-    is the same message.
+    """After lost replies and cuts each message is stored once, in order. A message with the `client_id` of an earlier
+    process counts as the same message.
     """
     async with enter(scene, scene.chat.customer) as (phone, room):
         for n in range(6):
@@ -142,8 +144,8 @@ async def test_a_message_is_said_once_over_a_network_that_fails(scene: RoomScene
 @pytest.mark.parametrize("count", [3, 130])
 @pytest.mark.parametrize("is_recovered", [True, False])
 async def test_a_room_resumes_by_number(scene: RoomScene, count: int, is_recovered: bool) -> None:
-    """After a cut the room continues from its highest number, whether the events were recovered or not, and however
-    many messages were missed.
+    """After a cut the room continues after its highest message number, whether or not the events were recovered, and
+    however many messages were missed.
     """
     await scene.say("first")
     async with enter(scene, scene.chat.customer) as (phone, room):
@@ -216,7 +218,7 @@ async def test_history_is_read_backwards(scene: RoomScene) -> None:
 
 
 async def test_who_was_let_go_sees_nothing_more(scene: RoomScene) -> None:
-    """A member whom ops let go has left, and receives no message until ops bring them in again."""
+    """A member whom ops removed no longer belongs to the room, and receives no message until ops add them again."""
     mediator = await chat.staff(scene.engine)
     await room_members.add_member(scene.engine, people.ADMIN, scene.chat.room, mediator.id)
     async with enter(scene, mediator) as (phone, room):
@@ -234,7 +236,8 @@ async def test_who_was_let_go_sees_nothing_more(scene: RoomScene) -> None:
 
 
 def test_messages_that_a_member_may_not_read_are_no_hole() -> None:
-    """A message above a gap waits. It is shown when the server has no messages between, or together with them."""
+    """A message waits while the numbers below it are missing. It is shown when the server has no messages between, or
+    together with them."""
     messages = MessageList()
     frames = {n: {"n": n, "client_id": str(n), "sender": {"id": "u"}} for n in range(1, 9)}
     messages.add_newer([frames[1]])
@@ -248,8 +251,8 @@ def test_messages_that_a_member_may_not_read_are_no_hole() -> None:
 
 
 async def test_presence_and_positions(scene: RoomScene) -> None:
-    """Presence is known after `watch` and after a new connection, and strangers are left out. Positions are the last
-    one of each job, with an age that grows.
+    """After `watch`, and after each new connection, the client knows who is online; strangers are left out. For each
+    job it has the last position, with an age that grows.
     """
     stranger = await people.customer(scene.engine, "Sam Stranger")
     changes: list[Any] = []

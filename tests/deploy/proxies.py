@@ -22,14 +22,14 @@ from tests.support import valkey
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ROOT / "deploy" / "proxy"
-VALIDATORS = ROOT / "build" / "validators" / "bin"
+PROXY_FILES = ROOT / "deploy" / "proxy"
+VALIDATORS_FOLDER = ROOT / "build" / "validators" / "bin"
 """The programs that ``make check`` installs; Caddy is one of them."""
 
 
 def find_program(name: str) -> str | None:
     """Return the path of a program; None if it is neither installed nor among the validators."""
-    return shutil.which(name, path=f"{VALIDATORS}:{os.environ['PATH']}:/usr/sbin")
+    return shutil.which(name, path=f"{VALIDATORS_FOLDER}:{os.environ['PATH']}:/usr/sbin")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RunningProxy:
 async def run_nginx(folder: Path, gateways: Sequence[str]) -> AsyncIterator[RunningProxy]:
     """Run nginx with ``deploy/proxy/nginx.conf``, whose port, certificate and gateways are replaced."""
     certificate, key = _write_certificate(folder)
-    port, text = valkey.free_port(), (FILES / "nginx.conf").read_text()
+    port, text = valkey.free_port(), (PROXY_FILES / "nginx.conf").read_text()
     lines = [line for line in text.splitlines() if "server 127.0.0.1:" in line]
     assert len(lines) == 2, "the file names two gateways"
     options = lines[0].split(";")[0].split("127.0.0.1:8700")[1]
@@ -75,7 +75,7 @@ async def run_caddy(folder: Path, gateways: Sequence[str]) -> AsyncIterator[Runn
     port = valkey.free_port()
     options = f"{{\nadmin off\nskip_install_trust\nauto_https disable_redirects\nstorage file_system {folder}\n}}\n"
     file = folder / "Caddyfile"
-    file.write_text(options + (FILES / "Caddyfile").read_text())
+    file.write_text(options + (PROXY_FILES / "Caddyfile").read_text())
     env = {"CALLOUT_SITE": f"localhost:{port}", "CALLOUT_GATEWAYS": " ".join(gateways), "HOME": str(folder)}
     async with _run("caddy", "run", "--config", str(file), "--adapter", "caddyfile", folder=folder, port=port, env=env):
         yield RunningProxy(f"https://localhost:{port}", folder / "pki" / "authorities" / "local" / "root.crt")

@@ -16,8 +16,8 @@ FOLDER = ROOT / "deploy" / "monitoring"
 SCRAPE_LABELS = {"instance", "job", "le"}
 """Prometheus adds the first two; the third is of every histogram."""
 
-METRIC = re.compile(r"\b(?:callout|process)_\w+")
-LABELS = re.compile(r"(?:by|on) \(([\w, ]+)\)|\{([^}]*)\}")
+METRIC_PATTERN = re.compile(r"\b(?:callout|process)_\w+")
+LABELS_PATTERN = re.compile(r"(?:by|on) \(([\w, ]+)\)|\{([^}]*)\}")
 
 
 def queries() -> list[str]:
@@ -32,14 +32,15 @@ def queries() -> list[str]:
 def labels_of(query: str) -> set[str]:
     """Return the labels that a query names."""
     found: set[str] = set()
-    for grouped, matched in LABELS.findall(query):
+    for grouped, matched in LABELS_PATTERN.findall(query):
         found |= {name.strip() for name in grouped.split(",") if name}
         found |= set(re.findall(r"(\w+)[=!]", matched))
     return found
 
 
 async def test_each_metric_exists(server: RunningServer, scenario: Scenario) -> None:
-    """A server that refused and did something shows every family, and each sample the labels that a query names."""
+    """A server that has refused requests and served others shows every metric, and each of its samples has the labels
+    that a query names."""
     service = await scenario.create_service()
     carla = await scenario.create_person("customer", "Carla")
     booking = {"service": service, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
@@ -51,7 +52,7 @@ async def test_each_metric_exists(server: RunningServer, scenario: Scenario) -> 
     samples |= {f"{family.name}_bucket" for family in families.values() if family.type == "histogram"}
     compared = 0
     for query in queries():
-        for name in METRIC.findall(query):
+        for name in METRIC_PATTERN.findall(query):
             assert name in samples, query
             family = families.get(name) or families.get(name.removesuffix("_total").removesuffix("_bucket"))
             for sample in family.samples if family else ():

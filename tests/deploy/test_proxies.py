@@ -19,12 +19,12 @@ from tests.deploy.proxies import PROXIES, RunningProxy, find_program
 from tests.story.conftest import Scenario, run_second_gateway
 from tests.support.wait import wait_until
 
-BOOKINGS = 12
+BOOKING_COUNT = 12
 PLACE = {"lat": 40.75, "lon": -73.99, "address": "1 Main St"}
 
 
 class Watcher:
-    """A client through the proxy, and the ids of the jobs of which it heard, in order."""
+    """A client that is connected through the proxy, and the ids of the jobs whose events it received, in order."""
 
     def __init__(self, url: str, token: str) -> None:
         async def current(fresh: bool) -> str:
@@ -69,7 +69,7 @@ async def book(http: httpx.AsyncClient, bearer: str, service: str) -> str:
 
 
 async def follow_stream(http: httpx.AsyncClient, bearer: str, heard: list[str]) -> None:
-    """Note the ids of the jobs whose creation the event stream tells."""
+    """Append the id of each job whose creation the event stream announces to ``heard``."""
     headers = {"Authorization": f"Bearer {bearer}", "Accept": "text/event-stream"}
     async with http.stream("GET", "/v1/events", headers=headers, timeout=None) as stream:
         async for line in stream.aiter_lines():
@@ -81,8 +81,8 @@ async def follow_stream(http: httpx.AsyncClient, bearer: str, heard: list[str]) 
 async def test_a_drain_behind_a_proxy_loses_nothing(
     name: str, server: RunningServer, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ops hear by socket and by event stream, through the proxy, of each booking that is made through it, once, while
-    one of the two gateways drains and ends. No booking is refused.
+    """Ops receive each booking once by socket and once by event stream, through the proxy, while one of the two
+    gateways drains and ends. The bookings are sent through the proxy too, and none is refused.
     """
     if not find_program(name):
         pytest.skip(f"{name} is not installed")
@@ -110,7 +110,7 @@ async def test_a_drain_behind_a_proxy_loses_nothing(
                 busy.health.draining = True
                 assert busy.gateway and count_sockets(busy)
                 drain = asyncio.create_task(busy.gateway.drain())
-                for _ in range(BOOKINGS):
+                for _ in range(BOOKING_COUNT):
                     booked.append(await book(http, carla.bearer, service))
                     await asyncio.sleep(0.05)
                 await drain

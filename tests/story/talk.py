@@ -20,8 +20,8 @@ class Talk:
         self.scenario = scenario
 
     async def create(self, second_url: str) -> Talk:
-        """Create the two, who are connected, and four who have no part in the room: a customer, a technician, a
-        mediator, and ops who follow the zone. Then book the technician.
+        """Create the customer and the technician, both connected, and four users who have no part in the room: a
+        customer, a technician, a mediator, and ops who follow the zone. Then book the technician.
         """
         scenario = self.scenario
         service = await scenario.create_service()
@@ -51,7 +51,7 @@ class Talk:
 
     @property
     def sockets(self) -> tuple[SocketClient, ...]:
-        """The connections of the two, at both gateways."""
+        """The connections of the customer and the technician, at both gateways."""
         return self.carla.socket, self.laptop, self.tom.socket
 
     async def close(self) -> None:
@@ -59,7 +59,8 @@ class Talk:
         await self.laptop.close()
 
     def assert_nobody_else_heard(self) -> None:
-        """Assert that those who have no part in the room received nothing of it, and ops no text."""
+        """Assert that users who have no part in the room received no event of it, except ops, who received the events
+        without text."""
         for person in (self.otto, self.tara, self.mia):
             assert not [push for push in person.socket.pushes if self.room in str(push)], person.user["name"]
         for push in self.olga.socket.received("new_message"):

@@ -36,15 +36,15 @@ async def second(server: RunningServer) -> AsyncIterator[RunningServer]:
 
 @pytest.fixture
 async def talk(scenario: Scenario, second: RunningServer) -> AsyncIterator[Talk]:
-    """Return the two with their room."""
+    """Return the customer and the technician with their room."""
     created = await Talk(scenario).create(second.ws_url)
     yield created
     await created.close()
 
 
 async def test_only_the_two_have_a_part_in_the_room(talk: Talk) -> None:
-    """Nobody else joins the room, reads, speaks, types or marks; ops read it. The presence of the two is not told to
-    others.
+    """Only the customer and the technician may join the room, read, write, send `typing` or set read marks; ops may
+    read it. Others do not learn the presence of the two.
     """
     room = talk.room
     for person in (talk.otto, talk.tara, talk.mia):
@@ -68,9 +68,9 @@ async def test_only_the_two_have_a_part_in_the_room(talk: Talk) -> None:
 
 
 async def test_the_two_talk(talk: Talk) -> None:
-    """The booking answers with the room; both join, talk, see each other type and read, and page through the history.
-    Each message reaches every connection of both once, with the sender's `client_id`, and nobody else.
-    """
+    """The reply to the booking has the room. The customer and the technician join, talk, see when the other types and
+    reads, and page through the history. Each message reaches every connection of both once, with the sender's
+    `client_id`, and nobody else."""
     carla, tom, room = talk.carla, talk.tom, talk.room
 
     # 1. The room comes with the booking, and its members are the two.
@@ -145,8 +145,8 @@ async def test_the_two_talk(talk: Talk) -> None:
 
 
 async def test_who_is_away_is_notified_once_until_they_read(talk: Talk) -> None:
-    """A member who has had no connection for 30 s gets one notification of several messages, without their text, and
-    another one of what is said after they have read.
+    """A member without a connection for 30 s gets one notification for several messages, without their text. They get
+    another one for new messages only after they have read the room.
     """
     carla, tom = talk.carla, talk.tom
 
@@ -212,9 +212,9 @@ async def test_a_client_comes_back_and_misses_nothing(scenario: Scenario) -> Non
 
 
 async def test_a_mediator_settles_a_dispute(talk: Talk) -> None:
-    """A dispute freezes the job and invites all mediators. Of two who join at once, at two gateways, one has it and the
-    other is told so; the three talk. The resolution ends the mediator's membership in that step: they neither read nor
-    hear anything after it, not by a replay either.
+    """A dispute freezes the job and invites all mediators. Of two who join at once, at two gateways, one gets the
+    dispute and the other is refused; the mediator, the customer and the technician talk. The resolution ends the
+    mediator's membership in the same step: afterwards they receive nothing of the room, live or in a replay.
     """
     max_ = await talk.scenario.create_person("mediator", "Max")
     max_.socket = await SocketClient(talk.tom.socket.url, max_.bearer).open()
@@ -261,8 +261,8 @@ async def open_dispute(talk: Talk, mediators: tuple[Person, Person]) -> str:
 
 
 async def join_at_once(talk: Talk, dispute: str, mediators: tuple[Person, Person]) -> tuple[Person, Person]:
-    """Let both mediators join at once. The first has the dispute and the history of the room; the other has neither.
-    Return them in this order.
+    """Let both mediators join at once. The first one gets the dispute and the history of the room; the other gets
+    neither. Return them in this order.
     """
     replies = await asyncio.gather(*(person.socket.request("join", room=talk.room) for person in mediators))
     mia, other = mediators if "ok" in replies[0] else mediators[::-1]
@@ -284,8 +284,8 @@ async def join_at_once(talk: Talk, dispute: str, mediators: tuple[Person, Person
 
 
 async def talk_in_three(talk: Talk, mia: Person) -> None:
-    """Let the mediator and the two talk: every connection of the three has each message once and in order; the mediator
-    sees that the two are there, and nobody else.
+    """Let the mediator, the customer and the technician talk: every connection of the three has each message once and
+    in order. The mediator sees that the two are online, and nobody else.
     """
     carla, tom = talk.carla, talk.tom
     await carla.socket.request("join", room=talk.room)
@@ -318,7 +318,8 @@ async def resolve_dispute(talk: Talk, mia: Person, dispute: str) -> None:
 
 
 async def assert_mediator_has_no_part(talk: Talk, mia: Person) -> None:
-    """Assert that the former mediator reads, says and hears nothing of the room, not by a replay either."""
+    """Assert that the former mediator cannot read or write in the room, and receives none of its events, live or in a
+    replay."""
     room = talk.room
     for op, more in (("join", {}), ("say", {"text": "?", "client_id": "m-2"}), ("typing", {"on": True})):
         assert (await mia.socket.request(op, room=room, **more))["error"]["code"] == "not_member", op

@@ -17,7 +17,7 @@ from tests.support.traces import found_in, traces_in_files, traces_in_redis
 from tests.support.wait import wait_until
 
 NAME, PHONE, ADDRESS, TEXT = "Quirina Zwiebelfisch", "+49 30 55 71 22 91", "Wolkenweg 19", "the cat is called Pompadour"
-TEXTS = (NAME, PHONE, ADDRESS, TEXT)
+PERSONAL_TEXTS = (NAME, PHONE, ADDRESS, TEXT)
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ async def test_a_customer_is_forgotten(scenario: Scenario, tmp_path: Path, capfd
     room = f"/v1/rooms/{room_of(JobId(job))}"
     assert (await customer.post(f"{room}/messages", {"text": TEXT, "client_id": "c1"})).status_code == 201
     assert (await technician.post(f"{room}/messages", {"text": "Meow", "client_id": "t1"})).status_code == 201
-    assert {each.split(" in ")[0] for each in traces_in_files(data, TEXTS)} == {repr(text) for text in TEXTS}
+    assert {each.split(" in ")[0] for each in traces_in_files(data, PERSONAL_TEXTS)} == {
+        repr(text) for text in PERSONAL_TEXTS
+    }
     path = f"/v1/users/{customer.id}/erasure"
     asked = await customer.post(path, {"reason": "I move away", "password": PASSWORD})
     assert asked.status_code == 202 and asked.json()["erasure"]["state"] == "waiting"
@@ -57,9 +59,9 @@ async def test_a_customer_is_forgotten(scenario: Scenario, tmp_path: Path, capfd
         return bool((await scenario.admin.get(path))["erasure"]["state"] == "done")
 
     await wait_until(is_done, within_s=30)
-    assert await traces_in_redis(scenario.server.engine, TEXTS) == []
-    assert traces_in_files(data, TEXTS) == []
+    assert await traces_in_redis(scenario.server.engine, PERSONAL_TEXTS) == []
+    assert traces_in_files(data, PERSONAL_TEXTS) == []
     logged = capfd.readouterr()
-    assert found_in("the log", logged.err + logged.out, TEXTS) == []
+    assert found_in("the log", logged.err + logged.out, PERSONAL_TEXTS) == []
     messages = (await technician.get(f"{room}/messages?after=0"))["items"]
     assert [(each["n"], each["text"], each.get("erased")) for each in messages] == [(1, "", True), (2, "Meow", None)]

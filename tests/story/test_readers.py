@@ -17,7 +17,7 @@ from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 PEOPLE = ("carla", "otto", "tom", "tara", "gus", "ops", "money", "mia")
-LISTS = ("/v1/jobs", "/v1/sync", "/v1/offers", "/v1/disputes", "/v1/notifications")
+LIST_PATHS = ("/v1/jobs", "/v1/sync", "/v1/offers", "/v1/disputes", "/v1/notifications")
 
 
 class JobScenario:
@@ -95,7 +95,12 @@ class JobScenario:
                 self.check_fields(name, event["type"], event, allowed - {"their_phone"})
                 if self.job in str(event):
                     self.received.add((name, event["type"]))
-            for path in (*LISTS, f"/v1/jobs/{self.job}", f"/v1/jobs/{self.job}/history", f"/v1/jobs/{self.job}/bids"):
+            for path in (
+                *LIST_PATHS,
+                f"/v1/jobs/{self.job}",
+                f"/v1/jobs/{self.job}/history",
+                f"/v1/jobs/{self.job}/bids",
+            ):
                 answer = await person.request("GET", path)
                 self.check_fields(name, path, answer.text, private_fields.REPLY_FIELDS[self.relation[name]])
 

@@ -15,8 +15,8 @@ from tests.zones.conftest import EAST, ELSEWHERE, WEST, book, book_ok, go_online
 
 
 async def test_the_same_booking_from_both_sides_at_once_is_one_job(border: Scenario) -> None:
-    """Bookings under one reference from both sides of the border at once, each with a key of its own or all with one
-    key, make exactly one job. The others get this job, or are refused as a different booking.
+    """Bookings with one reference are sent from both sides of the border at once, each with its own idempotency key or
+    all with one. Exactly one job is created. The other requests return this job, or are refused as a different booking.
     """
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     for number, key in enumerate((None, str(uuid.uuid4()))):
@@ -32,9 +32,9 @@ async def test_the_same_booking_from_both_sides_at_once_is_one_job(border: Scena
 
 
 async def test_a_technician_who_moves_over(border: Scenario) -> None:
-    """A technician changes the zone only by a manager, to a declared zone, offline and with no job. Then they are found
-    in the new zone alone: its offers reach the socket that was open all the time, and their fixes, signs of life and
-    commands go there.
+    """Only a manager can move a technician to another zone; the zone must be declared, and the technician offline and
+    without a job. Then only the new zone finds them: its offers reach the socket that stayed open, and their fixes,
+    signs of life and commands go there.
     """
     engine, service = border.server.engine, await border.create_service()
     customer, technician = (
@@ -72,8 +72,8 @@ async def test_a_technician_who_moves_over(border: Scenario) -> None:
 
 
 async def test_a_technician_who_comes_back_goes_on_counting(border: Scenario) -> None:
-    """Who comes back to a zone has the numbers of accepted jobs and of offers there that SQL has, as after a rebuild;
-    in the other zone they begin with none.
+    """A technician who comes back to a zone has there the numbers of offers and accepted jobs that SQL has for them, as
+    after a rebuild. In the other zone the numbers begin at zero.
     """
     engine, service = border.server.engine, await border.create_service()
     customer, technician = (
@@ -202,8 +202,8 @@ async def test_presence_and_notifications_across_zones(border: Scenario) -> None
 
 async def test_a_technician_of_another_zone_gets_no_job(border: Scenario) -> None:
     """A technician who works in `east` cannot be booked by name in `west`, assigned there, or chosen by an earlier bid
-    from there; each refusal is typed. As the preferred one they are passed over.
-    """
+    from there; each request is refused with a code. If they are the preferred technician of a booking there, the search
+    leaves them out."""
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     mover, local = [await border.create_technician(name, service, lat=None) for name in ("Max", "Lea")]
     for technician in (mover, local):

@@ -29,20 +29,21 @@ from tests.engine import staff
 from tests.support import people
 from tests.support.wait import wait_until
 
-MANY = tuple(Zone(f"z{number}") for number in range(12))
-LAST, OTHER = MANY[-1], MANY[0]
+MANY_ZONES = tuple(Zone(f"z{number}") for number in range(12))
+LAST, OTHER = MANY_ZONES[-1], MANY_ZONES[0]
 
 
 @pytest.fixture
 async def engine(settings: Settings) -> AsyncIterator[Engine]:
     """Yield an engine with 13 zones."""
     Path(settings.data).mkdir(exist_ok=True)
-    async with open_engine(msgspec.structs.replace(settings, zones=(*MANY, Zone("main")))) as opened:
+    async with open_engine(msgspec.structs.replace(settings, zones=(*MANY_ZONES, Zone("main")))) as opened:
         yield opened
 
 
-class Calls:
-    """The commands that a process sends to Redis. ``peak`` is the most that waited for a reply at the same time."""
+class RedisCalls:
+    """Counts the commands that a process sends to Redis. ``peak`` is the largest number that waited for a reply at the
+    same time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = self.peak = self._waiting = 0
@@ -59,7 +60,7 @@ class Calls:
 
         monkeypatch.setattr(Pipeline, "submit", counted)
 
-    async def of(self, action: Awaitable[Any]) -> int:
+    async def count_of(self, action: Awaitable[Any]) -> int:
         """Await the action and return how many commands it sent."""
         self.count = self.peak = 0
         await action
@@ -67,9 +68,9 @@ class Calls:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+def calls(monkeypatch: pytest.MonkeyPatch) -> RedisCalls:
     """Count the commands of this process."""
-    return Calls(monkeypatch)
+    return RedisCalls(monkeypatch)
 
 
 async def move(engine: Engine, who: Principal, zone: Zone) -> None:
@@ -82,19 +83,19 @@ async def send_fix(engine: Engine, who: Principal, lat: float) -> None:
     await live.store_fixes(engine, who, who.id, [Fix(lat=lat, lon=-73.99)])
 
 
-async def test_a_technician_costs_the_same_in_any_number_of_zones(engine: Engine, calls: Calls) -> None:
-    """A fix, a sign of life and a list of offers are as many commands with 13 zones as with one: the process remembers
-    the technician's zone. After a move by another process the next fix and sign of life go to the new zone.
-    """
+async def test_a_technician_costs_the_same_in_any_number_of_zones(engine: Engine, calls: RedisCalls) -> None:
+    """A fix, a sign of life and a list of offers need as many commands with 13 zones as with one, because the process
+    remembers the technician's zone. After another process moved the technician, the next fix and sign of life go to the
+    new zone."""
     who = await staff.create_eligible_technician(engine, await people.service(engine))
     await live.set_availability(engine, who, who.id, online=False)
     await move(engine, who, LAST)
     await live.set_availability(engine, who, who.id, online=True, position=people.HERE)
 
-    assert await calls.of(send_fix(engine, who, 40.751)) == 1
-    assert await calls.of(lease_renewal.renew_leases_in_own_zones(engine, [who.id])) == 1
-    assert await calls.of(offers.find_open_offers(engine, who)) == 2
-    assert await calls.of(live.read_presence(engine, who)) == 2
+    assert await calls.count_of(send_fix(engine, who, 40.751)) == 1
+    assert await calls.count_of(lease_renewal.renew_leases_in_own_zones(engine, [who.id])) == 1
+    assert await calls.count_of(offers.find_open_offers(engine, who)) == 2
+    assert await calls.count_of(live.read_presence(engine, who)) == 2
 
     await live.set_availability(engine, who, who.id, online=False)
     async with open_engine(engine.settings) as other:
@@ -111,24 +112,24 @@ async def test_a_technician_costs_the_same_in_any_number_of_zones(engine: Engine
         await send_fix(engine, people.technician_without_account("nobody"), 40.75)
 
 
-async def test_a_job_is_found_by_its_id(engine: Engine, calls: Calls) -> None:
+async def test_a_job_is_found_by_its_id(engine: Engine, calls: RedisCalls) -> None:
     """A job is read from the zone that its id names. A request key names no zone, and a list has the jobs of all: then
     all zones are asked at once.
     """
     customer = await people.customer(engine)
     booked = await people.job(engine, customer, await people.service(engine))
-    assert await calls.of(jobs.read_record(engine, customer, Zone("main"), people.id_of(booked))) == 1
-    in_one = await calls.of(job_queries.read_job(engine, customer, people.id_of(booked)))
-    assert in_one < len(MANY)
-    assert await calls.of(in_redis.find_record(engine, customer, booked.key)) == calls.peak == len(MANY) + 1
+    assert await calls.count_of(jobs.read_record(engine, customer, Zone("main"), people.id_of(booked))) == 1
+    in_one = await calls.count_of(job_queries.read_job(engine, customer, people.id_of(booked)))
+    assert in_one < len(MANY_ZONES)
+    assert await calls.count_of(in_redis.find_record(engine, customer, booked.key)) == calls.peak == len(MANY_ZONES) + 1
     await job_queries.live_jobs(engine, customer, 10)
-    assert calls.peak == len(MANY) + 1
+    assert calls.peak == len(MANY_ZONES) + 1
 
 
 async def test_a_record_that_is_written_late_leaves_no_copy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that has read a technician's profile before they moved, and writes it afterwards, removes its copy from
-    the old zone again. A technician whose zone is not declared any more stops no repair.
-    """
+    """A process reads a technician's profile before they move to another zone, and writes it afterwards: it then
+    removes its copy from the old zone. A technician whose zone is no longer declared does not stop the repair of the
+    others."""
     who = await staff.create_eligible_technician(engine, await people.service(engine))
     lost = await staff.create_eligible_technician(engine, await people.service(engine))
     await live.set_availability(engine, who, who.id, online=False)

@@ -16,9 +16,9 @@ from tests.zones.test_border import assert_each_once
 
 
 async def test_a_gateway_of_one_zone(border: Scenario) -> None:
-    """At a gateway of the zone `west` a customer books in both zones and a technician of `east` takes the job there,
-    by commands to this gateway; the sockets receive the events of `west` and `main` alone, and `connect` says so. With
-    its cursors each client then receives at a gateway of all zones what it has not received yet, once.
+    """At a gateway that serves only `west` and `main`, a customer books in `west` and `east`, and a technician of
+    `east` takes the job there. Their sockets receive only events of `west` and `main`, and the reply to `connect` says
+    so. With its cursors, each client then receives the missed events once at a gateway of all zones.
     """
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     technician = await border.create_technician("Tom", service, lat=None)
@@ -73,7 +73,7 @@ async def offered(technician: Person, job: str) -> bool:
 
 
 async def check_poll(customer: Person, start: dict[str, Any]) -> None:
-    """Check that a poll here has the events of `west` alone, and gives the cursor of `east` back as it got it."""
+    """Check that a poll at this gateway has the events of `west` alone, and returns the cursor of `east` unchanged."""
     after = ",".join(f"{zone}:{cursor['epoch']}:{cursor['seq']}" for zone, cursor in start.items())
     polled = await customer.get(f"/v1/events?wait=0&after={after},mars:e1:7")
     assert {event["zone"] for event in polled["events"]} == {"west"} and polled["recovered"]
@@ -83,8 +83,8 @@ async def check_poll(customer: Person, start: dict[str, Any]) -> None:
 
 
 async def check_stream(customer: Person, start: dict[str, Any], jobs: list[str]) -> None:
-    """Check that each id of a stream here, of the first block, a replayed event, the heads and a live event, has the
-    cursor of `east` as the client gave it.
+    """Check that every event id of a stream at this gateway repeats the cursor of `east` as the client sent it: the id
+    of the first block, of a replayed event, of the heads and of a live event.
     """
     after = ",".join(f"{zone}:{cursor['epoch']}:{cursor['seq']}" for zone, cursor in start.items())
     headers = {"Authorization": f"Bearer {customer.bearer}", "Accept": "text/event-stream", "Last-Event-ID": after}
@@ -105,7 +105,8 @@ async def check_stream(customer: Person, start: dict[str, Any], jobs: list[str])
 
 
 async def check_refused_subscriptions(border: Scenario, ws_url: str, jobs: list[str]) -> None:
-    """Check that ops may not subscribe here to what this gateway does not send, and are told why."""
+    """Check that ops may not subscribe to channels whose events this gateway does not send, and that the refusal says
+    why."""
     admin = SocketClient(ws_url, border.admin.bearer)
     await admin.open(resume=False)
     for channel in ("zone:east", "map:east", f"job:{jobs[1]}"):

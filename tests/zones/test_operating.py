@@ -1,4 +1,4 @@
-"""Zones are operated one by one: paused, emptied, written anew and audited, while the others go on."""
+"""An operator handles each zone on its own: they pause, empty, rebuild or audit one zone while the others continue."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ async def is_readable(customer: Person, job: str) -> bool:
 
 
 async def test_a_zone_is_written_anew_and_audited_alone(border: Scenario, tmp_path: Path) -> None:
-    """If Redis loses one zone, the server writes it anew from SQL: its jobs and technicians are there, a client that
-    follows both zones resumes, and the other zone keeps its epoch. Each zone has an audit tree of its own.
+    """If Redis loses one zone, the server writes its keys anew from SQL: its jobs and technicians are there, a client
+    that follows both zones resumes, and the other zone stays in its epoch. Each zone has an audit tree of its own.
     """
     engine, service = border.server.engine, await border.create_service()
     customer, technician = (
@@ -109,7 +109,8 @@ async def have_heads(http: httpx.AsyncClient, *zones: str) -> bool:
 
 
 async def test_the_doctor_reports_what_no_declared_zone_has(border: Scenario, tmp_path: Path) -> None:
-    """`callout doctor` names the zones that have unfinished jobs or technicians and are not declared."""
+    """`callout doctor` names each zone that still has unfinished jobs or technicians but is no longer declared in the
+    settings."""
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     technician = await border.create_technician("Tom", service, lat=None)
     await work_in(border, technician, "west")

@@ -1,4 +1,4 @@
-"""Zones as places: which zone a booking belongs to, and what users learn of the zones."""
+"""Zones as places: which zone a booking belongs to, and what users can read about the zones."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ async def test_users_read_the_zones_with_their_areas(border: Scenario) -> None:
 
 
 async def test_a_booking_belongs_to_the_zone_of_its_place(border: Scenario) -> None:
-    """A position outside all areas is `out_of_area` by pointer, and books nothing. Otherwise the position decides the
-    zone, which the job and its id name.
+    """A booking at a position outside all areas is refused with `out_of_area` and the pointer of the field. Otherwise
+    the position decides the zone, which is in the job and in its id.
     """
     service, customer = await border.create_service(), await border.create_person("customer", "Carla")
     refused = await book(customer, service, OUTSIDE, reference="one")
@@ -76,9 +76,9 @@ async def test_changed_polygons_move_no_job(border: Scenario) -> None:
 
 
 async def test_a_zone_that_is_not_declared_any_more_delays_an_erasure(border: Scenario) -> None:
-    """Who has events in a zone that is not declared any more is `not_erasable`, with `zone` in `blockers`, and an
-    erasure that was asked for names it too. Somebody else is erased, and they themselves where the zone is declared.
-    """
+    """A user with events in a zone that is no longer declared cannot be erased: the refusal is `not_erasable` with
+    `zone` in `blockers`, and an erasure that was requested earlier names it too. Other users can be erased, and the
+    user can where the zone is declared."""
     service, other = await border.create_service(), await border.create_person("customer", "Carl")
     customer = await border.create_person("customer", "Carla")
     job = await book_ok(customer, service, WEST)

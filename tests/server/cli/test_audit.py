@@ -45,9 +45,9 @@ async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: st
 
 
 async def test_verify_names_the_first_bad_seq(tmp_path: Path) -> None:
-    """A good database has the exit code 0, with an older head too, and 1 if other keys are good. After a change the
-    exit code is 1, and the first line names the seq and the kind.
-    """
+    """A database that nobody changed gives the exit code 0, also when it is compared with an older signed head. With
+    the public key of somebody else, or after an event was changed, the exit code is 1, and the first line names the seq
+    and the kind of the problem."""
     create_data_dir(tmp_path / "data")
     archive = await open_archive(Settings(data=str(tmp_path / "data")))
     try:
@@ -74,9 +74,9 @@ async def test_verify_names_the_first_bad_seq(tmp_path: Path) -> None:
 
 
 async def test_verify_compares_with_the_published_head(tmp_path: Path) -> None:
-    """The head beside the database must be in the database: a database whose heads or trees were removed does not
-    verify. A file that is no head, or of another installation, is reported. `--from` behind the end is refused with
-    the range.
+    """The signed head in the file beside the database must also be in the database: a database whose heads or trees
+    were removed does not verify. A file that contains no signed head, or one of another installation, is reported. If
+    `--from` is above the last seq, the command is refused, and the line has the seqs that exist.
     """
     create_data_dir(tmp_path / "data")
     data = str(tmp_path / "data")
@@ -118,9 +118,9 @@ async def test_verify_compares_with_the_published_head(tmp_path: Path) -> None:
 
 
 async def test_a_restore_takes_the_published_head_along(tmp_path: Path) -> None:
-    """`callout restore` writes the newest head of `--head`, the snapshot and the new data directory where the archiver
-    finds it, which then begins a new tree with it. A file that is no head, and the head of another installation, are
-    refused before anything is written.
+    """`callout restore` compares the signed heads of `--head`, of the snapshot and of the new data directory, and
+    writes the newest one to the place where the archiver reads it. The archiver then begins a new tree with it. A
+    `--head` without a signed head, or with one of another installation, is refused before anything is written.
     """
     create_data_dir(tmp_path / "snapshot")
     installation = read_installation(tmp_path / "snapshot" / "callout.db")

@@ -1,4 +1,5 @@
-"""``callout audit witness`` in a process of its own: it notices a database that was restored, and a head that lies."""
+"""``callout audit witness`` in a process of its own: it gives an alarm if a database was restored, and if a signed head
+contradicts an earlier one."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def make_head(size: int, *, tree: int = 1, zone: str = "main", leaves: list[byte
 
 
 def make_proof(old: int, size: int) -> list[bytes]:
-    """Return the consistency proof of two trees whose sizes are powers of two apart enough to need single nodes."""
+    """Return the proof that the tree of ``size`` leaves continues the tree of ``old`` leaves. It works only for sizes
+    at which each part of the proof is one complete subtree, such as powers of two."""
     proof = []
     for begin, end in consistency_ranges(old, size):
         (node,) = perfect_nodes(begin, end)
@@ -50,7 +52,8 @@ def make_proof(old: int, size: int) -> list[bytes]:
 
 
 def test_a_head_is_accepted_only_after_what_it_continues() -> None:
-    """A larger tree needs its proof, an equal one the same root; everything else is an alarm of its own kind."""
+    """A witness accepts a larger tree only with its consistency proof, and a tree of the same size only with the same
+    root. For everything else it gives an alarm, and each cause has its own kind."""
     eight, sixteen, keys = make_head(8), make_head(16), [PUBLIC]
     proof = make_proof(8, 16)
     assert judge(None, eight, keys, None) is None
@@ -108,8 +111,8 @@ async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: st
 
 
 async def test_a_directory_that_is_none_of_a_witness_is_refused(tmp_path: Path) -> None:
-    """A file, a directory with other files, and a head or a key that is a directory are named in one line, with the
-    exit code 1; nothing is written there.
+    """If `--state` is a file, a directory with other files, or one in which the head or the key is a directory, the
+    command ends with the exit code 1 and one line. It writes nothing there.
     """
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
@@ -144,16 +147,17 @@ async def test_a_malformed_answer_or_file_is_an_alarm(tmp_path: Path) -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         while answers:
-            code, rung = await look(url, tmp_path)
+            code, rung = await run_witness(url, tmp_path)
             assert (code, rung.get("alarm")) == (1, "unreadable"), answers[0][:20]
             answers.pop(0)
     (tmp_path / "callout-witness" / "main.head").write_text("nothing")
-    code, rung = await look("http://127.0.0.1:9", tmp_path)
+    code, rung = await run_witness("http://127.0.0.1:9", tmp_path)
     assert (code, rung.get("alarm")) == (1, "unreachable")
 
 
-async def look(url: str, folder: Path, *flags: str) -> tuple[int, dict[str, Any]]:
-    """Let a witness look once, in a process of its own. Return its exit code and what it printed last."""
+async def run_witness(url: str, folder: Path, *flags: str) -> tuple[int, dict[str, Any]]:
+    """Run a witness that reads the server's signed head once, in a process of its own. Return its exit code and what it
+    printed last."""
     done: FinishedCommand = await run_callout("audit", "witness", url, "--once", *flags, cwd=folder)
     lines = done.out.splitlines()
     return done.code, json.loads(lines[-1]) if lines else {}
@@ -166,8 +170,8 @@ async def run_node(data: Path) -> AsyncIterator[RunningServer]:
         yield server
 
 
-async def grow(server: RunningServer) -> int:
-    """Do something that is logged, wait for a head that covers it, and return the head's size."""
+async def grow_tree(server: RunningServer) -> int:
+    """Append an event, wait for a signed head that covers it, and return the size of that head."""
     engine = server.engine
     before = await newest_size(server)
     await outbox.append_revocation(engine, UserId("usr_gone"), code=4006, key=str(uuid.uuid4()))
@@ -194,20 +198,20 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 async def test_a_witness_notices_a_database_of_yesterday(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A witness accepts heads of a tree that grows. After the database was restored from a backup it rings: because the
-    tree is another or smaller, and because a new tree began, if the server knows of the published head. The webhook
-    gets the alarm. The witness follows the new tree once an operator accepts it.
+    """A witness accepts the heads of a tree that grows. After the database was restored from a backup, it gives an
+    alarm: the tree differs or is smaller, or, if the server knows the published head, a new tree began. The webhook
+    receives the alarm. The witness follows the new tree once an operator accepts it.
     """
     monkeypatch.setattr(heads, "HEAD_INTERVAL_S", 0.0)
     data, backup = tmp_path / "data", tmp_path / "backup.db"
-    assert (await look("http://127.0.0.1:9", tmp_path))[1]["alarm"] == "unreachable"
+    assert (await run_witness("http://127.0.0.1:9", tmp_path))[1]["alarm"] == "unreachable"
     async with run_node(data) as server:
-        await grow(server)
-        assert (await look(server.url, tmp_path))[0] == 0
+        await grow_tree(server)
+        assert (await run_witness(server.url, tmp_path))[0] == 0
         copy_database(data / "callout.db", backup)
-        await grow(server)
-        size = await grow(server)
-        code, seen = await look(server.url, tmp_path)
+        await grow_tree(server)
+        size = await grow_tree(server)
+        code, seen = await run_witness(server.url, tmp_path)
         assert (code, seen["ok"], seen["size"] >= size) == (0, True, True)
     head_file = heads.file_path(str(data), "main")
     published = head_file.read_text()
@@ -215,14 +219,14 @@ async def test_a_witness_notices_a_database_of_yesterday(tmp_path: Path, monkeyp
         restore(data, backup)
         head_file.write_text(published) if keeps_head_file else head_file.unlink()
         async with run_node(data) as server, running_receiver() as receiver:
-            await grow(server)
-            code, rung = await look(server.url, tmp_path, "--webhook", receiver.url)
+            await grow_tree(server)
+            code, rung = await run_witness(server.url, tmp_path, "--webhook", receiver.url)
             assert (code, rung["alarm"] in alarms) == (1, True), rung
             assert [msgspec.json.decode(body)["alarm"] for body in receiver.bodies] == [rung["alarm"]]
-            assert (await look(server.url, tmp_path))[0] == 1
+            assert (await run_witness(server.url, tmp_path))[0] == 1
             if keeps_head_file:
-                assert (await look(server.url, tmp_path, "--accept"))[0] == 0
-                assert (await look(server.url, tmp_path))[0] == 0
+                assert (await run_witness(server.url, tmp_path, "--accept"))[0] == 0
+                assert (await run_witness(server.url, tmp_path))[0] == 0
 
 
 def restore(data: Path, backup: Path) -> None:

@@ -24,8 +24,8 @@ from tests.support.wait import wait_until
 
 
 async def test_wrong_calls_are_refused(tmp_path: Path) -> None:
-    """A directory that exists, a server that does not run, no snapshot, and a data directory with data are refused with
-    one line and exit code 2."""
+    """A directory that exists already, a server that does not run, no snapshot, and a data directory with data are
+    refused with one line and exit code 2."""
     data = str(tmp_path / "data")
     (tmp_path / "full").mkdir()
     for arguments, why in [
@@ -78,8 +78,8 @@ async def test_a_damaged_snapshot_is_not_restored(tmp_path: Path) -> None:
 
 
 async def test_a_killed_snapshot_does_not_block_its_name(tmp_path: Path) -> None:
-    """What a killed snapshot left is deleted by the next one, which is complete or does not exist. A place where
-    nothing can be made is named."""
+    """If `callout snapshot` is killed, the next call deletes the incomplete files, and its own snapshot is then
+    complete or does not exist. A directory that cannot be created is named."""
     data, name = tmp_path / "data", tmp_path / "copy"
     create_data_dir(data)
     dead, alive = tmp_path / ".copy.unfinished-4194399", tmp_path / f".copy.unfinished-{os.getpid()}"
@@ -108,7 +108,7 @@ async def test_a_killed_snapshot_does_not_block_its_name(tmp_path: Path) -> None
     ],
 )
 async def test_wrong_exports_are_refused(tmp_path: Path, flags: tuple[str, ...], why: str) -> None:
-    """An export of nothing, of two things, or of an impossible one is refused."""
+    """An export of nothing, of two objects, or with an invalid id or range is refused."""
     done = await run_callout("export", *flags, "--data", str(tmp_path))
     assert done.code == 2 and why in done.error_line
 
@@ -132,7 +132,7 @@ def _database_id(data: Path) -> str:
 
 async def test_a_snapshot_of_a_serving_server_is_restored(tmp_path: Path) -> None:
     """A snapshot is taken while jobs are claimed. A server that is restored from it has every claim that was
-    acknowledged before, nothing of later, and goes on in a new epoch; its export is complete."""
+    acknowledged before the snapshot and nothing later, and begins a new epoch. Its export is complete."""
     data, copy, again = tmp_path / "data", tmp_path / "copy", tmp_path / "again"
     async with run_server(data, limits="off") as server, scenario_on(server) as scenario:
         customer, technician = await scenario.create_person("customer"), await scenario.create_technician(capacity=9)

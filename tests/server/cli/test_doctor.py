@@ -39,7 +39,8 @@ async def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path) -> Non
 
 
 async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
-    """One run lists a key that others can read, an invalid blueprint, an unfit Redis and an unknown database."""
+    """One run lists a signing key that other users can read, an invalid blueprint, a Redis that does not fit Callout
+    and an unknown database."""
     data = tmp_path / "data"
     open_signer(Settings(data=str(data)))
     (data / "signing.key").chmod(0o644)
@@ -158,7 +159,7 @@ async def test_a_healthy_server_has_no_problem(running_server: Server) -> None:
 
 
 async def test_a_stopped_server_is_no_problem(tmp_path: Path) -> None:
-    """A directory whose server was stopped in order has no problem."""
+    """A data directory whose server was stopped in order has no problem."""
     async with run_server(tmp_path / "data") as server:
         await server.stop()
     code, by_name = await run_doctor(tmp_path / "data")

@@ -1,4 +1,4 @@
-"""``callout upgrade`` and the start of a server alone raise the format of the zones."""
+"""``callout upgrade`` and the start of a server raise the format of the zones; nothing else does."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ async def test_needs_a_database_and_a_redis(tmp_path: Path) -> None:
 
 
 async def test_the_command_raises_the_format_and_a_start_alone_too(tmp_path: Path) -> None:
-    """The command of a newer release raises the format: the running server of the older one drains, and a gateway of
-    the newer one goes on. A server of a still newer release, alone on its stores, raises the format at its start; one
-    of an older release cannot use them.
+    """``callout upgrade`` of a newer release raises the format: the running server of the older release drains, and a
+    gateway of the newer one continues. If a server of a still newer release is the only one on its Redis and database,
+    it raises the format when it starts. Afterwards a server of an older release cannot use them.
     """
     data = tmp_path / "data"
     async with run_server(data) as server:

@@ -74,8 +74,8 @@ def create_installation(data: Path, database: str) -> Path:
 
 
 async def test_a_redis_of_another_database_is_left_alone(tmp_path: Path, empty_redis: str) -> None:
-    """With the database of another installation nothing is closed, opened or rebuilt, whether the zone is open or
-    paused. ``--take-over`` gives it Redis, and the old database is then the wrong one."""
+    """If Redis belongs to another database, no command closes, opens or rebuilds the zone, whether it is open or
+    paused. ``--take-over`` gives Redis to the database of the command. From then on the former database is refused."""
     right, wrong = create_installation(tmp_path / "right", "d1"), create_installation(tmp_path / "wrong", "d2")
     flags = ("--redis", empty_redis)
     with redis.Redis.from_url(empty_redis) as client:
@@ -100,8 +100,8 @@ async def test_a_redis_of_another_database_is_left_alone(tmp_path: Path, empty_r
 
 
 async def test_reading_commands_do_not_wait_for_the_writers_of_sqlite(tmp_path: Path) -> None:
-    """While another process has SQLite's write lock, ``zone status`` and ``export`` read, and ``zone close`` ends with
-    one line."""
+    """While another process holds SQLite's write lock, ``zone status`` and ``export`` still work, and ``zone close``
+    ends with one line."""
     data = create_installation(tmp_path / "data", "d1")
     with closing(sqlite3.connect(data / "callout.db", isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -111,8 +111,8 @@ async def test_reading_commands_do_not_wait_for_the_writers_of_sqlite(tmp_path: 
 
 
 async def test_a_paused_zone_opens_only_by_the_command(tmp_path: Path) -> None:
-    """A zone that an operator closed refuses commands, says why, and stays closed over a restart of the server and an
-    emptied Redis. The command opens it: the emptied Redis is written anew before."""
+    """A zone that an operator closed refuses commands and says why. It stays closed when the server restarts and when
+    Redis is emptied. ``callout zone open`` opens it, after an emptied Redis was written anew."""
     data = tmp_path / "data"
     async with run_server(data, limits="off") as server, scenario_on(server) as scenario:
         customer = await scenario.create_person("customer")
@@ -120,7 +120,9 @@ async def test_a_paused_zone_opens_only_by_the_command(tmp_path: Path) -> None:
         assert (await run_zone(data, "rebuild")).error_line.startswith("zone main is open and agrees")
         done = await run_zone(data, "close")
         assert (done.code, done.out) == (0, "zone main is paused; `callout zone open main` opens it\n")
-        await wait_until(lambda: _has(server, "zone main is closed: paused: an operator"), what="the reason")
+        await wait_until(
+            lambda: _readyz_contains(server, "zone main is closed: paused: an operator"), what="the reason"
+        )
         body = {"service": scenario.service, **POSITION, "address": "Torstrasse 1"}
         with pytest.raises(Exception, match="paused") as refused:
             await scenario.api.request(
@@ -130,23 +132,23 @@ async def test_a_paused_zone_opens_only_by_the_command(tmp_path: Path) -> None:
         assert (await read_state(data))["state"] == "paused"
         await server.stop()
     async with run_server(data, limits="off") as server:
-        assert await _has(server, "paused: an operator")
+        assert await _readyz_contains(server, "paused: an operator")
         with redis.Redis.from_url(server.redis_url) as client:
             client.flushall()
         assert (await read_state(data))["state"] == "paused"
         done = await run_zone(data, "open")
         assert (done.code, done.out.startswith("zone main is open in epoch e")) == (0, True), done.out
-        await wait_until(lambda: _has(server, '"problems":[]'), what="readyz")
+        await wait_until(lambda: _readyz_contains(server, '"problems":[]'), what="readyz")
         assert (await read_state(data))["state"] == "open"
 
 
-async def _has(server: Server, text: str) -> bool:
+async def _readyz_contains(server: Server, text: str) -> bool:
     return text in await readyz(server)
 
 
 async def test_an_operator_rebuilds_a_paused_zone(tmp_path: Path) -> None:
-    """A paused zone is written anew by the command, with what the archive lacked, and stays paused until it is
-    opened."""
+    """``callout zone rebuild`` writes a paused zone anew, with the events that the archive did not have yet. The zone
+    stays paused until it is opened."""
     data = tmp_path / "data"
     async with run_server(data, limits="off") as server, scenario_on(server) as scenario:
         technician = await scenario.create_technician()

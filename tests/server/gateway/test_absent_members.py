@@ -1,4 +1,5 @@
-"""Chat notifications with real sockets: a member who is connected at another gateway gets none, one who left does."""
+"""Chat notifications with real sockets: a member who is connected at another gateway gets none, and a member who has
+disconnected gets one."""
 
 from __future__ import annotations
 

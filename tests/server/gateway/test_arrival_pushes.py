@@ -47,8 +47,8 @@ async def test_the_arrival_is_told_to_the_parties_and_ops(node: Node) -> None:
 
 
 async def test_a_position_on_the_way_has_an_eta(node: Node) -> None:
-    """Each position of a technician on the way says when they arrive, and a stale one does not: neither an old fix that
-    comes late, nor the position that is sent once more when it becomes stale.
+    """Each position of a technician on the way has their arrival time. A stale position has none, such as an old fix
+    that comes late, or the last position when it is sent again as stale.
     """
     trip = await start_job(node)
     async with node.connect(trip.customer.id) as customer:

@@ -1,4 +1,5 @@
-"""A broadcast is sent past the transports by one compiled call, or by the transports: the clients see no difference."""
+"""A broadcast is written to the sockets directly by one call of compiled code, or by the asyncio transports: the
+clients see no difference."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def test_without_the_compiled_module_the_transports_send(monkeypatch: pytest.Mon
 
 
 def test_the_compiled_module_refuses_other_objects(compiled_module: ModuleType) -> None:
-    """The compiled module reads the slots of sessions only, of at most 256, and sends bytes only."""
+    """The compiled module accepts only a list of at most 256 sessions, and only bytes to send."""
     send_frame, session = compiled_module.send_frame, SendBuffer("s")
     for wrong in (([object()], b"x"), ([session] * 257, b"x"), ((session,), b"x"), ([session], "x"), ([session],)):
         with pytest.raises(TypeError):
@@ -109,9 +110,9 @@ def _server_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
-async def _usable_descriptors(folder: Path) -> tuple[int, int, int, int]:
-    """Return the descriptor that a broadcast may use of a TLS transport, of a transport with unsent bytes, and of a
-    plain one; and the number of the plain one's socket.
+async def _direct_write_descriptors(folder: Path) -> tuple[int, int, int, int]:
+    """Return the socket descriptors to which a broadcast may write directly: of a TLS transport, of a transport with
+    unsent bytes, and of a plain one. The fourth number is the real descriptor of the plain one.
     """
     async with AsyncExitStack() as stack:
         clients = [stack.enter_context(socket.socket()) for _ in range(3)]
@@ -125,16 +126,16 @@ async def _usable_descriptors(folder: Path) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 async def test_only_an_empty_plain_transport_may_be_passed(run: Callable[[Any], Any], tmp_path: Path) -> None:
-    """A transport that encrypts, or that still holds bytes of the handshake, has no descriptor for a broadcast."""
-    encrypted, full, plain, own = await asyncio.to_thread(lambda: run(_usable_descriptors(tmp_path)))
+    """A broadcast must not write directly to the socket of a transport that encrypts or that has unsent bytes."""
+    encrypted, full, plain, own = await asyncio.to_thread(lambda: run(_direct_write_descriptors(tmp_path)))
     assert (encrypted, full) == (-1, -1)
     assert plain == own >= 0
 
 
 @pytest.mark.parametrize("late_call", [Session.flush, Session.resume], ids=["flush", "resume"])
 async def test_a_session_that_ended_has_no_socket(late_call: Callable[[Session], None], node: Node) -> None:
-    """Nothing is written for a session after its end, by a transport or past it, whatever is called afterwards: another
-    connection may have its descriptor.
+    """After the end of a session nothing is written for it, whatever is called afterwards, neither by its transport nor
+    directly to its socket: another connection may have its descriptor by then.
     """
     async with node.connect("ann") as client, node.connect("bob") as other:
         ann, written = session_of(node, client), list[bytes]()
@@ -153,7 +154,7 @@ async def test_a_session_that_ended_has_no_socket(late_call: Callable[[Session],
 @pytest.mark.usefixtures("each_sender")
 async def test_a_client_that_stops_reading_receives_every_byte(node: Node) -> None:
     """A client stops reading in the middle of broadcasts. When it reads again, it has received every broadcast once and
-    in order, also the one of which its socket took only a part.
+    in order, also one of which its socket had accepted only a part.
     """
     async with node.open_socket(sock=small_receive_socket(node), max_queue=None) as slow, node.connect("bob") as quick:
         slow.hello = (await slow.request(op="connect", token=await node.token("ann")))["ok"]  # type: ignore[attr-defined]
@@ -191,7 +192,7 @@ async def test_a_connection_that_was_reset_ends(node: Node) -> None:
 
 @pytest.mark.usefixtures("each_sender")
 async def test_a_session_without_a_socket_is_written_to_by_its_transport(node: Node) -> None:
-    """A session whose transport must not be passed receives a broadcast by its transport."""
+    """A session to whose socket a broadcast must not write directly receives the broadcast by its transport."""
     async with node.connect("ann") as client:
         session_of(node, client).descriptor = -1
         await broadcast(node, 1)

@@ -237,7 +237,7 @@ async def test_a_lost_socket_renews_the_lease_of_its_technician(settings: Settin
 
 
 async def test_ended_sockets_leave_nothing(node: Node) -> None:
-    """A socket that ended, with or without a close frame, is in no channel any more."""
+    """A socket that ended, with or without a close frame, is no longer subscribed to any channel."""
     async with node.connect("ann") as polite, node.connect("bob") as rude:
         await polite.socket.close(1000)
         rude.socket.transport.abort()

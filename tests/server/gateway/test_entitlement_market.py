@@ -100,10 +100,10 @@ class Market(Participants):
         for command, purpose in (("start", "start"), ("complete", "completion")):
             await self.request("holder", f"/v1/jobs/{job}/{command}", {"code": codes[purpose]})
 
-    async def report_payment(self, job: str, reference: str, *words: str) -> None:
+    async def report_payment(self, job: str, reference: str, *statuses: str) -> None:
         """Send each status of one payment as the payment service."""
         payment = {"reference": reference, "amount": 8_800, "currency": "EUR"}
-        for status in words:
+        for status in statuses:
             await self.request("service", f"/v1/jobs/{job}/payments", {**payment, "status": status})
 
     async def run_jobs(self) -> None:

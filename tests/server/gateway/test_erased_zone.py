@@ -9,7 +9,8 @@ from tests.support.wait import wait_until
 
 
 async def test_the_replay_buffer_is_dropped(server: RunningServer) -> None:
-    """After `subject.erased` the buffer has no event of before; the events that follow are in it again."""
+    """After the event `subject.erased` the buffer has none of the events before it. Later events are stored in it
+    again."""
     assert server.gateway
     tail = server.gateway.relay.tails[DEFAULT_ZONE]
     engine = server.engine

@@ -1,4 +1,5 @@
-"""The rate of fixes on the socket: told in the reply to ``connect``, and by a push when it changes."""
+"""How often an app sends fixes over the socket: the interval is in the reply to ``connect``, and a push when it
+changes."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ async def next_of_type(client: Client, kind: str) -> dict[str, Any]:
 
 
 async def test_a_claim_tells_all_connections_of_the_technician(node: Node) -> None:
-    """All sockets of a technician get `fix` when a claim changes the rate, in both subprotocols, and nobody else does.
-    The next reply to `connect` has the rate.
+    """All sockets of a technician get the push `fix` when a claim changes the interval between fixes, in both
+    subprotocols, and nobody else gets it. The next reply to `connect` has the new interval.
     """
     service, customer = await people.service(node.engine), await people.customer(node.engine)
     tom = await people.technician(node.engine, "tom", service)
@@ -56,13 +57,13 @@ async def test_a_claim_tells_all_connections_of_the_technician(node: Node) -> No
 
 
 def test_a_position_is_stale_after_three_of_the_told_intervals() -> None:
-    """A position is stale after 30 s, or after three of the intervals that the app was told if that is longer."""
+    """A position is stale after 30 s, or after three intervals between fixes as the app was told, if that is longer."""
     assert [positions.stale_after_s(every_s) for every_s in (3, 10, 30, 60)] == [30, 30, 90, 180]
 
 
 async def test_fixes_of_many_sockets_are_answered_each(node: Node) -> None:
-    """Of fixes that arrive together each with an `id` is answered: a good one by {}, one of an unknown technician by
-    `not_found`, a wrong value by `invalid`; a customer is refused.
+    """Of fixes that arrive together, each with an `id` gets a reply: {} for a valid fix, `not_found` for one of an
+    unknown technician, `invalid` for a wrong value. A customer is refused.
     """
     service = await people.service(node.engine)
     names = [f"t{number}" for number in range(6)]

@@ -1,4 +1,5 @@
-"""Rooms of more than 64 members: their events have one channel, which members receive from the moment they are one."""
+"""Rooms of more than 64 members: all their events go to one channel, and a user receives that channel as long as they
+are a member."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from tests.support.wait import wait_until
 
 
 async def change_member(engine: Engine, room: str, user: str, *, add: bool) -> None:
-    """Add a mediator to the room, or remove them, by the script alone: no account is created."""
+    """Add a mediator to the room, or remove them, by the Lua script alone; no account is created."""
     zone = DEFAULT_ZONE
     names = {**room_keys(zone, room), "log": keys.log(zone)}
     args = {"user": user, "actor": "admin:ada", "key": f"{user}{add}", "fingerprint": "f", "trace": ""}
@@ -45,9 +46,9 @@ async def channels_of_messages(engine: Engine) -> list[tuple[str, ...]]:
 
 
 async def test_a_room_that_grows_loses_nobody(node: Node, room: Chat) -> None:
-    """Members who are connected while the room becomes large, and who join it then, receive each message once; one who
-    leaves receives nothing from then on. When the room is small again its members are addressed one by one.
-    """
+    """Members who are connected while the room becomes large, and users who join it then, receive each message once. A
+    member who leaves receives nothing after that. When the room is small again, each event names its members one by
+    one."""
     engine = node.engine
     async with (
         connect_as(node, room.customer) as carla,
@@ -75,7 +76,7 @@ async def test_a_room_that_grows_loses_nobody(node: Node, room: Chat) -> None:
 
 
 async def test_a_large_room_shows_who_types(node: Node, room: Chat) -> None:
-    """`typing` and the events about its mediator reach the members of a large room."""
+    """The members of a large room receive `typing` and the events about the room's mediator."""
     await wait_until(lambda: node.gateway.live.is_subscribed, what="the live channel")
     await change_member(node.engine, room.room, "late", add=True)
     async with connect_as(node, room.customer) as carla, connect_as(node, room.technician) as tom:
@@ -88,7 +89,8 @@ async def test_a_large_room_shows_who_types(node: Node, room: Chat) -> None:
 
 
 async def test_a_large_room_is_replayed_to_its_members_alone(node: Node, room: Chat) -> None:
-    """A member resumes with the messages of a large room; who left replays none, and who was never in it neither."""
+    """A member who resumes receives the messages of a large room. A former member and a user who never was a member
+    receive none."""
     engine = node.engine
     await change_member(engine, room.room, "late", add=True)
     start = node.gateway.heads()[0][1]
@@ -105,7 +107,8 @@ async def test_a_large_room_is_replayed_to_its_members_alone(node: Node, room: C
 
 
 async def test_a_room_that_grew_unseen_is_found_after_a_resynchronisation(node: Node, room: Chat) -> None:
-    """If the gateway missed that a room became large, its members receive it after the resynchronisation."""
+    """If the gateway did not notice that a room became large, the room's members receive its events after the sessions
+    have resynchronised."""
     async with node.connect(room.customer.id, "customer"):  # now the gateway knows which rooms are large: none
         pass
     await node.engine.store.redis.sadd(keys.large_rooms(DEFAULT_ZONE), room.room)

@@ -1,4 +1,4 @@
-"""What a view sends: every frame leads from what was last sent to what is in the box now."""
+"""What a client that watches the map receives: after each frame it shows exactly what is in its box now."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def job(name: str, place: float) -> ZoneMapMarker:
     return ZoneMapMarker("jobs", f"job_{name}", [lat, lat, b"open", b"open", b""])
 
 
-class Shown:
-    """What a client shows that applies the frames of a view."""
+class ShownMap:
+    """What a client shows after it has applied the frames of a map view."""
 
     def __init__(self, view: MapView) -> None:
         self.view = view
@@ -82,7 +82,7 @@ def test_the_frames_lead_to_what_is_in_the_box(
         patch.setattr(map_view, "MAX_FRAME_ENTRIES", frame_limit)
         view = MapView(DEFAULT_ZONE, ViewOptions(BOX, LAYERS, 1.0))
         entries: dict[str, ZoneMapMarker] = {"job_j": job("j", 0.3)}
-        shown = Shown(view)
+        shown = ShownMap(view)
         for name, place, sends in [*steps, ("h", 0.2, True)]:
             if place is None:
                 entries.pop(name, None)
@@ -105,10 +105,11 @@ def test_the_frames_lead_to_what_is_in_the_box(
 
 
 def test_a_session_that_was_skipped_gets_one_difference() -> None:
-    """Of several positions since the last frame only the newest is sent; who came and went meanwhile is not."""
+    """If a person moved several times since the last frame, the next frame has only the newest position. It leaves out
+    a person who both came and went in that time."""
     view = MapView(DEFAULT_ZONE, ViewOptions(BOX, LAYERS, 0.5))
     entries = {"a": person("a", 0.1)}
-    shown = Shown(view)
+    shown = ShownMap(view)
     shown.take_frame(entries)
     for place in (0.2, 0.3, 0.4):
         entries["a"] = person("a", place)
@@ -120,7 +121,7 @@ def test_a_session_that_was_skipped_gets_one_difference() -> None:
 
 
 def test_a_view_waits_for_its_search_and_its_turn() -> None:
-    """There is no frame before the box was searched, and the next ones come ``every_s`` apart in the mean."""
+    """There is no frame before the box was searched. The next frames come ``every_s`` apart on average."""
     view = MapView(DEFAULT_ZONE, ViewOptions(BOX, LAYERS, 2.0))
     assert not view.is_due(100.0)
     view.is_searched = True
@@ -135,12 +136,13 @@ def test_a_view_waits_for_its_search_and_its_turn() -> None:
 
 
 def test_a_large_snapshot_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit into one frame follows at once in the next ones, without waiting for ``every_s``."""
+    """The part of a snapshot that does not fit into one frame follows at once in the next frames, without a wait of
+    ``every_s``."""
     monkeypatch.setattr(map_view, "MAX_FRAME_ENTRIES", 4)
     view = MapView(DEFAULT_ZONE, ViewOptions(BOX, ("people",), 60.0))
     view.is_searched = True
     entries = {f"p{n}": person(f"p{n}", 0.5) for n in range(10)}
-    shown = Shown(view)
+    shown = ShownMap(view)
     while view.is_due(monotonic()):
         shown.take_frame(entries)
     assert shown.sizes == [4, 4, 2] and set(shown.things) == set(entries)

@@ -1,4 +1,4 @@
-"""Presence over sockets and gateways: who is told that a user comes online or goes offline, and who is not."""
+"""Presence over sockets and gateways: who receives a push when a user becomes online or offline, and who does not."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ LEASE_S = 4.0
 
 
 @pytest.fixture
-def short(settings: Settings) -> Settings:
+def short_lease_settings(settings: Settings) -> Settings:
     """Return settings with a lease of `LEASE_S`."""
     return msgspec.structs.replace(settings, lease_s=LEASE_S, ping_s=1.0, pong_s=0.8)
 
 
 @pytest.fixture
-async def nodes(short: Settings) -> AsyncIterator[tuple[Node, Node]]:
+async def nodes(short_lease_settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
     """Run two gateways on one Redis."""
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(running_node(short))
-        shared = {"database": f"sqlite:///{short.data}/callout.db", "key_file": f"{short.data}/signing.key"}
-        other = msgspec.structs.replace(short, data=f"{short.data}2", **shared)
+        first = await stack.enter_async_context(running_node(short_lease_settings))
+        shared = {
+            "database": f"sqlite:///{short_lease_settings.data}/callout.db",
+            "key_file": f"{short_lease_settings.data}/signing.key",
+        }
+        other = msgspec.structs.replace(short_lease_settings, data=f"{short_lease_settings.data}2", **shared)
         second = await stack.enter_async_context(running_node(other))
         clock = asyncio.create_task(scheduler.run(first.engine))  # the zone's clock stands still without a scheduler
         yield first, second
@@ -48,7 +51,7 @@ async def nodes(short: Settings) -> AsyncIterator[tuple[Node, Node]]:
 
 
 class Pair:
-    """A customer and the technician who holds their job."""
+    """A customer, and the technician who holds their job."""
 
     def __init__(self, engine: Engine, customer: Principal, technician: Principal, job: JobId) -> None:
         self.engine, self.customer, self.technician, self.job = engine, customer, technician, job
@@ -94,7 +97,7 @@ async def ask(client: SocketClient, *users: str) -> list[dict[str, Any]]:
 
 
 async def wait_for_change(client: SocketClient, number: int = 1) -> dict[str, Any]:
-    """Wait for the change of presence with this number, from 1, and return its data."""
+    """Wait until the client has received the change of presence with this number, from 1, and return its data."""
     await wait_until(lambda: len(client.received("presence")) >= number, within_s=20, what="a change of presence")
     push = client.received("presence")[number - 1]
     assert push["type"] == "presence" and "seq" not in push and "zone" not in push
@@ -112,8 +115,8 @@ async def wait_until_online(node: Node, user: Principal) -> None:
 
 
 async def test_strangers_learn_nothing(node: Node) -> None:
-    """A stranger, and the customer before the technician departs, are left out of the list and refused as a
-    subscriber; at `connect` the subscription is listed as refused. Ops see everybody.
+    """A stranger, and the customer before the technician departs, learn nothing: the reply leaves the technician out, a
+    subscription is refused, and the reply to `connect` lists it as refused. Ops see everybody.
     """
     pair = await make_pair(node.engine, departs=False)
     tom, carla = pair.technician.id, pair.customer.id
@@ -141,7 +144,8 @@ async def test_strangers_learn_nothing(node: Node) -> None:
 
 
 async def test_members_of_an_open_room_see_each_other(node: Node) -> None:
-    """The members of a job's chat room see each other while it is open. Who left the job is no member any more."""
+    """The members of a job's chat room see each other's presence while the room is open. A technician who left the job
+    is no longer a member."""
     service, customer = await people.service(node.engine), await people.customer(node.engine)
     leaver = await people.technician(node.engine, "t1", service)
     job = await people.offered_job(node.engine, customer, service)
@@ -155,15 +159,15 @@ async def test_members_of_an_open_room_see_each_other(node: Node) -> None:
 
 @pytest.mark.parametrize("users", [[], [f"u{number}" for number in range(101)], ["a:b"], "usr_1"])
 async def test_a_wrong_list_of_users_is_refused(node: Node, users: Any) -> None:
-    """No user, more than 100 users, and what is no id are refused with the pointer of the field."""
+    """A request is refused with the pointer of the field if it names no user, more than 100 users or a malformed id."""
     async with connected(node, "ann") as client:
         error = (await client.request("presence", users=users))["error"]
         assert error["code"] == "invalid" and error["errors"][0]["pointer"].startswith("/users")
 
 
 async def test_a_session_watches_at_most_100_users(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One user more than a session may watch is refused, whether asked for in a list or as a subscription; users who
-    are watched already count once, and a subscription that was ended makes room.
+    """A request or subscription that would make a session watch more than 100 users is refused. Users who are watched
+    already count once, and the end of a subscription makes room.
     """
     monkeypatch.setattr(presence, "MAX_USERS_PER_QUERY", 3)
     async with connected(node, "boss", "admin") as ops:
@@ -178,9 +182,9 @@ async def test_a_session_watches_at_most_100_users(node: Node, monkeypatch: pyte
 
 
 async def test_changes_are_told_over_two_gateways(nodes: tuple[Node, Node]) -> None:
-    """Who shares a live job hears that the other goes offline, with the last sign of life, and comes back, at another
-    gateway. A stranger who asked hears nothing, and nobody hears anything after the job has ended.
-    """
+    """A user who shares a live job with another learns at any gateway that the other goes offline, with the last sign
+    of life, and that they come back. A stranger who asked receives nothing, and nobody receives a change after the job
+    has ended."""
     here, there = nodes
     pair = await make_pair(here.engine)
     tom, carla = pair.technician.id, pair.customer.id
@@ -233,8 +237,8 @@ async def test_a_subscription_is_restored_with_the_present_state(node: Node) -> 
 
 
 async def test_who_watches_while_a_change_is_sent_is_told_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions that ask, or restore their subscription, while the rights of other watchers are read for a change get
-    that change too: no later change would tell them.
+    """While the gateway checks who may see a change, other sessions may ask for the same user or restore their
+    subscription. They get this change too, because no later change would inform them.
     """
     pair, checks, may_go_on = await make_pair(node.engine), asyncio.Event(), asyncio.Event()
     tom, carla, feed = pair.technician.id, pair.customer.id, node.gateway.presence
@@ -261,7 +265,8 @@ async def test_who_watches_while_a_change_is_sent_is_told_it(node: Node, monkeyp
 
 
 async def test_nothing_is_read_while_nobody_watches(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One read a turn serves all sessions that watch a user. After the last of them has ended nothing is read."""
+    """All sessions that watch a user share one read of Redis in each turn of the event loop. After the last of them has
+    ended nothing is read."""
     monkeypatch.setattr(presence_feed, "READ_INTERVAL_S", 0.05)
     reads: list[list[str]] = []
     read = presence.read_presence

@@ -48,7 +48,7 @@ async def test_a_failure_of_reading_ahead_is_raised_by_the_next_read(
 
 
 async def test_pages_follow_each_other(node: Node, reader: StreamReader) -> None:
-    """Every event is returned once and in order, whether or not its page was read ahead."""
+    """Every event is returned once and in order, whether its page of the log was read in advance or only on demand."""
     last = await node.append("user:ann", times=2 * MAX_READ_EVENTS + 5)
     seqs: list[int] = []
     while not seqs or seqs[-1] < last:

@@ -1,4 +1,5 @@
-"""``/readyz`` of a gateway: it is ready when clients that connect get every open zone."""
+"""``/readyz`` of a gateway: the gateway is ready when its relay reads every open zone, so that clients can join all of
+them."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from tests.server.gateway.conftest import Node
 
 
 async def test_a_gateway_is_ready_when_its_relay_has_the_zone(node: Node) -> None:
-    """A zone that the store has opened and the relay has not read is a problem: clients could not join it."""
+    """If a zone is open in Redis and the relay has not read it yet, ``/readyz`` names it as a problem: clients could
+    not join it."""
     health, stream = Health(node.engine, node.gateway), node.gateway.relay.tails[DEFAULT_ZONE]
     assert health.problems() == []
     stream.is_closed = True

@@ -1,4 +1,5 @@
-"""A client whose cursor is below what retention has removed is told so, over a socket, a poll and a stream."""
+"""A client whose cursor is older than the events that retention deleted gets `too_old`, over a socket, a poll and a
+stream."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ TOO_OLD = {"recovered": False, "reason": "too_old"}
 
 
 async def retire_first_events(settings: Settings) -> int:
-    """Append events to ann, of which retention removes the first ``RETIRED`` from SQL; Redis has none of them any more.
-    Return the last seq.
+    """Append events for the user ann. Retention deletes the first ``RETIRED`` of them from SQL, and Redis has only the
+    last event. Return the last seq.
     """
     async with open_engine(settings) as engine:
         node = Node(engine, None, 0)  # type: ignore[arg-type]
@@ -45,7 +46,7 @@ async def retire_first_events(settings: Settings) -> int:
 
 
 async def forget_log(engine: Engine) -> int:
-    """Trim the log to its last event, as after its window. Return the seq of that."""
+    """Trim the log in Redis to its last event, as happens to old events, and return the seq of that event."""
     head = int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "seq"))
     await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{head}-0", approximate=False)
     return head
@@ -62,8 +63,8 @@ async def retired_site(settings: Settings) -> AsyncIterator[tuple[EventServer, i
 
 
 async def test_a_cursor_below_retired_events_is_too_old(retired_site: tuple[EventServer, int]) -> None:
-    """A cursor that misses a retired event gets `recovered` false and `too_old` at its socket, its poll and its stream:
-    no part of what it missed, and the head to go on from. The cursor behind the last retired event misses nothing.
+    """With a cursor before a retired event, the socket, the poll and the stream return `recovered` false and `too_old`,
+    no missed event, and the head from which the client continues. A cursor at the last retired event can be resumed.
     """
     site, head = retired_site
     await site.node.wait_until_relayed(head)

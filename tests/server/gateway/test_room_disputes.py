@@ -33,9 +33,9 @@ async def join(client: Client, room: str) -> str:
 
 
 async def test_the_first_mediator_who_joins_has_the_dispute(node: Node) -> None:
-    """Of two mediators who join at once, one is `taken`; all are told `mediator.taken` and `room.joined`. After the
-    resolution the mediator is `not_member`, hears nothing more, and replays nothing of the room but their leaving.
-    """
+    """Of two mediators who join at once, one is refused with `taken`. The customer and both mediators receive
+    `mediator.taken`. After the dispute is resolved the mediator is refused with `not_member`, receives no more events
+    of the room, and replays only the event of their own leaving."""
     room, dispute, mediators = await disputed_room(node)
     start = node.gateway.heads()[0][1]
     async with (

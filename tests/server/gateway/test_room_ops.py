@@ -46,7 +46,8 @@ async def received_types(client: Client, until: str) -> list[str]:
 
 
 async def test_what_a_stranger_may_not_do(node: Node, room: Chat) -> None:
-    """A stranger is `not_member` in every op, a malformed room `not_found`, and a wrong value is refused."""
+    """A stranger is refused with `not_member` in every op about a room, a malformed room id with `not_found`, and a
+    wrong value with `invalid`."""
     stranger = await people.customer(node.engine, "Sam Stranger")
     await node.token(stranger.id, "customer")
     async with connect_as(node, stranger) as client:
@@ -65,8 +66,8 @@ async def test_what_a_stranger_may_not_do(node: Node, room: Chat) -> None:
 
 
 async def test_members_talk(node: Node, room: Chat) -> None:
-    """A message is answered and reaches every connection of both members with its `client_id`; a repeat answers the
-    first message. The last messages come with `join`, and `room.joined` once.
+    """A message gets a reply and reaches every connection of both members, with its `client_id`. A repeat gets the
+    reply of the first message. The reply to `join` has the last messages, and `room.joined` is sent once.
     """
     async with connect_as(node, room.customer) as carla, connect_as(node, room.technician) as tom:
         joined = (await carla.request(op="join", room=room.room))["ok"]
@@ -107,9 +108,9 @@ async def test_typing_comes_to_connections_that_joined(node: Node, room: Chat) -
 
 
 async def test_a_former_member_replays_nothing(node: Node, room: Chat) -> None:
-    """A mediator whom ops brought in and let go resumes from a cursor before: of the room there is only their own
-    `room.left`. A member resumes with every message. As a member again, the mediator replays what was addressed to
-    them.
+    """A mediator whom ops added to a room and removed resumes from an older cursor: they receive only their own
+    `room.left`. A member receives every message. If the mediator is added again, they replay the messages from the time
+    of each of their memberships.
     """
     mediator = await chat.staff(node.engine)
     start = node.gateway.heads()[0][1]
@@ -130,8 +131,8 @@ async def test_a_former_member_replays_nothing(node: Node, room: Chat) -> None:
 
 
 async def test_a_resume_of_ops_is_no_reading_of_a_room(node: Node, room: Chat) -> None:
-    """Ops who left a room resume without what was said in it, and neither the log nor the audit says that they read the
-    room. A real reading of theirs is in both, one of a member in neither.
+    """Ops who left a room resume without its messages, and neither the server's log nor the audit trail says that they
+    read the room. If they do read it, both say so. A read by a member is in neither.
     """
     olga = await chat.staff(node.engine, "ops_manager")
     start = node.gateway.heads()[0][1]
@@ -151,7 +152,8 @@ async def test_a_resume_of_ops_is_no_reading_of_a_room(node: Node, room: Chat) -
 
 
 async def test_a_member_replays_a_room_that_was_closed_long_ago(node: Node, room: Chat) -> None:
-    """A room that has left the lists of its members in Redis is replayed to them all the same, and to nobody else."""
+    """A room that was closed long ago, and that Redis no longer lists for its members, is still replayed to them, and
+    to nobody else."""
     mediator = await chat.staff(node.engine)
     start = node.gateway.heads()[0][1]
     await chat.say(node.engine, room.customer, room.room, "goodbye")

@@ -23,9 +23,9 @@ from tests.support.wait import wait_until
 
 STEPS, STEP_S, STEP_M = 60, 10, 80
 """The trip: so many fixes, ten seconds and 80 m apart, straight to the north."""
-AHEAD_S = 300
+CLOCK_AHEAD_S = 300
 """How far the device's clock is ahead."""
-GAP = range(30, 38)
+GAP_STEPS = range(30, 38)
 """The steps without a network. Their fixes are sent afterwards, in one batch."""
 SECONDS_LEFT_AT_END = 29
 """The age of the last fix at the end of the trip: it becomes stale one second later."""
@@ -46,7 +46,7 @@ class Device:
     async def measure(self, north_m: float, **more: Any) -> dict[str, Any]:
         """Return a fix ``north_m`` metres from the start, with some metres of noise, by the device's clock."""
         skew = await self.node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "skew")
-        at = datetime.fromtimestamp(time.time() + int(skew or 0) / 1000 + AHEAD_S, UTC)
+        at = datetime.fromtimestamp(time.time() + int(skew or 0) / 1000 + CLOCK_AHEAD_S, UTC)
         lat = people.HERE.lat + (north_m + self.noise.uniform(-3, 3)) * DEGREES_PER_M
         lon = people.HERE.lon + self.noise.uniform(-8, 8) * DEGREES_PER_M
         return {"lat": lat, "lon": lon, "at": at.isoformat(), **more}
@@ -56,19 +56,19 @@ class Device:
         self.replies.append((await self.socket.request(op="location", **message))["ok"])
 
     async def drive(self) -> None:
-        """Send the trip. Each fifth fix is followed by others that must not move the marker, and in the gap nothing is
-        sent: its fixes follow in one batch, out of order, with two that are no places.
+        """Send the fixes of the trip. After each fifth fix it sends wrong ones that must not move the marker. During
+        the gap it sends nothing: these fixes follow in one batch, out of order, with two invalid positions.
         """
         kinds = [{"accuracy": 6.5, "speed": 8.1, "heading": 2.5}, {"accuracy": 12.0, **UNMEASURED}, {"accuracy": 0}]
         for step in range(1, STEPS + 1):
             await advance(self.node.engine, STEP_S)
             self.fixes.append(await self.measure(step * STEP_M, **kinds[step % 3]))
-            if step == GAP.stop:
-                batch = self.noise.sample(self.fixes[GAP.start - 1 :], len(GAP) + 1)
+            if step == GAP_STEPS.stop:
+                batch = self.noise.sample(self.fixes[GAP_STEPS.start - 1 :], len(GAP_STEPS) + 1)
                 await self.send(fixes=[*batch, {"lat": "?", "lon": 0}, {**batch[0], "lat": 91}])
-            elif step not in GAP:
+            elif step not in GAP_STEPS:
                 await self.send(**self.fixes[-1])
-            if step % 5 == 0 and step not in GAP and step != STEPS:
+            if step % 5 == 0 and step not in GAP_STEPS and step != STEPS:
                 await self.send(**self.fixes[-2])
                 for wrong in ({"accuracy": 15_000.0}, {"accuracy": 5.0}):  # a cell tower's place; an impossible jump
                     await advance(self.node.engine, 1)
@@ -78,7 +78,8 @@ class Device:
 
 @pytest.fixture
 async def past_node(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
-    """Set the zone's clock back, so that it is right when the trip ends, and let each position be sent."""
+    """Set the zone's clock back, so that it shows the real time when the trip ends, and switch off the limit on how
+    often positions are sent."""
     monkeypatch.setattr(position_feed, "MIN_INTERVAL_S", 0.0)
     await wait_until(lambda: node.gateway.live.is_subscribed)
     await advance(node.engine, -STEPS * STEP_S - SECONDS_LEFT_AT_END)
@@ -86,7 +87,7 @@ async def past_node(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
 
 
 async def test_a_trip_of_real_fixes_moves_the_marker_forward_only(past_node: Node) -> None:
-    """The customer sees the marker move forward alone, whatever the device sends and however often. The device learns
+    """The customer sees the marker move only forward, whatever the device sends and however often. The device learns
     how far its clock is ahead, and the last position becomes stale.
     """
     engine = past_node.engine
@@ -98,7 +99,7 @@ async def test_a_trip_of_real_fixes_moves_the_marker_forward_only(past_node: Nod
     async with past_node.connect(customer.id) as client, past_node.connect("tom", "technician") as driver:
         device = Device(past_node, driver)
         await device.drive()
-        assert {round(reply["clock_offset_s"]) for reply in device.replies} == {AHEAD_S}
+        assert {round(reply["clock_offset_s"]) for reply in device.replies} == {CLOCK_AHEAD_S}
         seen = [push["data"] for push in await received_positions(client)]
         for _ in range(2):
             shuffled = device.noise.sample(device.fixes, STEPS)
@@ -107,7 +108,7 @@ async def test_a_trip_of_real_fixes_moves_the_marker_forward_only(past_node: Nod
                 await device.send(**fix)
         assert_marker_moves_forward(seen)
         # On a slow machine a position may be replaced by the next one before it is sent.
-        assert len(seen) >= (STEPS - len(GAP)) // 2
+        assert len(seen) >= (STEPS - len(GAP_STEPS)) // 2
         assert not any(position.get("jump") for position in seen)
         assert seen[-1]["stale"] is False
         last = (await client.next_push())["data"]

@@ -24,7 +24,7 @@ from tests.server.gateway.test_slow import BIG_DATA, small_receive_socket, stop_
 from tests.support import people
 from tests.support.wait import wait_until
 
-TOWN = [-74.2, 40.6, -73.8, 40.9]
+TOWN_BOX = [-74.2, 40.6, -73.8, 40.9]
 WEST_SIDE, EAST_SIDE = [-74.2, 40.6, -74.0, 40.9], [-74.0, 40.6, -73.8, 40.9]
 Things = dict[str, dict[str, Any]]
 
@@ -94,7 +94,7 @@ async def send_fix(node: Node, name: str, lat: float, lon: float) -> None:
 
 async def test_only_ops_see_the_map(node: Node) -> None:
     """Nobody but ops may subscribe to a map, neither by `subscribe` nor by `subs`."""
-    view = {"channel": "map:main", "bbox": TOWN}
+    view = {"channel": "map:main", "bbox": TOWN_BOX}
     for role in set(ROLES) - OPS:
         async with node.connect("u", role, subs=[view]) as client:
             assert client.hello["subs"] == []  # type: ignore[attr-defined]
@@ -111,24 +111,23 @@ WRONG_VIEWS: list[tuple[dict[str, Any], str]] = [
     ({"bbox": [-74, 40, -74, 41]}, "/bbox"),
     ({"bbox": [-74, 40, -73, 86]}, "/bbox"),
     ({"bbox": [-181, 40, -73, 41]}, "/bbox"),
-    ({"bbox": TOWN, "every_s": 0.4}, "/every_s"),
-    ({"bbox": TOWN, "layers": []}, "/layers"),
-    ({"bbox": TOWN, "layers": ["demand"]}, "/layers/0"),
-    ({"bbox": TOWN, "zoom": 3}, "/zoom"),
+    ({"bbox": TOWN_BOX, "every_s": 0.4}, "/every_s"),
+    ({"bbox": TOWN_BOX, "layers": []}, "/layers"),
+    ({"bbox": TOWN_BOX, "layers": ["demand"]}, "/layers/0"),
+    ({"bbox": TOWN_BOX, "zoom": 3}, "/zoom"),
 ]
 
 
 async def test_a_view_that_is_none_is_invalid(node: Node) -> None:
-    """A box that is no box, a rate that is too high and a layer that does not exist are `invalid` by pointer; an
-    unknown zone is `not_found`. Each gets its answer, and the session continues.
-    """
+    """A malformed box, a rate that is too high and an unknown layer are refused with `invalid` and the pointer of the
+    field, an unknown zone with `not_found`. The session continues after each refusal."""
     async with node.connect("boss", "admin") as client:
         for arguments, pointer in WRONG_VIEWS:
             error = (await client.request(op="subscribe", channel="map:main", **arguments))["error"]
             assert (error["code"], error["errors"][0]["pointer"]) == ("invalid", pointer), arguments
-        refused = await client.request(op="subscribe", channel="zone:main", bbox=TOWN)
+        refused = await client.request(op="subscribe", channel="zone:main", bbox=TOWN_BOX)
         assert refused["error"]["errors"][0]["pointer"] == "/bbox"
-        unknown = await client.request(op="subscribe", channel="map:north", bbox=TOWN)
+        unknown = await client.request(op="subscribe", channel="map:north", bbox=TOWN_BOX)
         assert unknown["error"]["code"] == "not_found"
     assert node.gateway.maps.reader_of(DEFAULT_ZONE) is None
 
@@ -144,14 +143,14 @@ async def test_a_view_without_a_box_is_refused_in_subs(node: Node) -> None:
 
 
 async def test_people_enter_move_and_leave(node: Node) -> None:
-    """The snapshot has an idle technician; one who comes online enters, a fix moves the marker, and who drives out of
-    the box leaves.
+    """The snapshot shows an idle technician. A technician who comes online appears, a fix moves their marker, and a
+    technician who drives out of the box disappears.
     """
     service = await people.service(node.engine)
     await people.technician(node.engine, "idle", service)
     async with node.connect("boss", "ops_manager") as client:
         console = Console(client)
-        reply = await console.look(TOWN)
+        reply = await console.look(TOWN_BOX)
         assert reply["ok"]["channel"] == "map:main" and reply["ok"]["zone"] == "main"
         assert list(console.things) == ["idle"] and console.things["idle"]["state"] == "free"
         await people.technician(node.engine, "new", service, at=Coordinates(40.7, -74.0))
@@ -165,14 +164,14 @@ async def test_people_enter_move_and_leave(node: Node) -> None:
 
 
 async def test_states_and_jobs_change_on_the_map(node: Node) -> None:
-    """A job appears with its booking, changes with each step and goes with its end. Its holder is busy meanwhile, and
-    offline when they go offline.
+    """A job appears when it is booked, changes with each step and disappears when it ends. Its holder is shown as busy
+    meanwhile, and as offline when they go offline.
     """
     service, customer = await people.service(node.engine), await people.customer(node.engine)
     tom = await people.technician(node.engine, "tom", service)
     async with node.connect("boss", "admin") as client:
         console = Console(client)
-        await console.look(TOWN)
+        await console.look(TOWN_BOX)
         job = await people.offered_job(node.engine, customer, service)
         await console.until(lambda things: job in things)
         assert console.things[job]["phase"] == "open" and "technician" not in console.things[job]
@@ -186,13 +185,13 @@ async def test_states_and_jobs_change_on_the_map(node: Node) -> None:
 
 
 async def test_an_offline_technician_is_refreshed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fix of a technician who is offline gives no sign of life; the record is read again all the same."""
+    """A fix of an offline technician is not a sign of life; the map still reads their record again."""
     monkeypatch.setattr(map_reader, "REFRESH_EVERY_S", 0.3)
     tom = await people.technician(node.engine, "tom", await people.service(node.engine))
     await live.set_availability(node.engine, tom, "tom", online=False)
     async with node.connect("boss", "admin") as client:
         console = Console(client)
-        await console.look(TOWN)
+        await console.look(TOWN_BOX)
         await send_fix(node, "tom", 40.7503, -73.9903)
         await console.until(lambda things: things["tom"]["lat"] == 40.7503)
         record = keys.technician(DEFAULT_ZONE, live.TechnicianId(tom.id))
@@ -214,7 +213,7 @@ async def test_a_box_across_the_antimeridian(node: Node) -> None:
 
 
 async def test_two_consoles_see_their_own_boxes(node: Node) -> None:
-    """Two consoles with different boxes each see what is in theirs; one reader serves both."""
+    """Two map clients with different boxes each see what is in their own box. The positions are read once for both."""
     service = await people.service(node.engine)
     await people.technician(node.engine, "west", service, at=Coordinates(40.7, -74.1))
     await people.technician(node.engine, "east", service, at=Coordinates(40.7, -73.9))
@@ -231,8 +230,8 @@ async def test_two_consoles_see_their_own_boxes(node: Node) -> None:
 
 
 async def test_a_moved_view_begins_with_a_snapshot(node: Node) -> None:
-    """`subscribe` again moves the view: a snapshot of the new box follows, `k` goes on, and nothing of the old box
-    comes any more.
+    """A second `subscribe` moves the view: a snapshot of the new box follows, the frame number `k` continues, and no
+    frame of the old box follows.
     """
     service = await people.service(node.engine)
     await people.technician(node.engine, "west", service, at=Coordinates(40.7, -74.1))
@@ -249,14 +248,15 @@ async def test_a_moved_view_begins_with_a_snapshot(node: Node) -> None:
 
 
 async def test_a_crowd_is_shown_as_clusters(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the limit the layer is shown as clusters that count everybody; below it, one by one again."""
+    """A layer with more people than the limit is shown as clusters that count them; below the limit each is shown
+    again."""
     monkeypatch.setattr(zone_map, "MAX_ENTRIES", 3)
     service = await people.service(node.engine)
     for number in range(3):
         await people.technician(node.engine, f"t{number}", service, at=Coordinates(40.65 + number / 10, -74.0))
     async with node.connect("boss", "admin") as client:
         console = Console(client)
-        await console.look(TOWN)
+        await console.look(TOWN_BOX)
         assert set(console.things) == {"t0", "t1", "t2"}
         await people.technician(node.engine, "t3", service, at=Coordinates(40.65, -74.0))
         await console.until(lambda things: sorted(each.get("people", 0) for each in things.values()) == [1, 1, 2])
@@ -270,14 +270,14 @@ async def test_a_crowd_is_shown_as_clusters(node: Node, monkeypatch: pytest.Monk
 
 
 async def test_a_session_that_does_not_read_gets_one_difference_later(node: Node) -> None:
-    """While a session has not read what it was sent, no frame is queued for it. Afterwards it gets the difference to
-    the last frame, with the newest position alone.
+    """While a session has not read its last frame, no other frame is queued for it. Afterwards it gets one frame with
+    the difference to the last one, and only the newest positions.
     """
     await people.technician(node.engine, "tom", await people.service(node.engine))
     async with node.open_socket(sock=small_receive_socket(node)) as client:
         await client.request(op="connect", token=await node.token("boss", "admin"))
         console = Console(client)
-        await console.look(TOWN)
+        await console.look(TOWN_BOX)
         await stop_reading(client)
         await node.wait_until_relayed(await node.append("user:boss", times=150, data=BIG_DATA))
         (session,) = node.gateway.sessions
@@ -297,7 +297,8 @@ async def test_a_session_that_does_not_read_gets_one_difference_later(node: Node
 
 
 async def test_nothing_is_read_while_nobody_looks(node: Node) -> None:
-    """The reader runs from the first view to the end of the last one, by `unsubscribe` or with the socket."""
+    """The positions for the map are read from the beginning of the first view to the end of the last one, which ends by
+    `unsubscribe` or with its socket."""
 
     def is_reading() -> bool:
         return any(task.get_name() == "map of main" for task in asyncio.all_tasks())
@@ -306,8 +307,8 @@ async def test_nothing_is_read_while_nobody_looks(node: Node) -> None:
     assert not is_reading()
     async with node.connect("boss", "admin") as client:
         async with node.connect("chief", "admin") as other:
-            await Console(other).look(TOWN)
-            await Console(client).look(TOWN)
+            await Console(other).look(TOWN_BOX)
+            await Console(client).look(TOWN_BOX)
             assert is_reading()
             assert (await client.request(op="unsubscribe", channel="map:main"))["ok"] == {"channel": "map:main"}
             assert is_reading()
@@ -318,9 +319,9 @@ async def test_nothing_is_read_while_nobody_looks(node: Node) -> None:
 
 
 async def test_who_loses_the_right_loses_the_map(node: Node) -> None:
-    """When the access of a user ends, the socket closes and the view with it."""
+    """When the access of a user ends, their socket is closed, and the map sends it no more frames."""
     async with node.connect("boss", "admin") as client:
-        await Console(client).look(TOWN)
+        await Console(client).look(TOWN_BOX)
         await node.append("user:boss", kind="session.revoked", data='{"code":4006}')
         assert await client.wait_for_close() == 4006
     assert node.gateway.maps.reader_of(DEFAULT_ZONE) is None
@@ -329,7 +330,7 @@ async def test_who_loses_the_right_loses_the_map(node: Node) -> None:
 async def test_a_view_is_restored_at_connect(node: Node) -> None:
     """A view in `subs` is shown again after `connect`, with a snapshot."""
     await people.technician(node.engine, "tom", await people.service(node.engine))
-    view = {"channel": "map:main", "bbox": TOWN, "layers": ["people"], "every_s": 0.5}
+    view = {"channel": "map:main", "bbox": TOWN_BOX, "layers": ["people"], "every_s": 0.5}
     async with node.connect("boss", "admin", subs=[view, "zone:main"]) as client:
         assert client.hello["subs"] == ["map:main", "zone:main"]  # type: ignore[attr-defined]
         console = Console(client)
@@ -342,7 +343,7 @@ async def test_the_map_comes_back_after_redis_was_away(node: Node, settings: Set
     await people.technician(node.engine, "tom", await people.service(node.engine))
     async with node.connect("boss", "admin") as client:
         console = Console(client)
-        await console.look(TOWN)
+        await console.look(TOWN_BOX)
         node.engine.store.pipeline.disconnect()
         await wait_until(lambda: node.engine.store.pipeline.is_up)
         await send_fix(node, "tom", 40.7, -74.01)

@@ -91,7 +91,7 @@ async def test_a_database_that_refuses_writes_is_a_problem(site: RunningServer, 
 
 
 async def test_a_server_that_is_no_demo_has_no_town(nobody: Client) -> None:
-    """`/v1/demo/town` answers `not_found`, because only a demo has a synthetic town."""
+    """`/v1/demo/town`, the map of a demo's invented town, is `not_found` on a server that is no demo."""
     assert code_of(await nobody("GET", "/v1/demo/town")) == (404, "not_found")
 
 

@@ -1,5 +1,5 @@
-"""Tests of announcements: who may send one, with which event, and to which roles. An idempotency key sends an
-announcement once, to the clients of all gateways.
+"""Tests of announcements: who may send one, with which event, and to which roles. A request that is repeated with its
+idempotency key sends one announcement, which reaches the clients of all gateways.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The routes of the audit: the trail for ops, heads and proofs for anyone."""
+"""The routes of the audit: the trail (who did what) is for ops, the signed heads and proofs are for anyone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def wait_for_entry(client: Client, query: str) -> list[dict[str, Any]]:
 
 
 async def test_only_ops_read_the_trail(staff: dict[Role, Client], nobody: Client, customer: Client) -> None:
-    """The trail is for ops. An unknown zone is `not_found`."""
+    """Only ops may read the audit trail. An unknown zone is refused with `not_found`."""
     assert code_of(await nobody("GET", "/v1/audit")) == (401, "unauthenticated")
     assert code_of(await customer("GET", "/v1/audit")) == (403, "forbidden")
     for role, client in staff.items():
@@ -85,7 +85,7 @@ async def test_only_ops_read_the_trail(staff: dict[Role, Client], nobody: Client
     ],
 )
 async def test_a_wrong_filter_of_the_trail_is_invalid(admin: Client, query: str, at: str) -> None:
-    """A malformed filter and an unknown one are `invalid` by pointer."""
+    """A malformed or unknown filter is refused with `invalid`, and the refusal has the pointer of the parameter."""
     assert pointers(await admin("GET", f"/v1/audit?{query}")) == {at}
 
 
@@ -100,13 +100,14 @@ async def test_a_wrong_filter_of_the_trail_is_invalid(admin: Client, query: str,
     ],
 )
 async def test_sizes_that_are_none_are_invalid(nobody: Client, query: str, at: set[str]) -> None:
-    """Sizes that are missing, zero, no numbers or in the wrong order are `invalid` by pointer."""
+    """Tree sizes that are missing, zero, not numbers or in the wrong order are refused with `invalid` and the pointer
+    of the parameter."""
     assert pointers(await nobody("GET", f"/v1/audit/main/consistency{query}")) == at
 
 
 async def test_what_the_tree_has_not_is_not_found(nobody: Client) -> None:
-    """An unknown zone, an event that no head covers, a seq that is none, and sizes that no tree had are
-    `not_found`."""
+    """`not_found` is the refusal of an unknown zone, an event that no signed head covers, an invalid seq, and a size
+    that no tree had."""
     for path in (
         "/v1/audit/north/head",
         "/v1/audit/north/1/proof",
@@ -151,8 +152,8 @@ async def test_a_closed_zone_still_shows_its_audit(settings: Settings, slow_refi
 
 
 async def test_anyone_verifies_the_tree(admin: Client, nobody: Client, customer: Client, book: Book) -> None:
-    """Anyone reads the newest head, whose signature a public key verifies, the proof of an event, whose leaf the trail
-    shows, and the proof that the tree only grew.
+    """Anyone may read the newest signed head and verify its signature with a public key. Anyone may also read the proof
+    of an event, whose leaf hash is in the trail, and the proof that the tree only grew.
     """
     await book(customer)
     shown = await wait_for_head(nobody)
@@ -204,7 +205,8 @@ async def test_the_trail_says_who_did_what(admin: Client, customer: Client, book
 
 
 async def test_a_change_of_a_price_is_in_the_trail(admin: Client) -> None:
-    """A command that changes SQL alone is an entry with its actor, and has a leaf as others do."""
+    """A command that changes only SQL, such as a new price of a service, has an entry with its actor in the trail, and
+    a leaf in the audit tree as events have."""
     service = await people.make_service(admin)
     assert (await admin("PATCH", f"/v1/services/{service}", {"base_amount": 4321})).status_code == 200
     (entry,) = await wait_for_entry(admin, f"action=audit.service_changed&entity=service&id={service}")

@@ -21,7 +21,7 @@ def new_token() -> str:
     return f"tok:{uuid.uuid4().hex}"
 
 
-async def put(client: Client, name: str = "phone", **changes: Any) -> str:
+async def put_device(client: Client, name: str = "phone", **changes: Any) -> str:
     """Store a device of the client's user, and return its token."""
     body = {"platform": "ios", "token": new_token(), **changes}
     answer = await client("PUT", f"/v1/devices/{name}", body)
@@ -49,7 +49,7 @@ async def push_devices(site: RunningServer, client: Client) -> dict[str, str]:
 )
 async def test_a_wrong_device_is_refused(site: RunningServer, customer: Client, body: Any, wrong: set[str]) -> None:
     """A wrong field is named, and the device that was there before stays."""
-    token = await put(customer)
+    token = await put_device(customer)
     assert pointers(await customer("PUT", "/v1/devices/phone", body)) == wrong
     assert await push_devices(site, customer) == {"phone": token}
 
@@ -57,10 +57,10 @@ async def test_a_wrong_device_is_refused(site: RunningServer, customer: Client, 
 async def test_only_own_devices_can_be_removed(
     site: RunningServer, nobody: Client, customer: Client, join: Join, staff: dict[Role, Client]
 ) -> None:
-    """The device of another user is not found, also for an admin; without a token the routes refuse. A device id that
-    is no id is refused.
+    """The device of another user is refused with 404, also for an admin. Without a token the routes refuse the request.
+    A malformed device id is refused.
     """
-    token, other = await put(customer), await join("customer")
+    token, other = await put_device(customer), await join("customer")
     for caller in (other, staff["admin"]):
         assert code_of(await caller("DELETE", "/v1/devices/phone")) == (404, "not_found")
     assert (await nobody("PUT", "/v1/devices/phone", {"platform": "ios", "token": "a"})).status_code == 401
@@ -77,11 +77,11 @@ async def test_a_token_that_moves_leaves_the_first_user(site: RunningServer, cus
     other.
     """
     other = await join("technician")
-    first, tablet = await put(customer), await put(customer, "tablet")
-    await put(other, token=first)
+    first, tablet = await put_device(customer), await put_device(customer, "tablet")
+    await put_device(other, token=first)
     assert await push_devices(site, customer) == {"tablet": tablet}
     assert await push_devices(site, other) == {"phone": first}
-    await put(customer, "new-phone", token=tablet)
+    await put_device(customer, "new-phone", token=tablet)
     assert await push_devices(site, customer) == {"new-phone": tablet}
 
 
@@ -93,7 +93,7 @@ async def test_a_repeat_with_its_key_does_not_take_the_token_back(
     """
     key, other, body = str(uuid.uuid4()), await join("customer"), {"platform": "web", "token": new_token()}
     first = await customer("PUT", "/v1/devices/phone", body, Idempotency_Key=key)
-    await put(other, token=body["token"])
+    await put_device(other, token=body["token"])
     again = await customer("PUT", "/v1/devices/phone", body, Idempotency_Key=key)
     assert again.json() == first.json() and again.headers["idempotency-replayed"] == "true"
     assert await push_devices(site, other) == {"phone": body["token"]}
@@ -104,11 +104,11 @@ async def test_a_repeat_with_its_key_does_not_take_the_token_back(
 async def test_one_device_too_many_replaces_the_oldest(site: RunningServer, customer: Client) -> None:
     """A user has at most `MAX_DEVICES` devices: a further one replaces the device whose token was sent longest ago."""
     for number in range(devices.MAX_DEVICES):
-        await put(customer, f"d{number}")
+        await put_device(customer, f"d{number}")
         async with site.engine.archive.begin_write() as conn:
             await conn.execute(update(table).where(table.c.user == customer.user).values(at=table.c.at - 1_000))
-    await put(customer, "d0")
-    await put(customer, "new")
+    await put_device(customer, "d0")
+    await put_device(customer, "new")
     left = await push_devices(site, customer)
     assert len(left) == devices.MAX_DEVICES and {"d0", "new"} < set(left) and "d1" not in left
 
@@ -117,7 +117,7 @@ async def test_a_suspended_account_has_no_push_devices(
     site: RunningServer, customer: Client, staff: dict[Role, Client]
 ) -> None:
     """While an account is suspended no push goes to its devices; after it is reinstated they are used again."""
-    token = await put(customer)
+    token = await put_device(customer)
     await staff["admin"]("POST", f"/v1/users/{customer.user}/suspend", {"reason": "x", "jobs": "keep"})
     to = (await devices.find_push_addresses(site.engine.archive, [customer.user]))[customer.user]
     assert (to.active, to.devices) == (False, ())

@@ -201,8 +201,8 @@ async def test_concurrent_disputes_and_outcomes_act_once(
 async def test_one_of_two_mediators_takes_a_dispute(
     customer: Client, technician: Client, book: Book, mediator: Client, site: RunningServer, admin: Client
 ) -> None:
-    """Others may not take a dispute. Of two mediators who take it at once, exactly one has it, and only they resolve
-    it; the other one's requests are `taken`. Ops take it from the mediator.
+    """Only a mediator or ops may take a dispute. Of two mediators who take it at once exactly one gets it, and only
+    they may resolve it; requests of the other are refused with `taken`. Ops may take it from the mediator.
     """
     job = await book_directly(customer, technician, book, "accept")
     path = f"/v1/disputes/{(await open_dispute(customer, job)).json()['dispute']['id']}"

@@ -1,4 +1,5 @@
-"""Erasure and export over HTTP: who may ask for them, what stands in the way, and what happens to the account."""
+"""Erasure and export of a person's data over HTTP: who may request them, what prevents them, and what happens to the
+account."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 from tests.server.http.test_disputes import book_directly, open_dispute
 
-LETTER = {"reason": "asked by letter"}
+REASON_BODY = {"reason": "asked by letter"}
 
 
 def erasure_of(who: Client) -> str:
@@ -36,8 +37,9 @@ async def own_account(nobody: Client) -> tuple[Client, dict[str, str]]:
 async def test_only_the_person_and_admins_may(
     join: Join, staff: dict[Role, Client], admin: Client, nobody: Client, verb: str
 ) -> None:
-    """Others and ops are refused, the person without the right password too; nothing happens to the account."""
-    customer, body = await join("customer"), LETTER if verb == "erasure" else {}
+    """Other users and ops may not ask for an erasure or an export, and the person must give the right password. After a
+    refusal the account is unchanged."""
+    customer, body = await join("customer"), REASON_BODY if verb == "erasure" else {}
     path = f"/v1/users/{customer.user}/{verb}"
     for who in (await join("customer"), await join("technician"), staff["ops_manager"], staff["onboarding_manager"]):
         assert code_of(await who("POST", path, body)) == (403, "forbidden")
@@ -50,7 +52,7 @@ async def test_only_the_person_and_admins_may(
 
 
 async def test_a_reason_is_needed(admin: Client, customer: Client) -> None:
-    """An erasure without a reason is invalid, and nobody asked for one then."""
+    """A request for an erasure without a reason is refused with `invalid`, and no erasure exists afterwards."""
     assert pointers(await admin("POST", erasure_of(customer), {})) == {"/reason"}
     assert code_of(await admin("GET", erasure_of(customer))) == (404, "not_found")
     assert code_of(await customer("GET", erasure_of(customer))) == (404, "not_found")
@@ -64,11 +66,11 @@ async def test_a_live_job_stands_in_the_way(customer: Client, admin: Client, tec
     await people.wait_for_offer(technician, job)
     await technician("POST", f"/v1/jobs/{job}/claim", {})
     for who in (customer, technician):
-        refused = await admin("POST", erasure_of(who), LETTER)
+        refused = await admin("POST", erasure_of(who), REASON_BODY)
         assert code_of(refused) == (409, "not_erasable") and refused.json()["blockers"] == ["job"]
         assert (await who("GET", "/v1/me")).status_code == 200
     await customer("POST", f"/v1/jobs/{job}/cancel", {"reason": "no time"})
-    accepted = await admin("POST", erasure_of(customer), LETTER)
+    accepted = await admin("POST", erasure_of(customer), REASON_BODY)
     assert accepted.status_code == 202 and accepted.json()["erasure"]["blockers"] == []
 
 
@@ -78,7 +80,7 @@ async def test_an_open_dispute_stands_in_the_way(
     """While a dispute about a job is open, its parties cannot be erased."""
     job = await book_directly(customer, technician, book, "accept")
     assert (await open_dispute(customer, job)).is_success
-    refused = await admin("POST", erasure_of(technician), LETTER)
+    refused = await admin("POST", erasure_of(technician), REASON_BODY)
     assert code_of(refused) == (409, "not_erasable") and refused.json()["blockers"] == ["dispute", "job"]
 
 
@@ -87,13 +89,13 @@ async def test_a_person_closes_their_account(nobody: Client, admin: Client, site
     A second request returns the same erasure.
     """
     customer, login = await own_account(nobody)
-    answer = await customer("POST", erasure_of(customer), {**LETTER, "password": login["password"]})
+    answer = await customer("POST", erasure_of(customer), {**REASON_BODY, "password": login["password"]})
     erasure: dict[str, Any] = answer.json()["erasure"]
     assert (answer.status_code, erasure["state"], erasure["blockers"]) == (202, "waiting", [])
     assert code_of(await customer("GET", "/v1/me"))[0] in (401, 403)
     assert code_of(await nobody("POST", "/v1/auth/login", login)) == (403, "forbidden")
     assert (await admin("GET", erasure_of(customer))).json()["erasure"] == erasure
-    again = await admin("POST", erasure_of(customer), LETTER)
+    again = await admin("POST", erasure_of(customer), REASON_BODY)
     assert (again.status_code, again.json()["erasure"]) == (202, erasure)
     async with site.engine.archive.begin_read() as conn:
         query = select(users.c.active, users.c.reason).where(users.c.id == customer.user)
@@ -101,10 +103,10 @@ async def test_a_person_closes_their_account(nobody: Client, admin: Client, site
 
 
 async def test_a_repeat_with_the_same_key_is_marked(customer: Client, admin: Client) -> None:
-    """A request repeated under its key asks once; with another reason the key belongs to something else."""
+    """A request that is repeated with its key creates one erasure and gets the first reply, marked as a repeat."""
     key = str(uuid.uuid4())
-    first = await admin("POST", erasure_of(customer), LETTER, Idempotency_Key=key)
-    again = await admin("POST", erasure_of(customer), LETTER, Idempotency_Key=key)
+    first = await admin("POST", erasure_of(customer), REASON_BODY, Idempotency_Key=key)
+    again = await admin("POST", erasure_of(customer), REASON_BODY, Idempotency_Key=key)
     assert first.json() == again.json() and "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
 

@@ -62,7 +62,8 @@ async def test_erasures_and_exports_are_limited(client_of: ClientOf, verb: str, 
 async def test_presence_is_asked_once_a_second(
     limited_server: RunningServer, client_of: ClientOf, slow_refill: SlowRefill
 ) -> None:
-    """A second request for presence within a second is refused, over HTTP and on a socket together."""
+    """A second request for the presence of users within a second is refused; requests over HTTP and on a socket count
+    together."""
     slow_refill("presence")
     mediator = client_of("mediator")
     assert (await mediator("GET", "/v1/presence?users=usr_1")).status_code == 200

@@ -29,7 +29,7 @@ def is_list(route: Route) -> bool:
     return get_origin(route.reply) in (Items, LiveItems)
 
 
-LISTS = [route.name for route in ROUTES if is_list(route)]
+LIST_ROUTES = [route.name for route in ROUTES if is_list(route)]
 
 
 class ListRequest(NamedTuple):
@@ -127,10 +127,10 @@ async def _has_several_items(list_request: ListRequest) -> bool:
 
 def test_every_list_accepts_limit_and_cursor() -> None:
     """The routes that accept `limit` and `cursor` are exactly those that return the cursor of the next page."""
-    assert [route.name for route in ROUTES if issubclass(route.query, ListQuery)] == LISTS
+    assert [route.name for route in ROUTES if issubclass(route.query, ListQuery)] == LIST_ROUTES
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", LIST_ROUTES)
 async def test_every_list_refuses_an_invalid_page(name: str, lists: ListRequests) -> None:
     """An invalid `limit`, a cursor that the list did not return, and an unknown parameter are refused. The refusal
     names the parameter.
@@ -143,7 +143,7 @@ async def test_every_list_refuses_an_invalid_page(name: str, lists: ListRequests
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in LISTS if name not in ("zones_find", "audit_find_keys")]
+    "name", [name for name in LIST_ROUTES if name not in ("zones_find", "audit_find_keys")]
 )  # there is one
 async def test_every_list_has_pages(name: str, lists: ListRequests) -> None:
     """The pages of a list contain the items of the whole list, each once and in the same order. The last page has no

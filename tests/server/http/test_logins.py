@@ -44,8 +44,8 @@ async def test_only_own_logins_can_be_ended(nobody: Client, customer: Client, st
 
 @pytest.mark.parametrize(("agent", "device"), [("Fieldwork/3.1 (Pixel)", "Fieldwork/3.1 (Pixel)"), ("", None)])
 async def test_logins_are_listed_latest_first(nobody: Client, agent: str, device: str | None) -> None:
-    """Logins are listed latest first, and the one of the request is `current`. `device` is the `User-Agent` of the
-    login. The pages contain each login once.
+    """Logins are listed latest first, and the login that sent the request has `current`. `device` is the `User-Agent`
+    of the login. The pages contain each login once.
     """
     phone, laptop, _ = await _log_in_twice(nobody, User_Agent=agent)
     latest, first = (await laptop("GET", "/v1/me/sessions")).json()["items"]

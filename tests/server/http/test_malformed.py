@@ -173,8 +173,8 @@ async def test_bytes_that_are_not_utf_8_are_refused_with_400(nobody: Client, cus
 
 
 def test_each_parameter_that_is_not_utf_8_is_named() -> None:
-    """Every parameter of any route is named by its pointer, percent-encoded or not; a name that is no text points at
-    the whole query.
+    """A refusal names each query parameter that is not UTF-8 by its pointer, percent-encoded or not. If the name itself
+    is not UTF-8, the empty pointer means the whole query.
     """
     for raw, at in (
         (b"id=%FF", [("/id", "Not UTF-8")]),

@@ -93,8 +93,8 @@ async def test_a_partial_capture_does_not_pay_the_job(
 async def test_a_surplus_is_unexpected(
     site: RunningServer, customer: Client, technician: Client, book: Book, payment_service: Client
 ) -> None:
-    """A capture above the price, and one for a paid job, are added and sent to ops and services as
-    `payment.unexpected`.
+    """A capture above the price, and a capture for a job that is paid already, count in `paid_amount`. Ops and services
+    receive each as `payment.unexpected`.
     """
     job = await confirmed_job(customer, technician, book)
     paid_job = (await report_payment(payment_service, job, "captured", amount=PRICE + 1)).json()["job"]

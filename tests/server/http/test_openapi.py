@@ -33,7 +33,7 @@ from server.serve import RunningServer, run_server
 from tests.support.http import open_http
 
 EXAMPLES_PER_OPERATION = 3
-CHECKS = [
+SCHEMATHESIS_CHECKS = [
     schemathesis.checks.not_a_server_error,
     checks.status_code_conformance,
     checks.content_type_conformance,
@@ -108,7 +108,7 @@ def find_violations(operation: Any, url: str, token: str) -> list[str]:
                 case.query["wait"] = 0
             answer = case.call(base_url=url, session=session, headers=headers, timeout=20)
             wrong.extend(f"{error}: {case.as_curl_command()}" for error in form_errors(answer))
-            case.validate_response(answer, checks=CHECKS)
+            case.validate_response(answer, checks=SCHEMATHESIS_CHECKS)
 
         send_case()
     return wrong

@@ -24,7 +24,7 @@ async def ask(client: Client, *users: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("query", ["", "?users=", "?users=a,,b", "?users=a%20b", "?users=" + ",".join(["u"] * 101)])
 async def test_a_wrong_list_of_users_is_refused(customer: Client, nobody: Client, query: str) -> None:
-    """No user, an id that is none, and more than 100 users are refused, and so is a request without a token."""
+    """A request is refused if it names no user, a malformed id or more than 100 users, and if it has no token."""
     assert pointers(await customer("GET", f"/v1/presence{query}")) == {"/users"}
     assert (await nobody("GET", f"/v1/presence{query}")).status_code == 401
 

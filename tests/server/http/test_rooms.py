@@ -76,7 +76,8 @@ async def test_a_text_is_measured_and_stored_in_nfc(chat: Chat) -> None:
 
 
 async def test_a_stranger_is_refused_everywhere(chat: Chat, join: Join, staff: dict[Role, Client]) -> None:
-    """Who is no member gets `not_member`, also a mediator; ops read and do not speak; no such room is `not_found`."""
+    """Only members may use a room: others, also a mediator, are refused with `not_member`. Ops may read but not write.
+    An unknown room is refused with `not_found`."""
     stranger, admin = await join("customer"), staff["admin"]
     for who in (stranger, staff["mediator"]):
         for method, path, body in (
@@ -97,9 +98,9 @@ async def test_a_stranger_is_refused_everywhere(chat: Chat, join: Join, staff: d
 
 
 async def test_a_message_has_one_answer(chat: Chat) -> None:
-    """The same `client_id` answers the first message with 201, also after the room was closed; another text under it is
-    `reused_key`; a new message in a closed room is `room_closed`.
-    """
+    """A message that is repeated with its `client_id` returns the first message with 201, also after the room was
+    closed. Another text with this `client_id` is refused with `reused_key`, a new message in a closed room with
+    `room_closed`."""
     first = await say(chat.customer, chat.room, "Hello", client_id="c1")
     assert first.status_code == 201 and first.json()["message"]["n"] == 1
     await market.run_command(chat.customer, chat.job, "cancel")
@@ -113,8 +114,8 @@ async def test_a_message_has_one_answer(chat: Chat) -> None:
 
 
 async def test_the_two_sides_page_count_and_mark(chat: Chat) -> None:
-    """The list shows what is unread; a mark moves it; pages go back by `next` and forward by `after`. A mark beyond the
-    last message is `invalid`.
+    """The list of rooms has the number of unread messages, which a read mark reduces. Pages of messages go back by
+    `next` and forward by `after`. A read mark beyond the last message is refused with `invalid`.
     """
     for number in range(5):
         await say(chat.customer, chat.room, str(number))

@@ -28,7 +28,7 @@ async def say(who: Client, room: str, text: str) -> dict[str, Any]:
 
 
 async def read_rooms(who: Client) -> list[dict[str, Any]]:
-    """Return the rooms of the user's snapshot. They are those of the list."""
+    """Return the chat rooms in the user's snapshot, and assert that the list of rooms has the same."""
     rooms: list[dict[str, Any]] = (await who("GET", "/v1/sync")).json()["rooms"]
     listed = (await who("GET", "/v1/rooms")).json()
     assert listed["items"] == rooms and list(listed["as_of"]) == ["main"]

@@ -114,7 +114,7 @@ async def test_a_path_is_shown_while_it_is_shared_and_a_day_longer(
 async def test_a_former_holders_path_is_not_shown(
     staff: dict[str, Client], join: Join, technician: Client, site: RunningServer, service: str
 ) -> None:
-    """The path is that of the present holder: after the job was given to another technician it begins anew, and the
+    """The path shows only the present holder: after the job was given to another technician it begins anew, and the
     former holder gets `not_found`.
     """
     customer, other = await join("customer"), await join("technician")

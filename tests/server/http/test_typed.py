@@ -1,4 +1,5 @@
-"""Texts that people type: equivalent Unicode spellings are the same text, and invisible characters are refused."""
+"""Texts that people type: different Unicode spellings of a text are treated as the same text, and invisible characters
+are refused."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ from engine.types import Role
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book
 
-AROUND = "13.3,52.4,13.5,52.6"
+BOX_AROUND_HERE = "13.3,52.4,13.5,52.6"
 
 
 async def test_users_read_the_zones(staff: dict[Role, Client], nobody: Client) -> None:
-    """Every user reads the zones: `main`, which has no polygon, is everywhere."""
+    """Every user may read the zones. The only one here is `main`, which has no polygon and contains every place."""
     main = {"name": "main", "polygon": None, "timezone": "UTC"}
     assert code_of(await nobody("GET", "/v1/zones")) == (401, "unauthenticated")
     for client in staff.values():
@@ -18,38 +18,39 @@ async def test_users_read_the_zones(staff: dict[Role, Client], nobody: Client) -
 
 
 async def test_a_box_that_is_no_box_is_invalid(admin: Client) -> None:
-    """A missing, wrong or empty box, and an unknown layer, are `invalid` by pointer."""
+    """A missing, malformed or empty box, and an unknown layer, are refused with `invalid` and the pointer of the
+    parameter."""
     boxes = ("", "?bbox=", "?bbox=13,52,14", "?bbox=13,52,14,53,54", "?bbox=a,b,c,d", "?bbox=nan,52,14,53")
     boxes += ("?bbox=13,53,14,53", "?bbox=14,52,14,53", "?bbox=13,52,14,86", "?bbox=13,52,181,53")
     for query in boxes:
         assert pointers(await admin("GET", f"/v1/zones/main/map{query}")) == {"/bbox"}, query
     for more, pointer in (("layers=demand", "/layers"), ("layers=", "/layers"), ("zoom=3", "/zoom")):
-        assert pointers(await admin("GET", f"/v1/zones/main/map?bbox={AROUND}&{more}")) == {pointer}
+        assert pointers(await admin("GET", f"/v1/zones/main/map?bbox={BOX_AROUND_HERE}&{more}")) == {pointer}
 
 
 async def test_only_ops_read_a_map(staff: dict[Role, Client]) -> None:
     """The map of a zone is for ops; an unknown zone is `not_found`."""
     for role, client in staff.items():
-        answer = await client("GET", f"/v1/zones/main/map?bbox={AROUND}")
+        answer = await client("GET", f"/v1/zones/main/map?bbox={BOX_AROUND_HERE}")
         assert answer.status_code == (200 if role in ("ops_manager", "admin") else 403), role
-    assert code_of(await staff["admin"]("GET", f"/v1/zones/north/map?bbox={AROUND}")) == (404, "not_found")
+    assert code_of(await staff["admin"]("GET", f"/v1/zones/north/map?bbox={BOX_AROUND_HERE}")) == (404, "not_found")
 
 
 async def test_the_map_has_people_and_jobs(admin: Client, technician: Client, customer: Client, book: Book) -> None:
     """The map has the technician and the job that are in the box, and those layers that were asked for."""
     job = await book(customer)
-    found = (await admin("GET", f"/v1/zones/main/map?bbox={AROUND}")).json()
+    found = (await admin("GET", f"/v1/zones/main/map?bbox={BOX_AROUND_HERE}")).json()
     person = next(each for each in found["people"] if each["id"] == technician.user)
     assert (person["lat"], person["lon"], person["state"]) == (HERE["lat"], HERE["lon"], "free")
     place = next(each for each in found["jobs"] if each["id"] == job["id"])
     assert (place["lat"], place["status"], place["phase"]) == (HERE["lat"], "broadcasted", "open")
     assert found["as_of"]["main"]["seq"] > 0 and found["clusters"] == []
-    only = (await admin("GET", f"/v1/zones/main/map?bbox={AROUND}&layers=jobs")).json()
+    only = (await admin("GET", f"/v1/zones/main/map?bbox={BOX_AROUND_HERE}&layers=jobs")).json()
     assert "people" not in only and only["jobs"]
     elsewhere = (await admin("GET", "/v1/zones/main/map?bbox=170,-20,-170,-10")).json()
     assert elsewhere["people"] == elsewhere["jobs"] == []
 
 
 async def test_a_stream_has_no_map(admin: Client) -> None:
-    """A map is followed over a WebSocket alone: a stream that names it is `invalid`."""
+    """Only a WebSocket can follow a map: an event stream that names a map as its channel is refused with `invalid`."""
     assert pointers(await admin("GET", "/v1/events?channels=map:main&wait=0&after=main:e1:0")) == {"/channels"}

@@ -36,7 +36,8 @@ def add_job_event(log: LogIndex, seq: int, technician: str, kind: str = "job.acc
 
 
 def test_an_event_that_was_not_received_is_lost() -> None:
-    """A user received two of three entries addressed to them: one is lost; the other user's entry does not count."""
+    """If a user received two of three events that were addressed to them, one is lost. An event for another user does
+    not count."""
     checker = DeliveryChecker()
     checker.record_join(connect_reply("t1", 10))
     checker.record_event("t1", event_push(11))
@@ -145,7 +146,8 @@ def test_without_a_log_two_acknowledged_winners_are_a_double_claim() -> None:
 
 
 def test_a_job_is_undecided_until_its_customer_receives_the_outcome() -> None:
-    """A job is undecided until it is claimed or expired. A job of another run is not counted."""
+    """A job is undecided until its customer has received that it was claimed or expired. A job of another run is not
+    counted."""
     checker = DeliveryChecker()
     for job in ("a", "b", "c"):
         checker.record_booking({"id": job}, 1.0)

@@ -62,11 +62,13 @@ def processes_of(data: Path) -> list[str]:
     ]
 
 
-Start = Callable[..., Awaitable[Process | ForkedProcess]]
+StartFunction = Callable[..., Awaitable[Process | ForkedProcess]]
 
 
 @asynccontextmanager
-async def running_demo(data: Path, start: Start = start_demo) -> AsyncIterator[tuple[Process | ForkedProcess, str]]:
+async def running_demo(
+    data: Path, start: StartFunction = start_demo
+) -> AsyncIterator[tuple[Process | ForkedProcess, str]]:
     """Run a demo. Yields its process and its stdout so far, as soon as it has booked jobs."""
     process = await start(data, "--port", "0")
     printed = ""
@@ -174,7 +176,9 @@ async def test_an_invalid_duration_is_refused(tmp_path: Path) -> None:
     [(signal.SIGINT, start_demo), (signal.SIGTERM, start_demo), (signal.SIGKILL, execute_demo)],
     ids=["SIGINT", "SIGTERM", "SIGKILL"],
 )
-async def test_no_process_remains_however_the_demo_ends(tmp_path: Path, number: signal.Signals, start: Start) -> None:
+async def test_no_process_remains_however_the_demo_ends(
+    tmp_path: Path, number: signal.Signals, start: StartFunction
+) -> None:
     """Ctrl-C and SIGTERM stop the demo in order. After a SIGKILL its server and its Valkey end by themselves."""
     async with running_demo(tmp_path / "data", start) as (process, _):
         assert len(processes_of(tmp_path / "data")) >= 3

@@ -10,7 +10,8 @@ from server.simulation.message_checker import MessageChecker
 
 @pytest.fixture
 def checker(monkeypatch: pytest.MonkeyPatch) -> MessageChecker:
-    """Return a checker of a room with two members, which counts what is missing as lost at once."""
+    """Return a checker of a room with two members. It counts a message as lost at once, without waiting for a late
+    arrival."""
     monkeypatch.setattr(message_checker, "DELIVERY_S", 0.0)
     new_checker = MessageChecker()
     for user in ("customer", "technician"):
@@ -44,7 +45,8 @@ def test_a_message_that_arrives_twice_is_doubled(checker: MessageChecker) -> Non
 
 
 def test_who_left_and_who_came_later_need_not_receive_a_message(checker: MessageChecker) -> None:
-    """Messages after a member left, and before a member came, are not lost. What was lost before stays lost."""
+    """A member need not receive messages from after they left or from before they joined. A message that was lost
+    before they left still counts."""
     say(checker, 1, "customer")
     checker.forget_member("technician", "room")
     say(checker, 2, "customer")
@@ -63,7 +65,7 @@ def test_a_message_on_its_way_is_not_lost(checker: MessageChecker, monkeypatch: 
 def test_old_rooms_are_dropped_without_losing_their_counts(
     checker: MessageChecker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the last rooms stay in memory; the lost messages of the others are still counted."""
+    """The checker stores only the last rooms in memory, and still counts the lost messages of the others."""
     monkeypatch.setattr(message_checker, "MAX_ROOMS", 2)
     say(checker, 1, "customer")
     for room in ("a", "b", "c"):

@@ -26,7 +26,7 @@ from server.simulation.town_builder import build_town
 from tests.support.wait import wait_until
 
 CENTRE = (47.37, 8.54)
-SOON = (0.01, 0.05)
+SHORT_WAIT_S = (0.01, 0.05)
 END_WITHIN_S = 30.0
 
 
@@ -85,17 +85,18 @@ class People:
 
 @pytest.fixture
 async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[People]:
-    """Yield people who act fast, drive fast, always speak, and dispute nothing but a first direct booking."""
+    """Yield simulated people who act and drive fast and always write chat messages. The customer disputes only their
+    first direct booking."""
     for module, name, value in (
         (driver, "PACE", (60.0, 60.0)),
         (driver, "AT_THE_PLACE_S", 0.3),
-        (conversations, "THINK_S", SOON),
-        (conversations, "READ_S", SOON),
+        (conversations, "THINK_S", SHORT_WAIT_S),
+        (conversations, "READ_S", SHORT_WAIT_S),
         (conversations, "TYPE_S_PER_CHARACTER", 0.0),
         (conversations, "SPEAK_PROBABILITY", 1.0),
         (customer, "DISPUTE_PROBABILITY", 0.0),
-        (customer, "COMPLAIN_S", SOON),
-        (mediator, "REACTION_S", SOON),
+        (customer, "COMPLAIN_S", SHORT_WAIT_S),
+        (mediator, "REACTION_S", SHORT_WAIT_S),
         (mediator, "TALK_S", (0.5, 0.6)),
         (mediator, "OUTCOMES", {"complete": "The work is done"}),
     ):
@@ -104,7 +105,7 @@ async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
         api = Api(server.url)
         stack.push_async_callback(api.close)
         operator = Operator(api, sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600))
-        pace = Pace(reaction_s=SOON, work_s=(1.5, 2.0), fix_s=0.1)
+        pace = Pace(reaction_s=SHORT_WAIT_S, work_s=(1.5, 2.0), fix_s=0.1)
         service = await seed.simulation_service(operator)
         new_people = People(Simulation(api, DeliveryChecker(), pace, 3, service), operator)
         await new_people.connect(stack)

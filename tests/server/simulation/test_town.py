@@ -14,7 +14,7 @@ from server.simulation.town_builder import build_town
 
 CENTRE = (52.52, 13.405)
 MAX_JSON_BYTES = 200_000
-KINDS = {"park", "river", "street", "ring_road", "bridge"}
+PART_KINDS = {"park", "river", "street", "ring_road", "bridge"}
 
 
 @pytest.mark.parametrize("centre", [CENTRE, (-33.87, 151.2)])
@@ -23,7 +23,7 @@ def test_a_town_is_small_and_the_same_each_time(centre: tuple[float, float]) -> 
     town = build_town(centre, 1)
     encoded = msgspec.json.encode(town.geojson)
     assert len(encoded) < MAX_JSON_BYTES
-    assert {feature.properties.kind for feature in msgspec.json.decode(encoded, type=Town).features} == KINDS
+    assert {feature.properties.kind for feature in msgspec.json.decode(encoded, type=Town).features} == PART_KINDS
     assert build_town(centre, 1).geojson == town.geojson != build_town(centre, 2).geojson
     assert max(distance_m(centre, place) for place in town.places.values()) < 5_000
 

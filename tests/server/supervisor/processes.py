@@ -13,11 +13,11 @@ from engine.process.datadir import process_start_text
 from tests.support.http import open_http
 from tests.support.process import Server, run_callout
 
-ESTABLISHED = "01"
+ESTABLISHED_TCP_STATE = "01"
 
 
 def child_pids(server: Server) -> dict[str, int]:
-    """Return the pid of each child that was started last under its name."""
+    """Return, by the name of each child process, the pid of the one that was started last."""
     lines = [msgspec.json.decode(line) for line in server.log_text().splitlines() if line.startswith("{")]
     return {line["process"]: line["child"] for line in lines if line["event"] == "process_started"}
 
@@ -31,7 +31,7 @@ def connections_of(pid: int, url: str) -> int:
     """Return how many connections to the port of ``url`` the process ``pid`` has accepted."""
     port = f":{urlsplit(url).port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {row[9] for row in rows if row[1].endswith(port) and row[3] == ESTABLISHED}
+    inodes = {row[9] for row in rows if row[1].endswith(port) and row[3] == ESTABLISHED_TCP_STATE}
     found = 0
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -54,7 +54,7 @@ async def readiness(server: Server) -> httpx.Response:
 
 
 async def metric_values(server: Server, token: str, name: str) -> dict[str, float]:
-    """Return the samples of a metric, by the text of their labels ("" without labels)."""
+    """Return the values of a metric by the text of their labels ("" without labels)."""
     async with open_http() as client:
         text = (await client.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {token}"})).text
     found = re.findall(rf"^{name}(?:{{(.*?)}})? (\S+)$", text, re.MULTILINE)

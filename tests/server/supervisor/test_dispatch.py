@@ -10,13 +10,13 @@ from tests.story.conftest import Scenario
 from tests.support.http import open_http
 from tests.support.wide import run_wide_server
 
-BOOKINGS = 12
+BOOKING_COUNT = 12
 PLACE = {"address": "1 Main St", "lat": 40.75, "lon": -73.99}
 
 
 async def test_the_first_offer_follows_the_booking_at_once(settings: Settings) -> None:
-    """The scheduler reads the booking in the log and does not wait for its next look, which is up to a second away. The
-    technician is connected to one of two workers, and the customer's requests go to any.
+    """The scheduler finds the booking in the log at once, and does not wait for its periodic check, which is up to a
+    second later. The technician is connected to one of two workers, and any worker serves the customer's requests.
     """
     waits: list[float] = []
     async with (
@@ -28,7 +28,7 @@ async def test_the_first_offer_follows_the_booking_at_once(settings: Settings) -
         service = await scenario.create_service()
         tina = await scenario.create_technician("Tina", service)
         carla = await Scenario(server, customers).create_person("customer", "Carla")
-        for _ in range(BOOKINGS):
+        for _ in range(BOOKING_COUNT):
             began = perf_counter()
             booked = await carla.post("/v1/jobs", {"service": service, **PLACE})
             assert booked.status_code == 201, booked.text

@@ -1,4 +1,5 @@
-"""One user whose requests and sockets reach both workers: limits, revocation and cursors are of the whole server."""
+"""One user whose requests and sockets reach both workers: rate limits, revoked access and cursors hold for the whole
+server."""
 
 from __future__ import annotations
 
@@ -73,7 +74,7 @@ async def test_sockets_are_limited_and_closed_at_all_workers(wide_server: Server
 
 
 async def test_requests_are_limited_over_all_workers(carla: User) -> None:
-    """A burst over both workers gets through as often as at one: the meters are in Redis."""
+    """Two workers together accept as many requests of a burst as one worker would: Redis counts the requests."""
     limit, began = LIMITS["requests"], monotonic()
     codes = Counter(
         reply.status_code
@@ -85,7 +86,8 @@ async def test_requests_are_limited_over_all_workers(carla: User) -> None:
 
 
 async def test_a_cursor_of_one_worker_is_good_at_the_other(carla: User, admin: User) -> None:
-    """Polls on new connections return each event once and in order, whichever workers answer."""
+    """Each poll uses a new connection, which either worker may accept. Together they return each event once and in
+    order."""
     service = {"name": "Plumbing", "category": "home", "base_amount": 5000, "currency": "USD", "pricing": "flat"}
     created = (await admin.request("POST", "/v1/services", service)).json()["service"]["id"]
     at = (await carla.request("GET", "/v1/sync")).json()["cursor"]["main"]

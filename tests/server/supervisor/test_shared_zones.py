@@ -20,8 +20,8 @@ from tests.support.process import run_server
 from tests.support.wait import wait_until
 from tests.support.wide import IS_WIDE
 
-PLACES = [Zone(f"z{number}") for number in range(11)]
-ZONES = [DEFAULT_ZONE, *PLACES]
+ZONES_BESIDE_MAIN = [Zone(f"z{number}") for number in range(11)]
+ZONES = [DEFAULT_ZONE, *ZONES_BESIDE_MAIN]
 BOX = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
 LEASES_S = {"scheduler": scheduler.LEASE_S, "push": notifier.LEASE_S, "archiver": archiver.LEASE_S}
 ROLES = tuple(LEASES_S) if IS_WIDE else ("scheduler",)
@@ -37,7 +37,8 @@ def zones_of_holders(client: redis.Redis, role: str) -> dict[bytes, int]:
 async def wait_for_shares(
     client: redis.Redis, shares: Sequence[int], within_s: float, roles: Sequence[str] = ROLES
 ) -> None:
-    """Wait until the processes hold so many zones each in every one of ``roles``."""
+    """Wait until, in every one of ``roles``, the processes hold as many zones as ``shares`` says, one number for each
+    process."""
     await wait_until(
         lambda: all(sorted(zones_of_holders(client, role).values()) == sorted(shares) for role in roles),
         within_s=within_s,
@@ -46,8 +47,8 @@ async def wait_for_shares(
 
 
 async def test_zones_are_shared_and_taken_over(settings: Settings, redis_client: redis.Redis, tmp_path: Path) -> None:
-    """Twelve zones on three processes: four each in every role. The zones of a killed process are taken over when its
-    leases expire, those of a stopped one at the next look of the others.
+    """Three processes share twelve zones: each holds four in every role. If a process is killed, the others take over
+    its zones when its leases expire. If it stops in order, they take over at their next periodic check.
     """
     shared = {
         "redis": settings.redis or "",
@@ -56,7 +57,9 @@ async def test_zones_are_shared_and_taken_over(settings: Settings, redis_client:
         "roles": ",".join(LEASES_S),
     }
     (tmp_path / "box.geojson").write_text(json.dumps(BOX))
-    (tmp_path / "callout.toml").write_text("\n".join(f"[zones.{zone}]\npolygon = 'box.geojson'" for zone in PLACES))
+    (tmp_path / "callout.toml").write_text(
+        "\n".join(f"[zones.{zone}]\npolygon = 'box.geojson'" for zone in ZONES_BESIDE_MAIN)
+    )
     async with AsyncExitStack() as stack:
         first, second, _ = [
             await stack.enter_async_context(run_server(tmp_path / f"p{number}", **shared)) for number in range(3)

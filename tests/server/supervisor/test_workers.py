@@ -32,7 +32,7 @@ from tests.support.migrated import create_data_dir
 from tests.support.process import Server, run_callout, run_server, start_callout
 from tests.support.wait import wait_until
 
-NAMES = ["loops", "gateway 1", "gateway 2"]
+PROCESS_NAMES = ["loops", "gateway 1", "gateway 2"]
 SUBPROTOCOLS = [Subprotocol("callout.v1.json")]
 
 
@@ -59,7 +59,8 @@ async def wait_until_ready(server: Server) -> None:
     ],
 )
 async def test_what_cannot_start_is_refused(flags: list[str], line: str, tmp_path: Path) -> None:
-    """The refusal is one line with exit code 2, also if only a child can see the reason. No process is left."""
+    """A server that cannot start prints one line and exits with 2, also if only a child process can find the reason. No
+    process is left."""
     (tmp_path / "bad.toml").write_text('name = "bad"\n')
     refused = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0", *flags, cwd=tmp_path)
     assert refused.code == 2 and refused.error_line.startswith(line), refused.err
@@ -71,7 +72,7 @@ async def test_all_processes_serve_as_one(wide_server: Server) -> None:
     """One line on stdout names the server; it is ready when its three processes are."""
     assert wide_server.hello["workers"] == 2
     assert wide_server.hello["pid"] == wide_server.process.pid
-    assert list(running_children(wide_server)) == NAMES
+    assert list(running_children(wide_server)) == PROCESS_NAMES
     ready = (await readiness(wide_server)).json()
     assert (ready["ready"], ready["problems"]) == (True, [])
 
@@ -84,14 +85,15 @@ async def test_sockets_are_spread(wide_server: Server) -> None:
             burst = [connect(address, subprotocols=SUBPROTOCOLS, proxy=None) for _ in range(50)]
             await asyncio.gather(*(stack.enter_async_context(each) for each in burst))
         pids = running_children(wide_server)
-        counts = [connections_of(pids[name], wide_server.url) for name in NAMES]
+        counts = [connections_of(pids[name], wide_server.url) for name in PROCESS_NAMES]
     assert sum(counts) >= 200
     assert counts[0] == 0
     assert max(counts) <= 0.65 * sum(counts), counts
 
 
 async def test_a_killed_worker_is_started_again(wide_server: Server) -> None:
-    """The other worker serves meanwhile. The counters of the killed worker stay, so that none of the whole falls."""
+    """While a killed worker is started again, the other one serves. The killed worker's counters are kept, so no sum
+    over all workers falls."""
     await wait_until_ready(wide_server)
     token = await admin_token(wide_server)
     before = await metric_values(wide_server, token, "callout_sockets_accepted_total")
@@ -117,7 +119,7 @@ async def test_a_stop_is_in_order(number: signal.Signals, send: Callable[[int, i
     """
     async with run_server(tmp_path / "data", "--workers", "2") as server:
         pids, valkey = running_children(server), server.valkey.pid
-        assert list(pids) == NAMES
+        assert list(pids) == PROCESS_NAMES
         send(server.process.pid, number)
         ended = await server.wait_for_end()
     assert (ended.code, ended.out) == (0, "")
@@ -172,14 +174,14 @@ async def test_readiness_names_the_process_that_hangs(wide_server: Server) -> No
 
 
 async def test_blueprints_are_reloaded_in_all_processes(wide_server: Server) -> None:
-    """SIGHUP to the parent reaches each process."""
+    """A SIGHUP to the parent process makes every process load the blueprints again."""
     wide_server.process.send_signal(signal.SIGHUP)
 
     def reloaded() -> set[str]:
         lines = [msgspec.json.decode(line) for line in wide_server.log_text().splitlines()]
         return {line["process"] for line in lines if line["event"] == "blueprints_reloaded"}
 
-    await wait_until(lambda: reloaded() == set(NAMES), what="the reload in all processes")
+    await wait_until(lambda: reloaded() == set(PROCESS_NAMES), what="the reload in all processes")
 
 
 async def test_one_worker_can_be_replaced(wide_server: Server) -> None:
@@ -202,7 +204,8 @@ async def test_one_worker_can_be_replaced(wide_server: Server) -> None:
 
 
 async def test_a_worker_that_ends_again_and_again_ends_the_server(tmp_path: Path) -> None:
-    """The fifth time in a row, the parent stops the others in order and exits with 1 and a message."""
+    """When a worker ends for the fifth time in a row, the parent stops the other processes in order and exits with 1
+    and a message."""
     async with run_server(tmp_path / "data", "--workers", "2", "--role", "gateway") as server:
         seen: set[int] = set()
         while server.process.returncode is None and len(seen) < 5:

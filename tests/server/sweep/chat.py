@@ -17,7 +17,7 @@ ROOM_RELATIONS = {
 
 
 class ChatWorld(Protocol):
-    """What this module needs of a world."""
+    """The methods and fields of the sweep's world that this module uses."""
 
     jobs: dict[str, str]
     ids: dict[str, str]

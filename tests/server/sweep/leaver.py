@@ -1,4 +1,4 @@
-"""A customer who is to be erased: the account of the sweep's requests about accounts."""
+"""A customer whose erasure is requested: the sweep sends its requests about accounts for this account."""
 
 from __future__ import annotations
 

@@ -141,8 +141,8 @@ def _technician_targets(world: World, policy: Policy) -> list[Target]:
 
 
 def _other_side_targets(world: World) -> list[Target]:
-    """Return the targets of routes about another user: a customer, to whom only technicians have the relation, and a
-    technician, to whom only customers have it.
+    """Return the targets of routes about another user: a customer, about whom only technicians may send the request,
+    and a technician, about whom only customers may.
     """
     sides = {"spare_customer": "technician", "spare_technician": "customer"}
     return [

@@ -17,9 +17,11 @@ from tests.server.web import chromium
 from tests.server.web.chromium import Browser, Page
 from tests.server.web.network_proxy import NetworkProxy
 
-NO_BROWSER = "NO CHROMIUM ON THIS MACHINE: the browser's client is NOT tested (Debian: apt-get install chromium)"
+NO_BROWSER_MESSAGE = (
+    "NO CHROMIUM ON THIS MACHINE: the browser's client is NOT tested (Debian: apt-get install chromium)"
+)
 
-OPEN_CLIENT = """
+OPEN_CLIENT_SCRIPT = """
     const { Callout } = await import("/web/callout.js");
     const tokens = %s;
     window.asked = [];
@@ -38,7 +40,7 @@ async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bro
     """Start one Chromium for all tests of this package. Skip them if none is installed."""
     binary = chromium.find_binary()
     if binary is None:
-        pytest.skip(NO_BROWSER)
+        pytest.skip(NO_BROWSER_MESSAGE)
     async with chromium.start_browser(binary, tmp_path_factory.mktemp("chromium")) as opened:
         yield opened
 
@@ -75,7 +77,7 @@ async def open_client(page: Page, network: NetworkProxy, *tokens: str) -> None:
     token.
     """
     await page.goto(f"{network.origin}/web/try.html")
-    await page.run(OPEN_CLIENT % orjson.dumps(tokens).decode())
+    await page.run(OPEN_CLIENT_SCRIPT % orjson.dumps(tokens).decode())
 
 
 async def logged_seqs(server: RunningServer, who: Principal) -> list[int]:

@@ -13,7 +13,7 @@ from engine.types import DEFAULT_ZONE, Principal
 from engine.workers import scheduler
 from server.serve import RunningServer
 from tests.server.web.chromium import Page
-from tests.server.web.conftest import OPEN_CLIENT, logged_seqs, open_client, token
+from tests.server.web.conftest import OPEN_CLIENT_SCRIPT, logged_seqs, open_client, token
 from tests.server.web.network_proxy import NetworkProxy
 from tests.support import people
 
@@ -254,7 +254,7 @@ async def open_client_after(page: Page, network: NetworkProxy, script: str, bear
     """Run ``script`` in the page, and then open the client as ``open_client`` does."""
     await page.goto(f"{network.origin}/web/try.html")
     await page.run(script)
-    await page.run(OPEN_CLIENT % orjson.dumps([bearer]).decode())
+    await page.run(OPEN_CLIENT_SCRIPT % orjson.dumps([bearer]).decode())
 
 
 DELAY_SNAPSHOT = """

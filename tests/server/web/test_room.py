@@ -20,7 +20,7 @@ from tests.support.room_scene import RoomScene, open_scene, run_shared_server
 
 CLIENTS_PAGE = Path(__file__).resolve().parents[3] / "docs" / "clients.md"
 
-OPEN_ROOM = """
+OPEN_ROOM_SCRIPT = """
     Math.random = () => 0.02;
     const { Room } = await import("/web/room.js");
     window.room = new Room(callout, "%s");
@@ -28,7 +28,7 @@ OPEN_ROOM = """
     await room.open();
 """
 
-WATCH = """
+WATCH_SCRIPT = """
     Math.random = () => 0.02;
     const { Positions, Presence } = await import("/web/live.js");
     Object.assign(window, { presence: new Presence(callout), positions: new Positions(callout) });
@@ -53,23 +53,26 @@ async def scene(shared_server: RunningServer, page: Page) -> AsyncIterator[RoomS
 
 
 async def shown_texts(page: Page) -> Any:
-    """Return the texts that the room shows; one without a number ends with its state."""
+    """Return the texts of the messages that the room shows. A message that the server has not numbered yet ends with
+    its state."""
     return await page.run("return texts()")
 
 
 async def test_a_stranger_cannot_open_a_room(page: Page, scene: RoomScene) -> None:
     """Opening a room of others rejects with `not_member`."""
     other = await chat.book_with_room(scene.engine, "other")
-    script = OPEN_ROOM.replace("await room.open()", "return room.open().catch((error) => [error.code, room.state])")
+    script = OPEN_ROOM_SCRIPT.replace(
+        "await room.open()", "return room.open().catch((error) => [error.code, room.state])"
+    )
     assert await page.run(script % other.room) == ["not_member", "left"]
 
 
 async def test_members_talk(page: Page, scene: RoomScene) -> None:
-    """An own message is shown at once and replaced by its answer; a refused one is marked with its code. Read marks
-    only move forward, and a notice of typing ends by itself.
+    """An own message is shown at once, and replaced by the server's reply; a refused message is marked with the code of
+    the refusal. Read marks only move forward, and a notice of typing ends by itself.
     """
     await page.run("const later = setTimeout; window.setTimeout = (work, ms) => later(work, ms === 6000 ? 300 : ms)")
-    await page.run(OPEN_ROOM % scene.chat.room)
+    await page.run(OPEN_ROOM_SCRIPT % scene.chat.room)
     said = await page.run('room.say("one"); room.say("x".repeat(4001)); room.say("two"); return texts()')
     assert [text[-9:] for text in said] == ["(sending)"] * 3
     await page.wait_for('room.messages.at(-1).state === "failed"')
@@ -95,10 +98,10 @@ async def test_members_talk(page: Page, scene: RoomScene) -> None:
 
 
 async def test_a_message_is_said_once_over_a_network_that_fails(page: Page, scene: RoomScene) -> None:
-    """After lost answers and cuts each message is said once, in order. With the `client_id` of an earlier page it is
-    the same message.
+    """After lost replies and cuts each message is stored once, in order. A message with the `client_id` of an earlier
+    page counts as the same message.
     """
-    await page.run(OPEN_ROOM % scene.chat.room)
+    await page.run(OPEN_ROOM_SCRIPT % scene.chat.room)
     expected = [f"message {n}" for n in range(4)]
     for n, text in enumerate(expected):
         if n % 2:
@@ -114,11 +117,11 @@ async def test_a_message_is_said_once_over_a_network_that_fails(page: Page, scen
 
 @pytest.mark.parametrize("is_recovered", [True, False])
 async def test_a_room_resumes_by_number(page: Page, scene: RoomScene, is_recovered: bool) -> None:
-    """After a cut the room continues from its highest number, whether the events were recovered or not. Then older
-    messages are read backwards to the first.
+    """After a cut the room continues after its highest message number, whether or not the events were recovered. Then
+    older messages are read backwards to the first one.
     """
     await scene.say(*(f"old {n}" for n in range(60)))
-    await page.run(OPEN_ROOM % scene.chat.room)
+    await page.run(OPEN_ROOM_SCRIPT % scene.chat.room)
     assert await page.run("return [room.messages.length, room.hasOlder]") == [50, True]
     scene.lose_network()
     await page.wait_for('callout.status === "reconnecting"')
@@ -141,7 +144,7 @@ async def test_a_message_that_a_snapshot_is_newer_than_is_shown(page: Page, scen
     and the client dispatches no events that are older than it.
     """
     await scene.say("first")
-    await page.run(OPEN_ROOM % scene.chat.room)
+    await page.run(OPEN_ROOM_SCRIPT % scene.chat.room)
     await page.run("""
         const request = fetch;
         window.fetch = async (url, options) => {
@@ -162,11 +165,11 @@ async def test_a_message_that_a_snapshot_is_newer_than_is_shown(page: Page, scen
 
 
 async def test_presence_and_positions(page: Page, scene: RoomScene) -> None:
-    """Presence is known after `watch` and after a new connection, and strangers are left out. Positions are the last
-    one of each job, with an age that grows.
+    """After `watch`, and after each new connection, the client knows who is online; strangers are left out. For each
+    job it has the last position, with an age that grows.
     """
     stranger, technician = await people.customer(scene.engine, "Sam Stranger"), scene.chat.technician
-    watched = await page.run(WATCH % orjson.dumps([technician.id, stranger.id]).decode())
+    watched = await page.run(WATCH_SCRIPT % orjson.dumps([technician.id, stranger.id]).decode())
     assert watched == [technician.id]
     await page.run("callout.cut()")
     await page.wait_for('statuses.filter(({ status }) => status === "connected").length === 2')

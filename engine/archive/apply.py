@@ -130,9 +130,9 @@ async def _append_to_audit(
 
 
 async def mark_archived(archive: Archive, finished: Mapping[str, bool]) -> None:
-    """Record that Redis was notified that these finished jobs are archived. True: the job is over in Redis too, and its
-    state is dropped here, but for its waves, which Redis drops too. If it changes again, its next event has all of its
-    state.
+    """Record in SQL that Redis was notified that these finished jobs are archived. The value of a job is True if it is
+    finished in Redis too. Then its rows of ``job_states`` are deleted: if the job changes again, its next event
+    contains its whole state. Rows with waves stay, because Redis deletes the waves.
     """
     is_finished = jobs.c.id.in_(list(finished)) & jobs.c.phase.in_(FINISHED_PHASES)
     over = [job for job, is_over in finished.items() if is_over]

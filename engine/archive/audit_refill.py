@@ -1,5 +1,5 @@
-"""Continue a zone's audit tree where the archiver's own transactions did not: after the archiver of a release without
-trees, and after the database was restored to an older state.
+"""Continue a zone's audit tree that lacks archived events: after an archiver of an older release, which knew no trees,
+and after the database was restored to an older state.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ async def refill(archive: Archive, zone: Zone, archived_seq: int) -> None:
 async def append_with_holes(
     conn: AsyncConnection, zone: Zone, entries: list[EntryFields], first_seq: int, last_seq: int
 ) -> None:
-    """Append the seqs from ``first_seq`` to ``last_seq`` to the zone's tree: those without an entry as holes, which are
-    recorded. An operator who accepts that a log has lost events needs this too.
+    """Append the seqs from ``first_seq`` to ``last_seq`` to the zone's tree. A seq without an entry is recorded as a
+    hole: an event that was accepted as lost. Also called when an operator accepts that a log has lost events.
     """
     present = {entry[0] for entry in entries}
     missing = [seq for seq in range(first_seq, last_seq + 1) if seq not in present]

@@ -1,4 +1,6 @@
-"""Close a zone whose log the archive cannot take. In an open zone the effects of further commands would be lost."""
+"""Close a zone whose log contradicts the archive, so that its events cannot be archived. If the zone stayed open, the
+effects of further commands would be lost.
+"""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ async def erase_events(
     """Erase the person's data in the events ``seqs``. Return how many events were changed. Raises the same errors as
     ``Archive.begin_write`` and those of ``announce``.
 
-    At most ``BATCH_SIZE`` events are announced, then changed in one transaction. So no row is without a salt that the
-    log does not explain, wherever the process ends. None: the caller announces them later (``unsalted_seqs``).
+    At most ``BATCH_SIZE`` events are announced in the log, then changed in one transaction. So the log explains each
+    missing salt, even if the process ends in between. If ``announce`` is None, the caller announces the events later.
     """
     changed = 0
     for start in range(0, len(seqs), BATCH_SIZE):
@@ -58,7 +58,7 @@ async def _write_values(conn: AsyncConnection, change: Any, seq: Any, column: st
 
 
 async def _redacted_events(conn: AsyncConnection, zone: Zone, person: Person, seqs: list[int]) -> dict[int, str]:
-    """Return the new data of those events that contain the person's."""
+    """Return those events that contain data of the person, by seq: what their column ``data`` becomes."""
     columns = events.c
     query = select(columns.seq, columns.type, columns.actor, columns.to, columns.data).where(
         columns.zone == zone, columns.seq.in_(seqs)
@@ -72,8 +72,8 @@ async def _redacted_events(conn: AsyncConnection, zone: Zone, person: Person, se
 
 
 async def _redacted_entries(conn: AsyncConnection, zone: Zone, person: Person, seqs: list[int]) -> dict[int, bytes]:
-    """Return the new entries of the quarantine. One that names the person loses its state too, which is not read again:
-    an event in quarantine was refused.
+    """Return those rows of the quarantine that contain data of the person, by seq: what their column ``entry`` becomes.
+    The entry's ``state`` is emptied too, because nobody reads the state of a refused event.
     """
     columns = events_refused.c
     query = select(columns.seq, columns.entry).where(columns.zone == zone, columns.seq.in_(seqs))

@@ -37,7 +37,7 @@ from engine.sql.schema import (
 )
 from engine.sql.technician_tables import technician_states
 
-Change = Callable[[str], str]
+TextChange = Callable[[str], str]
 
 
 async def erase_rows(archive: Archive, person: Person) -> None:
@@ -108,8 +108,8 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
 
 
 async def erase_account(conn: AsyncConnection, person: Person) -> None:
-    """Empty the account, which stays as the pseudonym of the rows that name it. Called last, because from the account
-    follows who the person is.
+    """Empty the person's account. Its id stays, as a pseudonym in the rows of other people. Call this last, because
+    all other steps read from the account who the person is.
     """
     empty = {"email_typed": None, "name": "", "phone": None, "reason": None, "password_hash": "", "active": False}
     change = update(users).where(users.c.id == person.id)
@@ -120,7 +120,7 @@ async def erase_account(conn: AsyncConnection, person: Person) -> None:
 
 
 async def _change_texts(
-    archive: Archive, table: Table, names: tuple[str, ...], condition: ColumnElement[bool], change: Change
+    archive: Archive, table: Table, names: tuple[str, ...], condition: ColumnElement[bool], change: TextChange
 ) -> None:
     """Apply ``change`` to text columns of the rows, a page at a time."""
     key = list(table.primary_key.columns)

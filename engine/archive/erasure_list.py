@@ -83,9 +83,9 @@ def add_to_list(path: Path, entry: ListedErasure) -> None:
 
 
 async def apply_list(archive: Archive, settings: Settings, *, is_open: bool = False) -> int:
-    """Erase in SQL whom the list names and the database does not have as erased. Return how many persons were erased.
-    ``is_open``: the zones are open, so that the process goes on with the erasures that run. Raises OSError and the same
-    errors as ``Archive.begin_write``.
+    """Erase in SQL each person of the list of erasures whom the database does not have as erased. Return how many were
+    erased. With ``is_open`` the zones are open: then erasures that are under way are left to the process that does
+    them. Raises OSError and the same errors as ``Archive.begin_write``.
     """
     listed = read_list(file_of(settings))
     if not listed:

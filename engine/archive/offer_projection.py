@@ -53,5 +53,5 @@ class OfferRows:
 
     @property
     def answer_rows(self) -> list[tuple[str, str, str, str | None, int]]:
-        """The answers, each after its job and technician."""
+        """The answers to offers, each as job, technician, status, reason and time (ms)."""
         return [key + answer for key, answer in self.answers.items()]

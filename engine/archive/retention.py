@@ -33,7 +33,7 @@ from engine.sql.schema import (
 )
 from engine.types import Zone
 
-BATCH = 500
+ROWS_PER_BATCH = 500
 """The most events, jobs, rooms or notifications that one transaction deletes."""
 RETIRED_TYPE = "log.retired"
 _KEPT_TYPES = ("job.created", "log.%", "payment.%", "subject.%")
@@ -50,13 +50,14 @@ class Retirement(NamedTuple):
 
     @property
     def data(self) -> str:
-        """The data of the event that announces it."""
+        """The data of the event ``log.retired``, by which the log announces that this part is deleted."""
         return f'{{"from":{self.first_seq},"to":{self.last_seq}}}'
 
 
 async def next_retirement(archive: Archive, zone: Zone, before: int) -> Retirement | None:
-    """Return the part of the log that is to be retired: one that was begun, or that of the events before the time
-    ``before`` (ms), which is noted. None if there is none. Raises Unavailable, Indeterminate.
+    """Return the part of the zone's log whose events are to be deleted from SQL; None if there is none. It is the part
+    whose deletion was begun, or else all events before the time ``before`` (ms), which is recorded as a new part.
+    Raises Unavailable, Indeterminate.
     """
     last = await apply.last_seq_before(archive, zone, before)
     columns = retirements.c
@@ -93,7 +94,7 @@ async def delete_events(archive: Archive, retirement: Retirement) -> tuple[int, 
     zone, columns, channels = retirement.zone, events.c, event_channels.c
     async with archive.begin_write() as conn:
         found = (await conn.execute(_select_deletable(retirement))).all()
-        reached = found[-1].seq if len(found) == BATCH else retirement.last_seq
+        reached = found[-1].seq if len(found) == ROWS_PER_BATCH else retirement.last_seq
         pairs = [{"of": channel, "at_seq": row.seq} for row in found for channel in dict.fromkeys(row.to.split())]
         if pairs:
             here = (channels.zone == zone, channels.channel == bindparam("of"), channels.seq == bindparam("at_seq"))
@@ -113,7 +114,9 @@ async def delete_jobs(archive: Archive, before: int) -> int:
     over = (jobs.c.created_at < before, jobs.c.phase.in_(FINISHED_PHASES), jobs.c.hot.is_(False))
     async with archive.begin_write() as conn:
         found = list(
-            (await conn.execute(select(jobs.c.id).where(*over).order_by(jobs.c.created_at).limit(BATCH))).scalars()
+            (
+                await conn.execute(select(jobs.c.id).where(*over).order_by(jobs.c.created_at).limit(ROWS_PER_BATCH))
+            ).scalars()
         )
         for column in (offers.c.job, bids.c.job, job_states.c.job, job_paths.c.job, job_references.c.job, jobs.c.id):
             await conn.execute(delete(column.table).where(column.in_(found)))
@@ -126,7 +129,7 @@ async def delete_rooms(archive: Archive, before: int) -> int:
     """
     over = (rooms.c.state == "closed", rooms.c.closed_at < before)
     async with archive.begin_write() as conn:
-        found = list((await conn.execute(select(rooms.c.id).where(*over).limit(BATCH))).scalars())
+        found = list((await conn.execute(select(rooms.c.id).where(*over).limit(ROWS_PER_BATCH))).scalars())
         for column in (messages.c.room, room_reads.c.room, room_members.c.room, rooms.c.id):
             await conn.execute(delete(column.table).where(column.in_(found)))
     return len(found)
@@ -138,7 +141,7 @@ async def delete_notifications(archive: Archive, before: int) -> int:
     """
     columns, reads = notifications.c, notification_reads.c
     async with archive.begin_write() as conn:
-        old = select(columns.id, columns.user).where(columns.at < before).order_by(columns.at).limit(BATCH)
+        old = select(columns.id, columns.user).where(columns.at < before).order_by(columns.at).limit(ROWS_PER_BATCH)
         found = (await conn.execute(old)).all()
         if found:
             read = (reads.user == bindparam("of"), reads.notification == bindparam("read_id"))
@@ -155,7 +158,7 @@ def _select_deletable(retirement: Retirement) -> Select[tuple[int, str]]:
     span = (columns.zone == retirement.zone, columns.seq > retirement.deleted_to, columns.seq <= retirement.last_seq)
     kept = or_(*(columns.type.like(pattern) for pattern in _KEPT_TYPES))
     query = select(columns.seq, columns.to).where(*span, ~live, ~kept)
-    return query.order_by(columns.seq).limit(BATCH)
+    return query.order_by(columns.seq).limit(ROWS_PER_BATCH)
 
 
 def _row_of(retirement: Retirement) -> ColumnElement[bool]:

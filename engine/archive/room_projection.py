@@ -27,8 +27,7 @@ class RoomRows:
     """The rows of rooms that a sequence of events adds or changes. ``members`` are complete rows; ``departures`` are
     the ends of memberships from earlier batches; ``activity`` are the last messages. ``invitations`` are the last
     invitations of mediators, and ``mediators`` who mediates (None: nobody); ``former_mediators`` are members of the
-    staff who left. ``closed`` are the rooms that were
-    closed or changed afterwards.
+    staff who left. ``closed`` are the rooms that were closed, or changed after that.
     """
 
     rooms: dict[str, Row] = field(default_factory=dict)
@@ -168,7 +167,7 @@ def _end_membership(rows: RoomRows, event: Event, room: str, user: str) -> None:
 
 
 def _end_mediation(rows: RoomRows, room: str, user: EventRoomMember) -> None:
-    """Store that a user who left mediates no more; whether they did is not known from the event."""
+    """Store that a user who left the room does not mediate in it any more. The event does not say whether they did."""
     if user.role in PARTY_ROLES:
         return
     rows.former_mediators[room, user.id] = {"of_room": room, "of_user": user.id}

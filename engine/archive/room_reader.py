@@ -56,8 +56,8 @@ class ArchivedRoom(msgspec.Struct, frozen=True):
 
 
 class FirstMessage(NamedTuple):
-    """The message of a ``client_id`` as JSON with the seq of its event, or None and 0. ``looked``: SQL has every
-    message up to this seq.
+    """The message that was sent with a ``client_id``, as JSON, and the seq of its event; None and 0 if SQL has no such
+    message. ``looked`` is the seq up to which SQL has all messages of the zone.
     """
 
     message: bytes | None
@@ -207,10 +207,10 @@ async def has_every_message(archive: Archive, zone: Zone) -> bool:
     """Return whether the tables of rooms have every archived event of the zone. After an archiver of a release without
     these tables they lag until the next archiver begins (room_refill.py).
     """
-    behind = select(checkpoints.c.seq).where(checkpoints.c.zone == zone, checkpoints.c.seq > _progress_of(zone))
+    behind = select(checkpoints.c.seq).where(checkpoints.c.zone == zone, checkpoints.c.seq > _archived_room_seq(zone))
     async with archive.begin_read() as conn:
         return (await conn.execute(behind)).first() is None
 
 
-def _progress_of(zone: Zone) -> ColumnElement[int]:
+def _archived_room_seq(zone: Zone) -> ColumnElement[int]:
     return func.coalesce(select(room_progress.c.seq).where(room_progress.c.zone == zone).scalar_subquery(), 0)

@@ -36,14 +36,14 @@ async def refill(archive: Archive, zone: Zone) -> Checkpoint | None:
     """
     checkpoint = await reader.checkpoint(archive, zone)
     while checkpoint:
-        seq = await _progress(archive, zone)
+        seq = await _read_progress(archive, zone)
         if seq is not None and seq >= checkpoint.seq:
             break
         await _fill_page(archive, zone, seq, min((seq or 0) + PAGE_SIZE, checkpoint.seq))
     return checkpoint
 
 
-async def _progress(archive: Archive, zone: Zone) -> int | None:
+async def _read_progress(archive: Archive, zone: Zone) -> int | None:
     async with archive.begin_read() as conn:
         return (await conn.execute(select(room_progress.c.seq).where(room_progress.c.zone == zone))).scalar()
 

@@ -14,12 +14,10 @@ import msgspec
 
 from engine.events import Event
 
-Unknown = None
-
 
 class HolderChange(NamedTuple):
-    """An event after which ``technician`` holds the job. ``is_new``: it gave them the job. Unknown: that depends on the
-    holder before the batch."""
+    """An event after which ``technician`` holds the job. ``is_new`` says whether they got the job by this event. None:
+    that depends on who held the job before the batch of events."""
 
     job: str
     technician: str
@@ -48,13 +46,13 @@ class TechnicianChanges:
     unsettled: list[HolderChange] = field(default_factory=list)
 
     def of(self, technician: str) -> TechnicianChange:
-        """Return the changes of one technician, to be changed further."""
+        """Return the changes of one technician. The caller adds to them."""
         if (known := self.by_id.get(technician)) is None:
             known = self.by_id[technician] = TechnicianChange()
         return known
 
     def settle(self, holders_before: Mapping[str, str | None]) -> None:
-        """Count the unsettled changes by the holders that the jobs had before the batch."""
+        """Count each job that a technician got, now that ``holders_before`` has the jobs' holders before the batch."""
         for change in self.unsettled:
             if holders_before.get(change.job) != change.technician:
                 self._count_job(change)
@@ -114,8 +112,8 @@ _work_decoder = msgspec.json.Decoder(_WorkData)
 
 
 def fold_technician_event(changes: TechnicianChanges, event: Event) -> None:
-    """Fold an event of a technician, or one whose job's state says that its holder became free. Raises ValueError if
-    its data is malformed."""
+    """Add to ``changes`` what an event changes for a technician: they went online or offline, receive other open work,
+    or became free of a job. Raises ValueError if the event's data is malformed."""
     if event.state and b'"track"' in event.state:
         for change in _state_decoder.decode(event.state).values():
             if change.fields.track:
@@ -125,7 +123,7 @@ def fold_technician_event(changes: TechnicianChanges, event: Event) -> None:
         _fold_status(changes, event)
     elif event.type == "session.work":
         works = _work_decoder.decode(event.data).works
-        for technician in _users(event.to):
+        for technician in _user_ids(event.to):
             changes.of(technician).works = " ".join(f"{service}:{seq}" for service, seq in works.items())
 
 
@@ -145,5 +143,5 @@ def _fold_status(changes: TechnicianChanges, event: Event) -> None:
         change.free_at = max(change.free_at, event.at)
 
 
-def _users(channels: Iterable[str]) -> list[str]:
+def _user_ids(channels: Iterable[str]) -> list[str]:
     return [channel.removeprefix("user:") for channel in channels if channel.startswith("user:")]

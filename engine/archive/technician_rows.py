@@ -32,7 +32,9 @@ _ADD_CHANGES = RowStatement(
 
 
 async def settle_holders(conn: AsyncConnection, changes: TechnicianChanges) -> None:
-    """Read the holders of jobs before the batch. Call this before the batch's jobs are written."""
+    """Read who held the jobs before the batch, and count the jobs that technicians got in it. Call this before the
+    batch's jobs are written.
+    """
     if not changes.unsettled:
         return
     jobs = list({change.job for change in changes.unsettled})
@@ -41,7 +43,7 @@ async def settle_holders(conn: AsyncConnection, changes: TechnicianChanges) -> N
 
 
 async def apply_rows(conn: AsyncConnection, zone: Zone, changes: TechnicianChanges) -> None:
-    """Add ``changes`` to the rows of the technicians, in the transaction of their batch: only it writes the zone."""
+    """Add ``changes`` to the rows of the technicians, in the transaction of the batch of events that caused them."""
     rows = [
         (technician, zone, change.online, change.works, change.accepted, change.asked, change.free_at)
         for technician, change in sorted(changes.by_id.items())

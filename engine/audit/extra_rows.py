@@ -1,4 +1,6 @@
-"""Find rows that the archiver did not write: events and leaves outside a zone's trees, nodes and heads of no tree."""
+"""Find rows of SQL that the archiver did not write: events and leaves outside a zone's audit trees, and nodes and
+signed heads that belong to no tree.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from engine.sql.database import Archive
 from engine.sql.schema import checkpoints, events, events_refused
 from engine.sql.sqlite_connection import begin_read_of_any_text
 
-MAX_ROWS = 1_000
+MAX_NAMED_ROWS = 1_000
 """How many rows of a table are named."""
 
 
@@ -35,7 +37,7 @@ async def find_inserted_rows(conn: AsyncConnection, zone: str, last_seq: int) ->
     for table, name in ((events, "event"), (audit, "leaf"), (events_refused, "event in quarantine")):
         columns = table.c
         outside = (columns.seq > last_seq) | (columns.seq < 1)
-        query = select(columns.seq).where(columns.zone == zone, outside).order_by(columns.seq).limit(MAX_ROWS)
+        query = select(columns.seq).where(columns.zone == zone, outside).order_by(columns.seq).limit(MAX_NAMED_ROWS)
         for seq in (await conn.execute(query)).scalars():
             if isinstance(seq, int):
                 found.append(Finding(seq, "inserted", f"this {name} is outside the log, which ends at {last_seq}"))

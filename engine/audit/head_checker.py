@@ -15,11 +15,11 @@ from engine.audit.trees import TreeState, read_origin
 from engine.rules.merkle_tree import CompactTree, StoredNode
 from engine.sql.audit_tables import audit_heads
 
-_Finding = tuple[int, Literal["cut", "inserted", "forged_head", "rewritten", "node_changed"], str]
+_FindingFields = tuple[int, Literal["cut", "inserted", "forged_head", "rewritten", "node_changed"], str]
 
 
 class CheckedHead:
-    """A head to compare with: ``is_genuine`` if a key of this server signed it."""
+    """A signed head to compare a tree with. ``is_genuine``: a key of this server signed it."""
 
     def __init__(self, size: int, root: bytes | None, is_genuine: bool) -> None:
         self.size = size
@@ -30,19 +30,19 @@ class CheckedHead:
 async def read_heads(
     conn: AsyncConnection, zone: str, tree: int, outside: Iterable[Head], public_keys: Collection[bytes]
 ) -> list[CheckedHead]:
-    """Return the heads of a tree in the order of their sizes. ``outside`` are heads that were stored elsewhere. Without
-    ``public_keys``, those in the database count.
+    """Return the signed heads of a tree in the order of their sizes: those in SQL, and those of ``outside``, which were
+    stored elsewhere. Only signatures under ``public_keys`` count; if there are none, under the public keys in SQL.
     """
     columns = audit_heads.c
     query = select(columns.note, columns.size).where(columns.zone == zone, columns.tree == tree).order_by(columns.size)
     keys = public_keys or (await read_public_keys(conn)).values()
     origin = await read_origin(conn, zone, tree)
-    found = [_checked(row.note, row.size, origin, keys) for row in await conn.execute(query)]
-    found += [_checked(head.note, head.size, origin, keys) for head in outside if head.tree == tree]
+    found = [_check_signature(row.note, row.size, origin, keys) for row in await conn.execute(query)]
+    found += [_check_signature(head.note, head.size, origin, keys) for head in outside if head.tree == tree]
     return sorted(found, key=lambda head: head.size)
 
 
-def _checked(note: str, size: int, origin: str, keys: Iterable[bytes]) -> CheckedHead:
+def _check_signature(note: str, size: int, origin: str, keys: Iterable[bytes]) -> CheckedHead:
     size = size if isinstance(size, int) else 0  # SQLite stores a value of any type
     try:
         head = signed_note.parse_head(note)
@@ -53,7 +53,9 @@ def _checked(note: str, size: int, origin: str, keys: Iterable[bytes]) -> Checke
 
 
 class HeadChecker:
-    """The comparison of one tree. ``is_broken`` if a leaf is missing, so that no later root can be computed."""
+    """Compares one audit tree, as it is computed from its leaves, with its signed heads and its stored nodes.
+    ``is_broken``: a leaf is missing, so that no later root can be computed.
+    """
 
     def __init__(self, state: TreeState, heads: Sequence[CheckedHead]) -> None:
         self._state = state
@@ -95,11 +97,11 @@ class HeadChecker:
         """Compare nodes that became complete with those that are stored."""
         self._wrong_nodes += [node for node in completed if stored.get((node.level, node.position)) != node.hash]
 
-    def findings(self, compact: CompactTree, last_seq: int, known: Collection[int]) -> list[_Finding]:
+    def findings(self, compact: CompactTree, last_seq: int, known: Collection[int]) -> list[_FindingFields]:
         """Return what contradicts the tree ``compact``, whose last leaf is ``last_seq``. ``known`` are the seqs of
         findings that already explain a wrong root.
         """
-        found: list[_Finding] = []
+        found: list[_FindingFields] = []
         first_seq, size = self._state.first_seq, last_seq - self._state.first_seq + 1
         for head in self._heads:
             if not head.is_genuine:

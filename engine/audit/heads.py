@@ -26,7 +26,7 @@ from engine.types import Zone
 ENTRIES_PER_HEAD = 1_000
 HEAD_INTERVAL_S = 60.0
 """A head is signed after this many entries, and after this time if there were any."""
-FOLDER = "audit"
+HEADS_FOLDER = "audit"
 """The folder of the data directory with one file for each zone."""
 
 
@@ -40,8 +40,8 @@ class StoredHead(NamedTuple):
 async def sign_crossing(
     conn: AsyncConnection, archive: Archive, zone: Zone, state: TreeState, appended: int, key: HeadKey
 ) -> str | None:
-    """Sign a head, in the transaction that appended ``appended`` entries, if a thousand became full with them. Return
-    its note.
+    """Sign the head of a tree to which this transaction has appended ``appended`` leaves, if the tree's size has passed
+    a multiple of ``ENTRIES_PER_HEAD`` by them. Return the signed note, or None.
     """
     size = state.compact.size
     if size // ENTRIES_PER_HEAD == (size - appended) // ENTRIES_PER_HEAD:
@@ -91,7 +91,7 @@ async def read_newest(conn: AsyncConnection, zone: str, tree: int | None = None)
 
 def file_path(data: str, zone: str) -> Path:
     """Return the path of the file with the zone's last head."""
-    return Path(data) / FOLDER / f"{zone}.head"
+    return Path(data) / HEADS_FOLDER / f"{zone}.head"
 
 
 def write_file(data: str, zone: str, note: str) -> None:

@@ -47,7 +47,7 @@ class NamedHead(NamedTuple):
     first_seq: int
 
 
-class _Tree(NamedTuple):
+class _TreeRow(NamedTuple):
     tree: int
     first_seq: int
     head: str | None
@@ -82,7 +82,7 @@ async def prove_consistency(
         if row is None or not 0 < old_size <= size <= row.size:
             return None
         ranges = merkle_tree.consistency_ranges(old_size, size)
-        hashes = await _range_roots(conn, zone, _Tree(row.tree, row.first_seq, row.head), ranges)
+        hashes = await _range_roots(conn, zone, _TreeRow(row.tree, row.first_seq, row.head), ranges)
     return ConsistencyProof(row.tree, old_size, size, hashes)
 
 
@@ -99,34 +99,36 @@ async def read_newest_head(archive: Archive, zone: str) -> NamedHead | None:
 
 async def read_root(conn: AsyncConnection, zone: str, state: TreeState, size: int) -> bytes:
     """Return the root that the tree had with ``size`` leaves, at least one and at most those that it has."""
-    (root,) = await _range_roots(conn, zone, _Tree(state.tree, state.first_seq, state.head), [(0, size)])
+    (root,) = await _range_roots(conn, zone, _TreeRow(state.tree, state.first_seq, state.head), [(0, size)])
     return root
 
 
 async def read_peaks(conn: AsyncConnection, zone: str, state: TreeState, size: int) -> list[bytes]:
     """Return the peaks that the tree had with ``size`` leaves."""
     nodes = merkle_tree.perfect_nodes(0, size)
-    found = await _read_nodes(conn, zone, _Tree(state.tree, state.first_seq, state.head), nodes)
+    found = await _read_nodes(conn, zone, _TreeRow(state.tree, state.first_seq, state.head), nodes)
     return [found[node] for node in nodes]
 
 
-async def _tree_of_seq(conn: AsyncConnection, zone: str, seq: int) -> _Tree | None:
+async def _tree_of_seq(conn: AsyncConnection, zone: str, seq: int) -> _TreeRow | None:
     """Return the tree that has an event as a leaf. The first leaf of a tree with a head is no event."""
     columns = audit_trees.c
     begins = (columns.first_seq < seq) | ((columns.first_seq == seq) & columns.head.is_(None))
     query = select(columns.tree, columns.first_seq, columns.head).where(columns.zone == zone, begins)
     row = (await conn.execute(query.order_by(columns.tree.desc()).limit(1))).one_or_none()
-    return _Tree(row.tree, row.first_seq, row.head) if row else None
+    return _TreeRow(row.tree, row.first_seq, row.head) if row else None
 
 
-async def _range_roots(conn: AsyncConnection, zone: str, tree: _Tree, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+async def _range_roots(
+    conn: AsyncConnection, zone: str, tree: _TreeRow, ranges: Sequence[tuple[int, int]]
+) -> list[bytes]:
     """Return the root of each range of leaves."""
     nodes = [node for begin, end in ranges for node in merkle_tree.perfect_nodes(begin, end)]
     found = await _read_nodes(conn, zone, tree, nodes)
     return [merkle_tree.range_root(begin, end, found) for begin, end in ranges]
 
 
-async def _read_nodes(conn: AsyncConnection, zone: str, tree: _Tree, nodes: Sequence[Node]) -> dict[Node, bytes]:
+async def _read_nodes(conn: AsyncConnection, zone: str, tree: _TreeRow, nodes: Sequence[Node]) -> dict[Node, bytes]:
     """Return the hashes of nodes, computed from the stored level below each."""
     if not nodes:
         return {}
@@ -146,7 +148,7 @@ async def _read_nodes(conn: AsyncConnection, zone: str, tree: _Tree, nodes: Sequ
     }
 
 
-def _select_stored(zone: str, tree: _Tree, number: int, node: Node) -> Select[Any]:
+def _select_stored(zone: str, tree: _TreeRow, number: int, node: Node) -> Select[Any]:
     """Return the query for the stored nodes, or leaves, of which a node consists. ``number`` identifies the node."""
     level = node.level // TILE_LEVELS * TILE_LEVELS
     begin, end = node.position << node.level - level, node.position + 1 << node.level - level

@@ -11,14 +11,14 @@ import msgspec
 from engine.audit.leaves import Entry, EntryFields, leaf_of
 from engine.audit.seq_spans import SeqSpans, merge_spans
 
-MAX_COMPARED = 200
+MAX_COMPARED_MISMATCHES = 200
 """How many leaves that do not match are compared with each other to find swapped events."""
 MAX_FINDINGS = 10_000
 """How many contradictions of a kind are noted. Whoever changes every event must not fill the verifier's memory."""
 ERASED_TYPE, RETIRED_TYPE = "subject.erased", "log.retired"
 _REMOVAL_TYPES = (ERASED_TYPE, RETIRED_TYPE)
 
-Kind = Literal[
+FindingKind = Literal[
     "changed",
     "removed",
     "inserted",
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
     """A contradiction: the first seq that it concerns, its kind, and a sentence about it."""
 
     seq: int
-    kind: Kind
+    kind: FindingKind
     text: str
 
 
@@ -59,9 +59,9 @@ _erased_decoder, _retired_decoder = msgspec.json.Decoder(_Erased), msgspec.json.
 
 
 class RowChecker:
-    """The comparison of a zone's leaves with its events. ``subject.erased {seqs}`` names events whose personal data and
-    salts were erased; ``log.retired {from, to}`` names events that were removed because of their age. Such an entry
-    counts if its own leaf matches.
+    """Compares the leaves of a zone's audit tree with the events in SQL. Two types of events explain what is missing:
+    ``subject.erased {seqs}`` names events whose personal data and salts were erased, and ``log.retired {from, to}``
+    names events that were removed because of their age. They count only if they match their own leaves.
     """
 
     def __init__(self, zone: str) -> None:
@@ -97,13 +97,15 @@ class RowChecker:
             self._note_removal(entry)
 
     def take_absent(self) -> list[int]:
-        """Return the leaves without an event that were found since the last call, to be explained or given back."""
+        """Return the seqs of leaves without an event that were found since the last call. The caller looks for these
+        events elsewhere, and passes the seqs of those that it does not find to ``add_absent``.
+        """
         found, self._new_absent = self._new_absent, []
         return found
 
     def add_absent(self, seqs: Iterable[int]) -> None:
-        """Record the seqs of leaves that have no row any more. Each was tampered with, unless retention deleted its
-        event.
+        """Record the seqs of leaves whose events are nowhere in SQL. Somebody has removed these events, unless
+        retention deleted them because of their age.
         """
         for seq in seqs:
             self._absent.add(seq)
@@ -113,7 +115,9 @@ class RowChecker:
         return {mismatch.entry.seq for mismatch in self._mismatches}
 
     def findings(self) -> list[Finding]:
-        """Return the contradictions. Called at the end, because a removal is named later in the log."""
+        """Return the contradictions between leaves and events. Call this after the last event, because the event that
+        explains a removal is later in the log.
+        """
         found = [*self._unreadable, *map(self._judge_mismatch, self._mismatches)]
         retired = merge_spans(self._retired)
         absent = islice(self._absent.outside(retired), MAX_FINDINGS)
@@ -133,8 +137,10 @@ class RowChecker:
             self._unreadable.append(Finding(entry.seq, "unreadable", f"{entry.type} cannot be read: {error}"))
 
     def _judge_mismatch(self, one: _Mismatch) -> Finding:
-        """Return whether an event was changed or swapped with another: a swapped one matches at the other's place."""
-        for other in self._mismatches[:MAX_COMPARED]:
+        """Return a finding about an event that does not match its leaf. It is *swapped* if the event matches at the
+        place of another such event; otherwise it is *changed*.
+        """
+        for other in self._mismatches[:MAX_COMPARED_MISMATCHES]:
             if other is not one and self._belongs_at(one, other):
                 return Finding(one.entry.seq, "swapped", f"this is the event {other.entry.seq}")
         return Finding(one.entry.seq, "changed", "the event does not match its leaf")

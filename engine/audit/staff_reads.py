@@ -8,7 +8,7 @@ from engine.clock import now_ms
 from engine.types import Principal, RoomId
 
 MINUTE_MS = 60_000
-MAX_WAITING = 10_000
+MAX_WAITING_READINGS = 10_000
 """The most readings that wait. They wait for less than a second while Redis answers."""
 
 
@@ -37,15 +37,15 @@ class StaffReads:
         read = StaffRead(action, f"{caller.role}:{caller.id}", room, now_ms() // MINUTE_MS)
         if read in self._known:
             return
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING_READINGS:
             self._lost += 1
             return
         self._known.add(read)
         self._waiting.append(read)
 
     def take(self) -> tuple[list[StaffRead], int]:
-        """Return the readings that wait, and how many were lost because too many waited. Forget those of earlier
-        minutes.
+        """Return and remove the readings that wait to be appended to the log. Return also how many were lost because
+        too many waited. Readings of earlier minutes are forgotten: none of them can be repeated.
         """
         minute = now_ms() // MINUTE_MS
         self._known = {read for read in self._known if read.minute == minute}
@@ -54,5 +54,5 @@ class StaffReads:
         return taken, lost
 
     def put_back(self, reads: list[StaffRead]) -> None:
-        """Let readings wait again that could not be appended."""
+        """Queue readings again that could not be appended to the log."""
         self._waiting[:0] = reads

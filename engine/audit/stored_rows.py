@@ -23,7 +23,7 @@ WRONG_TYPE_ERRORS = (TypeError, AttributeError, ValueError, LookupError, Overflo
 
 
 def raw(column: Column[Any]) -> TypeCoerce[Any]:
-    """Return a column of bytes whose values are not converted: a text there cannot be."""
+    """Return a column of bytes whose values are read unconverted, because a text in it would raise an error."""
     return type_coerce(column, NullType())
 
 
@@ -50,7 +50,7 @@ async def read_trees(conn: AsyncConnection, zone: str) -> list[TreeState]:
 
 
 def _stored_tree(size: int, peaks: bytes) -> CompactTree:
-    """Return the stored state of a tree. A state that is malformed has a root that no tree has."""
+    """Return the state of a tree from its row. For a malformed row, the root of the state is one that no tree has."""
     try:
         if isinstance(peaks, bytes):
             return CompactTree.from_bytes(size, peaks)

@@ -101,20 +101,24 @@ class _Verification:
         numbers = {state.tree for state in states}
         for each in outside:
             if each.tree not in numbers:
-                self._find(last_seq + 1, "cut", f"the database has no tree {each.tree}, of which a head was signed")
+                self._add_finding(
+                    last_seq + 1, "cut", f"the database has no tree {each.tree}, of which a head was signed"
+                )
         if published and not await stored_rows.has_head(self._conn, self._zone, published):
             text = f"the head of {published.size} leaves, which was published, is not in the database"
-            self._find(last_seq + 1, "cut", text)
+            self._add_finding(last_seq + 1, "cut", text)
         checkpoint = await stored_rows.read_checkpoint(self._conn, self._zone)
         unaudited = 0 if states else await stored_rows.read_seq_before_audit(self._conn, self._zone)
         if checkpoint > max(last_seq, unaudited) and not self._findings:
             missing = "were archived" if states else "were archived, and the zone has no tree"
-            self._find(last_seq + 1, "cut", f"the events up to {checkpoint} {missing}")
+            self._add_finding(last_seq + 1, "cut", f"the events up to {checkpoint} {missing}")
         self._findings += await extra_rows.find_heads_of_no_tree(self._conn, self._zone, numbers, last_seq + 1)
         end = max(checkpoint, self._end)
         self._findings += await extra_rows.find_inserted_rows(self._conn, self._zone, end)
         if states and checkpoint < self._end and not self._findings:
-            self._find(checkpoint + 1, "inserted", f"the tree ends at {last_seq}, and only {checkpoint} were archived")
+            self._add_finding(
+                checkpoint + 1, "inserted", f"the tree ends at {last_seq}, and only {checkpoint} were archived"
+            )
         found = sorted({*self._findings, *self._rows.findings()})
         return Report(
             self._zone, len(states), self._entries, self._heads, len(self._rows.erased), first_seq, last_seq, found
@@ -122,11 +126,11 @@ class _Verification:
 
     def report_unreadable(self, error: Exception) -> Report:
         """Return the report of a run that a value of another type has stopped."""
-        self._find(1, "unreadable", f"the verification stopped at a value that is none of Callout's: {error}")
+        self._add_finding(1, "unreadable", f"the verification stopped at a value that is none of Callout's: {error}")
         found = sorted({*self._findings, *self._rows.findings()})
         return Report(self._zone, 1, self._entries, self._heads, len(self._rows.erased), 1, self._entries, found)
 
-    def _find(self, seq: int, kind: Any, text: str) -> None:
+    def _add_finding(self, seq: int, kind: Any, text: str) -> None:
         if len(self._findings) < MAX_FINDINGS:
             self._findings.append(Finding(seq, kind, text))
 
@@ -145,17 +149,17 @@ class _Verification:
             after = rows[-1][0]
             for row in rows:
                 if not isinstance(row[0], int):
-                    self._find(seq + 1, "inserted", f"a leaf has the seq {row[0]!r}")
+                    self._add_finding(seq + 1, "inserted", f"a leaf has the seq {row[0]!r}")
                     continue
                 if seq + 1 < row[0]:
-                    self._find(seq + 1, "removed", _missing(seq + 1, row[0] - 1))
+                    self._add_finding(seq + 1, "removed", _missing_text(seq + 1, row[0] - 1))
                     checker.is_broken = True
                 seq = row[0]
                 if isinstance(row[1], bytes) and len(row[1]) == HASH_BYTES:
                     self._rows.check_row(row)
                     hashes.append(row[1])
                 else:
-                    self._find(seq, "unreadable", "the leaf is no hash")
+                    self._add_finding(seq, "unreadable", "the leaf is no hash")
                     checker.is_broken = True
             await self._explain_absent(rows[0][0], seq)
             if not checker.is_broken:
@@ -177,7 +181,7 @@ class _Verification:
                 return CompactTree(size, await proofs.read_peaks(self._conn, self._zone, state, size))
             except WRONG_TYPE_ERRORS:
                 text = f"the stored nodes and leaves before {self._from_seq} are not whole"
-                self._find(state.first_seq, "node_changed", text)
+                self._add_finding(state.first_seq, "node_changed", text)
         compact = CompactTree()
         if state.head is not None:
             compact.append([leaf_hash(state.head.encode())])
@@ -207,7 +211,9 @@ class _Verification:
     # Rows
 
     async def _explain_absent(self, first: int, last: int) -> None:
-        """Compare the leaves of a page that have no event with the quarantine and the holes."""
+        """Look in the quarantine, and in the seqs that were accepted as lost, for the events that the leaves from
+        ``first`` to ``last`` lack.
+        """
         absent = self._rows.take_absent()
         if not absent:
             return
@@ -218,7 +224,7 @@ class _Verification:
             try:
                 known[seq] = leaves.entry_of_quarantined(stored)
             except WRONG_TYPE_ERRORS as error:
-                self._find(seq, "unreadable", f"the event in quarantine cannot be read: {error}")
+                self._add_finding(seq, "unreadable", f"the event in quarantine cannot be read: {error}")
         known |= {seq: leaves.hole_entry(seq) for seq in absent if any(a <= seq <= b for a, b in self._holes)}
         query = select(audit.c.seq, raw(audit.c.leaf), raw(audit.c.salt)).where(
             audit.c.zone == self._zone, audit.c.seq.between(first, last)
@@ -229,5 +235,5 @@ class _Verification:
         self._rows.add_absent(seq for seq in absent if seq not in known)
 
 
-def _missing(first: int, last: int) -> str:
+def _missing_text(first: int, last: int) -> str:
     return "the event's leaf is missing" if first == last else f"the leaves from here to {last} are missing"

@@ -26,7 +26,9 @@ AlarmKind = Literal["shrank", "forked", "restored", "other_installation", "other
 
 
 class Alarm(NamedTuple):
-    """A reason to ring. ``unreachable`` is none for the history: the server gave no answer."""
+    """Why the witness warns its operator, as a kind and a sentence. The kind ``unreachable`` says nothing about the
+    server's history, because the server gave no answer.
+    """
 
     kind: AlarmKind
     text: str

@@ -1,4 +1,4 @@
-"""Read the blocks between users, as a zone's Redis has them, from SQL."""
+"""Read from SQL which users have blocked which, as the keys for Redis. Each zone has these keys of all users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE_SIZE = 1_000
 
 
 async def read_contents(archive: Archive, zone: Zone) -> AsyncIterator[Contents]:
-    """Yield the sets of blocked users, in pages: every zone has those of all users. Raises Unavailable."""
+    """Yield for each user the set of users whom they or who blocked them, in pages. Raises Unavailable."""
     columns, last = blocks.c, ("", "")
     while True:
         after = (columns.user > last[0]) | ((columns.user == last[0]) & (columns.other > last[1]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["string", "hash", "zset", "set", "list", "stream", "geo"]
+KeyKind = Literal["string", "hash", "zset", "set", "list", "stream", "geo"]
 
 ADDITIVE_KINDS = frozenset({"hash", "zset", "set", "geo"})
 """The kinds of keys to which several parts of a zone may contribute. The order of their members has no meaning."""
@@ -46,7 +46,7 @@ class KeyContent(NamedTuple):
     ``expires_at`` is the Unix time in ms at which the key ends, or None if it has no TTL.
     """
 
-    kind: Kind
+    kind: KeyKind
     value: str | Mapping[str, str] | Mapping[str, GeoPoint] | frozenset[str] | tuple[str, ...] | tuple[StreamEntry, ...]
     expires_at: int | None = None
 

@@ -1,7 +1,7 @@
 """What a rebuild does not restore, with the reasons. Everything else that a zone has in Redis is written anew exactly.
 
-A test compares a zone with the zone that is rebuilt from SQL key by key, except for what stands here; another test
-finds a key of engine/store/keys.py that stands neither here nor in the comparison.
+One test compares, key by key, a zone with the same zone after a rebuild from SQL, except for what this module lists.
+Another test fails if a key of engine/store/keys.py is neither listed here nor compared.
 """
 
 from __future__ import annotations

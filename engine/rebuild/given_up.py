@@ -1,8 +1,9 @@
-"""Open a zone that only a rebuild keeps closed that was given up.
+"""Open a zone that is closed only because of a rebuild that was given up.
 
-The address of Redis leads to another server for a while, which lacks what SQL has: a process begins to write that
-server anew, and the address leads back before it has ended. The epoch by which the rebuild has fenced the archive is
-then newer than all epochs of this Redis. No command ever ran in it, so this Redis is not older than any other.
+Example: the address of Redis leads for a while to another server, which lacks what SQL has. A process begins to write
+the zone anew on that server, and the address leads back before the process has ended. The rebuild has recorded an epoch
+in SQL that is newer than all epochs of this Redis. No command ever ran in that epoch, so no other Redis has newer
+events than this one.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ log = structlog.get_logger(__name__)
 
 
 async def open_zone(engine: Engine, zone: Zone) -> bool:
-    """Open the zone if Redis agrees with SQL but for the epochs of rebuilds that do not go on. Return False otherwise:
-    another server was opened since, or a process writes one anew. Raises Unavailable, Indeterminate.
+    """Open the zone if Redis agrees with SQL except for the epochs of rebuilds that were given up. Return whether the
+    zone is open. It stays closed if it was opened on another Redis since, or if a process rebuilds it now. Raises
+    Unavailable, Indeterminate.
     """
     archive, store, holder = engine.archive, engine.store, new_id("node")
     record = (await records.read_records(archive, [zone]))[zone]

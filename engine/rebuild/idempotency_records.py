@@ -84,9 +84,9 @@ async def contents_of(archive: Archive, page: Sequence[tuple[Event, str | None]]
 
 @dataclass(slots=True)
 class _Command:
-    """The events of one command, and the job or the room that they are about ("": none). ``is_about_job``: the command
-    is about a job; going offline, which closes offers, is not. ``seq`` is of the event that answers a repeat, and
-    ``version`` the job's after the command, 0 if the events do not have it."""
+    """The events of one command, and the id of the job or the room that they are about ("": none). ``is_about_job``:
+    the command itself is about a job. (To go offline is not, although it closes offers.) A repeat is answered with the
+    event ``seq`` and with ``version``, the job's version after the command (0: the events do not contain it)."""
 
     events: list[Event]
     job: str

@@ -21,8 +21,8 @@ the end of a technician's offers when they go offline."""
 
 
 class Verdict(NamedTuple):
-    """A command that was done. ``request`` is the request key with its principal, as the name of a Redis key; ``seq``
-    and ``version`` are of the event from which a repeat is answered, and of the job after the command."""
+    """The outcome of a command on a job. ``request`` is the request key with its principal, as the name of a Redis key.
+    ``seq`` is that of the event from which a repeat is answered, ``version`` the job's version after the command."""
 
     request: str
     fingerprint: str
@@ -92,9 +92,9 @@ def version_after(events: Sequence[Event]) -> int:
 
 
 def seq_and_version(events: Sequence[Event]) -> tuple[int, int]:
-    """Return the seq of the event from which a repeat of the command of these events is answered, and the version of
-    the job after it (0: they do not have it). The event is the first one, or that of the command which was taken in the
-    same step because the job was paid before.
+    """Return what answers a repeat of the command that wrote ``events``: the seq of one of them, and the job's version
+    after the command (0 if no event has it). The seq is that of the first event. If the same step also ran a second
+    command, because the job was paid before, it is that of the second command's event.
     """
     seq, version, command = events[0].seq, 0, ""
     for event in events:

@@ -44,9 +44,9 @@ class JobRows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobParts(msgspec.Struct, frozen=True):
-    """The contents of a job's keys. ``holder`` is the technician among whose jobs it is ("" if none), ``counts`` says
-    whether it counts in their load, ``is_ahead`` whether it will later. ``is_exact`` is false if the job has changed in
-    an older release, which recorded no state: then its keys are as good as its document allows.
+    """The contents of a job's keys in Redis. ``holder`` is the technician in whose list of jobs it is ("" if none).
+    ``counts``: the job counts in their load now; ``is_ahead``: it will count later. ``is_exact`` is false if an older
+    release changed the job and recorded no state: then the keys contain only what the job's document has.
     """
 
     contents: Contents
@@ -128,18 +128,18 @@ class _JobKeys:
         self._tasks[entry] = str(at)
 
     @property
-    def _place(self) -> dict[str, GeoPoint]:
+    def _geo_point(self) -> dict[str, GeoPoint]:
         return {self._rows.id: GeoPoint(self._get("lat"), self._get("lon"))}
 
     def _add_lists(self) -> None:
-        """Add the job to the lists in which its people find it, and its reference."""
+        """Add the job to the lists of the zone, its customer and its holder, to the live map, and to the references."""
         zone, job, created = self._rows.zone, self._rows.id, self._get("created")
         for key in (keys.jobs(zone), keys.user_jobs(zone, UserId(self._get("customer")))):
             self._add(key, "zset", {job: created})
         if self._get("holder"):
             self._add(keys.user_jobs(zone, UserId(self._get("holder"))), "zset", {job: created})
         if self._get("phase") in ("open", "assigned", "active"):
-            self._add(keys.map_places(zone), "geo", self._place)
+            self._add(keys.map_places(zone), "geo", self._geo_point)
         if self._get("reference"):
             owner = UserId(self._get("owner").partition(":")[2])
             causes = [event.cause for event in self._rows.events if event.type == "job.created"]
@@ -177,13 +177,13 @@ class _JobKeys:
         return holder
 
     def _add_search(self) -> None:
-        """Add what a job has that looks for a technician: its places in the indexes, and its scheduled tasks."""
+        """Add the keys of a job that searches for a technician: its entries in the indexes, and its scheduled tasks."""
         zone, job, mode, wave = self._rows.zone, self._rows.id, self._get("mode"), int(self._get("wave", "0"))
         service = ServiceId(self._get("service"))
         if mode in ("broadcast", "bids"):
-            self._add(keys.job_demand(zone, service), "geo", self._place)
+            self._add(keys.job_demand(zone, service), "geo", self._geo_point)
             if wave > 0 and self._get("radius") == "0":
-                self._add(keys.wide_jobs(zone, service), "geo", self._place)
+                self._add(keys.wide_jobs(zone, service), "geo", self._geo_point)
         if mode != "direct":
             task = "allocate" if mode == "allocate" else "wave"
             self._add_due(f"{task}:{job}:{wave + 1}", self._state.next_at or self._now)

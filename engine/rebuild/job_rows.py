@@ -24,8 +24,8 @@ for a technician."""
 
 
 async def live_job_ids(archive: Archive, zone: Zone, after: str, limit: int) -> list[JobId]:
-    """Return the next ``limit`` jobs of the zone after the id ``after``, in the order of ids, that Redis has without an
-    end: they are not finished, or Redis does not know that they are archived.
+    """Return the ids of the next ``limit`` live jobs of the zone after the id ``after``, in the order of ids. A job is
+    live, and its keys in Redis do not expire, until it is finished and Redis was notified that it is archived.
     """
     columns = jobs.c
     is_live = or_(columns.hot.is_(True), columns.phase.not_in(FINISHED_PHASES))

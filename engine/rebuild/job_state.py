@@ -1,4 +1,4 @@
-"""What the log's field ``state`` says of a job (lua/lib/job_state.lua): the sum of what the job's events changed."""
+"""Compute a job's state from the field ``state`` of its events (lua/lib/job_state.lua), which has what each changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a zone's log that only one of the two stores has."""
+"""Archive the end of a zone's log that only Redis has, before the zone is rebuilt from SQL."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ async def find_lost_tail(engine: Engine, zone: Zone, record: ZoneRecord) -> Lost
         return None
     here = await zone_log.read_event(client, zone, head.seq)
     there = await reader.event(engine.archive, zone, head.seq)
-    if here is None or there is None or not _is_same(here, there):
+    if here is None or there is None or not _is_same_event(here, there):
         return None
     in_redis = await zone_log.read_epochs(client, zone)
     if any(record.epochs.get(epoch) != first for epoch, first in in_redis.items()):
@@ -73,8 +73,8 @@ async def find_lost_tail(engine: Engine, zone: Zone, record: ZoneRecord) -> Lost
     return await _read_tail(engine.archive, zone, head.seq, record.archived)
 
 
-def _is_same(here: Event, there: Event) -> bool:
-    """Return whether both stores have the same event. SQL has blanked what was not text, and old causes."""
+def _is_same_event(here: Event, there: Event) -> bool:
+    """Return whether Redis and SQL have the same event. Causes are not compared, because SQL has emptied old ones."""
     return (here.type, here.to, here.at, here.actor, here.data) == (
         there.type,
         there.to,

@@ -93,7 +93,9 @@ async def run_once(engine: Engine, running: RunningRebuilds | None = None) -> li
 
 
 async def _mend_zone(engine: Engine, zone: Zone, word: str, running: RunningRebuilds | None) -> RebuildReport | None:
-    """Do what a process does by itself about a zone that is closed with ``word``."""
+    """Rebuild or open a closed zone, as far as a process may do this without an operator. ``word`` is the code of the
+    reason why the zone is closed. Return the report if the zone was rebuilt.
+    """
     if word in REBUILT_WORDS:
         return await rebuild_zone(engine, zone, running=running)
     if word == FOREIGN_ROW:
@@ -110,7 +112,8 @@ async def rebuild_zone(
     words: Collection[str] = REBUILT_WORDS,
     running: RunningRebuilds | None = None,
 ) -> RebuildReport | None:
-    """Write the zone anew if it is closed with one of ``words`` and no other process does. Return None otherwise.
+    """Write the zone anew from SQL if ``words`` contains the code of the reason why it is closed, and if no other
+    process rebuilds it. Return None otherwise.
 
     Raises Unavailable, Indeterminate, LostRight: the zone then stays closed, and the rebuild begins again.
     """

@@ -107,8 +107,8 @@ async def read_rooms(engine: Engine, zone: Zone, ids: Sequence[str]) -> list[Roo
 async def read_messages(
     engine: Engine, page: Sequence[RoomState]
 ) -> AsyncIterator[tuple[RoomState, list[SentMessage]]]:
-    """Yield the messages of the rooms of a page whose ``client_id`` Redis is to know, and the one before them, in order
-    and in pieces. The short rooms share one query. Raises Unavailable.
+    """Yield the last messages of each room of ``page``, in order and in pieces: those whose ``client_id`` Redis must
+    recognise, and the one before them. Short rooms share one query. Raises Unavailable.
     """
     short = {str(room.id): room for room in page if 0 < room.n <= SHORT_ROOM_MESSAGES}
     if short:
@@ -168,7 +168,7 @@ async def _read_members(conn: AsyncConnection, ids: Sequence[str]) -> Mapping[st
 async def _read_notices(
     conn: AsyncConnection, ids: Sequence[str], users: Collection[str]
 ) -> dict[tuple[str, str], int]:
-    """Return the last number of the room when its members were notified of unread messages last."""
+    """Return, by room and user, the newest message's number when the user was last notified of unread ones."""
     columns = notifications.c
     last_at = (
         select(columns.room, columns.user, func.max(columns.at).label("at"))
@@ -186,7 +186,7 @@ async def _read_notices(
 
 
 async def _read_ends(conn: AsyncConnection, of_jobs: Collection[str]) -> dict[str, int]:
-    """Return when these jobs, which are done, were done for the first time since they went on last (ms)."""
+    """Return when each of these jobs, which are done, became done (ms); the last time, if it went on in between."""
     columns = events.c
     query = select(columns.job, columns.at, columns.data).where(columns.job.in_(of_jobs))
     ended: dict[str, int] = {}

@@ -69,7 +69,7 @@ async def _rows_by_technician(conn: AsyncConnection, table: Any, zone: Zone, ids
 
 def _entry(row: sql.TechnicianRow, state: Any, fix: Any, workload: Workload, *, recent_since: int) -> TechnicianEntry:
     record = sql.record_of_row(row)
-    fields = {name: _text(value) for name, value in live.profile_fields(record).items()}
+    fields = {name: _redis_text(value) for name, value in live.profile_fields(record).items()}
     ahead = workload.ahead[row.id]
     fields["load"] = str(workload.held[row.id] - ahead)
     if ahead:
@@ -87,7 +87,7 @@ def _entry(row: sql.TechnicianRow, state: Any, fix: Any, workload: Workload, *, 
     return TechnicianEntry(row.id, fields, state is not None and state.free_at >= recent_since)
 
 
-def _text(value: str | float | bytes) -> str:
+def _redis_text(value: str | float | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

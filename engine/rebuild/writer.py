@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.rebuild.contents import Contents, Kind
+from engine.rebuild.contents import Contents, KeyKind
 from engine.store import keys
 from engine.store.connection import Store
 from engine.store.scripts import Args, Keys
@@ -39,22 +39,22 @@ class LostRight(Exception):
 
 
 class TechnicianEntry(NamedTuple):
-    """The record of a technician: ``fields`` of the hash. ``looks``: they may have missed a search for open jobs, so
-    that it is done again."""
+    """The record of a technician, as the ``fields`` of a Redis hash. ``looks``: open jobs are searched for them again,
+    because they came online or became free so late that the search may not have been done."""
 
     id: str
     fields: Mapping[str, str]
     looks: bool
 
 
-_Parts = dict[tuple[str, Kind, int | None], list[Any]]
+_Parts = dict[tuple[str, KeyKind, int | None], list[Any]]
 """The values to write, by key, kind and end of the key."""
 
 
 class ZoneWriter:
-    """The writer of one rebuild of one zone. ``total`` and ``done`` count rows, for those who wait.
+    """Writes a zone's keys in one rebuild. Of ``total`` rows of SQL, ``done`` are written: this is shown as progress.
 
-    Every function raises LostRight, Unavailable if Redis is away, and Indeterminate if a reply was lost: the rebuild
+    Every method raises LostRight, Unavailable if Redis is away, and Indeterminate if a reply was lost: the rebuild
     then begins again.
     """
 
@@ -112,7 +112,7 @@ class ZoneWriter:
         self.done += rows
         parts, count = self._parts, 0
         for key, (kind, value, expires_at) in contents.items():
-            values = _FLATTENED[kind](value)
+            values = _FLATTEN[kind](value)
             count += sum(map(len, values)) if kind == "stream" else len(values)
             before = parts.setdefault((key, kind, expires_at), values)
             if before is values:
@@ -197,7 +197,7 @@ def _split(parts: _Parts) -> Iterator[list[tuple[str, str, str, list[Any]]]]:
     count = 0
     for (key, kind, expires_at), values in parts.items():
         end = "" if expires_at is None else str(expires_at)
-        size = MAX_PART_VALUES // WIDTHS.get(kind, 1) * WIDTHS.get(kind, 1)
+        size = MAX_PART_VALUES // VALUES_PER_MEMBER.get(kind, 1) * VALUES_PER_MEMBER.get(kind, 1)
         for start in range(0, len(values), size):
             some = values[start : start + size] if len(values) > size else values
             piece.append((key, kind, end, some))
@@ -209,11 +209,11 @@ def _split(parts: _Parts) -> Iterator[list[tuple[str, str, str, list[Any]]]]:
         yield piece
 
 
-WIDTHS: Mapping[Kind, int] = {"hash": 2, "zset": 2, "geo": 3}
+VALUES_PER_MEMBER: Mapping[KeyKind, int] = {"hash": 2, "zset": 2, "geo": 3}
 """How many values belong together, where it is more than one."""
 
 
-_FLATTENED: Mapping[Kind, Callable[[Any], list[Any]]] = {
+_FLATTEN: Mapping[KeyKind, Callable[[Any], list[Any]]] = {
     "hash": lambda value: list(chain.from_iterable(value.items())),
     "zset": lambda value: [part for member, score in value.items() for part in (score, member)],
     "geo": lambda value: [part for member, place in value.items() for part in (place.lon, place.lat, member)],

@@ -84,12 +84,12 @@ class ZoneWriting:
         """Write anew what the lost events are about, and append them to the log."""
         rooms_of_jobs = {str(room_of(JobId(job))) for job in tail.jobs}
         subjects = sorted(tail.jobs), sorted(tail.rooms | rooms_of_jobs)
-        holders = {holder async for holder in self._holders(subjects[0])}
+        holders = {holder async for holder in self._read_holders(subjects[0])}
         tasks = await lost_tail.find_tasks(self._engine, self._zone, (*subjects[0], *subjects[1]))
         await self._writer.forget(*subjects, tasks)
         await self._writer.write(lost_tail.log_contents(self._zone, tail, record.epochs), rows=0)
         for start in range(0, len(subjects[0]), JOBS_PER_PAGE):
-            await self._write_jobs(await self._live(subjects[0][start : start + JOBS_PER_PAGE]))
+            await self._write_jobs(await self._select_live(subjects[0][start : start + JOBS_PER_PAGE]))
         await self._write_rooms(await room_rows.archived_rooms(self._engine, subjects[1]))
         await self._writer.write(await idempotency_records.contents_of(self._engine.archive, tail.rows), rows=0)
         await self._writer.flush()
@@ -123,14 +123,14 @@ class ZoneWriting:
             async for room, said in room_rows.read_messages(self._engine, page):
                 await self._writer.write(room_contents.message_contents(room, said), rows=0)
 
-    async def _live(self, ids: Sequence[str]) -> list[JobId]:
+    async def _select_live(self, ids: Sequence[str]) -> list[JobId]:
         """Return those of the jobs ``ids`` that Redis is to have."""
         query = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.hot.is_(True)).order_by(jobs.c.id)
         async with self._engine.archive.begin_read() as conn:
             return [JobId(job) for job in (await conn.execute(query)).scalars()]
 
-    async def _holders(self, ids: Collection[str]) -> AsyncIterator[str]:
-        """Return the holders that these jobs have in Redis."""
+    async def _read_holders(self, ids: Collection[str]) -> AsyncIterator[str]:
+        """Yield the holder that each of these jobs has in Redis."""
         store = self._engine.store
         for job in ids:
             yield ((await store.command("HGET", keys.job(self._zone, JobId(job)), "holder")) or b"").decode()

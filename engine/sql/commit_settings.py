@@ -1,4 +1,5 @@
-"""Level ``sql``: whether a PostgreSQL server has a transaction on its disk when it acknowledges the commit.
+"""The acknowledgement level ``sql``: check whether a PostgreSQL server writes a transaction to its disk before it
+acknowledges the commit.
 
 The settings are read on each new connection, because a failover of the database changes the server, and because
 PostgreSQL can have them set for one role or one database.
@@ -30,14 +31,14 @@ class UnsuitableDatabase(Unavailable, SettingsError):
 
 
 class CommitSettings:
-    """The settings of the database of the present connections; ``report`` is their latest check."""
+    """Checks whether a commit of the database survives a crash. ``report`` is the result of the latest check."""
 
     def __init__(self) -> None:
         self.report = LevelReport()
 
     def watch_connections(self, engine: AsyncEngine, level: Level) -> None:
-        """Check each new connection if the level is ``sql``. A connection that cannot give it raises
-        UnsuitableDatabase.
+        """Check each new connection if the acknowledgement level is ``sql``. UnsuitableDatabase is raised if the
+        database has not promised that a committed transaction is on its disk.
         """
         if level == "sql" and engine.dialect.name == "sqlite":
             self.report = LevelReport(("SQLite synchronous=FULL",))  # each connection sets it (sqlite_connection.py)

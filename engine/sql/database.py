@@ -144,8 +144,8 @@ class Archive:
             await conn.run_sync(migrate.upgrade_schema)
 
     async def has_schema(self) -> bool:
-        """Return whether the database has a schema; nothing is written. If the schema is up to date, no read waits for
-        the lock of SQLite's writers to migrate it. Raises Unavailable.
+        """Return whether the database has a schema; nothing is written. If the schema is up to date, later reads do not
+        wait for the lock of SQLite's writers to migrate it. Raises Unavailable.
         """
         with _driver_errors_as_unavailable():
             async with self.engine.connect() as conn:

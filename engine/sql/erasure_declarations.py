@@ -3,12 +3,12 @@
 - *deleted*: the person's rows are deleted.
 - *emptied*: the column of their rows is emptied.
 - *redacted*: what is theirs is removed from the text or the JSON (engine/rules/redaction.py); what is others' stays.
-- *pseudonym*: a random id, which is nobody's name after the account is emptied. Everything that others need of the
-  person's rows hangs on it.
+- *pseudonym*: a random id. It stays, because rows that other people need refer to it; after the account is emptied, it
+  leads to nobody.
 - *by_law*: stays although it is the person's, with the reason in ``REASONS``.
 - *impersonal*: says nothing about a person.
 
-engine/archive/erase_rows.py and erase_events.py do what stands here.
+engine/archive/erase_rows.py and erase_events.py do what is declared here.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ async def upsert_rows(
 SQLITE_ROWS = 64
 """How many rows one statement of SQLite inserts: its parameters are cheaper to bind in one call, and other tasks of the
 process run meanwhile. More save nothing further."""
-_PARAMETER = r"(?:\?|\$\d+::\w+)"
-_VALUES = re.compile(rf" VALUES (\({_PARAMETER}(?:, {_PARAMETER})*\))([^?$]*)")
+_PARAMETER_PATTERN = r"(?:\?|\$\d+::\w+)"
+_VALUES_CLAUSE = re.compile(rf" VALUES (\({_PARAMETER_PATTERN}(?:, {_PARAMETER_PATTERN})*\))([^?$]*)")
 
 
 class _Compiled(NamedTuple):
@@ -134,7 +134,7 @@ def _compile(dialect: Any, name: str, columns: tuple[str, ...], build: Callable[
 def _for_many_rows(statement: str, dialect: str) -> str:
     """Return the INSERT ``statement`` for many rows; "" if its only parameters are not the values of a row."""
     head, *rest = statement.partition(" VALUES ")
-    found = _VALUES.fullmatch("".join(rest))
+    found = _VALUES_CLAUSE.fullmatch("".join(rest))
     if not found:
         return ""
     row, conflict = found.groups()

@@ -24,9 +24,9 @@ SETTINGS = (
 )
 
 
-_stay_empty: Any = {}.get  # returns None for None
+_adapt_none: Any = {}.get  # returns None for None
 sqlite3.register_adapter(bool, int)
-sqlite3.register_adapter(type(None), _stay_empty)
+sqlite3.register_adapter(type(None), _adapt_none)
 """Without these the driver looks for an adapter of each such value, and makes an exception when it finds none: 2 % of
 the archiver's instructions."""
 
@@ -50,7 +50,7 @@ class Connection(aiosqlite.Connection):
 
 
 class FinishedStatement:
-    """What a cursor says of its statement, and all rows."""
+    """The result of a statement that SQLite has executed: all rows, and what the cursor says about the statement."""
 
     __slots__ = ("description", "lastrowid", "rowcount", "rows")
 

@@ -1,4 +1,4 @@
-"""The table of what Redis has of technicians and what follows from the events of a zone's log."""
+"""The table of the state of technicians that the archiver computes from a zone's events, to restore it in Redis."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def repeat_lost_notices(engine: Engine, zone: Zone) -> int:
 
 
 async def _unnotified_jobs(store: Store, zone: Zone) -> AsyncIterator[list[str]]:
-    """Yield the jobs of which Redis was not notified, by pages: those that are not finished, too."""
+    """Yield, in pages, the jobs that Redis does not know to be archived; also those that are not finished."""
     cursor: Any = 0
     while True:
         cursor, entries = await store.command("ZSCAN", keys.jobs(zone), cursor, "COUNT", JOBS_PER_SCAN)
@@ -55,7 +55,7 @@ async def _unnotified_jobs(store: Store, zone: Zone) -> AsyncIterator[list[str]]
 
 
 async def _marked_jobs(archive: Archive, ids: Sequence[str]) -> Sequence[str]:
-    """Return which of the jobs SQL has as finished, and marks as notified."""
+    """Return those of the jobs that are finished in SQL, and of which SQL has recorded that Redis was notified."""
     columns = jobs.c
     query = select(columns.id).where(columns.id.in_(ids), columns.hot.is_(False), columns.phase.in_(FINISHED_PHASES))
     async with archive.begin_read() as conn:

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class HeadPublisher:
-    """The publisher of the heads that this archiver signs."""
+    """Signs the heads of audit trees for this archiver, and stores the last one of each zone in a file."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

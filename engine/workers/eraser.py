@@ -1,7 +1,7 @@
 """The eraser: the process that erases a person. Maintenance runs it in every server; one works on an erasure at a time.
 
-1. *waiting*: until nothing of the person is younger than the log's window, and no job or dispute stands in the way. No
-   entry of a log has their data then.
+1. *waiting*: until all events of the person have left the logs in Redis, because they are archived and old, and until
+   no open job or dispute of theirs prevents the erasure.
 2. *running*: a line of the list of erasures is written. Redis' copies are removed, so that no later event has anything
    of the person; what was appended until then must leave the logs too. In each zone the events are erased, at most 500
    at a time: ``subject.erased`` is appended, which names them, then their data and salts are removed. Then all other
@@ -70,12 +70,12 @@ async def run_once(engine: Engine) -> int:
         except OSError as error:
             log.error("erasure_waits", erasure=name, error=str(error))
         finally:
-            await _set(engine, name, holder=None, expires_at=None)
+            await _update_erasure(engine, name, holder=None, expires_at=None)
     return done
 
 
 async def _continue_erasure(engine: Engine, name: str) -> bool:
-    """Do what can be done now. Return whether the erasure is finished."""
+    """Do the steps of an erasure that are possible now. Return whether the erasure is finished."""
     async with engine.archive.begin_read() as conn:
         row: Any = (await conn.execute(select(erasures).where(erasures.c.id == name))).one()
     user = UserId(row.user)
@@ -87,7 +87,7 @@ async def _continue_erasure(engine: Engine, name: str) -> bool:
         return False
     if row.state == "waiting" and not await _has_left_logs(engine, person):
         return False
-    await _set(engine, name, state="running", known=json.dumps(person.texts))
+    await _update_erasure(engine, name, state="running", known=json.dumps(person.texts))
     erasure_list.add_to_list(erasure_list.file_of(engine.settings), ListedErasure(name, user, now_ms()))
     log.warning("erasure_runs", erasure=name, user=user)
     await redis_erasure.erase_copies(engine, person)
@@ -99,13 +99,13 @@ async def _continue_erasure(engine: Engine, name: str) -> bool:
     async with engine.archive.begin_write() as conn:
         await erase_rows.erase_account(conn, person)
     await sql.publish_to_redis(engine, user)
-    await _set(engine, name, known=None, reason=None)
+    await _update_erasure(engine, name, known=None, reason=None)
     for zone in engine.store.zones:
         seqs = await person_reader.find_seqs(engine.archive, zone, person)
         await redis_erasure.rewrite_log(engine, zone, seqs[-1] if seqs else 0)
     await redis_erasure.rewrite_files(engine)
     await compaction.compact(engine.archive)
-    await _set(engine, name, state="done", done_at=now_ms(), restored=False)
+    await _update_erasure(engine, name, state="done", done_at=now_ms(), restored=False)
     log.warning("erasure_done", erasure=name, user=user)
     return True
 
@@ -126,7 +126,7 @@ async def _erase_zone(engine: Engine, zone: Zone, person: Person, *, is_restored
 
 
 async def _has_left_logs(engine: Engine, person: Person) -> bool:
-    """Return whether no log in Redis has an event of the person any more, and none is to come from the outbox."""
+    """Return whether no log in Redis has an event of the person any more, and the outbox has no change of theirs."""
     async with engine.archive.begin_read() as conn:
         waiting = select(func.count()).select_from(outbox).where(outbox.c.user == person.id)
         if (await conn.execute(waiting)).scalar_one():
@@ -154,6 +154,6 @@ async def _take_lease(engine: Engine, name: str, holder: str) -> bool:
         return (await conn.execute(take.values(holder=holder, expires_at=now_ms() + LEASE_MS))).rowcount == 1
 
 
-async def _set(engine: Engine, name: str, **values: Any) -> None:
+async def _update_erasure(engine: Engine, name: str, **values: Any) -> None:
     async with engine.archive.begin_write() as conn:
         await conn.execute(update(erasures).where(erasures.c.id == name).values(**values))

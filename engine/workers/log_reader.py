@@ -1,4 +1,4 @@
-"""Read the logs for the archiver: as many events as one transaction takes, in pages that other tasks do not notice."""
+"""Read the logs for the archiver: as many events as one transaction takes, in small pages that delay no other task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notices of an event, by the words of its blueprint."""
+"""Make the notices of an event: the notifications to people that the job's blueprint declares for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 
 
 def notices_of_event(engine: Engine, event: Event) -> list[str | bytes]:
-    """Return the notices of an event as script arguments: user, data and blueprint of each."""
+    """Return the notices of an event as the arguments of a script. Each notice is three of them: the receiver, the
+    notification as JSON, and the blueprint. A notice that cannot be made is logged.
+    """
     found: list[str | bytes] = []
     try:
         notices = engine.blueprints.notices_of_event(event.blueprint_key, event.type, event.data)

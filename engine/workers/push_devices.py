@@ -28,11 +28,11 @@ from engine.workers.push_sender import LOG_INTERVAL_S, PushMessage, PushSender
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MAX_LOOKED_UP = 500
+MAX_MESSAGES_PER_LOOKUP = 500
 """The most pushes in one lookup: the number of parameters in one query is limited."""
-MAX_WAITING = 2_000
+MAX_WAITING_PUSHES = 2_000
 """The most pushes that wait for the lookup. Further ones are dropped and counted."""
-MAX_KNOWN = 20_000
+MAX_CACHED_ADDRESSES = 20_000
 """For how many users the devices of the last lookup are stored."""
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class PushQueue:
     def __init__(self, engine: Engine, sender: PushSender) -> None:
         self._engine = engine
         self._sender = sender
-        self._waiting: asyncio.Queue[PushMessage] = asyncio.Queue(MAX_WAITING)
+        self._waiting: asyncio.Queue[PushMessage] = asyncio.Queue(MAX_WAITING_PUSHES)
         self._known: dict[str, PushAddress] = {}
         self._task: asyncio.Task[None] | None = None
         self._logged_at = float("-inf")
@@ -74,7 +74,7 @@ class PushQueue:
     async def _run(self) -> None:
         while not_cancelled():
             batch = [await self._waiting.get()]
-            while len(batch) < MAX_LOOKED_UP and not self._waiting.empty():
+            while len(batch) < MAX_MESSAGES_PER_LOOKUP and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             try:
                 await self._hand_over(batch)
@@ -107,7 +107,7 @@ class PushQueue:
         for user, address in found.items():
             self._known.pop(user, None)
             self._known[user] = address
-        for user in list(self._known)[: max(0, len(self._known) - MAX_KNOWN)]:
+        for user in list(self._known)[: max(0, len(self._known) - MAX_CACHED_ADDRESSES)]:
             del self._known[user]
         return found
 

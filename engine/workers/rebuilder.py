@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 async def run(engine: Engine) -> None:
-    """Rebuild the zones of this process that are closed for it, until cancelled."""
+    """Rebuild each zone of this process that is closed because Redis lacks what SQL has, until cancelled."""
     running: RunningRebuilds = {}
     done = engine.metrics.add_counter("rebuilds", "Zones that were written anew from SQL", "zone", "reason")
     for name, text, member in (

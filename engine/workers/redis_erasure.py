@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REWRITE_TIMEOUT_S = 60.0
 MAX_REWRITTEN_ENTRIES = 1_000
 """A log with more entries is not written anew, because the script would stop the server for too long."""
-BLOCK_ENTRIES = 100
+ENTRIES_PER_BLOCK = 100
 """How many entries Redis stores in a block of a stream at most (``stream-node-max-entries``)."""
 POLL_INTERVAL_S = 0.05
 
@@ -81,13 +81,14 @@ async def _forget_technician(engine: Engine, zone: Zone, person: Person) -> None
 
 
 async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
-    """Write the zone's log anew, so that no block of it has trimmed entries up to ``last_seq``. A long log is trimmed
-    beyond that block instead. Raises Unavailable until it is, and the same errors as ``Store.run``.
+    """Write the zone's log anew, so that Redis has no bytes of trimmed entries up to ``last_seq`` in its blocks of
+    entries. A long log is not written anew: such a block goes when all its entries are trimmed. Raises Unavailable
+    until then, and the same errors as ``Store.run``.
     """
     names = {"meta": keys.zone_meta(zone), "log": keys.log(zone)}
     done = await engine.store.run(zone, "log_rewrite", keys=names, args={"limit": MAX_REWRITTEN_ENTRIES})
     first = await log_reads.read_range(engine.store.read_connection, zone, 0, 1)
-    if int(done.values[0]) == 0 and first and first[0].seq <= last_seq + BLOCK_ENTRIES:
+    if int(done.values[0]) == 0 and first and first[0].seq <= last_seq + ENTRIES_PER_BLOCK:
         raise Unavailable(f"{zone}: the log's oldest block is not trimmed yet")
 
 
@@ -101,7 +102,7 @@ async def rewrite_files(engine: Engine) -> None:
 
 
 async def _rewrite_file(engine: Engine, shard: Shard) -> None:
-    if (await _persistence(engine, shard)).get("aof_enabled") != "1":
+    if (await _read_persistence(engine, shard)).get("aof_enabled") != "1":
         return
     try:
         await engine.store.command_on(shard, "BGREWRITEAOF")
@@ -111,7 +112,7 @@ async def _rewrite_file(engine: Engine, shard: Shard) -> None:
             return
     until = monotonic() + REWRITE_TIMEOUT_S
     while monotonic() < until:
-        state = await _persistence(engine, shard)
+        state = await _read_persistence(engine, shard)
         if state.get("aof_rewrite_in_progress") == "0" and state.get("aof_rewrite_scheduled") == "0":
             if state.get("aof_last_bgrewrite_status") == "ok":
                 return
@@ -120,5 +121,5 @@ async def _rewrite_file(engine: Engine, shard: Shard) -> None:
     raise Unavailable("Redis has not rewritten its append-only file")
 
 
-async def _persistence(engine: Engine, shard: Shard) -> dict[str, str]:
+async def _read_persistence(engine: Engine, shard: Shard) -> dict[str, str]:
     return parse_info(await engine.store.command_on(shard, "INFO", "persistence"))

@@ -44,7 +44,9 @@ async def run_once(engine: Engine) -> int:
 
 
 def _first_kept_ms(days: int) -> int:
-    """Return the beginning of the day (UTC) from which on rows are kept: so a zone's log is retired once a day."""
+    """Return the time (ms) before which rows are deleted. It is the beginning of a day (UTC), so that a part of each
+    zone's log is deleted once a day.
+    """
     return (now_ms() // DAY_MS - days) * DAY_MS
 
 

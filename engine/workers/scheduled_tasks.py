@@ -126,7 +126,7 @@ async def _close_room(engine: Engine, zone: Zone, entry: str, rest: str) -> None
     await rooms.close_room(engine, zone, entry, RoomId(rest))
 
 
-async def _tell_read_mark(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _announce_read_mark(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     room, user = rest.split(":")
     await rooms.tell_read_mark(engine, zone, entry, RoomId(room), UserId(user))
 
@@ -152,5 +152,5 @@ RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "forget": _forget_reference,
     "room": _close_room,
     "notify": _notify_members,
-    "read": _tell_read_mark,
+    "read": _announce_read_mark,
 }

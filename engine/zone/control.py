@@ -1,4 +1,4 @@
-"""What the database says of who may use a zone: whether an operator has closed it, and which process writes it anew.
+"""The control of a zone through SQL: whether an operator has closed the zone, and which process rebuilds it.
 
 The lock of a rebuild is a lease: a process that dies holds it no longer than ``LEASE_MS``. The lock only saves work.
 Two processes that both believed in it could not do harm, because a script accepts the writes of one of them alone

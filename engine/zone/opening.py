@@ -167,7 +167,9 @@ def _discard_result(task: asyncio.Task[Any]) -> None:
 async def compare_with_sql(
     store: Store, send: SendCommand, zone: Zone, run_id: str, compared: str, record: ZoneRecord
 ) -> ZoneOpenReply:
-    """Run ``zone_open`` with these arguments and this process's state of the zone, and parse its reply."""
+    """Compare a zone's log in Redis with the database's ``record`` of it by the script ``zone_open``, which opens the
+    zone if they agree. With "look" for ``compared`` it changes nothing. Return the script's reply.
+    """
     state = store.zones[zone]
     args = script_arguments(
         run_id, compared, record, believed=state.epoch, seen_seq=state.seq, knows=store.known_format
@@ -189,8 +191,8 @@ def script_keys(zone: Zone) -> dict[str, str]:
 def script_arguments(
     run_id: str, compared: str, record: ZoneRecord, *, believed: str = "", seen_seq: int = 0, knows: int = NEWEST_FORMAT
 ) -> dict[str, str | int]:
-    """Return the arguments of the script ``zone_open``. ``believed`` and ``seen_seq``: this process's epoch and seq.
-    ``knows``: the newest format that the caller knows.
+    """Return the arguments of the script ``zone_open``. ``believed`` is the newest epoch of the zone that this process
+    has seen, ``seen_seq`` the highest seq in it, and ``knows`` the newest format of a zone that this process knows.
     """
     known = " ".join(f"{epoch} {first}" for epoch, first in record.epochs.items())
     archive: dict[str, str | int] = {"archived": record.archived, "known": known, "database": record.database}

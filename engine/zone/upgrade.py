@@ -27,10 +27,11 @@ RunUpgrade = Callable[[Keys, Args, str], Awaitable[bool]]
 
 
 async def raise_format(archive: Archive, zone: Zone, to: int, read_meta: ReadMeta, run_script: RunUpgrade) -> int:
-    """Raise the format of a zone to ``to``, and return the format that it had. Done again, nothing changes.
+    """Raise the format of a zone to ``to``, and return the format that it had. A repeat changes nothing.
 
-    ``read_meta`` returns a field of ``meta``, "" if there is none; ``run_script`` runs ``zone_upgrade`` in an epoch and
-    returns whether that was the zone's. Raises SettingsError if the format is higher, Unavailable, Indeterminate.
+    ``read_meta`` returns a field of the zone's key ``meta``, "" if there is none. ``run_script`` runs the script
+    ``zone_upgrade`` in an epoch, and returns whether the zone was still in that epoch. Raises SettingsError if the
+    format is higher, Unavailable, Indeterminate.
     """
     columns = checkpoints.c
     async with archive.begin_write() as conn:

@@ -196,8 +196,8 @@ def _take(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
 
     os.umask(0o077)
     began = time.time()
-    for file in (Path(settings.data) / heads.FOLDER).glob("*.head"):
-        shutil.copyfile(file, create_directory(folder / heads.FOLDER) / file.name)
+    for file in (Path(settings.data) / heads.HEADS_FOLDER).glob("*.head"):
+        shutil.copyfile(file, create_directory(folder / heads.HEADS_FOLDER) / file.name)
     if settings.database is None or settings.database.startswith("sqlite"):
         _copy_sqlite(_sqlite_file(settings), folder / DATABASE)
     else:

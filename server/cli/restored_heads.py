@@ -46,10 +46,10 @@ def put_newest_heads(folder: Path, data: Path, published: list[Head], installati
 
 
 def _read_heads(root: Path) -> list[Head]:
-    from engine.audit.heads import FOLDER, read_file
+    from engine.audit.heads import HEADS_FOLDER, read_file
 
     heads = []
-    for file in sorted((root / FOLDER).glob("*.head")):
+    for file in sorted((root / HEADS_FOLDER).glob("*.head")):
         try:
             head = read_file(str(root), file.stem)
         except (OSError, ValueError) as error:

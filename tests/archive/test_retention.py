@@ -115,7 +115,7 @@ async def test_a_large_part_goes_in_batches(engine: Engine, monkeypatch: pytest.
     await age(engine, 3)
     await retention_work.run_once(engine)
     await archiver.run_once(engine)
-    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(retention, "ROWS_PER_BATCH", 2)
     monkeypatch.setattr(retention_work, "MAX_PASS_S", 0.0)
     before = retention_work._first_kept_ms(1)
     part = await retention.next_retirement(engine.archive, DEFAULT_ZONE, before)

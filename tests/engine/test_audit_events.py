@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from engine.audit.staff_reads import MAX_WAITING, StaffReads
+from engine.audit.staff_reads import MAX_WAITING_READINGS, StaffReads
 from engine.domain import blocks, profile, services
 from engine.domain.profile import ProfilePatch
 from engine.errors import CalloutError, Forbidden, Unavailable
@@ -145,14 +145,14 @@ async def test_each_room_that_staff_read_is_an_event_once_a_minute(engine: Engin
 
 
 def test_reads_of_staff_beyond_the_limit_are_counted() -> None:
-    """At most ``MAX_WAITING`` reads of rooms by staff wait to be written to the audit. Further reads are not kept, and
-    their number is.
+    """At most ``MAX_WAITING_READINGS`` reads of rooms by staff wait to be written to the audit. Further
+    reads are only counted.
     """
     reads = StaffReads()
-    for number in range(MAX_WAITING + 2):
+    for number in range(MAX_WAITING_READINGS + 2):
         reads.note("room_read", ADMIN, RoomId(f"room_main_{number}"))
     taken, lost = reads.take()
-    assert (len(taken), lost) == (MAX_WAITING, 2)
+    assert (len(taken), lost) == (MAX_WAITING_READINGS, 2)
     assert reads.take() == ([], 0)
 
 

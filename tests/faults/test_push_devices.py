@@ -139,7 +139,7 @@ async def test_a_database_that_is_away_delays_no_push(
 
 async def test_queueing_never_waits(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """If too many pushes wait for the lookup, further ones are dropped at once and counted."""
-    monkeypatch.setattr(push_devices, "MAX_WAITING", 10)
+    monkeypatch.setattr(push_devices, "MAX_WAITING_PUSHES", 10)
     async with running_queue(engine) as (queue, receiver):
         queue.queue_messages([PushMessage("notification", b'{"n":1}', user="usr_x")] * 30)
         await queue.wait_until_sent()

@@ -159,7 +159,7 @@ class RequestLayer:
         began = time.perf_counter()
         status, took = 0, 0.0
 
-        async def send_stamped(message: MutableMapping[str, Any]) -> None:
+        async def send_with_request_id(message: MutableMapping[str, Any]) -> None:
             nonlocal status, took
             if message["type"] == "http.response.start":
                 status, took = message["status"], time.perf_counter() - began  # a stream lasts for hours
@@ -167,15 +167,15 @@ class RequestLayer:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_stamped)
+            await self.app(scope, receive, send_with_request_id)
         except asyncio.CancelledError:  # the server ends, and this request took longer than it waits for requests
             if status:
                 raise
-            await send_problem(scope, send_stamped, _error_of_cancelled(scope["method"]))
+            await send_problem(scope, send_with_request_id, _error_of_cancelled(scope["method"]))
         except Exception as error:  # a bug in a layer: this is the last place where an error response can be sent
             if status:
                 raise
-            await send_problem(scope, send_stamped, error)
+            await send_problem(scope, send_with_request_id, error)
         finally:
             self.http_metrics.count_response(state["operation"], status, took or time.perf_counter() - began)
 

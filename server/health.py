@@ -92,7 +92,7 @@ class Health:
         return [*found, *filter(None, (self.writes_problem, self.disk_problem))]
 
     def durability_report(self) -> dict[str, Any]:
-        """Return the acknowledgement level, what was found to give it, and what weakens it."""
+        """Return the acknowledgement level, the facts about Redis and SQL that provide it, and those that weaken it."""
         acknowledgements = self.engine.store.acknowledgements
         reports = (acknowledgements.report, self.engine.archive.commit_settings.report)
         return {

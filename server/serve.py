@@ -75,7 +75,7 @@ class ProcessPlan:
     metrics_socket: socket.socket | None = None
     valkey: EmbeddedValkey | None = None
     """The embedded Valkey that this process has started or adopted."""
-    raises_formats: bool = False
+    upgrades_zone_formats: bool = False
     """Whether this process raises the formats of the zones at its start, because nobody else uses the stores."""
     loads: WorkerLoads | None = None
     """The loads of the server's workers, if there are several."""
@@ -170,7 +170,7 @@ async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
             stack.push_async_callback(valkey.stop)
             settings = msgspec.structs.replace(settings, redis=valkey.url)
         is_alone = valkey is not None and settings.database is None
-        plan = ProcessPlan(url_of(sock), sock, counts, valkey, raises_formats=is_alone)
+        plan = ProcessPlan(url_of(sock), sock, counts, valkey, upgrades_zone_formats=is_alone)
         server = await stack.enter_async_context(run_process(settings, plan))
         lock.set_url(server.url)
         yield server
@@ -190,7 +190,7 @@ async def run_process(settings: Settings, plan: ProcessPlan) -> AsyncIterator[Ru
     """
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_engine(settings))
-        if plan.raises_formats:
+        if plan.upgrades_zone_formats:
             await raise_all(engine.store, engine.archive)
         _register_metrics(engine)
         server = RunningServer(plan, engine, await stack.enter_async_context(_run_gateway(engine, plan.loads)))

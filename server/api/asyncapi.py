@@ -100,7 +100,7 @@ def _announcement_types(blueprints: Blueprints) -> list[str]:
 
 
 def _blueprint_types(blueprints: Blueprints) -> list[str]:
-    """Return the event types that only blueprints define, for their steps."""
+    """Return the event types of steps that only blueprints define."""
     return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENT_DATA))
 
 

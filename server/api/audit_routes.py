@@ -1,4 +1,6 @@
-"""The routes of the audit. They are a part of the table in server/api/routes.py."""
+"""The routes of the audit trail, the audit trees and their proofs. They are a part of the table in
+server/api/routes.py.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ from server.schemas.lists import Items, ListQuery, LiveItems
 
 
 class Handler(Protocol):
-    """A function in server/api/handlers: three to eight lines that decode, call and encode."""
+    """A function in server/api/handlers: three to eight lines that read the request, call the engine and build the
+    answer.
+    """
 
     __name__: str
     __module__: str

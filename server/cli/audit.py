@@ -122,8 +122,8 @@ async def _verify(settings: Settings, head: Head | None, keys: list[bytes], from
 def _read_published(
     settings: Settings, zone: str, own: str | None
 ) -> tuple[Head | None, Callable[[int], list[Finding]]]:
-    """Return the head that the server has stored beside the database, and what is wrong with its file: a function of
-    the seq to name. With --database, a file of another installation is not looked at: it belongs to another database.
+    """Return the signed head that the server has stored beside the database, and a function that returns what is wrong
+    with the head's file, as findings at a given seq. With --database, the file of another installation is ignored.
     """
     from engine.audit import heads
     from engine.audit.row_checker import Finding

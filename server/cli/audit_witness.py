@@ -56,11 +56,11 @@ def witness(
     webhook: str | None,
     accept: bool,
 ) -> int:
-    """Watch the audit tree of the server at URL, and ring when it shrank or forked.
+    """Watch the audit tree of the server at URL, and print an alarm when the tree shrank or forked.
 
     Run it on another machine. It stores the last head and accepts a newer one only with a proof that the tree has only
     grown. Each accepted head is cosigned and stored in --state. The first head and the server's keys are trusted. The
-    exit code is 1 if it rang.
+    exit code is 1 after an alarm.
     """
     if not is_zone(zone):
         raise SettingsError(f"--zone {zone}: not a zone")
@@ -80,7 +80,7 @@ def witness(
 
 
 class _Watch:
-    """The watch of one tree."""
+    """The watch of one zone's audit tree on another server."""
 
     def __init__(self, url: str, zone: str, state: WitnessState, name: str, webhook: str | None) -> None:
         self._url = url.rstrip("/")
@@ -88,25 +88,27 @@ class _Watch:
         self._state = state
         self._name = name
         self._webhook = webhook
-        self._has_rung = False
+        self._had_alarm = False
         self._last_alarm: Alarm | None = None
 
     async def run(self, interval_s: float | None) -> int:
-        """Look once (None), or every ``interval_s`` seconds until interrupted. Return the exit code."""
+        """Check the tree once (``interval_s`` None), or every ``interval_s`` seconds until interrupted. Return the exit
+        code.
+        """
         import httpx
 
         async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False) as client:
             while True:
-                await self._look_and_report(client)
+                await self._check_and_report(client)
                 if interval_s is None:
-                    return 1 if self._has_rung else 0
+                    return 1 if self._had_alarm else 0
                 await asyncio.sleep(interval_s)
 
-    async def _look_and_report(self, client: httpx.AsyncClient) -> None:
+    async def _check_and_report(self, client: httpx.AsyncClient) -> None:
         from engine.audit.witness import Alarm
 
         try:
-            alarm = await self._look(client)
+            alarm = await self._check_head(client)
         except _NoAnswer as error:
             alarm = Alarm("unreachable", str(error))
         except _MALFORMED_ERRORS as error:
@@ -114,13 +116,13 @@ class _Watch:
         if alarm is None:
             self._last_alarm = None
             return
-        self._has_rung = True
-        if alarm != self._last_alarm:  # the same alarm rings once
+        self._had_alarm = True
+        if alarm != self._last_alarm:  # the same alarm is reported once
             self._last_alarm = alarm
-            await self._ring(client, alarm)
+            await self._report_alarm(client, alarm)
 
-    async def _look(self, client: httpx.AsyncClient) -> Alarm | None:
-        """Read the newest head, and accept it or return the alarm. Raises _NoAnswer, ValueError."""
+    async def _check_head(self, client: httpx.AsyncClient) -> Alarm | None:
+        """Read the server's newest signed head, and accept it or return the alarm. Raises _NoAnswer, ValueError."""
         from engine.audit import signed_note, witness
 
         reply = await self._read(client, "/head")
@@ -142,7 +144,9 @@ class _Watch:
         return [base64.b64decode(key["public"], validate=True) for key in keys]
 
     async def _read_proof(self, client: httpx.AsyncClient, last: Head, seen: Head) -> list[bytes] | None:
-        """Return the consistency proof; None if the server says that there is none."""
+        """Return the proof that the tree of head ``last`` grew into the tree of head ``seen``; None if the server has
+        none.
+        """
         query = f"?from={last.size}&to={seen.size}&tree={seen.tree}"
         try:
             reply = await self._read(client, f"/consistency{query}")
@@ -172,7 +176,7 @@ class _Watch:
             raise _NoAnswer(f"{self._url}{path}: status {reply.status_code}")
         return _AnyReply(json.loads(body))
 
-    async def _ring(self, client: httpx.AsyncClient, alarm: Alarm) -> None:
+    async def _report_alarm(self, client: httpx.AsyncClient, alarm: Alarm) -> None:
         """Print the alarm on stdout and stderr, and post it to the webhook."""
         import httpx
 

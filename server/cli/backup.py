@@ -1,4 +1,5 @@
-"""``callout snapshot`` and ``callout restore``: a pair of copies of SQL and Redis, taken while the server serves.
+"""``callout snapshot`` and ``callout restore``: copies of SQL and Redis that fit together, taken while the server
+serves.
 
 SQL is copied first and Redis after it. So Redis is never behind the archive, and a restored server opens its zones in a
 new epoch and archives the rest from the log.
@@ -46,7 +47,8 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
     """Write a copy of SQL, of Redis and of the signing key to DIR, while the server serves. DIR must not exist.
 
     The list of erasures and the last heads of the audit are copied too, and snapshot.json has the digest of each file.
-    It has everything of the installation, also personal data and the key: keep it as safe as the data directory.
+    The snapshot has all data of the installation, also personal data and the key: keep it as safe as the data
+    directory.
     """
     settings = options.load_settings(**flags)
     folder = Path(directory)
@@ -65,7 +67,7 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
         raise CannotStart(f"no database in {settings.data}: no server was started on it yet, or give another --data")
     draft = _make_draft(folder)
     try:
-        manifest = _take(settings, url, draft)
+        manifest = _write_copies(settings, url, draft)
         try:
             draft.rename(folder)
         except OSError as error:
@@ -77,8 +79,8 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
 
 
 def _make_draft(folder: Path) -> Path:
-    """Create the folder that gets the name ``folder`` when the snapshot is complete. Delete those of killed processes.
-    Raises CannotStart.
+    """Create the folder of an unfinished snapshot. It is renamed to ``folder`` when the snapshot is complete. Delete
+    the unfinished snapshots of killed processes. Raises CannotStart.
     """
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -149,15 +151,16 @@ def restore(*, directory: str, heads: tuple[str, ...], keep_id: bool, **flags: s
         put_newest_heads(folder, data, published, installation)
         for name in {DATABASE, KEY} & files:
             shutil.copyfile(folder / name, data / name)
-        erased = asyncio.run(_adapt_copies(settings, folder, data, keep_id=keep_id))
+        erased = asyncio.run(_restore_copies(settings, folder, data, keep_id=keep_id))
     if erased:
         print(f"erased again: {erased}; the zones are written anew from SQL")
     print(f"restored to {data}; start it with: callout serve --data {data}")
 
 
-async def _adapt_copies(settings: Settings, folder: Path, data: Path, *, keep_id: bool) -> int:
-    """Erase in the restored SQLite database whom the list of erasures names, or the snapshot's, give the database an id
-    of its own, and restore Redis. Return how many persons were erased: if there are any, Redis is not restored.
+async def _restore_copies(settings: Settings, folder: Path, data: Path, *, keep_id: bool) -> int:
+    """Erase in the restored SQLite database the persons in the lists of erasures (the given one and the snapshot's),
+    give the database a new id, and restore Redis. Return how many persons were erased: if there are any, Redis is not
+    restored.
     """
     from engine.archive import erasure_list
     from engine.sql import compaction
@@ -185,7 +188,7 @@ async def _adapt_copies(settings: Settings, folder: Path, data: Path, *, keep_id
     return erased
 
 
-def _take(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
+def _write_copies(settings: Settings, url: str, folder: Path) -> dict[str, Any]:
     """Copy the heads of the audit, then SQL, which contains them, then Redis and the list of erasures. Return the
     manifest.
     """
@@ -224,7 +227,7 @@ def _sqlite_file(settings: Settings) -> Path:
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
-    """Copy the database as it is at one instant, beside its writers."""
+    """Copy the SQLite database as it is at one instant. Other processes may write to it meanwhile."""
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
         live.backup(copy)
 

@@ -47,7 +47,7 @@ async def open_redis(settings: Settings) -> AsyncIterator[redis.Redis | None]:
 
 
 def is_filled(path: Path) -> bool:
-    """Return whether there is a file with content. Raises CannotStart if that cannot be seen."""
+    """Return whether there is a file with content. Raises CannotStart if the file system cannot be read."""
     try:
         return path.is_file() and path.stat().st_size > 0
     except OSError as error:
@@ -79,7 +79,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Archive]:
 
 
 async def run_script(client: redis.Redis, script: str, keys: Keys, args: Args, *epoch: str) -> list[Any]:
-    """Run a script and return its reply. It is sent as text, because only servers load the library."""
+    """Run a Lua script and return its reply. It is sent as text, because only servers load the script library."""
     from engine.store import scripts
 
     verb = scripts.load_installed_library()[script]

@@ -72,7 +72,7 @@ async def examine(settings: Settings) -> list[Finding]:
         _check_directory(settings),
         _check_key(settings),
         _check_blueprints(settings),
-        _check_broadcasts(),
+        _check_compiled_send(),
         await _check_server(settings),
     ]
     async with AsyncExitStack() as stack:
@@ -140,7 +140,7 @@ def _check_blueprints(settings: Settings) -> Finding:
     return Finding("blueprints", {"found": " ".join(names)})
 
 
-def _check_broadcasts() -> Finding:
+def _check_compiled_send() -> Finding:
     from server.gateway.broadcast_send import load_send, send_by_transports
 
     is_compiled = load_send() is not send_by_transports

@@ -1,4 +1,4 @@
-"""What ``callout doctor`` shows of the acknowledgement level."""
+"""What ``callout doctor`` shows of the acknowledgement level: what an acknowledged command survives."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 async def durability_facts(settings: Settings, client: Redis | None, archive: Archive | None) -> dict[str, Any]:
-    """Return the acknowledgement level, and what Redis and SQL have that gives or weakens it. What contradicts it is
-    among the problems of Redis and of the database.
+    """Return the acknowledgement level, and the facts about Redis and SQL that provide or weaken it. Facts that
+    contradict the level are listed as problems of Redis and of the database.
     """
     from engine.store.server_checks import server_level_report
 

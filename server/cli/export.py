@@ -52,11 +52,11 @@ def export(
 
 
 async def _print_lines(
-    settings: Settings, job: str | None, user: str | None, part: tuple[Zone, int | None, int | None]
+    settings: Settings, job: str | None, user: str | None, seq_range: tuple[Zone, int | None, int | None]
 ) -> None:
     async with open_database(settings) as archive:
         try:
-            async for line in _lines(archive, job, user, part):
+            async for line in _lines(archive, job, user, seq_range):
                 sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
         except LookupError:
             raise CommandFailed(f"the archive has no job {job}") from None
@@ -64,7 +64,7 @@ async def _print_lines(
 
 
 def _lines(
-    archive: Archive, job: str | None, user: str | None, part: tuple[Zone, int | None, int | None]
+    archive: Archive, job: str | None, user: str | None, seq_range: tuple[Zone, int | None, int | None]
 ) -> AsyncIterator[dict[str, Any]]:
     from engine.archive import export as archived
     from engine.archive import person_export
@@ -73,5 +73,5 @@ def _lines(
         return archived.export_job(archive, JobId(job))
     if user is not None:
         return person_export.export_person(archive, UserId(user))
-    zone, first, last = part
+    zone, first, last = seq_range
     return archived.export_range(archive, zone, first or 1, last or sys.maxsize)

@@ -20,7 +20,9 @@ INTERVAL_S = 0.1
 
 @contextlib.asynccontextmanager
 async def shown_progress(console: Console, zone: Zone, running: RunningRebuilds) -> AsyncIterator[None]:
-    """Show how many rows of a zone are written while the block rebuilds it. ``running`` has its rebuild."""
+    """Show how many rows of a zone are written while the block rebuilds the zone. ``running`` counts the rows of all
+    running rebuilds.
+    """
     ended = asyncio.Event()
     task = asyncio.create_task(_follow(console, zone, running, ended))
     try:

@@ -1,5 +1,6 @@
-"""What tells a restored copy from its original: its database gets an id of its own, and its Redis the same id, without
-the leases of the processes that worked for the original."""
+"""Make a restored copy distinct from its original: its database gets a new id, and its Redis the same new id. The
+leases of the processes that worked for the original are removed.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ def read_installation(database: Path) -> str:
 
 
 def refuse_foreign_heads(heads: list[Head], installation: str | None) -> None:
-    """Raise SettingsError if a head belongs to another installation; None: it is not known."""
+    """Raise SettingsError if a head belongs to another installation than ``installation`` (None: not known, every head
+    is good).
+    """
     for head in heads:
         if installation not in (None, head.deployment):
             raise SettingsError(f"--head: {head.origin} is a head of another installation than {installation}")

@@ -29,7 +29,7 @@ class Manifest(msgspec.Struct):
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write the manifest of all files in ``folder``, with ``facts`` for people. Return it."""
+    """Write the manifest of all files in ``folder``, with ``facts`` that only people read. Return the manifest."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     files = {path.relative_to(folder).as_posix(): _digest(path) for path in paths}
     manifest = {**facts, "files": msgspec.to_builtins(files)}
@@ -38,8 +38,9 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def verify_files(folder: Path, *required: tuple[str, ...]) -> set[str]:
-    """Return the paths of the snapshot's files after all were compared with the manifest. Of each tuple in ``required``
-    there must be one. Raises CannotStart, which names the file that is missing or differs.
+    """Return the paths of the snapshot's files after all were compared with the manifest. ``required``: of each tuple
+    of paths, at least one must be in the snapshot. Raises CannotStart with the name of the file that is missing or
+    differs.
     """
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)

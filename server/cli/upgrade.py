@@ -21,7 +21,7 @@ from server.cli.connections import open_database, open_redis, run_script
 def upgrade(**flags: str | None) -> None:
     """Let all zones use the format of this release. Processes of an older release are refused from then on.
 
-    Give it after all processes were replaced. There is no way back but a backup.
+    Run it after all processes were replaced by the new release. The only way back is to restore a backup.
     """
     for line in asyncio.run(_upgrade(options.load_settings(**flags))):
         print(line)

@@ -178,7 +178,7 @@ async def _open(settings: Settings, zone: Zone) -> str:
 
 
 async def _refuse_other_database(archive: Archive, client: redis.Redis | None, zone: Zone, more: str = "") -> None:
-    """Raise CommandFailed if Redis belongs to another database: nothing is changed in either then."""
+    """Raise CommandFailed if Redis belongs to another database. ``more`` is added to the error's text."""
     from engine.zone import records
 
     record = (await records.read_records(archive, [zone]))[zone]
@@ -190,7 +190,9 @@ async def _refuse_other_database(archive: Archive, client: redis.Redis | None, z
 
 
 async def _compare(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
-    """Return the word of ``zone_open`` for Redis and the database's record, without a change in either."""
+    """Compare Redis with the database's record of the zone, and return the reply that the script ``zone_open`` would
+    give. Nothing is changed.
+    """
     from engine.zone.opening import script_arguments, script_keys
 
     run_id = (await client.info("server"))["run_id"]

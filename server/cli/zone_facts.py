@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 async def zone_facts(settings: Settings, archive: Archive | None) -> tuple[dict[str, Any], list[str]]:
-    """Return the zones, and the problems: unfinished jobs and technicians of zones that are not declared. Nobody works
-    for them: their jobs are not found, and these technicians receive no offers. Raises Unavailable.
+    """Return the zones, and the problems: unfinished jobs and technicians of zones that are not declared. No process
+    serves such a zone: its jobs are not found, and its technicians receive no offers. Raises Unavailable.
     """
     known = settings.all_zones
     facts: dict[str, Any] = {"declared": " ".join(known), "served": " ".join(dict.fromkeys((*settings.zones, "main")))}

@@ -36,7 +36,7 @@ def plain_descriptor(transport: asyncio.Transport) -> int:
 
 
 def send_by_transports(sessions: list[SendBuffer], frame: bytes) -> list[SendBuffer]:
-    """Write ``frame`` to each session by its transport. See ``Send``."""
+    """Write ``frame`` to each session by its transport. Return the sessions that must queue it instead."""
     others = []
     for session in sessions:
         if session.is_direct:

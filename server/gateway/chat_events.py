@@ -47,7 +47,9 @@ _chat_decoder = msgspec.json.Decoder(_ChatData)
 
 
 class Memberships(NamedTuple):
-    """The rooms of a user in a zone with the numbers above which they read, as of the log's ``seq``."""
+    """The chat rooms of a user in a zone, as they were at the log's ``seq``. ``from_n`` has for each room the number of
+    a message: the user may read the messages above it.
+    """
 
     from_n: dict[str, int]
     seq: int
@@ -102,7 +104,7 @@ def is_addressed_to(event: Event, caller: Principal) -> bool:
 
 
 class ChatReplay:
-    """The events of chat rooms in one replay, by their index among its frames."""
+    """The events of chat rooms among the events that one client is sent again, by their index among the frames."""
 
     def __init__(self, caller: Principal, follows_zone: bool) -> None:
         self._caller = caller
@@ -112,7 +114,7 @@ class ChatReplay:
         self.memberships: Memberships | None = None
 
     def unread_rooms(self) -> set[str]:
-        """Return the rooms of the noted events for which the memberships are to be read."""
+        """Return the rooms with replayed events for which the caller's memberships are not read yet."""
         noted = {_room_of(_chat_decoder.decode(event.data)) for event in self._events.values()}
         return noted if not noted <= self._rooms_read else set()
 

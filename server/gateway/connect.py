@@ -144,8 +144,8 @@ def _refuse_credentials(session: Session, op: Connect, refusal: Unauthenticated)
 
 
 async def read_missing_memberships(gateway: Gateway, caller: Principal, resumes: ResumesByZone) -> bool:
-    """Read the caller's memberships for the resumes that need them, and return whether any did. Then the loop has
-    turned, and the resumes are to be finished again.
+    """Read the caller's memberships of chat rooms for the resumes that need them, and return whether any did. If so,
+    other tasks ran meanwhile, and the caller of this function finishes all resumes again.
     """
     needing = {zone: rooms for zone, resume in resumes.items() if (rooms := resume.unread_rooms)}
     for zone, rooms in needing.items():
@@ -187,8 +187,9 @@ async def prepare_resumes(
 
 
 def revocation_since(gateway: Gateway, principal: Principal, seen_seqs: dict[Zone, int]) -> Event | None:
-    """Return the event after the seqs ``seen_seqs`` that revoked the caller's access, None if there is none. The
-    caller's session was in no hub meanwhile, so it has not received this event."""
+    """Return the event above ``seen_seqs`` that revoked the caller's access, None if there is none. The session was in
+    no hub when that event came, so it has not received the event.
+    """
     for zone, seq in seen_seqs.items():
         found = gateway.relay.tails[zone].buffer.find_events(seq, [f"user:{principal.id}"], MAX_REPLAY_EVENTS)
         for chunk, index in found:

@@ -182,8 +182,8 @@ class Connection(asyncio.Protocol):
         return end
 
     def _pass_to_parser(self, data: bytes, frame_start: int) -> int:
-        """Pass any other frame to the parser of the RFC when the frame is complete, or at once if its header is wrong.
-        Return the frame's end in ``data``, -1 if it is incomplete.
+        """Pass a frame that is not a whole message to the parser of websockets when the frame is complete, or at once
+        if its header is wrong. Return the frame's end in ``data``, -1 if it is incomplete.
         """
         end = _frame_end(data, frame_start)
         if end < 0 or (end > len(data) and end - frame_start <= MAX_MESSAGE_BYTES + 14):

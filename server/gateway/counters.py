@@ -59,7 +59,7 @@ class Counters:
     """Seconds from a message to its reply, by op."""
 
     def count_write(self, frames: int, size: int) -> None:
-        """Count one write of ``frames``, of ``size`` bytes together."""
+        """Count one write to a socket, which had ``frames`` frames and ``size`` bytes."""
         self.frames_out += frames
         self.bytes_out += size
         self.writes += 1

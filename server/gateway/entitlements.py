@@ -54,8 +54,8 @@ async def read_work_floors(engine: Engine, zones: Iterable[Zone], caller: Princi
 
 
 def updated_floors(tails: ZoneStreams, caller: Principal, floors: Floors, seen_seqs: Mapping[Zone, int]) -> Floors:
-    """Return ``floors`` with the changes by events after the seqs ``seen_seqs``. The caller's session was in no hub
-    meanwhile, so these events have not changed it.
+    """Return ``floors`` with the changes that events above ``seen_seqs`` have made to the caller's `work:` channels.
+    The session was in no hub when these events came, so it has not received them.
     """
     if caller.role != "technician":
         return floors
@@ -87,8 +87,9 @@ def apply_work_change(event: Event, sessions_of: Callable[[str], list[Session]])
 def ended_job_channels(
     tails: ZoneStreams, caller: Principal, wanted: Collection[str], seen_seqs: Mapping[Zone, int]
 ) -> list[str]:
-    """Return the subscriptions in ``wanted`` that were ended by events after the seqs ``seen_seqs``. The caller's
-    session was in no hub meanwhile, so these events have not changed it."""
+    """Return those subscriptions in ``wanted`` (to jobs) that the caller lost by an event above ``seen_seqs``. The
+    session was in no hub when these events came, so it has not received them.
+    """
     ended: list[str] = []
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
@@ -135,7 +136,7 @@ def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
 
 
 def may_watch(caller: Principal, job: EventJob) -> bool:
-    """Return whether the caller may follow a job in this state."""
+    """Return whether the caller may subscribe to the events of ``job`` in its present state."""
     if caller.role == "technician" and job.asked:
         return False
     return bool(relations(caller, job))

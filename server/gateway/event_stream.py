@@ -68,11 +68,13 @@ class EventStream(Session):
         self.push_heads(self.gateway.heartbeat(self.hub))
 
     def push_heads(self, heads: bytes) -> None:
-        """Send the encoded heads."""
+        """Send ``heads``: the newest seq of each zone, already encoded."""
         super().push_heads(self.with_other_cursors(heads))
 
     def with_other_cursors(self, block: bytes) -> bytes:
-        """Return a block that begins with an id, with the cursors of the zones that this gateway does not serve."""
+        """Return ``block``, a server-sent event, with the cursors of the zones that this gateway does not serve added
+        to its id.
+        """
         return sse.add_to_id(block, self.other_cursors) if self.other_cursors else block
 
     def _end_transport(self, code: int, reason: str) -> None:

@@ -15,14 +15,18 @@ FIX_TYPE = "fix"
 
 
 class FixRateFeed:
-    """The push ``fix`` of one gateway, to all sessions of the technician whom it concerns."""
+    """The sender of the push ``fix``: it gives a technician's sessions at one gateway the new rate for sending
+    positions.
+    """
 
     def __init__(self, hubs: Sequence[Hub], payloads: PayloadEncoder) -> None:
         self._hubs = hubs
         self._payloads = payloads
 
     def handle_rate(self, _: Zone, rate: PublishedRate) -> None:
-        """Send a changed rate. Like a position it may be lost: the reply to ``connect`` has the present rate."""
+        """Send the changed rate to the technician's sessions. The push may be lost: the reply to ``connect`` has the
+        present rate.
+        """
         payload = self._payloads.encode_live_push(FIX_TYPE, now_ms(), FixRate(rate.every_s, rate.distance_m))
         for hub in self._hubs:
             for session in hub.members(f"user:{rate.technician}"):

@@ -96,7 +96,7 @@ class Gateway:
         """Start the background tasks, and wait up to ``START_TIMEOUT_S`` until the relay has filled the replay buffers
         from the logs. Connections get 503 until then.
         """
-        tasks = (self.relay.run(), self.wheel.run(), self.wheel.touch_forever())
+        tasks = (self.relay.run(), self.wheel.run(), self.wheel.renew_leases_forever())
         feeds = (self.live.run(), self.positions.resend_stale_positions_forever(), self.presence.run())
         work = (*tasks, *feeds, self.wheel.signs_of_life.run(), self.revocation.run())
         self._background = [asyncio.create_task(task) for task in work]

@@ -26,7 +26,7 @@ from server.gateway.session import Session
 from server.gateway.token_expiry import TokenExpiry
 
 WHEEL_SLOTS = 25
-MAX_TOUCHED_PER_CALL = 500
+MAX_RENEWED_PER_CALL = 500
 """The most signs of life in one script call: a longer call would delay the zone's other commands."""
 
 log = structlog.get_logger(__name__)
@@ -144,7 +144,7 @@ class HeartbeatWheel:
                 if session.received_at > last_look_at:
                     self.signs_of_life.note(session.caller.id, session.received_at)
 
-    async def touch_forever(self) -> None:
+    async def renew_leases_forever(self) -> None:
         """Once a ping interval, renew the presence leases of the technicians that sent something, and the leases of the
         open sockets. If one of the two fails, it is repeated the next time, and the other is done all the same.
         """
@@ -172,6 +172,6 @@ class HeartbeatWheel:
 
     async def _renew_presence(self, pending: set[str]) -> None:
         while pending:
-            part = list(pending)[:MAX_TOUCHED_PER_CALL]
+            part = list(pending)[:MAX_RENEWED_PER_CALL]
             await lease_renewal.renew_leases_in_own_zones(self._engine, part)
             pending.difference_update(part)

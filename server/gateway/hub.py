@@ -42,8 +42,8 @@ def name_in_hub(channel: str, zone: Zone) -> str:
 
 
 def member_channel(room_channel: str) -> str:
-    """Return the name in a hub of the channel of a large room's members. Ops may name the channel `room:<id>` itself,
-    and are no members by that.
+    """Return the name in a hub of the channel of a large room's members. Ops may subscribe to `room:<id>` itself, which
+    does not make them members.
     """
     return "member:" + room_channel.removeprefix("room:")
 
@@ -226,7 +226,7 @@ class Hub:
         self._count_writes(frames, frames * len(frame))
 
     def _count_writes(self, writes: int, size: int) -> None:
-        """Count ``writes`` of one frame each, of ``size`` bytes together."""
+        """Count ``writes`` writes to sockets, of one frame each and of ``size`` bytes in total."""
         counters = self._counters
         counters.frames_out += writes
         counters.writes += writes

@@ -24,13 +24,15 @@ CHANGED_EVENT = "session.room"
 MAX_EVENTS_SEARCHED = 1_000
 
 
-class _Change(msgspec.Struct):
+class _MembershipChange(msgspec.Struct):
     room: str
     is_member: bool
 
 
 class LargeRooms:
-    """The large rooms that one gateway knows. A room that is no longer large stays known, which costs one score."""
+    """The large rooms that one gateway knows. A room that is no longer large stays in memory: then each ``connect``
+    asks Redis for one more membership.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -59,8 +61,8 @@ class LargeRooms:
         self._zones_read.clear()
 
     def apply_change(self, event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
-        """Add the channel of a room to the sessions of the users whom ``event`` names, or take it from them."""
-        change = msgspec.json.decode(event.data, type=_Change)
+        """Add the channel of a large room to the sessions of the users whom ``event`` names, or remove it from them."""
+        change = msgspec.json.decode(event.data, type=_MembershipChange)
         self._rooms.setdefault(event.zone, set()).add(change.room)
         channel = member_channel(f"room:{change.room}")
         for user in event.to:
@@ -74,14 +76,14 @@ class LargeRooms:
 def updated_channels(
     tails: Mapping[Zone, ZoneStream], caller: Principal, channels: Iterable[str], seen_seqs: Mapping[Zone, int]
 ) -> set[str]:
-    """Return ``channels`` with the changes by events after the seqs ``seen_seqs``. The caller's session was in no hub
-    meanwhile, so these events have not changed it.
+    """Return ``channels`` with the rooms added or removed that the caller joined or left by events above ``seen_seqs``.
+    The session was in no hub when these events came, so it has not received them.
     """
     updated = set(channels)
     for zone, seq in seen_seqs.items():
         for chunk, index in tails[zone].buffer.find_events(seq, [f"user:{caller.id}"], MAX_EVENTS_SEARCHED):
             event = chunk.events[index]
             if event.type == CHANGED_EVENT:
-                change = msgspec.json.decode(event.data, type=_Change)
+                change = msgspec.json.decode(event.data, type=_MembershipChange)
                 (updated.add if change.is_member else updated.discard)(f"room:{change.room}")
     return updated

@@ -1,5 +1,5 @@
-"""The live channels of the zones: what the scripts publish and no log has, because it may be lost. Each message goes to
-the function for its kind.
+"""The live channels of the zones (pub/sub): messages that the scripts publish and store in no log, such as positions,
+because a lost one does no harm. Each message is passed to the function for its type.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ TICK_S = 0.05
 SEARCH_EVERY_S = 5.0
 REFRESH_EVERY_S = 20.0
 RETRY_S = 1.0
-APPROACH_DEGREES = 0.005
+BOX_MARGIN_DEGREES = 0.005
 """How far beyond the boxes people are held, so that who enters a box is seen at once: 400 m and more, which a car
 drives between two searches."""
 
@@ -119,7 +119,7 @@ class ZoneMapReader:
         return some
 
     async def _read_active(self) -> set[str]:
-        """Return those of the held people who gave a sign of life since the last call: a fix is one."""
+        """Return the ids of the technicians on the map who gave a sign of life, such as a fix, since the last call."""
         key, since = keys.last_seen(self._zone), self._seen_ms
         self.reads += 1
         if since < 0:
@@ -142,11 +142,15 @@ class ZoneMapReader:
             view.is_searched = True
 
     def _wanted_areas(self) -> dict[Layer, list[MapBox]]:
-        """Return the areas to hold for the present views, by layer."""
+        """Return the areas of which this reader stores the people and the jobs, by layer: the boxes of all views, for
+        people a little wider.
+        """
         boxes: dict[Layer, list[MapBox]] = {}
         for view in self.views.values():
             for layer in view.layers:
-                boxes.setdefault(layer, []).append(view.box.widen(APPROACH_DEGREES) if layer == "people" else view.box)
+                boxes.setdefault(layer, []).append(
+                    view.box.widen(BOX_MARGIN_DEGREES) if layer == "people" else view.box
+                )
         return {layer: merge_boxes(of_layer) for layer, of_layer in boxes.items()}
 
     async def _read(self, ids: Collection[str]) -> None:

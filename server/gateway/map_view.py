@@ -24,12 +24,12 @@ MAX_FRAME_ENTRIES = 2_000
 """The most entries in one frame, some 300 KB. What is more follows in the next frame: a session with much unsent is
 closed as too slow, and a snapshot alone must not be that much."""
 MAX_LATE_S = 0.1
-LEAVE_CROWD_SHARE = 0.9
+UNCLUSTER_BELOW_SHARE = 0.9
 """A layer that is shown as clusters is shown one by one again when it has fallen to this share of the limit: the map
 must not change its form with each person who crosses the border of the box."""
 
 Entries = Mapping[str, ZoneMapMarker]
-Counts = tuple[int, int]
+CellCounts = tuple[int, int]
 """How many people and how many jobs are in a cell."""
 
 
@@ -49,8 +49,8 @@ class MapFrame(NamedTuple):
 
 
 class MapView:
-    """What one session sees of a zone's map. ``k`` is the number of its last frame; a view that replaces another goes
-    on counting from there.
+    """What one session sees of a zone's map. ``k`` is the number of its last frame; a view that replaces another
+    continues the numbers.
     """
 
     def __init__(self, zone: Zone, options: ViewOptions, k: int = 0) -> None:
@@ -67,9 +67,9 @@ class MapView:
         self._numbers: dict[Layer, int] = dict.fromkeys(LAYERS, 0)
         self._crowded: frozenset[Layer] = frozenset()
         """The layers that are shown as clusters."""
-        self._cells: dict[int, Counts] = {}
+        self._cells: dict[int, CellCounts] = {}
         self._sent: dict[str, ZoneMapMarker] = {}
-        self._sent_cells: dict[int, Counts] = {}
+        self._sent_cells: dict[int, CellCounts] = {}
         self._has_more = False
 
     def is_due(self, now: float) -> bool:
@@ -107,28 +107,28 @@ class MapView:
             if entry is not None and (entry.layer not in layers or not box.contains(entry.lat, entry.lon)):
                 entry = None
             if entry is not old:
-                self._replace(name, old, entry)
+                self._replace_entry(name, old, entry)
             if entry is not None or old is not None or name in sent:
                 changed.append(name)
         return changed
 
-    def _replace(self, name: str, old: ZoneMapMarker | None, new: ZoneMapMarker | None) -> None:
+    def _replace_entry(self, name: str, old: ZoneMapMarker | None, new: ZoneMapMarker | None) -> None:
         if old is not None:
             self._numbers[old.layer] -= 1
             del self._inside[name]
             if old.layer in self._crowded:
-                self._count(old, -1)
+                self._add_to_cell(old, -1)
         if new is not None:
             self._numbers[new.layer] += 1
             self._inside[name] = new
             if new.layer in self._crowded:
-                self._count(new, 1)
+                self._add_to_cell(new, 1)
 
     @cached_property
     def _resolution(self) -> int:
         return cells.resolution_for(self.box)
 
-    def _count(self, entry: ZoneMapMarker, by: int) -> None:
+    def _add_to_cell(self, entry: ZoneMapMarker, by: int) -> None:
         cell = entry.cell(self._resolution)
         people, jobs = self._cells.get(cell, (0, 0))
         counts = (people + by, jobs) if entry.layer == "people" else (people, jobs + by)
@@ -138,7 +138,7 @@ class MapView:
             self._cells.pop(cell, None)
 
     def _is_crowded(self, layer: Layer) -> bool:
-        limit = zone_map.MAX_ENTRIES * (LEAVE_CROWD_SHARE if layer in self._crowded else 1)
+        limit = zone_map.MAX_ENTRIES * (UNCLUSTER_BELOW_SHARE if layer in self._crowded else 1)
         return self._numbers[layer] > limit
 
     def _take_snapshot(self, now_ms: int) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class MapView:
         self._cells = zone_map.count_cells(crowd, self._resolution) if self._crowded else {}
         self._sent_cells = dict(self._cells)
         self._sent = dict(islice(single.items(), MAX_FRAME_ENTRIES))
-        self._postpone(single.keys() - self._sent.keys())
+        self._send_later(single.keys() - self._sent.keys())
         layers: dict[str, list[msgspec.Raw]] = {layer: [] for layer in self.layers}
         for entry in self._sent.values():
             layers[entry.layer].append(msgspec.Raw(entry.json(now_ms)))
@@ -161,7 +161,7 @@ class MapView:
         sent, inside, crowded = self._sent, self._inside, self._crowded
         for number, name in enumerate(changed):
             if len(entered) + len(moved) >= MAX_FRAME_ENTRIES:
-                self._postpone(changed[number:])
+                self._send_later(changed[number:])
                 break
             entry, old = inside.get(name), sent.get(name)
             if entry is old or (entry is not None and (entry.layer in crowded or (old and old.row == entry.row))):
@@ -188,10 +188,10 @@ class MapView:
         left += (cells.cell_place(cell)[0] for cell in self._sent_cells.keys() - self._cells.keys())
         self._sent_cells = dict(self._cells)
 
-    def _postpone(self, names: Iterable[str]) -> None:
+    def _send_later(self, names: Iterable[str]) -> None:
         self.pending.update(names)
         self._has_more = bool(self.pending)
 
 
-def _encode_cluster(cell: int, counts: Counts) -> msgspec.Raw:
+def _encode_cluster(cell: int, counts: CellCounts) -> msgspec.Raw:
     return msgspec.Raw(zone_map.encode_cluster(cell, *counts))

@@ -15,7 +15,8 @@ OpFunction = Callable[[Gateway, Session, Any], Awaitable[Any]]
 
 class OpSpec(NamedTuple):
     """The declaration of an op: its function, the limit that counts it, the roles that may use it, and which relation a
-    caller needs to the thing that the op names. An op without a function waits for nothing (``send_location``).
+    caller needs to the thing that the op names. ``function`` is None for the op ``location``, which is executed at once
+    and without a task.
     """
 
     function: OpFunction | None

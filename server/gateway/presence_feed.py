@@ -6,7 +6,7 @@ is sent to a session only if its user may know it at that moment (engine/domain/
 lost that right stops watching.
 
 While Redis is away no change is sent: a read that fails says nothing about users. After all processes or Redis were
-stopped, nobody can have given a sign of life, so nobody is told to be offline within one lease after that (G6).
+stopped, nobody can have given a sign of life, so no user is reported as offline within one lease after that (G6).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_READ_AT_ONCE = 200
 """How many users are read at the same time. The loop of the process runs between two parts."""
 MAX_RIGHTS_AT_ONCE = 25
 """How many watchers' rights are read at the same time."""
-STOPPED_MS = 5_000
+ZONE_STOPPED_MS = 5_000
 """After this time without a script the zone counts as stopped, as in lua/lib/clock.lua."""
 
 log = structlog.get_logger(__name__)
@@ -57,11 +57,11 @@ class PresenceFeed:
 
     @property
     def watched_count(self) -> int:
-        """Return how many users are watched."""
+        """Return of how many users the presence is watched."""
         return len(self._known)
 
     async def watch(self, session: Session, users: Iterable[str]) -> list[UserPresence]:
-        """Return the presence of those of ``users`` of whom the session's user may know it, and send the session each
+        """Return the presence of those ``users`` whose presence the session's user may know, and send the session each
         change from now on. Raises Invalid if the session would watch too many users, Unavailable.
         """
         visible = await presence.find_visible(self._engine, session.caller, list(users))
@@ -81,7 +81,7 @@ class PresenceFeed:
                 session.unsubscribe(name)
             raise
         # The known state wins over the one just read: every later change is told against it.
-        return [known if (known := self._learn(state)) is not None else state for state in read]
+        return [known if (known := self._record_first_state(state)) is not None else state for state in read]
 
     async def watch_one(self, session: Session, user: str) -> UserPresence:
         """Watch one user. Raises NotFound if the session's user may not know their presence, Invalid, Unavailable."""
@@ -104,7 +104,7 @@ class PresenceFeed:
                 self._known.setdefault(user, None)
                 self._untold.setdefault(user, set()).add(session)
 
-    def _learn(self, state: UserPresence) -> UserPresence | None:
+    def _record_first_state(self, state: UserPresence) -> UserPresence | None:
         """Record the first known state of a watched user. Return the state that is known now."""
         if state.user in self._known and self._known[state.user] is None:
             self._known[state.user] = state
@@ -182,4 +182,4 @@ class PresenceFeed:
         fields = ["now", "opened_at", "offset", "skew"]
         seen, opened_at, *ahead = await read.hmget(keys.zone_meta(DEFAULT_ZONE), fields)
         now = time_ms + sum(int(value or 0) for value in ahead)
-        return now - int(seen or 0) > STOPPED_MS or now - int(opened_at or 0) < presence_lease_ms(self._engine)
+        return now - int(seen or 0) > ZONE_STOPPED_MS or now - int(opened_at or 0) < presence_lease_ms(self._engine)

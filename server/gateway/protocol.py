@@ -71,7 +71,7 @@ class Close(IntEnum):
 
 _json_decoder: msgspec.json.Decoder[Op] = msgspec.json.Decoder(Op)
 _msgpack_decoder: msgspec.msgpack.Decoder[Op] = msgspec.msgpack.Decoder(Op)
-_MAP_FIRST_BYTES = (*range(0x80, 0x90), 0xDE, 0xDF)
+_MSGPACK_MAP_FIRST_BYTES = (*range(0x80, 0x90), 0xDE, 0xDF)
 """First bytes of a map in MessagePack."""
 
 
@@ -124,7 +124,7 @@ def decode_msgpack(raw: bytes) -> Op:
     try:
         as_json = msgspec.json.encode(msgspec.msgpack.decode(raw))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
-        raise WrongMessage(NotJson(str(error)), fatal=not raw or raw[0] not in _MAP_FIRST_BYTES) from None
+        raise WrongMessage(NotJson(str(error)), fatal=not raw or raw[0] not in _MSGPACK_MAP_FIRST_BYTES) from None
     return _check_values(_decode_slowly(as_json, first), [])
 
 

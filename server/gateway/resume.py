@@ -135,7 +135,7 @@ class Resume:
             self._position = self.tail.cursor
 
     def missed_frames(self, encoder: Encoder) -> list[bytes]:
-        """Return the encoded events to replay, without those of rooms of others. Call this once, at the end."""
+        """Return the encoded events to replay, without those of others' chat rooms. Call this once, at the end."""
         if self.reason is None and self.chat.memberships is not None:
             self._apply_memberships(encoder)
         return self.frames if self.reason is None else []

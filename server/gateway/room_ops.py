@@ -40,7 +40,7 @@ async def leave(gateway: Gateway, session: Session, op: room_ops.LeaveRoom) -> d
 
 
 async def say(gateway: Gateway, session: Session, op: room_ops.Say) -> SayReply:
-    """Say a message."""
+    """Say a chat message in a room, and return the stored message."""
     draft = MessageDraft(text=op.text, client_id=op.client_id, files=op.files)
     done = await messages.say(gateway.engine, session.caller, op.room, draft, key=op.key, trace=op.trace or "")
     message = cast("Message", done.message)  # JSON: it is embedded in the reply without parsing
@@ -54,7 +54,7 @@ async def send_typing(gateway: Gateway, session: Session, op: room_ops.Typing) -
 
 
 async def read(gateway: Gateway, session: Session, op: room_ops.ReadMessages) -> dict[str, Any]:
-    """Move the caller's read mark forward."""
+    """Mark the messages of a room as read by the caller, up to a number."""
     mark = await rooms.mark_read(gateway.engine, session.caller, op.room, op.n, trace=op.trace or "")
     return msgspec.structs.asdict(mark)
 

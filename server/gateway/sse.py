@@ -27,7 +27,7 @@ from server.schemas import decode
 Heads = list[tuple[Zone, Cursor]]
 
 MEDIA_TYPE = b"text/event-stream"
-RETRY_MS = (1_000, 5_000)
+RETRY_RANGE_MS = (1_000, 5_000)
 """The range of the reconnect delay in ms, drawn for each stream: many streams that are cut at the same time must not
 reconnect at the same time.
 """
@@ -60,7 +60,7 @@ class SseFrames(JsonFrames):
         return b"id: %b\n\n" % cursor_text(heads).encode()
 
     def heartbeat_frames(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """Return the same as ``heads``: a client cannot answer a ping over a stream."""
+        """Return the same as ``head_frames``, without a ping: a client cannot answer a ping over a stream."""
         return self.head_frames(heads)
 
 
@@ -70,7 +70,7 @@ def event_block(payload: bytes, cursor: str) -> bytes:
 
 
 def add_to_id(block: bytes, cursor: str) -> bytes:
-    """Return a block that begins with an id, with ``cursor`` added to the id."""
+    """Return ``block``, a server-sent event that begins with an id, with ``cursor`` added to the id."""
     heads, _, rest = block.removeprefix(b"id: ").partition(b"\n")
     return b"id: %b\n%b" % (b",".join(filter(None, (heads, cursor.encode()))), rest)
 
@@ -86,7 +86,7 @@ def connect_block(content: dict[str, Any], cursor: str) -> bytes:
     """Return the first block of a stream: the content of the socket's reply to ``connect``, as an event named
     ``connect``.
     """
-    parts = (b"retry: %d\n" % randint(*RETRY_MS), b"id: %b\n" % cursor.encode(), b"event: connect\n")
+    parts = (b"retry: %d\n" % randint(*RETRY_RANGE_MS), b"id: %b\n" % cursor.encode(), b"event: connect\n")
     return b"".join((*parts, b"data: %b\n\n" % msgspec.json.encode(content)))
 
 
@@ -95,7 +95,7 @@ def close_block(code: int, reason: str) -> bytes:
     reconnect after this code.
     """
     content = msgspec.json.encode({"code": code, "reason": reason})
-    retry = b"retry: %d\n" % randint(*RETRY_MS) if code < Close.BAD_MESSAGES else b""
+    retry = b"retry: %d\n" % randint(*RETRY_RANGE_MS) if code < Close.BAD_MESSAGES else b""
     return b"%bevent: close\ndata: %b\n\n" % (retry, content)
 
 
@@ -105,7 +105,9 @@ def cursor_text(heads: Iterable[tuple[Zone, Cursor]]) -> str:
 
 
 def parse_cursors(cursors: str, pointer: str) -> dict[Zone, Cursor]:
-    """Return the cursors in ``cursors``, the reverse of ``cursor_text``; none for "". Raises Invalid at ``pointer``."""
+    """Return the cursors in the text ``cursors``, the reverse of ``cursor_text``; {} for "". Raises Invalid;
+    ``pointer`` is the JSON pointer in that error.
+    """
     found: dict[Zone, Cursor] = {}
     for part in cursors.split(",") if cursors else ():
         zone, epoch, seq = part.split(":") if part.count(":") == 2 else ("", "", "")

@@ -106,7 +106,7 @@ class LongPoll:
         return responses.json_response(PollResult(events, cursor, **_recovery_members(resumes)))
 
     def _is_unread(self, zone: Zone, resumes: connect.ResumesByZone) -> bool:
-        """Return whether ``zone`` is a zone of the deployment of which the response has no events."""
+        """Return whether the deployment has ``zone``, but this response has no events of it."""
         return zone not in resumes and zone in self._gateway.engine.store.zones
 
     async def _wait_for_events(self, poll: PollSession, receive: Receive) -> None:

@@ -24,14 +24,16 @@ class TypingNotice(msgspec.Struct, frozen=True):
 
 
 def typing_channel(room: str) -> str:
-    """Return the channel in a hub of the sessions that joined a room. It is of the session alone: no event is addressed
-    to it, and no client subscribes to it by its name.
+    """Return the channel in a hub of the sessions that joined a room. Only gateways use this channel: no event is
+    addressed to it, and no client can subscribe to it by its name.
     """
     return f"typing:{room}"
 
 
 class TypingFeed:
-    """The push ``typing`` of one gateway. It may be lost: a client shows it for some seconds only."""
+    """The sender of the push ``typing`` to the sessions of one gateway. The push may be lost: a client shows it for
+    some seconds only.
+    """
 
     def __init__(self, hubs: Sequence[Hub], payloads: PayloadEncoder) -> None:
         self._hubs = hubs

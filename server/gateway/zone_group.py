@@ -14,7 +14,9 @@ from server.gateway.zone_stream import ZoneStream
 
 @dataclass(slots=True)
 class ZoneGroup:
-    """The state of the relay's connection that tails these zones. ``run_id`` is that of the server at its other end."""
+    """The zones that the relay reads over one connection, and the state of that connection. ``run_id`` is Redis' own id
+    of the server process at its other end.
+    """
 
     tails: dict[Zone, ZoneStream]
     run_id: str = ""

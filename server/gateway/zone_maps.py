@@ -1,4 +1,6 @@
-"""The maps of all zones at one gateway: which session sees what, and a reader for each zone at which anybody looks."""
+"""The maps of all zones at one gateway: what each session sees of them, and one reader for each zone whose map a
+session sees.
+"""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ whom a price was proposed; for users it is a technician for a customer, and a cu
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The declaration of who may use a route or op, of all callers with the right role. ``object_kind`` is the kind of
-    the object that the route or op names. If ``relations`` is None, all callers may use it, else those in one of the
+    """The declaration of which callers with the right role may use a route or op. ``object_kind`` is the kind of the
+    object that the route or op names. If ``relations`` is None, all callers may use it, else those in one of the
     relations to that object; with ``by_blueprint``, those whom the job's blueprint allows the step.
     """
 

@@ -63,7 +63,7 @@ def embed_json(json: bytes) -> msgspec.Raw:
 
 
 def object_response(noun: str, content: Any, *headers: Header) -> Response:
-    """Return the response ``{"<noun>": thing}``."""
+    """Return a response with one member: its name is ``noun``, its value is ``content``."""
     return Response(msgspec.json.encode({noun: content}), headers)
 
 
@@ -73,7 +73,9 @@ def json_response(content: Any, *headers: Header) -> Response:
 
 
 def stored_response(noun: str, result: Result[Any]) -> Response:
-    """Return the response to a command that is stored in SQL: the thing, and a header if the result is a repeat."""
+    """Return the response to a command whose outcome is stored in SQL: the object under ``noun``, and a header if the
+    result is a repeat.
+    """
     return object_response(noun, result.value, *replay_headers(result))
 
 

@@ -34,8 +34,9 @@ Headers = list[tuple[bytes, bytes]]
 async def count_request(
     engine: Engine, limit_name: str, counted: str, local_meters: LocalMeters | None = None
 ) -> Headers:
-    """Count one request of ``counted`` in the limit ``limit_name`` and return the headers that show how much is left.
-    ``local_meters`` count it while a zone is closed; without them, no request is served then.
+    """Count one request of the caller ``counted`` (a user or an address) in the limit ``limit_name``, and return the
+    headers that show how many requests are left. ``local_meters`` count it while a zone is closed; without them, no
+    request is served then.
 
     Raises RateLimited, Unavailable. ``counted`` may be any text: it is hashed unless it is an id.
     """

@@ -17,9 +17,9 @@ import structlog
 from server.process.worker_loads import WorkerLoads
 
 MAX_ACCEPTS_PER_TURN = 4
-SLACK = 1.1
+MAX_SHARE_FACTOR = 1.1
 """A worker may have this many times its fair share ..."""
-SLACK_CONNECTIONS = 4
+EXTRA_CONNECTIONS = 4
 """... and so many connections more, so that few connections do not make it pause."""
 PAUSE_S = 0.02
 """How long a worker above its share accepts nothing before it looks again."""
@@ -83,7 +83,7 @@ class Acceptor:
         """Publish this worker's load, and return whether the load is above its share."""
         count = len(self._connections) + len(self._opening)
         self._loads.write(count, self._count_sockets())
-        return count > self._loads.fair_share() * SLACK + SLACK_CONNECTIONS
+        return count > self._loads.fair_share() * MAX_SHARE_FACTOR + EXTRA_CONNECTIONS
 
     def _publish_regularly(self) -> None:
         self._publish()

@@ -64,7 +64,9 @@ class Terminal:
         return any(not os.isatty(number) for number in self._streams)
 
     def redirect_to_null(self) -> None:
-        """Redirect the streams of the terminal to /dev/null: a write to them fails, and would interrupt the stop."""
+        """Redirect the streams of the terminal to /dev/null: otherwise a write to them would fail and interrupt the
+        stop.
+        """
         null = os.open(os.devnull, os.O_RDWR)
         for number in self._streams:
             os.dup2(null, number)

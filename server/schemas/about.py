@@ -29,8 +29,8 @@ class ProblemReply(Shape):
 
 
 class Durability(Shape):
-    """The acknowledgement level (`CALLOUT_DURABILITY`). `checks`: what was found to give it; `warnings`: what weakens
-    it.
+    """The acknowledgement level (`CALLOUT_DURABILITY`). `checks`: the facts about Redis and SQL that provide it;
+    `warnings`: what weakens it.
     """
 
     level: str

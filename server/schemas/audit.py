@@ -24,7 +24,7 @@ def _order_errors(first: float | None, last: float | None) -> list[FieldError]:
 
 
 class AuditTrailQuery(ListQuery):
-    """Which entries are listed. ``action`` is the type of an event, or the beginning of one with ``.*``."""
+    """Which entries are listed. ``action`` is the type of an event, or a group of types such as ``job.*``."""
 
     zone: ZoneName = str(DEFAULT_ZONE)
     action: Annotated[str, Meta(max_length=64, pattern=r"^[a-z_]+(\.[a-z_]+)*(\.\*)?$(?!\n)")] | None = None
@@ -69,7 +69,9 @@ class AuditHeadReply(Shape):
 
 
 class AuditProof(Shape):
-    """That an event is a leaf of the tree with this head. ``hashes`` go from the leaf to the root, in hexadecimal."""
+    """The proof that an event is a leaf of the audit tree with this head. ``hashes`` go from the leaf to the root, in
+    hexadecimal.
+    """
 
     seq: int
     index: int
@@ -105,8 +107,8 @@ class ConsistencyReply(Shape):
 
 
 class VaultKey(Shape, rename={"valid_from": "from", "valid_until": "until", "revoked_at": "revoked"}):
-    """A public key of the server's signatures, in base64. A signature made after ``until`` is not the server's, and
-    none of a ``revoked`` key counts.
+    """A public key of the server's signatures, in base64. A signature made after ``until`` is not the server's, and no
+    signature of a ``revoked`` key is valid.
     """
 
     id: str

@@ -28,7 +28,8 @@ class State(Shape):
 
 class Command(Shape, rename={"source": "from"}):
     """A command of a blueprint. ``from`` lists, for each relation to the job, the states in which the command is
-    allowed. Without ``to`` the state does not change. ``code`` is the purpose of the code that the command needs.
+    allowed. Without ``to`` the state does not change. ``code`` is the purpose of the confirmation code that the command
+    needs.
     """
 
     name: str

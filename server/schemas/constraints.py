@@ -55,5 +55,7 @@ def require_one_of(*names: str) -> Schema:
 
 
 def describe_field(text: str) -> Meta:
-    """Return a description of a field for the document only. A refusal contains the description of the field's type."""
+    """Return a description of a field for the OpenAPI document. Refusals contain the description of the field's type
+    instead.
+    """
     return Meta(extra_json_schema={"description": text})

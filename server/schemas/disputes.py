@@ -59,8 +59,8 @@ class EventDispute(Dispute, kw_only=True):
 
 
 class MediationEventData(Shape):
-    """Mediators are invited to the room of a job with a new dispute, or ``user`` took the dispute. The dispute has its
-    id, job, status and reason.
+    """The payload of two events: mediators are invited to the room of a job with a new dispute, or ``user`` became the
+    dispute's mediator. The dispute has its id, job, status and reason.
     """
 
     dispute: EventDispute

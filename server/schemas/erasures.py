@@ -1,4 +1,4 @@
-"""Erasures and exports of what there is about a person."""
+"""Requests to erase or export all data about a person, and the answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class NewExport(Body):
 
 
 class Erasure(Shape):
-    """An erasure. ``blockers`` are what it waits for beside the time; ``zones`` are those whose events are erased."""
+    """The erasure of a person's data. ``blockers`` are the reasons why it waits, apart from the waiting time. ``zones``
+    are the zones whose events are erased.
+    """
 
     id: str
     state: Literal["waiting", "running", "done"]

@@ -144,7 +144,7 @@ class SayReply(Shape):
 
 
 class ReadReply(Shape):
-    """The reply to ``read``: how far the caller has read now."""
+    """The reply to ``read``: ``n`` is the number of the last message that the caller has read."""
 
     n: int
     seq: int

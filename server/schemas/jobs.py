@@ -147,7 +147,8 @@ class _JobCore(Shape):
 
 class PublicJob(_JobCore, kw_only=True):
     """A job as a technician who was offered it sees it: no customer, exact address, postal code, notes, reference or
-    metadata, and the position rounded to 100 m. ``technician`` is null, or the reader if the job asks for them by name.
+    metadata, and the position rounded to 100 m. ``technician`` is null, or the reader if the customer booked this
+    technician.
     """
 
     technician: Person | None

@@ -19,8 +19,8 @@ LAYERS_PATTERN = r"^(people|jobs)(,(people|jobs))*$(?!\n)"
 
 
 class MapQuery(Body):
-    """What of a zone's map is read. `bbox` is west, south, east and north in degrees; a west above the east crosses the
-    antimeridian. `layers` are `people` and `jobs`, both unless given.
+    """The query of a zone's map: which part of the map to return. `bbox` is west, south, east and north in degrees; a
+    west above the east crosses the antimeridian. `layers` are `people` and `jobs`, both unless given.
     """
 
     bbox: Annotated[
@@ -48,7 +48,7 @@ class MapQuery(Body):
 
 class MapPerson(Shape):
     """A technician with a position of the last hour. ``jobs`` is how many jobs they hold. They are busy while one of
-    these counts as work now; a booked job for later does not.
+    these jobs is to be done now; a job that is booked for later does not count.
     """
 
     id: str

@@ -48,9 +48,9 @@ class OfferDeclined(Shape):
 
 
 class JobChanged(Shape, rename={"source": "from"}):
-    """The payload of a new or edited job. ``changed`` lists the changed fields, or ``codes`` if the job has new codes.
-    If the blueprint addresses technicians, they receive the public part of ``job``. The payload of an edit also has the
-    actor, and in ``from`` and ``to`` the state, which an edit does not change.
+    """The payload of a new or edited job. ``changed`` lists the changed fields, or ``codes`` if the job has new
+    confirmation codes. If the blueprint addresses technicians, they receive the public part of ``job``. The payload of
+    an edit also has the actor, and in ``from`` and ``to`` the state, which an edit does not change.
     """
 
     job: Job
@@ -170,7 +170,7 @@ class PaymentUnexpected(Shape):
 
 
 class CodeFailed(Shape):
-    """A wrong code for the job, from its technician."""
+    """The technician of a job has sent a wrong confirmation code."""
 
     job: Ref
     technician: Ref

@@ -56,7 +56,7 @@ def query_pairs(raw: bytes) -> list[tuple[str, str]]:
 
 
 def _text_errors(name: str, value: str) -> list[FieldError]:
-    """Return an error for a parameter that is not UTF-8: at the whole query if its name is not."""
+    """Return an error for a parameter that is not UTF-8. If its name is not, the error points at the whole query."""
     if not _is_text(name):
         return [FieldError("", "The name of a parameter is not UTF-8")]
     return [] if _is_text(value) else [FieldError(json_pointer(name), "Not UTF-8")]

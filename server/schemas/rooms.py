@@ -34,7 +34,7 @@ ClientId = Annotated[
 
 
 class NewMessage(Body):
-    """A message to say. Its sender repeats it under the same ``client_id`` until it is answered."""
+    """A chat message to say. The client sends it again with the same ``client_id`` until the server answers."""
 
     text: MessageText
     client_id: ClientId
@@ -75,7 +75,7 @@ class RoomUser(Shape):
 
 
 class RoomMember(RoomUser, kw_only=True):
-    """A member reads the messages above ``from_n``."""
+    """A member of a chat room. They may read the messages with a number above ``from_n``."""
 
     since: datetime
     from_n: int
@@ -94,7 +94,7 @@ class Message(Shape):
 
 
 class ReadNumber(Shape):
-    """How far a member has read."""
+    """The number of the last message that a member of a room has read."""
 
     user: str
     n: int
@@ -128,7 +128,9 @@ class Room(EventRoom, kw_only=True):
 
 
 class RoomEventData(Shape):
-    """A room was opened, closed, or joined, left or read by ``user``. ``n`` is how far they have read."""
+    """A room was opened, closed, or joined, left or read by ``user``. ``n`` is the number of the last message that they
+    have read.
+    """
 
     room: EventRoom
     user: RoomUser | None = None
@@ -156,12 +158,12 @@ class MessageReply(Shape):
 
 
 class ReadMarkReply(Shape):
-    """How far the caller has read now."""
+    """The number of the last message that the caller has read."""
 
     n: int
 
 
 def text_errors(message_text: str) -> list[FieldError]:
-    """Return an error if a text in NFC is too long."""
+    """Return an error if the text of a message, in the Unicode form NFC, is too long."""
     too_long = len(message_text) > MAX_TEXT_CHARACTERS
     return [FieldError("/text", f"At most {MAX_TEXT_CHARACTERS} characters")] if too_long else []

@@ -26,7 +26,9 @@ MAX_STDERR_BYTES = 16_384
 
 
 class ChildError(Exception):
-    """Raised if the server does not start, is not ready in time, or ends. The text ends with its last line."""
+    """Raised if the server does not start, is not ready in time, or ends. The error's text ends with the last line that
+    the server wrote to stderr.
+    """
 
 
 class StderrReader:

@@ -16,13 +16,13 @@ from server.simulation.town import Crossing, Town
 
 DRIVING_STEPS = {("home_service", "arrive"), ("direct_booking", "start")}
 """The steps of each blueprint before which a technician drives to the job's place."""
-PACE = (0.85, 1.0)
+SPEED_FACTOR_RANGE = (0.85, 1.0)
 """How fast a driver is, as a part of the speed of each road."""
 CRUISE_PROBABILITY = 0.3
 """How probable it is at each fix of a parked technician without a job that they drive to another place."""
 HESITATION_S_PER_KM = 4.0
 """How much longer a technician thinks of a job that is a km farther away."""
-MAX_FAR_M = 1_500.0
+MAX_HESITATION_M = 1_500.0
 """Farther jobs are thought of for no longer time."""
 AT_THE_PLACE_S = 3.0
 """The time between the two fixes at the place that show the arrival."""
@@ -37,7 +37,7 @@ class Driver(Technician):
     def __init__(self, simulation: Simulation, account: Account, town: Town, home: Crossing) -> None:
         super().__init__(simulation, account, town.places[home])
         self._town, self._home = town, home
-        self._pace = self._rng.uniform(*PACE)
+        self._pace = self._rng.uniform(*SPEED_FACTOR_RANGE)
         self._drive: Drive | None = None
         self._fix_rate: Frame = {}
         self._fix_is_due = asyncio.Event()
@@ -68,7 +68,7 @@ class Driver(Technician):
     def reaction_s(self, job: Frame) -> float:
         """Return how long the technician thinks of an offer: longer if it is far away."""
         far_m = self.distance_to_m((job["lat"], job["lon"]))
-        return super().reaction_s(job) + HESITATION_S_PER_KM * min(far_m, MAX_FAR_M) / 1000
+        return super().reaction_s(job) + HESITATION_S_PER_KM * min(far_m, MAX_HESITATION_M) / 1000
 
     def distance_to_m(self, place: Position) -> float:
         """Return the distance to ``place`` as the crow flies."""

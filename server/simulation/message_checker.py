@@ -16,7 +16,7 @@ MAX_ROOMS = 1_000
 
 @dataclass(slots=True)
 class RoomRecord:
-    """What is known of one room: its last message and when it was said, and the last message of each member."""
+    """The messages of one chat room: the last one, when it was said, and the last one that each member received."""
 
     said_n: int = 0
     said_at_s: float = 0.0

@@ -16,8 +16,8 @@ NEXT_STEPS = {
     "direct_booking": {"accepted": "start", "in_progress": "complete"},
 }
 """The technician's next step by the job's blueprint and status."""
-STEPS_A_JOB = 4
-FROZEN_S = 60.0
+STEPS_PER_JOB = 4
+FROZEN_RETRY_S = 60.0
 """How long to wait for the end of a dispute before the next step is tried again."""
 MAX_IDLE_MOVE_M = 40.0
 
@@ -165,7 +165,7 @@ class Technician(Person):
         if step is None:
             return self._drop_job(job["id"])
         if job["id"] in self._frozen_jobs:
-            await self.wait_for_change(FROZEN_S)
+            await self.wait_for_change(FROZEN_RETRY_S)
             return self._frozen_jobs.discard(job["id"])
         await self.prepare_step(job, step)
         try:
@@ -184,7 +184,7 @@ class Technician(Person):
 
     async def prepare_step(self, job: Frame, step: str) -> None:
         """Work for some time."""
-        await asyncio.sleep(self._rng.uniform(*self.simulation.pace.work_s) / STEPS_A_JOB)
+        await asyncio.sleep(self._rng.uniform(*self.simulation.pace.work_s) / STEPS_PER_JOB)
 
     async def finish_step(self, job: Frame, step: str) -> None:
         """Move to the place or closer to it."""

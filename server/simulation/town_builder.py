@@ -16,9 +16,9 @@ from server.simulation.drive import METRES_PER_DEGREE, Position, round_position
 from server.simulation.street_names import AVENUES, STREETS
 from server.simulation.town import RING_M_S, STREET_M_S, Crossing, Road, Town
 
-LINES = 25
+STREETS_EACH_WAY = 25
 """The number of streets in each direction."""
-MIDDLE = LINES // 2
+MIDDLE = STREETS_EACH_WAY // 2
 BLOCK_M = (90.0, 130.0)
 UNEVENNESS_M = 12.0
 RING_SIZES = (5, 10)
@@ -35,12 +35,12 @@ def build_town(centre: Position, seed: int) -> Town:
     ring_roads = {_road(*pair) for ring in rings for pair in pairwise(ring)}
     streets = {
         _road((i, j), end)
-        for i in range(LINES)
-        for j in range(LINES)
+        for i in range(STREETS_EACH_WAY)
+        for j in range(STREETS_EACH_WAY)
         for end in ((i + 1, j), (i, j + 1))
         if end in places
     }
-    crossing_river = {road for road in streets | ring_roads if _is_cut(road, river_row)}
+    crossing_river = {road for road in streets | ring_roads if _crosses_river(road, river_row)}
     bridges = {
         road for road in crossing_river if road in ring_roads or (road[0][0] == road[1][0] and _has_bridge(road))
     }
@@ -76,15 +76,15 @@ def _place_crossings(centre: Position, rng: random.Random) -> dict[Crossing, Pos
 
     return {
         (i, j): round_position(centre[0] + uneven(up[j]) / METRES_PER_DEGREE, centre[1] + uneven(across[i]) / width)
-        for i in range(LINES)
-        for j in range(LINES)
+        for i in range(STREETS_EACH_WAY)
+        for j in range(STREETS_EACH_WAY)
     }
 
 
 def _street_offsets_m(rng: random.Random) -> list[float]:
     """Return the distance of each street from the middle one, which is at 0."""
     offsets = [0.0]
-    for _ in range(LINES - 1):
+    for _ in range(STREETS_EACH_WAY - 1):
         offsets.append(offsets[-1] + rng.uniform(*BLOCK_M))
     return [offset - offsets[MIDDLE] for offset in offsets]
 
@@ -92,12 +92,12 @@ def _street_offsets_m(rng: random.Random) -> list[float]:
 def _river_rows(rng: random.Random) -> list[int]:
     """Return for each avenue the street south of the river. It changes by at most 1 from one avenue to the next."""
     rows = [MIDDLE - 3]
-    while len(rows) < LINES:
+    while len(rows) < STREETS_EACH_WAY:
         rows.append(max(MIDDLE - 5, min(MIDDLE + 3, rows[-1] + rng.choice((-1, 0, 0, 1)))))
     return rows
 
 
-def _is_cut(road: Road, river_row: list[int]) -> bool:
+def _crosses_river(road: Road, river_row: list[int]) -> bool:
     south = [j <= river_row[i] for i, j in road]
     return south[0] != south[1]
 
@@ -128,7 +128,7 @@ Park = tuple[int, int, int, int]
 def _parks(rng: random.Random, crossing_river: set[Road], ring_roads: set[Road]) -> list[Park]:
     parks: list[Park] = []
     while len(parks) < PARKS:
-        i, j = rng.randint(1, LINES - 5), rng.randint(1, LINES - 5)
+        i, j = rng.randint(1, STREETS_EACH_WAY - 5), rng.randint(1, STREETS_EACH_WAY - 5)
         park = (i, j, i + rng.randint(2, 3), j + rng.randint(2, 3))
         apart = all(park[2] < p[0] or p[2] < park[0] or park[3] < p[1] or p[3] < park[1] for p in parks)
         inside = set(_roads_inside((park[0] - 1, park[1] - 1, park[2] + 1, park[3] + 1)))
@@ -170,7 +170,7 @@ def _street_features(streets: set[Road], places: dict[Crossing, Position]) -> It
     """Yield the pieces of each street, which the river and the parks cut."""
     for names, step in ((STREETS, (1, 0)), (AVENUES, (0, 1))):
         for number, name in enumerate(names):
-            line = [(n, number) if step == (1, 0) else (number, n) for n in range(LINES)]
+            line = [(n, number) if step == (1, 0) else (number, n) for n in range(STREETS_EACH_WAY)]
             piece = [line[0]]
             for start, end in pairwise([*line, (-1, -1)]):
                 if _road(start, end) in streets:

@@ -1,7 +1,7 @@
 """A child of a server with several workers: one gateway, or the process of all other roles.
 
 A child ends in order when the parent asks for it or when it gets SIGTERM. It ends at once when the parent has ended
-without a word (SIGKILL): then the channel to the parent is closed, and no child may hold the port any longer.
+without a message (SIGKILL): then the channel to the parent is closed, and no child may hold the port any longer.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Child:
         return EXIT_FAILED
 
     async def _listen(self, channel: ParentChannel) -> None:
-        """Do what the parent asks for, until it has ended; then end at once."""
+        """Handle the parent's messages until the parent has ended, then end this process at once."""
         async for message in channel.messages():
             if isinstance(message, ReportRequest):
                 channel.send(self._report(message))

@@ -17,7 +17,7 @@ LOOPS_NAME = "loops"
 
 
 def plan_children(
-    settings: Settings, sock: socket.socket, counts: socket.socket | None, valkey: EmbeddedValkey | None
+    settings: Settings, sock: socket.socket, metrics_socket: socket.socket | None, valkey: EmbeddedValkey | None
 ) -> list[ChildPlan]:
     """Return the plans of the children, in the order of their starts."""
     loops = tuple(role for role in settings.roles if role != "gateway")
@@ -26,11 +26,13 @@ def plan_children(
         settings = msgspec.structs.replace(settings, redis=valkey.url)
     url, plans = url_of(sock), []
     if loops:
-        plan = ProcessPlan(url, None, counts, raises_formats=is_alone)
+        plan = ProcessPlan(url, None, metrics_socket, upgrades_zone_formats=is_alone)
         plans.append(ChildPlan(LOOPS_NAME, msgspec.structs.replace(settings, roles=loops), plan))
     loads, gateway = WorkerLoads(settings.workers), msgspec.structs.replace(settings, roles=("gateway",))
     for seat in range(settings.workers):
         is_first = not plans
-        plan = ProcessPlan(url, sock, counts if is_first else None, raises_formats=is_alone and is_first, loads=loads)
+        plan = ProcessPlan(
+            url, sock, metrics_socket if is_first else None, upgrades_zone_formats=is_alone and is_first, loads=loads
+        )
         plans.append(ChildPlan(f"gateway {seat + 1}", gateway, plan, seat))
     return plans

@@ -74,7 +74,7 @@ class ChildProcess:
             self._socket.close()
 
     def send(self, message: FromParent) -> None:
-        """Send a message, without waiting. What the process does not take yet is sent later by ``exchange``."""
+        """Send a message, without waiting. Bytes that the process does not accept are sent later by ``exchange``."""
         if self._socket:
             self._unsent += encode(message)
             self._send_more()

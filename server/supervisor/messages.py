@@ -16,25 +16,25 @@ Subject = Literal["readiness", "metrics"]
 
 
 class Ready(msgspec.Struct, tag="ready"):
-    """From a child: it serves."""
+    """A child's message to the parent: the child serves now."""
 
 
 class Failed(msgspec.Struct, tag="failed"):
-    """From a child: it could not start. ``is_temporary``: because Redis did not answer."""
+    """A child's message to the parent: the child could not start. ``is_temporary``: because Redis did not answer."""
 
     text: str
     is_temporary: bool
 
 
 class Question(msgspec.Struct, tag="question"):
-    """From a child: how is the whole server?"""
+    """A child's question to the parent about the whole server: is it ready, or what are its metrics?"""
 
     id: int
     subject: Subject
 
 
 class Report(msgspec.Struct, tag="report"):
-    """From a child: how it is, in answer to ``ReportRequest``."""
+    """A child's answer to ``ReportRequest``: its own problems or its own metrics."""
 
     id: int
     problems: list[str] = []
@@ -42,14 +42,14 @@ class Report(msgspec.Struct, tag="report"):
 
 
 class ReportRequest(msgspec.Struct, tag="report_request"):
-    """From the parent: how are you?"""
+    """The parent's request to a child to report its problems or its metrics."""
 
     id: int
     subject: Subject
 
 
 class Answer(msgspec.Struct, tag="answer"):
-    """From the parent: how the whole server is, in answer to ``Question``."""
+    """The parent's answer to a child's ``Question``: the problems or the metrics of all processes."""
 
     id: int
     problems: list[str] = []
@@ -57,7 +57,7 @@ class Answer(msgspec.Struct, tag="answer"):
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """From the parent: the whole server stops. ``is_abandoned``: because its Valkey has ended."""
+    """The parent's message to a child that the whole server stops. ``is_abandoned``: because its Valkey has ended."""
 
     is_abandoned: bool = False
 

@@ -79,7 +79,7 @@ def _stop_valkey(valkey: EmbeddedValkey) -> None:
 
 
 class Supervisor:
-    """The parent while it serves."""
+    """The parent process of a server with several workers, while the server runs."""
 
     def __init__(
         self,

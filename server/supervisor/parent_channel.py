@@ -48,7 +48,9 @@ class ParentChannel:
         self._writer.write(encode(message))
 
     async def messages(self) -> AsyncIterator[FromParent]:
-        """Yield what the parent sends until it has ended. Answers go to those who asked."""
+        """Yield the messages of the parent until it has ended, except an ``Answer``: that is given to the caller of
+        ``ask``.
+        """
         try:
             while True:
                 size = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
@@ -61,7 +63,7 @@ class ParentChannel:
             return
 
     async def ask(self, subject: Subject) -> Answer:
-        """Ask the parent how the whole server is. Raises Unavailable if it does not answer."""
+        """Ask the parent for the problems or the metrics of the whole server. Raises Unavailable without an answer."""
         number = next(self._ids)
         asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked

@@ -18,7 +18,9 @@ Result = TypeVar("Result")
 
 
 class ParentSignals:
-    """What the signals request, while the ``with`` block runs. Each signal makes ``wakeup`` readable."""
+    """The stops and reloads that signals have requested while the ``with`` block runs. Each signal makes the socket
+    ``wakeup`` readable.
+    """
 
     def __init__(self) -> None:
         self.wakeup, self._written = socket.socketpair()

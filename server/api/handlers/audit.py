@@ -32,7 +32,9 @@ async def find(call: RequestContext[Body, AuditTrailQuery]) -> Response:
 
 
 async def read_head(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return the newest signed head of a zone's audit tree. Who stores it can later prove what was changed since."""
+    """Return the newest signed head of a zone's audit tree. Whoever stores the head elsewhere can find each event that
+    is changed or removed in the database later.
+    """
     head = await proofs.read_newest_head(call.engine.archive, _zone(call))
     if head is None:
         raise NotFound("No head has been signed yet")

@@ -30,7 +30,9 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
-    """Resolve a dispute: the job is resumed, cancelled or completed. A dispute that nobody has taken is taken by it."""
+    """Resolve a dispute: the job is resumed, cancelled or completed. If the dispute has no mediator yet, the caller
+    becomes its mediator.
+    """
     body = call.body
     done = await disputes.resolve_dispute(
         call.engine, call.caller, call.id, body.outcome, note=body.note, key=call.key, trace=call.trace
@@ -39,7 +41,9 @@ async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
 
 
 async def take(call: RequestContext[NoBody, NoQuery]) -> Response:
-    """Become the mediator of a dispute and a member of the job's room. The first one has it; ops take it from them."""
+    """Become the mediator of a dispute and a member of the job's room. A dispute has one mediator, the first who asks;
+    ops may replace that mediator.
+    """
     done = await disputes.take_dispute(call.engine, call.caller, call.id, key=call.key, trace=call.trace)
     return responses.json_response({"dispute": done.dispute, "room": done.room}, *responses.replay_headers(done))
 

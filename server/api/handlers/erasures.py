@@ -1,4 +1,4 @@
-"""Erasures of persons, and exports of what there is about them."""
+"""Erasure of a person's data, and export of all data about a person."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from server.schemas.erasures import NewErasure, NewExport
 
 
 async def create(call: RequestContext[NewErasure, NoQuery]) -> Response:
-    """Close the account at once, and erase the person after the log's window has passed.
+    """Close the account at once, and erase the person's data later, when no log in Redis has their events any more.
 
-    The user sends their password, an admin none. `not_erasable` while a job of theirs is live, a dispute open,
-    or a zone with events of theirs not declared any more: the account stays open. This cannot be taken back.
+    The user sends their password, an admin none. The answer is `not_erasable`, and the account stays open, while a job
+    of theirs is live, a dispute is open, or a zone that has events of theirs is no longer declared. An erasure cannot
+    be undone.
     """
     body = call.body
     done = await erasures.request_erasure(
@@ -27,7 +28,7 @@ async def create(call: RequestContext[NewErasure, NoQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return how far the erasure of a person is. The person's own account is closed, so that an admin reads it."""
+    """Return the state of the erasure of a person. Only admins can read it, because the person's account is closed."""
     return responses.object_response("erasure", await erasures.read_erasure(call.engine, call.caller, UserId(call.id)))
 
 

@@ -1,4 +1,4 @@
-"""The caller's own logins. Each is a session of PROTOCOL §2."""
+"""The caller's own logins: each is one sign-in, with all tokens that were refreshed from it."""
 
 from __future__ import annotations
 

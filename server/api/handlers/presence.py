@@ -11,8 +11,9 @@ from server.schemas.presence import PresenceQuery
 
 
 async def find(call: RequestContext[Body, PresenceQuery]) -> Response:
-    """Return whether users are online: those who share with the caller a live job from its `track_from` state on, or an
-    open room, and all users for ops. Others are left out, as unknown users are.
+    """Return whether users are online. The answer has the users who share an open room or a live job with the caller; a
+    job counts from the state `track_from` of its blueprint on. Ops may ask for any user. Other users are left out, as
+    unknown users are.
     """
     users = call.query.users.split(",")
     return responses.json_response({"items": await presence.find_presence(call.engine, call.caller, users)})

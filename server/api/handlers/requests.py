@@ -13,7 +13,7 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return the outcome of the caller's request with this key; 404 means that the request did not arrive."""
+    """Return the outcome of the caller's command with this request key; 404 means that the command did not arrive."""
     try:
         key = str(UUID(call.params["key"]))
     except ValueError:

@@ -34,7 +34,9 @@ async def find_messages(call: RequestContext[Body, MessagesQuery]) -> Response:
 
 
 async def say(call: RequestContext[NewMessage, NoQuery]) -> Response:
-    """Say a message. The same `client_id` again stores nothing and answers the first message, also in a closed room."""
+    """Say a message in a room. A repeat with the same `client_id` stores nothing and returns the first message, also in
+    a closed room.
+    """
     body = call.body
     draft = MessageDraft(text=body.text, client_id=body.client_id, files=body.files)
     done = await messages.say(call.engine, call.caller, call.id, draft, key=call.key, trace=call.trace)
@@ -42,7 +44,7 @@ async def say(call: RequestContext[NewMessage, NoQuery]) -> Response:
 
 
 async def mark_read(call: RequestContext[NewReadMark, NoQuery]) -> Response:
-    """Move the caller's read mark forward. A higher mark stays."""
+    """Mark the messages of a room as read, up to a number. The caller's read mark never moves back."""
     mark = await rooms.mark_read(call.engine, call.caller, call.id, call.body.n, trace=call.trace)
     return responses.json_response({"n": mark.n})
 
@@ -56,7 +58,7 @@ async def add_member(call: RequestContext[NewMember, NoQuery]) -> Response:
 
 
 async def remove_member(call: RequestContext[NoBody, NoQuery]) -> Response:
-    """Let a user go whom ops brought into a room."""
+    """Remove from a room a user whom ops brought into it."""
     user = call.params["user"]
     done = await room_members.remove_member(call.engine, call.caller, call.id, user, key=call.key, trace=call.trace)
     return Response(headers=responses.replay_headers(done))

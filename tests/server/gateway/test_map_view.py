@@ -96,7 +96,7 @@ def test_the_frames_lead_to_what_is_in_the_box(
         singles = {name: each for name, each in shown.things.items() if "cell" not in each}
         clusters = [each for each in shown.things.values() if "cell" in each]
         if clusters:
-            assert sum(each["people"] for each in clusters) == len(crowd) > limit * map_view.LEAVE_CROWD_SHARE
+            assert sum(each["people"] for each in clusters) == len(crowd) > limit * map_view.UNCLUSTER_BELOW_SHARE
             inside = {name: entry for name, entry in inside.items() if entry.layer == "jobs"}
         else:
             assert len(crowd) <= limit

@@ -88,7 +88,7 @@ async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
     """Yield simulated people who act and drive fast and always write chat messages. The customer disputes only their
     first direct booking."""
     for module, name, value in (
-        (driver, "PACE", (60.0, 60.0)),
+        (driver, "SPEED_FACTOR_RANGE", (60.0, 60.0)),
         (driver, "AT_THE_PLACE_S", 0.3),
         (conversations, "THINK_S", SHORT_WAIT_S),
         (conversations, "READ_S", SHORT_WAIT_S),

@@ -1,6 +1,6 @@
 --[[ event_append: appends an event that changes no live state, once per idempotency key: an announcement, a review, the
-end of a user's access, an entry of the audit, what was erased of a person, or the retirement of old events in SQL. The event is
-appended to the log, so that every gateway and SQL receive the event.
+end of a user's access, an entry of the audit trail, the erasure of a person, or the deletion of old events from SQL.
+The event is appended to the log, so that every gateway and SQL receive the event.
 KEYS    meta  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  kind  channels  data
 OK      seq  version

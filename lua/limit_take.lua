@@ -1,5 +1,5 @@
 --[[ limit_take: counts a request against a rate limit, by the generic cell rate algorithm (ITU-T I.371). The algorithm
-stores one number for each meter and has no window edges.
+stores one number for each caller and limit (a meter), and has no fixed windows of time.
 KEYS    meter
 ARGV    interval_ms  burst
 OK      seq  version  remaining  reset_ms

@@ -1,4 +1,5 @@
---[[ offer_refuse: records that the only technician asked refuses the job: the job is then on offer again, or ends.
+--[[ offer_refuse: records that a technician refuses a job for which only they were asked: the job is then on offer
+again, or ends.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  args  lease_ms
 OK      seq  version  job_id  job

@@ -1,5 +1,5 @@
---[[ room_forget: removes the name and the texts of a user who is erased from a room in Redis. `texts` are the numbers of
-messages and the JSON that takes the place of the message, in turn. The numbering stays as it is.
+--[[ room_forget: removes the name and the texts of a user who is erased from a room in Redis. `texts` contains two
+values for each message: its number, and the JSON that replaces it. The messages keep their numbers.
 KEYS    meta  room  messages
 ARGV    epoch  user  texts…
 OK      seq  version

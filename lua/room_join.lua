@@ -1,4 +1,5 @@
---[[ room_join: returns a room to a member, with its last messages, and tells the members of the member's first join.
+--[[ room_join: returns a room to a member, with its last messages, and informs the members when this member joins for
+the first time.
 KEYS    meta  room  messages  log
 ARGV    epoch  user  limit  actor  trace
 OK      seq  version  room  messages…

@@ -1,5 +1,5 @@
---[[ room_mark: moves a member's read mark forward to `n`; a mark that is higher already stays. The members receive it at
-most once in Messages.MARK_INTERVAL_MS. A mark in between is told later by the scheduled task `read:<room>:<user>`,
+--[[ room_mark: moves a member's read mark forward to `n`; a mark that is higher already stays. The members receive it
+at most once in Messages.MARK_INTERVAL_MS. A mark in between is sent later by the scheduled task `read:<room>:<user>`,
 which calls this script with its `entry`.
 KEYS    meta  room  read  due  log
 ARGV    epoch  user  n  entry  actor  trace

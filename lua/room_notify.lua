@@ -1,7 +1,8 @@
---[[ room_notify: appends the notifications of unread messages to members of a room who are absent: one a member until
-they have read. `n` is the room's last number when the caller examined the room, and `wait_ms` is in how long it must be
-examined again ('': not). The list has a member and the data of the notification each. Who left, has read, or was
-notified meanwhile is passed over. Due work `notify:<room>`, removed or moved here.
+--[[ room_notify: appends the notifications of unread messages to members of a room who are absent: a member gets no
+second one before they have read. `n` is the number of the last message when the caller examined the room, and `wait_ms`
+is after how many ms it must be examined again ('' if it need not be). `notices` contains two values for each
+notification: the member, and its data. A member who left, has read, or was notified meanwhile is left out. Its
+scheduled task `notify:<room>` is removed or postponed here.
 KEYS    meta  room  read  due  log
 ARGV    epoch  entry  n  wait_ms  notices…
 OK      seq  version

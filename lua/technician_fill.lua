@@ -1,7 +1,7 @@
 --[[ technician_fill: writes the records of technicians of a zone that is being rebuilt. `records` is a JSON list of
 `[id, fields, looks]`: `fields` are names and values in turn, `looks` is true for a technician who may have missed a
-search for open jobs. Who is online gets a new lease, and everybody their places in the indexes. `done` is the number of
-rows that are written then.
+search for open jobs. A technician who is online gets a new lease, and each technician is added to the indexes. `done`
+is the number of rows that are written then.
 KEYS    meta  seen
 ARGV    epoch  token  done  records
 OK      seq  version

@@ -1,6 +1,7 @@
---[[ zone_close: closes the zone, because log and archive contradict each other (`why` is a word of zone_open) or because
-an operator closes it (PAUSED). No command is accepted until zone_open finds that log and archive agree, and never while
-`why` is PAUSED or FOREIGN_ROW: the operator, or who sees that the row is gone, then calls this with another word.
+--[[ zone_close: closes the zone, because log and archive contradict each other (`why` is an error of zone_open) or
+because an operator closes it (PAUSED). No command is accepted until zone_open finds that log and archive agree, and
+never while `why` is PAUSED or FOREIGN_ROW: the operator, or the process that finds the row gone, then calls this script
+with another `why`.
 KEYS    meta
 ARGV    epoch  why
 OK      seq  version

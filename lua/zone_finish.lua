@@ -1,5 +1,5 @@
 --[[ zone_finish: ends the rebuild of a zone: Redis agrees with the archive, whose head is `seq` and whose id is
-`database`. The zone stays closed, with `why`, until zone_open compares it. From now on the token gives no right.
+`database`. The zone stays closed, with `why`, until zone_open compares it. From now on the token allows no more writes.
 KEYS    meta
 ARGV    epoch  token  seq  database  why
 OK      seq  version

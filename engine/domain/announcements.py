@@ -46,8 +46,9 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 async def announce(
     engine: Engine, caller: Principal, announcement: Announcement, *, key: str | None = None, trace: str = ""
 ) -> Result[Announcement]:
-    """Append an announcement to all users of ``new.roles``, once for each request key. Without roles, the announcement
-    is sent to the roles that the blueprint declares. ``new.event`` is the event's type in the log.
+    """Append an announcement to all users of ``announcement.roles``, once for each request key. Without roles, the
+    announcement is sent to the roles that the blueprint declares. ``announcement.event`` is the event's type in the
+    log.
 
     Raises Forbidden, ReusedKey, Invalid for an event that no blueprint declares as an announcement and for roles that
     are not in the declaration, and the errors of ``Store.run``.

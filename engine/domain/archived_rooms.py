@@ -1,7 +1,7 @@
-"""Chat rooms that Redis no longer has. Their keys expire after the closing is archived, so SQL has all of such a room,
-and nothing of it changes any more but the read marks.
+"""Chat rooms that Redis no longer has. Their keys expire after SQL has the event that closed the room. SQL then has the
+whole room, and only its read marks can still change.
 
-The JSON of a room and the checks are those of lua/lib/room_view.lua.
+The JSON of a room and the permission checks are the same as in lua/lib/room_view.lua.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ async def read_room(engine: Engine, caller: Principal, room_id: RoomId, *, is_st
 
 
 def from_n_of(room: ArchivedRoom, user: UserId) -> int:
-    """Return the number up to which ``user`` reads nothing; 0 for staff who are no member."""
+    """Return the number of the last message that ``user`` may not read: members read the messages after it. It is 0 for
+    staff who are not a member, because they read all messages.
+    """
     return room.members[user].from_n if user in room.members else 0
 
 
@@ -106,8 +108,8 @@ def _listed_member(member: ArchivedMember) -> _ListedMember:
 
 
 async def move_mark(engine: Engine, caller: Principal, room_id: RoomId, n: int) -> int:
-    """Move the caller's read mark of an archived room forward to ``n``, and return the mark. A higher mark stays. There
-    is no event, because the room is over.
+    """Move the caller's read mark of an archived room forward to ``n``, and return the mark. A higher mark stays. No
+    event is appended, because the room is closed.
 
     Raises NotFound, NotMember, Invalid at ``/n``, Unavailable, Indeterminate.
     """

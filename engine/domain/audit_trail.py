@@ -1,4 +1,5 @@
-"""The audit trail: who did what, for ops, read from the archived events with their leaves.
+"""The audit trail, which shows ops who did what. Its entries are the archived events, each with its leaf of the audit
+tree.
 
 The list begins with the newest entry. A filter that few events match would read the whole archive for one page;
 therefore a page examines a bounded part of it, and may have fewer entries than its limit although there are more.
@@ -26,10 +27,10 @@ from engine.types import Principal, Zone
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-WINDOW_SEQS = 2_000
+EVENTS_PER_WINDOW = 2_000
 MAX_WINDOWS = 10
 """A page examines at most this many windows, of that many events each."""
-ANY_SUFFIX = ".*"
+WILDCARD_SUFFIX = ".*"
 _MAX_SEQ = 2**62
 
 
@@ -50,7 +51,7 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_of_one_job(self) -> bool:
-        """Return whether only the events of one job match, which an index finds in the whole archive."""
+        """Return whether the query is about one job. An index of the archive then finds all its events."""
         return self.entity == "job" and self.id is not None
 
 
@@ -68,30 +69,30 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     leaf: str | None
 
     def matches(self, query: AuditQuery) -> bool:
-        """Return whether the entry is about what the query names."""
+        """Return whether the entry is about the entity and the id that the query names. A query may name neither."""
         return query.entity in (None, self.entity) and query.id in (None, self.id)
 
 
-class _Id(msgspec.Struct):
+class _IdReference(msgspec.Struct):
     id: str = ""
 
 
-class _OfRoom(msgspec.Struct):
+class _MessageReference(msgspec.Struct):
     room: str = ""
 
 
-class _About(msgspec.Struct):
+class _EventSubject(msgspec.Struct):
     """The members of an event's data that name what the event is about."""
 
     entity: str = ""
     id: str = ""
-    user: _Id | str | None = None
-    room: _Id | str | None = None
-    technician: _Id | None = None
-    message: _OfRoom | str | None = None
+    user: _IdReference | str | None = None
+    room: _IdReference | str | None = None
+    technician: _IdReference | None = None
+    message: _MessageReference | str | None = None
 
 
-_about_decoder = msgspec.json.Decoder(_About)
+_subject_decoder = msgspec.json.Decoder(_EventSubject)
 
 
 async def list_entries(engine: Engine, caller: Principal, query: AuditQuery) -> Slice[AuditEntry]:
@@ -100,9 +101,9 @@ async def list_entries(engine: Engine, caller: Principal, query: AuditQuery) -> 
     if query.zone not in engine.store.zones:
         raise NotFound
     limit = check_limit(query.limit)
-    lowest = await apply.last_seq_before(engine.archive, query.zone, _ms(query.since)) if query.since else 0
+    lowest = await apply.last_seq_before(engine.archive, query.zone, _to_unix_ms(query.since)) if query.since else 0
     before_until = (
-        await apply.last_seq_before(engine.archive, query.zone, _ms(query.until)) if query.until else _MAX_SEQ
+        await apply.last_seq_before(engine.archive, query.zone, _to_unix_ms(query.until)) if query.until else _MAX_SEQ
     )
     found: list[AuditEntry] = []
     async with engine.archive.begin_read() as conn:
@@ -110,7 +111,7 @@ async def list_entries(engine: Engine, caller: Principal, query: AuditQuery) -> 
         for _ in range(MAX_WINDOWS):
             if highest <= lowest:
                 return Slice(found)
-            after = lowest if query.is_of_one_job else max(lowest, highest - WINDOW_SEQS)
+            after = lowest if query.is_of_one_job else max(lowest, highest - EVENTS_PER_WINDOW)
             for row in (await conn.execute(_select_window(query, after, highest))).mappings():
                 entry = entry_of_row(row)
                 if not entry.matches(query):
@@ -138,7 +139,7 @@ def _select_window(query: AuditQuery, after: int, last: int) -> Select[Any]:
     joined = events.outerjoin(audit, (audit.c.zone == columns.zone) & (audit.c.seq == columns.seq))
     rows = select(*names).select_from(joined)
     rows = rows.where(columns.zone == query.zone, columns.seq > after, columns.seq <= last)
-    if query.action is not None and query.action.endswith(ANY_SUFFIX):
+    if query.action is not None and query.action.endswith(WILDCARD_SUFFIX):
         rows = rows.where(columns.type.startswith(query.action[:-1], autoescape=True))
     elif query.action is not None:
         rows = rows.where(columns.type == query.action)
@@ -147,41 +148,42 @@ def _select_window(query: AuditQuery, after: int, last: int) -> Select[Any]:
     if query.actor is not None:
         rows = rows.where(columns.actor == query.actor)
     if query.since is not None:
-        rows = rows.where(columns.at >= _ms(query.since))
+        rows = rows.where(columns.at >= _to_unix_ms(query.since))
     if query.until is not None:
-        rows = rows.where(columns.at < _ms(query.until))
+        rows = rows.where(columns.at < _to_unix_ms(query.until))
     return rows.order_by(columns.seq.desc())
 
 
-def _ms(moment: datetime) -> int:
+def _to_unix_ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
 def entry_of_row(row: Mapping[Any, Any]) -> AuditEntry:
-    """Return the entry of an event with its leaf."""
-    entity, about = _about(row)
+    """Return the audit entry of a row, which is an archived event with its leaf of the audit tree."""
+    entity, about = _subject_of(row)
     leaf = bytes(row["leaf"]).hex() if row["leaf"] is not None else None
     at, actor = rfc3339_of(row["at"]), row["actor"]
     return AuditEntry(seq=row["seq"], at=at, action=row["type"], entity=entity, id=about, actor=actor, leaf=leaf)
 
 
-def _about(row: Mapping[Any, Any]) -> tuple[str, str | None]:
-    """Return what an event is about, and its id: what the data of ``audit.*`` names, the job, the room, the technician
-    or the user; otherwise the beginning of the type, without an id.
+def _subject_of(row: Mapping[Any, Any]) -> tuple[str, str | None]:
+    """Return what an archived event is about, and its id: the job of the event, the entity that an ``audit.*`` event
+    names, or the room, technician or user in the event's data. For any other event, return the first part of its type
+    and None.
     """
     if row["job"]:
         return "job", row["job"]
     beginning = str(row["type"]).partition(".")[0]
     try:
-        data = _about_decoder.decode(row["data"])
+        data = _subject_decoder.decode(row["data"])
     except msgspec.DecodeError:
         return beginning, None
     if beginning == "audit" and data.entity:
         return data.entity, data.id or None
-    if isinstance(data.message, _OfRoom) and data.message.room:
+    if isinstance(data.message, _MessageReference) and data.message.room:
         return "room", data.message.room
     for entity in ("room", "technician", "user"):
         named = getattr(data, entity)
-        if named := named.id if isinstance(named, _Id) else named:
+        if named := named.id if isinstance(named, _IdReference) else named:
             return entity, named
     return beginning, None

@@ -1,8 +1,8 @@
 """Bids: technicians offer to do a job for a price, and its customer accepts one.
 
 Redis stores the latest bid of each technician as long as Redis stores the job. A technician who withdrew a bid may bid
-again. The script of the step after which the job accepts no more bids closes all bids (lua/lib/bid_close.lua). Later
-the bids are in the archive.
+again. When a job leaves the state that accepts bids, the script of that step closes all open bids
+(lua/lib/bid_close.lua). Later SQL has the bids.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ async def withdraw_bid(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    context = new_context(engine, caller, job_id, "withdraw", [_require_id(bid), version], key, trace)
+    context = new_context(engine, caller, job_id, "withdraw", [_require_bid_id(bid), version], key, trace)
 
     async def run_with_blueprint(blueprint: Blueprint) -> BidOutcome:
         plan, zone = await _find_plan(engine, context, blueprint, "withdraw"), context.zone
@@ -151,7 +151,7 @@ async def accept_bid(
     """
     if caller.role != "customer":
         raise Forbidden("Only its customer accepts a bid")
-    context = new_context(engine, caller, job_id, "award", [_require_id(bid), version], key, trace)
+    context = new_context(engine, caller, job_id, "award", [_require_bid_id(bid), version], key, trace)
 
     async def run_with_blueprint(blueprint: Blueprint) -> Outcome:
         plan, zone = await _find_plan(engine, context, blueprint, "award"), context.zone
@@ -200,7 +200,7 @@ async def _archived_bids(engine: Engine, job: JobId, technician: str) -> list[by
     return [doc.encode() for doc in docs]
 
 
-def _require_id(bid: str) -> str:
+def _require_bid_id(bid: str) -> str:
     if not is_id(bid):
         raise NotFound("No such bid")
     return bid

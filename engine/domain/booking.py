@@ -173,7 +173,7 @@ def _encode_record_members(
     person: accounts.User,
 ) -> tuple[bytes, bytes]:
     """Encode the members of a job that its record stores as JSON text. Return two texts: one with all members, one with
-    the public members. A member that has no value of its own here is copied from the booking.
+    the public members. Members that are not computed here are copied from the booking.
     """
     derived = {
         "id": job,

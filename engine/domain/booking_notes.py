@@ -1,10 +1,11 @@
-"""Which zone and which job id a booking has: noted by principal before the job is created, so that a booking that comes
-again gets the zone and the job of the first time, also if its position is now on the other side of a border.
+"""Notes of bookings in Redis. A note has the zone and the id of a booking's job, and is written before the job is
+created. So a booking that is sent again gets the zone and the job of the first time, also if its position is now on the
+other side of a border.
 
-The notes are of no zone. They only lead all repeats of a booking to one zone and one id: there one script decides
-(lua/job_create.lua). If a process dies between the two steps, the note is there and the job is not; a repeat then
-creates the job in the noted zone. A note is valid for a shorter time than the idempotency record in the zone, so a
-repeat that finds the note finds the record too.
+The notes belong to a principal and to no zone. They only lead all repeats of a booking to one zone and one id, where
+one script decides (lua/job_create.lua). If a process dies between the two steps, the note is there and the job is not;
+a repeat then creates the job in the noted zone. A note is valid for a shorter time than the idempotency record in the
+zone, so a repeat that finds the note finds the record too.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ NOTE_LIFETIME_MS = 86_340_000
 
 
 class BookingNote(NamedTuple):
-    """The noted zone and job id of a booking. ``keys`` and ``fingerprint`` are those under which it was noted.
-    ``is_sole``: no other request has read or written the notes before."""
+    """The zone and the job id that were noted for a booking. ``keys`` are the Redis keys of its notes, and
+    ``fingerprint`` is the booking's. ``is_sole`` is true if no other request has read or written the notes before."""
 
     zone: Zone
     job: JobId
@@ -59,10 +60,10 @@ async def reserve_job(
 async def choose_zone(
     engine: Engine, principal: UserId, key: IdempotencyKey, reference: str | None, place: tuple[float, float]
 ) -> Zone:
-    """Return the zone in which a booking for ``place`` (latitude, longitude) is made, unless it was made before.
+    """Return the zone of a booking for ``place`` (latitude, longitude). If the place is outside all zones, a repeat
+    gets the zone that was noted the first time.
 
-    Raises OutOfArea for a new booking outside all zones. A repeat gets its first answer, although the areas may have
-    changed since.
+    Raises OutOfArea for a new booking outside all zones.
     """
     try:
         return zones.zone_of_place(engine, *place)

@@ -25,7 +25,9 @@ RECEIVED_TEXT = "Booking received"
 async def repeated_outcome(
     engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, reply: ScriptReply, key: IdempotencyKey
 ) -> Outcome:
-    """Return the outcome of the first request with this key, or the job that has the reference (a second value)."""
+    """Return the outcome of a repeated booking: that of the first request with this key, or the job that has the
+    booking's reference already (the script's reply then has a second value).
+    """
     at_seq = None if len(reply.values) > 1 else await in_redis.job_at_event(engine, zone, reply)
     if at_seq is None:
         return await earlier_job_outcome(engine, caller, JobId(reply.values[0].decode()), key)
@@ -42,8 +44,8 @@ async def booking_outcome(
 
 
 async def _room_of_booking(engine: Engine, caller: Principal, job: msgspec.Raw) -> msgspec.Raw | None:
-    """Return the room of a job that was booked before, as it is now. None if the job has none, or if it cannot be read
-    now: the booking itself is reply.
+    """Return the chat room of a job that was booked before, as it is now. None if there is no room for the caller, or
+    if it cannot be read now: the reply must not fail because of the room.
     """
     room = job_document.decode_job(job).room
     if room is not None and may_see_room(caller):
@@ -53,7 +55,7 @@ async def _room_of_booking(engine: Engine, caller: Principal, job: msgspec.Raw) 
 
 
 async def earlier_job_outcome(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
-    """Return the job that already has the reference, as it is now."""
+    """Return the outcome of a booking whose reference an earlier job has: that job, as it is now."""
     try:
         shown = await job_queries.read_job(engine, caller, job)
     except NotFound as error:

@@ -55,7 +55,9 @@ class _Message(msgspec.Struct):
 
 
 class Contact(NamedTuple):
-    """The last sign of life of a user (ms of the zone's clock; 0: none is known), and whether they have a slot."""
+    """When a user was last connected: ``seen`` is their last sign of life (ms of the zone's clock; 0 if none is known).
+    ``has_slot`` is true if they have a connection slot, so a socket or event stream may be open.
+    """
 
     seen: int
     has_slot: bool
@@ -108,12 +110,12 @@ async def _read_last_message(engine: Engine, zone: Zone, room: RoomId) -> _Messa
 async def _find_absent(
     engine: Engine, zone: Zone, users: list[UserId], said_at: int
 ) -> tuple[list[UserId], int | None]:
-    """Return those of ``users`` who are absent, and in how many ms the others must be examined again (None: not). Users
-    whose account is suspended or closed are left out.
+    """Return those of ``users`` who are absent, and after how many ms the others must be examined again (None if they
+    need not be). Users whose account is suspended or closed are left out.
     """
     inactive = await access.find_inactive(engine, users)
     active = [user for user in users if user not in inactive]
-    now, contacts = await _read_contacts(engine, zone, active)
+    now, contacts = await _read_time_and_contacts(engine, zone, active)
     pong_s = engine.settings.ping_s + engine.settings.pong_s + PONG_MARGIN_S
     absent: list[UserId] = []
     waits: list[float] = []
@@ -129,8 +131,8 @@ async def _find_absent(
     return absent, round(min(waits)) if waits else None
 
 
-async def _read_contacts(engine: Engine, zone: Zone, users: list[UserId]) -> tuple[int, dict[UserId, Contact]]:
-    """Return the zone's time, and the contact of each user by that clock."""
+async def _read_time_and_contacts(engine: Engine, zone: Zone, users: list[UserId]) -> tuple[int, dict[UserId, Contact]]:
+    """Return the zone's present time (ms), and when each user was last connected, by the same clock."""
     read = engine.store.read_connection
     time_ms, clock, signs, slots = await asyncio.gather(
         read.time_ms(),

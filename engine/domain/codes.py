@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def derive_code(engine: Engine, job: str, purpose: str, issue_number: str) -> str:
-    """Return the code of a job for one purpose and issue."""
+    """Return the code of a job for one purpose, such as the start of the work. ``issue_number`` rises when the job gets
+    new codes, so that the former ones are invalid.
+    """
     digest = hmac.digest(engine.signer.derive_key("codes"), f"{job} {purpose} {issue_number}".encode(), "sha256")
     offset = digest[-1] & 0x0F
     number = int.from_bytes(digest[offset : offset + 4], "big") & 0x7FFFFFFF

@@ -93,7 +93,7 @@ class CommandContext(msgspec.Struct, frozen=True):
         return _script_keys(self.zone, self.job, self.record_key())
 
     def request_arguments(self) -> dict[str, str]:
-        """Return the script arguments idempotency key, fingerprint of the request and trace id."""
+        """Return the arguments that identify the request to a script: idempotency key, fingerprint and trace."""
         return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace}
 
     def common_arguments(self, version: int | None) -> dict[str, str | int]:
@@ -127,7 +127,8 @@ async def send_engine_command(
     engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, plan: Plan, entry: str, entered: str, *, reason: str
 ) -> ScriptReply:
     """Run a command on behalf of the engine, for the scheduled task ``entry``. The script removes the task in the same
-    step. Nothing happens if the job has left the state that the job entered at version ``entered``.
+    step. The task belongs to the state that the job entered at its version ``entered``: nothing happens if the job has
+    left that state.
     """
     args = {"entry": entry, "entered": entered, "lease": presence_lease_ms(engine), "reason": f'"{reason}"'}
     unused = keys.idempotency_record(

@@ -48,8 +48,9 @@ BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "amount", "currency", "pric
 
 
 class EditDraft(msgspec.Struct, frozen=True):
-    """A job at ``version`` with the change merged into it. ``changed_fields`` are the fields whose value differs from
-    the present one."""
+    """A job with a requested change merged into it, before the script applies the change. ``version`` is the job's
+    version that was read. ``changed_fields`` are the fields that get another value; ``refused_fields`` are those that
+    may not change in this state."""
 
     blueprint: Blueprint
     status: str

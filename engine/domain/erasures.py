@@ -1,8 +1,9 @@
 """Erasures of persons: who may ask for one, what stands in its way, and how far it is.
 
-The account is closed first, so that nothing new begins. A live job or an open dispute is a blocker: the other party
-needs the person. So are events in a zone that is not declared any more: nobody can write its log, which must tell that
-they are erased. Then the account is opened again. The process itself is engine/workers/eraser.py.
+The account is closed first, so that no new job begins. A *blocker* prevents an erasure: a live job or an open dispute,
+because the other party needs the person, or events in a zone that is not declared any more, because nobody can write
+the record of their erasure to its log. If there is a blocker, the account is opened again. The process itself is
+engine/workers/eraser.py.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ ErasureState = Literal["waiting", "running", "done"]
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
-    """An erasure. ``blockers`` are what it waits for beside the time; ``zones`` are those whose events are erased."""
+    """The erasure of a person. ``blockers`` are what prevents it at present; ``zones`` are those whose events are
+    erased.
+    """
 
     id: str
     state: ErasureState
@@ -52,7 +55,7 @@ async def request_erasure(
     Raises Forbidden (neither the user nor an admin, or a wrong password), NotFound, NotErasable, ReusedKey.
     """
     await check_may_manage(engine, caller, user, password)
-    if existing := await _find(engine, user):
+    if existing := await _find_erasure(engine, user):
         return Result(existing, in_redis.validate_key(key), True)
     if blockers := await read_blockers(engine, user):
         raise not_erasable(blockers)
@@ -71,9 +74,9 @@ async def request_erasure(
         await outbox.apply_rows(engine, user)
         blockers = await read_blockers(engine, user)
     if blockers:  # a step that began before the account was closed
-        await _withdraw(engine, user, actor)
+        await _withdraw_erasure(engine, user, actor)
         raise not_erasable(blockers)
-    found = await _find(engine, user)
+    found = await _find_erasure(engine, user)
     if found is None:  # a repeat of a request that was withdrawn meanwhile
         raise not_erasable([])
     return Result(found, done.key, done.repeated)
@@ -83,7 +86,7 @@ async def read_erasure(engine: Engine, caller: Principal, user: UserId) -> Erasu
     """Return the erasure of ``user``. Raises Forbidden, NotFound if nobody asked for one."""
     if caller.id != user and caller.role not in ADMIN_ROLE:
         raise Forbidden
-    found = await _find(engine, user)
+    found = await _find_erasure(engine, user)
     if found is None:
         raise NotFound
     return found
@@ -102,14 +105,14 @@ async def check_may_manage(engine: Engine, caller: Principal, user: UserId, pass
 
 
 def not_erasable(blockers: list[Blocker]) -> NotErasable:
-    """Return the refusal with what stands in the way."""
+    """Return the error for an erasure that these blockers prevent."""
     error = NotErasable()
     error.extra["blockers"] = blockers
     return error
 
 
 async def read_blockers(engine: Engine, user: UserId) -> list[Blocker]:
-    """Return what prevents that the person is erased now. Raises Unavailable."""
+    """Return what prevents the erasure of a user now. Raises Unavailable."""
     found: set[Blocker] = set()
     own = or_(jobs.c.customer == user, jobs.c.technician == user)
     async with engine.archive.begin_read() as conn:
@@ -117,7 +120,7 @@ async def read_blockers(engine: Engine, user: UserId) -> list[Blocker]:
     archived: dict[str, str] = {row.id: row.phase for row in rows}
     for zone in engine.store.zones:
         live = await engine.store.command("ZRANGE", keys.user_jobs(zone, user), "0", "-1")
-        for name in {*(each.decode() for each in live), *_of_zone(archived, zone)}:
+        for name in {*(each.decode() for each in live), *_jobs_of_zone(archived, zone)}:
             record = await engine.store.command("HMGET", keys.job(zone, JobId(name)), "phase", "frozen")
             phase = (record[0] or b"").decode() or archived.get(name, "")
             if phase and phase not in FINISHED_PHASES:
@@ -138,11 +141,11 @@ async def read_undeclared_zones(engine: Engine, user: UserId) -> list[Zone]:
     return [zone for zone in undeclared if await person_reader.find_seqs(engine.archive, zone, person)]
 
 
-def _of_zone(archived: dict[str, str], zone: Zone) -> list[str]:
+def _jobs_of_zone(archived: dict[str, str], zone: Zone) -> list[str]:
     return [name for name in archived if zone_of(name) == zone]
 
 
-async def _find(engine: Engine, user: UserId) -> Erasure | None:
+async def _find_erasure(engine: Engine, user: UserId) -> Erasure | None:
     async with engine.archive.begin_read() as conn:
         row: Any = (await conn.execute(select(erasures).where(erasures.c.user == user))).one_or_none()
     if row is None:
@@ -152,7 +155,7 @@ async def _find(engine: Engine, user: UserId) -> Erasure | None:
     return Erasure(id=row.id, state=row.state, blockers=blockers, zones=zones)
 
 
-async def _withdraw(engine: Engine, user: UserId, actor: str) -> None:
+async def _withdraw_erasure(engine: Engine, user: UserId, actor: str) -> None:
     async with engine.archive.begin_write() as conn:
         await conn.execute(delete(erasures).where(erasures.c.user == user, erasures.c.state == "waiting"))
         await account_closing.reopen_account(conn, user, actor)

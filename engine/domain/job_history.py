@@ -39,8 +39,8 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
 
 
 async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
-    """Return the records of a job's waves, the first wave first: who was included, and who was left out and why. Raises
-    Forbidden.
+    """Return the record of each round of offers for a job, the first round first: who got an offer, and who was left
+    out and why. Raises Forbidden.
     """
     if not caller.is_ops:
         raise Forbidden("Only ops may see whom a job was offered to")

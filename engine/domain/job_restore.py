@@ -131,8 +131,8 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId, keep_ms: int) -> N
     payments = payment_records(await reader.job_events(engine.archive, job, PAYMENT_EVENTS))
     bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
-    fields = _encode_pairs(_record_fields(members, bp, sum_amounts_by_status(payments)))
-    records = _encode_pairs({f"{each.kind} {each.reference}": each.record_text() for each in payments})
+    fields = _encode_names_and_values(_job_hash_fields(members, bp, sum_amounts_by_status(payments)))
+    records = _encode_names_and_values({f"{each.kind} {each.reference}": each.record_text() for each in payments})
     args: Args = {"fields": fields, "records": records, "keep_ms": keep_ms}
     await engine.store.run(zone, "job_restore", keys=names, args=args)
 
@@ -187,8 +187,10 @@ def sum_amounts_by_status(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
     return total
 
 
-def _record_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
-    """Return the record of a finished job, as Job.load in lua/lib/job.lua reads it."""
+def _job_hash_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
+    """Return the fields of a finished job's hash in Redis, as Job.load in lua/lib/job.lua reads them. ``bp`` names the
+    job's blueprint, and ``total`` has the sums that were captured and refunded.
+    """
     fixed = {name: raw for name, raw in members.items() if name in job_document.RECORD_MEMBERS}
     plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in members.items()}
     holder = plain["technician"]
@@ -214,6 +216,6 @@ def _record_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, in
     }
 
 
-def _encode_pairs(fields: dict[str, Any]) -> bytes:
+def _encode_names_and_values(fields: dict[str, Any]) -> bytes:
     """Return a JSON array in which names and values alternate, all as text."""
     return msgspec.json.encode([str(part) for pair in fields.items() for part in pair])

@@ -57,7 +57,9 @@ class _JobRecord(NamedTuple):
     """The caller's wrong codes: the issue of the codes and their number."""
 
     def lacks_service(self, caller: Principal) -> bool:
-        """Return whether the caller may only refuse the job, because they do not provide its service any more."""
+        """Return whether the caller was asked to do the job but does not provide its service any more. They may then
+        only refuse the job.
+        """
         return self.unaccepted == "1" and caller.id == self.holder == self.unserved_holder
 
     @property
@@ -95,7 +97,7 @@ async def view_job(
     if contact is not None:
         job = await contacts.read_and_add_phone(engine, job_document.decode_job(job), "customer", job, contact)
         return add_actions(job, blueprint.unlocked_actions(actions, tried=0, reissued=0))
-    view = _decode_if_extended(caller, [blueprint], job, actions)
+    view = _decode_if_record_needed(caller, [blueprint], job, actions)
     record = await _read_record(engine, caller, view) if view else None
     if view is None or record is None:
         job = await contacts.add_phone_to_repeat(engine, caller, blueprint, view, job) if view else job
@@ -105,14 +107,14 @@ async def view_job(
     )
     if record.lacks_service(caller):
         possible = [name for name in possible if blueprint.commands[name].effect == "release"]
-    more = _caller_members(engine, caller, view, record)
+    more = _members_for_caller(engine, caller, view, record)
     job = await _add_phone_of_live_job(engine, caller, view, record, job)
     return add_actions(job, possible, **more)
 
 
 async def view_archived_job(engine: Engine, caller: Principal, job: bytes) -> bytes:
     """Return the view of a job that is only in SQL, as of its last event. The view has no actions."""
-    view = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
+    view = _decode_if_record_needed(caller, list(engine.blueprints.by_key.values()), job, [])
     return add_actions(await contacts.add_phone_of_archived_job(engine, caller, view, job) if view else job, [])
 
 
@@ -124,14 +126,14 @@ async def view_jobs(engine: Engine, caller: Principal, jobs: Iterable[bytes]) ->
 
 
 async def _view_list_item(engine: Engine, caller: Principal, job: bytes) -> bytes:
-    view = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
+    view = _decode_if_record_needed(caller, list(engine.blueprints.by_key.values()), job, [])
     if view is None:
         return job
     record = await _read_record(engine, caller, view)
     if record is None:
         return await contacts.add_phone_of_archived_job(engine, caller, view, job)
     job = await _add_phone_of_live_job(engine, caller, view, record, job)
-    more = _caller_members(engine, caller, view, record)
+    more = _members_for_caller(engine, caller, view, record)
     return job[:-1] + b"," + msgspec.json.encode(more)[1:] if more else job
 
 
@@ -148,20 +150,20 @@ async def _add_phone_of_live_job(
     return await contacts.read_and_add_phone(engine, view, side, job, record.customer_phone)
 
 
-def _decode_if_extended(
+def _decode_if_record_needed(
     caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]
 ) -> JobView | None:
-    """Return the decoded job if its record may contain members for the caller, by any version of its blueprint;
-    otherwise None.
+    """Return the decoded job if the job's record may be needed for what the caller sees (codes, a proposal, a phone,
+    actions), by any version of its blueprint in ``blueprints``. Otherwise return None.
     """
     if caller.role not in ("customer", "technician") and not actions:
         return None
     view = job_document.decode_job(job)
     versions = [b for b in blueprints if b.name == view.blueprint]
-    return view if any(_may_be_extended(caller, b, view, actions) for b in versions) else None
+    return view if any(_may_need_record(caller, b, view, actions) for b in versions) else None
 
 
-def _may_be_extended(caller: Principal, blueprint: Blueprint, view: JobView, actions: Sequence[str]) -> bool:
+def _may_need_record(caller: Principal, blueprint: Blueprint, view: JobView, actions: Sequence[str]) -> bool:
     if blueprint.asks_for_codes(actions) or contacts.phone_owner(caller, view, blueprint):
         return True
     if _is_customer(caller, view) and blueprint.codes.purposes and view.phase in PHASES_WITH_CODES:
@@ -187,7 +189,7 @@ async def _read_record(engine: Engine, caller: Principal, view: JobView) -> _Job
     return record if record.blueprint_key else None
 
 
-def _caller_members(engine: Engine, caller: Principal, view: JobView, record: _JobRecord) -> dict[str, Any]:
+def _members_for_caller(engine: Engine, caller: Principal, view: JobView, record: _JobRecord) -> dict[str, Any]:
     """Return the codes and the open proposal, if the caller may see them."""
     blueprint, more = engine.blueprints.find_exact(record.blueprint_key), dict[str, Any]()
     if blueprint is None:
@@ -204,8 +206,8 @@ def _caller_members(engine: Engine, caller: Principal, view: JobView, record: _J
 
 
 def _open_proposal(record: _JobRecord) -> msgspec.Raw | None:
-    """Return the last proposal in the form of its event if the proposal is open, otherwise None. The argument is a
-    record of lua/lib/proposal.lua, in which the time and the reason are JSON.
+    """Return the job's open price proposal as JSON, as its event has it; None if no proposal is open.
+    lua/lib/proposal.lua writes ``record.proposal``, in which the time and the reason are JSON.
     """
     if not record.proposal.startswith("open "):
         return None

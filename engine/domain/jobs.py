@@ -56,8 +56,8 @@ def sees_whole_job(caller: Principal, job: JobView) -> bool:
 
 
 def visible_part(caller: Principal, job: bytes) -> bytes:
-    """Return the whole job or the job's public part. The caller's relation to the job at the time of the document
-    decides which.
+    """Return a job (JSON) as the caller may see it: all of it or its public part. The holder in this JSON decides, not
+    the present holder.
     """
     view = job_document.decode_job(job)
     if view.customer is None or sees_whole_job(caller, view):

@@ -35,8 +35,8 @@ class MessageQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
     def with_place(self) -> MessageQuery:
-        """Return the query with ``before`` or ``after`` in the place of the cursor. Raises Invalid for a wrong cursor,
-        and for both ``before`` and ``after``.
+        """Return the query with its cursor replaced by the ``before`` or ``after`` that the cursor contains. Raises
+        Invalid for a wrong cursor, and for both ``before`` and ``after``.
         """
         if self.before is not None and self.after is not None:
             raise Invalid(errors=[FieldError("/before", "Not together with after")])
@@ -58,11 +58,11 @@ class _LivePart(NamedTuple):
     seq: int
 
 
-class _Numbered(msgspec.Struct):
+class _NumberedMessage(msgspec.Struct):
     n: int
 
 
-_number_decoder = msgspec.json.Decoder(_Numbered)
+_number_decoder = msgspec.json.Decoder(_NumberedMessage)
 
 
 async def list_messages(engine: Engine, caller: Principal, room_id: str, query: MessageQuery) -> Page:
@@ -73,15 +73,15 @@ async def list_messages(engine: Engine, caller: Principal, room_id: str, query: 
     """
     query, limit = query.with_place(), check_limit(query.limit)
     zone, room = parse_room_id(room_id)
-    part = await _read_live(engine, caller, zone, room, query)
+    part = await _read_live_part(engine, caller, zone, room, query)
     rooms.record_staff_read(engine, caller, room, is_member=part.is_member)
     place = None
     if query.after is None:
-        found = await _join_older(engine, zone, room, part, query.before, limit)
+        found = await _collect_older_messages(engine, zone, room, part, query.before, limit)
         if found and (last := _number_of(found[-1])) > part.from_n + 1:
             place = encode_cursor("before", last)
     else:
-        found = await _join_newer(engine, zone, room, part, query.after, limit + 1)
+        found = await _collect_newer_messages(engine, zone, room, part, query.after, limit + 1)
         if len(found) > limit:
             place = encode_cursor("after", _number_of(found[limit - 1]))
     return Page(found[:limit], place, {zone: {"epoch": engine.store.zones[zone].epoch, "seq": part.seq}})
@@ -91,8 +91,12 @@ def _number_of(message: bytes) -> int:
     return _number_decoder.decode(message).n
 
 
-async def _read_live(engine: Engine, caller: Principal, zone: Zone, room: RoomId, query: MessageQuery) -> _LivePart:
-    """Return the part of a page that Redis has, and one message more; nothing of a room that only SQL has."""
+async def _read_live_part(
+    engine: Engine, caller: Principal, zone: Zone, room: RoomId, query: MessageQuery
+) -> _LivePart:
+    """Return the part of a page that Redis has, with one message more than the page's limit. The part has no messages
+    if only SQL has the room.
+    """
     names = {**rooms.room_keys(zone, room), "messages": keys.room_messages(zone, room)}
     args: Args = {
         "user": caller.id,
@@ -112,31 +116,37 @@ async def _read_live(engine: Engine, caller: Principal, zone: Zone, room: RoomId
     return _LivePart(int(from_n_text), int(lowest), is_member == b"1", messages, done.seq)
 
 
-async def _join_older(
+async def _collect_older_messages(
     engine: Engine, zone: Zone, room: RoomId, part: _LivePart, before: int | None, count: int
 ) -> list[bytes]:
-    """Return at most ``count`` messages below ``before`` (None: all), the newest first. Raises Unavailable."""
+    """Return at most ``count`` messages below ``before`` (None: the newest), the newest first: those of ``part``, which
+    Redis has, then the older ones from SQL. Raises Unavailable.
+    """
     below, missing = part.lowest if before is None else min(part.lowest, before), count - len(part.messages)
     span = min(missing, below - part.from_n - 1)
     if span <= 0:
         return part.messages[:count]
     older = await room_reader.messages_before(engine.archive, room, below, part.from_n, missing)
-    await _check_hole(engine, zone, span - len(older))
+    await _check_missing_messages(engine, zone, span - len(older))
     return [*part.messages, *older]
 
 
-async def _join_newer(engine: Engine, zone: Zone, room: RoomId, part: _LivePart, after: int, count: int) -> list[bytes]:
-    """Return at most ``count`` messages above ``after``, the oldest first. Raises Unavailable."""
+async def _collect_newer_messages(
+    engine: Engine, zone: Zone, room: RoomId, part: _LivePart, after: int, count: int
+) -> list[bytes]:
+    """Return at most ``count`` messages above ``after``, the oldest first: those from SQL, then the newer ones of
+    ``part``, which Redis has. Raises Unavailable.
+    """
     above = max(after, part.from_n)
     span = min(count, part.lowest - above - 1)
     if span <= 0:
         return part.messages
     older = await room_reader.messages_after(engine.archive, room, above, part.lowest, count)
-    await _check_hole(engine, zone, span - len(older))
+    await _check_missing_messages(engine, zone, span - len(older))
     return [*older, *part.messages][:count]
 
 
-async def _check_hole(engine: Engine, zone: Zone, missing: int) -> None:
+async def _check_missing_messages(engine: Engine, zone: Zone, missing: int) -> None:
     """Raise Unavailable if messages are missing because SQL does not have them yet. Otherwise the database refused
     them, and they are in quarantine.
     """

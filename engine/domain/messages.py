@@ -33,9 +33,11 @@ from engine.types import Principal, RoomId, Zone, new_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MAX_LOOKS = 4
-"""How often ``say`` asks Redis again after it looked in SQL."""
-DIGEST_CHARACTERS = 32
+MAX_SAY_ATTEMPTS = 4
+"""How often ``say`` calls its script at most. Before each further call it searches SQL for an earlier message with the
+same ``client_id``, because Redis has forgotten the oldest ones.
+"""
+DIGEST_LENGTH = 32
 """How much of a message's fingerprint is stored for each ``client_id``: 128 bits, in hex digits."""
 
 
@@ -55,14 +57,14 @@ class MessageOutcome(msgspec.Struct, frozen=True):
     repeated: bool
 
 
-class _Content(msgspec.Struct):
-    """The part of a message by which a repeat is compared."""
+class _ComparedContent(msgspec.Struct):
+    """The text and the files of a stored message. A repeat with the same ``client_id`` must have the same."""
 
     text: str
     files: tuple[str, ...]
 
 
-_content_decoder = msgspec.json.Decoder(_Content)
+_content_decoder = msgspec.json.Decoder(_ComparedContent)
 
 
 async def say(
@@ -94,7 +96,7 @@ async def say(
         "trace": trace,
     }
     names = {**_script_keys(zone, room), "req": keys.idempotency_record(zone, caller.id, stored_key)}
-    for _ in range(MAX_LOOKS):
+    for _ in range(MAX_SAY_ATTEMPTS):
         try:
             done = await engine.store.run(zone, "message_say", keys=names, args=args)
         except NotFound:
@@ -102,7 +104,7 @@ async def say(
         except LookInArchive:
             first = await room_reader.first_message(engine.archive, zone, room, caller.id, draft.client_id)
             if first.message is not None:
-                return _outcome_of_first(first, draft)
+                return _outcome_of_first_message(first, draft)
             args = {**args, "looked": first.looked}
         else:
             return MessageOutcome(await _message_of_reply(engine, room, done), done.seq, done.repeated)
@@ -110,8 +112,10 @@ async def say(
 
 
 def message_digest(engine: Engine, room: RoomId, client_id: str, text: str, files: tuple[str, ...]) -> str:
-    """Return the digest by which another message under the same ``client_id`` is recognized."""
-    return in_redis.fingerprint_of(engine, "say", room, [client_id, text, files])[:DIGEST_CHARACTERS]
+    """Return a digest of a message. It shows whether a message with the same ``client_id`` is a repeat or another
+    message.
+    """
+    return in_redis.fingerprint_of(engine, "say", room, [client_id, text, files])[:DIGEST_LENGTH]
 
 
 async def _repeat_in_archived_room(
@@ -122,10 +126,10 @@ async def _repeat_in_archived_room(
     first = await room_reader.first_message(engine.archive, zone, room, caller.id, draft.client_id)
     if first.message is None:
         raise RoomClosed
-    return _outcome_of_first(first, draft)
+    return _outcome_of_first_message(first, draft)
 
 
-def _outcome_of_first(first: FirstMessage, draft: MessageDraft) -> MessageOutcome:
+def _outcome_of_first_message(first: FirstMessage, draft: MessageDraft) -> MessageOutcome:
     """Return the outcome of a repeat whose first message is in SQL. Raises ReusedKey if ``draft`` has another text."""
     message = msgspec.Raw(first.message or b"")
     said = _content_decoder.decode(message)

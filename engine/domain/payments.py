@@ -53,8 +53,8 @@ REFUND_ERROR_OF_NUMBER = {
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """A report of the payment service about a payment. ``amount`` is in minor units of ``currency``. ``of`` is
-    only for a refund: the reference of the charge that it pays back. None if both have the same ``reference``.
+    """A report of the payment service about a payment. ``amount`` is in minor units of ``currency``. ``of`` is only for
+    a refund: the reference of the charge that it pays back. None means that the charge has the same ``reference``.
     """
 
     reference: str
@@ -138,7 +138,7 @@ async def _run_script(
 
 
 def capture_plans(engine: Engine, blueprint: Blueprint) -> bytes:
-    """Return the plans of the commands by which a captured payment moves a job, as a JSON array."""
+    """Return the plans of the commands by which a captured payment changes a job's state, as a JSON array."""
     names = (name for name, spec in blueprint.commands.items() if spec.effect == "capture")
     plans = (engine.plans.find_plan(blueprint, name) for name in names)
     return b"[%b]" % b",".join(plan.plan_json for plan in plans if plan)
@@ -166,7 +166,7 @@ async def find_payments(engine: Engine, caller: Principal, job_id: str) -> list[
 
 
 def _payment_of_record(row: bytes) -> bytes:
-    """Return the JSON of a record of lua/lib/payment.lua, whose parts are `path id created back members`."""
+    """Return a payment as JSON. ``row`` is its Redis record, `path id created back members` (lua/lib/payment.lua)."""
     path, name, created, _, members = row.split(b" ", 4)
     status, _, amount, currency = path.rpartition(b",")[2].split(b":")[:4]
     return b'{"id":"%b",%b,"status":"%b","amount":%b,"currency":"%b","created_at":%b}' % (

@@ -160,7 +160,7 @@ class JobTrack(NamedTuple):
 
 
 async def read_position(engine: Engine, caller: Principal, job_id: str) -> JobPosition | None:
-    """Return the position of ``read_track``."""
+    """Return the position of a job's technician, or their position when the work ended, if the caller may see it."""
     return (await read_track(engine, caller, job_id)).position
 
 
@@ -187,12 +187,12 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
     # The technician's set of jobs decides, not the job's record: the record of a job that has ended still contains its
     # last technician.
     if await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
-        position, online = await _present_position(engine, zone, job, holder)
+        position, online = await _position_and_online(engine, zone, job, holder)
         state, seen_until, allowed = shown.status, now_ms(), online
         if position is not None:
             position = _with_arrival_at(engine, position, blueprint, zone, state, holder, place)
     else:
-        position, state, seen_until = _last_position(job, holder, last or b"")
+        position, state, seen_until = _position_at_end(job, holder, last or b"")
         allowed = now_ms() - seen_until <= VISIBLE_AFTER_END_MS
         if not allowed and not caller.is_ops:
             return JobTrack(zone, job)
@@ -222,7 +222,7 @@ def _with_arrival_at(
     return with_arrival(engine, position, blueprint, zone, state, (float(lat), float(lon)), arrived=arrived)
 
 
-async def _present_position(
+async def _position_and_online(
     engine: Engine, zone: Zone, job: JobId, holder: TechnicianId
 ) -> tuple[JobPosition | None, bool]:
     """Return the present position of the holder (None if unknown), and whether they are online."""
@@ -236,9 +236,9 @@ async def _present_position(
     return position_of_fix(job, float(lat), float(lon), int(at), every_s, **more), online == b"1"
 
 
-def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[JobPosition | None, str, int]:
+def _position_at_end(job: JobId, holder: TechnicianId, track: bytes) -> tuple[JobPosition | None, str, int]:
     """Return the holder's position when the work ended, the state of the job before the end, and the time of the end
-    (ms), from the field that lua/lib/capacity.lua writes.
+    (ms). ``track`` is the job's field in Redis that lua/lib/capacity.lua writes.
     """
     technician, *fields = track.decode().split() or [""]
     if technician != holder or len(fields) < 5:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 MAX_USERS_PER_QUERY = 100
 """How many users one request may ask about, and one session may watch."""
-USERS_AT_ONCE = 25
+USERS_PER_BATCH = 25
 """For how many users the shared jobs and rooms are read at the same time."""
-MAX_SHARED = 50
+MAX_SHARED_EXAMINED = 50
 """How many shared jobs, and shared rooms, of two users are looked at."""
 
 
@@ -60,8 +60,8 @@ async def find_visible(engine: Engine, caller: Principal, users: Collection[str]
         return set(known)
     visible: set[str] = set()
     zones = await _zones_of(engine, caller.id)
-    for start in range(0, len(known), USERS_AT_ONCE):
-        batch = known[start : start + USERS_AT_ONCE]
+    for start in range(0, len(known), USERS_PER_BATCH):
+        batch = known[start : start + USERS_PER_BATCH]
         found = await asyncio.gather(*(_is_visible(engine, zones, caller.id, UserId(user)) for user in batch))
         visible.update(user for user, may in zip(batch, found, strict=True) if may)
     return visible
@@ -81,23 +81,23 @@ async def _is_visible(engine: Engine, zones: list[Zone], user: UserId, other: Us
     """Return whether two users share a live job or an open room in one of ``zones``. A user always sees themself."""
     if user == other:
         return True
-    return any(await asyncio.gather(*(_share_anything(engine, zone, user, other) for zone in zones)))
+    return any(await asyncio.gather(*(_share_job_or_room(engine, zone, user, other) for zone in zones)))
 
 
-async def _share_anything(engine: Engine, zone: Zone, user: UserId, other: UserId) -> bool:
+async def _share_job_or_room(engine: Engine, zone: Zone, user: UserId, other: UserId) -> bool:
     read = engine.store.read_connection
     jobs, rooms = await asyncio.gather(
         read.common_members(keys.user_jobs(zone, user), keys.user_jobs(zone, other)),
         read.common_members(keys.user_rooms(zone, user), keys.user_rooms(zone, other)),
     )
     shared = await asyncio.gather(
-        *(_job_shares(engine, zone, JobId(job.decode()), {user, other}) for job in jobs[:MAX_SHARED]),
-        *(_is_open_room(engine, zone, RoomId(room.decode())) for room in rooms[:MAX_SHARED]),
+        *(_is_presence_shared(engine, zone, JobId(job.decode()), {user, other}) for job in jobs[:MAX_SHARED_EXAMINED]),
+        *(_is_open_room(engine, zone, RoomId(room.decode())) for room in rooms[:MAX_SHARED_EXAMINED]),
     )
     return any(shared)
 
 
-async def _job_shares(engine: Engine, zone: Zone, job: JobId, parties: set[UserId]) -> bool:
+async def _is_presence_shared(engine: Engine, zone: Zone, job: JobId, parties: set[UserId]) -> bool:
     """Return whether ``parties`` are the job's customer and holder, and the job shares their presence now."""
     fields = ("customer", "holder", "bp", "status", "phase", "scheduled")
     customer, holder, bp, status, phase, scheduled = await engine.store.read_connection.hmget(
@@ -112,5 +112,5 @@ async def _job_shares(engine: Engine, zone: Zone, job: JobId, parties: set[UserI
 
 
 async def _is_open_room(engine: Engine, zone: Zone, room: RoomId) -> bool:
-    """Return whether a room is open. Its members are those who have it in their set of rooms."""
+    """Return whether a room is open. The caller knows already that both users are members of it."""
     return bool(await engine.store.read_connection.hget(keys.room(zone, room), "state") == b"open")

@@ -101,7 +101,7 @@ async def find_technicians(
     """
     limit = check_limit(query.limit)
     if query.lat is not None and query.lon is not None:
-        return Slice(await _profiles_for(engine, caller, await _find_near(engine, query, limit)))
+        return Slice(await _profiles_for(engine, caller, await _find_nearby(engine, query, limit)))
     query_rows = sql.select_all_technicians().order_by(technicians.c.id).limit(limit + 1)
     if query.service is not None:
         offering = select(technician_services.c.technician).where(technician_services.c.service == query.service)
@@ -117,7 +117,7 @@ async def find_technicians(
     return Slice(await _profiles_for(engine, caller, page.items), page.next)
 
 
-async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list[TechnicianRow]:
+async def _find_nearby(engine: Engine, query: TechnicianQuery, limit: int) -> list[TechnicianRow]:
     if query.service is None:
         raise Invalid(errors=[FieldError("/service", "Required for a search near a position")])
     live.check_mappable(query.lat or 0.0, query.lon or 0.0)
@@ -137,7 +137,7 @@ async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list
 async def _profiles_for(
     engine: Engine, caller: Principal, rows: Sequence[TechnicianRow]
 ) -> list[Technician | TechnicianCard]:
-    states = await asyncio.gather(*(_live_state(engine, row) for row in rows))
+    states = await asyncio.gather(*(_load_and_online(engine, row) for row in rows))
     whole = caller.role in MANAGERS
     return [
         _technician_of_row(row, *state) if whole or caller.id == row.id else _card_of_row(row, *state)
@@ -145,7 +145,7 @@ async def _profiles_for(
     ]
 
 
-async def _live_state(engine: Engine, row: TechnicianRow) -> tuple[int, bool]:
+async def _load_and_online(engine: Engine, row: TechnicianRow) -> tuple[int, bool]:
     load, online = await engine.store.command("HMGET", keys.technician(row.zone, row.id), "load", "online")
     return int(load or 0), online == b"1"
 

@@ -2,8 +2,8 @@
 blueprints allow ops to release a job.
 
 Each job is released by a separate step, which requires the version at which the technician held the job. Therefore the
-procedure can be repeated from any point: a job that they do not hold any more does not change. The row stays in the
-outbox until all jobs are released (engine/identity/outbox.py).
+procedure can be repeated from any point: a job that they do not hold any more does not change. The row that orders the
+release stays in the outbox until all jobs are released (engine/identity/outbox.py).
 """
 
 from __future__ import annotations

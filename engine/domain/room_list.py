@@ -64,31 +64,33 @@ class _ListedRoom(msgspec.Struct):
 
     @property
     def sort_key(self) -> SortKey:
-        """Return the room's place in the list: the time (ms) of its activity, and its id."""
+        """Return the room's place in the list: the time (ms) of its last message or of its opening, and its id."""
         return ms_of(self.last.at if self.last else self.opened_at), self.id
 
 
-class _Id(msgspec.Struct):
+class _RoomReference(msgspec.Struct):
     id: RoomId
 
 
-class _OfRoom(msgspec.Struct):
+class _MessageReference(msgspec.Struct):
     room: RoomId
 
 
 class _RoomEventData(msgspec.Struct):
     """The members of an event's data that name a room."""
 
-    room: _Id | None = None
-    message: _OfRoom | None = None
+    room: _RoomReference | None = None
+    message: _MessageReference | None = None
 
 
 _room_event_decoder = msgspec.json.Decoder(_RoomEventData)
 _listed_room_decoder = msgspec.json.Decoder(_ListedRoom)
 
 
-class _Found:
-    """The rooms that were found for a list, by their places; the first reading of a room counts."""
+class _FoundRooms:
+    """The rooms that were found for a list, by their places in it. A room that is found both in Redis and in SQL is
+    added once, as it was found first.
+    """
 
     def __init__(self, query: RoomQuery, before: SortKey | None) -> None:
         self._query = query
@@ -118,7 +120,7 @@ async def list_rooms(engine: Engine, caller: Principal, query: RoomQuery) -> Pag
     """
     check_limit(query.limit)
     before = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
-    found = _Found(query, before)
+    found = _FoundRooms(query, before)
     zones = readable_zones(engine)
     parts = await asyncio.gather(*(_add_rooms_of_zone(engine, caller, zone, query, before, found) for zone in zones))
     as_of: dict[str, dict[str, str | int]] = dict(zip(map(str, zones), parts, strict=True))
@@ -134,16 +136,16 @@ async def list_rooms(engine: Engine, caller: Principal, query: RoomQuery) -> Pag
 
 
 async def _add_rooms_of_zone(
-    engine: Engine, caller: Principal, zone: Zone, query: RoomQuery, before: SortKey | None, found: _Found
+    engine: Engine, caller: Principal, zone: Zone, query: RoomQuery, before: SortKey | None, found: _FoundRooms
 ) -> dict[str, str | int]:
     """Add the rooms that Redis has of a zone, and return the cursor up to which they are complete."""
     if query.job is None and caller.is_ops:
         return await _add_all_rooms(engine, caller, zone, query, before, found)
-    head = await _head(engine, zone)
+    head = await _log_head(engine, zone)
     if query.job is not None:
         await _add_room_of_job(engine, caller, zone, query.job, found)
     else:
-        await _add_live_rooms(engine, caller, zone, await _live_ids(engine, caller, zone), found)
+        await _add_live_rooms(engine, caller, zone, await _live_room_ids(engine, caller, zone), found)
     return head
 
 
@@ -151,49 +153,51 @@ async def find_live(engine: Engine, caller: Principal, limit: int) -> list[bytes
     """Return the rooms of which the caller is a member and that Redis has: the open ones, and those that were closed
     lately. A closed zone is omitted if other zones are open.
     """
-    found = _Found(RoomQuery(limit=limit), None)
+    found = _FoundRooms(RoomQuery(limit=limit), None)
 
     async def add_zone(zone: Zone) -> None:
-        await _add_live_rooms(engine, caller, zone, await _live_ids(engine, caller, zone), found)
+        await _add_live_rooms(engine, caller, zone, await _live_room_ids(engine, caller, zone), found)
 
     await asyncio.gather(*map(add_zone, readable_zones(engine)))
     return found.page({}).items
 
 
-async def _head(engine: Engine, zone: Zone) -> dict[str, str | int]:
+async def _log_head(engine: Engine, zone: Zone) -> dict[str, str | int]:
     head = await zone_log.read_head(engine.store.read_connection, zone)
     return {"epoch": head.epoch, "seq": head.seq}
 
 
-async def _live_ids(engine: Engine, caller: Principal, zone: Zone) -> list[str]:
+async def _live_room_ids(engine: Engine, caller: Principal, zone: Zone) -> list[str]:
     ids: list[bytes] = await engine.store.command("ZRANGE", keys.user_rooms(zone, caller.id), 0, -1)
     return [room_id.decode() for room_id in ids]
 
 
-async def _add_live_rooms(engine: Engine, caller: Principal, zone: Zone, ids: Sequence[str], found: _Found) -> None:
-    """Add those of these rooms that Redis has and the caller may read."""
+async def _add_live_rooms(
+    engine: Engine, caller: Principal, zone: Zone, ids: Sequence[str], found: _FoundRooms
+) -> None:
+    """Add the rooms of ``ids`` that Redis has and that the caller may read."""
     for start in range(0, len(ids), ROOMS_PER_READ):
         args: Args = {"user": caller.id, "staff": int(caller.is_ops), "rooms": ids[start : start + ROOMS_PER_READ]}
         done = await engine.store.read(zone, "room_list", keys={"meta": keys.zone_meta(zone)}, args=args)
         for document in done.values:
-            _add_document(document, found)
+            _add_room_document(document, found)
 
 
-def _add_document(document: bytes, found: _Found) -> None:
+def _add_room_document(document: bytes, found: _FoundRooms) -> None:
     room = _listed_room_decoder.decode(document)
     found.add(room.id, room.sort_key, room.state, document)
 
 
-async def _add_room_of_job(engine: Engine, caller: Principal, zone: Zone, job: str, found: _Found) -> None:
+async def _add_room_of_job(engine: Engine, caller: Principal, zone: Zone, job: str, found: _FoundRooms) -> None:
     if zone_of(job) == zone:
         try:
-            _add_document(await rooms.read_room(engine, caller, room_of(JobId(job))), found)
+            _add_room_document(await rooms.read_room(engine, caller, room_of(JobId(job))), found)
         except (NotFound, NotMember):
             return
 
 
 async def _add_closed_rooms(
-    engine: Engine, caller: Principal, query: RoomQuery, before: SortKey | None, found: _Found
+    engine: Engine, caller: Principal, query: RoomQuery, before: SortKey | None, found: _FoundRooms
 ) -> None:
     """Add the caller's closed rooms from SQL. Some of them were found in Redis already."""
     count = query.limit + 1 + len(found.ids)
@@ -202,12 +206,12 @@ async def _add_closed_rooms(
 
 
 async def _add_all_rooms(
-    engine: Engine, caller: Principal, zone: Zone, query: RoomQuery, before: SortKey | None, found: _Found
+    engine: Engine, caller: Principal, zone: Zone, query: RoomQuery, before: SortKey | None, found: _FoundRooms
 ) -> dict[str, str | int]:
     """Add the rooms of a zone, for ops, and return the cursor up to which they are complete.
 
-    Redis has no list of all rooms. SQL has it as of the checkpoint; the rooms in the log above the checkpoint are those
-    that have changed since. Each of them is then read from Redis.
+    Redis has no list of all rooms. SQL has the rooms as of its checkpoint, and the events above the checkpoint name the
+    rooms that have changed since. Each of them is then read from Redis.
     """
     known = await reader.checkpoint(engine.archive, zone)
     seq = known.seq if known else 0

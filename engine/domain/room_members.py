@@ -1,4 +1,6 @@
-"""Staff in chat rooms: ops bring them in and let them go. The two sides of the job are members by the job's steps."""
+"""Staff in chat rooms: ops bring them in and let them go. The two sides of a job become members when the job is booked
+or changes its state (lua/lib/room_step.lua).
+"""
 
 from __future__ import annotations
 

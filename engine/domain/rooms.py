@@ -54,7 +54,7 @@ def parse_room_id(room_id: str) -> tuple[Zone, RoomId]:
 
 
 def actor_of(caller: Principal) -> str:
-    """Return the caller as events name them."""
+    """Return ``role:id`` of the caller: the form in which events name who caused them."""
     return f"{caller.role}:{caller.id}"
 
 
@@ -101,8 +101,8 @@ async def mark_read(engine: Engine, caller: Principal, room_id: str, n: int, *, 
 
 
 async def tell_read_mark(engine: Engine, zone: Zone, entry: str, room: RoomId, user: UserId) -> None:
-    """Tell the members of a read mark that came less than a second after the one before. ``entry`` is the scheduled
-    task.
+    """Send a member's read mark to the members of the room. It was delayed because it came less than a second after
+    their previous mark. ``entry`` is the scheduled task that sends it.
     """
     try:
         await _run_room_mark(engine, zone, room, user, entry=entry)
@@ -130,7 +130,9 @@ async def _run_room_mark(
 
 
 async def close_room(engine: Engine, zone: Zone, entry: str, room: RoomId) -> None:
-    """Close a room whose time is over, or forget a closed one. ``entry`` is the scheduled task."""
+    """Close the room of a job that ended some time ago, or let Redis remove a room that is closed already. ``entry`` is
+    the scheduled task.
+    """
     names = {**room_keys(zone, room), "job": keys.job(zone, job_of_room(room))}
     names |= {"due": keys.due_tasks(zone), "log": keys.log(zone)}
     args: Args = {"entry": entry, "window_ms": round(engine.settings.log_window_s * 1000)}
@@ -143,7 +145,7 @@ async def read_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
     Raises NotFound, NotMember.
     """
     zone, room = parse_room_id(room_id)
-    document, is_member = await _read_document(engine, caller, zone, room, is_staff=caller.is_ops)
+    document, is_member = await _read_room_and_membership(engine, caller, zone, room, is_staff=caller.is_ops)
     record_staff_read(engine, caller, room, is_member=is_member)
     return document
 
@@ -151,11 +153,11 @@ async def read_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
 async def read_own_room(engine: Engine, caller: Principal, room_id: str) -> bytes:
     """Return a room as JSON to one of its members, whatever their role. Raises NotFound, NotMember."""
     zone, room = parse_room_id(room_id)
-    document, _ = await _read_document(engine, caller, zone, room, is_staff=False)
+    document, _ = await _read_room_and_membership(engine, caller, zone, room, is_staff=False)
     return document
 
 
-async def _read_document(
+async def _read_room_and_membership(
     engine: Engine, caller: Principal, zone: Zone, room: RoomId, *, is_staff: bool
 ) -> tuple[bytes, bool]:
     """Return a room as JSON and whether the caller is a member, from Redis or SQL."""
@@ -176,5 +178,5 @@ def record_staff_read(engine: Engine, caller: Principal, room: RoomId, *, is_mem
 
 
 def room_keys(zone: Zone, room: RoomId) -> dict[str, str]:
-    """Return the keys that every script of one room has."""
+    """Return the Redis keys that every script about a room takes, by their names in the script."""
     return {"meta": keys.zone_meta(zone), "room": keys.room(zone, room)}

@@ -61,7 +61,9 @@ async def _is_suspended(engine: Engine, customer: UserId) -> bool:
 
 
 async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> ScriptReply:
-    """Open wave ``number`` of a job, or continue that wave, with the numbers of the job's blueprint."""
+    """Open wave ``number`` of a job, which is a round of offers, or continue it. The job's blueprint declares how many
+    technicians get an offer, and how far away they may be.
+    """
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_and_service_of(engine, zone, job)
     dispatch = blueprint.dispatch

@@ -1,7 +1,8 @@
-"""The map of a zone for ops: its people and its live jobs in a box, or their numbers by H3 cell where they are many.
+"""The map of a zone for ops: the people and the live jobs in a rectangle, or the number of them in each H3 cell (a
+hexagon) if they are many.
 
-Two geo indexes find them (lua/lib/map_index.lua), and their records decide: the index of people is coarse, so that most
-fixes do not write to it.
+Two geo indexes find candidates (lua/lib/map_index.lua); the positions are then read from their records. The index of
+people has only approximate positions, so that most fixes do not write to it.
 """
 
 from __future__ import annotations
@@ -102,9 +103,9 @@ class ZoneMapMarker:
 
 
 class ZoneMap(NamedTuple):
-    """What a box of a zone's map contains. ``entries`` are the JSON of the people and of the jobs, for the layers that
-    were asked for; a layer with too many is empty, and ``clusters`` counts it. ``as_of`` is the head of the zone's log
-    before the map was read.
+    """The people and the jobs in a box of a zone's map. ``entries`` has the JSON of each one, for each layer (people,
+    jobs) that was requested. A layer with too many is empty, and ``clusters`` has their number in each cell instead.
+    ``as_of`` is the head of the zone's log before the map was read.
     """
 
     entries: dict[Layer, list[bytes]]
@@ -155,15 +156,15 @@ async def load_cells() -> None:
 
 
 async def find_ids(engine: Engine, zone: Zone, layer: Layer, boxes: Iterable[MapBox]) -> set[str]:
-    """Return the ids of all people or jobs in ``boxes``, and perhaps of some beside them. Who moves during the search
-    may be missing.
+    """Return the ids of all people or jobs in ``boxes``, and perhaps of some just outside. A person who moves during
+    the search may be missing.
     """
     key = keys.map_people(zone) if layer == "people" else keys.map_places(zone)
     margin = MARGIN_DEGREES if layer == "people" else 0.0
     waiting, found = merge_boxes(box.widen(margin) for box in boxes), set[str]()
     while waiting:
         parts, waiting = waiting[:PARALLEL_READS], waiting[PARALLEL_READS:]
-        answers = await asyncio.gather(*(_search(engine, key, part) for part in parts))
+        answers = await asyncio.gather(*(_search_index(engine, key, part) for part in parts))
         for part, names in zip(parts, answers, strict=True):
             if names is None:
                 waiting += part.quarters()
@@ -172,8 +173,10 @@ async def find_ids(engine: Engine, zone: Zone, layer: Layer, boxes: Iterable[Map
     return found
 
 
-async def _search(engine: Engine, key: str, part: MapBox) -> list[bytes] | None:
-    """Return the ids in ``part`` of the index; None if they are so many that its quarters must be searched instead."""
+async def _search_index(engine: Engine, key: str, part: MapBox) -> list[bytes] | None:
+    """Return the ids that the index has in the box ``part``. None if there are too many for one search: the caller then
+    searches each quarter of the box.
+    """
     area = part.search_area()
     if area is None:
         everything: list[bytes] = await engine.store.command("ZRANGE", key, 0, -1)
@@ -214,7 +217,7 @@ async def _read_rows(engine: Engine, zone: Zone, layer: Layer, ids: list[str]) -
 
 
 def count_cells(entries: Iterable[ZoneMapMarker], resolution: int) -> dict[int, tuple[int, int]]:
-    """Return the number of people and of jobs in each cell that contains any."""
+    """Return the number of people and of jobs in each H3 cell that is not empty."""
     counts: dict[int, tuple[int, int]] = {}
     for entry in entries:
         cell = entry.cell(resolution)

@@ -35,8 +35,8 @@ def list_zones(engine: Engine) -> list[ZoneCard]:
 
 
 def readable_zones(engine: Engine) -> list[Zone]:
-    """Return the zones of which a list is read: a closed zone is left out if another one is open. If all are closed,
-    return all: the read of one then says why it is closed.
+    """Return the zones whose data a list contains: the open ones. If all zones are closed, return all: reading one of
+    them then raises an error that says why it is closed.
     """
     found = [zone for zone, state in engine.store.zones.items() if state.open]
     return found or list(engine.store.zones)

@@ -311,7 +311,7 @@ async def _change_account(
             await sql.update_after_account_change(conn, user, new["role"])
         if new != row or reassign:
             actor = f"{caller.role}:{caller.id}"
-            await outbox.add_row(conn, user, code=_close_code(row, new), reassign=reassign, actor=actor)
+            await outbox.add_row(conn, user, code=_socket_close_code(row, new), reassign=reassign, actor=actor)
             state = {"role": new["role"], "active": new["active"]}
             await audit_events.add_row(conn, actor, "user_changed", "user", user, command=command, **state)
         return _user_of_row(new)
@@ -323,7 +323,7 @@ async def _change_account(
     return result
 
 
-def _close_code(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
+def _socket_close_code(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
     """Return the code with which the user's sockets close; None if they stay open."""
     if not after["active"]:
         return outbox.REVOKED_CODE if before["active"] else None

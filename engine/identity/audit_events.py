@@ -1,10 +1,10 @@
-"""``audit.*`` events: commands that change SQL alone, and what staff read, are appended to ``main``'s log, so that the
-audit tree has them.
+"""The ``audit.*`` events, which record commands that change only SQL, and which rooms staff read. They are appended to
+the log of the zone ``main``, so that the audit tree has them.
 
-A command adds its row in its own transaction, so that neither is committed without the other. The outbox
-(engine/identity/outbox.py) appends the rows in their order, once each, and again until it is done. Readings are only in
-the memory of their process before they are appended, less than a second later: a reading must not wait for the log. The
-server's log has a line for each at once.
+A command adds a row for its event in its own SQL transaction, so that neither is committed without the other. The
+outbox (engine/identity/outbox.py) appends the rows as events, in their order and once each, and tries again after an
+error. What staff read is only in the memory of the process until it is appended, less than a second later, because the
+reader must not wait for the log. The process also prints a line about each reading at once.
 
 No client receives these events. Ops read them as entries of the audit trail (engine/domain/audit_trail.py).
 """
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 def actor_of(caller: Principal) -> str:
-    """Return the actor of an event that ``caller`` caused."""
+    """Return ``role:id`` of the caller: the actor of the events that they cause."""
     return f"{caller.role}:{caller.id}"
 
 
@@ -64,10 +64,10 @@ async def add_profile_change(
 
 
 async def append_waiting(engine: Engine) -> int:
-    """Append the rows and readings that wait. Return the number of events. Raises the errors of ``Store.run``: what was
-    not appended waits for the next round.
+    """Append the waiting rows of commands and the waiting notes of what staff read. Return the number of events. Raises
+    the errors of ``Store.run``: what was not appended waits for the next round.
     """
-    return await _append_rows(engine) + await _append_reads(engine)
+    return await _append_rows(engine) + await _append_staff_reads(engine)
 
 
 async def _append_rows(engine: Engine) -> int:
@@ -77,7 +77,7 @@ async def _append_rows(engine: Engine) -> int:
     done: list[str] = []
     try:
         for row in rows:
-            await _append(engine, row.action, row.data.encode(), row.actor, row.key)
+            await _append_audit_event(engine, row.action, row.data.encode(), row.actor, row.key)
             done.append(row.key)
     finally:
         if done:
@@ -87,20 +87,22 @@ async def _append_rows(engine: Engine) -> int:
     return len(done)
 
 
-async def _append_reads(engine: Engine) -> int:
-    """Append one event for each reading of a room, and one for the rooms of each user's lists."""
+async def _append_staff_reads(engine: Engine) -> int:
+    """Append one event for each room that a member of the staff read, and one for all rooms of the lists that they read
+    in a minute.
+    """
     waiting, lost = engine.staff_reads.take()
     if lost:
         log.error("staff_reads_lost", count=lost)
     count = 0
-    groups = list(_grouped(waiting))
+    groups = list(_group_reads(waiting))
     while groups:
         first = groups[0][0]
         rooms = [read.room for read in groups[0]]
         data = {"entity": "room", "id": rooms[0]} if first.action == "room_read" else {"entity": "room", "rooms": rooms}
         name = f"{first.action} {first.actor} {first.minute} {' '.join(rooms)}"
         try:
-            await _append(
+            await _append_audit_event(
                 engine, first.action, msgspec.json.encode(data), first.actor, str(uuid.uuid5(_READ_NAMESPACE, name))
             )
         except CalloutError:
@@ -111,8 +113,10 @@ async def _append_reads(engine: Engine) -> int:
     return count
 
 
-def _grouped(reads: list[StaffRead]) -> Iterator[list[StaffRead]]:
-    """Yield the readings that become one event each. Two servers that note the same reading give it the same key."""
+def _group_reads(reads: list[StaffRead]) -> Iterator[list[StaffRead]]:
+    """Yield groups of readings by staff: each group becomes one event. Two servers that note the same readings give the
+    event the same key.
+    """
     for read in reads:
         if read.action == "room_read":
             yield [read]
@@ -123,5 +127,5 @@ def _grouped(reads: list[StaffRead]) -> Iterator[list[StaffRead]]:
             yield rooms[start : start + MAX_ROOMS_PER_EVENT]
 
 
-async def _append(engine: Engine, action: str, data: bytes, actor: str, key: str) -> None:
+async def _append_audit_event(engine: Engine, action: str, data: bytes, actor: str, key: str) -> None:
     await append_event(engine, f"audit.{action}", channels="", data=data, actor=actor, key=key)

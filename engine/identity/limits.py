@@ -1,4 +1,6 @@
-"""Rate limits: meters in Redis, shared by all gateways, by the generic cell rate algorithm (GCRA)."""
+"""Rate limits. A *meter* counts the requests of one caller under one limit, by the generic cell rate algorithm (GCRA).
+The meters are in Redis, so that all gateways share them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """A rate limit: ``count`` requests in ``period_s`` seconds, as an even rate with a burst of ``count``."""
+    """A rate limit: ``count`` requests in ``period_s`` seconds on average, all of which may come at once."""
 
     name: str
     count: int
@@ -22,7 +24,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """The state of a meter after a request: how many requests remain, and in how many seconds the meter is empty
+    """What a rate limit still allows after a request: how many requests now, and in how many seconds the full number
     again.
     """
 
@@ -48,8 +50,9 @@ LIMITS: dict[str, Limit] = {
 
 
 def count_at(limit: Limit, counted_until: float, now: float) -> float:
-    """Count one request at ``now`` (s) in a meter in memory that was at ``counted_until``, and return where it is then.
-    Raises RateLimited if the request exceeds ``limit``.
+    """Count one request at ``now`` (s) in a meter in memory. A meter is a time (s), which each request moves forward by
+    ``limit.period_s / limit.count``. ``counted_until`` is the time before the request; the time after it is returned.
+    Raises RateLimited if that time is later than ``now``.
     """
     at = max(counted_until, now - limit.period_s) + limit.period_s / limit.count
     if at > now:
@@ -58,8 +61,8 @@ def count_at(limit: Limit, counted_until: float, now: float) -> float:
 
 
 async def count_request(engine: Engine, counted: str, limit: Limit) -> Allowance:
-    """Count one request of ``counted``. Raises RateLimited, with ``retry_after`` in seconds, if the request exceeds
-    ``limit``. Counts nothing if limits are off.
+    """Count one request of ``counted``, which names a user or an address. Raises RateLimited, with ``retry_after`` in
+    seconds, if the request exceeds ``limit``. Counts nothing if limits are off.
     """
     if engine.settings.limits == "off":
         return Allowance(limit.count, 0.0)

@@ -83,7 +83,7 @@ async def apply_rows(engine: Engine, user: UserId) -> None:
     if reassignments and not record.active:
         by = _principal_of_actor(reassignments[-1].actor)
         steps.append(partial(engine.release_jobs, engine, TechnicianId(user), by))
-    await _run_all(steps)
+    await _run_every_step(steps)
     async with engine.archive.begin_write() as conn:
         # By key: SQLite gives the id of a deleted row to a later one, which another process may have added meanwhile.
         await conn.execute(delete(outbox).where(outbox.c.key.in_([row.key for row in rows])))
@@ -99,7 +99,9 @@ async def try_apply_rows(engine: Engine, user: UserId) -> None:
 
 
 async def _publish_technician(engine: Engine, user: UserId, reviews: Sequence[Any]) -> None:
-    """Write the technician's record, then append its reviews: an approved technician can then go online at once."""
+    """Write the technician's record, then append the events of their reviews. So a technician who learns of an approval
+    can go online at once.
+    """
     if not reviews:
         return await sql.publish_to_redis(engine, user)
     await sql.publish_to_redis(engine, user, offline_reason="review", actor=reviews[-1].actor)
@@ -115,7 +117,7 @@ def _principal_of_actor(actor: str) -> Principal:
     return Principal(UserId(name), named)
 
 
-async def _run_all(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:
+async def _run_every_step(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:
     """Run every step, also after a failure. Raises the first failure."""
     first: CalloutError | None = None
     for step in steps:

@@ -65,8 +65,8 @@ class SignsOfLife:
                 log.exception("signs_of_life_failed")
 
     async def write(self) -> None:
-        """Write the signs of the users who are due. Raises the errors of the calls after all other signs are written;
-        the failed signs stay noted.
+        """Write the signs of the users of whom none was written for ``interval_s``. Raises the errors of the calls
+        after all other signs are written; the failed signs stay noted.
         """
         now = self._time()
         while self._written and next(iter(self._written.values())) <= now - self.interval_s:

@@ -36,7 +36,7 @@ MAX_SLOTS_PER_CALL = 500
 """The maximum number of slots in one script call. A longer call would delay the zone's other scripts."""
 
 
-_META_KEY = {"meta": keys.zone_meta(DEFAULT_ZONE)}
+_ZONE_META_KEY = {"meta": keys.zone_meta(DEFAULT_ZONE)}
 
 
 class ConnectionSlot(NamedTuple):
@@ -103,7 +103,7 @@ def hash_device_name(device_name: str) -> str:
     return hashlib.sha256(device_name.encode("utf-8", "replace")).hexdigest()[:16] if device_name else ""
 
 
-def _both_slots_keys(user: UserId) -> tuple[str, str]:
+def _socket_and_stream_keys(user: UserId) -> tuple[str, str]:
     return keys.socket_slots(DEFAULT_ZONE, user), keys.stream_slots(DEFAULT_ZONE, user)
 
 
@@ -116,17 +116,17 @@ async def find_connected(engine: Engine, users: Sequence[UserId]) -> set[str]:
     (``CALLOUT_LIMITS=off``) connections have no slots, and nobody is found. Raises Unavailable.
     """
     read = engine.store.read_connection
-    counts = await asyncio.gather(*(read.count_existing(*_both_slots_keys(user)) for user in users))
+    counts = await asyncio.gather(*(read.count_existing(*_socket_and_stream_keys(user)) for user in users))
     return {user for user, count in zip(users, counts, strict=True) if count}
 
 
 async def find_last_active(engine: Engine, users: Sequence[UserId]) -> dict[UserId, int]:
-    """Return those of ``users`` who have an open socket or event stream at any gateway, each with the last activity of
-    their connections that is known (ms of the clock of ``main``); a stream is active while it is open. Raises
+    """Return those of ``users`` who have an open socket or event stream at any gateway, each with the last known time
+    at which a connection was active (ms of the clock of ``main``). An event stream is active while it is open. Raises
     Unavailable.
     """
     read = engine.store.read_connection
-    names = [key for user in users for key in _both_slots_keys(user)]
+    names = [key for user in users for key in _socket_and_stream_keys(user)]
     scores = await asyncio.gather(*(read.highest_score(name) for name in names))
     found: dict[UserId, int] = {}
     for user, *pair in zip(users, scores[::2], scores[1::2], strict=True):
@@ -140,7 +140,7 @@ async def release_slots(engine: Engine, slots: Sequence[ConnectionSlot]) -> None
     """Release the slots of closed connections."""
     for start in range(0, len(slots), MAX_SLOTS_PER_CALL):
         batch = [part for slot in slots[start : start + MAX_SLOTS_PER_CALL] for part in slot]
-        await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META_KEY, args={"slots": batch})
+        await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_ZONE_META_KEY, args={"slots": batch})
 
 
 async def renew_slots(engine: Engine, slots: Sequence[tuple[ConnectionSlot, int]]) -> None:
@@ -148,7 +148,7 @@ async def renew_slots(engine: Engine, slots: Sequence[tuple[ConnectionSlot, int]
     for start in range(0, len(slots), MAX_SLOTS_PER_CALL):
         batch = [part for slot, age_ms in slots[start : start + MAX_SLOTS_PER_CALL] for part in (*slot, age_ms)]
         args: Args = {"lease_ms": slot_lease_ms(engine), "slots": batch}
-        await engine.store.run(DEFAULT_ZONE, "socket_touch", keys=_META_KEY, args=args)
+        await engine.store.run(DEFAULT_ZONE, "socket_touch", keys=_ZONE_META_KEY, args=args)
 
 
 def slot_lease_ms(engine: Engine) -> int:

@@ -76,11 +76,11 @@ async def principal_of(engine: Engine, token: str) -> Principal:
     principal = engine.signer.verify(token)
     await check_active(engine, principal)
     if principal.generation > 1:
-        await _mark_used(engine, principal)
+        await _record_token_use(engine, principal)
     return principal
 
 
-async def _mark_used(engine: Engine, principal: Principal) -> None:
+async def _record_token_use(engine: Engine, principal: Principal) -> None:
     """Record the first use of an access token from a refresh: the preceding refresh token then returns no successor any
     more. Each process records the use once, and only for ``REPEAT_WINDOW_S`` seconds, while it has an effect. If the
     database is unavailable, the next use is recorded."""
@@ -185,7 +185,7 @@ async def refresh_token_pair(engine: Engine, refresh_token: str) -> TokenPair:
     family, number, proof = _parse_refresh_token(refresh_token)
     access.check_database(engine)
     async with engine.archive.begin_write() as conn:
-        row = await _select_session(conn, family)
+        row = await _lock_login(conn, family)
         if row is None or not hmac.compare_digest(_refresh_token_proof(engine, family, number, row.salt), proof):
             raise Unauthenticated("Not a refresh token of this server")
         if not row.active:
@@ -218,7 +218,7 @@ async def end_login_of_token(engine: Engine, refresh_token: str) -> None:
     except Unauthenticated:
         return
     async with engine.archive.begin_write() as conn:
-        row = await _select_session(conn, family)
+        row = await _lock_login(conn, family)
         if row is None or not hmac.compare_digest(_refresh_token_proof(engine, family, number, row.salt), proof):
             return
         if row.ended_at is None:
@@ -251,7 +251,7 @@ async def lock_user(conn: AsyncConnection, user: Any) -> None:
     await conn.execute(select(users.c.id).where(users.c.id == user).with_for_update(key_share=True))
 
 
-async def _select_session(conn: AsyncConnection, family: str) -> Any:
+async def _lock_login(conn: AsyncConnection, family: str) -> Any:
     """Lock the user's row and return the login with its account. Every change of a login or an account takes this lock
     first, so that there is no deadlock and the values that are read after the lock are the latest.
     """

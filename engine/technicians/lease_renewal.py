@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 async def renew_leases_in_own_zones(engine: Engine, technicians: Collection[str]) -> None:
-    """Renew the lease of each technician in the zone that has their record, if that zone is open. A technician
-    who is absent where they were last is searched for: they may have changed the zone.
+    """Renew the lease of each technician in the zone that has their record, if that zone is open. If a technician has
+    no lease in the zone that this process remembers, their zone is searched anew, because they may have changed it.
     """
     known = [TechnicianId(UserId(each)) for each in technicians]
     absent = await _renew_by_zone(engine, known, engine.technician_zones.recall)
@@ -33,7 +33,7 @@ async def _renew_by_zone(
     engine: Engine, technicians: Collection[TechnicianId], zone_of: Callable[[TechnicianId], Zone | None]
 ) -> list[TechnicianId]:
     """Renew the leases of technicians whose zone is known and open. Return those whose zone is unknown, and those who
-    are absent there.
+    are offline or have no record there.
     """
     absent: list[TechnicianId] = []
     groups = defaultdict[Zone, list[TechnicianId]](list)
@@ -47,8 +47,8 @@ async def _renew_by_zone(
 
 
 async def _find_new_zone(engine: Engine, technician: TechnicianId) -> Zone | None:
-    """Return the technician's zone, None if it is the one that this process remembers or if no zone has their
-    record.
+    """Return the zone that has the technician's record now. None if this process remembers the same zone, or if no zone
+    has the record.
     """
     remembered = engine.technician_zones.recall(technician)
     with suppress(NotFound):

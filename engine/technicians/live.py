@@ -225,8 +225,8 @@ def submit_fixes(
 
 
 def _mappable_fixes(fixes: Sequence[Fix]) -> list[Fix]:
-    """Return the fixes that a geo index accepts, the oldest first. Of those without a time, which are of now, only the
-    last counts; one whose device has no valid clock counts only if there is no other.
+    """Return the fixes that a geo index accepts, the oldest first. Of those without a time (measured now) only the last
+    counts. A fix of a device without a valid clock counts only if there is no other.
     """
     if not fixes:
         raise Invalid(errors=[FieldError("/fixes", "At least one")])

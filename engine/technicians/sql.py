@@ -66,7 +66,7 @@ def account_state(row: TechnicianRow) -> AccountState:
 
 
 async def create_technician(conn: AsyncConnection, user: UserId) -> None:
-    """Create an empty profile, in the transaction that creates the account or gives it the role."""
+    """Create an empty profile, in the transaction that creates the account or gives it the role ``technician``."""
     await conn.execute(
         insert(technicians).values(id=user, zone=DEFAULT_ZONE, capacity=1, kyc="pending", account="pending", version=1)
     )
@@ -93,12 +93,12 @@ async def publish_to_redis(engine: Engine, user: str, *, offline_reason: str = "
 
 
 async def _remove_from_other_zones(engine: Engine, row: TechnicianRow) -> None:
-    """Remove the records that other open zones have, because a process wrote what it had read before the technician
-    changed the zone. If they changed it again meanwhile, write their record again.
+    """Remove the technician's records in other open zones. There is one if a process read the row before the technician
+    changed the zone, and wrote it after that. If they changed it again meanwhile, write their record again.
     """
     while len(engine.store.zones) > 1:
         others = [zone for zone, state in engine.store.zones.items() if zone != row.zone and state.open]
-        await asyncio.gather(*(_try_remove(engine, zone, row.id) for zone in others))
+        await asyncio.gather(*(_try_remove_record(engine, zone, row.id) for zone in others))
         zone, row = row.zone, await read_row(engine, row.id)
         if row.zone == zone:
             return
@@ -128,7 +128,7 @@ async def repair_redis(engine: Engine) -> int:
             rows = await load_rows(conn, page)
         if not rows:
             return written
-        for row, version in zip(rows, await _live_versions(engine, rows), strict=True):
+        for row, version in zip(rows, await _versions_in_redis(engine, rows), strict=True):
             if version < row.version:
                 await _write_to_redis(engine, row)
                 await _remove_from_other_zones(engine, await read_row(engine, row.id))
@@ -136,12 +136,12 @@ async def repair_redis(engine: Engine) -> int:
         last = rows[-1].id
 
 
-async def _live_versions(engine: Engine, rows: Sequence[TechnicianRow]) -> list[int]:
+async def _versions_in_redis(engine: Engine, rows: Sequence[TechnicianRow]) -> list[int]:
     reads = (engine.store.command("HGET", keys.technician(row.zone, row.id), "profile") for row in rows)
     return [int(version or 0) for version in await asyncio.gather(*reads)]
 
 
-async def _try_remove(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
+async def _try_remove_record(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
     """Remove the record, if there is one, but only log an error: a zone that cannot be reached must not delay a
     suspension.
     """

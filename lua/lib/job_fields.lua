@@ -1,4 +1,4 @@
--- Writes fields of a job's hash that no event's data contains, so that they are in the job's state (lib/job_state).
+-- Writes fields of a job's hash that no event's data contains. The log has them in its field `state` (lib/job_state).
 --- @include "lib/job_state"
 local JobFields = {}
 

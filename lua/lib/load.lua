@@ -1,6 +1,6 @@
--- How a job counts in its holder's load. The job counts from `begins` on: the job's time less the blueprint's lead. A
--- job that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`.
--- The due entry `begin:<job>` makes the job count.
+-- How a job counts in its holder's load, the number of jobs that keep them busy now. The job counts from `begins` on:
+-- the job's time less the blueprint's lead. A job that begins later has `ahead` in its record, and the record of its
+-- holder counts such jobs in its own `ahead`. The due entry `begin:<job>` makes the job count.
 --- @include "lib/fix_rate"
 --- @include "lib/job_fields"
 --- @include "lib/supply"

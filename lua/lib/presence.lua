@@ -1,4 +1,4 @@
--- Sets a technician offline, with all consequences.
+-- Sets a technician offline, withdraws their open offers, and appends the event.
 --- @include "lib/event_log"
 --- @include "lib/offer_closure"
 --- @include "lib/offer_withdrawal"

@@ -162,7 +162,7 @@ async def test_a_slow_process_deletes_no_entry_of_a_later_command(
     """Two processes append the same row. Before the slower one deletes the row, a command adds a row that gets the same
     id from SQLite. The row stays until it is in the log.
     """
-    append, other_process_is_done = audit_events._append, False
+    append, other_process_is_done = audit_events._append_audit_event, False
 
     async def append_slowly(*args: Any) -> None:
         nonlocal other_process_is_done
@@ -175,7 +175,7 @@ async def test_a_slow_process_deletes_no_entry_of_a_later_command(
 
     async with engine.archive.begin_write() as conn:
         await audit_events.add_row(conn, "admin:cli_admin", "user_changed", "user", "first")
-    monkeypatch.setattr(audit_events, "_append", append_slowly)
+    monkeypatch.setattr(audit_events, "_append_audit_event", append_slowly)
     await audit_events.append_waiting(engine)
     assert other_process_is_done and await count_waiting(engine) == 1
     assert [data["id"] for _, _, data in await read_audit_events(engine)] == ["first", "second"]

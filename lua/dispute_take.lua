@@ -1,6 +1,6 @@
 --[[ dispute_take: makes `user` the mediator of an open dispute, and a member of the job's room who reads all messages.
-The first mediator has it; another one is refused. Ops (`replaces` 1) may take it from a mediator, whose membership ends
-in this step. A repeat gets the dispute and the room as they are now.
+The first mediator who asks gets the dispute; another one is refused. Ops (`replaces` 1) may take it from a mediator,
+whose membership ends in this step. A repeat gets the dispute and the room as they are now.
 KEYS    meta  job  causes  log  req
 ARGV    epoch  dispute  user  role  name  replaces  key  fingerprint  trace  bp
 OK      seq  version  job_id  dispute  room

@@ -1,6 +1,6 @@
---[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for ten minutes, for readers
-that still read them here and for a technician who answers an offer late. Its offers, its waves and the records of its
-last changes go at once: SQL has them, and each record of a change has its own key too. If the technicians have not
+--[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for ten minutes, for readers that
+still read them here and for a technician who answers an offer late. Its offers, its waves and the records of its last
+changes go at once: SQL has them, and each idempotency record also has a key of its own. If the technicians have not
 been told yet that many offers are closed (lib/offer_closure), the offers stay as long as the job. `live` is 1 if the
 job is not finished any more.
 KEYS    meta  jobs  job

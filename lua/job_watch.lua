@@ -1,6 +1,6 @@
 --[[ job_watch: checks whether the holder moves towards the job. The holder may stand still, move away, or send no
-positions. A problem that two consecutive checks find is reported, and after a grace the caller may take the job from
-the holder. Its scheduled task is `timer:<job>:<entered>:w`; the script changes nothing if the job has changed its
+positions. A problem that two consecutive checks find is reported, and after a grace period the caller may take the job
+from the holder. Its scheduled task is `timer:<job>:<entered>:w`; the script changes nothing if the job has changed its
 state.
 KEYS    meta  job  due  log
 ARGV    epoch  entry  entered  still_ms  still_m  away_m  dark_ms  grace_ms  every_ms  stalled_audience  dark_audience

@@ -1,8 +1,8 @@
 --[[ zone_open: opens the zone if this Redis has the epoch of the log that the caller and the archive have. The script
 changes nothing before that is certain. `known` is the archive's list of epochs and first seqs, `e1-9f2c41ab 1 e2-… 915
 …`; `archived` is the archive's head and `database` the archive's id. `believed` is the newest epoch that the caller has
-seen, and `seen` the highest seq in this epoch. `compared` is 1; 0 if the archive cannot be read (then only the epoch
-that the caller believes in opens); or `look` to change nothing. PAUSED: an operator closed the zone (zone_close).
+seen, and `seen` the highest seq in this epoch. `compared` is 1; 0 if the archive cannot be read (then the zone opens
+only in the epoch `believed`); or `look` to change nothing. PAUSED: an operator closed the zone (zone_close).
 STALE_RELEASE: the zone has a format that the caller does not know (`format` is SQL's, zone_upgrade raises it).
 REBUILDING: a process writes the zone anew from SQL (zone_rebuild); the reply has how many rows are written, and of how
 many. FOREIGN_ROW: SQL has a row of another program where the next event belongs (zone_close).

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.blueprint.schema import Blueprint
     from engine.runtime import Engine
 
-UNDECLARED_PREFIX = "announcement."
+UNDECLARED_EVENT_PREFIX = "announcement."
 """The prefix of event types that need no declaration in a blueprint."""
 ROLES_OF_ALIAS = {
     "ops": frozenset(("ops", *MANAGERS - {"onboarding_manager"})),
@@ -55,9 +55,11 @@ async def announce(
     """
     require_role(caller, OPS)
     declared = engine.blueprints.find_announcing(announcement.event)
-    if declared is None and not announcement.event.startswith(UNDECLARED_PREFIX):
+    if declared is None and not announcement.event.startswith(UNDECLARED_EVENT_PREFIX):
         raise Invalid(
-            errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {UNDECLARED_PREFIX}")]
+            errors=[
+                FieldError("/event", f"Declared by no blueprint, and does not begin with {UNDECLARED_EVENT_PREFIX}")
+            ]
         )
     checked, zone = in_redis.validate_key(key), DEFAULT_ZONE
     roles = _recipient_roles(announcement, declared)

@@ -4,7 +4,7 @@ informed of a block by the other.
 SQL is the source. In Redis each of the two has, in every zone, a set of the users whom they blocked or who blocked
 them; waves and late joins read these sets. The sets are written after the commit from the state of SQL at that time,
 and again if SQL has changed meanwhile: the later of two concurrent commands determines the result. The row of a lifted
-block remains for ``LIFTED_BLOCK_TTL_MS``, so that ``repair`` can correct Redis.
+block remains for ``LIFTED_BLOCK_TTL_MS``, so that ``repair_blocks`` can correct Redis.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ async def repair_blocks(engine: Engine) -> int:
     long ago. Returns the number of corrected pairs.
     """
     corrected, last = 0, ("", "")
-    while rows := await _read_page(engine, last):
+    while rows := await _read_block_page(engine, last):
         for row in rows:
             if not await _is_up_to_date_in_redis(engine, row.user, row.other, blocked=row.active or bool(row.returned)):
                 await publish_block(engine, row.user, row.other)
@@ -162,7 +162,7 @@ async def repair_blocks(engine: Engine) -> int:
     return corrected
 
 
-async def _read_page(engine: Engine, last_pair: tuple[str, str]) -> Sequence[Any]:
+async def _read_block_page(engine: Engine, last_pair: tuple[str, str]) -> Sequence[Any]:
     columns, back = blocks.c, blocks.alias()
     both = and_(back.c.user == columns.other, back.c.other == columns.user)
     query = select(columns.user, columns.other, columns.active, back.c.active.label("returned")).outerjoin(back, both)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 OTHER_BOOKING_TEXT = "Another booking was made under this reference"
-MAX_PAST_MS = 60_000
+MAX_SCHEDULED_PAST_MS = 60_000
 """How far in the past (ms) a booking may be scheduled, because clocks differ."""
 
 
@@ -150,7 +150,7 @@ def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
     if booking.technician is not None and not is_id(booking.technician):
         raise Invalid(errors=[FieldError("/technician", "No such technician")])
-    if booking.scheduled_for is not None and booking.scheduled_for < now_ms() - MAX_PAST_MS:
+    if booking.scheduled_for is not None and booking.scheduled_for < now_ms() - MAX_SCHEDULED_PAST_MS:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
 
 

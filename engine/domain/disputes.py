@@ -130,9 +130,9 @@ async def take_dispute(
 
 async def take_at_join(engine: Engine, caller: Principal, zone: Zone, job: JobId, *, trace: str = "") -> None:
     """Let a mediator who joins the room of a job take its open dispute. Nothing happens if there is none, or if another
-    mediator has taken it and the caller is a member of the room.
+    mediator has taken it and the caller is a member of the room already.
 
-    Raises Taken.
+    Raises Taken if another mediator has taken it and the caller is no member.
     """
     frozen, mediator = await engine.store.command("HMGET", keys.job(zone, job), "frozen", "mediator")
     if not frozen or mediator == f"{caller.role}:{caller.id}".encode():

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_ATTEMPTS = 16
-MAX_PAST_MS = 60_000
+MAX_SCHEDULED_PAST_MS = 60_000
 """How far in the past (ms) a job may be scheduled, because clocks differ."""
 PLACE_MEMBERS = frozenset({"service", "lat", "lon"})
 """The members that decide where the dispatcher searches for technicians."""
@@ -125,10 +125,10 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
         raise NotFound("No such job")
     blueprint, members = registry.require_version(engine.blueprints, bp.decode()), job_document.decode_members(full)
     before = {**members, "amount": int(amount)}
-    new_values = {name: _document_value(name, value) for name, value in change.items()}
+    new_values = {name: _value_in_job_json(name, value) for name, value in change.items()}
     changed = [name for name, value in new_values.items() if value != before.get(name)]
     try:
-        checked = [*changed, *await _check_change(engine, context.zone, before, new_values, changed)]
+        checked = [*changed, *await _check_new_values(engine, context.zone, before, new_values, changed)]
     except Refused:
         # A repeated request gets its first answer, even if the service has become inactive since.
         done = await in_redis.find_done_command(engine, context.zone, context.caller, context.key, context.fingerprint)
@@ -152,11 +152,11 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     )
 
 
-def _document_value(field: str, value: Any) -> Any:
+def _value_in_job_json(field: str, value: Any) -> Any:
     return rfc3339_of(value) if field == "scheduled_for" and value is not None else value
 
 
-async def _check_change(
+async def _check_new_values(
     engine: Engine, zone: Zone, before: dict[str, Any], new_values: dict[str, Any], changed: list[str]
 ) -> list[str]:
     """Check the new values. Return the fields that change besides ``changed``: if the new service has another pricing,
@@ -167,7 +167,7 @@ async def _check_change(
         check_mappable(*place)
         zones.check_new_place(engine, zone, (before["lat"], before["lon"]), place)
     when = new_values.get("scheduled_for") if "scheduled_for" in changed else None
-    if when is not None and ms_of(when) < now_ms() - MAX_PAST_MS:
+    if when is not None and ms_of(when) < now_ms() - MAX_SCHEDULED_PAST_MS:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
     if "service" not in changed:
         return []

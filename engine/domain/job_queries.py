@@ -132,7 +132,7 @@ async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
 
 def _filters_reveal_nothing(job: JobView, job_filter: JobFilter, caller: Principal) -> bool:
     """Return whether this job may be in the caller's list. A job is left out if the caller filters by a value that is
-    hidden from them in this job (customer, reference): that the job is found would reveal the value.
+    hidden from them in this job (customer, reference), because finding the job would reveal the value.
     """
     filters_hidden = caller.role == "technician" and (job_filter.customer or job_filter.reference)
     return not filters_hidden or job.customer is not None

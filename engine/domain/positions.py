@@ -1,8 +1,9 @@
 """The position of a job's technician, for users who follow the job.
 
-A position always has an age (G6): the age of the fix, whether the position is read or received as an event. Only the
-last position is stored, in the technician's record in Redis. ``lua/technician_locate.lua`` publishes it to the zone's
-live channel. A published position may be lost, since the next one follows.
+A position always has an age (guarantee G6 of docs/design.md): the age of the fix, whether the position is read or
+received as an event. Only the last position is stored, in the technician's record in Redis.
+``lua/technician_locate.lua`` publishes it to the zone's live channel. A published position may be lost, since the next
+one follows.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ class WatchedJob(msgspec.Struct, frozen=True):
 
 
 class PublishedFix(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fix"):
-    """A fix as the script publishes it. ``at`` is ms since the Unix epoch. ``seq`` is the head of the zone's log at the
-    same moment: later events of ``jobs`` are newer than the fix. ``every_s`` is the interval that the app was told.
+    """A technician's fix, as lua/technician_locate.lua publishes it to gateways. ``at`` is ms since the Unix epoch.
+    ``seq`` is the head of the zone's log at the same moment: later events of ``jobs`` are newer than the fix.
+    ``every_s`` is how often (s) the app was told to send a fix.
     """
 
     technician: TechnicianId

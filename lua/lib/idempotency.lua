@@ -1,8 +1,9 @@
--- Idempotency records (G2): every request with the same idempotency key gets the first reply, also if that reply was
--- lost on the way. A record is `WORD fingerprint seq version job`; engine/idempotency/in_redis.py reads it. The job's
--- list has the records of its last MAX_CAUSES changes, `req WORD …`, until the job is deleted. `req` is the whole name
--- of the key, with the principal: two technicians whose apps derive the key from the job send the same key with the
--- same fingerprint, and the second technician must not get the success of the first.
+-- Idempotency records (guarantee G2 of docs/design.md): every request with the same idempotency key gets the first
+-- reply, also if that reply was lost on the way. A record is `WORD fingerprint seq version job`;
+-- engine/idempotency/in_redis.py reads it. The job's list has the records of its last MAX_CAUSES changes, `req WORD …`,
+-- until the job is deleted. `req` is the whole name of the key, with the principal: two technicians whose apps derive
+-- the key from the job send the same key with the same fingerprint, and the second technician must not get the success
+-- of the first.
 local Idempotency = {}
 
 -- The TTLs of a record: after a step, after a command that creates something or answers a price proposal, and after a

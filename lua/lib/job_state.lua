@@ -1,7 +1,7 @@
 -- What a script changes in the keys of a job, as far as no event's data contains it. The log's field `state` has it, so
 -- that SQL determines each key of the job (engine/rebuild/job_state.py reads it): `{"<job>":{"fields":{name:text},
--- "offers":{technician:record},"waves":[record],"next":ms}}`. It has what changed and not all: a claim reads nothing for
--- it. An empty text is a field that was removed. `next` is when the search for a technician continues.
+-- "offers":{technician:record},"waves":[record],"next":ms}}`. It has what changed and not all: a claim reads nothing
+-- for it. An empty text is a field that was removed. `next` is when the search for a technician continues.
 --   `recorded` in the job's record says that SQL has its state from the beginning. Without it (the job is from an older
 -- release, or SQL has dropped the state of a finished job), the next change of the job writes everything.
 --- @include "lib/memo"

@@ -1,4 +1,6 @@
-"""Level ``sql`` while the database is away: a command is indeterminate, and its repeat gets the reply later."""
+"""Acknowledgement level ``sql`` while the database is away: a command is indeterminate, and its repeat gets the reply
+later.
+"""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     assert await count_rows(engine, events) == 4
 
 
-async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
+async def test_refuses_another_history_of_the_log(engine: Engine) -> None:
     """An archived epoch that begins at another seq in Redis raises `LogMismatch`, although the seqs continue."""
     await append_events(engine, 2)
     await writer.run_once(engine)

@@ -25,14 +25,14 @@ from tests.support.audit_log import KEY, ZONE, archive_count, archive_events, ma
 
 
 async def dump(archive: Archive) -> dict[Any, list[dict[str, Any]]]:
-    """Return the rows of everything that the archiver writes for these tests: a backup."""
+    """Return all rows of the tables of events and audit trees, as a backup."""
     async with archive.begin_read() as conn:
         tables = (events, event_channels, checkpoints, audit, audit_trees, audit_nodes, audit_heads)
         return {table: [dict(row) for row in (await conn.execute(select(table))).mappings()] for table in tables}
 
 
 async def restore(archive: Archive, backup: dict[Any, list[dict[str, Any]]]) -> None:
-    """Replace those rows with a backup."""
+    """Replace all rows of the tables of events and audit trees with those of a backup."""
     async with archive.begin_write() as conn:
         for table, rows in backup.items():
             await conn.execute(delete(table))
@@ -41,8 +41,8 @@ async def restore(archive: Archive, backup: dict[Any, list[dict[str, Any]]]) -> 
 
 
 async def test_a_head_is_signed_when_a_thousand_entries_are_full(archive: Archive) -> None:
-    """The batch with which a thousand becomes full has a head, signed by the published key; the others have none, and
-    one is signed later if the tree has grown.
+    """The batch that completes a thousand entries of the tree gets a signed head, verifiable with the published key;
+    other batches get none. If the tree has grown since then, a head can be signed later.
     """
     assert await heads.sign_newest(archive, ZONE, KEY) is None
     assert await archive_events(archive, *map(make_event, range(1, 999))) is None
@@ -59,8 +59,8 @@ async def test_a_head_is_signed_when_a_thousand_entries_are_full(archive: Archiv
 
 
 async def test_proofs_from_sql_verify(archive: Archive) -> None:
-    """Every event that a head covers has a proof under that head, and every two sizes have a proof of consistency. What
-    no head covers, and a size that the tree has not, has none.
+    """Every event in the tree of a signed head has a proof under that head, and every two sizes of the tree have a
+    proof of consistency. An event beyond the head, and a size that the tree does not have, have no proof.
     """
     assert await proofs.prove_inclusion(archive, ZONE, 1) is None
     assert await proofs.prove_consistency(archive, ZONE, 1, 1) is None
@@ -116,7 +116,9 @@ async def test_a_restored_database_begins_a_new_tree(archive: Archive) -> None:
 
 
 async def test_a_restored_database_that_grew_past_the_head_begins_a_new_tree(archive: Archive) -> None:
-    """A database that was restored and has archived other events since is found too: the root is another."""
+    """A restored database that has archived other events since then also begins a new tree, because its root differs
+    from that of the published head.
+    """
     await archive_count(archive, 10)
     backup = await dump(archive)
     await archive_count(archive, 2)

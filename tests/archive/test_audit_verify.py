@@ -38,8 +38,8 @@ async def verify(archive: Archive, **options: Any) -> Report:
     return await verify_zone(archive, ZONE, **options)
 
 
-def found(report: Report) -> list[tuple[int, str]]:
-    """Return the seqs and kinds of what was found."""
+def findings_of(report: Report) -> list[tuple[int, str]]:
+    """Return seq and kind of each finding of the report."""
     return [(finding.seq, finding.kind) for finding in report.findings]
 
 
@@ -82,7 +82,7 @@ async def swap_with_salts(conn: AsyncConnection, one: int, other: int) -> None:
 
 
 async def rewrite_event(conn: AsyncConnection, seq: int) -> None:
-    """Change an event together with its leaf, as one who knows the format would."""
+    """Change an event and compute its leaf anew, as an attacker who knows the format would."""
     await change_event(seq, data='{"job":"another"}')(conn)
     row = (await conn.execute(select(events).where(events.c.seq == seq))).mappings().one()
     salt = (await conn.execute(select(audit.c.salt).where(audit.c.seq == seq))).scalar_one()
@@ -101,10 +101,10 @@ async def test_an_untouched_archive_verifies(archive: Archive) -> None:
     await archive_count(archive, 100)
     newest = await sign_head(archive)
     assert await verify(archive, head=old) == Report(ZONE, 1, 702, 3, 0, 1, 702, [])
-    assert found(await verify(archive, head=newest)) == []
+    assert findings_of(await verify(archive, head=newest)) == []
     for seq in (1, 2, 256, 257, 258, 601, 701, 702, 703):
         report = await verify(archive, from_seq=seq, head=old)
-        assert (found(report), report.entries) == ([], 703 - seq)
+        assert (findings_of(report), report.entries) == ([], 703 - seq)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def test_each_tampering_is_named(archive: Archive, change: Tampering, expe
     await archive_count(archive, 300)
     await sign_head(archive)
     await tamper(archive, change)
-    assert found(await verify(archive)) == expected
+    assert findings_of(await verify(archive)) == expected
 
 
 WRONG_TYPES = [
@@ -201,7 +201,7 @@ async def test_values_of_another_type_are_findings(sqlite_settings: Settings) ->
             conn.commit()
         archive = await open_archive(sqlite_settings)
         assert await extra_rows.read_zones(archive, [ZONE]) == [ZONE, "\udcff"]
-        assert found(await verify_zone(archive, "\udcff")) == [(1, "unreadable")]
+        assert findings_of(await verify_zone(archive, "\udcff")) == [(1, "unreadable")]
         await archive.close()
         for statement, expected in WRONG_TYPES:
             Path(file).write_bytes(pristine)
@@ -209,7 +209,7 @@ async def test_values_of_another_type_are_findings(sqlite_settings: Settings) ->
                 conn.execute(statement)
                 conn.commit()
             archive = await open_archive(sqlite_settings)
-            assert expected in (report := found(await verify(archive))), (statement, report)
+            assert expected in (report := findings_of(await verify(archive))), (statement, report)
             await archive.close()
     finally:
         await archive.close()
@@ -221,8 +221,8 @@ async def test_rows_of_a_zone_without_a_log_are_named(archive: Archive) -> None:
     assert await extra_rows.read_zones(archive, [ZONE]) == [ZONE]
     await tamper(archive, insert_copy(events, 7, zone="north"))
     assert await extra_rows.read_zones(archive, [ZONE]) == [ZONE, "north"]
-    assert found(await verify_zone(archive, "north")) == [(7, "inserted")]
-    assert found(await verify(archive)) == []
+    assert findings_of(await verify_zone(archive, "north")) == [(7, "inserted")]
+    assert findings_of(await verify(archive)) == []
 
 
 async def test_a_cut_tail_shows_against_an_old_head(archive: Archive) -> None:
@@ -243,10 +243,10 @@ async def test_a_cut_tail_shows_against_an_old_head(archive: Archive) -> None:
         lambda conn: conn.execute(update(audit_trees).values(**before)),
         lambda conn: conn.execute(update(checkpoints).values(**last)),
     )
-    assert found(await verify(archive)) == []
-    assert found(await verify(archive, head=outside)) == [(301, "cut")]
+    assert findings_of(await verify(archive)) == []
+    assert findings_of(await verify(archive, head=outside)) == [(301, "cut")]
     await tamper(archive, *(lambda conn, table=table: conn.execute(delete(table)) for table in (audit, audit_trees)))
-    assert set(found(await verify(archive, head=outside))) == {(1, "cut")}
+    assert set(findings_of(await verify(archive, head=outside))) == {(1, "cut")}
 
 
 async def test_a_forged_head_is_found(archive: Archive) -> None:
@@ -264,16 +264,18 @@ async def test_a_forged_head_is_found(archive: Archive) -> None:
         "nothing",
     ):
         await tamper(archive, lambda conn, note=note: conn.execute(update(audit_heads).values(note=note)))
-        assert found(await verify(archive)) == [(5, "forged_head")]
+        assert findings_of(await verify(archive)) == [(5, "forged_head")]
     await tamper(archive, lambda conn: conn.execute(update(audit_heads).values(note=good.note)))
     forged = signed_note.parse_head(good.note.replace(root, other_root))
-    assert found(await verify(archive, head=forged)) == [(5, "forged_head")]
+    assert findings_of(await verify(archive, head=forged)) == [(5, "forged_head")]
     await tamper(archive, lambda conn: conn.execute(delete(vault_keys)))
-    assert found(await verify(archive, head=good)) == [(5, "forged_head")]
+    assert findings_of(await verify(archive, head=good)) == [(5, "forged_head")]
 
 
 async def test_an_erasure_entry_accounts_for_its_salts(archive: Archive) -> None:
-    """Erased events verify if an entry of the log names them. An entry that was changed itself accounts for nothing."""
+    """Erased events verify if a `subject.erased` event in the log names them. If that event was changed itself, it
+    explains no missing salt (the random bytes in an event's leaf).
+    """
     await archive_count(archive, 10)
     old = await sign_head(archive)
     erased = msgspec.json.encode({"user": "usr_1", "seqs": [3, 4]})
@@ -281,11 +283,11 @@ async def test_an_erasure_entry_accounts_for_its_salts(archive: Archive) -> None
     erase: list[Tampering] = [change_event(seq, data="{}", to="", cause="") for seq in (3, 4)]
     await tamper(archive, *erase, change_leaf(3, salt=None), change_leaf(4, salt=None))
     report = await verify(archive, head=old)
-    assert (found(report), report.erased) == ([], 2)
+    assert (findings_of(report), report.erased) == ([], 2)
     await tamper(archive, change_leaf(5, salt=None))
-    assert found(await verify(archive)) == [(5, "salt_removed")]
+    assert findings_of(await verify(archive)) == [(5, "salt_removed")]
     await tamper(archive, change_event(11, data=erased.replace(b"[3,4]", b"[3,4,5]").decode()))
-    assert found(await verify(archive)) == [
+    assert findings_of(await verify(archive)) == [
         (3, "salt_removed"),
         (4, "salt_removed"),
         (5, "salt_removed"),
@@ -298,15 +300,15 @@ async def test_retired_events_need_no_rows(archive: Archive) -> None:
     await archive_count(archive, 10)
     await archive_events(archive, make_event(11, type="log.retired", data=b'{"from":1,"to":4}'))
     await tamper(archive, remove(events, 1, 2, 3, 4))
-    assert found(await verify(archive)) == []
+    assert findings_of(await verify(archive)) == []
     await tamper(archive, remove(events, 5))
-    assert found(await verify(archive)) == [(5, "removed")]
+    assert findings_of(await verify(archive)) == [(5, "removed")]
 
 
 async def test_an_entry_that_cannot_be_read_is_named(archive: Archive) -> None:
     """A `subject.erased` of another form is reported and does not stop the verification."""
     await archive_events(archive, make_event(1, type="subject.erased", data=b'{"seqs":"all"}'))
-    assert found(await verify(archive)) == [(1, "unreadable")]
+    assert findings_of(await verify(archive)) == [(1, "unreadable")]
 
 
 async def test_an_archive_of_an_older_release_begins_its_tree_late(archive: Archive) -> None:
@@ -318,9 +320,9 @@ async def test_an_archive_of_an_older_release_begins_its_tree_late(archive: Arch
         await conn.execute(insert(events), [{**row, "seq": seq} for seq in (1, 2)])
         await conn.execute(insert(epochs).values(zone=ZONE, epoch="e1-x", first_seq=1))
         await conn.execute(insert(checkpoints).values(zone=ZONE, epoch="e1-x", seq=2))
-    assert found(await verify(archive)) == [(1, "cut")]
+    assert findings_of(await verify(archive)) == [(1, "cut")]
     await tamper(archive, lambda conn: conn.execute(update(checkpoints).values(seq_before_audit=2)))
-    assert found(await verify(archive)) == []
+    assert findings_of(await verify(archive)) == []
     await audit_refill.refill(archive, ZONE, 2)
     await archive_count(archive, 3)
     async with archive.begin_write() as conn:
@@ -330,4 +332,4 @@ async def test_an_archive_of_an_older_release_begins_its_tree_late(archive: Arch
     await archive_count(archive, 1)
     assert await verify(archive) == Report(ZONE, 1, 8, 0, 0, 3, 10, [])
     await tamper(archive, change_leaf(7, leaf=b"\x01" * 32))
-    assert (7, "changed") in found(await verify(archive))
+    assert (7, "changed") in findings_of(await verify(archive))

@@ -1,4 +1,6 @@
-"""Level ``sql`` needs a database that has a transaction on its disk when it acknowledges the commit."""
+"""Acknowledgement level ``sql`` needs a database that has written a transaction to its disk before it acknowledges the
+commit.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ async def set_for_database(settings: Settings, statement: str) -> None:
 
 
 async def test_the_settings_of_the_database_are_named(settings: Settings) -> None:
-    """SQLite always syncs; of PostgreSQL the settings are read."""
+    """SQLite always writes a commit to its disk; of PostgreSQL the settings that decide about it are read."""
     archive = await open_archive(msgspec.structs.replace(settings, durability="sql"))
     expected = (
         ("SQLite synchronous=FULL",)

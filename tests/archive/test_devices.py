@@ -28,8 +28,8 @@ async def tokens(archive: Archive) -> dict[str, set[tuple[str, str]]]:
 
 
 async def test_a_token_has_one_owner_and_a_device_one_token(engine: Engine, archive: Archive) -> None:
-    """A device that sends another token loses the first one; a token that another device sends leaves the first
-    device. Of requests at the same time, one of any order counts.
+    """If a device sends a new push token, the new token replaces the old one; if another device sends the same token,
+    the first device loses it. Of concurrent requests any one may be the last, and only that one counts.
     """
     shared = dataclasses.replace(engine, archive=archive)
     async with archive.begin_write() as conn:

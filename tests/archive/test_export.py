@@ -1,4 +1,4 @@
-"""What `callout export` and a person's export have of a job and of a person, on both databases."""
+"""What `callout export` prints of a job and of a person, on both databases."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def step(caller: Principal, command: str) -> Attempt:
 
 
 async def refusal_of(engine: Engine, job: JobId, attempt: Attempt) -> str:
-    """Return the code with which the attempt is refused."""
+    """Return the error code with which ``attempt``, a command on the job, is refused."""
     with pytest.raises(CalloutError) as refused:
         await attempt(engine, job)
     return refused.value.code

@@ -26,7 +26,7 @@ from engine.zone import upgrade
 from tests.rebuild.scene import Scene, open_scene
 from tests.support import people
 
-META = keys.zone_meta(DEFAULT_ZONE)
+META_KEY = keys.zone_meta(DEFAULT_ZONE)
 OLD, NEW = 1, 2
 
 
@@ -39,14 +39,14 @@ async def open_release(settings: Settings, known_format: int) -> AsyncIterator[E
 
 async def read_formats(engine: Engine) -> tuple[int, int]:
     """Return the format of the zone in Redis and in SQL."""
-    in_redis = int(await engine.store.command("HGET", META, "format"))
+    in_redis = int(await engine.store.command("HGET", META_KEY, "format"))
     async with engine.archive.begin_read() as conn:
         in_sql = (await conn.execute(select(checkpoints.c.format))).scalar_one()
     return in_redis, in_sql
 
 
 async def refuses(engine: Engine, work: Callable[[], Awaitable[object]]) -> None:
-    """Assert that the work is refused, because the zone has a newer format."""
+    """Assert that ``work`` is refused, because the zone has a newer format than the process knows."""
     with pytest.raises(Unavailable, match="newer release"):
         await work()
     state = engine.store.zones[DEFAULT_ZONE]
@@ -136,7 +136,7 @@ async def test_an_upgrade_that_was_interrupted_is_done_again(settings: Settings)
         assert await read_formats(new) == (NEW, NEW)
 
         async def read(name: str) -> str:
-            return (await new.store.command("HGET", META, name) or b"").decode()
+            return (await new.store.command("HGET", META_KEY, name) or b"").decode()
 
         async def run(*_: object) -> bool:
             raise AssertionError("nothing is to be written")

@@ -1,4 +1,4 @@
-"""The archive keeps what events changed in jobs, as long as Redis has the jobs."""
+"""SQL stores what each event changed in a job's keys, as long as the job is in Redis."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support import job_keys, people
 
 
 async def test_sql_determines_the_keys_of_a_job_until_it_is_archived(engine: Engine) -> None:
-    """The keys of a job that are computed from SQL are those in Redis. When it is done and archived, SQL drops
-    its state, but for its waves.
+    """A job's keys that are computed from SQL are equal to those in Redis. When the job is done and archived, SQL
+    deletes its saved state except for its waves.
     """
     service = await people.service(engine)
     carla = await people.customer(engine)

@@ -1,4 +1,4 @@
-"""Tests of what the archiver reads at once (``engine/workers/log_reader.py``), on the events of a real Redis."""
+"""Tests of how many events the archiver reads for one batch (``engine/workers/log_reader.py``), on a real Redis."""
 
 from __future__ import annotations
 

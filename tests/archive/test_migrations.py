@@ -24,9 +24,9 @@ from engine.workers import archiver
 from tests.rebuild.scene import open_scene
 from tests.support import people
 
-NOT_FILLED = {"alembic_version", "deployment"}
+TABLES_NOT_FILLED = {"alembic_version", "deployment"}
 """Tables that the migrations fill themselves."""
-Rows = dict[str, dict[str, Any]]
+RowOfTable = dict[str, dict[str, Any]]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def has_schema() -> bool:
     return False
 
 
-def sample_value(column: Column[Any], number: int, rows: Rows) -> Any:
+def sample_value(column: Column[Any], number: int, rows: RowOfTable) -> Any:
     """Return a value for ``column``: that of the row it refers to, or one by its type."""
     for key in column.foreign_keys:
         return rows[key.column.table.name][key.column.name]
@@ -49,12 +49,12 @@ def sample_value(column: Column[Any], number: int, rows: Rows) -> Any:
     return b"\x00\xff%d" % number if isinstance(kind, LargeBinary) else f"{column.table.name}·{column.name}·Ω{number}"
 
 
-def fill_empty_tables(connection: Connection, rows: Rows) -> None:
+def fill_empty_tables(connection: Connection, rows: RowOfTable) -> None:
     """Insert one row into each empty table, and note it in ``rows``."""
     found = MetaData()
     found.reflect(connection)
     for table in found.sorted_tables:
-        if table.name in NOT_FILLED or connection.execute(select(func.count()).select_from(table)).scalar():
+        if table.name in TABLES_NOT_FILLED or connection.execute(select(func.count()).select_from(table)).scalar():
             continue
         row = {c.name: sample_value(c, n, rows) for n, c in enumerate(table.columns, 1)}
         connection.execute(insert(table).values(row))
@@ -87,7 +87,7 @@ async def test_rows_of_every_release_are_kept(settings: Settings, monkeypatch: p
     """A row in each table, inserted by the first release that has the table, is unchanged after all later migrations,
     but for columns that were dropped.
     """
-    rows: Rows = {}
+    rows: RowOfTable = {}
     archive = await open_unmigrated(settings, monkeypatch)
     first, *later = revisions()
     async with archive.begin_write() as conn:

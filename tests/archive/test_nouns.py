@@ -13,7 +13,7 @@ from tests.engine.test_notifications import (
 )
 from tests.engine.test_outbox import test_concurrent_commands_leave_redis_as_sql_has_it
 from tests.engine.test_profiles import (
-    test_a_lost_hot_record_is_put_back,
+    test_a_lost_live_record_is_restored,
     test_changes_that_cross_end_as_sql_has_them,
     test_technicians_are_found_by_service_place_and_page,
 )
@@ -26,7 +26,7 @@ from tests.engine.test_tokens import (
 
 __all__ = [
     "test_a_changed_role_needs_a_new_token",
-    "test_a_lost_hot_record_is_put_back",
+    "test_a_lost_live_record_is_restored",
     "test_a_notification_can_be_marked_as_read_before_it_is_archived",
     "test_a_repeat_by_key_makes_one_account",
     "test_a_suspension_takes_effect_at_once",

@@ -1,5 +1,5 @@
-"""PostgreSQL as others run it: with the order of a language, and behind a pooler that gives each transaction another
-connection.
+"""PostgreSQL with settings of other installations: with the sort order of a language, and behind a pooler that gives
+each transaction another connection.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def settings(postgres_settings: Settings) -> Settings:
 
 
 async def test_all_texts_are_ordered_by_bytes(settings: Settings) -> None:
-    """After the migrations each text column has the order of bytes, so that pages of ids have Python's order in a
-    database of any language.
+    """After the migrations each text column is sorted by bytes, so that pages of ids have the same order as in Python,
+    whatever language the database has.
     """
     archive = await open_archive(settings)
     async with archive.begin_read() as conn:
@@ -48,8 +48,8 @@ async def test_all_texts_are_ordered_by_bytes(settings: Settings) -> None:
 async def test_an_older_database_gets_the_order_of_bytes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, has_schema: bool
 ) -> None:
-    """A database of an earlier release, whose columns have the order of the database, has that of bytes after its
-    migration, with its rows, foreign keys included.
+    """The text columns of an earlier release are sorted in the database's language. The migration changes them to the
+    order of bytes, and all rows and foreign keys stay.
     """
     assert not has_schema
     archive = await open_unmigrated(settings, monkeypatch)

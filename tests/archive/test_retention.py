@@ -1,4 +1,6 @@
-"""What is older than its retention leaves SQL, announced, and nothing that is still needed goes with it."""
+"""Events, jobs and rooms that are older than their retention are deleted from SQL. Each deletion of events is announced
+in the log first, and everything that is still needed stays.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,15 @@ async def engine(settings: Settings) -> AsyncIterator[Engine]:
         yield opened
 
 
-async def age(engine: Engine, days: int) -> None:
-    """Let all archived events but announcements be older by ``days``."""
+async def make_older(engine: Engine, days: int) -> None:
+    """Make all archived events, but not the announcements of deletions, older by ``days``."""
     async with engine.archive.begin_write() as conn:
         older = update(events).where(events.c.type != retention.RETIRED_TYPE)
         await conn.execute(older.values(at=events.c.at - days * DAY_MS))
 
 
-async def count(engine: Engine, column: object) -> int:
-    """Return the number of rows."""
+async def count_rows(engine: Engine, column: object) -> int:
+    """Return how many rows the table of this column has."""
     async with engine.archive.begin_read() as conn:
         return (await conn.execute(select(func.count(column)))).scalar() or 0  # type: ignore[arg-type]
 
@@ -73,25 +75,26 @@ async def test_nothing_goes_before_its_announcement_is_archived(engine: Engine) 
     delete nothing either.
     """
     await create_two_jobs(engine)
-    await age(engine, 3)
-    before = await count(engine, events.c.seq)
+    await make_older(engine, 3)
+    before = await count_rows(engine, events.c.seq)
     for _ in range(3):
         assert await retention_work.run_once(engine) == 0
-    assert await count(engine, events.c.seq) == before
+    assert await count_rows(engine, events.c.seq) == before
 
 
 async def test_old_events_are_retired_and_the_audit_still_verifies(engine: Engine) -> None:
-    """After the announcement is archived, the old events go with their channels; those of live jobs stay, and of the
-    finished job what restores it. The part below cannot be replayed, and the audit accounts for every missing event.
+    """After the announcement is archived, old events are deleted with their channels. Events of live jobs stay, and of
+    a finished job the event that can restore it. The deleted part cannot be replayed, and the audit explains every
+    missing event.
     """
     over, live = await create_two_jobs(engine)
     kept, checkpoint = await types_of(engine, live), await reader.checkpoint(engine.archive, DEFAULT_ZONE)
     assert checkpoint and await reader.first_seq(engine.archive, DEFAULT_ZONE) == 1
     expected = await verify_zone(engine.archive, DEFAULT_ZONE)
-    await age(engine, 3)
+    await make_older(engine, 3)
     assert await retention_work.run_once(engine) == 0
     await archiver.run_once(engine)
-    await age(engine, -3)  # the leaves have the events' real times
+    await make_older(engine, -3)  # the leaves have the events' real times
     deleted = 0
     while more := await retention_work.run_once(engine):
         deleted += more
@@ -110,9 +113,9 @@ async def test_old_events_are_retired_and_the_audit_still_verifies(engine: Engin
 
 
 async def test_a_large_part_goes_in_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A retirement that ends in the middle goes on at the next pass, and the zone's next part begins after it."""
+    """A deletion of many old events that ends in the middle is continued at the next pass."""
     await create_two_jobs(engine)
-    await age(engine, 3)
+    await make_older(engine, 3)
     await retention_work.run_once(engine)
     await archiver.run_once(engine)
     monkeypatch.setattr(retention, "ROWS_PER_BATCH", 2)
@@ -129,7 +132,7 @@ async def test_a_large_part_goes_in_batches(engine: Engine, monkeypatch: pytest.
 async def test_an_announcement_that_the_log_lost_is_made_again(engine: Engine) -> None:
     """If another event has the announcement's seq, nothing is deleted before a new announcement is archived."""
     await create_two_jobs(engine)
-    await age(engine, 3)
+    await make_older(engine, 3)
     await retention_work.run_once(engine)
     part = await retention.next_retirement(engine.archive, DEFAULT_ZONE, 0)
     assert part

@@ -1,5 +1,5 @@
-"""Tests of the seam between Redis and SQL in chat rooms: pages of messages, lists, repeated messages, and rooms that
-Redis no longer has.
+"""Tests of chat rooms whose messages are partly in Redis and partly in SQL: pages of messages, lists, repeated
+messages, and rooms that Redis no longer has.
 """
 
 from __future__ import annotations
@@ -296,8 +296,8 @@ async def test_a_forgotten_room_accepts_repeats_and_marks_alone(engine: Engine) 
 
 
 async def test_a_leaver_reads_nothing_and_a_successor_from_then_on(engine: Engine) -> None:
-    """Also after Redis forgot the room, who left it reads nothing and lists nothing, and the next technician reads the
-    messages after their beginning, and counts these alone.
+    """Also after Redis has forgotten the room, a technician who left it can neither read nor list it. The next
+    technician reads and counts only the messages after they joined.
     """
     chat = await accepted_job(engine)
     tara = await people.technician(engine, "tara", chat.service, capacity=100)

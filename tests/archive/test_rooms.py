@@ -96,8 +96,8 @@ async def test_a_room_is_read_as_its_events_left_it(archive: Archive, write: Any
 
 @pytest.mark.parametrize("write", [archive_events, archive_each])
 async def test_memberships_follow_the_events(archive: Archive, write: Any) -> None:
-    """Who left is no member and has no mark. The next holder, for whom alone the room opens, reads from the number of
-    that moment; the others keep their memberships.
+    """A member who left has no row and no read mark. The next holder reads only messages after the moment at which they
+    joined; the memberships of the others do not change.
     """
     successor = {**HOLDER, "id": "t2", "from_n": 3}
     await write(
@@ -127,8 +127,8 @@ async def test_memberships_follow_the_events(archive: Archive, write: Any) -> No
 async def test_a_room_has_the_mediator_of_its_dispute(
     archive: Archive, write: Any, count: int, mediator: str | None, *, invited: bool
 ) -> None:
-    """A room is invited to until its dispute is resolved, and has the mediator who took it last, until they leave. A
-    dispute about a job without a room, or an event without its room's id, changes nothing.
+    """While a dispute is open, the room's row says that mediators are invited. It has the mediator who took the dispute
+    last, until they leave. A dispute event without the room's id changes nothing.
     """
     asked = {**create_room(0, CUSTOMER, HOLDER), "mediator_invited": True}
     first, second = ({"id": f"m{number}", "name": "M", "role": "mediator"} for number in (1, 2))

@@ -15,7 +15,7 @@ from engine.sql.database import Archive, open_archive
 from engine.sql.schema import epochs
 from engine.sql.sqlite_connection import Connection
 
-ROWS = [{"zone": "main", "epoch": f"e{n}", "first_seq": n} for n in range(3)]
+EPOCH_ROWS = [{"zone": "main", "epoch": f"e{n}", "first_seq": n} for n in range(3)]
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ async def test_a_refused_statement_raises_and_the_connection_can_be_used(archive
         with pytest.raises(OperationalError, match="no such table"):
             await conn.execute(text("SELECT 1 FROM missing"))
         with pytest.raises(IntegrityError):
-            await conn.execute(insert(epochs), [ROWS[0], ROWS[0]])
+            await conn.execute(insert(epochs), [EPOCH_ROWS[0], EPOCH_ROWS[0]])
         assert (await conn.execute(text("SELECT 1"))).scalar_one() == 1
 
 
 async def test_rows_and_counts_are_those_of_the_statement(archive: Archive) -> None:
     """Inserts of many rows, updates with and without RETURNING, and queries report their rows and their number."""
     async with archive.begin_write() as conn:
-        await conn.execute(insert(epochs), ROWS)
+        await conn.execute(insert(epochs), EPOCH_ROWS)
         later = update(epochs).where(epochs.c.first_seq > 0).values(first_seq=epochs.c.first_seq + 10)
         assert (await conn.execute(later)).rowcount == 2
         returned = await conn.execute(later.returning(epochs.c.first_seq))

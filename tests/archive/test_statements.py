@@ -1,4 +1,4 @@
-"""Reads and writes that no other test does on both databases (tests/support/sql_reach.py names them)."""
+"""Tests of SQL statements that no other test runs on both databases (tests/support/sql_reach.py finds them)."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ import os
 from collections import deque
 from pathlib import Path
 
-SERVERS = 3
+MAX_SERVERS = 3
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class TransactionPooler:
-    """A Unix socket whose clients share ``SERVERS`` connections to the server behind ``behind``."""
+    """A Unix socket whose clients share at most ``MAX_SERVERS`` connections to the server behind ``behind``."""
 
     def __init__(self, folder: Path, behind: Path) -> None:
         self.folder, self._behind = folder, str(behind / ".s.PGSQL.5432")
@@ -75,7 +75,7 @@ class TransactionPooler:
 
     async def _take(self, startup: bytes) -> Stream:
         async with self._freed:
-            if (not self._idle and self._count < SERVERS) or (self._count < SERVERS and self._greeting):
+            if (not self._idle and self._count < MAX_SERVERS) or (self._count < MAX_SERVERS and self._greeting):
                 self._count += 1
                 reader, writer = await asyncio.open_unix_connection(self._behind)
                 writer.write(startup)

@@ -37,7 +37,7 @@ def test_who_may_cancel_depends_on_the_state(shipped: Blueprints) -> None:
 
 
 def test_capture_waits_for_the_one_confirmation(shipped: Blueprints) -> None:
-    """In `marketplace` the customer can confirm once, and `capture` is possible only after the confirmation."""
+    """In `marketplace` the customer can confirm the work once; only after that is `capture`, the payment, possible."""
     market = shipped.by_name["marketplace"]
     assert actions(market, "awaiting_confirmation", ["customer"]) == ["confirm"]
     assert actions(market, "awaiting_confirmation", ["customer"], at=["confirmed"]) == []

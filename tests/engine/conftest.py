@@ -1,5 +1,5 @@
-"""The fixtures of the engine's tests. Each event that a test causes must match the schema of its type in
-``/asyncapi.json``, and each technician's summary and place on the map their record.
+"""The fixtures of the engine's tests. After each test, its events must match the schemas in ``/asyncapi.json``, and
+each technician's summary and place on the map must match the technician's record.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from tests.support.summaries import check_summaries
 
 @pytest.fixture
 def records_by_hand() -> None:
-    """Mark a test that writes or deletes keys of jobs by itself: its log does not say what they are."""
+    """Mark a test that writes or deletes keys of jobs by itself. After such a test the keys of jobs are not compared
+    with the log.
+    """
 
 
 @pytest.fixture
 async def engine(engine: Engine, request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    """Yield a new engine. After the test, assert that each event in its log matches the schema of the event's type, and
-    that each summary repeats its technician's record. The map has everybody, and the log determines the keys of jobs.
+    """Yield a new engine. After the test, assert that each event in its log matches the schema of the event's type,
+    that each technician's summary and entry in the map's index match the record, and that the keys of jobs are those
+    that the log determines.
     """
     yield engine
     for event in await event_log.events(engine):

@@ -25,8 +25,8 @@ from tests.support.trips import ARRIVED, NEAR, Trip, start_trip
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Return settings with a second blueprint, `courier`: its drivers are near at 2 km, arrive by one fix, and only ops
-    are told.
+    """Return settings with a second blueprint, `courier`: its technicians count as near at 2 km and as arrived after
+    one fix, and only ops receive these two events.
     """
     declared = 'name = "courier"\narrival = { near_m = 2000, at_m = 100, leave_m = 300, fixes = 1 }\n'
     events = "".join(f'\n[events."{kind}"]\nto = ["ops"]\n' for kind in (NEAR, ARRIVED))
@@ -38,8 +38,8 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 async def test_who_has_not_departed_does_not_arrive(engine: Engine) -> None:
-    """Before the state in which the position is shared, a technician at the place causes no event; after they pressed
-    `arrive`, none either.
+    """A technician at the place causes no arrival event before the state in which the position is shared, and none
+    after they gave the command `arrive` themselves.
     """
     trip = await start_trip(engine, departs=False)
     for _ in range(3):
@@ -62,8 +62,9 @@ async def test_who_drives_past_does_not_arrive(engine: Engine, measured: bool) -
 
 
 async def test_vague_fixes_prove_no_arrival(engine: Engine) -> None:
-    """Fixes at the place with an accuracy of 80 m prove that the technician is near, and not that they have arrived;
-    one with 900 m proves neither. One exact fix is too few, and a vague one between two exact ones interrupts them.
+    """Fixes at the place with an accuracy of 80 m prove that the technician is near, but not that they have arrived; a
+    fix with an accuracy of 900 m proves neither. One exact fix is not enough, and an inaccurate fix between two exact
+    ones interrupts their sequence.
     """
     trip = await start_trip(engine)
     await advance(engine, 300)
@@ -77,7 +78,9 @@ async def test_vague_fixes_prove_no_arrival(engine: Engine) -> None:
 
 
 async def test_a_fix_from_minutes_ago_proves_nothing(engine: Engine) -> None:
-    """Fixes at the place that come three minutes late cause no event; the present ones after them do."""
+    """Fixes at the place that reach the server three minutes late cause no event. Fixes without a delay, sent after
+    them, do.
+    """
     trip = await start_trip(engine)
     await advance(engine, 400)
     for ago_s in (200, 190, 180):
@@ -94,9 +97,9 @@ async def test_a_fix_from_minutes_ago_proves_nothing(engine: Engine) -> None:
 
 
 async def test_near_and_arrived_are_told_once(engine: Engine) -> None:
-    """At 500 m the parties and ops get `technician.near`, and with the second slow and exact fix at the place
-    `technician.arrived`. The data has the way and time to go and no position. The stage in the record follows from the
-    events.
+    """At 500 m both sides of the job and ops receive `technician.near`, and with the second slow and exact fix at the
+    place `technician.arrived`. The events contain the remaining distance and time, and no position. The job's record
+    has the stage that follows from the events.
     """
     trip = await start_trip(engine)
     assert await trip.send_fix(800) == []
@@ -115,7 +118,9 @@ async def test_near_and_arrived_are_told_once(engine: Engine) -> None:
 
 
 async def test_a_device_without_speed_and_accuracy_arrives(engine: Engine) -> None:
-    """Without a measured speed the way between two fixes counts: slow ones at the place are an arrival."""
+    """If the device measures no speed, the distance between two fixes shows it: slow fixes at the place prove the
+    arrival.
+    """
     trip = await start_trip(engine)
     for north in (400, 200, 50, 45, 40):
         kinds = await trip.send_fix(north, accuracy=None, speed=-1.0)
@@ -123,8 +128,8 @@ async def test_a_device_without_speed_and_accuracy_arrives(engine: Engine) -> No
 
 
 async def test_a_phone_that_lies_still_arrives_once(engine: Engine) -> None:
-    """A phone 40 m from the place whose positions jitter by 40 m, without speed, arrives within the first ten fixes,
-    and once in forty.
+    """A phone lies 40 m from the place, its positions jitter by 40 m, and it measures no speed. It arrives within the
+    first ten of forty fixes, and only once.
     """
     trip, draw = await start_trip(engine), random.Random(3)
     for number in range(40):
@@ -133,8 +138,8 @@ async def test_a_phone_that_lies_still_arrives_once(engine: Engine) -> None:
 
 
 async def test_who_left_and_comes_back_is_not_told_again(engine: Engine) -> None:
-    """Between 60 and 150 m the technician is still there, beyond they have left. They can come back without a second
-    event, and have an ETA until they are back.
+    """Up to 150 m from the place the technician is still there; beyond that they have left. If they come back, no
+    second event is sent.
     """
     trip = await start_trip(engine, 400)
     await trip.send_fix(10)
@@ -151,7 +156,7 @@ async def test_who_left_and_comes_back_is_not_told_again(engine: Engine) -> None
 
 
 async def test_a_new_holder_arrives_anew(engine: Engine) -> None:
-    """After the job was given to another technician, both events come once more, for them."""
+    """After the job was given to another technician, both arrival events are sent once more, for the new holder."""
     trip = await start_trip(engine, 400)
     await trip.send_fix(10)
     assert await trip.send_fix(10) == [NEAR, ARRIVED]

@@ -1,4 +1,4 @@
-"""Commands that change SQL alone, and what staff read of rooms, become `audit.*` events of the log."""
+"""Commands that change only SQL, and each reading of a chat room by staff, become `audit.*` events in the log."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.support.postgres import on_both_databases
 
 
 async def read_audit_events(engine: Engine) -> list[tuple[str, str, dict[str, Any]]]:
-    """Append what waits. Return type, actor and data of the `audit.*` events of the log."""
+    """Append the waiting audit entries to the log. Return type, actor and data of each `audit.*` event in the log."""
     await audit_events.append_waiting(engine)
     found = [event for event in await event_log.events(engine) if event.type.startswith("audit.")]
     return [(event.type, event.actor, event_log.payload(event)) for event in found]
 
 
-async def count_waiting(engine: Engine) -> int:
-    """Return the number of rows that wait."""
+async def count_waiting_entries(engine: Engine) -> int:
+    """Return how many audit entries in SQL still wait to be appended to the log."""
     async with engine.archive.begin_read() as conn:
         return (await conn.execute(select(func.count()).select_from(audit_outbox))).scalar() or 0
 
@@ -42,7 +42,7 @@ async def register(engine: Engine, role: Any = "customer") -> UserId:
 
 
 async def test_a_refused_command_leaves_no_event(engine: Engine) -> None:
-    """A command that is refused is no entry of the audit; nor is one that changes nothing."""
+    """A command that is refused, or that changes nothing, causes no audit event."""
     user = await register(engine)
     before = len(await read_audit_events(engine))
     customer = Principal(user, "customer")
@@ -92,14 +92,14 @@ async def test_commands_on_sql_are_events(engine: Engine) -> None:
     assert (found[8][2]["role"], found[8][2]["active"]) == ("mediator", True)
     for secret in ("555", "example.org", "Ann", "fraud"):
         assert secret not in str(found)
-    assert await read_audit_events(engine) == found and await count_waiting(engine) == 0
+    assert await read_audit_events(engine) == found and await count_waiting_entries(engine) == 0
 
 
 async def test_an_event_waits_for_a_closed_zone_and_is_appended_once(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While Redis does not answer, the event waits with its command's commit. If the row could not be deleted after
-    the append, the next round appends nothing again.
+    """While Redis does not answer, the audit event waits in SQL, in a row that was committed with the command. If the
+    event was appended and its row could not be deleted, the next round does not append the event again.
     """
 
     async def refuse(self: Store, *args: Any, **more: Any) -> Any:
@@ -111,7 +111,7 @@ async def test_an_event_waits_for_a_closed_zone_and_is_appended_once(
         closed.setattr(Store, "run", refuse)
         with pytest.raises(Unavailable):
             await audit_events.append_waiting(engine)
-    assert await count_waiting(engine) == 1
+    assert await count_waiting_entries(engine) == 1
     async with engine.archive.begin_read() as conn:
         (row,) = (await conn.execute(select(audit_outbox))).mappings().all()
     assert len(await read_audit_events(engine)) == 2
@@ -121,8 +121,8 @@ async def test_an_event_waits_for_a_closed_zone_and_is_appended_once(
 
 
 async def test_each_room_that_staff_read_is_an_event_once_a_minute(engine: Engine) -> None:
-    """However often staff read a room in a minute, the log has one event; a list is one event with its rooms. Another
-    server that noted the same reading adds none.
+    """However often a member of staff reads a room in a minute, the log has one event; reading a list of rooms is one
+    event that names the rooms. A second server that recorded the same reading adds no event.
     """
     other = Principal(UserId("cli_ops_manager"), "ops_manager")
     reads = StaffReads()
@@ -159,8 +159,8 @@ def test_reads_of_staff_beyond_the_limit_are_counted() -> None:
 async def test_a_slow_process_deletes_no_entry_of_a_later_command(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes append the same row. Before the slower one deletes the row, a command adds a row that gets the same
-    id from SQLite. The row stays until it is in the log.
+    """Two processes append the same waiting entry. Before the slower one deletes the row, a command adds a new row, to
+    which SQLite gives the same id. The new row stays until its event is in the log.
     """
     append, other_process_is_done = audit_events._append_audit_event, False
 
@@ -177,5 +177,5 @@ async def test_a_slow_process_deletes_no_entry_of_a_later_command(
         await audit_events.add_row(conn, "admin:cli_admin", "user_changed", "user", "first")
     monkeypatch.setattr(audit_events, "_append_audit_event", append_slowly)
     await audit_events.append_waiting(engine)
-    assert other_process_is_done and await count_waiting(engine) == 1
+    assert other_process_is_done and await count_waiting_entries(engine) == 1
     assert [data["id"] for _, _, data in await read_audit_events(engine)] == ["first", "second"]

@@ -1,4 +1,6 @@
-"""Tests of the notes of bookings: the same booking from two zones makes one job, in the zone of the first."""
+"""Tests of booking notes, the record of a booking's zone and job id: if the same booking reaches two zones, one job is
+created, in the zone of the first.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from tests.support import people
 from tests.support.proxy import Proxy
 
 NORTH = Zone("north")
-BORDER = 51.0
+BORDER_LATITUDE = 51.0
 """The latitude (degrees) from which on a booking of these tests is in the zone `north`."""
 
 
@@ -40,7 +42,7 @@ async def proxy(empty_redis: str) -> AsyncIterator[Proxy]:
 @pytest.fixture
 async def engine(proxy: Proxy, settings: Settings) -> AsyncIterator[Engine]:
     """Yield an engine with two zones and a border between them."""
-    ring = [[0, BORDER], [30, BORDER], [30, 60], [0, 60], [0, BORDER]]
+    ring = [[0, BORDER_LATITUDE], [30, BORDER_LATITUDE], [30, 60], [0, 60], [0, BORDER_LATITUDE]]
     areas = (ZoneArea(NORTH, parse_polygons({"type": "Polygon", "coordinates": [ring]})),)
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(msgspec.structs.replace(settings, redis=proxy.url, zone_areas=areas)) as opened:
@@ -62,7 +64,9 @@ async def job_count(engine: Engine) -> int:
 
 
 async def test_a_booking_is_made_in_the_zone_of_its_position(engine: Engine) -> None:
-    """Without a note the position decides about the zone, and the note has zone and job."""
+    """A booking for which no note exists is made in the zone of its position. The note then has this zone and the job's
+    id.
+    """
     service, carla, key = await people.service(engine), await people.customer(engine), str(uuid.uuid4())
     job = people.id_of(await book(engine, carla, service, 52.0, key))
     assert zone_of(job) == NORTH
@@ -73,8 +77,8 @@ async def test_a_booking_is_made_in_the_zone_of_its_position(engine: Engine) -> 
 
 @pytest.mark.parametrize("key", [None, "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"])
 async def test_a_reference_from_both_sides_of_the_border_at_once(engine: Engine, key: str | None) -> None:
-    """Bookings with one reference that reach both zones at once, each with a key of its own or all with one, make one
-    job. The others are answered with that job or refused as another booking, since their position differs.
+    """Bookings with one reference reach both zones at once, with one key or with a key each: one job is created. The
+    other requests get that job, or are refused as another booking because their position differs.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     async with asyncio.TaskGroup() as group:
@@ -103,8 +107,8 @@ async def book_or_error(
 async def test_the_same_booking_where_the_border_has_moved(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, border_zone: Zone | None
 ) -> None:
-    """The same booking repeated at once by a gateway for which the border lies elsewhere, or the position in no zone,
-    gives the first job, under the key and under the reference. A new booking outside all zones is refused.
+    """A gateway has another border between the zones, or has the position in no zone. The same booking repeated there
+    returns the first job, under the key and under the reference. A new booking outside all zones is refused.
     """
     service, carla, key = await people.service(engine), await people.customer(engine), str(uuid.uuid4())
     first = await book(engine, carla, service, 50.0, key, reference="order 8")
@@ -120,8 +124,8 @@ async def test_the_same_booking_where_the_border_has_moved(
 
 
 async def test_a_repeat_goes_on_in_the_noted_zone_after_a_lost_reply(engine: Engine, proxy: Proxy) -> None:
-    """If the reply to the note is lost, no job was created and the booking is `unavailable`. The repeat creates the job
-    in the noted zone, also if it comes from the other zone by its position.
+    """If Redis' reply to the writing of the note is lost, the booking is `unavailable` and no job is created. The
+    repeat creates the job in the zone of the note, even if its own position is in the other zone.
     """
     service, carla, key = await people.service(engine), await people.customer(engine), IdempotencyKey(str(uuid.uuid4()))
     proxy.drop_next = b"job_north_"
@@ -146,7 +150,9 @@ async def test_a_key_of_another_booking_is_refused_in_every_zone(engine: Engine)
 
 
 async def test_a_refused_booking_leaves_no_note(engine: Engine) -> None:
-    """After a refusal by the technician's state, the corrected booking under the same reference is in its own zone."""
+    """After a booking was refused because of the technician's state, a corrected booking with the same reference is
+    made in the zone of its own position.
+    """
     service, carla = await people.service(engine), await people.customer(engine)
     asked = {"reference": "order 9", "blueprint": "direct_booking", "technician": "nobody"}
     with suppress(Invalid):
@@ -156,8 +162,8 @@ async def test_a_refused_booking_leaves_no_note(engine: Engine) -> None:
 
 
 async def test_a_note_that_another_booking_has_read_is_not_released(engine: Engine) -> None:
-    """A note that was read by a second request stays when the first is refused: the second may be about to create the
-    job.
+    """If a second request has read a note, the note stays when the first request is refused, because the second request
+    may be about to create the job.
     """
     carla, keys_of = await people.customer(engine), [IdempotencyKey(str(uuid.uuid4())) for _ in range(2)]
     first = await booking_notes.reserve_job(engine, carla.id, keys_of[0], "order 10", "f1", DEFAULT_ZONE)

@@ -1,4 +1,4 @@
-"""Boxes of a map, and the search for what is in them."""
+"""Boxes of a map (west, south, east, north), and the search for what is inside a box."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ PACIFIC = MapBox(178.0, -20.0, -179.0, -16.0)
         ("13,52,180.5,53", "West and east"),
     ],
 )
-def test_a_box_that_is_none_has_a_problem(text: str, part: str) -> None:
-    """An empty box and a box that no map has are refused with the reason."""
+def test_an_invalid_box_has_a_problem(text: str, part: str) -> None:
+    """An empty box, and a box with a side outside the map, are refused with the reason."""
     assert part in (box_problem(parse_box(text)) or "")
 
 
 def test_a_box_with_an_infinite_side_has_a_problem() -> None:
-    """Sides that are no finite numbers, which a socket can send as text only, are refused."""
+    """A box with an infinite side or a side that is not a number (NaN) is refused."""
     assert box_problem(MapBox(math.nan, 0, 1, 1)) and box_problem(MapBox(0, 0, math.inf, 1))
 
 
@@ -50,13 +50,17 @@ def test_a_box_may_cross_the_antimeridian() -> None:
 
 
 def test_a_margin_stays_on_the_map() -> None:
-    """A wider box ends where the map ends, and goes on behind the antimeridian."""
+    """A box that is widened by a margin ends at the edge of the map in the north and south, and continues across the
+    antimeridian in the west and east.
+    """
     assert MapBox(-179.9, 85.0, 179.9, MAX_LATITUDE).widen(0.2) == MapBox(-180.0, 84.8, 180.0, MAX_LATITUDE)
     assert MapBox(179.0, 0.0, 179.9, 1.0).widen(0.5) == MapBox(178.5, -0.5, -179.6, 1.5)
 
 
 def test_boxes_that_overlap_are_searched_together() -> None:
-    """Boxes that overlap much become one, those inside another go, those apart stay, and nothing is lost."""
+    """Boxes that overlap much are joined, a box inside another is dropped, and separate boxes stay. The joined boxes
+    contain everything that the original boxes contain.
+    """
     inside, shifted, far = (
         MapBox(13.1, 52.4, 13.2, 52.5),
         MapBox(13.05, 52.32, 13.85, 52.72),

@@ -1,4 +1,4 @@
-"""Notifications of unread chat messages: to members who are absent, one until they read, and to nobody else."""
+"""Notifications of unread chat messages: each absent member gets one until they read, and nobody else gets any."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ async def notified(engine: Engine) -> list[str]:
 
 
 async def test_who_was_there_is_not_notified(engine: Engine) -> None:
-    """The sender, and a member with a sign of life after the message, are not notified, however long they are gone
-    afterwards.
+    """The sender of a message, and a member who gave a sign of life after it, are not notified, even if they are away
+    for a long time afterwards.
     """
     room = await book_with_room(engine)
     await say(engine, room.customer, room.room, "hello")
@@ -67,8 +67,8 @@ async def test_who_left_or_is_suspended_or_has_read_is_not_notified(engine: Engi
 async def test_a_member_who_is_removed_during_the_examination_is_not_notified(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The script that appends the notification checks the membership, the read mark and an earlier notification in the
-    same step: what changed since the examination counts.
+    """The notifier first looks for members to notify. The script that then appends a notification checks again, in the
+    same step, whether the user is a member, has read the message or was notified before.
     """
     room = await book_with_room(engine)
     gone, reader = await chat.staff(engine), await chat.staff(engine)
@@ -131,8 +131,8 @@ async def test_a_member_who_was_there_just_now_is_notified_after_30_s(engine: En
 
 
 async def test_an_open_connection_counts_as_long_as_a_pong_may_take(engine: Engine) -> None:
-    """A member with an open socket whose pong is late is not notified after 30 s, but if the gateway of that socket has
-    died, they are. An event stream is active while it is open.
+    """A member whose socket is open and whose pong is late is not notified after 30 s. If the gateway of the socket has
+    died, the member is notified. A member with an open event stream counts as present.
     """
     room = await book_with_room(engine)
     await sockets.open_slot(engine, UserId(room.technician.id), "ses_1", 5)
@@ -145,7 +145,7 @@ async def test_an_open_connection_counts_as_long_as_a_pong_may_take(engine: Engi
 
 
 async def test_the_task_outlives_its_process_and_runs_once(engine: Engine) -> None:
-    """A notifier that dies after it scheduled the task loses nothing, and two schedulers notify once."""
+    """If a notifier dies after it scheduled the task that notifies, the task still runs; two schedulers run it once."""
     room = await book_with_room(engine)
     await say(engine, room.customer, room.room, "hello")
     await notifier.run_once(engine)

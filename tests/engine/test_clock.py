@@ -1,4 +1,4 @@
-"""The zone's clock never goes back and never stops. No lease, offer or job ends during time in which no process ran."""
+"""The zone's clock never goes back and never stops. While no process runs, no lease, offer or job ends."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ async def test_a_small_step_back_leaves_no_offset(engine: Engine) -> None:
 
 
 async def test_unobserved_time_removes_the_offset(engine: Engine) -> None:
-    """After a pause of the whole zone that is longer than the offset, the zone's time is the server's time again
-    (`offset` is 0), and the grace period begins.
+    """After a pause of the whole zone that is longer than `offset` (the correction of a fast clock), the zone's time is
+    the server's time again, and the grace period begins.
     """
     await advance(engine, HOUR_MS / 1000)
     await run_scheduler(engine)

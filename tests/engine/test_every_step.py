@@ -94,7 +94,9 @@ class JobSetup:
         return ""
 
     async def snapshot(self) -> tuple[Any, ...]:
-        """Return all records that a refused command must not change."""
+        """Return what a refused command must not change: the job's record and offers, the number of scheduled tasks,
+        and the log's head.
+        """
         pipe = self.engine.store.redis.pipeline(transaction=False)
         pipe.hgetall(self.key)
         pipe.hgetall(keys.job_offers(DEFAULT_ZONE, self.job))

@@ -1,4 +1,6 @@
-"""Fixes in batches: one call of Redis serves many fixes, each has its own outcome, and none spoils the others."""
+"""Fixes in batches: one call of Redis stores many fixes, each fix has its own outcome, and a fix that fails does not
+affect the others.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Epoch, Principal, TechnicianId
 from tests.support import people
 
-PEOPLE = 80
+TECHNICIAN_COUNT = 80
 
 
 @pytest.fixture
 async def crowd(engine: Engine) -> list[Principal]:
     """Create technicians who are online."""
     service = await people.service(engine)
-    return [await people.technician(engine, f"t{number}", service) for number in range(PEOPLE)]
+    return [await people.technician(engine, f"t{number}", service) for number in range(TECHNICIAN_COUNT)]
 
 
 def record_key(who: Principal) -> str:
@@ -48,14 +50,14 @@ async def latitudes(engine: Engine, crowd: list[Principal]) -> set[float]:
 async def test_fixes_of_one_turn_share_calls(engine: Engine, crowd: list[Principal]) -> None:
     """Fixes of 80 technicians in one turn of the event loop are two calls of Redis, and each is answered."""
     before = await call_count(engine)
-    assert await send_all(engine, crowd, 40.751) == [FixReply(online=True, clock_offset_s=0.0)] * PEOPLE
+    assert await send_all(engine, crowd, 40.751) == [FixReply(online=True, clock_offset_s=0.0)] * TECHNICIAN_COUNT
     assert await call_count(engine) == before + 2
     assert await latitudes(engine, crowd) == {40.751}
 
 
 async def test_a_fix_that_fails_does_not_spoil_the_others(engine: Engine, crowd: list[Principal]) -> None:
-    """In one batch, a fix of an unknown technician is NotFound, one that meets a broken record is Internal, and one
-    that is no place is Invalid. All others are stored.
+    """In one batch, a fix of an unknown technician raises NotFound, a fix for a technician whose record is broken
+    raises Internal, and a fix with an invalid position raises Invalid. All other fixes are stored.
     """
     unknown, clockless, restless, lost, *others = people.technician_without_account("nobody"), *crowd
     await engine.store.redis.hset(record_key(clockless), "clock", "not a clock at all")
@@ -71,9 +73,11 @@ async def test_a_fix_that_fails_does_not_spoil_the_others(engine: Engine, crowd:
 
 
 async def test_a_batch_with_an_outdated_epoch_is_repeated(engine: Engine, crowd: list[Principal]) -> None:
-    """If this process believes in an outdated epoch, the zone is opened again and every fix of the batch is stored."""
+    """If this process still has an outdated epoch of the zone, it opens the zone again, and every fix of the batch is
+    stored.
+    """
     engine.store.zones[DEFAULT_ZONE].epoch = Epoch("e0-outdated")
-    assert await send_all(engine, crowd, 40.753) == [FixReply(online=True, clock_offset_s=0.0)] * PEOPLE
+    assert await send_all(engine, crowd, 40.753) == [FixReply(online=True, clock_offset_s=0.0)] * TECHNICIAN_COUNT
     assert await latitudes(engine, crowd) == {40.753}
 
 
@@ -81,7 +85,7 @@ async def test_each_fix_of_a_failed_call_gets_the_error(engine: Engine, crowd: l
     """While the zone is closed, each fix is `unavailable`; after it is open again, fixes are stored."""
     engine.store.close_zone(DEFAULT_ZONE, "test")
     replies = await send_all(engine, crowd, 40.754)
-    assert [type(reply) for reply in replies] == [Unavailable] * PEOPLE
+    assert [type(reply) for reply in replies] == [Unavailable] * TECHNICIAN_COUNT
     assert all(isinstance(reply, CalloutError) and reply.temporary for reply in replies)
     engine.store.zones[DEFAULT_ZONE].open = True
     await send_all(engine, crowd, 40.755)
@@ -91,7 +95,9 @@ async def test_each_fix_of_a_failed_call_gets_the_error(engine: Engine, crowd: l
 async def test_more_fixes_than_may_wait_are_refused(
     engine: Engine, crowd: list[Principal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fixes beyond the bound of waiting fixes are `unavailable` at once, and those that wait are stored."""
+    """Only a limited number of fixes may wait for a call of Redis. Further fixes are refused as `unavailable` at once,
+    and the waiting fixes are stored.
+    """
     monkeypatch.setattr("engine.store.fix_batches.MAX_WAITING", 70)
     replies = await send_all(engine, crowd, 40.756)
     assert [isinstance(reply, Unavailable) for reply in replies] == [False] * 70 + [True] * 10

@@ -1,4 +1,6 @@
-"""How often an app is to send a fix: by load, by the distance from the job's place and by rest, told once a change."""
+"""How often a technician's app should send a fix: the rate depends on their jobs, on the distance to the job's place
+and on whether they move. The app is informed once of each change.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,17 @@ async def service(engine: Engine) -> ServiceId:
     return await people.service(engine)
 
 
-async def go(engine: Engine, who: Principal, north_m: float, after_s: float = 10.0) -> FixRate:
-    """Send a fix of a technician ``north_m`` metres north of the jobs' place, and return the rate told then."""
+async def move_to(engine: Engine, who: Principal, north_m: float, after_s: float = 10.0) -> FixRate:
+    """Send a fix of a technician ``north_m`` metres north of the jobs' place, and return the rate that applies
+    afterwards.
+    """
     await advance(engine, after_s)
     await live.store_fixes(engine, who, who.id, [Fix(lat=people.HERE.lat + north_m * DEGREES_PER_M, lon=-73.99)])
-    return await told_rate(engine, who)
+    return await current_rate(engine, who)
 
 
-async def told_rate(engine: Engine, who: Principal) -> FixRate:
-    """Return the rate that the reply to ``connect`` has now."""
+async def current_rate(engine: Engine, who: Principal) -> FixRate:
+    """Return the rate that the reply to ``connect`` would contain now."""
     state = await live.read_presence(engine, who)
     assert state is not None
     return state.fix
@@ -45,10 +49,10 @@ async def test_who_stays_in_place_sends_less(engine: Engine, service: ServiceId)
     not count as a move; a move of 100 m does.
     """
     tom = await people.technician(engine, "tom", service)
-    assert await told_rate(engine, tom) == IDLE
-    assert [await go(engine, tom, metres, 100) for metres in (0, 20, 40, 10)] == [IDLE, IDLE, IDLE, STILL]
-    assert [await go(engine, tom, metres, 60) for metres in (70, 95, 20)] == [STILL] * 3
-    assert await go(engine, tom, 130, 60) == IDLE
+    assert await current_rate(engine, tom) == IDLE
+    assert [await move_to(engine, tom, metres, 100) for metres in (0, 20, 40, 10)] == [IDLE, IDLE, IDLE, STILL]
+    assert [await move_to(engine, tom, metres, 60) for metres in (70, 95, 20)] == [STILL] * 3
+    assert await move_to(engine, tom, 130, 60) == IDLE
 
 
 async def test_a_job_and_its_place_change_the_rate(engine: Engine, service: ServiceId) -> None:
@@ -58,15 +62,15 @@ async def test_a_job_and_its_place_change_the_rate(engine: Engine, service: Serv
     tom = await people.technician(engine, "tom", service)
     job = await people.offered_job(engine, await people.customer(engine), service)
     await jobs.claim(engine, tom, job)
-    assert await told_rate(engine, tom) == ON_JOB
-    assert await go(engine, tom, 200) == ON_JOB
+    assert await current_rate(engine, tom) == ON_JOB
+    assert await move_to(engine, tom, 200) == ON_JOB
     await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
     path = ((700, ON_JOB), (510, ON_JOB), (490, NEAR), (590, NEAR), (610, ON_JOB), (550, ON_JOB), (300, NEAR))
-    assert [await go(engine, tom, metres) for metres, _ in path] == [rate for _, rate in path]
-    assert await go(engine, tom, 310, 301) == ON_JOB
+    assert [await move_to(engine, tom, metres) for metres, _ in path] == [rate for _, rate in path]
+    assert await move_to(engine, tom, 310, 301) == ON_JOB
     for name in ("arrive", "start", "complete"):
         await jobs.run_command(engine, tom, job, CommandInput(command=name))
-    assert await told_rate(engine, tom) == IDLE
+    assert await current_rate(engine, tom) == IDLE
 
 
 async def test_each_change_is_published_once(engine: Engine, service: ServiceId) -> None:
@@ -74,12 +78,12 @@ async def test_each_change_is_published_once(engine: Engine, service: ServiceId)
     tom = await people.technician(engine, "tom", service)
     async with engine.store.redis.pubsub() as channel:
         await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
-        await go(engine, tom, 0)
+        await move_to(engine, tom, 0)
         job = await people.offered_job(engine, await people.customer(engine), service)
         await jobs.claim(engine, tom, job)
         await jobs.run_command(engine, tom, job, CommandInput(command="depart"))
         for metres in (900, 800, 400, 300):
-            await go(engine, tom, metres)
+            await move_to(engine, tom, metres)
         rates = []
         while len(rates) < 2:
             message = await channel.get_message(timeout=5)

@@ -1,4 +1,6 @@
-"""States with `frees`: the work is over but the job is not, so the holder has capacity for another job."""
+"""States with `frees` in a blueprint: the work is done but the job is not over, so its holder has capacity for another
+job.
+"""
 
 from __future__ import annotations
 

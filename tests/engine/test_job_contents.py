@@ -13,8 +13,8 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
 from tests.support import job_keys, people
 
 ZONE = DEFAULT_ZONE
-MAX_CLAIM_STATE = 220
-"""How many bytes the state of a claim may have."""
+MAX_CLAIM_STATE_BYTES = 220
+"""The most bytes that the field `state` of a claim's event may have."""
 
 
 async def offered_job(engine: Engine) -> tuple[JobId, Principal, ServiceId]:
@@ -27,28 +27,29 @@ async def offered_job(engine: Engine) -> tuple[JobId, Principal, ServiceId]:
 
 
 async def read_rows(engine: Engine) -> list[JobRows]:
-    """Return what SQL would have of the jobs."""
+    """Return the rows that SQL would have of the jobs after all events of the log."""
     return job_keys.rows_of_events(await job_keys.read_events(engine))
 
 
 async def test_a_job_that_is_booked_offered_claimed_and_done(engine: Engine) -> None:
-    """After each step of a home service job, the keys that are computed from the log are those in Redis. The state of a
-    claim is short.
+    """After each step of a home service job, the keys that are computed from the log are equal to those in Redis. The
+    part of the claim's event that only a rebuild needs is at most 220 bytes long.
     """
     job, tom, _ = await offered_job(engine)
     assert await job_keys.check_jobs(engine, await read_rows(engine)) == 1
     await jobs.claim(engine, tom, job)
     assert await job_keys.check_jobs(engine, await read_rows(engine)) == 1
     claimed = [event for event in await job_keys.read_events(engine) if event.type == "job.accepted"]
-    assert 0 < len(claimed[0].state) <= MAX_CLAIM_STATE
+    assert 0 < len(claimed[0].state) <= MAX_CLAIM_STATE_BYTES
     for command in ("depart", "arrive", "start", "complete"):
         await jobs.run_command(engine, tom, job, CommandInput(command=command))
         assert await job_keys.check_jobs(engine, await read_rows(engine)) == 1, command
 
 
 async def test_a_job_of_an_older_release_is_as_good_as_its_document(engine: Engine) -> None:
-    """A job of which no event has a state is rebuilt from its document, and marked: while nobody has it the search
-    begins anew at once, and when somebody has it, it is theirs.
+    """If no event of a job has the field `state`, because an older release wrote them, the job is rebuilt from its
+    document and marked as inexact. A job without a holder is searched for again at once; a job with a holder keeps the
+    holder.
     """
     job, tom, service = await offered_job(engine)
     now = 1_800_000_000_000
@@ -90,7 +91,7 @@ async def test_the_first_change_after_an_older_release_writes_the_whole_state(en
 
 
 async def test_a_job_whose_last_command_an_older_release_ran_is_marked(engine: Engine) -> None:
-    """If a server of an older release ran the last command of a job, its keys are not known exactly."""
+    """If a server of an older release ran the last command of a job, the job's rebuilt keys are marked as inexact."""
     job, tom, _ = await offered_job(engine)
     (before,) = await read_rows(engine)
     await jobs.claim(engine, tom, job)

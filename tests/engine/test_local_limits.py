@@ -1,4 +1,6 @@
-"""Meters of one process: they refuse as those in Redis do, and their number is bounded."""
+"""Rate limits that one process counts in its memory: they refuse as those in Redis do. The number of meters, the
+counters of single callers, is bounded.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def test_a_burst_passes_and_the_next_request_waits() -> None:
 
 
 def test_callers_without_a_meter_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When there are too many callers, further ones share a meter, until those of others have refilled."""
+    """When there are too many callers, further callers share one meter (counter) until the meters of others are full
+    again.
+    """
     monkeypatch.setattr(local_limits, "MAX_METERS", 2)
     meters = LocalMeters()
     for name in ("ann", "bob"):

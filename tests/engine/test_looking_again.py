@@ -72,8 +72,8 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 async def create_job_in_state_hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
-    """Create a job with one bidder and one technician who is invited to bid, and move it to the state `hurried` without
-    an accepted bid. Return the job, the customer, the bidder and the invited technician.
+    """Create a job with one bidder and one technician who is invited to bid. Move it to the state `hurried`, in which
+    it searches by offers. Return the job, the customer, the bidder and the invited technician.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]

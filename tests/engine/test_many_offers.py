@@ -1,4 +1,4 @@
-"""Tests of a job with many open offers: the step that ends its search leaves the closing events to a scheduled task."""
+"""Tests of a job with many open offers: when its search ends, a scheduled task closes the offers afterwards."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ async def test_many_offers_are_closed_by_a_task(engine: Engine) -> None:
 @pytest.mark.parametrize("command", ["unassign", "cancel"])
 @pytest.mark.usefixtures("records_by_hand")
 async def test_a_later_step_closes_the_offers_first(engine: Engine, command: str) -> None:
-    """If the job is unassigned or cancelled before the task ran, that step tells the other technicians that their offer
-    was taken, before it changes the offers. The task then appends nothing.
+    """If the job is unassigned or cancelled before the task runs, that step first informs the other technicians that
+    their offers were taken. The task then appends nothing.
     """
     customer, winner, job = await offer_to_many(engine, 100)
     await jobs.claim(engine, winner, job)
@@ -127,8 +127,8 @@ async def test_a_claim_of_many_offers_wakes_the_scheduler(engine: Engine) -> Non
 
 @pytest.mark.usefixtures("records_by_hand")
 async def test_a_job_archived_before_the_task_keeps_its_offers(engine: Engine) -> None:
-    """A cancelled job of which the archiver tells Redis before the task runs has its offers until then: each technician
-    is told that their offer is closed.
+    """If a cancelled job is archived before the task runs, its offers stay in Redis until then, and each technician is
+    informed that their offer is closed.
     """
     customer, _, job = await offer_to_many(engine, 150)
     await jobs.run_command(engine, customer, job, CommandInput(command="cancel"))

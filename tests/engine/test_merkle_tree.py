@@ -22,7 +22,7 @@ def largest_power_below(count: int) -> int:
 
 
 def naive_root(entries: list[bytes]) -> bytes:
-    """Return MTH(D[n])."""
+    """Return the root hash of the entries: MTH(D[n]) of RFC 6962."""
     if not entries:
         return sha256(b"").digest()
     if len(entries) == 1:
@@ -32,7 +32,7 @@ def naive_root(entries: list[bytes]) -> bytes:
 
 
 def naive_inclusion(position: int, entries: list[bytes]) -> list[bytes]:
-    """Return PATH(m, D[n])."""
+    """Return the proof that the tree contains the entry at ``position``: PATH(m, D[n]) of RFC 6962."""
     if len(entries) == 1:
         return []
     k = largest_power_below(len(entries))
@@ -42,7 +42,9 @@ def naive_inclusion(position: int, entries: list[bytes]) -> list[bytes]:
 
 
 def naive_consistency(old: int, entries: list[bytes], is_whole: bool = True) -> list[bytes]:
-    """Return SUBPROOF(m, D[n], b)."""
+    """Return the proof that the tree of the first ``old`` entries is a part of the whole tree: SUBPROOF(m, D[n], b) of
+    RFC 6962.
+    """
     if old == len(entries):
         return [] if is_whole else [naive_root(entries)]
     k = largest_power_below(len(entries))
@@ -71,8 +73,8 @@ def range_roots(entries: list[bytes], ranges: list[tuple[int, int]]) -> list[byt
 @settings(max_examples=60)
 @given(SIZES, st.data())
 def test_a_tree_grows_to_the_root_of_rfc_6962(size: int, data: st.DataObject) -> None:
-    """A tree that is appended in pieces, and read again from its bytes between them, has the defined root. The
-    stored nodes are those of every eighth level.
+    """A tree to which entries are appended in parts, and which is stored and read between them, has the root that RFC
+    6962 defines. Only the nodes of every eighth level are stored.
     """
     entries = entries_of(size)
     tree, stored, begin = CompactTree(), {}, 0
@@ -140,7 +142,7 @@ def test_the_empty_tree() -> None:
 
 
 def test_peaks_that_do_not_belong_to_the_size_are_refused() -> None:
-    """The state of a tree with the wrong number of peaks raises an error, and is not continued."""
+    """A tree's stored state with the wrong number of peaks (roots of its complete subtrees) raises an error."""
     for peaks in (b"", b"\x01" * HASH_BYTES, b"\x01" * (2 * HASH_BYTES + 1)):
         try:
             CompactTree.from_bytes(3, peaks)

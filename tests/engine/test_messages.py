@@ -1,4 +1,4 @@
-"""Chat messages: they are stored once, numbered without holes, paged, and read by marks that only move forward."""
+"""Chat messages: each is stored once, numbers have no holes, lists have pages, and read marks only move forward."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ async def set_archived(engine: Engine, seq: int) -> None:
 
 
 async def test_a_file_that_is_not_known_is_refused(engine: Engine) -> None:
-    """A message with files is refused with a pointer to each unknown one; who is no member does not learn that."""
+    """A message with unknown files is refused with a pointer to each of them. A sender who is not a member does not
+    learn which files are unknown.
+    """
     job = await book_with_room(engine)
     with pytest.raises(Invalid) as caught:
         await say(engine, job.customer, job.room, "look", files=("fil_1", "fil_2"))
@@ -58,7 +60,9 @@ async def test_a_client_id_belongs_to_one_message_of_its_sender(engine: Engine) 
 
 
 async def test_a_message_reaches_the_members_as_it_was_answered(engine: Engine) -> None:
-    """The event has the message of the reply and goes to the members alone, under the blueprint's name."""
+    """The event of a message contains the same message as the reply and goes only to the members, under the name that
+    the blueprint gives it.
+    """
     job = await book_with_room(engine)
     said = await say(engine, job.technician, job.room, 'A "quote" \\ and ünïcode 🙂', "c.1_A-b")
     kind, to, data = (await room_events(engine, job.room))[-1]
@@ -99,8 +103,8 @@ async def test_pages_go_back_from_the_newest_and_forward_from_a_number(engine: E
 
 
 async def test_read_marks_only_move_forward_and_are_told_once_a_second(engine: Engine) -> None:
-    """A mark beyond the last message is refused, and a lower one changes nothing. The members are told at most once a
-    second, and always of the last mark. Saying a message moves the sender's mark.
+    """A read mark beyond the last message is refused, and a lower mark changes nothing. The members are informed of a
+    mark at most once a second, and always of the last one. A sender's message moves their own mark.
     """
     job = await book_with_room(engine)
     for number in range(5):
@@ -152,8 +156,8 @@ async def test_only_archived_messages_beyond_the_last_200_leave_redis(engine: En
 
 
 async def test_a_forgotten_client_id_is_looked_for_in_the_archive(engine: Engine) -> None:
-    """Beyond 10,000 client ids only archived ones are forgotten, and the highest forgotten seq is noted: an unknown
-    `client_id` is then not stored before the archive was asked.
+    """Redis has at most 10,000 client ids of a room, forgets only archived ones, and records the highest seq among the
+    forgotten. A message with an unknown `client_id` is then stored only after a search in the archive.
     """
     job = await book_with_room(engine)
     names, meta = keys.room_sent(DEFAULT_ZONE, job.room), keys.zone_meta(DEFAULT_ZONE)
@@ -175,8 +179,8 @@ async def test_a_forgotten_client_id_is_looked_for_in_the_archive(engine: Engine
 
 @pytest.mark.parametrize("who", ["sender", "reader"])
 async def test_a_message_that_races_a_removal_is_before_it_or_not_at_all(engine: Engine, who: str) -> None:
-    """A message races the removal of its sender or of a reader: after the removal nobody addresses, lists or shows it
-    to them, and each message that was answered is in the room once.
+    """A message is sent at the same time as its sender or a reader is removed. After the removal the user gets no
+    event, list or page of the room, and each acknowledged message is in the room once.
     """
     job, mediator = await book_with_room(engine), await chat.staff(engine)
     sender = mediator if who == "sender" else job.customer

@@ -1,4 +1,4 @@
-"""The metrics of several processes as those of one server."""
+"""The metrics of several processes are added up to the metrics of one server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.process.metrics import Histogram, Metrics
 
 
 def process_metrics(number: float) -> Metrics:
-    """Return the metrics of a process in which everything was counted ``number`` times."""
+    """Return the metrics of a process in which each metric has the value ``number``."""
     metrics, durations = Metrics(), Histogram()
     metrics.commands.labels("claim", "ok").inc(number)
     for name, across in (("sockets", "sum"), ("lag", "max"), ("open", "min")):
@@ -21,21 +21,21 @@ def process_metrics(number: float) -> Metrics:
     return metrics
 
 
-def values(sums: MetricSums, processes: Iterable[list[Family]]) -> dict[str, float]:
-    """Return the rendered samples without the times of creation."""
+def sample_values(sums: MetricSums, processes: Iterable[list[Family]]) -> dict[str, float]:
+    """Return the values in the rendered metrics by name, without buckets and times of creation."""
     lines = re.findall(r"^(\S+) (\S+)$", sums.render(processes).decode(), re.MULTILINE)
     return {name: float(value) for name, value in lines if "_created" not in name and "_bucket" not in name}
 
 
 def test_the_metrics_of_one_process_do_not_change() -> None:
-    """A server of one process renders the same text in both ways."""
+    """For a server of one process the sum renders the same text as the process's own metrics."""
     metrics = process_metrics(3)
     assert MetricSums().render([metrics.families()]) == metrics.render()
 
 
 def test_numbers_of_processes_are_combined() -> None:
     """Counters, histograms and sizes are sums, a lag is the highest, and a zone is open if it is open everywhere."""
-    found = values(MetricSums(), [process_metrics(3).families(), process_metrics(5).families()])
+    found = sample_values(MetricSums(), [process_metrics(3).families(), process_metrics(5).families()])
     assert found == {
         'callout_commands_total{command="claim",outcome="ok"}': 8,
         'callout_sockets{zone="main"}': 8,
@@ -56,7 +56,7 @@ def test_the_counters_of_an_ended_process_stay() -> None:
     sums = MetricSums()
     for number in (2, 4):
         sums.note_ended(process_metrics(number).families())
-    found = values(sums, [process_metrics(1).families()])
+    found = sample_values(sums, [process_metrics(1).families()])
     assert found['callout_commands_total{command="claim",outcome="ok"}'] == 7
     assert found['callout_op_count{op="claim"}'] == 7
     assert (found['callout_sockets{zone="main"}'], found['callout_open{zone="main"}']) == (1, 1)

@@ -255,7 +255,7 @@ async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> 
 
 
 async def test_a_failing_entry_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the completion of one account's change raises an error, the changes of other accounts still take effect."""
+    """If an error prevents one account's change from taking effect, the changes of other accounts still take effect."""
     first, second = await register_customer(engine), await register_customer(engine, "bob@example.org")
     finish = outbox.apply_rows
 

@@ -1,5 +1,5 @@
-"""A payment that is captured before a step of the job. The step that applies it may append many events; a repeat of the
-step has the same reply.
+"""A payment that is captured before the step of the job to which it belongs. The step that applies it may append many
+events, and its repeat has the same reply.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ async def job_with_offers(
 
 
 async def job_with_many_offers(engine: Engine, service: ServiceId, carla: Principal) -> tuple[JobId, TakeJob]:
-    """Create a paid job whose offers a task closes after the claim."""
+    """Create a paid job with so many offers that a task closes them after the claim. Return the job and a function that
+    claims it under a key.
+    """
     return await job_with_offers(engine, service, carla, MANY_OFFERS)
 
 

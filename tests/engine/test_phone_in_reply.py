@@ -1,4 +1,6 @@
-"""Tests of `contacts.add_phone`: the phone is added to the member of its party, and nowhere else."""
+"""Tests of `contacts.add_phone`, which adds a phone number to the customer or the technician of a job's JSON and
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def create_job_json(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("phone", ["+1 555 0100", 'the "red" one', None])
 @pytest.mark.parametrize("side", ["customer", "technician"])
 def test_only_the_party_gets_the_phone(side: PhoneOwner, phone: str | None) -> None:
-    """The member of the party gets `phone`; texts and metadata that look like the member are left as they are."""
+    """Only the member of that side of the job gets `phone`; texts and metadata that look like this member do not
+    change.
+    """
     before = create_job_json(at={"technician": "2026-01-01T00:00:00.000Z"})
     after = msgspec.json.decode(contacts.add_phone(msgspec.json.encode(before), side, phone))
     assert after == {**before, side: {**before[side], "phone": phone}}

@@ -115,8 +115,8 @@ def is_inside_exactly(ring: Points, lat: Fraction, lon: Fraction) -> bool | None
 def test_membership_as_computed_exactly(
     corners: list[tuple[int, int]], middle: int, positions: list[tuple[int, int]]
 ) -> None:
-    """For any ring, wherever it lies on the map, a position is in the area exactly if it is for a ray in another
-    direction, computed with fractions."""
+    """For any ring of corners anywhere on the map, a position is in the area exactly if a second method says so, which
+    computes with fractions and without rounding."""
     ring: Points = [*corners, corners[0]]
 
     def wrapped(lon: float) -> float:

@@ -244,7 +244,7 @@ async def test_a_suspending_review_stops_claims_at_once(engine: Engine) -> None:
 
 
 async def test_changes_that_cross_end_as_sql_has_them(engine: Engine) -> None:
-    """When 20 changes of a profile are made at the same time, Redis has the last version of SQL at the end."""
+    """After 20 concurrent changes of a profile, Redis has the same version of it as SQL."""
     who = await staff.register_technician(engine)
     crossing = (
         profile.patch_technician(engine, ADMIN, technician_id(who), ProfilePatch(capacity=n)) for n in range(1, 21)
@@ -256,7 +256,7 @@ async def test_changes_that_cross_end_as_sql_has_them(engine: Engine) -> None:
     assert row.version == 21
 
 
-async def test_a_lost_hot_record_is_put_back(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_live_record_is_restored(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The maintenance task writes each technician's record that Redis lost or never received. The next run finds
     nothing to repair.
     """

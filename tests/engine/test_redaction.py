@@ -1,4 +1,4 @@
-"""What is removed from the data of events, and what stays."""
+"""What is removed from the data of events when a person is erased, and what stays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JOB = {"id": "job_main_1", "customer": {"id": "usr_anna", "name": "Anna Kern"}, 
 
 
 def redact(data: Any, event_type: str = "job.status", actor: str = "engine", to: tuple[str, ...] = ()) -> Any:
-    """Return an event's data after the redaction."""
+    """Return the data of an event after the data of Anna were removed."""
     return msgspec.json.decode(redact_event(ANNA, event_type, actor, to, msgspec.json.encode(data).decode()))
 
 
@@ -78,12 +78,14 @@ def redact(data: Any, event_type: str = "job.status", actor: str = "engine", to:
     ],
 )
 def test_what_is_theirs_is_removed_in_its_place(data: Any, expected: Any) -> None:
-    """Names, addresses and texts of the person go, those of others stay."""
+    """Names, addresses and texts of the erased person are removed from an event's data; those of other people stay."""
     assert redact(data) == expected
 
 
 def test_the_reason_of_their_own_step_is_removed() -> None:
-    """The reason of a step is the text of who took it; that of a review is about the technician."""
+    """The reason of a command is removed if the erased person gave the command; the reason of a review is removed if
+    the review is about the erased technician.
+    """
     assert redact({"reason": "moved"}, actor="customer:usr_anna") == {"reason": ""}
     assert redact({"reason": "moved"}, actor="technician:usr_tom") == {"reason": "moved"}
     review = {"technician": {"id": "usr_anna"}, "reason": "passport is blurred"}
@@ -91,7 +93,9 @@ def test_the_reason_of_their_own_step_is_removed() -> None:
 
 
 def test_notifications_lose_their_texts() -> None:
-    """A notification to the person is emptied; one to others loses the name, also one of a single word."""
+    """A notification to the erased person is emptied. A notification to somebody else loses the person's name, even if
+    the name is a single word.
+    """
     data = {"id": "ntf_1", "title": "Update", "body": "Anna will do your booking."}
     assert redact(data, "notification", to=("user:usr_anna",)) == {"id": "ntf_1", "title": "", "body": ""}
     told = redact(data, "notification", to=("user:usr_tom",))
@@ -106,7 +110,7 @@ def test_data_that_is_not_json_is_emptied_if_it_names_the_person() -> None:
 
 
 def test_a_word_is_replaced_as_a_whole() -> None:
-    """A part of a longer word is no name."""
+    """A name is removed only where it is a whole word, not where it is part of a longer word."""
     person = Person(id=UserId("u"), texts=("Anna-Lena Kern",))
     assert redact_text(person, "Hanna-Lena Kernel") == "Hanna-Lena Kernel"
     assert redact_text(person, "to ANNA-LENA KERN.") == "to [erased]."
@@ -116,20 +120,22 @@ def test_a_word_is_replaced_as_a_whole() -> None:
 
 
 _TEXTS = st.sampled_from(["Anna Kern", "x", "usr_anna", "anna@example.org", "job_main_1", "usr_tom"])
-_NAMES = st.sampled_from(
+_FIELD_NAMES = st.sampled_from(
     ["id", "job", "customer", "sender", "text", "reason", "note", "by", "technician", "name", "lat"]
 )
-_VALUES = st.recursive(
+_FIELD_VALUES = st.recursive(
     _TEXTS | st.floats(-90, 90) | st.none(),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_NAMES, inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_FIELD_NAMES, inner, max_size=4),
     max_leaves=12,
 )
 
 
 @settings(max_examples=150)
-@given(st.dictionaries(_NAMES, _VALUES, max_size=4), st.sampled_from(["notification", "job.status"]))
+@given(st.dictionaries(_FIELD_NAMES, _FIELD_VALUES, max_size=4), st.sampled_from(["notification", "job.status"]))
 def test_a_second_redaction_changes_nothing(data: dict[str, Any], event_type: str) -> None:
-    """A process that begins again finds nothing more to do, whatever form the data has; no full name is left."""
+    """A second removal of a person's data changes nothing, whatever form the data has, and no full name of the person
+    is left.
+    """
     once = redact_event(ANNA, event_type, "customer:usr_anna", ("user:usr_anna",), msgspec.json.encode(data).decode())
     assert redact_event(ANNA, event_type, "customer:usr_anna", ("user:usr_anna",), once) == once
     assert "Anna Kern" not in once and "anna@example.org" not in once

@@ -39,8 +39,8 @@ async def _read_job_record(engine: Engine, job: JobId) -> dict[bytes, bytes]:
 
 
 async def test_only_holder_and_ops_may_unassign_and_only_before_the_work(engine: Engine) -> None:
-    """`unassign` by another technician is `not_found`, by the customer `forbidden`; once the work has begun, `unassign`
-    and `reassign` are refused with `illegal_transition`.
+    """Only the holder and ops may use `unassign`: another technician gets `not_found`, the customer `forbidden`. Once
+    the work has begun, `unassign` and `reassign` are refused with `illegal_transition`.
     """
     service, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, service) for name in ("tom", "tara")]

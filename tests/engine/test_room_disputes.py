@@ -19,7 +19,7 @@ from engine.types import DEFAULT_ZONE, Principal
 from tests.support import chat, event_log, people
 from tests.support.chat import Chat, book_with_room, read_room, room_events, say, send_command, texts
 
-UNKNOWN = "dsp_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
+UNKNOWN_DISPUTE = "dsp_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 
 
 async def open_dispute(engine: Engine, job: Chat, who: Principal | None = None, reason: str = 'It "leaks"') -> str:
@@ -56,8 +56,8 @@ async def test_a_dispute_is_not_taken_by_others(engine: Engine) -> None:
     mia = await chat.staff(engine)
     for who in (job.customer, job.technician, Principal(mia.id, "service"), Principal(mia.id, "onboarding_manager")):
         with pytest.raises(Forbidden):
-            await disputes.take_dispute(engine, who, UNKNOWN)
-    for unknown in (UNKNOWN, "x", ""):
+            await disputes.take_dispute(engine, who, UNKNOWN_DISPUTE)
+    for unknown in (UNKNOWN_DISPUTE, "x", ""):
         with pytest.raises(NotFound):
             await disputes.take_dispute(engine, mia, unknown)
     with pytest.raises(NotMember):
@@ -162,8 +162,9 @@ async def test_two_mediators_race_and_one_has_it(engine: Engine) -> None:
 
 @pytest.mark.parametrize("outcome", ["resume", "cancel"])
 async def test_resolving_ends_the_membership_in_that_step(engine: Engine, outcome: str) -> None:
-    """The mediator's resolution ends their membership: they and the members receive `room.left`, and afterwards the
-    mediator neither reads nor joins nor hears. The room of a cancelled job closes after that.
+    """When the mediator resolves the dispute, their membership ends: they and the members receive `room.left`, and
+    afterwards the mediator can neither read nor join nor receives events. The room of a cancelled job closes after
+    that.
     """
     job, dispute = await disputed_job(engine)
     mia = await chat.staff(engine)
@@ -205,8 +206,8 @@ async def test_a_resolution_takes_a_dispute_that_nobody_has_taken(engine: Engine
 
 
 async def test_ops_take_a_dispute_from_its_mediator(engine: Engine) -> None:
-    """The take of ops ends the mediator's membership in that step. From then on only they resolve; a removal from the
-    room gives the dispute back to the mediators, who are invited anew.
+    """When ops take a dispute, its mediator's membership ends in that step, and from then on only that ops user can
+    resolve it. If they are removed from the room, mediators are invited again.
     """
     job, dispute = await disputed_job(engine)
     mia, olga = await chat.staff(engine), await chat.staff(engine, "ops_manager")
@@ -239,7 +240,9 @@ async def test_ops_take_a_dispute_from_its_mediator(engine: Engine) -> None:
 
 
 async def test_mediators_are_invited_anew_only_for_an_open_dispute(engine: Engine) -> None:
-    """A mediator whom ops brought in and let go had no dispute: nobody is invited. A repeated removal invites once."""
+    """If ops remove a mediator who has not taken the dispute, no mediator is invited. The removal of the dispute's
+    mediator invites mediators once, even if it is repeated.
+    """
     job, dispute = await disputed_job(engine)
     mia, max_, key = await chat.staff(engine), await chat.staff(engine), str(uuid.uuid4())
     await room_members.add_member(engine, people.ADMIN, job.room, max_.id)

@@ -48,7 +48,9 @@ async def test_a_room_that_does_not_exist_is_not_found(engine: Engine, room: str
 
 
 async def test_nobody_but_a_member_reads_or_joins(engine: Engine) -> None:
-    """A user who is no member may not read, join, mark or say (`not_member`), and only ops change the members."""
+    """A user who is not a member cannot read or join the room, set a read mark or send a message (`not_member`). Only
+    ops change the members.
+    """
     job = await book_with_room(engine)
     stranger = await people.customer(engine, "Mallory")
     for call in (
@@ -120,8 +122,8 @@ async def test_the_room_of_a_direct_booking_opens_with_the_booking(engine: Engin
 
 @pytest.mark.parametrize("command", ["decline", "cancel", "expire"])
 async def test_a_room_closes_in_the_step_that_closes_its_job(engine: Engine, command: str) -> None:
-    """A decline, a cancellation and an expiry close the room in their step. Members read on, and nobody says more; the
-    repeat of an earlier message still gets the first answer.
+    """A decline, a cancellation or an expiry of the job closes its room in the same step. Members can still read and
+    cannot send; a repeat of an earlier message still gets the first reply.
     """
     job = await book_with_room(engine)
     first = await say(engine, job.customer, job.room, "Are you there?", "c1")
@@ -191,7 +193,9 @@ async def test_the_technician_who_leaves_the_job_leaves_its_room_in_the_step(eng
 
 
 async def test_a_technician_who_is_only_asked_is_no_member(engine: Engine) -> None:
-    """In `managed` the technician becomes a member by accepting, not by being assigned."""
+    """In the blueprint `managed` the engine assigns a technician, who becomes a member of the room only by accepting
+    the job.
+    """
     service, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", service)
     job = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
@@ -203,8 +207,8 @@ async def test_a_technician_who_is_only_asked_is_no_member(engine: Engine) -> No
 
 
 async def test_a_room_closes_some_time_after_its_job_is_done(engine: Engine) -> None:
-    """The room of a job that is done stays open for `closes_s`, then it closes. After the window of the log, and when
-    the closing is archived, it leaves the lists and its keys expire.
+    """The room of a job that is done stays open for `closes_s` seconds. Once the closing is archived and older than the
+    log's window, the room leaves the members' lists and its keys expire.
     """
     job = await accepted_job(engine)
     await say(engine, job.customer, job.room, "Hello")
@@ -233,7 +237,7 @@ async def test_a_room_closes_some_time_after_its_job_is_done(engine: Engine) -> 
 
 
 async def test_a_dispute_keeps_the_room_open_and_its_resolution_counts_from_the_end(engine: Engine) -> None:
-    """A dispute that completes the job lets the room close `closes_s` after that end, not before."""
+    """If the resolution of a dispute completes the job, the room closes `closes_s` seconds after that end."""
     job = await book_with_room(engine)
     await send_command(engine, job.technician, job.job, "accept")
     await send_command(engine, job.technician, job.job, "start")

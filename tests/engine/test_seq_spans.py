@@ -1,4 +1,4 @@
-"""Spans of seqs compared with plain sets."""
+"""Spans of seqs (ranges of event numbers) are compared with plain sets of numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ SPANS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)).map(lambda eac
 @settings(max_examples=60)
 @given(SEQS, SPANS)
 def test_spans_are_sets(seqs: list[int], excluded: list[tuple[int, int]]) -> None:
-    """What is outside of some spans is the difference of the sets, in order; merged spans neither touch nor overlap."""
+    """The seqs outside some spans are those that a difference of sets gives, in order. Merged spans neither touch nor
+    overlap.
+    """
     spans = SeqSpans()
     for seq in seqs:
         spans.add(seq)

@@ -27,13 +27,15 @@ class Clock:
 
 
 def signs_of(engine: Engine) -> tuple[SignsOfLife, Clock]:
-    """Return the signs of life of a new process, and its clock."""
+    """Return an empty record of signs of life, as a new process has it, and the clock that it uses."""
     clock = Clock()
     return SignsOfLife(engine, clock), clock
 
 
 async def test_a_sign_that_cannot_be_written_is_written_later(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If Redis refuses, the sign stays noted, and its age is counted from the sign and not from the write."""
+    """If Redis refuses the write, the sign of life stays in memory until a later write. Its age counts from the sign,
+    not from the write.
+    """
     signs, clock = signs_of(engine)
     signs.note("ann")
 

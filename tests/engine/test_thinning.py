@@ -1,4 +1,6 @@
-"""The thinning of a path: pure functions. What is left out lies beside the line that is left."""
+"""Pure functions that reduce the points of a path. Each point that is left out is near the line of the points that
+stay.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,8 @@ def distance_from_path_m(point: PathPoint, path: list[PathPoint]) -> float:
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 60), st.sampled_from(PLACES))
 def test_each_point_left_out_is_beside_the_line(seed: int, size: int, start: tuple[float, float]) -> None:
-    """A thinned path begins and ends with the first and last point, has only points of the input in order, and passes
-    each other point within 10 m, also across the antimeridian.
+    """A reduced path begins and ends with the first and last point and has only points of the input, in order. Each
+    point that was left out is within 10 m of it, also across the antimeridian.
     """
     points = walk(seed, size, start)
     thinned = thin_path(points)
@@ -65,7 +67,7 @@ def test_each_point_left_out_is_beside_the_line(seed: int, size: int, start: tup
 
 
 def test_a_straight_way_has_two_points_and_a_corner_stays() -> None:
-    """Of a straight way the ends stay, of a way with a corner the ends and the corner."""
+    """Of a straight path only the two ends stay; of a path with one corner, the ends and the corner."""
     north = [PathPoint(40.75 + i / 5000, -73.99, i) for i in range(30)]
     east = [PathPoint(north[-1].lat, -73.99 + i / 5000, 29 + i) for i in range(1, 30)]
     assert thin_path(north) == [north[0], north[-1]]

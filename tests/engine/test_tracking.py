@@ -1,4 +1,4 @@
-"""The jobs whose position is shared now: which are in a technician's set, from when on, and how many."""
+"""Jobs whose technician's position is shared: which are in the technician's set, from when on, and how many."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def take_steps(engine: Engine, who: Principal, job: JobId, *names: str) ->
 
 
 async def tracked(engine: Engine, who: Principal) -> set[str]:
-    """Return the jobs in the technician's set of those that are shared now."""
+    """Return the jobs in the technician's set of jobs whose position is shared now."""
     members = await engine.store.redis.smembers(keys.technician_tracked(DEFAULT_ZONE, TechnicianId(who.id)))
     return {member.decode() for member in members}
 

@@ -19,7 +19,9 @@ ages_ms = st.integers(0, 30_000)
 
 
 def test_a_travel_time_is_the_longer_way_at_the_usual_speed_of_the_hour() -> None:
-    """5 km take 1.3 × 5 km at the speed of the hour in the zone: 18.5 km/h at noon, 38 km/h after five."""
+    """The travel time of 5 km is that of 1.3 × 5 km, because roads are longer than the straight line, at the zone's
+    usual speed at that hour: 18.5 km/h at noon, 38 km/h after five.
+    """
     assert travel_model(DEFAULT_ZONE, NOON, "UTC").travel_time_s(5000) == pytest.approx(1.3 * 5 / 18.5 * 3600)
     assert travel_model(DEFAULT_ZONE, NIGHT, "UTC").travel_time_s(5000) == pytest.approx(1.3 * 5 / 38 * 3600)
     in_sydney = travel_model(DEFAULT_ZONE, NOON, "Australia/Sydney")  # 23:30 there
@@ -29,8 +31,8 @@ def test_a_travel_time_is_the_longer_way_at_the_usual_speed_of_the_hour() -> Non
 
 @given(distances, distances, ages_ms, st.floats(0.3, 1.5))
 def test_an_arrival_is_never_in_the_past(near_m: float, far_m: float, age_ms: int, exponent: float) -> None:
-    """Whatever the distance and the age of the fix, who is not there arrives `MIN_ETA_S` after now or later; the bounds
-    enclose the likely time, and a longer way never takes less time.
+    """Whatever the distance and the age of the fix, a technician who is not there arrives at least `MIN_ETA_S` from
+    now. The likely time is between the two bounds, and a longer distance never takes less time.
     """
     model, now = TravelModel(253.0, exponent), NOON + age_ms
     near, far = (estimate_arrival(model, each, NOON, now, arrived=False) for each in sorted((near_m, far_m)))
@@ -41,7 +43,7 @@ def test_an_arrival_is_never_in_the_past(near_m: float, far_m: float, age_ms: in
 
 
 def test_who_has_arrived_needs_no_more_time() -> None:
-    """Who has arrived was there at the time of the fix, and has no time to go."""
+    """The estimated arrival of a technician at the place is the time of their fix, and the remaining time is 0."""
     estimate = estimate_arrival(travel_model(DEFAULT_ZONE, NOON, "UTC"), 40.0, NOON, NOON + 9000, arrived=True)
     assert (estimate.eta_s, estimate.arrives_at, estimate.low, estimate.high) == (0, NOON, NOON, NOON)
 

@@ -21,7 +21,7 @@ def test_a_ulid_has_the_time_of_its_creation() -> None:
 
 
 def test_ulids_of_several_threads_differ_and_those_of_one_ascend() -> None:
-    """Also within a millisecond."""
+    """ULIDs of several threads are all different, and those of one thread ascend, even within one millisecond."""
     ulids = UlidGenerator()
     with ThreadPoolExecutor(4) as pool:
         parts = list(pool.map(lambda _: [ulids.new() for _ in range(2_000)], range(4)))
@@ -30,7 +30,9 @@ def test_ulids_of_several_threads_differ_and_those_of_one_ascend() -> None:
 
 
 def test_random_bits_that_are_used_up_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the highest random bits of a millisecond a ULID has new ones, and not one bit too many."""
+    """When the random bits of a millisecond have reached their highest value, the next ULID draws new random bits. A
+    ULID never has more bits than its form allows.
+    """
     monkeypatch.setattr("engine.types.time.time_ns", lambda: 1_796_000_000_000_000_000)
     draws = iter((b"\xff" * 10, bytes(10)))
     monkeypatch.setattr("engine.types.os.urandom", lambda _: next(draws))

@@ -24,7 +24,7 @@ from tests.support.clock import advance
 
 OPS = Principal(UserId("cli_ops"), "ops_manager")
 TOWN = MapBox(-74.2, 40.6, -73.8, 40.9)
-BOTH: tuple[Layer, ...] = ("people", "jobs")
+BOTH_LAYERS: tuple[Layer, ...] = ("people", "jobs")
 
 
 async def read_layer(engine: Engine, layer: Layer, box: MapBox = TOWN) -> dict[str, Any]:
@@ -40,21 +40,21 @@ async def test_only_ops_read_the_map(engine: Engine) -> None:
     """Nobody but ops may read where people are."""
     for role in set(ROLES) - OPS_ROLES:
         with pytest.raises(Forbidden):
-            await zone_map.read_map(engine, Principal(UserId("u"), role), DEFAULT_ZONE, TOWN, BOTH)
+            await zone_map.read_map(engine, Principal(UserId("u"), role), DEFAULT_ZONE, TOWN, BOTH_LAYERS)
 
 
 async def test_an_unknown_and_a_closed_zone_are_refused(engine: Engine) -> None:
     """A zone that is not served here is `not_found`; a closed zone is `unavailable`, and not an empty map."""
     with pytest.raises(NotFound):
-        await zone_map.read_map(engine, OPS, Zone("north"), TOWN, BOTH)
+        await zone_map.read_map(engine, OPS, Zone("north"), TOWN, BOTH_LAYERS)
     engine.store.close_zone(DEFAULT_ZONE, "a test")
     with pytest.raises(Unavailable):
-        await zone_map.read_map(engine, OPS, DEFAULT_ZONE, TOWN, BOTH)
+        await zone_map.read_map(engine, OPS, DEFAULT_ZONE, TOWN, BOTH_LAYERS)
 
 
 async def test_people_are_free_busy_or_offline(engine: Engine) -> None:
-    """The map has everybody with a position: idle people too, those at work with the number of their jobs, and who went
-    offline. A person without a position is not on it.
+    """The map shows every technician with a position, also those without work or offline, and how many jobs each has. A
+    technician without a position is not shown.
     """
     service = await people.service(engine)
     for name in ("idle", "works", "gone"):
@@ -139,7 +139,7 @@ async def test_a_crowd_is_counted_by_cell(engine: Engine, monkeypatch: pytest.Mo
     for number in range(4):
         await people.technician(engine, f"t{number}", service, at=Coordinates(40.65 + number // 2 * 0.2, -74.0))
     job = people.id_of(await people.job(engine, await people.customer(engine), service))
-    found = await zone_map.read_map(engine, OPS, DEFAULT_ZONE, TOWN, BOTH)
+    found = await zone_map.read_map(engine, OPS, DEFAULT_ZONE, TOWN, BOTH_LAYERS)
     assert found.entries["people"] == [] and job.encode() in found.entries["jobs"][0]
     clusters = [msgspec.json.decode(each, type=MapCluster) for each in found.clusters]
     assert sorted((each.people, each.jobs) for each in clusters) == [(2, 0), (2, 0)]

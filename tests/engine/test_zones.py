@@ -26,7 +26,7 @@ from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 META_KEY, EPOCHS_KEY, LOG_KEY = keys.zone_meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)
-DATABASE = "d1"
+DATABASE_ID = "d1"
 EVENT = {"type": "t", "to": "user:ann", "at": 1, "actor": "engine", "bp": "", "data": '{"job":null}', "cause": ""}
 
 
@@ -39,11 +39,11 @@ def client(empty_redis: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 async def archive(settings: Settings) -> AsyncIterator[Archive]:
-    """Yield an empty archive, which the test fills; the id of its database is `DATABASE`."""
+    """Yield an empty archive, which the test fills; the id of its database is `DATABASE_ID`."""
     Path(settings.data).mkdir(exist_ok=True)
     archive = await open_archive(settings)
     async with archive.begin_write() as conn:
-        await conn.execute(update(deployment).values(id=DATABASE))
+        await conn.execute(update(deployment).values(id=DATABASE_ID))
     yield archive
     await archive.close()
 
@@ -60,7 +60,7 @@ async def write_archived_state(archive: Archive, seq: int, **first_seqs: int) ->
 def write_zone(client: redis.Redis, head: int, *, run_id: str = "gone", log_from: int = 1, **first_seqs: Any) -> None:
     """Write a zone into Redis, with a log up to `head`, and the epochs `first_seqs`; the last one is current."""
     names = {epoch.replace("_", "-"): first for epoch, first in first_seqs.items()}
-    client.hset(META_KEY, mapping={"epoch": list(names)[-1], "seq": head, "run_id": run_id, "database": DATABASE})
+    client.hset(META_KEY, mapping={"epoch": list(names)[-1], "seq": head, "run_id": run_id, "database": DATABASE_ID})
     client.hset(EPOCHS_KEY, mapping=names)
     for seq in range(log_from, head + 1):
         client.xadd(LOG_KEY, EVENT, id=f"{seq}-0")  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ async def test_an_empty_redis_beside_a_filled_archive_stays_closed(settings: Set
         ("HOLE", 0, {}, {"head": 9, "log_from": 7, "e1_a": 1}),
     ],
 )
-async def test_another_life_than_the_archives(
+async def test_another_history_than_the_archives(
     settings: Settings,
     archive: Archive,
     client: redis.Redis,
@@ -188,7 +188,7 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
         assert await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
         zone_records = (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
-        assert zone_records == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10}, False, 1)
+        assert zone_records == (DATABASE_ID, 5, {"e1-a": 1, epoch_name(2): 10}, False, 1)
 
 
 async def test_an_epoch_lost_without_archived_events_is_deleted(
@@ -214,7 +214,7 @@ async def test_redis_and_sql_of_an_older_release_open(
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(11)
         assert await writer.run_once(engine) == 4
-    assert client.hget(META_KEY, "database") == DATABASE.encode()
+    assert client.hget(META_KEY, "database") == DATABASE_ID.encode()
 
 
 async def test_the_same_run_of_redis_continues_its_epoch(settings: Settings, archive: Archive) -> None:

@@ -25,9 +25,10 @@ PATIENCE_S = 120.0
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How large a run is: how many rooms and messages, the customers and as many technicians, how often a gateway is
-    killed, and how long the database is away. Each member pauses ``pause_s`` on average before a message. One message
-    of ``cut_every`` is followed by a cut of its sender's socket, one of ``repeat_every`` is said again.
+    """How large a run is: the rooms, the messages, the pairs of a customer and a technician, how often a gateway is
+    killed, and for how many seconds the database is away. Each member pauses ``pause_s`` on average before a message.
+    On average one of ``cut_every`` messages is followed by a cut of its sender's socket, and one of ``repeat_every`` is
+    sent twice.
     """
 
     rooms: int = 20
@@ -59,7 +60,7 @@ class Chatter:
     socket: Callout = field(init=False)
 
     def on_push(self, frame: Frame) -> None:
-        """Record a message."""
+        """Record the number of a received message, by its room."""
         if frame["type"] == "message.created":
             self.received[frame["data"]["message"]["room"]].append(frame["data"]["message"]["n"])
 
@@ -150,13 +151,13 @@ async def connected_chats(engine: Engine, urls: tuple[str, str], size: Size) -> 
             stack.push_async_callback(api.close)
             for chatter in chatters:
                 bearer = await socket_client.token(engine, chatter.who)
-                chatter.socket = _client(chatter, url, bearer, api)
+                chatter.socket = _create_client(chatter, url, bearer, api)
                 stack.push_async_callback(chatter.socket.close)
                 await chatter.socket.open()
         yield Chats(size, [*customers, *technicians], strangers, rooms)
 
 
-def _client(chatter: Chatter, url: str, bearer: str, api: Api) -> Callout:
+def _create_client(chatter: Chatter, url: str, bearer: str, api: Api) -> Callout:
     async def token(fresh: bool) -> str:
         return bearer
 

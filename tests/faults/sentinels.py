@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 
 SERVICE = "callout"
 DOWN_AFTER_MS = 500
-SENTINELS = 3
+SENTINEL_COUNT = 3
 
 
 class WatchedPair:
@@ -35,7 +35,7 @@ class WatchedPair:
             return await client.execute_command(*command)
 
     async def primary(self) -> int:
-        """Return the port of the primary, as the first sentinel that runs knows it."""
+        """Return the port of the primary, as reported by the first sentinel that still runs."""
         running = next(port for port, process in self.sentinels.items() if process.poll() is None)
         _, port = await self.ask(running, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return int(port)
@@ -45,8 +45,8 @@ class WatchedPair:
         for port in self.sentinels:
             (found,) = await self.ask(port, "SENTINEL", "MASTERS")
             state = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
-            state = {_text(name): _text(value) for name, value in state.items()}
-            if (state["num-other-sentinels"], state["num-slaves"]) != (str(SENTINELS - 1), "1"):
+            state = {_as_text(name): _as_text(value) for name, value in state.items()}
+            if (state["num-other-sentinels"], state["num-slaves"]) != (str(SENTINEL_COUNT - 1), "1"):
                 return False
         return True
 
@@ -57,7 +57,7 @@ class WatchedPair:
         process.wait()
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
@@ -89,11 +89,11 @@ async def watched_pair(folder: Path) -> AsyncIterator[WatchedPair]:
             follow = ("--replicaof", f"127.0.0.1 {first}") if first else ()
             process, url = valkey.start_server(folder / name, "--repl-diskless-sync-delay", "0", *follow)
             servers[int(url.rpartition(":")[2])] = process
-        for number in range(SENTINELS):
+        for number in range(SENTINEL_COUNT):
             port, process = _start_sentinel(folder / f"sentinel{number}", next(iter(servers)))
             sentinels[port] = process
         pair = WatchedPair(servers, sentinels)
-        await wait_until(lambda: _answers(pair), within_s=20, what="three sentinels that know one another")
+        await wait_until(lambda: _is_pair_watched(pair), within_s=20, what="three sentinels that know one another")
         yield pair
     finally:
         for process in (*servers.values(), *sentinels.values()):
@@ -101,7 +101,7 @@ async def watched_pair(folder: Path) -> AsyncIterator[WatchedPair]:
             process.wait()
 
 
-async def _answers(pair: WatchedPair) -> bool:
+async def _is_pair_watched(pair: WatchedPair) -> bool:
     try:
         return await pair.is_watched()
     except OSError:

@@ -54,7 +54,7 @@ async def test_each_acknowledged_message_is_there_once(engine: Engine, tmp_path:
 
 
 async def wait_for_count(chats: Chats, count: int) -> None:
-    """Wait until so many messages are acknowledged."""
+    """Wait until ``count`` messages are acknowledged."""
     await wait_until(lambda: chats.count >= count, within_s=3600, what=f"{count} messages")
 
 

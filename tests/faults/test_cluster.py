@@ -28,7 +28,7 @@ from tests.support.wait import wait_until
 T = TypeVar("T")
 NORTH, SOUTH = Zone("north"), Zone("south")
 LATITUDES = {DEFAULT_ZONE: 1.0, NORTH: 55.0, SOUTH: -55.0}
-LOAD = 24
+CONCURRENT_BOOKINGS = 24
 """How many bookings run during each change of the cluster."""
 
 
@@ -82,8 +82,8 @@ class Load:
         return people.id_of(outcome)
 
     async def run(self, change: Callable[[], Awaitable[object]]) -> None:
-        """Make a change of the cluster while bookings run. Check that each of them made one job, in its zone, and that
-        a repeat of each gets that job."""
+        """Make a change of the cluster while bookings run. Assert that each booking made one job in its zone, and that
+        a repeat of the booking returns that job."""
 
         async def one(number: int) -> None:
             zone, key = list(LATITUDES)[number % 3], str(uuid.uuid4())
@@ -91,7 +91,7 @@ class Load:
             self.jobs[key] = job = await self.book(zone, key)
             assert zone_of(job) == zone
 
-        tasks = [asyncio.create_task(one(number)) for number in range(LOAD)]
+        tasks = [asyncio.create_task(one(number)) for number in range(CONCURRENT_BOOKINGS)]
         await asyncio.sleep(0.1)
         await change()
         await asyncio.wait_for(asyncio.gather(*tasks), 30)
@@ -107,7 +107,7 @@ async def load(node: Node) -> Load:
 
 
 async def check_events(node: Node, load: Load, client: object) -> None:
-    """Check that the customer hears of each job exactly once."""
+    """Assert that the customer receives exactly one `job.created` for each job."""
     heard: list[str] = []
     while len(heard) < len(load.jobs):
         push = await client.next_push()  # type: ignore[attr-defined]
@@ -116,7 +116,9 @@ async def check_events(node: Node, load: Load, client: object) -> None:
 
 
 async def test_zones_are_on_different_primaries(node: Node, cluster: Cluster, load: Load) -> None:
-    """Each zone is on the primary of its slot, jobs are booked, claimed and read in it, and one socket hears all."""
+    """Each zone is on the primary that has the zone's slot. Jobs are booked, claimed and read in each, and one socket
+    receives the events of all.
+    """
     shards = node.engine.store.shards
     assert isinstance(shards, ClusterShards)
     assert len({shards.shard_of(keys.zone_meta(zone)) for zone in LATITUDES}) == 3
@@ -131,8 +133,8 @@ async def test_zones_are_on_different_primaries(node: Node, cluster: Cluster, lo
 
 
 async def test_a_slot_moves_while_its_zone_is_busy(node: Node, cluster: Cluster, load: Load) -> None:
-    """A zone's slot moves to a primary that the engine knows, then to an empty one that has just joined. Bookings go
-    on, each happens once, and the socket hears of each once. The new owner gets the library.
+    """A zone's slot moves to a primary that the engine knows, then to an empty one that has just joined, which gets the
+    script library. Meanwhile each booking happens once, and the socket receives each event once.
     """
     key = keys.zone_meta(NORTH)
     async with node.connect(load.customer.id) as client:

@@ -87,8 +87,8 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
 
 
 def test_the_start_identifies_a_process() -> None:
-    """The text for the start of a process never changes, differs between processes, and is None for a process that
-    does not exist.
+    """The text that identifies the start of a process never changes, differs between processes, and is None for a
+    process that does not exist.
     """
     assert process_start_text(os.getpid()) == process_start_text(os.getpid())
     assert process_start_text(os.getpid()) != process_start_text(1)

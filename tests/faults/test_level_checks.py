@@ -1,4 +1,4 @@
-"""A server that cannot give the acknowledgement level is refused at the start, and on each new connection."""
+"""A Redis server that cannot give the acknowledgement level is refused at the start, and on each new connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.http import open_http
 from tests.support.process import environment, run_callout, run_server
 from tests.support.wait import wait_until
 
-ALWAYS = ("--appendfsync", "always")
+SYNC_EACH_WRITE = ("--appendfsync", "always")
 
 
 async def refusal_of(settings: Settings) -> list[str]:
@@ -34,32 +34,38 @@ async def refusal_of(settings: Settings) -> list[str]:
 
 
 def test_level_replica_without_the_number_of_replicas_is_refused() -> None:
-    """The number of replicas is not guessed: one that is away at the start would not be waited for later."""
+    """Acknowledgement level ``replica`` needs the number of replicas as a setting. If the number were counted at the
+    start, a replica that is away then would never be waited for.
+    """
     with pytest.raises(SettingsError, match="durability: replica needs the number of replicas"):
         read_settings({"durability": "replica"}, env={}, file=Path("none"))
     assert read_settings({"durability": "replica", "replicas": "1"}, env={}, file=Path("none")).replicas == 1
 
 
 async def test_level_replica_needs_its_replicas_at_the_start(settings: Settings) -> None:
-    """A server to which no replica is connected is refused."""
+    """At acknowledgement level ``replica`` a Redis server without a connected replica is refused."""
     wanted = msgspec.structs.replace(settings, durability="replica", replicas=1)
     assert await refusal_of(wanted) == ["level replica: 0 of 1 replicas are connected"]
 
 
 async def test_level_aof_needs_a_sync_before_each_reply(settings: Settings, tmp_path: Path) -> None:
-    """A server that syncs once a second, or that stops to sync while it rewrites its file, is refused."""
+    """At acknowledgement level ``aof`` a Redis server is refused if it writes its file to the disk only once a second,
+    or not while it rewrites the file.
+    """
     wanted = msgspec.structs.replace(settings, durability="aof")
     assert await refusal_of(wanted) == ["level aof: appendfsync is everysec, must be always"]
     (tmp_path / "rewrites").mkdir()
-    with valkey.run_server(tmp_path / "rewrites", *ALWAYS, "--no-appendfsync-on-rewrite", "yes") as url:
+    with valkey.run_server(tmp_path / "rewrites", *SYNC_EACH_WRITE, "--no-appendfsync-on-rewrite", "yes") as url:
         problems = await refusal_of(msgspec.structs.replace(wanted, redis=url))
         assert problems == ["level aof: no-appendfsync-on-rewrite is yes, must be no"]
 
 
 async def test_level_aof_is_refused_where_it_cannot_be_checked(settings: Settings, tmp_path: Path) -> None:
-    """A user without the permission for CONFIG cannot use the level."""
+    """Acknowledgement level ``aof`` is refused for a Redis user without the permission for CONFIG, because the server's
+    settings cannot be read.
+    """
     (tmp_path / "hidden").mkdir()
-    with valkey.run_server(tmp_path / "hidden", *ALWAYS) as url:
+    with valkey.run_server(tmp_path / "hidden", *SYNC_EACH_WRITE) as url:
         async with Redis.from_url(url) as client:
             await client.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-config")
         named = url.replace("redis://", "redis://app:secret@")
@@ -71,7 +77,7 @@ async def test_level_aof_is_refused_where_it_cannot_be_checked(settings: Setting
 async def aof_engine(settings: Settings, tmp_path: Path) -> AsyncIterator[Engine]:
     """Yield an engine of level ``aof`` on a server of its own."""
     (tmp_path / "always").mkdir()
-    with valkey.run_server(tmp_path / "always", *ALWAYS) as url:
+    with valkey.run_server(tmp_path / "always", *SYNC_EACH_WRITE) as url:
         async with open_engine(msgspec.structs.replace(settings, durability="aof", redis=url)) as engine:
             yield engine
 

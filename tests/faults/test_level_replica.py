@@ -1,4 +1,4 @@
-"""Level ``replica``: a reply, a repeat and a push wait until every replica has what was written."""
+"""Acknowledgement level ``replica``: a reply, a repeat and a push wait until every replica has what was written."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ async def offered_jobs(engine: Engine, count: int) -> tuple[Principal, Principal
 
 @pytest.mark.parametrize("level", ["fast", "replica"])
 async def test_a_failover_to_a_replica_that_lags(pair: RedisPair, replica_settings: Settings, level: Level) -> None:
-    """A replica whose replication stands still is promoted. At level ``replica`` it has every claim that was
-    acknowledged. At level ``fast`` it lacks one, and another technician gets the job.
+    """A replica that no longer receives writes is promoted. At acknowledgement level ``replica`` it has every
+    acknowledged claim. At level ``fast`` it lacks one, and another technician gets the job.
     """
     async with open_engine(msgspec.structs.replace(replica_settings, durability=level)) as engine:
         tom, tara, [first, second] = await offered_jobs(engine, 2)
@@ -80,8 +80,8 @@ async def test_a_failover_to_a_replica_that_lags(pair: RedisPair, replica_settin
 
 
 async def test_a_failover_at_level_sql(pair: RedisPair, replica_settings: Settings) -> None:
-    """The same replica is promoted at level ``sql``: it lacks an acknowledged claim, but the database has it. So the
-    zone does not open there, and nobody else gets the job.
+    """A replica without an acknowledged claim is promoted at acknowledgement level ``sql``. The database has the claim,
+    so the zone does not open on that server, and nobody else gets the job.
     """
     async with open_engine(msgspec.structs.replace(replica_settings, durability="sql")) as engine:
         work = asyncio.create_task(archiver.run(engine))
@@ -114,8 +114,8 @@ async def _can_claim(engine: Engine, who: Principal, job: JobId) -> bool:
 
 
 async def test_a_repeat_on_another_connection_waits_too(engine: Engine, pair: RedisPair, settings: Settings) -> None:
-    """A repeat that only finds the first outcome writes nothing. It is not acknowledged either before the replica has
-    what the first request wrote; then it gets the reply of the first.
+    """A repeated command writes nothing and only finds the first outcome. Its reply also waits until the replica has
+    what the first request wrote, and is then the first reply.
     """
     tom, _, [job] = await offered_jobs(engine, 1)
     other_settings = msgspec.structs.replace(engine.settings, data=settings.data)
@@ -189,7 +189,9 @@ async def _can_book(engine: Engine, carla: Principal, service: ServiceId) -> boo
 
 
 async def test_more_replicas_than_waited_for_are_named(engine: Engine, pair: RedisPair, tmp_path: Path) -> None:
-    """A second replica weakens the level: nobody waits for it, and it may be promoted."""
+    """A replica beyond the configured number weakens the acknowledgement level, because no reply waits for it and it
+    may be promoted.
+    """
     (tmp_path / "three").mkdir()
     async with AsyncExitStack() as stack:
         third = stack.enter_context(valkey.run_server(tmp_path / "three", "--repl-diskless-sync-delay", "0"))

@@ -1,4 +1,4 @@
-"""Level ``sql``: a reply, a repeat, a push and a notification wait until the archive has the event."""
+"""Acknowledgement level ``sql``: a reply, a repeat, a push and a notification wait until the archive has the event."""
 
 from __future__ import annotations
 
@@ -137,7 +137,9 @@ async def test_a_claim_of_another_history_is_not_acknowledged(engine: Engine) ->
 
 
 async def test_the_relay_holds_back_what_is_not_archived(sql_settings: Settings) -> None:
-    """A session gets an event only when SQL has it, also a session that joins meanwhile."""
+    """At acknowledgement level ``sql`` a session gets an event only after SQL has it, even if the session starts in the
+    meantime.
+    """
     Path(sql_settings.data).mkdir(exist_ok=True)
     async with running_node(sql_settings) as node, node.connect("ann") as client:
         await node.append("user:ann", times=2)
@@ -150,7 +152,7 @@ async def test_the_relay_holds_back_what_is_not_archived(sql_settings: Settings)
 
 
 async def test_a_gateway_that_starts_reads_only_what_is_archived(sql_settings: Settings) -> None:
-    """The replay buffer of a new gateway ends at the archived seq."""
+    """At acknowledgement level ``sql`` the replay buffer of a new gateway ends at the archived seq."""
     Path(sql_settings.data).mkdir(exist_ok=True)
     async with running_node(sql_settings) as node:
         await node.append("user:ann", times=2)
@@ -174,7 +176,7 @@ async def test_the_cursor_of_a_snapshot_is_archived(engine: Engine) -> None:
 
 
 async def test_the_notifier_holds_back_what_is_not_archived(engine: Engine) -> None:
-    """Nobody is notified of a step that SQL does not have yet."""
+    """At acknowledgement level ``sql`` nobody is notified of an event that SQL does not have yet."""
     carla, tom, job = await offered_job(engine)
     await notifier.run_once(engine)
     before = len(await event_log.events(engine, "notification"))

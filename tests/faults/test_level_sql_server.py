@@ -1,4 +1,4 @@
-"""A whole server at level ``sql``: what clients receive is in the database at that moment."""
+"""A whole server at acknowledgement level ``sql``: all that clients receive is in the database at that moment."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
 READ_ROUTES = [route for route in ROUTES if route.method == "GET" and route.name != "about_town"]  # demo alone
-QUERIES = {
+QUERY_OF_ROUTE = {
     "presence_find": "?users=usr_1",
     "zones_read_map": "?bbox=-1,-1,1,1",
     "audit_prove_consistency": "?from=1&to=1",
@@ -61,7 +61,7 @@ class Scenario(NamedTuple):
         """Return the path of a route, with ids that exist."""
         kind = next((kind for kind in ("technicians", "services", "rooms", "users") if kind in route.path), "jobs")
         values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main", "seq": "1"}
-        return route.path.format_map(values) + ("?wait=0" if route.may_stream else QUERIES.get(route.name, ""))
+        return route.path.format_map(values) + ("?wait=0" if route.may_stream else QUERY_OF_ROUTE.get(route.name, ""))
 
     def drop_reply(self, number: int) -> None:
         """Let the proxy drop the reply that follows ``number`` others. All accounts are marked stale, so that the

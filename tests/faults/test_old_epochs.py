@@ -107,7 +107,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(
             assert not fresh.store.zones[DEFAULT_ZONE].open
         assert await connect_zone(node, token, cursor) == {}
         if in_sql:
-            monkeypatch.setattr(ZoneWriter, "finish", _lose_right)
+            monkeypatch.setattr(ZoneWriter, "finish", _raise_lost_right)
             assert await rebuilder.run_once(node.engine) == []
             assert node.engine.store.zones[DEFAULT_ZONE].word == "REBUILDING"
         pair.set_target(pair.second_url)
@@ -124,7 +124,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(
         assert await archived_seqs(node.engine) == list(range(1, head + 1)) and head >= claim_seq
 
 
-async def _lose_right(*_: object) -> None:
+async def _raise_lost_right(*_: object) -> None:
     raise LostRight("the address leads to another server")
 
 

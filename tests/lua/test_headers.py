@@ -142,8 +142,8 @@ def test_a_header_with_a_repeated_name_is_refused(tmp_path: Path, row: str) -> N
 
 @for_each(SCRIPTS.values(), lambda script: script.name)
 def test_every_script_is_called_by_the_engine(script: Script) -> None:
-    """The engine calls each read-only script by `read` and each other script by `run`, or sends its call itself. The
-    two scripts of a price share one call, and those of a rebuild another.
+    """The engine calls each script: a read-only one by `read`, others by `run` or by a call that it sends itself. Two
+    scripts for prices share one call in the source, and the scripts of a rebuild share another.
     """
     text = _engine_source()
     how = "read" if script.is_read_only else "run" if script.argv[0] == "epoch" else "run_without_epoch"

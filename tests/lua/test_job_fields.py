@@ -47,8 +47,8 @@ def _rest_of_call(code: str) -> str:
 
 @for_each(sorted(LUA_FOLDER.rglob("*.lua")), lambda path: path.stem)
 def test_a_field_that_no_event_contains_is_written_by_job_fields(path: Path) -> None:
-    """A script that writes a field of a job's hash by itself writes one that the job's document has, or that is saved
-    with each step. Offers are written in two places.
+    """A script may write a field of a job's hash directly only if the job's document contains the field, or if the
+    field is saved with each step. Only two files write offers.
     """
     name, code = str(path.relative_to(LUA_FOLDER)), re.sub(r"--[^\n]*", "", path.read_text())
     allowed = DOCUMENT_FIELDS | SAVED_FIELDS | EXCEPTIONS.get(name, set())

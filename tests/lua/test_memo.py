@@ -24,7 +24,9 @@ def run_lua(code: str) -> object:
 
 
 def test_a_text_is_parsed_once_also_if_it_gives_nothing() -> None:
-    """The second call with a text returns the same result without a call of the function, also for a false result."""
+    """A second call with the same text returns the first result without running the function again, even if that result
+    is false.
+    """
     same = "local one, other = parse('a'), parse('a') parse('nothing') parse('nothing') "
     assert run_lua(same + "return {one == other and 1 or 0, calls.a, calls.nothing, parse('b').text}") == [
         1,

@@ -32,8 +32,8 @@ OPEN_KEYS = {**META_KEYS, "sockets": keys.socket_slots(ZONE, ANN), "log": keys.l
 def open_socket(
     client: fakeredis.FakeRedis, session: str, max_sockets: int = 2, *, device: str = "", replaces: str = ""
 ) -> Any:
-    """Open a socket of ann's, one millisecond after the last one, with at most `most` slots. Return the reply of
-    `socket_open`.
+    """Open a socket of ann's, one millisecond after the last one; she may have at most `max_sockets`. Return the reply
+    of `socket_open`.
     """
     client.hincrby(keys.zone_meta(ZONE), "skew", 1)
     who = {"user": ANN, "session": session, "device": device, "replaces": replaces}

@@ -18,8 +18,8 @@ JOB_KEYS = {"job_key", "job.key"}
 
 
 def fields_written(source: str) -> list[str]:
-    """Return the fields in SUMMARY_FIELDS that a source writes to another record than a job's by a command of its own.
-    HSETNX does not change a field that exists.
+    """Return the fields in SUMMARY_FIELDS that a source writes itself with a command of Redis, except in the record of
+    a job. HSETNX is not counted, because it does not change a field that exists.
     """
     code = re.sub(r"--[^\n]*", "", re.sub(r"--\[\[.*?\]\]", "", source, flags=re.S))
     found = []
@@ -34,7 +34,7 @@ def fields_written(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted(LUA_FOLDER.rglob("*.lua")), ids=lambda p: p.stem)
-def test_no_script_writes_a_field_of_the_card_itself(path: Path) -> None:
+def test_no_script_writes_a_field_of_the_summary_itself(path: Path) -> None:
     """`Supply.write` writes such a field and then the summary, and only `lib/supply` writes summaries."""
     source = path.read_text()
     assert fields_written(source) == []
@@ -56,5 +56,5 @@ def test_no_script_writes_a_field_of_the_card_itself(path: Path) -> None:
     ],
 )
 def test_the_search_for_such_writes_finds_them(line: str, found: list[str]) -> None:
-    """The search finds the fields in calls of one line and of several, and not those of comments and jobs."""
+    """`fields_written` finds the fields in calls of one line and of several, and ignores comments and job records."""
     assert fields_written(line) == found

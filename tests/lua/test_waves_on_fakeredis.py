@@ -16,7 +16,7 @@ from engine.types import JobId, ServiceId, TechnicianId, UserId
 from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run_script
 
 JOB, SERVICE, CUSTOMER = JobId("job_main_1"), ServiceId("s1"), UserId("carla")
-LIMITS = "1 5000 0 2 0 5 0"
+WAVE_LIMITS = "1 5000 0 2 0 5 0"
 """One technician of a wave has a head start of 5 s; each technician may have at most two open offers."""
 
 
@@ -81,7 +81,7 @@ def test_a_wave_excludes_blocked_technicians_and_opens_later_offers(client: fake
         "radius_m": 3000,
         "interval_ms": 10_000,
     }
-    wave |= {"offer_ms": 60_000, "whole_zone": 0, "weights": "1 0 0 0 0", "limits": LIMITS}
+    wave |= {"offer_ms": 60_000, "whole_zone": 0, "weights": "1 0 0 0 0", "limits": WAVE_LIMITS}
     assert run_search(client, "wave_open", **wave, audience="customer", unfilled_audience="")[4:] == [2, b"0"]
     assert read_channels(client, "offer.created") == ["user:a"]
     (entry,) = [e.decode() for e in client.zrange(keys.due_tasks(ZONE), 0, -1) if e.startswith(b"opens:")]

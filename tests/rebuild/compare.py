@@ -1,4 +1,4 @@
-"""Read what a zone has in Redis, without what a rebuild does not restore (engine/rebuild/ephemeral.py)."""
+"""Read the keys of a zone from Redis, and compare those that a rebuild restores (see engine/rebuild/ephemeral.py)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from engine.workers import archiver
 
 Snapshot = dict[str, Any]
 """Key without its hash tag → what it has."""
-PREFIX = keys.zone_pattern(DEFAULT_ZONE).removesuffix("*")
+KEY_PREFIX = keys.zone_pattern(DEFAULT_ZONE).removesuffix("*")
 
 
 async def read_snapshot(engine: Engine) -> Snapshot:
-    """Return what the zone has in Redis that a rebuild restores."""
+    """Return the keys of the zone that a rebuild restores, with their contents."""
     redis: Any = engine.store.redis
     found: Snapshot = {}
     async for raw in redis.scan_iter(match=keys.zone_pattern(DEFAULT_ZONE), count=1000):
         name = raw.decode()
-        key = name.removeprefix(PREFIX)
+        key = name.removeprefix(KEY_PREFIX)
         expires = await redis.pttl(name) > 0
-        if any(fnmatchcase(key, pattern) for pattern in ephemeral.KEYS if pattern not in MEMBERS_ONLY):
+        if any(fnmatchcase(key, pattern) for pattern in ephemeral.KEYS if pattern not in KEYS_COMPARED_BY_MEMBERS):
             continue
         if expires and not key.startswith("req:"):  # finished and archived: SQL answers
             continue
@@ -49,7 +49,7 @@ def _drop_idle_entries(found: Snapshot) -> None:
         key.removeprefix("job:"): record for key, record in found.items() if key.count(":") == 1 and key[:4] == "job:"
     }
     for key in [key for key in found if key == "due" or (key.endswith(":offers") and key.startswith("tech:"))]:
-        keep = _does_something if key == "due" else _is_open
+        keep = _has_effect if key == "due" else _is_open
         technician = key.split(":")[1] if key != "due" else ""
         kept = {name: at for name, at in found[key].items() if keep(found, jobs, name, technician)}
         if kept:
@@ -58,7 +58,7 @@ def _drop_idle_entries(found: Snapshot) -> None:
             del found[key]
 
 
-def _does_something(found: Snapshot, jobs: Mapping[str, Any], task: str, _: str) -> bool:
+def _has_effect(found: Snapshot, jobs: Mapping[str, Any], task: str, _: str) -> bool:
     kind, subject, *parts = task.split(":")
     if kind == "room":  # of a closed room, the window of the log may have been added already
         room = found.get(f"room:{subject}")
@@ -99,7 +99,7 @@ TAKEN_MS = 10_000
 """For how long a scheduled task that a scheduler has taken is hidden (``Backlog.TAKEN_MS`` in lua/lib/backlog.lua)."""
 JOB_TASKS = ("wave", "allocate", "expire", "offers", "opens", "close", "timer", "begin", "track")
 """The classes of scheduled tasks of a job."""
-MEMBERS_ONLY = ("supply:*", "people")
+KEYS_COMPARED_BY_MEMBERS = ("supply:*", "people")
 """Keys whose members are compared, and not their places."""
 
 
@@ -121,10 +121,10 @@ async def _read_value(redis: Any, name: str) -> Any:
 
 
 def _compared_part(key: str, value: Any) -> Any:
-    """Return what is compared of a key. An empty field is the same as a missing one."""
+    """Return the part of a key's content that is compared. An empty field counts as a missing one."""
     match key.split(":"):
         case ["tech", _]:
-            return _without(value, ephemeral.TECHNICIAN_FIELDS, drop_empty=True)
+            return _drop_fields(value, ephemeral.TECHNICIAN_FIELDS, drop_empty=True)
         case ["summaries"]:
             return {member: text.split(" ")[4:] for member, text in value.items()}
         case ["due"]:
@@ -132,12 +132,12 @@ def _compared_part(key: str, value: Any) -> Any:
         case ["room", _, "read"]:
             return {name: n for name, n in value.items() if not name.startswith(tuple(ephemeral.ROOM_READ_FIELDS))}
         case ["room", _]:
-            return _without(value, ephemeral.ROOM_FIELDS, drop_empty=True)
+            return _drop_fields(value, ephemeral.ROOM_FIELDS, drop_empty=True)
         case ["room", _, "messages"]:
             return value[-room_contents.KEPT_MESSAGES :]  # Redis has more until the archive has them
         case ["job", _]:
             always = {name: value.get(name) for name in FIELDS_OF_EVERY_JOB if not value.get(name)}
-            return _without(value, ephemeral.JOB_FIELDS, drop_empty=True) | always
+            return _drop_fields(value, ephemeral.JOB_FIELDS, drop_empty=True) | always
         case ["req", *_]:
             word, _, seq, *_ = value.split(" ")
             return value if word == "OK" and seq != "0" else None
@@ -147,14 +147,14 @@ def _compared_part(key: str, value: Any) -> Any:
             return value
 
 
-def _without(fields: Mapping[str, str], dropped: Mapping[str, str], *, drop_empty: bool) -> dict[str, str]:
+def _drop_fields(fields: Mapping[str, str], dropped: Mapping[str, str], *, drop_empty: bool) -> dict[str, str]:
     return {
         name: text for name, text in fields.items() if name not in dropped and not (drop_empty and text in ("", "0"))
     }
 
 
 def assert_same(before: Snapshot, after: Snapshot) -> None:
-    """Assert that a rebuilt zone has what it had."""
+    """Assert that a rebuilt zone has the same keys and contents as before."""
     different = {
         key: _difference(before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
@@ -164,7 +164,7 @@ def assert_same(before: Snapshot, after: Snapshot) -> None:
 
 
 def _difference(had: Any, has: Any) -> tuple[Any, Any]:
-    """Return the members that differ, of two hashes."""
+    """Return the two contents of a key; of two hashes, only the fields that differ."""
     if not isinstance(had, dict) or not isinstance(has, dict):
         return had, has
     names = {name for name in had.keys() | has.keys() if had.get(name) != has.get(name)}
@@ -172,9 +172,9 @@ def _difference(had: Any, has: Any) -> tuple[Any, Any]:
 
 
 async def check_rebuild(engine: Engine, *, only_job: str = "") -> Snapshot:
-    """Archive everything, empty Redis, rebuild the zone, and assert that it has what it had. Return that. With
-    ``only_job``, the scheduled tasks and the rooms of other jobs are not compared, nor their places in the indexes: the
-    test has deleted their tasks.
+    """Archive everything, empty Redis, rebuild the zone, and assert that its contents are the same as before. Return
+    those contents. If ``only_job`` is given, the scheduled tasks, rooms and index entries of other jobs are not
+    compared, because the test has deleted their tasks.
     """
     await adopt_technicians(engine)
     await archiver.run_once(engine)
@@ -195,16 +195,17 @@ async def check_rebuild(engine: Engine, *, only_job: str = "") -> Snapshot:
     before["epochs"] = begun_epochs(before["epochs"], seq)
     after["epochs"] = begun_epochs(after["epochs"], seq)
     after["people"] = after.get("people", set()) & before["people"]
-    _forgive_late_tasks(before, after, now)
+    _equalise_due_times(before, after, now)
     for found in (before, after) if only_job else ():
         _drop_other_jobs(found, only_job)
     assert_same(before, after)
     return before
 
 
-def _forgive_late_tasks(before: Snapshot, after: Snapshot, now: int) -> None:
-    """Give a task that is due the same time on both sides. A scheduler that takes a task hides it for a while, and
-    ``offers`` looks when the first offer ends that there ever was, or, rebuilt, when the first ends that is still open.
+def _equalise_due_times(before: Snapshot, after: Snapshot, now: int) -> None:
+    """Give each task that is due the same time before and after the rebuild. The times may differ: a scheduler that
+    takes a task hides it for a while, and the task ``offers`` is due at the end of the first offer ever made or, after
+    a rebuild, of the first that is still open.
     """
     had, rebuilt = before.get("due", {}), after.get("due", {})
     for task, at in rebuilt.items():

@@ -37,7 +37,7 @@ class Scene:
         await self.notice()
 
     async def notice(self) -> None:
-        """Make the engine compare Redis with SQL."""
+        """Make the engine compare the zone in Redis with SQL, as it does after a reconnection."""
         state = self.engine.store.zones[DEFAULT_ZONE]
         await self.engine.store.reopen(DEFAULT_ZONE, stale=state.epoch)
 

@@ -1,4 +1,4 @@
-"""Contents of keys are joined only where their order and their writer have no meaning."""
+"""Contents that two parts of a zone give to one key are joined only if their order does not matter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFLICTS = {
 
 @for_each(CONFLICTS, str)
 def test_conflicts_are_refused(name: str) -> None:
-    """Two parts that exclude each other are a bug, and neither overwrites the other."""
+    """Two contents of one key that exclude each other raise an error, and neither overwrites the other."""
     first, second = CONFLICTS[name]
     contents: Contents = {"key": first}
     with pytest.raises(ContentConflict, match="key"):

@@ -1,4 +1,6 @@
-"""Redis comes back behind the archive, or with another history: the zone is written anew, in part if that is enough."""
+"""Redis comes back without the last events of the archive, or with another history: the zone is written anew, in part
+if that is enough.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,11 @@ from tests.support import chat, people
 from tests.support.postgres import on_both_databases
 
 ZONE = DEFAULT_ZONE
-Copy = dict[bytes, tuple[int, bytes]]
+RedisCopy = dict[bytes, tuple[int, bytes]]
 """A copy of Redis: each key's TTL and its dump."""
 
 
-async def copy_redis(engine: Engine) -> Copy:
+async def copy_redis(engine: Engine) -> RedisCopy:
     """Return a copy of all keys."""
     redis: Any = engine.store.redis
     return {
@@ -32,7 +34,7 @@ async def copy_redis(engine: Engine) -> Copy:
     }
 
 
-async def restore_redis(scene: Scene, copy: Copy) -> None:
+async def restore_redis(scene: Scene, copy: RedisCopy) -> None:
     """Bring Redis back to an older state, and make the engine notice it."""
     redis: Any = scene.engine.store.redis
     await redis.flushdb()
@@ -43,7 +45,7 @@ async def restore_redis(scene: Scene, copy: Copy) -> None:
 
 
 async def live_history(scene: Scene) -> None:
-    """Let everything happen that a lost tail may contain."""
+    """Run commands of several kinds: a booking, a claim, chat messages, a read mark and an edit."""
     engine, room = scene.engine, room_of(people.id_of(await scene.book_and_claim()))
     await chat.say(engine, scene.customer, room, "Where are you?")
     await chat.say(engine, scene.technician, room, "Near")
@@ -83,7 +85,9 @@ async def test_only_the_lost_part_is_written_anew(engine: Engine) -> None:
 
 @pytest.mark.parametrize("lost_events", [False, True], ids=["only the notice is lost", "events are lost too"])
 async def test_a_finished_job_leaves_redis_although_its_notice_is_lost(engine: Engine, lost_events: bool) -> None:
-    """Redis loses the notice that a finished job is archived, but not the job's end: the job gets its TTL again."""
+    """Redis has the end of a job and loses the notification that the job is archived. After the repair the job's keys
+    have their TTL again.
+    """
     scene = await open_scene(engine)
     job = people.id_of(await scene.book_and_claim())
     for command in ("depart", "arrive", "start", "complete"):
@@ -147,7 +151,7 @@ async def test_another_history_is_replaced(engine: Engine) -> None:
 
 
 async def test_an_interrupted_mending_becomes_a_whole_rebuild(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that dies while it writes the lost part leaves a zone that the next one writes anew as a whole."""
+    """If a process dies while it writes the lost part of a zone, the next process writes the whole zone anew."""
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     older = await copy_redis(engine)

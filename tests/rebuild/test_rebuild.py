@@ -118,15 +118,15 @@ async def test_the_progress_is_shown(engine: Engine, monkeypatch: pytest.MonkeyP
     assert re.search(rf"zone main: rows written.* {report.rows}/{report.rows}", shown.getvalue())
 
 
-STEPS = ("begin", "clear", "write", "flush", "write_technicians", "finish", "reopen")
+REBUILD_STEPS = ("begin", "clear", "write", "flush", "write_technicians", "finish", "reopen")
 """The steps of a rebuild after each of which a test kills it."""
 
 
 class Killed(BaseException):
-    """Raised in place of the end of a process."""
+    """Raised to end a step of a rebuild, as if its process were killed there."""
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", REBUILD_STEPS)
 async def test_a_rebuild_killed_after_any_step_begins_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -179,8 +179,8 @@ async def test_of_two_processes_one_rebuilds_and_both_open(engine: Engine, setti
 
 @on_both_databases
 async def test_a_zone_opens_whose_rebuild_elsewhere_was_given_up(engine: Engine) -> None:
-    """A rebuild of another Redis closes the zone of this one. It stays closed while the rebuild goes on, and opens in
-    its epoch when the rebuild was given up; the archive continues."""
+    """A rebuild of the zone on another Redis closes the zone on this one. If that rebuild is given up, the zone opens
+    here in its old epoch, and the archive continues."""
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     state = engine.store.zones[DEFAULT_ZONE]
@@ -198,7 +198,9 @@ async def test_a_zone_opens_whose_rebuild_elsewhere_was_given_up(engine: Engine)
 
 
 async def test_a_zone_of_which_a_newer_epoch_was_opened_stays_closed(engine: Engine) -> None:
-    """If another Redis was opened in a newer epoch, this one is older, whatever rebuild was given up since then."""
+    """If the zone was opened in a newer epoch on another Redis, it stays closed on this one, even after a rebuild was
+    given up.
+    """
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     newer = {"zone": DEFAULT_ZONE, "epoch": "e2-00000000", "first_seq": await scene.read_head() + 1}
@@ -227,8 +229,8 @@ async def test_a_revived_rebuilder_writes_nothing(engine: Engine) -> None:
 
 
 async def test_no_archiver_appends_to_the_archive_during_a_rebuild(engine: Engine) -> None:
-    """After a rebuild has begun, an archiver that has read events of the log before is refused: the rebuild has not
-    seen them."""
+    """An archiver that read events of the log before a rebuild began can no longer archive them, because the rebuild
+    has not seen them."""
     await open_scene(engine)
     await archiver.run_once(engine)
     in_redis = await log.read_epochs(engine.store.read_connection, DEFAULT_ZONE)

@@ -1,4 +1,6 @@
-"""An engine whose Redis has its own file, which tests search, and a window of the log that is over at once."""
+"""An engine with a Redis of its own, whose file the tests search for personal data. Archived events leave its log at
+once.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
 
 @pytest.fixture
 async def engine(settings: Settings, own_redis: tuple[Path, str]) -> AsyncIterator[Engine]:
-    """Yield an engine on the Valkey of this package, with a window of the log that is over at once."""
+    """Yield an engine on the Valkey of this package. Its log has no window: archived events can leave it at once."""
     with redis.Redis.from_url(own_redis[1]) as client:
         client.flushall()
     async with open_engine(msgspec.structs.replace(settings, redis=own_redis[1], log_window_s=0.001)) as opened:

@@ -26,7 +26,7 @@ from tests.archive.test_quarantine import TOO_LARGE_FOR_BIGINT, append_event
 from tests.support import people
 from tests.support.traces import traces_in_files, traces_in_redis, traces_in_sql
 
-JOBS = 50
+JOB_COUNT = 50
 on_sqlite = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 
 
@@ -36,10 +36,10 @@ def folders(engine: Engine, own_redis: tuple[Path, str]) -> list[Path]:
 
 
 async def test_an_erased_person_leaves_no_trace(engine: Engine, own_redis: tuple[Path, str]) -> None:
-    """After 50 jobs with chats and ratings nothing of the person is in SQL, Redis or a file; the heads of before still
-    prove the log, and what the technician wrote remains.
+    """After 50 jobs with chats and ratings and then the erasure, no data of the person is in SQL, Redis or a file.
+    Signed heads from before still prove the log, and what the technician wrote remains.
     """
-    count = JOBS if engine.archive.is_sqlite else 3
+    count = JOB_COUNT if engine.archive.is_sqlite else 3
     life = await begin_life(engine, count)
     await life.archive_all()
     note = await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
@@ -59,7 +59,7 @@ async def test_an_erased_person_leaves_no_trace(engine: Engine, own_redis: tuple
         query = select(event_rows.c.data).where(event_rows.c.type == "subject.erased")
         erased = [msgspec.json.decode(data) for data in (await conn.execute(query)).scalars()]
     assert {each["user"] for each in erased} == {life.customer.id}
-    assert max(len(each["seqs"]) for each in erased) <= 500 and len(erased) >= 1 + count // JOBS
+    assert max(len(each["seqs"]) for each in erased) <= 500 and len(erased) >= 1 + count // JOB_COUNT
     report = await verify_zone(engine.archive, DEFAULT_ZONE, head=signed_note.parse_head(note))
     assert report.findings == [] and report.erased > 5 * count
     async with engine.archive.begin_read() as conn:

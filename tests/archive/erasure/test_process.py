@@ -1,4 +1,4 @@
-"""An erasure waits, goes on after any interruption, and is done again in a restored backup."""
+"""An erasure waits for the log, continues after any interruption, and is repeated in a restored backup."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ on_sqlite = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 
 
 class Killed(BaseException):
-    """Raised in place of the end of a process."""
+    """Raised to end a step of the eraser, as if its process were killed there."""
 
 
 KILLED_AFTER: list[tuple[Any, str]] = [
@@ -53,7 +53,7 @@ KILLED_AFTER: list[tuple[Any, str]] = [
 
 
 async def kill_after(engine: Engine, owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the eraser until it has done a step, and end it there. Its lease is over."""
+    """Run the eraser until it has done the step ``name`` of the module ``owner``, and end it there."""
     original = getattr(owner, name)
 
     def killed(*args: Any, **options: Any) -> Any:
@@ -76,8 +76,8 @@ async def kill_after(engine: Engine, owner: Any, name: str, monkeypatch: pytest.
 async def test_a_job_of_the_last_moment_opens_the_account_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that was booked while the account was being closed is a blocker: the erasure is withdrawn, a repeat under
-    the same key is refused too, and the customer may act.
+    """If a job is booked while the account is being closed, the erasure is refused and withdrawn, also for a repeat
+    under the same key, and the account is active again.
     """
     life = await begin_life(engine, 0)
     key, found = str(uuid.uuid4()), []
@@ -105,8 +105,8 @@ async def test_a_job_of_the_last_moment_opens_the_account_again(
 async def test_an_erasure_goes_on_wherever_it_was_interrupted(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A process that ends after any step is continued by the next. The log explains each salt that is gone, after each
-    of them.
+    """A process that ends after any step of an erasure is continued by the next process. After each step, the log
+    explains why the salts of erased events (random bytes in their leaves) are missing, so the audit verifies.
     """
     life = await begin_life(engine, 1)
     await erasures.request_erasure(engine, people.ADMIN, life.customer.id, reason="asked", password=None)
@@ -144,8 +144,8 @@ async def test_an_erasure_waits_for_the_window_of_the_log(engine: Engine) -> Non
 async def test_a_restored_backup_is_erased_before_its_zone_opens(
     engine: Engine, own_redis: tuple[Path, str], tmp_path: Path
 ) -> None:
-    """The database of before the erasure comes back, with the list of erasures: when the zone opens, nothing of the
-    person is in SQL and Redis, and the log explains it afterwards.
+    """A database from before the erasure is restored beside the list of erasures. When the zone opens, no data of the
+    person is in SQL or Redis; afterwards the log explains the erasure.
     """
     life = await begin_life(engine, 2)
     await archiver.run_once(engine)
@@ -177,8 +177,8 @@ async def test_a_restored_backup_is_erased_before_its_zone_opens(
 
 
 async def test_the_list_erases_in_sql_alone(engine: Engine) -> None:
-    """Before a zone opens, the persons of the list are erased from SQL; a user of whom the database does not know is
-    passed over. Then the process goes on, and the log explains each salt that is gone.
+    """Before a zone opens, the people in the list of erasures are erased from SQL; a user whom the database does not
+    have is skipped. Later the eraser completes the erasure, and the log explains each missing salt.
     """
     life, path = await begin_life(engine, 1), erasure_list.file_of(engine.settings)
     await archiver.run_once(engine)

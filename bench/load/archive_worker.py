@@ -74,9 +74,20 @@ async def _prepare_copy(archive: Archive, zone: Zone, epochs: dict[Epoch, int]) 
 
 
 async def _read_events(client: StreamConnection, zone: Zone, after: int) -> list[Event]:
-    """Return the next batch of the log, as events of ``zone``: each worker has a zone of its own in SQL."""
+    """Return the next batch of the log, as events of ``zone``: each worker has a zone of its own in SQL, and the ids of
+    its jobs and rooms name that zone.
+    """
     events = await log.read_range(client, ZONE, after, MAX_BATCH_EVENTS, with_state=True)
-    return [msgspec.structs.replace(event, zone=zone) for event in events]
+    return [
+        msgspec.structs.replace(
+            event,
+            zone=zone,
+            to=tuple(channel.replace(f"_{ZONE}_", f"_{zone}_") for channel in event.to),
+            data=event.data.replace(b"_%s_" % ZONE.encode(), b"_%s_" % zone.encode()),
+            state=event.state.replace(b"_%s_" % ZONE.encode(), b"_%s_" % zone.encode()),
+        )
+        for event in events
+    ]
 
 
 async def _run(redis: str, zone: Zone, database: str, kind: str) -> None:

@@ -353,7 +353,8 @@ async def _check_servers(store: Store, options: Mapping[str, Any]) -> None:
         try:
             found = await server_checks.server_problems(client, wanted.level, wanted.replicas)
         except RedisError as error:
-            raise Unavailable(f"Redis at {name or address_without_password(store.url)}: {error}") from error
+            where = name or address_without_password(store.url)
+            raise Unavailable(f"Redis at {where} cannot be reached: {error}") from error
         finally:
             await client.aclose()
         problems += [f"{name}: {problem}" if name else problem for problem in found]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from engine.types import UserId, Zone
 
 
@@ -22,10 +24,11 @@ def booking_note(principal: UserId, key: str) -> str:
 
 
 def booking_reference_note(principal: UserId, reference: str) -> str:
-    """Return the key of a string with a TTL: zone, job id and fingerprint of the booking under a reference, in the form
-    of ``booking_note``.
+    """Return the key of a string with a TTL, in the form of ``booking_note``, of the booking under a reference. The key
+    has a digest of the reference: a reference may have personal data, and an erasure does not look for this key.
     """
-    return f"{{u:{principal}}}:booked:ref:{reference}"
+    digest = hashlib.blake2b(reference.encode(), digest_size=16).hexdigest()
+    return f"{{u:{principal}}}:booked:ref:{digest}"
 
 
 def ticket(zone: Zone, digest: str) -> str:

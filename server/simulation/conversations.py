@@ -41,9 +41,10 @@ class Conversations:
     and reads what others say.
     """
 
-    def __init__(self, person: Person, role: str, speak_probability: float = SPEAK_PROBABILITY) -> None:
+    def __init__(self, person: Person, role: str, speak_probability: float | None = None) -> None:
         self._person = person
-        self._lines, self._speak_probability = LINES[role], speak_probability
+        self._lines = LINES[role]
+        self._speak_probability = SPEAK_PROBABILITY if speak_probability is None else speak_probability
         self._always_speaks_in = FIRST_STATUS if role == "technician" else "in_progress" if role == "mediator" else ""
         self._rng = person.simulation.random_for(f"chat of {person.account.name}")
         self._rooms: dict[str, str] = {}

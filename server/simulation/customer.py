@@ -8,7 +8,7 @@ import time
 from callout_client import Refusal
 from callout_client.listeners import Frame
 from server.simulation.account import Account
-from server.simulation.conversations import SPEAK_PROBABILITY, Conversations
+from server.simulation.conversations import Conversations
 from server.simulation.person import Person, Simulation, job_in_event
 
 ANY_TECHNICIAN = {"blueprint": "home_service"}
@@ -69,7 +69,7 @@ class TalkingCustomer(Customer):
     sometimes of a later one.
     """
 
-    def __init__(self, simulation: Simulation, account: Account, speak_probability: float = SPEAK_PROBABILITY) -> None:
+    def __init__(self, simulation: Simulation, account: Account, speak_probability: float | None = None) -> None:
         super().__init__(simulation, account)
         self._has_disputed = False
         self._rng = simulation.random_for(account.name)

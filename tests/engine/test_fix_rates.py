@@ -77,7 +77,7 @@ async def test_each_change_is_published_once(engine: Engine, service: ServiceId)
     """A change of the rate is published in the step that causes it, and not again while it stays."""
     tom = await people.technician(engine, "tom", service)
     async with engine.store.redis.pubsub() as channel:
-        await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
+        await channel.ssubscribe(keys.live_channel(DEFAULT_ZONE))
         await move_to(engine, tom, 0)
         job = await people.offered_job(engine, await people.customer(engine), service)
         await jobs.claim(engine, tom, job)
@@ -88,6 +88,6 @@ async def test_each_change_is_published_once(engine: Engine, service: ServiceId)
         while len(rates) < 2:
             message = await channel.get_message(timeout=5)
             assert message is not None
-            if message["type"] == "message" and b'"kind":"rate"' in message["data"]:
+            if message["type"] == "smessage" and b'"kind":"rate"' in message["data"]:
                 rates.append(msgspec.json.decode(message["data"], type=PublishedRate))
     assert rates == [PublishedRate(tom.id, 10, 100), PublishedRate(tom.id, 3, 50)]  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ def range_roots(entries: list[bytes], ranges: list[tuple[int, int]]) -> list[byt
     return roots
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(SIZES, st.data())
 def test_a_tree_grows_to_the_root_of_rfc_6962(size: int, data: st.DataObject) -> None:
     """A tree to which entries are appended in parts, and which is stored and read between them, has the root that RFC
@@ -88,7 +88,7 @@ def test_a_tree_grows_to_the_root_of_rfc_6962(size: int, data: st.DataObject) ->
     assert stored == {Node(8, at): naive_root(entries[at * 256 : at * 256 + 256]) for at in range(size // 256)}
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(SIZES, st.data())
 def test_inclusion_is_proved(size: int, data: st.DataObject) -> None:
     """The proof of a leaf is that of the definition and verifies. It verifies for no other leaf, position, size or
@@ -110,7 +110,7 @@ def test_inclusion_is_proved(size: int, data: st.DataObject) -> None:
         assert not proves(leaf, position, size, [other, *proof[1:]], root)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(SIZES, st.data())
 def test_consistency_is_proved(size: int, data: st.DataObject) -> None:
     """The proof between two sizes is that of the definition and verifies. It does not verify for a tree of which an

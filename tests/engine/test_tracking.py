@@ -122,10 +122,10 @@ async def test_a_fix_concerns_at_most_16_jobs(engine: Engine, service: ServiceId
 async def publish_fix(engine: Engine, who: Principal) -> PublishedFix:
     """Send a fix, and return what the script published for it."""
     async with engine.store.redis.pubsub() as channel:
-        await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
+        await channel.ssubscribe(keys.live_channel(DEFAULT_ZONE))
         await advance(engine, 1)
         await live.store_fixes(engine, who, who.id, [Fix(lat=40.7501, lon=-73.99)])
         while True:
             message = await channel.get_message(timeout=5)
-            if message is not None and message["type"] == "message" and b'"kind":"fix"' in message["data"]:
+            if message is not None and message["type"] == "smessage" and b'"kind":"fix"' in message["data"]:
                 return msgspec.json.decode(message["data"], type=PublishedFix)

@@ -142,7 +142,7 @@ async def test_a_closed_zone_still_shows_its_audit(settings: Settings, slow_refi
             assert (await nobody("GET", f"/v1/audit/main/{path}")).status_code in (200, 404), path
             assert code_of(await nobody("GET", f"/v1/audit/north/{path}")) == (404, "not_found")
         assert code_of(await admin("GET", "/v1/audit?zone=north")) == (404, "not_found")
-        assert code_of(await admin("GET", "/v1/services")) == (503, "unavailable")
+        assert code_of(await admin("GET", "/v1/zones/main/map?bbox=0,0,1,1")) == (503, "unavailable")
         slow_refill("requests")
         customer = people.principal(server, http, "customer")
         answers = [await customer("GET", "/v1/vault/keys") for _ in range(21)]

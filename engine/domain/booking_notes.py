@@ -10,6 +10,7 @@ zone, so a repeat that finds the note finds the record too.
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,7 +47,7 @@ async def reserve_job(
     Raises ReusedKey if the key belongs to another booking; Unavailable, because without its note no job is created.
     """
     by_key = keys.booking_note(principal, key)
-    by_reference = keys.booking_reference_note(principal, reference) if reference is not None else by_key
+    by_reference = _reference_note(principal, reference) if reference is not None else by_key
     names = {"by_key": by_key, "by_reference": by_reference}
     offered: Args = {"zone": zone, "job": new_job_id(zone), "fingerprint": fingerprint, "lifetime_ms": NOTE_LIFETIME_MS}
     try:
@@ -69,7 +70,7 @@ async def choose_zone(
         return zones.zone_of_place(engine, *place)
     except OutOfArea:
         names = [keys.booking_note(principal, key)]
-        names += [keys.booking_reference_note(principal, reference)] if reference is not None else []
+        names += [_reference_note(principal, reference)] if reference is not None else []
         for name in names:
             if noted := await engine.store.command("GET", name):
                 return Zone(noted.decode().partition(" ")[0])
@@ -88,4 +89,11 @@ async def release_job(engine: Engine, note: BookingNote) -> None:
 
 async def forget_reference(engine: Engine, principal: UserId, reference: str) -> None:
     """Delete the note of a reference whose job is archived: SQL has it. Raises Unavailable, Indeterminate."""
-    await engine.store.command("DEL", keys.booking_reference_note(principal, reference))
+    await engine.store.command("DEL", _reference_note(principal, reference))
+
+
+def _reference_note(principal: UserId, reference: str) -> str:
+    """Return the key of a reference's note. It has a digest, because a reference may contain personal data, and an
+    erasure does not look for this key.
+    """
+    return keys.booking_reference_note(principal, hashlib.blake2b(reference.encode(), digest_size=16).hexdigest())

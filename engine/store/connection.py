@@ -27,7 +27,7 @@ from engine.store.acknowledgement import Acknowledgements
 from engine.store.cluster import ClusterShards
 from engine.store.error_replies import ErrorReply, LibraryNotLoaded, Moved
 from engine.store.pipeline import Pipeline
-from engine.store.redis_url import address_without_password, create_client, parse_url
+from engine.store.redis_url import create_client, parse_url, unreachable
 from engine.store.replica_wait import PROBE_LIFETIME_MS
 from engine.store.reply_words import error_of_reply
 from engine.store.scripts import Args, Keys, Script, Value
@@ -353,8 +353,7 @@ async def _check_servers(store: Store, options: Mapping[str, Any]) -> None:
         try:
             found = await server_checks.server_problems(client, wanted.level, wanted.replicas)
         except RedisError as error:
-            where = name or address_without_password(store.url)
-            raise Unavailable(f"Redis at {where} cannot be reached: {error}") from error
+            raise unreachable(name or store.url, error) from error
         finally:
             await client.aclose()
         problems += [f"{name}: {problem}" if name else problem for problem in found]

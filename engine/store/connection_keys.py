@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from engine.types import UserId, Zone
 
 
@@ -23,11 +21,10 @@ def booking_note(principal: UserId, key: str) -> str:
     return f"{{u:{principal}}}:booked:{key}"
 
 
-def booking_reference_note(principal: UserId, reference: str) -> str:
-    """Return the key of a string with a TTL, in the form of ``booking_note``, of the booking under a reference. The key
-    has a digest of the reference: a reference may have personal data, and an erasure does not look for this key.
+def booking_reference_note(principal: UserId, digest: str) -> str:
+    """Return the key of a string with a TTL, in the form of ``booking_note``, of the booking under a reference with
+    this digest (``engine/domain/booking_notes.py``).
     """
-    digest = hashlib.blake2b(reference.encode(), digest_size=16).hexdigest()
     return f"{{u:{principal}}}:booked:ref:{digest}"
 
 

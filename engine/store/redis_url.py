@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 
+from engine.errors import Unavailable
 from engine.store.pipeline import Pipeline
 from engine.store.sentinel import find_primary
 
@@ -149,3 +150,9 @@ def address_without_password(url: str) -> str:
     """Return the address without its password, for messages."""
     parts = parse_url(url)
     return f"{parts.scheme}://{','.join(map(str, parts.nodes))}"
+
+
+def unreachable(address: str, error: Exception) -> Unavailable:
+    """Return the error that says that no server answers at a URL, or at a node ``host:port`` of a cluster."""
+    shown = address_without_password(address) if "//" in address else address
+    return Unavailable(f"Redis at {shown} cannot be reached: {error}")

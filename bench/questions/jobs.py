@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(rig: Rig, arguments: argparse.Namespace) -> Report:
-    """Take all jobs of a round through each part in turn."""
+    """In each round, take new jobs through their life, one kind of step after the other, and measure each kind."""
     return uvloop.run(_run(rig, arguments))
 
 

@@ -185,8 +185,8 @@ async def _find_live(
     *,
     phases: Collection[Phase] = LIVE_PHASES | FINISHED_PHASES,
 ) -> int:
-    """Add jobs from the live index to ``found``, page by page, until there are more than ``limit``. Return the seq up
-    to which the first page is complete.
+    """Add jobs from the live index to ``found``, page by page, until there are more than ``limit``. Return the zone's
+    seq at the time of the first read: the list contains every change up to this seq.
     """
     own = caller.role in ("customer", "technician")
     index = keys.user_jobs(zone, UserId(caller.id)) if own else keys.jobs(zone)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 REWRITE_TIMEOUT_S = 60.0
 MAX_REWRITTEN_ENTRIES = 1_000
 """A log with more entries is not written anew, because the script would stop the server for too long."""
-ENTRIES_PER_BLOCK = 100
-"""How many entries Redis stores in a block of a stream at most (``stream-node-max-entries``)."""
+MAX_ENTRIES_PER_STREAM_NODE = 100
+"""How many entries Redis stores in one node of a stream at most (``stream-node-max-entries``)."""
 POLL_INTERVAL_S = 0.05
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
     names = {"meta": keys.zone_meta(zone), "log": keys.log(zone)}
     done = await engine.store.run(zone, "log_rewrite", keys=names, args={"limit": MAX_REWRITTEN_ENTRIES})
     first = await log_reads.read_range(engine.store.read_connection, zone, 0, 1)
-    if int(done.values[0]) == 0 and first and first[0].seq <= last_seq + ENTRIES_PER_BLOCK:
+    if int(done.values[0]) == 0 and first and first[0].seq <= last_seq + MAX_ENTRIES_PER_STREAM_NODE:
         raise Unavailable(f"{zone}: the log's oldest block is not trimmed yet")
 
 

@@ -120,7 +120,7 @@ async def cut_power(world: World, draw: random.Random) -> AsyncIterator[None]:
     file there. A random part of the unsynced bytes stays.
     """
     victim, notes = world.primary, world.folder / "synced"
-    library = build_notes(world.folder)
+    library = compile_sync_recorder(world.folder)
     victim.environment = {"LD_PRELOAD": str(library), "FSYNC_NOTES": str(notes)}
     victim.kill()
     victim.start()
@@ -132,7 +132,7 @@ async def cut_power(world: World, draw: random.Random) -> AsyncIterator[None]:
     victim.start()
 
 
-def build_notes(folder: Path) -> Path:
+def compile_sync_recorder(folder: Path) -> Path:
     """Compile the library that records each sync of Valkey's append-only file."""
     library = folder / "fsync_notes.so"
     subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", str(library), str(NOTES_SOURCE), "-ldl"], check=True)

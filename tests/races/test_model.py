@@ -401,7 +401,7 @@ class Model(EngineMachine):
         if Model.examples % EXAMPLES_PER_REBUILD == 0:
             self.wait(check_rebuild(self.engine))
             Model.log_begins = int(self.live_hash(keys.zone_meta(ZONE))["seq"])
-        for job in self.jobs:
+        for job in filter(self.job_record, self.jobs):  # a rebuild leaves finished jobs in SQL alone
             self.wait(self.send_command(people.ADMIN, job, "cancel", str(uuid.uuid4())))
         for name in PEOPLE:
             self.go_offline(name)

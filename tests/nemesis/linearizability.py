@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 State = TypeVar("State", bound=Hashable)
-MAX_CONFIGURATIONS = 40_000
+MAX_CONFIGURATIONS = 150_000
 
 
 class Interval(NamedTuple):

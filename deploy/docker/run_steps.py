@@ -83,10 +83,12 @@ def build(steps: list[tuple[str, str]], python: str) -> None:
         shutil.copy2(ROOT / file, WORK / "src" / file)
     mounts = [option for name in ("src", "opt", "wheel") for option in ("--bind", f"{WORK}/{name}", f"/{name}")]
     # The package registries are those that are configured for pip on this machine.
-    configured = [option for option in ("/etc", "/root/.config/pip", "/opt/wheels") if Path(option).exists()]
+    found_at = os.environ.get("PIP_FIND_LINKS", "").split()
+    places = ("/etc", str(Path.home() / ".config" / "pip"), *found_at)
+    configured = [place for place in places if place.startswith("/") and Path(place).exists()]
     mounts += [option for path in configured for option in ("--ro-bind", path, path)]
     shown = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
-    shown |= {"PIP_QUIET": "1", "PATH": f"{python}/bin:/usr/bin:/usr/sbin", "HOME": "/root"}
+    shown |= {"PIP_QUIET": "1", "PATH": f"{python}/bin:/usr/bin:/usr/sbin", "HOME": str(Path.home())}
     environment = [option for name, value in shown.items() for option in ("--setenv", name, value)]
     for name, rest in steps:
         if name == "RUN" and BASE_IMAGE_STEP not in rest:

@@ -16,6 +16,7 @@ import msgspec
 from engine.blueprint.audience import PARTY_WORDS
 from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
+from engine.blueprint.price_linter import price_problems
 from engine.blueprint.relation import Relation
 from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, State, Timer
 from engine.blueprint.tracking_linter import tracking_problems
@@ -115,6 +116,7 @@ def _top_level_problems(blueprint: Blueprint) -> Iterator[str]:
     yield from tracking_problems(blueprint)
     yield from _confirmation_code_problems(blueprint)
     yield from _room_problems(blueprint)
+    yield from (f"price: {problem}" for problem in price_problems(blueprint))
 
 
 def _confirmation_code_problems(blueprint: Blueprint) -> Iterator[str]:
@@ -365,8 +367,6 @@ def _next_states(blueprint: Blueprint, state_name: str) -> Iterable[str]:
 
 def _edit_problems(blueprint: Blueprint) -> Iterator[str]:
     states = blueprint.states
-    if blueprint.price.source == "quote":
-        yield 'price: source: nothing quotes a price yet; say "catalogue", or "customer" if the customer names it'
     for name, fields in blueprint.edit.items():
         if name not in states or states[name].is_terminal:
             yield f"edit: {name!r} is no state, or a terminal one"

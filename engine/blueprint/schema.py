@@ -14,6 +14,7 @@ import msgspec
 from engine.blueprint.arrival import Arrival
 from engine.blueprint.audience import DEFAULT_AUDIENCES
 from engine.blueprint.event_catalogue import EVENT_TYPES
+from engine.blueprint.price import Price
 from engine.blueprint.relation import Relation
 from engine.events import ms_of
 from engine.rules.job_document import JobView
@@ -128,20 +129,6 @@ class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     newcomers: float = 0.0
     newcomer_jobs: int = 5
     radius_m: int = 0
-
-
-class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The source of the price, and the states in which another price may be proposed. ``hours`` are two states, or
-    names that commands write to the job's ``at``: an hourly price counts the hours between these two times.
-
-    ``source`` only documents who usually sets the price. A booking may name an amount with either source; without an
-    amount the service's price applies. ``quote`` is reserved for prices that are promised beforehand. The linter
-    refuses ``quote`` for now, but older blueprints have it, and jobs may still use those blueprints.
-    """
-
-    source: Literal["catalogue", "customer", "quote"] = "catalogue"
-    propose: tuple[str, ...] = ()
-    hours: tuple[str, ...] = ()
 
 
 class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -269,7 +269,7 @@ INVALID_EDITS: tuple[tuple[str, str, str], ...] = (
     ('propose = ["booked"]', 'propose = ["done"]', "price: propose: 'done' is no state, or a terminal one"),
     ('propose = ["booked"]', 'hours = ["walking", "home"]', "price: hours: 'home' is no state and no command marks it"),
     ('propose = ["booked"]', 'hours = ["walking"]', "price: hours must have two names"),
-    ('propose = ["booked"]', 'source = "quote"', "price: source: nothing quotes a price yet; say"),
+    ('propose = ["booked"]', "round_to = 5", "price: round_to: changes no price; it needs source"),
     ('[events."job.started"]', '[events."job.nothing"]', "command start: its event 'job.started' has no audience"),
     (
         '[events."job.started"]\nto = ["customer"]',

@@ -3,7 +3,8 @@ NOTES.
 
 Usage: ``retry.py NOTES``. Exits with 1 when a test fails again, when more than ``MAX_RETRIES`` tests failed in this CI
 run, or when the run did not end with failed tests only (a crash, a time-out, a broken collection). ``NOTES`` collects
-the names over the whole CI run; ``.ci/run`` prints them at its end under the title FLAKY.
+the names over the whole CI run; ``.ci/run`` prints them at its end under the title FLAKY. A run of the whole suite that
+did not reach a function on both databases stays failed, whatever its tests do the second time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ MAX_RETRIES = 3
 FAILED_TESTS = Path(".pytest_cache/v/cache/lastfailed")
 EXIT_CODE = Path(".pytest_cache/v/callout/exit")
 """The file with pytest's exit code, written by tests/conftest.py. The code is 1 if all tests ran and some failed."""
+UNREACHED = Path(".pytest_cache/v/callout/unreached")
+"""The file with the functions that touch SQL and that the run did not reach on both databases."""
 
 
 def failed_tests() -> list[str]:
@@ -37,6 +40,9 @@ def main(notes: Path) -> int:
     earlier = notes.read_text().splitlines() if notes.exists() else []
     if not tests or not EXIT_CODE.exists() or json.loads(EXIT_CODE.read_text()) != 1:
         print("The run did not end by failed tests alone (a crash, a time-out): nothing is tried again.")
+        return 1
+    if UNREACHED.exists() and (unreached := json.loads(UNREACHED.read_text())):
+        print(*(f"no test reaches {line}" for line in unreached), "Nothing is tried again.", sep="\n")
         return 1
     if len(tests) + len(earlier) > MAX_RETRIES:
         print(f"{len(tests) + len(earlier)} tests failed, more than {MAX_RETRIES}: none is tried again.")

@@ -32,7 +32,7 @@ from tests.support.postgres import (  # noqa: F401 (fixtures)
 )
 from tests.support.wide import IS_WIDE, WideServer, run_wide_server
 
-UNREACHED = pytest.StashKey[list[str]]()
+UNREACHED, WORKER_DIED = pytest.StashKey[list[str]](), pytest.StashKey[bool]()
 SlowRefill = Callable[[str], None]
 COSTLY_HASHER, QUICK_HASHER = passwords._hasher, functools.cache(lambda: PasswordHasher(1, 8, 1))
 """The product's password hasher, and one that costs next to nothing: the tests register hundreds of accounts."""
@@ -77,22 +77,32 @@ def pytest_collection_finish() -> None:
 
 def pytest_testnodedown(node: Any) -> None:
     """Take over what the tests of a worker process reached."""
-    sql_reach.reached.update(map(tuple, getattr(node, "workeroutput", {}).get("sql_reach", ())))
+    reached = getattr(node, "workeroutput", {}).get("sql_reach")
+    node.config.stash[WORKER_DIED] = node.config.stash.get(WORKER_DIED, False) or reached is None
+    sql_reach.reached.update(map(tuple, reached or ()))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Let a run of the whole suite fail if a function that touches SQL was not reached on both databases. Store the
-    exit code for `.ci/retry.py`, because make hides it.
+    """Let a run of the whole suite fail if a function that touches SQL was not reached on both databases, whether its
+    tests failed or not. Store the exit code and the functions for `.ci/retry.py`, because make hides them.
     """
     config = session.config
     if hasattr(config, "workerinput"):
         config.workeroutput["sql_reach"] = sorted(sql_reach.reached)
         return
-    if config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword and exitstatus == 0:
+    if _ran_whole_suite(session, exitstatus):
         config.stash[UNREACHED] = sql_reach.unreached()
-        exitstatus = session.exitstatus = int(bool(config.stash[UNREACHED]))
+        exitstatus = session.exitstatus = exitstatus or int(bool(config.stash[UNREACHED]))
     if hasattr(config, "cache"):
         config.cache.set("callout/exit", int(exitstatus))
+        config.cache.set("callout/unreached", config.stash.get(UNREACHED, []))
+
+
+def _ran_whole_suite(session: pytest.Session, exitstatus: int) -> bool:
+    """Return whether every test ran to its end, failed or not, and it is known what each of them reached."""
+    config = session.config
+    chosen = config.args_source is not config.ArgsSource.TESTPATHS or config.option.keyword or session.shouldfail
+    return not chosen and exitstatus in (0, 1) and not config.stash.get(WORKER_DIED, False)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

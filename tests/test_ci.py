@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,15 +37,16 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_retry(checkout: Path, *failed: str, ended_with: int = 1) -> tuple[int, str, str]:
-    """Run `.ci/retry.py` after a test run in which the tests ``failed`` failed. Return its exit code, its output, and
-    the test names that it wrote to the file ``notes``.
+def run_retry(checkout: Path, *failed: str, ended_with: int = 1, unreached: Sequence[str] = ()) -> tuple[int, str, str]:
+    """Run `.ci/retry.py` after a test run in which the tests ``failed`` failed and the functions ``unreached`` were not
+    reached. Return its exit code, its output, and the test names that it wrote to the file ``notes``.
     """
     record = checkout / ".pytest_cache" / "v" / "cache"
     record.mkdir(parents=True, exist_ok=True)
     (record / "lastfailed").write_text(json.dumps(dict.fromkeys(failed, True)))
     (record.parent / "callout").mkdir(exist_ok=True)
     (record.parent / "callout" / "exit").write_text(str(ended_with))
+    (record.parent / "callout" / "unreached").write_text(json.dumps(unreached))
     command = [sys.executable, str(ROOT / ".ci" / "retry.py"), "notes"]
     env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # loading them all takes seconds
     process = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
@@ -56,6 +58,12 @@ def test_a_run_that_failed_without_a_name_is_red(checkout: Path) -> None:
     """If the test run ended without the name of a failed test, or was interrupted, CI fails without a second run."""
     assert run_retry(checkout)[0] == 1
     assert run_retry(checkout, FLAKY, ended_with=2)[0] == 1
+
+
+def test_a_run_that_left_a_function_unreached_is_red(checkout: Path) -> None:
+    """If a function was not reached on both databases, CI fails and names it, though the failed test would pass now."""
+    code, output, _ = run_retry(checkout, FLAKY, unreached=["a.read (sqlite)"])
+    assert code == 1 and "no test reaches a.read (sqlite)" in output and "ONCE MORE" not in output
 
 
 def test_more_than_three_failed_tests_are_red(checkout: Path) -> None:

@@ -6,26 +6,34 @@ import uuid
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 
-from engine.domain import bids
+from engine.audit.verifier import verify_zone
+from engine.domain import bids, profile
 from engine.errors import ReusedKey
 from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.rebuild import room_rows
+from engine.sql.audit_tables import audit_heads
 from engine.sql.database import Archive
 from engine.sql.insert import SQLITE_ROWS, insert_into, insert_rows, upsert_rows
 from engine.sql.room_tables import room_progress
+from engine.sql.technician_tables import technician_states
 from engine.startup import open_engine
-from engine.types import DEFAULT_ZONE, JobId
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, TechnicianId, Zone
 from engine.zone import control
 from engine.zone.records import read_records
 from tests.archive.room_events import CUSTOMER, HOLDER, ROOM, create_message_event, create_room, create_room_event
 from tests.archive.test_dealings import BID
 from tests.archive.test_projection import JOB_ID, create_event, create_job_document
 from tests.archive.test_reader import archive_events
+from tests.engine import staff
 from tests.engine.test_accounts import new_account
+from tests.support.audit_log import archive_count, sign_head
+from tests.support.people import ADMIN
 
 
 async def test_a_repeated_registration_needs_the_password(settings: Settings) -> None:
@@ -67,6 +75,32 @@ async def test_a_rebuild_reads_rooms(archive: Archive, settings: Settings) -> No
         assert {member.id: member.read_n for member in room.members} == {"c1": 1, "t1": 1}
         found = [(of.id, [each.n for each in part]) async for of, part in room_rows.read_messages(engine, [room])]
         assert found == [(ROOM, [1])]
+
+
+async def test_a_published_head_must_be_stored(archive: Archive) -> None:
+    """A signed head that was published is missing in a database without its row: the seq after the last is "cut"."""
+    await archive_count(archive, 3)
+    published = await sign_head(archive)
+    assert (await verify_zone(archive, DEFAULT_ZONE, published=published)).findings == []
+    async with archive.begin_write() as conn:
+        await conn.execute(delete(audit_heads))
+    report = await verify_zone(archive, DEFAULT_ZONE, published=published)
+    assert [(finding.seq, finding.kind) for finding in report.findings] == [(4, "cut")]
+
+
+async def test_counters_of_a_technician_are_read_from_sql(archive: Archive, settings: Settings) -> None:
+    """A technician who comes to a zone has the counters that SQL has of them there. Who was never there has none."""
+    north = Zone("north")
+    async with open_engine(msgspec.structs.replace(settings, zones=(north, DEFAULT_ZONE))) as engine:
+        new, known = await staff.register_technician(engine), await staff.register_technician(engine)
+        counters = {"accepted": 3, "asked": 5, "free_at": 7}
+        async with archive.begin_write() as conn:
+            row = {"technician": known.id, "zone": north, "online": False, "works": "", **counters}
+            await conn.execute(insert(technician_states).values(row))
+        for who, expected in ((new, [None] * 3), (known, [b"3", b"5", b"7"])):
+            technician = TechnicianId(who.id)
+            await profile.patch_technician(engine, ADMIN, technician, profile.ProfilePatch(zone=north))
+            assert await engine.store.command("HMGET", keys.technician(north, technician), *counters) == expected
 
 
 async def test_many_rows_are_inserted_and_replaced(archive: Archive) -> None:

@@ -204,7 +204,7 @@ def _fold_notification(batch: Batch, event: Event) -> None:
     members = msgspec.structs.asdict(_notification_decoder.decode(event.data))
     texts = {name: members[name].replace("\0", "") for name in ("title", "body")}  # PostgreSQL stores no NUL in a text
     batch.notifications += [
-        {**members, **texts, "user": channel.removeprefix("user:"), "at": event.at}
+        {**members, **texts, "user": channel.removeprefix("user:"), "at": event.at, "seq": event.seq}
         for channel in event.to
         if channel.startswith("user:")
     ]

@@ -170,17 +170,18 @@ async def _read_notices(
 ) -> dict[tuple[str, str], int]:
     """Return, by room and user, the newest message's number when the user was last notified of unread ones."""
     columns = notifications.c
-    last_at = (
-        select(columns.room, columns.user, func.max(columns.at).label("at"))
+    last = (
+        select(columns.room, columns.user, func.max(columns.at).label("at"), func.max(columns.seq).label("seq"))
         .where(columns.user.in_(users), columns.room.in_(ids))
         .group_by(columns.room, columns.user)
         .subquery()
     )
-    said_before = (messages.c.room == last_at.c.room) & (messages.c.at <= last_at.c.at)
+    # A message of the same millisecond may be newer than the notification. Old rows have no seq, only a time.
+    is_before = or_(messages.c.seq < last.c.seq, last.c.seq.is_(None) & (messages.c.at <= last.c.at))
     query = (
-        select(last_at.c.room, last_at.c.user, func.max(messages.c.n).label("n"))
-        .join(messages, said_before)
-        .group_by(last_at.c.room, last_at.c.user)
+        select(last.c.room, last.c.user, func.max(messages.c.n).label("n"))
+        .join(messages, (messages.c.room == last.c.room) & is_before)
+        .group_by(last.c.room, last.c.user)
     )
     return {(row.room, row.user): row.n for row in await conn.execute(query)}
 

@@ -334,9 +334,11 @@ notifications = Table(
     Column("job", Text),
     Column("room", Text),
     time_column("at"),
+    Column("seq", BigInteger),
     Index(None, "user", "at", "id"),
     Index(None, "at"),
 )
+"""The notifications. ``seq`` is that of the event in its zone's log, or NULL in rows from before the column existed."""
 
 notification_reads = Table(
     "notification_reads",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from sqlalchemy import func, select, update
+
 from engine.domain import room_members, rooms
 from engine.runtime import Engine
+from engine.sql.room_tables import messages
+from engine.sql.schema import notifications
+from engine.types import DEFAULT_ZONE
+from engine.workers import archiver, notifier, scheduler
 from tests.rebuild.compare import check_rebuild
 from tests.support import chat, people
+from tests.support.clock import advance
 from tests.support.postgres import on_both_databases
 
 
@@ -39,3 +46,19 @@ async def test_a_large_room_and_a_long_one(engine: Engine) -> None:
         await chat.say(engine, scene.customer, scene.room, f"Message {number}")
     before = await check_rebuild(engine)
     assert before[f"room:{scene.room}"]["to"] == f"room:{scene.room}"
+
+
+async def test_a_message_of_the_millisecond_of_a_notification_is_not_counted_as_notified(engine: Engine) -> None:
+    """The member is notified of the first of two messages. The second has the same time, and a later seq."""
+    scene = await chat.book_with_room(engine)
+    await chat.say(engine, scene.customer, scene.room, "First")
+    await advance(engine, 120)
+    await notifier.run_once(engine)
+    await scheduler.run_once(engine, DEFAULT_ZONE)
+    await chat.say(engine, scene.customer, scene.room, "Second")
+    await archiver.run_once(engine)
+    async with engine.archive.begin_write() as conn:
+        notified_at = select(func.max(notifications.c.at)).where(notifications.c.room == scene.room)
+        await conn.execute(update(messages).values(at=notified_at.scalar_subquery()))
+    before = await check_rebuild(engine)
+    assert before[f"room:{scene.room}:read"][f"noticed:{scene.technician.id}"] == "1"

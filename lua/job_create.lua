@@ -18,6 +18,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/job"
 --- @include "lib/job_record"
 --- @include "lib/job_state"
+--- @include "lib/named_technician"
 --- @include "lib/offer_creation"
 --- @include "lib/plan"
 --- @include "lib/room_opening"
@@ -48,8 +49,7 @@ if named ~= '' then
   tech = Tech.load(zone.tag .. 'tech:' .. named)
   local why = Tech.refusal(tech)
   if why then return Idempotency.refuse(req, fingerprint, why) end
-  if not string.find(' ' .. tech.services .. ' ', ' ' .. service .. ' ', 1, true)
-    or redis.call('SISMEMBER', zone.tag .. 'user:' .. customer .. ':blocks', named) == 1 then
+  if NamedTechnician.mismatch(zone, tech, service, customer) then
     return Idempotency.refuse(req, fingerprint, 'INVALID')
   end
 end

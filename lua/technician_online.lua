@@ -20,13 +20,9 @@ local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local tech, again = Tech.load(tech_key), Idempotency.lookup(req, fingerprint)
 local clock = redis.call('HGET', tech_key, 'clock') or ''
-local function blockers()
-  local full, stale = tech.load >= tech.capacity, zone.now - tech.fix_at > Eligibility.FRESH_MS
-  return full and 'at_capacity' or stale and 'stale_position' or nil, full and stale and 'stale_position' or nil
-end
 if again then
   if again[1] ~= 'OK' then return again end
-  return {'OK', '1', again[3], 0, clock, FixRate.told(tech), blockers()}
+  return {'OK', '1', again[3], 0, clock, FixRate.told(tech), unpack(Eligibility.blockers(zone, tech))}
 end
 local why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
@@ -50,4 +46,4 @@ if was ~= '1' then
   EventLog.save_seq(zone)
 end
 Idempotency.store(req, fingerprint, seq, 0, '-', Idempotency.STEP_MS)
-return {'OK', '0', seq, 0, clock, FixRate.told(tech), blockers()}
+return {'OK', '0', seq, 0, clock, FixRate.told(tech), unpack(Eligibility.blockers(zone, tech))}

@@ -16,9 +16,8 @@ TOUCHES {z}:tech:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  
 --- @include "lib/job_state"
 --- @include "lib/limits"
 --- @include "lib/offer_creation"
---- @include "lib/ranking"
---- @include "lib/search"
 --- @include "lib/wave"
+--- @include "lib/wave_choice"
 --- @include "lib/zone"
 local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
 local epoch, entry, wave_number, size, radius_m, interval_ms, offer_ms, whole_zone, weights, limits, audience,
@@ -39,16 +38,8 @@ if DispatchIndex.is_postponed(zone, job, entry) or Limits.postpone_when_full(zon
   return {'OK', '0', 0, 0, 0, '0'}
 end
 local first = job.walk == ''
-Wave.resume(zone, job, wave)
-local chosen = first and Wave.take_preferred(zone, job, offers, wave) or nil
-if whole_zone == '1' then wave.mode = 'walk' end
-if wave.mode == 'walk' then wave.more = not Search.by_rank(zone, job, offers, supply, wave)
-elseif wave.size > 0 then Search.by_radius(zone, job, offers, supply, wave) end
-local undecided = wave.more and wave.mode ~= 'walk'
-if wave.dense then wave.mode, wave.more, undecided = 'walk', true, false end
-local best = undecided and {} or Ranking.best(wave)
+local best, chosen = WaveChoice.choose(zone, job, offers, supply, wave, whole_zone == '1')
 if chosen then
-  table.insert(best, 1, chosen)
   job.alone = zone.now + wave.limits.alone
   JobFields.set(job_key, 'alone', job.alone)
 end

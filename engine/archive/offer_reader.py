@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from engine.sql.database import Archive
 from engine.sql.job_tables import job_states
@@ -38,3 +40,25 @@ async def read_waves(archive: Archive, job: JobId) -> list[bytes]:
     async with archive.begin_read() as conn:
         texts = (await conn.execute(query)).scalars().all()
     return list(dict.fromkeys(bytes(record) for text in texts for record in _waves_decoder.decode(text).waves))
+
+
+async def read_status(archive: Archive, job: JobId, technician: str) -> str:
+    """Return the status of the archived offer of a job to a technician; "" if there is none."""
+    mine = (offers.c.job == job, offers.c.technician == technician)
+    async with archive.begin_read() as conn:
+        return (await conn.execute(select(offers.c.status).where(*mine))).scalar_one_or_none() or ""
+
+
+async def count_outcomes(archive: Archive, technician: str, since: int) -> dict[str, int]:
+    """Count the offers to a technician since a time (ms) by their outcome: ``accepted``, ``rejected``, ``open``, or why
+    the offer closed (``expired``, ``taken``, ``cancelled``, ``withdrawn``, ``reassigned``, ``left``).
+    """
+    reason = func.coalesce(offers.c.reason, "expired")
+    query = select(offers.c.status, reason, func.count()).group_by(offers.c.status, reason)
+    query = query.where(offers.c.technician == technician, offers.c.offered_at >= since)
+    async with archive.begin_read() as conn:
+        rows = (await conn.execute(query)).all()
+    counts: Counter[str] = Counter()
+    for status, why, count in rows:
+        counts[{"sent": "open", "expired": why}.get(status, status)] += count
+    return dict(counts)

@@ -72,9 +72,9 @@ async def book_job(
     caller who may not book (for this customer), OutOfArea, Invalid, NotFound, ServiceInactive, ReusedKey.
     """
     key = in_redis.validate_key(key)
-    customer = _customer_id(caller, booking)
+    customer = customer_id(caller, booking)
     check_mappable(booking.lat, booking.lon)
-    blueprint = _choose_blueprint(engine, booking)
+    blueprint = choose_blueprint(engine, booking)
     fingerprint = _booking_fingerprint(engine, booking, customer)
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
@@ -87,9 +87,9 @@ async def book_job(
             if earlier.fingerprint not in ("", fingerprint):
                 raise Duplicate(OTHER_BOOKING_TEXT, job={"id": earlier.job})
             return await booking_outcomes.earlier_job_outcome(engine, caller, earlier.job, key)
-    _check_technician(blueprint, booking)
+    check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
-    person = await _customer_account(engine, customer)
+    person = await customer_account(engine, customer)
     zone = await booking_notes.choose_zone(engine, caller.id, key, booking.reference, (booking.lat, booking.lon))
     note = await booking_notes.reserve_job(engine, caller.id, key, booking.reference, fingerprint, zone)
     zone, job = note.zone, note.job
@@ -123,7 +123,7 @@ def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> 
     return in_redis.fingerprint_of(engine, "create", "", {**given, "customer": customer})
 
 
-def _customer_id(caller: Principal, booking: Booking) -> UserId:
+def customer_id(caller: Principal, booking: Booking) -> UserId:
     if caller.role == "customer":
         if booking.customer not in (None, caller.id):
             raise Forbidden("Customers book only for themselves")
@@ -135,7 +135,7 @@ def _customer_id(caller: Principal, booking: Booking) -> UserId:
     return UserId(booking.customer)
 
 
-def _choose_blueprint(engine: Engine, booking: Booking) -> Blueprint:
+def choose_blueprint(engine: Engine, booking: Booking) -> Blueprint:
     if booking.blueprint is None:
         return engine.blueprints.default
     found = engine.blueprints.by_name.get(booking.blueprint)
@@ -145,7 +145,7 @@ def _choose_blueprint(engine: Engine, booking: Booking) -> Blueprint:
     return found
 
 
-def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
+def check_technician(blueprint: Blueprint, booking: Booking) -> None:
     if booking.technician is None and blueprint.technician == "required":
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
     if booking.technician is not None and not is_id(booking.technician):
@@ -154,7 +154,7 @@ def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
 
 
-async def _customer_account(engine: Engine, customer: UserId) -> accounts.User:
+async def customer_account(engine: Engine, customer: UserId) -> accounts.User:
     try:
         user = await accounts.read_user(engine, customer)
     except NotFound:

@@ -42,6 +42,7 @@ LIMITS: dict[str, Limit] = {
         Limit("fixes", 2, 1),
         Limit("login", 10, 60),
         Limit("presence", 1, 1),
+        Limit("preview", 1, 1),
         Limit("exports", 10, 3600),
         Limit("erasure", 10, 3600),
     )

@@ -41,11 +41,5 @@ end
 
 -- Returns why this candidate was chosen: each part of the score, for the best candidates.
 function Allocation.scores_json(zone, wave)
-  local parts = {}
-  for i = 1, math.min(#wave.fit, Allocation.MAX_SCORES) do
-    local fit = wave.fit[i]
-    parts[i] = string.format('{"technician":"%s","score":%.3f,"distance":%.3f,"rating":%.3f,"acceptance":%.3f,' ..
-      '"waiting":%.3f,"workload":%.3f}', fit.id, wave.score(zone, fit, fit.rating, fit.workload))
-  end
-  return table.concat(parts, ',')
+  return Ranking.scores_json(zone, wave, wave.fit, Allocation.MAX_SCORES)
 end

@@ -9,6 +9,17 @@ Density.UNIT_LON = 2 * 3.141592653589793 * Geo.EARTH_RADIUS_M / 2 ^ 26
 Density.UNIT_LAT = Density.UNIT_LON * 2 * 85.05112878 / 360
 Density.MAX_LEVELS = 8
 
+-- Returns the score that an index gives to a place in degrees.
+function Density.score_of(lat, lon)
+  local high, wide = (lat / 85.05112878 + 1) / 2 * 2 ^ 26, (lon / 180 + 1) / 2 * 2 ^ 26
+  local y, x, score = math.min(math.floor(high), 2 ^ 26 - 1), math.min(math.floor(wide), 2 ^ 26 - 1), 0
+  for level = 0, 25 do
+    score = score + (y % 2 + x % 2 * 2) * 4 ^ level
+    y, x = math.floor(y / 2), math.floor(x / 2)
+  end
+  return score
+end
+
 function Density.count_cell(supply, score, size)
   local first = score - score % size
   return redis.call('ZCOUNT', supply, first, first + size - 1)
@@ -17,9 +28,10 @@ end
 -- Returns the first radius of a search in metres, at most `widest`: `want` technicians are expected within it. The
 -- estimate comes from a cell around the job that contains between half of `want` and twice as many, or from the one
 -- nearest to that, at most MAX_LEVELS below the cell of the area of `widest`. If the estimate is wrong, the search
--- halves or widens the radius. A job that is not in the demand index has no score: then the radius is `widest`.
+-- halves or widens the radius. A job that is not in the demand index has no score: then the radius is `widest`. A
+-- preview brings the score that its job would have.
 function Density.radius_for(zone, job, supply, want, widest)
-  local score = tonumber(redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id) or nil)
+  local score = job.score or tonumber(redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id) or nil)
   if not score then return widest end
   local unit, few = Density.UNIT_LAT * Density.UNIT_LON * math.cos(job.lat * math.pi / 180), want / 2
   local level = math.floor(math.log(math.pi * widest * widest / unit) / math.log(4))

@@ -24,6 +24,17 @@ function Eligibility.exclusion(zone, job, tech)
   return not string.find(' ' .. tech.services .. ' ', ' ' .. job.service .. ' ', 1, true) and 'service' or nil
 end
 
+-- Returns everything that keeps the technician from getting offers now, in the order of `exclusion`.
+function Eligibility.blockers(zone, tech)
+  local why, stale = Tech.refusal(tech), tech.lat ~= '' and tech.fix_at < Eligibility.oldest_fix(zone)
+  local found = {why and string.lower(why)}
+  if tech.online ~= '1' then found[#found + 1] = 'offline' end
+  if tech.load >= tech.capacity then found[#found + 1] = 'at_capacity' end
+  if tech.lat == '' then found[#found + 1] = 'no_position' end
+  if stale then found[#found + 1] = 'stale_position' end
+  return found
+end
+
 -- Returns the function that judges one candidate by id and summary: it returns why they are left out, or nil and the
 -- candidate, their rating and their workload. The summary shows most of those who fit. Whoever has no summary, or one
 -- that does not fit, is judged by their record, which also has the reason.

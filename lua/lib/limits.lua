@@ -77,7 +77,7 @@ function Limits.is_at_cap(zone, id, wave)
     local row = redis.call('HMGET', key, 'mode', 'holder')
     local text = row[1] and row[1] ~= 'none' and row[2] == '' and redis.call('HGET', key .. ':offers', id)
     if not text or string.sub(text, 1, 5) ~= 'sent ' then
-      redis.call('ZREM', pull, job_id)
+      if not wave.reads_only then redis.call('ZREM', pull, job_id) end
       count = count - 1
     end
   end

@@ -74,3 +74,14 @@ function Ranking.best(wave)
   if changed then Ranking.sort(best) end
   return best
 end
+
+-- Returns the parts of the score of these candidates, at most `count`, as JSON. `wave.explains` was set for them.
+function Ranking.scores_json(zone, wave, fits, count)
+  local parts = {}
+  for i = 1, math.min(#fits, count) do
+    local fit = fits[i]
+    parts[i] = string.format('{"technician":"%s","score":%.3f,"distance":%.3f,"rating":%.3f,"acceptance":%.3f,' ..
+      '"waiting":%.3f,"workload":%.3f}', fit.id, wave.score(zone, fit, fit.rating, fit.workload))
+  end
+  return table.concat(parts, ',')
+end

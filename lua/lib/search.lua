@@ -61,11 +61,11 @@ end
 -- exhausted.
 function Search.by_rank(zone, job, offers, supply, wave)
   if not wave.up then
-    local here = redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id)
+    local here = job.score or redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id)
     -- A job that the engine allocates is not in the demand index: the search starts at some technician nearby.
     local near = here and {} or
       redis.call('GEOSEARCH', supply, 'FROMLONLAT', job.lon, job.lat, 'BYRADIUS', wave.reach, 'm', 'COUNT', 1, 'ANY')
-    if here then wave.up = redis.call('ZCOUNT', supply, '-inf', '(' .. here)
+    if here then wave.up = redis.call('ZCOUNT', supply, '-inf', string.format('(%.0f', here))
     else wave.up = near[1] and redis.call('ZRANK', supply, near[1]) or 0 end
     wave.down = wave.up - 1
   end

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.process.settings import Settings
+from server.api import choice_examples
 
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
@@ -118,6 +119,7 @@ REQUESTS: dict[str, Any] = {
         "reference": "order-4711",
         "metadata": {"floor": 3},
     },
+    "choices_preview": {"service": SERVICE, **POSITION, "address": "Torstrasse 1", "customer": CUSTOMER},
     "jobs_edit": {"notes": "Ring twice", "version": 1},
     "jobs_claim": {"version": 1},
     "jobs_respond": {"status": "accepted"},
@@ -149,6 +151,7 @@ REQUESTS: dict[str, Any] = {
     },
 }
 REPLIES: dict[str, Any] = {
+    **choice_examples.REPLIES,
     "auth_register": _SIGNED_IN,
     "auth_login": _SIGNED_IN,
     "auth_refresh": _SIGNED_IN,

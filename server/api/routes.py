@@ -24,6 +24,7 @@ from engine.roles import (
     TECHNICIAN_ROLE,
 )
 from server.api.audit_routes import AUDIT_ROUTES
+from server.api.choice_routes import CHOICE_ROUTES
 from server.api.dispute_routes import DISPUTE_ROUTES
 from server.api.handlers import (
     about,
@@ -109,6 +110,7 @@ ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
     list_route("/v1/jobs", jobs.find, JOB_READER_ROLES, policy.OWN_DATA, Job, query=JobsQuery, live=True),
+    *CHOICE_ROUTES,
     Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READER_ROLES, policy.READ_JOB, reply=JobReply),
     list_route("/v1/jobs/{id}/history", jobs.history, JOB_READER_ROLES, policy.READ_FULL_JOB, HistoryItem),
     list_route("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.READ_WAVES, Wave),

@@ -70,3 +70,16 @@ def test_the_first_radius_contains_about_the_wanted_number(
         add_crowd(client, lat, lon, count=4_000, side_m=side_m)
         nearby = client.geosearch(SUPPLY_KEY, latitude=lat, longitude=lon, radius=first_radius_m(client, lat), unit="m")
     assert WANTED_TECHNICIANS / 2 <= len(nearby) <= WANTED_TECHNICIANS * 2  # type: ignore[arg-type]
+
+
+def test_the_score_of_a_place_is_that_of_the_index(empty_redis: str) -> None:
+    """The score that a preview computes for a place is the one under which Redis would store a job there."""
+    draw = random.Random(7)
+    places = [*POSITIONS, *((draw.uniform(-85, 85), draw.uniform(-180, 180)) for _ in range(200))]
+    library = "\n".join((scripts.scripts_folder() / "lib" / f"{name}.lua").read_text() for name in ("geo", "density"))
+    source = f"{library}\nreturn string.format('%.0f', Density.score_of(tonumber(ARGV[1]), tonumber(ARGV[2])))"
+    with Redis.from_url(empty_redis) as client:
+        for lat, lon in places:
+            client.geoadd(DEMAND_KEY, (lon, lat, "j"))
+            found = client.eval(source, 0, repr(lat), repr(lon))
+            assert int(found) == client.zscore(DEMAND_KEY, "j")  # type: ignore[arg-type]

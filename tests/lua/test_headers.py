@@ -93,6 +93,7 @@ def test_a_read_only_script_appends_no_event(script: Script) -> None:
         "HGET",
         "HGETALL",
         "HMGET",
+        "LRANGE",
         "XRANGE",
         "XREVRANGE",
         "ZRANGE",

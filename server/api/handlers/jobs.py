@@ -32,10 +32,13 @@ async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
     sent again with its reference, the answer is the first job, with 200. Another booking with the same reference is
     refused as `duplicate`, with the first job's id.
     """
-    asked = msgspec.structs.asdict(call.body)
-    wanted = Booking(**{**asked, "scheduled_for": to_ms(call.body.scheduled_for)})
-    done = await booking.book_job(call.engine, call.caller, wanted, key=call.key, trace=call.trace)
+    done = await booking.book_job(call.engine, call.caller, wanted_booking(call.body), key=call.key, trace=call.trace)
     return responses.booking_response(done)
+
+
+def wanted_booking(body: NewJob) -> Booking:
+    """Return the booking that a body describes."""
+    return Booking(**{**msgspec.structs.asdict(body), "scheduled_for": to_ms(body.scheduled_for)})
 
 
 async def find(call: RequestContext[Body, JobsQuery]) -> Response:

@@ -47,7 +47,7 @@ async def client_of(limited_server: RunningServer) -> AsyncIterator[ClientOf]:
 def test_the_limits_are_those_of_the_protocol() -> None:
     """The limits have the counts and periods that docs/protocol.md promises. The tests below use a longer period."""
     promised = {"requests": (20, 1), "claims": (10, 1), "chat": (100, 60), "fixes": (2, 1), "login": (10, 60)}
-    promised |= {"presence": (1, 1), "typing": (1, 1), "exports": (10, 3600), "erasure": (10, 3600)}
+    promised |= {"preview": (1, 1), "presence": (1, 1), "typing": (1, 1), "exports": (10, 3600), "erasure": (10, 3600)}
     assert {limit.name: (limit.count, limit.period_s) for limit in limits.LIMITS.values()} == promised
 
 
@@ -57,6 +57,17 @@ async def test_erasures_and_exports_are_limited(client_of: ClientOf, verb: str, 
     customer = client_of("customer")
     codes = [code_of(await customer("POST", f"/v1/users/usr_other/{verb}", body))[1] for _ in range(11)]
     assert codes == ["forbidden"] * 10 + ["rate_limited"]
+
+
+async def test_a_booking_is_previewed_once_a_second(client_of: ClientOf, slow_refill: SlowRefill) -> None:
+    """A second preview of the same caller within a second is refused, whatever it asks."""
+    slow_refill("preview")
+    backend, body = (
+        client_of("service"),
+        {"service": "srv_none", **HERE, "address": "Torstrasse 1", "customer": "usr_1"},
+    )
+    assert code_of(await backend("POST", "/v1/jobs/preview", body)) == (422, "invalid")
+    assert code_of(await backend("POST", "/v1/jobs/preview", {})) == (429, "rate_limited")
 
 
 async def test_presence_is_asked_once_a_second(

@@ -132,7 +132,9 @@ def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, 
 def _technician_targets(world: World, policy: Policy) -> list[Target]:
     technician_targets = []
     for name in ("holder", "never", "spare_technician"):
-        relations: Relations = {name: {"self"}} | {manager: {"managers"} for manager in MANAGERS}
+        relations: Relations = {name: {"self"}} | {
+            manager: {"managers", "ops"} if world.roles[manager] in OPS_ROLES else {"managers"} for manager in MANAGERS
+        }
         may = (
             None if policy.relations is None else frozenset(n for n, has in relations.items() if has & policy.relations)
         )
@@ -302,6 +304,7 @@ def _body_values(world: World, route_name: str, caller: str, target: Target) -> 
         "blocks_drop": {"user": target.params.get("id")},
         "jobs_create": {"service": world.ids["spare"]}
         | ({} if world.roles.get(caller) == "customer" else {"customer": customer}),
+        "choices_preview": {"service": world.ids["spare"], "customer": customer},
         "jobs_commands": {"items": [{"command": "cancel", "version": UNUSED_VERSION}]},
         "jobs_edit": {"notes": "x", "version": UNUSED_VERSION},
         "rooms_say": {"client_id": f"sweep.{caller}"},

@@ -1,0 +1,33 @@
+"""The routes about the engine's choice of a technician. They are a part of the table in server/api/routes.py."""
+
+from __future__ import annotations
+
+from engine.roles import OPS, SERVICE_ROLE, TECHNICIAN_ROLE
+from server.api.handlers import choices
+from server.api.route import Route
+from server.http import policy
+from server.schemas.choices import PreviewReply, WhyQuery, WhyReply
+from server.schemas.jobs import NewJob
+
+CHOICE_ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/jobs/preview",
+        choices.preview,
+        OPS | SERVICE_ROLE,
+        policy.OWN_DATA,
+        NewJob,
+        reply=PreviewReply,
+        limit_name="preview",
+    ),
+    Route(
+        "GET",
+        "/v1/technicians/{id}/why",
+        choices.why,
+        TECHNICIAN_ROLE | OPS,
+        policy.EXPLAIN_OFFERS,
+        query=WhyQuery,
+        reply=WhyReply,
+    ),
+)
+"""They come before the routes of a job, whose path fits that of the preview too."""

@@ -1,0 +1,30 @@
+"""The engine's choice: previews of bookings, and why a technician gets offers or not."""
+
+from __future__ import annotations
+
+from engine.domain import offer_reasons, previews
+from server.api.endpoint import RequestContext
+from server.api.handlers.jobs import wanted_booking
+from server.http import responses
+from server.http.responses import Response
+from server.schemas.choices import WhyQuery
+from server.schemas.decode import Body, NoQuery
+from server.schemas.jobs import NewJob
+
+
+async def preview(call: RequestContext[NewJob, NoQuery]) -> Response:
+    """Return who would be asked first for a booking, in order, and who would not and why. It books nothing.
+
+    Services receive counts and reasons only.
+    """
+    wanted = wanted_booking(call.body)
+    return responses.object_response("preview", await previews.preview_booking(call.engine, call.caller, wanted))
+
+
+async def why(call: RequestContext[Body, WhyQuery]) -> Response:
+    """Return what keeps a technician from getting offers now, and what became of their offers of the last week.
+
+    With `job`, the answer also says whether the searches for that job asked the technician, and why not.
+    """
+    found = await offer_reasons.explain_offers(call.engine, call.caller, call.id, call.query.job)
+    return responses.object_response("why", found)

@@ -1,0 +1,83 @@
+"""Why the engine asks a technician or not: previews of bookings, and a technician's own question."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from server.schemas.decode import Body
+from server.schemas.fields import Id
+from server.schemas.objects import Shape
+from server.schemas.waves import Score
+
+
+class PreviewGroup(Shape):
+    """A group of technicians: their number and, for ops, the ids of some of them."""
+
+    count: int
+    technicians: list[str] | None = None
+
+
+class Preview(Shape, rename={"inside": "in"}):
+    """Whom a booking would ask first if its search began now: ``in`` in order, and ``out`` by reason. ``state`` is the
+    state that searches, ``starts_at`` when the search of a scheduled job really begins. ``visited`` technicians were
+    examined, ``more`` is true if the first wave would go on to ask others. ``scores`` are those of ``in`` or, if the
+    engine chooses, of the best candidates.
+    """
+
+    blueprint: str
+    state: str
+    mode: Literal["broadcast", "bids", "direct", "allocate", "none"]
+    starts_at: datetime | None
+    at: datetime | None
+    radius_m: float | None
+    visited: int
+    inside: PreviewGroup
+    out: dict[str, PreviewGroup]
+    more: bool
+    scores: tuple[Score, ...] = ()
+
+
+class PreviewReply(Shape):
+    preview: Preview
+
+
+class WhyQuery(Body):
+    job: Id | None = None
+
+
+class JobChoice(Shape):
+    """What the searches for a job decided about a technician: in the wave ``wave`` at the time ``at`` they were asked,
+    or left out for ``reason``. To the technician, `not_chosen` stands for every reason that is not about them alone.
+    """
+
+    id: str
+    asked: bool
+    wave: int | None = None
+    at: datetime | None = None
+    offer: Annotated[str | None, Meta(description="the status of their offer")] = None
+    reason: str | None = None
+
+
+class OfferCounts(Shape):
+    """The outcomes of a technician's archived offers since a time."""
+
+    since: datetime
+    count: int
+    outcomes: dict[str, int]
+
+
+class Why(Shape):
+    """Whether a technician receives offers now, and ``blockers``, the reasons if not."""
+
+    online: bool
+    receiving: bool
+    blockers: list[str]
+    offers: OfferCounts
+    job: JobChoice | None = None
+
+
+class WhyReply(Shape):
+    why: Why

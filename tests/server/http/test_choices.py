@@ -1,0 +1,34 @@
+"""Tests over HTTP of previews and of why a technician gets offers or not."""
+
+from __future__ import annotations
+
+from engine.types import Role
+from tests.server.http import people
+from tests.server.http.client import HERE, Client, code_of
+from tests.server.http.conftest import Join
+
+
+async def test_a_preview_and_its_booking(staff: dict[Role, Client], join: Join) -> None:
+    """Ops see who will be asked before they book, services only how many. The technician asks why afterwards; another
+    technician, and a job that never looked at them, are `not_found`.
+    """
+    admin, carla, tom, una = staff["admin"], await join("customer"), await join("technician"), await join("technician")
+    service = await people.make_service(admin)
+    await people.approve(tom, admin, service)
+    await people.go_online(tom)
+    body = {"service": service, **HERE, "address": "Torstrasse 1"}
+    asked = await admin("POST", "/v1/jobs/preview", {**body, "customer": carla.user})
+    preview = asked.json()["preview"]
+    assert (preview["in"]["technicians"], preview["mode"]) == ([tom.user], "broadcast")
+    counted = await staff["service"]("POST", "/v1/jobs/preview", {**body, "customer": carla.user})
+    assert tom.user not in counted.text and counted.json()["preview"]["in"] == {"count": 1}
+    assert code_of(await carla("POST", "/v1/jobs/preview", body)) == (403, "forbidden")
+
+    job = (await people.book(carla, service))["id"]
+    await people.wait_for_offer(tom, job)
+    why = (await tom("GET", f"/v1/technicians/{tom.user}/why?job={job}")).json()["why"]
+    assert why["receiving"] and (why["job"]["asked"], why["job"]["offer"]) == (True, "sent")
+    assert code_of(await una("GET", f"/v1/technicians/{tom.user}/why")) == (404, "not_found")
+    assert code_of(await carla("GET", f"/v1/technicians/{tom.user}/why")) == (403, "forbidden")
+    await people.approve(una, admin, await people.make_service(admin))
+    assert code_of(await una("GET", f"/v1/technicians/{una.user}/why?job={job}")) == (404, "not_found")

@@ -22,6 +22,7 @@ NAMES = (
     "map",
     "match",
     "offer",
+    "plan",
     "rebuild",
     "relay",
     "restart",

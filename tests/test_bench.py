@@ -270,6 +270,18 @@ async def test_offer_runs() -> None:
     assert (await run_quick("offer", "--jobs", "5"))["booking to first offer"] > 0
 
 
+async def test_plan_runs() -> None:
+    """The benchmark `plan` compares a planned day with greedy insertion, also at the places of a trace. It refuses a
+    trace with too few places.
+    """
+    few = await run_bench("plan", *QUICK_OPTIONS, "--trace", "tests/data/pickups.csv", "--jobs", "500")
+    assert few.code == 1 and "different places, 510 are needed" in few.err
+    for places in ((), ("--trace", "tests/data/pickups.csv")):
+        figures = await run_quick("plan", "--jobs", "20", "--technicians", "3", *places)
+        assert figures["ruin and recreate: travel"] > 0
+        assert figures["ruin and recreate: jobs served"] >= figures["greedy insertion: jobs served"]
+
+
 async def test_relay_runs() -> None:
     """The benchmark `relay` measures how fast a gateway reads log entries, with claims at the same time and without."""
     figures = await run_quick("relay", "--entries", "3000", "--sockets", "10", "--claims", "20")

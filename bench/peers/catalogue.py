@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from bench.peer_programs import GoProgram, locked_npm_version
+from bench.peers import vroom
 
 CENTRIFUGO = GoProgram("centrifugo", "github.com/centrifugal/centrifugo/v6", "v6.9.1")
 NATS = GoProgram("nats-server", "github.com/nats-io/nats-server/v2", "v2.15.3")
@@ -54,5 +55,6 @@ PEERS = {
     ),
     "PostgreSQL transaction": Peer("BEGIN, four statements, COMMIT; both cores; omits what the procedure omits"),
     "GEOSEARCH": Peer("knows nobody's eligibility, blocks or earlier offers"),
+    "VROOM": Peer("C++; plans and nothing else", vroom.read_version),
     "Tile38": Peer("knows nobody's eligibility, blocks or earlier offers; in memory", TILE38.read_version),
 }

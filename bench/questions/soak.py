@@ -69,7 +69,7 @@ MAX_RECENT = 10_000
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--for", dest="for_", default="10m", help="length after the warm-up (default: 10m)")
-    parser.add_argument("--warm-up", default="3m", help="load before the first sample that counts (default: 3m)")
+    parser.add_argument("--warm-up", default="11m", help="load before the first sample that counts (default: 11m)")
     parser.add_argument("--jobs-per-s", type=float, default=50.0, help="bookings a second (default: 50)")
     parser.add_argument("--workers", type=int, default=1, help="processes that serve, beside their parent (default: 1)")
     parser.add_argument(

@@ -2,11 +2,11 @@
 Its scheduled task is `allocate:<job>:<round>`. If nobody fits, the next round is due after repeat_ms. `plan` is '' if
 the job has left the state in which the engine chooses.
 KEYS    meta  job  offers  waves  supply  due  log
-ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience
+ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience  schedule
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.job
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/allocation"
 --- @include "lib/apply_step"
@@ -18,12 +18,13 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/job_fields"
 --- @include "lib/limits"
 --- @include "lib/plan"
+--- @include "lib/schedule"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/wave"
 --- @include "lib/zone"
 local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
-local epoch, entry, round, radius_m, repeat_ms, weights, plan_json, unfilled_audience = unpack(ARGV)
+local epoch, entry, round, radius_m, repeat_ms, weights, plan_json, unfilled_audience, schedule = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, plan = Job.load(job_key), plan_json ~= '' and Plan.parse(plan_json)
@@ -44,7 +45,8 @@ if job.frozen ~= '' or not Step.allows_marks(job, plan) then
 end
 Candidates.load_search_fields(job)
 local wave = Wave.new(zone, job, Allocation.MAX_CANDIDATES, tonumber(radius_m), weights, Limits.parse(''))
-wave.explains = true
+wave.explains, wave.rule = true, Schedule.rule(schedule)
+Schedule.load(job)
 local first = job.walk == ''
 if first and round == '1' then JobFields.set(job_key, 'sought', zone.now) end
 local best, more = Allocation.choose(zone, job, offers, supply, wave, first)
@@ -52,7 +54,9 @@ local scores = ',"scores":[' .. Allocation.scores_json(zone, wave) .. ']'
 Wave.save_record(zone, job, wave, waves, round, best and {best.id} or {}, scores)
 JobFields.set(job_key, 'walk', more and Wave.progress_text(wave) or '')
 if best then
-  local events = ApplyStep.run(zone, job, offers, plan, {}, 'engine', Tech.load(zone.tag .. 'tech:' .. best.id))
+  local tech = Tech.load(zone.tag .. 'tech:' .. best.id)
+  Schedule.check(zone, job, tech, schedule)
+  local events = ApplyStep.run(zone, job, offers, plan, {}, 'engine', tech)
   Command.finish(zone, log, job, events, {actor = 'engine', cause = ''})
 elseif more then
   redis.call('ZADD', due, zone.now, entry)

@@ -1,11 +1,11 @@
 --[[ bid_accept: accepts a bid for its customer. The bid's technician becomes the holder, the bid's amount becomes the
 price of a flat job, and all other bids are declined.
 KEYS    meta  job  offers  causes  bids  log  req
-ARGV    epoch  bid  actor  key  fingerprint  trace  if_version  bp  plan  audience  grace_ms  lease_ms
+ARGV    epoch  bid  actor  key  fingerprint  trace  if_version  bp  plan  audience  grace_ms  lease_ms  schedule
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  AT_CAPACITY
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  SCHEDULE_CONFLICT  AT_CAPACITY
 EMITS   job.*  bid.accepted  bid.closed  offer.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:user:*:blocks  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:user:*:blocks  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/audience"
@@ -14,12 +14,13 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/idempotency"
 --- @include "lib/plan"
 --- @include "lib/relation"
+--- @include "lib/schedule"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, bids, log, req = unpack(KEYS)
 local epoch, bid_id, actor, key, fingerprint, trace, if_version, bp, plan_json, audience, grace_ms,
-  lease_ms = unpack(ARGV)
+  lease_ms, schedule = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local plan = Plan.parse(plan_json)
@@ -52,6 +53,8 @@ if made < (tonumber(redis.call('HGET', job_key, 'terms')) or 0) then
 end
 local tech = Tech.load(zone.tag .. 'tech:' .. bid.technician)
 if not Bids.is_eligible(zone, job, tech) then return Idempotency.refuse(req, fingerprint, 'INVALID') end
+local from, to, other = Schedule.check(zone, job, tech, schedule)
+if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', from, to, other) end
 if tech.load >= tech.capacity and job.begins <= zone.now then
   return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
 end

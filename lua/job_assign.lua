@@ -1,11 +1,11 @@
 --[[ job_assign: makes a technician whom ops (or the engine) chose the holder of a job. They replace the present holder,
 if there is one.
 KEYS    meta  job  offers  causes  tech  log  req
-ARGV    epoch  technician  actor  key  fingerprint  trace  if_version  bp  plan  args
+ARGV    epoch  technician  actor  key  fingerprint  trace  if_version  bp  plan  args  schedule
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  AT_CAPACITY
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  SCHEDULE_CONFLICT  AT_CAPACITY
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
-TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
+TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/command"
@@ -13,11 +13,13 @@ TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:sup
 --- @include "lib/job_fields"
 --- @include "lib/plan"
 --- @include "lib/relation"
+--- @include "lib/schedule"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, tech_key, log, req = unpack(KEYS)
-local epoch, technician, actor, key, fingerprint, trace, if_version, bp, plan_json, args_json = unpack(ARGV)
+local epoch, technician, actor, key, fingerprint, trace, if_version, bp, plan_json, args_json,
+  schedule = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local plan, args = Plan.parse(plan_json), cjson.decode(args_json)
@@ -36,10 +38,12 @@ local tech = Tech.load(tech_key)
 if not tech then return Idempotency.refuse(req, fingerprint, 'INVALID') end
 why = Tech.refusal(tech)
 if why then return Idempotency.refuse(req, fingerprint, why) end
+local from, to, other = Schedule.check(zone, job, tech, schedule)
 if not args.force then
   if not string.find(' ' .. tech.services .. ' ', ' ' .. job.service .. ' ', 1, true) then
     return Idempotency.refuse(req, fingerprint, 'INVALID')
   end
+  if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', from, to, other) end
   if tech.load >= tech.capacity and job.begins <= zone.now then
     return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
   end

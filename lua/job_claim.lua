@@ -1,11 +1,11 @@
 --[[ job_claim: makes a technician the holder of a job that was offered to them. `plan` is the plan of the command
 (engine/blueprint/compiler.py), as JSON.
 KEYS    meta  job  offers  causes  tech  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  grace_ms  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  grace_ms  lease_ms  schedule
 OK      seq  version  job_id  job  contact
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  FROZEN  NOT_OFFERED  TOO_EARLY  AT_CAPACITY  VERSION_CONFLICT
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  FROZEN  NOT_OFFERED  TOO_EARLY  SCHEDULE_CONFLICT  AT_CAPACITY  VERSION_CONFLICT
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
-TOUCHES {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
+TOUCHES {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"
 --- @include "lib/command"
@@ -13,11 +13,13 @@ TOUCHES {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:
 --- @include "lib/job"
 --- @include "lib/offers"
 --- @include "lib/plan"
+--- @include "lib/schedule"
 --- @include "lib/step"
 --- @include "lib/tech"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, tech_key, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, grace_ms, lease_ms = unpack(ARGV)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, grace_ms, lease_ms,
+  schedule = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local plan = Plan.parse(plan_json)
@@ -47,6 +49,8 @@ if offer.status ~= 'sent' or Zone.has_ended(zone, offer.expires + grace_ms, leas
   return Idempotency.refuse(req, fingerprint, 'EXPIRED')
 end
 if why or offer.opens > zone.now then return Idempotency.refuse(req, fingerprint, 'TOO_EARLY') end
+local from, to, other = Schedule.check(zone, job, tech, schedule)
+if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', from, to, other) end
 if tech.load >= tech.capacity and job.begins <= zone.now then
   return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
 end

@@ -4,9 +4,9 @@ change concerns terms on which technicians bid: open bids are closed then, since
 that they never saw. `search_restart` is `place` or `time` if the search for a technician starts again at another
 place, or from `release` (ms) on for `lifetime_ms`. `waits` is 1 if nobody can get the job before its time.
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience  schedule
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID  SCHEDULE_CONFLICT
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  {z}:places  (same slot, names known only inside)
 ]]
@@ -23,11 +23,12 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/map_index"
 --- @include "lib/offer_update"
 --- @include "lib/relation"
+--- @include "lib/schedule_edit"
 --- @include "lib/step_event"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon,
-  amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience = unpack(ARGV)
+  amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience, schedule = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local request = {bp = bp, req = req, fingerprint = fingerprint, causes = causes}
@@ -40,12 +41,9 @@ end
 -- A repeat of an edit that changed nothing changes nothing either, although the job may have other values now.
 if unchanged then return {'OK', '1', zone.seq, job.version, job.id, Job.full_json(job)} end
 if tonumber(seen) ~= job.version then return {'VERSION_CONFLICT', '0', 'seen'} end
-if job.frozen ~= '' then return Idempotency.refuse(req, fingerprint, 'FROZEN') end
-if denied == 'field' then return Idempotency.refuse(req, fingerprint, 'NOT_EDITABLE') end
-if denied == 'price' then return Idempotency.refuse(req, fingerprint, 'PRICE_LOCKED') end
-if if_version ~= '' and tonumber(if_version) ~= job.version then
-  return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
-end
+local why = job.frozen ~= '' and 'FROZEN' or denied == 'field' and 'NOT_EDITABLE' or denied == 'price' and 'PRICE_LOCKED'
+  or if_version ~= '' and tonumber(if_version) ~= job.version and 'VERSION_CONFLICT'
+if why then return Idempotency.refuse(req, fingerprint, why) end
 if changed == '[]' then
   Idempotency.store(req, fingerprint, 0, job.version, job.id, Idempotency.STEP_MS)
   return {'OK', '0', zone.seq, job.version, job.id, Job.full_json(job)}
@@ -55,11 +53,14 @@ local who = job.holder ~= '' and job.holder or OfferUpdate.sole_recipient(job, o
 if service ~= job.service and who and not OfferUpdate.provides(zone, who, service) then
   return Idempotency.refuse(req, fingerprint, 'INVALID')
 end
+local from, to, other = ScheduleEdit.check(zone, job, schedule, pub, scheduled, lat, lon)
+if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', from, to, other) end
 local searching = Job.is_searching(job)
 local restarts = searching and search_restart ~= '' and job.mode ~= 'direct'
 if restarts then DispatchIndex.remove(zone, job, job.mode) end
 redis.call('HSET', job_key, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon, 'amount', amount,
   'scheduled', scheduled)
+ScheduleEdit.apply(zone, job)
 JobFields.set(job_key, 'begins', release)
 if MapIndex.is_live(job.phase) then MapIndex.place_job(zone, job) end
 job.full, job.pub, job.service, job.amount, job.begins = full, pub, service, amount, tonumber(release)
@@ -92,8 +93,8 @@ if terms == '1' then
   if searching then BidClose.close_all(closed, job, job.mode, 'changed', bids_audience) end
 end
 for _, event in ipairs(searching and OfferUpdate.update_all(zone, job, offers) or {}) do closed[#closed + 1] = event end
-local seq = EventLog.append(zone, log, events[1])
-if events[2] then EventLog.append(zone, log, events[2]) end
-for _, event in ipairs(closed) do EventLog.append(zone, log, event) end
+for _, event in ipairs(closed) do events[#events + 1] = event end
+local seq = zone.seq + 1
+for _, event in ipairs(events) do EventLog.append(zone, log, event) end
 EventLog.save_seq(zone)
 return {'OK', '0', seq, job.version, job.id, shown}

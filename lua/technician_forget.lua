@@ -5,7 +5,7 @@ ARGV    epoch  id
 OK      seq  version
 ERR     STALE_EPOCH
 FLAGS   allow-oom
-TOUCHES {z}:tech:*:jobs  {z}:tech:*:offers  {z}:tech:*:tracked  (same slot, names known only inside)
+TOUCHES {z}:tech:*:jobs  {z}:tech:*:offers  {z}:tech:*:tracked  {z}:tech:*:plan  (same slot, names known only inside)
 ]]
 --- @include "lib/zone"
 local meta, seen, people, summaries, technician = unpack(KEYS)
@@ -16,5 +16,5 @@ if redis.call('SCARD', technician .. ':jobs') > 0 then return {'OK', '0', 0, 0} 
 redis.call('ZREM', seen, id)
 redis.call('ZREM', people, id)
 redis.call('HDEL', summaries, id)
-for _, part in ipairs({'', ':offers', ':tracked'}) do redis.call('DEL', technician .. part) end
+for _, part in ipairs({'', ':offers', ':tracked', ':plan'}) do redis.call('DEL', technician .. part) end
 return {'OK', '0', 0, 0}

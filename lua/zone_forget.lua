@@ -5,10 +5,11 @@ KEYS    meta  due
 ARGV    epoch  token  jobs  rooms  tasks
 OK      seq  version
 ERR     STALE_EPOCH  STALE_TOKEN
-TOUCHES {z}:job:*  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:bids  {z}:job:*:waves  {z}:job:*:payments  {z}:jobs  {z}:disputes  {z}:places  {z}:demand:*  {z}:wide:*  {z}:ref:*  {z}:user:*:jobs  {z}:user:*:rooms  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:tech:*:offers  {z}:dispute:*  {z}:room:*  {z}:room:*:messages  {z}:room:*:read  {z}:room:*:sent  {z}:large_rooms  (same slot, names known only inside)
+TOUCHES {z}:job:*  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:bids  {z}:job:*:waves  {z}:job:*:payments  {z}:jobs  {z}:disputes  {z}:places  {z}:demand:*  {z}:wide:*  {z}:ref:*  {z}:user:*:jobs  {z}:user:*:rooms  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:tech:*:offers  {z}:dispute:*  {z}:room:*  {z}:room:*:messages  {z}:room:*:read  {z}:room:*:sent  {z}:large_rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/rebuild"
 --- @include "lib/room"
+--- @include "lib/schedule"
 --- @include "lib/zone"
 local meta, due = unpack(KEYS)
 local epoch, token, jobs, rooms, tasks = unpack(ARGV)
@@ -18,8 +19,8 @@ if not Rebuild.may_write(meta, token) then return {'STALE_TOKEN'} end
 local tag = zone.tag
 for _, id in ipairs(cjson.decode(jobs)) do
   local key = tag .. 'job:' .. id
-  local row = redis.call('HMGET', key, 'customer', 'holder', 'service', 'owner', 'reference', 'frozen')
-  local customer, holder, service, owner, reference, frozen = unpack(row)
+  local row = redis.call('HMGET', key, 'customer', 'holder', 'service', 'owner', 'reference', 'frozen', 'visit')
+  local customer, holder, service, owner, reference, frozen, visit = unpack(row)
   for _, technician in ipairs(redis.call('HKEYS', key .. ':offers')) do
     redis.call('ZREM', tag .. 'tech:' .. technician .. ':offers', id)
   end
@@ -27,6 +28,7 @@ for _, id in ipairs(cjson.decode(jobs)) do
   for _, name in ipairs({'jobs', 'disputes', 'places'}) do redis.call('ZREM', tag .. name, id) end
   for _, name in ipairs({'demand:', 'wide:'}) do redis.call('ZREM', tag .. name .. (service or ''), id) end
   for _, name in ipairs({':jobs', ':tracked'}) do redis.call('SREM', tag .. 'tech:' .. (holder or '') .. name, id) end
+  if visit then redis.call('ZREM', tag .. 'tech:' .. (holder or '') .. ':plan', select(2, Schedule.entry(id, visit))) end
   if reference and reference ~= '' then
     redis.call('HDEL', tag .. 'ref:' .. string.match(owner, '[^:]*$'), reference)
   end

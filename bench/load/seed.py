@@ -19,6 +19,7 @@ from engine.blueprint import wave_plan
 from engine.blueprint.catalogue import load_blueprints, shipped_folder
 from engine.blueprint.compiler import compile_command, compile_room_json, state_entry
 from engine.blueprint.schema import Blueprint
+from engine.domain import schedules
 from engine.process.levels import Level
 from engine.store import keys
 from engine.store.connection import ScriptReply, Store, close_store, open_store
@@ -216,6 +217,7 @@ class SeededZone:
             plan=self._plans[CLAIM].plan_json,
             grace_ms=0,
             lease_ms=LEASE_MS,
+            schedule=schedules.compile_rule(self.blueprint.schedule, self.name, "UTC"),
         )
 
     def step_call(self, job: JobId, technician: str, command: str) -> ScriptCall:

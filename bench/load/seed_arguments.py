@@ -47,7 +47,7 @@ def job_members(
     public = (
         f'"id":"{job}","zone":"{zone}","blueprint":"{blueprint}","service":"{service}","lat":{lat:.3f},"lon":{lon:.3f},'
         '"postal_code":"10115","amount":4900,"currency":"EUR","pricing":"flat","notes":"The tap in the kitchen drips",'
-        '"scheduled_for":null'
+        '"scheduled_for":null,"duration_min":60'
     )
     full = (
         f'{public},"customer":{{"id":"{customer}","name":"Maria Sommer","phone":"+4930123456"}},'

@@ -74,7 +74,7 @@ JOB_STEP_PAYLOAD = Payload(
     {
         "job": JOB_MEMBERS,
         "actor": frozenset({"id", "role"}),
-        **_scalar_members("from", "to", "command", "reason", "occurred_at", "offers_closing"),
+        **_scalar_members("from", "to", "command", "reason", "forced", "occurred_at", "offers_closing"),
     },
 )
 JOB_TAKEN_PAYLOAD = Payload("JobTaken", {**JOB_STEP_PAYLOAD.members, "technician": CARD_MEMBERS})

@@ -18,6 +18,7 @@ from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
 from engine.blueprint.price_linter import price_problems
 from engine.blueprint.relation import Relation
+from engine.blueprint.schedule_rule import schedule_problems
 from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, State, Timer
 from engine.blueprint.tracking_linter import tracking_problems
 from engine.blueprint.vocabulary import DISPUTE_OUTCOMES, RESERVED_ROUTE_WORDS
@@ -56,7 +57,7 @@ SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
-    problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint)]
+    problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *schedule_problems(blueprint.schedule)]
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():
@@ -288,9 +289,8 @@ def _target_problems(command: Command, target: State) -> Iterator[str]:
 def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
     marks = _mark_names(blueprint)
     known = marks | set(blueprint.states)
-    for name in (*command.needs, *command.unless):
-        if name not in known:
-            yield f"needs or unless {name!r}, which is no state and no command marks"
+    unknown = (name for name in (*command.needs, *command.unless) if name not in known)
+    yield from (f"needs or unless {name!r}, which is no state and no command marks" for name in unknown)
     if command.marks in blueprint.states or (command.marks and not _is_name(command.marks)):
         yield f"marks {command.marks!r}, which is a state or not small letters, digits and _"
     if command.code and command.code not in blueprint.codes.purposes:

@@ -16,6 +16,7 @@ from engine.blueprint.audience import DEFAULT_AUDIENCES
 from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.blueprint.price import Price
 from engine.blueprint.relation import Relation
+from engine.blueprint.schedule_rule import ScheduleRule
 from engine.events import ms_of
 from engine.rules.job_document import JobView
 from engine.types import Phase
@@ -276,6 +277,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     named: str = ""
     """The first state of a job whose booking names its technician."""
     price: Price = Price()
+    schedule: ScheduleRule = ScheduleRule()
     codes: Codes = Codes()
     room: RoomRule | None = None
     """The chat room of each job; None if jobs have no room."""

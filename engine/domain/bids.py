@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from engine.blueprint.compiler import Plan
 from engine.blueprint.schema import Blueprint, Effect
-from engine.domain import job_queries, jobs
+from engine.domain import job_queries, jobs, schedules
 from engine.domain.commands import CommandContext, new_context
 from engine.domain.job_queries import Page
 from engine.domain.own_blueprint import run_with_own_blueprint
@@ -158,6 +158,7 @@ async def accept_bid(
         names = context.script_keys() | {"bids": keys.job_bids(zone, context.job)}
         args = {"bid": bid, "actor": context.actor, **_common_arguments(context, version, blueprint, plan)}
         args |= {"audience": blueprint.audience("bid.accepted"), **_duration_arguments(engine, blueprint)}
+        args["schedule"] = schedules.rule_text(engine, zone, blueprint)
         try:
             done = await engine.store.run(zone, "bid_accept", keys=names, args=args)
         except AtCapacity as error:

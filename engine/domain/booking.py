@@ -36,13 +36,15 @@ if TYPE_CHECKING:
 OTHER_BOOKING_TEXT = "Another booking was made under this reference"
 MAX_SCHEDULED_PAST_MS = 60_000
 """How far in the past (ms) a booking may be scheduled, because clocks differ."""
+MAX_DURATION_MIN = 1_440
+"""The longest duration of a job, in minutes: a day (lua/lib/schedule.lua)."""
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """A booking. The position is in degrees, WGS 84; ``amount`` is in minor units of ``currency``; ``scheduled_for`` is
     in ms since the Unix epoch. Without an amount, amount and currency are those of the service: a currency
-    without an amount is ignored. If the blueprint allows a booking to name its technician, ``technician`` is who
-    shall do the job; otherwise ``technician`` is asked first.
+    without an amount is ignored. Without a duration, it is that of the service. If the blueprint allows a booking to
+    name its technician, ``technician`` is who shall do the job; otherwise ``technician`` is asked first.
     """
 
     service: str
@@ -59,6 +61,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
     metadata: dict[str, Any] | None = None
     scheduled_for: int | None = None
+    duration_min: int | None = None
     technician: str | None = None
 
 
@@ -184,6 +187,7 @@ def _encode_record_members(
         "currency": (booking.amount is not None and booking.currency) or service.currency,
         "pricing": service.pricing,
         "scheduled_for": None if booking.scheduled_for is None else rfc3339_of(booking.scheduled_for),
+        "duration_min": booking.duration_min or min(service.duration_min, MAX_DURATION_MIN),
     }
     names = (name for name in job_document.RECORD_MEMBERS if name != "created_at")  # lua/job_create.lua adds it
     members = {name: derived[name] if name in derived else getattr(booking, name) for name in names}

@@ -14,7 +14,7 @@ import msgspec
 from engine.blueprint.compiler import Plan
 from engine.blueprint.schema import Blueprint, Effect
 from engine.clock import now_ms
-from engine.domain import codes
+from engine.domain import codes, schedules
 from engine.domain.dispute_arguments import dispute_arguments
 from engine.errors import (
     AccountNotApproved,
@@ -22,6 +22,7 @@ from engine.errors import (
     Invalid,
     KycNotApproved,
     ProfileIncomplete,
+    ScheduleConflict,
     StaleCode,
     WrongCode,
 )
@@ -196,9 +197,12 @@ async def _send_claim(
         "plan": plan.plan_json,
         "grace_ms": round(blueprint.dispatch.grace_s * 1000),
         "lease_ms": presence_lease_ms(engine),
+        "schedule": schedules.rule_text(engine, zone, blueprint),
     }
     try:
         return await engine.store.run(zone, "job_claim", keys=names, args=args)
+    except ScheduleConflict as error:
+        raise schedules.name_other_job(error) from None
     except ProfileIncomplete as error:
         raise await refusal_of_zone(engine, zone, technician, error) from None
 
@@ -261,10 +265,13 @@ async def _send_assignment(
         "bp": blueprint.key,
         "plan": plan.plan_json,
         "args": encode_step_arguments(step),
+        "schedule": schedules.rule_text(engine, zone, blueprint),
     }
     names = context.script_keys() | {"tech": keys.technician(zone, technician)}
     try:
         return await engine.store.run(zone, "job_assign", keys=names, args=args)
+    except ScheduleConflict as error:
+        raise schedules.name_other_job(error) from None
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved) as error:
         raise Invalid(errors=[FieldError("/technician", f"Cannot take jobs: {error.code}")]) from error
     except Invalid as error:

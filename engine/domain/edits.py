@@ -13,7 +13,7 @@ import msgspec
 from engine.blueprint import edit_table, registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import job_restore, jobs, services, zones
+from engine.domain import job_restore, jobs, schedules, services, zones
 from engine.domain.commands import CommandContext, new_context
 from engine.errors import (
     FieldError,
@@ -23,6 +23,7 @@ from engine.errors import (
     NotFound,
     PriceLocked,
     Refused,
+    ScheduleConflict,
     Unavailable,
     VersionConflict,
 )
@@ -43,7 +44,7 @@ MAX_SCHEDULED_PAST_MS = 60_000
 """How far in the past (ms) a job may be scheduled, because clocks differ."""
 PLACE_MEMBERS = frozenset({"service", "lat", "lon"})
 """The members that decide where the dispatcher searches for technicians."""
-BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "amount", "currency", "pricing"}
+BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "duration_min", "amount", "currency", "pricing"}
 """The members that a bid depends on: a change of any of these members closes all open bids."""
 
 
@@ -96,6 +97,8 @@ async def edit_job(
                 continue
             error.extra["job"] = msgspec.Raw(await jobs.read_current_job(engine, context))
             raise
+        except ScheduleConflict as error:
+            raise (schedules.name_other_job(error) if caller.role in OPS else error) from None
         except (NotEditable, PriceLocked) as error:
             error.errors = [
                 FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused_fields
@@ -207,5 +210,6 @@ async def _send_edit(engine: Engine, context: CommandContext, draft: EditDraft, 
             "audience": blueprint.audience("job.updated"),
             "terms": "1" if BID_TERM_MEMBERS & set(draft.changed_fields) else "",
             "bids_audience": blueprint.audience("bid.closed"),
+            "schedule": schedules.rule_text(engine, zone, blueprint),
         },
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.blueprint import registry, wave_plan
 from engine.blueprint.schema import Blueprint
+from engine.domain import schedules
 from engine.errors import Unauthenticated, Unavailable
 from engine.identity import access
 from engine.store import keys
@@ -175,5 +176,6 @@ async def allocate_job(engine: Engine, zone: Zone, task_entry: str, job: JobId, 
             "weights": wave_plan.weights_text(dispatch),
             "plan": plan.plan_json if plan else "",
             "unfilled_audience": blueprint.audience("job.unfilled"),
+            "schedule": schedules.rule_text(engine, zone, blueprint),
         },
     )

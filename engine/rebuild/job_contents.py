@@ -166,6 +166,9 @@ class _JobKeys:
             return ""
         zone, job, technician = self._rows.zone, self._rows.id, TechnicianId(UserId(holder))
         self._add(keys.technician_jobs(zone, technician), "set", frozenset({job}))
+        if self._get("visit"):
+            start, end, place = self._get("visit").split(" ", 2)
+            self._add(keys.technician_schedule(zone, technician), "zset", {f"{end} {job} {place}": start})
         if self._get("ahead") == "1":
             self._add_due(f"begin:{job}", self._get("begins"))
         status, _, lead = self._get("tracks").partition(" ")

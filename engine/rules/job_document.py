@@ -59,6 +59,7 @@ MEMBERS = (
     Member("notes", str, editable=True),
     Member("public_notes", str, public=True, editable=True),
     Member("scheduled_for", str, public=True, editable=True),
+    Member("duration_min", int, public=True, editable=True),
     Member("reference", str, has_column=True),
     Member("metadata", dict, editable=True),
     Member("created_at", str, public=True, has_column=True),

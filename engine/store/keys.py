@@ -148,6 +148,11 @@ def technician_jobs(zone: Zone, technician_id: TechnicianId) -> str:
     return f"{{{zone}}}:tech:{technician_id}:jobs"
 
 
+def technician_schedule(zone: Zone, technician_id: TechnicianId) -> str:
+    """Return the key of a zset: ``<end> <job> <lat> <lon>`` of each visit → its start (ms; lua/lib/schedule.lua)."""
+    return f"{{{zone}}}:tech:{technician_id}:plan"
+
+
 def technician_tracked(zone: Zone, technician_id: TechnicianId) -> str:
     """Return the key of a set: the jobs of the technician whose position is shared now (lua/lib/tracking.lua)."""
     return f"{{{zone}}}:tech:{technician_id}:tracked"

@@ -10,8 +10,10 @@ from engine.errors import (
     INTERNAL_ERROR_OF_REPLY_WORD,
     Internal,
     OtherBlueprint,
+    ScheduleConflict,
     Unavailable,
 )
+from engine.events import rfc3339_of
 
 
 def error_of_reply(reply: Sequence[Any]) -> Exception:
@@ -30,4 +32,7 @@ def error_of_reply(reply: Sequence[Any]) -> Exception:
         return Internal(f"unmapped reply {word}")
     error = kind(repeated=len(reply) > 1 and reply[1] == b"1")
     error.reply = list(reply[2:])
+    if isinstance(error, ScheduleConflict):
+        start, end = (rfc3339_of(int(each)) for each in error.reply[:2])
+        error.extra["conflict"] = {"from": start, "to": end}
     return error

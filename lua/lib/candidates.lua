@@ -2,6 +2,7 @@
 -- the others by reason, for the record of the wave.
 --- @include "lib/eligibility"
 --- @include "lib/limits"
+--- @include "lib/schedule"
 --- @include "lib/summaries"
 local Candidates = {}
 
@@ -36,6 +37,12 @@ function Candidates.visited(wave)
   return met
 end
 
+-- Returns whether another visit leaves the candidate no time for the job.
+function Candidates.is_busy(zone, job, fit, rule)
+  local visit = Schedule.visit_of(zone, job, rule, fit.far)
+  return Schedule.conflict(zone, job, zone.tag .. 'tech:' .. fit.id, rule, visit) ~= nil
+end
+
 -- Adds the technicians of `ids` who fit to wave.fit, each once a wave, with distance and score (lower is better). With
 -- `enough` it stops when enough candidates whose position is exact fill the wave.
 function Candidates.evaluate(zone, job, offers, ids, wave, enough)
@@ -55,6 +62,7 @@ function Candidates.evaluate(zone, job, offers, ids, wave, enough)
         why, fit, rating, workload = judge(id, summaries[i] or '')
         why = why or wave.radius > 0 and fit.far + fit.uncertainty_m > wave.radius and 'too_far'
           or wave.cap > 0 and Limits.is_at_cap(zone, id, wave) and 'offers'
+          or wave.rule and Candidates.is_busy(zone, job, fit, wave.rule) and 'schedule_conflict'
       end
       if why then Candidates.exclude(wave, why, id) else
         fit.score = wave.score(zone, fit, rating, workload)

@@ -2,6 +2,7 @@
 --- @include "lib/job_fields"
 --- @include "lib/load"
 --- @include "lib/offers"
+--- @include "lib/schedule"
 --- @include "lib/supply"
 --- @include "lib/tech"
 local Capacity = {}
@@ -13,6 +14,7 @@ function Capacity.free(zone, job)
   job.counts = nil
   if redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':jobs', job.id) == 0 then return end
   redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':tracked', job.id)
+  Schedule.remove(job, zone.tag .. 'tech:' .. job.holder)
   local tech = Tech.load(zone.tag .. 'tech:' .. job.holder)
   local track = tech and tech.lat ~= '' and string.format('%s %s %s %.0f %.0f %s', tech.id, tech.lat, tech.lon,
     tech.fix_at, zone.now, job.was or job.status)
@@ -31,6 +33,7 @@ function Capacity.occupy_again(zone, job)
   if not tech then return end
   JobFields.remove(job.key, 'freed')
   redis.call('SADD', key .. ':jobs', job.id)
+  Schedule.put_back(job, key)
   Supply.sync(zone, tech, false, Load.add(zone, job, tech))
 end
 

@@ -1,8 +1,9 @@
 -- Makes a technician the holder of a job, on both sides: the job's `holder` and card, and the technician's set of
--- jobs, load and place in the supply index. The card has neither phone nor position, because events contain it and are
+-- jobs, schedule, load and place in the supply index. The card has neither phone nor position, because events contain it and are
 -- replayed.
 --- @include "lib/fix_rate"
 --- @include "lib/load"
+--- @include "lib/schedule"
 --- @include "lib/supply"
 local Holder = {}
 
@@ -11,6 +12,7 @@ function Holder.assign(zone, job, tech)
   job.card = '{"id":"' .. tech.id .. '","name":' .. tech.name .. ',"rating":' .. tech.rating .. '}'
   redis.call('SADD', tech.key .. ':jobs', job.id)
   redis.call('ZADD', zone.tag .. 'user:' .. tech.id .. ':jobs', job.created, job.id)
+  if job.next_visit then Schedule.add(job, tech.key, job.next_visit) end
   if job.begins > zone.now then Load.add(zone, job, tech) else tech.load = tech.load + 1 end
   if tech.load >= tech.capacity then Supply.remove(zone, tech) end
   Supply.write(zone, tech, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now,

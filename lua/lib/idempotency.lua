@@ -52,10 +52,11 @@ function Idempotency.lookup(req, fingerprint, causes, zone, job)
   return nil
 end
 
--- Stores and returns a refusal. `more` is a number that is returned with the refusal and with its repeats.
-function Idempotency.refuse(req, fingerprint, word, more)
-  redis.call('SET', req, word .. ' ' .. fingerprint .. ' ' .. (more or 0) .. ' 0 -', 'PX', Idempotency.REFUSAL_MS)
-  return {word, '0', more}
+-- Stores and returns a refusal. Up to two numbers and a job are returned with the refusal and with its repeats.
+function Idempotency.refuse(req, fingerprint, word, one, two, job_id)
+  redis.call('SET', req, word .. ' ' .. fingerprint .. ' ' .. (one or 0) .. ' ' .. (two or 0) .. ' ' .. (job_id or '-'),
+    'PX', Idempotency.REFUSAL_MS)
+  return {word, '0', one, two, job_id}
 end
 
 function Idempotency.store(req, fingerprint, seq, version, job_id, ttl_ms, causes)

@@ -9,6 +9,7 @@ function StepEvent.members(job, was, plan, args, actor)
   return ',"from":"' .. was .. '","to":"' .. job.status .. '","command":"' .. plan.command .. '","actor":{"id":"' ..
     (id or 'engine') .. '","role":"' .. (role or 'engine') .. '"}' ..
     (args.reason and ',"reason":' .. args.reason or '') ..
+    (args.force and ',"forced":true' or '') ..
     (args.occurred_at and ',"occurred_at":"' .. args.occurred_at .. '"' or '')
 end
 

@@ -16,6 +16,7 @@ from server.schemas.fields import (
     Amount,
     Code,
     Currency,
+    DurationMin,
     Id,
     Lat,
     Lon,
@@ -50,6 +51,7 @@ class NewJob(Body):
     public_notes: Annotated[LongText | None, Meta(description="for technicians who are offered the job, too")] = None
     customer: Id | None = None
     scheduled_for: Moment | None = None
+    duration_min: Annotated[DurationMin | None, Meta(description="without it, that of the service")] = None
     technician: Id | None = None
     reference: Annotated[Reference | None, describe_field(constraints.REFERENCE_TEXT)] = None
     metadata: Annotated[dict[str, Any] | None, describe_field(constraints.METADATA_TEXT)] = None
@@ -73,6 +75,7 @@ class PatchJob(Body):
     notes: LongText | UnsetType | None = UNSET
     public_notes: LongText | UnsetType | None = UNSET
     scheduled_for: Moment | UnsetType | None = UNSET
+    duration_min: DurationMin | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     version: Version | None = None
 
@@ -141,6 +144,7 @@ class _JobCore(Shape):
     currency: str
     pricing: Pricing
     scheduled_for: datetime | None
+    duration_min: Annotated[int | None, Meta(description="how long the work takes, in minutes")] = None
     public_notes: Annotated[str | None, Meta(description="also for technicians who are offered the job")] = None
     actions: Annotated[list[str] | None, Meta(description="what the caller may do now")] = None
 

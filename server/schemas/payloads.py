@@ -87,8 +87,9 @@ class Card(Shape):
 class JobStep(Shape, rename={"source": "from"}):
     """A step of the job's blueprint: the states, the command, the actor and the reason. ``occurred_at`` is the time
     of a step that was reported later, ``dispute`` the dispute that the step opened or resolved, ``former`` the
-    technician who no longer holds the job. ``offers_closing`` is true if the offers of the other technicians, who are
-    many, are closed by events that follow later.
+    technician who no longer holds the job. ``forced`` is true if ops assigned the technician by force.
+    ``offers_closing`` is true if the offers of the other technicians, who are many, are closed by events that follow
+    later.
     """
 
     job: Job
@@ -100,6 +101,7 @@ class JobStep(Shape, rename={"source": "from"}):
     occurred_at: datetime | None = None
     dispute: EventDispute | None = None
     former: Ref | None = None
+    forced: bool | None = None
     offers_closing: bool | None = None
 
 

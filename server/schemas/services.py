@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType
 
 from server.schemas.decode import Body
-from server.schemas.fields import Amount, Currency, Name, Pricing, ShortText
+from server.schemas.fields import Amount, Currency, DurationMin, Name, Pricing, ShortText
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
 
@@ -18,7 +18,7 @@ class NewService(Body):
     base_amount: Amount
     currency: Currency
     pricing: Pricing
-    duration_min: Annotated[int, Meta(ge=1, le=100_000)] = 60
+    duration_min: DurationMin = 60
     active: bool = True
 
 
@@ -28,7 +28,7 @@ class PatchService(Body):
     base_amount: Amount | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
     pricing: Pricing | UnsetType = UNSET
-    duration_min: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType = UNSET
+    duration_min: DurationMin | UnsetType = UNSET
     active: bool | UnsetType = UNSET
 
 

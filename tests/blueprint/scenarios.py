@@ -126,7 +126,7 @@ MARKETPLACE = ExpectedBlueprint(
     editable_fields={
         "open": "*",
         "requested": "*",
-        "scheduled": "service lat lon address postal_code notes public_notes scheduled_for metadata",
+        "scheduled": "service lat lon address postal_code notes public_notes scheduled_for duration_min metadata",
     },
     dispatch={"open_offers": 0, "preferred_s": 0},
     status_words={

@@ -14,7 +14,7 @@ from engine.blueprint.compiler import compile_command
 from engine.events import rfc3339_of
 from engine.store import keys, scripts
 from engine.types import JobId, ServiceId, TechnicianId, UserId
-from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run_script
+from tests.lua.evaluated import SCHEDULE_RULE, SCRIPTS, ZONE, open_zone, run_script
 
 
 @pytest.fixture
@@ -122,7 +122,8 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "tech": keys.technician(ZONE, tech),
         "req": keys.idempotency_record(ZONE, tech, "k2"),
     }
-    claim_reply = run_script(client, "job_claim", {**where, **claim_keys}, {**claim, "lease_ms": 90_000})
+    claim |= {"lease_ms": 90_000, "schedule": SCHEDULE_RULE}
+    claim_reply = run_script(client, "job_claim", {**where, **claim_keys}, claim)
     assert claim_reply[0] == b"OK" and b'"status":"accepted"' in claim_reply[5]
 
 

@@ -13,7 +13,7 @@ import pytest
 from engine.blueprint import catalogue, compiler
 from engine.store import keys
 from engine.types import JobId, ServiceId, TechnicianId, UserId
-from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run_script
+from tests.lua.evaluated import SCHEDULE_RULE, SCRIPTS, ZONE, open_zone, run_script
 
 JOB, SERVICE, CUSTOMER = JobId("job_main_1"), ServiceId("s1"), UserId("carla")
 WAVE_LIMITS = "1 5000 0 2 0 5 0"
@@ -107,6 +107,7 @@ def test_the_engine_assigns_the_job_to_the_best_technician(client: fakeredis.Fak
         "weights": "1 0 0 0 5",
         "plan": plan.plan_json,
         "unfilled_audience": "ops",
+        "schedule": SCHEDULE_RULE,
     }
     reply = run_search(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)
     assert reply[4:] == [b"a", b"0"]

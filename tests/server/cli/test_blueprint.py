@@ -44,7 +44,7 @@ async def test_problems_as_json(tmp_path: Path) -> None:
     assert command.code == 1
     assert json.loads(command.out) == {
         "ok": False,
-        "blueprints": ["delivery@3"],
+        "blueprints": ["delivery@4"],
         "problems": ["b.toml: name 'delivery' is that of a.toml too"],
     }
 

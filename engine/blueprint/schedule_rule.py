@@ -1,0 +1,30 @@
+"""The place of a blueprint's jobs in the schedules of technicians: what it declares, and its linter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+MAX_BUFFER_S = 21_600.0
+"""The longest buffer, in seconds: six hours. The script compares jobs within 36 hours of each other, of which 24 are
+the longest duration (lua/lib/schedule.lua)."""
+
+
+class ScheduleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the jobs are scheduled. Between two jobs of a technician there must be the travel time and ``buffer_s``
+    seconds. A job with a time that is ``exclusive`` may not overlap another one. ``reserve``: a booking with a time
+    gets its technician at once.
+    """
+
+    buffer_s: float = 900.0
+    reserve: bool = False
+    exclusive: bool = True
+
+
+def schedule_problems(rule: ScheduleRule) -> Iterator[str]:
+    """Yield the problems of ``[schedule]``, one sentence each."""
+    if not 0 <= rule.buffer_s <= MAX_BUFFER_S:
+        yield f"schedule: buffer_s must be from 0 to {MAX_BUFFER_S:.0f}"
+    if rule.reserve and not rule.exclusive:
+        yield "schedule: reserve needs exclusive = true: only an exclusive job has a place in a schedule"

@@ -1,0 +1,50 @@
+"""The schedules of technicians: the rule by which scripts check and write them (lua/lib/schedule.lua)."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from engine.blueprint.schedule_rule import ScheduleRule
+from engine.blueprint.schema import Blueprint
+from engine.clock import now_ms
+from engine.errors import ScheduleConflict
+from engine.rules.travel import travel_model
+from engine.rules.zone_areas import timezone_of
+from engine.types import Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+HOUR_MS = 3_600_000
+RELOAD_MS = 60_000
+"""The interval at which travel times are taken from their model again."""
+
+
+def rule_text(engine: Engine, zone: Zone, blueprint: Blueprint) -> str:
+    """Return the rule for jobs of a blueprint: the argument ``schedule`` of the scripts that give a job to somebody."""
+    return compile_rule(blueprint.schedule, zone, timezone_of(engine.settings.zone_areas, zone))
+
+
+def compile_rule(rule: ScheduleRule, zone: Zone, timezone: str) -> str:
+    """Return a rule as text for lua/lib/schedule.lua, with the present travel times of the zone."""
+    travel = _travel_text(zone, timezone, now_ms() // RELOAD_MS)
+    return f"{round(rule.buffer_s * 1000)} {int(rule.exclusive)} {travel}"
+
+
+@functools.lru_cache(maxsize=256)
+def _travel_text(zone: Zone, timezone: str, interval: int) -> str:
+    """Return exponent and P80 factor of the travel times, and the seconds per km of the next 24 hours, in the order of
+    the hours of the day (UTC).
+    """
+    now = interval * RELOAD_MS
+    present = now // HOUR_MS % 24
+    hours = [travel_model(zone, now + (hour - present) % 24 * HOUR_MS, timezone) for hour in range(24)]
+    model = hours[present]
+    return " ".join((f"{model.exponent} {model.high}", *(f"{each.seconds_per_km:.2f}" for each in hours)))
+
+
+def name_other_job(error: ScheduleConflict) -> ScheduleConflict:
+    """Add the job with which another one is in conflict to the error, for its holder and for ops."""
+    error.extra["job"] = {"id": error.reply[2].decode()}
+    return error

@@ -54,8 +54,8 @@ end
 
 -- Stores and returns a refusal. Up to two numbers and a job are returned with the refusal and with its repeats.
 function Idempotency.refuse(req, fingerprint, word, one, two, job_id)
-  redis.call('SET', req, word .. ' ' .. fingerprint .. ' ' .. (one or 0) .. ' ' .. (two or 0) .. ' ' .. (job_id or '-'),
-    'PX', Idempotency.REFUSAL_MS)
+  local record = word .. ' ' .. fingerprint .. ' ' .. (one or 0) .. ' ' .. (two or 0) .. ' ' .. (job_id or '-')
+  redis.call('SET', req, record, 'PX', Idempotency.REFUSAL_MS)
   return {word, '0', one, two, job_id}
 end
 

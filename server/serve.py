@@ -34,7 +34,7 @@ from engine.process.embedded import EmbeddedValkey
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
-from engine.workers import archiver, maintenance, notifier, rebuilder, scheduler
+from engine.workers import archiver, maintenance, notifier, rebuilder, scheduler, travel_learner
 from engine.zone.upgrade import raise_all
 from server import logs
 from server.app import Health, build_app, metrics_app
@@ -52,7 +52,7 @@ CLOSE_CODE_DRAINING = 4000
 
 ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "scheduler": (scheduler.run,),
-    "archiver": (archiver.run, maintenance.run, rebuilder.run),
+    "archiver": (archiver.run, maintenance.run, rebuilder.run, travel_learner.run),
     "push": (notifier.run,),
 }
 """The background loops of each role. Each loop runs for ever, and continues after faults of Redis and SQL."""
@@ -248,6 +248,7 @@ async def _run_background_parts(server: RunningServer, valkey: embedded.Embedded
     parts["engine.blueprint.registry.reload_at_intervals"] = registry.reload_at_intervals(
         server.engine.archive, server.engine.blueprints
     )
+    parts["engine.workers.travel_learner.reload_forever"] = travel_learner.reload_forever(server.engine)
     parts["engine.identity.outbox.run"] = outbox.run(server.engine)
     for role in server.engine.settings.roles:
         parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in ROLE_LOOPS.get(role, ())}

@@ -21,7 +21,7 @@ from engine.idempotency.in_redis import parse_job_id
 from engine.rules import job_document
 from engine.rules.distances import distance_m
 from engine.rules.fixes import ON_JOB_RATE, parse_fix_rate
-from engine.rules.travel import estimate_arrival, travel_model
+from engine.rules.travel import estimate_arrival, remaining_model
 from engine.rules.zone_areas import timezone_of
 from engine.store import keys
 from engine.types import JobId, Principal, TechnicianId, UserId, Zone
@@ -136,7 +136,7 @@ def with_arrival(
     now, distance = now_ms(), distance_m(position.lat, position.lon, *place)
     at = min(ms_of(position.at), now)  # the clock of Redis may be ahead of this host's
     timezone = timezone_of(engine.settings.zone_areas, zone)
-    estimate = estimate_arrival(travel_model(zone, at, timezone), distance, at, now, arrived=arrived)
+    estimate = estimate_arrival(remaining_model(zone, at, timezone, place), distance, at, now, arrived=arrived)
     times = {name: rfc3339_of(getattr(estimate, name)) for name in ("arrives_at", "low", "high")}
     return msgspec.structs.replace(position, eta_s=estimate.eta_s, source=estimate.source, **times)
 

@@ -39,6 +39,7 @@ DECLARATIONS: Mapping[str, Fate] = {
     **_columns("devices", deleted="token_hash user id platform token"),
     **_columns("positions", deleted="technician zone"),
     **_columns("job_paths", deleted="job technician points"),
+    **_columns("travel_times", impersonal="zone times quality"),
     **_columns("services", impersonal="id name category currency pricing"),
     **_columns("blueprints", impersonal="key doc"),
     **_columns("request_keys", deleted="principal key fingerprint code", redacted="body"),

@@ -14,7 +14,7 @@ import structlog
 from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, NotFound, Unavailable
 from engine.rules.fixes import Fix, FixReply, api_offset_s
-from engine.rules.travel import travel_model
+from engine.rules.travel import remaining_model
 from engine.rules.zone_areas import ZoneArea, timezone_of
 from engine.store import keys
 from engine.store.connection import Store
@@ -139,7 +139,7 @@ class _ZoneQueue:
             self._send_waiting()
 
     async def _call(self, batch: list[_WaitingFix]) -> None:
-        model = travel_model(self._zone, now_ms(), self._timezone)
+        model = remaining_model(self._zone, now_ms(), self._timezone)
         pace = f"{model.seconds_per_km} {model.exponent}"
         args: Args = {"pace": pace, "fixes": [value for fix in batch for value in fix.args]}
         outcomes: Sequence[FixOutcome]

@@ -67,11 +67,13 @@ def app() -> click.Group:
     from server.cli.replay import replay
     from server.cli.serve import serve
     from server.cli.token import token
+    from server.cli.travel import travel
     from server.cli.upgrade import upgrade
     from server.cli.zone import zone
 
+    running, data = [serve, demo, replay, token, doctor], [zone, upgrade, snapshot, restore, export, audit]
     return CommandsInOrder(
-        commands=[serve, demo, replay, token, doctor, zone, upgrade, snapshot, restore, export, audit, blueprint],
+        commands=[*running, *data, blueprint, travel],
         help="Callout sends jobs to the people who can do them, in real time.",
         params=[_version_option()],
         context_settings={"show_default": True},

@@ -221,7 +221,7 @@ async def test_the_eta_follows_the_fixes(engine: Engine) -> None:
         await trip.send_fix(north)
         position = await positions.read_position(engine, trip.customer, trip.job)
         assert position is not None and position.eta_s is not None
-        assert position.source == "speed" and position.low and position.high and position.arrives_at
+        assert position.source == "learned" and position.low and position.high and position.arrives_at
         assert position.low <= position.arrives_at <= position.high
         etas.append(position.eta_s)
     assert etas == sorted(etas, reverse=True) and etas[-1] == 0 and etas[-2] >= 10

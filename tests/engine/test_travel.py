@@ -2,31 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import fakeredis
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.events import ms_of
 from engine.rules.distances import distance_m
-from engine.rules.travel import MIN_ETA_S, SPEED_KM_H, TravelModel, estimate_arrival, travel_model
+from engine.rules.travel import (
+    MIN_ETA_S,
+    TravelModel,
+    area_of,
+    estimate_arrival,
+    remaining_model,
+    travel_model,
+    use_times,
+)
+from engine.rules.travel_learning import FittedTimes, LearntTimes, ZoneTimes
 from engine.store import scripts
-from engine.types import DEFAULT_ZONE
+from engine.types import DEFAULT_ZONE, Zone
 
 NOON, NIGHT = ms_of("2026-11-30T12:30:00.000Z"), ms_of("2026-11-30T05:30:00.000Z")
+SATURDAY_NOON, BERLIN = ms_of("2026-11-28T12:30:00.000Z"), (52.52, 13.4)
 distances = st.floats(0, 100_000)
 ages_ms = st.integers(0, 30_000)
 
 
-def test_a_travel_time_is_the_longer_way_at_the_usual_speed_of_the_hour() -> None:
-    """The travel time of 5 km is that of 1.3 × 5 km, because roads are longer than the straight line, at the zone's
-    usual speed at that hour: 18.5 km/h at noon, 38 km/h after five.
+@pytest.fixture
+def learnt() -> Iterator[ZoneTimes]:
+    """Let the zone know times: at the hour of `NOON` twice the seconds for 1 km, to `BERLIN` half of them."""
+    hours = tuple(2.0 if hour == 12 else 1.0 for hour in range(48))
+    plain = FittedTimes(seconds_per_km=200.0, exponent=0.5, hours=hours, low=0.7, high=1.4)
+    to_berlin = msgspec.structs.replace(plain, destinations={area_of(*BERLIN): 0.5}, high=1.3)
+    found = LearntTimes(plain, to_berlin, 300)
+    times = ZoneTimes(found, LearntTimes(msgspec.structs.replace(plain, seconds_per_km=100.0), to_berlin, 900))
+    use_times({DEFAULT_ZONE: times})
+    yield times
+    use_times({})
+
+
+def test_a_zone_that_has_learnt_nothing_has_the_times_of_the_cold_start() -> None:
+    """Before a zone has learnt, 1 km takes 150 s and 16 km 8 times as long, at most 1.5 times that in four of five
+    journeys; with and without places, at every hour, and on the way.
     """
-    assert travel_model(DEFAULT_ZONE, NOON, "UTC").travel_time_s(5000) == pytest.approx(1.3 * 5 / 18.5 * 3600)
-    assert travel_model(DEFAULT_ZONE, NIGHT, "UTC").travel_time_s(5000) == pytest.approx(1.3 * 5 / 38 * 3600)
-    in_sydney = travel_model(DEFAULT_ZONE, NOON, "Australia/Sydney")  # 23:30 there
-    assert in_sydney.travel_time_s(5000) == pytest.approx(1.3 * 5 / 24 * 3600)
-    assert len(SPEED_KM_H) == 24 and min(SPEED_KM_H) > 0
+    for model in (
+        travel_model(DEFAULT_ZONE, NOON, "UTC"),
+        travel_model(DEFAULT_ZONE, NIGHT, "Australia/Sydney", BERLIN, BERLIN),
+        remaining_model(DEFAULT_ZONE, NIGHT, "UTC", BERLIN),
+    ):
+        assert (model.travel_time_s(1000), model.travel_time_s(16_000)) == pytest.approx((150, 1200))
+        assert (model.high, model.source) == (1.5, "learned")
+
+
+def test_learnt_times_depend_on_the_hour_in_the_zone_and_on_the_areas(learnt: ZoneTimes) -> None:
+    """The model of a zone has the hour of the zone's time zone, and the areas if the places are known. On the way it is
+    the model that was learnt on the way. Another zone has learnt nothing.
+    """
+    assert travel_model(DEFAULT_ZONE, NOON, "UTC").travel_time_s(4000) == pytest.approx(2 * 200 * 2)
+    assert travel_model(DEFAULT_ZONE, NOON, "Australia/Sydney").travel_time_s(4000) == pytest.approx(200 * 2)
+    assert travel_model(DEFAULT_ZONE, SATURDAY_NOON, "UTC").travel_time_s(4000) == pytest.approx(200 * 2)
+    there = travel_model(DEFAULT_ZONE, NIGHT, "UTC", (48.1, 11.6), BERLIN)
+    assert (there.travel_time_s(4000), there.high) == (pytest.approx(200 * 2 / 2), 1.3)
+    assert travel_model(DEFAULT_ZONE, NIGHT, "UTC", BERLIN, (48.1, 11.6)).travel_time_s(4000) == pytest.approx(400)
+    assert remaining_model(DEFAULT_ZONE, NIGHT, "UTC").travel_time_s(4000) == pytest.approx(200)
+    assert remaining_model(DEFAULT_ZONE, NIGHT, "UTC", BERLIN).travel_time_s(4000) == pytest.approx(200)
+    assert travel_model(Zone("north"), NOON, "UTC").seconds_per_km == 150
 
 
 @given(distances, distances, ages_ms, st.floats(0.3, 1.5))

@@ -1,0 +1,74 @@
+"""The journey of a technician to a job, from their stored path and the job's times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.rules.distances import distance_m
+from engine.rules.paths import PathPoint
+from engine.rules.travel import Place, area_of, hour_class_at
+from engine.rules.travel_learning import Journey
+
+THERE_M = 60.0
+"""How near a point of the path is to the place when the technician is there (``Arrival.at_m`` of most blueprints)."""
+LEAST_S, MOST_S, LEAST_M, MOST_M_S = 30.0, 10_800.0, 200.0, 40.0
+"""What is learnt from: a journey that takes so long at least and at most, over so many metres, at most so fast."""
+
+
+class ArrivedRide(NamedTuple):
+    """A journey to a job that is over. Times are ms since the Unix epoch. ``points`` are those on the way, with the
+    first. ``promise`` is the time that was promised, None without a promise.
+    """
+
+    began: int
+    arrived: int
+    destination: Place
+    points: tuple[PathPoint, ...]
+    promise: int | None = None
+
+    @property
+    def is_plausible(self) -> bool:
+        """Return whether travel times can be learnt from the journey."""
+        length_m, seconds = self.length_m(self.points[0]), (self.arrived - self.began) / 1000
+        return LEAST_S <= seconds <= MOST_S and length_m >= LEAST_M and length_m / seconds <= MOST_M_S
+
+    def length_m(self, point: PathPoint) -> float:
+        """Return the straight distance in metres from a point to the place of the job."""
+        return distance_m(point.lat, point.lon, *self.destination)
+
+    def left_s(self, point: PathPoint) -> float:
+        """Return the seconds from a point to the arrival."""
+        return (self.arrived - point.at) / 1000
+
+
+def ride_of_path(
+    path: Sequence[PathPoint], place: Place, next_state_at: int | None, promise: int | None = None
+) -> ArrivedRide | None:
+    """Return the journey of a path, which begins at the departure. It ends where the path first comes to the place, or
+    at ``next_state_at`` (ms), when the job entered the state after the way, if it never comes so near. None if it has
+    no end.
+    """
+    if not path:
+        return None
+    there = next((point.at for point in path if distance_m(point.lat, point.lon, *place) <= THERE_M), next_state_at)
+    if there is None or there <= path[0].at:
+        return None
+    return ArrivedRide(path[0].at, there, place, tuple(point for point in path if point.at < there), promise)
+
+
+def journey_of(ride: ArrivedRide, timezone: str) -> Journey:
+    """Return the whole journey, as travel times are learnt from it."""
+    start = ride.points[0]
+    return _journey_from(ride, start, timezone)._replace(origin=area_of(start.lat, start.lon))
+
+
+def points_of(ride: ArrivedRide, timezone: str) -> list[Journey]:
+    """Return the rest of the journey from each point on the way."""
+    return [_journey_from(ride, point, timezone) for point in ride.points]
+
+
+def _journey_from(ride: ArrivedRide, point: PathPoint, timezone: str) -> Journey:
+    destination = area_of(*ride.destination)
+    hour = hour_class_at(point.at, timezone)
+    return Journey(ride.length_m(point) / 1000, ride.left_s(point), hour, "", destination)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from engine.archive.demand_projection import DEMAND_EVENTS, DemandCounts, fold_demand_event
 from engine.archive.job_states import state_rows
 from engine.archive.offer_projection import OfferRows
 from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows, fold_room_event
@@ -48,6 +49,7 @@ class Batch:
     notifications: list[Row] = field(default_factory=list)
     rooms: RoomRows = field(default_factory=RoomRows)
     technicians: TechnicianChanges = field(default_factory=TechnicianChanges)
+    demand: DemandCounts = field(default_factory=DemandCounts)
     job_states: list[Row] = field(default_factory=list)
     quarantined: list[Row] = field(default_factory=list)
 
@@ -122,6 +124,8 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
         job = _bid_decoder.decode(data.bid).job
     if values:
         _fold_job(batch, event, data, values)
+        if kind in DEMAND_EVENTS:
+            fold_demand_event(batch.demand, event)
     if kind.startswith("offer."):
         _fold_offer(batch, event, data, job)
     elif kind.startswith("bid."):

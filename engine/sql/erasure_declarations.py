@@ -83,6 +83,9 @@ DECLARATIONS: Mapping[str, Fate] = {
     **_columns("room_members", pseudonym="room user", emptied="name", impersonal="role"),
     **_columns("room_reads", pseudonym="room user"),
     **_columns("room_progress", impersonal="zone"),
+    **_columns("demand_hours", impersonal="zone kind area"),
+    **_columns("demand_progress", impersonal="zone"),
+    **_columns("demand_models", impersonal="zone kind area state"),
     **_columns("messages", pseudonym="room id sender", redacted="doc", impersonal="client_id"),
 }
 

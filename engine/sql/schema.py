@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from engine.sql import (  # noqa: F401 (they add their tables to ``metadata``)
     audit_tables,
+    demand_tables,
     device_tables,
     erasure_tables,
     job_tables,

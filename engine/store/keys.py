@@ -203,6 +203,11 @@ def job_demand(zone: Zone, service: ServiceId) -> str:
     return f"{{{zone}}}:demand:{service}"
 
 
+def demand_pulse(zone: Zone, kind: str) -> str:
+    """Return the key of a hash with a TTL of 2 h: area → AreaPulse (engine/rules/pulse.py); "" → as of (ms)."""
+    return f"{{{zone}}}:pulse:{kind}"
+
+
 def wide_jobs(zone: Zone, service: ServiceId) -> str:
     """Return the key of a geo index: open broadcast jobs whose wave covers the whole zone; some may have ended."""
     return f"{{{zone}}}:wide:{service}"

@@ -61,6 +61,7 @@ def app() -> click.Group:
     from server.cli.audit import audit
     from server.cli.backup import restore, snapshot
     from server.cli.blueprint import blueprint
+    from server.cli.demand import demand
     from server.cli.demo import demo
     from server.cli.doctor import doctor
     from server.cli.export import export
@@ -73,7 +74,7 @@ def app() -> click.Group:
 
     running, data = [serve, demo, replay, token, doctor], [zone, upgrade, snapshot, restore, export, audit]
     return CommandsInOrder(
-        commands=[*running, *data, blueprint, travel],
+        commands=[*running, *data, blueprint, travel, demand],
         help="Callout sends jobs to the people who can do them, in real time.",
         params=[_version_option()],
         context_settings={"show_default": True},

@@ -1,0 +1,42 @@
+"""Quantiles of counts. A count with the mean m has the variance m + d m², where d is the *dispersion*: it has the
+negative binomial distribution, which is Poisson's for d = 0.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+MEAN_STEP = 0.02
+"""Quantiles are computed for means that differ by 2 %, and cached: each exact mean would be computed anew."""
+DISPERSION_STEP = 0.005
+LARGE_MEAN = 400.0
+"""From this mean on, a normal distribution of the same variance is used: its quantiles differ by less than 1 %."""
+
+
+def quantile(mean: float, dispersion: float, probability: float) -> int:
+    """Return the smallest count k such that a count is at most k with at least this probability."""
+    if mean <= 1e-4:
+        return 0
+    return _rounded_quantile(round(math.log(mean) / MEAN_STEP), round(dispersion / DISPERSION_STEP), probability)
+
+
+@lru_cache(65_536)
+def _rounded_quantile(mean_steps: int, dispersion_steps: int, probability: float) -> int:
+    mean, dispersion = math.exp(mean_steps * MEAN_STEP), dispersion_steps * DISPERSION_STEP
+    if mean >= LARGE_MEAN:
+        spread = math.sqrt(mean + dispersion * mean * mean)
+        return max(0, round(mean + spread * NormalDist().inv_cdf(probability)))
+    # P(0), and P(k + 1) from P(k): numbers that are exact enough as long as P(0) is not rounded to 0.
+    ratio = dispersion * mean / (1 + dispersion * mean)
+    mass = math.exp(-mean) if dispersion == 0 else (1 + dispersion * mean) ** (-1 / dispersion)
+    total, count = mass, 0
+    while total < probability and count < 50 * LARGE_MEAN:
+        if dispersion == 0:
+            mass *= mean / (count + 1)
+        else:
+            mass *= ratio * (count + 1 / dispersion) / (count + 1)
+        total += mass
+        count += 1
+    return count

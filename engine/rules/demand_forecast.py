@@ -1,0 +1,141 @@
+"""What a zone serves as its forecast: for each horizon the candidate that was best lately, with a band.
+
+Candidates are the default forecaster, two baselines and whatever else is installed. Each is scored with every hour
+that ends: the sum of its absolute errors decays. So the default is never worse than a baseline for long. The band is
+between the quantiles 0.1 and 0.9 of a negative binomial distribution, whose dispersion is learnt for each candidate and
+horizon from what was expected and what came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import fsum
+from typing import NamedTuple
+
+from engine.rules.count_bands import quantile
+from engine.rules.forecast import Forecaster, ProfileForecaster
+from engine.rules.forecast_baselines import MEAN_WEEKS, CountHistory
+from engine.rules.hour_slots import WEEK_HOURS, HourSlots
+
+HORIZONS = (1, 2, 3, 4, 5, 6, 24)
+"""How many hours after the last closed hour the forecast hour ends."""
+SCORE_KEPT = 0.995
+"""How much of a score is kept each hour: half of it is six days old."""
+LEAST_HOURS = (1 - SCORE_KEPT**WEEK_HOURS) / (1 - SCORE_KEPT) - 1e-6
+"""The decayed number of hours in a week: candidates are compared from then on."""
+CLEARLY_BETTER = 0.98
+"""A candidate is served instead of the default if its errors are below this share of the default's: smaller
+differences change their sign from week to week."""
+FIRST_DISPERSION = 0.2
+"""The dispersion before anything is learnt, and how many expected requests it weighs as much as."""
+DISPERSION_EVENTS = 50.0
+LEAST_MEAN = 0.05
+"""Expected counts below this do not count for the dispersion: each would add much noise."""
+PROFILE, LAST_WEEK, MEAN_OF_WEEKS = "profile", "last_week", "mean_of_weeks"
+BASELINES = {LAST_WEEK: 1, MEAN_OF_WEEKS: MEAN_WEEKS}
+"""The baselines: how many weeks each is the mean of."""
+
+
+class Score:
+    """How well one candidate did at one horizon, lately."""
+
+    __slots__ = ("error", "excess", "hours", "squares")
+
+    def __init__(self, error: float = 0.0, hours: float = 0.0, excess: float = 0.0, squares: float = 0.0) -> None:
+        self.error, self.hours, self.excess, self.squares = error, hours, excess, squares
+
+    def note(self, expected: Mapping[str, float], counts: Mapping[str, int], *, is_compared: bool) -> None:
+        """Note what was expected of an hour, and what came. The sums are exact: they do not depend on the order of the
+        areas, which is not the same after a restart. ``is_compared``: all candidates expected something of this hour.
+        """
+        misses = [(counts.get(area, 0) - mean, mean) for area, mean in expected.items()]
+        error = fsum([abs(miss) for miss, _ in misses])
+        error += sum([count for area, count in counts.items() if area not in expected])
+        larger = [(miss * miss / mean - 1, mean) for miss, mean in misses if mean > LEAST_MEAN]
+        if is_compared:
+            self.error = SCORE_KEPT * self.error + error
+            self.hours = SCORE_KEPT * self.hours + 1
+        self.excess = SCORE_KEPT * self.excess + fsum([excess for excess, _ in larger])
+        self.squares = SCORE_KEPT * self.squares + fsum([mean for _, mean in larger])
+
+    @property
+    def dispersion(self) -> float:
+        """The dispersion that explains the errors."""
+        prior = FIRST_DISPERSION * DISPERSION_EVENTS
+        return max(0.0, (self.excess + prior) / (self.squares + DISPERSION_EVENTS))
+
+
+class Ahead(NamedTuple):
+    """The expected count of an hour, and its band of 80 %."""
+
+    mean: float
+    p10: int
+    p90: int
+
+
+class DemandForecast:
+    """The forecast of one zone."""
+
+    def __init__(
+        self, slots: HourSlots, horizons: Iterable[int] = HORIZONS, others: Mapping[str, Forecaster] | None = None
+    ) -> None:
+        self.horizons = tuple(horizons)
+        self.history = CountHistory()
+        self.profile = ProfileForecaster(slots)
+        self.forecasters: dict[str, Forecaster] = {PROFILE: self.profile, **(others or {})}
+        self.scores = {(name, h): Score() for name in (*self.forecasters, *BASELINES) for h in self.horizons}
+        self.pending: dict[tuple[int, str, int], Mapping[str, float]] = {}
+        """What each forecaster expects, by hour, forecaster and horizon."""
+        self.hour = -1
+
+    def close(self, hour: int, counts: Mapping[str, int], total: int) -> None:
+        """Score and learn an hour that is over."""
+        is_compared = self.history.has(hour - WEEK_HOURS)
+        for name in self.forecasters:
+            for horizon in self.horizons:
+                expected = self.pending.pop((hour, name, horizon), None)
+                if expected is not None:
+                    self.scores[name, horizon].note(expected, counts, is_compared=is_compared)
+        for name, weeks in BASELINES.items() if is_compared else ():
+            expected = self.history.mean_of_weeks(hour, weeks)
+            for horizon in self.horizons:
+                self.scores[name, horizon].note(expected, counts, is_compared=True)
+        self.history.close(hour, counts, total)
+        self.hour = hour
+        for name, forecaster in self.forecasters.items():
+            forecaster.close(hour, counts, total)
+            for horizon in self.horizons:
+                self.pending[hour + horizon, name, horizon] = forecaster.expected(horizon)
+
+    def best(self, horizon: int) -> str:
+        """Return the name of the candidate that is served at a horizon: the default, unless another had clearly smaller
+        errors in at least a week of hours that all candidates expected.
+        """
+        scores = {name: self.scores[name, horizon] for name in (*self.forecasters, *BASELINES)}
+        known = {name: score.error / score.hours for name, score in scores.items() if score.hours >= LEAST_HOURS}
+        if PROFILE not in known:
+            return PROFILE
+        known[PROFILE] *= CLEARLY_BETTER
+        return min(known, key=known.__getitem__)
+
+    def expected(self, horizon: int, name: str) -> Mapping[str, float]:
+        """Return what a candidate expects, by area."""
+        if name in BASELINES:
+            return self.history.mean_of_weeks(self.hour + horizon, BASELINES[name])
+        return self.pending.get((self.hour + horizon, name, horizon), {})
+
+    def band(self, horizon: int, name: str, mean: float, probability: float) -> int:
+        """Return a quantile of the count that a candidate expects with this mean."""
+        return quantile(mean, self.scores[name, horizon].dispersion, probability)
+
+    def ahead(self) -> dict[int, dict[str, Ahead]]:
+        """Return what is served, by horizon and area."""
+        served = {}
+        for horizon in self.horizons:
+            name = self.best(horizon)
+            dispersion = self.scores[name, horizon].dispersion
+            served[horizon] = {
+                area: Ahead(mean, quantile(mean, dispersion, 0.1), quantile(mean, dispersion, 0.9))
+                for area, mean in self.expected(horizon, name).items()
+            }
+        return served

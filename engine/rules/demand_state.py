@@ -1,0 +1,89 @@
+"""What a forecast has learnt, as numbers that can be stored: one record for each area, and one for the zone.
+
+The default forecaster alone is stored. A forecaster that is installed besides learns from the counts again after a
+restart. The counts of the last weeks are not stored either: the table of counts has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from engine.rules.demand_forecast import PROFILE, DemandForecast, Score
+from engine.rules.forecast import AreaProfile
+
+FORMAT = 1
+"""Rises with each change of what is learnt: states of another format are ignored, and the counts are learnt again."""
+
+
+class AreaState(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of an area. ``pending`` has what was expected of coming hours, for each horizon, the next first."""
+
+    base: list[float]
+    rest: list[float]
+    pending: list[list[float]]
+
+
+class ZoneState(msgspec.Struct, frozen=True):
+    """What is known of the zone. ``scores`` has the candidates' scores by horizon."""
+
+    format: int
+    first_hour: int
+    hour: int
+    weeks: list[int]
+    base: list[float]
+    rest: list[float]
+    scores: list[tuple[str, int, float, float, float, float]]
+
+
+def zone_state(forecast: DemandForecast, first_hour: int) -> ZoneState:
+    """Return what is known of the whole zone, whose first counted hour is ``first_hour``."""
+    zone, profile = forecast.profile.zone, forecast.profile
+    scores = [
+        (name, horizon, score.error, score.hours, score.excess, score.squares)
+        for (name, horizon), score in sorted(forecast.scores.items())
+    ]
+    return ZoneState(FORMAT, first_hour, forecast.hour, list(profile.weeks), list(zone.base), _rest(zone), scores)
+
+
+def area_states(forecast: DemandForecast) -> Iterable[tuple[str, AreaState]]:
+    """Return what is known of each area. An area that was not known yet when an hour was forecast has fewer numbers."""
+    pending = [
+        [forecast.pending.get((forecast.hour + ahead, PROFILE, horizon), {}) for ahead in range(1, horizon + 1)]
+        for horizon in forecast.horizons
+    ]
+    for area, profile in sorted(forecast.profile.areas.items()):
+        said = [[hour[area] for hour in hours if area in hour] for hours in pending]
+        yield area, AreaState(list(profile.base), _rest(profile), said)
+
+
+def restore(forecast: DemandForecast, zone: ZoneState, areas: Mapping[str, AreaState]) -> None:
+    """Give a new forecast what was stored. Its history must be given the counts of the last weeks besides."""
+    forecast.hour = forecast.profile.hour = forecast.history.hour = zone.hour
+    forecast.profile.weeks = list(zone.weeks)
+    forecast.profile.zone = AreaProfile(list(zone.base), *zone.rest)
+    for name, horizon, error, hours, excess, squares in zone.scores:
+        if (name, horizon) in forecast.scores:
+            forecast.scores[name, horizon] = Score(error, hours, excess, squares)
+    pending: dict[tuple[int, str, int], dict[str, float]] = {}
+    for horizon in forecast.horizons:
+        for ahead in range(1, horizon + 1):
+            pending[zone.hour + ahead, PROFILE, horizon] = {}
+    for area, state in areas.items():
+        forecast.profile.areas[area] = AreaProfile(list(state.base), *state.rest)
+        for horizon, said in zip(forecast.horizons, state.pending, strict=True):
+            for ahead, mean in zip(range(horizon, 0, -1), reversed(said), strict=False):
+                pending[zone.hour + ahead, PROFILE, horizon][area] = mean
+    forecast.pending |= pending
+
+
+def _rest(profile: AreaProfile) -> list[float]:
+    """Return the numbers of a profile but its base, in the order of the fields."""
+    return [
+        profile.share,
+        profile.slow_seen,
+        profile.slow_expected,
+        profile.fast_seen,
+        profile.fast_expected,
+    ]

@@ -1,0 +1,38 @@
+"""The forecasts that every other forecast must beat: last week, and the mean of the last weeks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.rules.hour_slots import WEEK_HOURS
+
+MEAN_WEEKS = 4
+
+
+class CountHistory:
+    """The counts of the last weeks, by hour. An hour that is missing was before the first."""
+
+    def __init__(self) -> None:
+        self.hour = -1
+        self.counts: dict[int, Mapping[str, int]] = {}
+
+    def close(self, hour: int, counts: Mapping[str, int], total: int) -> None:
+        """Note the counts of an hour that is over, and forget what is older than ``MEAN_WEEKS``."""
+        self.hour = hour
+        self.counts[hour] = counts
+        self.counts.pop(hour - MEAN_WEEKS * WEEK_HOURS, None)
+
+    def has(self, hour: int) -> bool:
+        """Return whether the counts of an hour are known."""
+        return hour in self.counts
+
+    def mean_of_weeks(self, hour: int, weeks: int) -> dict[str, float]:
+        """Return the mean of the counts at the same time in the ``weeks`` before ``hour``, as far as they are known."""
+        known = [
+            past for week in range(1, weeks + 1) if (past := self.counts.get(hour - week * WEEK_HOURS)) is not None
+        ]
+        sums: dict[str, float] = {}
+        for past in known:
+            for area, count in past.items():
+                sums[area] = sums.get(area, 0.0) + count
+        return {area: value / len(known) for area, value in sums.items()}

@@ -1,0 +1,83 @@
+"""Tests of the counts of requests: what is counted, where, and that nothing is counted twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from engine.archive import apply, demand_refill
+from engine.archive.projection import fold_events
+from engine.archive.reader import Checkpoint
+from engine.events import Event
+from engine.rules.pulse import cell_at
+from engine.sql.database import Archive
+from engine.sql.demand_tables import demand_hours, demand_progress
+from engine.types import DEFAULT_ZONE
+from tests.archive.test_projection import create_event, create_job_document
+from tests.archive.test_reader import EPOCH_1, archive_events
+
+PLACE = {"lat": 52.52, "lon": 13.40, "postal_code": " 10178 "}
+CELL = cell_at(52.52, 13.40)
+
+
+def create_demand_event(seq: int, kind: str, **members: Any) -> Event:
+    """Return an event of a job at ``PLACE``; ``members`` replace those of its document."""
+    job = {**create_job_document(seq, "open", "open"), **PLACE, **members}
+    return create_event(seq, kind, {"job": job})
+
+
+async def read_counts(archive: Archive) -> dict[tuple[str, str], list[int]]:
+    """Return booked, quoted, filled and expired of each kind and area; all are of the first hour."""
+    async with archive.begin_read() as conn:
+        rows = (await conn.execute(select(demand_hours))).all()
+    assert {row.hour for row in rows} <= {0}
+    return {(row.kind, row.area): [row.booked, row.quoted, row.filled, row.expired] for row in rows}
+
+
+async def test_a_booking_is_counted_once_in_its_cell_and_postal_code(archive: Archive) -> None:
+    """Bookings, acceptances and expiries are counted where they are, over batches that follow one another. A technician
+    who is only asked, the public part of a job, and a job without a position are not counted.
+    """
+    await archive_events(archive, [create_demand_event(1, "job.created"), create_demand_event(2, "job.created")])
+    more = [
+        create_demand_event(3, "job.created", postal_code=None),
+        create_demand_event(4, "job.assigned", asked=True),
+        create_demand_event(5, "job.accepted"),
+        create_demand_event(6, "job.expired"),
+        create_demand_event(7, "job.updated"),
+        create_event(8, "job.created", {"job": {"id": "j", "lat": 52.52, "lon": 13.4}}),
+        create_demand_event(9, "job.created", lat=None),
+    ]
+    await archive_events(archive, more, before=2)
+    counts = {("cell", CELL): [3, 0, 1, 1], ("postal_code", "10178"): [2, 0, 1, 1]}
+    assert await read_counts(archive) == {**counts, ("postal_cell", f"10178 {CELL}"): [2, 0, 0, 0]}
+
+
+async def test_a_batch_that_is_applied_twice_is_counted_once(archive: Archive) -> None:
+    """The second of two archivers that apply the same batch is superseded and adds nothing."""
+    batch = [create_demand_event(1, "job.created", postal_code=None)]
+    await archive_events(archive, batch)
+    here: Any = {"before": None, "after": Checkpoint(EPOCH_1, 1), "in_redis": {EPOCH_1: 1}}
+    with pytest.raises(apply.Superseded):
+        await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(batch), **here)
+    assert await read_counts(archive) == {("cell", CELL): [1, 0, 0, 0]}
+
+
+async def test_events_of_an_older_release_are_counted_later(archive: Archive) -> None:
+    """Events that an archiver without counts has stored are counted by the next archiver, once, and then the counts
+    continue.
+    """
+    for seq in (1, 2, 3):
+        await archive_events(archive, [create_demand_event(seq, "job.created", postal_code=None)], before=seq - 1)
+    async with archive.begin_write() as conn:
+        await conn.execute(demand_hours.delete())
+        await conn.execute(update(demand_progress).values(seq=1))
+    await archive_events(archive, [create_demand_event(4, "job.created", postal_code=None)], before=3)
+    assert await read_counts(archive) == {}
+    for _ in range(2):
+        await demand_refill.refill(archive, DEFAULT_ZONE, Checkpoint(EPOCH_1, 4))
+    assert await read_counts(archive) == {("cell", CELL): [3, 0, 0, 0]}
+    await archive_events(archive, [create_demand_event(5, "job.created", postal_code=None)], before=4)
+    assert await read_counts(archive) == {("cell", CELL): [4, 0, 0, 0]}

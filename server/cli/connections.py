@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from engine.sql.database import Archive
     from engine.store.scripts import Args, Keys
+    from engine.types import Zone
+    from engine.zone.records import ZoneRecord
 
 
 def redis_url(settings: Settings) -> str | None:
@@ -33,17 +35,41 @@ def redis_url(settings: Settings) -> str | None:
 @asynccontextmanager
 async def open_redis(settings: Settings) -> AsyncIterator[redis.Redis | None]:
     """Yield a client of the Redis of ``settings``; None if it is the embedded Valkey and does not run."""
+    url = redis_url(settings)
+    if url is None:
+        yield None
+        return
+    async with open_client(url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_client(url: str) -> AsyncIterator[redis.Redis]:
+    """Yield a client of the Redis at ``url``: one server, a cluster, or the primary that sentinels name."""
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
     from engine.store.redis_url import create_client
 
-    url = redis_url(settings)
-    if url is None:
-        yield None
-        return
     async with create_client(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0)) as client:
         yield client
+
+
+async def open_primaries(url: str, client: redis.Redis, stack: AsyncExitStack) -> dict[str, redis.Redis]:
+    """Return a client of each primary of a cluster by its address, which ``stack`` closes. If the Redis is no cluster,
+    return ``client`` by "".
+    """
+    from redis.asyncio import RedisCluster
+
+    from engine.store.redis_url import Node, create_node_client, parse_url
+
+    if not isinstance(client, RedisCluster):
+        return {"": client}
+    nodes = sorted(Node(node.host, node.port) for node in client.get_primaries())
+    found = {str(node): create_node_client(parse_url(url), node, socket_timeout=5.0) for node in nodes}
+    for each in found.values():
+        stack.push_async_callback(each.aclose)
+    return found
 
 
 def is_filled(path: Path) -> bool:
@@ -86,3 +112,20 @@ async def run_script(client: redis.Redis, script: str, keys: Keys, args: Args, *
     _, _, count, *rest = verb.call(keys, args, *epoch)
     reply: Any = await client.eval(verb.source, int(count), *rest)
     return list(reply)
+
+
+async def compare_zone(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
+    """Compare Redis with the database's record of the zone, and return the reply that the script ``zone_open`` would
+    give a server: ``OK`` or a key of ``CLOSED_REASONS``. Nothing is changed.
+    """
+    from redis.asyncio import RedisCluster
+
+    from engine.store import keys
+    from engine.zone.opening import script_arguments, script_keys
+
+    at: dict[str, Any] = {}
+    if isinstance(client, RedisCluster):
+        at["target_nodes"] = client.get_node_from_key(keys.zone_meta(zone))
+    run_id = (await client.info("server", **at))["run_id"]
+    reply = await run_script(client, "zone_open", script_keys(zone), script_arguments(run_id, "look", record))
+    return str(reply[0].decode())

@@ -23,7 +23,7 @@ from engine.process.datadir import write_problem
 from engine.process.settings import Settings, SettingsError
 from server import logs
 from server.cli import options
-from server.cli.connections import redis_url, run_script
+from server.cli.connections import compare_zone, open_client, open_primaries, redis_url
 from server.cli.durability_facts import durability_facts
 from server.cli.zone_facts import zone_facts
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from engine.sql.database import Archive
     from engine.types import Zone
-    from engine.zone.records import ZoneRecord
 
 MAX_LAG_S = 60.0
 """An event that waits longer than this for SQL is a problem, and not just a short peak of load."""
@@ -76,9 +75,9 @@ async def examine(settings: Settings) -> list[Finding]:
         await _check_server(settings),
     ]
     async with AsyncExitStack() as stack:
-        client, found = await _check_redis(settings, stack)
+        client, primaries, found = await _check_redis(settings, stack)
         archive, database = await _check_database(settings, stack)
-        findings += [found, database, Finding("durability", await durability_facts(settings, client, archive))]
+        findings += [found, database, Finding("durability", await durability_facts(settings, primaries, archive))]
         findings.append(Finding("zones", *await zone_facts(settings, archive)))
         if client is not None:
             findings += [await _check_zone(client, archive, zone) for zone in settings.all_zones]
@@ -173,28 +172,32 @@ async def _check_server(settings: Settings) -> Finding:
     return found
 
 
-async def _check_redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis | None, Finding]:
-    import redis.asyncio as redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
+async def _check_redis(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[redis.Redis | None, list[redis.Redis], Finding]:
+    """Return a client of Redis, a client of each of its primaries, and what was found. ``stack`` closes the clients."""
+    from redis.exceptions import RedisError
 
     from engine.store.server_checks import server_problems
 
     found = Finding("Redis", {}, [])
     url = settings.redis or _embedded_url(settings, found)
     if url is None:
-        return None, found
+        return None, [], found
     try:
-        client = redis.Redis.from_url(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0))
-        stack.push_async_callback(client.aclose)
-        info = await client.info()
-        found.facts |= _redis_facts(info)
-        found.problems += await server_problems(client, settings.durability, settings.replicas or 0)
+        client = await stack.enter_async_context(open_client(url))
+        primaries = await open_primaries(url, client, stack)
+        for name, primary in primaries.items():
+            found.facts |= _redis_facts(await primary.info())
+            problems = await server_problems(primary, settings.durability, settings.replicas or 0)
+            found.problems += [f"{name}: {problem}" if name else problem for problem in problems]
+        if "" not in primaries:
+            found.facts["primaries"] = " ".join(primaries)
         found.problems += await _test_write(client, settings)
-    except (redis.RedisError, OSError, ValueError) as error:
+    except (RedisError, Unavailable, OSError, ValueError) as error:
         found.problems.append(f"it cannot be reached: {error}")
-        return None, found
-    return client, found
+        return None, [], found
+    return client, list(primaries.values()), found
 
 
 async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
@@ -274,22 +277,17 @@ async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) 
     except Unavailable as error:
         found.problems.append(f"closed: the archive cannot be reached: {error}")
         return found
-    word, archived = "PAUSED" if at.paused else await _compare_zone(client, zone, at), at.archived
+    word, archived = "PAUSED" if at.paused else await compare_zone(client, zone, at), at.archived
     if word != "OK" and not found.problems:
         found.problems.append(f"closed: {CLOSED_REASONS[word]}")
-    waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
+    try:
+        waiting = await log.read_range(client, zone, archived, 1)
+    except ValueError as error:
+        found.problems.append(f"the log has an entry that Callout did not write: {error}")
+        waiting = []
     found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
     if refused := await reader.count_quarantined(archive, zone):
         found.problems.append(f"the database did not accept {refused} events (see the table events_refused)")
-    if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > MAX_LAG_S:
+    if waiting and time.time() - waiting[0].at / 1000 > MAX_LAG_S:
         found.problems.append(f"the archive is behind by more than {MAX_LAG_S:g} s: is an archiver running?")
     return found
-
-
-async def _compare_zone(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
-    """Return the reply that the script ``zone_open`` would give a server: ``OK`` or a key of ``CLOSED_REASONS``. With
-    ``look`` the script changes nothing."""
-    from engine.zone.opening import script_arguments, script_keys
-
-    args = script_arguments((await client.info("server"))["run_id"], "look", record)
-    return str((await run_script(client, "zone_open", script_keys(zone), args))[0].decode())

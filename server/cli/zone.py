@@ -19,13 +19,12 @@ from engine.types import DEFAULT_ZONE, Zone
 from server import logs
 from server.cli import options
 from server.cli.command_failed import CommandFailed
-from server.cli.connections import is_filled, open_database, open_redis, redis_url, run_script
+from server.cli.connections import compare_zone, is_filled, open_database, open_redis, redis_url, run_script
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
 
     from engine.sql.database import Archive
-    from engine.zone.records import ZoneRecord
 
 OPEN_TIMEOUT_S = 10.0
 """How long ``callout zone open`` waits for a server to open the zone. A server tries it once a second."""
@@ -126,7 +125,7 @@ async def _read_state(archive: Archive, client: redis.Redis | None, zone: Zone) 
         return found | {"redis": "not running"}
     row: Any = await client.hmget(keys.zone_meta(zone), ["epoch", "seq", "done", "total"])
     epoch, seq, done, total = ((value or b"").decode() for value in row)
-    word = await _compare(client, zone, record)
+    word = await compare_zone(client, zone, record)
     found |= {"head": int(seq or 0), "lag": max(0, int(seq or 0) - record.archived)}
     if record.paused and word not in ("OTHER_DATABASE", "REBUILDING"):
         return found
@@ -182,22 +181,11 @@ async def _refuse_other_database(archive: Archive, client: redis.Redis | None, z
     from engine.zone import records
 
     record = (await records.read_records(archive, [zone]))[zone]
-    if client is not None and await _compare(client, zone, record) == "OTHER_DATABASE":
+    if client is not None and await compare_zone(client, zone, record) == "OTHER_DATABASE":
         raise CommandFailed(
             f"zone {zone}: Redis belongs to another database; nothing was changed: are --data, --database and --redis"
             f" the right ones?{more}"
         )
-
-
-async def _compare(client: redis.Redis, zone: Zone, record: ZoneRecord) -> str:
-    """Compare Redis with the database's record of the zone, and return the reply that the script ``zone_open`` would
-    give. Nothing is changed.
-    """
-    from engine.zone.opening import script_arguments, script_keys
-
-    run_id = (await client.info("server"))["run_id"]
-    reply = await run_script(client, "zone_open", script_keys(zone), script_arguments(run_id, "look", record))
-    return str(reply[0].decode())
 
 
 async def _rebuild(settings: Settings, zone: Zone, *, take_over: bool) -> str:

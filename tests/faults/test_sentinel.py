@@ -18,6 +18,7 @@ from engine.store.sentinel import find_primary
 from tests.faults.sentinels import SERVICE, WatchedPair, watched_pair
 from tests.server.gateway.conftest import Node, running_node
 from tests.support import people
+from tests.support.process import run_callout
 from tests.support.wait import wait_until
 
 
@@ -75,6 +76,17 @@ async def test_a_failover_by_sentinel_under_load(pair: WatchedPair, node: Node) 
             push = await client.next_push()
             heard += [push["data"]["job"]["id"]] if push["type"] == "job.created" else []
         assert len(heard) == len(set(heard))
+
+
+async def test_the_commands_of_an_operator_ask_the_sentinels(pair: WatchedPair, node: Node) -> None:
+    """`callout doctor` and `callout zone` find the primary through the sentinels that `--redis` names."""
+    where = ("--data", node.engine.settings.data, "--redis")
+    nowhere = await run_callout("doctor", *where, "redis+sentinel://127.0.0.1:1/callout")
+    assert nowhere.code == 1 and "it cannot be reached: no sentinel names the primary (127.0.0.1:1: " in nowhere.out
+    found = await run_callout("doctor", *where, pair.url)
+    assert (found.code, found.out.splitlines()[-1]) == (0, "no problems"), found.out
+    state = await run_callout("zone", "status", *where, pair.url)
+    assert state.out.startswith("main: state open, "), state.out + state.err
 
 
 async def test_no_sentinel_that_knows_the_service(pair: WatchedPair) -> None:

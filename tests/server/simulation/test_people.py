@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -136,3 +137,11 @@ async def test_a_mediator_resolves_a_dispute(people: People) -> None:
     assert people.mediator.resolved == 1
     assert people.simulation.checker.claim_attempts == 1
     assert people.driver.is_free
+
+
+async def test_what_has_not_begun_is_not_left_over(people: People) -> None:
+    """A person who is closed closes also the work whose first step did not run. Python would warn of it otherwise."""
+    work = asyncio.sleep(60)
+    people.customer.start(work)
+    await people.customer.close()
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED

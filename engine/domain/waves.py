@@ -7,6 +7,7 @@ module passes the numbers of the job's blueprint to the scripts.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from engine.blueprint import registry, wave_plan
@@ -23,6 +24,8 @@ from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
+ACCOUNT_TIMEOUT_S = 0.3
+"""How long a wave waits for the customer's account. In a cluster another primary than the zone's may have it."""
 MAX_JOBS_PER_MATCH = 8
 """How many open jobs are examined for a technician who comes online."""
 
@@ -52,12 +55,13 @@ async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
 
 
 async def _is_suspended(engine: Engine, customer: UserId) -> bool:
-    """Return whether a customer is suspended; False if the database is unavailable, because that must not delay
-    offers.
+    """Return whether a customer is suspended; False if the database, or the primary that has the account, does not
+    answer, because that must not delay offers.
     """
     try:
-        return not (await access.read_access(engine, customer)).active
-    except (Unauthenticated, Unavailable):
+        async with asyncio.timeout(ACCOUNT_TIMEOUT_S):
+            return not (await access.read_access(engine, customer)).active
+    except (TimeoutError, Unauthenticated, Unavailable):
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from engine.workers import scheduler
 from tests.server.gateway.conftest import Node, running_node
 from tests.support import people
 from tests.support.cluster import Cluster, run_cluster
+from tests.support.process import FinishedCommand, run_callout
 from tests.support.wait import wait_until
 
 T = TypeVar("T")
@@ -132,6 +134,35 @@ async def test_zones_are_on_different_primaries(node: Node, cluster: Cluster, lo
     assert (await jobs.claim(node.engine, tom, job)).message == "Job accepted"
 
 
+async def test_the_commands_of_an_operator_reach_every_primary(node: Node, cluster: Cluster, tmp_path: Path) -> None:
+    """`callout doctor` checks each primary and each zone. `callout zone` shows, closes and opens zones on any."""
+    where = ("--data", node.engine.settings.data, "--redis", cluster.url)
+    for zone in (NORTH, SOUTH):
+        area = band(LATITUDES[zone] - 5, LATITUDES[zone] + 5)
+        (tmp_path / f"{zone}.geojson").write_text(json.dumps(area))
+    tables = (f'[zones.{zone}]\npolygon = "{zone}.geojson"\ntimezone = "UTC"\n' for zone in (NORTH, SOUTH))
+    (tmp_path / "callout.toml").write_text("".join(tables))
+
+    async def run(*words: str) -> FinishedCommand:
+        done = await run_callout(*words, *where, cwd=tmp_path)
+        assert "Traceback" not in done.err
+        return done
+
+    wrong = max(cluster.nodes)
+    cluster.ask(wrong, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    report = await run("doctor", "--json")
+    cluster.ask(wrong, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+    refused = json.loads(report.out)["findings"]
+    problem = f"127.0.0.1:{wrong}: maxmemory-policy is allkeys-lru: must be noeviction"
+    assert [each["problems"] for each in refused if each["name"] == "Redis"] == [[problem]]
+    found = await run("doctor")
+    assert (found.code, found.out.splitlines()[-1]) == (0, "no problems"), found.out
+    for zone in LATITUDES:
+        assert (await run("zone", "close", zone)).code == 0
+        assert f"{zone}: state paused" in (await run("zone", "status", zone)).out
+        assert f"zone {zone} is open in epoch" in (await run("zone", "open", zone)).out
+
+
 async def test_a_slot_moves_while_its_zone_is_busy(node: Node, cluster: Cluster, load: Load) -> None:
     """A zone's slot moves to a primary that the engine knows, then to an empty one that has just joined, which gets the
     script library. Meanwhile each booking happens once, and the socket receives each event once.
@@ -164,11 +195,17 @@ async def test_a_failover_that_is_asked_for(node: Node, cluster: Cluster, load: 
 
 
 async def test_a_primary_is_killed(node: Node, cluster: Cluster, load: Load) -> None:
-    """A killed primary is replaced by its replica; meanwhile the other zones go on."""
+    """A killed primary is replaced by its replica; meanwhile the other zones go on, also with the jobs of a customer
+    whose account is on that primary.
+    """
     key = keys.zone_meta(DEFAULT_ZONE)
     owner = cluster.owner_of(key)
+    while cluster.owner_of(keys.account(load.customer.id)) != owner:
+        load.customer = await people.customer(node.engine)
     replica = await asyncio.to_thread(cluster.add_replica, owner)
     async with node.connect(load.customer.id) as client:
+        key_of_north = str(uuid.uuid4())
+        load.jobs[key_of_north] = await load.book(NORTH, key_of_north)
 
         async def kill() -> None:
             cluster.kill(owner)

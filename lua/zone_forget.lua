@@ -5,7 +5,7 @@ KEYS    meta  due
 ARGV    epoch  token  jobs  rooms  tasks
 OK      seq  version
 ERR     STALE_EPOCH  STALE_TOKEN
-TOUCHES {z}:job:*  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:bids  {z}:job:*:waves  {z}:job:*:payments  {z}:jobs  {z}:disputes  {z}:places  {z}:demand:*  {z}:wide:*  {z}:ref:*  {z}:user:*:jobs  {z}:user:*:rooms  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:tech:*:offers  {z}:dispute:*  {z}:room:*  {z}:room:*:messages  {z}:room:*:read  {z}:room:*:sent  {z}:large_rooms  (same slot, names known only inside)
+TOUCHES {z}:job:*  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:bids  {z}:job:*:waves  {z}:job:*:payments  {z}:jobs  {z}:disputes  {z}:places  {z}:demand:*  {z}:wide:*  {z}:open:*  {z}:ref:*  {z}:user:*:jobs  {z}:user:*:rooms  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:tech:*:offers  {z}:dispute:*  {z}:room:*  {z}:room:*:messages  {z}:room:*:read  {z}:room:*:sent  {z}:large_rooms  (same slot, names known only inside)
 ]]
 --- @include "lib/rebuild"
 --- @include "lib/room"
@@ -26,7 +26,7 @@ for _, id in ipairs(cjson.decode(jobs)) do
   end
   for _, user in ipairs({customer or '', holder or ''}) do redis.call('ZREM', tag .. 'user:' .. user .. ':jobs', id) end
   for _, name in ipairs({'jobs', 'disputes', 'places'}) do redis.call('ZREM', tag .. name, id) end
-  for _, name in ipairs({'demand:', 'wide:'}) do redis.call('ZREM', tag .. name .. (service or ''), id) end
+  for _, name in ipairs({'demand:', 'wide:', 'open:'}) do redis.call('ZREM', tag .. name .. (service or ''), id) end
   for _, name in ipairs({':jobs', ':tracked'}) do redis.call('SREM', tag .. 'tech:' .. (holder or '') .. name, id) end
   if visit then redis.call('ZREM', tag .. 'tech:' .. (holder or '') .. ':plan', select(2, Schedule.entry(id, visit))) end
   if reference and reference ~= '' then

@@ -5,8 +5,9 @@ Both are compiled once and sent with every step, so that the scripts contain no 
 A state entry is the text `status phase mode lifetime_ms timers`. Then follow `free` if the holder may take another job,
 `asked` if the technician has not accepted yet, `waits` if the lifetime counts from the job's scheduled time,
 `tracks/<ms>` if the holder's position is shared from so long before that time on, `travels/<arrival>` if they are on
-the way (lua/lib/arrival.lua), and `>` with the next state entry if the job moves on at once; each has a space before
-it. Timers are `<index>/<ms>` joined by commas; `w/<ms>` is the watchdog's first check; `-` means none.
+the way (lua/lib/arrival.lua), `matches/<rule>` if the job waits for matching windows (lua/lib/window.lua), and `>` with
+the next state entry if the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
+commas; `w/<ms>` is the watchdog's first check; `-` means none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from engine.blueprint import wave_plan
 from engine.blueprint.schema import Blueprint, Command, Effect
 
 EXPIRED_EVENT = "job.expired"
@@ -101,6 +103,8 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
     words += " waits" if blueprint.waits_for_schedule(state) else ""
     words += f" tracks/{round(blueprint.track_lead_s * 1000)}" if blueprint.is_tracked(state) else ""
     words += f" travels/{_arrival_text(blueprint)}" if blueprint.is_on_the_way(state) else ""
+    matches = wave_plan.match_rule_text(blueprint.dispatch) if found.search_mode == "allocate" else ""
+    words += f" matches/{matches}" if matches else ""
     return f"{words} > {state_entry(blueprint, found.next_state, life_s)}" if found.next_state else words
 
 

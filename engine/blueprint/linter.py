@@ -16,6 +16,7 @@ import msgspec
 from engine.blueprint.audience import PARTY_WORDS
 from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
+from engine.blueprint.match_linter import match_problems
 from engine.blueprint.price_linter import price_problems
 from engine.blueprint.relation import Relation
 from engine.blueprint.schedule_rule import schedule_problems
@@ -50,14 +51,14 @@ NEEDED_EFFECTS_OF_MODE: dict[Mode, tuple[Effect, ...]] = {
 }
 """The effects that a search mode needs to find a technician."""
 
-
 SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 """The parts of a blueprint that are tables of tables."""
 
 
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
-    problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *schedule_problems(blueprint.schedule)]
+    problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *match_problems(blueprint)]
+    problems += schedule_problems(blueprint.schedule)
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():
@@ -148,10 +149,8 @@ def _dispatch_problems(blueprint: Blueprint) -> Iterator[str]:
     above = {"offer_s": dispatch.offer_s, "repeat_s": dispatch.repeat_s}
     if dispatch.head_start is not None:
         above |= {"head_start.first": dispatch.head_start.first, "head_start.s": dispatch.head_start.delay_s}
-    least = {
-        **{name: getattr(dispatch, name) for name in ("job_s", "lead_s", "grace_s", "open_offers", "preferred_s")},
-        **{name: getattr(dispatch, name) for name in ("newcomer_jobs", "radius_m")},
-    }
+    names = ("job_s", "lead_s", "grace_s", "open_offers", "preferred_s", "newcomer_jobs", "radius_m")
+    least = {name: getattr(dispatch, name) for name in names}
     yield from (f"dispatch: {name} must be more than 0" for name, value in above.items() if value <= 0)
     yield from (f"dispatch: {name} must not be below 0" for name, value in least.items() if value < 0)
     if not 0 <= dispatch.newcomers <= 1:

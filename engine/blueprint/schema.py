@@ -14,6 +14,7 @@ import msgspec
 from engine.blueprint.arrival import Arrival
 from engine.blueprint.audience import DEFAULT_AUDIENCES
 from engine.blueprint.event_catalogue import EVENT_TYPES
+from engine.blueprint.match_rule import MatchRule
 from engine.blueprint.price import Price
 from engine.blueprint.relation import Relation
 from engine.blueprint.schedule_rule import ScheduleRule
@@ -114,7 +115,7 @@ class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server's clock. ``open_offers``: the most open offers for one technician (0: no limit). ``preferred_s``: the head
     start of the technician whom the customer prefers. ``newcomers``: the share of a wave (0 to 1) that is reserved for
     technicians who have won fewer than ``newcomer_jobs`` jobs. ``radius_m``: how far ``allocate`` searches (0: the
-    whole zone).
+    whole zone). ``match``: ``allocate`` assigns in windows.
     """
 
     offer_s: float = 60.0
@@ -130,6 +131,7 @@ class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     newcomers: float = 0.0
     newcomer_jobs: int = 5
     radius_m: int = 0
+    match: MatchRule | None = None
 
 
 class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,17 @@ def weights_text(dispatch: Dispatch) -> str:
     )
 
 
+def match_rule_text(dispatch: Dispatch) -> str:
+    """Return the rule of the blueprint's matching windows, separated by slashes, in the order of lua/lib/window.lua; ""
+    if the engine chooses for each job alone.
+    """
+    rule = dispatch.match
+    if rule is None:
+        return ""
+    numbers = (_to_ms(rule.window_s), rule.reach_m, f"{rule.grow_m_s:g}", rule.k, dispatch.radius_m)
+    return "/".join((*map(str, numbers), weights_text(dispatch).replace(" ", ",")))
+
+
 def limits_text(dispatch: Dispatch) -> str:
     """Return the blueprint's limits on offers (head starts, the most open offers, places for newcomers, grace),
     separated by spaces, in the order of lua/lib/limits.lua. Times are in ms.

@@ -50,11 +50,11 @@ async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
     time.
     """
     customer = await engine.store.command("HGET", keys.job(zone, job), "customer")
-    if customer is not None and await _is_suspended(engine, UserId(customer.decode())):
+    if customer is not None and await is_customer_suspended(engine, UserId(customer.decode())):
         raise Unavailable("The customer of the job is suspended")
 
 
-async def _is_suspended(engine: Engine, customer: UserId) -> bool:
+async def is_customer_suspended(engine: Engine, customer: UserId) -> bool:
     """Return whether a customer is suspended; False if the database, or the primary that has the account, does not
     answer, because that must not delay offers.
     """
@@ -157,17 +157,29 @@ async def offer_open_jobs(engine: Engine, zone: Zone, task_entry: str, technicia
         unknown = done.values[1].decode().split()
         if not unknown:
             return done
-        is_suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
+        is_suspended |= {
+            UserId(customer): await is_customer_suspended(engine, UserId(customer)) for customer in unknown
+        }
 
 
 async def allocate_job(engine: Engine, zone: Zone, task_entry: str, job: JobId, number: str) -> None:
     """Choose a technician for a job and assign it to them. If nobody is available, try again after the blueprint's
-    ``repeat_s``.
+    ``repeat_s``. A job that matching windows assign (engine/domain/matching.py) waits for them.
     """
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_and_service_of(engine, zone, job)
-    plan = engine.plans.find_engine_plan(blueprint, await read_status(engine, zone, job), effect="assign")
     dispatch = blueprint.dispatch
+    if dispatch.match is not None:
+        args: Args = {
+            "entry": task_entry,
+            "round": number,
+            "repeat_ms": round(dispatch.repeat_s * 1000),
+            "unfilled_audience": blueprint.audience("job.unfilled"),
+            "schedule": schedules.rule_text(engine, zone, blueprint),
+        }
+        await engine.store.run(zone, "match_wait", keys=_search_keys(zone, job, service), args=args)
+        return
+    plan = engine.plans.find_engine_plan(blueprint, await read_status(engine, zone, job), effect="assign")
     await engine.store.run(
         zone,
         "allocate_open",

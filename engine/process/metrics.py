@@ -59,7 +59,9 @@ class Metrics:
 
     ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
     (offer, notification) and outcome (sent, failed, refused, late, dropped, inactive). ``pushes_unreached``: pushes to
-    users with neither a device nor a connection. ``refused``: events that the database refused, by zone.
+    users with neither a device nor a connection. ``matches``: proposals of matching windows by outcome (``taken``, or
+    why not). ``match_degraded``: windows that took the shortest pairs first. ``refused``: events that the database
+    refused, by zone.
     """
 
     def __init__(self) -> None:
@@ -70,6 +72,8 @@ class Metrics:
         self.pushes_unreached = self.add_counter(
             "pushes_unreached", "Pushes to users without a device and without a connection", "kind"
         )
+        self.matches = self.add_counter("matches", "Proposals of matching windows: taken, or why not", "outcome")
+        self.match_degraded = self.add_counter("match_degraded", "Windows that took the shortest pairs first")
         self.refused = self.add_counter("archive_refused", "Events that the database did not take", "zone")
 
     def add_counter(self, name: str, help_text: str, *labels: str) -> Counter:

@@ -187,9 +187,13 @@ class _JobKeys:
             self._add(keys.job_demand(zone, service), "geo", self._geo_point)
             if wave > 0 and self._get("radius") == "0":
                 self._add(keys.wide_jobs(zone, service), "geo", self._geo_point)
+        next_at = self._state.next_at or self._now
+        if mode == "allocate" and self._get("window") and (wave > 0 or int(next_at) > int(self._get("release", "0"))):
+            self._add(keys.waiting_jobs(zone, service), "geo", self._geo_point)
+            self._add_due(f"window:{service}", self._now)
         if mode != "direct":
             task = "allocate" if mode == "allocate" else "wave"
-            self._add_due(f"{task}:{job}:{wave + 1}", self._state.next_at or self._now)
+            self._add_due(f"{task}:{job}:{wave + 1}", next_at)
         if self._get("expires", "0") != "0":
             self._add_due(f"expire:{job}", self._get("expires"))
         self._add_offers()

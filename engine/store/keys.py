@@ -9,7 +9,7 @@ from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 
 _ZONE_KEYS = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes", "large_rooms", "paths")
 _OBJECT_KEYS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
-PERMANENT = (*_ZONE_KEYS, *_OBJECT_KEYS, "people", "places", "supply:*", "demand:*", "wide:*")
+PERMANENT = (*_ZONE_KEYS, *_OBJECT_KEYS, "people", "places", "supply:*", "demand:*", "wide:*", "open:*")
 """Keys without a TTL. The keys of a job or of a room get one when it is over and that is archived, the key of a dispute
 when it is resolved."""
 
@@ -206,6 +206,11 @@ def job_demand(zone: Zone, service: ServiceId) -> str:
 def demand_pulse(zone: Zone, kind: str) -> str:
     """Return the key of a hash with a TTL of 2 h: area → AreaPulse (engine/rules/pulse.py); "" → as of (ms)."""
     return f"{{{zone}}}:pulse:{kind}"
+
+
+def waiting_jobs(zone: Zone, service: ServiceId) -> str:
+    """Return the key of a geo index: jobs of this service that wait for a matching window (lua/lib/window.lua)."""
+    return f"{{{zone}}}:open:{service}"
 
 
 def wide_jobs(zone: Zone, service: ServiceId) -> str:

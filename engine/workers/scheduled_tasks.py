@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.blueprint.compiler import EXPIRED_EVENT
-from engine.domain import booking_notes, chat_notifications, rooms, waves
+from engine.domain import booking_notes, chat_notifications, matching, rooms, waves
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.technicians.live import presence_lease_ms, status_audience
-from engine.types import JobId, RoomId, TechnicianId, UserId, Zone
+from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 from engine.workers import timers
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ async def _close_offers(engine: Engine, zone: Zone, entry: str, task_arguments: 
 
 async def _match_technician(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
     await waves.offer_open_jobs(engine, zone, entry, TechnicianId(UserId(task_arguments)))
+
+
+async def _match_window(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    await matching.run_window(engine, zone, entry, ServiceId(task_arguments))
 
 
 async def _allocate_job(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
@@ -143,6 +147,7 @@ RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "close": _close_offers,
     "offers": _expire_offers,
     "match": _match_technician,
+    "window": _match_window,
     "allocate": _allocate_job,
     "expire": _expire_job,
     "begin": _begin_job,

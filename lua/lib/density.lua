@@ -28,10 +28,11 @@ end
 -- Returns the first radius of a search in metres, at most `widest`: `want` technicians are expected within it. The
 -- estimate comes from a cell around the job that contains between half of `want` and twice as many, or from the one
 -- nearest to that, at most MAX_LEVELS below the cell of the area of `widest`. If the estimate is wrong, the search
--- halves or widens the radius. A job that is not in the demand index has no score: then the radius is `widest`. A
--- preview brings the score that its job would have.
+-- halves or widens the radius. A job in neither index of jobs has no score: then the radius is `widest`. A preview
+-- brings the score that its job would have.
 function Density.radius_for(zone, job, supply, want, widest)
-  local score = job.score or tonumber(redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id) or nil)
+  local index = zone.tag .. (job.mode == 'allocate' and 'open:' or 'demand:') .. job.service
+  local score = job.score or tonumber(redis.call('ZSCORE', index, job.id) or nil)
   if not score then return widest end
   local unit, few = Density.UNIT_LAT * Density.UNIT_LON * math.cos(job.lat * math.pi / 180), want / 2
   local level = math.floor(math.log(math.pi * widest * widest / unit) / math.log(4))

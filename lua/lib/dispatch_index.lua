@@ -2,6 +2,7 @@
 -- search to the indexes.
 --- @include "lib/job_fields"
 --- @include "lib/offers"
+--- @include "lib/window"
 local DispatchIndex = {}
 
 -- Returns when a search starts (ms). The search for a scheduled job starts at the job's release, or at once if the job
@@ -23,12 +24,20 @@ function DispatchIndex.add(zone, job, at, lifetime_ms)
     if job.begins <= zone.now then job.expires = math.max(job.expires, tonumber(scheduled) or 0) end
     redis.call('ZADD', due, job.expires, 'expire:' .. job.id)
   end
-  if job.mode == 'allocate' then redis.call('ZADD', due, at, 'allocate:' .. job.id .. ':1')
-  elseif job.mode ~= 'direct' then
-    local row = job.lon and {job.lon, job.lat} or redis.call('HMGET', job.key, 'lon', 'lat')
-    redis.call('GEOADD', zone.tag .. 'demand:' .. job.service, row[1], row[2], job.id)
-    redis.call('ZADD', due, at, 'wave:' .. job.id .. ':1')
-  end
+  if job.mode == 'direct' then return end
+  local rule = job.mode == 'allocate' and at <= zone.now and Window.rule(job)
+  if job.mode == 'allocate' and not rule then return redis.call('ZADD', due, at, 'allocate:' .. job.id .. ':1') end
+  local row = job.lon and {job.lon, job.lat} or redis.call('HMGET', job.key, 'lon', 'lat')
+  if rule then return DispatchIndex.wait_for_window(zone, job, row[1], row[2], rule) end
+  redis.call('GEOADD', zone.tag .. 'demand:' .. job.service, row[1], row[2], job.id)
+  redis.call('ZADD', due, at, 'wave:' .. job.id .. ':1')
+end
+
+-- The job waits for matching windows from now on. If they find nobody, the round that is due then reports it.
+function DispatchIndex.wait_for_window(zone, job, lon, lat, rule)
+  Window.add(zone, job, lon, lat, rule)
+  local reported_at = zone.now + Window.REPORTED_AFTER * rule.length_ms
+  redis.call('ZADD', zone.tag .. 'due', reported_at, 'allocate:' .. job.id .. ':1')
 end
 
 -- Returns whether the search was postponed after its entry had been taken as due. The entry is then due at the new
@@ -44,6 +53,7 @@ end
 function DispatchIndex.remove(zone, job, mode)
   local next = job.id .. ':' .. job.wave + 1
   redis.call('ZREM', zone.tag .. 'demand:' .. job.service, job.id)
+  if mode == 'allocate' then Window.remove(zone, job) end
   if job.radius == '0' then redis.call('ZREM', zone.tag .. 'wide:' .. job.service, job.id) end
   redis.call('ZREM', zone.tag .. 'due', 'expire:' .. job.id, (mode == 'allocate' and 'allocate:' or 'wave:') .. next)
 end

@@ -3,6 +3,7 @@
 --- @include "lib/map_index"
 --- @include "lib/summaries"
 --- @include "lib/tech"
+--- @include "lib/window"
 local Supply = {}
 
 -- A technician who moves gets a new position in the index after PLACE_MS or PLACE_M, and a new search for open jobs
@@ -37,6 +38,13 @@ do
     if third then list[count + 3] = third end
   end
 
+  -- Schedules a search for open jobs, for a technician who can take jobs of these services now, and notes their place.
+  local function look(zone, tech, services, fields)
+    redis.call('ZADD', zone.tag .. 'due', zone.now, 'match:' .. tech.id)
+    Window.wake(zone, services)
+    add(fields, 'match', tech.lat .. ' ' .. tech.lon)
+  end
+
   -- Updates the index from the record, and writes further fields of the record with it (names and values in turn). With
   -- `looks`, a technician in the index gets a search for open jobs: they came online, came nearer or became free. `match`
   -- in the record is where they were then. Returns whether the technician is in the index now.
@@ -50,10 +58,7 @@ do
       end
       add(fields, 'place', Supply.place_text(zone, tech))
       if tech.indexed ~= tech.services then add(fields, 'indexed', tech.services) end
-      if looks then
-        redis.call('ZADD', zone.tag .. 'due', zone.now, 'match:' .. tech.id)
-        add(fields, 'match', tech.lat .. ' ' .. tech.lon)
-      end
+      if looks then look(zone, tech, tech.services, fields) end
       tech.indexed = tech.services
       Summaries.write(zone, tech)
     end
@@ -62,8 +67,8 @@ do
   end
 
   -- What the moves of one call write to keys of the zone, collected for one command each: `summaries` has ids and texts
-  -- in turn, `due` times and entries, `people` and, for each service, `places` have lon, lat and id.
-  function Supply.begin_moves() return {summaries = {}, due = {}, people = {}, places = {}} end
+  -- in turn, `people` and, for each service, `places` have lon, lat and id.
+  function Supply.begin_moves() return {summaries = {}, people = {}, places = {}} end
 
   -- Writes a technician's new position to the record, with further `fields` (names and values in turn), and adds to
   -- `moves` what the keys of the zone need. `summary` is the present one, or false: only who is in the index has one.
@@ -82,10 +87,7 @@ do
         end
       end
       lat, lon = string.match(was.match or '', '^([^ ]+) ([^ ]+)$')
-      if not (lat and distance_m(lat, lon) < Supply.MATCH_M) then
-        add(fields, 'match', tech.lat .. ' ' .. tech.lon)
-        add(moves.due, zone.now, 'match:' .. tech.id)
-      end
+      if not (lat and distance_m(lat, lon) < Supply.MATCH_M) then look(zone, tech, string.match(summary, ':.*'), fields) end
     end
     redis.call('HSET', tech.key, unpack(fields))
   end
@@ -94,6 +96,5 @@ end
 function Supply.write_moves(zone, moves)
   MapIndex.write_people(zone, moves.people)
   if #moves.summaries > 0 then Summaries.write_all(zone, moves.summaries) end
-  if #moves.due > 0 then redis.call('ZADD', zone.tag .. 'due', unpack(moves.due)) end
   for service, places in pairs(moves.places) do redis.call('GEOADD', zone.tag .. 'supply:' .. service, unpack(places)) end
 end

@@ -1,9 +1,11 @@
-"""Allocation, in which the engine assigns a job without an offer: which technicians it considers, whom it assigns, and
-what happens after a refusal.
+"""Allocation of one job at a time, in which the engine assigns the job without an offer: which technicians it
+considers, whom it assigns, and what happens after a refusal. (Allocation in windows has its own tests,
+tests/engine/test_match_*.)
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,18 +15,26 @@ import pytest
 from engine.domain import job_history, job_queries, jobs
 from engine.domain.jobs import CommandInput
 from engine.errors import CalloutError
+from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
-from tests.support import event_log, people
+from tests.support import blueprints, event_log, people
 from tests.support.clock import advance
 from tests.support.dispatch_setup import change_record, exclusions, metres_north, run_due_tasks
 
 
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Return settings with the blueprint `alone`: `managed` without matching windows."""
+    text = blueprints.edited_toml("managed", {'name = "managed"': 'name = "alone"', "\nmatch = ": "\n# match = "})
+    return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", alone=text)
+
+
 async def book_managed_job(engine: Engine, carla: Principal, service: ServiceId, **more: Any) -> JobId:
-    """Book a job of the blueprint `managed`, in which the engine assigns the technician. Return its id."""
-    return people.id_of(await people.job(engine, carla, service, blueprint="managed", **more))
+    """Book a job of the blueprint `alone`, in which the engine assigns the technician. Return its id."""
+    return people.id_of(await people.job(engine, carla, service, blueprint="alone", **more))
 
 
 async def set_rating(engine: Engine, technician: str, stars: float) -> None:

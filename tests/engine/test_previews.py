@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -144,7 +145,12 @@ async def test_a_preview_of_bids_is_what_the_booking_invites(engine: Engine) -> 
 
 
 async def test_a_preview_of_the_engines_choice_is_whom_it_assigns(engine: Engine) -> None:
-    """The engine assigns the technician of the preview, with the scores of the preview."""
+    """The engine assigns the technician of the preview, with the scores of the preview, if it chooses for one job
+    alone.
+    """
+    managed = engine.blueprints.by_name["managed"]
+    alone = msgspec.structs.replace(managed, dispatch=msgspec.structs.replace(managed.dispatch, match=None))
+    engine.blueprints.by_name["managed"] = engine.blueprints.by_key[managed.key] = alone
     service, carla = await people.service(engine), await people.customer(engine)
     for name, metres, stars in (("near", 100, 4.0), ("good", 1_000, 4.9), ("far", 5_000, 4.9)):
         await people.technician(engine, name, service, at=metres_north(metres), rating=stars)

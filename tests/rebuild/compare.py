@@ -63,6 +63,8 @@ def _has_effect(found: Snapshot, jobs: Mapping[str, Any], task: str, _: str) -> 
     if kind == "room":  # of a closed room, the window of the log may have been added already
         room = found.get(f"room:{subject}")
         return room is not None and room["state"] == "open" and "ended" in room
+    if kind == "window":
+        return f"open:{subject}" in found
     job = jobs.get(subject)
     if kind not in JOB_TASKS:
         return True
@@ -227,7 +229,8 @@ def _drop_old_rooms(found: Snapshot, closed_before: int) -> None:
 
 def _drop_other_jobs(found: Snapshot, job: str) -> None:
     room = room_of(JobId(job))
-    shared = [key for key in found if key == "due" or key.startswith(("demand:", "wide:")) or key.endswith(":rooms")]
+    indexes = ("demand:", "wide:", "open:")
+    shared = [key for key in found if key == "due" or key.startswith(indexes) or key.endswith(":rooms")]
     for key in [*shared, *(key for key in found if fnmatchcase(key, "tech:*:offers"))]:
         found[key] = {name: at for name, at in found[key].items() if not {job, room}.isdisjoint(name.split(":"))}
     for key in [key for key in found if not found[key] or (key.startswith("room:") and key.split(":")[1] != room)]:

@@ -55,6 +55,7 @@ async def test_every_key_is_compared_or_declared(engine: Engine) -> None:
     searching = await people.offered_job(engine, customer, service)
     for wave in range(2, 6):
         await scheduler.open_wave(engine, DEFAULT_ZONE, searching, wave)
+    await people.job(engine, customer, service, blueprint="managed")  # waits for a matching window
     before = await check_rebuild(engine)
     missing = {key for key in compared_keys() if not any(fnmatchcase(name, key) for name in before)}
     assert missing == set()

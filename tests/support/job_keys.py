@@ -25,7 +25,7 @@ JOB_TASKS = ("wave", "allocate", "expire", "offers", "opens", "close", "timer", 
 POSTPONED_TASKS = ("allocate", "expire", "timer", "track")
 """The classes whose scripts may postpone a task without an event."""
 SHARED_KEYS = re.compile(
-    r"\{\w+\}:(due|jobs|disputes|places|user:[^:]+:jobs|tech:[^:]+:(jobs|tracked|offers)|(demand|wide):[^:]+)$"
+    r"\{\w+\}:(due|jobs|disputes|places|user:[^:]+:jobs|tech:[^:]+:(jobs|tracked|offers)|(demand|wide|open):[^:]+)$"
 )
 """The keys to which jobs contribute members."""
 

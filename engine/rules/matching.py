@@ -1,0 +1,215 @@
+"""A matching window: what assigning a job to a technician costs, who gets which job, and why.
+
+Costs are in seconds of travel. A point of a blueprint's weights (``[dispatch] weights``), which is a kilometre of
+distance with the weight 1, counts as ``POINT_S`` seconds: with ``rating = 2`` a star is worth 120 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from engine.rules.assignment import NOBODY, TooSlow, shortest_first
+from engine.rules.matchers import Matcher
+
+POINT_S = 60.0
+"""How many seconds of travel a point of the weights is worth: a kilometre at 60 km/h."""
+BEST_STARS = 5.0
+SOLVE_LIMIT_S = 0.02
+"""How long a matcher may take, in seconds. After it, this window takes the shortest pairs first."""
+MAX_SCORES = 16
+"""How many scores the record of a wave has (lua/lib/allocation.lua has the same limit)."""
+
+
+class TravelTimes(Protocol):
+    """The travel times of a zone (engine/rules/travel.py)."""
+
+    def travel_time_s(self, distance_m: float) -> float: ...
+
+
+class Points(Protocol):
+    """The weights of a blueprint (``Weights`` in engine/blueprint/schema.py)."""
+
+    @property
+    def distance(self) -> float: ...
+    @property
+    def rating(self) -> float: ...
+    @property
+    def acceptance(self) -> float: ...
+    @property
+    def workload(self) -> float: ...
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A technician who fits: the distance in metres, and the parts of the score in points: distance, rating,
+    acceptance, waiting and workload."""
+
+    technician: str
+    far_m: float
+    parts: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Candidate:
+        """Return the candidate of a text of lua/match_view.lua."""
+        technician, far_m, *parts = text.split(" ")
+        return cls(technician, float(far_m), tuple(map(float, parts)))
+
+
+class WaitingJob(msgspec.Struct, frozen=True):
+    """A job in a window. ``reach_m`` is how far away a technician of the job may be now. ``how`` says why a candidate
+    may get the job: they are within ``reach``; the customer prefers the only candidate (``preferred``); or the only
+    candidate is ``beyond`` the reach, but to wait would bring nobody nearer. ``costs`` has the cost of each candidate,
+    and ``unmatched`` of leaving the job without one (ms of travel).
+    """
+
+    id: str
+    version: int
+    blueprint: str
+    status: str
+    customer: str
+    waiting_ms: int
+    reach_m: float
+    how: Literal["reach", "preferred", "beyond"]
+    candidates: tuple[Candidate, ...]
+    costs: tuple[int, ...] = ()
+    unmatched: int = 0
+
+    def with_costs(self, points: Points, travel: TravelTimes, *, farthest_m: float) -> WaitingJob:
+        """Return the job with its costs. ``farthest_m`` is the distance to which its reach would have grown without a
+        limit: the longer a job waits, the more its neighbours give up for it.
+
+        A candidate costs less than nobody.
+        """
+        worst = POINT_S * (BEST_STARS * points.rating + points.acceptance + points.workload)
+        costs = tuple(
+            _cost_ms(travel.travel_time_s(each.far_m) * points.distance, each.parts[1:], points)
+            for each in self.candidates
+        )
+        nobody = travel.travel_time_s(max(farthest_m, self.reach_m)) * points.distance + worst
+        return msgspec.structs.replace(self, costs=costs, unmatched=max(round(nobody * 1000), *costs, 0) + 1)
+
+
+def _cost_ms(travel_s: float, parts: Sequence[float], points: Points) -> int:
+    """Return a cost in ms: travel, and what the technician is worse than the best one could be."""
+    return round((travel_s + POINT_S * (sum(parts) + BEST_STARS * points.rating + points.acceptance)) * 1000)
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A proposal of a window: the job for the candidate of this index. ``others`` are the other candidates, the
+    cheapest first. ``why_not_nearest`` says why a nearer technician does not get the job; None if this one is the
+    nearest.
+    """
+
+    job: WaitingJob
+    index: int
+    others: tuple[int, ...]
+    why_not_nearest: str | None
+
+    @property
+    def technician(self) -> str:
+        """The id of the technician."""
+        return self.job.candidates[self.index].technician
+
+
+def solve(jobs: Sequence[WaitingJob], matcher: Matcher, max_jobs: int) -> tuple[list[Match], bool]:
+    """Return the matches of a window, and whether the shortest pairs were taken first, because there are more than
+    ``max_jobs`` jobs or the matcher was too slow. A customer's preferred technician gets their job first.
+    """
+    chosen: dict[int, int] = {}
+    busy: set[str] = set()
+    for number, job in enumerate(jobs):
+        if job.how == "preferred" and job.candidates and job.candidates[0].technician not in busy:
+            chosen[number] = 0
+            busy.add(job.candidates[0].technician)
+    rest = [number for number, job in enumerate(jobs) if number not in chosen and job.candidates]
+    indexes: dict[str, int] = {}
+    edges = [
+        [
+            (indexes.setdefault(each.technician, len(indexes)), cost)
+            for each, cost in zip(jobs[number].candidates, jobs[number].costs, strict=True)
+            if each.technician not in busy
+        ]
+        for number in rest
+    ]
+    unmatched = [jobs[number].unmatched for number in rest]
+    degraded = len(rest) > max_jobs
+    try:
+        taken = (shortest_first if degraded else matcher)(edges, unmatched, SOLVE_LIMIT_S)
+    except TooSlow:
+        taken, degraded = shortest_first(edges, unmatched), True
+    names = list(indexes)
+    for number, technician in zip(rest, taken, strict=True):
+        if technician != NOBODY:
+            ids = [each.technician for each in jobs[number].candidates]
+            chosen[number] = ids.index(names[technician])
+    return _explained(jobs, chosen), degraded
+
+
+def _explained(jobs: Sequence[WaitingJob], chosen: dict[int, int]) -> list[Match]:
+    """Return the matches of the jobs with these numbers to their candidates of these indexes."""
+    job_of = {jobs[number].candidates[index].technician: jobs[number] for number, index in chosen.items()}
+    matches = []
+    for number, index in sorted(chosen.items()):
+        job = jobs[number]
+        others = sorted(
+            (each for each in range(len(job.candidates)) if each != index), key=lambda each: job.costs[each]
+        )
+        matches.append(Match(job, index, tuple(others), _why_not_nearest(job, index, job_of)))
+    return matches
+
+
+def _why_not_nearest(job: WaitingJob, index: int, job_of: dict[str, WaitingJob]) -> str | None:
+    """Return why the nearest candidate does not get the job; None if they do. ``job_of`` has the job that each
+    technician gets."""
+    nearest = min(range(len(job.candidates)), key=lambda each: job.candidates[each].far_m)
+    closer_m = round(job.candidates[index].far_m - job.candidates[nearest].far_m)
+    if closer_m <= 0:
+        return None
+    technician = job.candidates[nearest].technician
+    other = job_of.get(technician)
+    said = f"{technician} was nearer by {closer_m} m"
+    if other is None:
+        return f"{said}, but costs {_seconds(job.costs[nearest] - job.costs[index])} s more by rating and workload"
+    return f"{said} and went to {other.id}, which {_loss_without(other, technician)}"
+
+
+def _loss_without(job: WaitingJob, technician: str) -> str:
+    if job.how == "preferred":
+        return "prefers them"
+    costs = {each.technician: cost for each, cost in zip(job.candidates, job.costs, strict=True)}
+    own = costs.pop(technician)
+    if not costs:
+        return "had nobody else within reach"
+    return f"would cost {_seconds(min(costs.values()) - own)} s more without them"
+
+
+def _seconds(cost_ms: int) -> str:
+    return f"{cost_ms / 1000:.0f}"
+
+
+def record_members(match: Match, *, window: str, jobs: int, free: int) -> str:
+    """Return the members that a window adds to the record of a wave, as JSON with a comma before each: when the
+    ``window`` ended, how many ``jobs`` waited and technicians were ``free``, and what the choice cost.
+    """
+    job, others = match.job, match.others
+    scores = [_score(job, each) for each in (match.index, *others)[:MAX_SCORES]]
+    next_best = [{"technician": job.candidates[each].technician, "cost": job.costs[each] / 1000} for each in others[:1]]
+    members = {
+        "scores": scores,
+        "window": window,
+        "jobs": jobs,
+        "free": free,
+        "cost": job.costs[match.index] / 1000,
+        "next_best": next_best[0] if next_best else None,
+        "why_not_nearest": match.why_not_nearest,
+    }
+    return "," + msgspec.json.encode(members)[1:-1].decode()
+
+
+def _score(job: WaitingJob, index: int) -> dict[str, str | float]:
+    candidate = job.candidates[index]
+    names = ("distance", "rating", "acceptance", "waiting", "workload")
+    parts = dict(zip(names, candidate.parts, strict=True))
+    return {"technician": candidate.technician, "score": round(sum(candidate.parts), 3), **parts}

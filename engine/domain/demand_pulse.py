@@ -23,6 +23,7 @@ MAX_AGE_MS = 300_000
 AREAS_PER_CALL = 256
 """How many areas one call of the script writes, so that it takes Redis less than a millisecond."""
 
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AreaPulse)
 
 
@@ -70,6 +71,11 @@ async def read_pulses(engine: Engine, zone: Zone, kind: AreaKind) -> tuple[dict[
     pairs = dict(zip(rows[::2], rows[1::2], strict=True))
     as_of = int(pairs.pop(b"", 0))
     return {area.decode(): _decoder.decode(row) for area, row in pairs.items()}, as_of
+
+
+def encode_pulses(pulses: Mapping[str, AreaPulse]) -> dict[str, bytes]:
+    """Return the JSON of each area's pulse."""
+    return {area: _encoder.encode(pulse) for area, pulse in pulses.items()}
 
 
 async def store_pulses(engine: Engine, zone: Zone, kind: AreaKind, pulses: Mapping[str, bytes], as_of: int) -> None:

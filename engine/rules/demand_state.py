@@ -29,6 +29,7 @@ class ZoneState(msgspec.Struct, frozen=True):
     """What is known of the zone. ``scores`` has the candidates' scores by horizon."""
 
     format: int
+    timezone: str
     first_hour: int
     hour: int
     weeks: list[int]
@@ -44,7 +45,16 @@ def zone_state(forecast: DemandForecast, first_hour: int) -> ZoneState:
         (name, horizon, score.error, score.hours, score.excess, score.squares)
         for (name, horizon), score in sorted(forecast.scores.items())
     ]
-    return ZoneState(FORMAT, first_hour, forecast.hour, list(profile.weeks), list(zone.base), _rest(zone), scores)
+    return ZoneState(
+        FORMAT,
+        profile.slots.timezone,
+        first_hour,
+        forecast.hour,
+        list(profile.weeks),
+        list(zone.base),
+        _rest(zone),
+        scores,
+    )
 
 
 def area_states(forecast: DemandForecast) -> Iterable[tuple[str, AreaState]]:
@@ -60,7 +70,7 @@ def area_states(forecast: DemandForecast) -> Iterable[tuple[str, AreaState]]:
 
 def restore(forecast: DemandForecast, zone: ZoneState, areas: Mapping[str, AreaState]) -> None:
     """Give a new forecast what was stored. Its history must be given the counts of the last weeks besides."""
-    forecast.hour = forecast.profile.hour = forecast.history.hour = zone.hour
+    forecast.hour = forecast.profile.hour = zone.hour
     forecast.profile.weeks = list(zone.weeks)
     forecast.profile.zone = AreaProfile(list(zone.base), *zone.rest)
     for name, horizon, error, hours, excess, squares in zone.scores:

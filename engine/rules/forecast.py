@@ -68,14 +68,14 @@ class ProfileForecaster:
         self.weeks = [0] * WEEK_HOURS
         self.zone = AreaProfile()
         self.areas: dict[str, AreaProfile] = {}
-        self._slots = slots
+        self.slots = slots
 
     def close(self, hour: int, counts: Mapping[str, int], total: int) -> None:
         """Learn the counts of an hour that is over."""
         for area in counts:
             if area not in self.areas:
                 self.areas[area] = AreaProfile()
-        slot = self._slots.slot_of(hour)
+        slot = self.slots.slot_of(hour)
         weeks = self.weeks[slot]
         weight = max(LEAST_WEIGHT, 2 / (weeks + 2))
         zone_expected = self._zone_expected(slot)
@@ -94,7 +94,7 @@ class ProfileForecaster:
 
     def expected(self, hours: int) -> dict[str, float]:
         """Return the expected count of each known area, ``hours`` after the last closed hour."""
-        slot = self._slots.slot_of(self.hour + hours)
+        slot = self.slots.slot_of(self.hour + hours)
         weeks = self.weeks[slot]
         slow_fade, fast_fade = SLOW_FADE**hours, FAST_FADE**hours
         slow, fast = _levels(self.zone, (1.0, 1.0))
@@ -105,6 +105,15 @@ class ProfileForecaster:
             base = _shrink(profile.base[slot], weeks, share_of_one * profile.share)
             found[area] = base * (1 + (own_slow - 1) * slow_fade) * (1 + (own_fast - 1) * fast_fade)
         return found
+
+    def usual(self, hours: int) -> dict[str, float]:
+        """Return the same as ``expected`` without levels: what is usual in that hour of the week."""
+        slot = self.slots.slot_of(self.hour + hours)
+        weeks, share_of_one = self.weeks[slot], self._zone_expected(slot) / self.zone.share if self.zone.share else 0.0
+        return {
+            area: _shrink(profile.base[slot], weeks, share_of_one * profile.share)
+            for area, profile in self.areas.items()
+        }
 
     def _zone_expected(self, slot: int) -> float:
         """Return the zone's expected count in a slot, without levels. A slot that has not been seen yet is expected to

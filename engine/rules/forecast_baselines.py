@@ -13,14 +13,21 @@ class CountHistory:
     """The counts of the last weeks, by hour. An hour that is missing was before the first."""
 
     def __init__(self) -> None:
-        self.hour = -1
         self.counts: dict[int, Mapping[str, int]] = {}
 
+    @staticmethod
+    def first_kept(hour: int) -> int:
+        """Return the first hour that is still known after ``hour`` was closed."""
+        return hour - MEAN_WEEKS * WEEK_HOURS + 1
+
+    def oldest(self, hour: int) -> Mapping[str, int]:
+        """Return the counts that are forgotten when ``hour`` is closed."""
+        return self.counts.get(self.first_kept(hour) - 1, {})
+
     def close(self, hour: int, counts: Mapping[str, int], total: int) -> None:
-        """Note the counts of an hour that is over, and forget what is older than ``MEAN_WEEKS``."""
-        self.hour = hour
+        """Note the counts of an hour that is over."""
+        self.counts.pop(self.first_kept(hour) - 1, None)
         self.counts[hour] = counts
-        self.counts.pop(hour - MEAN_WEEKS * WEEK_HOURS, None)
 
     def has(self, hour: int) -> bool:
         """Return whether the counts of an hour are known."""

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from engine.rules import cells
+from engine.rules.surge import SurgeState
 
 AreaKind = Literal["cell", "postal_code"]
 AREA_KINDS: tuple[AreaKind, ...] = ("cell", "postal_code")
@@ -33,7 +34,7 @@ class HourAhead(msgspec.Struct, frozen=True, array_like=True):
     p90: int
 
 
-class AreaPulse(msgspec.Struct, frozen=True, omit_defaults=True):
+class AreaPulse(msgspec.Struct, omit_defaults=True):
     """What is known of one area. ``waiting`` jobs and ``free`` technicians are there now; ``arrivals`` requests and
     ``freed`` technicians are expected within an hour. ``now`` counts the requests of the running hour. ``usual`` are
     the requests of such an hour without what is special now; ``lift`` is ``arrivals`` divided by it. ``share`` is the
@@ -54,7 +55,7 @@ class AreaPulse(msgspec.Struct, frozen=True, omit_defaults=True):
     ahead: tuple[HourAhead, ...] = ()
     sample: int = 0
     multipliers: dict[str, int] = {}
-    surge: dict[str, msgspec.Raw] = {}
+    surge: dict[str, SurgeState] = {}
 
 
 def lineage_of(cell: str) -> tuple[str, ...]:

@@ -1,0 +1,68 @@
+"""Store what the forecast has learnt, so that a restart does not learn years again. It is a cache of the counts: the
+numbers are the same, bit by bit, as if they were learnt from the first hour on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import delete, select
+
+from engine.rules.demand_state import FORMAT, AreaState, ZoneState
+from engine.sql.database import Archive
+from engine.sql.demand_tables import demand_models
+from engine.sql.insert import insert_into, upsert_rows
+from engine.types import Zone
+
+WHOLE_ZONE = ""
+
+_zone_decoder = msgspec.json.Decoder(ZoneState)
+_area_decoder = msgspec.json.Decoder(AreaState)
+
+
+class StoredModel(NamedTuple):
+    """What a forecast had learnt."""
+
+    zone: ZoneState
+    areas: dict[str, AreaState]
+
+
+async def load(archive: Archive, zone: Zone, kind: str, timezone: str) -> StoredModel | None:
+    """Return what was stored. None if nothing was, or if it is of another format or time zone: then it is learnt again.
+    Raises Unavailable.
+    """
+    columns = demand_models.c
+    query = select(columns.area, columns.state).where(columns.zone == zone, columns.kind == kind)
+    async with archive.begin_read() as conn:
+        states = {row.area: row.state for row in await conn.execute(query)}
+    try:
+        whole = _zone_decoder.decode(states.pop(WHOLE_ZONE))
+        if (whole.format, whole.timezone) != (FORMAT, timezone):
+            return None
+        return StoredModel(whole, {area: _area_decoder.decode(state) for area, state in states.items()})
+    except (KeyError, msgspec.DecodeError):
+        return None
+
+
+async def store(
+    archive: Archive, zone: Zone, kind: str, whole: ZoneState, areas: Iterable[tuple[str, AreaState]]
+) -> bool:
+    """Store what was learnt, unless something later is stored. Return whether it was. Raises the same errors as
+    ``Archive.begin_write``.
+    """
+    states = [(WHOLE_ZONE, msgspec.json.encode(whole)), *((area, msgspec.json.encode(each)) for area, each in areas)]
+    same = {"zone": zone, "kind": kind, "hour": whole.hour}
+    rows = [{**same, "area": area, "state": state.decode()} for area, state in states]
+    columns = demand_models.c
+    here = (columns.zone == zone) & (columns.kind == kind)
+    async with archive.begin_write() as conn:
+        query = select(columns.hour).where(here, columns.area == WHOLE_ZONE).with_for_update()
+        hour = (await conn.execute(query)).scalar()
+        if hour is not None and hour >= whole.hour:
+            return False
+        await conn.execute(delete(demand_models).where(here))
+        await upsert_rows(conn, partial(insert_into, archive), demand_models, rows)
+    return True

@@ -1,0 +1,178 @@
+"""The chore of demand: learn the hours that are over, and write what is expected of each area to Redis once a minute.
+
+One process does it for a zone, by a lease; two do no harm. What was learnt follows from the counts in SQL alone, and
+the script that writes the pulse refuses an earlier one. An hour is learnt when everything that happened in it is
+archived: the archive has reached the head that the log had after the hour's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.archive import demand_models, demand_reader, reader
+from engine.archive.demand_projection import CELL
+from engine.domain import demand_pulse, demand_supply
+from engine.domain.demand_supply import SupplyCounter
+from engine.errors import CalloutError
+from engine.process.loops import not_cancelled
+from engine.rules.area_surge import AreaSurge
+from engine.rules.forecast_baselines import CountHistory
+from engine.rules.hour_slots import WEEK_HOURS, HourSlots, hour_of
+from engine.rules.pulse import AREA_KINDS, AreaKind
+from engine.rules.surge import DemandTable
+from engine.rules.zone_areas import timezone_of
+from engine.rules.zone_demand import ZoneDemand
+from engine.store import keys
+from engine.store.acknowledgement import without_acknowledgement
+from engine.types import Zone
+from engine.zone.leases import Leases
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+INTERVAL_S = 60.0
+LEASE_S = 90.0
+STORE_EVERY_HOURS = 24
+"""How often what was learnt is stored in SQL. A restart learns at most so many hours again."""
+HOURS_PER_READ = WEEK_HOURS
+
+log = structlog.get_logger(__name__)
+
+
+async def run(engine: Engine) -> None:
+    """Do the chore for every zone whose lease this process holds, until cancelled. Retries after failures."""
+    leases = Leases(engine.store, "demand", LEASE_S)
+    chores = {zone: ZoneChore(engine, zone) for zone in engine.settings.zones}
+    with without_acknowledgement():
+        try:
+            while not_cancelled():
+                for zone, chore in chores.items():
+                    await _run_zone(leases, zone, chore)
+                await asyncio.sleep(INTERVAL_S)
+        finally:
+            await leases.release_all()
+
+
+async def _run_zone(leases: Leases, zone: Zone, chore: ZoneChore) -> None:
+    try:
+        if await leases.holds_lease(zone):
+            await chore.look()
+        else:
+            chore.forget()
+    except CalloutError as error:
+        log.info("demand_waits", zone=zone, error=str(error))
+        chore.forget()
+    except Exception:  # a task boundary
+        log.exception("demand_failed", zone=zone)
+        chore.forget()
+
+
+async def run_once(engine: Engine, zone: Zone) -> None:
+    """Look at a zone once, as a process that has just started. Every failure is raised."""
+    await ZoneChore(engine, zone).look()
+
+
+class ZoneChore:
+    """The chore of one zone. ``demands`` has what was learnt, by kind of area, while this process does the chore."""
+
+    def __init__(self, engine: Engine, zone: Zone) -> None:
+        self.demands: dict[AreaKind, ZoneDemand] = {}
+        self._engine = engine
+        self._zone = zone
+        self._timezone = timezone_of(engine.settings.zone_areas, zone)
+        self._surges: dict[AreaKind, AreaSurge] = {}
+        self._written: dict[AreaKind, dict[str, bytes]] = {}
+        self._stored_hours: dict[AreaKind, int] = {}
+        self._supply = SupplyCounter(engine, zone)
+        self._hour_begun = (-1, 0)
+        """The newest hour that was seen to have begun, and the head of the log then."""
+
+    def forget(self) -> None:
+        """Drop what this process knows: another process may do the chore meanwhile."""
+        self.demands.clear()
+        self._surges.clear()
+        self._written.clear()
+
+    async def look(self) -> None:
+        """Learn the hours that are over, and write the pulse. Raises the same errors as ``Store.run``, and
+        Unavailable.
+        """
+        archive, zone = self._engine.archive, self._zone
+        if not self.demands and await demand_reader.first_hour(archive, zone, CELL) is None:
+            return  # nothing was requested here yet
+        await demand_supply.load_cells()
+        now, last_hour = await self._last_archived_hour()
+        places = await self._supply.count(now)
+        for kind in AREA_KINDS:
+            demand = self.demands.get(kind) or await self._load(kind)
+            if demand is not None:
+                await self._learn(demand, last_hour)
+                await self._write_pulse(demand, now, places.by_kind(kind))
+
+    async def _last_archived_hour(self) -> tuple[int, int]:
+        """Return the zone's time (ms), and the last hour of which SQL has every event."""
+        row = await self._engine.store.command("HMGET", keys.zone_meta(self._zone), "now", "seq")
+        now, head = (int(value or 0) for value in row)
+        if hour_of(now) > self._hour_begun[0]:
+            self._hour_begun = hour_of(now), head
+        hour, head_then = self._hour_begun
+        checkpoint = await reader.checkpoint(self._engine.archive, self._zone)
+        is_archived = (checkpoint.seq if checkpoint else 0) >= head_then
+        return now, hour - 1 if is_archived else hour - 2
+
+    async def _load(self, kind: AreaKind) -> ZoneDemand | None:
+        """Return what was learnt, as it is stored. None if nothing was requested in this zone yet."""
+        archive, zone = self._engine.archive, self._zone
+        first = await demand_reader.first_hour(archive, zone, kind)
+        if first is None:
+            return None
+        found = ZoneDemand(kind, HourSlots(self._timezone), first)
+        stored = await demand_models.load(archive, zone, kind, self._timezone)
+        if stored and stored.zone.first_hour == first:
+            last = stored.zone.hour
+            history = await demand_reader.read_hours(archive, zone, kind, CountHistory.first_kept(last), last)
+            found.restore(stored.zone, stored.areas, history)
+        self._stored_hours[kind] = found.hour
+        surge = AreaSurge(found.neighbours)
+        surge.restore((await demand_pulse.read_pulses(self._engine, zone, kind))[0])
+        self.demands[kind], self._surges[kind], self._written[kind] = found, surge, {}
+        return found
+
+    def _demand_tables(self) -> dict[str, DemandTable]:
+        """Return the demand table of each blueprint that has one."""
+        loaded = self._engine.blueprints.by_name.items()
+        return {name: each.price.demand for name, each in loaded if each.price.demand is not None}
+
+    async def _learn(self, demand: ZoneDemand, last_hour: int) -> None:
+        """Learn the hours up to ``last_hour``, and store what was learnt if that was long ago."""
+        archive, zone, kind = self._engine.archive, self._zone, demand.kind
+        while demand.hour < last_hour:
+            until = min(last_hour, demand.hour + HOURS_PER_READ)
+            counts = await demand_reader.read_hours(archive, zone, kind, demand.hour + 1, until)
+            await asyncio.to_thread(_close_hours, demand, until, counts)
+        if demand.hour - self._stored_hours[kind] >= STORE_EVERY_HOURS:
+            await demand_models.store(archive, zone, kind, *demand.states())
+            self._stored_hours[kind] = demand.hour
+
+    async def _write_pulse(self, demand: ZoneDemand, now: int, supply: demand_supply.SupplyOfAreas) -> None:
+        """Write the pulse of the areas that changed."""
+        hour, kind = hour_of(now), demand.kind
+        counts = await demand_reader.read_hours(self._engine.archive, self._zone, kind, demand.hour, hour)
+        pulses = demand.look(now, counts.get(hour, {}), supply)
+        if not pulses:
+            return
+        of_areas = {each: demand.with_parents(areas) for each, areas in counts.items()}
+        self._surges[kind].tables = self._demand_tables()
+        self._surges[kind].look(pulses, of_areas, now)
+        written, encoded = self._written[kind], demand_pulse.encode_pulses(pulses)
+        changed = {area: text for area, text in encoded.items() if written.get(area) != text}
+        await demand_pulse.store_pulses(self._engine, self._zone, kind, changed, now)
+        self._written[kind] = encoded
+
+
+def _close_hours(demand: ZoneDemand, until: int, counts: demand_reader.HourlyCounts) -> None:
+    for hour in range(demand.hour + 1, until + 1):
+        demand.close(hour, counts.get(hour, {}))

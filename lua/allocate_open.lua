@@ -21,6 +21,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:su
 --- @include "lib/schedule"
 --- @include "lib/step"
 --- @include "lib/tech"
+--- @include "lib/travel_rule"
 --- @include "lib/wave"
 --- @include "lib/zone"
 local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
@@ -45,7 +46,7 @@ if job.frozen ~= '' or not Step.allows_marks(job, plan) then
 end
 Candidates.load_search_fields(job)
 local wave = Wave.new(zone, job, Allocation.MAX_CANDIDATES, tonumber(radius_m), weights, Limits.parse(''))
-wave.explains, wave.rule = true, Schedule.rule(schedule)
+wave.explains, wave.rule = true, TravelRule.parse(schedule)
 Schedule.load(job)
 local first = job.walk == ''
 if first and round == '1' then JobFields.set(job_key, 'sought', zone.now) end

@@ -27,7 +27,7 @@ def rule_text(engine: Engine, zone: Zone, blueprint: Blueprint) -> str:
 
 
 def compile_rule(rule: ScheduleRule, zone: Zone, timezone: str) -> str:
-    """Return a rule as text for lua/lib/schedule.lua, with the present travel times of the zone."""
+    """Return a rule as text for lua/lib/travel_rule.lua, with the present travel times of the zone."""
     travel = _travel_text(zone, timezone, now_ms() // RELOAD_MS)
     return f"{round(rule.buffer_s * 1000)} {int(rule.exclusive)} {travel}"
 

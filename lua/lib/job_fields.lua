@@ -8,6 +8,12 @@ function JobFields.set(key, ...)
   JobState.note(key, ...)
 end
 
+-- Writes one field whose text comes only once, so that nothing is remembered of it, and has no special characters.
+function JobFields.set_unique(key, name, text)
+  redis.call('HSET', key, name, text)
+  JobState.note_members(key, '"' .. name .. '":"' .. text .. '"')
+end
+
 -- Notes that the time at which the search continues has changed.
 function JobFields.touch(key) JobState.touch(key) end
 

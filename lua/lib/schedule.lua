@@ -3,30 +3,14 @@
 -- later; any other job from the step that gave it to them until travel and duration later. Jobs of blueprints that are
 -- not exclusive are not in it.
 --   `visit` in the job's record is `start end lat lon`. It stays when the holder is freed, for a resumption.
---   A rule is a text: `buffer_ms exclusive exponent high`, then the seconds per km of each hour (UTC) from 0. The travel
--- time is that of engine/rules/travel.py, times `high` (P80). engine/domain/schedules.py packs it.
 --- @include "lib/geo"
 --- @include "lib/job_fields"
---- @include "lib/memo"
+--- @include "lib/travel_rule"
 local Schedule = {}
 
 -- Visits that begin at most SPAN_MS before a new visit or after it are compared with it: 24 h, the longest duration, and
 -- half a day for travel and buffer. More than MAX_VISITS of them are a conflict. DURATION_MIN: for jobs of older releases.
-Schedule.SPAN_MS, Schedule.MAX_VISITS, Schedule.DURATION_MIN, Schedule.HOUR_MS = 129600000, 64, 60, 3600000
-
-Schedule.rule = Memo.of(function(text)
-  local buffer_ms, exclusive, exponent, high, hours = string.match(text, '^(%d+) ([01]) (%S+) (%S+) (.+)$')
-  local rule = {buffer_ms = tonumber(buffer_ms), exclusive = exclusive == '1', exponent = tonumber(exponent),
-    high = tonumber(high), seconds_per_km = {}}
-  for seconds in string.gmatch(hours, '%S+') do table.insert(rule.seconds_per_km, tonumber(seconds)) end
-  return rule
-end)
-
--- Returns the time (ms) in which four of five journeys of a distance end that begin at `at`.
-function Schedule.travel_ms(rule, at, distance_m)
-  local pace = rule.seconds_per_km[math.floor(at / Schedule.HOUR_MS) % #rule.seconds_per_km + 1]
-  return math.ceil(pace * (distance_m / 1000) ^ rule.exponent * rule.high * 1000)
-end
+Schedule.SPAN_MS, Schedule.MAX_VISITS, Schedule.DURATION_MIN = 129600000, 64, 60
 
 -- Reads the time and the place of the job.
 function Schedule.load(job)
@@ -35,14 +19,15 @@ function Schedule.load(job)
 end
 
 function Schedule.duration_ms(job)
-  return (tonumber(string.match(job.pub, '"duration_min":(%d+)')) or Schedule.DURATION_MIN) * 60000
+  local _, last = string.find(job.pub, '"duration_min":', 1, true)
+  return (last and tonumber(string.match(job.pub, '^%d+', last + 1)) or Schedule.DURATION_MIN) * 60000
 end
 
 -- Returns the visit of the job for a technician `distance_m` from its place (nil: unknown). A late begin is a late end.
 function Schedule.visit_of(zone, job, rule, distance_m)
   local scheduled, begins = tonumber(job.scheduled) or 0, zone.now
   if scheduled > 0 then begins = math.max(begins, scheduled)
-  elseif distance_m then begins = begins + Schedule.travel_ms(rule, begins, distance_m) end
+  elseif distance_m then begins = begins + TravelRule.travel_ms(rule, begins, distance_m) end
   return {is_booked = scheduled > 0, start = scheduled > 0 and scheduled or zone.now, lat = job.lat, lon = job.lon,
     ends = begins + Schedule.duration_ms(job)}
 end
@@ -61,8 +46,8 @@ function Schedule.conflict(zone, job, tech_key, rule, visit)
       local start = tonumber(found[i + 1])
       ends = math.max(tonumber(ends), zone.now)
       local free_ms = math.max(start - visit.ends, visit.start - ends) - rule.buffer_ms
-      if free_ms < 0 or #found > 2 * Schedule.MAX_VISITS or free_ms < Schedule.travel_ms(rule,
-        math.min(ends, visit.ends), Geo.distance_m(lat, lon, visit.lat, visit.lon)) then return start, ends, id end
+      if free_ms < 0 or #found > 2 * Schedule.MAX_VISITS
+        or TravelRule.takes_longer(rule, math.min(ends, visit.ends), lat, lon, visit, free_ms) then return start, ends, id end
     end
   end
 end
@@ -70,7 +55,7 @@ end
 -- Checks the job for the technician who is to get it. Sets `job.next_visit`, which Holder.assign adds to the schedule.
 -- Returns what Schedule.conflict returns.
 function Schedule.check(zone, job, tech, rule_text)
-  local rule = Schedule.rule(rule_text)
+  local rule = TravelRule.parse(rule_text)
   Schedule.load(job)
   local visit = Schedule.visit_of(zone, job, rule,
     tech.lat ~= '' and Geo.distance_m(tech.lat, tech.lon, job.lat, job.lon) or nil)
@@ -79,9 +64,10 @@ function Schedule.check(zone, job, tech, rule_text)
 end
 
 function Schedule.add(job, tech_key, visit)
-  job.visit = string.format('%.0f %.0f %s %s', visit.start, visit.ends, visit.lat, visit.lon)
-  Schedule.put_back(job, tech_key)
-  JobFields.set(job.key, 'visit', job.visit)
+  local place = ' ' .. visit.lat .. ' ' .. visit.lon
+  job.visit = visit.start .. ' ' .. visit.ends .. place
+  redis.call('ZADD', tech_key .. ':plan', visit.start, visit.ends .. ' ' .. job.id .. place)
+  JobFields.set_unique(job.key, 'visit', job.visit)
 end
 
 -- Returns the score and the member of a visit.

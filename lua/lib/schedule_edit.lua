@@ -1,5 +1,6 @@
 -- Changes the visit of a job in its holder's schedule, when the time, the duration or the place of the job changes.
 --- @include "lib/schedule"
+--- @include "lib/travel_rule"
 local ScheduleEdit = {}
 
 -- `pub scheduled lat lon` are the new values. Sets `job.next_visit` if one of them differs and the holder works on the
@@ -11,7 +12,7 @@ function ScheduleEdit.check(zone, job, rule_text, pub, scheduled, lat, lon)
   Schedule.load(before)
   if before.scheduled == scheduled and before.lat == lat and before.lon == lon
     and Schedule.duration_ms(before) == Schedule.duration_ms(after) then return nil end
-  local rule = Schedule.rule(rule_text)
+  local rule = TravelRule.parse(rule_text)
   local visit = Schedule.visit_of(zone, after, rule)
   job.next_visit = rule.exclusive and visit
   return Schedule.conflict(zone, job, key, rule, visit)

@@ -17,7 +17,7 @@ ZONE = Zone("main")
 EPOCH = "e1-r1"
 SCRIPTS = scripts.load_installed_library()
 SCHEDULE_RULE = f"900000 1 1.0 1.5 {' '.join(['187.20'] * 24)}"
-"""A rule of lua/lib/schedule.lua: 25 km/h on a way that is 1.3 times the straight distance, at every hour."""
+"""A rule of lua/lib/travel_rule.lua: 25 km/h on a way that is 1.3 times the straight distance, at every hour."""
 
 
 def run_script(

@@ -1,0 +1,31 @@
+-- How much time there must be between two visits of a technician's schedule (lib/schedule): travel and buffer.
+--   A rule is a text: `buffer_ms exclusive exponent high`, then the seconds per km of each hour (UTC) from 0. The travel
+-- time is that of engine/rules/travel.py, times `high` (P80). engine/domain/schedules.py packs it.
+--- @include "lib/geo"
+--- @include "lib/memo"
+local TravelRule = {}
+
+-- A degree of latitude is a little less than DEGREE_M.
+TravelRule.HOUR_MS, TravelRule.DEGREE_M = 3600000, 111300
+
+TravelRule.parse = Memo.of(function(text)
+  local buffer_ms, exclusive, exponent, high, hours = string.match(text, '^(%d+) ([01]) (%S+) (%S+) (.+)$')
+  local rule = {buffer_ms = tonumber(buffer_ms), exclusive = exclusive == '1', exponent = tonumber(exponent),
+    high = tonumber(high), seconds_per_km = {}}
+  for seconds in string.gmatch(hours, '%S+') do table.insert(rule.seconds_per_km, tonumber(seconds)) end
+  return rule
+end)
+
+-- Returns the time (ms) in which four of five journeys of a distance end that begin at `at`.
+function TravelRule.travel_ms(rule, at, distance_m)
+  local pace = rule.seconds_per_km[math.floor(at / TravelRule.HOUR_MS) % #rule.seconds_per_km + 1]
+  return math.ceil(pace * (distance_m / 1000) ^ rule.exponent * rule.high * 1000)
+end
+
+-- Returns whether the journey takes longer than `free_ms`. The sum of the differences in degrees is never less than the
+-- distance and costs a tenth of it. It is enough if there is time for it.
+function TravelRule.takes_longer(rule, at, lat, lon, visit, free_ms)
+  local longest_m = TravelRule.DEGREE_M * (math.abs(lat - visit.lat) + math.abs(lon - visit.lon))
+  return free_ms < TravelRule.travel_ms(rule, at, longest_m)
+    and free_ms < TravelRule.travel_ms(rule, at, Geo.distance_m(lat, lon, visit.lat, visit.lon))
+end

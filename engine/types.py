@@ -40,6 +40,7 @@ _ZONE_PATTERN = re.compile(r"[a-z0-9-]{1,32}")
 _ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _JOB_ID_PATTERN = re.compile(r"job_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 _ROOM_ID_PATTERN = re.compile(r"room_([a-z0-9-]{1,32})_([0-9a-z]{26})")
+_QUOTE_ID_PATTERN = re.compile(r"quo_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 _DISPUTE_ID_PATTERN = re.compile(r"dsp_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 
 
@@ -186,4 +187,15 @@ def new_dispute_id(zone: Zone) -> str:
 def zone_of_dispute(dispute: str) -> Zone | None:
     """Return the zone in a dispute's id; None if ``dispute`` is not a valid dispute id."""
     match = _DISPUTE_ID_PATTERN.fullmatch(dispute)
+    return Zone(match[1]) if match else None
+
+
+def new_quote_id(zone: Zone) -> str:
+    """Return a new id ``quo_<zone>_<ulid>``."""
+    return f"quo_{zone}_{_ulids.new()}"
+
+
+def zone_of_quote(quote: str) -> Zone | None:
+    """Return the zone in a quote's id; None if ``quote`` is not a valid quote id."""
+    match = _QUOTE_ID_PATTERN.fullmatch(quote)
     return Zone(match[1]) if match else None

@@ -3,12 +3,13 @@ with the fingerprint of its booking: the same booking again returns the first jo
 DUPLICATE. The job is on offer from `release` on (ms; 0 = now). The `named` technician is asked at once, the `preferred`
 one before others. `state_entry` is that of the first state; `full` and `pub` are all and the public members of
 the booking, as JSON. `room` is the blueprint's `[room]`, compiled as in a plan, or ''; the reply has the room if it opens.
+`quote` is the quote that the job uses up, or ''; with `quoted` (its members), it is made in this step for `quote_ms`.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
-ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room
+ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room  quote  quoted  quote_ms
 OK      seq  version  job_id  job  room
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
-EMITS   job.created  offer.created  room.opened  session.room
-TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  {z}:places  {z}:room:*  {z}:user:*:rooms  (same slot, names known only inside)
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE  NOT_FOUND  EXPIRED
+EMITS   job.created  offer.created  quote.created  room.opened  session.room
+TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:quote:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/dispatch_index"
@@ -21,6 +22,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/named_technician"
 --- @include "lib/offer_creation"
 --- @include "lib/plan"
+--- @include "lib/quotes"
 --- @include "lib/room_opening"
 --- @include "lib/room_step"
 --- @include "lib/room_view"
@@ -29,7 +31,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/zone"
 local meta, job_key, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
 local epoch, id, actor, key, fingerprint, trace, reference, bp, state_entry, service, customer, lat, lon, amount, full,
-  pub, release, scheduled, named, preferred, audience, contact, room_json = unpack(ARGV)
+  pub, release, scheduled, named, preferred, audience, contact, room_json, quote, quoted, quote_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local again = Idempotency.lookup(req, fingerprint)
@@ -44,7 +46,8 @@ end
 if redis.call('EXISTS', job_key) == 1 then
   return Idempotency.answer_unchanged(zone, req, fingerprint, 0, id, '', Idempotency.CREATION_MS)
 end
-local tech
+local tech, refused = nil, quoted == '' and Quotes.refusal(zone, quote)
+if refused then return refused end
 if named ~= '' then
   tech = Tech.load(zone.tag .. 'tech:' .. named)
   local why = Tech.refusal(tech)
@@ -75,25 +78,22 @@ redis.call('ZADD', jobs, zone.now, id)
 redis.call('ZADD', user_jobs, zone.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
 Idempotency.store(req, fingerprint, zone.seq + 1, job.version, id, Idempotency.CREATION_MS)
+local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
+local event = {type = 'job.created', to = Audience.channels(audience, job), actor = actor, bp = bp, cause = cause,
+  trace = trace, data = '{"job":' .. shown .. ',"changed":[]}',
+  restricted = Audience.restricted_copies(job, audience, ',"changed":[]')}
+event.follow = {quoted ~= '' and Quotes.create(zone, quote, customer, quoted, quote_ms, id, event)
+  or Quotes.use(zone, quote, id)}
+if named ~= '' then
+  local ends = job.expires > 0 and job.expires or zone.now + OfferCreation.ENDLESS_MS
+  OfferCreation.create(zone, job, offers, 0, {{id = named, far = 0, opens = zone.now, expires = ends}})
+  event.follow[#event.follow + 1] = OfferCreation.event(zone, job, {'user:' .. named}, 0, ends)
+end
 if job.room_is_due then
   opened, room = RoomOpening.open(zone, job, rule, tech and {id = named, name = tech.name, role = 'technician'})
-end
-local offer_ends
-if named ~= '' then
-  offer_ends = job.expires > 0 and job.expires or zone.now + OfferCreation.ENDLESS_MS
-  OfferCreation.create(zone, job, offers, 0, {{id = named, far = 0, opens = zone.now, expires = offer_ends}})
-end
-local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
-local seq = EventLog.append(zone, log, {type = 'job.created', to = Audience.channels(audience, job), actor = actor,
-  bp = bp,
-  cause = cause, trace = trace, data = '{"job":' .. shown .. ',"changed":[]}',
-  restricted = Audience.restricted_copies(job, audience, ',"changed":[]')})
-if offer_ends then
-  EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. named}, 0, offer_ends))
-end
-if opened then
   opened.actor, opened.cause, opened.trace = actor, cause, trace
-  EventLog.append(zone, log, opened)
+  event.follow[#event.follow + 1] = opened
 end
+local seq = EventLog.append(zone, log, event)
 EventLog.save_seq(zone)
 return {'OK', '0', seq, job.version, id, shown, room and RoomView.json(room, customer)}

@@ -2,13 +2,14 @@
 it (`denied`: `field`, `price` or ''); if the job has changed since, the caller reads the job again. `terms` is 1 if the
 change concerns terms on which technicians bid: open bids are closed then, since no technician may be bound to terms
 that they never saw. `search_restart` is `place` or `time` if the search for a technician starts again at another
-place, or from `release` (ms) on for `lifetime_ms`. `waits` is 1 if nobody can get the job before its time.
+place, or from `release` (ms) on for `lifetime_ms`. `waits` is 1 if nobody can get the job before its time. The edit uses
+`quote` up, if it is not ''.
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience  schedule
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  search_restart  release  scheduled  lifetime_ms  waits  audience  terms  bids_audience  schedule  quote
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID  SCHEDULE_CONFLICT
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID  EXPIRED  DUPLICATE  SCHEDULE_CONFLICT
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  {z}:places  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  {z}:places  {z}:quote:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/bid_close"
@@ -22,22 +23,23 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summa
 --- @include "lib/load"
 --- @include "lib/map_index"
 --- @include "lib/offer_update"
+--- @include "lib/quotes"
 --- @include "lib/relation"
 --- @include "lib/schedule_edit"
 --- @include "lib/step_event"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon,
-  amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience, schedule = unpack(ARGV)
+  amount, search_restart, release, scheduled, lifetime_ms, waits, audience, terms, bids_audience, schedule, quote =
+  unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
-local request = {bp = bp, req = req, fingerprint = fingerprint, causes = causes}
-local job, again, unchanged = Command.begin(zone, job_key, request)
+local job, again, unchanged = Command.begin(zone, job_key,
+  {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
-local booked = redis.call('HGET', job_key, 'owner') == actor and string.sub(actor, 1, 8) == 'service:'
-if not job or not (booked or Relation.any(job, actor, 'customer ops')) then
-  return Command.not_found(job, req, fingerprint)
-end
+local may_edit = job and (Relation.any(job, actor, 'customer ops') or
+  string.sub(actor, 1, 8) == 'service:' and redis.call('HGET', job_key, 'owner') == actor)
+if not may_edit then return Command.not_found(job, req, fingerprint) end
 -- A repeat of an edit that changed nothing changes nothing either, although the job may have other values now.
 if unchanged then return {'OK', '1', zone.seq, job.version, job.id, Job.full_json(job)} end
 if tonumber(seen) ~= job.version then return {'VERSION_CONFLICT', '0', 'seen'} end
@@ -48,11 +50,12 @@ if changed == '[]' then
   Idempotency.store(req, fingerprint, 0, job.version, job.id, Idempotency.STEP_MS)
   return {'OK', '0', zone.seq, job.version, job.id, Job.full_json(job)}
 end
+local refused = Quotes.refusal(zone, quote)
+if refused then return refused end
 -- The holder, or the only technician asked, must provide the service of the changed job.
 local who = job.holder ~= '' and job.holder or OfferUpdate.sole_recipient(job, offers)
-if service ~= job.service and who and not OfferUpdate.provides(zone, who, service) then
-  return Idempotency.refuse(req, fingerprint, 'INVALID')
-end
+local is_unfit = service ~= job.service and who and not OfferUpdate.provides(zone, who, service)
+if is_unfit then return Idempotency.refuse(req, fingerprint, 'INVALID') end
 local from, to, other = ScheduleEdit.check(zone, job, schedule, pub, scheduled, lat, lon)
 if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', from, to, other) end
 local searching = Job.is_searching(job)
@@ -62,6 +65,7 @@ redis.call('HSET', job_key, 'full', full, 'pub', pub, 'service', service, 'lat',
   'scheduled', scheduled)
 ScheduleEdit.apply(zone, job)
 JobFields.set(job_key, 'begins', release)
+Quotes.use(zone, quote, job.id)
 if MapIndex.is_live(job.phase) then MapIndex.place_job(zone, job) end
 job.full, job.pub, job.service, job.amount, job.begins = full, pub, service, amount, tonumber(release)
 Load.refresh(zone, job)
@@ -69,31 +73,27 @@ local now = Job.move(zone, job, nil)
 if restarts then
   local at = DispatchIndex.start_time(zone, job, tonumber(release))
   job.waits = waits == '1' and search_restart == 'time'
-  local left = search_restart == 'time' and tonumber(lifetime_ms)
-    or job.expires > 0 and math.max(1, job.expires - at) or 0
-  DispatchIndex.restart(zone, job, at, left)
+  local left = job.expires > 0 and math.max(1, job.expires - at) or 0
+  DispatchIndex.restart(zone, job, at, search_restart == 'time' and tonumber(lifetime_ms) or left)
 elseif searching and search_restart == 'time' and waits == '1' then
   OfferUpdate.extend_sole_offer(zone, job, offers, tonumber(lifetime_ms))
 end
 job.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 JobRecord.save(job)
 Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.STEP_MS, causes)
-local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
-local names, events, closed = ',"changed":' .. changed, {}, {}
+local shown, cause, names = Job.full_json(job, now), key .. ':' .. fingerprint, ',"changed":' .. changed
+local summary, events = names .. Audience.step_summary(job, job.status, 'edit'), {}
 events[1] = {type = 'job.updated', to = Audience.channels(audience, job),
   data = '{"job":' .. shown .. names .. StepEvent.members(job, job.status, {command = 'edit'}, {}, actor) .. '}',
-  restricted = Audience.restricted_copies(job, audience, names .. Audience.step_summary(job, job.status, 'edit'))}
+  restricted = Audience.restricted_copies(job, audience, summary)}
 -- Bidders receive the changed job; if the terms changed, all open bids are closed.
-local bidders = job.mode == 'bids' and searching and BidClose.open_channels(job) or {}
-events[2] = #bidders > 0 and {type = 'job.updated', to = table.concat(bidders, ' '),
-  data = '{"job":' .. Job.public_json(job) .. names .. Audience.step_summary(job, job.status, 'edit') .. '}'} or nil
+events[2] = searching and job.mode == 'bids' and BidClose.update_event(job, summary) or nil
 for _, event in ipairs(events) do event.actor, event.bp, event.cause, event.trace = actor, bp, cause, trace end
 if terms == '1' then
   JobFields.set(job_key, 'terms', job.version)
-  if searching then BidClose.close_all(closed, job, job.mode, 'changed', bids_audience) end
+  if searching then BidClose.close_all(events, job, job.mode, 'changed', bids_audience) end
 end
-for _, event in ipairs(searching and OfferUpdate.update_all(zone, job, offers) or {}) do closed[#closed + 1] = event end
-for _, event in ipairs(closed) do events[#events + 1] = event end
+for _, event in ipairs(searching and OfferUpdate.update_all(zone, job, offers) or {}) do events[#events + 1] = event end
 local seq = zone.seq + 1
 for _, event in ipairs(events) do EventLog.append(zone, log, event) end
 EventLog.save_seq(zone)

@@ -17,6 +17,7 @@ from engine.sql.database import Archive
 from engine.sql.device_tables import devices
 from engine.sql.job_tables import job_states
 from engine.sql.path_tables import job_paths
+from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import messages, room_members, rooms
 from engine.sql.schema import (
     bids,
@@ -47,6 +48,7 @@ async def erase_rows(archive: Archive, person: Person) -> None:
     documents: list[tuple[Table, ColumnElement[bool]]] = [
         (jobs, or_(jobs.c.customer == own, jobs.c.technician == own)),
         (bids, bids.c.technician == own),
+        (quotes, quotes.c.customer == own),
         (rooms, rooms.c.id.in_(own_rooms)),
         (messages, messages.c.room.in_(own_rooms)),
     ]

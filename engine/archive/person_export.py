@@ -16,6 +16,7 @@ from engine.archive.export import Line, event_line, event_pages
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
 from engine.sql.path_tables import job_paths
+from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import messages, room_members, room_reads, rooms
 from engine.sql.schema import (
     bids,
@@ -67,6 +68,7 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[Line]:
         (bids, or_(bids.c.technician == user, bids.c.job.in_(booked))),
         (payments, payments.c.job.in_(own_jobs)),
         (notifications, notifications.c.user == user),
+        (quotes, quotes.c.customer == user),
         (positions, positions.c.technician == user),
         (job_paths, job_paths.c.technician == user),
         (rooms, rooms.c.id.in_(own_rooms)),

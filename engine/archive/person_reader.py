@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.rules.redaction import Person
 from engine.sql.database import Archive
+from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import messages, room_members, rooms
 from engine.sql.schema import bids, checkpoints, event_channels, events, events_refused, jobs, offers, users
 from engine.types import UserId, Zone
@@ -83,8 +84,8 @@ async def read_zones(archive: Archive) -> list[Zone]:
 
 async def find_seqs(archive: Archive, zone: Zone, person: Person, *, with_quarantine: bool = False) -> list[int]:
     """Return the seqs of a zone's events that may contain the person's data: those addressed to them or to their rooms,
-    those of their jobs, and those of their messages. ``with_quarantine``: and all events in quarantine, which have no
-    channels. In the log's order.
+    those of their jobs, and those of their quotes and messages. ``with_quarantine``: and all events in quarantine,
+    which have no channels. In the log's order.
     """
     own_rooms = select(room_members.c.room).where(room_members.c.user == person.id)
     channel = event_channels.c.channel
@@ -94,8 +95,9 @@ async def find_seqs(archive: Archive, zone: Zone, person: Person, *, with_quaran
     )
     own_messages = select(messages.c.seq).join(rooms, rooms.c.id == messages.c.room)
     said = own_messages.where(rooms.c.zone == zone, messages.c.room.in_(own_rooms))
+    quoted = select(quotes.c.seq).where(quotes.c.zone == zone, quotes.c.customer == person.id)
     quarantined = select(events_refused.c.seq).where(events_refused.c.zone == zone)
-    queries: list[Select[Any]] = [addressed, said, *([quarantined] if with_quarantine else [])]
+    queries: list[Select[Any]] = [addressed, said, quoted, *([quarantined] if with_quarantine else [])]
     found: set[int] = set()
     related = sorted(person.booked | person.worked)
     async with archive.begin_read() as conn:

@@ -16,6 +16,7 @@ import structlog
 from engine.archive.demand_projection import DEMAND_EVENTS, DemandCounts, fold_demand_event
 from engine.archive.job_states import state_rows
 from engine.archive.offer_projection import OfferRows
+from engine.archive.quote_projection import QuoteRows, fold_quote
 from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows, fold_room_event
 from engine.archive.technician_projection import TechnicianChanges, count_offers, fold_technician_event
 from engine.events import Event
@@ -47,6 +48,7 @@ class Batch:
     bids: dict[str, Row] = field(default_factory=dict)
     payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
+    quotes: QuoteRows = field(default_factory=QuoteRows)
     rooms: RoomRows = field(default_factory=RoomRows)
     technicians: TechnicianChanges = field(default_factory=TechnicianChanges)
     demand: DemandCounts = field(default_factory=DemandCounts)
@@ -126,6 +128,7 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
         _fold_job(batch, event, data, values)
         if kind in DEMAND_EVENTS:
             fold_demand_event(batch.demand, event)
+    fold_quote(batch.quotes, event)
     if kind.startswith("offer."):
         _fold_offer(batch, event, data, job)
     elif kind.startswith("bid."):

@@ -18,6 +18,7 @@ from engine.sql.database import Archive
 from engine.sql.insert import insert_into
 from engine.sql.job_tables import job_states
 from engine.sql.path_tables import job_paths
+from engine.sql.quote_tables import quotes
 from engine.sql.retention_tables import retirements
 from engine.sql.room_tables import messages, room_members, room_reads, rooms
 from engine.sql.schema import (
@@ -109,7 +110,8 @@ async def delete_events(archive: Archive, retirement: Retirement) -> tuple[int, 
 
 async def delete_jobs(archive: Archive, before: int) -> int:
     """Delete a batch of finished jobs that were booked before ``before`` (ms), with their offers, bids, waves and
-    paths. Their payments and ratings stay. Return their number. Raises Unavailable, Indeterminate.
+    paths, and a batch of quotes that ended before. Payments and ratings stay. Return the number of both. Raises
+    Unavailable, Indeterminate.
     """
     over = (jobs.c.created_at < before, jobs.c.phase.in_(FINISHED_PHASES), jobs.c.hot.is_(False))
     async with archive.begin_write() as conn:
@@ -120,7 +122,10 @@ async def delete_jobs(archive: Archive, before: int) -> int:
         )
         for column in (offers.c.job, bids.c.job, job_states.c.job, job_paths.c.job, job_references.c.job, jobs.c.id):
             await conn.execute(delete(column.table).where(column.in_(found)))
-    return len(found)
+        old = select(quotes.c.id).where(quotes.c.expires_at < before).limit(ROWS_PER_BATCH)
+        unused = list((await conn.execute(old)).scalars())
+        await conn.execute(delete(quotes).where(quotes.c.id.in_(unused)))
+    return len(found) + len(unused)
 
 
 async def delete_rooms(archive: Archive, before: int) -> int:

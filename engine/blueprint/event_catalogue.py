@@ -86,6 +86,7 @@ OFFER_DECLINED_PAYLOAD = Payload(
 )
 BID_PAYLOAD = Payload("BidEventData", {"bid": NO_MEMBERS, "job": ID_ONLY})
 PRICE_PAYLOAD = Payload("PriceEventData", {"proposal": NO_MEMBERS, "job": JOB_MEMBERS})
+QUOTE_PAYLOAD = Payload("QuoteEventData", _scalar_members("quote"))
 PAYMENT_PAYLOAD = Payload("PaymentEventData", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
@@ -147,6 +148,7 @@ LOGGED_EVENTS = (
     EventType("price.proposed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.changed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.rejected", PRICE_PAYLOAD, _PARTIES_AND_OPS),
+    EventType("quote.created", QUOTE_PAYLOAD, recipients="ops", is_declarable=False),
     EventType("payment.requested", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.received", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, effect="capture", is_of_any_job=True),
     EventType("payment.refunded", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),

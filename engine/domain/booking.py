@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,10 +10,13 @@ from engine.archive import reader
 from engine.blueprint.compiler import compile_room_json
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import booking_notes, booking_outcomes, services
+from engine.domain import booking_notes, booking_outcomes, quote_use, services
+from engine.domain.booking_record import encode_record_members
+from engine.domain.booking_request import Booking
 from engine.errors import (
     AccountNotApproved,
     Duplicate,
+    Expired,
     FieldError,
     Forbidden,
     Invalid,
@@ -21,11 +24,9 @@ from engine.errors import (
     NotFound,
     ProfileIncomplete,
 )
-from engine.events import rfc3339_of
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
-from engine.rules import job_document
 from engine.store import keys
 from engine.technicians.live import check_mappable
 from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
@@ -33,36 +34,11 @@ from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, ServiceId, UserId,
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
+__all__ = ["Booking", "book_job"]
+
 OTHER_BOOKING_TEXT = "Another booking was made under this reference"
 MAX_SCHEDULED_PAST_MS = 60_000
 """How far in the past (ms) a booking may be scheduled, because clocks differ."""
-MAX_DURATION_MIN = 1_440
-"""The longest duration of a job, in minutes: a day (lua/lib/schedule.lua)."""
-
-
-class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """A booking. The position is in degrees, WGS 84; ``amount`` is in minor units of ``currency``; ``scheduled_for`` is
-    in ms since the Unix epoch. Without an amount, amount and currency are those of the service: a currency
-    without an amount is ignored. Without a duration, it is that of the service. If the blueprint allows a booking to
-    name its technician, ``technician`` is who shall do the job; otherwise ``technician`` is asked first.
-    """
-
-    service: str
-    lat: float
-    lon: float
-    address: str
-    blueprint: str | None = None
-    postal_code: str | None = None
-    amount: int | None = None
-    currency: str | None = None
-    notes: str | None = None
-    public_notes: str | None = None
-    customer: str | None = None
-    reference: str | None = None
-    metadata: dict[str, Any] | None = None
-    scheduled_for: int | None = None
-    duration_min: int | None = None
-    technician: str | None = None
 
 
 async def book_job(
@@ -93,17 +69,23 @@ async def book_job(
     check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
     person = await customer_account(engine, customer)
-    zone = await booking_notes.choose_zone(engine, caller.id, key, booking.reference, (booking.lat, booking.lon))
+    quote = await quote_use.find_for_booking(engine, customer, blueprint, booking, service)
+    place = (booking.lat, booking.lon)
+    zone = quote.zone if quote else await booking_notes.choose_zone(engine, caller.id, key, booking.reference, place)
     note = await booking_notes.reserve_job(engine, caller.id, key, booking.reference, fingerprint, zone)
     zone, job = note.zone, note.job
-    full, public = _encode_record_members(zone, job, blueprint, booking, service, person)
+    price = await quote_use.price_booking(engine, zone, blueprint, booking, service, customer, quote)
+    full, public = encode_record_members(zone, job, blueprint, booking, service, person, price)
     creation = _JobCreation(zone, job, customer, service, booking, blueprint)
     head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": fingerprint, "trace": trace}
-    args = {**head, **creation.arguments(engine), "full": full, "pub": public}
+    args = {**head, **creation.arguments(engine), "full": full, "pub": public, **price.script_arguments}
     args["contact"] = msgspec.json.encode(person.phone)
     try:
         done = await engine.store.run(zone, "job_create", keys=creation.script_keys(caller, key), args=args)
-    except Duplicate as error:
+    except (NotFound, Expired, Duplicate) as error:
+        if quote_use.explain_refusal(error):
+            await booking_notes.release_job(engine, note)
+            raise
         raise Duplicate(OTHER_BOOKING_TEXT, job={"id": error.reply[0].decode()}) from error
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
         await booking_notes.release_job(engine, note)
@@ -167,33 +149,6 @@ async def customer_account(engine: Engine, customer: UserId) -> accounts.User:
     return user
 
 
-def _encode_record_members(
-    zone: Zone,
-    job: JobId,
-    blueprint: Blueprint,
-    booking: Booking,
-    service: services.Service,
-    person: accounts.User,
-) -> tuple[bytes, bytes]:
-    """Encode the members of a job that its record stores as JSON text. Return two texts: one with all members, one with
-    the public members. Members that are not computed here are copied from the booking.
-    """
-    derived = {
-        "id": job,
-        "zone": zone,
-        "blueprint": blueprint.name,
-        "customer": {"id": person.id, "name": person.name},
-        "service": service.id,
-        "currency": (booking.amount is not None and booking.currency) or service.currency,
-        "pricing": service.pricing,
-        "scheduled_for": None if booking.scheduled_for is None else rfc3339_of(booking.scheduled_for),
-        "duration_min": booking.duration_min or min(service.duration_min, MAX_DURATION_MIN),
-    }
-    names = (name for name in job_document.RECORD_MEMBERS if name != "created_at")  # lua/job_create.lua adds it
-    members = {name: derived[name] if name in derived else getattr(booking, name) for name in names}
-    return job_document.encode_members(members), job_document.encode_public_members(members)
-
-
 class _JobCreation(msgspec.Struct, frozen=True):
     """The values from which the keys and arguments of lua/job_create.lua are made."""
 
@@ -233,7 +188,6 @@ class _JobCreation(msgspec.Struct, frozen=True):
             "customer": self.customer,
             "lat": booking.lat,
             "lon": booking.lon,
-            "amount": self.service.base_amount if booking.amount is None else booking.amount,
             "release": 0 if scheduled is None else blueprint.work_begins_at(scheduled),
             "scheduled": scheduled or 0,
             "named": named,

@@ -13,9 +13,11 @@ import msgspec
 from engine.blueprint import edit_table, registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import job_restore, jobs, schedules, services, zones
+from engine.domain import edit_quotes, job_restore, jobs, quote_use, schedules, services, zones
 from engine.domain.commands import CommandContext, new_context
 from engine.errors import (
+    Duplicate,
+    Expired,
     FieldError,
     Forbidden,
     Invalid,
@@ -51,7 +53,7 @@ BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "duration_min", "amount", "
 class EditDraft(msgspec.Struct, frozen=True):
     """A job with a requested change merged into it, before the script applies the change. ``version`` is the job's
     version that was read. ``changed_fields`` are the fields that get another value; ``refused_fields`` are those that
-    may not change in this state."""
+    may not change in this state. ``quote`` is the quote that the edit uses up, or ""."""
 
     blueprint: Blueprint
     status: str
@@ -61,6 +63,7 @@ class EditDraft(msgspec.Struct, frozen=True):
     changed_fields: list[str]
     refused_fields: list[str]
     denial_reason: edit_table.DenialReason
+    quote: str = ""
 
 
 async def edit_job(
@@ -104,6 +107,9 @@ async def edit_job(
                 FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused_fields
             ]
             raise
+        except (NotFound, Expired, Duplicate) as error:
+            quote_use.explain_refusal(error)
+            raise
         except Invalid as error:
             if type(error) is Invalid:
                 error.errors = [FieldError("/service", "Its technician does not do it")]
@@ -128,8 +134,9 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
         raise NotFound("No such job")
     blueprint, members = registry.require_version(engine.blueprints, bp.decode()), job_document.decode_members(full)
     before = {**members, "amount": int(amount)}
-    new_values = {name: _value_in_job_json(name, value) for name, value in change.items()}
+    new_values = {name: _value_in_job_json(name, value) for name, value in change.items() if name != "quote"}
     changed = [name for name, value in new_values.items() if value != before.get(name)]
+    state, fixed = status.decode(), {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
     try:
         checked = [*changed, *await _check_new_values(engine, context.zone, before, new_values, changed)]
     except Refused:
@@ -138,21 +145,42 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
         if done is None:
             raise
         checked = changed
-    state, after = status.decode(), {**before, **new_values}
-    fixed = {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
+    after = {**before, **new_values}
     denied = edit_table.denial_reason(blueprint, state, checked, **fixed)
-    if not denied and "currency" in changed and "amount" not in change:
-        raise Invalid(errors=[FieldError("/currency", "Send the amount in this currency too")])
+    refused = edit_table.refused_fields(blueprint, state, checked, **fixed)
+    if denied:
+        price = edit_quotes.EditPrice(denied=denied, refused=refused)
+    else:
+        if "currency" in changed and "amount" not in change and "quote" not in change:
+            raise Invalid(errors=[FieldError("/currency", "Send the amount in this currency too")])
+        price = await _price_edit(engine, context, blueprint, after, change, changed, fixed)
+    changed += [name for name, value in price.members.items() if value != after.get(name) and name not in changed]
+    after |= price.members
+    amount = after.pop("amount")
     return EditDraft(
-        blueprint,
-        state,
-        int(version),
-        after,
-        after.pop("amount"),
-        changed,
-        edit_table.refused_fields(blueprint, state, checked, **fixed),
-        denied,
+        blueprint, state, int(version), after, amount, changed, list(price.refused), price.denied, price.quote
     )
+
+
+async def _price_edit(
+    engine: Engine,
+    context: CommandContext,
+    blueprint: Blueprint,
+    after: dict[str, Any],
+    change: dict[str, Any],
+    changed: list[str],
+    fixed: dict[str, bool],
+) -> edit_quotes.EditPrice:
+    """Return what the edit does to a quoted price. A repeat gets its first answer from the script, whatever has become
+    of its quote: it is denied only if the script does not know it any more.
+    """
+    try:
+        return await edit_quotes.price_edit(engine, blueprint, after, change, changed, **fixed)
+    except Refused:
+        done = await in_redis.find_done_command(engine, context.zone, context.caller, context.key, context.fingerprint)
+        if done is None:
+            raise
+        return edit_quotes.EditPrice(denied="price", refused=["quote"])
 
 
 def _value_in_job_json(field: str, value: Any) -> Any:
@@ -178,7 +206,7 @@ async def _check_new_values(
     if service.pricing == before["pricing"]:
         return []
     new_values["pricing"] = service.pricing
-    return [] if "amount" in changed else ["amount"]
+    return [] if "amount" in changed or before.get("quote") else ["amount"]
 
 
 async def _send_edit(engine: Engine, context: CommandContext, draft: EditDraft, version: int | None) -> ScriptReply:
@@ -211,5 +239,6 @@ async def _send_edit(engine: Engine, context: CommandContext, draft: EditDraft, 
             "terms": "1" if BID_TERM_MEMBERS & set(draft.changed_fields) else "",
             "bids_audience": blueprint.audience("bid.closed"),
             "schedule": schedules.rule_text(engine, zone, blueprint),
+            "quote": draft.quote,
         },
     )

@@ -13,6 +13,7 @@ from engine.rebuild import (
     idempotency_records,
     job_rows,
     lost_tail,
+    quote_contents,
     room_contents,
     room_rows,
     technician_entries,
@@ -76,6 +77,8 @@ class ZoneWriting:
         await self._write_rooms(await room_rows.room_ids(self._engine, zone, self._now - window_ms))
         async for contents in idempotency_records.read_contents(archive, zone, self._now):
             await writer.write(contents, rows=0)
+        async for contents in quote_contents.read_contents(archive, zone, self._now):
+            await writer.write(contents, rows=0)
         await writer.flush()
         async for entries in technician_entries.read_entries(archive, zone, self._workload, self._ended_at):
             await writer.write_technicians(entries)
@@ -92,6 +95,7 @@ class ZoneWriting:
             await self._write_jobs(await self._select_live(subjects[0][start : start + JOBS_PER_PAGE]))
         await self._write_rooms(await room_rows.archived_rooms(self._engine, subjects[1]))
         await self._writer.write(await idempotency_records.contents_of(self._engine.archive, tail.rows), rows=0)
+        await self._write_lost_quotes(tail)
         await self._writer.flush()
         involved = {each for each in tail.technicians | holders | set(self._workload.held) if each}
         await self._read_workload(involved)
@@ -99,6 +103,13 @@ class ZoneWriting:
             self._engine.archive, self._zone, self._workload, self._ended_at, involved
         ):
             await self._writer.write_technicians([technician_entries.without_position(entry) for entry in entries])
+
+    async def _write_lost_quotes(self, tail: LostTail) -> None:
+        """Write the quotes that were made or used up in the lost part of the log."""
+        before, archive = tail.rows[0][0].seq - 1, self._engine.archive
+        found = quote_contents.read_contents(archive, self._zone, self._now, after_seq=before, jobs=tail.jobs)
+        async for contents in found:
+            await self._writer.write(contents, rows=0)
 
     async def _write_jobs(self, ids: Sequence[JobId]) -> None:
         for rows in await job_rows.read_job_rows(self._engine.archive, self._zone, ids, self._search_mode):

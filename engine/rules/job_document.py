@@ -61,6 +61,7 @@ MEMBERS = (
     Member("scheduled_for", str, public=True, editable=True),
     Member("duration_min", int, public=True, editable=True),
     Member("reference", str, has_column=True),
+    Member("quote", dict),
     Member("metadata", dict, editable=True),
     Member("created_at", str, public=True, has_column=True),
     Member("amount", int, "step", public=True, editable=True),

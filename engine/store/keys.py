@@ -10,13 +10,11 @@ from engine.types import JobId, RoomId, ServiceId, TechnicianId, UserId, Zone
 _ZONE_KEYS = ("meta", "epochs", "log", "due", "seen", "jobs", "push", "summaries", "disputes", "large_rooms", "paths")
 _OBJECT_KEYS = ("account", "tech:*", "user:*", "ref:*", "job:*", "dispute:*", "room:*")
 PERMANENT = (*_ZONE_KEYS, *_OBJECT_KEYS, "people", "places", "supply:*", "demand:*", "wide:*", "open:*")
-"""Keys without a TTL. The keys of a job or of a room get one when it is over and that is archived, the key of a dispute
-when it is resolved."""
+"""Keys without a TTL. Those of a job or room get one when it is over and archived, a dispute's when it is resolved."""
 
 account, presence, rate_limit = connection_keys.account, connection_keys.presence, connection_keys.rate_limit
-socket_slots, stream_slots = connection_keys.socket_slots, connection_keys.stream_slots
-ticket, booking_note = connection_keys.ticket, connection_keys.booking_note
-booking_reference_note = connection_keys.booking_reference_note
+socket_slots, stream_slots, ticket = connection_keys.socket_slots, connection_keys.stream_slots, connection_keys.ticket
+booking_note, booking_reference_note = connection_keys.booking_note, connection_keys.booking_reference_note
 
 
 def zone_pattern(zone: Zone) -> str:
@@ -28,8 +26,7 @@ def zone_meta(zone: Zone) -> str:
     """Return the key of a hash: epoch (or ``closed`` with the reason ``why``), seq, run_id (of Redis at the opening),
     opened_at, archived (seq), database (id of the paired SQL database); the zone's clock: now and offset (ms), and
     skew, which only tests set; look (where the scan of ``due`` continues). While the zone is rebuilt: token (of the
-    process that writes it), done, total.
-    """
+    process that writes it), done, total."""
     return f"{{{zone}}}:meta"
 
 
@@ -101,6 +98,11 @@ def job_waves(zone: Zone, job_id: JobId) -> str:
 def job_payments(zone: Zone, job_id: JobId) -> str:
     """Return the key of a hash: ``charge`` or ``refund`` and reference → the payment (lua/lib/payment.lua)."""
     return f"{{{zone}}}:job:{job_id}:payments"
+
+
+def quote(zone: Zone, quote_id: str) -> str:
+    """Return the key of a hash with a TTL: a quote, its customer, its end (ms), and the job that used it up."""
+    return f"{{{zone}}}:quote:{quote_id}"
 
 
 def room(zone: Zone, room_id: RoomId) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from engine.errors import Internal, Unavailable
 from engine.rules.redaction import Person, redact_object
+from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import room_members, rooms
 from engine.store import keys
 from engine.store.shard import Shard
@@ -32,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 
 async def erase_copies(engine: Engine, person: Person) -> None:
-    """Remove the person's finished jobs, their texts in rooms, and their record as a technician. Raises the same errors
-    as ``Store.run``.
+    """Remove the person's finished jobs, their texts in rooms, their quotes, and their record as a technician. Raises
+    the same errors as ``Store.run``.
     """
     for zone in engine.store.zones:
         for job in sorted(person.booked | person.worked):
@@ -42,6 +43,7 @@ async def erase_copies(engine: Engine, person: Person) -> None:
         for room in await _rooms_of(engine, zone, person):
             await _forget_room(engine, zone, room, person)
         await _forget_technician(engine, zone, person)
+        await _forget_quotes(engine, zone, person)
 
 
 async def _forget_job(engine: Engine, zone: Zone, job: JobId) -> None:
@@ -78,6 +80,15 @@ async def _forget_technician(engine: Engine, zone: Zone, person: Person) -> None
         "technician": keys.technician(zone, technician),
     }
     await engine.store.run(zone, "technician_forget", keys=names, args={"id": technician})
+
+
+async def _forget_quotes(engine: Engine, zone: Zone, person: Person) -> None:
+    query = select(quotes.c.id).where(quotes.c.zone == zone, quotes.c.customer == person.id)
+    async with engine.archive.begin_read() as conn:
+        found = (await conn.execute(query)).scalars().all()
+    for quote in found:
+        names = {"meta": keys.zone_meta(zone), "quote": keys.quote(zone, quote)}
+        await engine.store.run(zone, "quote_forget", keys=names)
 
 
 async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:

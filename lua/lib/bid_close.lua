@@ -1,6 +1,7 @@
 -- Closes bids when the state of their job changes. The events are added to those of the step.
 --- @include "lib/audience"
 --- @include "lib/bids"
+--- @include "lib/job"
 local BidClose = {}
 
 function BidClose.close(events, job, bid, status, reason, audience)
@@ -9,13 +10,14 @@ function BidClose.close(events, job, bid, status, reason, audience)
   events[#events + 1] = Bids.event('bid.closed', job, bid, Audience.channels(audience, job), reason)
 end
 
--- Returns the channels of technicians with an open bid.
-function BidClose.open_channels(job)
+-- Returns the event of a changed job for the technicians with an open bid, or nil. `members` are those beside the job.
+function BidClose.update_event(job, members)
   local all, channels = redis.call('HGETALL', job.key .. ':bids'), {}
   for i = 1, #all, 2 do
     if string.sub(all[i + 1], 1, 5) == 'open ' then channels[#channels + 1] = 'user:' .. all[i] end
   end
-  return channels
+  return #channels > 0 and {type = 'job.updated', to = table.concat(channels, ' '),
+    data = '{"job":' .. Job.public_json(job) .. members .. '}'} or nil
 end
 
 -- Closes the open bids of a job that has left a state with this `mode`, if the job accepted bids in that state.

@@ -93,6 +93,25 @@ _ACCEPTED_JOB = {
     "actions": ["depart"],
 }
 _WITHDRAWN_JOB = {**_FULL_JOB, "version": 3, "actions": ["assign", "cancel"]}
+_QUOTE = {
+    "id": "quo_main_01jb4zqk3m8r5t7v9x2c6d8f0h",
+    "zone": "main",
+    "customer": {"id": CUSTOMER},
+    "blueprint": "managed",
+    "service": SERVICE,
+    **POSITION,
+    "amount": 10800,
+    "currency": "EUR",
+    "pricing": "flat",
+    "multiplier": 1200,
+    "breakdown": [
+        {"line": "base", "amount": 9000, "says": "Base price"},
+        {"line": "demand", "amount": 1800, "says": "High demand in the area: × 1.2"},
+        {"line": "rounding", "amount": 0, "says": "Rounded to 50 minor units"},
+    ],
+    "created_at": AT_NOON,
+    "expires_at": LATER,
+}
 _PAYMENT = {"reference": "ch_1", "status": "captured", "amount": 9000, "currency": "EUR"}
 
 REQUESTS: dict[str, Any] = {
@@ -120,6 +139,8 @@ REQUESTS: dict[str, Any] = {
         "metadata": {"floor": 3},
     },
     "choices_preview": {"service": SERVICE, **POSITION, "address": "Torstrasse 1", "customer": CUSTOMER},
+    "quotes_create": {"blueprint": "managed", "service": SERVICE, **POSITION, "postal_code": "10119"},
+    "quotes_put_pricing": {"max": 1500},
     "jobs_edit": {"notes": "Ring twice", "version": 1},
     "jobs_claim": {"version": 1},
     "jobs_respond": {"status": "accepted"},
@@ -176,6 +197,8 @@ REPLIES: dict[str, Any] = {
     "devices_put": {"device": {"id": "pixel-7", "platform": "android", "updated_at": AT_NOON}},
     "jobs_create": {"job": {**_FULL_JOB, "actions": ["cancel"]}, "message": "Booking received"},
     "jobs_read": {"job": _ACCEPTED_JOB},
+    "quotes_create": {"quote": _QUOTE},
+    "quotes_read": {"quote": {**_QUOTE, "used_by": JOB_ID}},
     "jobs_find": {"items": [_FULL_JOB], "next": None, "as_of": {"main": {"epoch": "e1", "seq": 131}}},
     "jobs_claim": {"job": _ACCEPTED_JOB, "message": "Job accepted"},
     "jobs_respond": {"job": _ACCEPTED_JOB, "message": "Job accepted"},

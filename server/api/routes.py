@@ -48,6 +48,7 @@ from server.api.handlers import (
 from server.api.own_routes import OWN_ROUTES
 from server.api.person_routes import PERSON_ROUTES
 from server.api.position_routes import POSITION_ROUTES
+from server.api.quote_routes import QUOTE_ROUTES
 from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
 from server.api.zone_routes import ZONE_ROUTES
@@ -344,6 +345,7 @@ ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
     *PERSON_ROUTES,
+    *QUOTE_ROUTES,
     *ZONE_ROUTES,
     *AUDIT_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),

@@ -16,6 +16,7 @@ ObjectKind = Literal[
     "job",
     "bid",
     "proposal",
+    "quote",
     "dispute",
     "room",
     "technician",
@@ -87,7 +88,8 @@ OWN_NOTIFICATION = _policy("notification", "self")
 OWN_LOGIN = _policy("login", "self")
 OWN_DEVICE = _policy("device", "self")
 OWN_REQUEST = _policy("request", "self")
-READ_MAP = Policy("zone")
+READ_MAP = EDIT_ZONE = Policy("zone")
+READ_QUOTE = _policy("quote", "customer", "ops", "service")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")
 ANY_TOWN = Policy("town")

@@ -32,6 +32,7 @@ from server.schemas.fields import (
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Person, Proposal, Shape
 from server.schemas.problems import Problem
+from server.schemas.quotes import JobQuote
 from server.schemas.rooms import Room
 
 Reference = Annotated[str, Meta(max_length=128, pattern=text.LINE_PATTERN, description="one line, at most 128")]
@@ -55,6 +56,7 @@ class NewJob(Body):
     technician: Id | None = None
     reference: Annotated[Reference | None, describe_field(constraints.REFERENCE_TEXT)] = None
     metadata: Annotated[dict[str, Any] | None, describe_field(constraints.METADATA_TEXT)] = None
+    quote: Annotated[Id | None, Meta(description="the quote that this booking uses up")] = None
 
     def find_errors(self) -> list[FieldError]:
         return metadata_errors(self.metadata)
@@ -77,6 +79,7 @@ class PatchJob(Body):
     scheduled_for: Moment | UnsetType | None = UNSET
     duration_min: DurationMin | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
+    quote: Annotated[Id | UnsetType, Meta(description="a fresh quote, where the price was quoted")] = UNSET
     version: Version | None = None
 
     rules_schema = constraints.LAT_WITH_LON
@@ -173,6 +176,7 @@ class Job(_JobCore, kw_only=True):
     postal_code: str | None = None
     notes: Annotated[str | None, Meta(description="for customer, holder, ops and services")] = None
     reference: str | None = None
+    quote: Annotated[JobQuote | None, Meta(description="the price that was promised")] = None
     metadata: dict[str, Any] | None = None
     paid_amount: Annotated[int | None, Meta(description="captured so far, in the job's currency")] = None
     refunded_amount: Annotated[int | None, Meta(description="refunded of the captured amount")] = None

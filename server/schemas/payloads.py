@@ -24,6 +24,7 @@ from server.schemas.offers import Offer
 from server.schemas.payments import Payment
 from server.schemas.positions import Position, TechnicianArrival
 from server.schemas.presence import Presence
+from server.schemas.quotes import Quote
 from server.schemas.rooms import MessageEventData, RoomEventData, TypingNotice
 
 
@@ -146,6 +147,12 @@ class PriceEventData(Shape):
     reason: str | None = None
 
 
+class QuoteEventData(Shape):
+    """A new quote, with what its price was computed from."""
+
+    quote: Quote
+
+
 class PaymentEventData(Shape, rename={"source": "from"}):
     """A new or changed payment. If a step of the job requested the payment or resulted from the payment, the payload
     also has the members of that step.
@@ -216,7 +223,7 @@ _STRUCTS = {
     struct.__name__: struct
     for struct in (
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
-        *(BidEventData, PriceEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
+        *(BidEventData, PriceEventData, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
         *(Position, Presence, TokenExpiring, FixRate),
         *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData),

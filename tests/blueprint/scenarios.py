@@ -227,7 +227,7 @@ MANAGED = ExpectedBlueprint(
     track_from="on_the_way",
     tracked_states="on_the_way in_progress",
     editable_fields={
-        "requested": "address notes public_notes metadata",
+        "requested": "address notes public_notes metadata service lat lon postal_code scheduled_for",
         "assigned": "notes public_notes metadata",
         "accepted": "notes public_notes metadata",
     },

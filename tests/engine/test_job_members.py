@@ -20,12 +20,13 @@ from engine.rules.job_document import COLUMN_MEMBERS, EDITABLE_MEMBERS, MEMBERS,
 from engine.sql.schema import jobs as job_rows
 from server.schemas.jobs import Job, NewJob, PatchJob, PublicJob
 from server.schemas.objects import Person, Proposal
+from server.schemas.quotes import JobQuote
 
 ROOT = Path(__file__).resolve().parents[2]
 LUA_FILE = "lua/lib/job.lua"
 ALL_MEMBERS = {member.name for member in MEMBERS}
 PUBLIC_MEMBERS = {member.name for member in MEMBERS if member.public}
-JSON_TYPES = {datetime: str, Person: Party, Proposal: dict}
+JSON_TYPES = {datetime: str, Person: Party, Proposal: dict, JobQuote: dict}
 
 
 def fields_of(struct: type[msgspec.Struct]) -> set[str]:
@@ -52,7 +53,7 @@ def members_in_lua(function: str) -> set[str]:
 MEMBER_LISTS = {
     "server/schemas/jobs.py: Job": (fields_of(Job), ALL_MEMBERS),
     "server/schemas/jobs.py: PublicJob": (fields_of(PublicJob), PUBLIC_MEMBERS),
-    "server/schemas/jobs.py: PatchJob": (fields_of(PatchJob), EDITABLE_MEMBERS | {"version"}),
+    "server/schemas/jobs.py: PatchJob": (fields_of(PatchJob), EDITABLE_MEMBERS | {"version", "quote"}),
     "server/schemas/jobs.py: NewJob": (fields_of(NewJob), fields_of(Booking) | EDITABLE_MEMBERS),
     "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE_MEMBERS, EDITABLE_MEMBERS),
     f"{LUA_FILE}: full_json": (members_in_lua("full_json"), set(STEP_MEMBERS)),

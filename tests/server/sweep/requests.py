@@ -161,6 +161,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "technician": ([], {}),
         "bid": ([{"id": jobs["bidding"], "bid": ids["bid"]}], world.relations["bidding"]),
         "proposal": ([{"id": jobs["awarded"], "proposal": ids["proposal"]}], {"customer": {"other_side"}}),
+        "quote": ([{"id": ids["quote"]}], world.relations["asked"]),
         "dispute": ([{"id": ids["dispute"]}], world.relations["disputed"]),
         "room": ([{"id": ids["room"], "user": people["customer"].user}], ROOM_RELATIONS),
         "user": (spare, {}),
@@ -305,6 +306,8 @@ def _body_values(world: World, route_name: str, caller: str, target: Target) -> 
         "jobs_create": {"service": world.ids["spare"]}
         | ({} if world.roles.get(caller) == "customer" else {"customer": customer}),
         "choices_preview": {"service": world.ids["spare"], "customer": customer},
+        "quotes_create": {"service": world.ids["spare"]}
+        | ({} if world.roles.get(caller) == "customer" else {"customer": customer}),
         "jobs_commands": {"items": [{"command": "cancel", "version": UNUSED_VERSION}]},
         "jobs_edit": {"notes": "x", "version": UNUSED_VERSION},
         "rooms_say": {"client_id": f"sweep.{caller}"},

@@ -330,8 +330,9 @@ class World:
         await self.book("asked", "managed", relations, service=self.ids["special"])
 
         async def is_assigned() -> bool:
-            job = await self.request("other_customer", "GET", f"/v1/jobs/{self.jobs['asked']}")
-            return bool(job["job"]["status"] == "assigned")
+            job = (await self.request("other_customer", "GET", f"/v1/jobs/{self.jobs['asked']}"))["job"]
+            self.ids["quote"] = str(job["quote"]["id"])
+            return bool(job["status"] == "assigned")
 
         await wait_until(is_assigned, what="the technician who is asked")
         self.open_offers["asked"] = set()
@@ -370,10 +371,9 @@ class World:
             return bool(items)
 
         await wait_until(has_notification, what="a notification")
-        self.ids["login"] = await self._log_in_again()
+        self.ids |= {"login": await self._log_in_again(), "key": str(uuid.uuid4())}
         device = {"platform": "ios", "token": self.add_secret("push token of customer", uuid.uuid4().hex)}
         await self.request("customer", "PUT", "/v1/devices/phone-of-customer", device)
-        self.ids["key"] = str(uuid.uuid4())
         edited = await self.people["customer"](
             "PATCH", f"/v1/jobs/{self.jobs['held']}", {"metadata": {}}, Idempotency_Key=self.ids["key"]
         )

@@ -1,0 +1,60 @@
+"""The caps of zones: the largest multiplier that a quoted price may have, whatever its blueprint says.
+
+Ops set a cap when a law or an emergency demands it. SQL has it, with an entry of the audit trail in the same
+transaction. A cap is for the quotes that are made from then on: a promised price stays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import NotFound
+from engine.idempotency import in_redis, in_sql
+from engine.idempotency.in_sql import Result
+from engine.identity import audit_events
+from engine.roles import OPS, require_role
+from engine.sql.insert import insert_into
+from engine.sql.quote_tables import price_caps
+from engine.types import Principal, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+class ZonePricing(msgspec.Struct, frozen=True):
+    """The cap of a zone in per mille; None if it has none."""
+
+    zone: Zone
+    max: int | None
+
+
+async def read_cap(engine: Engine, zone: Zone) -> int | None:
+    """Return the cap of a zone; None if it has none. Raises Unavailable."""
+    query = select(price_caps.c.max).where(price_caps.c.zone == zone)
+    async with engine.archive.begin_read() as conn:
+        return (await conn.execute(query)).scalar_one_or_none()
+
+
+async def put_cap(
+    engine: Engine, caller: Principal, zone: Zone, cap: int | None, *, key: str | None = None
+) -> Result[ZonePricing]:
+    """Set the cap of a zone; None removes it. Raises Forbidden, NotFound for a zone that does not exist, ReusedKey."""
+    require_role(caller, OPS)
+    if zone not in engine.settings.all_zones:
+        raise NotFound("No such zone")
+
+    async def run_in_transaction(conn: AsyncConnection) -> ZonePricing:
+        if cap is None:
+            await conn.execute(delete(price_caps).where(price_caps.c.zone == zone))
+        else:
+            new = insert_into(engine.archive, price_caps).values(zone=zone, max=cap)
+            await conn.execute(new.on_conflict_do_update(index_elements=["zone"], set_={"max": cap}))
+        await audit_events.add_row(conn, audit_events.actor_of(caller), "pricing_changed", "zone", zone, max=cap)
+        return ZonePricing(zone, cap)
+
+    request = in_sql.new_request(caller.id, key, "put_cap", zone, cap)
+    return await in_redis.run_once(engine, request, ZonePricing, run_in_transaction)

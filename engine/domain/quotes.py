@@ -1,0 +1,119 @@
+"""Quotes: a price that is promised to a customer for a while, and that one booking or one edit uses up.
+
+A quote is stored, not signed: a token could be used twice. The amount never comes from the client.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.blueprint.schema import Blueprint
+from engine.clock import now_ms
+from engine.domain import booking, quote_use, services, zones
+from engine.domain.booking_request import Booking
+from engine.domain.quote_price import QuoteTerms, price_terms
+from engine.errors import FieldError, Invalid, NotFound, Refused
+from engine.idempotency import in_redis
+from engine.rules import job_document
+from engine.store import keys
+from engine.technicians.live import check_mappable
+from engine.types import Principal, ServiceId, UserId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+class QuoteOutcome(msgspec.Struct, frozen=True):
+    """The outcome of a request for a quote: its JSON, as the caller may see it."""
+
+    quote: msgspec.Raw
+    id: str
+    repeated: bool
+    key: str
+
+
+_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+async def create_quote(
+    engine: Engine, caller: Principal, asked: Booking, *, key: str | None = None, trace: str = ""
+) -> QuoteOutcome:
+    """Promise a price for ``quote_s`` of the blueprint. ``asked`` is the booking without its texts. A repeat under the
+    same key returns the first quote.
+
+    Raises Forbidden for a caller who may not book (for this customer), OutOfArea, Invalid, ServiceInactive, ReusedKey,
+    Unavailable.
+    """
+    key = in_redis.validate_key(key)
+    customer = booking.customer_id(caller, asked)
+    check_mappable(asked.lat, asked.lon)
+    zone = zones.zone_of_place(engine, asked.lat, asked.lon)
+    fingerprint = in_redis.fingerprint_of(engine, "quote", "", [msgspec.structs.asdict(asked), customer])
+    try:
+        blueprint, terms = await _check_request(engine, customer, asked)
+    except Refused:
+        # A repeated request gets its first answer, even if the service has become inactive since.
+        done = await in_redis.find_done_command(engine, zone, caller, key, fingerprint)
+        if done is None:
+            raise
+        return await _outcome_of_event(engine, caller, zone, done.seq, key)
+    members = await price_terms(engine, zone, blueprint, terms)
+    done = await engine.store.run(
+        zone,
+        "quote_create",
+        keys={
+            "meta": keys.zone_meta(zone),
+            "log": keys.log(zone),
+            "req": keys.idempotency_record(zone, caller.id, key),
+        },
+        args={
+            "id": members["id"],
+            "actor": f"{caller.role}:{caller.id}",
+            "key": key,
+            "fingerprint": fingerprint,
+            "trace": trace,
+            "customer": customer,
+            "members": job_document.encode_members(members),
+            "valid_ms": quote_use.valid_ms(blueprint),
+        },
+    )
+    if done.repeated:
+        return await _outcome_of_event(engine, caller, zone, done.seq, key)
+    quote = _members_decoder.decode(done.values[0])["quote"]
+    return QuoteOutcome(_view(caller, bytes(quote)), members["id"], False, key)
+
+
+async def _check_request(engine: Engine, customer: UserId, asked: Booking) -> tuple[Blueprint, QuoteTerms]:
+    blueprint = booking.choose_blueprint(engine, asked)
+    if not blueprint.price.is_quoted:
+        raise Invalid(errors=[FieldError("/blueprint", quote_use.NOT_QUOTED_TEXT)])
+    when = asked.scheduled_for
+    if when is not None and when < now_ms() - booking.MAX_SCHEDULED_PAST_MS:
+        raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
+    service = await services.active_service(engine, ServiceId(asked.service))
+    await booking.customer_account(engine, customer)
+    return blueprint, QuoteTerms(customer, service, asked.lat, asked.lon, asked.postal_code, when)
+
+
+async def _outcome_of_event(engine: Engine, caller: Principal, zone: Zone, seq: int, key: str) -> QuoteOutcome:
+    quote = bytes((await in_redis.read_payload_members(engine, zone, seq))["quote"])
+    return QuoteOutcome(_view(caller, quote), msgspec.json.decode(quote)["id"], True, key)
+
+
+async def read_quote(engine: Engine, caller: Principal, quote_id: str) -> msgspec.Raw:
+    """Return a quote as JSON: to its customer, ops and services. Raises NotFound to all others, Unavailable."""
+    found = await quote_use.find_quote(engine, quote_id)
+    if found is None or (not caller.is_ops and caller.role != "service" and found[1] != caller.id):
+        raise NotFound("No such quote")
+    members, _, used_by = found
+    return _view(caller, members, used_by)
+
+
+def _view(caller: Principal, quote: bytes, used_by: str = "") -> msgspec.Raw:
+    """Return a quote's JSON as the caller may see it: its inputs are for ops."""
+    members: dict[str, Any] = dict(_members_decoder.decode(quote))
+    if not caller.is_ops:
+        members.pop("inputs", None)
+    return msgspec.Raw(msgspec.json.encode(members | ({"used_by": used_by} if used_by else {})))

@@ -1,0 +1,326 @@
+"""Quotes: what they are compared with, and that exactly one booking or edit uses one up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.blueprint.price import PeakWindow, Price, TotalLimits
+from engine.domain import booking, edits, jobs, price_caps, prices, quotes
+from engine.domain.booking import Booking
+from engine.domain.jobs import CommandInput
+from engine.errors import Duplicate, Expired, Forbidden, Invalid, NotEditable, NotFound, PriceLocked
+from engine.events import ms_of
+from engine.idempotency.in_redis import Outcome
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, ServiceId, UserId
+from engine.workers import archiver
+from tests.support import event_log, people
+from tests.support.clock import advance
+from tests.support.postgres import on_both_databases
+
+KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a33"
+SERVICE_ACCOUNT = Principal(UserId("psp"), "service")
+OPS = people.ADMIN
+LATER_MS = 4_102_444_800_000
+ALWAYS = PeakWindow("mon-sun", "00:00", "24:00", by=1200)
+
+
+def set_price(engine: Engine, **changes: Any) -> None:
+    """Give the blueprint `managed` other prices. Without changes, a quote is the service's amount."""
+    managed = engine.blueprints.by_name["managed"]
+    price = msgspec.structs.replace(Price(source="quote"), **changes)
+    changed = msgspec.structs.replace(managed, price=price)
+    engine.blueprints.by_name["managed"] = engine.blueprints.by_key[changed.key] = changed
+
+
+async def quote(engine: Engine, who: Principal, service: ServiceId, **changes: Any) -> dict[str, Any]:
+    """Return a new quote for a job at `people.HERE`."""
+    fields = {"blueprint": "managed", "service": service, "lat": people.HERE.lat, "lon": people.HERE.lon, "address": ""}
+    done = await quotes.create_quote(engine, who, Booking(**{**fields, **changes}))
+    found: dict[str, Any] = msgspec.json.decode(done.quote)
+    return found
+
+
+async def book(engine: Engine, who: Principal, service: ServiceId, key: str | None = None, **changes: Any) -> Outcome:
+    """Book a job of `managed` at `people.HERE`."""
+    fields = {"blueprint": "managed", "service": service, "lat": people.HERE.lat, "lon": people.HERE.lon}
+    return await booking.book_job(engine, who, Booking(**{**fields, "address": "1 Main St", **changes}), key=key)
+
+
+def job_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the job of an outcome."""
+    assert outcome.job is not None
+    found: dict[str, Any] = msgspec.json.decode(outcome.job)
+    return found
+
+
+async def test_a_quote_is_the_price_of_its_booking(engine: Engine) -> None:
+    """The booking has the quoted amount although the blueprint's prices rise meanwhile. The quote names the job, and
+    only ops see what the price was computed from.
+    """
+    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200), round_to=50)
+    service, carla = await people.service(engine, base_amount=5010), await people.customer(engine)
+    promised = await quote(engine, carla, service)
+    assert (promised["amount"], promised["multiplier"]) == (6000, 1200)
+    assert [line["amount"] for line in promised["breakdown"]] == [5010, 1002, -12]
+    [event] = await event_log.events(engine, "quote.created")
+    assert event.to == ("role:ops",) and event_log.payload(event)["quote"]["inputs"]["peak"] == 1200
+    set_price(engine, peak=(msgspec.structs.replace(ALWAYS, by=2000),), total=TotalLimits(900, 2200))
+    job = job_of(await book(engine, carla, service, quote=promised["id"]))
+    assert (job["amount"], job["currency"]) == (6000, "USD")
+    assert job["quote"] == {name: promised[name] for name in ("id", "amount", "breakdown")}
+    read = msgspec.json.decode(await quotes.read_quote(engine, carla, promised["id"]))
+    assert read == promised | {"used_by": job["id"]} and "inputs" not in read
+    for who in (OPS, SERVICE_ACCOUNT):
+        seen = msgspec.json.decode(await quotes.read_quote(engine, who, promised["id"]))
+        assert ("inputs" in seen) is who.is_ops
+    with pytest.raises(NotFound):
+        await quotes.read_quote(engine, await people.customer(engine), promised["id"])
+
+
+@pytest.mark.parametrize(
+    ("change", "pointers"),
+    [
+        ({"blueprint": "home_service"}, ["/quote", "/blueprint"]),
+        ({"service": "other"}, ["/service"]),
+        ({"postal_code": "10002"}, ["/postal_code"]),
+        ({"postal_code": None}, ["/postal_code"]),
+        ({"scheduled_for": LATER_MS}, ["/scheduled_for"]),
+        ({"currency": "EUR"}, ["/currency"]),
+        ({"amount": 1}, ["/amount"]),
+        ({"lat": people.HERE.lat + 0.001}, ["/lat", "/lon"]),
+        ({"lat": people.HERE.lat + 0.0005}, []),
+    ],
+)
+async def test_a_booking_must_be_what_was_quoted(engine: Engine, change: dict[str, Any], pointers: list[str]) -> None:
+    """A booking that differs from its quote is refused with the fields, and the quote stays unused. 55 m are no other
+    place.
+    """
+    set_price(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
+    promised = await quote(engine, carla, service, postal_code="10001")
+    if "service" in change:
+        change = {"service": await people.service(engine)}
+    wanted = {"quote": promised["id"], "service": service, "postal_code": "10001", **change}
+    if pointers:
+        with pytest.raises(Invalid) as refused:
+            await book(engine, carla, **wanted)
+        assert [pointer for pointer, _ in refused.value.errors] == pointers
+        wanted |= {"service": service, "postal_code": "10001"}
+        wanted = {name: value for name, value in wanted.items() if name in ("quote", "service", "postal_code")}
+    assert job_of(await book(engine, carla, **wanted))["quote"]["id"] == promised["id"]
+
+
+async def test_a_quote_is_its_customers_alone(engine: Engine) -> None:
+    """Another customer's quote, and one that never was, are `not_found`. Ops book with the quote of their customer."""
+    set_price(engine)
+    service, carla, other = await people.service(engine), await people.customer(engine), await people.customer(engine)
+    promised = await quote(engine, carla, service)
+    for name in (promised["id"], promised["id"][:-1] + "0", "quo_x", "job_main_x"):
+        with pytest.raises(NotFound):
+            await book(engine, other, service, quote=name)
+    with pytest.raises(NotFound):
+        await book(engine, OPS, service, customer=other.id, quote=promised["id"])
+    booked = job_of(await book(engine, OPS, service, customer=carla.id, quote=promised["id"]))
+    assert booked["customer"]["id"] == carla.id
+    with pytest.raises(Forbidden):
+        await quote(engine, people.technician_without_account("t1"), service)
+    with pytest.raises(Invalid):
+        await quote(engine, OPS, service)  # for whom?
+
+
+async def test_a_hundred_bookings_at_once_use_a_quote_once(engine: Engine) -> None:
+    """Of a hundred bookings with one quote exactly one is made, and 99 are `duplicate` and name its job. A repeat under
+    the winner's key has the same job. A cancelled job does not give the quote back.
+    """
+    set_price(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
+    promised = await quote(engine, carla, service)
+    found = [f"7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c{number:04x}" for number in range(100)]
+    results = await asyncio.gather(
+        *(book(engine, carla, service, key=key, quote=promised["id"]) for key in found), return_exceptions=True
+    )
+    [winner] = [result for result in results if isinstance(result, Outcome)]
+    losers = [result for result in results if isinstance(result, Duplicate)]
+    assert len(losers) == 99 and {loser.extra["job"]["id"] for loser in losers} == {people.id_of(winner)}
+    assert len(await event_log.events(engine, "job.created")) == 1
+    again = await book(engine, carla, service, key=winner.key, quote=promised["id"])
+    assert again.repeated and people.id_of(again) == people.id_of(winner)
+    await jobs.run_command(engine, carla, people.id_of(winner), CommandInput(command="cancel"))
+    with pytest.raises(Duplicate):
+        await book(engine, carla, service, quote=promised["id"])
+
+
+async def test_a_quote_ends_at_its_time(engine: Engine) -> None:
+    """Bookings around the end of a quote are made until that millisecond and refused as `expired` after it, by the
+    zone's clock.
+    """
+    set_price(engine, quote_s=60)
+    service, carla = await people.service(engine), await people.customer(engine)
+    made = [await quote(engine, carla, service) for _ in range(12)]
+    meta, end = keys.zone_meta(DEFAULT_ZONE), ms_of(made[-1]["expires_at"])
+    now = int(await engine.store.command("HGET", meta, "now"))
+    await advance(engine, (end - now - 3) / 1000)
+    results = await asyncio.gather(
+        *(book(engine, carla, service, quote=each["id"]) for each in made), return_exceptions=True
+    )
+    for promised, result in zip(made, results, strict=True):
+        if isinstance(result, Outcome):
+            assert ms_of(job_of(result)["created_at"]) <= ms_of(promised["expires_at"])
+        else:
+            assert isinstance(result, Expired), result
+    assert int(await engine.store.command("HGET", meta, "now")) >= end - 3
+    late = await quote(engine, carla, service)
+    await advance(engine, 50)
+    assert job_of(await book(engine, carla, service, quote=late["id"]))["amount"] == 5000
+    late = await quote(engine, carla, service)
+    await advance(engine, 60.001)
+    with pytest.raises(Expired):
+        await book(engine, carla, service, quote=late["id"])
+
+
+async def test_a_booking_without_a_quote_is_quoted_in_its_step(engine: Engine) -> None:
+    """The booking has a quote of its own, which it has used up. It cannot name an amount or another currency."""
+    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
+    service, carla = await people.service(engine), await people.customer(engine)
+    for change, pointer in (({"amount": 5000}, "/amount"), ({"currency": "EUR"}, "/currency")):
+        with pytest.raises(Invalid) as refused:
+            await book(engine, carla, service, **change)
+        assert [each for each, _ in refused.value.errors] == [pointer]
+    first = await book(engine, carla, service, key=KEY, currency="USD", reference="order 1")
+    job = job_of(first)
+    assert job["amount"] == job["quote"]["amount"] == 6000
+    own = msgspec.json.decode(await quotes.read_quote(engine, carla, job["quote"]["id"]))
+    assert own["used_by"] == job["id"]
+    again = await book(engine, carla, service, key=KEY, currency="USD", reference="order 1")
+    assert again.repeated and job_of(again) == job
+    assert len(await event_log.events(engine, "quote.created")) == 1
+    plain = job_of(await people.job(engine, carla, service, blueprint="home_service"))
+    assert plain["quote"] is None and plain["amount"] == 5000
+
+
+async def test_a_repeated_request_has_the_first_quote(engine: Engine) -> None:
+    """A request for a quote that is sent again under its key has the same quote, although the service has become
+    dearer meanwhile.
+    """
+    set_price(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
+    asked = Booking(blueprint="managed", service=service, lat=1.0, lon=1.0, address="")
+    first = await quotes.create_quote(engine, carla, asked, key=KEY)
+    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
+    again = await quotes.create_quote(engine, carla, asked, key=KEY)
+    assert (again.repeated, again.id, bytes(again.quote)) == (True, first.id, bytes(first.quote))
+    with pytest.raises(Invalid):
+        await quotes.create_quote(engine, carla, msgspec.structs.replace(asked, blueprint="home_service"))
+
+
+async def test_a_cap_of_ops_bounds_every_price(engine: Engine) -> None:
+    """A cap of × 1 takes effect at once for new quotes, also above what the blueprint allows at least; a promised price
+    stays. It is an entry of the audit trail, and null removes it.
+    """
+    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
+    service, carla = await people.service(engine), await people.customer(engine)
+    before = await quote(engine, carla, service)
+    with pytest.raises(Forbidden):
+        await price_caps.put_cap(engine, carla, DEFAULT_ZONE, 1000)
+    first = await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, 1000, key=KEY)
+    again = await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, 1000, key=KEY)
+    assert first.value == again.value and again.repeated
+    capped = await quote(engine, carla, service)
+    assert (before["amount"], capped["amount"], capped["multiplier"]) == (6000, 5000, 1000)
+    assert [line["line"] for line in capped["breakdown"]] == ["base", "peak", "limit", "rounding"]
+    assert job_of(await book(engine, carla, service, quote=before["id"]))["amount"] == 6000
+    await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, 1100)
+    assert (await quote(engine, carla, service))["amount"] == 5500
+    await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, None)
+    assert (await quote(engine, carla, service))["amount"] == 6000
+
+
+async def test_an_edit_of_what_is_priced_needs_a_fresh_quote(engine: Engine) -> None:
+    """Another place, service or time is `price_locked` without a quote. With one, the job has its price and has used it
+    up; notes need none. A used or needless quote, and one of another place, are refused.
+    """
+    set_price(engine)
+    service, dearer = await people.service(engine), await people.service(engine, base_amount=9000, pricing="hourly")
+    carla = await people.customer(engine)
+    first = await quote(engine, carla, service)
+    job = people.id_of(await book(engine, carla, service, quote=first["id"]))
+    moved = {"lat": people.HERE.lat + 0.01}
+    for change, pointers in (
+        ({"service": dearer}, ["/service"]),
+        ({"lat": moved["lat"]}, ["/lat"]),
+        ({"postal_code": "10003"}, ["/postal_code"]),
+        ({"scheduled_for": LATER_MS}, ["/scheduled_for"]),
+    ):
+        with pytest.raises(PriceLocked) as locked:
+            await edits.edit_job(engine, carla, job, change)
+        assert [pointer for pointer, _ in locked.value.errors] == pointers
+    await edits.edit_job(engine, carla, job, {"notes": "Ring twice"})
+    fresh = await quote(engine, carla, dearer, lat=moved["lat"])
+    change = {"service": dearer, "lat": moved["lat"], "quote": fresh["id"]}
+    for wrong, pointers in (
+        ({"notes": "x", "quote": fresh["id"]}, ["/quote", "/service", "/lat", "/lon"]),
+        ({"service": dearer, "quote": fresh["id"]}, ["/lat", "/lon"]),
+        ({**change, "amount": 1}, ["/amount"]),
+    ):
+        with pytest.raises((Invalid, NotEditable)) as refused:
+            await edits.edit_job(engine, carla, job, wrong)
+        assert [pointer for pointer, _ in refused.value.errors] == pointers
+    with pytest.raises(NotFound):
+        await edits.edit_job(engine, carla, job, {**change, "quote": first["id"][:-1] + "0"})
+    edited = job_of(await edits.edit_job(engine, carla, job, change, key=KEY))
+    assert (edited["amount"], edited["pricing"], edited["quote"]["id"]) == (9000, "hourly", fresh["id"])
+    [*_, event] = await event_log.events(engine, "job.updated", job)
+    assert set(event_log.payload(event)["changed"]) == {"service", "lat", "amount", "quote"}
+    assert job_of(await edits.edit_job(engine, carla, job, change, key=KEY)) == edited
+    read = msgspec.json.decode(await quotes.read_quote(engine, carla, fresh["id"]))
+    assert read["used_by"] == job
+    with pytest.raises(Duplicate) as used:
+        await edits.edit_job(engine, carla, job, {"lat": people.HERE.lat, "service": service, "quote": first["id"]})
+    assert used.value.extra["job"]["id"] == job
+
+
+async def test_an_accepted_proposal_changes_the_amount_and_not_the_quote(engine: Engine) -> None:
+    """After a proposal was accepted the job has its amount, and the quote that was promised before."""
+    managed = engine.blueprints.by_name["managed"]
+    set_price(engine, propose=("accepted",))
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "t1", service)
+    job = people.id_of(await book(engine, carla, service))
+    await jobs.run_command(engine, OPS, job, CommandInput(command="assign", technician=tom.id))
+    await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
+    proposed = await prices.propose_price(engine, tom, job, 7000)
+    name = msgspec.json.decode(proposed.proposal)["id"]
+    changed = msgspec.json.decode((await prices.answer_proposal(engine, carla, job, name, "accepted")).job)
+    assert (changed["amount"], changed["quote"]["amount"]) == (7000, 5000)
+    assert managed.price.source == "quote"
+
+
+@pytest.mark.parametrize(("currency", "base", "amount"), [("JPY", 5000, 6000), ("KWD", 1, 1), ("USD", 0, 0)])
+async def test_amounts_are_minor_units_of_any_currency(engine: Engine, currency: str, base: int, amount: int) -> None:
+    """A currency without decimals, one with three, and a free service are quoted like any other."""
+    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
+    service = await people.service(engine, base_amount=base, currency=currency)
+    promised = await quote(engine, await people.customer(engine), service)
+    assert (promised["amount"], promised["currency"]) == (amount, currency)
+    assert sum(line["amount"] for line in promised["breakdown"]) == amount
+
+
+@on_both_databases
+async def test_the_archive_has_each_quote_and_its_job(engine: Engine) -> None:
+    """A quote that Redis no longer has is read from SQL, with the job that used it up in another batch."""
+    set_price(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
+    promised, other = await quote(engine, carla, service), await quote(engine, carla, service)
+    await archiver.run_once(engine)
+    job = people.id_of(await book(engine, carla, service, quote=promised["id"]))
+    await archiver.run_once(engine)
+    for name in (promised["id"], other["id"]):
+        await engine.store.redis.delete(keys.quote(DEFAULT_ZONE, name))
+    assert msgspec.json.decode(await quotes.read_quote(engine, carla, promised["id"])) == promised | {"used_by": job}
+    assert msgspec.json.decode(await quotes.read_quote(engine, carla, other["id"])) == other

@@ -8,6 +8,7 @@
 --- @include "lib/schedule"
 --- @include "lib/search"
 --- @include "lib/tech"
+--- @include "lib/travel_rule"
 --- @include "lib/wave"
 --- @include "lib/window"
 local Matching = {}
@@ -28,10 +29,10 @@ function Matching.load(zone, key)
 end
 
 -- Returns the state of a search for at most rule.k technicians within `reach_m`, whose `schedule` (the text of a rule
--- of lib/schedule) leaves them time.
+-- of lib/travel_rule) leaves them time.
 function Matching.new_wave(zone, job, rule, reach_m, schedule)
   local wave = Wave.new(zone, job, rule.k, reach_m, rule.weights, Limits.parse(''))
-  wave.explains, wave.nearest, wave.rule = true, true, Schedule.rule(schedule)
+  wave.explains, wave.nearest, wave.rule = true, true, TravelRule.parse(schedule)
   Schedule.load(job)
   Wave.resume(zone, job, wave)
   return wave

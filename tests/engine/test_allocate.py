@@ -12,6 +12,7 @@ import msgspec
 import orjson
 import pytest
 
+from engine.clock import now_ms
 from engine.domain import job_history, job_queries, jobs
 from engine.domain.jobs import CommandInput
 from engine.errors import CalloutError
@@ -92,6 +93,20 @@ async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
     await run_due_tasks(engine)
     assert (await holder_and_status(engine, job))[0] == ""
     assert await exclusions(engine, job) == {"blocked": ["blocked"], "at_capacity": ["full"], "left": ["left"]}
+
+
+async def test_a_technician_whose_time_is_taken_is_not_chosen(engine: Engine) -> None:
+    """A booked job goes to the nearest technician who has no other one at that time. The wave's record contains the
+    reason for the others."""
+    service, carla = await people.service(engine), await people.customer(engine)
+    near = await people.technician(engine, "near", service, capacity=2)
+    await people.technician(engine, "far", service, at=metres_north(500))
+    first, second = [await book_managed_job(engine, carla, service, scheduled_for=now_ms() + 300_000) for _ in range(2)]
+    step = CommandInput(command="assign", technician=near.id)
+    await jobs.run_command(engine, people.ADMIN, first, step)
+    await run_due_tasks(engine)
+    assert await holder_and_status(engine, second) == ("far", "assigned")
+    assert (await exclusions(engine, second))["schedule_conflict"] == ["near"]
 
 
 async def test_the_best_score_gets_the_job_and_its_parts_are_recorded(engine: Engine) -> None:

@@ -38,13 +38,27 @@ async def load(archive: Archive, zone: Zone, kind: str, timezone: str) -> Stored
     query = select(columns.area, columns.state).where(columns.zone == zone, columns.kind == kind)
     async with archive.begin_read() as conn:
         states = {row.area: row.state for row in await conn.execute(query)}
-    try:
-        whole = _zone_decoder.decode(states.pop(WHOLE_ZONE))
-        if (whole.format, whole.timezone) != (FORMAT, timezone):
-            return None
-        return StoredModel(whole, {area: _area_decoder.decode(state) for area, state in states.items()})
-    except (KeyError, msgspec.DecodeError):
+    whole = _decode_zone(states.pop(WHOLE_ZONE, ""), timezone)
+    if whole is None:
         return None
+    return StoredModel(whole, {area: _area_decoder.decode(state) for area, state in states.items()})
+
+
+async def load_zone(archive: Archive, zone: Zone, kind: str, timezone: str) -> ZoneState | None:
+    """Return what was stored of the whole zone, as ``load`` does."""
+    columns = demand_models.c
+    here = (columns.zone == zone, columns.kind == kind, columns.area == WHOLE_ZONE)
+    async with archive.begin_read() as conn:
+        state = (await conn.execute(select(columns.state).where(*here))).scalar()
+    return _decode_zone(state, timezone) if state else None
+
+
+def _decode_zone(state: str, timezone: str) -> ZoneState | None:
+    try:
+        whole = _zone_decoder.decode(state)
+    except msgspec.DecodeError:
+        return None
+    return whole if (whole.format, whole.timezone) == (FORMAT, timezone) else None
 
 
 async def store(

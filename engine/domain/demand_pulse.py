@@ -56,11 +56,11 @@ async def read_area_pulse(
     as_of, *rows = await engine.store.command("HMGET", keys.demand_pulse(zone, kind), "", *names)
     if as_of is None or await _now_ms(engine, zone) - int(as_of) > max_age_ms:
         return None
-    found = [(name, _decoder.decode(row)) for name, row in zip(names, rows, strict=True) if row is not None]
-    for name, pulse in found:
-        if pulse.sample >= LEAST_SAMPLE:
-            return FoundPulse(kind, name, pulse, int(as_of))
-    return FoundPulse(kind, *found[-1], int(as_of)) if found else None
+    found = {name: _decoder.decode(row) for name, row in zip(names, rows, strict=True) if row is not None}
+    if not found:
+        return None
+    name = next((each for each in found if found[each].sample >= LEAST_SAMPLE), [*found][-1])
+    return FoundPulse(kind, name, found[name], int(as_of))
 
 
 async def read_pulses(engine: Engine, zone: Zone, kind: AreaKind) -> tuple[dict[str, AreaPulse], int]:
@@ -73,9 +73,9 @@ async def read_pulses(engine: Engine, zone: Zone, kind: AreaKind) -> tuple[dict[
     return {area.decode(): _decoder.decode(row) for area, row in pairs.items()}, as_of
 
 
-def encode_pulses(pulses: Mapping[str, AreaPulse]) -> dict[str, bytes]:
-    """Return the JSON of each area's pulse."""
-    return {area: _encoder.encode(pulse) for area, pulse in pulses.items()}
+def encode_pulse(pulse: AreaPulse) -> bytes:
+    """Return the JSON of an area's pulse."""
+    return _encoder.encode(pulse)
 
 
 async def store_pulses(engine: Engine, zone: Zone, kind: AreaKind, pulses: Mapping[str, bytes], as_of: int) -> None:

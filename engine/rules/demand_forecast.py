@@ -111,12 +111,7 @@ class DemandForecast:
         """Return the name of the candidate that is served at a horizon: the default, unless another had clearly smaller
         errors in at least a week of hours that all candidates expected.
         """
-        scores = {name: self.scores[name, horizon] for name in (*self.forecasters, *BASELINES)}
-        known = {name: score.error / score.hours for name, score in scores.items() if score.hours >= LEAST_HOURS}
-        if PROFILE not in known:
-            return PROFILE
-        known[PROFILE] *= CLEARLY_BETTER
-        return min(known, key=known.__getitem__)
+        return best_candidate({name: self.scores[name, horizon] for name in (*self.forecasters, *BASELINES)})
 
     def expected(self, horizon: int, name: str) -> Mapping[str, float]:
         """Return what a candidate expects, by area."""
@@ -139,3 +134,12 @@ class DemandForecast:
                 for area, mean in self.expected(horizon, name).items()
             }
         return served
+
+
+def best_candidate(scores: Mapping[str, Score]) -> str:
+    """Return the name of the candidate with clearly smaller errors than the default's, or else the default."""
+    known = {name: score.error / score.hours for name, score in scores.items() if score.hours >= LEAST_HOURS}
+    if PROFILE not in known:
+        return PROFILE
+    known[PROFILE] *= CLEARLY_BETTER
+    return min(known, key=known.__getitem__)

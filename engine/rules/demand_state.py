@@ -68,14 +68,17 @@ def area_states(forecast: DemandForecast) -> Iterable[tuple[str, AreaState]]:
         yield area, AreaState(list(profile.base), _rest(profile), said)
 
 
+def scores_of(zone: ZoneState) -> dict[tuple[str, int], Score]:
+    """Return the stored scores, by candidate and horizon."""
+    return {(name, horizon): Score(*numbers) for name, horizon, *numbers in zone.scores}
+
+
 def restore(forecast: DemandForecast, zone: ZoneState, areas: Mapping[str, AreaState]) -> None:
     """Give a new forecast what was stored. Its history must be given the counts of the last weeks besides."""
     forecast.hour = forecast.profile.hour = zone.hour
     forecast.profile.weeks = list(zone.weeks)
     forecast.profile.zone = AreaProfile(list(zone.base), *zone.rest)
-    for name, horizon, error, hours, excess, squares in zone.scores:
-        if (name, horizon) in forecast.scores:
-            forecast.scores[name, horizon] = Score(error, hours, excess, squares)
+    forecast.scores |= {key: score for key, score in scores_of(zone).items() if key in forecast.scores}
     pending: dict[tuple[int, str, int], dict[str, float]] = {}
     for horizon in forecast.horizons:
         for ahead in range(1, horizon + 1):

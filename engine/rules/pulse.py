@@ -6,6 +6,8 @@ with its parent's pulse.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -66,6 +68,37 @@ def lineage_of(cell: str) -> tuple[str, ...]:
         cell,
         *(f"{library.cell_to_parent(number, size):x}" for size in range(finest - 1, COARSEST_RESOLUTION - 1, -1)),
     )
+
+
+@lru_cache(65_536)
+def cell_ring(cell: str, distance: int) -> list[str]:
+    """Return the cells at a distance of so many cells from a cell."""
+    return [f"{each:x}" for each in cells.load_library().grid_ring(int(cell, 16), distance)]
+
+
+def cell_outline(cell: str) -> list[list[float]]:
+    """Return the outline of a cell as a ring of GeoJSON: longitude and latitude of each corner, the first also last."""
+    corners = [[round(lon, 6), round(lat, 6)] for lat, lon in cells.load_library().cell_to_boundary(int(cell, 16))]
+    return [*corners, corners[0]]
+
+
+def cell_centre(cell: str) -> tuple[float, float]:
+    """Return the latitude and the longitude of a cell's centre."""
+    _, lat, lon = cells.cell_place(int(cell, 16))
+    return lat, lon
+
+
+def is_smallest(cell: str) -> bool:
+    """Return whether a cell is of ``CELL_RESOLUTION``, and not a parent."""
+    return bool(cells.load_library().get_resolution(int(cell, 16)) == CELL_RESOLUTION)
+
+
+def find_sampled(kind: AreaKind, area: str, pulses: Mapping[str, AreaPulse]) -> str:
+    """Return the area whose pulse answers for ``area``: the first of it and its parents with enough requests, else the
+    largest that has a pulse. ``area`` has one.
+    """
+    known = [name for name in (lineage_of(area) if kind == "cell" else (area,)) if name in pulses]
+    return next((name for name in known if pulses[name].sample >= LEAST_SAMPLE), known[-1])
 
 
 def cell_at(lat: float, lon: float) -> str:

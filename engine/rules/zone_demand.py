@@ -11,7 +11,7 @@ from engine.rules import cells
 from engine.rules.demand_forecast import HORIZONS, Ahead, DemandForecast
 from engine.rules.demand_state import AreaState, ZoneState, area_states, restore, zone_state
 from engine.rules.hour_slots import HOUR_MS, HourSlots, hour_of
-from engine.rules.pulse import AreaKind, AreaPulse, HourAhead, lineage_of
+from engine.rules.pulse import AreaKind, AreaPulse, HourAhead, cell_ring, lineage_of
 
 MAX_HOURS_BEHIND = 5
 """If the archive is so many hours behind, the forecast does not reach to now."""
@@ -108,7 +108,7 @@ class ZoneDemand:
 
     def neighbours(self, area: str) -> list[str]:
         """Return the areas around a cell; a postal code has none."""
-        return _ring(area) if self.kind == "cell" else []
+        return cell_ring(area, 1) if self.kind == "cell" else []
 
     def with_parents(self, counts: Mapping[str, int]) -> Mapping[str, int]:
         """Return counts with those of the parents of cells."""
@@ -164,9 +164,3 @@ class ZoneDemand:
 @lru_cache(65_536)
 def _size(cell: str) -> int:
     return int(cells.load_library().get_resolution(int(cell, 16)))
-
-
-@lru_cache(65_536)
-def _ring(cell: str) -> list[str]:
-    number = int(cell, 16)
-    return [f"{each:x}" for each in cells.load_library().grid_disk(number, 1) if each != number]

@@ -39,7 +39,7 @@ from engine.types import NEWEST_FORMAT, Cursor, Epoch, Zone, epoch_number
 REOPEN_INTERVAL_S = 1.0
 """Seconds between two attempts to open the zones that are closed."""
 READ_COMMANDS = frozenset(
-    ["EXISTS", "GEOSEARCH", "GET", "HGET", "HMGET", "HVALS", "LRANGE", "SISMEMBER", "SMEMBERS", "ZRANGE"]
+    ["EXISTS", "GEOSEARCH", "GET", "HGET", "HGETALL", "HMGET", "HVALS", "LRANGE", "SISMEMBER", "SMEMBERS", "ZRANGE"]
 )
 """The plain commands in use that change nothing."""
 NO_ARGS: Args = {}

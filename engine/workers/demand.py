@@ -167,7 +167,7 @@ class ZoneChore:
         of_areas = {each: demand.with_parents(areas) for each, areas in counts.items()}
         self._surges[kind].tables = self._demand_tables()
         self._surges[kind].look(pulses, of_areas, now)
-        written, encoded = self._written[kind], demand_pulse.encode_pulses(pulses)
+        written, encoded = self._written[kind], {area: demand_pulse.encode_pulse(each) for area, each in pulses.items()}
         changed = {area: text for area, text in encoded.items() if written.get(area) != text}
         await demand_pulse.store_pulses(self._engine, self._zone, kind, changed, now)
         self._written[kind] = encoded

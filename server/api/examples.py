@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.process.settings import Settings
-from server.api import choice_examples
+from server.api import choice_examples, demand_examples
 
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
@@ -172,7 +172,7 @@ REQUESTS: dict[str, Any] = {
     },
 }
 REPLIES: dict[str, Any] = {
-    **choice_examples.REPLIES,
+    **(choice_examples.REPLIES | demand_examples.REPLIES),
     "auth_register": _SIGNED_IN,
     "auth_login": _SIGNED_IN,
     "auth_refresh": _SIGNED_IN,

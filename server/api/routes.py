@@ -25,6 +25,7 @@ from engine.roles import (
 )
 from server.api.audit_routes import AUDIT_ROUTES
 from server.api.choice_routes import CHOICE_ROUTES
+from server.api.demand_routes import DEMAND_ROUTES
 from server.api.dispute_routes import DISPUTE_ROUTES
 from server.api.handlers import (
     about,
@@ -347,6 +348,7 @@ ROUTES: tuple[Route, ...] = (
     *PERSON_ROUTES,
     *QUOTE_ROUTES,
     *ZONE_ROUTES,
+    *DEMAND_ROUTES,
     *AUDIT_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),

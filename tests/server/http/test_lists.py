@@ -10,8 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from engine.domain import disputes
+from engine.domain import demand_pulse, disputes
+from engine.rules.pulse import AreaPulse, cell_at
+from engine.runtime import Engine
 from engine.sql.paging import encode_cursor
+from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Role
 from engine.workers import scheduler
 from server.api.route import Route
@@ -72,6 +75,7 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
     for reference in ("pi_1", "pi_2"):
         word = {"reference": reference, "status": "failed", "amount": 1, "currency": "EUR"}
         assert (await staff["service"]("POST", f"{job}/payments", word)).status_code == 201
+    await _store_pulses(site.engine)
     requests = {
         "jobs_find": ListRequest(carla, "/v1/jobs"),
         "jobs_history": ListRequest(carla, f"{job}/history"),
@@ -83,6 +87,8 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "rooms_find": ListRequest(carla, "/v1/rooms"),
         "rooms_find_messages": ListRequest(carla, f"/v1/rooms/{await _say_twice(carla, job)}/messages"),
         "zones_find": ListRequest(carla, "/v1/zones"),
+        "demand_find": ListRequest(admin, "/v1/demand"),
+        "demand_clusters": ListRequest(admin, "/v1/demand/clusters"),
         "blocks_find": ListRequest(dora, "/v1/me/blocks"),
         "logins_find": ListRequest(await _log_in_twice(nobody), "/v1/me/sessions"),
         "users_find": ListRequest(admin, "/v1/users", {"role": "technician"}),
@@ -102,6 +108,13 @@ async def _book_disputed_job(customer: Client, technician: Client, service: str)
     await market.run_command(technician, job, "accept")
     assert (await customer("POST", f"/v1/jobs/{job}/disputes", {"reason": "It drips"})).status_code == 201
     return str(job)
+
+
+async def _store_pulses(engine: Engine) -> None:
+    """Store the pulse of two cells that are far from each other."""
+    cells = {cell_at(lat, 13.4): demand_pulse.encode_pulse(AreaPulse(sample=40)) for lat in (52.5, 53.5)}
+    now = await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "now")
+    await demand_pulse.store_pulses(engine, DEFAULT_ZONE, "cell", cells, int(now))
 
 
 async def _say_twice(customer: Client, job_path: str) -> str:

@@ -1,0 +1,71 @@
+"""Clusters of areas by a watershed, as of hills on a map: each area belongs to the peak that is reached by always going
+to the highest neighbour. Two hills are one cluster if the pass between them is nearly as high as the lower peak.
+
+The same areas give the same clusters. (Rejected: k-means, which cuts through the centre anywhere and differs from one
+half of a trace to the other; HDBSCAN, which needs numpy and is slower. docs/demand.md has the comparison.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from math import comb
+
+PASS_SHARE = 0.95
+"""Two hills are one if the pass between them is at least this share of the lower peak."""
+RING_WEIGHTS = (1.0, 0.5, 0.25)
+"""What an area, its neighbours and their neighbours count for its height. A single count is mostly chance."""
+
+Rings = Callable[[str, int], Iterable[str]]
+"""Returns the areas at a distance of 1 or 2 areas from an area."""
+
+
+def find_clusters(counts: Mapping[str, int], rings: Rings) -> dict[str, str]:
+    """Return the peak of each area: areas with the same peak are one cluster."""
+    heights = {area: _height(area, counts, rings) for area in counts}
+    peak_of: dict[str, str] = {}
+    merged: dict[str, str] = {}
+
+    def find_root(peak: str) -> str:
+        while merged[peak] != peak:
+            peak = merged[peak]
+        return peak
+
+    def rank(area: str) -> tuple[float, str]:
+        return heights[area], area
+
+    for area in sorted(heights, key=rank, reverse=True):
+        higher = [other for other in rings(area, 1) if other in peak_of]
+        if not higher:
+            peak_of[area] = merged[area] = area
+            continue
+        peak_of[area] = peak_of[max(higher, key=rank)]
+        roots = {find_root(peak_of[other]) for other in higher}
+        highest = max(roots, key=rank)
+        for root in roots - {highest}:
+            if heights[area] >= PASS_SHARE * heights[root]:
+                merged[root] = highest
+    return {area: find_root(peak) for area, peak in peak_of.items()}
+
+
+def adjusted_rand(pairs: Iterable[tuple[str, str, int]]) -> float:
+    """Return how alike two clusterings are: 1 if they are the same, about 0 if they agree by chance (Hubert and Arabie,
+    1985). ``pairs`` has each thing's cluster in the one and in the other, and how many such things there are.
+    """
+    both: dict[tuple[str, str], int] = {}
+    first: dict[str, int] = {}
+    second: dict[str, int] = {}
+    for one, other, count in pairs:
+        both[one, other] = both.get((one, other), 0) + count
+        first[one] = first.get(one, 0) + count
+        second[other] = second.get(other, 0) + count
+    together, in_first, in_second = (sum(comb(n, 2) for n in each.values()) for each in (both, first, second))
+    by_chance = in_first * in_second / max(1, comb(sum(first.values()), 2))
+    most = (in_first + in_second) / 2
+    return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
+
+
+def _height(area: str, counts: Mapping[str, int], rings: Rings) -> float:
+    height = RING_WEIGHTS[0] * counts[area]
+    for distance, weight in enumerate(RING_WEIGHTS[1:], 1):
+        height += weight * sum(counts.get(other, 0) for other in rings(area, distance))
+    return height

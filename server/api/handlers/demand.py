@@ -1,0 +1,35 @@
+"""What is requested where, and what is expected."""
+
+from __future__ import annotations
+
+from engine.domain import demand
+from engine.types import Zone
+from server.api.endpoint import RequestContext
+from server.http import responses
+from server.http.responses import Response
+from server.schemas.decode import Body
+from server.schemas.demand import ClustersQuery, DemandQuery, ScoresQuery
+
+
+async def find(call: RequestContext[Body, DemandQuery]) -> Response:
+    """Return the areas of a zone in which anything was requested, the highest score first, with what is there now and
+    what is expected. Technicians see scores only.
+    """
+    query = call.query
+    found = await demand.list_areas(call.engine, call.caller, Zone(query.zone), query.by, query.box)
+    return responses.list_response(call.next_link, query, found, lambda item: (-item["score"], item["area"]))
+
+
+async def clusters(call: RequestContext[Body, ClustersQuery]) -> Response:
+    """Return clusters of neighbouring areas around the places with the most requests, the largest first."""
+    query = call.query
+    found = await demand.list_clusters(call.engine, call.caller, Zone(query.zone), query.by)
+    return responses.list_response(call.next_link, query, found, lambda item: (-item["sample"], item["area"]))
+
+
+async def backtest(call: RequestContext[Body, ScoresQuery]) -> Response:
+    """Return how large the errors of the forecast and of its baselines were lately, by kind of area and horizon. The
+    figures are renewed once a day.
+    """
+    items = await demand.list_scores(call.engine, call.caller, Zone(call.query.zone))
+    return responses.json_response({"items": items})

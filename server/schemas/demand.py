@@ -1,0 +1,116 @@
+"""What is requested where: areas with their forecast, clusters of areas, and how good the forecast was."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from engine.errors import FieldError
+from engine.rules.boxes import BOX_PATTERN, MapBox, box_problem, parse_box
+from engine.types import DEFAULT_ZONE
+from server.schemas.decode import Body
+from server.schemas.fields import Id
+from server.schemas.lists import ListQuery
+from server.schemas.objects import Shape
+
+AreaBy = Literal["cell", "postal_code"]
+
+
+class DemandQuery(ListQuery):
+    """The query of a zone's areas, by H3 cell or by postal code. With `bbox`, those with a place in a box."""
+
+    by: AreaBy = "cell"
+    zone: Id = DEFAULT_ZONE
+    bbox: (
+        Annotated[
+            str,
+            Meta(max_length=100, pattern=BOX_PATTERN, description="four numbers: west,south,east,north, in degrees"),
+        ]
+        | None
+    ) = None
+
+    @property
+    def box(self) -> MapBox | None:
+        """Return the box, or None."""
+        return parse_box(self.bbox) if self.bbox else None
+
+    def find_errors(self) -> list[FieldError]:
+        problem = box_problem(self.box) if self.box else None
+        return [FieldError("/bbox", problem)] if problem else []
+
+
+class ClustersQuery(ListQuery):
+    """The query of a zone's clusters, by H3 cell or by postal code."""
+
+    by: AreaBy = "cell"
+    zone: Id = DEFAULT_ZONE
+
+
+class ScoresQuery(Body):
+    zone: Id = DEFAULT_ZONE
+
+
+class ExpectedRequests(Shape):
+    """The requests that are expected in the hour that ends ``h`` hours after the last full hour: the mean, and the band
+    that holds four of five such hours.
+    """
+
+    h: int
+    mean: float
+    p10: int
+    p90: int
+
+
+class DemandItem(Shape, kw_only=True, rename={"source": "from"}):
+    """An area: an H3 cell, with its outline, or a postal code. ``score`` is its rank in the zone, from 0 to 100, by
+    waiting and expected requests less technicians who are free or expected to be. ``lift`` is what is expected in the
+    next hour, divided by what is usual in that hour of the week. ``multiplier`` is the demand multiplier of prices (per
+    mille), the highest of all blueprints. ``sample`` counts the requests of four weeks. An area with fewer than 30
+    answers with what its parent cell ``from`` has. Technicians see the area, the score and its time alone.
+    """
+
+    area: str
+    polygon: dict[str, Any] | None = None
+    score: float
+    lift: float | None = None
+    waiting: int | None = None
+    free: int | None = None
+    multiplier: int | None = None
+    ahead: list[ExpectedRequests] | None = None
+    sample: int | None = None
+    source: str | None = None
+    as_of: datetime
+
+
+class DemandCluster(Shape):
+    """Neighbouring areas around the one with the most requests, ``area``. ``sample`` are the requests of four weeks,
+    ``share`` is their part of the zone's, ``expected`` are the requests of the next hour.
+    """
+
+    area: str
+    areas: list[str]
+    sample: int
+    share: float
+    waiting: int
+    free: int
+    expected: float
+    as_of: datetime
+
+
+class ForecastScore(Shape):
+    """How good one candidate for the forecast was lately: ``error`` is the sum of its absolute errors over all areas in
+    an hour, the mean of the last days. ``served`` says whether it is the one that is served at this horizon.
+    """
+
+    by: AreaBy
+    h: int
+    candidate: str
+    error: float
+    served: bool
+    as_of: datetime
+
+
+class ForecastScores(Shape):
+    items: list[ForecastScore]

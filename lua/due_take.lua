@@ -16,8 +16,8 @@ if not zone then return {'STALE_EPOCH'} end
 redis.call('HSET', meta, 'now', zone.now)
 limit = tonumber(limit)
 local classes = {}
-local order = {'wave', 'close', 'offers', 'opens', 'expire', 'match', 'window', 'allocate', 'timer', 'begin', 'track',
-  'lease', 'forget', 'room', 'read', 'notify'}
+local order = {'wave', 'close', 'offers', 'opens', 'expire', 'match', 'window', 'allocate', 'timer', 'promise', 'begin',
+  'track', 'lease', 'forget', 'room', 'read', 'notify'}
 for _, class in ipairs(order) do classes[class] = {} end
 for _, entry in ipairs(Backlog.select(zone, meta, due, limit * 4)) do
   local class = string.match(entry, '^%a+')

@@ -111,7 +111,8 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
 def _arrival_text(blueprint: Blueprint) -> str:
     """Return what the blueprint declares about a technician's arrival, as text for lua/lib/arrival.lua."""
     arrival = blueprint.arrival
-    audiences = (blueprint.audience(f"technician.{what}").replace(" ", ",") for what in ("near", "arrived"))
+    events = ("technician.near", "technician.arrived", "job.late")
+    audiences = (blueprint.audience(event).replace(" ", ",") for event in events)
     return "/".join((f"{arrival.near_m}/{arrival.at_m}/{arrival.leave_m}/{arrival.fixes}", *audiences))
 
 

@@ -133,7 +133,7 @@ LOGGED_EVENTS = (
     EventType("job.unassigned", JOB_STEP_PAYLOAD, is_declarable=False),
     EventType("job.cancelled", JOB_ENDED_PAYLOAD, is_declarable=False),
     EventType("job.expired", JOB_ENDED_PAYLOAD, is_declarable=False),
-    EventType("job.late", JOB_LATE_PAYLOAD),
+    EventType("job.late", JOB_LATE_PAYLOAD, "ops", is_of_any_job=True),
     EventType("job.stalled", JOB_LATE_PAYLOAD, "ops", is_of_any_job=True),
     EventType("job.dark", JOB_LATE_PAYLOAD),
     EventType("job.unfilled", JOB_LATE_PAYLOAD, "ops", is_of_any_job=True),

@@ -213,6 +213,7 @@ def _job_hash_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, 
         "entered": plain["version"],
         "unaccepted": "1" if plain.get("asked") else "",
         "room": plain.get("room") or "",
+        "promise": ms_of(plain["promise"]) if plain.get("promise") else "",
     }
 
 

@@ -222,7 +222,7 @@ class _JobKeys:
             self._add_due(f"opens:{job}:{wave}:{at}", due)
 
     def _add_timers(self) -> None:
-        """Add the timers of the job's state that have not run, and the postponed end of its offers."""
+        """Add the timers of the job's state that have not run, the end of its offers if postponed, and its promise."""
         job = self._rows.id
         entered, *timers = self._get("timers").split() or [""]
         for timer in timers if entered == self._get("entered") else ():
@@ -230,3 +230,6 @@ class _JobKeys:
             self._add_due(f"timer:{job}:{entered}:{name}", at)
         if closing := self._get("closing"):
             self._add_due(f"close:{job}", closing.partition(" ")[0])
+        promise, _, watch = self._get("promise").partition(" ")
+        if watch and promise != "-":
+            self._add_due(f"promise:{job}", promise)

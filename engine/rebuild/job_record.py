@@ -15,7 +15,7 @@ from engine.rules.job_document import PUBLIC_RECORD_MEMBERS, RECORD_MEMBERS, Par
 FIELDS_OF_EVERY_JOB = ("holder", "card", "at", "last", "claimed", "mode", "entered", "frozen", "unaccepted")
 """The fields that scripts compare with an empty text. For Lua a missing field is not empty: a job without the field
 `frozen` would be frozen."""
-_OPTIONAL_FIELDS = ("reference", "room")
+_OPTIONAL_FIELDS = ("reference", "room", "promise")
 _EMPTY_FIELDS = dict.fromkeys(FIELDS_OF_EVERY_JOB, "") | {"wave": "0", "begins": "0"}
 
 _MISSING = msgspec.Raw(b"")
@@ -27,7 +27,7 @@ _PublicRecord: Any = msgspec.defstruct("_PublicRecord", _PUBLIC_RAW_MEMBERS, omi
 document is decoded once, and what is needed of a member is decoded from its part of the text."""
 _STEP_MEMBERS: list[Any] = [
     *(("status", str), ("phase", str), ("version", int), ("amount", int), ("updated_at", str), ("at", msgspec.Raw)),
-    *(("technician", msgspec.Raw), ("room", str | None, None), ("asked", bool, False)),
+    *(("technician", msgspec.Raw), ("room", str | None, None), ("asked", bool, False), ("promise", str | None, None)),
     *(("paid_amount", int, 0), ("refunded_amount", int, 0)),
 ]
 _Document: Any = msgspec.defstruct("_Document", [*_RAW_MEMBERS, *_STEP_MEMBERS], kw_only=True)
@@ -44,7 +44,7 @@ def job_fields(document: bytes, state: JobState) -> dict[str, str]:
     document, but for numbers of money and times that a step may change without an event.
     """
     job = _document_decoder.decode(document)
-    found = _EMPTY_FIELDS | _sums_of_money(job) | state.fields | _document_fields(job)
+    found = _EMPTY_FIELDS | _sums_of_money(job) | _promise(job) | state.fields | _document_fields(job)
     for name in _OPTIONAL_FIELDS:
         if not found[name]:
             del found[name]
@@ -81,6 +81,11 @@ def _document_fields(job: Any) -> dict[str, str]:
         "unaccepted": "1" if job.asked else "",
         "room": job.room or "",
     }
+
+
+def _promise(job: Any) -> dict[str, str]:
+    """Return the promised arrival, without what only the state has: whether it is still watched."""
+    return {"promise": str(ms_of(job.promise)) if job.promise else ""}
 
 
 def _sums_of_money(job: Any) -> dict[str, str]:

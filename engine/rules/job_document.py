@@ -75,6 +75,7 @@ MEMBERS = (
     Member("at", dict, "step", public=True),
     Member("expires_at", str, "step", public=True),
     Member("room", str, "step"),
+    Member("promise", str, "step"),
     Member("asked", bool, "step"),
     Member("frozen", bool, "step"),
     Member("actions", list, "reply", public=True),

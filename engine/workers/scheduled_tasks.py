@@ -153,6 +153,7 @@ RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "begin": _begin_job,
     "track": _track_job,
     "timer": timers.run_timer,
+    "promise": timers.report_overdue_job,
     "lease": _end_presence,
     "forget": _forget_reference,
     "room": _close_room,

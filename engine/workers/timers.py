@@ -46,6 +46,18 @@ async def run_timer(engine: Engine, zone: Zone, entry: str, task_arguments: str)
     await engine.store.run(zone, "job_late", keys=_script_keys(zone, job), args=args)
 
 
+async def report_overdue_job(engine: Engine, zone: Zone, entry: str, task_arguments: str) -> None:
+    """Emit ``job.late`` for a job whose promised arrival has passed (lua/lib/promise.lua), unless its technician is
+    there. Raises Unavailable if this process has not loaded the job's blueprint.
+    """
+    job = JobId(task_arguments)
+    bp = await engine.store.command("HGET", keys.job(zone, job), "bp")
+    blueprint = registry.require_version(engine.blueprints, bp.decode()) if bp else None
+    audience = blueprint.audience("job.late") if blueprint else ""
+    args = {"entry": entry, "bp": (bp or b"").decode(), "audience": audience}
+    await engine.store.run(zone, "job_overdue", keys=_script_keys(zone, job), args=args)
+
+
 def _script_keys(zone: Zone, job: JobId) -> dict[str, str]:
     return {
         "meta": keys.zone_meta(zone),

@@ -1,39 +1,22 @@
 -- The arrival of a technician at the place of a job, while they are on the way there: the events `technician.near` and
 -- `technician.arrived`, each once for a job and its holder.
---   `travel` in the job's record is `entered`, and what the blueprint declares for the state, joined by slashes: `near_m
--- at_m leave_m fixes near_audience arrived_audience`, audiences with commas (engine/blueprint/compiler.py packs it). It
--- is valid only in the state that the job entered with that version (lib/job).
 --   `arrival` in the job's record is `holder stage fixes`: stage is `near`, `there` (arrived), `left` (arrived and went
 -- away) or `-`; fixes counts those in a row that prove the arrival. `near` and `there` follow from the events, whose
 -- actor is the holder. `left` and the count follow from the next fixes.
+--- @include "lib/arrival_rule"
 --- @include "lib/audience"
 --- @include "lib/device"
 --- @include "lib/geo"
 --- @include "lib/iso"
 --- @include "lib/job"
 --- @include "lib/job_state"
---- @include "lib/memo"
+--- @include "lib/missed_promise"
+--- @include "lib/promise"
 local Arrival = {}
 
 -- An arrival needs fixes with an accuracy of at most ACCURACY_M, and a speed of at most SPEED m/s. A fix that is older
 -- than FRESH_MS when it comes proves nothing about now.
 Arrival.ACCURACY_M, Arrival.SPEED, Arrival.FRESH_MS = 50, 3, 120000
-
-do
-  local parse = Memo.of(function(declared)
-    local near_m, at_m, leave_m, fixes, near_audience, arrived_audience =
-      string.match(declared, '^(%d+)/(%d+)/(%d+)/(%d+)/([^/]*)/([^/]*)$')
-    return near_m and {near_m = tonumber(near_m), at_m = tonumber(at_m), leave_m = tonumber(leave_m),
-      fixes = tonumber(fixes), audiences = {['technician.near'] = string.gsub(near_audience, ',', ' '),
-        ['technician.arrived'] = string.gsub(arrived_audience, ',', ' ')}} or false
-  end)
-
-  -- Returns what the blueprint declares, if the job is in the state for which `travel` in its record is valid.
-  function Arrival.rule(job)
-    local entered, declared = string.match(job.travel or '', '^(%S+) (%S+)$')
-    return entered == job.entered and entered and parse(declared)
-  end
-end
 
 -- Returns the speed in m/s: the measured one, or that of the way from the fix before, less the accuracy (of two fixes
 -- of a phone that lies still, the positions differ by about that). nil if no position was measured before.
@@ -59,15 +42,22 @@ function Arrival.advance(rule, stage, count, far, acc, speed)
   return 'there', 0, kinds
 end
 
+-- Returns the likely travel time in seconds over `far` metres. `pace` is `seconds_per_km exponent`.
+function Arrival.travel_s(pace, far)
+  local per_km, exponent = string.match(pace, '^(%S+) (%S+)$')
+  return tonumber(per_km) * (far / 1000) ^ tonumber(exponent)
+end
+
 -- Takes a fix of the technician who is on the way to the job, and adds the events that it causes. `job` has `id lat lon
 -- entered travel arrival`. `measured` is the fix's speed in m/s or '', `before` the fix before; `pace` is the travel
 -- time: `seconds_per_km exponent` (engine/rules/travel.py). Sets job.far (m)
 -- and job.is_there.
 function Arrival.follow(zone, job, tech, measured, before, pace, events)
-  local rule = Arrival.rule(job)
+  local rule = ArrivalRule.of(job)
   if not rule or zone.now - tech.fix_at > Arrival.FRESH_MS then return end
   local far = Geo.distance_m(job.lat, job.lon, tech.lat, tech.lon)
   job.far = far
+  MissedPromise.follow_fix(zone, job, tech.fix_at + Arrival.travel_s(pace, far) * 1000, rule.audiences['job.late'], events)
   if not job.arrival and far > rule.near_m then return end
   local holder, was, had = string.match(job.arrival or '', '^(%S+) (%S+) (%d+)$')
   if holder ~= tech.id then was, had = '-', 0 end
@@ -80,9 +70,9 @@ function Arrival.follow(zone, job, tech, measured, before, pace, events)
   end
   if #kinds == 0 then return end
   JobState.note(key, 'arrival', string.format('%s %s %d', tech.id, stage, count))
-  local per_km, exponent = string.match(pace, '^(%S+) (%S+)$')
   local record = Job.load(key)
-  local eta_s = stage ~= 'there' and tonumber(per_km) * (far / 1000) ^ tonumber(exponent) or 0
+  local eta_s = stage ~= 'there' and Arrival.travel_s(pace, far) or 0
+  if stage == 'there' then Promise.stop(zone, record) end
   local data = string.format('{"job":{"id":"%s"},"eta_s":%.0f,"distance_m":%.0f,"at":%s}', job.id, eta_s, far,
     Iso.format(tech.fix_at))
   for _, kind in ipairs(kinds) do

@@ -3,12 +3,14 @@
 -- replayed.
 --- @include "lib/fix_rate"
 --- @include "lib/load"
+--- @include "lib/promise"
 --- @include "lib/schedule"
 --- @include "lib/supply"
 local Holder = {}
 
 function Holder.assign(zone, job, tech)
-  job.unaccepted, job.holder = '', tech.id
+  job.unaccepted, job.holder, job.is_new_holder = '', tech.id, true
+  if zone.now - tech.fix_at > Promise.FRESH_MS then job.travel_ms = nil end
   job.card = '{"id":"' .. tech.id .. '","name":' .. tech.name .. ',"rating":' .. tech.rating .. '}'
   redis.call('SADD', tech.key .. ':jobs', job.id)
   redis.call('ZADD', zone.tag .. 'user:' .. tech.id .. ':jobs', job.created, job.id)

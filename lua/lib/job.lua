@@ -4,6 +4,7 @@
 --- @include "lib/iso"
 --- @include "lib/job_fields"
 --- @include "lib/map_index"
+--- @include "lib/promise"
 --- @include "lib/timers"
 --- @include "lib/tracking"
 local Job = {}
@@ -15,7 +16,8 @@ Job.ARCHIVED_MS = 600000
 function Job.load(key)
   local row = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
-    'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted', 'closing', 'room', 'recorded', 'visit')
+    'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted', 'closing', 'room', 'recorded',
+    'visit', 'promise')
   if not row[1] then return nil end
   return {key = key, row = row, id = row[1], bp = row[2], status = row[3], phase = row[4], version = tonumber(row[5]),
     customer = row[6], holder = row[7], card = row[8], full = row[9], pub = row[10], at = row[11],
@@ -23,17 +25,20 @@ function Job.load(key)
     service = row[16], claimed = row[17] or '', amount = row[18], mode = row[19], entered = row[20], frozen = row[21],
     created = tonumber(row[22]) or 0, radius = row[23], paid = row[24] or '0', refunded = row[25] or '0',
     back = row[26] or '0', begins = tonumber(row[27]) or 0, unaccepted = row[28] or '',
-    closing = row[29] or '', room = row[30] or '', recorded = row[31], visit = row[32]}
+    closing = row[29] or '', room = row[30] or '', recorded = row[31], visit = row[32],
+    promise = row[33] or ''}
 end
 
 -- `now` is the formatted time, if the caller has it.
 function Job.full_json(job, now)
+  local promise = Promise.time(job.promise)
   return '{' .. job.full .. ',"amount":' .. job.amount .. ',"paid_amount":' .. job.paid .. ',"refunded_amount":' ..
     job.refunded .. ',"status":"' .. job.status .. '","phase":"' .. job.phase ..
     '","version":' .. job.version .. ',"technician":' .. (job.card ~= '' and job.card or 'null') .. ',"updated_at":' ..
     (now or Iso.format(job.updated)) .. ',"at":{' .. job.at .. '}' ..
     (job.expires > 0 and ',"expires_at":' .. Iso.format(job.expires) or '') ..
     (job.room ~= '' and ',"room":"' .. job.room .. '"' or '') ..
+    (promise and ',"promise":' .. Iso.format(promise) or '') ..
     (job.unaccepted == '1' and ',"asked":true' or '') ..
     (job.frozen ~= '' and ',"frozen":true}' or '}')
 end
@@ -52,7 +57,7 @@ function Job.is_searching(job) return job.mode ~= 'none' and job.holder == '' en
 -- one in both cases. The caller sets the holder before: an open job with a holder has the phase assigned. Returns the
 -- formatted time.
 function Job.move(zone, job, state_entry)
-  local now, was = Iso.format(zone.now), job.phase
+  local now, was, was_asked = Iso.format(zone.now), job.phase, job.unaccepted == '1'
   job.version, job.updated = job.version + 1, zone.now
   if state_entry then
     -- `was` is the state before the whole step, which may enter several states.
@@ -70,6 +75,7 @@ function Job.move(zone, job, state_entry)
     if state_entry.timers ~= '-' then Timers.start(zone, job, state_entry.timers) end
   end
   if job.phase == 'open' and job.holder ~= '' then job.phase = 'assigned' end
+  if (job.promise or '') ~= '' or job.is_new_holder then Promise.follow_step(zone, job, state_entry, was_asked) end
   if not Job.is_searching(job) then job.expires = 0 end
   MapIndex.sync_job(zone, job, was)
   return now

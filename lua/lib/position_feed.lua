@@ -23,11 +23,11 @@ function PositionFeed.jobs_of(zone, tech)
   end
   for i, id in ipairs(ids) do
     local row = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled', 'lat', 'lon',
-      'entered', 'travel', 'arrival', 'shared_at')
+      'entered', 'travel', 'arrival', 'shared_at', 'promise')
     if row[1] then
       jobs[#jobs + 1] = {id = id, bp = row[1], customer = row[2], status = row[3], scheduled = row[4] or '0',
         lat = row[5], lon = row[6], entered = row[7], travel = row[8], arrival = row[9],
-        shared_at = tonumber(row[10]) or 0, is_tracked = i <= tracked_count}
+        shared_at = tonumber(row[10]) or 0, promise = row[11], is_tracked = i <= tracked_count}
     end
   end
   return jobs

@@ -27,7 +27,8 @@ end
 function Schedule.visit_of(zone, job, rule, distance_m)
   local scheduled, begins = tonumber(job.scheduled) or 0, zone.now
   if scheduled > 0 then begins = math.max(begins, scheduled)
-  elseif distance_m then begins = begins + TravelRule.travel_ms(rule, begins, distance_m) end
+  elseif distance_m then job.travel_ms = TravelRule.travel_ms(rule, begins, distance_m) end
+  begins = begins + (job.travel_ms or 0)
   return {is_booked = scheduled > 0, start = scheduled > 0 and scheduled or zone.now, lat = job.lat, lon = job.lon,
     ends = begins + Schedule.duration_ms(job)}
 end

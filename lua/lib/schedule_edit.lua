@@ -13,6 +13,7 @@ function ScheduleEdit.check(zone, job, rule_text, pub, scheduled, lat, lon)
   if before.scheduled == scheduled and before.lat == lat and before.lon == lon
     and Schedule.duration_ms(before) == Schedule.duration_ms(after) then return nil end
   local rule = TravelRule.parse(rule_text)
+  job.is_moved = before.scheduled ~= scheduled or before.lat ~= lat or before.lon ~= lon
   local visit = Schedule.visit_of(zone, after, rule)
   job.next_visit = rule.exclusive and visit
   return Schedule.conflict(zone, job, key, rule, visit)

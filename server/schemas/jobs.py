@@ -186,6 +186,7 @@ class Job(_JobCore, kw_only=True):
     expires_at: datetime | None = None
     room: str | None = None
     frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
+    promise: Annotated[datetime | None, Meta(description="when its technician is there, in four of five cases")] = None
     asked: Annotated[bool | None, Meta(description="true while its technician has not accepted yet")] = None
     codes: Annotated[dict[str, str] | None, Meta(description="by purpose, for the customer only")] = None
     proposal: Annotated[Proposal | None, Meta(description="the price that waits for an answer")] = None

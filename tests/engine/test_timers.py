@@ -91,7 +91,7 @@ async def test_the_timers_warn_escalate_and_unassign(engine: Engine) -> None:
     job, _ = await create_claimed_job(engine)
     for seconds, steps in ((601, ["warn"]), (600, ["warn", "escalate"])):
         await advance_and_run_tasks(engine, seconds)
-        assert await read_steps(engine, "job.late", job) == steps
+        assert [step for step in await read_steps(engine, "job.late", job) if step != "promise"] == steps
     assert await read_status(engine, job) == b"accepted"
     await advance_and_run_tasks(engine, 600)
     assert await read_status(engine, job) == b"broadcasted"

@@ -20,9 +20,9 @@ from engine.types import DEFAULT_ZONE, JobId, Zone
 ZONE = DEFAULT_ZONE
 TAKEN_MS = 10_000
 """For how long a scheduled task that a scheduler has taken is hidden (``Backlog.TAKEN_MS`` in lua/lib/backlog.lua)."""
-JOB_TASKS = ("wave", "allocate", "expire", "offers", "opens", "close", "timer", "begin", "track")
+JOB_TASKS = ("wave", "allocate", "expire", "offers", "opens", "close", "timer", "promise", "begin", "track")
 """The classes of scheduled tasks of a job."""
-POSTPONED_TASKS = ("allocate", "expire", "timer", "track")
+POSTPONED_TASKS = ("allocate", "expire", "timer", "promise", "track")
 """The classes whose scripts may postpone a task without an event."""
 SHARED_KEYS = re.compile(
     r"\{\w+\}:(due|jobs|disputes|places|user:[^:]+:jobs|tech:[^:]+:(jobs|tracked|offers)|(demand|wide|open):[^:]+)$"

@@ -1,0 +1,49 @@
+-- The promise of a job: the time until which four of five technicians are there (P80), as known when its technician
+-- accepted. The customer sees it in the job. A job with a time has none, because its time is agreed; nor has one whose
+-- technician's position is old.
+--   `promise` in the job's record is `ms`, or `ms watch` while `job.late` with the step `promise` may still come: watch
+-- is `before` until the technician departs, then `way`. The event comes at the promise (due entry `promise:<job>`), or
+-- with the first fix from which the technician would probably (P50) come later. `- travel_ms` is for who is only asked.
+--- @include "lib/job_fields"
+local Promise = {}
+
+-- A position that is older when the technician gets the job promises nothing.
+Promise.FRESH_MS = 300000
+
+function Promise.time(text) return text and tonumber(string.match(text, '^%d+')) end
+function Promise.watch(text) return text and string.match(text, '^%d+ (%a+)$') end
+
+-- Writes the promise; `due` is when its task is due, nil if it has none.
+function Promise.set(zone, job, text, due)
+  job.promise = text
+  JobFields.set(job.key, 'promise', text)
+  if due then redis.call('ZADD', zone.tag .. 'due', due, 'promise:' .. job.id)
+  else redis.call('ZREM', zone.tag .. 'due', 'promise:' .. job.id) end
+end
+
+-- Ends the watch: the promise was kept or missed, or nobody is on the way any more. The promise stays in the job.
+function Promise.stop(zone, job)
+  if Promise.watch(job.promise) then Promise.set(zone, job, string.match(job.promise, '^%d+')) end
+end
+
+-- Follows a step of the job. `state_entry` is nil if the state stays; `was_asked`: the holder had not accepted before.
+-- `job.travel_ms` is the time of the new holder's journey (P80), `job.is_moved`: the place or the time has changed.
+function Promise.follow_step(zone, job, state_entry, was_asked)
+  local travels, watch, at = state_entry and state_entry.travel, Promise.watch(job.promise), Promise.time(job.promise)
+  if job.holder == '' or job.is_moved then
+    if job.promise ~= '' then Promise.set(zone, job, '') end
+  elseif job.unaccepted == '1' then
+    if job.travel_ms then Promise.set(zone, job, string.format('- %.0f', job.travel_ms)) end
+  elseif job.is_new_holder or was_asked then
+    local asked_ms = string.match(job.promise or '', '^%- (%d+)$')
+    local travel_ms = job.is_new_holder and job.travel_ms or asked_ms
+    at = travel_ms and zone.now + travel_ms
+    if at then Promise.set(zone, job, string.format('%.0f %s', at, travels and 'way' or 'before'), at)
+    elseif (job.promise or '') ~= '' then Promise.set(zone, job, '') end
+  elseif watch and state_entry then
+    if state_entry.phase == 'done' or state_entry.phase == 'closed' or watch == 'way' and not travels then
+      Promise.stop(zone, job)
+    elseif travels and watch == 'before' then Promise.set(zone, job, string.format('%.0f way', at), at) end
+  end
+  job.is_new_holder = nil
+end

@@ -239,7 +239,7 @@ class InFlight(Conflict):
 
 
 class ScheduleConflict(Conflict):
-    """The time overlaps another job of the technician. `conflict` has its times."""
+    """The time overlaps another job of the technician. `conflict` has its times, `slots` what a booking can have."""
 
     code, title = "schedule_conflict", "Overlaps another job"
 

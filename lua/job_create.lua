@@ -4,12 +4,13 @@ DUPLICATE. The job is on offer from `release` on (ms; 0 = now). The `named` tech
 one before others. `state_entry` is that of the first state; `full` and `pub` are all and the public members of
 the booking, as JSON. `room` is the blueprint's `[room]`, compiled as in a plan, or ''; the reply has the room if it opens.
 `quote` is the quote that the job uses up, or ''; with `quoted` (its members), it is made in this step for `quote_ms`.
+With `reserve` (lib/reservation) the best candidate who has time gets the job in this step; without one it is refused.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
-ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room  quote  quoted  quote_ms
+ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room  quote  quoted  quote_ms  reserve
 OK      seq  version  job_id  job  room
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE  NOT_FOUND  EXPIRED
-EMITS   job.created  offer.created  quote.created  room.opened  session.room
-TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:quote:*  (same slot, names known only inside)
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE  NOT_FOUND  EXPIRED  SCHEDULE_CONFLICT
+EMITS   job.*  offer.*  quote.created  bid.closed  payment.requested  technician.status  room.*  mediator.invited  session.room  session.job
+TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:live  {z}:user:*  {z}:user:*:blocks  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:quote:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/dispatch_index"
@@ -23,6 +24,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/offer_creation"
 --- @include "lib/plan"
 --- @include "lib/quotes"
+--- @include "lib/reservation"
 --- @include "lib/room_opening"
 --- @include "lib/room_step"
 --- @include "lib/room_view"
@@ -31,7 +33,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/zone"
 local meta, job_key, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
 local epoch, id, actor, key, fingerprint, trace, reference, bp, state_entry, service, customer, lat, lon, amount, full,
-  pub, release, scheduled, named, preferred, audience, contact, room_json, quote, quoted, quote_ms = unpack(ARGV)
+  pub, release, scheduled, named, preferred, audience, contact, room_json, quote, quoted, quote_ms, reserve = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local again = Idempotency.lookup(req, fingerprint)
@@ -46,22 +48,18 @@ end
 if redis.call('EXISTS', job_key) == 1 then
   return Idempotency.answer_unchanged(zone, req, fingerprint, 0, id, '', Idempotency.CREATION_MS)
 end
-local tech, refused = nil, quoted == '' and Quotes.refusal(zone, quote)
+local refused = quoted == '' and Quotes.refusal(zone, quote)
 if refused then return refused end
-if named ~= '' then
-  tech = Tech.load(zone.tag .. 'tech:' .. named)
-  local why = Tech.refusal(tech)
-  if why then return Idempotency.refuse(req, fingerprint, why) end
-  if NamedTechnician.mismatch(zone, tech, service, customer) then
-    return Idempotency.refuse(req, fingerprint, 'INVALID')
-  end
-end
+local tech = named ~= '' and Tech.load(zone.tag .. 'tech:' .. named) or nil
+local why = named ~= '' and (Tech.refusal(tech) or NamedTechnician.mismatch(zone, tech, service, customer) and 'INVALID')
+if why then return Idempotency.refuse(req, fingerprint, why) end
 local created, first = ',"created_at":' .. Iso.format(zone.now), StateEntry.parse(state_entry)
 local job = {key = job_key, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
-  unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
-  paid = '0', refunded = '0', back = '0', room = '', recorded = '1', lat = lat, lon = lon, scheduled = scheduled,
-  begins = tonumber(release)}
+  unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '', paid = '0', refunded = '0',
+  back = '0', room = '', recorded = '1', lat = lat, lon = lon, scheduled = scheduled, begins = tonumber(release)}
+local reserved, from, to = Reservation.choose(zone, job, reserve, preferred)
+if from then return Idempotency.refuse(req, fingerprint, 'SCHEDULE_CONFLICT', from, to) end
 JobState.note_members(job_key, '"bp":"' .. bp .. '","owner":"' .. actor .. '","contact":' .. cjson.encode(contact) ..
   ',"recorded":"1"' .. (release ~= '0' and ',"begins":"' .. release .. '"' or '') ..
   (preferred ~= '' and ',"preferred":"' .. preferred .. '"' or ''))
@@ -72,11 +70,14 @@ local rule, opened, room = room_json ~= '' and Plan.parse(room_json), nil, nil
 RoomStep.assign_id(job, rule)
 JobRecord.save(job, {'id', id, 'bp', bp, 'customer', customer, 'full', job.full, 'pub', job.pub, 'service', service,
   'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', zone.now, 'reference', reference,
-  'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled, 'begins', release,
-  'recorded', '1'})
+  'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled, 'begins', release, 'recorded', '1'})
 redis.call('ZADD', jobs, zone.now, id)
 redis.call('ZADD', user_jobs, zone.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
+if job.room_is_due then
+  opened, room = RoomOpening.open(zone, job, rule, tech and {id = named, name = tech.name, role = 'technician'})
+end
+local job, steps = Reservation.assign(zone, job, offers, reserve, reserved)
 Idempotency.store(req, fingerprint, zone.seq + 1, job.version, id, Idempotency.CREATION_MS)
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
 local event = {type = 'job.created', to = Audience.channels(audience, job), actor = actor, bp = bp, cause = cause,
@@ -89,11 +90,11 @@ if named ~= '' then
   OfferCreation.create(zone, job, offers, 0, {{id = named, far = 0, opens = zone.now, expires = ends}})
   event.follow[#event.follow + 1] = OfferCreation.event(zone, job, {'user:' .. named}, 0, ends)
 end
-if job.room_is_due then
-  opened, room = RoomOpening.open(zone, job, rule, tech and {id = named, name = tech.name, role = 'technician'})
+if opened then
   opened.actor, opened.cause, opened.trace = actor, cause, trace
   event.follow[#event.follow + 1] = opened
 end
 local seq = EventLog.append(zone, log, event)
+for _, step in ipairs(steps) do EventLog.append(zone, log, step) end
 EventLog.save_seq(zone)
 return {'OK', '0', seq, job.version, id, shown, room and RoomView.json(room, customer)}

@@ -2,28 +2,30 @@
 that no job has. One call is one turn of the search. If the turn decides nothing, the reply's `walk` is not '', and the
 next call continues from it. The document is that of a wave's record, with `scores` and `more`.
 KEYS    meta  job  offers  supply  people
-ARGV    epoch  id  mode  service  customer  lat  lon  named  preferred  walk  size  radius_m  whole_zone  weights  limits
+ARGV    epoch  id  mode  service  customer  lat  lon  named  preferred  walk  size  radius_m  whole_zone  weights  limits  scheduled  duration_min  schedule
 OK      seq  version  document  walk
 ERR     STALE_EPOCH
 FLAGS   allow-oom
-TOUCHES {z}:tech:*  {z}:summaries  {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:plan  {z}:summaries  {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
 --- @include "lib/density"
 --- @include "lib/limits"
 --- @include "lib/preview"
+--- @include "lib/travel_rule"
 --- @include "lib/wave"
 --- @include "lib/zone"
 local meta, job_key, offers, supply, people = unpack(KEYS)
 local epoch, id, mode, service, customer, lat, lon, named, preferred, walk, size, radius_m, whole_zone, weights,
-  limits = unpack(ARGV)
+  limits, scheduled, duration_min, schedule = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job = {key = job_key, id = id, mode = mode, service = service, customer = customer, lat = lat, lon = lon,
-  preferred = preferred, walk = walk}
+  preferred = preferred, walk = walk, scheduled = scheduled, pub = '"duration_min":' .. duration_min}
 -- Only jobs in waves are in the demand index, which has their score.
 if mode == 'broadcast' or mode == 'bids' then job.score = Density.score_of(tonumber(lat), tonumber(lon)) end
 local wave, best = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits)), nil
 wave.explains, wave.reads_only = true, true
+wave.rule = schedule ~= '' and TravelRule.parse(schedule) or nil
 if mode == 'direct' then best = Preview.ask_named(zone, job, wave, named)
 elseif mode == 'allocate' then best = Preview.ask_best(zone, job, offers, supply, wave)
 else best = Preview.ask_wave(zone, job, offers, supply, wave, whole_zone == '1') end

@@ -184,6 +184,10 @@ class SeededZone:
             audience=self.blueprint.audience("job.created"),
             contact="null",
             room=compile_room_json(self.blueprint),
+            reserve="",
+            quote="",
+            quoted="",
+            quote_ms=0,
         )
 
     def wave_call(self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000) -> ScriptCall:

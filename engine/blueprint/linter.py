@@ -19,7 +19,7 @@ from engine.blueprint.event_linter import check_events
 from engine.blueprint.match_linter import match_problems
 from engine.blueprint.price_linter import price_problems
 from engine.blueprint.relation import Relation
-from engine.blueprint.schedule_rule import schedule_problems
+from engine.blueprint.schedule_linter import schedule_problems
 from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, State, Timer
 from engine.blueprint.tracking_linter import tracking_problems
 from engine.blueprint.vocabulary import DISPUTE_OUTCOMES, RESERVED_ROUTE_WORDS
@@ -58,7 +58,7 @@ SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
     problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *match_problems(blueprint)]
-    problems += schedule_problems(blueprint.schedule)
+    problems += schedule_problems(blueprint)
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():

@@ -17,7 +17,7 @@ from engine.blueprint import catalogue
 from engine.blueprint.catalogue import BlueprintError, Blueprints
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.errors import CalloutError, Unavailable
+from engine.errors import CalloutError, FieldError, Invalid, Unavailable
 from engine.process.loops import not_cancelled
 from engine.process.settings import Settings
 from engine.sql.database import Archive
@@ -113,6 +113,14 @@ def require_version(blueprints: Blueprints, key: str) -> Blueprint:
     if found is None:
         log.warning("blueprint_unknown", key=key)
         raise Unavailable(f"the blueprint {key} is not known here")
+    return found
+
+
+def find_named(blueprints: Blueprints, name: str | None) -> Blueprint:
+    """Return the blueprint that a request names; the default blueprint if it names none. Raises Invalid."""
+    found = blueprints.default if name is None else blueprints.by_name.get(name)
+    if found is None:
+        raise Invalid(errors=[FieldError("/blueprint", f"Not one of {', '.join(sorted(blueprints.by_name))}")])
     return found
 
 

@@ -1,8 +1,6 @@
-"""The place of a blueprint's jobs in the schedules of technicians: what it declares, and its linter."""
+"""The place of a blueprint's jobs in the schedules of technicians: what it declares (schedule_linter.py checks it)."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import msgspec
 
@@ -20,11 +18,3 @@ class ScheduleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     buffer_s: float = 900.0
     reserve: bool = False
     exclusive: bool = True
-
-
-def schedule_problems(rule: ScheduleRule) -> Iterator[str]:
-    """Yield the problems of ``[schedule]``, one sentence each."""
-    if not 0 <= rule.buffer_s <= MAX_BUFFER_S:
-        yield f"schedule: buffer_s must be from 0 to {MAX_BUFFER_S:.0f}"
-    if rule.reserve and not rule.exclusive:
-        yield "schedule: reserve needs exclusive = true: only an exclusive job has a place in a schedule"

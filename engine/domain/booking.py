@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.archive import reader
+from engine.blueprint import registry
 from engine.blueprint.compiler import compile_room_json
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import booking_notes, booking_outcomes, quote_use, services
-from engine.domain.booking_record import encode_record_members
+from engine.domain import booking_notes, booking_outcomes, quote_use, services, slots
+from engine.domain.booking_record import duration_of, encode_record_members
 from engine.domain.booking_request import Booking
 from engine.errors import (
     AccountNotApproved,
@@ -23,13 +24,14 @@ from engine.errors import (
     KycNotApproved,
     NotFound,
     ProfileIncomplete,
+    ScheduleConflict,
 )
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
 from engine.store import keys
 from engine.technicians.live import check_mappable
-from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
+from engine.types import DEFAULT_ZONE, OPS, IdempotencyKey, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -53,19 +55,10 @@ async def book_job(
     key = in_redis.validate_key(key)
     customer = customer_id(caller, booking)
     check_mappable(booking.lat, booking.lon)
-    blueprint = choose_blueprint(engine, booking)
+    blueprint = registry.find_named(engine.blueprints, booking.blueprint)
     fingerprint = _booking_fingerprint(engine, booking, customer)
-    if booking.reference is not None:
-        earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
-        if earlier is not None:
-            # The key is checked before the reference: a repeat gets its first answer, also if the job is archived.
-            earlier_zone = zone_of(earlier.job) or DEFAULT_ZONE
-            done = await in_redis.find_done_command(engine, earlier_zone, caller, key, fingerprint)
-            if done is not None:
-                return await booking_outcomes.repeated_outcome(engine, earlier_zone, caller, blueprint, done, key)
-            if earlier.fingerprint not in ("", fingerprint):
-                raise Duplicate(OTHER_BOOKING_TEXT, job={"id": earlier.job})
-            return await booking_outcomes.earlier_job_outcome(engine, caller, earlier.job, key)
+    if (earlier := await _find_earlier(engine, caller, blueprint, booking, key, fingerprint)) is not None:
+        return earlier
     check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
     person = await customer_account(engine, customer)
@@ -77,9 +70,12 @@ async def book_job(
     price = await quote_use.price_booking(engine, zone, blueprint, booking, service, customer, quote)
     full, public = encode_record_members(zone, job, blueprint, booking, service, person, price)
     creation = _JobCreation(zone, job, customer, service, booking, blueprint)
+    work = slots.Work(zone, blueprint, service.id, customer, booking.lat, booking.lon, duration_of(booking, service))
     head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": fingerprint, "trace": trace}
     args = {**head, **creation.arguments(engine), "full": full, "pub": public, **price.script_arguments}
     args["contact"] = msgspec.json.encode(person.phone)
+    state, preferred = first_state(blueprint, booking), str(args["preferred"])
+    args["reserve"] = await slots.reservation_text(engine, work, state, booking.scheduled_for, preferred)
     try:
         done = await engine.store.run(zone, "job_create", keys=creation.script_keys(caller, key), args=args)
     except (NotFound, Expired, Duplicate) as error:
@@ -87,17 +83,38 @@ async def book_job(
             await booking_notes.release_job(engine, note)
             raise
         raise Duplicate(OTHER_BOOKING_TEXT, job={"id": error.reply[0].decode()}) from error
+    except ScheduleConflict as error:
+        await booking_notes.release_job(engine, note)
+        raise await slots.add_slots(engine, error, work, booking.scheduled_for or 0) from error
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
         await booking_notes.release_job(engine, note)
         if booking.technician is None:
             raise
-        detail = "Cannot take this job now"
-        raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
+        raise Invalid(
+            errors=[FieldError("/technician", "Cannot take this job now")], repeated=error.repeated
+        ) from error
     if done.repeated:
         return await booking_outcomes.repeated_outcome(engine, zone, caller, blueprint, done, key)
     booked = await booking_outcomes.booking_outcome(engine, blueprint, caller, done.values[1], done, key)
     room = msgspec.Raw(done.values[2]) if len(done.values) > 2 and booking_outcomes.may_see_room(caller) else None
     return msgspec.structs.replace(booked, room=room)
+
+
+async def _find_earlier(
+    engine: Engine, caller: Principal, blueprint: Blueprint, booking: Booking, key: IdempotencyKey, fingerprint: str
+) -> Outcome | None:
+    """Return the outcome of the same booking under its reference, as far as it is archived; None if there is none."""
+    earlier = booking.reference and await reader.job_of_reference(engine.archive, caller.id, booking.reference)
+    if not earlier:
+        return None
+    # The key is checked before the reference: a repeat gets its first answer, also if the job is archived.
+    zone = zone_of(earlier.job) or DEFAULT_ZONE
+    done = await in_redis.find_done_command(engine, zone, caller, key, fingerprint)
+    if done is not None:
+        return await booking_outcomes.repeated_outcome(engine, zone, caller, blueprint, done, key)
+    if earlier.fingerprint not in ("", fingerprint):
+        raise Duplicate(OTHER_BOOKING_TEXT, job={"id": earlier.job})
+    return await booking_outcomes.earlier_job_outcome(engine, caller, earlier.job, key)
 
 
 def _booking_fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
@@ -118,16 +135,6 @@ def customer_id(caller: Principal, booking: Booking) -> UserId:
     if booking.customer is None:
         raise Invalid(errors=[FieldError("/customer", "Required: whom the job is for")])
     return UserId(booking.customer)
-
-
-def choose_blueprint(engine: Engine, booking: Booking) -> Blueprint:
-    if booking.blueprint is None:
-        return engine.blueprints.default
-    found = engine.blueprints.by_name.get(booking.blueprint)
-    if found is None:
-        names = ", ".join(sorted(engine.blueprints.by_name))
-        raise Invalid(errors=[FieldError("/blueprint", f"Not one of {names}")])
-    return found
 
 
 def check_technician(blueprint: Blueprint, booking: Booking) -> None:

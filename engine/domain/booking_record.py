@@ -37,8 +37,13 @@ def encode_record_members(
         "quote": price.quote,
         "pricing": service.pricing,
         "scheduled_for": None if booking.scheduled_for is None else rfc3339_of(booking.scheduled_for),
-        "duration_min": booking.duration_min or min(service.duration_min, MAX_DURATION_MIN),
+        "duration_min": duration_of(booking, service),
     }
     names = (name for name in job_document.RECORD_MEMBERS if name != "created_at")  # lua/job_create.lua adds it
     members = {name: derived[name] if name in derived else getattr(booking, name) for name in names}
     return job_document.encode_members(members), job_document.encode_public_members(members)
+
+
+def duration_of(booking: Booking, service: Service) -> int:
+    """Return how long the job of a booking takes, in minutes."""
+    return booking.duration_min or min(service.duration_min, MAX_DURATION_MIN)

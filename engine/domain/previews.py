@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.blueprint import wave_plan
+from engine.blueprint import registry, wave_plan
 from engine.blueprint.schema import Blueprint
-from engine.domain import booking, services, zones
-from engine.domain.booking import Booking
+from engine.domain import booking, schedules, services, zones
+from engine.domain.booking_record import duration_of
+from engine.domain.booking_request import Booking
+from engine.domain.services import Service
 from engine.events import rfc3339_of
 from engine.roles import OPS, SERVICE_ROLE, require_role
 from engine.store import keys
@@ -38,14 +40,14 @@ async def preview_booking(engine: Engine, caller: Principal, wanted: Booking) ->
     require_role(caller, OPS | SERVICE_ROLE)
     customer = booking.customer_id(caller, wanted)
     check_mappable(wanted.lat, wanted.lon)
-    blueprint = booking.choose_blueprint(engine, wanted)
+    blueprint = registry.find_named(engine.blueprints, wanted.blueprint)
     booking.check_technician(blueprint, wanted)
-    await services.active_service(engine, ServiceId(wanted.service))
+    service = await services.active_service(engine, ServiceId(wanted.service))
     await booking.customer_account(engine, customer)
     zone = zones.zone_of_place(engine, wanted.lat, wanted.lon)
     state = _searching_state(blueprint, wanted)
     mode = blueprint.states[state].search_mode
-    found = await _run_search(engine, zone, wanted, blueprint, mode) if mode != "none" else _nobody()
+    found = await _run_search(engine, zone, wanted, service, blueprint, mode) if mode != "none" else _nobody()
     if not caller.is_ops:
         found = _counts_only(found)
     return {"blueprint": blueprint.name, "state": state, "mode": mode, "starts_at": _start(blueprint, wanted), **found}
@@ -68,7 +70,9 @@ def _start(blueprint: Blueprint, wanted: Booking) -> str | None:
     return rfc3339_of(blueprint.work_begins_at(wanted.scheduled_for))
 
 
-async def _run_search(engine: Engine, zone: Zone, wanted: Booking, blueprint: Blueprint, mode: str) -> dict[str, Any]:
+async def _run_search(
+    engine: Engine, zone: Zone, wanted: Booking, service: Service, blueprint: Blueprint, mode: str
+) -> dict[str, Any]:
     job, dispatch = new_job_id(zone), blueprint.dispatch
     wave, whole_zone = blueprint.wave(1)
     named = (wanted.technician or "") if mode == "direct" else ""
@@ -93,6 +97,9 @@ async def _run_search(engine: Engine, zone: Zone, wanted: Booking, blueprint: Bl
         "whole_zone": int(whole_zone and mode != "allocate"),
         "weights": wave_plan.weights_text(dispatch),
         "limits": "" if mode == "allocate" else wave_plan.limits_text(dispatch),
+        "scheduled": wanted.scheduled_for or 0,
+        "duration_min": duration_of(wanted, service),
+        "schedule": schedules.rule_text(engine, zone, blueprint) if mode == "allocate" else "",
     }
     walk = ""
     for _ in range(MAX_TURNS):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from engine.blueprint import registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import booking, quote_use, services, zones
@@ -86,7 +87,7 @@ async def create_quote(
 
 
 async def _check_request(engine: Engine, customer: UserId, asked: Booking) -> tuple[Blueprint, QuoteTerms]:
-    blueprint = booking.choose_blueprint(engine, asked)
+    blueprint = registry.find_named(engine.blueprints, asked.blueprint)
     if not blueprint.price.is_quoted:
         raise Invalid(errors=[FieldError("/blueprint", quote_use.NOT_QUOTED_TEXT)])
     when = asked.scheduled_for

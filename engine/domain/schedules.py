@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.blueprint.schedule_rule import ScheduleRule
 from engine.blueprint.schema import Blueprint
@@ -42,6 +43,27 @@ def _travel_text(zone: Zone, timezone: str, interval: int) -> str:
     hours = [travel_model(zone, now + (hour - present) % 24 * HOUR_MS, timezone) for hour in range(24)]
     model = hours[present]
     return " ".join((f"{model.exponent} {model.high}", *(f"{each.seconds_per_km:.2f}" for each in hours)))
+
+
+class RuleNumbers(NamedTuple):
+    """The numbers of a rule (lua/lib/travel_rule.lua): ``seconds_per_km`` are those of each hour of the day (UTC)."""
+
+    buffer_ms: int
+    exclusive: bool
+    exponent: float
+    high: float
+    seconds_per_km: tuple[float, ...]
+
+    def longest_gap_ms(self, distance_m: float) -> int:
+        """Return the time (ms) between two visits so far apart that is enough at any hour."""
+        travel_s = max(self.seconds_per_km) * math.pow(distance_m / 1000, self.exponent) * self.high
+        return self.buffer_ms + math.ceil(travel_s * 1000)
+
+
+def parse_rule(text: str) -> RuleNumbers:
+    """Return the numbers of a rule text."""
+    buffer_ms, exclusive, exponent, high, *hours = text.split(" ")
+    return RuleNumbers(int(buffer_ms), exclusive == "1", float(exponent), float(high), tuple(map(float, hours)))
 
 
 def name_other_job(error: ScheduleConflict) -> ScheduleConflict:

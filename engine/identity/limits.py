@@ -44,6 +44,7 @@ LIMITS: dict[str, Limit] = {
         Limit("presence", 1, 1),
         Limit("preview", 1, 1),
         Limit("quotes", 10, 60),
+        Limit("slots", 10, 60),
         Limit("exports", 10, 3600),
         Limit("erasure", 10, 3600),
     )

@@ -4,11 +4,12 @@
 --- @include "lib/job_fields"
 local Timers = {}
 
--- Starts the timers of a state entry, `name/ms` joined by commas: each runs so many ms after now.
+-- Starts the timers of a state entry, `name/ms` joined by commas: each runs so many ms after now, or after `timers_from`
+-- if that is later: who gets a job with its booking need not answer before its release.
 function Timers.start(zone, job, timers)
   local text = job.entered
   for name, ms in string.gmatch(timers, '(%w+)/(%d+)') do
-    local at = zone.now + ms
+    local at = string.format('%.0f', math.max(zone.now, job.timers_from or 0) + ms)
     redis.call('ZADD', zone.tag .. 'due', at, 'timer:' .. job.id .. ':' .. job.entered .. ':' .. name)
     text = text .. ' ' .. name .. '/' .. at
   end

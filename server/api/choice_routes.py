@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from engine.roles import OPS, SERVICE_ROLE, TECHNICIAN_ROLE
-from server.api.handlers import choices
-from server.api.route import Route
+from msgspec import structs
+
+from engine.roles import ANY_ROLE, OPS, SERVICE_ROLE, TECHNICIAN_ROLE
+from server.api.handlers import choices, slots
+from server.api.route import Route, list_route
 from server.http import policy
 from server.schemas.choices import PreviewReply, WhyQuery, WhyReply
 from server.schemas.jobs import NewJob
+from server.schemas.slots import Slot, SlotsQuery
 
 CHOICE_ROUTES: tuple[Route, ...] = (
     Route(
@@ -28,6 +31,10 @@ CHOICE_ROUTES: tuple[Route, ...] = (
         policy.EXPLAIN_OFFERS,
         query=WhyQuery,
         reply=WhyReply,
+    ),
+    structs.replace(
+        list_route("/v1/slots", slots.find, ANY_ROLE, policy.OWN_DATA, Slot, query=SlotsQuery, live=True),
+        limit_name="slots",
     ),
 )
 """They come before the routes of a job, whose path fits that of the preview too."""

@@ -31,6 +31,7 @@ from tests.support.wait import wait_until
 READ_ROUTES = [route for route in ROUTES if route.method == "GET" and route.name != "about_town"]  # demo alone
 QUERY_OF_ROUTE = {
     "presence_find": "?users=usr_1",
+    "slots_find": "?service=srv_1&lat=52.5&lon=13.4&from=2099-01-01T00:00:00Z&to=2099-01-02T00:00:00Z",
     "zones_read_map": "?bbox=-1,-1,1,1",
     "audit_prove_consistency": "?from=1&to=1",
 }

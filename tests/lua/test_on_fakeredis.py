@@ -99,6 +99,10 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
         "audience": "customer ops",
         "contact": "null",
         "room": "",
+        "reserve": "",
+        "quote": "",
+        "quoted": "",
+        "quote_ms": 0,
     }
     reply = run_script(
         client, "job_create", {**where, **index_keys, "req": keys.idempotency_record(ZONE, user, "k1")}, args

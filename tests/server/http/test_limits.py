@@ -47,7 +47,15 @@ async def client_of(limited_server: RunningServer) -> AsyncIterator[ClientOf]:
 def test_the_limits_are_those_of_the_protocol() -> None:
     """The limits have the counts and periods that docs/protocol.md promises. The tests below use a longer period."""
     promised = {"requests": (20, 1), "claims": (10, 1), "chat": (100, 60), "fixes": (2, 1), "login": (10, 60)}
-    promised |= {"preview": (1, 1), "presence": (1, 1), "typing": (1, 1), "exports": (10, 3600), "erasure": (10, 3600)}
+    promised |= {
+        "quotes": (10, 60),
+        "preview": (1, 1),
+        "slots": (10, 60),
+        "presence": (1, 1),
+        "typing": (1, 1),
+        "exports": (10, 3600),
+        "erasure": (10, 3600),
+    }
     assert {limit.name: (limit.count, limit.period_s) for limit in limits.LIMITS.values()} == promised
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_origin
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ from server.api.routes import ROUTES
 from server.schemas.lists import Items, ListQuery, LiveItems
 from server.serve import RunningServer
 from tests.server.http import market, people
-from tests.server.http.client import Client, code_of, pointers
+from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 from tests.support.wait import wait_until
 
@@ -33,6 +34,11 @@ def is_list(route: Route) -> bool:
 
 
 LIST_ROUTES = [route.name for route in ROUTES if is_list(route)]
+
+
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+SLOT_QUERY = {"lat": str(HERE["lat"]), "lon": str(HERE["lon"])}
+SLOT_QUERY |= {"from": TOMORROW.isoformat(), "to": (TOMORROW + timedelta(hours=5)).isoformat()}
 
 
 class ListRequest(NamedTuple):
@@ -96,6 +102,7 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "services_find": ListRequest(carla, "/v1/services", {"category": category}),
         "technicians_find": ListRequest(carla, "/v1/technicians", {"service": service}),
         "notifications_find": ListRequest(carla, "/v1/notifications"),
+        "slots_find": ListRequest(carla, "/v1/slots", {"service": service, **SLOT_QUERY}),
         "audit_find": ListRequest(admin, "/v1/audit", {"action": "payment.*"}),
         "audit_find_keys": ListRequest(nobody, "/v1/vault/keys"),
     }

@@ -40,8 +40,9 @@ SCHEMATHESIS_CHECKS = [
     checks.response_schema_conformance,
 ]
 UNSTATED_CONSTRAINTS = {
-    "/from": "Not before 1970",
-    "/to": "Not ",  # before 1970, or below `from`
+    "/from": "Not before ",  # 1970, or now
+    "/to": "Not ",  # before 1970, below `from`, or within 14 days after it
+    "/blueprint": "Not one of ",
     "/password": "",  # control characters, and the most common passwords
     "/email": "",  # invisible characters, and the length after normalisation
     "/cursor": "Not a cursor of this list",

@@ -187,7 +187,9 @@ def route_requests(world: World, route: Route) -> Iterator[SweepRequest]:
             passes = route.roles is None or world.roles.get(caller) in route.roles
             may = passes and (target.allowed is None or caller in target.allowed)
             body = _request_body(world, route, caller, target) if route.body is not None else None
-            path = route.path.format_map(target.params) + QUERY_OF_ROUTE.get(route.name, "").format(start=world.start)
+            path = route.path.format_map(target.params) + QUERY_OF_ROUTE.get(route.name, "").format(
+                start=world.start, service=world.ids["service"]
+            )
             headers = {"Idempotency_Key": str(uuid.uuid4())} if route.has_key else {}
             if route.is_conditional:
                 headers["If_Match"] = str(UNUSED_VERSION)
@@ -226,6 +228,7 @@ QUERY_OF_ROUTE = {
     "zones_read_map": "?bbox=-180,-85,180,85",
     "presence_find": "?users=usr_none",
     "audit_find": "?limit=200",
+    "slots_find": "?service={service}&lat=52.52&lon=13.40&from=2099-01-01T00:00:00Z&to=2099-01-03T00:00:00Z",
     "audit_prove_consistency": "?from=1&to=1",
 }
 

@@ -1,0 +1,175 @@
+"""Slots: the times at which technicians nearby could do some work, for a customer to choose from, and the booking of
+one in a blueprint with ``reserve = true``.
+
+A slot is an offer, not a promise. The script that creates the job (lua/job_create.lua) decides by the schedules at that
+moment; who comes too late is refused and gets the slots that are left.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.blueprint import registry, wave_plan
+from engine.blueprint.schema import Blueprint
+from engine.clock import now_ms
+from engine.domain import schedules, services, zones
+from engine.errors import FieldError, Invalid, ScheduleConflict
+from engine.events import rfc3339_of
+from engine.rules import slots
+from engine.rules.slots import GRID_MS, MAX_SPAN_MS, Availability, Slot, Visit, Wish
+from engine.store import keys
+from engine.technicians.live import check_mappable
+from engine.technicians.nearest import find_nearest
+from engine.types import Principal, ServiceId, UserId, Zone, is_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MAX_PAST_MS = 60_000
+"""How far in the past (ms) the first slot may be, because clocks differ."""
+MARGIN_MS = 60_000
+"""How long (ms) a slot stays bookable although time passes."""
+DAY_MS = 86_400_000
+MAX_LEFT = 8
+"""How many slots a booking that came too late is told of, those nearest to its time."""
+
+
+class SlotQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which slots are wanted: for work at a place in degrees, that begins from ``first`` to ``last`` (ms since the Unix
+    epoch). With ``technician``, only slots of this one.
+    """
+
+    service: str
+    lat: float
+    lon: float
+    first: int
+    last: int
+    technician: str | None = None
+    blueprint: str | None = None
+
+
+class Work(msgspec.Struct, frozen=True):
+    """The work that a slot is for. ``customer`` is "" if it is not known."""
+
+    zone: Zone
+    blueprint: Blueprint
+    service: ServiceId
+    customer: UserId
+    lat: float
+    lon: float
+    duration_min: int
+
+
+class FreeSlots(msgspec.Struct, frozen=True):
+    """Slots, and the cursor as of which they were free. ``is_possible`` is whether any of the technicians could be
+    given such work at any time.
+    """
+
+    slots: list[Slot]
+    as_of: dict[Zone, dict[str, str | int]]
+    is_possible: bool
+
+
+async def find_slots(engine: Engine, caller: Principal, query: SlotQuery) -> FreeSlots:
+    """Return the slots of a query.
+
+    Raises Invalid for an unknown service, blueprint or technician, also for one who is blocked, for a place that is
+    impossible, for times in the past, in the wrong order or too far apart; OutOfArea, ServiceInactive.
+    """
+    blueprint = registry.find_named(engine.blueprints, query.blueprint)
+    _check_times(query.first, query.last)
+    if query.technician is not None and (not blueprint.technician or not is_id(query.technician)):
+        why = "" if blueprint.technician else f": customers name nobody for {blueprint.name}"
+        raise Invalid(errors=[FieldError("/technician", f"No such technician{why}")])
+    service = await services.active_service(engine, ServiceId(query.service))
+    check_mappable(query.lat, query.lon)
+    zone = zones.zone_of_place(engine, query.lat, query.lon)
+    customer = caller.id if caller.role == "customer" else UserId("")
+    work = Work(zone, blueprint, service.id, customer, query.lat, query.lon, service.duration_min)
+    technicians = await _candidates(engine, work) if query.technician is None else [query.technician]
+    free = await free_slots(engine, work, technicians, query.first, query.last)
+    if query.technician is not None and not free.is_possible:
+        raise Invalid(errors=[FieldError("/technician", "No such technician for this work")])
+    return free
+
+
+def _check_times(first: int, last: int) -> None:
+    if first < now_ms() - MAX_PAST_MS:
+        raise Invalid(errors=[FieldError("/from", "Not before now")])
+    if last < first:
+        raise Invalid(errors=[FieldError("/to", "Not after `from`")])
+    if last - first > MAX_SPAN_MS:
+        raise Invalid(errors=[FieldError("/to", "Not within 14 days after `from`")])
+
+
+async def _candidates(engine: Engine, work: Work) -> list[str]:
+    """Return the ids of the technicians whose slots are shown, and of whom one is booked. They are ranked later."""
+    within_m = work.blueprint.dispatch.radius_m or math.inf
+    return [*await find_nearest(engine, work.zone, work.service, work.lat, work.lon, within_m=within_m)]
+
+
+async def free_slots(engine: Engine, work: Work, technicians: list[str], first: int, last: int) -> FreeSlots:
+    """Return the slots of these technicians that begin between two times (ms)."""
+    duration_ms = work.duration_min * 60_000
+    done = await engine.store.read(
+        work.zone,
+        "slot_list",
+        keys={"meta": keys.zone_meta(work.zone)},
+        args={
+            "service": work.service,
+            "customer": work.customer,
+            "from": first,
+            "to": last + GRID_MS + duration_ms,
+            "ids": technicians,
+        },
+    )
+    now, *rows = (value.decode() for value in done.values)
+    soon, lead_ms = int(now) + MARGIN_MS, round(work.blueprint.dispatch.lead_s * 1000)
+    numbers = schedules.parse_rule(schedules.rule_text(engine, work.zone, work.blueprint))
+    free = [
+        Availability(soon + lead_ms if full == "1" else 0, _visits(visits) if numbers.exclusive else [], _always)
+        for _, full, visits in zip(rows[::3], rows[1::3], rows[2::3], strict=True)
+    ]
+    wish = Wish(work.lat, work.lon, duration_ms, numbers.longest_gap_ms)
+    as_of: dict[str, str | int] = {"epoch": engine.store.zones[work.zone].epoch, "seq": done.seq}
+    return FreeSlots(slots.find_slots(wish, first, last, soon, free), {work.zone: as_of}, bool(free))
+
+
+def _visits(text: str) -> list[Visit]:
+    """Return the visits that lua/slot_list.lua packs into a text."""
+    rows = (visit.split(" ") for visit in text.split(",") if visit)
+    return [Visit(int(start), int(end), float(lat), float(lon)) for start, end, lat, lon in rows]
+
+
+def _always(_: int, __: int) -> bool:
+    return True
+
+
+async def reservation_text(engine: Engine, work: Work, state: str, scheduled: int | None, preferred: str) -> bytes:
+    """Return the text by which a booking for a time (ms) books its technician too (lua/lib/reservation.lua); b"" if the
+    blueprint does not reserve, or the job begins in another state than the first.
+    """
+    blueprint = work.blueprint
+    if not blueprint.schedule.reserve or scheduled is None or state != blueprint.initial_state:
+        return b""
+    plan = engine.plans.find_engine_plan(blueprint, state, effect="assign")
+    candidates = dict.fromkeys([*([preferred] if preferred else []), *await _candidates(engine, work)])
+    schedule, weights = schedules.rule_text(engine, work.zone, blueprint), wave_plan.weights_text(blueprint.dispatch)
+    return "\n".join((schedule, weights, " ".join(candidates), "")).encode() + (plan.plan_json if plan else b"")
+
+
+async def add_slots(engine: Engine, error: ScheduleConflict, work: Work, scheduled: int) -> ScheduleConflict:
+    """Add the slots that are left around the wanted time to the refusal of a booking that came too late."""
+    first = max(now_ms(), scheduled - DAY_MS)
+    found = await free_slots(engine, work, await _candidates(engine, work), first, scheduled + 3 * DAY_MS)
+    nearest = sorted(found.slots, key=lambda slot: abs(slot.start - scheduled))[:MAX_LEFT]
+    error.extra["slots"] = [slot_view(slot) for slot in sorted(nearest)]
+    return error
+
+
+def slot_view(slot: Slot) -> dict[str, str | int]:
+    """Return a slot as clients see it."""
+    return {"from": rfc3339_of(slot.start), "to": rfc3339_of(slot.end), "free": slot.free}

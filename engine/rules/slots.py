@@ -1,0 +1,101 @@
+"""The free windows that a customer can choose from, computed from schedules and working hours (a pure function).
+
+Nobody may learn from slots where a technician works. Therefore the time between a visit and a slot is not that of the
+way between the two, but that of the longest way between their *squares* of ``SQUARE_DEGREES``, and never less than that
+of ``AREA_M``. It is also never less than the real time by lua/lib/schedule.lua, so that a slot that is shown can be
+booked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from engine.rules.distances import METRES_PER_DEGREE, distance_m
+
+GRID_MS = 1_800_000
+"""The distance of two slots' begins."""
+MAX_SPAN_MS = 14 * 86_400_000
+"""The longest time for which slots are computed at once."""
+AREA_M = 16_000.0
+"""The shortest distance for which travel time is kept free before and after a slot, in metres."""
+SQUARE_DEGREES = 0.05
+"""The height and width of the squares by which places farther apart are told apart, some 5 km."""
+_WIDEST_DIAGONAL_M = SQUARE_DEGREES * METRES_PER_DEGREE * math.sqrt(2)
+
+
+class Visit(NamedTuple):
+    """A visit in a technician's schedule: its times in ms since the Unix epoch, and its place in degrees."""
+
+    start: int
+    end: int
+    lat: float
+    lon: float
+
+
+class Availability(NamedTuple):
+    """When a technician can work. ``free_from`` is the first time (ms) at which they could be asked for more work.
+    ``is_open`` returns whether the time between two moments (ms) is within their working hours.
+    """
+
+    free_from: int
+    visits: Sequence[Visit]
+    is_open: Callable[[int, int], bool]
+
+
+class Wish(NamedTuple):
+    """What a slot is for: a place in degrees, and how long the work takes (ms). ``gap_ms`` returns the time that must
+    be between two visits that are so many metres apart: travel time and buffer.
+    """
+
+    lat: float
+    lon: float
+    duration_ms: int
+    gap_ms: Callable[[float], int]
+
+
+class Slot(NamedTuple):
+    """A window in ms since the Unix epoch, and how many technicians could take it."""
+
+    start: int
+    end: int
+    free: int
+
+
+def find_slots(wish: Wish, first: int, last: int, now: int, technicians: Iterable[Availability]) -> list[Slot]:
+    """Return the slots that begin from ``first`` to ``last`` (ms) and for which anybody is free, in order. None begins
+    before a technician could be there at ``now``.
+    """
+    first = max(first, now + wish.gap_ms(AREA_M))
+    begins = range(-(-first // GRID_MS) * GRID_MS, last + 1, GRID_MS)
+    free = dict.fromkeys(begins, 0)
+    for technician in technicians:
+        blocked = [_blocked_begins(wish, visit, now) for visit in technician.visits]
+        for begin in begins:
+            if (
+                begin >= technician.free_from
+                and not any(early < begin < late for early, late in blocked)
+                and technician.is_open(begin, begin + wish.duration_ms)
+            ):
+                free[begin] += 1
+    return [Slot(begin, begin + wish.duration_ms, count) for begin, count in free.items() if count]
+
+
+def _blocked_begins(wish: Wish, visit: Visit, now: int) -> tuple[int, int]:
+    """Return the times between which no work for ``wish`` can begin because of a visit. One that should have ended ends
+    now at the earliest.
+    """
+    gap_ms = wish.gap_ms(area_distance_m(wish.lat, wish.lon, visit.lat, visit.lon))
+    return visit.start - wish.duration_ms - gap_ms, max(visit.end, now) + gap_ms
+
+
+def area_distance_m(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
+    """Return a distance in metres that is at least that of the two places and depends only on their squares."""
+    centres = distance_m(_centre(lat1), _centre(lon1), _centre(lat2), _centre(lon2))
+    return max(AREA_M, centres + _WIDEST_DIAGONAL_M)
+
+
+def _centre(degrees: float) -> float:
+    """Return the middle of the row or the column of squares in which the coordinate lies."""
+    return (math.floor(degrees / SQUARE_DEGREES) + 0.5) * SQUARE_DEGREES

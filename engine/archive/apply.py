@@ -15,7 +15,7 @@ from sqlalchemy import Table, delete, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.archive import demand_rows, quote_rows, room_rows, technician_rows
+from engine.archive import demand_quotes, demand_rows, quote_rows, room_rows, technician_rows
 from engine.archive.offer_reader import HAS_WAVES
 from engine.archive.projection import CHANNEL_COLUMNS, FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
@@ -98,12 +98,13 @@ async def apply_batch(
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await insert_rows(conn, notifications, batch.notifications, upsert)
         await insert_rows(conn, job_states, batch.job_states)
+        demand = await demand_quotes.count_quotes(conn, zone, batch.demand)  # before the quotes are marked as used
         await quote_rows.apply_rows(conn, batch.quotes)
         await room_rows.apply_rows(conn, upsert, batch.rooms)
         await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
         await technician_rows.apply_rows(conn, zone, batch.technicians)
         if await demand_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq):
-            await demand_rows.add_counts(conn, upsert, zone, batch.demand)
+            await demand_rows.add_counts(conn, upsert, zone, demand)
         await insert_rows(conn, events_refused, batch.quarantined)
         return await _append_to_audit(conn, archive, zone, new_leaves, head_key) if new_leaves else None
 

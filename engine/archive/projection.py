@@ -126,9 +126,9 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
         job = _bid_decoder.decode(data.bid).job
     if values:
         _fold_job(batch, event, data, values)
-        if kind in DEMAND_EVENTS:
-            fold_demand_event(batch.demand, event)
     fold_quote(batch.quotes, event)
+    if kind in DEMAND_EVENTS:
+        fold_demand_event(batch.demand, event)
     if kind.startswith("offer."):
         _fold_offer(batch, event, data, job)
     elif kind.startswith("bid."):

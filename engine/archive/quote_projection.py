@@ -12,7 +12,7 @@ from engine.rules.job_document import Party
 
 USING_TYPES = ("job.created", "job.updated")
 """The events of the steps that use a quote up."""
-_QUOTE_MEMBER = b'"quote":{'
+QUOTE_MEMBER = b'"quote":{'
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def fold_quote(rows: QuoteRows, event: Event) -> None:
             "expires_at": ms_of(found.expires_at),
             "doc": doc.decode(),
         }
-    elif event.type in USING_TYPES and _QUOTE_MEMBER in event.data:
+    elif event.type in USING_TYPES and QUOTE_MEMBER in event.data:
         job = _job_decoder.decode(event.data).job
         if job.quote is not None:
             rows.jobs[job.quote.id] = job.id

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import select, update
 
 from engine.archive import apply, demand_refill
 from engine.archive.projection import fold_events
 from engine.archive.reader import Checkpoint
-from engine.events import Event
+from engine.events import Event, rfc3339_of
 from engine.rules.pulse import cell_at
 from engine.sql.database import Archive
 from engine.sql.demand_tables import demand_hours, demand_progress
@@ -81,3 +82,50 @@ async def test_events_of_an_older_release_are_counted_later(archive: Archive) ->
     assert await read_counts(archive) == {("cell", CELL): [3, 0, 0, 0]}
     await archive_events(archive, [create_demand_event(5, "job.created", postal_code=None)], before=4)
     assert await read_counts(archive) == {("cell", CELL): [4, 0, 0, 0]}
+
+
+def create_quote(seq: int, quote: str, at: int, *, customer: str = "c1", **members: Any) -> Event:
+    """Return the event of a quote for ``PLACE`` at a time (ms)."""
+    doc = {"id": quote, "customer": {"id": customer}, **PLACE, "created_at": rfc3339_of(at)}
+    data = {"quote": {**doc, "expires_at": rfc3339_of(at + 600_000), **members}}
+    return replace(create_event(seq, "quote.created", data), at=at)
+
+
+def book_quote(seq: int, quote: str, at: int, kind: str = "job.created") -> Event:
+    """Return the event of a booking, or of an edit, that uses a quote up."""
+    return replace(create_demand_event(seq, kind, quote={"id": quote}), at=at)
+
+
+async def test_a_customer_who_asks_twice_counts_once_in_ten_minutes(archive: Archive) -> None:
+    """A quote counts in its cell and postal code, once for each customer, cell and ten minutes, in one batch or in two.
+    A quote that the engine gave in the step of a booking is not counted: the booking is.
+    """
+    await archive_events(archive, [create_quote(1, "q1", 0), create_quote(2, "q2", 1_000)])
+    more = [
+        create_quote(3, "q3", 2_000),
+        create_quote(4, "q4", 3_000, customer="c2"),
+        create_quote(5, "q5", 600_000),
+        create_quote(6, "q6", 1_200_000, used_by="job_main_x"),
+        book_quote(7, "q6", 1_200_000),
+    ]
+    await archive_events(archive, more, before=2)
+    counts = await read_counts(archive)
+    assert counts["cell", CELL] == counts["postal_code", "10178"] == [1, 3, 0, 0]
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3])
+async def test_a_quote_that_is_booked_counts_as_a_booking_alone(archive: Archive, batches: int) -> None:
+    """A booking or an edit with a quote takes the quote's count back, once, in whichever batches the events are."""
+    events = [
+        create_quote(1, "q1", 0),
+        create_quote(2, "q2", 700_000),
+        book_quote(3, "q1", 800_000),
+        book_quote(4, "q2", 900_000, "job.updated"),
+        book_quote(5, "q1", 1_000_000, "job.updated"),
+        create_demand_event(6, "job.updated"),
+    ]
+    size = len(events) // batches
+    for start in range(0, len(events), size):
+        await archive_events(archive, events[start : start + size], before=start)
+    counts = await read_counts(archive)
+    assert counts["cell", CELL] == counts["postal_code", "10178"] == [1, 0, 0, 0]

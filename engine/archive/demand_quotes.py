@@ -1,0 +1,78 @@
+"""Count quotes that were not booked: somebody asked for the price of work there.
+
+A customer counts once in a cell in ten minutes, however often they ask. A booking with a quote takes the quote's count
+back in the hour of the booking, which counts itself: no hour that is over changes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.archive.demand_projection import DemandCounts, QuotedPlace
+from engine.events import ms_of
+from engine.rules.pulse import cell_at
+from engine.sql.quote_tables import quotes
+from engine.types import Zone
+
+SPAN_MS = 600_000
+"""A customer counts once in a cell in each span of this length, counted from the Unix epoch."""
+
+
+class _QuoteDocument(msgspec.Struct):
+    lat: float
+    lon: float
+    created_at: str
+    postal_code: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_QuoteDocument)
+
+
+async def count_quotes(conn: AsyncConnection, zone: Zone, folded: DemandCounts) -> DemandCounts:
+    """Return the counts of ``folded`` with its quotes. SQL does not have these quotes and their use yet."""
+    if not folded.quoted and not folded.used:
+        return folded
+    counts = DemandCounts({key: list(row) for key, row in folded.counts.items()})
+    known = await _read_recent(conn, zone, folded)
+    unused = {place.quote: place for place in folded.quoted}
+    unused |= await _read_unused(conn, set(folded.used) - unused.keys())
+    for place in folded.quoted:
+        asked = (place.customer, place.cell, place.at // SPAN_MS)
+        if asked not in known:
+            known.add(asked)
+            counts.add_place(place.cell, place.code, place.at, "quoted")
+    for quote, at in folded.used.items():
+        if found := unused.get(quote):
+            counts.add_place(found.cell, found.code, at, "quoted", -1)
+    return counts
+
+
+async def _read_recent(conn: AsyncConnection, zone: Zone, folded: DemandCounts) -> set[tuple[str, str, int]]:
+    """Return who asked where in which span, of the quotes in SQL that may be of the same spans."""
+    if not folded.quoted:
+        return set()
+    columns, first = quotes.c, min(place.at for place in folded.quoted)
+    customers = {place.customer for place in folded.quoted}
+    # A quote ends after it was given: none of the same span has ended a span before.
+    here = (columns.zone == zone, columns.customer.in_(customers), columns.expires_at > first - SPAN_MS)
+    rows = (await conn.execute(select(columns.id, columns.customer, columns.doc).where(*here))).all()
+    places = (_place_of(row.id, row.customer, row.doc) for row in rows)
+    return {(place.customer, place.cell, place.at // SPAN_MS) for place in places}
+
+
+async def _read_unused(conn: AsyncConnection, names: set[str]) -> dict[str, QuotedPlace]:
+    """Return those of these quotes that no booking and no edit had used."""
+    if not names:
+        return {}
+    columns = quotes.c
+    query = select(columns.id, columns.customer, columns.doc).where(columns.id.in_(names), columns.job.is_(None))
+    return {row.id: _place_of(row.id, row.customer, row.doc) for row in await conn.execute(query)}
+
+
+def _place_of(quote: str, customer: str, document: str) -> QuotedPlace:
+    doc = _decoder.decode(document)
+    return QuotedPlace(
+        quote, customer, ms_of(doc.created_at), cell_at(doc.lat, doc.lon), (doc.postal_code or "").strip()
+    )

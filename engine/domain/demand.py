@@ -84,9 +84,9 @@ async def list_clusters(engine: Engine, caller: Principal, zone: Zone, kind: Are
     await load_cells()
     pulses, as_of = await read_pulses(engine, zone, kind)
     areas = {name: each for name, each in pulses.items() if each.sample and (kind != "cell" or is_smallest(name))}
-    rings = cell_ring if kind == "cell" else _postal_rings(await _read_postal_cells(engine, zone, as_of))
+    neighbours = cell_ring if kind == "cell" else _postal_neighbours(await _read_postal_cells(engine, zone, as_of))
     members: dict[str, list[str]] = defaultdict(list)
-    for area, peak in find_clusters({name: each.sample for name, each in areas.items()}, rings).items():
+    for area, peak in find_clusters({name: each.sample for name, each in areas.items()}, neighbours).items():
         members[peak].append(area)
     total = sum(each.sample for each in areas.values())
     found = []
@@ -169,17 +169,15 @@ async def _read_postal_cells(engine: Engine, zone: Zone, as_of: int) -> PostalCe
     return found
 
 
-def _postal_rings(cells_of: PostalCells) -> Callable[[str, int], list[str]]:
+def _postal_neighbours(cells_of: PostalCells) -> Callable[[str], list[str]]:
     """Return the function that finds neighbours of postal codes: codes that share a cell, or whose cells touch."""
     codes_at: dict[str, set[str]] = defaultdict(set)
     for code, cells in cells_of.items():
         for cell in cells:
             codes_at[cell].add(code)
 
-    def rings(code: str, distance: int) -> list[str]:
-        if distance > 1:
-            return []
-        cells = [near for cell in cells_of.get(code, ()) for near in (cell, *cell_ring(cell, 1))]
+    def neighbours(code: str) -> list[str]:
+        cells = [near for cell in cells_of.get(code, ()) for near in (cell, *cell_ring(cell))]
         return sorted({other for cell in cells for other in codes_at.get(cell, ())} - {code})
 
-    return rings
+    return neighbours

@@ -71,9 +71,9 @@ def lineage_of(cell: str) -> tuple[str, ...]:
 
 
 @lru_cache(65_536)
-def cell_ring(cell: str, distance: int) -> list[str]:
-    """Return the cells at a distance of so many cells from a cell."""
-    return [f"{each:x}" for each in cells.load_library().grid_ring(int(cell, 16), distance)]
+def cell_ring(cell: str) -> list[str]:
+    """Return the cells around a cell."""
+    return [f"{each:x}" for each in cells.load_library().grid_ring(int(cell, 16), 1)]
 
 
 def cell_outline(cell: str) -> list[list[float]]:

@@ -2,7 +2,8 @@
 to the highest neighbour. Two hills are one cluster if the pass between them is nearly as high as the lower peak.
 
 The same areas give the same clusters. (Rejected: k-means, which cuts through the centre anywhere and differs from one
-half of a trace to the other; HDBSCAN, which needs numpy and is slower. docs/demand.md has the comparison.)
+half of a trace to the other; HDBSCAN, which needs numpy and is slower. Adding the counts of neighbours,
+which joined nearly all of a city to one cluster. docs/demand.md has figures.)
 """
 
 from __future__ import annotations
@@ -12,16 +13,12 @@ from math import comb
 
 PASS_SHARE = 0.95
 """Two hills are one if the pass between them is at least this share of the lower peak."""
-RING_WEIGHTS = (1.0, 0.5, 0.25)
-"""What an area, its neighbours and their neighbours count for its height. A single count is mostly chance."""
-
-Rings = Callable[[str, int], Iterable[str]]
-"""Returns the areas at a distance of 1 or 2 areas from an area."""
+Neighbours = Callable[[str], Iterable[str]]
+"""Returns the areas around an area."""
 
 
-def find_clusters(counts: Mapping[str, int], rings: Rings) -> dict[str, str]:
+def find_clusters(counts: Mapping[str, int], neighbours: Neighbours) -> dict[str, str]:
     """Return the peak of each area: areas with the same peak are one cluster."""
-    heights = {area: _height(area, counts, rings) for area in counts}
     peak_of: dict[str, str] = {}
     merged: dict[str, str] = {}
 
@@ -30,11 +27,11 @@ def find_clusters(counts: Mapping[str, int], rings: Rings) -> dict[str, str]:
             peak = merged[peak]
         return peak
 
-    def rank(area: str) -> tuple[float, str]:
-        return heights[area], area
+    def rank(area: str) -> tuple[int, str]:
+        return counts[area], area
 
-    for area in sorted(heights, key=rank, reverse=True):
-        higher = [other for other in rings(area, 1) if other in peak_of]
+    for area in sorted(counts, key=rank, reverse=True):
+        higher = [other for other in neighbours(area) if other in peak_of]
         if not higher:
             peak_of[area] = merged[area] = area
             continue
@@ -42,7 +39,7 @@ def find_clusters(counts: Mapping[str, int], rings: Rings) -> dict[str, str]:
         roots = {find_root(peak_of[other]) for other in higher}
         highest = max(roots, key=rank)
         for root in roots - {highest}:
-            if heights[area] >= PASS_SHARE * heights[root]:
+            if counts[area] >= PASS_SHARE * counts[root]:
                 merged[root] = highest
     return {area: find_root(peak) for area, peak in peak_of.items()}
 
@@ -62,10 +59,3 @@ def adjusted_rand(pairs: Iterable[tuple[str, str, int]]) -> float:
     by_chance = in_first * in_second / max(1, comb(sum(first.values()), 2))
     most = (in_first + in_second) / 2
     return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
-
-
-def _height(area: str, counts: Mapping[str, int], rings: Rings) -> float:
-    height = RING_WEIGHTS[0] * counts[area]
-    for distance, weight in enumerate(RING_WEIGHTS[1:], 1):
-        height += weight * sum(counts.get(other, 0) for other in rings(area, distance))
-    return height

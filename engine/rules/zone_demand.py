@@ -108,7 +108,7 @@ class ZoneDemand:
 
     def neighbours(self, area: str) -> list[str]:
         """Return the areas around a cell; a postal code has none."""
-        return cell_ring(area, 1) if self.kind == "cell" else []
+        return cell_ring(area) if self.kind == "cell" else []
 
     def with_parents(self, counts: Mapping[str, int]) -> Mapping[str, int]:
         """Return counts with those of the parents of cells."""

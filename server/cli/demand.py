@@ -1,8 +1,9 @@
-"""``callout demand``: measure the forecast on a recorded city."""
+"""``callout demand``: measure the forecast on a recorded city, and find its centres."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,34 @@ from server.cli import options
 
 if TYPE_CHECKING:
     from engine.rules.demand_backtest import Backtest
+    from server.cli.count_files import CountFile
 
 LEVELS = (0.0, 1.0, 3.0)
 """The backtest scores the areas with at least so many requests an hour, apart from all."""
 
 
+_timezone = click.option(
+    "--timezone", default="UTC", help="IANA time zone of the hours of the week, and of times without offset."
+)
+_resolution = click.option(
+    "--resolution", default=8, type=click.IntRange(5, 10), help="Resolution of H3 cells, for pickups."
+)
+
+
 @click.group
 def demand() -> None:
     """Measure forecasts on recorded requests."""
+
+
+def _read_file(file: Path, **given: Any) -> CountFile:
+    """Return the counts of a file. Raises SettingsError."""
+    from server.cli.count_files import CountColumns, read_counts
+
+    columns = CountColumns(given.get("time_column"), given.get("area_column"), given.get("count_column"))
+    try:
+        return read_counts(file, columns, timezone=given["timezone"], resolution=given["resolution"])
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 @demand.command
@@ -29,8 +50,8 @@ def demand() -> None:
 @click.option("--time-column", metavar="NAME", help="The column of times, if it has an unusual name.")
 @click.option("--area-column", metavar="NAME", help="The column of areas, if it has an unusual name.")
 @click.option("--count-column", metavar="NAME", help="The column of counts, if it has an unusual name.")
-@click.option("--timezone", default="UTC", help="IANA time zone of the hours of the week, and of times without offset.")
-@click.option("--resolution", default=8, type=click.IntRange(5, 10), help="Resolution of H3 cells, for pickups.")
+@_timezone
+@_resolution
 @click.option("--test-days", type=click.IntRange(1), help="How many of the last days are scored (default: 84 or less).")
 @options.as_json
 def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | None, **given: Any) -> None:
@@ -41,13 +62,8 @@ def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | N
     """
     from engine.rules.demand_backtest import SERVED, Backtest
     from engine.rules.hour_slots import HourSlots
-    from server.cli.count_files import CountColumns, read_counts
 
-    columns = CountColumns(given["time_column"], given["area_column"], given["count_column"])
-    try:
-        found = read_counts(file, columns, timezone=given["timezone"], resolution=given["resolution"])
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
+    found = _read_file(file, **given)
     test_hours = test_days * 24 if test_days else None
     test = Backtest(found.hours, HourSlots(given["timezone"]), test_hours=test_hours)
     if test.learnt_hours < 14 * 24 or test.test_hours < 24:
@@ -67,6 +83,54 @@ def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | N
         print(json.dumps(result))
     else:
         _print_result(result)
+
+
+@demand.command
+@click.argument("file", type=click.Path(path_type=Path))
+@_timezone
+@_resolution
+@click.option("--least", default=30, type=click.IntRange(1), help="Leave out clusters with fewer requests.")
+@options.as_json
+def clusters(file: Path, *, least: int, as_json: bool, **given: Any) -> None:
+    """Find the centres of demand in a file of requests, and how stable they are.
+
+    FILE is a CSV file with one row for each request and its lat and lon, or with H3 cells as areas. Neighbouring cells
+    are joined to clusters by a watershed. The clusters of the even hours are compared with those of the odd hours: 1 is
+    the same, 0 is chance (adjusted Rand index, over all requests).
+    """
+    from engine.rules.pulse import cell_ring
+    from engine.rules.watershed import adjusted_rand, find_clusters
+
+    found = _read_file(file, **given)
+    total: Counter[str] = Counter()
+    halves: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for hour, counts in found.hours:
+        total.update(counts)
+        halves[hour % 2].update(counts)
+    try:
+        peaks = find_clusters(total, cell_ring)
+        even, odd = (find_clusters(half, cell_ring) for half in halves)
+    except ValueError:
+        raise SettingsError(f"{file}: its areas are not H3 cells; give a file with lat and lon") from None
+    both = even.keys() & odd.keys()
+    rand = adjusted_rand((even[cell], odd[cell], total[cell]) for cell in both)
+    members: dict[str, list[str]] = {}
+    for cell, peak in peaks.items():
+        members.setdefault(peak, []).append(cell)
+    sizes = {peak: sum(total[cell] for cell in cells) for peak, cells in members.items()}
+    items = [
+        (peak, sizes[peak], sorted(members[peak]))
+        for peak in sorted(sizes, key=lambda peak: (-sizes[peak], peak))
+        if sizes[peak] >= least
+    ]
+    result = {"file": str(file), "requests": total.total(), "areas": len(total), "rand_of_halves": round(rand, 4)}
+    if as_json:
+        named = [dict(zip(("area", "requests", "areas"), item, strict=True)) for item in items]
+        print(json.dumps({**result, "clusters": named}))
+        return
+    print(f"{file}: {total.total()} requests in {len(total)} cells; adjusted Rand index of two halves {rand:.3f}")
+    for peak, requests, areas in items:
+        print(f"{peak}  {requests:>7} requests in {len(areas)} cells")
 
 
 def _summary(test: Backtest, model: str) -> dict[str, Any]:

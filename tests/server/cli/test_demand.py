@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,33 @@ def test_pickups_are_counted_in_cells(tmp_path: Path, capsys: pytest.CaptureFixt
     text = capsys.readouterr().out
     assert "pickups, 2 areas, 672 hours, the last 168 scored" in text
     assert "served 24 h ahead:" in text
+
+
+def hills_file(path: Path) -> str:
+    """Write requests around two centres, far from each other, and return the name of the file."""
+    chance, rows = random.Random(1), list[list[Any]]()
+    for number in range(3_000):
+        lat, lon = (52.5, 13.4) if number % 3 else (52.7, 13.4)
+        rows.append([time_text(CITY[0].hour + number % 48), chance.gauss(lat, 0.012), chance.gauss(lon, 0.02)])
+    return write_file(path, [["time", "lat", "lon"], *rows])
+
+
+def test_clusters_are_the_centres_and_the_same_in_both_halves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two centres are two clusters, the larger one first; both halves of the file agree, and so do two runs."""
+    file, results = hills_file(tmp_path / "hills.csv"), []
+    for _ in range(2):
+        assert run(["demand", "clusters", file, "--json"]) == 0
+        results.append(json.loads(capsys.readouterr().out))
+    assert results[0] == results[1]
+    first, second = results[0]["clusters"][:2]
+    assert first["requests"] + second["requests"] > 2_700 and first["requests"] > 1.7 * second["requests"]
+    assert results[0]["rand_of_halves"] >= 0.8
+
+
+def test_clusters_of_areas_that_are_no_cells_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Areas without a place on the map have no neighbours."""
+    file = write_file(tmp_path / "city.csv", [["hour", "north"], [time_text(CITY[0].hour), 3]])
+    assert run(["demand", "clusters", file]) == 2
+    assert "its areas are not H3 cells" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -39,6 +40,8 @@ class Engine:
     """For each login (family of refresh tokens): the latest generation of which the use is recorded in SQL
     (engine/identity/tokens.py)."""
     staff_reads: StaffReads = field(default_factory=StaffReads)
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+    """The day plans that are being computed (engine/domain/day_plans.py). They are cancelled when the engine closes."""
     technician_zones: TechnicianZones = field(init=False)
     fix_batches: FixBatches = field(init=False)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -47,4 +48,14 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         store = await open_store(url, zones, opener, level=settings.durability, replicas=settings.replicas or 0)
         stack.push_async_callback(close_store, store)
         plans = PlanCache(settings.job_lifetime_s)
-        yield Engine(settings, store, archive, blueprints, signer, Metrics(), reassign.release_jobs, plans)
+        engine = Engine(settings, store, archive, blueprints, signer, Metrics(), reassign.release_jobs, plans)
+        stack.push_async_callback(_cancel_background, engine)
+        yield engine
+
+
+async def _cancel_background(engine: Engine) -> None:
+    """Cancel the tasks that outlive the request that began them."""
+    tasks = list(engine.background)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

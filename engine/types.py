@@ -42,6 +42,7 @@ _JOB_ID_PATTERN = re.compile(r"job_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 _ROOM_ID_PATTERN = re.compile(r"room_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 _QUOTE_ID_PATTERN = re.compile(r"quo_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 _DISPUTE_ID_PATTERN = re.compile(r"dsp_([a-z0-9-]{1,32})_([0-9a-z]{26})")
+_DAY_PLAN_ID_PATTERN = re.compile(r"plan_([a-z0-9-]{1,32})_([0-9a-z]{26})")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -198,4 +199,15 @@ def new_quote_id(zone: Zone) -> str:
 def zone_of_quote(quote: str) -> Zone | None:
     """Return the zone in a quote's id; None if ``quote`` is not a valid quote id."""
     match = _QUOTE_ID_PATTERN.fullmatch(quote)
+    return Zone(match[1]) if match else None
+
+
+def new_day_plan_id(zone: Zone) -> str:
+    """Return a new id ``plan_<zone>_<ulid>``."""
+    return f"plan_{zone}_{_ulids.new()}"
+
+
+def zone_of_day_plan(plan: str) -> Zone | None:
+    """Return the zone in a day plan's id; None if ``plan`` is not a valid id of a day plan."""
+    match = _DAY_PLAN_ID_PATTERN.fullmatch(plan)
     return Zone(match[1]) if match else None

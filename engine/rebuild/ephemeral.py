@@ -22,6 +22,7 @@ KEYS: Mapping[str, str] = {
     "sockets:*": "gateways enter their sockets again",
     "limit:*": "a rate limit starts full",
     "probe": "a test of the health check",
+    "dayplan:*": "a proposal of the last hour: ops ask for another one; what was applied is in the events of the jobs",
     "supply:*": "the places are as old as the last snapshot of positions; the members are compared",
     "people": "the same",
     "account": "of no zone: it is read from SQL when the user comes",

@@ -28,6 +28,16 @@ def booking_reference_note(principal: UserId, digest: str) -> str:
     return f"{{u:{principal}}}:booked:ref:{digest}"
 
 
+def booking_references(zone: Zone, principal: UserId) -> str:
+    """Return the key of a hash: reference of the principal's booking → job."""
+    return f"{{{zone}}}:ref:{principal}"
+
+
+def idempotency_record(zone: Zone, principal: UserId, key: str) -> str:
+    """Return the key of a string with a TTL: the idempotency record of a command."""
+    return f"{{{zone}}}:req:{principal}:{key}"
+
+
 def ticket(zone: Zone, digest: str) -> str:
     """Return the key of a string with a TTL: the principal behind a one-use ticket, by the ticket's digest."""
     return f"{{{zone}}}:ticket:{digest}"

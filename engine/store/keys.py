@@ -15,6 +15,7 @@ PERMANENT = (*_ZONE_KEYS, *_OBJECT_KEYS, "people", "places", "supply:*", "demand
 account, presence, rate_limit = connection_keys.account, connection_keys.presence, connection_keys.rate_limit
 socket_slots, stream_slots, ticket = connection_keys.socket_slots, connection_keys.stream_slots, connection_keys.ticket
 booking_note, booking_reference_note = connection_keys.booking_note, connection_keys.booking_reference_note
+booking_references, idempotency_record = connection_keys.booking_references, connection_keys.idempotency_record
 
 
 def zone_pattern(zone: Zone) -> str:
@@ -240,11 +241,6 @@ def write_probe(zone: Zone) -> str:
     return f"{{{zone}}}:probe"
 
 
-def idempotency_record(zone: Zone, principal: UserId, key: str) -> str:
-    """Return the key of a string with a TTL: the idempotency record of a command."""
-    return f"{{{zone}}}:req:{principal}:{key}"
-
-
-def booking_references(zone: Zone, principal: UserId) -> str:
-    """Return the key of a hash: reference of the principal's booking → job."""
-    return f"{{{zone}}}:ref:{principal}"
+def day_plan(zone: Zone, plan: str) -> str:
+    """Return the key of a hash with a TTL: a day plan and how far it is applied (lua/lib/day_plan.lua)."""
+    return f"{{{zone}}}:dayplan:{plan}"

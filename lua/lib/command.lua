@@ -23,10 +23,11 @@ function Command.not_found(job, req, fingerprint)
   return job and Idempotency.refuse(req, fingerprint, 'NOT_FOUND') or {'NOT_FOUND', '0'}
 end
 
--- Appends the events in order and stores the idempotency record. The reply contains the job as in the last event. A
--- repeat is answered from the first event, or from the event whose `answers` is the plan of the step.
-function Command.finish(zone, log, job, events, request)
-  local seq, next_seq, shown = zone.seq + 1, zone.seq + 1, nil
+-- Completes the events of a job's step, the first of which gets the seq `first`: who caused them, and the job's last
+-- step. Returns the seq by which a repeat is answered, that of the first event or of the event whose `answers` is the
+-- plan of the step, and the seq after the last event.
+function Command.number(job, events, request, first)
+  local seq, next_seq = first, first
   for _, event in ipairs(events) do
     event.bp, event.actor, event.cause, event.trace = job.bp, request.actor, request.cause, request.trace
     if event.answers then
@@ -38,6 +39,12 @@ function Command.finish(zone, log, job, events, request)
     end
     next_seq = next_seq + EventLog.count_entries(event)
   end
+  return seq, next_seq
+end
+
+-- Appends the events in order and stores the idempotency record. The reply contains the job as in the last event.
+function Command.finish(zone, log, job, events, request)
+  local seq, shown = Command.number(job, events, request, zone.seq + 1), nil
   for _, event in ipairs(events) do
     EventLog.append(zone, log, event)
     shown = event.shown or shown

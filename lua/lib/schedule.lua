@@ -35,15 +35,16 @@ end
 
 -- Returns the visit in a technician's schedule with which this one is in conflict: its start, its end and its job; nil
 -- if there is none. The visit of a job that they still hold ends now at the earliest. A job without a time is compared
--- with the booked ones that begin later: others run beside it, up to the technician's capacity.
-function Schedule.conflict(zone, job, tech_key, rule, visit)
+-- with the booked ones that begin later: others run beside it, up to the technician's capacity. The jobs in `leaving`
+-- do not count.
+function Schedule.conflict(zone, job, tech_key, rule, visit, leaving)
   if visit.is_booked and not rule.exclusive then return nil end
   local found = redis.call('ZRANGEBYSCORE', tech_key .. ':plan',
     visit.is_booked and visit.start - Schedule.SPAN_MS or '(' .. string.format('%.0f', zone.now),
     visit.ends + Schedule.SPAN_MS, 'WITHSCORES', 'LIMIT', 0, Schedule.MAX_VISITS + 1)
   for i = 1, #found, 2 do
     local ends, id, lat, lon = string.match(found[i], '^(%S+) (%S+) (%S+) (%S+)$')
-    if id ~= job.id then
+    if id ~= job.id and not (leaving and leaving[id]) then
       local start = tonumber(found[i + 1])
       ends = math.max(tonumber(ends), zone.now)
       local free_ms = math.max(start - visit.ends, visit.start - ends) - rule.buffer_ms
@@ -55,13 +56,13 @@ end
 
 -- Checks the job for the technician who is to get it. Sets `job.next_visit`, which Holder.assign adds to the schedule.
 -- Returns what Schedule.conflict returns.
-function Schedule.check(zone, job, tech, rule_text)
+function Schedule.check(zone, job, tech, rule_text, leaving)
   local rule = TravelRule.parse(rule_text)
   Schedule.load(job)
   local visit = Schedule.visit_of(zone, job, rule,
     tech.lat ~= '' and Geo.distance_m(tech.lat, tech.lon, job.lat, job.lon) or nil)
   job.next_visit = rule.exclusive and visit
-  return Schedule.conflict(zone, job, tech.key, rule, visit)
+  return Schedule.conflict(zone, job, tech.key, rule, visit, leaving)
 end
 
 function Schedule.add(job, tech_key, visit)

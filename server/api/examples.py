@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.process.settings import Settings
-from server.api import choice_examples, demand_examples
+from server.api import choice_examples, demand_examples, plan_examples
 
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
@@ -114,7 +114,7 @@ _QUOTE = {
 }
 _PAYMENT = {"reference": "ch_1", "status": "captured", "amount": 9000, "currency": "EUR"}
 
-REQUESTS: dict[str, Any] = {
+REQUESTS: dict[str, Any] = plan_examples.REQUESTS | {
     "auth_register": {
         "email": "ada@example.org",
         "password": "correct horse battery",
@@ -172,7 +172,7 @@ REQUESTS: dict[str, Any] = {
     },
 }
 REPLIES: dict[str, Any] = {
-    **(choice_examples.REPLIES | demand_examples.REPLIES),
+    **(choice_examples.REPLIES | demand_examples.REPLIES | plan_examples.REPLIES),
     "auth_register": _SIGNED_IN,
     "auth_login": _SIGNED_IN,
     "auth_refresh": _SIGNED_IN,

@@ -48,6 +48,7 @@ from server.api.handlers import (
 )
 from server.api.own_routes import OWN_ROUTES
 from server.api.person_routes import PERSON_ROUTES
+from server.api.plan_routes import PLAN_ROUTES
 from server.api.position_routes import POSITION_ROUTES
 from server.api.quote_routes import QUOTE_ROUTES
 from server.api.room_routes import ROOM_ROUTES
@@ -349,6 +350,7 @@ ROUTES: tuple[Route, ...] = (
     *QUOTE_ROUTES,
     *ZONE_ROUTES,
     *DEMAND_ROUTES,
+    *PLAN_ROUTES,
     *AUDIT_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),

@@ -33,6 +33,7 @@ ObjectKind = Literal[
     "town",
     "audit_tree",
     "audit_entry",
+    "plan",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see. ``account`` is a person with everything about them.
@@ -94,3 +95,4 @@ ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")
 ANY_TOWN = Policy("town")
 ANY_AUDIT_TREE, ANY_AUDIT_ENTRY = Policy("audit_tree"), Policy("audit_entry")
+ANY_PLAN = Policy("plan")

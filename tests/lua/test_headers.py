@@ -164,7 +164,8 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
     reply_words = set(ERROR_OF_REPLY_WORD) | INTERNAL_REPLIES | OPENING_REPLIES
     used = set(re.findall(r"return \{'([A-Z_]+)'", source))
     used |= reply_words & set(re.findall(r"'([A-Z_]+)'", _reachable_code(script.name)))
-    if "Tech.refusal(" not in source or "Idempotency.refuse(" not in source:
+    refuses_technicians = "Tech.refusal(" in source and "Idempotency.refuse(" in source
+    if not refuses_technicians and "DayPlan.refusal(" not in source:
         used -= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
     if not any(each in source for each in ("Idempotency.lookup(", "Command.begin(", "return {'REUSED_KEY'")):
         used -= {"REUSED_KEY"}

@@ -51,6 +51,8 @@ UNSTATED_CONSTRAINTS = {
     "/service": "No such service",
     "/technician": "No such technician",
     "/scheduled_for": "In the past",
+    "/date": "In the past",
+    "/technicians": "No such technician",
     "/roles": " is for ",  # the roles that a blueprint declares for its announcement
     "/zone": "Not a zone of this deployment",
     "/version": "Not the version of If-Match",

@@ -176,6 +176,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "zone": ([{"zone": "main"}], {}),
         "town": ([{}], {}),
         "audit_tree": ([{"zone": "main"}], {}),
+        "plan": ([{"id": ids["plan"]}], {}),
         "audit_entry": ([{"zone": "main", "seq": "1"}], {}),
     }
 
@@ -316,6 +317,7 @@ def _body_values(world: World, route_name: str, caller: str, target: Target) -> 
         "rooms_say": {"client_id": f"sweep.{caller}"},
         "rooms_mark_read": {"n": 1},
         "rooms_add_member": {"user": customer},
+        "plans_create": {"date": "2099-01-31", "technicians": None, "budget_s": 0.1},
         "payments_create": {"reference": "sweep", "status": "failed"},
         "services_patch": {"category": "other"},
         "technicians_availability": {"lat": None, "lon": None},

@@ -1,0 +1,147 @@
+"""Splits the moves of a day plan into groups that can be applied one by one, each in one step.
+
+A *move* takes a job from its technician (or from nobody) and gives it to another one. A move *needs* another one if its
+new technician must first give up a job at that time. The moves of a group are a chain or a cycle of such needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import msgspec
+
+MAX_MOVES = 16
+"""The most moves of a group: one script applies a group, and a zone waits while a script runs."""
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A job (by its index) goes from one technician to another. ``origin`` None: nobody has it."""
+
+    job: int
+    origin: int | None
+    target: int
+
+
+def group_moves(moves: Sequence[Move], clash: Callable[[int, int], bool]) -> list[list[Move]]:
+    """Return the moves in groups of at most ``MAX_MOVES``. ``clash`` returns whether one technician cannot do both of
+    two jobs. A group needs at most groups before it. Moves that cannot be in such a group are left out.
+    """
+    needs = {
+        move.job: {other.job for other in moves if other.origin == move.target and clash(move.job, other.job)}
+        for move in moves
+    }
+    move_of = {move.job: move for move in moves}
+    groups: list[list[Move]] = []
+    left_out: set[int] = set()
+    for chain in _connected(needs):
+        parts = [chain] if len(chain) <= MAX_MOVES else _split(chain, needs)
+        for part in parts:
+            if len(part) > MAX_MOVES or any(needs[job] & left_out for job in part):
+                left_out |= part
+            else:
+                groups.append([move_of[job] for job in sorted(part)])
+    return groups
+
+
+def _connected(needs: dict[int, set[int]]) -> list[set[int]]:
+    """Return the sets of jobs that are connected by needs, in either direction."""
+    joined: dict[int, set[int]] = {job: set(others) for job, others in needs.items()}
+    for job, others in needs.items():
+        for other in others:
+            joined[other].add(job)
+    found, seen = [], set[int]()
+    for job in needs:
+        if job not in seen:
+            found.append(_reachable([job], joined))
+            seen |= found[-1]
+    return found
+
+
+def _reachable(starts: Collection[int], edges: dict[int, set[int]]) -> set[int]:
+    found, waiting = set(starts), list(starts)
+    while waiting:
+        for other in edges[waiting.pop()] - found:
+            found.add(other)
+            waiting.append(other)
+    return found
+
+
+def _split(chain: set[int], needs: dict[int, set[int]]) -> list[set[int]]:
+    """Split a chain that is too long. A part needs at most parts before it, and a cycle stays in one part."""
+    cycles: list[set[int]] = []
+    reach = {job: _reachable([job], needs) for job in chain}
+    for job in sorted(chain, key=lambda each: (len(reach[each]), each)):
+        if not any(job in cycle for cycle in cycles):
+            cycles.append({other for other in reach[job] if job in reach[other]})
+    parts: list[set[int]] = []
+    for cycle in cycles:  # what a cycle needs comes before it, because it reaches fewer jobs
+        if parts and len(parts[-1]) + len(cycle) <= MAX_MOVES:
+            parts[-1] |= cycle
+        else:
+            parts.append(set(cycle))
+    return parts
+
+
+def drop_impossible(
+    moves: Sequence[Move], visits_of: Mapping[int, set[int]], clash: Callable[[int, int], bool]
+) -> list[Move]:
+    """Return the moves without those whose new technician keeps a job at that time. ``visits_of`` has the jobs of each
+    technician before the first move.
+    """
+    possible = list(moves)
+    while True:
+        given_up = {move.job for move in possible}
+        kept = [
+            move
+            for move in possible
+            if not any(clash(move.job, job) for job in visits_of[move.target] - given_up if job != move.job)
+        ]
+        if len(kept) == len(possible):
+            return kept
+        possible = kept
+
+
+def rank_groups(
+    groups: Sequence[list[Move]],
+    visits_of: Mapping[int, set[int]],
+    clash: Callable[[int, int], bool],
+    travel_s: Callable[[set[int]], float],
+) -> list[tuple[list[Move], float]]:
+    """Return the groups in the order in which they serve and save most, each with the travel time that it saves
+    (seconds) after those before it. Groups that would save nothing and serve no further job are left out. ``travel_s``
+    returns the travel time of whoever does some jobs.
+    """
+    held = {technician: set(jobs) for technician, jobs in visits_of.items()}
+    waiting, ranked = list(groups), list[tuple[list[Move], float]]()
+    while ready := [group for group in waiting if _is_ready(group, waiting, clash)]:
+        rated = [(sum(move.origin is None for move in group), _saves_s(group, held, travel_s)) for group in ready]
+        best = max(range(len(ready)), key=rated.__getitem__)
+        serves, saves_s = rated[best]
+        if not serves and saves_s <= 0:
+            break
+        waiting.remove(ready[best])
+        held |= _after(ready[best], held)
+        ranked.append((ready[best], saves_s))
+    return ranked
+
+
+def _is_ready(group: list[Move], waiting: Sequence[list[Move]], clash: Callable[[int, int], bool]) -> bool:
+    """Return whether the group needs no group that is not applied yet."""
+    others = [move for other in waiting if other is not group for move in other]
+    return not any(other.origin == move.target and clash(move.job, other.job) for move in group for other in others)
+
+
+def _after(group: Sequence[Move], held: Mapping[int, set[int]]) -> dict[int, set[int]]:
+    """Return the jobs, after the moves of the group, of the technicians whom it concerns."""
+    concerned = {technician for move in group for technician in (move.origin, move.target) if technician is not None}
+    changed = {technician: set(held[technician]) for technician in concerned}
+    for move in group:
+        if move.origin is not None:
+            changed[move.origin].discard(move.job)
+        changed[move.target].add(move.job)
+    return changed
+
+
+def _saves_s(group: Sequence[Move], held: Mapping[int, set[int]], travel_s: Callable[[set[int]], float]) -> float:
+    after = _after(group, held)
+    return sum(travel_s(held[technician]) - travel_s(jobs) for technician, jobs in after.items())

@@ -21,6 +21,7 @@ NAMES = (
     "location",
     "map",
     "match",
+    "matching",
     "offer",
     "plan",
     "rebuild",

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from bench.peer_programs import GoProgram, locked_npm_version
-from bench.peers import vroom
+from bench.peers import scipy_assignment, vroom
 
 CENTRIFUGO = GoProgram("centrifugo", "github.com/centrifugal/centrifugo/v6", "v6.9.1")
 NATS = GoProgram("nats-server", "github.com/nats-io/nats-server/v2", "v2.15.3")
@@ -56,5 +56,6 @@ PEERS = {
     "PostgreSQL transaction": Peer("BEGIN, four statements, COMMIT; both cores; omits what the procedure omits"),
     "GEOSEARCH": Peer("knows nobody's eligibility, blocks or earlier offers"),
     "VROOM": Peer("C++; plans and nothing else", vroom.read_version),
+    "scipy": Peer("C; solves and nothing else", scipy_assignment.read_version),
     "Tile38": Peer("knows nobody's eligibility, blocks or earlier offers; in memory", TILE38.read_version),
 }

@@ -1,0 +1,199 @@
+"""A recorded day replayed over a real Redis in simulated time: jobs are booked at the recorded times and places, the
+engine assigns them, and technicians travel, work and become free.
+
+The zone's clock is moved from one instant at which something happens to the next one. Leases and the age of positions
+do not count, because the apps of the technicians are not simulated: the zone counts as reopened at each move of the
+clock, so that its grace never ends.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from random import Random
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bench.load.seed import gather_in_batches
+from engine.domain import booking, jobs, services
+from engine.domain.commands import CommandInput
+from engine.idempotency.in_redis import Outcome
+from engine.identity import accounts
+from engine.rules.distances import distance_m
+from engine.runtime import Engine
+from engine.store import keys
+from engine.technicians import live
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
+from engine.workers import scheduler
+from server.simulation.pickups import Pickup
+
+ADMIN = Principal(UserId("cli_admin"), "admin", "Admin")
+SPEED_M_S, DETOUR = 6.0, 1.3
+"""How fast technicians travel, by road, and how much longer the road is than the straight distance."""
+WORK_S, WORK_SIGMA = 1200.0, 0.5
+"""The mean length of a job, and the spread of its logarithm."""
+LOG_PAGE = 1_000
+
+BLUEPRINT = """
+name = "{name}"
+version = 1
+title = "Replayed"
+[dispatch]
+job_s = 0
+weights = {{ distance = 1.0 }}
+{match}
+[states]
+wanted = {{ phase = "open", seeks = "allocate", says = "Wanted" }}
+held = {{ phase = "active", says = "Held" }}
+over = {{ phase = "done", says = "Over" }}
+[commands]
+assign = {{ by = ["engine"], from = ["wanted"], to = "held", does = "assign", event = "job.assigned" }}
+finish = {{ by = ["holder"], from = ["held"], to = "over", event = "job.status" }}
+[events]
+"job.created" = {{ to = ["ops"] }}
+"job.assigned" = {{ to = ["holder", "ops"] }}
+"job.status" = {{ to = ["ops"] }}
+"""
+"""The blueprint of a policy: the shortest one in which the engine assigns."""
+
+
+class Ride(NamedTuple):
+    """One finished replay of a pickup: how long it waited for its technician (s), and how far away (m) they were."""
+
+    waited_s: float
+    pickup_m: float
+
+    @property
+    def arrival_s(self) -> float:
+        """The time from the booking to the arrival of the technician."""
+        return self.waited_s + travel_s(self.pickup_m)
+
+
+def travel_s(straight_m: float) -> float:
+    """Return the travel time in seconds for a straight distance in metres."""
+    return straight_m * DETOUR / SPEED_M_S
+
+
+class ReplayedCity:
+    """One replay: ``pickups``, the earliest first, at ``speed`` times the recorded speed, with ``technicians`` who
+    begin at places drawn from the pickups. ``rides`` are the assigned jobs in order.
+    """
+
+    def __init__(
+        self, engine: Engine, blueprint: str, pickups: Sequence[Pickup], technicians: int, speed: float
+    ) -> None:
+        self.rides: list[Ride] = []
+        self._engine = engine
+        self._blueprint = blueprint
+        self._pickups = pickups
+        self._count = technicians
+        self._speed = speed
+        self._skew_ms = 0.0
+        self._seen = "0"
+        self._booked: dict[JobId, tuple[float, Pickup]] = {}
+        self._places: dict[str, tuple[float, float]] = {}
+        self._agenda: list[tuple[float, int, Any]] = []
+
+    async def replay(self, seed: int) -> None:
+        """Replay all pickups, until each of them has a technician."""
+        random = Random(seed)
+        service, customer = await self._prepare(random)
+        begun, start = self._now_ms(), self._pickups[0].at
+        for number, pickup in enumerate(self._pickups):
+            at = begun + (pickup.at - start).total_seconds() * 1000 / self._speed
+            heappush(self._agenda, (at, number, pickup))
+        while len(self.rides) < len(self._pickups):
+            due = await self._engine.store.command("ZRANGE", keys.due_tasks(DEFAULT_ZONE), 0, 0, "WITHSCORES")
+            times = [float(due[1])] if due else []
+            await self._move_clock(min([*times, *(each[0] for each in self._agenda[:1])]))
+            while self._agenda and self._agenda[0][0] <= self._now_ms():
+                _, _, what = heappop(self._agenda)
+                if isinstance(what, Pickup):
+                    await self._book(what, service, customer)
+                else:
+                    await self._finish(*what)
+            while await scheduler.run_once(self._engine, DEFAULT_ZONE) == 0.0:
+                pass
+            await self._note_assignments(random)
+
+    def _now_ms(self) -> float:
+        return time.time() * 1000 + self._skew_ms
+
+    async def _move_clock(self, at_ms: float) -> None:
+        """Move the zone's clock forward to ``at_ms``; what this process takes to compute passes in the zone too."""
+        self._skew_ms += max(0.0, math.ceil(at_ms - self._now_ms()))
+        now = round(self._now_ms())
+        meta = keys.zone_meta(DEFAULT_ZONE)
+        await self._engine.store.redis.hset(  # type: ignore[misc]
+            meta, mapping={"skew": round(self._skew_ms), "now": now, "opened_at": now}
+        )
+
+    async def _prepare(self, random: Random) -> tuple[ServiceId, Principal]:
+        engine = self._engine
+        new = services.NewService(name="Rides", category="city", base_amount=1_000, currency="USD")
+        service = (await services.create_service(engine, ADMIN, new)).value.id
+        account = accounts.NewAccount(email="c@example.org", password="correct horse", name="Carla", role="customer")
+        customer = Principal((await accounts.create_user(engine, ADMIN, account)).value.id, "customer", "Carla")
+        for number, pickup in enumerate(random.choices(self._pickups, k=self._count)):
+            self._places[f"t{number}"] = (pickup.lat, pickup.lon)
+        await gather_in_batches(self._bring_online(name, service) for name in self._places)
+        return service, customer
+
+    async def _bring_online(self, name: str, service: ServiceId) -> None:
+        record = live.TechnicianRecord(
+            id=TechnicianId(UserId(name)),
+            name=name,
+            phone="+15550100",
+            services=[service],
+            capacity=1,
+            complete=True,
+            kyc="approved",
+            account="approved",
+            version=1,
+        )
+        await live.write_record(self._engine, record)
+        await self._locate(name)
+
+    async def _locate(self, name: str) -> None:
+        who, position = Principal(UserId(name), "technician", name), live.Coordinates(*self._places[name])
+        await live.set_availability(self._engine, who, name, online=True, position=position)
+
+    async def _book(self, pickup: Pickup, service: ServiceId, customer: Principal) -> None:
+        wanted = booking.Booking(
+            service=service, lat=pickup.lat, lon=pickup.lon, address="1 Main St", blueprint=self._blueprint
+        )
+        outcome: Outcome = await booking.book_job(self._engine, customer, wanted)
+        assert outcome.job is not None
+        self._booked[JobId(msgspec.json.decode(outcome.job)["id"])] = (self._now_ms(), pickup)
+
+    async def _finish(self, job: JobId, name: str) -> None:
+        """End a job; the technician stays at its place."""
+        await self._locate(name)
+        who = Principal(UserId(name), "technician", name)
+        await jobs.run_command(self._engine, who, job, CommandInput(command="finish"))
+
+    async def _note_assignments(self, random: Random) -> None:
+        """Read from the log who got which job, and put the end of each such job on the agenda."""
+        while True:
+            after = f"({self._seen}"
+            page = await self._engine.store.command("XRANGE", keys.log(DEFAULT_ZONE), after, "+", "COUNT", LOG_PAGE)
+            for entry, values in page:
+                self._seen, fields = entry.decode(), dict(zip(values[::2], values[1::2], strict=True))
+                if fields[b"type"] == b"job.assigned" and b"role:ops" in fields[b"to"]:
+                    self._note_assignment(msgspec.json.decode(fields[b"data"]), float(fields[b"at"]), random)
+            if len(page) < LOG_PAGE:
+                return
+
+    def _note_assignment(self, data: dict[str, Any], at_ms: float, random: Random) -> None:
+        job, name = JobId(data["job"]["id"]), data["technician"]["id"]
+        booked_ms, pickup = self._booked.pop(job)
+        place = (pickup.lat, pickup.lon)
+        ride = Ride(max(0.0, at_ms - booked_ms) / 1000, distance_m(*self._places[name], *place))
+        self.rides.append(ride)
+        self._places[name] = place
+        work_s = random.lognormvariate(math.log(WORK_S) - WORK_SIGMA**2 / 2, WORK_SIGMA)
+        ends = at_ms + 1000 * (travel_s(ride.pickup_m) + work_s)
+        heappush(self._agenda, (ends, len(self._pickups) + len(self.rides), (job, name)))

@@ -270,6 +270,15 @@ async def test_offer_runs() -> None:
     assert (await run_quick("offer", "--jobs", "5"))["booking to first offer"] > 0
 
 
+async def test_matching_runs() -> None:
+    """The benchmark `matching` replays pickups in windows and one by one. It refuses a file that is no trace."""
+    refused = await run_bench("matching", "README.md", *QUICK_OPTIONS)
+    assert refused.code == 1 and "README.md, line" in refused.err
+    figures = await run_quick("matching", "tests/data/pickups.csv", "--limit", "6", "--technicians", "4")
+    assert figures["4 technicians, windows, exact: wait mean"] > 0
+    assert figures["4 technicians, arrival, exact ÷ at once"] > 0
+
+
 async def test_plan_runs() -> None:
     """The benchmark `plan` compares a planned day with greedy insertion, also at the places of a trace. It refuses a
     trace with too few places.

@@ -125,13 +125,7 @@ def _add_figures(report: Report, values: RoundValues, technicians: int, *, is_go
 
 def _compare_solvers(report: Report, arguments: argparse.Namespace, pickups: Sequence[Pickup]) -> None:
     """Solve windows that are drawn from the trace by Callout's solver and by scipy's; the costs must be the same."""
-    has_scipy = arguments.peers
-    try:
-        scipy_assignment.load_scipy()
-        report.add_version("scipy")
-    except PeerUnavailable as missing:
-        report.unavailable_peers.append(f"scipy: {missing}")
-        has_scipy = False
+    has_scipy = arguments.peers and _find_scipy(report)
     for name, (jobs, technicians) in WINDOWS.items():
         ours_ms, theirs_ms = [], []
         for number in range(max(3, arguments.rounds)):
@@ -148,6 +142,16 @@ def _compare_solvers(report: Report, arguments: argparse.Namespace, pickups: Seq
         report.add(Figure(f"exact solver, {name}, k = {NEIGHBOURS}", "ms", ours_ms, better="less"))
         if has_scipy:
             report.add(Figure(f"scipy, {name}, k = {NEIGHBOURS}", "ms", theirs_ms, better="less"))
+
+
+def _find_scipy(report: Report) -> bool:
+    try:
+        scipy_assignment.load_scipy()
+        report.add_version("scipy")
+    except PeerUnavailable as missing:
+        report.unavailable_peers.append(f"scipy: {missing}")
+        return False
+    return True
 
 
 def _draw_window(random: Random, pickups: Sequence[Pickup], jobs: int, technicians: int) -> tuple[Edges, list[int]]:

@@ -19,6 +19,7 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, ServiceId, UserId
 from engine.workers import archiver
+from tests.rebuild.compare import check_rebuild
 from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.postgres import on_both_databases
@@ -324,3 +325,22 @@ async def test_the_archive_has_each_quote_and_its_job(engine: Engine) -> None:
         await engine.store.redis.delete(keys.quote(DEFAULT_ZONE, name))
     assert msgspec.json.decode(await quotes.read_quote(engine, carla, promised["id"])) == promised | {"used_by": job}
     assert msgspec.json.decode(await quotes.read_quote(engine, carla, other["id"])) == other
+
+
+async def test_a_rebuilt_zone_keeps_its_quotes(engine: Engine) -> None:
+    """After Redis was emptied and written anew from SQL, an open quote is still good and a used one is still used. The
+    request for the open one, sent again, has the same quote.
+    """
+    set_price(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
+    used = await quote(engine, carla, service)
+    job = people.id_of(await book(engine, carla, service, quote=used["id"]))
+    asked = Booking(blueprint="managed", service=service, lat=people.HERE.lat, lon=people.HERE.lon, address="")
+    promised = await quotes.create_quote(engine, carla, asked, key=KEY)
+    await check_rebuild(engine)
+    again = await quotes.create_quote(engine, carla, asked, key=KEY)
+    assert (again.repeated, again.id) == (True, promised.id)
+    with pytest.raises(Duplicate) as refused:
+        await book(engine, carla, service, quote=used["id"])
+    assert refused.value.extra["job"]["id"] == job
+    assert job_of(await book(engine, carla, service, quote=promised.id))["quote"]["id"] == promised.id

@@ -33,7 +33,7 @@ async def read_snapshot(engine: Engine) -> Snapshot:
         expires = await redis.pttl(name) > 0
         if any(fnmatchcase(key, pattern) for pattern in ephemeral.KEYS if pattern not in KEYS_COMPARED_BY_MEMBERS):
             continue
-        if expires and not key.startswith("req:"):  # finished and archived: SQL answers
+        if expires and not key.startswith(("req:", "quote:")):  # finished and archived: SQL answers
             continue
         value = await _read_value(redis, name)
         if value and (compared := _compared_part(key, value)):

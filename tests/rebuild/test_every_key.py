@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from engine.domain import bids, blocks, disputes, payments
+from engine.domain import bids, blocks, disputes, payments, quotes
 from engine.domain.bids import BidTerms
+from engine.domain.booking import Booking
 from engine.domain.payments import Payment
 from engine.rebuild import ephemeral
 from engine.runtime import Engine
@@ -55,7 +56,9 @@ async def test_every_key_is_compared_or_declared(engine: Engine) -> None:
     searching = await people.offered_job(engine, customer, service)
     for wave in range(2, 6):
         await scheduler.open_wave(engine, DEFAULT_ZONE, searching, wave)
-    await people.job(engine, customer, service, blueprint="managed")  # waits for a matching window
+    await people.job(engine, customer, service, blueprint="managed")  # waits for a matching window, and uses a quote
+    promised = Booking(blueprint="managed", service=service, lat=people.HERE.lat, lon=people.HERE.lon, address="")
+    await quotes.create_quote(engine, customer, promised)
     before = await check_rebuild(engine)
     missing = {key for key in compared_keys() if not any(fnmatchcase(name, key) for name in before)}
     assert missing == set()

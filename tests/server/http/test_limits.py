@@ -59,6 +59,13 @@ def test_the_limits_are_those_of_the_protocol() -> None:
     assert {limit.name: (limit.count, limit.period_s) for limit in limits.LIMITS.values()} == promised
 
 
+async def test_quotes_are_limited(client_of: ClientOf) -> None:
+    """After ten requests for a quote, the next one in the same minute is refused."""
+    machine = client_of("service")
+    codes = [code_of(await machine("POST", "/v1/quotes", {}))[1] for _ in range(11)]
+    assert codes == ["invalid"] * 10 + ["rate_limited"]
+
+
 @pytest.mark.parametrize(("verb", "body"), [("erasure", {"reason": "asked"}), ("export", {})])
 async def test_erasures_and_exports_are_limited(client_of: ClientOf, verb: str, body: dict[str, str]) -> None:
     """After ten requests for an erasure or an export, the next one in the same hour is refused."""

@@ -27,7 +27,7 @@ from engine.events import rfc3339_of
 from engine.rules import matching
 from engine.rules.matchers import find_matcher
 from engine.rules.matching import Candidate, Match, WaitingJob
-from engine.rules.travel import travel_model
+from engine.rules.travel import TravelModel, travel_model
 from engine.rules.zone_areas import timezone_of
 from engine.store import keys
 from engine.store.scripts import Args
@@ -92,7 +92,7 @@ async def _view(
         calls = (_view_piece(engine, zone, names, side, piece) for piece in pieces[start : start + VIEWS_AT_ONCE])
         for job in [job for jobs in await asyncio.gather(*calls) for job in jobs]:
             found[job.id] = _join(found[job.id], job) if job.id in found else job
-    travel = travel_model(zone, now_ms(), timezone_of(engine.settings.zone_areas, zone))
+    travel = travel_now(engine, zone)
     suspended = await _suspended_customers(engine, {job.customer for job in found.values() if job.candidates})
     jobs = []
     for job in found.values():
@@ -102,6 +102,11 @@ async def _view(
             farthest_m = rule.reach_m + rule.grow_m_s * job.waiting_ms / 1000
             jobs.append((job.with_costs(blueprint.dispatch.weights, travel, farthest_m=farthest_m), blueprint))
     return jobs
+
+
+def travel_now(engine: Engine, zone: Zone) -> TravelModel:
+    """Return the travel times of journeys in a zone that begin now."""
+    return travel_model(zone, now_ms(), timezone_of(engine.settings.zone_areas, zone))
 
 
 async def _view_piece(

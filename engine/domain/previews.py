@@ -14,6 +14,7 @@ from engine.blueprint.schema import Blueprint
 from engine.domain import booking, schedules, services, zones
 from engine.domain.booking_record import duration_of
 from engine.domain.booking_request import Booking
+from engine.domain.match_preview import choose_in_window
 from engine.domain.services import Service
 from engine.events import rfc3339_of
 from engine.roles import OPS, SERVICE_ROLE, require_role
@@ -100,6 +101,7 @@ async def _run_search(
         "scheduled": wanted.scheduled_for or 0,
         "duration_min": duration_of(wanted, service),
         "schedule": schedules.rule_text(engine, zone, blueprint) if mode == "allocate" else "",
+        "window": wave_plan.match_rule_text(dispatch) if mode == "allocate" else "",
     }
     walk = ""
     for _ in range(MAX_TURNS):
@@ -109,7 +111,7 @@ async def _run_search(
             break
     del document["wave"]
     found: dict[str, Any] = document
-    return found
+    return choose_in_window(engine, zone, found, blueprint) if args["window"] else found
 
 
 def _nobody() -> dict[str, Any]:

@@ -194,10 +194,9 @@ def record_members(match: Match, *, window: str, jobs: int, free: int) -> str:
     ``window`` ended, how many ``jobs`` waited and technicians were ``free``, and what the choice cost.
     """
     job, others = match.job, match.others
-    scores = [_score(job, each) for each in (match.index, *others)[:MAX_SCORES]]
     next_best = [{"technician": job.candidates[each].technician, "cost": job.costs[each] / 1000} for each in others[:1]]
     members = {
-        "scores": scores,
+        "scores": scores_of(match),
         "window": window,
         "jobs": jobs,
         "free": free,
@@ -206,6 +205,11 @@ def record_members(match: Match, *, window: str, jobs: int, free: int) -> str:
         "why_not_nearest": match.why_not_nearest,
     }
     return "," + msgspec.json.encode(members)[1:-1].decode()
+
+
+def scores_of(match: Match) -> list[dict[str, str | float]]:
+    """Return the scores of the best candidates of a match, the cheapest first, in points."""
+    return [_score(match.job, each) for each in (match.index, *match.others)[:MAX_SCORES]]
 
 
 def _score(job: WaitingJob, index: int) -> dict[str, str | float]:

@@ -23,6 +23,7 @@ function Matching.load(zone, key)
   if not job or job.mode ~= 'allocate' or not Job.is_searching(job) then return job, 'not_searching' end
   if job.frozen ~= '' then return job, 'frozen' end
   Candidates.load_search_fields(job)
+  Schedule.load(job)
   job.walk = ''
   if job.release > zone.now then return job, 'too_early' end
   return job, Window.rule(job) or 'no_window'
@@ -33,7 +34,6 @@ end
 function Matching.new_wave(zone, job, rule, reach_m, schedule)
   local wave = Wave.new(zone, job, rule.k, reach_m, rule.weights, Limits.parse(''))
   wave.explains, wave.nearest, wave.rule = true, true, TravelRule.parse(schedule)
-  Schedule.load(job)
   Wave.resume(zone, job, wave)
   return wave
 end

@@ -4,6 +4,7 @@
 --- @include "lib/candidates"
 --- @include "lib/geo"
 --- @include "lib/limits"
+--- @include "lib/matching"
 --- @include "lib/named_technician"
 --- @include "lib/ranking"
 --- @include "lib/tech"
@@ -27,6 +28,19 @@ function Preview.ask_best(zone, job, offers, supply, wave)
   return {best}
 end
 
+-- Returns the wave with the candidates that the first matching window would have for the job. Which of them costs least
+-- is decided outside (engine/rules/matching.py), so nobody is asked here.
+function Preview.see_window(zone, job, offers, supply, rule, schedule)
+  local wave = Matching.new_wave(zone, job, rule, rule.reach_m, schedule)
+  Matching.search(zone, job, offers, supply, wave)
+  local beyond = #wave.fit == 0 and Matching.search_beyond(zone, job, offers, supply, rule, schedule)
+  wave = beyond or wave
+  wave.how = wave.preferred and 'preferred' or beyond and 'beyond' or 'reach'
+  wave.candidates = {}
+  for i, fit in ipairs(wave.fit) do wave.candidates[i] = '"' .. Matching.candidate_text(zone, wave, fit) .. '"' end
+  return wave
+end
+
 function Preview.ask_wave(zone, job, offers, supply, wave, whole_zone)
   wave.room = Limits.open_offer_room(zone, offers, wave.asked)
   local best, _, undecided = WaveChoice.choose(zone, job, offers, supply, wave, whole_zone)
@@ -45,11 +59,15 @@ function Preview.judge_others(zone, job, offers, people, wave)
   for i = fits + 1, #wave.fit do Candidates.exclude(wave, 'rank', wave.fit[i].id) end
 end
 
--- Returns the record of the wave as JSON, with the scores of those who are asked or, if the engine chooses, of the best.
+-- Returns the record of the wave as JSON, with the scores of those who are asked or, if the engine chooses, of the
+-- best.
 function Preview.document(zone, job, wave, best)
   local ids, scores = {}, ''
   for i, fit in ipairs(best) do ids[i] = fit.id end
   if job.mode == 'allocate' then scores = Allocation.scores_json(zone, wave)
   elseif job.mode ~= 'direct' then scores = Ranking.scores_json(zone, wave, best, #best) end
-  return Wave.record_json(zone, wave, 1, ids, ',"scores":[' .. scores .. '],"more":' .. tostring(wave.more == true))
+  local seen = wave.how and ',"how":"' .. wave.how .. '","candidates":[' .. table.concat(wave.candidates, ',') .. ']' or
+  '' if wave.how and wave.how ~= 'reach' then wave.radius = 0 end
+  return Wave.record_json(zone, wave, 1, ids, ',"scores":[' .. scores .. '],"more":' ..
+    tostring(wave.more == true and not wave.how) .. seen)
 end

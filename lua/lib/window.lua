@@ -10,19 +10,17 @@ local Window = {}
 -- may be when they get the job: they may have moved since the window looked at them.
 Window.REPORTED_AFTER, Window.MOVED_M = 2, 250
 
-do
-  local parse = Memo.of(function(text)
-    local length_ms, reach_m, grow_m_s, k, radius_m, weights =
-      string.match(text, '^([^/]+)/([^/]+)/([^/]+)/([^/]+)/([^/]+)/([^/]+)$')
-    return {length_ms = tonumber(length_ms), reach_m = tonumber(reach_m), grow_m_s = tonumber(grow_m_s),
-      k = tonumber(k), radius_m = tonumber(radius_m), weights = string.gsub(weights, ',', ' ')}
-  end)
+Window.parse = Memo.of(function(text)
+  local length_ms, reach_m, grow_m_s, k, radius_m, weights =
+    string.match(text, '^([^/]+)/([^/]+)/([^/]+)/([^/]+)/([^/]+)/([^/]+)$')
+  return {length_ms = tonumber(length_ms), reach_m = tonumber(reach_m), grow_m_s = tonumber(grow_m_s),
+    k = tonumber(k), radius_m = tonumber(radius_m), weights = string.gsub(weights, ',', ' ')}
+end)
 
-  -- Returns the rule of the job's windows; nil if the engine chooses for each job alone.
-  function Window.rule(job)
-    local text = redis.call('HGET', job.key, 'window')
-    return text and parse(text) or nil
-  end
+-- Returns the rule of the job's windows; nil if the engine chooses for each job alone.
+function Window.rule(job)
+  local text = redis.call('HGET', job.key, 'window')
+  return text and Window.parse(text) or nil
 end
 
 -- Returns how far away (m) a technician of the job may be now. The distance grows with the time that the job has

@@ -162,6 +162,35 @@ async def test_a_preview_of_the_engines_choice_is_whom_it_assigns(engine: Engine
     assert seen["scores"] == record["scores"] and seen["mode"] == "allocate"
 
 
+async def test_a_preview_of_a_window_is_whom_it_assigns(engine: Engine) -> None:
+    """The next window assigns the technician of the preview, with the scores of the preview: the one whose travel and
+    rating cost least together, one beyond the reach if nobody else is there, or whom the customer prefers.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    for name, metres, stars in (("near", 100, 3.0), ("good", 500, 4.9), ("far", 5_000, 4.9), ("friend", 9_000, 4.0)):
+        await people.technician(engine, name, service, at=metres_north(metres), rating=stars)
+    await people.technician(engine, "away", service, at=None)
+    for expected, outranked, changes in (
+        ("friend", [], {"technician": "friend"}),
+        ("good", ["near"], {}),
+        ("near", [], {}),
+    ):
+        seen = await preview(engine, service, carla, blueprint="managed", **changes)
+        job = people.id_of(await people.job(engine, carla, service, blueprint="managed", **changes))
+        await advance(engine, 1.001)
+        await run_due_tasks(engine)
+        record = await first_wave(engine, job)
+        assert seen["in"] == record["in"] == {"count": 1, "technicians": [expected]}
+        assert seen["scores"] == record["scores"]
+        rank = seen["out"].get("rank", {"technicians": []})["technicians"]
+        assert set(outranked) <= set(rank) and (seen["radius_m"] is None) == (record["radius_m"] is None)
+    # Somebody nearer is busy, so the job would wait for them.
+    assert (await preview(engine, service, carla, blueprint="managed"))["in"]["count"] == 0
+    other = await people.service(engine)
+    await people.technician(engine, "alone", other, at=metres_north(9_000))
+    assert (await preview(engine, other, carla, blueprint="managed"))["in"]["technicians"] == ["alone"]
+
+
 @pytest.mark.parametrize("named", ["tom", "gardener", "pending", "avoided", "nobody"])
 async def test_a_preview_of_a_named_technician_is_what_the_booking_does(engine: Engine, named: str) -> None:
     """A technician who is named is in the preview if the booking asks them, and out with the reason if the booking is

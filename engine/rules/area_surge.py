@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from msgspec.structs import replace
+
 from engine.rules.pulse import AreaPulse
-from engine.rules.surge import HALF_LIFE_MS, NEUTRAL, AreaLook, DemandTable, SurgeState, next_surge
+from engine.rules.surge import HALF_LIFE_MS, NEIGHBOUR_WEIGHT, NEUTRAL, AreaLook, DemandTable, SurgeState, next_surge
 
 HOUR_MS = 3_600_000
 SETTLED_HOURS = HALF_LIFE_MS / 0.693147 / HOUR_MS
 """A decayed sum of a steady rate is the rate times this."""
-LEAST_REQUESTS = 1.0
-"""An area with a neutral multiplier and fewer recent requests, without a waiting job, is not looked at: it cannot rise,
-and most areas are such most of the time."""
+WATCHED_SHARE = 0.5
+"""An area is looked at from this share of the recent requests and waiting jobs on that a rise needs, or while its
+multiplier or a neighbour's is not neutral. Most areas are not, most of the time."""
+LEAST_RECENT = 0.05
+"""Fewer recent requests are none."""
 HourlyCounts = Mapping[int, Mapping[str, int]]
 
 
@@ -25,6 +29,9 @@ class AreaSurge:
         self.tables = tables or {}
         self._neighbours = neighbours
         self._states: dict[str, dict[str, SurgeState]] = {}
+        """The state of each area that was looked at, for each blueprint."""
+        self._recent: dict[str, float] = {}
+        """The decayed sums of requests, by area."""
         self._seen: HourlyCounts | None = None
         self._at = 0
 
@@ -32,31 +39,52 @@ class AreaSurge:
         """Go on from the states in stored pulses."""
         self._states = {area: dict(pulse.surge) for area, pulse in pulses.items() if pulse.surge}
 
-    def look(self, pulses: Mapping[str, AreaPulse], counts: HourlyCounts, at_ms: int) -> None:
+    def look(self, pulses: dict[str, AreaPulse], counts: HourlyCounts, at_ms: int) -> None:
         """Set the multipliers of ``pulses`` at a time. ``counts`` has the requests of the hours that may have changed
-        since the last look.
+        since the last look. An area whose multipliers are set gets a new object.
         """
-        new = self._new_requests(counts)
-        elapsed = max(0, at_ms - self._at) / HOUR_MS if self._at else 0.0
-        self._at = at_ms
-        looks = {
-            area: AreaLook(new.get(area, 0), pulse.usual * elapsed, pulse.waiting, pulse.free)
-            for area, pulse in pulses.items()
+        new, recent = self._new_requests(counts), self._recent
+        elapsed_ms = max(0, at_ms - self._at) if self._at else 0
+        self._at, kept, elapsed = at_ms, 0.5 ** (elapsed_ms / HALF_LIFE_MS), elapsed_ms / HOUR_MS
+        self._recent = {area: left for area, value in recent.items() if (left := value * kept) >= LEAST_RECENT}
+        for area, count in new.items():
+            self._recent[area] = self._recent.get(area, 0.0) + count
+
+        def look_at(area: str) -> AreaLook:
+            pulse = pulses[area]
+            return AreaLook(new.get(area, 0), pulse.usual * elapsed, pulse.waiting, pulse.free)
+
+        watched: dict[str, dict[str, SurgeState]] = {}
+        for area in sorted(self._watched(pulses) & pulses.keys()) if self.tables else ():
+            around = [each for each in self._neighbours(area) if each in pulses]
+            look = look_at(area).with_neighbours(look_at(each) for each in around)
+            pulse, before = pulses[area], self._states.get(area, {})
+            begin = SurgeState(
+                at=at_ms - elapsed_ms,
+                requests=recent.get(area, 0.0) + NEIGHBOUR_WEIGHT * sum(recent.get(each, 0.0) for each in around),
+                usual=SETTLED_HOURS * (pulse.usual + NEIGHBOUR_WEIGHT * sum(pulses[each].usual for each in around)),
+                waiting=look.waiting,
+                free=look.free,
+            )
+            states = {
+                name: next_surge(before.get(name, begin), table, look, at_ms) for name, table in self.tables.items()
+            }
+            moved = {name: state.multiplier for name, state in states.items() if state.multiplier != NEUTRAL}
+            watched[area] = states
+            pulses[area] = replace(pulse, surge=states, multipliers=moved)
+        self._states = watched
+
+    def _watched(self, pulses: Mapping[str, AreaPulse]) -> set[str]:
+        least = WATCHED_SHARE * min(table.least for table in self.tables.values())
+        waiting = {area: pulse.waiting for area, pulse in pulses.items() if pulse.waiting}
+        may_rise = {area for area in waiting if waiting[area] + self._recent.get(area, 0.0) >= least}
+        may_rise.update(area for area, value in self._recent.items() if value >= least)
+        moved = {
+            area
+            for area, states in self._states.items()
+            if any(state.multiplier != NEUTRAL for state in states.values())
         }
-        busy = {area for area, look in looks.items() if look.requests or look.waiting} | self._states.keys()
-        for area in sorted(busy & looks.keys()):
-            around = [looks[each] for each in self._neighbours(area) if each in looks]
-            look, pulse, before = looks[area].with_neighbours(around), pulses[area], self._states.get(area, {})
-            usual = look.usual / elapsed if elapsed else pulse.usual
-            states = {}
-            for blueprint, table in self.tables.items():
-                state = next_surge(before.get(blueprint) or _settled(usual, look, at_ms), table, look, at_ms)
-                if state.multiplier != NEUTRAL or state.requests >= LEAST_REQUESTS or look.waiting:
-                    states[blueprint] = state
-            self._states[area] = states
-            pulse.surge = states
-            pulse.multipliers = {name: each.multiplier for name, each in states.items() if each.multiplier != NEUTRAL}
-        self._states = {area: states for area, states in self._states.items() if states}
+        return may_rise | moved | {each for area in moved for each in self._neighbours(area)}
 
     def _new_requests(self, counts: HourlyCounts) -> dict[str, int]:
         """Return the requests since the last look, by area; none at the first look."""
@@ -68,9 +96,3 @@ class AreaSurge:
                 if more > 0:
                     found[area] = found.get(area, 0) + more
         return found
-
-
-def _settled(usual_an_hour: float, look: AreaLook, at_ms: int) -> SurgeState:
-    """Return the state of an area in which all was as usual until now."""
-    sums = usual_an_hour * SETTLED_HOURS
-    return SurgeState(at=at_ms, requests=sums, usual=sums, waiting=look.waiting, free=look.free)

@@ -11,15 +11,29 @@ from statistics import NormalDist
 MEAN_STEP = 0.02
 """Quantiles are computed for means that differ by 2 %, and cached: each exact mean would be computed anew."""
 DISPERSION_STEP = 0.005
+NO_MEAN = 1e-4
+"""A smaller mean has no count at any quantile of interest."""
 LARGE_MEAN = 400.0
 """From this mean on, a normal distribution of the same variance is used: its quantiles differ by less than 1 %."""
 
 
+def band_of(mean: float, dispersion: float) -> tuple[int, int]:
+    """Return the quantiles 0.1 and 0.9."""
+    if mean <= NO_MEAN:
+        return 0, 0
+    return _rounded_band(round(math.log(mean) / MEAN_STEP), round(dispersion / DISPERSION_STEP))
+
+
 def quantile(mean: float, dispersion: float, probability: float) -> int:
     """Return the smallest count k such that a count is at most k with at least this probability."""
-    if mean <= 1e-4:
+    if mean <= NO_MEAN:
         return 0
     return _rounded_quantile(round(math.log(mean) / MEAN_STEP), round(dispersion / DISPERSION_STEP), probability)
+
+
+@lru_cache(16_384)
+def _rounded_band(mean_steps: int, dispersion_steps: int) -> tuple[int, int]:
+    return _rounded_quantile(mean_steps, dispersion_steps, 0.1), _rounded_quantile(mean_steps, dispersion_steps, 0.9)
 
 
 @lru_cache(65_536)

@@ -105,12 +105,12 @@ class Backtest:
         forecast, best = self._forecast, self._forecast.best(horizon)
         self.served_hours[horizon][best] = self.served_hours[horizon].get(best, 0) + 1
         for name in (*forecast.forecasters, *BASELINES):
-            expected, dispersion = forecast.expected(horizon, name), forecast.scores[name, horizon].dispersion
+            expected, dispersion = forecast.expected(horizon, name), forecast.dispersion(horizon, name)
             yield name, horizon, expected, dispersion
             if name == best:
                 yield SERVED, horizon, expected, dispersion
         two_weeks = forecast.history.mean_of_weeks(forecast.hour + horizon, 2)
-        yield MEAN_OF_TWO, horizon, two_weeks, forecast.scores[MEAN_OF_WEEKS, horizon].dispersion
+        yield MEAN_OF_TWO, horizon, two_weeks, forecast.dispersion(horizon, MEAN_OF_WEEKS)
 
     def naive_errors(self) -> dict[str, float]:
         """Return the mean absolute error of "the same as last week" in the hours before the test, for each area."""

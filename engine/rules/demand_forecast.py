@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping
 from math import fsum
 from typing import NamedTuple
 
-from engine.rules.count_bands import quantile
+from engine.rules.count_bands import band_of
 from engine.rules.forecast import Forecaster, ProfileForecaster
 from engine.rules.forecast_baselines import MEAN_WEEKS, CountHistory
 from engine.rules.hour_slots import WEEK_HOURS, HourSlots
 
 HORIZONS = (1, 2, 3, 4, 5, 6, 24)
 """How many hours after the last closed hour the forecast hour ends."""
+SCORED_HORIZONS = (1, 3, 6, 24)
+"""The horizons that are scored. Another one is served as the next longer of these."""
 SCORE_KEPT = 0.995
 """How much of a score is kept each hour: half of it is six days old."""
 LEAST_HOURS = (1 - SCORE_KEPT**WEEK_HOURS) / (1 - SCORE_KEPT) - 1e-6
@@ -36,6 +38,27 @@ BASELINES = {LAST_WEEK: 1, MEAN_OF_WEEKS: MEAN_WEEKS}
 """The baselines: how many weeks each is the mean of."""
 
 
+class Misses(NamedTuple):
+    """How far off what was expected of an hour was: the sum of the absolute errors, and the two sums from which the
+    dispersion is learnt.
+    """
+
+    error: float
+    excess: float
+    squares: float
+
+
+def measure(expected: Mapping[str, float], counts: Mapping[str, int]) -> Misses:
+    """Return how far off ``expected`` was. The sums are exact: they do not depend on the order of the areas, which is
+    not the same after a restart.
+    """
+    misses = [(counts.get(area, 0) - mean, mean) for area, mean in expected.items()]
+    error = fsum([abs(miss) for miss, _ in misses])
+    error += sum([count for area, count in counts.items() if area not in expected])
+    larger = [(miss * miss / mean - 1, mean) for miss, mean in misses if mean > LEAST_MEAN]
+    return Misses(error, fsum([excess for excess, _ in larger]), fsum([mean for _, mean in larger]))
+
+
 class Score:
     """How well one candidate did at one horizon, lately."""
 
@@ -44,19 +67,13 @@ class Score:
     def __init__(self, error: float = 0.0, hours: float = 0.0, excess: float = 0.0, squares: float = 0.0) -> None:
         self.error, self.hours, self.excess, self.squares = error, hours, excess, squares
 
-    def note(self, expected: Mapping[str, float], counts: Mapping[str, int], *, is_compared: bool) -> None:
-        """Note what was expected of an hour, and what came. The sums are exact: they do not depend on the order of the
-        areas, which is not the same after a restart. ``is_compared``: all candidates expected something of this hour.
-        """
-        misses = [(counts.get(area, 0) - mean, mean) for area, mean in expected.items()]
-        error = fsum([abs(miss) for miss, _ in misses])
-        error += sum([count for area, count in counts.items() if area not in expected])
-        larger = [(miss * miss / mean - 1, mean) for miss, mean in misses if mean > LEAST_MEAN]
+    def note(self, misses: Misses, *, is_compared: bool) -> None:
+        """Note how far off an hour was. ``is_compared``: all candidates expected something of this hour."""
         if is_compared:
-            self.error = SCORE_KEPT * self.error + error
+            self.error = SCORE_KEPT * self.error + misses.error
             self.hours = SCORE_KEPT * self.hours + 1
-        self.excess = SCORE_KEPT * self.excess + fsum([excess for excess, _ in larger])
-        self.squares = SCORE_KEPT * self.squares + fsum([mean for _, mean in larger])
+        self.excess = SCORE_KEPT * self.excess + misses.excess
+        self.squares = SCORE_KEPT * self.squares + misses.squares
 
     @property
     def dispersion(self) -> float:
@@ -83,7 +100,8 @@ class DemandForecast:
         self.history = CountHistory()
         self.profile = ProfileForecaster(slots)
         self.forecasters: dict[str, Forecaster] = {PROFILE: self.profile, **(others or {})}
-        self.scores = {(name, h): Score() for name in (*self.forecasters, *BASELINES) for h in self.horizons}
+        self.scored = sorted({scored_horizon(horizon) for horizon in self.horizons})
+        self.scores = {(name, h): Score() for name in (*self.forecasters, *BASELINES) for h in self.scored}
         self.pending: dict[tuple[int, str, int], Mapping[str, float]] = {}
         """What each forecaster expects, by hour, forecaster and horizon."""
         self.hour = -1
@@ -92,48 +110,55 @@ class DemandForecast:
         """Score and learn an hour that is over."""
         is_compared = self.history.has(hour - WEEK_HOURS)
         for name in self.forecasters:
-            for horizon in self.horizons:
+            for horizon in self.scored:
                 expected = self.pending.pop((hour, name, horizon), None)
                 if expected is not None:
-                    self.scores[name, horizon].note(expected, counts, is_compared=is_compared)
+                    self.scores[name, horizon].note(measure(expected, counts), is_compared=is_compared)
         for name, weeks in BASELINES.items() if is_compared else ():
-            expected = self.history.mean_of_weeks(hour, weeks)
-            for horizon in self.horizons:
-                self.scores[name, horizon].note(expected, counts, is_compared=True)
+            misses = measure(self.history.mean_of_weeks(hour, weeks), counts)
+            for horizon in self.scored:
+                self.scores[name, horizon].note(misses, is_compared=True)
         self.history.close(hour, counts, total)
         self.hour = hour
         for name, forecaster in self.forecasters.items():
             forecaster.close(hour, counts, total)
-            for horizon in self.horizons:
+            for horizon in self.scored:
                 self.pending[hour + horizon, name, horizon] = forecaster.expected(horizon)
 
     def best(self, horizon: int) -> str:
         """Return the name of the candidate that is served at a horizon: the default, unless another had clearly smaller
         errors in at least a week of hours that all candidates expected.
         """
-        return best_candidate({name: self.scores[name, horizon] for name in (*self.forecasters, *BASELINES)})
+        return best_candidate(
+            {name: self.scores[name, scored_horizon(horizon)] for name in (*self.forecasters, *BASELINES)}
+        )
 
     def expected(self, horizon: int, name: str) -> Mapping[str, float]:
         """Return what a candidate expects, by area."""
         if name in BASELINES:
             return self.history.mean_of_weeks(self.hour + horizon, BASELINES[name])
-        return self.pending.get((self.hour + horizon, name, horizon), {})
+        found = self.pending.get((self.hour + horizon, name, horizon))
+        return self.forecasters[name].expected(horizon) if found is None else found
 
-    def band(self, horizon: int, name: str, mean: float, probability: float) -> int:
-        """Return a quantile of the count that a candidate expects with this mean."""
-        return quantile(mean, self.scores[name, horizon].dispersion, probability)
+    def dispersion(self, horizon: int, name: str) -> float:
+        """Return how widely counts are spread around what a candidate expects."""
+        return self.scores[name, scored_horizon(horizon)].dispersion
 
     def ahead(self) -> dict[int, dict[str, Ahead]]:
         """Return what is served, by horizon and area."""
         served = {}
         for horizon in self.horizons:
             name = self.best(horizon)
-            dispersion = self.scores[name, horizon].dispersion
+            dispersion = self.dispersion(horizon, name)
             served[horizon] = {
-                area: Ahead(mean, quantile(mean, dispersion, 0.1), quantile(mean, dispersion, 0.9))
-                for area, mean in self.expected(horizon, name).items()
+                area: Ahead(mean, *band_of(mean, dispersion)) for area, mean in self.expected(horizon, name).items()
             }
         return served
+
+
+def scored_horizon(horizon: int) -> int:
+    """Return the horizon whose scores count for ``horizon``."""
+    return min((scored for scored in SCORED_HORIZONS if scored >= horizon), default=SCORED_HORIZONS[-1])
 
 
 def best_candidate(scores: Mapping[str, Score]) -> str:

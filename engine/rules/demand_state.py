@@ -61,7 +61,7 @@ def area_states(forecast: DemandForecast) -> Iterable[tuple[str, AreaState]]:
     """Return what is known of each area. An area that was not known yet when an hour was forecast has fewer numbers."""
     pending = [
         [forecast.pending.get((forecast.hour + ahead, PROFILE, horizon), {}) for ahead in range(1, horizon + 1)]
-        for horizon in forecast.horizons
+        for horizon in forecast.scored
     ]
     for area, profile in sorted(forecast.profile.areas.items()):
         said = [[hour[area] for hour in hours if area in hour] for hours in pending]
@@ -80,14 +80,15 @@ def restore(forecast: DemandForecast, zone: ZoneState, areas: Mapping[str, AreaS
     forecast.profile.zone = AreaProfile(list(zone.base), *zone.rest)
     forecast.scores |= {key: score for key, score in scores_of(zone).items() if key in forecast.scores}
     pending: dict[tuple[int, str, int], dict[str, float]] = {}
-    for horizon in forecast.horizons:
+    for horizon in forecast.scored:
         for ahead in range(1, horizon + 1):
             pending[zone.hour + ahead, PROFILE, horizon] = {}
     for area, state in areas.items():
         forecast.profile.areas[area] = AreaProfile(list(state.base), *state.rest)
-        for horizon, said in zip(forecast.horizons, state.pending, strict=True):
+        for horizon, said in zip(forecast.scored, state.pending, strict=True):
             for ahead, mean in zip(range(horizon, 0, -1), reversed(said), strict=False):
                 pending[zone.hour + ahead, PROFILE, horizon][area] = mean
+    forecast.profile.set_levels()
     forecast.pending |= pending
 
 

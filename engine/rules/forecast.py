@@ -27,6 +27,7 @@ SHARE_KEPT = 0.999
 SLOW_WEIGHT, SLOW_FADE = 0.01, 0.997
 FAST_WEIGHT, FAST_FADE = 0.4, 0.7
 """The weight of the newest hour in a level, and how much of a level is left with each hour ahead."""
+SLOW_KEPT, FAST_KEPT = 1 - SLOW_WEIGHT, 1 - FAST_WEIGHT
 LEVEL_EVENTS = 4.0
 """The zone's level weighs as much as so many expected requests."""
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.2, 5.0
@@ -49,7 +50,7 @@ class Forecaster(Protocol):
 @dataclass(slots=True)
 class AreaProfile:
     """What is known of one area, or of the whole zone. A level has two sums that decay alike: what came and what was
-    expected.
+    expected. ``slow`` and ``fast`` are the levels that follow from the sums, less 1.
     """
 
     base: list[float] = field(default_factory=lambda: [0.0] * WEEK_HOURS)
@@ -58,6 +59,23 @@ class AreaProfile:
     slow_expected: float = 0.0
     fast_seen: float = 0.0
     fast_expected: float = 0.0
+    slow: float = 0.0
+    fast: float = 0.0
+
+    def note(self, count: int, expected: float, zone_slow: float, zone_fast: float) -> None:
+        """Note what came and what was expected in the levels, which are shrunk to the zone's."""
+        self.fast_seen = FAST_KEPT * self.fast_seen + count
+        self.fast_expected = FAST_KEPT * self.fast_expected + expected * (1 + self.slow)
+        self.slow_seen = SLOW_KEPT * self.slow_seen + count
+        self.slow_expected = SLOW_KEPT * self.slow_expected + expected
+        self.set_levels(zone_slow, zone_fast)
+
+    def set_levels(self, zone_slow: float, zone_fast: float) -> None:
+        """Set the levels that follow from the sums and from the zone's levels."""
+        slow = (self.slow_seen + LEVEL_EVENTS * (1 + zone_slow)) / (self.slow_expected + LEVEL_EVENTS)
+        fast = (self.fast_seen + LEVEL_EVENTS * (1 + zone_fast)) / (self.fast_expected + LEVEL_EVENTS)
+        self.slow = (slow if LOWEST_LEVEL < slow < HIGHEST_LEVEL else _bound(slow)) - 1
+        self.fast = (fast if LOWEST_LEVEL < fast < HIGHEST_LEVEL else _bound(fast)) - 1
 
 
 class ProfileForecaster:
@@ -75,45 +93,42 @@ class ProfileForecaster:
         for area in counts:
             if area not in self.areas:
                 self.areas[area] = AreaProfile()
-        slot = self.slots.slot_of(hour)
+        slot, zone = self.slots.slot_of(hour), self.zone
         weeks = self.weeks[slot]
         weight = max(LEAST_WEIGHT, 2 / (weeks + 2))
         zone_expected = self._zone_expected(slot)
-        zone_levels = _note_levels(self.zone, total, zone_expected, (1.0, 1.0))
-        share_of_one = 1 / self.zone.share if self.zone.share else 0.0
+        zone.note(total, zone_expected, 0.0, 0.0)
+        scale = zone_expected / zone.share if zone.share else 0.0
         for area, profile in self.areas.items():
-            count = counts.get(area, 0)
-            expected = _shrink(profile.base[slot], weeks, zone_expected * profile.share * share_of_one)
-            _note_levels(profile, count, expected, zone_levels)
-            profile.base[slot] += weight * (count - profile.base[slot])
+            count, base = counts.get(area, 0), profile.base
+            profile.note(count, _shrink(base[slot], weeks, scale * profile.share), zone.slow, zone.fast)
+            base[slot] += weight * (count - base[slot])
             profile.share = SHARE_KEPT * profile.share + count
-        self.zone.base[slot] += weight * (total - self.zone.base[slot])
-        self.zone.share = SHARE_KEPT * self.zone.share + total
+        zone.base[slot] += weight * (total - zone.base[slot])
+        zone.share = SHARE_KEPT * zone.share + total
         self.weeks[slot] = weeks + 1
         self.hour = hour
 
     def expected(self, hours: int) -> dict[str, float]:
         """Return the expected count of each known area, ``hours`` after the last closed hour."""
-        slot = self.slots.slot_of(self.hour + hours)
-        weeks = self.weeks[slot]
         slow_fade, fast_fade = SLOW_FADE**hours, FAST_FADE**hours
-        slow, fast = _levels(self.zone, (1.0, 1.0))
-        share_of_one = self._zone_expected(slot) / self.zone.share if self.zone.share else 0.0
-        found = {}
-        for area, profile in self.areas.items():
-            own_slow, own_fast = _levels(profile, (slow, fast))
-            base = _shrink(profile.base[slot], weeks, share_of_one * profile.share)
-            found[area] = base * (1 + (own_slow - 1) * slow_fade) * (1 + (own_fast - 1) * fast_fade)
-        return found
+        areas = self.areas
+        return {
+            area: usual * (1 + (profile := areas[area]).slow * slow_fade) * (1 + profile.fast * fast_fade)
+            for area, usual in self.usual(hours).items()
+        }
 
     def usual(self, hours: int) -> dict[str, float]:
         """Return the same as ``expected`` without levels: what is usual in that hour of the week."""
         slot = self.slots.slot_of(self.hour + hours)
-        weeks, share_of_one = self.weeks[slot], self._zone_expected(slot) / self.zone.share if self.zone.share else 0.0
-        return {
-            area: _shrink(profile.base[slot], weeks, share_of_one * profile.share)
-            for area, profile in self.areas.items()
-        }
+        weeks, scale = self.weeks[slot], self._zone_expected(slot) / self.zone.share if self.zone.share else 0.0
+        return {area: _shrink(profile.base[slot], weeks, scale * profile.share) for area, profile in self.areas.items()}
+
+    def set_levels(self) -> None:
+        """Set the levels that follow from restored sums."""
+        self.zone.set_levels(0.0, 0.0)
+        for profile in self.areas.values():
+            profile.set_levels(self.zone.slow, self.zone.fast)
 
     def _zone_expected(self, slot: int) -> float:
         """Return the zone's expected count in a slot, without levels. A slot that has not been seen yet is expected to
@@ -132,21 +147,5 @@ def _shrink(base: float, weeks: int, prior: float) -> float:
     return (weeks * base + prior_weeks * prior) / (weeks + prior_weeks)
 
 
-def _levels(profile: AreaProfile, zone_levels: tuple[float, float]) -> tuple[float, float]:
-    """Return the slow and the fast level, shrunk to the zone's."""
-    slow, fast = zone_levels
-    slow = (profile.slow_seen + LEVEL_EVENTS * slow) / (profile.slow_expected + LEVEL_EVENTS)
-    fast = (profile.fast_seen + LEVEL_EVENTS * fast) / (profile.fast_expected + LEVEL_EVENTS)
-    return min(max(slow, LOWEST_LEVEL), HIGHEST_LEVEL), min(max(fast, LOWEST_LEVEL), HIGHEST_LEVEL)
-
-
-def _note_levels(
-    profile: AreaProfile, count: int, expected: float, zone_levels: tuple[float, float]
-) -> tuple[float, float]:
-    """Note what came and what was expected in the levels. Return the new levels."""
-    slow, _ = _levels(profile, zone_levels)
-    profile.fast_seen = (1 - FAST_WEIGHT) * profile.fast_seen + count
-    profile.fast_expected = (1 - FAST_WEIGHT) * profile.fast_expected + expected * slow
-    profile.slow_seen = (1 - SLOW_WEIGHT) * profile.slow_seen + count
-    profile.slow_expected = (1 - SLOW_WEIGHT) * profile.slow_expected + expected
-    return _levels(profile, zone_levels)
+def _bound(level: float) -> float:
+    return min(max(level, LOWEST_LEVEL), HIGHEST_LEVEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +20,10 @@ FREED_SHARE = 0.5
 """The share of busy technicians who become free within an hour. Jobs take between half an hour and some hours."""
 
 _lineage = lru_cache(65_536)(lineage_of)
+
+
+STEP_MS = 600_000
+"""What is expected in an hour is computed anew when so much time has passed."""
 
 
 class AreaSupply(NamedTuple):
@@ -41,6 +46,9 @@ class ZoneDemand:
         """The requests of the last four weeks, by area."""
         self._ahead: dict[int, dict[str, Ahead]] = {}
         self._usual: dict[int, dict[str, float]] = {}
+        self._hours_ahead: dict[str, tuple[HourAhead, ...]] = {}
+        self._expected: dict[str, AreaPulse] = {}
+        self._step = -1
 
     @property
     def hour(self) -> int:
@@ -53,7 +61,7 @@ class ZoneDemand:
         everywhere = self.with_parents(counts)
         self.forecast.close(hour, everywhere, sum(counts.values()))
         self._count_sample(everywhere, before)
-        self._ahead, self._usual = {}, {}
+        self._ahead, self._usual, self._step = {}, {}, -1
 
     def states(self) -> tuple[ZoneState, Iterable[tuple[str, AreaState]]]:
         """Return what was learnt, to be stored."""
@@ -72,39 +80,57 @@ class ZoneDemand:
 
     def look(self, at_ms: int, running: Mapping[str, int], supply: Mapping[str, AreaSupply]) -> dict[str, AreaPulse]:
         """Return the pulse of each area at a time. ``running`` has the requests of the running hour, ``supply`` what is
-        there, both without parents of cells. Nothing is returned if the forecast does not reach to now.
+        there, both without parents of cells. Nothing is returned if the forecast does not reach to now. An area in
+        which nothing changes is the same object as at the last look.
         """
-        ahead_hours = hour_of(at_ms) - self.hour
-        if not 1 <= ahead_hours <= MAX_HOURS_BEHIND:
+        if not 1 <= hour_of(at_ms) - self.hour <= MAX_HOURS_BEHIND:
             return {}
-        self._ahead = self._ahead or self.forecast.ahead()
-        elapsed = at_ms % HOUR_MS / HOUR_MS
-        usual = [self._usual_of(ahead_hours + more) for more in (0, 1)]
+        self._expect(at_ms)
         present, now = self._supply_with_parents(supply), self.with_parents(running)
-        profiles, needs, found = self.forecast.profile.areas, {}, {}
-        zone_share = self.forecast.profile.zone.share or 1.0
-        for area in profiles.keys() | now.keys():
-            hours = ((h, self._ahead[h].get(area)) for h in HORIZONS)
-            arrivals = self._mean(ahead_hours, area) * (1 - elapsed) + self._mean(ahead_hours + 1, area) * elapsed
-            as_usual = usual[0].get(area, 0.0) * (1 - elapsed) + usual[1].get(area, 0.0) * elapsed
-            here = present.get(area, AreaSupply())
-            freed = FREED_SHARE * here.busy
-            needs[area] = here.waiting + arrivals - here.free - freed
-            found[area] = AreaPulse(
+        found = dict(self._expected)
+        nothing, unknown = AreaSupply(), AreaPulse()
+        for area in now.keys() | (present.keys() & found.keys()):
+            waiting, free, busy = present.get(area, nothing)
+            pulse = found[area] = copy(found.get(area, unknown))
+            pulse.now, pulse.waiting, pulse.free, pulse.freed = now.get(area, 0), waiting, free, FREED_SHARE * busy
+        self._set_scores(found)
+        return found
+
+    def _expect(self, at_ms: int) -> None:
+        """Compute what is expected in the hour that begins with the present ``STEP_MS``, if it is not computed yet."""
+        step = at_ms // STEP_MS
+        if step == self._step:
+            return
+        self._step, elapsed = step, step * STEP_MS % HOUR_MS / HOUR_MS
+        hours = hour_of(at_ms) - self.hour
+        if not self._ahead:
+            self._ahead = self.forecast.ahead()
+            self._hours_ahead = {area: self._list_hours(area) for area in self.forecast.profile.areas}
+        means = self._ahead[hours], self._ahead[hours + 1]
+        usual = self._usual_of(hours), self._usual_of(hours + 1)
+        zone_share, none = self.forecast.profile.zone.share or 1.0, Ahead(0.0, 0, 0)
+        self._expected = {}
+        for area, profile in self.forecast.profile.areas.items():
+            first, second = means[0].get(area, none).mean, means[1].get(area, none).mean
+            arrivals = first + (second - first) * elapsed
+            as_usual = usual[0][area] + (usual[1][area] - usual[0][area]) * elapsed
+            self._expected[area] = AreaPulse(
                 lift=round(arrivals / as_usual, 2) if as_usual > 0 else 1.0,
-                share=round(profiles[area].share / zone_share, 4) if area in profiles else 0.0,
-                now=now.get(area, 0),
-                waiting=here.waiting,
-                free=here.free,
+                share=round(profile.share / zone_share, 4),
                 arrivals=round(arrivals, 2),
-                freed=freed,
                 usual=round(as_usual, 2),
-                ahead=tuple(HourAhead(h, round(each.mean, 2), each.p10, each.p90) for h, each in hours if each),
+                ahead=self._hours_ahead[area],
                 sample=self.samples.get(area, 0),
             )
-        for area, score in self._scores(needs).items():
-            found[area].score = score
-        return found
+
+    def _list_hours(self, area: str) -> tuple[HourAhead, ...]:
+        found = ((h, self._ahead[h].get(area)) for h in HORIZONS)
+        return tuple(HourAhead(h, round(each.mean, 2), each.p10, each.p90) for h, each in found if each)
+
+    def _usual_of(self, hours: int) -> dict[str, float]:
+        if hours not in self._usual:
+            self._usual[hours] = self.forecast.profile.usual(hours)
+        return self._usual[hours]
 
     def neighbours(self, area: str) -> list[str]:
         """Return the areas around a cell; a postal code has none."""
@@ -123,12 +149,14 @@ class ZoneDemand:
     def _supply_with_parents(self, supply: Mapping[str, AreaSupply]) -> Mapping[str, AreaSupply]:
         if self.kind != "cell":
             return supply
-        sums: dict[str, AreaSupply] = {}
-        for area, here in supply.items():
+        sums: dict[str, list[int]] = {}
+        for area, (waiting, free, busy) in supply.items():
             for each in _lineage(area):
-                before = sums.get(each, AreaSupply())
-                sums[each] = AreaSupply(*(a + b for a, b in zip(before, here, strict=True)))
-        return sums
+                row = sums.setdefault(each, [0, 0, 0])
+                row[0] += waiting
+                row[1] += free
+                row[2] += busy
+        return {area: AreaSupply(*row) for area, row in sums.items()}
 
     def _count_sample(self, counts: Mapping[str, int], forgotten: Mapping[str, int]) -> None:
         for area, count in counts.items():
@@ -136,29 +164,21 @@ class ZoneDemand:
         for area, count in forgotten.items():
             self.samples[area] -= count
 
-    def _mean(self, hours: int, area: str) -> float:
-        found = self._ahead[hours].get(area)
-        return found.mean if found else 0.0
-
-    def _usual_of(self, hours: int) -> dict[str, float]:
-        if hours not in self._usual:
-            self._usual[hours] = self.forecast.profile.usual(hours)
-        return self._usual[hours]
-
-    def _scores(self, needs: Mapping[str, float]) -> dict[str, float]:
-        """Return the rank of each area among those of its size, from 0 (the least needed) to 100. Equals have the same
+    def _set_scores(self, pulses: Mapping[str, AreaPulse]) -> None:
+        """Set the rank of each area among those of its size, from 0 (the least needed) to 100. Equals have the same
         rank.
         """
-        groups: dict[int, list[str]] = {}
-        for area in needs:
-            groups.setdefault(_size(area) if self.kind == "cell" else 0, []).append(area)
-        scores = {}
-        for areas in groups.values():
-            ordered = sorted(needs[area] for area in areas)
-            for area in areas:
-                middle = (bisect_left(ordered, needs[area]) + bisect_right(ordered, needs[area]) - 1) / 2
-                scores[area] = round(100 * middle / (len(ordered) - 1), 1) if len(ordered) > 1 else 50.0
-        return scores
+        groups: dict[int, list[tuple[float, AreaPulse]]] = {}
+        for area, pulse in pulses.items():
+            need = pulse.waiting + pulse.arrivals - pulse.free - pulse.freed
+            groups.setdefault(_size(area) if self.kind == "cell" else 0, []).append((need, pulse))
+        for group in groups.values():
+            ordered, ranks = sorted(need for need, _ in group), dict[float, float]()
+            for need, pulse in group:
+                if need not in ranks:
+                    middle = (bisect_left(ordered, need) + bisect_right(ordered, need) - 1) / 2
+                    ranks[need] = float(round(100 * middle / (len(ordered) - 1))) if len(ordered) > 1 else 50.0
+                pulse.score = ranks[need]
 
 
 @lru_cache(65_536)

@@ -21,7 +21,7 @@ from engine.process.loops import not_cancelled
 from engine.rules.area_surge import AreaSurge
 from engine.rules.forecast_baselines import CountHistory
 from engine.rules.hour_slots import WEEK_HOURS, HourSlots, hour_of
-from engine.rules.pulse import AREA_KINDS, AreaKind
+from engine.rules.pulse import AREA_KINDS, AreaKind, AreaPulse
 from engine.rules.surge import DemandTable
 from engine.rules.zone_areas import timezone_of
 from engine.rules.zone_demand import ZoneDemand
@@ -84,7 +84,8 @@ class ZoneChore:
         self._zone = zone
         self._timezone = timezone_of(engine.settings.zone_areas, zone)
         self._surges: dict[AreaKind, AreaSurge] = {}
-        self._written: dict[AreaKind, dict[str, bytes]] = {}
+        self._written: dict[AreaKind, dict[str, tuple[AreaPulse, float]]] = {}
+        """What was written last. The score stands apart: an area in which nothing else changes is the same object."""
         self._stored_hours: dict[AreaKind, int] = {}
         self._supply = SupplyCounter(engine, zone)
         self._hour_begun = (-1, 0)
@@ -167,10 +168,11 @@ class ZoneChore:
         of_areas = {each: demand.with_parents(areas) for each, areas in counts.items()}
         self._surges[kind].tables = self._demand_tables()
         self._surges[kind].look(pulses, of_areas, now)
-        written, encoded = self._written[kind], {area: demand_pulse.encode_pulse(each) for area, each in pulses.items()}
-        changed = {area: text for area, text in encoded.items() if written.get(area) != text}
-        await demand_pulse.store_pulses(self._engine, self._zone, kind, changed, now)
-        self._written[kind] = encoded
+        written = self._written[kind]
+        changed = {area: each for area, each in pulses.items() if written.get(area) != (each, each.score)}
+        texts = {area: demand_pulse.encode_pulse(each) for area, each in changed.items()}
+        await demand_pulse.store_pulses(self._engine, self._zone, kind, texts, now)
+        self._written[kind] = {area: (each, each.score) for area, each in pulses.items()}
 
 
 def _close_hours(demand: ZoneDemand, until: int, counts: demand_reader.HourlyCounts) -> None:

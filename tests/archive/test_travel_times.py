@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import insert, update
 
 from engine.archive import travel as stored
+from engine.domain import arrival_quality
+from engine.errors import NotFound
 from engine.events import ms_of, rfc3339_of
 from engine.rules import travel
 from engine.rules.travel import remaining_model, travel_model
@@ -117,6 +119,27 @@ async def test_each_journey_is_counted_once_before_it_is_learnt(engine: Engine) 
     assert quality.rides == 503
     after = quality.left[0].median_s()
     assert before is not None and after is not None and after < before, "the learnt times are better"
+
+
+async def test_the_quality_is_published(engine: Engine) -> None:
+    """What is published has the share of kept promises, the errors by the time that was left and the sample, up to the
+    time of the count. An unknown zone has none.
+    """
+    empty = await arrival_quality.read_quality(engine, DEFAULT_ZONE)
+    assert (empty.as_of, empty.sample, empty.kept.share, empty.errors[0].median_s) == (None, 0, None, None)
+    await store_jobs(engine, 250)
+    await learn(engine)
+    await store_jobs(engine, 250, NOW + 10 * HOUR_MS, seed=3)
+    await learn(engine, NOW + 11 * HOUR_MS)
+    found = await arrival_quality.read_quality(engine, DEFAULT_ZONE)
+    assert found.as_of == rfc3339_of(NOW + 11 * HOUR_MS - travel_learner.SETTLED_MS)
+    assert (found.sample, found.learned_from, found.kept.sample) == (500, 500, 500)
+    assert found.kept.share is not None and 0.4 < found.kept.share < 0.6
+    near, *_ = found.errors
+    assert near.left == "under_5_min" and near.within_2_min is not None and near.within_2_min > 0.8
+    assert near.median_s is not None and 0 < near.median_s < 120
+    with pytest.raises(NotFound):
+        await arrival_quality.read_quality(engine, Zone("north"))
 
 
 async def test_of_two_processes_one_learns(engine: Engine) -> None:

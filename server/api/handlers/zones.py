@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.domain import zone_map, zones
+from engine.domain import arrival_quality, zone_map, zones
 from engine.types import Zone
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas.decode import Body
+from server.schemas.decode import Body, NoQuery
 from server.schemas.lists import ListQuery
 from server.schemas.maps import MapQuery
 
@@ -19,6 +19,14 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
     found = zones.list_zones(call.engine)
     order = {zone.name: place for place, zone in enumerate(found)}
     return responses.list_response(call.next_link, call.query, found, lambda zone: (order[zone.name],))
+
+
+async def read_quality(call: RequestContext[Body, NoQuery]) -> Response:
+    """Return how good the predicted arrivals of a zone were in the last four weeks, from its finished jobs: the share
+    of kept promises, and the errors by the time that was left. Each journey is judged by what was known before it.
+    """
+    found = await arrival_quality.read_quality(call.engine, Zone(call.params["zone"]))
+    return responses.json_response(found)
 
 
 async def read_map(call: RequestContext[Body, MapQuery]) -> Response:

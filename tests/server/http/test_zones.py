@@ -17,6 +17,19 @@ async def test_users_read_the_zones(staff: dict[Role, Client], nobody: Client) -
         assert (await client("GET", "/v1/zones")).json() == {"items": [main], "next": None}
 
 
+async def test_users_read_how_good_the_predicted_arrivals_were(staff: dict[Role, Client], nobody: Client) -> None:
+    """Every user may read the quality of a zone, which has no sample before a journey has ended. An unknown zone is
+    `not_found`, an unknown parameter `invalid`.
+    """
+    assert code_of(await nobody("GET", "/v1/zones/main/quality")) == (401, "unauthenticated")
+    assert code_of(await staff["customer"]("GET", "/v1/zones/north/quality")) == (404, "not_found")
+    assert pointers(await staff["customer"]("GET", "/v1/zones/main/quality?days=7")) == {"/days"}
+    for client in staff.values():
+        found = (await client("GET", "/v1/zones/main/quality")).json()
+        assert (found["zone"], found["sample"], found["kept"]) == ("main", 0, {"share": None, "sample": 0})
+        assert [each["sample"] for each in found["errors"]] == [0, 0, 0]
+
+
 async def test_a_box_that_is_no_box_is_invalid(admin: Client) -> None:
     """A missing, malformed or empty box, and an unknown layer, are refused with `invalid` and the pointer of the
     parameter."""

@@ -10,8 +10,10 @@ from engine.audit.staff_reads import StaffReads
 from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import PlanCache
 from engine.process.metrics import Metrics
+from engine.process.road_times import RoadTimes
 from engine.process.settings import Settings
 from engine.process.signer import Signer
+from engine.rules.road_routers import parse_router_address
 from engine.sql.database import Archive
 from engine.store.connection import Store
 from engine.store.fix_batches import FixBatches
@@ -44,7 +46,10 @@ class Engine:
     """The day plans that are being computed (engine/domain/day_plans.py). They are cancelled when the engine closes."""
     technician_zones: TechnicianZones = field(init=False)
     fix_batches: FixBatches = field(init=False)
+    road_times: RoadTimes = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "technician_zones", TechnicianZones(self.store))
+        router = self.settings.router
+        object.__setattr__(self, "road_times", RoadTimes(parse_router_address(router) if router else None))
         object.__setattr__(self, "fix_batches", FixBatches(self.store, self.technician_zones, self.settings.zone_areas))

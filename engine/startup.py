@@ -49,6 +49,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         stack.push_async_callback(close_store, store)
         plans = PlanCache(settings.job_lifetime_s)
         engine = Engine(settings, store, archive, blueprints, signer, Metrics(), reassign.release_jobs, plans)
+        stack.push_async_callback(engine.road_times.close)
         stack.push_async_callback(_cancel_background, engine)
         yield engine
 

@@ -14,15 +14,12 @@ import msgspec
 
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import job_queries
+from engine.domain import arrivals, job_queries
 from engine.errors import NotFound
 from engine.events import ms_of, rfc3339_of
 from engine.idempotency.in_redis import parse_job_id
 from engine.rules import job_document
-from engine.rules.distances import distance_m
 from engine.rules.fixes import ON_JOB_RATE, parse_fix_rate
-from engine.rules.travel import estimate_arrival, remaining_model
-from engine.rules.zone_areas import timezone_of
 from engine.store import keys
 from engine.types import JobId, Principal, TechnicianId, UserId, Zone
 
@@ -118,29 +115,6 @@ def position_of_fix(job: JobId, lat: float, lon: float, at: int, every_s: float,
     return JobPosition(job=job, lat=lat, lon=lon, at=rfc3339_of(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
-def with_arrival(
-    engine: Engine,
-    position: JobPosition,
-    blueprint: Blueprint,
-    zone: Zone,
-    state: str,
-    place: tuple[float, float],
-    *,
-    arrived: bool,
-) -> JobPosition:
-    """Return the position of a job in ``state`` with the estimated arrival at ``place`` (latitude, longitude). A stale
-    position, and one of a technician who is not on the way, is returned unchanged.
-    """
-    if position.stale or not blueprint.is_on_the_way(state):
-        return position
-    now, distance = now_ms(), distance_m(position.lat, position.lon, *place)
-    at = min(ms_of(position.at), now)  # the clock of Redis may be ahead of this host's
-    timezone = timezone_of(engine.settings.zone_areas, zone)
-    estimate = estimate_arrival(remaining_model(zone, at, timezone, place), distance, at, now, arrived=arrived)
-    times = {name: rfc3339_of(getattr(estimate, name)) for name in ("arrives_at", "low", "high")}
-    return msgspec.structs.replace(position, eta_s=estimate.eta_s, source=estimate.source, **times)
-
-
 def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
     """Return whether the customer may see a fix that was measured at ``at`` (ms), for a job that was in ``state`` then
     and is scheduled for ``scheduled`` (ms). Ops and the technician may see the fix in any case. Nobody receives
@@ -192,7 +166,7 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
         position, online = await _position_and_online(engine, zone, job, holder)
         state, seen_until, allowed = shown.status, now_ms(), online
         if position is not None:
-            position = _with_arrival_at(engine, position, blueprint, zone, state, holder, place)
+            position = await arrivals.read_arrival(engine, position, blueprint, zone, state, holder, place)
     else:
         position, state, seen_until = _position_at_end(job, holder, last or b"")
         allowed = now_ms() - seen_until <= VISIBLE_AFTER_END_MS
@@ -205,23 +179,6 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
 
     shared = position if position is not None and may_see(ms_of(position.at)) else None
     return JobTrack(zone, job, shared, holder if may_see(seen_until) else None)
-
-
-def _with_arrival_at(
-    engine: Engine,
-    position: JobPosition,
-    blueprint: Blueprint,
-    zone: Zone,
-    state: str,
-    holder: TechnicianId,
-    record: list[bytes | None],
-) -> JobPosition:
-    """Return the position with the estimated arrival. ``record`` are the job's fields ``lat lon arrival``."""
-    lat, lon, arrival = record
-    if not lat or not lon:
-        return position
-    arrived = (arrival or b"").split()[:2] == [holder.encode(), b"there"]  # packed by lua/lib/arrival.lua
-    return with_arrival(engine, position, blueprint, zone, state, (float(lat), float(lon)), arrived=arrived)
 
 
 async def _position_and_online(

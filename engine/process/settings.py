@@ -22,6 +22,7 @@ from engine.process.origins import normalise_origin
 from engine.process.redis_address import redis_problems
 from engine.process.settings_file import ZONES_TABLE, read_file
 from engine.process.zone_tables import read_zone_tables, served_zones
+from engine.rules.road_routers import router_problems
 from engine.rules.zone_areas import ZoneArea
 from engine.types import DEFAULT_ZONE, NEWEST_FORMAT, Zone
 
@@ -217,6 +218,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     push_secret: Annotated[
         str, Meta(description="The key of the signature (HMAC-SHA-256) of each push notification.")
     ] = ""
+    router: Annotated[
+        NonEmptyText | None,
+        Meta(
+            description="A router for travel times by road: `osrm+http://HOST:PORT` or `valhalla+http://HOST:PORT`."
+            " Without one, and while it does not answer within 150 ms, learnt times apply. See travel.md.",
+        ),
+    ] = None
     app_min_version: Annotated[
         tuple[str, ...],
         Meta(
@@ -336,6 +344,8 @@ def _value_problems(setting: str, settings: Settings) -> Iterator[str]:
         )
     elif setting == "trusted_proxies":
         yield from (f"{setting}: {each!r} is no address or network" for each in value if not _is_network(each))
+    elif setting == "router" and value is not None:
+        yield from router_problems(value)
     elif setting == "key_file" and value is not None and not Path(value).parent.is_dir():
         yield f"key_file: {Path(value).parent} is not a directory"
 

@@ -115,6 +115,26 @@ def position_of_fix(job: JobId, lat: float, lon: float, at: int, every_s: float,
     return JobPosition(job=job, lat=lat, lon=lon, at=rfc3339_of(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
+def with_arrival(
+    engine: Engine,
+    position: JobPosition,
+    blueprint: Blueprint,
+    zone: Zone,
+    state: str,
+    place: tuple[float, float],
+    *,
+    arrived: bool,
+) -> JobPosition:
+    """Return the position of a job in ``state`` with the estimated arrival at ``place`` (latitude, longitude). A stale
+    position, and one of a technician who is not on the way, is returned unchanged.
+    """
+    if position.stale or not blueprint.is_on_the_way(state):
+        return position
+    here = (position.lat, position.lon)
+    members = arrivals.arrival_members(engine, zone, here, ms_of(position.at), place, arrived=arrived)
+    return msgspec.structs.replace(position, **members)
+
+
 def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
     """Return whether the customer may see a fix that was measured at ``at`` (ms), for a job that was in ``state`` then
     and is scheduled for ``scheduled`` (ms). Ops and the technician may see the fix in any case. Nobody receives
@@ -166,7 +186,7 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
         position, online = await _position_and_online(engine, zone, job, holder)
         state, seen_until, allowed = shown.status, now_ms(), online
         if position is not None:
-            position = await arrivals.read_arrival(engine, position, blueprint, zone, state, holder, place)
+            position = await _read_arrival(engine, position, blueprint, zone, state, holder, place)
     else:
         position, state, seen_until = _position_at_end(job, holder, last or b"")
         allowed = now_ms() - seen_until <= VISIBLE_AFTER_END_MS
@@ -179,6 +199,28 @@ async def read_track(engine: Engine, caller: Principal, job_id: str) -> JobTrack
 
     shared = position if position is not None and may_see(ms_of(position.at)) else None
     return JobTrack(zone, job, shared, holder if may_see(seen_until) else None)
+
+
+async def _read_arrival(
+    engine: Engine,
+    position: JobPosition,
+    blueprint: Blueprint,
+    zone: Zone,
+    state: str,
+    holder: TechnicianId,
+    record: list[bytes | None],
+) -> JobPosition:
+    """Return the position with the estimated arrival. A router is asked first. ``record`` are the job's fields ``lat
+    lon arrival``.
+    """
+    lat, lon, arrival = record
+    if not lat or not lon:
+        return position
+    arrived = (arrival or b"").split()[:2] == [holder.encode(), b"there"]  # packed by lua/lib/arrival.lua
+    place = (float(lat), float(lon))
+    if not (position.stale or arrived) and blueprint.is_on_the_way(state):
+        await engine.road_times.ask_for([(position.lat, position.lon)], [place], ms_of(position.at))
+    return with_arrival(engine, position, blueprint, zone, state, place, arrived=arrived)
 
 
 async def _position_and_online(

@@ -26,7 +26,7 @@ import structlog
 from engine.blueprint import audience
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import arrivals, positions
+from engine.domain import positions
 from engine.domain.positions import ENDED_PHASES, PublishedFix, WatchedJob
 from engine.events import Event
 from engine.process.loops import not_cancelled
@@ -120,7 +120,7 @@ class PositionFeed:
         blueprint = self._blueprint_of(watched)
         if blueprint is not None and watched.lat is not None and watched.lon is not None:
             place = (watched.lat, watched.lon)
-            position = arrivals.with_arrival(
+            position = positions.with_arrival(
                 self._engine, position, blueprint, track.zone, watched.status, place, arrived=watched.arrived
             )
         payload = self._payloads.encode_live_push(POSITION_TYPE, now_ms(), position, watched.bp)

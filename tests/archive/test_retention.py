@@ -18,6 +18,7 @@ from engine.domain import jobs
 from engine.domain.jobs import CommandInput
 from engine.process.settings import Settings
 from engine.runtime import Engine
+from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import messages, rooms
 from engine.sql.schema import event_channels, events, notification_reads, notifications, offers
 from engine.sql.schema import jobs as job_rows
@@ -143,21 +144,27 @@ async def test_an_announcement_that_the_log_lost_is_made_again(engine: Engine) -
 
 
 async def test_finished_jobs_closed_rooms_and_old_notifications_go(settings: Settings) -> None:
-    """Each kind has its own number of days; 0 keeps it for ever. Live jobs and open rooms stay."""
+    """Each kind has its own number of days (quotes: that of jobs); 0 keeps it for ever. Live jobs and open
+    rooms stay.
+    """
     kept_one_day = msgspec.structs.replace(settings, keep_jobs_days=1, keep_messages_days=1)
     async with open_engine(kept_one_day) as engine:
         over, live = await create_two_jobs(engine)
         async with engine.archive.begin_write() as conn:
+            promised = {"zone": DEFAULT_ZONE, "seq": 1, "customer": "u", "doc": "{}"}
+            for number, ends in enumerate((1_000, 2_000_000_000_000)):
+                await conn.execute(insert(quotes).values(id=f"q{number}", expires_at=ends, **promised))
             await conn.execute(update(job_rows).values(created_at=1_000))
             await conn.execute(update(job_rows).where(job_rows.c.id == over).values(hot=False))
             row = {"user": "u", "kind": "k", "title": "t", "body": "b"}
             for number, at in enumerate((1_000, 2_000_000_000_000)):
                 await conn.execute(insert(notifications).values(row | {"id": f"n{number}", "at": at}))
                 await conn.execute(insert(notification_reads).values(user="u", notification=f"n{number}", at=at))
-        assert await retention_work.run_once(engine) == 2
+        assert await retention_work.run_once(engine) == 3
         async with engine.archive.begin_read() as conn:
             assert (await conn.execute(select(job_rows.c.id))).scalars().all() == [live]
             assert over not in (await conn.execute(select(offers.c.job))).scalars().all()
+            assert (await conn.execute(select(quotes.c.id))).scalars().all() == ["q1"]
             assert (await conn.execute(select(notification_reads.c.notification))).scalars().all() == ["n1"]
             assert (
                 await conn.execute(select(notifications.c.id).where(notifications.c.user == "u"))

@@ -1,4 +1,4 @@
-"""Quotes: what they are compared with, and that exactly one booking or edit uses one up."""
+"""Quotes: what they are compared with, and that exactly one booking uses one up."""
 
 from __future__ import annotations
 
@@ -8,56 +8,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.blueprint.price import PeakWindow, Price, TotalLimits
-from engine.domain import booking, edits, jobs, price_caps, prices, quotes
+from engine.blueprint.price import TotalLimits
+from engine.domain import jobs, quotes
 from engine.domain.booking import Booking
 from engine.domain.jobs import CommandInput
-from engine.errors import Duplicate, Expired, Forbidden, Invalid, NotEditable, NotFound, PriceLocked
+from engine.errors import Duplicate, Expired, Forbidden, Invalid, NotFound
 from engine.events import ms_of
 from engine.idempotency.in_redis import Outcome
 from engine.runtime import Engine
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, Principal, ServiceId, UserId
+from engine.types import DEFAULT_ZONE, Principal, UserId
 from engine.workers import archiver
 from tests.rebuild.compare import check_rebuild
 from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.postgres import on_both_databases
+from tests.support.quoted import ALWAYS, LATER_MS, book, job_of, quote, set_price
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a33"
 SERVICE_ACCOUNT = Principal(UserId("psp"), "service")
 OPS = people.ADMIN
-LATER_MS = 4_102_444_800_000
-ALWAYS = PeakWindow("mon-sun", "00:00", "24:00", by=1200)
-
-
-def set_price(engine: Engine, **changes: Any) -> None:
-    """Give the blueprint `managed` other prices. Without changes, a quote is the service's amount."""
-    managed = engine.blueprints.by_name["managed"]
-    price = msgspec.structs.replace(Price(source="quote"), **changes)
-    changed = msgspec.structs.replace(managed, price=price)
-    engine.blueprints.by_name["managed"] = engine.blueprints.by_key[changed.key] = changed
-
-
-async def quote(engine: Engine, who: Principal, service: ServiceId, **changes: Any) -> dict[str, Any]:
-    """Return a new quote for a job at `people.HERE`."""
-    fields = {"blueprint": "managed", "service": service, "lat": people.HERE.lat, "lon": people.HERE.lon, "address": ""}
-    done = await quotes.create_quote(engine, who, Booking(**{**fields, **changes}))
-    found: dict[str, Any] = msgspec.json.decode(done.quote)
-    return found
-
-
-async def book(engine: Engine, who: Principal, service: ServiceId, key: str | None = None, **changes: Any) -> Outcome:
-    """Book a job of `managed` at `people.HERE`."""
-    fields = {"blueprint": "managed", "service": service, "lat": people.HERE.lat, "lon": people.HERE.lon}
-    return await booking.book_job(engine, who, Booking(**{**fields, "address": "1 Main St", **changes}), key=key)
-
-
-def job_of(outcome: Outcome) -> dict[str, Any]:
-    """Return the job of an outcome."""
-    assert outcome.job is not None
-    found: dict[str, Any] = msgspec.json.decode(outcome.job)
-    return found
 
 
 async def test_a_quote_is_the_price_of_its_booking(engine: Engine) -> None:
@@ -218,98 +188,6 @@ async def test_a_repeated_request_has_the_first_quote(engine: Engine) -> None:
     assert (again.repeated, again.id, bytes(again.quote)) == (True, first.id, bytes(first.quote))
     with pytest.raises(Invalid):
         await quotes.create_quote(engine, carla, msgspec.structs.replace(asked, blueprint="home_service"))
-
-
-async def test_a_cap_of_ops_bounds_every_price(engine: Engine) -> None:
-    """A cap of × 1 takes effect at once for new quotes, also above what the blueprint allows at least; a promised price
-    stays. It is an entry of the audit trail, and null removes it.
-    """
-    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
-    service, carla = await people.service(engine), await people.customer(engine)
-    before = await quote(engine, carla, service)
-    with pytest.raises(Forbidden):
-        await price_caps.put_cap(engine, carla, DEFAULT_ZONE, 1000)
-    first = await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, 1000, key=KEY)
-    again = await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, 1000, key=KEY)
-    assert first.value == again.value and again.repeated
-    capped = await quote(engine, carla, service)
-    assert (before["amount"], capped["amount"], capped["multiplier"]) == (6000, 5000, 1000)
-    assert [line["line"] for line in capped["breakdown"]] == ["base", "peak", "limit", "rounding"]
-    assert job_of(await book(engine, carla, service, quote=before["id"]))["amount"] == 6000
-    await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, 1100)
-    assert (await quote(engine, carla, service))["amount"] == 5500
-    await price_caps.put_cap(engine, OPS, DEFAULT_ZONE, None)
-    assert (await quote(engine, carla, service))["amount"] == 6000
-
-
-async def test_an_edit_of_what_is_priced_needs_a_fresh_quote(engine: Engine) -> None:
-    """Another place, service or time is `price_locked` without a quote. With one, the job has its price and has used it
-    up; notes need none. A used or needless quote, and one of another place, are refused.
-    """
-    set_price(engine)
-    service, dearer = await people.service(engine), await people.service(engine, base_amount=9000, pricing="hourly")
-    carla = await people.customer(engine)
-    first = await quote(engine, carla, service)
-    job = people.id_of(await book(engine, carla, service, quote=first["id"]))
-    moved = {"lat": people.HERE.lat + 0.01}
-    for change, pointers in (
-        ({"service": dearer}, ["/service"]),
-        ({"lat": moved["lat"]}, ["/lat"]),
-        ({"postal_code": "10003"}, ["/postal_code"]),
-        ({"scheduled_for": LATER_MS}, ["/scheduled_for"]),
-    ):
-        with pytest.raises(PriceLocked) as locked:
-            await edits.edit_job(engine, carla, job, change)
-        assert [pointer for pointer, _ in locked.value.errors] == pointers
-    await edits.edit_job(engine, carla, job, {"notes": "Ring twice"})
-    fresh = await quote(engine, carla, dearer, lat=moved["lat"])
-    change = {"service": dearer, "lat": moved["lat"], "quote": fresh["id"]}
-    for wrong, pointers in (
-        ({"notes": "x", "quote": fresh["id"]}, ["/quote", "/service", "/lat", "/lon"]),
-        ({"service": dearer, "quote": fresh["id"]}, ["/lat", "/lon"]),
-        ({**change, "amount": 1}, ["/amount"]),
-    ):
-        with pytest.raises((Invalid, NotEditable)) as refused:
-            await edits.edit_job(engine, carla, job, wrong)
-        assert [pointer for pointer, _ in refused.value.errors] == pointers
-    with pytest.raises(NotFound):
-        await edits.edit_job(engine, carla, job, {**change, "quote": first["id"][:-1] + "0"})
-    edited = job_of(await edits.edit_job(engine, carla, job, change, key=KEY))
-    assert (edited["amount"], edited["pricing"], edited["quote"]["id"]) == (9000, "hourly", fresh["id"])
-    [*_, event] = await event_log.events(engine, "job.updated", job)
-    assert set(event_log.payload(event)["changed"]) == {"service", "lat", "amount", "quote"}
-    assert job_of(await edits.edit_job(engine, carla, job, change, key=KEY)) == edited
-    read = msgspec.json.decode(await quotes.read_quote(engine, carla, fresh["id"]))
-    assert read["used_by"] == job
-    with pytest.raises(Duplicate) as used:
-        await edits.edit_job(engine, carla, job, {"lat": people.HERE.lat, "service": service, "quote": first["id"]})
-    assert used.value.extra["job"]["id"] == job
-
-
-async def test_an_accepted_proposal_changes_the_amount_and_not_the_quote(engine: Engine) -> None:
-    """After a proposal was accepted the job has its amount, and the quote that was promised before."""
-    managed = engine.blueprints.by_name["managed"]
-    set_price(engine, propose=("accepted",))
-    service, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "t1", service)
-    job = people.id_of(await book(engine, carla, service))
-    await jobs.run_command(engine, OPS, job, CommandInput(command="assign", technician=tom.id))
-    await jobs.run_command(engine, tom, job, CommandInput(command="accept"))
-    proposed = await prices.propose_price(engine, tom, job, 7000)
-    name = msgspec.json.decode(proposed.proposal)["id"]
-    changed = msgspec.json.decode((await prices.answer_proposal(engine, carla, job, name, "accepted")).job)
-    assert (changed["amount"], changed["quote"]["amount"]) == (7000, 5000)
-    assert managed.price.source == "quote"
-
-
-@pytest.mark.parametrize(("currency", "base", "amount"), [("JPY", 5000, 6000), ("KWD", 1, 1), ("USD", 0, 0)])
-async def test_amounts_are_minor_units_of_any_currency(engine: Engine, currency: str, base: int, amount: int) -> None:
-    """A currency without decimals, one with three, and a free service are quoted like any other."""
-    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
-    service = await people.service(engine, base_amount=base, currency=currency)
-    promised = await quote(engine, await people.customer(engine), service)
-    assert (promised["amount"], promised["currency"]) == (amount, currency)
-    assert sum(line["amount"] for line in promised["breakdown"]) == amount
 
 
 @on_both_databases

@@ -114,8 +114,8 @@ async def test_ops_reassign_a_job(scenario: Scenario) -> None:
 
 
 async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
-    """Finished work waits for the customer's signature, a dispute blocks the signature until a mediator resolves the
-    dispute, and the captured payment ends the job as `paid`.
+    """A booking has the price that was quoted before. Finished work waits for the customer's signature, a dispute
+    blocks the signature until a mediator resolves the dispute, and the captured payment ends the job as `paid`.
     """
     fixing = await scenario.create_service("Fixing")
     carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
@@ -123,7 +123,12 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
     for person in (carla, ops, payer, mia):
         await person.socket.open()
     tom = await scenario.create_technician("Tom", fixing)
-    job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
+    place = {"lat": PLACE["lat"], "lon": PLACE["lon"]}
+    quote = (await carla.post("/v1/quotes", {"blueprint": "managed", "service": fixing, **place})).json()["quote"]
+    price = quote["amount"]
+    booked = await carla.post("/v1/jobs", {**PLACE, "service": fixing, "quote": quote["id"]})
+    job = booked.json()["job"]["id"]
+    assert booked.json()["job"]["amount"] == price == sum(line["amount"] for line in quote["breakdown"])
     assert await wait_for_assignment(scenario, job) == tom.id
     for command in ("accept", "depart", "start", "finish"):
         await send_command(tom, job, command)
@@ -146,8 +151,8 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
     assert job_view["status"] == "signed"
     await wait_until(lambda: any(f["type"] == "job.signed" for f in tom.socket.received("booking_update", job)))
     push = await payer.socket.wait_for("payment.requested", job)
-    assert push["data"]["payment"]["amount"] == 5000
-    payment = {"reference": "pi_1", "status": "captured", "amount": 5000, "currency": "USD"}
+    assert push["data"]["payment"]["amount"] == price
+    payment = {"reference": "pi_1", "status": "captured", "amount": price, "currency": "USD"}
     answer = await payer.post(f"/v1/jobs/{job}/payments", payment)
     assert answer.status_code in (200, 201), answer.text
     final = (await carla.get(f"/v1/jobs/{job}"))["job"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.domain import erasures, jobs, messages, profile, ratings
+from engine.domain import erasures, jobs, messages, profile, quotes, ratings
+from engine.domain.booking import Booking
 from engine.domain.commands import CommandInput
 from engine.domain.messages import MessageDraft
 from engine.domain.profile import ProfilePatch
@@ -19,7 +20,9 @@ from tests.support import people
 
 NAME, PHONE, EMAIL, ADDRESS = "Zenobia Quillfeather", "+1 555 7310942", "zenobia.quill@example.org", "77 Larkspur Mews"
 NOTES, TEXT, COMMENT = "the blue door with the brass owl", "please bring a ladder for the attic", "swept the hallway"
-TEXTS = (NAME, PHONE, EMAIL, ADDRESS, NOTES, TEXT, COMMENT)
+QUOTED_LAT = "40.7517391"
+"""The latitude of a place of which the customer asks the price."""
+TEXTS = (NAME, PHONE, EMAIL, ADDRESS, NOTES, TEXT, COMMENT, QUOTED_LAT)
 OTHER_NAME = "Uuo"
 """The technician's name: short, and of letters that no random id has."""
 PASSWORD = "correct horse"
@@ -58,6 +61,12 @@ class Life:
         self.jobs.append(job)
         return job
 
+    async def ask_for_a_quote(self) -> None:
+        """Let the customer ask for a price, and book nothing."""
+        place = {"lat": float(QUOTED_LAT), "lon": people.HERE.lon, "address": ""}
+        asked = Booking(blueprint="managed", service=self.service, **place)  # type: ignore[arg-type]
+        await quotes.create_quote(self.engine, self.customer, asked)
+
     async def step(self, job: JobId, command: str) -> None:
         """Let the technician take a step."""
         if command == "claim":
@@ -95,6 +104,7 @@ async def begin_life(engine: Engine, count: int) -> Life:
     new = NewAccount(email=EMAIL, password=PASSWORD, name=NAME, role="customer", phone=PHONE)
     account = (await accounts.register_user(engine, new)).value.user
     life = Life(engine, Principal(account.id, "customer", NAME), technician, service, [])
+    await life.ask_for_a_quote()
     for number in range(count):
         await life.do_job(number)
     return life

@@ -207,7 +207,8 @@ async def test_a_signature_counts_earlier_captures(
     staff: dict[Role, Client],
 ) -> None:
     """Captures before `sign`, also during a dispute, count: `sign` makes the job `paid` and requests no payment."""
-    job = str((await book(customer, blueprint="managed"))["id"])
+    booked = await book(customer, blueprint="managed")
+    job, price = str(booked["id"]), int(booked["amount"])
     ops = staff["ops_manager"]
     if (await market.read_job(ops, job))["status"] == "requested":
         await market.send_command(ops, job, "assign", technician=technician.user)
@@ -219,14 +220,14 @@ async def test_a_signature_counts_earlier_captures(
         0,
     )
     name = (await open_dispute(customer, job)).json()["dispute"]["id"]
-    rest = await report_payment(payment_service, job, "captured", reference="pi_2", amount=PRICE - 1)
-    assert money_sums(rest.json()["job"]) == ("disputed", PRICE, 0)
+    rest = await report_payment(payment_service, job, "captured", reference="pi_2", amount=price - 1)
+    assert money_sums(rest.json()["job"]) == ("disputed", price, 0)
     assert money_sums((await resolve_dispute(staff["mediator"], name, "resume")).json()["job"]) == (
         "work_done",
-        PRICE,
+        price,
         0,
     )
-    assert money_sums(await market.run_command(customer, job, "sign")) == ("paid", PRICE, 0)
+    assert money_sums(await market.run_command(customer, job, "sign")) == ("paid", price, 0)
     assert await requested_payments(site, job) == []
     assert await payment_events(site, job) == [
         *(("received", None), ("partial", None), ("unexpected", "not_awaited")),

@@ -36,7 +36,7 @@ from engine.sql.schema import (
     technicians,
     users,
 )
-from engine.sql.technician_tables import technician_states
+from engine.sql.technician_tables import technician_hours, technician_states
 
 TextChange = Callable[[str], str]
 
@@ -87,6 +87,7 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
         (positions, positions.c.technician),
         (technician_services, technician_services.c.technician),
         (technician_states, technician_states.c.technician),
+        (technician_hours, technician_hours.c.technician),
         (notifications, notifications.c.user),
         (notification_reads, notification_reads.c.user),
         (job_references, job_references.c.principal),

@@ -34,6 +34,7 @@ from engine.sql.schema import (
     technicians,
     users,
 )
+from engine.sql.technician_tables import technician_hours
 from engine.types import UserId
 
 PAGE_SIZE = 500
@@ -60,6 +61,7 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[Line]:
         (users, users.c.id == user),
         (technicians, technicians.c.id == user),
         (technician_services, technician_services.c.technician == user),
+        (technician_hours, technician_hours.c.technician == user),
         (sessions, sessions.c.user == user),
         (devices, devices.c.user == user),
         (blocks, blocks.c.user == user),

@@ -34,6 +34,7 @@ DECLARATIONS: Mapping[str, Fate] = {
     **_columns("technicians", pseudonym="id", emptied="reason", impersonal="zone kyc account"),
     **_columns("technician_services", deleted="technician service"),
     **_columns("technician_states", deleted="technician zone works"),
+    **_columns("technician_hours", deleted="technician doc"),
     **_columns("ratings", pseudonym="job by of", redacted="comment", impersonal="side"),
     **_columns("blocks", pseudonym="user other"),
     **_columns("devices", deleted="token_hash user id platform token"),

@@ -1,10 +1,10 @@
-"""The table of the state of technicians that the archiver computes from a zone's events, to restore it in Redis."""
+"""Tables of technicians besides their profiles: their state, computed from events, and their working hours."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Table
 
-from engine.sql.columns import id_column, metadata, text_column
+from engine.sql.columns import id_column, metadata, text_column, time_column
 
 technician_states = Table(
     "technician_states",
@@ -20,3 +20,12 @@ technician_states = Table(
 """The state of technicians in a zone, as of its checkpoint. ``works`` is the open work that they receive
 (lua/lib/work_feed.lua), ``accepted`` the number of jobs that they got, ``asked`` of offers that opened for them, and
 ``free_at`` (ms) the last time at which they came online, got a job or became free; 0 if there was none."""
+
+technician_hours = Table(
+    "technician_hours",
+    metadata,
+    id_column("technician"),
+    time_column("changed_at"),
+    text_column("doc"),
+)
+"""The working hours of technicians, as JSON (engine/rules/working_hours.py). Who has no row works at any time."""

@@ -53,6 +53,7 @@ from server.api.position_routes import POSITION_ROUTES
 from server.api.quote_routes import QUOTE_ROUTES
 from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
+from server.api.schedule_routes import SCHEDULE_ROUTES
 from server.api.zone_routes import ZONE_ROUTES
 from server.http import policy
 from server.schemas.about import About, Alive, ProblemReply, Ready
@@ -114,6 +115,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     list_route("/v1/jobs", jobs.find, JOB_READER_ROLES, policy.OWN_DATA, Job, query=JobsQuery, live=True),
     *CHOICE_ROUTES,
+    *SCHEDULE_ROUTES,
     Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READER_ROLES, policy.READ_JOB, reply=JobReply),
     list_route("/v1/jobs/{id}/history", jobs.history, JOB_READER_ROLES, policy.READ_FULL_JOB, HistoryItem),
     list_route("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.READ_WAVES, Wave),

@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 
 from engine.clock import now_ms
-from engine.domain import bids, edits, jobs
+from engine.domain import bids, edits, jobs, technician_schedules
 from engine.domain.commands import CommandInput
-from engine.errors import AtCapacity, ScheduleConflict
+from engine.errors import AtCapacity, Invalid, ScheduleConflict
 from engine.events import ms_of, rfc3339_of
+from engine.rules.working_hours import WeekSpan, WorkingHours
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
+from tests.engine import staff
 from tests.engine.test_bids import create_bid, post_job
 from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.dispatch_setup import metres_north, run_due_tasks
+from tests.support.postgres import on_both_databases
 
 MINUTE_MS = 60_000
 
@@ -263,3 +266,15 @@ async def test_more_visits_than_are_compared_are_a_conflict(engine: Engine) -> N
         await assign(engine, job, tom)
     await engine.store.redis.zrem(key, next(iter(many)))
     await assign(engine, job, tom)
+
+
+@on_both_databases
+async def test_hours_are_stored_and_read_for_many(engine: Engine) -> None:
+    """The hours of a technician are those that were put last. Who has none is left out."""
+    tom, tara = await staff.register_technician(engine), await staff.register_technician(engine)
+    with pytest.raises(Invalid):
+        await technician_schedules.put_hours(engine, tom, tom.id, WorkingHours("nowhere"))
+    for hours in (WorkingHours("UTC"), WorkingHours("UTC", (WeekSpan(1, "08:00", "12:00"),))):
+        await technician_schedules.put_hours(engine, tom, tom.id, hours)
+    ids = [TechnicianId(who.id) for who in (tom, tara)]
+    assert await technician_schedules.read_hours(engine, ids) == {tom.id: hours}

@@ -61,6 +61,9 @@ async def test_malformed_input_is_refused(route: Route, staff: dict[Role, Client
 ERROR_DETAILS = {
     "Text without NUL, please",
     "Expected a UUID",
+    "Expected HH:MM",
+    "Expected HH:MM, up to 24:00; not after `from`: on the next day",
+    "Expected YYYY-MM-DD",
     "Expected the name of an event: lower case, digits, _ and dots",
     "Expected a telephone number: digits of any script, perhaps a +",
     "Expected a zone: lower case, digits and -",

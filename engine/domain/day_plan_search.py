@@ -17,7 +17,7 @@ from engine.rules.day_planning import PlannedDay, plan_day
 from engine.rules.travel import TravelModel, travel_model
 from engine.types import Zone
 
-PAUSE_EVERY_S, PAUSE_S = 0.002, 0.0002
+PAUSE_EVERY_S, PAUSE_S = 0.0005, 0.00005
 """A search pauses so often, for so long (seconds), because a thread that computes keeps the event loop waiting."""
 
 
@@ -41,13 +41,17 @@ class _Budget:
         self.seconds, self.is_over = seconds, False
         self._began = self._paused = 0.0
 
-    def used_share(self) -> float:
-        """Return the share that is used; 1 once the search is to end. Pauses the thread from time to time."""
-        now = time.perf_counter()
-        self._began = self._began or now
-        if now - self._paused > PAUSE_EVERY_S:
+    def pause(self) -> None:
+        """Let the event loop run, if the last pause is long ago."""
+        if time.perf_counter() - self._paused > PAUSE_EVERY_S:
             time.sleep(PAUSE_S)
             self._paused = time.perf_counter()
+
+    def used_share(self) -> float:
+        """Return the share that is used; 1 once the search is to end."""
+        now = time.perf_counter()
+        self._began = self._began or now
+        self.pause()
         return 1.0 if self.is_over else (now - self._began) / self.seconds
 
 
@@ -66,4 +70,4 @@ def _compute(world: DayWorld, zone: Zone, timezone: str, seed: str, budget: _Bud
         model = travel_model(zone, now + ahead * HOUR_MS, timezone)
         return msgspec.structs.replace(present, seconds_per_km=model.seconds_per_km)
 
-    return plan_day(world.jobs, world.technicians, model_at, Random(seed), budget.used_share)
+    return plan_day(world.jobs, world.technicians, model_at, Random(seed), budget.used_share, budget.pause)

@@ -76,11 +76,13 @@ def plan_day(
     model_at: Callable[[int], TravelModel],
     random: Random,
     used_share: Callable[[], float],
+    pause: Callable[[], None] = lambda: None,
 ) -> PlannedDay:
     """Return the best plan that is found until ``used_share`` returns 1. ``model_at`` returns the travel times of
     journeys that begin at a time (ms). A job whose holder is not among the technicians must not be in the list.
+    ``pause`` is called from time to time during the preparation.
     """
-    likely_s, gap_s = _matrices(jobs, model_at)
+    likely_s, gap_s = _matrices(jobs, model_at, pause)
     index_of = {technician.id: index for index, technician in enumerate(technicians)}
     held: dict[int, set[int]] = {index: set() for index in range(len(technicians))}
     for number, job in enumerate(jobs):
@@ -133,11 +135,12 @@ def _make_problem(
 
 
 def _matrices(
-    jobs: Sequence[DayJob], model_at: Callable[[int], TravelModel]
+    jobs: Sequence[DayJob], model_at: Callable[[int], TravelModel], pause: Callable[[], None]
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Return the likely travel times between the places of the jobs, and the least times between two jobs."""
     likely_s, gap_s = [], []
     for job in jobs:
+        pause()
         model = model_at(job.ends_ms)
         ways = [distance_m(job.lat, job.lon, other.lat, other.lon) for other in jobs]
         likely = [model.travel_time_s(way) for way in ways]

@@ -24,7 +24,8 @@ class Move(msgspec.Struct, frozen=True):
 
 def group_moves(moves: Sequence[Move], clash: Callable[[int, int], bool]) -> list[list[Move]]:
     """Return the moves in groups of at most ``MAX_MOVES``. ``clash`` returns whether one technician cannot do both of
-    two jobs. A group needs at most groups before it. Moves that cannot be in such a group are left out.
+    two jobs. A group needs at most groups before it, and a move at most moves before it and those of its own cycle.
+    Moves that cannot be in such a group are left out.
     """
     needs = {
         move.job: {other.job for other in moves if other.origin == move.target and clash(move.job, other.job)}
@@ -34,12 +35,11 @@ def group_moves(moves: Sequence[Move], clash: Callable[[int, int], bool]) -> lis
     groups: list[list[Move]] = []
     left_out: set[int] = set()
     for chain in _connected(needs):
-        parts = [chain] if len(chain) <= MAX_MOVES else _split(chain, needs)
-        for part in parts:
+        for part in _split(chain, needs):
             if len(part) > MAX_MOVES or any(needs[job] & left_out for job in part):
-                left_out |= part
+                left_out |= set(part)
             else:
-                groups.append([move_of[job] for job in sorted(part)])
+                groups.append([move_of[job] for job in part])
     return groups
 
 
@@ -66,19 +66,23 @@ def _reachable(starts: Collection[int], edges: dict[int, set[int]]) -> set[int]:
     return found
 
 
-def _split(chain: set[int], needs: dict[int, set[int]]) -> list[set[int]]:
-    """Split a chain that is too long. A part needs at most parts before it, and a cycle stays in one part."""
-    cycles: list[set[int]] = []
+def _split(chain: set[int], needs: dict[int, set[int]]) -> list[list[int]]:
+    """Return the chain in parts of at most ``MAX_MOVES``, unless a single cycle is longer. What a job needs is in an
+    earlier part, or before it in the same part, or in the same cycle.
+    """
     reach = {job: _reachable([job], needs) for job in chain}
-    for job in sorted(chain, key=lambda each: (len(reach[each]), each)):
+    # What a job needs reaches fewer jobs than the job itself; the jobs of a cycle reach the same.
+    order = sorted(chain, key=lambda job: (len(reach[job]), job))
+    cycles: list[list[int]] = []
+    for job in order:
         if not any(job in cycle for cycle in cycles):
-            cycles.append({other for other in reach[job] if job in reach[other]})
-    parts: list[set[int]] = []
-    for cycle in cycles:  # what a cycle needs comes before it, because it reaches fewer jobs
+            cycles.append([other for other in order if other in reach[job] and job in reach[other]])
+    parts: list[list[int]] = []
+    for cycle in cycles:
         if parts and len(parts[-1]) + len(cycle) <= MAX_MOVES:
-            parts[-1] |= cycle
+            parts[-1] += cycle
         else:
-            parts.append(set(cycle))
+            parts.append(list(cycle))
     return parts
 
 
@@ -112,29 +116,53 @@ def rank_groups(
     returns the travel time of whoever does some jobs.
     """
     held = {technician: set(jobs) for technician, jobs in visits_of.items()}
-    waiting, ranked = list(groups), list[tuple[list[Move], float]]()
-    while ready := [group for group in waiting if _is_ready(group, waiting, clash)]:
-        rated = [(sum(move.origin is None for move in group), _saves_s(group, held, travel_s)) for group in ready]
-        best = max(range(len(ready)), key=rated.__getitem__)
-        serves, saves_s = rated[best]
+    needs = _needed_groups(groups, clash)
+    waiting, ratings = set(range(len(groups))), dict[int, tuple[int, float]]()
+    ranked: list[tuple[list[Move], float]] = []
+    while ready := [number for number in sorted(waiting) if not needs[number] & waiting]:
+        for number in ready:
+            if number not in ratings:
+                serves = sum(move.origin is None for move in groups[number])
+                ratings[number] = (serves, _saves_s(groups[number], held, travel_s))
+        best = max(ready, key=ratings.__getitem__)
+        serves, saves_s = ratings[best]
         if not serves and saves_s <= 0:
             break
-        waiting.remove(ready[best])
-        held |= _after(ready[best], held)
-        ranked.append((ready[best], saves_s))
+        waiting.remove(best)
+        changed = _after(groups[best], held)
+        held |= changed
+        ranked.append((groups[best], saves_s))
+        ratings = {
+            number: rating for number, rating in ratings.items() if not _concerned(groups[number]) & changed.keys()
+        }
     return ranked
 
 
-def _is_ready(group: list[Move], waiting: Sequence[list[Move]], clash: Callable[[int, int], bool]) -> bool:
-    """Return whether the group needs no group that is not applied yet."""
-    others = [move for other in waiting if other is not group for move in other]
-    return not any(other.origin == move.target and clash(move.job, other.job) for move in group for other in others)
+def _needed_groups(groups: Sequence[list[Move]], clash: Callable[[int, int], bool]) -> list[set[int]]:
+    """Return the groups that each group needs."""
+    leaving: dict[int | None, list[tuple[int, int]]] = {}
+    for number, group in enumerate(groups):
+        for move in group:
+            leaving.setdefault(move.origin, []).append((number, move.job))
+    return [
+        {
+            other
+            for move in group
+            for other, job in leaving.get(move.target, ())
+            if other != number and clash(move.job, job)
+        }
+        for number, group in enumerate(groups)
+    ]
+
+
+def _concerned(group: Sequence[Move]) -> set[int]:
+    """Return the technicians whom the group concerns."""
+    return {technician for move in group for technician in (move.origin, move.target) if technician is not None}
 
 
 def _after(group: Sequence[Move], held: Mapping[int, set[int]]) -> dict[int, set[int]]:
     """Return the jobs, after the moves of the group, of the technicians whom it concerns."""
-    concerned = {technician for move in group for technician in (move.origin, move.target) if technician is not None}
-    changed = {technician: set(held[technician]) for technician in concerned}
+    changed = {technician: set(held[technician]) for technician in _concerned(group)}
     for move in group:
         if move.origin is not None:
             changed[move.origin].discard(move.job)

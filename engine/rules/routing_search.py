@@ -19,6 +19,8 @@ MAX_STRING = 10
 """The most visits that are removed from one tour, as in the paper."""
 MEAN_REMOVED = 10
 """How many visits a round removes on average, as in the paper."""
+MAX_RETRIED = 3
+"""How many of the visits that nobody makes a round tries again."""
 BLINK = 0.02
 """The share of tours that an insertion overlooks, so that not every round ends in the same solution."""
 START_TEMPERATURE, END_TEMPERATURE = 0.5, 0.005
@@ -70,14 +72,15 @@ class _Search:
         return max(1.0, sum(ways) / len(ways))
 
     def ruin_and_recreate(self, day: DayTours) -> DayTours:
-        tours = list(day.tours)
-        absent = self._ruin(tours, list(day.unserved))
+        tours, unserved = list(day.tours), list(day.unserved)
+        self.random.shuffle(unserved)
+        absent = self._ruin(tours, unserved[:MAX_RETRIED])
         self._sort(absent)
-        unserved = self._recreate(tours, absent)  # changes the tours
-        return DayTours(tuple(tours), tuple(unserved))
+        left = self._recreate(tours, absent)  # changes the tours
+        return DayTours(tuple(tours), (*left, *unserved[MAX_RETRIED:]))
 
     def _ruin(self, tours: list[Tour], absent: list[int]) -> list[int]:
-        """Remove strings of visits near a random one from ``tours``. Return all visits that are in no tour."""
+        """Remove strings of visits near a random one from ``tours``. Return them and the visits in ``absent``."""
         random, fixed = self.random, self.problem.visits
         tour_of = {visit: shift for shift, tour in enumerate(tours) for visit in tour.visits}
         mean_length = max(1.0, len(tour_of) / sum(1 for tour in tours if tour.visits)) if tour_of else 1.0

@@ -45,7 +45,8 @@ local wave = Matching.new_wave(zone, job, rule, how == 'reach' and reach_m + Win
   or how == 'beyond' and Matching.farthest_m(rule) or 0, schedule)
 Candidates.evaluate(zone, job, offers, {technician}, wave)
 if #wave.fit == 0 then return refuse((next(wave.out))) end
-if how == 'beyond' and not Matching.is_nobody_nearer_busy(zone, job, offers, wave.fit[1].far) then
+local far = wave.fit[1].far
+if how == 'beyond' and far > reach_m and not Matching.is_nobody_nearer_busy(zone, job, offers, far) then
   return refuse('too_far')
 end
 for id in string.gmatch(others, '%S+') do

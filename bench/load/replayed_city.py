@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.load.seed import gather_in_batches
-from engine.domain import booking, jobs, services
+from engine.domain import booking, jobs, matching, services
 from engine.domain.commands import CommandInput
 from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
@@ -118,6 +118,21 @@ class ReplayedCity:
             while await scheduler.run_once(self._engine, DEFAULT_ZONE) == 0.0:
                 pass
             await self._note_assignments(random)
+
+    async def time_window(self, seed: int, jobs: int) -> float:
+        """Book ``jobs`` jobs at places of the pickups, end one window with all of them, and return its seconds, with
+        the takes. All technicians are free.
+        """
+        random = Random(seed)
+        service, customer = await self._prepare(random)
+        for pickup in random.choices(self._pickups, k=jobs):
+            await self._book(pickup, service, customer)
+        await self._move_clock(self._now_ms() + 1000)
+        begun = time.perf_counter()
+        await matching.run_window(self._engine, DEFAULT_ZONE, f"window:{service}", service)
+        took_s = time.perf_counter() - begun
+        await self._note_assignments(random)
+        return took_s
 
     def _now_ms(self) -> float:
         return time.time() * 1000 + self._skew_ms

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from statistics import mean, quantiles
@@ -41,6 +42,8 @@ GOALS = {900: (0.65, 0.75), 650: (0.5, None)}
 """For so many technicians at 24 times the recorded speed: the goals for the mean pickup distance and for the mean time
 from booking to arrival, compared with *at once, nearest*."""
 GOAL_SPEED = 24.0
+WINDOW_JOBS, WINDOW_TECHNICIANS, WINDOW_GOAL_MS = 200, 1000, 100.0
+"""The window of DESIGN §9, with its takes."""
 WINDOWS = {"20 × 200": (20, 200), "200 × 1,000": (200, 1000), "1,000 × 1,000": (1000, 1000)}
 """Windows for the solvers alone: jobs and technicians."""
 NEIGHBOURS = 20
@@ -82,6 +85,7 @@ async def _run(rig: Rig, arguments: argparse.Namespace, pickups: Sequence[Pickup
                 rides = await _replay(rig, arguments, policy, pickups, technicians, seed=number)
                 _note(values, policy, rides)
         _add_figures(report, values, technicians, is_goal=arguments.speed == GOAL_SPEED and not arguments.limit)
+    await _time_windows(rig, report, arguments, pickups)
     _compare_solvers(report, arguments, pickups)
     report.notes.append(f"{len(pickups)} pickups at {arguments.speed:g} times the recorded speed; a round is a seed")
     return report
@@ -90,15 +94,36 @@ async def _run(rig: Rig, arguments: argparse.Namespace, pickups: Sequence[Pickup
 async def _replay(
     rig: Rig, arguments: argparse.Namespace, policy: str, pickups: Sequence[Pickup], technicians: int, seed: int
 ) -> list[Ride]:
+    async with _open_city(rig, policy, pickups, technicians, arguments.speed) as city:
+        await city.replay(seed)
+    return city.rides
+
+
+@asynccontextmanager
+async def _open_city(
+    rig: Rig, policy: str, pickups: Sequence[Pickup], technicians: int, speed: float
+) -> AsyncIterator[ReplayedCity]:
+    """Yield a city of a policy with a Valkey and a database of its own."""
     url, valkey = rig.start_redis()
-    data = rig.folder / f"{NAMES[policy]}-{technicians}-{seed}"
+    data = rig.folder / f"city-{time.monotonic_ns()}"
     data.mkdir()
     settings = Settings(data=str(data), redis=url, limits="off", blueprints=str(rig.folder / "blueprints"))
     async with open_engine(settings) as engine:
-        city = ReplayedCity(engine, NAMES[policy], pickups, technicians, arguments.speed)
-        await city.replay(seed)
+        yield ReplayedCity(engine, NAMES[policy], pickups, technicians, speed)
     valkey.stop()
-    return city.rides
+
+
+async def _time_windows(rig: Rig, report: Report, arguments: argparse.Namespace, pickups: Sequence[Pickup]) -> None:
+    """Measure one large window, from the view of its jobs to the last take."""
+    times_ms = []
+    jobs, technicians = min(WINDOW_JOBS, len(pickups)), min(WINDOW_TECHNICIANS, 5 * len(pickups))
+    for number in range(arguments.rounds):
+        async with _open_city(rig, EXACT, pickups, technicians, arguments.speed) as city:
+            times_ms.append(1000 * await city.time_window(number, jobs))
+            matched = len(city.rides)
+    name = f"a window of {jobs} jobs × {technicians:,} technicians, with its takes"
+    goal = WINDOW_GOAL_MS if (jobs, technicians) == (WINDOW_JOBS, WINDOW_TECHNICIANS) else None
+    report.add(Figure(name, "ms", times_ms, goal=goal, better="less", note=f"{matched} jobs were taken in it"))
 
 
 def _note(values: RoundValues, policy: str, rides: Sequence[Ride]) -> None:
@@ -106,7 +131,9 @@ def _note(values: RoundValues, policy: str, rides: Sequence[Ride]) -> None:
     waits, arrivals = [ride.waited_s for ride in rides], [ride.arrival_s for ride in rides]
     for name, found in (("pickup", pickups), ("wait", waits), ("arrival", arrivals)):
         values.add(f"{policy}: {name} mean", mean(found))
-        values.add(f"{policy}: {name} p95", quantiles(found, n=20)[-1] if len(found) > 1 else found[0])
+        values.add(
+            f"{policy}: {name} p95", quantiles(found, n=20, method="inclusive")[-1] if len(found) > 1 else found[0]
+        )
         values.add(f"{policy}: {name} worst", max(found))
 
 

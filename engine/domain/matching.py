@@ -91,14 +91,14 @@ async def _view(
     for start in range(0, len(pieces), VIEWS_AT_ONCE):
         calls = (_view_piece(engine, zone, names, side, piece) for piece in pieces[start : start + VIEWS_AT_ONCE])
         for job in [job for jobs in await asyncio.gather(*calls) for job in jobs]:
-            found[job.id] = _join(found[job.id], job) if job.id in found else job
+            found[job.id] = found[job.id].join(job) if job.id in found else job
     travel = travel_now(engine, zone)
     suspended = await _suspended_customers(engine, {job.customer for job in found.values() if job.candidates})
     jobs = []
     for job in found.values():
         blueprint = _find_blueprint(engine, job)
-        if blueprint is not None and blueprint.dispatch.match is not None and job.customer not in suspended:
-            rule = blueprint.dispatch.match
+        if blueprint is not None and job.customer not in suspended:
+            rule = blueprint.dispatch.match or MatchRule()
             farthest_m = rule.reach_m + rule.grow_m_s * job.waiting_ms / 1000
             jobs.append((job.with_costs(blueprint.dispatch.weights, travel, farthest_m=farthest_m), blueprint))
     return jobs
@@ -116,7 +116,7 @@ async def _view_piece(
     rules = {
         key: schedules.rule_text(engine, zone, each)
         for key, each in engine.blueprints.by_key.items()
-        if each.dispatch.match is not None
+        if any(state.search_mode == "allocate" for state in each.states.values())
     }
     schedule_rules = msgspec.json.encode(rules)
     jobs: list[WaitingJob] = []
@@ -145,15 +145,6 @@ def _parse_job(row: Sequence[Any]) -> WaitingJob:
         how=how,  # type: ignore[arg-type]
         candidates=tuple(map(Candidate.parse, candidates)),
     )
-
-
-def _join(job: WaitingJob, more: WaitingJob) -> WaitingJob:
-    """Return a job that two calls have read, with the candidates of both. The older version counts: ``match_take``
-    refuses it if the job has changed in between.
-    """
-    first = job if job.version <= more.version else more
-    both = {each.technician: each for each in (*job.candidates, *more.candidates)}
-    return msgspec.structs.replace(first, candidates=tuple(both.values()))
 
 
 def _find_blueprint(engine: Engine, job: WaitingJob) -> Blueprint | None:

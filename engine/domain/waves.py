@@ -169,7 +169,7 @@ async def allocate_job(engine: Engine, zone: Zone, task_entry: str, job: JobId, 
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_and_service_of(engine, zone, job)
     dispatch = blueprint.dispatch
-    if dispatch.match is not None:
+    if await engine.store.command("HEXISTS", keys.job(zone, job), "window"):
         args: Args = {
             "entry": task_entry,
             "round": number,

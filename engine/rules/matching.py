@@ -76,6 +76,17 @@ class WaitingJob(msgspec.Struct, frozen=True):
     costs: tuple[int, ...] = ()
     unmatched: int = 0
 
+    def join(self, other: WaitingJob) -> WaitingJob:
+        """Return a job that two calls of ``match_view`` have read. The candidates are those of both, but nobody
+        ``beyond`` the reach if somebody is within it. The older version counts: ``match_take`` refuses it if the job
+        has changed in between.
+        """
+        both = [job for job in (self, other) if job.candidates] or [self]
+        how = max((job.how for job in both), key=("beyond", "reach", "preferred").index)
+        candidates = {each.technician: each for job in both if job.how == how for each in job.candidates}
+        version = min(self.version, other.version)
+        return msgspec.structs.replace(self, version=version, how=how, candidates=tuple(candidates.values()))
+
     def with_costs(self, points: Points, travel: TravelTimes, *, farthest_m: float) -> WaitingJob:
         """Return the job with its costs. ``farthest_m`` is the distance to which its reach would have grown without a
         limit: the longer a job waits, the more its neighbours give up for it.

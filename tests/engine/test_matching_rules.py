@@ -46,6 +46,23 @@ def test_whoever_is_within_reach_costs_less_than_nobody() -> None:
     assert job("j", reach_m=2_800).unmatched < job("j", reach_m=5_000).unmatched
 
 
+def test_two_views_of_a_job_are_joined() -> None:
+    """The candidates of two views are joined under the older version. Nobody beyond the reach is left if somebody is
+    within it, and a view without candidates changes nothing else.
+    """
+    near, also = job("j", ("a", 100, 5.0)), msgspec.structs.replace(job("j", ("b", 200, 5.0)), version=2)
+    beyond, nobody = job("j", ("c", 9_000, 5.0), how="beyond"), job("j")
+    for views, how, expected in (
+        ((near, also), "reach", ["a", "b"]),
+        ((beyond, near), "reach", ["a"]),
+        ((nobody, beyond), "beyond", ["c"]),
+        ((nobody, nobody), "reach", []),
+    ):
+        joined = views[0].join(views[1])
+        assert (joined.how, [each.technician for each in joined.candidates]) == (how, expected)
+    assert also.join(near).version == 1
+
+
 def test_the_preferred_technician_goes_first() -> None:
     """A preferred technician gets their customer's job, though another job would need them more; two jobs that prefer
     the same one share nothing."""

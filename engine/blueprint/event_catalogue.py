@@ -106,6 +106,7 @@ PRESENCE_PAYLOAD = Payload("Presence", _scalar_members("user", "online", "last_s
 TOKEN_EXPIRING_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
 FIX_RATE_PAYLOAD = Payload("FixRate", _scalar_members("every_s", "distance_m"))
 MAP_SNAPSHOT_PAYLOAD = Payload("MapSnapshot", _scalar_members("zone", "k", "bbox", "people", "jobs", "clusters"))
+DEMAND_PAYLOAD = Payload("DemandChanged", _scalar_members("zone", "by", "items", "as_of"))
 MAP_DELTA_PAYLOAD = Payload("MapDelta", _scalar_members("zone", "k", "entered", "moved", "left"))
 ROOM_PAYLOAD = Payload("RoomEventData", _scalar_members("room", "user", "n"))
 TYPING_PAYLOAD = Payload("TypingNotice", _scalar_members("room", "user", "on"))
@@ -205,6 +206,7 @@ LIVE_EVENTS = (
     ),
     EventType("map.snapshot", MAP_SNAPSHOT_PAYLOAD, recipients=_MAP_SUBSCRIBERS, is_declarable=False),
     EventType("map.delta", MAP_DELTA_PAYLOAD, recipients=_MAP_SUBSCRIBERS, is_declarable=False),
+    EventType("demand", DEMAND_PAYLOAD, recipients="ops who subscribed `zone:<name>`", is_declarable=False),
 )
 """The events that are in no log: they are sent once, without zone and seq, and never replayed."""
 

@@ -27,6 +27,25 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AreaPulse)
 
 
+class ChangedArea(msgspec.Struct, frozen=True):
+    """What changed in an area. ``expected`` are the requests of the next hour."""
+
+    area: str
+    score: float
+    waiting: int
+    free: int
+    expected: float
+    multiplier: int
+
+
+class PublishedDemand(msgspec.Struct, frozen=True, tag_field="kind", tag="demand"):
+    """The areas of a zone that changed in the last minute, as the script publishes them. ``as_of`` is in RFC 3339."""
+
+    by: AreaKind
+    items: list[ChangedArea]
+    as_of: str
+
+
 class FoundPulse(NamedTuple):
     """The pulse of a place. ``area`` is the area that was found: the place's own, or a parent of it. ``as_of`` is in ms
     since the Unix epoch.
@@ -78,15 +97,18 @@ def encode_pulse(pulse: AreaPulse) -> bytes:
     return _encoder.encode(pulse)
 
 
-async def store_pulses(engine: Engine, zone: Zone, kind: AreaKind, pulses: Mapping[str, bytes], as_of: int) -> None:
+async def store_pulses(
+    engine: Engine, zone: Zone, kind: AreaKind, pulses: Mapping[str, bytes], as_of: int, notice: bytes = b""
+) -> None:
     """Store the JSON of areas whose pulse changed, and that all areas are as of ``as_of`` (ms). A later pulse stays.
-    Raises the same errors as ``Store.run``.
+    ``notice`` is published with the last of them. Raises the same errors as ``Store.run``.
     """
     names = {"meta": keys.zone_meta(zone), "pulse": keys.demand_pulse(zone, kind)}
     pairs = list(pulses.items())
     for start in range(0, max(1, len(pairs)), AREAS_PER_CALL):
         areas: Sequence[str | bytes] = [text for pair in pairs[start : start + AREAS_PER_CALL] for text in pair]
-        args: Args = {"as_of": as_of, "ttl_ms": TTL_MS, "areas": areas}
+        is_last = start + AREAS_PER_CALL >= len(pairs)
+        args: Args = {"as_of": as_of, "ttl_ms": TTL_MS, "notice": notice if is_last else b"", "areas": areas}
         await engine.store.run(zone, "pulse_put", keys=names, args=args)
 
 

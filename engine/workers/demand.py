@@ -8,21 +8,25 @@ archived: the archive has reached the head that the log had after the hour's end
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from engine.archive import demand_models, demand_reader, reader
 from engine.archive.demand_projection import CELL
 from engine.domain import demand_pulse, demand_supply
+from engine.domain.demand_pulse import ChangedArea, PublishedDemand
 from engine.domain.demand_supply import SupplyCounter
 from engine.errors import CalloutError
+from engine.events import rfc3339_of
 from engine.process.loops import not_cancelled
 from engine.rules.area_surge import AreaSurge
 from engine.rules.forecast_baselines import CountHistory
 from engine.rules.hour_slots import WEEK_HOURS, HourSlots, hour_of
-from engine.rules.pulse import AREA_KINDS, AreaKind, AreaPulse
-from engine.rules.surge import DemandTable
+from engine.rules.pulse import AREA_KINDS, AreaKind, AreaPulse, is_smallest
+from engine.rules.surge import NEUTRAL, DemandTable
 from engine.rules.zone_areas import timezone_of
 from engine.rules.zone_demand import ZoneDemand
 from engine.store import keys
@@ -38,6 +42,8 @@ LEASE_S = 90.0
 STORE_EVERY_HOURS = 24
 """How often what was learnt is stored in SQL. A restart learns at most so many hours again."""
 HOURS_PER_READ = WEEK_HOURS
+
+Pulses = Mapping[str, AreaPulse]
 
 log = structlog.get_logger(__name__)
 
@@ -171,8 +177,29 @@ class ZoneChore:
         written = self._written[kind]
         changed = {area: each for area, each in pulses.items() if written.get(area) != (each, each.score)}
         texts = {area: demand_pulse.encode_pulse(each) for area, each in changed.items()}
-        await demand_pulse.store_pulses(self._engine, self._zone, kind, texts, now)
+        notice = _encode_notice(
+            kind, {area: written[area][0] for area in changed.keys() & written.keys()}, changed, now
+        )
+        await demand_pulse.store_pulses(self._engine, self._zone, kind, texts, now, notice)
         self._written[kind] = {area: (each, each.score) for area, each in pulses.items()}
+
+
+def _encode_notice(kind: AreaKind, before: Pulses, now: Pulses, as_of: int) -> bytes:
+    """Return the text that tells consoles of the areas that changed, "" if there are none. Parents of cells are left
+    out, and so is the first look of a process.
+    """
+    items = [
+        changed
+        for area in sorted(before)
+        if (kind != "cell" or is_smallest(area))
+        and (changed := _changed_area(area, now[area])) != _changed_area(area, before[area])
+    ]
+    return msgspec.json.encode(PublishedDemand(kind, items, rfc3339_of(as_of))) if items else b""
+
+
+def _changed_area(area: str, pulse: AreaPulse) -> ChangedArea:
+    multiplier = max(pulse.multipliers.values(), default=NEUTRAL)
+    return ChangedArea(area, pulse.score, pulse.waiting, pulse.free, pulse.arrivals, multiplier)
 
 
 def _close_hours(demand: ZoneDemand, until: int, counts: demand_reader.HourlyCounts) -> None:

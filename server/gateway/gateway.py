@@ -11,8 +11,7 @@ import contextlib
 from collections.abc import Callable
 
 from engine.audit.row_checker import ERASED_TYPE
-from engine.domain.positions import PublishedFix, PublishedRate
-from engine.domain.room_typing import PublishedTyping
+from engine.domain.positions import PublishedFix
 from engine.events import Event
 from engine.identity import sockets
 from engine.runtime import Engine
@@ -21,13 +20,13 @@ from server.gateway import drain, entitlements, gateway_metrics, handshake, larg
 from server.gateway.connection_slots import ConnectionSlots
 from server.gateway.counters import Counters
 from server.gateway.event_stream import EventStream, EventStreamHub, PollSession
-from server.gateway.fix_rates import FixRateFeed
 from server.gateway.frames import JsonFrames, MsgpackFrames, PayloadEncoder
 from server.gateway.handshake import PendingSockets
 from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
 from server.gateway.large_rooms import LargeRooms
-from server.gateway.live_feed import LiveFeed, LiveHandlers
+from server.gateway.live_feed import LiveFeed
+from server.gateway.live_notices import notice_handlers
 from server.gateway.position_feed import PositionFeed
 from server.gateway.presence_feed import PresenceFeed
 from server.gateway.protocol import Close, State
@@ -36,7 +35,6 @@ from server.gateway.revocation import Revocation
 from server.gateway.send_buffer import BufferHub, SendBuffer
 from server.gateway.session import Session
 from server.gateway.sse import Heads, SseFrames
-from server.gateway.typing_feed import TypingFeed
 from server.gateway.zone_maps import ZoneMaps
 
 MAX_REPLAY_READS = 32
@@ -83,8 +81,7 @@ class Gateway:
             on_new_epoch=self._push_heads,
         )
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
-        rates, typing = FixRateFeed(self.all_hubs, self.payloads), TypingFeed(self.all_hubs, self.payloads)
-        notices: LiveHandlers = {PublishedRate: rates.handle_rate, PublishedTyping: typing.handle_typing}
+        notices = notice_handlers(self.all_hubs, self.payloads)
         self.live = LiveFeed(engine, self.counters, {PublishedFix: self.positions.handle_fix, **notices})
         self.presence = PresenceFeed(engine, tuple(self.hubs.values()), self.payloads)
         gateway_metrics.register(engine.metrics, self.counters, self.relay, self.streams, self.presence)

@@ -14,6 +14,7 @@ import msgspec
 import redis.asyncio as redis
 import structlog
 
+from engine.domain.demand_pulse import PublishedDemand
 from engine.domain.positions import PublishedFix, PublishedRate
 from engine.domain.room_typing import PublishedTyping
 from engine.errors import CalloutError, Unavailable
@@ -27,7 +28,7 @@ MAX_REDIS_SILENCE_S = 5.0
 """Seconds without a message from Redis after which this process pings Redis. If Redis then sends no reply for as long
 again, the connection is replaced."""
 
-LiveMessage = PublishedFix | PublishedRate | PublishedTyping
+LiveMessage = PublishedFix | PublishedRate | PublishedTyping | PublishedDemand
 LiveHandlers = dict[type[LiveMessage], Callable[[Zone, Any], None]]
 
 log = structlog.get_logger(__name__)

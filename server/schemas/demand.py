@@ -84,6 +84,26 @@ class DemandItem(Shape, kw_only=True, rename={"source": "from"}):
     as_of: datetime
 
 
+class ChangedArea(Shape):
+    """What changed in an area. ``expected`` are the requests of the next hour."""
+
+    area: str
+    score: float
+    waiting: int
+    free: int
+    expected: float
+    multiplier: int
+
+
+class DemandChanged(Shape):
+    """The areas of a zone in which something changed, at most once a minute for each kind of area."""
+
+    zone: str
+    by: AreaBy
+    items: list[ChangedArea]
+    as_of: datetime
+
+
 class DemandCluster(Shape):
     """Neighbouring areas around the one with the most requests, ``area``. ``sample`` are the requests of four weeks,
     ``share`` is their part of the zone's, ``expected`` are the requests of the next hour.

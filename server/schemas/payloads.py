@@ -16,6 +16,7 @@ from engine.blueprint import event_catalogue
 from engine.blueprint.event_catalogue import EventType
 from engine.rules.fixes import FixRate
 from server.schemas.bids import Bid
+from server.schemas.demand import DemandChanged
 from server.schemas.disputes import EventDispute, MediationEventData
 from server.schemas.jobs import Job, PublicJob
 from server.schemas.maps import MapDelta, MapSnapshot
@@ -226,7 +227,7 @@ _STRUCTS = {
         *(BidEventData, PriceEventData, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
         *(Position, Presence, TokenExpiring, FixRate),
-        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData),
+        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged),
     )
 }
 

@@ -1,0 +1,39 @@
+"""The live push `demand`: who receives it, and that it has changes only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.rules.pulse import CELL_RESOLUTION, cell_at
+from engine.types import DEFAULT_ZONE
+from engine.workers import archiver, demand
+from server.schemas.demand import DemandChanged
+from tests.server.gateway.conftest import Node
+from tests.support import people
+
+
+async def test_consoles_receive_the_areas_that_changed(node: Node) -> None:
+    """Ops who subscribed the zone receive the cells in which something changed since the last look, and nothing if
+    nothing did. Ops who did not subscribe receive nothing.
+    """
+    engine = node.engine
+    customer, service = await people.customer(engine), await people.service(engine)
+    await people.job(engine, customer, service)
+    await archiver.run_once(engine)
+    chore = demand.ZoneChore(engine, DEFAULT_ZONE)
+    await chore.look()
+    async with node.connect("boss", "admin") as console, node.connect("other", "admin") as other:
+        await console.request(op="subscribe", channel="zone:main")
+        await chore.look()
+        await people.job(engine, customer, service)
+        await archiver.run_once(engine)
+        await chore.look()
+        while (push := await console.next_push())["type"] != "demand":
+            pass
+        data = msgspec.convert(push["data"], DemandChanged)
+        cell = cell_at(people.HERE.lat, people.HERE.lon)
+        assert (data.zone, data.by, CELL_RESOLUTION) == ("main", "cell", 8)
+        assert [(each.area, each.waiting, each.multiplier) for each in data.items] == [(cell, 2, 1000)]
+        assert "seq" not in push
+        await other.request(op="ping")  # the gateway handled the message for all of its sessions at once
+        assert "demand" not in [each["type"] for each in other.pushes]

@@ -14,9 +14,11 @@ from sqlalchemy import select
 from engine.blueprint import registry
 from engine.blueprint.schema import Blueprint
 from engine.domain.job_queries import LIVE_PAGE_SIZE
+from engine.domain.technician_schedules import read_hours
 from engine.errors import FieldError, Invalid
 from engine.events import ms_of
 from engine.rules.day_planning import DayJob, DayTechnician
+from engine.rules.working_hours import working_spans
 from engine.sql.schema import technicians
 from engine.store import keys
 from engine.types import JobId, Phase, TechnicianId, UserId, Zone
@@ -86,7 +88,7 @@ async def read_world(
     """
     rows = await _read_booked_jobs(engine, zone, span_ms[0] - DAY_MS, span_ms[1] + DAY_MS)
     holders = {row.technician.id for row in rows if row.technician and span_ms[0] <= row.begins_ms < span_ms[1]}
-    who = await _read_technicians(engine, zone, chosen, holders, span_ms)
+    who = await _read_technicians(engine, zone, chosen, holders, (span_ms[0], span_ms[1] + DAY_MS))
     planned = {technician.id for technician in who}
     mine = [row for row in rows if row.technician is None or row.technician.id in planned]
     blueprints = await _read_blueprints(engine, zone, mine)
@@ -160,13 +162,15 @@ async def _read_technicians(
         raise Invalid(errors=[FieldError("/technicians", f"At most {MAX_TECHNICIANS}: name those to plan for")])
     fields = ("services", "complete", "kyc", "account")
     reads = (engine.store.command("HMGET", keys.technician(zone, TechnicianId(UserId(name))), *fields) for name in ids)
-    found, unknown = [], []
+    hours, found, unknown = await read_hours(engine, ids), [], []
     for position, (name, row) in enumerate(zip(ids, await asyncio.gather(*reads), strict=True)):
         services, *states = row
         if services is None:
             unknown.append(FieldError(f"/technicians/{position}", "No such technician in this zone"))
         able = states == [b"1", b"approved", b"approved"]
-        found.append(DayTechnician(name, frozenset((services or b"").decode().split() if able else ()), (WHOLE_TIME,)))
+        known = frozenset((services or b"").decode().split() if able else ())
+        works = tuple(working_spans(hours[name], *span_ms)) if name in hours else (WHOLE_TIME,)
+        found.append(DayTechnician(name, known, works))
     if unknown and chosen is not None:
         raise Invalid(errors=unknown)
     return found

@@ -16,10 +16,12 @@ from engine.blueprint import registry, wave_plan
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import schedules, services, zones
+from engine.domain.technician_schedules import read_hours
 from engine.errors import FieldError, Invalid, ScheduleConflict
 from engine.events import rfc3339_of
 from engine.rules import slots
 from engine.rules.slots import GRID_MS, MAX_SPAN_MS, Availability, Slot, Visit, Wish
+from engine.rules.working_hours import is_working, working_check
 from engine.store import keys
 from engine.technicians.live import check_mappable
 from engine.technicians.nearest import find_nearest
@@ -129,9 +131,14 @@ async def free_slots(engine: Engine, work: Work, technicians: list[str], first: 
     now, *rows = (value.decode() for value in done.values)
     soon, lead_ms = int(now) + MARGIN_MS, round(work.blueprint.dispatch.lead_s * 1000)
     numbers = schedules.parse_rule(schedules.rule_text(engine, work.zone, work.blueprint))
+    hours = await read_hours(engine, rows[::3])
     free = [
-        Availability(soon + lead_ms if full == "1" else 0, _visits(visits) if numbers.exclusive else [], _always)
-        for _, full, visits in zip(rows[::3], rows[1::3], rows[2::3], strict=True)
+        Availability(
+            soon + lead_ms if full == "1" else 0,
+            _visits(visits) if numbers.exclusive else [],
+            working_check(hours.get(name), first, last + GRID_MS + duration_ms),
+        )
+        for name, full, visits in zip(rows[::3], rows[1::3], rows[2::3], strict=True)
     ]
     wish = Wish(work.lat, work.lon, duration_ms, numbers.longest_gap_ms)
     as_of: dict[str, str | int] = {"epoch": engine.store.zones[work.zone].epoch, "seq": done.seq}
@@ -144,10 +151,6 @@ def _visits(text: str) -> list[Visit]:
     return [Visit(int(start), int(end), float(lat), float(lon)) for start, end, lat, lon in rows]
 
 
-def _always(_: int, __: int) -> bool:
-    return True
-
-
 async def reservation_text(engine: Engine, work: Work, state: str, scheduled: int | None, preferred: str) -> bytes:
     """Return the text by which a booking for a time (ms) books its technician too (lua/lib/reservation.lua); b"" if the
     blueprint does not reserve, or the job begins in another state than the first.
@@ -156,7 +159,9 @@ async def reservation_text(engine: Engine, work: Work, state: str, scheduled: in
     if not blueprint.schedule.reserve or scheduled is None or state != blueprint.initial_state:
         return b""
     plan = engine.plans.find_engine_plan(blueprint, state, effect="assign")
-    candidates = dict.fromkeys([*([preferred] if preferred else []), *await _candidates(engine, work)])
+    wanted = dict.fromkeys([*([preferred] if preferred else []), *await _candidates(engine, work)])
+    hours, end = await read_hours(engine, wanted), scheduled + work.duration_min * 60_000
+    candidates = [name for name in wanted if is_working(hours.get(name), scheduled, end)]
     schedule, weights = schedules.rule_text(engine, work.zone, blueprint), wave_plan.weights_text(blueprint.dispatch)
     return "\n".join((schedule, weights, " ".join(candidates), "")).encode() + (plan.plan_json if plan else b"")
 

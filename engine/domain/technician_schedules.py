@@ -72,9 +72,9 @@ async def put_hours(engine: Engine, caller: Principal, technician: str, hours: W
     return hours
 
 
-async def read_hours(engine: Engine, technicians: Collection[TechnicianId]) -> dict[TechnicianId, WorkingHours]:
+async def read_hours(engine: Engine, technicians: Collection[str]) -> dict[str, WorkingHours]:
     """Return the working hours of these technicians. Those without hours are left out: they work at any time."""
-    found: dict[TechnicianId, WorkingHours] = {}
+    found: dict[str, WorkingHours] = {}
     ids, columns = list(technicians), technician_hours.c
     async with engine.archive.begin_read() as conn:
         for start in range(0, len(ids), IDS_PER_QUERY):
@@ -82,7 +82,7 @@ async def read_hours(engine: Engine, technicians: Collection[TechnicianId]) -> d
                 columns.technician.in_(ids[start : start + IDS_PER_QUERY])
             )
             for row in await conn.execute(query):
-                found[TechnicianId(UserId(row.technician))] = msgspec.json.decode(row.doc, type=WorkingHours)
+                found[row.technician] = msgspec.json.decode(row.doc, type=WorkingHours)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -70,9 +70,15 @@ def working_spans(hours: WorkingHours, start: int, end: int) -> list[Span]:
 
 def is_working(hours: WorkingHours | None, start: int, end: int) -> bool:
     """Return whether a technician works all the time from ``start`` to ``end`` (ms). Without hours they always do."""
+    return working_check(hours, start, end)(start, end)
+
+
+def working_check(hours: WorkingHours | None, start: int, end: int) -> Callable[[int, int], bool]:
+    """Return ``is_working`` for these hours, for times from ``start`` to ``end`` (ms). The spans are computed once."""
     if hours is None:
-        return True
-    return any(first <= start and end <= last for first, last in working_spans(hours, start, end))
+        return lambda _start, _end: True
+    spans = working_spans(hours, start, end)
+    return lambda start, end: any(first <= start and end <= last for first, last in spans)
 
 
 def is_timezone(name: str) -> bool:

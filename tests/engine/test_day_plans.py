@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from engine.clock import now_ms
-from engine.domain import blocks, day_plan_moves, day_plans, jobs
+from engine.domain import blocks, day_plan_moves, day_plans, jobs, technician_schedules
 from engine.domain.commands import CommandInput
 from engine.domain.day_plans import DayPlan, PlanRequest
 from engine.errors import CalloutError
+from engine.rules.working_hours import WeekSpan, WorkingHours
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians.live import Coordinates
@@ -205,7 +206,8 @@ async def test_what_came_into_the_day_refuses_the_group(engine: Engine) -> None:
 
 async def test_waiting_jobs_are_given_away_and_others_stay(engine: Engine) -> None:
     """A waiting job goes to who has time. Nothing happens to a job of a service that nobody has, which is unserved, to
-    one whose customer has blocked the only technician, to one of another day, or to one that has no time.
+    one whose customer has blocked the only technician, to one outside of the working hours, to one of another day, or
+    to one that has no time.
     """
     service, other = await people.service(engine), await people.service(engine)
     who, customer, enemy = (
@@ -224,6 +226,11 @@ async def test_waiting_jobs_are_given_away_and_others_stay(engine: Engine) -> No
         (waiting, None, "a")
     ]
     assert found.unserved == [unknown]
+    early = await book_at(engine, customer, service, 6, NORTH)
+    hours = WorkingHours("UTC", tuple(WeekSpan(day, "08:00", "18:00") for day in range(1, 8)))
+    await technician_schedules.put_hours(engine, ADMIN, account.id, hours)
+    in_hours = await make_plan(engine, technicians=[account.id])
+    assert early in (in_hours.unserved or []) and waiting not in (in_hours.unserved or [])
     blocked = await book_at(engine, enemy, service, 15, NORTH)
     assert blocked in ((await make_plan(engine, technicians=[account.id])).unserved or [])
     assert (await day_plan_moves.apply_plan(engine, ADMIN, found.id)).applied == [0]

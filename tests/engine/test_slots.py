@@ -13,7 +13,7 @@ import pytest
 
 from engine.blueprint.schedule_rule import ScheduleRule
 from engine.clock import now_ms
-from engine.domain import booking, jobs, slots
+from engine.domain import booking, jobs, slots, technician_schedules
 from engine.domain.booking import Booking
 from engine.domain.jobs import CommandInput
 from engine.domain.slots import SlotQuery
@@ -21,6 +21,7 @@ from engine.errors import CalloutError, ScheduleConflict
 from engine.events import ms_of
 from engine.idempotency.in_redis import Outcome
 from engine.rules.slots import GRID_MS, Slot
+from engine.rules.working_hours import DateSpan, WeekSpan, WorkingHours
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
@@ -190,6 +191,24 @@ async def test_many_bookings_of_one_slot_get_as_many_technicians_as_are_free(res
     assert await holders(engine, done) == sorted(names)
     refused = [each for each in done if not isinstance(each, Outcome)]
     assert len(refused) == 8 and all(isinstance(each, ScheduleConflict) and each.extra["slots"] for each in refused)
+
+
+async def test_slots_and_reservations_keep_to_working_hours(reserving: Engine) -> None:
+    """A technician who does not work at a time has no slot then and cannot be reserved; in their hours they can."""
+    engine = reserving
+    service, carla = await people.service(engine), await people.customer(engine)
+    [name] = await technicians_of_town(engine, service, 100)
+    free = await find(engine, carla, service)
+    off = WorkingHours("UTC", exceptions=tuple(DateSpan(f"2000-01-0{day}", "08:00", "09:00") for day in range(1, 4)))
+    await technician_schedules.put_hours(engine, people.ADMIN, name, off)
+    assert await find(engine, carla, service) == []
+    with pytest.raises(ScheduleConflict) as refused:
+        await book(engine, carla, service, free[4].start)
+    assert refused.value.extra["slots"] == []
+    always = WorkingHours("UTC", tuple(WeekSpan(day, "00:00", "24:00") for day in range(1, 8)))
+    await technician_schedules.put_hours(engine, people.ADMIN, name, always)
+    assert await find(engine, carla, service) != []
+    assert await holders(engine, [await book(engine, carla, service, free[4].start)]) == [name]
 
 
 async def test_a_reserved_job_has_its_technician_and_waits_for_its_release(reserving: Engine) -> None:

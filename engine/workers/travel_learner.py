@@ -35,8 +35,8 @@ SETTLED_MS = 900_000
 MAX_COUNTED = 2_000
 """The most journeys that are read at once to be counted. If more have ended, the latest are counted."""
 MIN_NEW_SHARE = 0.05
-"""Times are learnt anew when so many of the journeys behind them are new. The fit takes a second of a core for
-``MAX_JOURNEYS`` journeys."""
+"""Times are learnt anew when so many of the journeys behind them are new. The fit takes three seconds of a core
+for ``MAX_JOURNEYS`` journeys."""
 
 log = structlog.get_logger(__name__)
 

@@ -33,7 +33,8 @@ def backtest(*, files: tuple[Path, ...], timezone: str, centres: Path | None, as
 
     from engine.rules.travel_backtest import NotEnough
     from engine.rules.travel_backtest import backtest as measure
-    from server.cli.travel_files import TravelFileError, read_centres, read_rides
+    from server.cli.travel_centres import read_centres
+    from server.cli.travel_files import TravelFileError, read_rides
 
     try:
         ZoneInfo(timezone)

@@ -16,12 +16,15 @@ from engine.rules.travel import Place, area_of, hour_class_at
 from engine.rules.travel_backtest import Ride
 from engine.rules.travel_learning import Journey
 from server.cli.travel_columns import find_columns
+from server.cli.travel_polylines import unfold_polylines
 
 KM_PER_MILE = 1.609344
 MAX_GAP_S = 300.0
 """The longest time between two points of a ride on which nothing is missing."""
 LEAST_S, MOST_S, LEAST_KM, MOST_KM_H = 60.0, 10_800.0, 0.2, 130.0
 """What a plausible ride takes at least and at most, its least length, and its highest speed."""
+ROUNDED_MS = 900_000
+"""Times at full quarters of an hour were rounded (Chicago's are): then the duration counts, if there is one."""
 TIME_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S")
 _is_number = re.compile(r"\d{9,13}(\.\d+)?").fullmatch
 
@@ -60,20 +63,7 @@ def read_rides(paths: Sequence[Path], timezone: str = "UTC", centres: dict[str, 
     return found
 
 
-def read_centres(path: Path) -> dict[str, Place]:
-    """Return the places of zones: a CSV file with the columns zone, lat and lon. Raises TravelFileError."""
-    centres = {}
-    for line, row in _read_rows(path):
-        try:
-            zone, lat, lon = row[:3]
-            centres[zone] = (float(lat), float(lon))
-        except ValueError:
-            if line > 1:  # the first line may be a header
-                raise TravelFileError(path, line, "not zone, lat, lon") from None
-    return centres
-
-
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a table with their lines. Cells are separated by commas, semicolons, tabs or spaces."""
     line = 1
     try:
@@ -104,19 +94,20 @@ class _FileReader:
         self._by_road = False
 
     def read(self) -> RecordedRides:
-        rows = _read_rows(self._path)
+        rows = read_rows(self._path)
         _, first = next(rows, (1, []))
         columns = find_columns(first)
         if not columns and len(first) == 4:  # the cabs of San Francisco: no header, and separated by spaces
-            columns, rows = {"lat": 0, "lon": 1, "occupied": 2, "time": 3}, _read_rows(self._path)
-        if {"lat", "lon", "time"} <= columns.keys() and columns.keys() & {"ride", "occupied"}:
+            columns, rows = {"lat": 0, "lon": 1, "occupied": 2, "time": 3}, read_rows(self._path)
+        if {"polyline", "time"} <= columns.keys():
+            rides = self._rides_of_polylines(self._cells(rows, columns))
+        elif {"lat", "lon", "time"} <= columns.keys() and columns.keys() & {"ride", "occupied"}:
             rides = self._rides_of_points(self._cells(rows, columns))
         elif "began" in columns and columns.keys() & {"ended", "seconds"}:
             rides = [each for cells in self._cells(rows, columns) if (each := self._ride_of_row(cells)) is not None]
         else:
-            raise TravelFileError(
-                self._path, 1, f"neither rides nor points: found {', '.join(columns) or 'no known column'}"
-            )
+            found = ", ".join(columns) or "no known column"
+            raise TravelFileError(self._path, 1, f"neither rides nor points: found {found}")
         return RecordedRides(rides, self._incomplete, self._implausible, self._by_road)
 
     def _cells(self, rows: Iterator[tuple[int, list[str]]], columns: dict[str, int]) -> Iterator[dict[str, str]]:
@@ -128,7 +119,9 @@ class _FileReader:
             return self._leave_out(incomplete=True)
         began = self._time(cells["began"])
         ended = cells.get("ended")
-        seconds = (self._time(ended) - began) / 1000 if ended else self._number(cells["seconds"])
+        seconds = (self._time(ended) - began) / 1000 if ended else 0.0
+        if cells.get("seconds") and (not ended or (began % ROUNDED_MS == 0 and seconds * 1000 % ROUNDED_MS == 0)):
+            seconds = self._number(cells["seconds"])
         origin, destination = self._place(cells, "from"), self._place(cells, "to")
         driven_km = self._driven_km(cells)
         if origin and destination:
@@ -162,6 +155,14 @@ class _FileReader:
             if cells.get(name):
                 return self._number(cells[name]) * km
         return None
+
+    def _rides_of_polylines(self, rows: Iterable[dict[str, str]]) -> list[Ride]:
+        try:
+            return self._rides_of_points(unfold_polylines(rows))
+        except TravelFileError:
+            raise
+        except ValueError as error:
+            raise TravelFileError(self._path, self._line, str(error)) from error
 
     def _rides_of_points(self, rows: Iterable[dict[str, str]]) -> list[Ride]:
         """Return the rides of points: those with the same name, or those in a row of an occupied cab."""

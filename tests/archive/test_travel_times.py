@@ -12,7 +12,10 @@ import pytest
 from sqlalchemy import insert, update
 
 from engine.archive import travel as stored
+from engine.clock import now_ms
 from engine.domain import arrival_quality
+from engine.domain import jobs as jobs_domain
+from engine.domain.commands import CommandInput
 from engine.errors import NotFound
 from engine.events import ms_of, rfc3339_of
 from engine.rules import travel
@@ -22,8 +25,9 @@ from engine.sql.path_tables import job_paths
 from engine.sql.schema import jobs
 from engine.sql.travel_tables import travel_times
 from engine.types import DEFAULT_ZONE, Zone
-from engine.workers import travel_learner
+from engine.workers import archiver, position_archive, travel_learner
 from tests.support import people
+from tests.support.trips import start_trip
 
 NOW = ms_of("2026-11-30T12:00:00.000Z")
 HOUR_MS = 3_600_000
@@ -89,6 +93,20 @@ async def test_a_zone_learns_from_its_finished_jobs(engine: Engine) -> None:
         travel.use_times({})
         assert travel_model(DEFAULT_ZONE, NOW, "UTC").seconds_per_km == 150
         await travel_learner.reload(engine)
+
+
+async def test_a_journey_that_was_driven_is_counted(engine: Engine) -> None:
+    """A journey of a real job is counted from what SQL has of it: its path, its times and its promise."""
+    trip = await start_trip(engine)
+    for north in (2900, 2000, 1200, 500, 20, 10):
+        await trip.send_fix(north, every_s=60)
+    await jobs_domain.run_command(engine, trip.driver, trip.job, CommandInput(command="arrive"))
+    await archiver.run_once(engine)
+    await position_archive.move_paths(engine, DEFAULT_ZONE, all_paths=True)
+    assert await learn(engine, now_ms() + HOUR_MS) == 1
+    quality = (await stored.read_quality(engine.archive, DEFAULT_ZONE)).total()
+    assert (quality.rides, quality.promised, quality.kept) == (1, 1, 1)
+    assert sum(left.predicted for left in quality.left) >= 2
 
 
 async def test_few_journeys_are_counted_and_teach_nothing(engine: Engine) -> None:

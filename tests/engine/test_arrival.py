@@ -12,6 +12,7 @@ import pytest
 from engine.clock import now_ms
 from engine.domain import jobs, positions
 from engine.domain.commands import CommandInput
+from engine.events import ms_of
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
@@ -225,3 +226,27 @@ async def test_the_eta_follows_the_fixes(engine: Engine) -> None:
         assert position.low <= position.arrives_at <= position.high
         etas.append(position.eta_s)
     assert etas == sorted(etas, reverse=True) and etas[-1] == 0 and etas[-2] >= 10
+
+
+async def test_a_stale_fix_gives_no_eta_and_the_end_of_the_job_ends_it(engine: Engine) -> None:
+    """A position that is stale has no ETA. A fix that was measured earlier than the known one moves none. After the job
+    has ended, and while the technician works, there is none.
+    """
+    trip = await start_trip(engine)
+    trip.ahead_s = 0.0
+    await trip.send_fix(2000)
+    known = await positions.read_position(engine, trip.customer, trip.job)
+    assert known is not None and known.eta_s is not None
+    early = Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=ms_of(known.at) - 5000, accuracy=8.0)
+    await live.store_fixes(engine, trip.driver, trip.driver.id, [early], live=False)
+    again = await positions.read_position(engine, trip.customer, trip.job)
+    assert again is not None and (again.lat, again.at) == (known.lat, known.at)
+    assert again.eta_s is not None and abs(again.eta_s - known.eta_s) <= 2
+    stale = positions.position_of_fix(trip.job, known.lat, known.lon, now_ms() - 60_000, 10.0)
+    blueprint, place = engine.blueprints.by_name["home_service"], (people.HERE.lat, people.HERE.lon)
+    shown = positions.with_arrival(engine, stale, blueprint, DEFAULT_ZONE, "on_the_way", place, arrived=False)
+    assert shown.stale and shown.eta_s is None and shown.arrives_at is None
+    for command in ("arrive", "start", "complete"):
+        await jobs.run_command(engine, trip.driver, trip.job, CommandInput(command=command))
+        position = await positions.read_position(engine, trip.customer, trip.job)
+        assert position is not None and position.eta_s is None and position.source is None, command

@@ -98,6 +98,27 @@ def test_points_of_a_cab_show_the_errors_on_the_way(tmp_path: Path, capsys: pyte
     assert "under_5_min" in capsys.readouterr().out
 
 
+def test_ways_as_lists_of_places_and_rounded_times_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record of ways in the format of Porto has points every 15 s. Times that are rounded to a quarter of an hour, as
+    Chicago's, do not count if the duration is there.
+    """
+    ways, rounded = (
+        ['"TRIP_ID","TIMESTAMP","POLYLINE"'],
+        ["Trip Start Timestamp,Trip End Timestamp,Trip Seconds,Trip Miles"],
+    )
+    for at, (began, ended, north, east) in enumerate(rides()):
+        parts = max(2, round((ended - began).total_seconds() / 15))
+        places = [[13.4 + 1.64 * east * part / parts, 52.5 + north * part / parts] for part in range(parts + 1)]
+        ways.append(f'"{at}","{began.timestamp():.0f}","{json.dumps(places)}"')
+        quarter = f"{began:%m/%d/%Y} {began.hour % 12 or 12:02}:{began.minute // 15 * 15:02}:00 {began:%p}"
+        rounded.append(f"{quarter},{quarter},{(ended - began).total_seconds():.0f},{100 * math.hypot(north, east):.2f}")
+    (tmp_path / "ways.csv").write_text("\n".join(ways))
+    (tmp_path / "rounded.csv").write_text("\n".join(rounded))
+    assert backtest(capsys, tmp_path / "ways.csv")["on_the_way"]["learned"]["under_5_min"]["sample"] > 50
+    found = backtest(capsys, tmp_path / "rounded.csv")
+    assert found["models"]["learned"]["mae_s"] < found["models"]["one_speed"]["mae_s"]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -106,6 +127,7 @@ def test_points_of_a_cab_show_the_errors_on_the_way(tmp_path: Path, capsys: pyte
         ("pickup,dropoff,distance\n2026-01-01,2026-01-02,far\n", "line 2: 'far' is not a number"),
         ("ride,lat,lon,time\nr,95,13,1767225600\n", "line 2: 95, 13 is no place"),
         ("pickup,dropoff,distance\n2026-01-01,2026-01-02,3\n", "too few"),
+        ("timestamp,polyline\n5,here\n", "line 2: no list of places"),
         ("", "line 1: neither rides nor points"),
     ],
 )

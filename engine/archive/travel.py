@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, literal, select, update
 
 from engine.rules.paths import PathPoint
 from engine.rules.travel_learning import ZoneTimes
@@ -14,7 +14,7 @@ from engine.rules.travel_quality import ZoneQuality
 from engine.sql.database import Archive
 from engine.sql.insert import insert_into
 from engine.sql.path_tables import job_paths
-from engine.sql.schema import jobs
+from engine.sql.schema import events, jobs
 from engine.sql.travel_tables import travel_times
 from engine.types import Zone
 
@@ -35,10 +35,11 @@ class JourneyDocument(msgspec.Struct, frozen=True):
 
 
 class StoredJourney(NamedTuple):
-    """A job with the path of its last holder."""
+    """A job with the path of its last holder. ``arrived_at`` is when their fixes showed that they were there (ms)."""
 
     job: JourneyDocument
     path: list[PathPoint]
+    arrived_at: int | None
 
 
 _document_decoder = msgspec.json.Decoder(JourneyDocument)
@@ -95,9 +96,13 @@ async def store_quality(
 
 async def read_journeys(archive: Archive, zone: Zone, since: int, limit: int) -> list[StoredJourney]:
     """Return the latest ``limit`` jobs of the zone whose path has a point after ``since`` (ms), the earliest first."""
+    holder = literal("technician:") + job_paths.c.technician
+    is_arrival = (events.c.job == jobs.c.id) & (events.c.type == "technician.arrived") & (events.c.actor == holder)
     query = (
-        select(jobs.c.doc, job_paths.c.points)
+        select(jobs.c.doc, job_paths.c.points, events.c.at)
+        .select_from(job_paths)
         .join(jobs, (jobs.c.id == job_paths.c.job) & (jobs.c.technician == job_paths.c.technician))
+        .outerjoin(events, is_arrival)
         .where(jobs.c.zone == zone, job_paths.c.last_at > since)
         .order_by(job_paths.c.last_at.desc())
         .limit(limit)
@@ -107,9 +112,9 @@ async def read_journeys(archive: Archive, zone: Zone, since: int, limit: int) ->
     return [found for row in reversed(rows) if (found := _decode_journey(row)) is not None]
 
 
-def _decode_journey(row: Row[tuple[str, str]]) -> StoredJourney | None:
+def _decode_journey(row: Row[tuple[str, str, int]]) -> StoredJourney | None:
     """Return the job and its path; None for a job that an erasure has emptied."""
     try:
-        return StoredJourney(_document_decoder.decode(row.doc), _points_decoder.decode(row.points))
+        return StoredJourney(_document_decoder.decode(row.doc), _points_decoder.decode(row.points), row.at)
     except msgspec.DecodeError:
         return None

@@ -43,16 +43,24 @@ class ArrivedRide(NamedTuple):
 
 
 def ride_of_path(
-    path: Sequence[PathPoint], place: Place, next_state_at: int | None, promise: int | None = None
+    path: Sequence[PathPoint],
+    place: Place,
+    arrived_at: int | None,
+    next_state_at: int | None,
+    promise: int | None = None,
 ) -> ArrivedRide | None:
-    """Return the journey of a path, which begins at the departure. It ends where the path first comes to the place, or
-    at ``next_state_at`` (ms), when the job entered the state after the way, if it never comes so near. None if it has
-    no end.
+    """Return the journey of a path, which begins at the departure. None if it has no end.
+
+    It ends at ``arrived_at`` (ms), if fixes showed the arrival. Otherwise the path shows it at its first point at the
+    place, which may be late, because thinning leaves points out; so ``next_state_at``, when the job entered the state
+    after the way, counts if it is earlier.
     """
     if not path:
         return None
-    there = next((point.at for point in path if distance_m(point.lat, point.lon, *place) <= THERE_M), next_state_at)
-    if there is None or there <= path[0].at:
+    at_place = (point.at for point in path if distance_m(point.lat, point.lon, *place) <= THERE_M)
+    candidates = [at for at in (next(at_place, None), next_state_at) if at is not None]
+    there = arrived_at or min(candidates, default=0)
+    if there <= path[0].at:
         return None
     return ArrivedRide(path[0].at, there, place, tuple(point for point in path if point.at < there), promise)
 

@@ -133,4 +133,4 @@ def _ride_of(engine: Engine, found: StoredJourney) -> ArrivedRide | None:
     )
     next_state_at = min((at for at in later if at > began), default=None)
     promise = ms_of(job.promise) if job.promise else None
-    return ride_of_path(found.path, (job.lat, job.lon), next_state_at, promise)
+    return ride_of_path(found.path, (job.lat, job.lon), found.arrived_at, next_state_at, promise)

@@ -26,7 +26,7 @@ from engine.sql.schema import jobs
 from engine.sql.travel_tables import travel_times
 from engine.types import DEFAULT_ZONE, Zone
 from engine.workers import archiver, position_archive, travel_learner
-from tests.support import people
+from tests.support import event_log, people
 from tests.support.trips import start_trip
 
 NOW = ms_of("2026-11-30T12:00:00.000Z")
@@ -98,7 +98,7 @@ async def test_a_zone_learns_from_its_finished_jobs(engine: Engine) -> None:
 async def test_a_journey_that_was_driven_is_counted(engine: Engine) -> None:
     """A journey of a real job is counted from what SQL has of it: its path, its times and its promise."""
     trip = await start_trip(engine)
-    for north in (2900, 2000, 1200, 500, 20, 10):
+    for north in (2900, 2000, 1200, 500, 20, 10, 5, 5):
         await trip.send_fix(north, every_s=60)
     await jobs_domain.run_command(engine, trip.driver, trip.job, CommandInput(command="arrive"))
     await archiver.run_once(engine)
@@ -106,7 +106,10 @@ async def test_a_journey_that_was_driven_is_counted(engine: Engine) -> None:
     assert await learn(engine, now_ms() + HOUR_MS) == 1
     quality = (await stored.read_quality(engine.archive, DEFAULT_ZONE)).total()
     assert (quality.rides, quality.promised, quality.kept) == (1, 1, 1)
-    assert sum(left.predicted for left in quality.left) >= 2
+    assert sum(left.predicted for left in quality.left) >= 1
+    (found,) = await stored.read_journeys(engine.archive, DEFAULT_ZONE, 0, 10)
+    (arrived,) = await event_log.events(engine, "technician.arrived", trip.job)
+    assert found.arrived_at == arrived.at < found.path[-1].at + 1
 
 
 async def test_few_journeys_are_counted_and_teach_nothing(engine: Engine) -> None:

@@ -24,6 +24,7 @@ NAMES = (
     "matching",
     "offer",
     "plan",
+    "quote",
     "rebuild",
     "relay",
     "restart",

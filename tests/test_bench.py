@@ -291,6 +291,12 @@ async def test_plan_runs() -> None:
         assert figures["ruin and recreate: jobs served"] >= figures["greedy insertion: jobs served"]
 
 
+async def test_quote_runs() -> None:
+    """The benchmark `quote` measures quotes and the bookings that use them up."""
+    figures = await run_quick("quote", "--quotes", "5")
+    assert figures["quote, p99"] >= figures["quote, median"] > 0 and figures["booking with a quote, median"] > 0
+
+
 async def test_relay_runs() -> None:
     """The benchmark `relay` measures how fast a gateway reads log entries, with claims at the same time and without."""
     figures = await run_quick("relay", "--entries", "3000", "--sockets", "10", "--claims", "20")

@@ -53,7 +53,7 @@ async def create_quote(
     zone = zones.zone_of_place(engine, asked.lat, asked.lon)
     fingerprint = in_redis.fingerprint_of(engine, "quote", "", [msgspec.structs.asdict(asked), customer])
     try:
-        blueprint, terms = await _check_request(engine, customer, asked)
+        blueprint, terms = await _check_request(engine, customer, asked, is_own=customer == caller.id)
     except Refused:
         # A repeated request gets its first answer, even if the service has become inactive since.
         done = await in_redis.find_done_command(engine, zone, caller, key, fingerprint)
@@ -86,7 +86,9 @@ async def create_quote(
     return QuoteOutcome(_view(caller, bytes(quote)), members["id"], False, key)
 
 
-async def _check_request(engine: Engine, customer: UserId, asked: Booking) -> tuple[Blueprint, QuoteTerms]:
+async def _check_request(
+    engine: Engine, customer: UserId, asked: Booking, *, is_own: bool
+) -> tuple[Blueprint, QuoteTerms]:
     blueprint = registry.find_named(engine.blueprints, asked.blueprint)
     if not blueprint.price.is_quoted:
         raise Invalid(errors=[FieldError("/blueprint", quote_use.NOT_QUOTED_TEXT)])
@@ -94,7 +96,8 @@ async def _check_request(engine: Engine, customer: UserId, asked: Booking) -> tu
     if when is not None and when < now_ms() - booking.MAX_SCHEDULED_PAST_MS:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
     service = await services.active_service(engine, ServiceId(asked.service))
-    await booking.customer_account(engine, customer)
+    if not is_own:  # the caller's own account is known to be a customer's
+        await booking.customer_account(engine, customer)
     return blueprint, QuoteTerms(customer, service, asked.lat, asked.lon, asked.postal_code, when)
 
 

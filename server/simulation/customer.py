@@ -17,6 +17,8 @@ DISPUTE_PROBABILITY = 0.4
 """How probable it is that a customer disputes a direct booking. Each customer disputes the first one, so that the
 visitors of a demo see a mediator within some minutes."""
 COMPLAIN_S = (0.5, 2.0)
+SIGN_S = 1.0
+"""How long a customer looks at finished work before they sign."""
 ANSWER_S = 30.0
 """How long a customer waits for the answer of the technician whom they named."""
 
@@ -24,20 +26,25 @@ ANSWER_S = 30.0
 class Customer(Person):
     """A simulated customer, who books when ``book`` is called. The delivery checker gets the events of the jobs."""
 
-    async def book(self, lat: float, lon: float, address: str, *, technician: str = "") -> str:
-        """Book a job and return its id. ``technician`` is the only one who is asked; "" = all who are suitable.
+    async def book(
+        self, lat: float, lon: float, address: str, *, technician: str = "", is_managed: bool = False
+    ) -> str:
+        """Book a job and return its id. ``technician`` is the only one who is asked; "" = all who are suitable. With
+        ``is_managed`` the engine chooses the technician, and the price is quoted before.
 
         Raises Refusal or Unreachable.
         """
-        booking = {
-            **({"blueprint": "direct_booking", "technician": technician} if technician else ANY_TECHNICIAN),
-            "service": self.simulation.service,
-            "lat": lat,
-            "lon": lon,
-            "address": address,
-        }
-        job = (await self.account.request("POST", "/v1/jobs", booking))["job"]
+        booking = {"service": self.simulation.service, "lat": lat, "lon": lon}
+        if is_managed:
+            booking["blueprint"] = "managed"
+            quote = (await self.account.request("POST", "/v1/quotes", booking))["quote"]
+            booking["quote"] = quote["id"]
+        else:
+            booking |= {"blueprint": "direct_booking", "technician": technician} if technician else ANY_TECHNICIAN
+        job = (await self.account.request("POST", "/v1/jobs", {**booking, "address": address}))["job"]
         self.simulation.checker.record_booking(job, time.monotonic())
+        if is_managed and job["amount"] != quote["amount"]:
+            self.simulation.checker.broken_prices += 1
         return str(job["id"])
 
     async def cancel(self, job: str) -> None:
@@ -53,15 +60,22 @@ class Customer(Person):
         self._record_job((await self.account.request("GET", f"/v1/jobs/{job}"))["job"])
 
     def handle(self, event: Frame) -> None:
-        """Record the holder and the end of a job."""
-        if event["type"].startswith("job."):
+        """Record the holder and the end of a job, and sign work that is done."""
+        if event["type"].startswith(("job.", "payment.")):
             self._record_job(job_in_event(event))
+        if event["type"] == "job.status" and job_in_event(event).get("status") == "work_done":
+            self.start(self._sign(job_in_event(event)["id"]))
+
+    async def _sign(self, job: str) -> None:
+        await asyncio.sleep(SIGN_S)
+        await self.account.request("POST", f"/v1/jobs/{job}/sign", {})
 
     def _record_job(self, job: Frame) -> None:
-        if job.get("technician"):
+        if job.get("technician") and not job.get("asked"):
             self.simulation.checker.record_holder(job["id"], time.monotonic())
         if job.get("phase") in ENDED_PHASES:
-            self.simulation.checker.record_end(job["id"], job["status"])
+            status = "completed" if job["status"] == "paid" else job["status"]
+            self.simulation.checker.record_end(job["id"], status)
 
 
 class TalkingCustomer(Customer):

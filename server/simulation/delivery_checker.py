@@ -121,7 +121,7 @@ class DeliveryChecker:
     def __init__(self, max_recent: int | None = None) -> None:
         self.receipts: dict[str, Receipts] = {}
         self.outcomes: dict[str, JobOutcome] = defaultdict(JobOutcome)
-        self.claim_attempts = 0
+        self.claim_attempts = self.broken_prices = 0
         self.refusals: Counter[str] = Counter()
         self._max_recent = max_recent
         self._past_counts: Counter[str] = Counter()

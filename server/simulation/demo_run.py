@@ -28,6 +28,7 @@ from server.simulation.demo_files import LOGINS_FILE, DemoCredentials, load_cred
 from server.simulation.driver import Driver
 from server.simulation.mediator import Mediator
 from server.simulation.observer import AdminObserver, RecentEvents
+from server.simulation.payer import Payer
 from server.simulation.person import Pace, Person, Simulation
 from server.simulation.progress import count_progress
 from server.simulation.town import Town
@@ -40,8 +41,7 @@ DRIVE_S = 80.0
 """About how long a drive to a job takes. If drives take longer, all technicians are busy and jobs wait."""
 BUSY_TECHNICIANS_SHARE = 0.6
 FIRST_BOOKING_S = 2.0
-CANCEL_PROBABILITY = 0.05
-DIRECT_PROBABILITY = 0.15
+CANCEL_PROBABILITY, DIRECT_PROBABILITY, MANAGED_PROBABILITY = 0.05, 0.15, 0.25
 MAX_RECENT_SAMPLES = 20_000
 FORGET_EVERY_S = 30.0
 SHOW_EVERY_S = 0.5
@@ -121,18 +121,16 @@ class DemoRun:
         self.customers: list[TalkingCustomer] = []
         self.recent_events = RecentEvents(6)
         self._admin: Account | None = None
-        self._observer: Person | None = None
-        self._mediator: Mediator | None = None
+        self._staff: list[Person] = []
         self._rng = simulation.random_for("demo")
         self._began_at = asyncio.get_running_loop().time()
 
     async def seed_users(self, operator: Operator, technicians: int, console: Console) -> None:
         """Create all users. Accounts of an earlier run sign in again."""
         self._admin = await sign_in(self.simulation.api, self._registration("admin", 0), operator)
-        self._observer = AdminObserver(self.simulation, self._admin, self.recent_events)
-        await self._observer.connect()
+        await self._add_staff(AdminObserver(self.simulation, self._admin, self.recent_events))
         work = [
-            partial(self._add_mediator, operator),
+            partial(self._add_mediator_and_payer, operator),
             *(partial(self._add_technician, operator, number) for number in range(1, technicians + 1)),
             *(partial(self._add_customer, number) for number in range(1, max(4, technicians // 3) + 1)),
         ]
@@ -156,10 +154,14 @@ class DemoRun:
         self.customers.append(customer := TalkingCustomer(self.simulation, account))
         await customer.connect()
 
-    async def _add_mediator(self, operator: Operator) -> None:
-        account = await sign_in(self.simulation.api, self._registration("mediator", 0), operator)
-        self._mediator = Mediator(self.simulation, account)
-        await self._mediator.connect()
+    async def _add_staff(self, person: Person) -> None:
+        self._staff.append(person)
+        await person.connect()
+
+    async def _add_mediator_and_payer(self, operator: Operator) -> None:
+        for role, kind in (("mediator", Mediator), ("service", Payer)):
+            account = await sign_in(self.simulation.api, self._registration(role, 0), operator)
+            await self._add_staff(kind(self.simulation, account))
 
     def logins(self) -> list[tuple[str, str, str]]:
         """Return role, e-mail and password of one admin, one customer and one technician."""
@@ -183,9 +185,7 @@ class DemoRun:
                 task.cancel()
 
     async def _book_jobs(self, customer: TalkingCustomer, group: asyncio.TaskGroup) -> None:
-        """Book jobs for ever: the first soon, then at a rate that keeps ``BUSY_TECHNICIANS_SHARE`` of the technicians
-        busy.
-        """
+        """Book jobs for ever: the first soon, then so many that ``BUSY_TECHNICIANS_SHARE`` of technicians are busy."""
         seconds_a_job = sum(PACE.work_s) / 2 + sum(PACE.reaction_s) / 2 + DRIVE_S
         a_second = BUSY_TECHNICIANS_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
         await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
@@ -198,7 +198,7 @@ class DemoRun:
                 job = await customer.book(*place, address, technician=nearest.id)
                 customer.start(customer.cancel_if_unanswered(job))
             else:
-                job = await customer.book(*place, address)
+                job = await customer.book(*place, address, is_managed=self._rng.random() < MANAGED_PROBABILITY)
             if self._rng.random() < CANCEL_PROBABILITY:
                 await asyncio.sleep(self._rng.uniform(0.2, 4.0))
                 await customer.cancel(job)
@@ -235,15 +235,15 @@ class DemoRun:
             "messages_received": messages.received,
             "messages_lost": messages.lost(),
             "messages_doubled": messages.doubled,
-            "disputes_resolved": self._mediator.resolved if self._mediator else 0,
+            "broken_prices": checker.broken_prices,
+            "disputes_resolved": sum(person.resolved for person in self._staff if isinstance(person, Mediator)),
             "time_to_claim_ms": checker.time_to_claim_ms(),
             "event_lag_ms": checker.event_lag_ms(),
         }
 
     async def close(self) -> None:
         """Close all connections."""
-        people = [*self.technicians, *self.customers, self._observer, self._mediator]
-        await asyncio.gather(*(person.close() for person in people if person))
+        await asyncio.gather(*(person.close() for person in (*self.technicians, *self.customers, *self._staff)))
 
 
 async def _run_person(person: Person, work: Coroutine[Any, Any, None]) -> None:

@@ -14,7 +14,7 @@ from server.simulation.person import Simulation
 from server.simulation.technician import Technician
 from server.simulation.town import Crossing, Town
 
-DRIVING_STEPS = {("home_service", "arrive"), ("direct_booking", "start")}
+DRIVING_STEPS = {("home_service", "arrive"), ("direct_booking", "start"), ("managed", "start")}
 """The steps of each blueprint before which a technician drives to the job's place."""
 SPEED_FACTOR_RANGE = (0.85, 1.0)
 """How fast a driver is, as a part of the speed of each road."""

@@ -14,6 +14,7 @@ from server.simulation.person import Person, Simulation, job_in_event, random_po
 NEXT_STEPS = {
     "home_service": {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"},
     "direct_booking": {"accepted": "start", "in_progress": "complete"},
+    "managed": {"assigned": "accept", "accepted": "depart", "on_the_way": "start", "in_progress": "finish"},
 }
 """The technician's next step by the job's blueprint and status."""
 STEPS_PER_JOB = 4
@@ -84,6 +85,8 @@ class Technician(Person):
             self._open_offers[job["id"]] = job
         elif event["type"] == "offer.closed":
             self._open_offers.pop(job_in_event(event)["id"], None)
+        elif event["type"] == "job.assigned" and event["data"]["technician"]["id"] == self.id:
+            self._held_jobs[job_in_event(event)["id"]] = job_in_event(event)
         elif event["type"] in ("job.cancelled", "job.unassigned"):
             self._drop_job(job_in_event(event)["id"])
         elif event["type"] == "job.disputed":
@@ -168,6 +171,7 @@ class Technician(Person):
             await self.wait_for_change(FROZEN_RETRY_S)
             return self._frozen_jobs.discard(job["id"])
         await self.prepare_step(job, step)
+        self.simulation.checker.claim_attempts += step == "accept"
         try:
             job_view = (await self.client.request("command", job=job["id"], command=step))["job"]
         except Refusal as refusal:
@@ -178,6 +182,8 @@ class Technician(Person):
         except Unreachable:
             self._must_reload = True
         else:
+            if step == "accept":
+                self.simulation.checker.record_winner(job["id"], self.id)
             self._held_jobs[job["id"]] = job_view
             await self.finish_step(job_view, step)
         return None

@@ -15,13 +15,14 @@ from callout_client import Api
 from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import RunningServer
-from server.simulation import conversations, customer, driver, mediator, seed
+from server.simulation import conversations, customer, driver, mediator, payer, seed
 from server.simulation.account import Operator, sign_in
 from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.driver import Driver
 from server.simulation.mediator import Mediator
 from server.simulation.observer import AdminObserver
+from server.simulation.payer import Payer
 from server.simulation.person import Pace, Simulation
 from server.simulation.town_builder import build_town
 from tests.support.wait import wait_until
@@ -59,23 +60,24 @@ class People:
             ),
             await sign_in(api, seed.registration("customer", 1, tag, "correct horse")),
             await sign_in(api, seed.registration("mediator", 1, tag, "correct horse"), self.operator),
+            await sign_in(api, seed.registration("service", 1, tag, "correct horse"), self.operator),
         ]
         self.home = next(iter(self.town.roads))
         self.driver = Driver(self.simulation, accounts[0], self.town, self.home)
         self.customer = TalkingCustomer(self.simulation, accounts[1])
-        self.mediator = Mediator(self.simulation, accounts[2])
+        self.mediator, payer = Mediator(self.simulation, accounts[2]), Payer(self.simulation, accounts[3])
         observer = AdminObserver(self.simulation, self.operator, self.seen)  # type: ignore[arg-type]
-        for person in (observer, self.driver, self.customer, self.mediator):
+        for person in (observer, self.driver, self.customer, self.mediator, payer):
             stack.push_async_callback(person.close)
             await person.connect()
         working = asyncio.create_task(self.driver.run())
         stack.callback(working.cancel)
 
-    async def book(self, *, direct: bool) -> str:
+    async def book(self, *, direct: bool = False, is_managed: bool = False) -> str:
         """Book a job a few streets away, and return its id."""
         place = self.town.places[self.home[0] + 3, self.home[1] + 1]
         technician = self.driver.id if direct else ""
-        return await self.customer.book(*place, "3 Elm Street", technician=technician)
+        return await self.customer.book(*place, "3 Elm Street", technician=technician, is_managed=is_managed)
 
     async def wait_for_end(self, job: str) -> str:
         """Wait until the job has ended and its messages have arrived. Return its last status."""
@@ -97,6 +99,8 @@ async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
         (conversations, "SPEAK_PROBABILITY", 1.0),
         (customer, "DISPUTE_PROBABILITY", 0.0),
         (customer, "COMPLAIN_S", SHORT_WAIT_S),
+        (customer, "SIGN_S", 0.1),
+        (payer, "CAPTURE_S", 0.1),
         (mediator, "REACTION_S", SHORT_WAIT_S),
         (mediator, "TALK_S", (0.5, 0.6)),
         (mediator, "OUTCOMES", {"complete": "The work is done"}),
@@ -126,6 +130,19 @@ async def test_a_technician_drives_to_the_place_and_both_sides_talk(people: Peop
     )
     assert {"technician.near", "technician.arrived"} <= {*people.seen.types}
     assert (messages.lost(), messages.doubled, messages.received) == (0, 0, 2 * messages.said)
+
+
+async def test_a_managed_job_is_quoted_assigned_signed_and_paid(people: People) -> None:
+    """The customer books at the quoted price, the engine chooses the technician, who accepts and works, the customer
+    signs, and the payment service pays.
+    """
+    job = await people.book(is_managed=True)
+    assert await people.wait_for_end(job) == "completed"
+    checker = people.simulation.checker
+    assert checker.outcomes[job].winners == {people.driver.id} and checker.claim_attempts == 1
+    assert checker.broken_prices == 0
+    paid = (await people.operator.request("GET", f"/v1/jobs/{job}"))["job"]
+    assert paid["status"] == "paid" and paid["paid_amount"] == paid["amount"] == paid["quote"]["amount"]
 
 
 async def test_a_mediator_resolves_a_dispute(people: People) -> None:

@@ -1,0 +1,25 @@
+"""The simulated payment service: it captures what the signature of a managed job asks for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from callout_client.listeners import Frame
+from server.simulation.person import Person, job_in_event
+
+CAPTURE_S = 1.0
+
+
+class Payer(Person):
+    """A simulated machine with the role `service`, which pays each managed job a second after it was signed."""
+
+    def handle(self, event: Frame) -> None:
+        """Pay what a managed job requests."""
+        if event["type"] == "payment.requested" and job_in_event(event).get("blueprint") == "managed":
+            self.start(self._pay(job_in_event(event)["id"], event["data"]["payment"]))
+
+    async def _pay(self, job: str, payment: Frame) -> None:
+        await asyncio.sleep(CAPTURE_S)
+        body = {"reference": f"sim_{payment['id']}", "status": "captured"}
+        body |= {"amount": payment["amount"], "currency": payment["currency"]}
+        await self.account.request("POST", f"/v1/jobs/{job}/payments", body)

@@ -72,7 +72,8 @@ def check_day(problem: DayProblem, tours: Sequence[Sequence[int]]) -> tuple[floa
     """Follow each technician through the day. Return the travel time in seconds and every rule that is broken."""
     travelled, flaws, seen = 0.0, [], set()
     for shift, tour in zip(problem.shifts, tours, strict=True):
-        clock, here = shift.start_s, shift.start_place
+        clock: float = shift.start_s
+        here = shift.start_place
         for number in tour:
             visit = problem.visits[number]
             if number in seen:
@@ -87,7 +88,7 @@ def check_day(problem: DayProblem, tours: Sequence[Sequence[int]]) -> tuple[floa
             if clock > visit.latest_s:
                 flaws.append(f"visit {number} begins {clock - visit.latest_s} s late")
             clock, here = clock + visit.duration_s, visit.place
-        if tour and shift.end_place is not None:
+        if here is not None and tour and shift.end_place is not None:
             way = problem.travel[here][shift.end_place]
             travelled, clock = travelled + way, clock + way
         if clock > shift.end_s:

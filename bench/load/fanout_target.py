@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import hiredis
@@ -132,7 +133,8 @@ def _connect_technician(port: int, signer: Signer, user: UserId) -> socket.socke
 async def _announcement_command(zone: SeededZone) -> bytes:
     """Return the packed Redis command that appends one event to all technicians to the log."""
     sha = await zone.store.redis.script_load(_ANNOUNCE_SCRIPT)
-    packed: bytes = hiredis.pack_command(("EVALSHA", sha, 2, keys.zone_meta(ZONE), keys.log(ZONE), _ANNOUNCEMENT_DATA))
+    words: Any = ("EVALSHA", sha, 2, keys.zone_meta(ZONE), keys.log(ZONE), _ANNOUNCEMENT_DATA)
+    packed: bytes = hiredis.pack_command(words)
     await zone.close()
     return packed
 

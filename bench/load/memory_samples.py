@@ -89,10 +89,12 @@ class SampledServer:
         kinds: dict[str, KeyKind] = defaultdict(KeyKind)
         cursor = 0
         while True:
-            cursor, names = await self._client.scan(cursor, count=SCAN_COUNT)
+            found: Any = await self._client.scan(cursor, count=SCAN_COUNT)
+            cursor, names = found
             pipe = self._client.pipeline(transaction=False)
             for name in names:
-                pipe.pttl(name).memory_usage(name)
+                pipe.pttl(name)
+                pipe.memory_usage(name)
             facts = await pipe.execute()
             for name, ttl_ms, size in zip(names, facts[::2], facts[1::2], strict=True):
                 if size is not None:

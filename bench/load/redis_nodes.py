@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis
 from redis.crc import key_slot
@@ -80,11 +80,11 @@ def _form_cluster(primaries: list[int], replicas: list[int]) -> None:
         client.close()
 
 
-def _known_nodes(client: redis.Redis[Any]) -> int:
+def _known_nodes(client: redis.Redis) -> int:
     return int(client.cluster("INFO")["cluster_known_nodes"])
 
 
-def _has_replicas(client: redis.Redis[Any], count: int) -> bool:
+def _has_replicas(client: redis.Redis, count: int) -> bool:
     info = client.info("replication")
     return all(info.get(f"slave{number}", {}).get("state") == "online" for number in range(count))
 

@@ -24,6 +24,7 @@ from engine.process.levels import Level
 from engine.store import keys
 from engine.store.connection import ScriptReply, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
+from engine.store.scripts import Args
 from engine.store.shard import Shard
 from engine.types import DEFAULT_ZONE, JobId, ServiceId, UserId, Zone, new_job_id
 from engine.zone import opening
@@ -146,7 +147,7 @@ class SeededZone:
 
     async def create_account(self, user: str, role: str) -> None:
         """Create the live account record with which a token of this user can connect."""
-        record = {
+        record: Args = {
             "version": 1,
             "role": role,
             "active": 1,

@@ -16,6 +16,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -173,7 +174,7 @@ async def _require_stored(zone: SeededZone, passes: FixPasses) -> None:
     """Raise BenchError unless the last fix of every technician is in their record."""
     for mover, frame in zip(passes.movers, passes.frames[-1], strict=True):
         record = keys.technician(ZONE, TechnicianId(UserId(mover.name)))
-        lat = await zone.store.redis.hget(record, "lat")
+        lat: Any = await zone.store.redis.hget(record, "lat")
         if b'"lat":' + (lat or b"") + b"," not in frame:
             raise BenchError(f"{mover.name}: the last fix is not stored: {lat!r}")
 

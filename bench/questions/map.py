@@ -152,15 +152,16 @@ class MapTest:
         do not count: in them the consoles get their snapshots, which cost more than later frames.
         """
         await self.traffic.drive(time.monotonic() + self.arguments.warm)
-        for reader in (*self.all_consoles, *self.watchers):
-            reader.is_measured = True
+        for console in self.all_consoles:
+            console.is_measured = True
         for watcher in self.watchers:
+            watcher.is_measured = True
             watcher.delays_ms.clear()
         began, cpu = time.monotonic(), (gateway.cpu_s(), redis.cpu_s(), time.process_time())
         fixes = await self.traffic.drive(began + self.arguments.seconds)
         elapsed, after = time.monotonic() - began, (gateway.cpu_s(), redis.cpu_s(), time.process_time())
-        used = ((end - start) / elapsed * 100 for start, end in zip(cpu, after, strict=True))
-        shares = Shares(*used, fixes / elapsed)
+        gateway_used, redis_used, load = ((end - start) / elapsed * 100 for start, end in zip(cpu, after, strict=True))
+        shares = Shares(gateway_used, redis_used, load, fixes / elapsed)
         print_progress(", ".join(f"{name} {value:.0f}" for name, value in shares._asdict().items()))
         return shares
 

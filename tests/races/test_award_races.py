@@ -24,8 +24,9 @@ from engine.workers import scheduled_tasks
 from engine.zone import log
 from tests.support import event_log, people
 from tests.support.clock import advance
+from tests.support.sizes import choose_size
 
-ROUNDS, JOBS_AT_ONCE = 1_000, 20
+REQUESTS, POSTED_JOBS, JOBS_AT_ONCE = choose_size(240, 1_000), choose_size(120, 400), 20
 FINAL_STATUSES = {
     "job.accepted": "accepted",
     "job.status": "declined",
@@ -89,7 +90,7 @@ async def expire_job(engine: Engine, job: str, status: str) -> None:
 
 
 async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine: Engine) -> None:
-    """1,000 requests to one technician, accepted and declined while they are cancelled or expire, end once each, and an
+    """Many requests to one technician, accepted and declined while they are cancelled or expire, end once each, and an
     acknowledged decline is never followed by an acceptance.
     """
     service, carla = await people.service(engine), await people.customer(engine)
@@ -116,7 +117,7 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
         assert sum(await asyncio.gather(*acts)) >= 1
 
     seq = 0
-    for turn in range(ROUNDS // JOBS_AT_ONCE):
+    for turn in range(REQUESTS // JOBS_AT_ONCE):
         names = await asyncio.gather(*(create_request() for _ in range(JOBS_AT_ONCE)))
         if late := turn % 2 == 1:
             await advance(engine, 86_400 - 0.01)  # they expire in the middle of the race
@@ -134,7 +135,7 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
 
 
 async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) -> None:
-    """400 jobs have three bids each; two bids are accepted and one is withdrawn while the job is cancelled or expires.
+    """Many jobs have three bids each; two bids are accepted and one is withdrawn while the job is cancelled or expires.
     Each job has at most one holder and the price of the accepted bid, and each bid is closed or accepted once.
     """
     service, carla = await people.service(engine), await people.customer(engine)
@@ -162,7 +163,7 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
         await asyncio.gather(*acts)
 
     seq = 0
-    for turn in range(20):
+    for turn in range(POSTED_JOBS // JOBS_AT_ONCE):
         jobs_with_bids = await asyncio.gather(*(post_job_with_bids() for _ in range(JOBS_AT_ONCE)))
         if late := turn % 2 == 1:
             await advance(engine, 604_800 - 0.05)

@@ -46,7 +46,7 @@ STAFF: tuple[Role, ...] = ("ops_manager", "service", "mediator", "onboarding_man
 CALLERS = ("customer", "stranger", *TECHNICIANS, *STAFF)
 CLOCK_JUMPS_S = (1.4, 35, 130, 910)
 AT_CAPACITY = 4
-EXAMPLES_PER_REBUILD = 29
+EXAMPLES_PER_REBUILD = 11
 """After every such example the zone is rebuilt and compared: the blueprints come in turn, so each has its rebuild."""
 
 
@@ -333,7 +333,7 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
     try:
         LifecycleMachine.loop = loop
         loop.run_until_complete(begin())
-        run_examples(LifecycleMachine, examples=60, steps=30)
+        run_examples(LifecycleMachine, few=24, many=60, steps=30)
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

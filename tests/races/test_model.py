@@ -60,7 +60,7 @@ def outcome(reply: Outcome) -> Verdict:
     return ("ok", bytes(reply.job), reply.message, reply.seq, reply.version)
 
 
-EXAMPLES_PER_REBUILD = 24
+EXAMPLES_PER_REBUILD = 12
 """After every such example the zone is rebuilt and compared."""
 
 
@@ -412,9 +412,9 @@ def test_the_engine_keeps_to_its_model(settings: Settings) -> None:
     Path(settings.data).mkdir(exist_ok=True)
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     try:
-        Model.loop = loop
+        Model.loop, Model.log_begins = loop, 0
         Model.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
-        run_examples(Model, examples=60, steps=40)
+        run_examples(Model, few=25, many=60, steps=40)
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

@@ -95,9 +95,9 @@ def test_each_summary_repeats_its_record_after_any_history(settings: Settings) -
     Path(settings.data).mkdir(exist_ok=True)
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     try:
-        SummaryModel.loop = loop
+        SummaryModel.loop, Model.log_begins = loop, 0
         SummaryModel.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
-        run_examples(SummaryModel, examples=15, steps=40)
+        run_examples(SummaryModel, few=15, many=60, steps=40)
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()

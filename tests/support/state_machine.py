@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from engine.runtime import Engine
+from tests.support.sizes import choose_size
 
 Record = dict[str, str]
 T = TypeVar("T")
@@ -67,15 +68,15 @@ class EngineMachine(RuleBasedStateMachine):
         return {member.decode() for member in self.read("ZRANGE", key, 0, -1)}
 
 
-def run_examples(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> None:
-    """Run ``examples`` random sequences of at most ``steps`` rules of ``machine``."""
+def run_examples(machine: type[RuleBasedStateMachine], *, few: int, many: int, steps: int) -> None:
+    """Run random sequences of at most ``steps`` rules of ``machine``: ``few``, or ``many`` in a long run."""
     seed = os.environ.get("CALLOUT_TEST_SEED")
     if seed:
         machine._hypothesis_internal_use_seed = int(seed)  # type: ignore[attr-defined]  # what @seed sets
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples,
+            max_examples=choose_size(few, many),
             stateful_step_count=steps,
             derandomize=not seed,
             phases=[Phase.generate],

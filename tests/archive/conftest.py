@@ -1,5 +1,5 @@
-"""Fixtures that run each test of the archive on both databases: SQLite in a file, and PostgreSQL behind a proxy whose
-connections a test can cut.
+"""Fixtures that run each test of the archive on both databases: SQLite in a file, and PostgreSQL, for some tests behind
+a proxy whose connections the test can cut.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from engine.process.settings import Settings
 from engine.sql import database
 from engine.sql.database import Archive, open_archive
 from tests.support.migrated import create_data_dir
+from tests.support.postgres import url_of
 from tests.support.wait import wait_until
 
 SETTINGS_FIXTURES = {"sqlite": "sqlite_settings", "postgresql": "postgres_settings"}
@@ -117,7 +118,10 @@ def postgres_name(request: pytest.FixtureRequest, has_schema: bool) -> str:
 async def postgres_settings(
     request: pytest.FixtureRequest, base_settings: Settings, postgres_socket: Path, postgres_name: str, tmp_path: Path
 ) -> AsyncIterator[Settings]:
-    """Yield settings with a PostgreSQL database behind a proxy."""
+    """Yield settings with a PostgreSQL database, behind a proxy if the test takes the database away."""
+    if "database_away" not in request.fixturenames:
+        yield msgspec.structs.replace(base_settings, database=url_of(postgres_name, postgres_socket))
+        return
     proxy = PostgresProxy(tmp_path, postgres_socket)
     await proxy.open()
     request.node.proxy = proxy

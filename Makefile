@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-redis test-cluster test-wide test-wheel test-image check check-deploy bench faults mutants lock clean fmt
+.PHONY: run test test-long test-redis test-cluster test-wide test-wheel test-image check check-deploy bench faults mutants lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml hatch_build.py server/gateway/_send_frame.c
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -23,6 +23,10 @@ run: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# Run the random races and models again in full size, which takes about a quarter of an hour.
+test-long: $(VENV)/ready
+	CALLOUT_TEST_LONG=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -o timeout=1800 tests/races
 
 # Run the tests of claims, log, gateway, scripts and stories again, on the redis-server of this machine and PostgreSQL.
 test-redis: $(VENV)/ready
@@ -52,12 +56,14 @@ test-wheel: $(VENV)/ready
 test-image: $(VENV)/ready
 	$(PY) deploy/docker/run_steps.py
 
+# The last line finds a test that cannot be imported, and compiles what else each worker of `make test` would compile anew.
 check: $(VENV)/ready check-deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python -m pytest -qq --collect-only >/dev/null
 
 # Validate the files of deploy/. The validators have an environment of their own: they are large.
 check-deploy: build/validators/ready

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 import redis
 import structlog
-from argon2 import PasswordHasher
 
 from engine.identity import limits, passwords
 from engine.process.settings import Settings
@@ -22,7 +21,7 @@ from engine.startup import open_engine
 from engine.store.redis_url import parse_url
 from server.cli.main import GC_THRESHOLDS
 from server.serve import RunningServer, run_server
-from tests.support import cluster, epochs, memory_files, shared_work, sql_reach, valkey
+from tests.support import cluster, epochs, later_chores, memory_files, shared_work, sql_reach, valkey
 from tests.support.migrated import create_data_dir
 from tests.support.postgres import (  # noqa: F401 (fixtures)
     default_database,
@@ -30,12 +29,13 @@ from tests.support.postgres import (  # noqa: F401 (fixtures)
     postgres_pool,
     postgres_socket,
 )
+from tests.support.quick_passwords import QUICK_HASHER
 from tests.support.wide import IS_WIDE, WideServer, run_wide_server
 
 UNREACHED, WORKER_DIED = pytest.StashKey[list[str]](), pytest.StashKey[bool]()
 SlowRefill = Callable[[str], None]
-COSTLY_HASHER, QUICK_HASHER = passwords._hasher, functools.cache(lambda: PasswordHasher(1, 8, 1))
-"""The product's password hasher, and one that costs next to nothing: the tests register hundreds of accounts."""
+COSTLY_HASHER = passwords._hasher
+"""The product's password hasher."""
 
 gc.set_threshold(*GC_THRESHOLDS)
 # A traceback that rich draws costs more than most tests.
@@ -43,6 +43,7 @@ plain_lines = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=st
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain_lines])
 memory_files.use_memory_for_files()
 shared_work.share()
+later_chores.begin_chores_later()
 sql_reach.record()
 
 
@@ -101,8 +102,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def _ran_whole_suite(session: pytest.Session, exitstatus: int) -> bool:
     """Return whether every test ran to its end, failed or not, and it is known what each of them reached."""
     config = session.config
-    chosen = config.args_source is not config.ArgsSource.TESTPATHS or config.option.keyword or session.shouldfail
-    return not chosen and exitstatus in (0, 1) and not config.stash.get(WORKER_DIED, False)
+    chosen = config.args_source is not config.ArgsSource.TESTPATHS or config.option.keyword or config.option.collectonly
+    return not chosen and not session.shouldfail and exitstatus in (0, 1) and not config.stash.get(WORKER_DIED, False)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,8 +23,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.blueprint import catalogue
+from engine.identity import passwords
 from engine.store import scripts
 from tests.support.fork_server import COMMANDS, MAX_REQUEST_BYTES, Request, start_process
+from tests.support.quick_passwords import QUICK_HASHER
+from tests.support.schema_copy import copy_schema_instead_of_migrations
 
 PROGRAMS = {
     "callout": ("server.cli.main", "main"),
@@ -63,6 +67,8 @@ def main() -> None:
     importlib.import_module("server.cli.commands").app()
     for name in SERVER_IMPORTS:
         importlib.import_module(name)
+    passwords._hasher = QUICK_HASHER
+    copy_schema_instead_of_migrations()
     scripts.load_installed_library()
     catalogue.load_blueprints("home_service", catalogue.shipped_folder())
     gc.freeze()
@@ -176,6 +182,7 @@ def _set_up_process(request: Request, descriptors: list[int]) -> None:
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(request.env)
+    tempfile.tempdir = None  # TMPDIR of the new environment counts
     os.chdir(request.cwd)
 
 

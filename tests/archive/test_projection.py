@@ -204,7 +204,7 @@ def test_a_notification_becomes_a_row_of_its_user() -> None:
     """A `notification` event becomes a row for the user to whom it is addressed, with the event's data and time."""
     notification = {"id": "ntf_1", "kind": "job.accepted", "title": "Accepted", "body": "…", "job": JOB_ID}
     batch = fold_events([create_event(9, "notification", notification, "user:c1")])
-    assert batch.notifications == [{**notification, "room": None, "user": "c1", "at": 1_009}]
+    assert batch.notifications == [{**notification, "room": None, "user": "c1", "at": 1_009, "seq": 9}]
     assert batch.events[0]["job"] == JOB_ID
 
 

@@ -10,7 +10,10 @@ import msgspec
 import pytest
 from sqlalchemy import delete, insert, select
 
+from engine.archive import demand_models
 from engine.audit.verifier import verify_zone
+from engine.blueprint import registry
+from engine.clock import now_ms
 from engine.domain import bids, profile
 from engine.errors import ReusedKey
 from engine.identity import accounts
@@ -24,14 +27,16 @@ from engine.sql.technician_tables import technician_states
 from engine.startup import open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId, Zone
+from engine.workers import archiver, maintenance, travel_learner
 from engine.zone import control
 from engine.zone.records import read_records
 from tests.archive.room_events import CUSTOMER, HOLDER, ROOM, create_message_event, create_room, create_room_event
 from tests.archive.test_dealings import BID
 from tests.archive.test_projection import JOB_ID, create_event, create_job_document
 from tests.archive.test_reader import archive_events
-from tests.engine import staff
+from tests.engine import staff, test_demand_chore
 from tests.engine.test_accounts import new_account
+from tests.support import people
 from tests.support.audit_log import archive_count, sign_head
 from tests.support.people import ADMIN
 
@@ -101,6 +106,24 @@ async def test_counters_of_a_technician_are_read_from_sql(archive: Archive, sett
             technician = TechnicianId(who.id)
             await profile.patch_technician(engine, ADMIN, technician, profile.ProfilePatch(zone=north))
             assert await engine.store.command("HMGET", keys.technician(north, technician), *counters) == expected
+
+
+async def test_the_chores_of_a_server_do_their_work(settings: Settings) -> None:
+    """The chores that a server does by itself work on both databases: no repair fails, the blueprints are compared, and
+    what is learnt of demand and travel times is stored and read again.
+    """
+    async with open_engine(settings) as engine:
+        service, customer = await people.service(engine), await people.customer(engine)
+        await people.job(engine, customer, service)
+        await archiver.run_once(engine)
+        assert -1 not in (await maintenance.run_once(engine)).values()
+        await registry.sync_with_sql(engine.archive, engine.blueprints)
+        assert await travel_learner.learn_zone(engine, DEFAULT_ZONE, now_ms()) == 0
+        await travel_learner.reload(engine)
+        await test_demand_chore.fill_counts(engine, 1, await test_demand_chore.this_hour(engine) - 1)
+        learnt = await test_demand_chore.learn(engine)
+        assert await demand_models.load(engine.archive, DEFAULT_ZONE, "cell", "UTC")
+        assert await test_demand_chore.learn(engine) == learnt
 
 
 async def test_many_rows_are_inserted_and_replaced(archive: Archive) -> None:

@@ -142,9 +142,7 @@ class ReplayedCity:
         self._skew_ms += max(0.0, math.ceil(at_ms - self._now_ms()))
         now = round(self._now_ms())
         meta = keys.zone_meta(DEFAULT_ZONE)
-        await self._engine.store.redis.hset(  # type: ignore[misc]
-            meta, mapping={"skew": round(self._skew_ms), "now": now, "opened_at": now}
-        )
+        await self._engine.store.redis.hset(meta, mapping={"skew": round(self._skew_ms), "now": now, "opened_at": now})
 
     async def _prepare(self, random: Random) -> tuple[ServiceId, Principal]:
         engine = self._engine

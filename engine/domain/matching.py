@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,6 +44,8 @@ IDS_PER_VIEW, VIEWS_AT_ONCE = 8, 4
 """How many jobs or technicians one call of ``match_view`` looks at (about 2 ms of Redis' time), and how many calls are
 sent together."""
 TAKES_AT_ONCE = 32
+FARTHEST_M = 21_000_000
+"""A distance in metres that reaches every place of the earth."""
 SMALL_WINDOW = 32
 """Up to how many jobs are solved in the event loop, which takes less than a ms; more are solved in a thread."""
 IDLE_S = 60.0
@@ -92,10 +94,29 @@ async def _view(
         calls = (_view_piece(engine, zone, names, side, piece) for piece in pieces[start : start + VIEWS_AT_ONCE])
         for job in [job for jobs in await asyncio.gather(*calls) for job in jobs]:
             found[job.id] = found[job.id].join(job) if job.id in found else job
+    return await _add_costs(engine, zone, found.values())
+
+
+async def view_nearest(
+    engine: Engine, zone: Zone, service: ServiceId, lat: float, lon: float, limit: int
+) -> tuple[list[WaitingJob], int]:
+    """Return the jobs nearest to a place that wait for the next window of a service, with their candidates and costs,
+    and how many jobs wait.
+    """
+    names = {"open": keys.waiting_jobs(zone, service), "supply": keys.technician_supply(zone, service)}
+    waiting = int(await engine.store.command("ZCARD", names["open"]))
+    words = ("FROMLONLAT", lon, lat, "BYRADIUS", FARTHEST_M, "m", "COUNT", limit, "ASC")
+    found = await engine.store.command("GEOSEARCH", names["open"], *words) if waiting else []
+    jobs = await _view_piece(engine, zone, names, "jobs", [each.decode() for each in found]) if found else []
+    return [job for job, _ in await _add_costs(engine, zone, jobs)], waiting
+
+
+async def _add_costs(engine: Engine, zone: Zone, found: Collection[WaitingJob]) -> list[tuple[WaitingJob, Blueprint]]:
+    """Return jobs with the costs of their candidates and their blueprints, but for those that ``_view`` leaves out."""
     travel = travel_now(engine, zone)
-    suspended = await _suspended_customers(engine, {job.customer for job in found.values() if job.candidates})
+    suspended = await _suspended_customers(engine, {job.customer for job in found if job.candidates})
     jobs = []
-    for job in found.values():
+    for job in found:
         blueprint = _find_blueprint(engine, job)
         if blueprint is not None and job.customer not in suspended:
             rule = blueprint.dispatch.match or MatchRule()
@@ -172,14 +193,7 @@ async def _assign(
     free: int,
 ) -> None:
     """Solve a window, and assign what the matcher proposes."""
-    matcher = find_matcher(rule.solver)
-    if matcher is None:
-        raise Unavailable(f"The matcher {rule.solver} is not installed")
-    problem = [job for job, _ in jobs]
-    if len(problem) > SMALL_WINDOW:
-        matches, degraded = await asyncio.to_thread(matching.solve, problem, matcher, rule.jobs)
-    else:
-        matches, degraded = matching.solve(problem, matcher, rule.jobs)
+    matches, degraded = await solve_window([job for job, _ in jobs], rule)
     if degraded:
         engine.metrics.match_degraded.inc()
     blueprint_of = {job.id: blueprint for job, blueprint in jobs}
@@ -187,6 +201,16 @@ async def _assign(
     for start in range(0, len(matches), TAKES_AT_ONCE):
         group = matches[start : start + TAKES_AT_ONCE]
         await asyncio.gather(*(_take(engine, zone, match, blueprint_of[match.job.id], facts) for match in group))
+
+
+async def solve_window(jobs: Sequence[WaitingJob], rule: MatchRule) -> tuple[list[Match], bool]:
+    """Return what the matcher of a rule proposes for jobs with costs, and whether the window was too large for it."""
+    matcher = find_matcher(rule.solver)
+    if matcher is None:
+        raise Unavailable(f"The matcher {rule.solver} is not installed")
+    if len(jobs) > SMALL_WINDOW:
+        return await asyncio.to_thread(matching.solve, jobs, matcher, rule.jobs)
+    return matching.solve(jobs, matcher, rule.jobs)
 
 
 async def _take(engine: Engine, zone: Zone, match: Match, blueprint: Blueprint, facts: dict[str, Any]) -> None:

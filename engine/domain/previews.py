@@ -111,7 +111,7 @@ async def _run_search(
             break
     del document["wave"]
     found: dict[str, Any] = document
-    return choose_in_window(engine, zone, found, blueprint) if args["window"] else found
+    return await choose_in_window(engine, zone, found, blueprint, wanted) if args["window"] else found
 
 
 def _nobody() -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _nobody() -> dict[str, Any]:
 
 
 def _counts_only(found: dict[str, Any]) -> dict[str, Any]:
-    """Return a preview without the technicians and their scores."""
+    """Return a preview without the technicians, their scores, and other jobs."""
     out = {why: {"count": group["count"]} for why, group in found["out"].items()}
-    shown = {name: value for name, value in found.items() if name != "scores"}
+    shown = {name: found[name] for name in ("at", "radius_m", "visited", "more")}
     return {**shown, "in": {"count": found["in"]["count"]}, "out": out}

@@ -10,7 +10,7 @@ from msgspec import Meta
 from server.schemas.decode import Body
 from server.schemas.fields import Id
 from server.schemas.objects import Shape
-from server.schemas.waves import Score
+from server.schemas.waves import NextBest, Score
 
 
 class PreviewGroup(Shape):
@@ -23,8 +23,8 @@ class PreviewGroup(Shape):
 class Preview(Shape, rename={"inside": "in"}):
     """Whom a booking would ask first if its search began now: ``in`` in order, and ``out`` by reason. ``state`` is the
     state that searches, ``starts_at`` when the search of a scheduled job really begins. ``visited`` technicians were
-    examined, ``more`` is true if the first wave would go on to ask others. ``scores`` are those of ``in`` or, if the
-    engine chooses, of the best candidates.
+    examined, ``more`` is true if the search would go on. ``scores`` are those of ``in`` or, if the engine chooses, of
+    the best candidates. ``window`` and what follows are as in the record of a wave (Wave).
     """
 
     blueprint: str
@@ -38,6 +38,12 @@ class Preview(Shape, rename={"inside": "in"}):
     out: dict[str, PreviewGroup]
     more: bool
     scores: tuple[Score, ...] = ()
+    window: datetime | None = None
+    jobs: int | None = None
+    free: int | None = None
+    cost: float | None = None
+    next_best: NextBest | None = None
+    why_not_nearest: str | None = None
 
 
 class PreviewReply(Shape):

@@ -12,6 +12,7 @@ import pytest
 
 from engine.domain import job_history, jobs, previews
 from engine.domain.booking import Booking
+from engine.domain.commands import CommandInput
 from engine.errors import CalloutError, Forbidden, Invalid
 from engine.runtime import Engine
 from engine.store import keys
@@ -189,6 +190,36 @@ async def test_a_preview_of_a_window_is_whom_it_assigns(engine: Engine) -> None:
     other = await people.service(engine)
     await people.technician(engine, "alone", other, at=metres_north(9_000))
     assert (await preview(engine, other, carla, blueprint="managed"))["in"]["technicians"] == ["alone"]
+
+
+async def test_a_preview_of_a_window_counts_the_jobs_that_wait(engine: Engine) -> None:
+    """Beside a job that waits already and has nobody else, a window gives the booking the farther technician, as the
+    preview says, with the same reason, scores and cost. A service sees that somebody would get it, and nothing of the
+    other job.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "both", service, at=metres_north(300))
+    await people.technician(engine, "farther", service, at=metres_north(-1_500))
+    await people.technician(engine, "full", service, at=metres_north(50))
+    first = people.id_of(await people.job(engine, await people.customer(engine), service, blueprint="managed"))
+    await jobs.run_command(engine, people.ADMIN, first, CommandInput(command="assign", technician="full"))
+    waits = people.id_of(await people.job(engine, carla, service, blueprint="managed", at=metres_north(3_000)))
+    seen = await preview(engine, service, carla, blueprint="managed")
+    counted = await previews.preview_booking(engine, BACKEND, wanted(service, carla, blueprint="managed"))
+    booked = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
+    await advance(engine, 1.1)
+    await run_due_tasks(engine)
+    assert [await holder(engine, each) for each in (waits, booked)] == ["both", "farther"]
+    record = await first_wave(engine, booked)
+    for name in ("in", "scores", "jobs", "free", "next_best", "why_not_nearest"):
+        assert seen[name] == record[name], name
+    assert "both was nearer" in seen["why_not_nearest"] and seen["out"]["at_capacity"]["technicians"] == ["full"]
+    assert counted["in"] == {"count": 1} and "both" not in orjson.dumps(counted).decode()
+
+
+async def holder(engine: Engine, job: JobId) -> str:
+    """Return a job's holder."""
+    return str((await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "holder") or b"").decode())
 
 
 @pytest.mark.parametrize("named", ["tom", "gardener", "pending", "avoided", "nobody"])

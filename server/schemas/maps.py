@@ -11,6 +11,7 @@ from engine.errors import FieldError
 from engine.rules.boxes import BOX_PATTERN, LAYERS, Layer, MapBox, box_problem, parse_box
 from engine.types import Phase
 from server.schemas.decode import Body
+from server.schemas.demand import DemandItem
 from server.schemas.fields import Lat, Lon
 from server.schemas.lists import Cursors
 from server.schemas.objects import Shape
@@ -18,17 +19,26 @@ from server.schemas.objects import Shape
 LAYERS_PATTERN = r"^(people|jobs)(,(people|jobs))*$(?!\n)"
 
 
+READ_LAYERS_PATTERN = LAYERS_PATTERN.replace("people|jobs", "people|jobs|demand")
+
+
 class MapQuery(Body):
     """The query of a zone's map: which part of the map to return. `bbox` is west, south, east and north in degrees; a
-    west above the east crosses the antimeridian. `layers` are `people` and `jobs`, both unless given.
+    west above the east crosses the antimeridian. `layers` are `people`, `jobs`
+    and `demand`; the first two unless given.
     """
 
     bbox: Annotated[
         str, Meta(max_length=100, pattern=BOX_PATTERN, description="four numbers: west,south,east,north, in degrees")
     ]
-    layers: Annotated[str, Meta(max_length=64, pattern=LAYERS_PATTERN, description="people, jobs, or both")] = (
-        "people,jobs"
-    )
+    layers: Annotated[
+        str, Meta(max_length=64, pattern=READ_LAYERS_PATTERN, description="some of people, jobs and demand")
+    ] = "people,jobs"
+
+    @property
+    def has_demand(self) -> bool:
+        """Return whether the layer of demand is asked for."""
+        return "demand" in self.layers.split(",")
 
     @property
     def box(self) -> MapBox:
@@ -130,12 +140,14 @@ class MapDelta(Shape):
 
 class MapReply(Shape, kw_only=True):
     """What a box of a zone's map contains. A layer that was not asked for is missing. A layer with more than 5,000
-    people or jobs is empty, and ``clusters`` counts it.
+    people or jobs is empty, and ``clusters`` counts it. ``demand`` has the cells in which anything was requested, at
+    most 5,000, those with the highest scores.
     """
 
     zone: str
     people: list[MapPerson] | None = None
     jobs: list[MapJob] | None = None
+    demand: list[DemandItem] | None = None
     clusters: list[MapCluster]
     as_of: Cursors
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from engine.domain import arrival_quality, zone_map, zones
+from typing import Any
+
+from engine.domain import arrival_quality, demand, zone_map, zones
 from engine.types import Zone
 from server.api.endpoint import RequestContext
 from server.http import responses
@@ -31,10 +33,17 @@ async def read_quality(call: RequestContext[Body, NoQuery]) -> Response:
 
 async def read_map(call: RequestContext[Body, MapQuery]) -> Response:
     """Return the map of a zone as it is now: the people and the live jobs in a box, or their numbers by H3 cell where
-    they are too many. To follow the map, `subscribe` to `map:<zone>` on the socket.
+    they are too many, and what is requested in each cell. To follow the map, `subscribe` to `map:<zone>` on the socket.
     """
     zone, query = Zone(call.params["zone"]), call.query
     found = await zone_map.read_map(call.engine, call.caller, zone, query.box, query.wanted_layers)
     layers = {layer: [responses.embed_json(each) for each in entries] for layer, entries in found.entries.items()}
     clusters = [responses.embed_json(each) for each in found.clusters]
-    return responses.json_response({"zone": zone, **layers, "clusters": clusters, "as_of": {zone: found.as_of}})
+    areas: dict[str, Any] = {}
+    if query.has_demand:
+        items = await demand.list_areas(call.engine, call.caller, zone, "cell", query.box)
+        items.sort(key=lambda item: (-item["score"], item["area"]))
+        areas["demand"] = items[: zone_map.MAX_ENTRIES]
+    return responses.json_response(
+        {"zone": zone, **layers, **areas, "clusters": clusters, "as_of": {zone: found.as_of}}
+    )

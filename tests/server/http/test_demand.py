@@ -104,6 +104,16 @@ async def test_a_box_selects_areas(admin: Client, stored: None) -> None:
     assert [each["area"] for each in await read(admin, f"{around_middle}&by=postal_code")] == ["A 1"]
 
 
+async def test_the_map_has_a_layer_of_demand(admin: Client, stored: None) -> None:
+    """The map of a zone has the areas of its box as one more layer, if that is asked for, in the order of the list."""
+    path = "/v1/zones/main/map?bbox=9,9,13,13"
+    found = (await admin("GET", f"{path}&layers=demand")).json()
+    assert found["demand"] == await read(admin) and "people" not in found
+    assert "demand" not in (await admin("GET", path)).json()
+    nothing = await admin("GET", "/v1/zones/main/map?bbox=20,9,21,10&layers=people,demand")
+    assert nothing.json()["demand"] == []
+
+
 async def test_clusters_join_neighbours(admin: Client, stored: None) -> None:
     """Cells side by side are one cluster, and so are postal codes whose cells touch. A far cell is one of its own."""
     found = (await admin("GET", "/v1/demand/clusters")).json()["items"]

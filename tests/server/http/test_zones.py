@@ -37,7 +37,7 @@ async def test_a_box_that_is_no_box_is_invalid(admin: Client) -> None:
     boxes += ("?bbox=13,53,14,53", "?bbox=14,52,14,53", "?bbox=13,52,14,86", "?bbox=13,52,181,53")
     for query in boxes:
         assert pointers(await admin("GET", f"/v1/zones/main/map{query}")) == {"/bbox"}, query
-    for more, pointer in (("layers=demand", "/layers"), ("layers=", "/layers"), ("zoom=3", "/zoom")):
+    for more, pointer in (("layers=demands", "/layers"), ("layers=", "/layers"), ("zoom=3", "/zoom")):
         assert pointers(await admin("GET", f"/v1/zones/main/map?bbox={BOX_AROUND_HERE}&{more}")) == {pointer}
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_TECHNICIANS, MAX_JOBS = 200, 500
 """The most technicians and jobs of a plan: with more, a few seconds are not enough to find a good one."""
+WHOLE_TIME = (0, 2**53)
+"""The working time (ms) of a technician who has set no hours."""
 DAY_MS, DURATION_MIN = 86_400_000, 60
 """A day, and the duration of a job that was booked by an older release, in minutes."""
 
@@ -176,9 +178,6 @@ async def _read_technicians(
     return found
 
 
-WHOLE_TIME = (0, 2**53)
-
-
 async def _ids_of_zone(engine: Engine, zone: Zone) -> set[str]:
     """Return the technicians of the zone whom a review has approved. Raises Unavailable."""
     columns = technicians.c
@@ -196,7 +195,7 @@ async def _read_blueprints(engine: Engine, zone: Zone, rows: Sequence[_JobRow]) 
 
 async def _add_barred(engine: Engine, zone: Zone, jobs: list[DayJob], rows: Sequence[_JobRow]) -> list[DayJob]:
     """Return the jobs that may move with the technicians who may not get them: who is blocked by the customer, or has
-    blocked them, and who has refused the job.
+    blocked them, and who has refused the job or had it before.
     """
     customer_of = {row.id: row.customer.id for row in rows}
     movable = [job for job in jobs if not job.fixed]
@@ -205,8 +204,7 @@ async def _add_barred(engine: Engine, zone: Zone, jobs: list[DayJob], rows: Sequ
     answers = await asyncio.gather(*blocks, *offers)
     barred: dict[str, frozenset[str]] = {}
     for job, blocked, offered in zip(movable, answers[: len(movable)], answers[len(movable) :], strict=True):
-        refused = {
-            name for name, text in zip(offered[::2], offered[1::2], strict=True) if text.startswith(b"rejected ")
-        }
+        answers_of = zip(offered[::2], offered[1::2], strict=True)
+        refused = {name for name, text in answers_of if text.startswith((b"rejected ", b"left "))}
         barred[job.id] = frozenset(name.decode() for name in {*blocked, *refused})
     return [msgspec.structs.replace(job, barred=barred.get(job.id, frozenset())) for job in jobs]

@@ -114,7 +114,7 @@ def check_log(steps: list[list[Event]]) -> tuple[OverlapChecker, int]:
 async def test_plans_are_applied_to_a_moving_world(engine: Engine) -> None:
     """Two managers apply each plan at once, while three writers move the same jobs. The log has no pair of jobs of one
     technician without travel and buffer between them. Each job is in the set and the schedule of its holder alone. Some
-    groups are applied and some are refused.
+    groups are applied, and those with a job that has changed are refused.
     """
     service, customer = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{n}", service, capacity=1_000, at=None) for n in range(TECHNICIANS)]
@@ -126,6 +126,11 @@ async def test_plans_are_applied_to_a_moving_world(engine: Engine) -> None:
         request = PlanRequest(zone="main", date=TOMORROW, technicians=list(names), budget_s=0.3)
         plan = (await day_plans.create_plan(engine, ADMIN, request, key=None)).plan.id
         await asyncio.gather(*engine.background)
+        groups = (await day_plans.read_plan(engine, ADMIN, plan)).groups
+        assert groups
+        gone = JobId(groups[-1].moves[0].job)
+        city.jobs.remove(gone)
+        assert await city.send(gone, command="cancel", reason="r") == "done"
         await asyncio.gather(*(city.disturb() for _ in range(WRITERS)), city.apply(plan), city.apply(plan))
     checker, largest = check_log(await read_steps(engine))
     assert checker.overlaps == []

@@ -18,7 +18,7 @@ from engine.types import DEFAULT_ZONE, room_of
 from engine.workers import archiver
 from tests.rebuild.compare import assert_same, begun_epochs, read_snapshot
 from tests.rebuild.scene import Scene, open_scene
-from tests.support import chat, people
+from tests.support import chat, people, quoted
 from tests.support.postgres import on_both_databases
 
 ZONE = DEFAULT_ZONE
@@ -81,6 +81,26 @@ async def test_only_the_lost_part_is_written_anew(engine: Engine) -> None:
     log: Any = await engine.store.redis.xrange(keys.log(ZONE), "-", "+")
     assert [entry for entry, _ in log] == [f"{seq}-0".encode() for seq in range(1, head + 1)]
     assert (await scene.book_and_claim()).seq > head
+
+
+async def test_lost_quotes_come_back(engine: Engine) -> None:
+    """A quote that was made in the lost part is there again, and one that was used up in it is used up again."""
+    scene = await open_scene(engine)
+    quoted.set_price(engine)
+    early = await quoted.quote(engine, scene.customer, scene.service)
+    await archiver.run_once(engine)
+    older = await copy_redis(engine)
+    late = await quoted.quote(engine, scene.customer, scene.service)
+    job = people.id_of(await quoted.book(engine, scene.customer, scene.service, quote=early["id"]))
+    await archiver.run_once(engine)
+    names = [keys.quote(ZONE, each["id"]) for each in (early, late)]
+    before = [await engine.store.command("HGETALL", name) for name in names]
+    await restore_redis(scene, older)
+    [report] = await rebuilder.run_once(engine)
+    assert report.lost_events
+    assert [await engine.store.command("HGETALL", name) for name in names] == before
+    assert await engine.store.command("HMGET", names[0], "used") == [job.encode()]
+    assert min([await engine.store.redis.pttl(name) for name in names]) > 0
 
 
 @pytest.mark.parametrize("lost_events", [False, True], ids=["only the notice is lost", "events are lost too"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.domain import jobs, offer_reasons
@@ -88,7 +89,9 @@ async def test_reasons_about_others_are_hidden_from_technicians(engine: Engine) 
     for name, metres in (("best", 100), ("second", 200), ("avoided", 10), ("busy", 20)):
         await people.technician(engine, name, service, at=metres_north(metres))
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, carla.id), "avoided")
-    set_dispatch(engine, waves=(), open_offers=0)
+    managed = engine.blueprints.by_name["managed"]
+    alone = msgspec.structs.replace(managed, dispatch=msgspec.structs.replace(managed.dispatch, match=None))
+    engine.blueprints.by_name["managed"] = engine.blueprints.by_key[managed.key] = alone
     await change_record(engine, "busy", load=1)
     job = await book(engine, carla, service, blueprint="managed")
     await change_record(engine, "busy", load=0)
@@ -100,6 +103,21 @@ async def test_reasons_about_others_are_hidden_from_technicians(engine: Engine) 
     assert seen["second"] == ((False, "not_chosen", None), (False, "rank", None))
     assert seen["avoided"] == ((False, "not_chosen", None), (False, "blocked", None))
     assert seen["busy"] == ((False, "at_capacity", None),) * 2
+
+
+async def test_a_window_explains_its_choice_without_names(engine: Engine) -> None:
+    """Whom a matching window considered and did not choose learns `not_chosen`, and ops the rank."""
+    service, carla = await people.service(engine), await people.customer(engine)
+    for name, metres in (("best", 100), ("second", 200)):
+        await people.technician(engine, name, service, at=metres_north(metres))
+    job = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
+    await advance(engine, 1.1)
+    await run_due_tasks(engine)
+    second = people.technician_without_account("second")
+    assert await explain_job(engine, second, "second", job) == (False, "not_chosen", None)
+    assert await explain_job(engine, people.ADMIN, "second", job) == (False, "rank", None)
+    assert "best" not in str(await explain(engine, second, "second", job))
+    assert await explain_job(engine, people.ADMIN, "best", job) == (True, None, None)
 
 
 async def test_the_answers_are_counted_and_remain_when_the_job_is_over(engine: Engine) -> None:

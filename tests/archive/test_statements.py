@@ -14,7 +14,7 @@ from engine.archive import demand_models
 from engine.audit.verifier import verify_zone
 from engine.blueprint import registry
 from engine.clock import now_ms
-from engine.domain import bids, profile
+from engine.domain import bids, day_plan_world, profile
 from engine.errors import ReusedKey
 from engine.identity import accounts
 from engine.process.settings import Settings
@@ -124,6 +124,16 @@ async def test_the_chores_of_a_server_do_their_work(settings: Settings) -> None:
         learnt = await test_demand_chore.learn(engine)
         assert await demand_models.load(engine.archive, DEFAULT_ZONE, "cell", "UTC")
         assert await test_demand_chore.learn(engine) == learnt
+        assert await demand_models.load_zone(engine.archive, DEFAULT_ZONE, "cell", "UTC") == learnt[0]
+
+
+async def test_a_plan_of_all_technicians_reads_who_is_approved(settings: Settings) -> None:
+    """The technicians of a zone whom a review has approved are those of a day plan that names nobody."""
+    async with open_engine(settings) as engine:
+        new = await staff.register_technician(engine)
+        approved = await staff.create_eligible_technician(engine, await people.service(engine))
+        assert new.id not in (found := await day_plan_world._ids_of_zone(engine, DEFAULT_ZONE))
+        assert found == {approved.id}
 
 
 async def test_many_rows_are_inserted_and_replaced(archive: Archive) -> None:

@@ -93,6 +93,29 @@ async def test_the_best_technician_is_assigned_and_then_the_next(scenario: Scena
     assert not [f for f in near.socket.pushes if f["type"] == "job.accepted" and job in str(f)]
 
 
+async def test_a_technician_who_becomes_free_has_the_waiting_job_at_once(scenario: Scenario) -> None:
+    """A second job waits because the only technician is busy. When they are free again, the next matching window gives
+    it to them, and the record of the wave is for ops alone.
+    """
+    fixing = await scenario.create_service("Fixing")
+    carla, ops = await scenario.create_person("customer", "Carla"), await scenario.create_person("ops_manager", "Olga")
+    tom = await scenario.create_technician("Tom", fixing)
+    first = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
+    await wait_for_assignment(scenario, first)
+    second = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
+
+    async def reported() -> bool:
+        return (await ops.get(f"/v1/jobs/{second}/waves"))["items"] != []
+
+    await wait_until(reported)  # two windows found nobody
+    await send_command(carla, first, "cancel")
+    assert await wait_for_assignment(scenario, second) == tom.id  # within 10 s; one by one it took up to a minute
+    [record] = (await ops.get(f"/v1/jobs/{second}/waves"))["items"][-1:]
+    assert record["in"]["technicians"] == [tom.id] and (record["jobs"], record["why_not_nearest"]) == (1, None)
+    for other in (carla, tom):
+        assert (await other.request("GET", f"/v1/jobs/{second}/waves")).status_code == 403
+
+
 async def test_ops_reassign_a_job(scenario: Scenario) -> None:
     """When ops reassign a job, the former holder is informed and loses the job, and the new holder accepts it."""
     fixing = await scenario.create_service("Fixing")

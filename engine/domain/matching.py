@@ -90,8 +90,11 @@ async def _view(
     ids = [each.decode() for each in await engine.store.command("ZRANGE", index, first, first + MAX_WINDOW_JOBS - 1)]
     found: dict[str, WaitingJob] = {}
     pieces = [ids[start : start + IDS_PER_VIEW] for start in range(0, len(ids), IDS_PER_VIEW)]
+    rules = _schedule_rules(engine, zone)
     for start in range(0, len(pieces), VIEWS_AT_ONCE):
-        calls = (_view_piece(engine, zone, names, side, piece) for piece in pieces[start : start + VIEWS_AT_ONCE])
+        calls = (
+            _view_piece(engine, zone, names, side, rules, piece) for piece in pieces[start : start + VIEWS_AT_ONCE]
+        )
         for job in [job for jobs in await asyncio.gather(*calls) for job in jobs]:
             found[job.id] = found[job.id].join(job) if job.id in found else job
     return await _add_costs(engine, zone, found.values())
@@ -130,16 +133,22 @@ def travel_now(engine: Engine, zone: Zone) -> TravelModel:
     return travel_model(zone, now_ms(), timezone_of(engine.settings.zone_areas, zone))
 
 
-async def _view_piece(
-    engine: Engine, zone: Zone, names: dict[str, str], side: str, ids: Sequence[str]
-) -> list[WaitingJob]:
-    script_keys = {"meta": keys.zone_meta(zone), **names}
+def _schedule_rules(engine: Engine, zone: Zone) -> bytes:
+    """Return the rules of schedules (``schedules.rule_text``) by blueprint, as JSON, of those in which the engine
+    chooses.
+    """
     rules = {
         key: schedules.rule_text(engine, zone, each)
         for key, each in engine.blueprints.by_key.items()
         if any(state.search_mode == "allocate" for state in each.states.values())
     }
-    schedule_rules = msgspec.json.encode(rules)
+    return msgspec.json.encode(rules)
+
+
+async def _view_piece(
+    engine: Engine, zone: Zone, names: dict[str, str], side: str, schedule_rules: bytes, ids: Sequence[str]
+) -> list[WaitingJob]:
+    script_keys = {"meta": keys.zone_meta(zone), **names}
     jobs: list[WaitingJob] = []
     while ids:
         args: Args = {"side": side, "limit": MatchRule().k, "schedules": schedule_rules, "ids": list(ids)}

@@ -110,7 +110,8 @@ async def view_nearest(
     waiting = int(await engine.store.command("ZCARD", names["open"]))
     words = ("FROMLONLAT", lon, lat, "BYRADIUS", FARTHEST_M, "m", "COUNT", limit, "ASC")
     found = await engine.store.command("GEOSEARCH", names["open"], *words) if waiting else []
-    jobs = await _view_piece(engine, zone, names, "jobs", [each.decode() for each in found]) if found else []
+    ids, rules = [each.decode() for each in found], _schedule_rules(engine, zone)
+    jobs = await _view_piece(engine, zone, names, "jobs", rules, ids) if ids else []
     return [job for job, _ in await _add_costs(engine, zone, jobs)], waiting
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +14,8 @@ import redis
 
 from engine.audit import heads
 from engine.audit.head_key import HeadKey
-from engine.domain import erasures, jobs
+from engine.domain import day_plans, erasures, jobs, quotes
+from engine.domain.booking_request import Booking
 from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.process.signer import sign_token
@@ -31,7 +34,7 @@ from tests.support.wait import wait_until
 READ_ROUTES = [route for route in ROUTES if route.method == "GET" and route.name != "about_town"]  # demo alone
 QUERY_OF_ROUTE = {
     "presence_find": "?users=usr_1",
-    "slots_find": "?service=srv_1&lat=52.5&lon=13.4&from=2099-01-01T00:00:00Z&to=2099-01-02T00:00:00Z",
+    "slots_find": "?service={services}&lat=52.5&lon=13.4&from=2099-01-01T00:00:00Z&to=2099-01-02T00:00:00Z",
     "zones_read_map": "?bbox=-1,-1,1,1",
     "audit_prove_consistency": "?from=1&to=1",
 }
@@ -60,9 +63,13 @@ class Scenario(NamedTuple):
 
     def path(self, route: Route) -> str:
         """Return the path of a route, with ids that exist."""
-        kind = next((kind for kind in ("technicians", "services", "rooms", "users") if kind in route.path), "jobs")
+        kind = next(
+            (kind for kind in ("technicians", "services", "rooms", "users", "plans", "quotes") if kind in route.path),
+            "jobs",
+        )
         values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main", "seq": "1"}
-        return route.path.format_map(values) + ("?wait=0" if route.may_stream else QUERY_OF_ROUTE.get(route.name, ""))
+        query = "?wait=0" if route.may_stream else QUERY_OF_ROUTE.get(route.name, "")
+        return (route.path + query).format_map(values)
 
     def drop_reply(self, number: int) -> None:
         """Let the proxy drop the reply that follows ``number`` others. All accounts are marked stale, so that the
@@ -105,6 +112,10 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
             await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
             leaver = (await people.customer(engine)).id
             await erasures.request_erasure(engine, people.ADMIN, leaver, reason="asked by letter", password=None)
+            request = day_plans.PlanRequest(zone="main", date=datetime.now(UTC).date(), budget_s=0.1)
+            plan = await day_plans.create_plan(engine, people.ADMIN, request, key=None)
+            await asyncio.gather(*engine.background)
+            asked = Booking(blueprint="managed", service=service, lat=1.0, lon=1.0, address="")
             ids = {
                 "users": leaver,
                 "rooms": room_of(job),
@@ -112,6 +123,8 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
                 "technicians": technician.id,
                 "services": service,
                 "key": key,
+                "plans": plan.plan.id,
+                "quotes": (await quotes.create_quote(engine, customer, asked)).id,
             }
             with redis.Redis.from_url(empty_redis) as direct:
                 yield Scenario(

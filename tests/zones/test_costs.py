@@ -173,7 +173,7 @@ async def test_workers_work_for_the_served_zones_alone(settings: Settings) -> No
         stack.callback(lambda: [task.cancel() for task in tasks])
 
         async def holders() -> set[str]:
-            return {each.decode() for each in await engine.store.redis.keys("{*}:runner:*")}
+            return {each.decode() async for each in engine.store.redis.scan_iter(match="{*}:runner:*")}
 
         wanted = {f"{{{zone}}}:runner:{kind}" for zone in zones for kind in ("scheduler", "archiver", "push")}
         await wait_until(lambda: _has_all(holders, wanted))

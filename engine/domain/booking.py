@@ -29,6 +29,7 @@ from engine.errors import (
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
+from engine.rules.work_times import check_work_time
 from engine.store import keys
 from engine.technicians.live import check_mappable
 from engine.types import DEFAULT_ZONE, OPS, IdempotencyKey, JobId, Principal, ServiceId, UserId, Zone, is_id, zone_of
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Booking", "book_job"]
 
 OTHER_BOOKING_TEXT = "Another booking was made under this reference"
-MAX_SCHEDULED_PAST_MS = 60_000
-"""How far in the past (ms) a booking may be scheduled, because clocks differ."""
 
 
 async def book_job(
@@ -142,8 +141,8 @@ def check_technician(blueprint: Blueprint, booking: Booking) -> None:
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
     if booking.technician is not None and not is_id(booking.technician):
         raise Invalid(errors=[FieldError("/technician", "No such technician")])
-    if booking.scheduled_for is not None and booking.scheduled_for < now_ms() - MAX_SCHEDULED_PAST_MS:
-        raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
+    if booking.scheduled_for is not None:
+        check_work_time("/scheduled_for", booking.scheduled_for, now_ms())
 
 
 async def customer_account(engine: Engine, customer: UserId) -> accounts.User:

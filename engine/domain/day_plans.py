@@ -24,6 +24,7 @@ from engine.events import rfc3339_of
 from engine.idempotency import in_redis
 from engine.roles import OPS, require_role
 from engine.rules.day_planning import PlannedDay
+from engine.rules.work_times import check_work_date
 from engine.rules.zone_areas import timezone_of
 from engine.store import keys
 from engine.store.scripts import Args
@@ -116,8 +117,7 @@ async def create_plan(engine: Engine, caller: Principal, request: PlanRequest, *
     if done is not None:
         return PlanCreation((await read_stored(engine, done.values[0].decode())).plan, True)
     timezone = timezone_of(engine.settings.zone_areas, zone)
-    if request.date < datetime.fromtimestamp(now_ms() / 1000, ZoneInfo(timezone)).date():
-        raise Invalid(errors=[FieldError("/date", "In the past")])
+    check_work_date("/date", request.date, datetime.fromtimestamp(now_ms() / 1000, ZoneInfo(timezone)).date())
     span_ms = day_span_ms(request.date, timezone)
     world = await read_world(engine, zone, span_ms, request.technicians, request.fixed, now_ms())
     if len(engine.background) >= MAX_WAITING:

@@ -33,6 +33,7 @@ from engine.events import ms_of, rfc3339_of
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.rules import job_document
+from engine.rules.work_times import check_work_time
 from engine.store import keys
 from engine.store.connection import ScriptReply
 from engine.technicians.live import check_mappable
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_ATTEMPTS = 16
-MAX_SCHEDULED_PAST_MS = 60_000
-"""How far in the past (ms) a job may be scheduled, because clocks differ."""
 PLACE_MEMBERS = frozenset({"service", "lat", "lon"})
 """The members that decide where the dispatcher searches for technicians."""
 BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "duration_min", "amount", "currency", "pricing"}
@@ -198,8 +197,8 @@ async def _check_new_values(
         check_mappable(*place)
         zones.check_new_place(engine, zone, (before["lat"], before["lon"]), place)
     when = new_values.get("scheduled_for") if "scheduled_for" in changed else None
-    if when is not None and ms_of(when) < now_ms() - MAX_SCHEDULED_PAST_MS:
-        raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
+    if when is not None:
+        check_work_time("/scheduled_for", ms_of(when), now_ms())
     if "service" not in changed:
         return []
     service = await services.active_service(engine, ServiceId(new_values["service"]))

@@ -18,6 +18,7 @@ from engine.domain.quote_price import QuoteTerms, price_terms
 from engine.errors import FieldError, Invalid, NotFound, Refused
 from engine.idempotency import in_redis
 from engine.rules import job_document
+from engine.rules.work_times import check_work_time
 from engine.store import keys
 from engine.technicians.live import check_mappable
 from engine.types import Principal, ServiceId, UserId, Zone
@@ -92,13 +93,12 @@ async def _check_request(
     blueprint = registry.find_named(engine.blueprints, asked.blueprint)
     if not blueprint.price.is_quoted:
         raise Invalid(errors=[FieldError("/blueprint", quote_use.NOT_QUOTED_TEXT)])
-    when = asked.scheduled_for
-    if when is not None and when < now_ms() - booking.MAX_SCHEDULED_PAST_MS:
-        raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
+    if asked.scheduled_for is not None:
+        check_work_time("/scheduled_for", asked.scheduled_for, now_ms())
     service = await services.active_service(engine, ServiceId(asked.service))
     if not is_own:  # the caller's own account is known to be a customer's
         await booking.customer_account(engine, customer)
-    return blueprint, QuoteTerms(customer, service, asked.lat, asked.lon, asked.postal_code, when)
+    return blueprint, QuoteTerms(customer, service, asked.lat, asked.lon, asked.postal_code, asked.scheduled_for)
 
 
 async def _outcome_of_event(engine: Engine, caller: Principal, zone: Zone, seq: int, key: str) -> QuoteOutcome:

@@ -21,6 +21,7 @@ from engine.errors import FieldError, Invalid, ScheduleConflict
 from engine.events import rfc3339_of
 from engine.rules import slots
 from engine.rules.slots import GRID_MS, MAX_SPAN_MS, Availability, Slot, Visit, Wish
+from engine.rules.work_times import check_work_time
 from engine.rules.working_hours import is_working, working_check
 from engine.store import keys
 from engine.technicians.live import check_mappable
@@ -30,8 +31,6 @@ from engine.types import Principal, ServiceId, UserId, Zone, is_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MAX_PAST_MS = 60_000
-"""How far in the past (ms) the first slot may be, because clocks differ."""
 MARGIN_MS = 60_000
 """How long (ms) a slot stays bookable although time passes."""
 DAY_MS = 86_400_000
@@ -99,12 +98,12 @@ async def find_slots(engine: Engine, caller: Principal, query: SlotQuery) -> Fre
 
 
 def _check_times(first: int, last: int) -> None:
-    if first < now_ms() - MAX_PAST_MS:
-        raise Invalid(errors=[FieldError("/from", "Not before now")])
+    check_work_time("/from", first, now_ms())
     if last < first:
         raise Invalid(errors=[FieldError("/to", "Not after `from`")])
     if last - first > MAX_SPAN_MS:
         raise Invalid(errors=[FieldError("/to", "Not within 14 days after `from`")])
+    check_work_time("/to", last, first)
 
 
 async def _candidates(engine: Engine, work: Work) -> list[str]:

@@ -56,8 +56,6 @@ async def test_times_outside_of_four_digit_years(customer: Client, technician: C
     """A time whose UTC offset moves it out of the years 1 to 9999 is replaced by the nearest time in these years. It
     never causes a 500.
     """
-    job = await book(customer, scheduled_for="9999-12-31T23:59:59-23:59")
-    assert job["scheduled_for"] == "9999-12-31T23:59:59.999Z"
     fix = {**HERE, "at": "0001-01-01T00:00:00+23:59"}
     assert (await technician("PUT", f"/v1/technicians/{technician.user}/location", fix)).status_code == 204
     path = f"/v1/jobs/{(await book(customer))['id']}"

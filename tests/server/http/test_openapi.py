@@ -40,8 +40,8 @@ SCHEMATHESIS_CHECKS = [
     checks.response_schema_conformance,
 ]
 UNSTATED_CONSTRAINTS = {
-    "/from": "Not before ",  # 1970, or now
-    "/to": "Not ",  # before 1970, below `from`, or within 14 days after it
+    "/from": "Not ",  # before 1970 or now, or after 2286
+    "/to": "Not ",  # before 1970, below `from`, within 14 days after it, or after 2286
     "/blueprint": "Not one of ",
     "/password": "",  # control characters, and the most common passwords
     "/email": "",  # invisible characters, and the length after normalisation
@@ -50,8 +50,8 @@ UNSTATED_CONSTRAINTS = {
     "/customer": "Required: whom the job is for",  # for ops and services
     "/service": "No such service",
     "/technician": "No such technician",
-    "/scheduled_for": "In the past",
-    "/date": "In the past",
+    "/scheduled_for": "Not ",
+    "/date": "Not ",
     "/technicians": "No such technician",
     "/roles": " is for ",  # the roles that a blueprint declares for its announcement
     "/zone": "Not a zone of this deployment",

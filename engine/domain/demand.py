@@ -124,7 +124,7 @@ def _score_items(kind: AreaKind, stored: ZoneState) -> list[dict[str, Any]]:
     for horizon in sorted({horizon for _, horizon in scores}):
         candidates = {name: score for (name, h), score in scores.items() if h == horizon}
         served = best_candidate(candidates)
-        for name in (PROFILE, *BASELINES):
+        for name in (PROFILE, *sorted(candidates.keys() - {PROFILE, *BASELINES}), *BASELINES):
             score = candidates.get(name)
             if score and score.hours:
                 items.append(

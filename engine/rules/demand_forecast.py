@@ -9,7 +9,7 @@ horizon from what was expected and what came.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import fsum
+from math import fsum, inf
 from typing import NamedTuple
 
 from engine.rules.count_bands import band_of
@@ -121,9 +121,20 @@ class DemandForecast:
         self.history.close(hour, counts, total)
         self.hour = hour
         for name, forecaster in self.forecasters.items():
-            forecaster.close(hour, counts, total)
-            for horizon in self.scored:
-                self.pending[hour + horizon, name, horizon] = forecaster.expected(horizon)
+            self._learn(name, forecaster, hour, counts, total)
+
+    def learn_again(self, hour: int, counts: Mapping[str, int], total: int) -> None:
+        """Give an hour that was scored before to the forecasters whose state is not stored: all but the default."""
+        for name, forecaster in self.forecasters.items():
+            if name != PROFILE:
+                self._learn(name, forecaster, hour, counts, total)
+
+    def _learn(self, name: str, forecaster: Forecaster, hour: int, counts: Mapping[str, int], total: int) -> None:
+        """Let a forecaster learn an hour, and note what it expects of the hours that are not over."""
+        forecaster.close(hour, counts, total)
+        for horizon in self.scored:
+            if hour + horizon > self.hour:
+                self.pending[hour + horizon, name, horizon] = _ask(name, forecaster, horizon)
 
     def best(self, horizon: int) -> str:
         """Return the name of the candidate that is served at a horizon: the default, unless another had clearly smaller
@@ -138,7 +149,7 @@ class DemandForecast:
         if name in BASELINES:
             return self.history.mean_of_weeks(self.hour + horizon, BASELINES[name])
         found = self.pending.get((self.hour + horizon, name, horizon))
-        return self.forecasters[name].expected(horizon) if found is None else found
+        return _ask(name, self.forecasters[name], horizon) if found is None else found
 
     def dispersion(self, horizon: int, name: str) -> float:
         """Return how widely counts are spread around what a candidate expects."""
@@ -154,6 +165,12 @@ class DemandForecast:
                 area: Ahead(mean, *band_of(mean, dispersion)) for area, mean in self.expected(horizon, name).items()
             }
         return served
+
+
+def _ask(name: str, forecaster: Forecaster, horizon: int) -> Mapping[str, float]:
+    """Return what a forecaster expects. What another package says may be no count: such an area is left out."""
+    said = forecaster.ahead(horizon)
+    return said if name == PROFILE else {area: mean for area, mean in said.items() if 0 <= mean < inf}
 
 
 def scored_horizon(horizon: int) -> int:

@@ -1,7 +1,7 @@
 """What a forecast has learnt, as numbers that can be stored: one record for each area, and one for the zone.
 
-The default forecaster alone is stored. A forecaster that is installed besides learns from the counts again after a
-restart. The counts of the last weeks are not stored either: the table of counts has them.
+The default forecaster alone is stored. A forecaster that is installed besides learns the counts of the last weeks again
+after a restart. The counts of the last weeks are not stored either: the table of counts has them.
 """
 
 from __future__ import annotations

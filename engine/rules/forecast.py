@@ -41,7 +41,7 @@ class Forecaster(Protocol):
         count: ``counts`` may contain areas that contain others.
         """
 
-    def expected(self, hours: int) -> dict[str, float]:
+    def ahead(self, hours: int) -> dict[str, float]:
         """Return the expected count of each known area in the hour that begins ``hours - 1`` after the last closed
         hour.
         """
@@ -109,7 +109,7 @@ class ProfileForecaster:
         self.weeks[slot] = weeks + 1
         self.hour = hour
 
-    def expected(self, hours: int) -> dict[str, float]:
+    def ahead(self, hours: int) -> dict[str, float]:
         """Return the expected count of each known area, ``hours`` after the last closed hour."""
         slow_fade, fast_fade = SLOW_FADE**hours, FAST_FADE**hours
         areas = self.areas
@@ -119,7 +119,7 @@ class ProfileForecaster:
         }
 
     def usual(self, hours: int) -> dict[str, float]:
-        """Return the same as ``expected`` without levels: what is usual in that hour of the week."""
+        """Return the same as ``ahead`` without levels: what is usual in that hour of the week."""
         slot = self.slots.slot_of(self.hour + hours)
         weeks, scale = self.weeks[slot], self._zone_expected(slot) / self.zone.share if self.zone.share else 0.0
         return {area: _shrink(profile.base[slot], weeks, scale * profile.share) for area, profile in self.areas.items()}

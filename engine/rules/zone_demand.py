@@ -11,13 +11,17 @@ from typing import NamedTuple
 from engine.rules import cells
 from engine.rules.demand_forecast import HORIZONS, Ahead, DemandForecast
 from engine.rules.demand_state import AreaState, ZoneState, area_states, restore, zone_state
-from engine.rules.hour_slots import HOUR_MS, HourSlots, hour_of
+from engine.rules.forecast import Forecaster
+from engine.rules.hour_slots import HOUR_MS, WEEK_HOURS, HourSlots, hour_of
 from engine.rules.pulse import AreaKind, AreaPulse, HourAhead, cell_ring, lineage_of
 
 MAX_HOURS_BEHIND = 5
 """If the archive is so many hours behind, the forecast does not reach to now."""
 FREED_SHARE = 0.5
 """The share of busy technicians who become free within an hour. Jobs take between half an hour and some hours."""
+
+LEARNT_AGAIN_HOURS = 12 * WEEK_HOURS
+"""How many hours the forecasters that are installed besides learn again after a restart."""
 
 _lineage = lru_cache(65_536)(lineage_of)
 
@@ -37,10 +41,12 @@ class AreaSupply(NamedTuple):
 class ZoneDemand:
     """The demand of a zone by cells or by postal codes. ``hour`` is the last hour that was learnt."""
 
-    def __init__(self, kind: AreaKind, slots: HourSlots, first_hour: int) -> None:
+    def __init__(
+        self, kind: AreaKind, slots: HourSlots, first_hour: int, others: Mapping[str, Forecaster] | None = None
+    ) -> None:
         self.kind = kind
         self.first_hour = first_hour
-        self.forecast = DemandForecast(slots)
+        self.forecast = DemandForecast(slots, others=others)
         self.forecast.hour = first_hour - 1
         self.samples: dict[str, int] = {}
         """The requests of the last four weeks, by area."""
@@ -70,13 +76,22 @@ class ZoneDemand:
     def restore(
         self, zone: ZoneState, areas: Mapping[str, AreaState], history: Mapping[int, Mapping[str, int]]
     ) -> None:
-        """Go on from what was stored. ``history`` has the counts of the last weeks."""
+        """Go on from what was stored. ``history`` has the counts from the hour ``first_needed`` on."""
         restore(self.forecast, zone, areas)
-        first = max(self.first_hour, self.forecast.history.first_kept(zone.hour))
-        for hour in range(first, zone.hour + 1):
-            everywhere = self.with_parents(history.get(hour, {}))
-            self.forecast.history.close(hour, everywhere, 0)
-            self._count_sample(everywhere, {})
+        first_kept = self.forecast.history.first_kept(zone.hour)
+        for hour in range(max(self.first_hour, self.first_needed(zone.hour)), zone.hour + 1):
+            counts = history.get(hour, {})
+            everywhere = self.with_parents(counts)
+            self.forecast.learn_again(hour, everywhere, sum(counts.values()))
+            if hour >= first_kept:
+                self.forecast.history.close(hour, everywhere, 0)
+                self._count_sample(everywhere, {})
+
+    def first_needed(self, last_hour: int) -> int:
+        """Return the first hour whose counts are needed to go on from what was stored after ``last_hour``."""
+        first_kept = self.forecast.history.first_kept(last_hour)
+        has_others = len(self.forecast.forecasters) > 1
+        return min(first_kept, last_hour + 1 - LEARNT_AGAIN_HOURS) if has_others else first_kept
 
     def look(self, at_ms: int, running: Mapping[str, int], supply: Mapping[str, AreaSupply]) -> dict[str, AreaPulse]:
         """Return the pulse of each area at a time. ``running`` has the requests of the running hour, ``supply`` what is

@@ -23,7 +23,7 @@ from engine.errors import CalloutError
 from engine.events import rfc3339_of
 from engine.process.loops import not_cancelled
 from engine.rules.area_surge import AreaSurge
-from engine.rules.forecast_baselines import CountHistory
+from engine.rules.forecasters import create_forecasters
 from engine.rules.hour_slots import WEEK_HOURS, HourSlots, hour_of
 from engine.rules.pulse import AREA_KINDS, AreaKind, AreaPulse, is_smallest
 from engine.rules.surge import NEUTRAL, DemandTable
@@ -136,12 +136,13 @@ class ZoneChore:
         first = await demand_reader.first_hour(archive, zone, kind)
         if first is None:
             return None
-        found = ZoneDemand(kind, HourSlots(self._timezone), first)
+        slots = HourSlots(self._timezone)
+        found = ZoneDemand(kind, slots, first, create_forecasters(slots))
         stored = await demand_models.load(archive, zone, kind, self._timezone)
         if stored and stored.zone.first_hour == first:
             last = stored.zone.hour
-            history = await demand_reader.read_hours(archive, zone, kind, CountHistory.first_kept(last), last)
-            found.restore(stored.zone, stored.areas, history)
+            history = await demand_reader.read_hours(archive, zone, kind, found.first_needed(last), last)
+            await asyncio.to_thread(found.restore, stored.zone, stored.areas, history)
         self._stored_hours[kind] = found.hour
         surge = AreaSurge(found.neighbours)
         surge.restore((await demand_pulse.read_pulses(self._engine, zone, kind))[0])

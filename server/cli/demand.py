@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from server.cli import options
 
 if TYPE_CHECKING:
     from engine.rules.demand_backtest import Backtest
+    from engine.rules.forecast import Forecaster
+    from engine.rules.hour_slots import HourSlots
     from server.cli.count_files import CountFile
 
 LEVELS = (0.0, 1.0, 3.0)
 """The backtest scores the areas with at least so many requests an hour, apart from all."""
-
+LIGHTGBM = "lightgbm"
 
 _timezone = click.option(
     "--timezone", default="UTC", help="IANA time zone of the hours of the week, and of times without offset."
@@ -46,7 +49,7 @@ def _read_file(file: Path, **given: Any) -> CountFile:
 
 @demand.command
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--model", metavar="NAME", help="The candidate in the summary: served, profile, last_week, ...")
+@click.option("--model", metavar="NAME", help="The candidate in the summary: served, profile, last_week, lightgbm, ...")
 @click.option("--time-column", metavar="NAME", help="The column of times, if it has an unusual name.")
 @click.option("--area-column", metavar="NAME", help="The column of areas, if it has an unusual name.")
 @click.option("--count-column", metavar="NAME", help="The column of counts, if it has an unusual name.")
@@ -61,11 +64,16 @@ def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | N
     row for each request and its lat and lon. No forecast uses anything that came later.
     """
     from engine.rules.demand_backtest import SERVED, Backtest
+    from engine.rules.forecasters import create_forecasters
     from engine.rules.hour_slots import HourSlots
 
     found = _read_file(file, **given)
     test_hours = test_days * 24 if test_days else None
-    test = Backtest(found.hours, HourSlots(given["timezone"]), test_hours=test_hours)
+    slots = HourSlots(given["timezone"])
+    others = create_forecasters(slots)
+    if model == LIGHTGBM and model not in others:
+        others[model] = _create_lightgbm(slots)
+    test = Backtest(found.hours, slots, test_hours=test_hours, others=others)
     if test.learnt_hours < 14 * 24 or test.test_hours < 24:
         raise SettingsError(f"{file}: {len(found.hours)} hours: at least 15 days are needed, 14 of them to learn from")
     model = model or SERVED
@@ -83,6 +91,15 @@ def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | N
         print(json.dumps(result))
     else:
         _print_result(result)
+
+
+def _create_lightgbm(slots: HourSlots) -> Forecaster:
+    """Return the forecaster with LightGBM, which the extra ``forecast`` installs. Raises SettingsError."""
+    if find_spec("lightgbm") is None:
+        raise SettingsError(f"--model {LIGHTGBM}: LightGBM is not installed; install callout[forecast]")
+    from server.cli.forecast_lightgbm import LightGBMForecaster
+
+    return LightGBMForecaster(slots)
 
 
 @demand.command

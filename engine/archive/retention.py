@@ -8,13 +8,17 @@ from which a finished job is restored; and what accounts for removals.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, or_, select, update
 
 from engine.archive import apply
+from engine.archive.demand_projection import COUNT_KINDS
 from engine.archive.projection import FINISHED_PHASES
+from engine.rules.hour_slots import hour_of
 from engine.sql.database import Archive
+from engine.sql.demand_tables import demand_hours, demand_progress
 from engine.sql.insert import insert_into
 from engine.sql.job_tables import job_states
 from engine.sql.path_tables import job_paths
@@ -155,6 +159,21 @@ async def delete_notifications(archive: Archive, before: int) -> int:
             )
             await conn.execute(delete(notifications).where(columns.id.in_([row.id for row in found])))
     return len(found)
+
+
+async def delete_demand_hours(archive: Archive, before: int) -> int:
+    """Delete the counts of requests of the oldest hour of each zone and kind of area, if it ended before ``before``
+    (ms). Return their number. Raises Unavailable, Indeterminate.
+    """
+    columns, deleted = demand_hours.c, 0
+    async with archive.begin_write() as conn:
+        zones = list((await conn.execute(select(demand_progress.c.zone))).scalars())
+        for zone, kind in itertools.product(zones, COUNT_KINDS):
+            here = (columns.zone == zone, columns.kind == kind)
+            oldest = (await conn.execute(select(func.min(columns.hour)).where(*here))).scalar()
+            if oldest is not None and oldest < hour_of(before):
+                deleted += (await conn.execute(delete(demand_hours).where(*here, columns.hour == oldest))).rowcount
+    return deleted
 
 
 def _select_deletable(retirement: Retirement) -> Select[tuple[int, str]]:

@@ -140,6 +140,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_jobs_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has finished jobs; 0: for ever.")] = 0
     keep_messages_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has closed rooms; 0: for ever.")] = 0
     keep_notifications_days: Annotated[int, Meta(ge=0, le=36_500, description="Days SQL has notifications.")] = 90
+    keep_demand_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days SQL has the counts of requests: 100 or more; 0: for ever.")
+    ] = 730
     erasures_file: Annotated[
         NonEmptyText | None,
         Meta(description="The list of erased persons, for restored backups. Without it, `<data>/erasures.jsonl`."),

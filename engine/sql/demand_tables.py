@@ -49,4 +49,4 @@ demand_models = Table(
     text_column("state"),
 )
 """What the forecast has learnt up to the end of ``hour``: JSON of numbers for each area, and for the whole zone where
-``area`` is empty. It is a cache: the same follows from ``demand_hours``."""
+``area`` is empty. It is a cache: the same follows from ``demand_hours``, while none of its hours is deleted."""

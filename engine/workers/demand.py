@@ -139,7 +139,7 @@ class ZoneChore:
         slots = HourSlots(self._timezone)
         found = ZoneDemand(kind, slots, first, create_forecasters(slots))
         stored = await demand_models.load(archive, zone, kind, self._timezone)
-        if stored and stored.zone.first_hour == first:
+        if stored and stored.zone.first_hour <= first:  # older counts may be deleted, but none may be new
             last = stored.zone.hour
             history = await demand_reader.read_hours(archive, zone, kind, found.first_needed(last), last)
             await asyncio.to_thread(found.restore, stored.zone, stored.areas, history)

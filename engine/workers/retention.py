@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 DAY_MS = 86_400_000
+LEAST_DEMAND_DAYS = 100
+"""The forecast reads counts of the last twelve weeks: later ones are never deleted."""
 MAX_PASS_S = 20.0
 """After this time a pass leaves the rest to the next one, so that other maintenance need not wait."""
 
@@ -29,6 +31,10 @@ async def run_once(engine: Engine) -> int:
         (settings.keep_jobs_days, retention.delete_jobs),
         (settings.keep_messages_days, retention.delete_rooms),
         (settings.keep_notifications_days, retention.delete_notifications),
+        (
+            settings.keep_demand_days and max(settings.keep_demand_days, LEAST_DEMAND_DAYS),
+            retention.delete_demand_hours,
+        ),
     ):
         while days and monotonic() < end and (count := await delete_batch(archive, _first_kept_ms(days))):
             deleted += count

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from engine.archive import reader, retention
 from engine.audit.verifier import verify_zone
+from engine.clock import now_ms
 from engine.domain import jobs
 from engine.domain.jobs import CommandInput
 from engine.process.settings import Settings
 from engine.runtime import Engine
+from engine.sql.demand_tables import demand_hours, demand_progress
 from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import messages, rooms
 from engine.sql.schema import event_channels, events, notification_reads, notifications, offers
@@ -169,6 +171,27 @@ async def test_finished_jobs_closed_rooms_and_old_notifications_go(settings: Set
             assert (
                 await conn.execute(select(notifications.c.id).where(notifications.c.user == "u"))
             ).scalars().all() == ["n1"]
+
+
+async def test_old_counts_of_requests_go(settings: Settings) -> None:
+    """Counts older than their days go, hour by hour, in each zone and for each kind of area. Those of the last 100 days
+    stay: the forecast needs them.
+    """
+    async with open_engine(msgspec.structs.replace(settings, keep_demand_days=1)) as engine:
+        first_kept = (now_ms() // DAY_MS - 100) * 24
+        counts = {"booked": 1, "quoted": 0, "filled": 0, "expired": 0}
+        async with engine.archive.begin_write() as conn:
+            await conn.execute(delete(demand_progress))
+            await conn.execute(insert(demand_progress), [{"zone": zone, "seq": 1} for zone in ("main", "east")])
+            for zone, kind in (("main", "cell"), ("main", "postal_cell"), ("east", "postal_code")):
+                for hour in (7, 8, first_kept - 1, first_kept, first_kept + 1):
+                    row = {"zone": zone, "kind": kind, "hour": hour, **counts}
+                    await conn.execute(insert(demand_hours), [row | {"area": area} for area in ("a", "b")])
+        assert await retention_work.run_once(engine) == 3 * 3 * 2
+        assert await retention_work.run_once(engine) == 0
+        async with engine.archive.begin_read() as conn:
+            kept = (await conn.execute(select(demand_hours.c.zone, demand_hours.c.kind, demand_hours.c.hour))).all()
+        assert len(kept) == 3 * 2 * 2 and {row.hour for row in kept} == {first_kept, first_kept + 1}
 
 
 async def test_a_closed_room_goes_with_its_messages(archive: object, settings: Settings) -> None:

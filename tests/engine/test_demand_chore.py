@@ -106,6 +106,23 @@ async def test_a_restart_learns_the_same_bit_by_bit(engine: Engine) -> None:
     assert await learn(engine) == never_stopped
 
 
+async def test_what_was_learnt_outlives_the_counts(engine: Engine) -> None:
+    """After the oldest counts are deleted a restart goes on from what was stored; if older counts appear, it learns all
+    of them.
+    """
+    hour = await this_hour(engine)
+    await fill_counts(engine, 6, hour - 1)
+    before = await learn(engine)
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(demand_hours.delete().where(demand_hours.c.hour < hour - 5 * WEEK_HOURS))
+    whole, areas = await learn(engine)
+    assert (whole.base, whole.weeks, areas) == (before[0].base, before[0].weeks, before[1])
+    async with engine.archive.begin_write() as conn:
+        row = {"zone": DEFAULT_ZONE, "kind": "cell", "area": CELLS["suburb"], "hour": hour - 7 * WEEK_HOURS}
+        await conn.execute(demand_hours.insert().values(**row, booked=9, quoted=0, filled=0, expired=0))
+    assert (await learn(engine))[0].first_hour == hour - 7 * WEEK_HOURS
+
+
 async def test_what_was_learnt_for_another_time_zone_is_learnt_again(engine: Engine) -> None:
     """A zone that gets another time zone learns its hours of the week from the counts, not from what was stored."""
     hour = await this_hour(engine)

@@ -53,8 +53,9 @@ class Event(Shape):
 
 class PublicBlueprint(Shape):
     """A blueprint. ``named`` is the first state of a job that names a technician. ``edit`` lists, for each state, the
-    fields that may be changed (``*``: all of them). ``propose`` lists the states in which another price may be
-    proposed.
+    fields that may be changed (``*``: all of them). ``price_source`` says where the price of a booking usually comes
+    from (``catalogue``: its service); with ``quote`` no booking names an amount. ``propose`` lists the states
+    in which another price may be proposed.
     """
 
     name: str
@@ -66,6 +67,7 @@ class PublicBlueprint(Shape):
     states: list[State]
     commands: list[Command]
     edit: dict[str, list[str]]
+    price_source: Literal["catalogue", "customer", "quote"]
     propose: list[str]
     events: list[Event]
     named: str | None = None
@@ -88,6 +90,7 @@ def public_view(blueprint: Blueprint, *, default: bool) -> PublicBlueprint:
         states=_states(blueprint),
         commands=_commands(blueprint),
         edit={state: list(fields) for state, fields in blueprint.edit.items()},
+        price_source=blueprint.price.source,
         propose=list(blueprint.price.propose),
         events=_events(blueprint),
     )

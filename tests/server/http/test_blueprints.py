@@ -48,8 +48,16 @@ async def test_a_blueprint_lists_its_states_commands_edits_and_events(customer: 
     assert commands["cancel"]["from"]["ops"] == ["open", "requested", "awaiting_confirmation"]
     assert "to" not in commands["confirm"] and commands["capture"]["to"] == "paid"
     assert blueprint["edit"]["open"] == ["*"] and blueprint["propose"] == ["scheduled"]
+    assert blueprint["price_source"] == "customer"
     events = index_by(blueprint["events"], "type")
     assert (events["job.assigned"]["event"], events["job.created"]["event"]) == ("JOB_ASSIGNED", "job.created")
+
+
+async def test_a_blueprint_says_where_a_price_comes_from(customer: Client) -> None:
+    """Clients see before a booking whether the service, the customer or a quote sets the price."""
+    listed = index_by((await customer("GET", "/v1/blueprints")).json()["items"])
+    sources = {name: listed[name]["price_source"] for name in ("home_service", "marketplace", "managed")}
+    assert sources == {"home_service": "catalogue", "marketplace": "customer", "managed": "quote"}
 
 
 async def test_names_by_reason_and_announcements_are_listed(customer: Client) -> None:

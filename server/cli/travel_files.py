@@ -229,6 +229,8 @@ class _FileReader:
             local = datetime.fromisoformat(text)
         except ValueError:
             local = self._parse_other_time(text)
+        if not 1 < local.year < 9999:  # it may have no time in UTC or in the zone
+            raise TravelFileError(self._path, self._line, f"{text!r} is a time too far away")
         aware = local if local.tzinfo else local.replace(tzinfo=self._zone_info)
         return round(aware.astimezone(UTC).timestamp() * 1000)
 

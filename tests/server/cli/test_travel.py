@@ -124,6 +124,8 @@ def test_ways_as_lists_of_places_and_rounded_times_are_read(tmp_path: Path, caps
     [
         ("a,b\n1,2\n", "line 1: neither rides nor points"),
         ("pickup,dropoff,distance\nyesterday,today,3\n", "line 2: 'yesterday' is no time"),
+        ("pickup,dropoff,distance\n0001-01-01T00:00+09:00,2026-01-02,3\n", "line 2: '0001-01-01T00:00+09:00' is"),
+        ("pickup,dropoff,distance\n9999-12-31T23:00-09:00,2026-01-02,3\n", "line 2: '9999-12-31T23:00-09:00' is"),
         ("pickup,dropoff,distance\n2026-01-01,2026-01-02,far\n", "line 2: 'far' is not a number"),
         ("ride,lat,lon,time\nr,95,13,1767225600\n", "line 2: 95, 13 is no place"),
         ("pickup,dropoff,distance\n2026-01-01,2026-01-02,3\n", "too few"),

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from engine.rules.polygons import PolygonError, Polygons, parse_polygons
+from engine.rules.timezones import is_timezone
 from engine.rules.zone_areas import DEFAULT_TIMEZONE, ZoneArea
 from engine.types import DEFAULT_ZONE, Zone, is_zone
 
@@ -36,7 +36,7 @@ def _read_table(name: str, table: Any, folder: Path) -> tuple[ZoneArea | None, l
         return None, ["not a table: write [zones.NAME] with polygon and timezone"]
     problems = [f"unknown key {key!r}; there are {' and '.join(TABLE_KEYS)}" for key in table if key not in TABLE_KEYS]
     timezone, path = table.get("timezone", DEFAULT_TIMEZONE), table.get("polygon")
-    if not isinstance(timezone, str) or not _is_timezone(timezone):
+    if not isinstance(timezone, str) or not is_timezone(timezone):
         problems.append(f"timezone: {timezone!r} is no time zone of the IANA database, like Europe/Rome")
     polygons = None
     if path is None:
@@ -65,14 +65,6 @@ def _read_polygons(path: Path) -> Polygons:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PolygonError(f"not JSON: {error}") from error
     return parse_polygons(document)
-
-
-def _is_timezone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # no such name, a path outside the database, a folder of it
-        return False
-    return True
 
 
 def served_zones(named: Sequence[str] | None, declared: Collection[str]) -> tuple[tuple[Zone, ...], list[str]]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from engine.errors import FieldError
+from engine.rules.timezones import is_timezone
 
 MAX_SPANS_OF_WEEK, MAX_EXCEPTIONS = 50, 400
 """The most entries of a week, and of exceptions: more than a year of days."""
@@ -79,15 +80,6 @@ def working_check(hours: WorkingHours | None, start: int, end: int) -> Callable[
         return lambda _start, _end: True
     spans = working_spans(hours, start, end)
     return lambda start, end: any(first <= start and end <= last for first, last in spans)
-
-
-def is_timezone(name: str) -> bool:
-    """Return whether the IANA database has a time zone of this name."""
-    try:
-        _load_timezone(name)
-    except (ValueError, KeyError, OSError):
-        return False
-    return True
 
 
 def _is_date(text: str) -> bool:

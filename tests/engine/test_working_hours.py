@@ -26,6 +26,10 @@ def hours(*week: WeekSpan, exceptions: tuple[DateSpan, ...] = ()) -> WorkingHour
     [
         (WorkingHours("Mars/Olympus"), ["/tz"]),
         (WorkingHours("../passwd"), ["/tz"]),
+        (WorkingHours("localtime"), ["/tz"]),  # names that some hosts have besides those of the database
+        (WorkingHours("posix/Europe/Berlin"), ["/tz"]),
+        (WorkingHours("right/UTC"), ["/tz"]),
+        (WorkingHours("US/Eastern"), []),
         (hours(WeekSpan(1, "08:00", "08:00")), ["/week/0/to"]),
         (
             hours(exceptions=(DateSpan("2026-02-30"), DateSpan("2026-02-28", "08:00"))),

@@ -39,6 +39,7 @@ def read(folder: Path, toml: str, env: dict[str, str] | None = None, **flags: An
         ("[zones.main]\ntimezone = 'Mars/Olympus'", "zones.main: timezone: 'Mars/Olympus' is no time zone"),
         ("[zones.main]\ntimezone = '../main'", "zones.main: timezone: "),
         ("[zones.main]\ntimezone = 'Europe'", "zones.main: timezone: "),
+        ("[zones.main]\ntimezone = 'localtime'", "zones.main: timezone: 'localtime' is no time zone"),
         ("[zones.main]\ntimezone = ''", "zones.main: timezone: "),
         ("[zones.main]\ntimezone = 1", "zones.main: timezone: 1"),
         ("zones = ['north']", "zones: 'north': there are main"),

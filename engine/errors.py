@@ -179,7 +179,7 @@ class NotOffered(Conflict):
 
 
 class Expired(Conflict):
-    """The offer or the job has expired."""
+    """The offer, the job, the quote or the day plan has expired."""
 
     code, title = "expired", "Offer expired"
 
@@ -227,7 +227,7 @@ class Frozen(Conflict):
 
 
 class Duplicate(Conflict):
-    """Another object with this name already exists. For a booking's `reference`, `job.id` names the existing job."""
+    """It exists already, or the quote is used up. `job.id` names the job that has the booking's `reference` or quote."""
 
     code, title = "duplicate", "Exists already"
 

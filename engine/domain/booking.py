@@ -77,7 +77,7 @@ async def book_job(
     args["reserve"] = await slots.reservation_text(engine, work, state, booking.scheduled_for, preferred)
     try:
         done = await engine.store.run(zone, "job_create", keys=creation.script_keys(caller, key), args=args)
-    except (NotFound, Expired, Duplicate) as error:
+    except (Expired, Duplicate) as error:
         if quote_use.explain_refusal(error):
             await booking_notes.release_job(engine, note)
             raise

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.blueprint import registry, wave_plan
 from engine.blueprint.schema import Blueprint
-from engine.domain import booking, schedules, services, zones
+from engine.domain import booking, quote_use, schedules, services, zones
 from engine.domain.booking_record import duration_of
 from engine.domain.booking_request import Booking
 from engine.domain.match_preview import choose_in_window
@@ -45,7 +45,8 @@ async def preview_booking(engine: Engine, caller: Principal, wanted: Booking) ->
     booking.check_technician(blueprint, wanted)
     service = await services.active_service(engine, ServiceId(wanted.service))
     await booking.customer_account(engine, customer)
-    zone = zones.zone_of_place(engine, wanted.lat, wanted.lon)
+    quote = await quote_use.find_for_booking(engine, customer, blueprint, wanted, service)
+    zone = quote.zone if quote else zones.zone_of_place(engine, wanted.lat, wanted.lon)
     state = _searching_state(blueprint, wanted)
     mode = blueprint.states[state].search_mode
     found = await _run_search(engine, zone, wanted, service, blueprint, mode) if mode != "none" else _nobody()

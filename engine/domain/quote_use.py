@@ -161,14 +161,16 @@ def valid_ms(blueprint: Blueprint) -> int:
 
 def differences(quote: Quote, terms: Mapping[str, Any]) -> list[FieldError]:
     """Return an error for each of the members of a booking, or of an edited job, that is not what was quoted.
-    ``terms`` has the ``COMPARED_MEMBERS``. A currency of None is the quote's.
+    ``terms`` has the ``COMPARED_MEMBERS``, those of an edited job also its ``zone``: a quote is used up in its own
+    zone. A currency of None is the quote's.
     """
     names = [name for name in ("blueprint", "service", "postal_code") if terms[name] != getattr(quote, name)]
     if _ms(terms["scheduled_for"]) != _ms(quote.scheduled_for):
         names.append("scheduled_for")
     if terms["currency"] not in (None, quote.currency):
         names.append("currency")
-    if distance_m(quote.lat, quote.lon, terms["lat"], terms["lon"]) > MAX_PLACE_DIFFERENCE_M:
+    is_far = distance_m(quote.lat, quote.lon, terms["lat"], terms["lon"]) > MAX_PLACE_DIFFERENCE_M
+    if is_far or terms.get("zone", quote.zone) != quote.zone:
         names += ["lat", "lon"]
     return [FieldError(f"/{name}", "Not what was quoted") for name in names]
 
@@ -184,7 +186,7 @@ def explain_refusal(error: CalloutError) -> bool:
     if error.reply[1:2] != [b"quote"]:
         return False
     job = error.reply[0].decode()
-    error.detail = {"expired": EXPIRED_TEXT, "duplicate": USED_TEXT}.get(error.code, "No such quote")
+    error.detail = {"expired": EXPIRED_TEXT, "duplicate": USED_TEXT}[error.code]
     if job:
         error.extra["job"] = {"id": job}
     return True

@@ -24,12 +24,12 @@ end
 
 -- Returns the reply for a quote that cannot be used now; nil if it can, or if there is no quote (''). The last value
 -- says that the word is about the quote. The refusals are not stored: they stay true, so that a repeat gets the same.
+-- The caller has found the quote in Redis or in SQL, so one that is not here ended more than KEPT_MS ago.
 function Quotes.refusal(zone, id)
   if id == '' then return nil end
   local row = redis.call('HMGET', Quotes.key(zone, id), 'expires', 'used')
-  if not row[1] then return {'NOT_FOUND', '0', '', 'quote'} end
-  if row[2] ~= '' then return {'DUPLICATE', '0', row[2], 'quote'} end
-  return zone.now > tonumber(row[1]) and {'EXPIRED', '0', '', 'quote'} or nil
+  if row[1] and row[2] ~= '' then return {'DUPLICATE', '0', row[2], 'quote'} end
+  return (not row[1] or zone.now > tonumber(row[1])) and {'EXPIRED', '0', '', 'quote'} or nil
 end
 
 -- Uses a quote up for a job. Does nothing without a quote ('').

@@ -68,7 +68,7 @@ class DemandItem(Shape, kw_only=True, rename={"source": "from"}):
     waiting and expected requests less technicians who are free or expected to be. ``lift`` is what is expected in the
     next hour, divided by what is usual in that hour of the week. ``multiplier`` is the demand multiplier of prices (per
     mille), the highest of all blueprints. ``sample`` counts the requests of four weeks. An area with fewer than 30
-    answers with what its parent cell ``from`` has. Technicians see the area, the score and its time alone.
+    answers with what its parent cell ``from`` has. Technicians see no numbers but the score.
     """
 
     area: str

@@ -6,14 +6,15 @@ import msgspec
 import pytest
 
 from engine.blueprint.price import TotalLimits
-from engine.domain import demand_pulse, edits, jobs, price_caps, prices, quotes
+from engine.domain import demand_pulse, edits, jobs, price_caps, prices, quote_use, quotes
 from engine.domain.jobs import CommandInput
-from engine.errors import Duplicate, Forbidden, Invalid, NotEditable, NotFound, PriceLocked
+from engine.errors import Duplicate, Expired, Forbidden, Invalid, NotEditable, NotFound, PriceLocked
 from engine.rules.pulse import AreaKind, AreaPulse, cell_at
 from engine.rules.surge import DemandTable
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
+from engine.workers import archiver
 from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.quoted import ALWAYS, LATER_MS, book, job_of, quote, set_price
@@ -125,6 +126,35 @@ async def test_an_edit_of_what_is_priced_needs_a_fresh_quote(engine: Engine) -> 
     with pytest.raises(Duplicate) as used:
         await edits.edit_job(engine, carla, job, {"lat": people.HERE.lat, "service": service, "quote": first["id"]})
     assert used.value.extra["job"]["id"] == job
+
+
+async def test_a_quote_that_redis_forgot_is_expired(engine: Engine) -> None:
+    """Redis forgets a quote a day after its end. A booking and an edit with it are refused as `expired` even then, and
+    not as if it had never been.
+    """
+    set_price(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
+    old = await quote(engine, carla, service)
+    moved = await quote(engine, carla, service, lat=people.HERE.lat + 0.01)
+    job = people.id_of(await book(engine, carla, service))
+    await archiver.run_once(engine)
+    for name in (old["id"], moved["id"]):
+        await engine.store.redis.delete(keys.quote(DEFAULT_ZONE, name))
+    with pytest.raises(Expired):
+        await book(engine, carla, service, quote=old["id"])
+    with pytest.raises(Expired):
+        await edits.edit_job(engine, carla, job, {"lat": moved["lat"], "quote": moved["id"]})
+
+
+async def test_an_edit_uses_a_quote_of_its_own_zone_up(engine: Engine) -> None:
+    """A quote of the next zone is not for the job, even if it was made for a place less than 100 m away."""
+    set_price(engine)
+    service, carla = await people.service(engine), await people.customer(engine)
+    promised = await quote(engine, carla, service)
+    abroad = {**promised, "id": promised["id"].replace("quo_main_", "quo_north_")}
+    terms = {**promised, "zone": "main"}
+    found = [quote_use.differences(msgspec.convert(each, quote_use.Quote), terms) for each in (promised, abroad)]
+    assert [[pointer for pointer, _ in errors] for errors in found] == [[], ["/lat", "/lon"]]
 
 
 async def test_an_accepted_proposal_changes_the_amount_and_not_the_quote(engine: Engine) -> None:

@@ -62,6 +62,22 @@ async def demand_from(engine: Engine) -> str:
     return str(event_log.payload(event)["quote"]["inputs"]["demand_from"])
 
 
+async def test_what_happens_after_the_quote_does_not_change_the_amount(engine: Engine) -> None:
+    """The demand rises, the blueprint gets a peak factor, and another technician gets the job: the amount stays."""
+    set_price(engine, demand=DemandTable(((1.0, 1000), (2.0, 1500)), max=1500), total=TotalLimits(900, 2200))
+    service, carla = await people.service(engine), await people.customer(engine)
+    first, second = [await people.technician(engine, name, service) for name in ("first", "second")]
+    promised = await quote(engine, carla, service)
+    await set_pulse(engine, "cell", cell_at(people.HERE.lat, people.HERE.lon), 1500)
+    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
+    job = people.id_of(await book(engine, carla, service, quote=promised["id"]))
+    for command, technician in (("assign", first), ("reassign", second)):
+        step = CommandInput(command=command, technician=technician.id)
+        seen = job_of(await jobs.run_command(engine, OPS, job, step))
+        assert (seen["technician"]["id"], seen["amount"]) == (technician.id, promised["amount"])
+    assert promised["amount"] == 5000 and (await quote(engine, carla, service))["amount"] == 6000
+
+
 async def test_a_cap_of_ops_bounds_every_price(engine: Engine) -> None:
     """A cap of × 1 takes effect at once for new quotes, also above what the blueprint allows at least; a promised price
     stays. It is an entry of the audit trail, and null removes it.

@@ -5,7 +5,7 @@ ARGV    epoch  entry
 OK      seq  version
 ERR     STALE_EPOCH
 EMITS   session.job
-TOUCHES {z}:log  {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:summaries  {z}:live  (same slot, names known only inside)
+TOUCHES {z}:log  {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:summaries  {z}:live  {z}:open:*  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/job"

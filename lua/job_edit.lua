@@ -9,7 +9,7 @@ ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  cha
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID  EXPIRED  DUPLICATE  SCHEDULE_CONFLICT
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
-TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  {z}:places  {z}:quote:*  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  {z}:live  {z}:places  {z}:quote:*  {z}:open:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/bid_close"

@@ -5,6 +5,7 @@ ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  state
 OK      seq  version  job_id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  FORBIDDEN  FROZEN  PRICE_LOCKED  ILLEGAL_TRANSITION  VERSION_CONFLICT
 EMITS   price.changed  price.rejected
+TOUCHES {z}:due  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/command"

@@ -5,6 +5,7 @@ KEYS    meta  pulse
 ARGV    epoch  as_of  ttl_ms  notice  areas…
 OK      seq  version  stored
 ERR     STALE_EPOCH
+TOUCHES {z}:live  (same slot, names known only inside)
 ]]
 --- @include "lib/zone"
 local meta, pulse = unpack(KEYS)

@@ -6,7 +6,7 @@ KEYS    meta  seen
 ARGV    epoch  token  done  records
 OK      seq  version
 ERR     STALE_EPOCH  STALE_TOKEN
-TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:people  {z}:due  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:people  {z}:due  {z}:job:*  {z}:open:*  (same slot, names known only inside)
 ]]
 --- @include "lib/map_index"
 --- @include "lib/rebuild"

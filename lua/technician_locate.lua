@@ -8,7 +8,7 @@ ARGV    epoch  pace  fixes…
 OK      seq  version  outcomes…
 ERR     STALE_EPOCH  NOT_FOUND
 EMITS   technician.near  technician.arrived  job.late
-TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:job:*  {z}:path:*  {z}:paths  {z}:live  {z}:people  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:supply:*  {z}:summaries  {z}:due  {z}:tech:*:jobs  {z}:tech:*:tracked  {z}:job:*  {z}:path:*  {z}:paths  {z}:live  {z}:people  {z}:open:*  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/fix"

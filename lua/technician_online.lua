@@ -4,7 +4,7 @@ ARGV    epoch  id  key  fingerprint  lat  lon  audience
 OK      seq  version  clock  rate  blockers…
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
 EMITS   technician.status
-TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:people  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:people  {z}:job:*  {z}:open:*  (same slot, names known only inside)
 ]]
 --- @include "lib/eligibility"
 --- @include "lib/event_log"

@@ -5,7 +5,7 @@ ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  ph
 OK      seq  version  online
 ERR     STALE_EPOCH
 EMITS   technician.status  offer.closed  session.work  session.job
-TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:summaries  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  {z}:open:*  {z}:people  (same slot, names known only inside)
 ]]
 --- @include "lib/event_log"
 --- @include "lib/job_fields"

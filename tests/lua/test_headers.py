@@ -84,6 +84,14 @@ def test_arguments_declared_are_bound_in_order(script: Script) -> None:
         assert _matches_header(names, script.argv) and not re.search(r"\bARGV\[", source)
 
 
+@for_each(SCRIPTS.values(), lambda script: script.name)
+def test_keys_known_only_inside_are_declared(script: Script) -> None:
+    """Each key of the zone whose name a script or its libraries build is in TOUCHES, or is one of its KEYS."""
+    built = set(re.findall(r"zone\.tag \.\. '(\w+):?'", _reachable_code(script.name)))
+    declared = set(re.findall(r"\{z\}:(\w+)", script.touches))
+    assert {name for name in built - declared if not any(key.startswith(name) for key in script.keys)} == set()
+
+
 @for_each([script for script in SCRIPTS.values() if script.is_read_only], lambda script: script.name)
 def test_a_read_only_script_appends_no_event(script: Script) -> None:
     """A script that `Store.read` may call appends no event and writes no hash, so that a lost reply loses nothing."""

@@ -227,7 +227,7 @@ class Frozen(Conflict):
 
 
 class Duplicate(Conflict):
-    """It exists already, or the quote is used up. `job.id` names the job that has the booking's `reference` or quote."""
+    """It exists already, or the quote is used up. `job.id` names the job that has the `reference` or the quote."""
 
     code, title = "duplicate", "Exists already"
 

@@ -165,7 +165,7 @@ def empty_redis(redis_url: str, redis_client: redis.Redis) -> str:
 def settings(empty_redis: str, tmp_path: Path, default_database: str | None) -> Settings:  # noqa: F811
     """Return settings for one test: an empty Valkey, a data directory, an empty database, and no rate limits."""
     create_data_dir(tmp_path / "data")
-    return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off", database=default_database)
+    return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off", database=default_database, port=0)
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@
 --- @include "lib/job_fields"
 local Promise = {}
 
--- A position that is older when the technician gets the job promises nothing.
-Promise.FRESH_MS = 300000
+-- A position that is older when the technician gets the job promises nothing. No promise is sooner than MIN_MS (assumed):
+-- who is already next to the place needs some time too, and would be late at once.
+Promise.FRESH_MS, Promise.MIN_MS = 300000, 120000
 
 function Promise.time(text) return text and tonumber(string.match(text, '^%d+')) end
 function Promise.watch(text) return text and string.match(text, '^%d+ (%a+)$') end
@@ -37,7 +38,7 @@ function Promise.follow_step(zone, job, state_entry, was_asked)
   elseif job.is_new_holder or was_asked then
     local asked_ms = string.match(job.promise or '', '^%- (%d+)$')
     local travel_ms = job.is_new_holder and job.travel_ms or asked_ms
-    at = travel_ms and zone.now + travel_ms
+    at = travel_ms and zone.now + math.max(travel_ms, Promise.MIN_MS)
     if at then Promise.set(zone, job, string.format('%.0f %s', at, travels and 'way' or 'before'), at)
     elseif (job.promise or '') ~= '' then Promise.set(zone, job, '') end
   elseif watch and state_entry then

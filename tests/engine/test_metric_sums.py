@@ -43,6 +43,7 @@ def test_numbers_of_processes_are_combined() -> None:
         'callout_open{zone="main"}': 3,
         'callout_op_count{op="claim"}': 8,
         'callout_op_sum{op="claim"}': 8 * 0.003,
+        "callout_match_degraded_total": 0,
     }
     text = MetricSums().render([process_metrics(3).families(), process_metrics(5).families()]).decode()
     assert (

@@ -57,7 +57,7 @@ async def test_a_position_on_the_way_has_an_eta(node: Node) -> None:
         await trip.send_fix(people.HERE.lat + 1000 / 111_195)
         data = (await next_position(customer))["data"]
         position = msgspec.convert(data, Position)
-        assert position.eta_s is not None and 100 <= position.eta_s <= 300 and position.source == "speed"
+        assert position.eta_s is not None and 100 <= position.eta_s <= 300 and position.source == "learned"
         assert position.low and position.high and position.arrives_at
         assert position.at < position.low <= position.arrives_at <= position.high
         track = node.gateway.positions._tracks[trip.job]

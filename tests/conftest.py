@@ -112,6 +112,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"no test reaches {line}")
 
 
+@pytest.fixture(autouse=True)
+def restored_log_settings() -> Iterator[None]:
+    """Restore the settings of structlog after a test: a command that runs in this process shows warnings alone, and the
+    next test may look for a line of a lower level.
+    """
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quick_passwords() -> Iterator[None]:
     """Hash passwords in this process at next to no cost."""

@@ -56,7 +56,7 @@ async def test_each_of_sixty_jobs_is_claimed_once_or_expires() -> None:
     assert list(result) == RESULT_MEMBERS
     assert finished.out.count("\n") == 1, "progress belongs on stderr"
     assert result["jobs"] == 60 == result["claimed"] + result["expired"]
-    assert result["claim_attempts"] > 2 * result["claimed"]
+    assert result["claim_attempts"] > 1.5 * result["claimed"]
     assert result["claim_attempts"] == result["claimed"] + sum(result["refused"].values())
     assert result["refused"]["taken"] > 0
     assert (result["double_claims"], result["lost_events"], result["duplicate_events"]) == (0, 0, 0)

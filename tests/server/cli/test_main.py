@@ -10,6 +10,8 @@ import pytest
 INTERRUPT_AT_IMPORT = """
 import os, signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background of a shell ignores it
+
 class InterruptingFinder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:

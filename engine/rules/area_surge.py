@@ -1,4 +1,4 @@
-"""The demand multipliers of a zone's areas, which follow engine/rules/surge.py from look to look."""
+"""The demand multipliers of a zone's areas. Each look changes them by the rule of engine/rules/surge.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from engine.rules.surge import HALF_LIFE_MS, NEIGHBOUR_WEIGHT, NEUTRAL, AreaLook
 
 HOUR_MS = 3_600_000
 SETTLED_HOURS = HALF_LIFE_MS / 0.693147 / HOUR_MS
-"""A decayed sum of a steady rate is the rate times this."""
+"""The decayed sum of a steady rate (per hour) settles at the rate times this number of hours."""
 WATCHED_SHARE = 0.5
-"""An area is looked at from this share of the recent requests and waiting jobs on that a rise needs, or while its
-multiplier or a neighbour's is not neutral. Most areas are not, most of the time."""
+"""A rise needs ``least`` recent requests and waiting jobs. A look computes only areas that have at least this share of
+``least``, and those whose multiplier, or a neighbour's, is not neutral. Most areas are skipped most of the time."""
 LEAST_RECENT = 0.05
-"""Fewer recent requests are none."""
+"""A smaller decayed sum of requests is dropped."""
 HourlyCounts = Mapping[int, Mapping[str, int]]
+"""Counts of requests by hour and area."""
 
 
 class AreaSurge:
@@ -36,12 +37,13 @@ class AreaSurge:
         self._at = 0
 
     def restore(self, pulses: Mapping[str, AreaPulse]) -> None:
-        """Go on from the states in stored pulses."""
+        """Continue from the states in stored pulses."""
         self._states = {area: dict(pulse.surge) for area, pulse in pulses.items() if pulse.surge}
 
     def look(self, pulses: dict[str, AreaPulse], counts: HourlyCounts, at_ms: int) -> None:
-        """Set the multipliers of ``pulses`` at a time. ``counts`` has the requests of the hours that may have changed
-        since the last look. An area whose multipliers are set gets a new object.
+        """Compute the multipliers at ``at_ms`` and set them in ``pulses``. ``counts`` has the requests of the hours
+        whose counts may have changed since the last look. An area that is computed gets a new ``AreaPulse``; the old
+        object does not change.
         """
         new, recent = self._new_requests(counts), self._recent
         elapsed_ms = max(0, at_ms - self._at) if self._at else 0

@@ -1,8 +1,9 @@
-"""Solvers of the assignment problem: jobs to technicians, so that the sum of the costs is the least, or nearly so.
+"""Solvers of the assignment problem: assign jobs to technicians so that the sum of the costs is least, or nearly least.
 
-``edges[job]`` has the technicians who may get the job, each with the cost. ``unmatched[job]`` is the cost of leaving
-the job without a technician. Costs are integers of one unit, so that sums are exact. Each solver returns for each job
-the number of its technician, or ``NOBODY``. No technician has two jobs.
+``edges[job]`` lists the technicians who may get the job, each with the cost. ``unmatched[job]`` is the cost of leaving
+the job without a technician. All costs are integers in the same unit (a window uses ms of travel), so that sums are
+exact. Jobs and technicians are numbers. Each solver returns for each job the number of its technician, or ``NOBODY``.
+No technician gets two jobs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from heapq import heappop, heappush
 from time import perf_counter
 
 Edges = Sequence[Sequence[tuple[int, int]]]
-"""For each job the pairs (technician, cost), each technician at most once a job."""
+"""For each job the pairs (technician, cost). A technician occurs at most once for a job."""
 
 NOBODY = -1
 INFINITE = 1 << 62
@@ -51,10 +52,10 @@ class _ExactSolver:
 
     def add_job(self, new: int) -> None:
         """Add one job. A search in the order of reduced costs (Dijkstra) finds the cheapest chain of jobs that hand on
-        their technicians. It ends at a free technician, or at a job that is left without one.
+        their technicians. The chain ends at a free technician, or at a job that is left without a technician.
 
-        A job that was left is never reached again, because nobody can hand a technician on to it: more competition does
-        not help it.
+        A job that was left without a technician never gets one later: a chain goes from a technician to the job that
+        holds them, and this job holds nobody. The result is still optimal, because later jobs only add competition.
         """
         taken, price = self.taken, self.price
         distance: dict[int, int] = {}

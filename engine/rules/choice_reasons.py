@@ -32,8 +32,8 @@ OWN_REASONS = frozenset(
 
 
 class Look(msgspec.Struct, frozen=True):
-    """One search in which a technician occurs: the number of the wave, and when it was. ``reason`` is why they were
-    left out; "" if they were asked.
+    """What one wave decided about a technician. ``wave`` is its number, ``at`` its time (RFC 3339). ``reason`` is why
+    the technician was left out; "" if they were asked.
     """
 
     wave: int
@@ -56,8 +56,8 @@ _decoder = msgspec.json.Decoder(_WaveRecord)
 
 
 def find_look(records: Iterable[bytes], technician: str) -> Look | None:
-    """Return the search that decided about a technician, from the records of a job's waves, the oldest first: the last
-    one that asked them, or else the last one that left them out. None if no record names them.
+    """Return the decision of the last wave that asked a technician, or else of the last one that left them out. None if
+    no record names them. ``records`` are those of a job's waves, the oldest first.
     """
     asked, left_out = None, None
     for record in map(_decoder.decode, records):

@@ -9,16 +9,17 @@ from functools import lru_cache
 from statistics import NormalDist
 
 MEAN_STEP = 0.02
-"""Quantiles are computed for means that differ by 2 %, and cached: each exact mean would be computed anew."""
+"""The logarithm of a mean is rounded to steps of this size (2 %), so that few different quantiles are computed and
+cached."""
 DISPERSION_STEP = 0.005
 NO_MEAN = 1e-4
-"""A smaller mean has no count at any quantile of interest."""
+"""For a smaller mean, each quantile that is used is 0."""
 LARGE_MEAN = 400.0
 """From this mean on, a normal distribution of the same variance is used: its quantiles differ by less than 1 %."""
 
 
 def band_of(mean: float, dispersion: float) -> tuple[int, int]:
-    """Return the quantiles 0.1 and 0.9."""
+    """Return the quantiles 0.1 and 0.9 of a count with this mean and dispersion."""
     if mean <= NO_MEAN:
         return 0, 0
     return _rounded_band(round(math.log(mean) / MEAN_STEP), round(dispersion / DISPERSION_STEP))
@@ -42,7 +43,7 @@ def _rounded_quantile(mean_steps: int, dispersion_steps: int, probability: float
     if mean >= LARGE_MEAN:
         spread = math.sqrt(mean + dispersion * mean * mean)
         return max(0, round(mean + spread * NormalDist().inv_cdf(probability)))
-    # P(0), and P(k + 1) from P(k): numbers that are exact enough as long as P(0) is not rounded to 0.
+    # The sum starts with P(0), and P(k + 1) follows from P(k). That is exact enough unless P(0) is rounded to 0.
     ratio = dispersion * mean / (1 + dispersion * mean)
     mass = math.exp(-mean) if dispersion == 0 else (1 + dispersion * mean) ** (-1 / dispersion)
     total, count = mass, 0

@@ -1,7 +1,7 @@
 """Plans the day of a zone's technicians: which booked jobs should go to somebody else, so that all travel less.
 
-The times of the jobs stay. Therefore two jobs either can be done by one technician or cannot, whoever that is: the
-later one must begin after the end of the earlier one, the cautious travel time and the buffer.
+The jobs keep their times. Therefore it does not depend on the technician whether the same one can do two jobs: the
+later job must begin after the end of the earlier one plus the cautious travel time and the buffer.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from engine.rules.routing import DayProblem, Shift, Visit, given_tours, insert_g
 from engine.rules.travel import TravelModel
 
 WAITING_COST_S, HELD_COST_S = 86_400.0, 1e9
-"""How much travel (seconds) may be spent to give a waiting job to somebody, and to keep a job that somebody has."""
+"""How much travel (seconds) a plan may add so that a waiting job gets a technician, and so that a job that has a
+technician is not left without one."""
 DAY_S = 86_400
 
 
 class DayJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A booked job of the day, with its times in ms since the Unix epoch. ``holder`` None: it waits for somebody. A
-    ``fixed`` job stays with its holder. The technicians in ``barred`` may not get it.
+    """A booked job of the day, with its times in ms since the Unix epoch. With ``holder`` None, the job waits for a
+    technician. A ``fixed`` job stays with its holder. The technicians in ``barred`` may not get the job.
     """
 
     id: str
@@ -42,28 +43,30 @@ class DayJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayTechnician(msgspec.Struct, frozen=True):
-    """A technician with their services and their working hours: begin and end of each part of the day (ms)."""
+    """A technician, with their services and their working hours: start and end of each span, in ms since the epoch."""
 
     id: str
     services: frozenset[str]
     hours: tuple[tuple[int, int], ...]
 
     def may_do(self, job: DayJob) -> bool:
-        """Return whether the job may go to this technician, if they have nothing else to do."""
+        """Return whether the job may go to this technician. Their other jobs are not considered."""
         works = any(begins <= job.begins_ms and job.ends_ms <= ends for begins, ends in self.hours)
         return works and job.service in self.services and self.id not in job.barred
 
 
 class PlannedGroup(msgspec.Struct, frozen=True):
-    """Moves that are applied together, and the travel time that they save (seconds) after the groups before them."""
+    """Moves that are applied together, and the travel time (seconds) that they save if the groups before this one have
+    been applied.
+    """
 
     moves: tuple[Move, ...]
     saves_s: int
 
 
 class PlannedDay(msgspec.Struct, frozen=True):
-    """A plan: what to change, in groups, and the waiting jobs for which nobody has time. Jobs and technicians are their
-    indexes in the lists that were planned.
+    """A plan: the moves, in groups, and the waiting jobs that get no technician (``unserved``). Jobs and technicians
+    are indexes in the lists that ``plan_day`` got.
     """
 
     groups: tuple[PlannedGroup, ...]
@@ -78,9 +81,9 @@ def plan_day(
     used_share: Callable[[], float],
     pause: Callable[[], None] = lambda: None,
 ) -> PlannedDay:
-    """Return the best plan that is found until ``used_share`` returns 1. ``model_at`` returns the travel times of
-    journeys that begin at a time (ms). A job whose holder is not among the technicians must not be in the list.
-    ``pause`` is called from time to time during the preparation.
+    """Return the best plan that is found until ``used_share``, the used share of the time limit (0 to 1), returns 1.
+    ``model_at`` returns the travel times of journeys that begin at a time (ms). Each job's holder must be one of
+    ``technicians``. ``pause`` is called before each row of the matrices, so that other work of the process can run.
     """
     likely_s, gap_s = _matrices(jobs, model_at, pause)
     index_of = {technician.id: index for index, technician in enumerate(technicians)}
@@ -120,7 +123,7 @@ def _make_problem(
     likely_s: Sequence[Sequence[float]],
     gap_s: Sequence[Sequence[float]],
 ) -> DayProblem:
-    """Return the problem with times in seconds from a day before the first job."""
+    """Return the problem, with times in seconds since one day before the first job begins."""
     zero = min((job.begins_ms for job in jobs), default=0) // 1000 - DAY_S
     visits, shifts_of = [], []
     for number, job in enumerate(jobs):
@@ -137,7 +140,9 @@ def _make_problem(
 def _matrices(
     jobs: Sequence[DayJob], model_at: Callable[[int], TravelModel], pause: Callable[[], None]
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """Return the likely travel times between the places of the jobs, and the least times between two jobs."""
+    """Return two matrices in seconds: the likely travel times between the places of the jobs, and the least time
+    between the end of one job and the begin of another.
+    """
     likely_s, gap_s = [], []
     for job in jobs:
         pause()

@@ -1,5 +1,5 @@
-"""Backtests: what the forecast would have said in the past, against what came. Nothing of the future is used: each hour
-is forecast before it is learnt.
+"""Backtests: compare what the forecast would have expected of past hours with the requests that came. Each hour is
+forecast before it is learnt, so that no forecast knows the future.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BACKTEST_HORIZONS = (1, 3, 24)
 MOST_TEST_HOURS, LEAST_LEARNT_HOURS = 12 * WEEK_HOURS, 3 * WEEK_HOURS
 PROBABILITIES = (0.1, 0.5, 0.9)
 BAND_MEAN = 3.0
-"""The share of counts in the band is measured where at least so many are expected: small counts are too coarse."""
+"""``in_band`` is measured where at least so many requests are expected: the band of a smaller count is too coarse."""
 SERVED, MEAN_OF_TWO = "served", "mean_of_2_weeks"
 
 
@@ -28,12 +28,13 @@ class HourCounts(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """How well a candidate forecast the counts of some areas at one horizon.
+    """How well a candidate forecast the counts of some areas at one horizon. Less is better, except for ``in_band``.
 
-    ``mae`` is the mean absolute error of the expected count. ``mase`` is the mean over the areas of that error, divided
-    by the error of "the same as last week" before the test. ``pinball`` is the mean loss of the quantiles 0.1, 0.5 and
-    0.9. ``in_band`` is the share of counts between the quantiles 0.1 and 0.9 where at least 3 are expected; None if
-    that is nowhere.
+    ``mae`` is the mean absolute error of the expected count, in requests. ``mase`` is the mean absolute scaled error:
+    the mean over the areas of their error, divided by the error of "the same as last week" before the test (Hyndman and
+    Koehler, 2006). ``mase_of_median`` is the same for the forecast median instead of the expected count. ``pinball`` is
+    the mean loss of the quantiles 0.1, 0.5 and 0.9. ``in_band`` is the share of counts between the quantiles 0.1 and
+    0.9 (0.8 is right), among those of which at least 3 requests were expected; None if there are none.
     """
 
     mae: float
@@ -67,7 +68,7 @@ class _Sums:
 
 
 class Backtest:
-    """A backtest of hours in order, without a gap. The last ``test_hours`` are scored; the hours before are learnt."""
+    """A backtest of hours in order, without a gap. The last ``test_hours`` are scored; those before are only learnt."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Backtest:
         self.candidates = (SERVED, *self._forecast.forecasters, *BASELINES, MEAN_OF_TWO)
         self._sums = {(name, h): _Sums() for name in self.candidates for h in BACKTEST_HORIZONS}
         self.served_hours: dict[int, dict[str, int]] = {h: {} for h in BACKTEST_HORIZONS}
-        """How many hours of the test each candidate was served, by horizon."""
+        """In how many hours of the test each candidate was the served one, by horizon and name."""
 
     def run(self) -> None:
         """Forecast and learn each hour."""
@@ -121,7 +122,7 @@ class Backtest:
         return {area: total / (self.learnt_hours - WEEK_HOURS) for area, total in sums.items()}
 
     def means(self) -> dict[str, float]:
-        """Return the mean count of an hour, for each area."""
+        """Return each area's mean count of requests in an hour."""
         sums = dict.fromkeys(self.areas, 0)
         for hour in self._hours:
             for area, count in hour.counts.items():
@@ -129,7 +130,7 @@ class Backtest:
         return {area: total / len(self._hours) for area, total in sums.items()}
 
     def accuracy(self, name: str, horizon: int, areas: Sequence[str]) -> Accuracy:
-        """Return how well a candidate did for these areas."""
+        """Return the accuracy of a candidate over these areas."""
         sums, scales = self._sums[name, horizon], self.naive_errors()
         scaled = [area for area in areas if scales[area] > 0]
         held, seen = (sum(sums.banded.get(area, (0, 0))[i] for area in areas) for i in (0, 1))

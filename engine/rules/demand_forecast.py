@@ -1,9 +1,9 @@
-"""What a zone serves as its forecast: for each horizon the candidate that was best lately, with a band.
+"""The forecast that a zone serves: for each horizon the candidate with the smallest recent errors, with a band.
 
-Candidates are the default forecaster, two baselines and whatever else is installed. Each is scored with every hour
-that ends: the sum of its absolute errors decays. So the default is never worse than a baseline for long. The band is
-between the quantiles 0.1 and 0.9 of a negative binomial distribution, whose dispersion is learnt for each candidate and
-horizon from what was expected and what came.
+Candidates are the default forecaster, two baselines and each other forecaster that is installed. Each is scored with
+every hour that ends: its score is a decaying sum of absolute errors. Therefore a forecaster that is worse than a
+baseline is not served for long. The band lies between the quantiles 0.1 and 0.9 of a negative binomial distribution,
+whose dispersion is learnt for each candidate and horizon from the expected and the real counts.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from engine.rules.hour_slots import WEEK_HOURS, HourSlots
 HORIZONS = (1, 2, 3, 4, 5, 6, 24)
 """How many hours after the last closed hour the forecast hour ends."""
 SCORED_HORIZONS = (1, 3, 6, 24)
-"""The horizons that are scored. Another one is served as the next longer of these."""
+"""The horizons that are scored. For another horizon, the scores of the next longer of these decide."""
 SCORE_KEPT = 0.995
-"""How much of a score is kept each hour: half of it is six days old."""
+"""The share of a score that is left after an hour: the half-life is about six days."""
 LEAST_HOURS = (1 - SCORE_KEPT**WEEK_HOURS) / (1 - SCORE_KEPT) - 1e-6
-"""The decayed number of hours in a week: candidates are compared from then on."""
+"""Candidates are compared once a week of hours has been scored. This is the decayed number of hours of a week."""
 CLEARLY_BETTER = 0.98
 """A candidate is served instead of the default if its errors are below this share of the default's: smaller
 differences change their sign from week to week."""
 FIRST_DISPERSION = 0.2
-"""The dispersion before anything is learnt, and how many expected requests it weighs as much as."""
+"""The dispersion before anything is learnt."""
 DISPERSION_EVENTS = 50.0
+"""The weight of ``FIRST_DISPERSION``: that of so many expected requests."""
 LEAST_MEAN = 0.05
 """Expected counts below this do not count for the dispersion: each would add much noise."""
 PROFILE, LAST_WEEK, MEAN_OF_WEEKS = "profile", "last_week", "mean_of_weeks"
@@ -39,8 +40,9 @@ BASELINES = {LAST_WEEK: 1, MEAN_OF_WEEKS: MEAN_WEEKS}
 
 
 class Misses(NamedTuple):
-    """How far off what was expected of an hour was: the sum of the absolute errors, and the two sums from which the
-    dispersion is learnt.
+    """The errors of one forecast hour. ``error`` is the sum over the areas of the absolute errors. The dispersion is
+    ``excess / squares``: the sum of (error² ÷ mean − 1) and the sum of the means, because the variance of a count is
+    m + d m².
     """
 
     error: float
@@ -49,8 +51,8 @@ class Misses(NamedTuple):
 
 
 def measure(expected: Mapping[str, float], counts: Mapping[str, int]) -> Misses:
-    """Return how far off ``expected`` was. The sums are exact: they do not depend on the order of the areas, which is
-    not the same after a restart.
+    """Return the errors of ``expected``, both by area. The sums are exact: they do not depend on the order of the
+    areas, which changes with a restart.
     """
     misses = [(counts.get(area, 0) - mean, mean) for area, mean in expected.items()]
     error = fsum([abs(miss) for miss, _ in misses])
@@ -60,7 +62,7 @@ def measure(expected: Mapping[str, float], counts: Mapping[str, int]) -> Misses:
 
 
 class Score:
-    """How well one candidate did at one horizon, lately."""
+    """The recent errors of one candidate at one horizon, as decaying sums."""
 
     __slots__ = ("error", "excess", "hours", "squares")
 
@@ -68,7 +70,9 @@ class Score:
         self.error, self.hours, self.excess, self.squares = error, hours, excess, squares
 
     def note(self, misses: Misses, *, is_compared: bool) -> None:
-        """Note how far off an hour was. ``is_compared``: all candidates expected something of this hour."""
+        """Add the errors of an hour. ``is_compared``: all candidates forecast this hour, so that it counts for the
+        comparison.
+        """
         if is_compared:
             self.error = SCORE_KEPT * self.error + misses.error
             self.hours = SCORE_KEPT * self.hours + 1
@@ -124,13 +128,15 @@ class DemandForecast:
             self._learn(name, forecaster, hour, counts, total)
 
     def learn_again(self, hour: int, counts: Mapping[str, int], total: int) -> None:
-        """Give an hour that was scored before to the forecasters whose state is not stored: all but the default."""
+        """Let the forecasters whose state is not stored (all except the default) learn an hour again. It is not scored
+        again.
+        """
         for name, forecaster in self.forecasters.items():
             if name != PROFILE:
                 self._learn(name, forecaster, hour, counts, total)
 
     def _learn(self, name: str, forecaster: Forecaster, hour: int, counts: Mapping[str, int], total: int) -> None:
-        """Let a forecaster learn an hour, and note what it expects of the hours that are not over."""
+        """Let a forecaster learn an hour, and store what it expects of hours that are not over."""
         forecaster.close(hour, counts, total)
         for horizon in self.scored:
             if hour + horizon > self.hour:
@@ -152,7 +158,7 @@ class DemandForecast:
         return _ask(name, self.forecasters[name], horizon) if found is None else found
 
     def dispersion(self, horizon: int, name: str) -> float:
-        """Return how widely counts are spread around what a candidate expects."""
+        """Return the dispersion of counts around what a candidate expects (engine/rules/count_bands.py)."""
         return self.scores[name, scored_horizon(horizon)].dispersion
 
     def ahead(self) -> dict[int, dict[str, Ahead]]:
@@ -168,13 +174,15 @@ class DemandForecast:
 
 
 def _ask(name: str, forecaster: Forecaster, horizon: int) -> Mapping[str, float]:
-    """Return what a forecaster expects. What another package says may be no count: such an area is left out."""
+    """Return what a forecaster expects, by area. Areas for which a forecaster of another package returns a negative
+    number, an infinite one or NaN are left out.
+    """
     said = forecaster.ahead(horizon)
     return said if name == PROFILE else {area: mean for area, mean in said.items() if 0 <= mean < inf}
 
 
 def scored_horizon(horizon: int) -> int:
-    """Return the horizon whose scores count for ``horizon``."""
+    """Return the horizon whose scores decide for ``horizon``."""
     return min((scored for scored in SCORED_HORIZONS if scored >= horizon), default=SCORED_HORIZONS[-1])
 
 

@@ -1,7 +1,7 @@
 """What a forecast has learnt, as numbers that can be stored: one record for each area, and one for the zone.
 
-The default forecaster alone is stored. A forecaster that is installed besides learns the counts of the last weeks again
-after a restart. The counts of the last weeks are not stored either: the table of counts has them.
+Only the default forecaster is stored. Any other forecaster learns the counts of the last weeks again after a restart.
+These counts are not stored here, because the table of counts has them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ FORMAT = 1
 
 
 class AreaState(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of an area. ``pending`` has what was expected of coming hours, for each horizon, the next first."""
+    """What the forecast has learnt about an area. ``base`` is the profile (a mean count for each hour of the week),
+    ``rest`` the other numbers of an ``AreaProfile``. ``pending`` has the expected counts of coming hours for each
+    horizon, the next hour first.
+    """
 
     base: list[float]
     rest: list[float]
@@ -26,7 +29,9 @@ class AreaState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ZoneState(msgspec.Struct, frozen=True):
-    """What is known of the zone. ``scores`` has the candidates' scores by horizon."""
+    """What the forecast has learnt about the zone. ``hour`` is the last hour that was learnt, ``weeks`` how many weeks
+    were learnt of each hour of the week. ``scores`` has a row for each candidate and horizon.
+    """
 
     format: int
     timezone: str
@@ -39,7 +44,7 @@ class ZoneState(msgspec.Struct, frozen=True):
 
 
 def zone_state(forecast: DemandForecast, first_hour: int) -> ZoneState:
-    """Return what is known of the whole zone, whose first counted hour is ``first_hour``."""
+    """Return the state of the whole zone, whose first counted hour is ``first_hour``."""
     zone, profile = forecast.profile.zone, forecast.profile
     scores = [
         (name, horizon, score.error, score.hours, score.excess, score.squares)
@@ -58,7 +63,9 @@ def zone_state(forecast: DemandForecast, first_hour: int) -> ZoneState:
 
 
 def area_states(forecast: DemandForecast) -> Iterable[tuple[str, AreaState]]:
-    """Return what is known of each area. An area that was not known yet when an hour was forecast has fewer numbers."""
+    """Return the state of each area. If an area was not known yet when an hour was forecast, its ``pending`` has fewer
+    numbers.
+    """
     pending = [
         [forecast.pending.get((forecast.hour + ahead, PROFILE, horizon), {}) for ahead in range(1, horizon + 1)]
         for horizon in forecast.scored
@@ -74,7 +81,9 @@ def scores_of(zone: ZoneState) -> dict[tuple[str, int], Score]:
 
 
 def restore(forecast: DemandForecast, zone: ZoneState, areas: Mapping[str, AreaState]) -> None:
-    """Give a new forecast what was stored. Its history must be given the counts of the last weeks besides."""
+    """Restore the stored state into a new forecast. The caller must also fill its history with the counts of the last
+    weeks.
+    """
     forecast.hour = forecast.profile.hour = zone.hour
     forecast.profile.weeks = list(zone.weeks)
     forecast.profile.zone = AreaProfile(list(zone.base), *zone.rest)
@@ -93,7 +102,7 @@ def restore(forecast: DemandForecast, zone: ZoneState, areas: Mapping[str, AreaS
 
 
 def _rest(profile: AreaProfile) -> list[float]:
-    """Return the numbers of a profile but its base, in the order of the fields."""
+    """Return the stored numbers of a profile except ``base``, in the order of the fields."""
     return [
         profile.share,
         profile.slow_seen,

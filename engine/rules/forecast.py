@@ -1,9 +1,9 @@
 """Forecasts of requests by area: an hour-of-week profile, and two levels that follow what happens now.
 
 The expected count of an area in an hour is ``profile x slow level x fast level``. The profile of an area is a moving
-average of its counts in each hour of the week, shrunk to the zone's profile times the area's share. A level is the
-ratio of what came to what was expected, over the last days (slow) or the last hours (fast), shrunk to the zone's level.
-A level of the future fades to 1.
+average of its counts in each hour of the week, drawn to the zone's profile times the area's share. A level is the ratio
+of real to expected requests, over the last days (slow) or the last hours (fast), drawn to the zone's level. The farther
+ahead an hour is, the nearer its levels are to 1.
 
 The rules are pure: the same counts give the same numbers, bit by bit, on every machine with IEEE 754. The constants are
 from a comparison on public traces (docs/demand.md).
@@ -20,13 +20,15 @@ from engine.rules.hour_slots import WEEK_HOURS, HourSlots
 LEAST_WEIGHT = 0.12
 """The weight of the newest week in a moving average of many weeks."""
 PRIOR_EVENTS, PRIOR_WEEKS = 4.0, 8.0
-"""The zone's profile weighs as much as the weeks in which it expects so many requests in the slot, but at most so many
-weeks. A fixed number of weeks was worse than no forecast in a city of three weeks."""
+"""In the mean of an area's profile and the zone's profile, the latter weighs as many weeks as it takes until it expects
+``PRIOR_EVENTS`` requests in the slot, at most ``PRIOR_WEEKS``. (Rejected: a fixed number of weeks, which was worse than
+no forecast where only three weeks were known.)"""
 SHARE_KEPT = 0.999
-"""How much of an area's share is kept each hour: half of it is 29 days old."""
+"""How much of an area's share is left after an hour: the half-life is 29 days."""
 SLOW_WEIGHT, SLOW_FADE = 0.01, 0.997
 FAST_WEIGHT, FAST_FADE = 0.4, 0.7
-"""The weight of the newest hour in a level, and how much of a level is left with each hour ahead."""
+"""The weight of the newest hour in a level, and the share of a level's distance to 1 that is left with each hour ahead.
+"""
 SLOW_KEPT, FAST_KEPT = 1 - SLOW_WEIGHT, 1 - FAST_WEIGHT
 LEVEL_EVENTS = 4.0
 """The zone's level weighs as much as so many expected requests."""
@@ -34,23 +36,24 @@ LOWEST_LEVEL, HIGHEST_LEVEL = 0.2, 5.0
 
 
 class Forecaster(Protocol):
-    """Expects counts. It is given each hour once, in order."""
+    """Forecasts counts of requests by area. ``close`` is called once for each hour, in order."""
 
     def close(self, hour: int, counts: Mapping[str, int], total: int) -> None:
-        """Learn the counts of an hour that is over. ``counts`` lacks areas without requests. ``total`` is the zone's
-        count: ``counts`` may contain areas that contain others.
+        """Learn the counts of an hour that is over. ``counts`` lacks areas without requests. ``total`` is the count of
+        the whole zone, which may be less than the sum of ``counts``, because an area may contain other ones.
         """
 
     def ahead(self, hours: int) -> dict[str, float]:
-        """Return the expected count of each known area in the hour that begins ``hours - 1`` after the last closed
-        hour.
+        """Return the expected count of each known area in one hour: the one that is ``hours`` after the last closed
+        hour (1: the next).
         """
 
 
 @dataclass(slots=True)
 class AreaProfile:
-    """What is known of one area, or of the whole zone. A level has two sums that decay alike: what came and what was
-    expected. ``slow`` and ``fast`` are the levels that follow from the sums, less 1.
+    """What the forecaster has learnt about one area, or about the whole zone. ``base`` is the profile. ``share`` is a
+    decaying sum of counts. A level has two sums that decay alike: the real requests (``…_seen``) and the expected ones.
+    ``slow`` and ``fast`` are the levels that follow from the sums, minus 1.
     """
 
     base: list[float] = field(default_factory=lambda: [0.0] * WEEK_HOURS)
@@ -63,7 +66,7 @@ class AreaProfile:
     fast: float = 0.0
 
     def note(self, count: int, expected: float, zone_slow: float, zone_fast: float) -> None:
-        """Note what came and what was expected in the levels, which are shrunk to the zone's."""
+        """Add the real and the expected count of an hour to the sums of the levels, and set the levels."""
         self.fast_seen = FAST_KEPT * self.fast_seen + count
         self.fast_expected = FAST_KEPT * self.fast_expected + expected * (1 + self.slow)
         self.slow_seen = SLOW_KEPT * self.slow_seen + count
@@ -119,7 +122,7 @@ class ProfileForecaster:
         }
 
     def usual(self, hours: int) -> dict[str, float]:
-        """Return the same as ``ahead`` without levels: what is usual in that hour of the week."""
+        """Return the same as ``ahead``, without levels: what is usual in that hour of the week."""
         slot = self.slots.slot_of(self.hour + hours)
         weeks, scale = self.weeks[slot], self._zone_expected(slot) / self.zone.share if self.zone.share else 0.0
         return {area: _shrink(profile.base[slot], weeks, scale * profile.share) for area, profile in self.areas.items()}
@@ -142,7 +145,9 @@ class ProfileForecaster:
 
 
 def _shrink(base: float, weeks: int, prior: float) -> float:
-    """Return the mean of an area's own profile, seen in ``weeks``, and of ``prior``."""
+    """Return the weighted mean of an area's own profile, known from ``weeks`` weeks, and of ``prior``, which is the
+    zone's profile times the area's share.
+    """
     prior_weeks = PRIOR_EVENTS / prior if prior * PRIOR_WEEKS > PRIOR_EVENTS else PRIOR_WEEKS
     return (weeks * base + prior_weeks * prior) / (weeks + prior_weeks)
 

@@ -1,4 +1,4 @@
-"""The forecasts that every other forecast must beat: last week, and the mean of the last weeks."""
+"""The baselines, which every other forecast must beat: the same hour of last week, and its mean over the last weeks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MEAN_WEEKS = 4
 
 
 class CountHistory:
-    """The counts of the last weeks, by hour. An hour that is missing was before the first."""
+    """The counts of the last ``MEAN_WEEKS`` weeks, by hour. An hour before the first one of the zone is missing."""
 
     def __init__(self) -> None:
         self.counts: dict[int, Mapping[str, int]] = {}
@@ -25,7 +25,7 @@ class CountHistory:
         return self.counts.get(self.first_kept(hour) - 1, {})
 
     def close(self, hour: int, counts: Mapping[str, int], total: int) -> None:
-        """Note the counts of an hour that is over."""
+        """Add the counts of an hour that is over."""
         self.counts.pop(self.first_kept(hour) - 1, None)
         self.counts[hour] = counts
 

@@ -1,6 +1,4 @@
-"""The forecasters that are installed besides the default, found by name. Other packages add theirs by the entry point
-group ``callout.forecasters``.
-"""
+"""Find the forecasters that other packages add to the default one by the entry point group ``callout.forecasters``."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ GROUP = "callout.forecasters"
 
 
 class ForecasterFactory(Protocol):
-    """What an entry point names: the class of a forecaster, or a function. Each zone and kind of area gets a forecaster
-    of its own. ``slots`` has the hours of the week in the zone's time zone.
+    """The object that an entry point names: the class of a forecaster, or a function that returns one. It is called
+    once for each zone and kind of area. ``slots`` has the hours of the week in the zone's time zone.
     """
 
     def __call__(self, slots: HourSlots) -> Forecaster: ...
@@ -25,13 +23,13 @@ class ForecasterFactory(Protocol):
 
 @functools.cache
 def installed_factories() -> dict[str, ForecasterFactory]:
-    """Return the factories that other packages add, by name. The names of the default and of the baselines are taken:
-    an entry point with such a name is ignored.
+    """Return the factories that other packages add, by name. An entry point with the name of the default or of a
+    baseline is ignored.
     """
     found = {each.name: each for each in entry_points(group=GROUP) if each.name not in (PROFILE, *BASELINES)}
     return {name: cast(ForecasterFactory, found[name].load()) for name in sorted(found)}
 
 
 def create_forecasters(slots: HourSlots) -> dict[str, Forecaster]:
-    """Return a new forecaster of each factory."""
+    """Return a new forecaster from each factory, by name."""
     return {name: factory(slots) for name, factory in installed_factories().items()}

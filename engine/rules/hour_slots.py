@@ -1,7 +1,7 @@
-"""Hours of the week in a zone's own time zone. An *hour* is a whole number of hours since the Unix epoch, in UTC; its
-*slot* is the hour of the week in which it begins there, from 0 (Monday, midnight) to 167.
+"""Hours of the week in a zone's own time zone. An *hour* is the number of whole hours since the Unix epoch, in UTC. Its
+*slot* is the hour of the week that clocks of the zone show when it begins, from 0 (Monday, midnight) to 167.
 
-A week with a change of the clock has 167 or 169 hours: one slot is missing, or comes twice. No other slot moves.
+When clocks change, a week has 167 or 169 hours: one slot is missing, or occurs twice. The other slots stay the same.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The matchers: solvers of the assignment problem, found by name. Other packages add theirs by the entry point group
-``callout.matchers``.
+"""Find matchers by name. A matcher is a solver of the assignment problem. Other packages add theirs by the entry point
+group ``callout.matchers``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ GROUP = "callout.matchers"
 
 
 class Matcher(Protocol):
-    """A solver, as engine/rules/assignment.py describes it. It may raise TooSlow after ``limit_s`` seconds (0: no
-    limit). A result that gives a technician two jobs, or one who has no edge, does no harm: the script that assigns
-    checks everything again.
+    """A solver as engine/rules/assignment.py describes it. It may raise TooSlow after ``limit_s`` seconds (0: no
+    limit). A wrong result, such as two jobs for one technician, does no harm: lua/match_take.lua checks each assignment
+    again.
     """
 
     def __call__(self, edges: Edges, unmatched: Sequence[int], limit_s: float = 0.0) -> list[int]: ...

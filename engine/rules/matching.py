@@ -1,7 +1,8 @@
 """A matching window: what assigning a job to a technician costs, who gets which job, and why.
 
-Costs are in seconds of travel. A point of a blueprint's weights (``[dispatch] weights``), which is a kilometre of
-distance with the weight 1, counts as ``POINT_S`` seconds: with ``rating = 2`` a star is worth 120 s.
+A cost is a travel time. The other parts of a technician's score are in points (``[dispatch] weights`` of a blueprint):
+a kilometre of distance with the weight 1 is one point. A point costs as much as ``POINT_S`` seconds of travel: with
+``rating = 2`` a star is worth 120 s.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from engine.rules.assignment import NOBODY, TooSlow, shortest_first
 from engine.rules.matchers import Matcher
 
 POINT_S = 60.0
-"""How many seconds of travel a point of the weights is worth: a kilometre at 60 km/h."""
+"""How many seconds of travel a point costs: a kilometre at 60 km/h."""
 BEST_STARS = 5.0
 SOLVE_LIMIT_S = 0.02
-"""How long a matcher may take, in seconds. After it, this window takes the shortest pairs first."""
+"""How long a matcher may take, in seconds. If it takes longer, this window assigns the cheapest pairs first."""
 MAX_SCORES = 16
-"""How many scores the record of a wave has (lua/lib/allocation.lua has the same limit)."""
+"""How many scores the record of a wave has at most (lua/lib/allocation.lua has the same limit)."""
 
 
 class TravelTimes(Protocol):
@@ -43,8 +44,9 @@ class Points(Protocol):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A technician who fits: the distance in metres, and the parts of the score in points: distance, rating,
-    acceptance, waiting and workload."""
+    """A technician who may get the job. ``far_m`` is their distance in metres. ``parts`` are the parts of their score
+    in points, of which less is better: distance, rating, acceptance, waiting and workload.
+    """
 
     technician: str
     far_m: float
@@ -52,16 +54,17 @@ class Candidate(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Candidate:
-        """Return the candidate of a text of lua/match_view.lua."""
+        """Return a candidate from the text that lua/match_view.lua writes."""
         technician, far_m, *parts = text.split(" ")
         return cls(technician, float(far_m), tuple(map(float, parts)))
 
 
 class WaitingJob(msgspec.Struct, frozen=True):
-    """A job in a window. ``reach_m`` is how far away a technician of the job may be now. ``how`` says why a candidate
-    may get the job: they are within ``reach``; the customer prefers the only candidate (``preferred``); or the only
-    candidate is ``beyond`` the reach, but to wait would bring nobody nearer. ``costs`` has the cost of each candidate,
-    and ``unmatched`` of leaving the job without one (ms of travel).
+    """A job in a window. ``reach_m`` is the largest distance at which a technician may get the job now. ``how`` says
+    why the candidates may get the job: ``reach``, they are within it; ``preferred``, the customer prefers the only
+    candidate; ``beyond``, the only candidate is farther away, but nobody nearer could come if the job waited.
+    ``costs`` has the cost of each candidate, and ``unmatched`` is the cost of leaving the job without a technician,
+    all in ms of travel.
     """
 
     id: str
@@ -77,9 +80,9 @@ class WaitingJob(msgspec.Struct, frozen=True):
     unmatched: int = 0
 
     def join(self, other: WaitingJob) -> WaitingJob:
-        """Return a job that two calls of ``match_view`` have read. The candidates are those of both, but nobody
-        ``beyond`` the reach if somebody is within it. The older version counts: ``match_take`` refuses it if the job
-        has changed in between.
+        """Merge this job with the same job as another call of ``match_view`` read it. The candidates are those of both
+        calls, without those ``beyond`` the reach if somebody is within it. The lower version is taken: ``match_take``
+        refuses it if the job changed between the calls.
         """
         both = [job for job in (self, other) if job.candidates] or [self]
         how = max((job.how for job in both), key=("beyond", "reach", "preferred").index)
@@ -88,10 +91,11 @@ class WaitingJob(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, version=version, how=how, candidates=tuple(candidates.values()))
 
     def with_costs(self, points: Points, travel: TravelTimes, *, farthest_m: float) -> WaitingJob:
-        """Return the job with its costs. ``farthest_m`` is the distance to which its reach would have grown without a
-        limit: the longer a job waits, the more its neighbours give up for it.
+        """Return the job with its costs. ``farthest_m`` is the distance to which the reach would have grown by now if
+        it had no limit. It sets the cost of no technician: the longer a job waits, the more travel the window accepts
+        for other jobs so that this job gets somebody.
 
-        A candidate costs less than nobody.
+        No technician always costs more than any candidate.
         """
         worst = POINT_S * (BEST_STARS * points.rating + points.acceptance + points.workload)
         costs = tuple(
@@ -103,14 +107,14 @@ class WaitingJob(msgspec.Struct, frozen=True):
 
 
 def _cost_ms(travel_s: float, parts: Sequence[float], points: Points) -> int:
-    """Return a cost in ms: travel, and what the technician is worse than the best one could be."""
+    """Return a cost in ms: the travel time, and how much worse the technician's other parts are than the best ones."""
     return round((travel_s + POINT_S * (sum(parts) + BEST_STARS * points.rating + points.acceptance)) * 1000)
 
 
 class Match(msgspec.Struct, frozen=True):
-    """A proposal of a window: the job for the candidate of this index. ``others`` are the other candidates, the
-    cheapest first. ``why_not_nearest`` says why a nearer technician does not get the job; None if this one is the
-    nearest.
+    """A proposal of a window: the job goes to the candidate with this index. ``others`` are the indexes of the other
+    candidates, the cheapest first. ``why_not_nearest`` is a sentence that says why a nearer technician does not get the
+    job; None if this candidate is the nearest.
     """
 
     job: WaitingJob
@@ -125,8 +129,9 @@ class Match(msgspec.Struct, frozen=True):
 
 
 def solve(jobs: Sequence[WaitingJob], matcher: Matcher, max_jobs: int) -> tuple[list[Match], bool]:
-    """Return the matches of a window, and whether the shortest pairs were taken first, because there are more than
-    ``max_jobs`` jobs or the matcher was too slow. A customer's preferred technician gets their job first.
+    """Return the matches of a window, and whether the cheapest pairs were assigned first instead of by ``matcher``,
+    because there are more than ``max_jobs`` jobs or the matcher was too slow. Before that, the technicians whom a
+    customer prefers get these customers' jobs.
     """
     chosen: dict[int, int] = {}
     busy: set[str] = set()
@@ -159,7 +164,7 @@ def solve(jobs: Sequence[WaitingJob], matcher: Matcher, max_jobs: int) -> tuple[
 
 
 def _explained(jobs: Sequence[WaitingJob], chosen: dict[int, int]) -> list[Match]:
-    """Return the matches of the jobs with these numbers to their candidates of these indexes."""
+    """Return a match for each entry of ``chosen``: the index of a job, and the index of the job's candidate."""
     job_of = {jobs[number].candidates[index].technician: jobs[number] for number, index in chosen.items()}
     matches = []
     for number, index in sorted(chosen.items()):
@@ -173,7 +178,8 @@ def _explained(jobs: Sequence[WaitingJob], chosen: dict[int, int]) -> list[Match
 
 def _why_not_nearest(job: WaitingJob, index: int, job_of: dict[str, WaitingJob]) -> str | None:
     """Return why the nearest candidate does not get the job; None if they do. ``job_of`` has the job that each
-    technician gets."""
+    technician gets.
+    """
     nearest = min(range(len(job.candidates)), key=lambda each: job.candidates[each].far_m)
     closer_m = round(job.candidates[index].far_m - job.candidates[nearest].far_m)
     if closer_m <= 0:
@@ -201,8 +207,9 @@ def _seconds(cost_ms: int) -> str:
 
 
 def record_members(match: Match, *, window: str, jobs: int, free: int) -> str:
-    """Return the members that a window adds to the record of a wave, as JSON with a comma before each: when the
-    ``window`` ended, how many ``jobs`` waited and technicians were ``free``, and what the choice cost.
+    """Return the members that a window adds to the record of a wave, as JSON with a comma before each. ``window`` is
+    the time of the window, ``jobs`` how many jobs waited, ``free`` how many technicians were free. The costs are in
+    seconds.
     """
     job, others = match.job, match.others
     next_best = [{"technician": job.candidates[each].technician, "cost": job.costs[each] / 1000} for each in others[:1]]

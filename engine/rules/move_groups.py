@@ -15,7 +15,9 @@ MAX_MOVES = 16
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A job (by its index) goes from one technician to another. ``origin`` None: nobody has it."""
+    """A job goes from the technician ``origin`` to the technician ``target`` (all three are indexes). With ``origin``
+    None, nobody has the job.
+    """
 
     job: int
     origin: int | None
@@ -24,7 +26,7 @@ class Move(msgspec.Struct, frozen=True):
 
 def group_moves(moves: Sequence[Move], clash: Callable[[int, int], bool]) -> list[list[Move]]:
     """Return the moves in groups of at most ``MAX_MOVES``. ``clash`` returns whether one technician cannot do both of
-    two jobs. A group needs at most groups before it, and a move at most moves before it and those of its own cycle.
+    two jobs. A group needs only groups before it. A move needs only moves before it and moves of its own cycle.
     Moves that cannot be in such a group are left out.
     """
     needs = {
@@ -67,11 +69,11 @@ def _reachable(starts: Collection[int], edges: dict[int, set[int]]) -> set[int]:
 
 
 def _split(chain: set[int], needs: dict[int, set[int]]) -> list[list[int]]:
-    """Return the chain in parts of at most ``MAX_MOVES``, unless a single cycle is longer. What a job needs is in an
-    earlier part, or before it in the same part, or in the same cycle.
+    """Return the chain in parts of at most ``MAX_MOVES`` jobs; a cycle that is longer is a part of its own. A job that
+    another one needs is in an earlier part, earlier in the same part, or in the same cycle.
     """
     reach = {job: _reachable([job], needs) for job in chain}
-    # What a job needs reaches fewer jobs than the job itself; the jobs of a cycle reach the same.
+    # A job reaches more jobs than each job that it needs, except in a cycle, whose jobs all reach the same jobs.
     order = sorted(chain, key=lambda job: (len(reach[job]), job))
     cycles: list[list[int]] = []
     for job in order:
@@ -89,8 +91,8 @@ def _split(chain: set[int], needs: dict[int, set[int]]) -> list[list[int]]:
 def drop_impossible(
     moves: Sequence[Move], visits_of: Mapping[int, set[int]], clash: Callable[[int, int], bool]
 ) -> list[Move]:
-    """Return the moves without those whose new technician keeps a job at that time. ``visits_of`` has the jobs of each
-    technician before the first move.
+    """Return the moves without those whose new technician keeps another job that clashes. ``visits_of`` has the jobs of
+    each technician before the first move.
     """
     possible = list(moves)
     while True:
@@ -111,9 +113,10 @@ def rank_groups(
     clash: Callable[[int, int], bool],
     travel_s: Callable[[set[int]], float],
 ) -> list[tuple[list[Move], float]]:
-    """Return the groups in the order in which they serve and save most, each with the travel time that it saves
-    (seconds) after those before it. Groups that would save nothing and serve no further job are left out. ``travel_s``
-    returns the travel time of whoever does some jobs.
+    """Return the groups, the best first, each with the travel time (seconds) that it saves if those before it have been
+    applied. A group is better if it serves more waiting jobs, then if it saves more; it comes after the groups that it
+    needs. Groups that save nothing and serve no waiting job are left out. ``travel_s`` returns the travel time of one
+    technician who does these jobs.
     """
     held = {technician: set(jobs) for technician, jobs in visits_of.items()}
     needs = _needed_groups(groups, clash)
@@ -139,7 +142,7 @@ def rank_groups(
 
 
 def _needed_groups(groups: Sequence[list[Move]], clash: Callable[[int, int], bool]) -> list[set[int]]:
-    """Return the groups that each group needs."""
+    """Return for each group the indexes of the groups that it needs."""
     leaving: dict[int | None, list[tuple[int, int]]] = {}
     for number, group in enumerate(groups):
         for move in group:
@@ -161,7 +164,7 @@ def _concerned(group: Sequence[Move]) -> set[int]:
 
 
 def _after(group: Sequence[Move], held: Mapping[int, set[int]]) -> dict[int, set[int]]:
-    """Return the jobs, after the moves of the group, of the technicians whom it concerns."""
+    """Return the jobs that the technicians of the group have after its moves."""
     changed = {technician: set(held[technician]) for technician in _concerned(group)}
     for move in group:
         if move.origin is not None:

@@ -16,7 +16,7 @@ ONE = 1000
 
 
 class PriceFactor(NamedTuple):
-    """A factor (per mille) of a price, with the name of its line in the breakdown and a text for people."""
+    """A factor (per mille) of a price, with the name of its line in the breakdown and a text that people read."""
 
     line: str
     per_mille: int
@@ -32,8 +32,8 @@ class PriceLine(msgspec.Struct, frozen=True):
 
 
 class Price(NamedTuple):
-    """A price: ``amount`` in minor units, the bounded product of the factors in per mille, rounded half up, and the
-    lines, whose amounts sum to ``amount``.
+    """A price. ``amount`` is in minor units. ``multiplier`` is the bounded product of the factors, in per mille,
+    rounded half up. The amounts of the lines in ``breakdown`` sum to ``amount``.
     """
 
     amount: int
@@ -42,8 +42,8 @@ class Price(NamedTuple):
 
 
 def price_of(base: int, factors: Sequence[PriceFactor], *, lowest: int, highest: int, round_to: int = 1) -> Price:
-    """Return the price of ``base`` minor units under ``factors``. The product stays from ``lowest`` to ``highest`` (per
-    mille). The amount is a multiple of ``round_to`` minor units where there is one within these limits.
+    """Return the price of ``base`` minor units under ``factors``. The product is limited to ``lowest`` … ``highest``
+    (per mille). The amount is a multiple of ``round_to`` minor units if there is one within these limits.
     """
     product, scale = ONE, ONE
     lines = [PriceLine("base", base, "Base price")]
@@ -77,7 +77,8 @@ def _half_up(numerator: int, denominator: int) -> int:
 
 def _rounded(numerator: int, denominator: int, round_to: int, least: int, most: int) -> int:
     """Return the amount ``numerator ÷ denominator``, rounded half up to a multiple of ``round_to`` from ``least`` to
-    ``most``; without such a multiple, to 1. Rounding must not lead out of the limits, because they may be the law.
+    ``most``; to a multiple of 1 if there is no such multiple. Rounding must not exceed the limits, because a law may
+    set them.
     """
     first, last = -(-least // round_to) * round_to, most // round_to * round_to
     if first <= last:

@@ -1,7 +1,7 @@
-"""The pulse of a zone: what is expected of each area, and what is there now.
+"""The pulse of a zone: the requests that are expected in each area, and the jobs and technicians that are there now.
 
-An *area* is an H3 cell of ``CELL_RESOLUTION``, one of its parents, or a postal code. A cell with few requests answers
-with its parent's pulse.
+An *area* is an H3 cell of ``CELL_RESOLUTION``, one of its parents, or a postal code. Whoever asks for a cell with few
+requests gets the pulse of a parent.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CELL_RESOLUTION = 8
 COARSEST_RESOLUTION = 5
 """The resolution of the largest areas, of about 250 km²."""
 LEAST_SAMPLE = 30
-"""An area with fewer requests in four weeks answers with its parent's pulse."""
+"""For an area with fewer requests in four weeks, its parent's pulse is given."""
 
 
 class HourAhead(msgspec.Struct, frozen=True, array_like=True):
-    """The requests that are expected in the hour that ends ``h`` hours after the last full hour: the mean, and the band
-    that holds four of five hours.
+    """The requests that are expected in the hour that ends ``h`` hours after the last full hour: their mean, and their
+    quantiles 0.1 and 0.9. Four of five such hours have a count between the two.
     """
 
     h: int
@@ -37,12 +37,13 @@ class HourAhead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AreaPulse(msgspec.Struct, omit_defaults=True):
-    """What is known of one area. ``waiting`` jobs and ``free`` technicians are there now; ``arrivals`` requests and
-    ``freed`` technicians are expected within an hour. ``now`` counts the requests of the running hour. ``usual`` are
-    the requests of such an hour without what is special now; ``lift`` is ``arrivals`` divided by it. ``share`` is the
-    area's share of the zone's requests. ``score`` is the area's rank in the zone (0 to 100). ``sample`` counts the
-    requests of four weeks. ``multipliers`` has the demand multiplier (per mille) of each blueprint that has one;
-    ``surge`` is what the rule of prices needs at its next look.
+    """The pulse of one area. ``waiting`` is how many jobs wait there now, ``free`` how many technicians are free there
+    now. ``arrivals`` is how many requests are expected within an hour, ``freed`` how many technicians are expected to
+    become free. ``now`` counts the requests since the last full hour. ``usual`` is how many requests the same hour of
+    the week usually has, and ``lift`` is ``arrivals ÷ usual``. ``share`` is the area's share of the zone's requests (0
+    to 1). ``score`` is the area's rank in the zone (0 to 100, the most needed). ``sample`` counts the requests of four
+    weeks. ``multipliers`` has the demand multiplier (per mille) by blueprint, if it is not 1000. ``surge`` has the
+    state that the next look needs (engine/rules/surge.py).
     """
 
     score: float = 0.0
@@ -72,7 +73,7 @@ def lineage_of(cell: str) -> tuple[str, ...]:
 
 @lru_cache(65_536)
 def cell_ring(cell: str) -> list[str]:
-    """Return the cells around a cell."""
+    """Return the cells that touch a cell: six, or five around a pentagon."""
     return [f"{each:x}" for each in cells.load_library().grid_ring(int(cell, 16), 1)]
 
 
@@ -94,8 +95,8 @@ def is_smallest(cell: str) -> bool:
 
 
 def find_sampled(kind: AreaKind, area: str, pulses: Mapping[str, AreaPulse]) -> str:
-    """Return the area whose pulse answers for ``area``: the first of it and its parents with enough requests, else the
-    largest that has a pulse. ``area`` has one.
+    """Return the area whose pulse is given for ``area``: the smallest of ``area`` and its parents with enough requests,
+    or else the largest that has a pulse. At least one of them must have a pulse.
     """
     known = [name for name in (lineage_of(area) if kind == "cell" else (area,)) if name in pulses]
     return next((name for name in known if pulses[name].sample >= LEAST_SAMPLE), known[-1])

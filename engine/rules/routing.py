@@ -1,10 +1,11 @@
 """The day of the technicians: which technician makes which visit, and in which order, with the least travel.
 
 A *visit* is a job at a place, with a duration and the times between which its work may begin. A *shift* is the working
-day of a technician. A *tour* is the visits of one shift, in order. Every tour here keeps the windows, the skills and
-the shift; what fits nowhere stays unserved. engine/rules/routing_search.py improves tours; this module builds them.
+day of a technician. A *tour* is the visits of one shift, in order. Every tour here respects the times of the visits,
+the skills and the shift. A visit that fits into no tour stays unserved. This module builds tours;
+engine/rules/routing_search.py improves them.
 
-Times are whole seconds of one day, counted from any zero. Places are indexes into the matrices.
+Times are whole seconds; the zero is the same for all times of a problem. Places are indexes into the matrices.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Visit(msgspec.Struct, frozen=True):
 
 class Shift(msgspec.Struct, frozen=True):
     """The working day of a technician: their work and their travel lie between ``start_s`` and ``end_s``. They start
-    at ``start_place`` and end at ``end_place``; without these, the ways to the first visit and from the last one do not
-    count.
+    at ``start_place`` and end at ``end_place``. If these are None, the travel to the first visit and from the last one
+    does not count.
     """
 
     start_s: int
@@ -46,10 +47,10 @@ class Shift(msgspec.Struct, frozen=True):
 
 
 class DayProblem:
-    """What is to be planned. ``travel_s[a][b]`` is the likely travel time from place ``a`` to place ``b`` (seconds),
-    which a plan keeps low. ``gap_s[a][b]`` is the least time between the end of the work at ``a`` and its begin at
-    ``b``: a cautious travel time and the buffer. Without it the travel time is the gap. ``shifts_of`` has the shifts
-    that may make each visit; without it, the skill decides.
+    """The visits and shifts to plan. ``travel_s[a][b]`` is the likely travel time from place ``a`` to place ``b``
+    (seconds); a plan minimises the sum of these. ``gap_s[a][b]`` is the least time between the end of the work at ``a``
+    and the begin of the work at ``b``: a cautious travel time and the buffer; without ``gap_s`` it is the travel time.
+    ``shifts_of`` has for each visit the shifts that may make it; without ``shifts_of`` the skill decides.
     """
 
     def __init__(
@@ -73,14 +74,14 @@ class DayProblem:
 
 
 def _with_nowhere(matrix: Matrix) -> list[list[float]]:
-    """Return the matrix with one more place, from and to which there is no way: the start of a shift without place."""
+    """Return the matrix with one more place, whose travel times are 0: the start of a shift without a start place."""
     return [[*row, 0.0] for row in matrix] + [[0.0] * (len(matrix) + 1)]
 
 
 class Tour:
-    """The visits of one shift, in order. A tour never changes, so it remembers where a further visit fits best.
-    ``_done`` has when the technician is free at the earliest: from the shift's start, and after each visit. ``_latest``
-    has until when each visit must begin so that all later ones are possible, and at last the shift's end.
+    """The visits of one shift, in order. A tour never changes, so it can cache where a further visit fits best.
+    ``_done`` has the earliest times at which the technician is free: the shift's start, and the end of each visit.
+    ``_latest`` has for each visit the latest begin that leaves all later visits possible, and then the shift's end.
     """
 
     def __init__(self, problem: DayProblem, shift: int, visits: tuple[int, ...]) -> None:
@@ -116,13 +117,13 @@ class Tour:
         self._best: dict[int, tuple[float, int] | None] = {}
 
     def begins_s(self) -> list[int]:
-        """Return when the work of each visit begins at the earliest."""
+        """Return the earliest begin of each visit's work, in seconds."""
         ends = zip(self._done[1:], self.visits, strict=True)
         return [round(done) - self.problem.visits[visit].duration_s for done, visit in ends]
 
     def best_insertion(self, visit: int) -> tuple[float, int] | None:
         """Return the least travel time (seconds) that a further visit adds, and its position; None if it fits nowhere.
-        The caller has compared the skills.
+        The caller must have checked that the shift may make the visit.
         """
         try:
             return self._best[visit]
@@ -138,7 +139,7 @@ class Tour:
         gap_to, gap_from = problem.gap_to[place], problem.gap[place]
         places, done, limits, legs = self._places, self._done, self._latest, self._legs
         least, best = float("inf"), -1
-        # Both lists rise: where the technician is free too late, or the next visit begins too early, nothing fits.
+        # Both lists rise. Positions where the technician is free too late, or the next visit begins too early, are cut.
         for position in range(bisect_left(limits, earliest + duration), bisect_right(done, latest)):
             before, after = places[position], places[position + 1]
             begin = done[position] + gap_to[before]
@@ -168,11 +169,11 @@ class DayTours(msgspec.Struct, frozen=True):
 
     @property
     def travel_s(self) -> float:
-        """Return the travel time of all tours in seconds."""
+        """The travel time of all tours in seconds."""
         return sum(tour.travel_s for tour in self.tours)
 
     def cost_s(self, problem: DayProblem) -> float:
-        """Return the travel time and what the unserved visits cost, in seconds."""
+        """Return the travel time plus the skip costs of the unserved visits, in seconds."""
         return self.travel_s + sum(problem.visits[visit].skip_cost_s for visit in self.unserved)
 
 
@@ -185,7 +186,7 @@ def given_tours(problem: DayProblem, visits_of_shift: Sequence[Sequence[int]]) -
 
 def insert_greedily(problem: DayProblem, day: DayTours, order: Sequence[int] | None = None) -> DayTours:
     """Insert the unserved visits one after the other, each where it adds the least travel, and return the solution.
-    ``order`` is the order of the visits: that in which the jobs were booked, unless it is given.
+    ``order`` has the visits to insert, in order; without it, they are inserted in the order of ``day.unserved``.
     """
     tours, unserved = list(day.tours), []
     for visit in day.unserved if order is None else order:

@@ -1,10 +1,10 @@
-"""Improves the tours of a day: visits are taken out and put back where they cost less, again and again (ruin and
-recreate).
+"""Improve the tours of a day by *ruin and recreate*: again and again, visits are removed and inserted where they cost
+less.
 
 The method is *slack induction by string removals* (Christiaens and Vanden Berghe, Transportation Science 54, 2020):
-each round removes a string of neighbouring visits from a few neighbouring tours and inserts them again one by one, each
-at its cheapest place. The new solution replaces the present one by the rule of simulated annealing: also if it is a
-little worse, the less so the less time is left.
+each round removes a string of successive visits from each of a few neighbouring tours and inserts them again one by
+one, each at its cheapest place. Simulated annealing decides whether the new solution replaces the present one: it may
+be a little worse, but the less time is left, the less worse it may be.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_RETRIED = 3
 BLINK = 0.02
 """The share of tours that an insertion overlooks, so that not every round ends in the same solution."""
 START_TEMPERATURE, END_TEMPERATURE = 0.5, 0.005
-"""The temperature at the begin and at the end, in mean ways between two visits."""
+"""The temperature at the start and at the end, as multiples of the mean travel time between two visits."""
 
 
 def improve(problem: DayProblem, day: DayTours, random: Random, used_share: Callable[[], float]) -> DayTours:
-    """Return the best solution found from ``day``. Each round asks ``used_share`` for the share of the budget that is
-    used (0 to 1), and the search ends at 1. A visit that is fixed in a tour stays there.
+    """Return the best solution that was found, starting from ``day``. Each round calls ``used_share``, which returns
+    the used share of the budget (0 to 1); the search ends at 1. A fixed visit stays in its tour.
     """
     movable = [visit for visit, spec in enumerate(problem.visits) if not spec.fixed]
     if not movable or not problem.shifts:
@@ -62,7 +62,7 @@ class _Search:
         self.choices = [len(shifts) for shifts in problem.shifts_of]
 
     def mean_way(self) -> float:
-        """Return the mean way from a visit to the nearer half of the others, in seconds; at least 1."""
+        """Return the mean travel time (seconds) from a visit to the nearer half of the others; at least 1."""
         travel, places = self.problem.travel, [visit.place for visit in self.problem.visits]
         ways = [
             travel[places[visit]][places[other]]
@@ -80,7 +80,7 @@ class _Search:
         return DayTours(tuple(tours), (*left, *unserved[MAX_RETRIED:]))
 
     def _ruin(self, tours: list[Tour], absent: list[int]) -> list[int]:
-        """Remove strings of visits near a random one from ``tours``. Return them and the visits in ``absent``."""
+        """Remove strings of visits near a random visit from ``tours``. Return ``absent`` and the removed visits."""
         random, fixed = self.random, self.problem.visits
         tour_of = {visit: shift for shift, tour in enumerate(tours) for visit in tour.visits}
         mean_length = max(1.0, len(tour_of) / sum(1 for tour in tours if tour.visits)) if tour_of else 1.0
@@ -104,8 +104,8 @@ class _Search:
         return absent
 
     def _sort(self, absent: list[int]) -> None:
-        """Order the visits for their insertion: at random, narrow windows first, rare skills first, or far ones first.
-        Visits whose absence costs more go first.
+        """Order the visits for their insertion: by their skip cost, the highest first. A random rule orders visits of
+        the same cost: narrow windows first, few possible shifts first, long ones first, or no rule.
         """
         random = self.random
         random.shuffle(absent)
@@ -119,7 +119,7 @@ class _Search:
         absent.sort(key=lambda visit: -self.problem.visits[visit].skip_cost_s)
 
     def _recreate(self, tours: list[Tour], absent: list[int]) -> list[int]:
-        """Insert the visits one by one. Return those that fit nowhere or cost more travel than they are worth."""
+        """Insert the visits one by one. Return those that fit nowhere or would add more travel than their skip cost."""
         random, problem, unserved = self.random.random, self.problem, []
         for visit in absent:
             least, best, position = problem.visits[visit].skip_cost_s, -1, 0

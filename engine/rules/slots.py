@@ -1,9 +1,9 @@
-"""The free windows that a customer can choose from, computed from schedules and working hours (a pure function).
+"""The slots from which a customer can choose, computed from schedules and working hours (pure functions).
 
-Nobody may learn from slots where a technician works. Therefore the time between a visit and a slot is not that of the
-way between the two, but that of the longest way between their *squares* of ``SQUARE_DEGREES``, and never less than that
-of ``AREA_M``. It is also never less than the real time by lua/lib/schedule.lua, so that a slot that is shown can be
-booked.
+Slots must not reveal where a technician works. Therefore the time between a visit and a slot does not follow from the
+two places, but from their *squares* of ``SQUARE_DEGREES``: it is the travel time over the longest distance between the
+squares, or over ``AREA_M`` if that is longer. It is never less than the time that lua/lib/schedule.lua requires, so
+that each slot that is shown can be booked.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import NamedTuple
 from engine.rules.distances import METRES_PER_DEGREE, distance_m
 
 GRID_MS = 1_800_000
-"""The distance of two slots' begins."""
+"""Slots begin at multiples of this time."""
 MAX_SPAN_MS = 14 * 86_400_000
-"""The longest time for which slots are computed at once."""
+"""The longest range of times for which slots are computed at once."""
 AREA_M = 16_000.0
 """The shortest distance for which travel time is kept free before and after a slot, in metres."""
 SQUARE_DEGREES = 0.05
-"""The height and width of the squares by which places farther apart are told apart, some 5 km."""
+"""The height and width of a square, about 5 km. Two places in the same square give the same slots."""
 _WIDEST_DIAGONAL_M = SQUARE_DEGREES * METRES_PER_DEGREE * math.sqrt(2)
 
 
@@ -35,8 +35,8 @@ class Visit(NamedTuple):
 
 
 class Availability(NamedTuple):
-    """When a technician can work. ``free_from`` is the first time (ms) at which they could be asked for more work.
-    ``is_open`` returns whether the time between two moments (ms) is within their working hours.
+    """When a technician can work. ``free_from`` is the first time (ms) at which they could begin more work. ``is_open``
+    returns whether the time between two moments (ms) is within their working hours.
     """
 
     free_from: int
@@ -45,8 +45,8 @@ class Availability(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a slot is for: a place in degrees, and how long the work takes (ms). ``gap_ms`` returns the time that must
-    be between two visits that are so many metres apart: travel time and buffer.
+    """What a customer wants: work at a place (degrees) that takes ``duration_ms``. ``gap_ms`` returns the time (ms)
+    that must lie between two visits for a distance in metres: travel time and buffer.
     """
 
     lat: float
@@ -56,7 +56,7 @@ class Wish(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A window in ms since the Unix epoch, and how many technicians could take it."""
+    """A start and an end in ms since the Unix epoch, and how many technicians are free for it."""
 
     start: int
     end: int
@@ -64,8 +64,8 @@ class Slot(NamedTuple):
 
 
 def find_slots(wish: Wish, first: int, last: int, now: int, technicians: Iterable[Availability]) -> list[Slot]:
-    """Return the slots that begin from ``first`` to ``last`` (ms) and for which anybody is free, in order. None begins
-    before a technician could be there at ``now``.
+    """Return the slots that begin from ``first`` to ``last`` (ms) and for which somebody is free, in order. No slot
+    begins before a technician who leaves at ``now`` could arrive from ``AREA_M`` away.
     """
     first = max(first, now + wish.gap_ms(AREA_M))
     begins = range(-(-first // GRID_MS) * GRID_MS, last + 1, GRID_MS)
@@ -83,15 +83,15 @@ def find_slots(wish: Wish, first: int, last: int, now: int, technicians: Iterabl
 
 
 def _blocked_begins(wish: Wish, visit: Visit, now: int) -> tuple[int, int]:
-    """Return the times between which no work for ``wish`` can begin because of a visit. One that should have ended ends
-    now at the earliest.
+    """Return the times between which no work for ``wish`` can begin because of a visit. An overdue visit counts as if
+    it ended now.
     """
     gap_ms = wish.gap_ms(area_distance_m(wish.lat, wish.lon, visit.lat, visit.lon))
     return visit.start - wish.duration_ms - gap_ms, max(visit.end, now) + gap_ms
 
 
 def area_distance_m(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
-    """Return a distance in metres that is at least that of the two places and depends only on their squares."""
+    """Return a distance in metres that depends only on the squares of two places and is at least their distance."""
     centres = distance_m(_centre(lat1), _centre(lon1), _centre(lat2), _centre(lon2))
     return max(AREA_M, centres + _WIDEST_DIAGONAL_M)
 

@@ -1,13 +1,14 @@
 """The demand multiplier of a price: how it follows the requests and the free technicians of an area without flapping.
 
-Pressure = (waiting jobs + requests) ÷ (free technicians + usual requests), where requests count with a half-life of
-8 minutes and the usual requests are the forecast for the same time: in the usual hour as many technicians become free
-as requests arrive. The blueprint's table turns pressure into a multiplier (per mille).
+Pressure = (waiting jobs + requests) ÷ (free technicians + usual requests). Requests count with a half-life of 8
+minutes. The usual requests are the forecast for the same time; they stand for the technicians who become free, because
+in a usual hour as many become free as requests arrive. The blueprint's table maps pressure to a multiplier (per mille).
 
-Requests arrive by chance. In 12 minutes with 23 usual requests, 28 are no sign of more demand. A price that followed
-the ratio itself would change some 600 times a day while nothing happens. Therefore the multiplier rises only as far as
-the lower end of what the requests show (n − 1.28 √n: a Poisson count with this mean is rarely larger), and falls to
-what their number itself shows. It moves in steps, not far at once, and not soon after it moved.
+Requests arrive by chance: if 23 requests are usual in 12 minutes, 28 are no sign of more demand. A price that followed
+the pressure directly would change about 600 times a day under steady demand. Therefore the multiplier rises only as far
+as the lower bound of the count requires (n − 1.28 √n: a count is larger than this bound in nine of ten cases), and
+falls to what the count n itself requires. It moves in steps of ``STEP``, at most ``LARGEST_MOVE`` at once, and at most
+once in ``PAUSE_MS``.
 
 The caller looks at each area about once a minute and stores the state that ``next_surge`` returns.
 """
@@ -28,16 +29,17 @@ LARGEST_MOVE = 100
 PAUSE_MS = 120_000
 """The least time between two moves."""
 DEAD_BAND = 100
-"""A smaller difference moves the multiplier only if that makes it neutral."""
+"""A smaller difference moves the multiplier only if it becomes neutral."""
 NEIGHBOUR_WEIGHT = 0.5
-"""What an area next to the area counts, so that no street is the border between two prices."""
+"""The weight of each neighbouring area, so that prices do not differ sharply between two sides of a street."""
 DEVIATIONS = 1.28
-"""How many standard deviations the lower end of a count is below the count: nine in ten are above it."""
+"""How many standard deviations the lower bound of a count is below it: nine of ten counts are above the bound."""
 
 
 class DemandTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The demand multiplier of a blueprint, all in per mille. ``table`` has rows (pressure, multiplier), between which
-    the multiplier is interpolated; ``min`` and ``max`` bound it. Fewer than ``least`` recent requests never raise it.
+    """How a blueprint's demand multiplier follows pressure. ``table`` has rows (pressure, multiplier in per mille);
+    between two rows the multiplier is interpolated. ``min`` and ``max`` (per mille) bound it. Fewer than ``least``
+    recent requests never raise it.
     """
 
     table: tuple[tuple[float, int], ...]
@@ -46,7 +48,7 @@ class DemandTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     least: float = 8.0
 
     def multiplier_at(self, pressure: float) -> int:
-        """Return the multiplier at a pressure: that of the first or last row outside of the table."""
+        """Return the multiplier (per mille) at a pressure. Outside of the table it is that of the first or last row."""
         found = float(self.table[0][1])
         for (low, low_value), (high, high_value) in zip(self.table, self.table[1:], strict=False):
             if pressure > low:
@@ -70,7 +72,7 @@ class AreaLook(msgspec.Struct, frozen=True):
     free: float = 0.0
 
     def with_neighbours(self, neighbours: Iterable[AreaLook]) -> AreaLook:
-        """Return the same with the share of the areas around it."""
+        """Return the sums of this area and of the areas around it, which count with ``NEIGHBOUR_WEIGHT``."""
         sums = [self.requests, self.usual, self.waiting, self.free]
         for each in neighbours:
             for place, value in enumerate((each.requests, each.usual, each.waiting, each.free)):
@@ -79,9 +81,10 @@ class AreaLook(msgspec.Struct, frozen=True):
 
 
 class SurgeState(msgspec.Struct, frozen=True):
-    """The state of an area for one blueprint, for the next look. ``at`` is the time of the last look, ``moved_at`` that
-    of the last move (ms). ``requests`` and ``usual`` are decayed sums, ``waiting`` and ``free`` decayed means.
-    ``multiplier`` is in per mille. ``pressure`` is for people who ask why.
+    """The state of an area for one blueprint, which the next look needs. ``at`` is the time of the last look,
+    ``moved_at`` that of the last move of the multiplier (ms since the Unix epoch). ``requests`` and ``usual`` are
+    decayed sums, ``waiting`` and ``free`` decayed means. ``multiplier`` is in per mille. ``pressure`` is only shown to
+    people who ask why.
     """
 
     at: int
@@ -95,7 +98,9 @@ class SurgeState(msgspec.Struct, frozen=True):
 
 
 def next_surge(state: SurgeState | None, table: DemandTable, look: AreaLook, now_ms: int) -> SurgeState:
-    """Return the state after a look at ``now_ms``. ``look`` includes the neighbours. ``state`` is None at the first."""
+    """Return the state after a look at ``now_ms`` (ms since the Unix epoch). ``look`` includes the neighbours.
+    ``state`` is None at the first look.
+    """
     if state is None:
         state = SurgeState(at=now_ms, waiting=look.waiting, free=look.free)
     rest = 0.5 ** (max(0, now_ms - state.at) / HALF_LIFE_MS)
@@ -138,5 +143,7 @@ def _moved(state: SurgeState, target: int, now_ms: int) -> int:
 
 
 def reachable_multipliers(table: DemandTable) -> Sequence[int]:
-    """Return the values at the rows of the table, with the neutral one: a price has one of these or one between."""
+    """Return the multipliers of the table's rows, and the neutral one, in order. The multiplier of a price is one of
+    these or lies between two of them.
+    """
     return sorted({NEUTRAL, *(table.bound(value) for _, value in table.table)})

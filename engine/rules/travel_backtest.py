@@ -1,4 +1,4 @@
-"""Measure learnt travel times on recorded journeys: learn from the earlier part, predict the later part."""
+"""Measure learnt travel times on recorded journeys: learn from the earlier ones, predict the later ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.rules.travel_learning import JOURNEY_QUANTILES, FittedTimes, Journey
 
 WEEK_MS = 7 * 86_400_000
 MIN_TRAINED_SHARE = 0.5
-"""The least share of the journeys to learn from, if the last week is held out."""
+"""The last week is held out if at least this share of the journeys is before it."""
 HELD_OUT_SHARE = 0.2
 CLOSE_S = 120.0
 TIMES_LEFT_S = ((0, 300, "under_5_min"), (300, 600, "5_to_10_min"), (600, 1 << 30, "over_10_min"))
@@ -21,8 +21,8 @@ TIMES_LEFT_S = ((0, 300, "under_5_min"), (300, 600, "5_to_10_min"), (600, 1 << 3
 
 
 class Ride(NamedTuple):
-    """A recorded journey. ``at`` is when it began (ms since the Unix epoch). ``driven_km`` is the length of the way by
-    road, None if unknown. ``points`` are the journeys from points on the way to the same end.
+    """A recorded journey. ``at`` is when it began (ms since the Unix epoch). ``driven_km`` is its length by road; None
+    if unknown. ``points`` has the rest of the journey from each point on the way.
     """
 
     at: int
@@ -58,7 +58,7 @@ def split_rides(rides: Sequence[Ride]) -> tuple[list[Ride], list[Ride], str]:
 
 
 def backtest(rides: Sequence[Ride]) -> dict[str, Any]:
-    """Return the errors of each model on the later rides. Raises NotEnough."""
+    """Return the errors of each model on the later rides, as JSON shows them. Raises NotEnough."""
     train, test, held_out = split_rides(rides)
     times = learn_zone_times([(ride.journey, ride.points) for ride in train])
     learnt = times.journeys
@@ -97,8 +97,9 @@ def predict(model_for: Callable[[Journey], TravelModel], journey: Journey) -> Pr
 
 
 def measure(predictions: Iterable[Prediction]) -> dict[str, Any]:
-    """Return the errors of predictions: means and medians in seconds and as shares of the true time. ``bias_s`` is the
-    mean of predicted less true. ``kept`` is the share that took at most ``high``, ``band`` the share between both.
+    """Return the errors of predictions: means and medians, in seconds (``…_s``) or as shares of the true time.
+    ``bias_s`` is the mean of predicted minus true. ``kept`` is the share of journeys that took at most ``high``,
+    ``band`` the share that took between ``low`` and ``high``.
     """
     known = list(predictions)
     errors = [abs(each.likely - each.actual) for each in known]
@@ -120,7 +121,7 @@ def _share(facts: Iterable[bool]) -> float:
 
 
 def _one_speed(journeys: Sequence[Journey]) -> TravelModel:
-    """Return the model of a single speed, the simplest one: all seconds by all kilometres."""
+    """Return the simplest model, a single speed: the sum of the seconds divided by the sum of the kilometres."""
     pace = sum(each.seconds for each in journeys) / max(1e-9, sum(each.km for each in journeys))
     return msgspec.structs.replace(COLD_START, seconds_per_km=pace, exponent=1.0)
 
@@ -134,7 +135,7 @@ def _fitted(fitted: FittedTimes) -> Callable[[Journey], TravelModel]:
 
 
 def _measure_driven(train: Sequence[Ride], test: Sequence[Ride]) -> dict[str, Any]:
-    """Return the errors if the length of the way by road is known, as a router knows it."""
+    """Return the errors if the length by road is known, as it would be with a router."""
     by_road = [[ride.journey._replace(km=ride.driven_km or 0.0) for ride in part] for part in (train, test)]
     learnt = learn_times(by_road[0], JOURNEY_QUANTILES)
     assert learnt is not None  # as many as without

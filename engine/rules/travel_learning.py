@@ -30,8 +30,8 @@ MIN_KM = 0.02
 
 
 class Journey(NamedTuple):
-    """A way that a technician has driven: the straight distance, the time it took, the class of the hour in which it
-    began (``hour_class``), and the areas in which it began and ended ("" if unknown).
+    """A journey of a technician: the straight distance (km), the time that it took (seconds), the class of the hour in
+    which it began (``hour_class``), and the areas in which it began and ended ("" if unknown).
     """
 
     km: float
@@ -42,14 +42,15 @@ class Journey(NamedTuple):
 
 
 class Quantiles(NamedTuple):
-    """The quantiles of the error that ``low`` and ``high`` of the learnt times stand for."""
+    """The quantiles of the error to which ``low`` and ``high`` of the learnt times correspond."""
 
     low: float
     high: float
 
 
 JOURNEY_QUANTILES, REMAINING_QUANTILES = Quantiles(0.1, 0.8), Quantiles(0.1, 0.9)
-"""``high`` of a whole journey is the promise (P80). On the way, four of five arrivals are between both."""
+"""``high`` of a whole journey is the promise (P80). On the way, four of five arrivals lie between ``low`` and ``high``.
+"""
 
 
 class FittedTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,7 @@ class FittedTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LearntTimes(msgspec.Struct, frozen=True):
-    """What was learnt from ``journeys`` journeys: with the areas, and ``plain`` without, for who does not know them."""
+    """What was learnt from ``journeys`` journeys: ``by_area``, and ``plain`` for callers who do not know the areas."""
 
     plain: FittedTimes
     by_area: FittedTimes
@@ -85,8 +86,9 @@ class LearntTimes(msgspec.Struct, frozen=True):
 
 
 class ZoneTimes(msgspec.Struct, frozen=True):
-    """What a zone has learnt: ``journeys`` from the times of whole journeys, ``remaining`` from points on the way to
-    the end. A model of whole journeys is too slow near the end, because it contains the start. None: too few yet.
+    """What a zone has learnt: ``journeys`` from whole journeys, ``remaining`` from the rest of journeys after points on
+    the way. Near the end, a model of whole journeys is too slow, because it contains the start. None: there are too few
+    journeys yet.
     """
 
     journeys: LearntTimes | None = None
@@ -99,7 +101,9 @@ def hour_class(hour: int, weekday: int) -> int:
 
 
 def learn_zone_times(rides: Sequence[tuple[Journey, Sequence[Journey]]]) -> ZoneTimes:
-    """Return what journeys show, each with its rest from points on the way. They are in the order of their times."""
+    """Fit the travel times of a zone. ``rides`` has, in the order of their times, each journey and its rest after each
+    point on the way.
+    """
     latest = rides[-MAX_JOURNEYS:]
     journeys = learn_times([journey for journey, _ in latest], JOURNEY_QUANTILES)
     if journeys is None:  # points of a few journeys are many, but say little about others
@@ -110,7 +114,7 @@ def learn_zone_times(rides: Sequence[tuple[Journey, Sequence[Journey]]]) -> Zone
 
 
 def learn_times(journeys: Sequence[Journey], quantiles: Quantiles) -> LearntTimes | None:
-    """Return what journeys show, which are in the order of their times; None for fewer than ``MIN_JOURNEYS``."""
+    """Fit journeys, which are in the order of their times. Return None for fewer than ``MIN_JOURNEYS``."""
     if len(journeys) < MIN_JOURNEYS:
         return None
     without = [each._replace(origin="", destination="") for each in journeys]
@@ -186,7 +190,7 @@ def _factors(effects: Mapping[str | int, float]) -> dict[str, float]:
 
 
 def _fit_line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
-    """Return the height at 0 and the slope of the line of least squares, the slope within its bounds."""
+    """Return the intercept and the slope of the least-squares line. The slope is limited to its bounds."""
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     spread = sum((x - mean_x) ** 2 for x in xs)
     common = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
@@ -195,7 +199,7 @@ def _fit_line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 def _shrunk_means(members: Sequence[str | int], values: Sequence[float]) -> dict[str | int, float]:
-    """Return the mean of the values of each member, drawn to 0. The member "" has none."""
+    """Return for each member the mean of its values, drawn to 0. The member "" is left out."""
     sums: dict[str | int, float] = {}
     counts: dict[str | int, int] = {}
     known = [member != "" for member in members]

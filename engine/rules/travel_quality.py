@@ -1,7 +1,7 @@
 """How good the predicted arrivals of a zone were: counted for each day, published as shares and medians.
 
-Each journey is judged by the travel times that were known before it: first it is counted, then they are learnt anew.
-So the published figures contain no journey that its own prediction had learnt from.
+A journey is counted before the travel times learn from it. So the published figures contain no prediction by a model
+that had learnt from the same journey.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ DAY_MS = 86_400_000
 CLOSE_S = 120.0
 LEFT_S = (300.0, 600.0)
 LEFT_NAMES = ("under_5_min", "5_to_10_min", "over_10_min")
-"""The classes of the time that was left until the arrival, and the seconds between them."""
+"""The classes of the time that was left until the arrival, and the limits between them in seconds."""
 BIN_S, MAX_BINS = 5.0, 240
 """Errors are counted in bins of 5 s; the last one has all above 20 min."""
 
 
 class LeftCounts(msgspec.Struct):
-    """The predictions with about the same time left: how many, how many were right within 2 min, and the number of
-    errors in each bin.
+    """The predictions of one class of ``LEFT_NAMES``: how many there were, how many were wrong by at most 2 min, and
+    the number of errors in each bin.
     """
 
     predicted: int = 0
@@ -48,7 +48,7 @@ class LeftCounts(msgspec.Struct):
             self.errors[index] = self.errors.get(index, 0) + count
 
     def median_s(self) -> float | None:
-        """Return the median error in seconds, to half a bin; None without a prediction."""
+        """Return the median error in seconds, exact to half a bin; None without a prediction."""
         before = 0
         for index in sorted(self.errors):
             before += self.errors[index]
@@ -58,8 +58,8 @@ class LeftCounts(msgspec.Struct):
 
 
 class DayCounts(msgspec.Struct):
-    """The journeys that ended on one day: how many, how many had a promise, how many of these kept it, and the
-    predictions on the way by the time left.
+    """The journeys that ended on one day: how many there were, how many had a promise, in how many of these it was
+    kept, and the predictions on the way by class of the time left.
     """
 
     rides: int = 0
@@ -69,9 +69,9 @@ class DayCounts(msgspec.Struct):
 
 
 class ZoneQuality(msgspec.Struct):
-    """The counts of the last ``KEPT_DAYS`` days, by the day's number since the Unix epoch. Journeys that ended up to
-    ``counted_to`` (ms since the Unix epoch) are counted. ``rides_since`` is how many of them the present times have
-    not learnt from.
+    """The counts of the last ``KEPT_DAYS`` days, by the day's number since the Unix epoch. All journeys that ended up
+    to ``counted_to`` (ms since the Unix epoch) are counted. ``rides_since`` is how many journeys were counted since the
+    last fit of the travel times.
     """
 
     counted_to: int = 0
@@ -79,7 +79,7 @@ class ZoneQuality(msgspec.Struct):
     days: dict[int, DayCounts] = {}
 
     def count(self, ride: ArrivedRide, predictions: Iterable[tuple[float, float]]) -> None:
-        """Count a journey. ``predictions`` are the seconds left on the way: predicted and true."""
+        """Count a journey. ``predictions`` are pairs: the predicted and the true seconds left at a point of the way."""
         day = self.days.setdefault(ride.arrived // DAY_MS, DayCounts())
         day.rides += 1
         self.rides_since += 1
@@ -90,7 +90,7 @@ class ZoneQuality(msgspec.Struct):
             day.left[bisect_right(LEFT_S, true_s)].add(abs(predicted_s - true_s))
 
     def drop_old_days(self, now: int) -> None:
-        """Forget the days that are no longer published at ``now`` (ms since the Unix epoch)."""
+        """Delete the counts of days that are no longer published at ``now`` (ms since the Unix epoch)."""
         self.days = {day: counts for day, counts in self.days.items() if day > now // DAY_MS - KEPT_DAYS}
 
     def total(self) -> DayCounts:

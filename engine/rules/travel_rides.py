@@ -11,14 +11,15 @@ from engine.rules.travel import Place, area_of, hour_class_at
 from engine.rules.travel_learning import Journey
 
 THERE_M = 60.0
-"""How near a point of the path is to the place when the technician is there (``Arrival.at_m`` of most blueprints)."""
+"""At a point of the path within this distance (m) of the place, the technician counts as arrived (``Arrival.at_m`` of
+most blueprints)."""
 LEAST_S, MOST_S, LEAST_M, MOST_M_S = 30.0, 10_800.0, 200.0, 40.0
-"""What is learnt from: a journey that takes so long at least and at most, over so many metres, at most so fast."""
+"""The limits of a plausible journey: the least and the most seconds, the least metres, the most metres a second."""
 
 
 class ArrivedRide(NamedTuple):
-    """A journey to a job that is over. Times are ms since the Unix epoch. ``points`` are those on the way, with the
-    first. ``promise`` is the time that was promised, None without a promise.
+    """A journey to a job, which has ended. Times are ms since the Unix epoch. ``points`` are the points of the path
+    before the arrival, the departure included. ``promise`` is the promised time of arrival; None without a promise.
     """
 
     began: int
@@ -51,9 +52,9 @@ def ride_of_path(
 ) -> ArrivedRide | None:
     """Return the journey of a path, which begins at the departure. None if it has no end.
 
-    It ends at ``arrived_at`` (ms), if fixes showed the arrival. Otherwise the path shows it at its first point at the
-    place, which may be late, because thinning leaves points out; so ``next_state_at``, when the job entered the state
-    after the way, counts if it is earlier.
+    The journey ends at ``arrived_at`` (ms), if fixes showed the arrival. Otherwise it ends at the first point of the
+    path at the place, or at ``next_state_at`` (ms), when the job entered the state after the way, if that is earlier:
+    the point may be late, because thinning removes points.
     """
     if not path:
         return None
@@ -66,7 +67,7 @@ def ride_of_path(
 
 
 def journey_of(ride: ArrivedRide, timezone: str) -> Journey:
-    """Return the whole journey, as travel times are learnt from it."""
+    """Return the whole journey in the form from which travel times are learnt."""
     start = ride.points[0]
     return _journey_from(ride, start, timezone)._replace(origin=area_of(start.lat, start.lon))
 

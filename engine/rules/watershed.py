@@ -1,9 +1,10 @@
-"""Clusters of areas by a watershed, as of hills on a map: each area belongs to the peak that is reached by always going
-to the highest neighbour. Two hills are one cluster if the pass between them is nearly as high as the lower peak.
+"""Clusters of areas by a watershed. The count of an area is its height on a map: each area belongs to the peak that is
+reached by always going to the highest neighbour. Two hills are one cluster if the pass between them is nearly as high
+as the lower peak.
 
-The same areas give the same clusters. (Rejected: k-means, which cuts through the centre anywhere and differs from one
-half of a trace to the other; HDBSCAN, which needs numpy and is slower. Adding the counts of neighbours,
-which joined nearly all of a city to one cluster. docs/demand.md has figures.)
+The same areas always give the same clusters. (Rejected: k-means, which cuts through the centre at arbitrary lines and
+gives different clusters for two halves of a trace; HDBSCAN, which needs numpy and is slower; adding the counts of
+neighbours to each area first, which joined nearly all of a city to one cluster. docs/demand.md has figures.)
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def find_clusters(counts: Mapping[str, int], neighbours: Neighbours) -> dict[str
 
 
 def adjusted_rand(pairs: Iterable[tuple[str, str, int]]) -> float:
-    """Return how alike two clusterings are: 1 if they are the same, about 0 if they agree by chance (Hubert and Arabie,
-    1985). ``pairs`` has each thing's cluster in the one and in the other, and how many such things there are.
+    """Return the adjusted Rand index, which says how alike two clusterings are: 1 if they are the same, about 0 if they
+    agree by chance (Hubert and Arabie, 1985). Each of ``pairs`` has a cluster of the one clustering, a cluster of the
+    other, and how many objects are in both.
     """
     both: dict[tuple[str, str], int] = {}
     first: dict[str, int] = {}

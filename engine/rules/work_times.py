@@ -1,4 +1,4 @@
-"""The times for which work may be wanted: by a booking, an edit, a quote, a search for slots, a day plan."""
+"""The limits of the time for which a booking, an edit, a quote, a search for slots or a day plan may want work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAR_TEXT = f"Not after {LAST_DATE}"
 
 
 def check_work_time(pointer: str, when: int, now: int) -> None:
-    """Raise Invalid, with this pointer, if ``when`` (ms) is past at ``now`` or too far in the future."""
+    """Raise Invalid, with this pointer, if ``when`` (ms) is before ``now`` or too far in the future."""
     _check(pointer, when < now - MAX_PAST_MS, when > LAST_MS)
 
 

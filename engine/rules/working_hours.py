@@ -13,7 +13,7 @@ from engine.errors import FieldError
 from engine.rules.timezones import is_timezone
 
 MAX_SPANS_OF_WEEK, MAX_EXCEPTIONS = 50, 400
-"""The most entries of a week, and of exceptions: more than a year of days."""
+"""The most entries of a week, and the most exceptions, which are enough for each day of a year."""
 
 Span = tuple[int, int]
 """Start and end in ms since the Unix epoch."""
@@ -49,7 +49,7 @@ class WorkingHours(msgspec.Struct, frozen=True):
     exceptions: tuple[DateSpan, ...] = ()
 
     def find_errors(self) -> list[FieldError]:
-        """Return what is wrong beyond the types."""
+        """Return what is wrong although the types are right."""
         errors = [] if is_timezone(self.tz) else [FieldError("/tz", "No time zone of the IANA database")]
         for position, span in enumerate(self.week):
             if span.starts == span.ends:

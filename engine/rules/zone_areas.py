@@ -13,7 +13,7 @@ DEFAULT_TIMEZONE = "UTC"
 
 
 class ZoneArea(msgspec.Struct, frozen=True):
-    """A zone with its place: its area, None for everywhere else, and its time zone by its IANA name."""
+    """A zone as a place: its area (None: it has none) and the IANA name of its time zone."""
 
     name: Zone
     polygons: Polygons | None = None

@@ -1,4 +1,6 @@
-"""The demand of a zone by area of one kind: the forecast, and the pulse that follows from it and from who is there."""
+"""The demand of a zone by area of one kind: the forecast, and the pulse, which is computed from the forecast and from
+the jobs and technicians that are there now.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,19 @@ from engine.rules.hour_slots import HOUR_MS, WEEK_HOURS, HourSlots, hour_of
 from engine.rules.pulse import AreaKind, AreaPulse, HourAhead, cell_ring, lineage_of
 
 MAX_HOURS_BEHIND = 5
-"""If the archive is so many hours behind, the forecast does not reach to now."""
+"""If the archive is more hours behind, the forecast does not reach the present hour."""
 FREED_SHARE = 0.5
-"""The share of busy technicians who become free within an hour. Jobs take between half an hour and some hours."""
+"""The assumed share of busy technicians who become free within an hour. Jobs take between half an hour and some hours.
+"""
 
 LEARNT_AGAIN_HOURS = 12 * WEEK_HOURS
-"""How many hours the forecasters that are installed besides learn again after a restart."""
+"""How many past hours the forecasters of other packages learn again after a restart."""
 
 _lineage = lru_cache(65_536)(lineage_of)
 
 
 STEP_MS = 600_000
-"""What is expected in an hour is computed anew when so much time has passed."""
+"""How often the expected requests of the coming hour are computed."""
 
 
 class AreaSupply(NamedTuple):
@@ -76,7 +79,7 @@ class ZoneDemand:
     def restore(
         self, zone: ZoneState, areas: Mapping[str, AreaState], history: Mapping[int, Mapping[str, int]]
     ) -> None:
-        """Go on from what was stored. ``history`` has the counts from the hour ``first_needed`` on."""
+        """Continue from the stored state. ``history`` has the counts from the hour ``first_needed`` on."""
         restore(self.forecast, zone, areas)
         first_kept = self.forecast.history.first_kept(zone.hour)
         for hour in range(max(self.first_hour, self.first_needed(zone.hour)), zone.hour + 1):
@@ -88,15 +91,15 @@ class ZoneDemand:
                 self._count_sample(everywhere, {})
 
     def first_needed(self, last_hour: int) -> int:
-        """Return the first hour whose counts are needed to go on from what was stored after ``last_hour``."""
+        """Return the first hour whose counts are needed to continue from the state stored after ``last_hour``."""
         first_kept = self.forecast.history.first_kept(last_hour)
         has_others = len(self.forecast.forecasters) > 1
         return min(first_kept, last_hour + 1 - LEARNT_AGAIN_HOURS) if has_others else first_kept
 
     def look(self, at_ms: int, running: Mapping[str, int], supply: Mapping[str, AreaSupply]) -> dict[str, AreaPulse]:
-        """Return the pulse of each area at a time. ``running`` has the requests of the running hour, ``supply`` what is
-        there, both without parents of cells. Nothing is returned if the forecast does not reach to now. An area in
-        which nothing changes is the same object as at the last look.
+        """Return the pulse of each area at ``at_ms``. ``running`` has the requests of the running hour, ``supply`` the
+        jobs and technicians that are there now; neither has the parents of cells. The result is empty if the forecast
+        does not reach the present hour. An area in which nothing changes is the same object as at the last look.
         """
         if not 1 <= hour_of(at_ms) - self.hour <= MAX_HOURS_BEHIND:
             return {}
@@ -112,7 +115,7 @@ class ZoneDemand:
         return found
 
     def _expect(self, at_ms: int) -> None:
-        """Compute what is expected in the hour that begins with the present ``STEP_MS``, if it is not computed yet."""
+        """Compute what is expected in the hour after the begin of the present step, unless this was done before."""
         step = at_ms // STEP_MS
         if step == self._step:
             return
@@ -152,7 +155,7 @@ class ZoneDemand:
         return cell_ring(area) if self.kind == "cell" else []
 
     def with_parents(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """Return counts with those of the parents of cells."""
+        """Return counts in which each parent of a cell has the sum of its cells."""
         if self.kind != "cell":
             return counts
         sums: dict[str, int] = {}
@@ -180,8 +183,8 @@ class ZoneDemand:
             self.samples[area] -= count
 
     def _set_scores(self, pulses: Mapping[str, AreaPulse]) -> None:
-        """Set the rank of each area among those of its size, from 0 (the least needed) to 100. Equals have the same
-        rank.
+        """Set the score of each area: its rank among areas of its size, from 0 (technicians are needed least) to 100.
+        Areas with the same need have the same score.
         """
         groups: dict[int, list[tuple[float, AreaPulse]]] = {}
         for area, pulse in pulses.items():

@@ -25,12 +25,15 @@ CHART = HERE / "helm" / "callout"
 KUBERNETES_VERSIONS = ("1.27", "1.34")
 """The oldest version that the chart names, and a recent one."""
 
+STORES: dict[str, object] = {"stores": {"existingSecret": "s"}}
+FILES: dict[str, object] = {"settings": {"CALLOUT_FILES": "s3://photos/callout"}}
 BAD_VALUES: dict[str, dict[str, object]] = {
-    "no stores": {},
-    "a database that is no PostgreSQL": {"stores": {"redis": "redis://r", "database": "sqlite:///x"}},
-    "no gateway": {"stores": {"existingSecret": "s"}, "gateways": {"replicas": 0}},
-    "an unknown name": {"stores": {"existingSecret": "s"}, "gateway": {}},
-    "an ingress without a host": {"stores": {"existingSecret": "s"}, "ingress": {"enabled": True}},
+    "no stores": FILES,
+    "no place for files": STORES,
+    "a database that is no PostgreSQL": {"stores": {"redis": "redis://r", "database": "sqlite:///x"}, **FILES},
+    "no gateway": {"gateways": {"replicas": 0}, **STORES, **FILES},
+    "an unknown name": {"gateway": {}, **STORES, **FILES},
+    "an ingress without a host": {"ingress": {"enabled": True}, **STORES, **FILES},
 }
 
 

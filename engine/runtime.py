@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from engine.audit.staff_reads import StaffReads
 from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import PlanCache
+from engine.files.blobs import BlobStore, open_blobs
 from engine.process.metrics import Metrics
 from engine.process.road_times import RoadTimes
 from engine.process.settings import Settings
@@ -47,9 +48,11 @@ class Engine:
     technician_zones: TechnicianZones = field(init=False)
     fix_batches: FixBatches = field(init=False)
     road_times: RoadTimes = field(init=False)
+    blobs: BlobStore = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "technician_zones", TechnicianZones(self.store))
+        object.__setattr__(self, "blobs", open_blobs(self.settings))
         router = self.settings.router
         object.__setattr__(self, "road_times", RoadTimes(parse_router_address(router) if router else None))
         object.__setattr__(self, "fix_batches", FixBatches(self.store, self.technician_zones, self.settings.zone_areas))

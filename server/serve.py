@@ -27,6 +27,7 @@ import uvicorn
 from prometheus_client import ProcessCollector
 
 from engine.blueprint import registry
+from engine.files.blobs import check_shared
 from engine.identity import outbox
 from engine.process import embedded
 from engine.process.datadir import hold_lock
@@ -157,8 +158,9 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
 async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
     """Run a server on the current event loop while the ``async with`` block runs. Signals are not changed.
 
-    Raises CannotStart, UnsuitableServer or Unavailable.
+    Raises CannotStart, SettingsError, UnsuitableServer or Unavailable.
     """
+    check_shared(settings)
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(hold_lock(Path(settings.data)))
         # Bound before anything is started: a port in use is the most common mistake, and should cost nothing.

@@ -102,6 +102,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " file is created at the first start.",
         ),
     ] = None
+    files: Annotated[
+        NonEmptyText | None,
+        Meta(
+            description="Where photos, documents and signatures are stored: a folder, or `s3://BUCKET/PREFIX`, whose"
+            " credentials, region and endpoint come from `AWS_…` variables. Without it, `<data>/blobs`. Several hosts"
+            " need a place that all reach. See files.md.",
+        ),
+    ] = None
     origins: Annotated[
         tuple[str, ...],
         Meta(description="Web origins whose pages may call the API (CORS) and open WebSockets: `https://app.example`."),

@@ -25,6 +25,7 @@ from typing import Any
 
 import structlog
 
+from engine.files.blobs import check_shared
 from engine.process.datadir import CannotStart, DirectoryLock, hold_lock
 from engine.process.embedded import EmbeddedValkey
 from engine.process.settings import Settings
@@ -55,8 +56,9 @@ def supervise(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None])
     """Serve with several processes until SIGTERM or SIGINT, then stop in order. ``on_ready`` is called with the line
     for the operator when all of them serve.
 
-    Raises CannotStart if the server cannot start, and PartEnded if it cannot continue.
+    Raises CannotStart or SettingsError if the server cannot start, and PartEnded if it cannot continue.
     """
+    check_shared(settings)
     with ExitStack() as stack:
         signals = stack.enter_context(ParentSignals())
         lock = stack.enter_context(hold_lock(Path(settings.data)))

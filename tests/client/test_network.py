@@ -20,7 +20,7 @@ from engine.types import Principal, UserId
 from server.serve import RunningServer, run_server
 from tests.client.phone import Phone
 from tests.server.web.network_proxy import NetworkProxy
-from tests.support import event_log, people, socket_client
+from tests.support import event_log, people, second_server, socket_client
 from tests.support.wait import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -334,8 +334,8 @@ async def test_a_suspension_ends_a_polling_client(scene: Scene) -> None:
 
 async def test_a_drain_moves_the_client_to_another_gateway(scene: Scene, settings: Settings) -> None:
     """A client that a draining gateway closes with 4000 reconnects to another gateway and misses no event."""
-    shared = {"key_file": f"{settings.data}/signing.key", "database": f"sqlite:///{settings.data}/callout.db"}
-    other = msgspec.structs.replace(settings, port=0, data=f"{settings.data}2", roles=("gateway",), **shared)
+    shared = {"data": f"{settings.data}2", **second_server.stores_of(settings.data)}
+    other = msgspec.structs.replace(settings, port=0, roles=("gateway",), **shared)
     async with run_server(other) as second, scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         first = scene.running.gateway
         assert first is not None

@@ -24,6 +24,7 @@ from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
 HAS_LEVELS = "durability" in Settings.__struct_fields__
+HAS_FILES = "files" in Settings.__struct_fields__
 """Whether this version has acknowledgement levels."""
 LEVELS = ("fast", "replica", "aof", "sql") if HAS_LEVELS else ("fast",)
 BACKGROUND_ROLES = "scheduler,archiver,push"
@@ -105,6 +106,8 @@ class World:
         """Start a server on its data directory and port. ``roles`` are its roles, if it does not have all."""
         settings = {"limits": "off", "drain_s": "0.2", "key_file": str(self.folder / "signing.key"), **self._settings}
         settings["database"] = self._database
+        if HAS_FILES:
+            settings["files"] = str(self.folder / "blobs")
         if HAS_LEVELS:
             settings["durability"] = self.level
         if HAS_LEVELS and self.level == REPLICA:

@@ -44,7 +44,8 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 async def race(server: RunningServer, settings: Settings) -> AsyncIterator[Race]:
     """Run a server with all its work, and a second gateway on the same Redis and database."""
-    shared = {"database": f"sqlite:///{settings.data}/callout.db", "key_file": f"{settings.data}/signing.key"}
+    shared = {"key_file": f"{settings.data}/signing.key", "files": f"{settings.data}/blobs"}
+    shared["database"] = f"sqlite:///{settings.data}/callout.db"
     async with (
         running_node(msgspec.structs.replace(settings, data=f"{settings.data}2", **shared)) as other,
         open_http(server.url) as http,

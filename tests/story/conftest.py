@@ -118,6 +118,7 @@ async def run_second_gateway(server: RunningServer, port: int = 0) -> AsyncItera
         data=f"{settings.data}-second",
         database=settings.database or f"sqlite:///{settings.data}/callout.db",
         key_file=f"{settings.data}/signing.key",
+        files=f"{settings.data}/blobs",
         roles=("gateway",),
         port=port,
     )

@@ -52,7 +52,10 @@ async def run_wide_server(
     """
     data = Path(settings.data)
     database = settings.database or f"sqlite:///{data}/callout.db"
-    shared = msgspec.structs.replace(settings, database=database, key_file=f"{data}/signing.key", drain_s=0.0)
+    files = settings.files or f"{data}/blobs"
+    shared = msgspec.structs.replace(
+        settings, database=database, key_file=f"{data}/signing.key", files=files, drain_s=0.0
+    )
     roles = ("gateway",) if is_split else settings.roles
     async with AsyncExitStack() as stack:
         main = await _run(stack, data, msgspec.structs.replace(shared, workers=workers, roles=roles))

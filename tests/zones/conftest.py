@@ -94,6 +94,7 @@ async def run_gateway_of(
         data=f"{settings.data}-{'-'.join(zones)}",
         database=settings.database or f"sqlite:///{settings.data}/callout.db",
         key_file=f"{settings.data}/signing.key",
+        files=f"{settings.data}/blobs",
         roles=("gateway",),
         zones=tuple(map(Zone, (*zones, "main"))),
         zone_areas=settings.zone_areas if areas is None else areas,

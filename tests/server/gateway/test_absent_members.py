@@ -29,7 +29,11 @@ async def nodes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     monkeypatch.setattr(chat_notifications, "ABSENT_S", ABSENT_S)
     monkeypatch.setattr(chat_notifications, "PONG_MARGIN_S", 0.5)
     short = msgspec.structs.replace(settings, lease_s=6.0, ping_s=1.0, pong_s=0.8)
-    shared = {"database": f"sqlite:///{short.data}/callout.db", "key_file": f"{short.data}/signing.key"}
+    shared = {
+        "database": f"sqlite:///{short.data}/callout.db",
+        "key_file": f"{short.data}/signing.key",
+        "files": f"{short.data}/blobs",
+    }
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(running_node(short))
         other = msgspec.structs.replace(short, data=f"{short.data}2", **shared)

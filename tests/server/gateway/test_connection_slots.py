@@ -35,7 +35,8 @@ ANN_STREAMS = keys.stream_slots(DEFAULT_ZONE, UserId("ann"))
 
 def second_settings(first: Settings) -> Settings:
     """Return settings of a second server with the same Redis, signing key and database."""
-    shared = {"key_file": f"{first.data}/signing.key", "database": f"sqlite:///{first.data}/callout.db"}
+    shared = {"key_file": f"{first.data}/signing.key", "files": f"{first.data}/blobs"}
+    shared["database"] = f"sqlite:///{first.data}/callout.db"
     return msgspec.structs.replace(first, data=f"{first.data}2", **shared)
 
 

@@ -41,6 +41,7 @@ async def nodes(short_lease_settings: Settings) -> AsyncIterator[tuple[Node, Nod
         shared = {
             "database": f"sqlite:///{short_lease_settings.data}/callout.db",
             "key_file": f"{short_lease_settings.data}/signing.key",
+            "files": f"{short_lease_settings.data}/blobs",
         }
         other = msgspec.structs.replace(short_lease_settings, data=f"{short_lease_settings.data}2", **shared)
         second = await stack.enter_async_context(running_node(other))

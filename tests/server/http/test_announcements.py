@@ -103,7 +103,8 @@ async def test_a_declared_announcement_reaches_every_gateway(settings: Settings,
         (catalogue.shipped_folder() / "home_service.toml").read_text() + PROMOTION_TOML
     )
     first = msgspec.structs.replace(settings, port=0, blueprints=str(folder))
-    shared = {"key_file": str(tmp_path / "data/signing.key"), "database": f"sqlite:///{tmp_path}/data/callout.db"}
+    shared = {"key_file": str(tmp_path / "data/signing.key"), "files": str(tmp_path / "data/blobs")}
+    shared["database"] = f"sqlite:///{tmp_path}/data/callout.db"
     second = msgspec.structs.replace(first, data=str(tmp_path / "other"), **shared)
     async with (
         run_server(first) as one,

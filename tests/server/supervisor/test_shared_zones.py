@@ -54,6 +54,7 @@ async def test_zones_are_shared_and_taken_over(settings: Settings, redis_client:
         "redis": settings.redis or "",
         "database": settings.database or f"sqlite:///{settings.data}/callout.db",
         "key_file": f"{tmp_path}/signing.key",
+        "files": f"{tmp_path}/blobs",
         "roles": ",".join(LEASES_S),
     }
     (tmp_path / "box.geojson").write_text(json.dumps(BOX))

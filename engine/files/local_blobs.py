@@ -1,0 +1,85 @@
+"""Blobs in a directory: ``ab/cdef…``, by the hex digits of their SHA-256.
+
+(Rejected: obstore's LocalStore, which renames files without a sync. A photo that was acknowledged could be empty after
+a power cut.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+from engine.files.blob_errors import os_errors_as_unavailable
+
+CHUNK_BYTES = 64 * 1024
+"""The size of the pieces of a blob that is read as a stream."""
+
+
+class LocalBlobs:
+    """The blobs in ``folder``. All work on files runs in threads, because a disk may be slow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.temporary = folder / "uploads"
+
+    async def put(self, sha256: str, source: Path | bytes) -> None:
+        """Store a blob; a file is moved."""
+        await asyncio.to_thread(self._put, sha256, source)
+
+    async def read(self, sha256: str) -> bytes:
+        """Return a whole blob. Raises BlobMissing."""
+        with os_errors_as_unavailable():
+            return await asyncio.to_thread(self.path_of(sha256).read_bytes)
+
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        """Return a blob in pieces. Raises BlobMissing, before the first piece."""
+        with os_errors_as_unavailable():
+            return _pieces(await asyncio.to_thread(self.path_of(sha256).open, "rb"))
+
+    async def delete(self, sha256: str) -> None:
+        """Delete a blob, if it is there."""
+        with os_errors_as_unavailable():
+            await asyncio.to_thread(self.path_of(sha256).unlink, missing_ok=True)
+
+    def path_of(self, sha256: str) -> Path:
+        """Return where a blob is."""
+        return self.folder / sha256[:2] / sha256[2:]
+
+    def _put(self, sha256: str, source: Path | bytes) -> None:
+        path = self.path_of(sha256)
+        with os_errors_as_unavailable():
+            if isinstance(source, bytes):
+                data, source = source, make_folder(self.temporary) / token_hex(16)
+                source.write_bytes(data)
+            with source.open("rb") as file:
+                os.fsync(file.fileno())
+            source.replace(make_folder(path.parent) / path.name)
+            _sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder that only this user may read, and those above it, if they are missing. Return it."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(folder.parent)
+    return folder
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names in a folder to disk: without this, a new file may be lost with its name."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    with file:
+        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield piece

@@ -1,0 +1,84 @@
+"""Blobs in an S3-compatible store, through obstore. Credentials, region and endpoint come from the environment, under
+the names that all S3 clients use (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT``, …), or from the machine's role.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import S3Store
+
+from engine.errors import Unavailable
+from engine.files.blob_errors import BlobMissing
+
+CHUNK_BYTES = 64 * 1024
+"""The size of the pieces of a blob that is read as a stream."""
+TIMEOUT_S = 20.0
+"""The longest time for one request to the store, with its repeats."""
+
+
+class S3Blobs:
+    """The blobs under a URL ``s3://BUCKET/PREFIX``. ``temporary`` is the local folder of incomplete uploads."""
+
+    def __init__(self, url: str, temporary: Path) -> None:
+        self.temporary = temporary
+        timeout = timedelta(seconds=TIMEOUT_S)
+        # A store without TLS is one on this machine or in a private network, whose address says so itself.
+        plain = os.environ.get("AWS_ENDPOINT", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
+        self._store = S3Store.from_url(
+            url,
+            client_options={"timeout": timeout, "allow_http": plain},
+            retry_config={"max_retries": 3, "retry_timeout": timeout},
+        )
+
+    async def put(self, sha256: str, source: Path | bytes) -> None:
+        """Store a blob; a file is uploaded and deleted."""
+        with _store_errors_as_unavailable():
+            await obstore.put_async(self._store, path_of(sha256), source, use_multipart=False)
+        if isinstance(source, Path):
+            await asyncio.to_thread(source.unlink, missing_ok=True)
+
+    async def read(self, sha256: str) -> bytes:
+        """Return a whole blob. Raises BlobMissing."""
+        with _store_errors_as_unavailable():
+            found = await obstore.get_async(self._store, path_of(sha256))
+            return bytes(await found.bytes_async())
+
+    async def stream(self, sha256: str) -> AsyncIterator[bytes]:
+        """Return a blob in pieces. Raises BlobMissing, before the first piece."""
+        with _store_errors_as_unavailable():
+            found = await obstore.get_async(self._store, path_of(sha256))
+        return _pieces(found)
+
+    async def delete(self, sha256: str) -> None:
+        """Delete a blob, if it is there."""
+        with _store_errors_as_unavailable():
+            await obstore.delete_async(self._store, path_of(sha256))
+
+
+def path_of(sha256: str) -> str:
+    """Return the name of a blob below the prefix."""
+    return f"{sha256[:2]}/{sha256[2:]}"
+
+
+async def _pieces(found: obstore.GetResult) -> AsyncIterator[bytes]:
+    with _store_errors_as_unavailable():
+        async for piece in found.stream(min_chunk_size=CHUNK_BYTES):
+            yield bytes(piece)
+
+
+@contextmanager
+def _store_errors_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError) as error:
+        raise BlobMissing("The file is not in the store") from error
+    except (BaseError, OSError) as error:
+        raise Unavailable("Files cannot be stored or read now") from error

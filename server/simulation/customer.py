@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import date
+from random import Random
+from typing import Any
 
 from callout_client import Refusal
 from callout_client.listeners import Frame
@@ -27,14 +30,16 @@ class Customer(Person):
     """A simulated customer, who books when ``book`` is called. The delivery checker gets the events of the jobs."""
 
     async def book(
-        self, lat: float, lon: float, address: str, *, technician: str = "", is_managed: bool = False
+        self, lat: float, lon: float, address: str, *, technician: str = "", is_managed: bool = False, at: str = ""
     ) -> str:
         """Book a job and return its id. ``technician`` is the only one who is asked; "" = all who are suitable. With
-        ``is_managed`` the engine chooses the technician, and the price is quoted before.
+        ``is_managed`` the engine chooses the technician, and the price is quoted before. ``at`` is the time (RFC 3339)
+        of the work; "" = now.
 
         Raises Refusal or Unreachable.
         """
-        booking = {"service": self.simulation.service, "lat": lat, "lon": lon}
+        booking: dict[str, Any] = {"service": self.simulation.service, "lat": lat, "lon": lon}
+        booking |= {"scheduled_for": at} if at else {}
         if is_managed:
             booking["blueprint"] = "managed"
             quote = (await self.account.request("POST", "/v1/quotes", booking))["quote"]
@@ -46,6 +51,14 @@ class Customer(Person):
         if is_managed and job["amount"] != quote["amount"]:
             self.simulation.checker.broken_prices += 1
         return str(job["id"])
+
+    async def find_slot(self, lat: float, lon: float, day: date, draw: Random) -> str:
+        """Return the beginning of a free slot for managed work on a day; "" if there is none. Raises Refusal or
+        Unreachable.
+        """
+        where = f"service={self.simulation.service}&blueprint=managed&lat={lat}&lon={lon}"
+        slots = await self.account.request("GET", f"/v1/slots?{where}&from={day}T08:00:00Z&to={day}T18:00:00Z")
+        return str(draw.choice(slots["items"])["from"]) if slots["items"] else ""
 
     async def cancel(self, job: str) -> None:
         """Cancel the job. Do nothing if it can no longer be cancelled."""

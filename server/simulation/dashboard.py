@@ -46,17 +46,29 @@ def _line_printer(console: Console) -> ShowSummary:
 
 
 def summary_line(summary: dict[str, Any]) -> str:
-    """Return the counts of the demo as one line of text."""
-    refused = sum(summary["refused"].values())
+    """Return the most important counts of the demo as one line of text."""
     return (
         f"{summary['seconds']:.0f} s: {summary['jobs']} jobs booked, {summary['claimed']} won,"
         f" {summary['completed']} completed, {summary['cancelled']} cancelled, {summary['expired']} expired;"
-        f" {summary['claim_attempts']} claim attempts, {refused} refused;"
-        f" {summary['messages_said']} messages said, {summary['messages_received']} received,"
-        f" {summary['messages_lost']} lost, {summary['messages_doubled']} doubled;"
-        f" {summary['disputes_resolved']} disputes resolved;"
-        f" time to claim {_ms_text(summary['time_to_claim_ms'])}, event lag {_ms_text(summary['event_lag_ms'])}"
+        f" {summary['double_claims']} doubled, {summary['messages_lost']} lost, {summary['overlapping']} overlapping;"
+        f" time to claim {_ms_text(summary['time_to_claim_ms'])}"
     )
+
+
+def report(summary: dict[str, Any]) -> list[str]:
+    """Return all counts of the demo, as lines of text."""
+    refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"
+    return [
+        summary_line(summary),
+        f"  claims: {summary['claim_attempts']} tried, refused: {refused};"
+        f" event lag {_ms_text(summary['event_lag_ms'])}",
+        f"  schedule: {summary['booked_ahead']} jobs booked ahead, {summary['planned']} given by day plans,"
+        f" {summary['overlapping']} overlapping of {summary['visits_compared']} pairs compared",
+        f"  chat: {summary['messages_said']} messages said, {summary['messages_received']} received,"
+        f" {summary['messages_lost']} lost, {summary['messages_doubled']} doubled;"
+        f" {summary['disputes_resolved']} disputes resolved",
+        f"  prices: {summary['broken_prices']} quotes not kept",
+    ]
 
 
 def _ms_text(figures: dict[str, float | None]) -> str:
@@ -71,6 +83,7 @@ def _summary_table(summary: dict[str, Any], recent_events: Sequence[str]) -> Gro
         ("cancelled", "expired", "claim_attempts"),
         ("messages_said", "messages_received", "disputes_resolved"),
         ("messages_lost", "messages_doubled", "double_claims"),
+        ("booked_ahead", "planned", "overlapping"),
     ):
         table.add_row(*(f"{name.replace('_', ' ')} [bold]{summary[name]}[/bold]" for name in names))
     refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"

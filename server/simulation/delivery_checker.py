@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.events import ms_of
 from engine.types import Principal
+from server.simulation.job_outcome import JobOutcome
 
 
 @dataclass(slots=True)
@@ -36,41 +37,6 @@ class Receipts:
     received: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     coverage: dict[str, list[SeqRange]] = field(default_factory=lambda: defaultdict(list))
     duplicates: int = 0
-
-
-@dataclass(slots=True)
-class JobOutcome:
-    """The course of one job: times in monotonic seconds, and the technicians whose claim was acknowledged.
-
-    ``final_status`` is "" while the job is open.
-    """
-
-    booked_at_s: float | None = None
-    accepted_at_s: float | None = None
-    final_status: str = ""
-    expires_at_s: float = math.inf
-    winners: set[str] = field(default_factory=set)
-
-    @property
-    def is_undecided(self) -> bool:
-        """Return whether the customer has booked the job, and has received neither its holder nor its end."""
-        return self.booked_at_s is not None and self.accepted_at_s is None and not self.final_status
-
-    @property
-    def counter_names(self) -> list[str]:
-        """Return the names of the counters that this job increases by one. A job of an earlier run increases none."""
-        if self.booked_at_s is None:
-            return []
-        claimed = ["claimed"] if self.accepted_at_s is not None else []
-        doubled = ["doubled"] if len(self.winners) > 1 else []
-        return ["booked", *claimed, *doubled, *([self.final_status] if self.final_status else [])]
-
-    @property
-    def claim_ms(self) -> list[float]:
-        """Return the time from booking to claim in ms, as a list of one; an empty list if the time is unknown."""
-        if self.booked_at_s is None or self.accepted_at_s is None:
-            return []
-        return [max(0.0, self.accepted_at_s - self.booked_at_s) * 1000]
 
 
 class LogIndex:
@@ -158,7 +124,7 @@ class DeliveryChecker:
     def record_booking(self, job: dict[str, Any], now: float) -> None:
         """Call this when a booking is acknowledged to its customer. ``now`` is in monotonic seconds."""
         outcome = self.outcomes[job["id"]]
-        outcome.booked_at_s = now
+        outcome.booked_at_s, outcome.is_ahead = now, bool(job.get("scheduled_for"))
         if job.get("expires_at") and job.get("created_at"):
             outcome.expires_at_s = now + (ms_of(job["expires_at"]) - ms_of(job["created_at"])) / 1000
 
@@ -176,6 +142,10 @@ class DeliveryChecker:
         """Call this when a claim is acknowledged to ``technician``."""
         self.outcomes[job].winners.add(technician)
 
+    def record_release(self, job: str, technician: str) -> None:
+        """Call this when ``technician`` receives that the job was taken from them: another one may have it now."""
+        self.outcomes[job].winners.discard(technician)
+
     def drop_finished(self) -> None:
         """Delete the outcomes of finished jobs, after adding them to the counts."""
         for job, outcome in [(job, outcome) for job, outcome in self.outcomes.items() if outcome.final_status]:
@@ -188,8 +158,8 @@ class DeliveryChecker:
         return [(job, outcome) for job, outcome in self.outcomes.items() if outcome.is_undecided]
 
     def count_jobs(self, counter: str) -> int:
-        """Return how many jobs were ``counter``: ``booked``, ``claimed``, ``doubled``, ``completed``, ``cancelled`` or
-        ``expired``.
+        """Return how many jobs were ``counter``: ``booked``, ``ahead`` (for a later time), ``claimed``, ``doubled``,
+        ``completed``, ``cancelled`` or ``expired``.
         """
         return self._past_counts[counter] + sum(counter in outcome.counter_names for outcome in self.outcomes.values())
 

@@ -24,12 +24,15 @@ from server.simulation.account import Account, Operator, sign_in
 from server.simulation.child_server import ChildServer, admin_token, run_child
 from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
+from server.simulation.demo_bookings import Bookings
 from server.simulation.demo_files import LOGINS_FILE, DemoCredentials, load_credentials, write_logins, write_town
+from server.simulation.demo_summary import count_all
 from server.simulation.driver import Driver
 from server.simulation.mediator import Mediator
 from server.simulation.observer import AdminObserver, RecentEvents
 from server.simulation.payer import Payer
 from server.simulation.person import Pace, Person, Simulation
+from server.simulation.planner import DayPlanner
 from server.simulation.progress import count_progress
 from server.simulation.town import Town
 from server.simulation.town_builder import build_town
@@ -40,8 +43,6 @@ PACE = Pace(reaction_s=(0.3, 1.2), work_s=(10.0, 26.0))
 DRIVE_S = 80.0
 """About how long a drive to a job takes. If drives take longer, all technicians are busy and jobs wait."""
 BUSY_TECHNICIANS_SHARE = 0.6
-FIRST_BOOKING_S = 2.0
-CANCEL_PROBABILITY, DIRECT_PROBABILITY, MANAGED_PROBABILITY = 0.05, 0.15, 0.25
 MAX_RECENT_SAMPLES = 20_000
 FORGET_EVERY_S = 30.0
 SHOW_EVERY_S = 0.5
@@ -88,7 +89,7 @@ async def run_demo(options: DemoOptions) -> None:
     if options.as_json:
         print(msgspec.json.encode(demo.summary()).decode(), flush=True)
     else:
-        console.print(dashboard.summary_line(demo.summary()))
+        console.print("\n".join(dashboard.report(demo.summary())), markup=False)
 
 
 @asynccontextmanager
@@ -130,7 +131,7 @@ class DemoRun:
         self._admin = await sign_in(self.simulation.api, self._registration("admin", 0), operator)
         await self._add_staff(AdminObserver(self.simulation, self._admin, self.recent_events))
         work = [
-            partial(self._add_mediator_and_payer, operator),
+            partial(self._add_more_staff, operator),
             *(partial(self._add_technician, operator, number) for number in range(1, technicians + 1)),
             *(partial(self._add_customer, number) for number in range(1, max(4, technicians // 3) + 1)),
         ]
@@ -158,8 +159,8 @@ class DemoRun:
         self._staff.append(person)
         await person.connect()
 
-    async def _add_mediator_and_payer(self, operator: Operator) -> None:
-        for role, kind in (("mediator", Mediator), ("service", Payer)):
+    async def _add_more_staff(self, operator: Operator) -> None:
+        for role, kind in (("mediator", Mediator), ("service", Payer), ("ops_manager", DayPlanner)):
             account = await sign_in(self.simulation.api, self._registration(role, 0), operator)
             await self._add_staff(kind(self.simulation, account))
 
@@ -173,7 +174,11 @@ class DemoRun:
         self._began_at = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_run_person(who, who.run())) for who in self.technicians]
-            tasks += [group.create_task(_run_person(who, self._book_jobs(who, group))) for who in self.customers]
+            bookings = self._bookings()
+            tasks += [group.create_task(_run_person(who, bookings.book_forever(who))) for who in self.customers]
+            tasks += [
+                group.create_task(_run_person(who, who.run())) for who in self._staff if isinstance(who, DayPlanner)
+            ]
             tasks.append(group.create_task(self._show_summary(console)))
             tasks.append(group.create_task(_raise_child_error(child)))
             try:
@@ -184,25 +189,11 @@ class DemoRun:
             for task in tasks:
                 task.cancel()
 
-    async def _book_jobs(self, customer: TalkingCustomer, group: asyncio.TaskGroup) -> None:
-        """Book jobs for ever: the first soon, then so many that ``BUSY_TECHNICIANS_SHARE`` of technicians are busy."""
+    def _bookings(self) -> Bookings:
+        """Return the bookings by which ``BUSY_TECHNICIANS_SHARE`` of the technicians are busy."""
         seconds_a_job = sum(PACE.work_s) / 2 + sum(PACE.reaction_s) / 2 + DRIVE_S
-        a_second = BUSY_TECHNICIANS_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
-        await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
-        while True:
-            place, address = self.town.random_address(self._rng)
-            free = [technician for technician in self.technicians if technician.is_free]
-            is_first = not self.simulation.checker.count_jobs("booked")
-            if free and (is_first or self._rng.random() < DIRECT_PROBABILITY):
-                nearest = min(free, key=lambda technician: technician.distance_to_m(place))
-                job = await customer.book(*place, address, technician=nearest.id)
-                customer.start(customer.cancel_if_unanswered(job))
-            else:
-                job = await customer.book(*place, address, is_managed=self._rng.random() < MANAGED_PROBABILITY)
-            if self._rng.random() < CANCEL_PROBABILITY:
-                await asyncio.sleep(self._rng.uniform(0.2, 4.0))
-                await customer.cancel(job)
-            await asyncio.sleep(self._rng.expovariate(a_second))
+        mean_s = seconds_a_job * len(self.customers) / (BUSY_TECHNICIANS_SHARE * len(self.technicians))
+        return Bookings(self.simulation, self.town, self.technicians, self._rng, mean_s)
 
     async def _show_summary(self, console: Console) -> None:
         with dashboard.open_display(console) as show:
@@ -217,28 +208,12 @@ class DemoRun:
 
     def summary(self) -> dict[str, Any]:
         """Return the counts of this run until now."""
-        checker, messages = self.simulation.checker, self.simulation.messages
-        counts = {how: checker.count_jobs(how) for how in ("completed", "cancelled", "expired")}
         return {
             "url": self.simulation.api.url,
             "seconds": round(asyncio.get_running_loop().time() - self._began_at, 1),
             "technicians": len(self.technicians),
             "customers": len(self.customers),
-            "jobs": checker.count_jobs("booked"),
-            "claimed": checker.count_jobs("claimed"),
-            **counts,
-            "claim_attempts": checker.claim_attempts,
-            "refused": dict(sorted(checker.refusals.items())),
-            "double_claims": checker.double_claims(None),
-            "duplicate_events": checker.duplicate_events(),
-            "messages_said": messages.said,
-            "messages_received": messages.received,
-            "messages_lost": messages.lost(),
-            "messages_doubled": messages.doubled,
-            "broken_prices": checker.broken_prices,
-            "disputes_resolved": sum(person.resolved for person in self._staff if isinstance(person, Mediator)),
-            "time_to_claim_ms": checker.time_to_claim_ms(),
-            "event_lag_ms": checker.event_lag_ms(),
+            **count_all(self.simulation, self._staff),
         }
 
     async def close(self) -> None:

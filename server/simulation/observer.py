@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from engine.events import ms_of
 from server.simulation.account import Account
+from server.simulation.overlap_checker import Change, OverlapChecker
 from server.simulation.person import Person, Simulation
+from server.simulation.town import RING_M_S
+
+BUFFER_MS = 900_000
+"""The buffer between two jobs in all shipped blueprints."""
 
 
 class RecentEvents:
@@ -23,13 +29,49 @@ class RecentEvents:
             self.lines.append(f"{event['at'][11:19]}  …{job['id'][-6:]}  {job['status']:<12} {who}")
 
 
+class ReceivedSteps:
+    """Gives the checker of schedules what an admin receives. The events of one step have the same time. A travel takes
+    at least the time of a straight drive on the fastest road of the town: the server's travel times may be longer.
+    """
+
+    def __init__(self) -> None:
+        self.checker = OverlapChecker(lambda at, metres: metres / RING_M_S, BUFFER_MS)
+        self._step: list[Change] = []
+
+    def add_event(self, event: dict[str, Any]) -> None:
+        """Take the next event. The step before it is complete if the time is another one."""
+        change = Change(ms_of(event["at"]), event.get("seq", 0), event.get("data", {}))
+        if self._step and self._step[0].at != change.at:
+            self.end_step()
+        self._step.append(change)
+
+    def end_step(self) -> None:
+        """Check the events that were received last."""
+        self.checker.follow(self._step)
+        self._step.clear()
+
+    def forget(self) -> None:
+        """Forget everything, because the server reported a gap."""
+        self._step.clear()
+        self.checker.forget()
+
+
 class AdminObserver(Person):
-    """A simulated admin, who receives the same events as operators, for the list of recent events."""
+    """A simulated admin, who receives the same events as operators: for the list of recent events on the dashboard, and
+    for the checker of schedules.
+    """
 
     def __init__(self, simulation: Simulation, account: Account, recent_events: RecentEvents) -> None:
         super().__init__(simulation, account)
         self._recent_events = recent_events
+        self.steps = ReceivedSteps()
 
     def handle(self, event: dict[str, Any]) -> None:
-        """Add the event to the recent events that the dashboard shows."""
+        """Add the event to the recent events that the dashboard shows, and check it."""
         self._recent_events.add_event(event)
+        if event["type"].startswith("job."):
+            self.steps.add_event(event)
+
+    def resynchronise(self) -> None:
+        """Forget who holds what: events may be missing."""
+        self.steps.forget()

@@ -10,6 +10,7 @@ from callout_client import Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account
 from server.simulation.person import Person, Simulation, job_in_event, random_position_near
+from server.simulation.waiting_jobs import WaitingJobs, seconds_until
 
 NEXT_STEPS = {
     "home_service": {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"},
@@ -21,6 +22,10 @@ STEPS_PER_JOB = 4
 FROZEN_RETRY_S = 60.0
 """How long to wait for the end of a dispute before the next step is tried again."""
 MAX_IDLE_MOVE_M = 40.0
+DEPART_BEFORE_S = 60.0
+"""How long before the time of a booked job its technician departs."""
+TOO_EARLY_RETRY_S = 30.0
+"""When a step that was too early is tried again."""
 
 
 class Technician(Person):
@@ -37,6 +42,7 @@ class Technician(Person):
         self._rng = simulation.random_for(account.name)
         self._open_offers: dict[str, Frame] = {}
         self._held_jobs: dict[str, Frame] = {}
+        self._waiting = WaitingJobs()
         self._frozen_jobs: set[str] = set()
         self._must_reload = False
         self._stopping = False
@@ -65,14 +71,19 @@ class Technician(Person):
             fixes.cancel()
 
     def stop_claiming(self) -> None:
-        """Claim no more jobs, but finish the held jobs."""
+        """Claim no more jobs, but finish the held jobs. Booked jobs that must wait stay as they are."""
         self._stopping = True
         self._wake.set()
 
     @property
     def is_free(self) -> bool:
-        """Return whether the technician holds no job."""
-        return not self._held_jobs
+        """Return whether the technician holds no job, or only such as are booked for much later."""
+        return self._waiting.are_far(self._held_jobs)
+
+    @property
+    def waiting_jobs(self) -> set[str]:
+        """Return the held jobs that wait for their time."""
+        return self._held_jobs.keys() & self._waiting.names()
 
     def can_continue(self, job: str) -> bool:
         """Return whether the technician holds the job and no dispute has frozen it."""
@@ -89,6 +100,7 @@ class Technician(Person):
             self._held_jobs[job_in_event(event)["id"]] = job_in_event(event)
         elif event["type"] in ("job.cancelled", "job.unassigned"):
             self._drop_job(job_in_event(event)["id"])
+            self.simulation.checker.record_release(job_in_event(event)["id"], self.id)
         elif event["type"] == "job.disputed":
             self._frozen_jobs.add(job_in_event(event)["id"])
         elif event["type"] == "job.resolved":
@@ -99,6 +111,7 @@ class Technician(Person):
 
     def _drop_job(self, job: str) -> None:
         self._held_jobs.pop(job, None)
+        self._waiting.remove(job)
         self._frozen_jobs.discard(job)
 
     def _end_dispute(self, job: Frame) -> None:
@@ -113,15 +126,20 @@ class Technician(Person):
         self._wake.set()
 
     async def _claim_and_work(self) -> None:
-        while not (self._stopping and not self._held_jobs):
+        while not (self._stopping and self._held_jobs.keys() <= self.waiting_jobs):
             if self._must_reload:
                 await self._reload_offers_and_jobs()
-            elif self._held_jobs:
-                await self._run_next_step(next(iter(self._held_jobs.values())))
+            elif job := self._due_job():
+                await self._run_next_step(job)
             elif self._open_offers and not self._stopping:
                 await self._claim_job(self.choose_offer(self._open_offers.values()))
             else:
-                await self.wait_for_change(None)
+                await self.wait_for_change(self._waiting.rest_s())
+
+    def _due_job(self) -> Frame | None:
+        """Return the first held job that need not wait."""
+        waiting = self._waiting.names()
+        return next((job for name, job in self._held_jobs.items() if name not in waiting), None)
 
     async def wait_for_change(self, within_s: float | None) -> None:
         """Wait until an event changes the offers or the held jobs, but not longer than ``within_s`` seconds."""
@@ -170,6 +188,8 @@ class Technician(Person):
         if job["id"] in self._frozen_jobs:
             await self.wait_for_change(FROZEN_RETRY_S)
             return self._frozen_jobs.discard(job["id"])
+        if step == "depart" and (wait_s := seconds_until(job["scheduled_for"]) - DEPART_BEFORE_S) > 0:
+            return self._waiting.add(job["id"], wait_s)
         await self.prepare_step(job, step)
         self.simulation.checker.claim_attempts += step == "accept"
         try:
@@ -177,6 +197,8 @@ class Technician(Person):
         except Refusal as refusal:
             if refusal.code == "frozen":
                 self._frozen_jobs.add(job["id"])
+            elif refusal.code == "too_early":
+                self._waiting.add(job["id"], TOO_EARLY_RETRY_S)
             else:
                 self._drop_job(job["id"])  # it was cancelled or given to another technician meanwhile
         except Unreachable:

@@ -20,8 +20,8 @@ from engine.events import Event, parse_log_entry
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
-from tests.races.overlaps import OverlapChecker
-from tests.races.test_schedule_races import model_at
+from server.simulation.overlap_checker import OverlapChecker
+from tests.races.overlaps import change_of, zone_checker
 from tests.support import people
 from tests.support.dispatch_setup import metres_north
 from tests.support.people import ADMIN
@@ -100,14 +100,11 @@ def check_log(steps: list[list[Event]]) -> tuple[OverlapChecker, int]:
     """Follow the log. What a technician gives up by a group of a plan is gone before they get something by it. Return
     the checker and the size of the largest group.
     """
-    checker, largest = OverlapChecker(model_at, 900_000), 0
+    checker, largest = zone_checker(), 0
     for step in steps:
         moved = {job for event in step if (job := moved_job(event))}
         largest = max(largest, len(moved))
-        for job in moved:
-            checker.held.get(checker.holders.get(job, ""), {}).pop(job, None)
-        for event in step:
-            checker.follow(event)
+        checker.follow([change_of(event) for event in step])
     return checker, largest
 
 

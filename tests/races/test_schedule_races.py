@@ -16,14 +16,13 @@ from engine.domain import bids, edits, jobs
 from engine.domain.bids import BidTerms
 from engine.domain.commands import CommandInput
 from engine.errors import CalloutError, Duplicate
-from engine.rules.travel import TravelModel, travel_model
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
 from engine.workers import scheduled_tasks
 from engine.zone import log
-from tests.races.overlaps import OverlapChecker
+from tests.races.overlaps import change_of, zone_checker
 from tests.support import people
 from tests.support.dispatch_setup import metres_north
 
@@ -33,11 +32,6 @@ WRITERS, TECHNICIANS, JOBS_OF_EACH_KIND = 8, 6, 8
 HOURS = 10
 MINUTE_MS = 60_000
 BLUEPRINT_OF_WAY = {"claim": "home_service", "assign": "managed", "match": "managed", "award": "marketplace"}
-
-
-def model_at(moment: int) -> TravelModel:
-    """Return the travel times of the zone at a time (ms)."""
-    return travel_model(DEFAULT_ZONE, moment, "UTC")
 
 
 class Writers:
@@ -156,10 +150,10 @@ async def test_no_technician_has_two_booked_jobs_that_overlap(engine: Engine) ->
         await asyncio.gather(*(writers.run(min(TRIES, 600) // WRITERS) for _ in range(WRITERS)))
         for who in crowd:  # positions are fresh for two minutes
             await live.set_availability(engine, who, who.id, online=True, position=people.HERE)
-    checker, seq, matched = OverlapChecker(model_at, 900_000), 0, 0
+    checker, seq, matched = zone_checker(), 0, 0
     while events := await log.read_range(engine.store.redis, DEFAULT_ZONE, seq, 1_000):
         for event in events:
-            checker.follow(event)
+            checker.follow([change_of(event)])
             matched += event.type == "job.assigned" and event.actor == "engine"
         seq = events[-1].seq
     assert checker.overlaps == []

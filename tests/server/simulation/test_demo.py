@@ -212,6 +212,7 @@ async def test_it_ends_after_its_time_and_continues_with_the_same_accounts(tmp_p
         assert summary["claimed"] > 0
         assert summary["claim_attempts"] >= summary["claimed"]
         assert (summary["double_claims"], summary["duplicate_events"], summary["broken_prices"]) == (0, 0, 0)
+        assert (summary["overlapping"], summary["booked_ahead"] > 0) == (0, True)
         assert summary["messages_received"] >= summary["messages_said"] > 0
         assert (summary["messages_lost"], summary["messages_doubled"]) == (0, 0)
         logins.append([line for line in err.splitlines() if "password" in line])

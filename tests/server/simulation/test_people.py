@@ -12,10 +12,12 @@ from uuid import uuid4
 import pytest
 
 from callout_client import Api
+from engine.clock import now_ms
+from engine.events import ms_of, rfc3339_of
 from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import RunningServer
-from server.simulation import conversations, customer, driver, mediator, payer, seed
+from server.simulation import conversations, customer, driver, mediator, payer, seed, technician
 from server.simulation.account import Operator, sign_in
 from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
@@ -25,6 +27,7 @@ from server.simulation.observer import AdminObserver
 from server.simulation.payer import Payer
 from server.simulation.person import Pace, Simulation
 from server.simulation.town_builder import build_town
+from tests.support.clock import advance
 from tests.support.wait import wait_until
 
 CENTRE = (47.37, 8.54)
@@ -73,11 +76,11 @@ class People:
         working = asyncio.create_task(self.driver.run())
         stack.callback(working.cancel)
 
-    async def book(self, *, direct: bool = False, is_managed: bool = False) -> str:
+    async def book(self, *, direct: bool = False, is_managed: bool = False, at: str = "") -> str:
         """Book a job a few streets away, and return its id."""
         place = self.town.places[self.home[0] + 3, self.home[1] + 1]
-        technician = self.driver.id if direct else ""
-        return await self.customer.book(*place, "3 Elm Street", technician=technician, is_managed=is_managed)
+        asked = self.driver.id if direct else ""
+        return await self.customer.book(*place, "3 Elm Street", technician=asked, is_managed=is_managed, at=at)
 
     async def wait_for_end(self, job: str) -> str:
         """Wait until the job has ended and its messages have arrived. Return its last status."""
@@ -143,6 +146,32 @@ async def test_a_managed_job_is_quoted_assigned_signed_and_paid(people: People) 
     assert checker.broken_prices == 0
     paid = (await people.operator.request("GET", f"/v1/jobs/{job}"))["job"]
     assert paid["status"] == "paid" and paid["paid_amount"] == paid["amount"] == paid["quote"]["amount"]
+
+
+async def test_a_booked_job_waits_for_its_time(
+    people: People, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The technician accepts a job for later and departs shortly before its time. A step that is too early is tried
+    again, and the job stays theirs meanwhile. Time to the claim is not measured for it.
+    """
+    checker = people.simulation.checker
+    monkeypatch.setattr(technician, "DEPART_BEFORE_S", 2.0)
+    soon = await people.book(is_managed=True, at=rfc3339_of(now_ms() + 4_000))
+    assert await people.wait_for_end(soon) == "completed"
+    history = (await people.operator.request("GET", f"/v1/jobs/{soon}/history"))["items"]
+    departed = next(entry["at"] for entry in history if entry["command"] == "depart")
+    booked = (await people.operator.request("GET", f"/v1/jobs/{soon}"))["job"]["scheduled_for"]
+    assert -100 <= ms_of(departed) - (ms_of(booked) - 2_000) <= END_WITHIN_S * 1000
+
+    monkeypatch.setattr(technician, "DEPART_BEFORE_S", 36_000.0)
+    monkeypatch.setattr(technician, "TOO_EARLY_RETRY_S", 0.2)
+    later = await people.book(is_managed=True, at=rfc3339_of(now_ms() + 65 * 60_000))
+    await people.operator.request("POST", f"/v1/jobs/{later}/assign", {"technician": people.driver.id})
+    await wait_until(lambda: later in people.driver.waiting_jobs, within_s=END_WITHIN_S, what="the refusal too_early")
+    assert checker.outcomes[later].winners == {people.driver.id}
+    await advance(server.engine, 6 * 60)
+    assert await people.wait_for_end(later) == "completed"
+    assert (checker.count_jobs("ahead"), checker.time_to_claim_ms()["p50"]) == (2, None)
 
 
 async def test_a_mediator_resolves_a_dispute(people: People) -> None:

@@ -16,7 +16,7 @@ local text = redis.call('HGET', offers, technician)
 local offer = text and Offers.parse(text) or {status = '', opens = 0}
 local hidden = offer.status == 'sent' and offer.opens > zone.now
 local row = redis.call('HMGET', job_key, 'mode', 'holder')
--- The end of a search writes to none of its offers.
+-- The end of a search changes no offer, so the status of a sent offer follows from the job.
 if offer.status == 'sent' and row[2] == technician then offer.status = 'accepted'
 elseif offer.status == 'sent' and (row[1] == 'none' or row[2] ~= '') then offer.status = 'expired' end
 return {'OK', '0', zone.seq, 0, offer.status, hidden and '1' or '0', unpack(redis.call('LRANGE', waves, 0, -1))}

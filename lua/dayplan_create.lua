@@ -1,5 +1,5 @@
---[[ dayplan_create: notes that a day plan is being computed, once per idempotency key. `until_ms` is when the computation
-must have ended.
+--[[ dayplan_create: stores a day plan that is being computed, once per idempotency key. If the computation has not ended
+in `until_ms` from now, it has failed.
 KEYS    meta  plan  req
 ARGV    epoch  id  actor  fingerprint  day  fixed  until_ms
 OK      seq  version  plan_id

@@ -1,5 +1,5 @@
---[[ dayplan_finish: moves a day plan from the state `from` to another one, if it still is in that state. With `groups` and
-`unserved` (JSON) the plan is computed, and can be applied from now on.
+--[[ dayplan_finish: moves a day plan from the state `from` to `state`, if it is still in `from`. With `groups` and
+`unserved` (JSON) the computation has ended, and the plan can be applied from now on.
 KEYS    meta  plan
 ARGV    epoch  from  state  groups  unserved
 OK      seq  version

@@ -1,7 +1,7 @@
---[[ match_open: offers open jobs to a late joiner. Its scheduled task is `match:<technician>`. `asked` lists the
-customers whose accounts the caller has read, and `suspended` the suspended customers among them. If a job of another
-customer would be offered, the script changes nothing, and the reply's `customers` lists the accounts that the caller
-must read.
+--[[ match_open: offers open jobs to a late joiner (lib/late_join). Its scheduled task is `match:<technician>`. `asked`
+lists the customers whose accounts the caller has read, and `suspended` the suspended customers among them. If a job of
+another customer would be offered, the script changes nothing, and the reply's `customers` lists the accounts that the
+caller must read.
 KEYS    meta  tech  due  log
 ARGV    epoch  entry  reach_m  limit  asked  suspended
 OK      seq  version  offered  customers

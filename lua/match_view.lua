@@ -1,10 +1,10 @@
---[[ match_view: reads jobs that wait for a matching window, each with the nearest technicians who may get it now.
-Nothing changes. `side` is `jobs`, and `ids` are jobs; or `technicians`, and `ids` are technicians, for each of whom the
-script reads the nearest jobs, at most `limit`. `schedules` is JSON: the rule of lib/travel_rule for each blueprint. The
-script stops after Matching.MAX_VISITS technicians; `looked` counts the ids before that. `how` is why a candidate may
-get the job: `reach` (they are within it), `preferred` (by the customer; they are the only candidate) or `beyond`
-(Matching.search_beyond). A candidate is `id metres distance rating acceptance waiting workload`: the last five are the
-parts of the score (lib/ranking).
+--[[ match_view: reads jobs that wait for a matching window, each with the nearest technicians who may get it now. It
+changes nothing. If `side` is `jobs`, `ids` are jobs. If `side` is `technicians`, `ids` are technicians, and the script
+reads the nearest jobs of each, at most `limit`. `schedules` is JSON: the rule of lib/travel_rule for each blueprint.
+The script stops after Matching.MAX_VISITS technicians; `looked` is how many of the ids it has done. `how` is why a
+candidate may get the job: `reach` (they are within it), `preferred` (by the customer; they are the only candidate) or
+`beyond` (Matching.search_beyond). A candidate is `id metres distance rating acceptance waiting workload`: the last five
+are the parts of the score (lib/ranking).
 KEYS    meta  supply  open
 ARGV    epoch  side  limit  schedules  ids…
 OK      seq  version  looked  (id  version  bp  status  customer  waiting_ms  reach_m  how  candidates…) …

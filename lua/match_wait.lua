@@ -1,6 +1,6 @@
---[[ match_wait: a job waits for matching windows. Its scheduled task is `allocate:<job>:<round>`. A job that was to be
-searched for later enters the index of waiting jobs. Each later round stores a record of who fits and who does not, and
-the first of these reports to ops that nobody has the job. The windows alone assign it.
+--[[ match_wait: does the scheduled task `allocate:<job>:<round>` of a job that waits for matching windows. Only windows
+assign the job. A job whose search was postponed until now enters the index of waiting jobs. Otherwise the script stores
+a record of who fits and who does not, with `job.unfilled` for ops the first time.
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  round  repeat_ms  unfilled_audience  schedule
 OK      seq  version

@@ -1,7 +1,7 @@
---[[ preview_read: reads who would be asked first for a job that is not booked, and who would not and why. `id` is an id
-that no job has. One call is one turn of the search. If the turn decides nothing, the reply's `walk` is not '', and the
-next call continues from it. The document is that of a wave's record, with `scores` and `more`. With the rule of a
-matching window (`window`, or '') it asks nobody, and has `how` and `candidates` as match_view has them.
+--[[ preview_read: reads which technicians would be asked first for a job that is not booked, and which would not and why.
+`id` is an id that no job has. One call is one turn of the search. If the turn decides nothing, the reply's `walk` is not
+'', and the next call continues from it. The document is like the record of a wave, with `scores` and `more`. If `window`,
+the rule of a matching window, is not '', the document has `how` and `candidates` as in match_view, and nobody is asked.
 KEYS    meta  job  offers  supply  people
 ARGV    epoch  id  mode  service  customer  lat  lon  named  preferred  walk  size  radius_m  whole_zone  weights  limits  scheduled  duration_min  schedule  window
 OK      seq  version  document  walk

@@ -1,5 +1,5 @@
---[[ schedule_read: reads a technician's schedule: for each visit its start, its member in the schedule, and the blueprint
-and the time of its job.
+--[[ schedule_read: reads a technician's schedule. Each visit is a text `start end job lat lon blueprint scheduled`, with
+times in ms; `scheduled` is 0 if the job has no time.
 KEYS    meta  schedule
 ARGV    epoch
 OK      seq  version  visits…

@@ -1,6 +1,6 @@
---[[ slot_list: lists which of these technicians could be given such a job of this customer, and when they are busy:
-for each their id, whether a job that begins now needs to wait for a free place (1), and their visits that overlap the
-time from `from` to `to` (ms) with a margin, as texts `start end lat lon` joined by commas.
+--[[ slot_list: lists which of these technicians could get a job of this service and customer, and when they are busy.
+`full` is 1 if they are at capacity now. `visits` are their visits from `from` to `to` (ms) with a margin before and
+after, as texts `start end lat lon` joined by commas.
 KEYS    meta
 ARGV    epoch  service  customer  from  to  ids…
 OK      seq  version  now  (id  full  visits) …

@@ -1,6 +1,7 @@
---[[ window_close: ends a matching window of a service. Its scheduled task is `window:<service>`. While jobs wait, the next
-window is due after `length_ms`; with `more` = 1 at once, because this window did not look at all jobs. If nobody is free,
-the next one is due after `idle_ms`, or sooner if somebody becomes free (lib/window).
+--[[ window_close: ends a matching window of a service and makes the next one due. The scheduled task of a window is
+`window:<service>`. The next window is due after `length_ms`; at once with `more` = 1, because this window did not look at
+all jobs; after `idle_ms` if nobody is free, or sooner if somebody becomes free (lib/window). If no job waits, no window
+is due.
 KEYS    meta  open  supply  due
 ARGV    epoch  entry  length_ms  idle_ms  more
 OK      seq  version  waiting

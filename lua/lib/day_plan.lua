@@ -1,5 +1,5 @@
 -- A day plan: a proposal of moves of booked jobs between technicians, in groups. Its hash has `day` (the date), `fixed`,
--- `actor` (who asked for it), `state` (computing, ready, failed, applied), `until` (ms: when the computation must have
+-- `actor` (who requested it), `state` (computing, ready, failed, applied), `until` (ms: when the computation must have
 -- ended), `groups` and `unserved` (JSON), `expires` (ms: the end of the proposal) and `applied`: the numbers of the groups
 -- that were applied, each after a space. engine/domain/day_plans.py reads it.
 --- @include "lib/job"
@@ -24,7 +24,7 @@ do
     return free_ms < 0 or TravelRule.takes_longer(rule, math.min(one.ends, other.ends), one.lat, one.lon, other, free_ms)
   end
 
-  -- Returns why the job may not be given away: the refusal's word, or nil. Reads the job into the move.
+  -- Returns the reply word that refuses to move the job, or nil. Reads the job into `move.record`.
   local function job_refusal(zone, move, actor)
     move.step, move.record = Plan.parse(move.plan), Job.load(zone.tag .. 'job:' .. move.job)
     local job = move.record
@@ -32,7 +32,8 @@ do
     return Step.refusal(zone, job, move.step, actor, move.version)
   end
 
-  -- Returns why the technician may not get the job: the refusal's word, or nil; of a conflict also when the other visit is.
+  -- Returns the reply word that refuses to give the technician the job, or nil; for a schedule conflict also the start
+  -- and the end of the other visit.
   local function technician_refusal(zone, move, leaving, load_change)
     local tech, job = Tech.load(zone.tag .. 'tech:' .. move.technician), move.record
     local why = Tech.refusal(tech)
@@ -44,8 +45,8 @@ do
     return change > 0 and tech.load + change > tech.capacity and 'AT_CAPACITY' or nil
   end
 
-  -- Checks all moves of a group. Returns the refusal, which ends with the job that prevents them; nil if all are possible.
-  -- A technician who gives up a job in this group has its time and its place for another one.
+  -- Checks all moves of a group. Returns nil if all are possible, or else the refusal, whose last value is the job that
+  -- prevents them. A technician who gives up a job in this group has its time, and its share of their capacity, free.
   function DayPlan.refusal(zone, moves, actor)
     local leaving, load_change = {}, {}
     for _, move in ipairs(moves) do

@@ -13,11 +13,11 @@
 --- @include "lib/window"
 local Matching = {}
 
--- How many technicians a call reads before it returns, how many searches it makes for one job at most, and among how
--- many people around a job it looks for somebody busy.
+-- The number of technicians after which a call returns, the most searches for one job, and the most people around a job
+-- whom is_nobody_nearer_busy reads.
 Matching.MAX_VISITS, Matching.MAX_SEARCHES, Matching.MAX_PEOPLE = 1024, 8, 64
 
--- Returns the job and the rule of its windows. Without a rule the second value says why no window may assign the job.
+-- Returns the job and the rule of its windows. If no window may assign the job now, the second value is the reason (text).
 function Matching.load(zone, key)
   local job = Job.load(key)
   if not job or job.mode ~= 'allocate' or not Job.is_searching(job) then return job, 'not_searching' end
@@ -54,7 +54,7 @@ function Matching.search(zone, job, offers, supply, wave)
 end
 
 -- Returns whether nobody nearer than `far_m` could become free for the job: nobody who provides its service is online
--- and at capacity there. To wait would then bring nobody nearer, so that the job's reach does not count.
+-- and at capacity there. Then waiting would bring nobody nearer, and the job's reach is ignored.
 function Matching.is_nobody_nearer_busy(zone, job, offers, far_m)
   local people = redis.call('GEOSEARCH', zone.tag .. 'people', 'FROMLONLAT', job.lon, job.lat, 'BYRADIUS', far_m, 'm',
     'COUNT', Matching.MAX_PEOPLE, 'ANY')
@@ -68,11 +68,11 @@ function Matching.is_nobody_nearer_busy(zone, job, offers, far_m)
   return true
 end
 
--- The farthest that a search of the job goes (m).
+-- Returns the largest distance (m) of a search for the job.
 function Matching.farthest_m(rule) return rule.radius_m > 0 and rule.radius_m or Geo.WHOLE_EARTH_M end
 
--- If nobody fits within the job's reach: returns the wave of the nearest technician beyond it, if to wait would bring
--- nobody nearer; nil otherwise.
+-- For a job for which nobody fits within its reach. Returns the wave of the nearest technician beyond the reach, if
+-- waiting would bring nobody nearer; nil otherwise.
 function Matching.search_beyond(zone, job, offers, supply, rule, schedule)
   local wave = Matching.new_wave(zone, job, rule, Matching.farthest_m(rule), schedule)
   wave.size = 1

@@ -5,7 +5,7 @@
 --- @include "lib/promise"
 local MissedPromise = {}
 
--- Returns the event, and ends the watch, so that it comes once.
+-- Returns the event, and ends the watch, so that the event is emitted once.
 function MissedPromise.event(zone, job, audience)
   Promise.stop(zone, job)
   return {type = 'job.late', to = Audience.channels(audience, job), bp = job.bp, data = '{"job":{"id":"' .. job.id ..

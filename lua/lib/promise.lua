@@ -1,14 +1,15 @@
--- The promise of a job: the time until which four of five technicians are there (P80), as known when its technician
--- accepted. The customer sees it in the job. A job with a time has none, because its time is agreed; nor has one whose
--- technician's position is old.
---   `promise` in the job's record is `ms`, or `ms watch` while `job.late` with the step `promise` may still come: watch
--- is `before` until the technician departs, then `way`. The event comes at the promise (due entry `promise:<job>`), or
--- with the first fix from which the technician would probably (P50) come later. `- travel_ms` is for who is only asked.
+-- The promise of a job: the time until which four of five technicians have arrived (P80), computed when its technician
+-- accepted. The customer sees it in the job. A job with a time has no promise, because its time is agreed. A job whose
+-- technician's position is old has none either.
+--   `promise` in the job's record is `ms`, or `ms watch` while the event `job.late` with the step `promise` may still be
+-- emitted. `watch` is `before` until the technician departs, then `way`. The event is emitted at the promised time (due
+-- entry `promise:<job>`), or at the first fix from which the technician would probably (P50) arrive later. While a
+-- technician is asked and has not accepted, `promise` is `- travel_ms`: there is no promise yet.
 --- @include "lib/job_fields"
 local Promise = {}
 
--- A position that is older when the technician gets the job promises nothing. No promise is sooner than MIN_MS (assumed):
--- who is already next to the place needs some time too, and would be late at once.
+-- A position older than FRESH_MS gives no promise. A promise is at least MIN_MS ahead (assumed): a technician who is next
+-- to the place needs some time too, and would be late at once otherwise.
 Promise.FRESH_MS, Promise.MIN_MS = 300000, 120000
 
 function Promise.time(text) return text and tonumber(string.match(text, '^%d+')) end
@@ -22,13 +23,14 @@ function Promise.set(zone, job, text, due)
   else redis.call('ZREM', zone.tag .. 'due', 'promise:' .. job.id) end
 end
 
--- Ends the watch: the promise was kept or missed, or nobody is on the way any more. The promise stays in the job.
+-- Ends the watch, because the promise was kept or missed, or nobody is on the way any more. The promised time stays.
 function Promise.stop(zone, job)
   if Promise.watch(job.promise) then Promise.set(zone, job, string.match(job.promise, '^%d+')) end
 end
 
--- Follows a step of the job. `state_entry` is nil if the state stays; `was_asked`: the holder had not accepted before.
--- `job.travel_ms` is the time of the new holder's journey (P80), `job.is_moved`: the place or the time has changed.
+-- Updates the promise after a step of the job. `state_entry` is nil if the state stays. `was_asked` is whether the holder
+-- had not accepted before. `job.travel_ms` is the time of the new holder's journey (P80). `job.is_moved` is whether the
+-- place or the time of the job has changed.
 function Promise.follow_step(zone, job, state_entry, was_asked)
   local travels, watch, at = state_entry and state_entry.travel, Promise.watch(job.promise), Promise.time(job.promise)
   if job.holder == '' or job.is_moved then

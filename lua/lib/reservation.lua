@@ -1,6 +1,6 @@
--- The technician to whom a booking gives its job in the step that creates it. A reservation is a text of four lines: the
--- rule of lib/schedule, the weights of the score (lib/ranking), the candidates (ids), and the plan of the engine's step
--- that assigns them. engine/domain/slots.py packs it; '' = the booking reserves nobody.
+-- Chooses a technician in the step that creates a job, and gives the job to them. A reservation is a text of four lines:
+-- the rule of lib/schedule, the weights of the score (lib/ranking), the candidates (ids), and the plan of the engine's
+-- step that assigns them. engine/domain/slots.py packs it; '' = the booking reserves nobody.
 --- @include "lib/apply_step"
 --- @include "lib/geo"
 --- @include "lib/job"
@@ -12,19 +12,19 @@
 --- @include "lib/travel_rule"
 local Reservation = {}
 
--- How many visits of one technician a list has at most.
+-- The most visits of one technician that a list may have.
 Reservation.MAX_LISTED = 1000
 
--- Returns why this technician could not be given such a job of this customer, whatever their schedule is; or nil. A job
--- that begins now also needs a free place.
+-- Returns why this technician could not get a job of this service and customer, whatever their schedule is; or nil. For a
+-- job that begins now, they must also be below their capacity.
 function Reservation.exclusion(zone, tech, service, customer, begins)
   return NamedTechnician.exclusion(zone, tech, service, customer)
     or begins <= zone.now and tech.load >= tech.capacity and 'at_capacity' or nil
 end
 
 -- Returns the best candidate who can take the job at its time: the preferred one, or else the one with the lowest score.
--- `job.next_visit` is then the visit that Holder.assign adds to the schedule. If nobody can, returns nil and the times
--- (ms) that are not free.
+-- Sets `job.next_visit` to the visit that Holder.assign adds to the schedule. If nobody can take the job, returns nil and
+-- the start and the end of the wanted time (ms).
 function Reservation.choose(zone, job, reservation, preferred)
   local schedule, weights, candidates = string.match(reservation, '^(.-)\n(.-)\n(.-)\n')
   if not schedule then return nil end
@@ -45,8 +45,8 @@ function Reservation.choose(zone, job, reservation, preferred)
   return best.tech
 end
 
--- Returns the visits of a schedule that a job between two times (ms) would be compared with, as texts; nil if there are too
--- many.
+-- Returns the visits of a schedule with which a job between two times (ms) would be compared, as texts; nil if there are
+-- more than MAX_LISTED.
 function Reservation.visits_between(tech_key, from, to)
   local found = redis.call('ZRANGEBYSCORE', tech_key .. ':plan', from - Schedule.SPAN_MS, to + Schedule.SPAN_MS,
     'WITHSCORES', 'LIMIT', 0, Reservation.MAX_LISTED + 1)
@@ -59,8 +59,8 @@ function Reservation.visits_between(tech_key, from, to)
   return visits
 end
 
--- Gives the new job to the technician, if there is one, by the engine's step of the blueprint. Returns the job after it
--- and the events of the step.
+-- Gives the new job to the technician (nil: to nobody), by the engine's step of the blueprint. Returns the job after the
+-- step and the events of the step.
 function Reservation.assign(zone, created, offers, reservation, tech)
   if not tech then return created, {} end
   local job, plan_json = Job.load(created.key), string.match(reservation, '^.-\n.-\n.-\n(.*)$')

@@ -23,7 +23,7 @@ function Schedule.duration_ms(job)
   return (last and tonumber(string.match(job.pub, '^%d+', last + 1)) or Schedule.DURATION_MIN) * 60000
 end
 
--- Returns the visit of the job for a technician `distance_m` from its place (nil: unknown). A late begin is a late end.
+-- Returns the visit of the job for a technician `distance_m` from its place (nil: unknown). One that begins late ends late.
 function Schedule.visit_of(zone, job, rule, distance_m)
   local scheduled, begins = tonumber(job.scheduled) or 0, zone.now
   if scheduled > 0 then begins = math.max(begins, scheduled)
@@ -34,9 +34,9 @@ function Schedule.visit_of(zone, job, rule, distance_m)
 end
 
 -- Returns the visit in a technician's schedule with which this one is in conflict: its start, its end and its job; nil
--- if there is none. The visit of a job that they still hold ends now at the earliest. A job without a time is compared
--- with the booked ones that begin later: others run beside it, up to the technician's capacity. The jobs in `leaving`
--- do not count.
+-- if there is none. A visit in the schedule that is overdue counts as if it ended now. A job without a time is compared
+-- only with booked ones that begin later: other work runs beside it, up to the technician's capacity. The jobs in
+-- `leaving` (ids), which the technician gives up in the same step, do not count.
 function Schedule.conflict(zone, job, tech_key, rule, visit, leaving)
   if visit.is_booked and not rule.exclusive then return nil end
   local found = redis.call('ZRANGEBYSCORE', tech_key .. ':plan',

@@ -3,8 +3,8 @@
 --- @include "lib/travel_rule"
 local ScheduleEdit = {}
 
--- `pub scheduled lat lon` are the new values. Sets `job.next_visit` if one of them differs and the holder works on the
--- job. Returns what Schedule.conflict returns.
+-- `pub scheduled lat lon` are the new values. If the time, the duration or the place differs and somebody holds the job,
+-- sets `job.next_visit` and returns what Schedule.conflict returns.
 function ScheduleEdit.check(zone, job, rule_text, pub, scheduled, lat, lon)
   local key, before = zone.tag .. 'tech:' .. job.holder, {key = job.key, pub = job.pub}
   local after = {id = job.id, pub = pub, scheduled = scheduled, lat = lat, lon = lon}

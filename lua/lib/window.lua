@@ -6,8 +6,8 @@
 --- @include "lib/memo"
 local Window = {}
 
--- After how many windows in vain a job is reported to ops, and how much farther away (m) than its reach a technician
--- may be when they get the job: they may have moved since the window looked at them.
+-- After how many windows without a technician a job is reported to ops, and how much farther away (m) than its reach a
+-- technician may be when they get the job: they may have moved since the window read their position.
 Window.REPORTED_AFTER, Window.MOVED_M = 2, 250
 
 Window.parse = Memo.of(function(text)
@@ -17,26 +17,26 @@ Window.parse = Memo.of(function(text)
     k = tonumber(k), radius_m = tonumber(radius_m), weights = string.gsub(weights, ',', ' ')}
 end)
 
--- Returns the rule of the job's windows; nil if the engine chooses for each job alone.
+-- Returns the rule of the job's windows; nil if its blueprint has none: then the engine chooses for each job alone.
 function Window.rule(job)
   local text = redis.call('HGET', job.key, 'window')
   return text and Window.parse(text) or nil
 end
 
--- Returns how far away (m) a technician of the job may be now. The distance grows with the time that the job has
--- waited, at most to the blueprint's `radius_m`, so that no job waits for ever. `job.release` is when the search began
+-- Returns the largest distance (m) at which a technician may get the job now. It grows with the time that the job has
+-- waited, so that no job waits for ever, at most to the blueprint's `radius_m`. `job.release` is when the search began
 -- (ms).
 function Window.reach_m(zone, job, rule)
   local reach = rule.reach_m + rule.grow_m_s * math.max(0, zone.now - job.release) / 1000
   return math.min(reach, rule.radius_m > 0 and rule.radius_m or Geo.WHOLE_EARTH_M)
 end
 
--- The jobs of the service that wait now are matched in `after_ms` at the latest: an earlier time stays.
+-- Makes a window of the service due in `after_ms`, unless one is due earlier.
 function Window.schedule(zone, service, after_ms)
   redis.call('ZADD', zone.tag .. 'due', 'LT', zone.now + after_ms, 'window:' .. service)
 end
 
--- Adds a job that waits from now on.
+-- Adds a job to the index of waiting jobs, and makes a window due.
 function Window.add(zone, job, lon, lat, rule)
   redis.call('GEOADD', zone.tag .. 'open:' .. job.service, lon, lat, job.id)
   Window.schedule(zone, job.service, rule.length_ms)
@@ -44,7 +44,7 @@ end
 
 function Window.remove(zone, job) redis.call('ZREM', zone.tag .. 'open:' .. job.service, job.id) end
 
--- A technician who provides these services became free, came online or moved: if jobs wait, a window ends soon.
+-- For a technician who became free, came online or moved: makes a window of each of their services due if jobs wait.
 function Window.wake(zone, services)
   for service in string.gmatch(services, '[^ :]+') do
     local first = redis.call('ZRANGE', zone.tag .. 'open:' .. service, 0, 0)[1]

@@ -1,7 +1,7 @@
 """How much nearer are technicians, and how much sooner, when jobs are matched in windows and not one by one?
 
 A recorded day is replayed over Valkey in simulated time, once for each policy: *at once, nearest* (the engine chooses
-for one job at a time, and tries again after 60 s), windows that take the shortest pairs first, and windows with the
+for one job at a time, and tries again after 60 s), windows that assign the cheapest pairs first, and windows with the
 exact solver. All have the same pickups, technicians and lengths of work. ``TRACE.csv`` has the columns time, lat and
 lon, found by their usual names, in any order.
 """
@@ -43,7 +43,7 @@ GOALS = {900: (0.65, 0.75), 650: (0.5, None)}
 from booking to arrival, compared with *at once, nearest*."""
 GOAL_SPEED = 24.0
 WINDOW_JOBS, WINDOW_TECHNICIANS, WINDOW_GOAL_MS = 200, 1000, 100.0
-"""The window of DESIGN §9, with its takes."""
+"""The window of the goal in docs/design.md, chapter 9. The time includes its takes."""
 WINDOWS = {"20 × 200": (20, 200), "200 × 1,000": (200, 1000), "1,000 × 1,000": (1000, 1000)}
 """Windows for the solvers alone: jobs and technicians."""
 NEIGHBOURS = 20

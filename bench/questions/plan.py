@@ -1,4 +1,4 @@
-"""How much less do technicians travel on a planned day than if each job goes to whom it fits best when it is booked?
+"""How much less do technicians travel on a planned day than if each booking goes at once to the best technician?
 
 A round is a day from a seed. Three planners get the same day: greedy insertion (one job after the other, each where it
 adds the least travel), Callout's ruin and recreate with a budget of ``--seconds`` of processor time, and VROOM, which

@@ -1,7 +1,7 @@
 """How long does a quoted price take, with the demand of its area, and a booking that uses it up?
 
-One customer asks one after the other, by calls of the engine: the service and the cap of the zone come from SQL, the
-demand from Redis, and the quote is stored by its script. The goal is that of docs/design.md, chapter 9.
+One customer requests quotes one after the other, by calls of the engine. The service and the cap of the zone are read
+from SQL, the demand from Redis, and the script stores the quote. The goal is that of docs/design.md, chapter 9.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Store what the forecast has learnt, so that a restart does not learn years again. It is a cache of the counts: the
-numbers are the same, bit by bit, as if they were learnt from the first hour on.
+"""Store the learnt state of forecasts, so that a restart does not learn years again. The state is a cache: learning all
+counts from the first hour on would give the same numbers, bit by bit.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _area_decoder = msgspec.json.Decoder(AreaState)
 
 
 class StoredModel(NamedTuple):
-    """What a forecast had learnt."""
+    """The stored state of a forecast: of the whole zone, and of each area."""
 
     zone: ZoneState
     areas: dict[str, AreaState]
 
 
 async def load(archive: Archive, zone: Zone, kind: str, timezone: str) -> StoredModel | None:
-    """Return what was stored. None if nothing was, or if it is of another format or time zone: then it is learnt again.
-    Raises Unavailable.
+    """Return the stored state. None if there is none, or if it has another format or time zone: then the caller learns
+    all counts again. Raises Unavailable.
     """
     columns = demand_models.c
     query = select(columns.area, columns.state).where(columns.zone == zone, columns.kind == kind)
@@ -45,7 +45,7 @@ async def load(archive: Archive, zone: Zone, kind: str, timezone: str) -> Stored
 
 
 async def load_zone(archive: Archive, zone: Zone, kind: str, timezone: str) -> ZoneState | None:
-    """Return what was stored of the whole zone, as ``load`` does."""
+    """Return the stored state of the whole zone, under the same conditions as ``load``."""
     columns = demand_models.c
     here = (columns.zone == zone, columns.kind == kind, columns.area == WHOLE_ZONE)
     async with archive.begin_read() as conn:
@@ -64,8 +64,8 @@ def _decode_zone(state: str, timezone: str) -> ZoneState | None:
 async def store(
     archive: Archive, zone: Zone, kind: str, whole: ZoneState, areas: Iterable[tuple[str, AreaState]]
 ) -> bool:
-    """Store what was learnt, unless something later is stored. Return whether it was. Raises the same errors as
-    ``Archive.begin_write``.
+    """Store a state, unless one of the same or a later hour is stored. Return whether it was stored. Raises the same
+    errors as ``Archive.begin_write``.
     """
     states = [(WHOLE_ZONE, msgspec.json.encode(whole)), *((area, msgspec.json.encode(each)) for area, each in areas)]
     same = {"zone": zone, "kind": kind, "hour": whole.hour}

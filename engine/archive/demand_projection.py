@@ -1,5 +1,5 @@
-"""Count the requests of areas: bookings where they were asked for, whether or not anybody took them. Demand that found
-nobody is demand.
+"""Count the requests of areas from events. A booking counts at its place, whether or not a technician took it, because
+a request that found nobody is demand too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ AreaHour = tuple[str, str, int]
 
 
 class QuotedPlace(NamedTuple):
-    """A quote that was given at a time (ms) before any booking, and the areas of its place."""
+    """A quote that a customer requested before a booking, at a time (ms since the Unix epoch), and the areas of its
+    place.
+    """
 
     quote: str
     customer: str
@@ -126,7 +128,9 @@ def fold_demand_event(counts: DemandCounts, event: Event) -> None:
 
 
 def _fold_quote(counts: DemandCounts, event: Event, quote: _Quote | None) -> None:
-    """Note a quote, unless the engine gave it in the step of a booking: then the booking counts."""
+    """Add a quote to ``counts.quoted``. A quote that was created in the step of a booking is left out, because the
+    booking counts.
+    """
     if quote is None or quote.used_by is not None or quote.lat is None or quote.lon is None:
         return
     customer = msgspec.json.decode(quote.customer, type=_Named).id

@@ -1,7 +1,7 @@
-"""Count quotes that were not booked: somebody asked for the price of work there.
+"""Count quotes that were not booked: a customer asked for the price of work at a place.
 
-A customer counts once in a cell in ten minutes, however often they ask. A booking with a quote takes the quote's count
-back in the hour of the booking, which counts itself: no hour that is over changes.
+A customer counts once in a cell in ten minutes, however many quotes they request. A booking with a quote counts itself
+and subtracts 1 from the quotes. The subtraction is counted in the hour of the booking, so that no earlier hour changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _decoder = msgspec.json.Decoder(_QuoteDocument)
 
 
 async def count_quotes(conn: AsyncConnection, zone: Zone, folded: DemandCounts) -> DemandCounts:
-    """Return the counts of ``folded`` with its quotes. SQL does not have these quotes and their use yet."""
+    """Return the counts of ``folded``, with its quotes added. Call it before these quotes and their use are in SQL."""
     if not folded.quoted and not folded.used:
         return folded
     counts = DemandCounts({key: list(row) for key, row in folded.counts.items()})
@@ -50,12 +50,12 @@ async def count_quotes(conn: AsyncConnection, zone: Zone, folded: DemandCounts) 
 
 
 async def _read_recent(conn: AsyncConnection, zone: Zone, folded: DemandCounts) -> set[tuple[str, str, int]]:
-    """Return who asked where in which span, of the quotes in SQL that may be of the same spans."""
+    """Return (customer, cell, span) of the quotes in SQL that may be in the same spans as those of ``folded``."""
     if not folded.quoted:
         return set()
     columns, first = quotes.c, min(place.at for place in folded.quoted)
     customers = {place.customer for place in folded.quoted}
-    # A quote ends after it was given: none of the same span has ended a span before.
+    # A quote of the same span was created less than SPAN_MS before ``first``, and expires after its creation.
     here = (columns.zone == zone, columns.customer.in_(customers), columns.expires_at > first - SPAN_MS)
     rows = (await conn.execute(select(columns.id, columns.customer, columns.doc).where(*here))).all()
     places = (_place_of(row.id, row.customer, row.doc) for row in rows)
@@ -63,7 +63,7 @@ async def _read_recent(conn: AsyncConnection, zone: Zone, folded: DemandCounts) 
 
 
 async def _read_unused(conn: AsyncConnection, names: set[str]) -> dict[str, QuotedPlace]:
-    """Return those of these quotes that no booking and no edit had used."""
+    """Return which of these quotes no booking and no edit has used up."""
     if not names:
         return {}
     columns = quotes.c

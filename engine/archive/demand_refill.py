@@ -1,5 +1,5 @@
-"""Count the requests in events that an older release archived, which knew no counts. The next archiver of this release
-begins here.
+"""Count the requests in events that were archived by an older release, which did not count. The first archiver of this
+release does so when it takes a zone.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from engine.types import Zone
 
 
 async def add_counts(conn: AsyncConnection, upsert: Upsert, zone: Zone, counts: DemandCounts) -> None:
-    """Add to the counts of a zone."""
+    """Add ``counts`` to the counts of a zone in SQL."""
 
     def build() -> Any:
         new = upsert(demand_hours)

@@ -1,4 +1,6 @@
-"""The learnt travel times of zones in SQL, and the finished journeys that they are learnt from."""
+"""The learnt travel times of zones in SQL, and the finished journeys from which they are learnt. All functions raise
+Unavailable.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class JourneyDocument(msgspec.Struct, frozen=True):
-    """What a journey needs of a job's document: the place, the times of its states, and what was promised."""
+    """The members of a job's document that a journey needs: the place, the times of its states, and the promise."""
 
     blueprint: str
     lat: float
@@ -35,7 +37,9 @@ class JourneyDocument(msgspec.Struct, frozen=True):
 
 
 class StoredJourney(NamedTuple):
-    """A job with the path of its last holder. ``arrived_at`` is when their fixes showed that they were there (ms)."""
+    """A job with the path of its last holder. ``arrived_at`` is the time of ``technician.arrived`` (ms); None without
+    it.
+    """
 
     job: JourneyDocument
     path: list[PathPoint]
@@ -46,8 +50,8 @@ _document_decoder = msgspec.json.Decoder(JourneyDocument)
 
 
 async def take_learning(archive: Archive, zone: Zone, now: int, next_at: int) -> bool:
-    """Return whether the zone is due to learn at ``now`` (ms since the Unix epoch); it is due again at ``next_at``. Of
-    several processes one gets true, so that the work is done once.
+    """Return whether the zone is due to learn at ``now`` (ms since the Unix epoch), and make it due again at
+    ``next_at``. Only one of several processes gets true, so that the work is done once.
     """
     async with archive.begin_write() as conn:
         new = insert_into(archive, travel_times).values(zone=zone, due_at=0, times="{}", quality="{}")
@@ -57,7 +61,7 @@ async def take_learning(archive: Archive, zone: Zone, now: int, next_at: int) ->
 
 
 async def read_times(archive: Archive) -> dict[Zone, ZoneTimes]:
-    """Return what each zone has learnt. Texts of a newer release that this one cannot read are left out."""
+    """Return the learnt times of each zone. A row of a newer release that this one cannot read is left out."""
     async with archive.begin_read() as conn:
         rows = (await conn.execute(select(_columns.zone, _columns.times))).all()
     found = {}
@@ -70,7 +74,7 @@ async def read_times(archive: Archive) -> dict[Zone, ZoneTimes]:
 
 
 async def read_quality(archive: Archive, zone: Zone) -> ZoneQuality:
-    """Return the counts of the zone's predictions."""
+    """Return the counts of the zone's predictions; empty ones if nothing is stored."""
     async with archive.begin_read() as conn:
         text = (await conn.execute(select(_columns.quality).where(_columns.zone == zone))).scalar()
     return msgspec.json.decode(text or "{}", type=ZoneQuality)
@@ -79,8 +83,8 @@ async def read_quality(archive: Archive, zone: Zone) -> ZoneQuality:
 async def store_quality(
     archive: Archive, zone: Zone, counted_to: int, quality: ZoneQuality, times: ZoneTimes | None
 ) -> bool:
-    """Store the counts, and the times if they were learnt anew. Return false, and store nothing, if another process has
-    counted since: if the stored counts do not end at ``counted_to``.
+    """Store the counts, and the times if they were learnt again. Return false, and store nothing, if the stored counts
+    do not end at ``counted_to`` (ms): then another process has counted since.
     """
     values = {"quality": msgspec.json.encode(quality).decode()}
     if times is not None:

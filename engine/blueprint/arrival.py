@@ -1,4 +1,4 @@
-"""The arrival of a job's technician, as a blueprint declares it: the distances, and the states in which they travel."""
+"""What a blueprint declares about the arrival of a technician: the distances, and the states in which they travel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linter of what a blueprint declares about matching windows."""
+"""The linter of ``[dispatch] match``, which declares matching windows."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import msgspec
 class MatchRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Jobs that wait and technicians who are free are matched together every ``window_s`` seconds (docs/matching.md).
 
-    A job may be given to a technician within ``reach_m`` metres, and ``grow_m_s`` metres more for each second that it
-    has waited. ``k`` is how many technicians are considered for a job. ``solver`` names the matcher
-    (engine/rules/matchers.py); if more than ``jobs`` jobs wait, the window takes the shortest pairs first.
+    A job may go to a technician within ``reach_m`` metres, plus ``grow_m_s`` metres for each second that it has waited.
+    At most the ``k`` nearest technicians are considered for a job. ``solver`` names the matcher
+    (engine/rules/matchers.py). If more than ``jobs`` jobs wait, the window assigns the cheapest pairs first instead.
     """
 
     window_s: float = 1.0

@@ -19,7 +19,7 @@ _TIME_PATTERN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
 
 class PeakWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """Hours of the week with a factor ``by`` (per mille), in the zone's time zone. ``days`` are days and ranges of days
-    (``mon-fri,sun``); ``from`` and ``to`` are times of day (``17:00``). A window whose end is not after its beginning
+    (``mon-fri,sun``); ``from`` and ``to`` are times of day (``17:00``). If ``to`` is not after ``from``, the window
     ends on the next day.
     """
 
@@ -29,8 +29,8 @@ class PeakWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     by: int
 
     def minutes(self) -> Iterator[int]:
-        """Yield the minutes of the week, from Monday 0:00, that are in the window. Raises ValueError for days or times
-        that have no such form.
+        """Yield the minutes of the week, from Monday 0:00, that are in the window. Raises ValueError if the days or
+        times have another form.
         """
         first, last = _minute_of_day(self.from_), _minute_of_day(self.to)
         length = last - first if last > first else last - first + DAY_MINUTES
@@ -53,7 +53,7 @@ class PeakWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
 
 
 class TotalLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The limits (per mille) of the product of all factors: a price is never outside of them."""
+    """The limits (per mille) of the product of all factors."""
 
     min: int = ONE
     max: int = 2000

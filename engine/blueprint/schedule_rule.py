@@ -1,4 +1,4 @@
-"""The place of a blueprint's jobs in the schedules of technicians: what it declares (schedule_linter.py checks it)."""
+"""``[schedule]`` of a blueprint: how its jobs stand in the schedules of technicians (schedule_linter.py checks it)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ the longest duration (lua/lib/schedule.lua)."""
 
 class ScheduleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the jobs are scheduled. Between two jobs of a technician there must be the travel time and ``buffer_s``
-    seconds. A job with a time that is ``exclusive`` may not overlap another one. ``reserve``: a booking with a time
-    gets its technician at once.
+    seconds. With ``exclusive``, a job with a time may not overlap another one; without it, the jobs are in no schedule.
+    With ``reserve``, a booking with a time gets its technician at once.
     """
 
     buffer_s: float = 900.0

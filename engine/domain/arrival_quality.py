@@ -1,4 +1,4 @@
-"""How good the predicted arrivals of a zone were, as it is published. Only finished jobs in SQL are counted."""
+"""The published quality of a zone's predicted arrivals. Only finished jobs in SQL are counted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PublishedKept(msgspec.Struct, frozen=True):
 
 
 class PublishedErrors(msgspec.Struct, frozen=True):
-    """The errors of predictions with about the same time left."""
+    """The errors of the predictions of one class of the time left (``LEFT_NAMES``)."""
 
     left: str
     median_s: float | None
@@ -33,8 +33,8 @@ class PublishedErrors(msgspec.Struct, frozen=True):
 
 
 class PublishedQuality(msgspec.Struct, frozen=True):
-    """What is published of a zone. ``as_of`` is the time up to which journeys are counted, None before the first
-    count; ``learned_from`` is the number of journeys behind the present travel times.
+    """The published figures of a zone. ``as_of`` is the time up to which journeys are counted; None before the first
+    count. ``learned_from`` is the number of journeys from which the present travel times were learnt.
     """
 
     zone: Zone

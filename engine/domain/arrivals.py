@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def arrival_members(
     engine: Engine, zone: Zone, here: Place, measured_at: int, place: Place, *, arrived: bool
 ) -> dict[str, Any]:
-    """Return the members that a position has on the way (``eta_s arrives_at low high source``), for a fix ``here`` that
-    was measured at ``measured_at`` (ms). If they have ``arrived``, they are at ``place``.
+    """Return the members of a position about the arrival (``eta_s arrives_at low high source``), for a fix ``here``
+    that was measured at ``measured_at`` (ms). ``arrived`` is whether the technician has arrived at ``place``.
     """
     now = now_ms()
     at = min(measured_at, now)  # the clock of Redis may be ahead of this host's

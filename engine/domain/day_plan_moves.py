@@ -36,10 +36,11 @@ class AppliedPlan(msgspec.Struct, frozen=True):
 
 
 async def apply_plan(engine: Engine, caller: Principal, plan: str, *, trace: str = "") -> AppliedPlan:
-    """Apply every group of a plan that is not applied yet. A repeat goes on where the first request ended.
+    """Apply every group of a plan that is not applied yet. A repeated request continues where the first one ended.
 
     Raises Forbidden unless the caller is ops, NotFound, TooEarly for a plan that is still computed, IllegalTransition
-    for one that has failed, Expired for one that is too old; Unavailable and Indeterminate: repeat it.
+    for one that has failed, Expired for one that is too old. After Unavailable and Indeterminate the request may be
+    repeated.
     """
     require_role(caller, OPS)
     stored = await read_stored(engine, plan)

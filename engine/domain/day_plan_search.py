@@ -1,4 +1,4 @@
-"""Compute a day plan in a thread, so that the event loop goes on meanwhile."""
+"""Compute a day plan in a thread, so that the event loop can run meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.rules.travel import TravelModel, travel_model
 from engine.types import Zone
 
 PAUSE_EVERY_S, PAUSE_S = 0.0005, 0.00005
-"""A search pauses so often, for so long (seconds), because a thread that computes keeps the event loop waiting."""
+"""How often a search pauses, and for how long (seconds). Without pauses a computing thread blocks the event loop."""
 
 
 async def search(world: DayWorld, zone: Zone, timezone: str, seed: str, budget_s: float) -> PlannedDay:
@@ -35,20 +35,20 @@ async def search(world: DayWorld, zone: Zone, timezone: str, seed: str, budget_s
 
 
 class _Budget:
-    """The seconds for a search, from its first round."""
+    """The time limit of a search in seconds, counted from its first round."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.is_over = seconds, False
         self._began = self._paused = 0.0
 
     def pause(self) -> None:
-        """Let the event loop run, if the last pause is long ago."""
+        """Let the event loop run, unless the last pause was less than ``PAUSE_EVERY_S`` ago."""
         if time.perf_counter() - self._paused > PAUSE_EVERY_S:
             time.sleep(PAUSE_S)
             self._paused = time.perf_counter()
 
     def used_share(self) -> float:
-        """Return the share that is used; 1 once the search is to end."""
+        """Return the used share of the limit; at least 1 when the search has to end."""
         now = time.perf_counter()
         self._began = self._began or now
         self.pause()

@@ -1,4 +1,4 @@
-"""Read what a day plan is made from: the booked jobs of a date, and the technicians who could do them."""
+"""Read the input of a day plan: the booked jobs of a date, and the technicians who could do them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_TECHNICIANS, MAX_JOBS = 200, 500
 WHOLE_TIME = (0, 2**53)
 """The working time (ms) of a technician who has set no hours."""
 DAY_MS, DURATION_MIN = 86_400_000, 60
-"""A day, and the duration of a job that was booked by an older release, in minutes."""
+"""A day in ms. The duration in minutes of a job that an older release booked, which has none of its own."""
 
 
 class _Party(msgspec.Struct):
@@ -104,8 +104,8 @@ async def read_world(
 
 
 def _day_job(row: _JobRow, blueprint: Blueprint, span_ms: tuple[int, int], fixed: str, now_ms: int) -> DayJob | None:
-    """Return a job for the planner; None if it plays no part: it is in no schedule, it waits and is of another day, or
-    it waits and ops may not give it to anybody.
+    """Return a job for the planner. None if the planner does not need it: because it is in no schedule, or because it
+    waits and is of another day, or ops may not give it to anybody.
     """
     in_day = span_ms[0] <= row.begins_ms < span_ms[1]
     may_move = assign_command(blueprint, row.status) is not None and not row.frozen and row.begins_ms > now_ms
@@ -194,8 +194,8 @@ async def _read_blueprints(engine: Engine, zone: Zone, rows: Sequence[_JobRow]) 
 
 
 async def _add_barred(engine: Engine, zone: Zone, jobs: list[DayJob], rows: Sequence[_JobRow]) -> list[DayJob]:
-    """Return the jobs that may move with the technicians who may not get them: who is blocked by the customer, or has
-    blocked them, and who has refused the job or had it before.
+    """Return the jobs; those that may move have in ``barred`` the technicians who may not get them: those who blocked
+    the customer or whom the customer blocked, and those who refused the job or had it before.
     """
     customer_of = {row.id: row.customer.id for row in rows}
     movable = [job for job in jobs if not job.fixed]

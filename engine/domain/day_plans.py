@@ -1,8 +1,8 @@
-"""Day plans: proposals for ops which booked jobs of a date should go to another technician, so that all travel less.
+"""Day plans: they propose to ops which booked jobs of a date should go to another technician, so that all travel less.
 
-A plan is computed in a thread of the process that was asked for it, with a budget of seconds. It changes nothing;
-``day_plan_moves.apply_plan`` applies it. A plan is stored in Redis alone, for a day: it is a proposal, and what was
-applied is in the events of the jobs.
+A plan is computed in a thread of the process that received the request, within a limit of seconds. Computing changes no
+job; ``day_plan_moves.apply_plan`` applies the plan. A plan is stored only in Redis, for a day, because it is a
+proposal. The events of the jobs have what was applied.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ Fixed = Literal["started", "accepted"]
 PlanState = Literal["computing", "ready", "failed", "applied"]
 
 MAX_WAITING = 4
-"""The most plans that wait in one process; they are computed one after the other."""
+"""The most plans that one process computes or keeps waiting; they are computed one after the other."""
 GRACE_MS = 60_000
-"""How long (ms) after its budget a plan may still be computed: others may be before it. Then it has failed."""
+"""A plan that is not ready so long (ms) after its budget has failed. Until then it may wait for other plans."""
 FIELDS = ("day", "fixed", "state", "until", "groups", "unserved", "expires", "applied")
 
 log = structlog.get_logger(__name__)
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to plan: a date in the zone's time zone, for these technicians or all. ``fixed`` jobs stay where they are:
-    those that are ``started``, or those that are ``accepted`` too. ``budget_s`` are the seconds for the search.
+    """A request for a plan of a date in the zone's time zone, for these technicians or all. ``fixed`` says which jobs
+    stay with their technician: those that have ``started``, or also those that are ``accepted``. ``budget_s`` is the
+    time limit of the search in seconds.
     """
 
     zone: str
@@ -58,7 +59,9 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanMove(msgspec.Struct, frozen=True, rename={"origin": "from", "target": "to"}):
-    """A job goes from a technician (None: nobody) to another one, if it still has this version. ``at`` is its time."""
+    """A job goes from a technician (None: nobody) to another one, if it still has this version. ``at`` is the time for
+    which it is booked (RFC 3339).
+    """
 
     job: str
     version: int
@@ -68,7 +71,9 @@ class PlanMove(msgspec.Struct, frozen=True, rename={"origin": "from", "target": 
 
 
 class PlanGroup(msgspec.Struct, frozen=True):
-    """Moves that are applied in one step. ``saves_s``: the travel that they save (seconds) after the groups before."""
+    """Moves that are applied in one step. ``saves_s`` is the travel time (seconds) that they save if the groups before
+    this one have been applied.
+    """
 
     moves: list[PlanMove]
     saves_s: int
@@ -95,7 +100,7 @@ class StoredPlan(msgspec.Struct, frozen=True):
 
 
 class PlanCreation(msgspec.Struct, frozen=True):
-    """A plan that was asked for; ``repeated``: by an earlier request with the same key."""
+    """The plan of a request. ``repeated`` is whether an earlier request with the same key created it."""
 
     plan: DayPlan
     repeated: bool
@@ -104,8 +109,8 @@ class PlanCreation(msgspec.Struct, frozen=True):
 async def create_plan(engine: Engine, caller: Principal, request: PlanRequest, *, key: str | None) -> PlanCreation:
     """Begin to compute a plan, and return it while it is ``computing``.
 
-    Raises Forbidden unless the caller is ops, Invalid for an unknown zone or technician, a date that is over and too
-    much at once, RateLimited if too many plans wait, ReusedKey, Unavailable.
+    Raises Forbidden unless the caller is ops; Invalid for an unknown zone or technician, a date that is over, and too
+    many technicians or jobs; RateLimited if too many plans wait; ReusedKey; Unavailable.
     """
     require_role(caller, OPS)
     key = in_redis.validate_key(key)
@@ -187,7 +192,7 @@ async def _finish(
 
 
 async def _compute_and_store(engine: Engine, zone: Zone, plan: str, world: DayWorld, budget_s: float) -> None:
-    """Compute a plan and store it, or that it has failed."""
+    """Compute a plan and store it. Store the state ``failed`` if the computation raises an error."""
     timezone = timezone_of(engine.settings.zone_areas, zone)
     state: PlanState = "failed"
     groups = unserved = b""
@@ -196,7 +201,7 @@ async def _compute_and_store(engine: Engine, zone: Zone, plan: str, world: DayWo
         state = "ready"
     except Exception:  # a task boundary
         log.exception("day_plan_failed", plan=plan)
-    with contextlib.suppress(CalloutError):  # it stays ``computing`` until its time is over
+    with contextlib.suppress(CalloutError):  # the plan stays ``computing`` until ``until``, then it counts as failed
         await _finish(engine, zone, plan, "computing", state, groups, unserved)
 
 

@@ -1,4 +1,4 @@
-"""What is requested where: the areas of a zone with their pulse, clusters of areas, and how good the forecast was."""
+"""Reading demand: the areas of a zone with their pulse, clusters of areas, and the errors of the forecast."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def require_demand_reader(engine: Engine, caller: Principal, zone: Zone, *, scor
 async def list_areas(
     engine: Engine, caller: Principal, zone: Zone, kind: AreaKind, box: MapBox | None
 ) -> list[dict[str, Any]]:
-    """Return the areas in which anything was requested, or those of them with a place in ``box``. A technician reads
-    only the scores. Raises the errors of ``require_demand_reader``.
+    """Return the areas in which anything was requested; with ``box``, only those with the centre of a cell in it. A
+    technician gets only the scores. Raises the errors of ``require_demand_reader``.
     """
     require_demand_reader(engine, caller, zone, scores_only=True)
     await load_cells()
@@ -107,8 +107,8 @@ async def list_clusters(engine: Engine, caller: Principal, zone: Zone, kind: Are
 
 
 async def list_scores(engine: Engine, caller: Principal, zone: Zone) -> list[dict[str, Any]]:
-    """Return how large the errors of the forecast and of its baselines were lately, by kind of area and horizon. Raises
-    the errors of ``require_demand_reader``.
+    """Return the recent mean errors (requests an hour) of the forecast and of its baselines, by kind of area and
+    horizon. Raises the errors of ``require_demand_reader``.
     """
     require_demand_reader(engine, caller, zone)
     timezone, found = timezone_of(engine.settings.zone_areas, zone), []

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 TTL_MS = 7_200_000
-"""How long a pulse stays without the chore."""
+"""How long a pulse stays in Redis if nobody does the chore."""
 MAX_AGE_MS = 300_000
-"""An older pulse says nothing of now: prices ignore it."""
+"""Prices ignore an older pulse, because it may no longer be true."""
 AREAS_PER_CALL = 256
 """How many areas one call of the script writes, so that it takes Redis less than a millisecond."""
 
@@ -28,7 +28,9 @@ _decoder = msgspec.json.Decoder(AreaPulse)
 
 
 class ChangedArea(msgspec.Struct, frozen=True):
-    """What changed in an area. ``expected`` are the requests of the next hour."""
+    """An area of which one of these members changed. ``expected`` is how many requests the next hour will bring;
+    ``multiplier`` is in per mille.
+    """
 
     area: str
     score: float
@@ -100,8 +102,8 @@ def encode_pulse(pulse: AreaPulse) -> bytes:
 async def store_pulses(
     engine: Engine, zone: Zone, kind: AreaKind, pulses: Mapping[str, bytes], as_of: int, notice: bytes = b""
 ) -> None:
-    """Store the JSON of areas whose pulse changed, and that all areas are as of ``as_of`` (ms). A later pulse stays.
-    ``notice`` is published with the last of them. Raises the same errors as ``Store.run``.
+    """Store the JSON of areas whose pulse changed, and ``as_of`` (ms), which then holds for all areas. If a later pulse
+    is stored, nothing changes. ``notice`` is published with the last areas. Raises the same errors as ``Store.run``.
     """
     names = {"meta": keys.zone_meta(zone), "pulse": keys.demand_pulse(zone, kind)}
     pairs = list(pulses.items())
@@ -113,5 +115,5 @@ async def store_pulses(
 
 
 async def _now_ms(engine: Engine, zone: Zone) -> int:
-    """Return the time of the zone's clock, which every script and a tick each second set (ms)."""
+    """Return the time of the zone's clock (ms), which each script sets, and a tick once a second."""
     return int(await engine.store.command("HGET", keys.zone_meta(zone), "now") or 0)

@@ -1,4 +1,4 @@
-"""Who and what is in each area of a zone now: jobs that wait for a technician, and technicians who are free or busy."""
+"""Count the jobs that wait for a technician, and the free and busy technicians, in each area of a zone now."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ __all__ = ["SupplyCounter", "SupplyOfAreas", "SupplyOfZone", "load_cells"]
 
 WORLD = MapBox(-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE)
 POSTAL_WEEKS = 12
-"""A cell belongs to the postal code of most of its bookings of so many weeks."""
+"""A cell belongs to the postal code that most of its bookings of the last so many weeks had."""
 POSTAL_READ_MS = 3_600_000
+"""How often the postal codes of cells are read from SQL."""
 SupplyOfAreas = Mapping[str, AreaSupply]
 
 
 @dataclass(frozen=True, slots=True)
 class SupplyOfZone:
-    """What is in each cell. ``codes`` has the postal code of each cell that has one."""
+    """The jobs and technicians in each cell. ``codes`` has the postal code of each cell that has one."""
 
     cells: SupplyOfAreas
     codes: Mapping[str, str]
 
     def by_kind(self, kind: AreaKind) -> SupplyOfAreas:
-        """Return what is in each area of a kind. A postal code has what is in its cells."""
+        """Return the jobs and technicians in each area of a kind. A postal code has the sum of its cells."""
         if kind == "cell":
             return self.cells
         sums: dict[str, AreaSupply] = {}
@@ -48,7 +49,7 @@ class SupplyOfZone:
 
 
 class SupplyCounter:
-    """Counts what is in a zone. It remembers the cells of people and jobs that did not move."""
+    """Counts the jobs and technicians of a zone. The counter caches the cells of people and jobs that did not move."""
 
     def __init__(self, engine: Engine, zone: Zone) -> None:
         self._engine = engine
@@ -58,7 +59,7 @@ class SupplyCounter:
         self._codes_due_ms = 0
 
     async def count(self, now_ms: int) -> SupplyOfZone:
-        """Return what is in the zone at ``now_ms``. Raises the same errors as ``Store.read``."""
+        """Return the jobs and technicians in the zone at ``now_ms``. Raises the same errors as ``Store.read``."""
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         known: dict[str, tuple[float, float, str]] = {}
         layers: tuple[Layer, ...] = ("people", "jobs")
@@ -90,7 +91,7 @@ class SupplyCounter:
 
 
 def _place_in_supply(marker: ZoneMapMarker | None) -> int | None:
-    """Return which member of AreaSupply counts a person or a job; None if none does."""
+    """Return the index of the member of AreaSupply that counts a person or a job; None if none does."""
     if marker is None:
         return None
     if marker.layer == "jobs":

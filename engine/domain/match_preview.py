@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_RIVALS = 8
-"""How many of the jobs that wait already are in the window of a preview: those nearest to the booking's place."""
+"""How many waiting jobs the window of a preview contains besides the booking: those nearest to the booking's place."""
 
 
 async def choose_in_window(
     engine: Engine, zone: Zone, seen: dict[str, Any], blueprint: Blueprint, wanted: Booking
 ) -> dict[str, Any]:
-    """Return a preview with the technician whom a window would choose that ends now, in which the nearest of the jobs
-    that wait take part. ``seen`` is the document of lua/preview_read.lua with the candidates. ``more`` is whether
-    other jobs wait too.
+    """Return a preview with the technician whom a window would choose now. The window contains the booking and the
+    nearest waiting jobs; ``more`` in the result is whether further jobs wait. ``seen`` is the document of
+    lua/preview_read.lua with the candidates.
     """
     rule = blueprint.dispatch.match or MatchRule()
     service = ServiceId(wanted.service)

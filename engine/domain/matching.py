@@ -1,9 +1,8 @@
-"""Matching windows: the jobs of a service that wait and the technicians who are free meet, and a matcher proposes who
-gets which job (docs/matching.md).
+"""Matching windows: a matcher proposes how the waiting jobs of a service go to its free technicians (docs/matching.md).
 
-``match_view`` reads, the matcher decides, and ``match_take`` checks everything again and assigns in the same step. A
-window owns nothing in between: no lock, no lease of a pair. So two windows at once do no harm, and one that dies loses
-nothing: its scheduled task ``window:<service>`` is due again.
+``match_view`` reads, the matcher proposes, and ``match_take`` checks everything again and assigns in the same step. In
+between, a window holds no lock and no lease of a pair. So two windows at the same time do no harm, and a window that
+dies loses nothing: its scheduled task ``window:<service>`` is due again.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_WINDOW_JOBS = 1024
-"""How many jobs, or technicians, one window looks at. More are left to the next window, which is due at once."""
+"""How many jobs, or technicians, one window reads. If there are more, the next window is due at once."""
 IDS_PER_VIEW, VIEWS_AT_ONCE = 8, 4
 """How many jobs or technicians one call of ``match_view`` looks at (about 2 ms of Redis' time), and how many calls are
 sent together."""
@@ -47,14 +46,16 @@ TAKES_AT_ONCE = 32
 FARTHEST_M = 21_000_000
 """A distance in metres that reaches every place of the earth."""
 SMALL_WINDOW = 32
-"""Up to how many jobs are solved in the event loop, which takes less than a ms; more are solved in a thread."""
+"""A window with at most so many jobs is solved in the event loop, which takes less than a ms; a larger one in a thread.
+"""
 IDLE_S = 60.0
 """When the next window is due if nobody is free: somebody who becomes free makes it due sooner (lua/lib/window.lua)."""
 
 
 async def run_window(engine: Engine, zone: Zone, task_entry: str, service: ServiceId) -> None:
-    """End one matching window of a service: match the jobs that wait, and assign them. ``task_entry`` is the scheduled
-    task ``window:<service>``.
+    """Run one matching window of a service: match the waiting jobs, assign them, and make the next window due.
+    ``task_entry`` is the scheduled task ``window:<service>``. Raises Unavailable if the rule's matcher is not
+    installed, and the errors of ``Store.run``.
     """
     names = {"open": keys.waiting_jobs(zone, service), "supply": keys.technician_supply(zone, service)}
     waiting = int(await engine.store.command("ZCARD", names["open"]))
@@ -78,13 +79,13 @@ async def run_window(engine: Engine, zone: Zone, task_entry: str, service: Servi
 async def _view(
     engine: Engine, zone: Zone, names: dict[str, str], waiting: int, free: int
 ) -> list[tuple[WaitingJob, Blueprint]]:
-    """Return the jobs of a window with their candidates and costs, each with its blueprint. If fewer technicians are
-    free than jobs wait, each technician looks for the nearest jobs instead.
+    """Return the jobs of a window with their candidates and costs, each with its blueprint. The script reads the
+    nearest technicians of each job; if fewer technicians are free than jobs wait, the nearest jobs of each technician.
 
     Jobs of suspended customers, and of blueprints that this process has not loaded, are left out.
     """
     side, count = ("jobs", waiting) if waiting <= free else ("technicians", free)
-    # With more than fit into a window, each gets into one sooner or later.
+    # A random part, so that each job gets into a window sooner or later if there are too many for one.
     first = random.randrange(count - MAX_WINDOW_JOBS + 1) if count > MAX_WINDOW_JOBS else 0
     index = names["open" if side == "jobs" else "supply"]
     ids = [each.decode() for each in await engine.store.command("ZRANGE", index, first, first + MAX_WINDOW_JOBS - 1)]
@@ -116,7 +117,7 @@ async def view_nearest(
 
 
 async def _add_costs(engine: Engine, zone: Zone, found: Collection[WaitingJob]) -> list[tuple[WaitingJob, Blueprint]]:
-    """Return jobs with the costs of their candidates and their blueprints, but for those that ``_view`` leaves out."""
+    """Return jobs with the costs of their candidates, and their blueprints, without those that ``_view`` leaves out."""
     travel = travel_now(engine, zone)
     suspended = await _suspended_customers(engine, {job.customer for job in found if job.candidates})
     jobs = []
@@ -135,8 +136,8 @@ def travel_now(engine: Engine, zone: Zone) -> TravelModel:
 
 
 def _schedule_rules(engine: Engine, zone: Zone) -> bytes:
-    """Return the rules of schedules (``schedules.rule_text``) by blueprint, as JSON, of those in which the engine
-    chooses.
+    """Return JSON of the rules of schedules (``schedules.rule_text``) by blueprint, for the blueprints in which the
+    engine chooses the technician.
     """
     rules = {
         key: schedules.rule_text(engine, zone, each)
@@ -187,7 +188,7 @@ def _find_blueprint(engine: Engine, job: WaitingJob) -> Blueprint | None:
 
 
 async def _suspended_customers(engine: Engine, customers: Iterable[str]) -> set[str]:
-    """Return those of these customers who are suspended: their jobs wait until they are reinstated."""
+    """Return which of these customers are suspended. Their jobs wait until the customer is reinstated."""
     found = sorted(customers)
     suspended = await asyncio.gather(*(is_customer_suspended(engine, UserId(each)) for each in found))
     return {customer for customer, out in zip(found, suspended, strict=True) if out}
@@ -214,7 +215,9 @@ async def _assign(
 
 
 async def solve_window(jobs: Sequence[WaitingJob], rule: MatchRule) -> tuple[list[Match], bool]:
-    """Return what the matcher of a rule proposes for jobs with costs, and whether the window was too large for it."""
+    """Return what the matcher of a rule proposes for jobs with costs, and whether the cheapest pairs were taken first
+    instead (``matching.solve``). Raises Unavailable if the matcher is not installed.
+    """
     matcher = find_matcher(rule.solver)
     if matcher is None:
         raise Unavailable(f"The matcher {rule.solver} is not installed")

@@ -1,5 +1,5 @@
-"""Explain to a technician why they get offers or not: what keeps them from offers now, what a job's searches decided
-about them, and what became of their last offers.
+"""Explain to a technician why they get offers or not: what keeps them from offers now, what the waves of a job decided
+about them, and the outcomes of their last offers.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 COUNTED_MS = 7 * 86_400_000
-"""Over how long the answers to offers are counted."""
+"""The time over which the outcomes of offers are counted."""
 
 
 async def explain_offers(engine: Engine, caller: Principal, technician: str, job_id: str | None) -> dict[str, Any]:
     """Return what keeps a technician from getting offers now, the outcomes of their offers of the last week, and, with
-    ``job_id``, what the searches for that job decided about them.
+    ``job_id``, what the waves of that job decided about them.
 
     For the technician and ops. Raises NotFound for another technician, and for a job that was never offered to them and
-    whose searches did not look at them.
+    whose waves did not consider them; Forbidden for other roles.
     """
     _check_reader(caller, technician)
     tech = TechnicianId(UserId(technician))
@@ -57,8 +57,8 @@ def _check_reader(caller: Principal, technician: str) -> None:
 
 
 async def _explain_job(engine: Engine, caller: Principal, technician: TechnicianId, job_id: str) -> dict[str, Any]:
-    """Return whether a job's searches asked a technician, and why not. Redis has the records until the job is over and
-    archived, SQL has those that are archived.
+    """Return whether the waves of a job asked a technician, and why not. Redis has the records of waves until the job
+    is over and archived; SQL has the archived ones.
     """
     zone, job = parse_job_id(job_id)
     names = {

@@ -1,6 +1,6 @@
 """Preview a booking: who would be asked first if it were booked and its search began now, and who would not and why.
 
-A preview runs the search of the real choice by the same functions (lua/preview_read.lua) and writes nothing.
+A preview calls the same functions as the real search (lua/preview_read.lua), and writes nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ async def preview_booking(engine: Engine, caller: Principal, wanted: Booking) ->
     """Return whom a booking would ask in its first wave, in order, and who would not be asked and why. Services receive
     counts and reasons only.
 
-    If the job's first state searches for nobody, the preview is of the first later state that does. The search is that
-    of now, whatever the booking's time is; ``starts_at`` is when it would really begin. Raises the same errors as a
-    booking with these fields.
+    If the job's first state searches for nobody, the preview is that of the first later state that does. The preview
+    searches as of now, whatever the booking's time is; ``starts_at`` is when the real search would begin. Raises the
+    same errors as a booking with these fields.
     """
     require_role(caller, OPS | SERVICE_ROLE)
     customer = booking.customer_id(caller, wanted)
@@ -56,8 +56,8 @@ async def preview_booking(engine: Engine, caller: Principal, wanted: Booking) ->
 
 
 def _searching_state(blueprint: Blueprint, wanted: Booking) -> str:
-    """Return the first state, from that of a new job on, in which a technician is sought; the new job's state if none
-    is.
+    """Return the first state, from that of a new job on, that searches for a technician; the new job's state if none
+    does.
     """
     first, names = booking.first_state(blueprint, wanted), list(blueprint.states)
     later = names[names.index(first) :]
@@ -116,7 +116,7 @@ async def _run_search(
 
 
 def _nobody() -> dict[str, Any]:
-    """Return the result of a search that never begins: its blueprint asks nobody."""
+    """Return the result for a blueprint that never searches."""
     group = {"count": 0, "technicians": []}
     return {"at": None, "radius_m": None, "visited": 0, "in": group, "out": {}, "scores": [], "more": False}
 

@@ -1,7 +1,7 @@
 """The caps of zones: the largest multiplier that a quoted price may have, whatever its blueprint says.
 
-Ops set a cap when a law or an emergency demands it. SQL has it, with an entry of the audit trail in the same
-transaction. A cap is for the quotes that are made from then on: a promised price stays.
+Ops set a cap when a law or an emergency demands it. SQL stores the cap, with an entry of the audit trail in the same
+transaction. A cap applies to quotes that are created from then on; a price that was promised before does not change.
 """
 
 from __future__ import annotations

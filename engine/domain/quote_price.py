@@ -1,4 +1,4 @@
-"""What a quote costs: the service's amount, the demand of the area, the hour, and the limits."""
+"""Compute the price of a quote from the service's amount, the demand of the area, the hour, and the limits."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 DEMAND_HORIZON_MS = 7_200_000
-"""Work that is wanted later than this (ms from now) has no demand multiplier: the demand of now says nothing of it."""
+"""Work that is wanted later than this (ms from now) has no demand multiplier: today's demand says nothing about it."""
 
 
 class QuoteTerms(NamedTuple):
-    """What is asked for: a service at a place, with ``scheduled_for`` in ms since the Unix epoch, or None for now."""
+    """The work for which a price is requested: a service at a place. ``scheduled_for`` is in ms since the Unix epoch;
+    None is now.
+    """
 
     customer: UserId
     service: Service
@@ -83,14 +85,14 @@ async def price_terms(engine: Engine, zone: Zone, blueprint: Blueprint, terms: Q
 
 
 async def _zone_time(engine: Engine, zone: Zone) -> int:
-    """Return the time of the zone's clock (ms), which every script and a tick each second write."""
+    """Return the time of the zone's clock (ms), which each script sets, and a tick once a second."""
     return int(await engine.store.command("HGET", keys.zone_meta(zone), "now") or 0)
 
 
 async def _demand_factor(
     engine: Engine, zone: Zone, blueprint: Blueprint, terms: QuoteTerms, wanted_in_ms: int
 ) -> tuple[int, dict[str, Any]]:
-    """Return the demand multiplier (per mille) of the area, and what the quote's inputs say about it."""
+    """Return the demand multiplier (per mille) of the area, and the members of ``inputs`` that explain it."""
     if blueprint.price.demand is None:
         return ONE, {"demand_from": "blueprint"}
     if wanted_in_ms > DEMAND_HORIZON_MS:

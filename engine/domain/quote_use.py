@@ -1,6 +1,6 @@
 """Use quotes up: find the quote of a booking or an edit, compare it with what is booked, and explain refusals.
 
-The scripts compare only what may change: whether the quote is used up, and whether it has ended.
+The scripts check only what may change meanwhile: whether the quote is used up, and whether it has expired.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 MAX_PLACE_DIFFERENCE_M = 100
 """How far (m) the place of a booking may be from the place of its quote."""
 COMPARED_MEMBERS = ("blueprint", "service", "lat", "lon", "postal_code", "scheduled_for", "currency")
-"""What must be the same in a quote and in what uses it up."""
+"""The members that must be the same in a quote and in the booking or edit that uses it up."""
 JOB_QUOTE_MEMBERS = ("id", "amount", "breakdown")
-"""What a job has of the quote that it used up."""
+"""The members of a quote that are copied to the job that uses it up."""
 NOT_QUOTED_TEXT = "The prices of this blueprint are not quoted"
 EXPIRED_TEXT = "The quote has expired: ask for a new one"
 USED_TEXT = "The quote was used up by another booking"
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """A quote, as far as a booking is compared with it."""
+    """The members of a quote with which a booking is compared."""
 
     id: str
     customer: Party
@@ -66,8 +66,8 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookingPrice(msgspec.Struct, frozen=True):
-    """The price of a new job. ``quote`` is the job's member of this name, or None if its price is not quoted.
-    ``members`` is the JSON of a quote that the step of the booking makes, valid for ``valid_ms``.
+    """The price of a new job. ``quote`` is the job's member of this name, or None if its price is not quoted. If the
+    step of the booking creates the quote, ``members`` is the JSON of the quote, which is valid for ``valid_ms``.
     """
 
     amount: int
@@ -108,8 +108,8 @@ async def find_quote(engine: Engine, quote_id: str) -> tuple[bytes, str, str] | 
 async def find_for_booking(
     engine: Engine, customer: UserId, blueprint: Blueprint, booking: Booking, service: Service
 ) -> Quote | None:
-    """Return the quote that a booking names; None if it names none. Raises NotFound for no quote of this customer, and
-    Invalid with the fields that differ from it, or that a booking may not name if its price is quoted.
+    """Return the quote that a booking names; None if it names none. Raises NotFound if the customer has no such quote,
+    and Invalid with the fields that differ from the quote, or that a booking with a quoted price may not contain.
     """
     errors: list[FieldError] = []
     if blueprint.price.is_quoted and booking.amount is not None:
@@ -160,9 +160,9 @@ def valid_ms(blueprint: Blueprint) -> int:
 
 
 def differences(quote: Quote, terms: Mapping[str, Any]) -> list[FieldError]:
-    """Return an error for each of the members of a booking, or of an edited job, that is not what was quoted.
-    ``terms`` has the ``COMPARED_MEMBERS``, those of an edited job also its ``zone``: a quote is used up in its own
-    zone. A currency of None is the quote's.
+    """Return an error for each member of a booking or of an edited job that differs from the quote. ``terms`` has the
+    ``COMPARED_MEMBERS``. Those of an edited job also have its ``zone``, because a quote can only be used up in its own
+    zone. A currency of None means the quote's.
     """
     names = [name for name in ("blueprint", "service", "postal_code") if terms[name] != getattr(quote, name)]
     if _ms(terms["scheduled_for"]) != _ms(quote.scheduled_for):

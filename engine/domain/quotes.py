@@ -42,8 +42,8 @@ _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 async def create_quote(
     engine: Engine, caller: Principal, asked: Booking, *, key: str | None = None, trace: str = ""
 ) -> QuoteOutcome:
-    """Promise a price for ``quote_s`` of the blueprint. ``asked`` is the booking without its texts. A repeat under the
-    same key returns the first quote.
+    """Promise a price for ``quote_s`` seconds of the blueprint. ``asked`` has the fields of the booking; its texts are
+    not needed. A repeated request with the same key returns the first quote.
 
     Raises Forbidden for a caller who may not book (for this customer), OutOfArea, Invalid, ServiceInactive, ReusedKey,
     Unavailable.
@@ -56,7 +56,7 @@ async def create_quote(
     try:
         blueprint, terms = await _check_request(engine, customer, asked, is_own=customer == caller.id)
     except Refused:
-        # A repeated request gets its first answer, even if the service has become inactive since.
+        # A repeated request gets its first reply, even if the service has become inactive since.
         done = await in_redis.find_done_command(engine, zone, caller, key, fingerprint)
         if done is None:
             raise
@@ -107,7 +107,7 @@ async def _outcome_of_event(engine: Engine, caller: Principal, zone: Zone, seq: 
 
 
 async def read_quote(engine: Engine, caller: Principal, quote_id: str) -> msgspec.Raw:
-    """Return a quote as JSON: to its customer, ops and services. Raises NotFound to all others, Unavailable."""
+    """Return a quote as JSON, for its customer, ops and services. Raises NotFound for all others, and Unavailable."""
     found = await quote_use.find_quote(engine, quote_id)
     if found is None or (not caller.is_ops and caller.role != "service" and found[1] != caller.id):
         raise NotFound("No such quote")

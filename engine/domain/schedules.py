@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 HOUR_MS = 3_600_000
 RELOAD_MS = 60_000
-"""The interval at which travel times are taken from their model again."""
+"""The travel times of a rule are computed again after this time."""
 
 
 def rule_text(engine: Engine, zone: Zone, blueprint: Blueprint) -> str:
-    """Return the rule for jobs of a blueprint: the argument ``schedule`` of the scripts that give a job to somebody."""
+    """Return the rule for jobs of a blueprint: the argument ``schedule`` of scripts that give a job to a technician."""
     return compile_rule(blueprint.schedule, zone, timezone_of(engine.settings.zone_areas, zone))
 
 
@@ -35,8 +35,8 @@ def compile_rule(rule: ScheduleRule, zone: Zone, timezone: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _travel_text(zone: Zone, timezone: str, interval: int) -> str:
-    """Return exponent and P80 factor of the travel times, and the seconds per km of the next 24 hours, in the order of
-    the hours of the day (UTC).
+    """Return a text with the exponent and the P80 factor of the travel times, and then the seconds per km for each of
+    the 24 hours of the day (UTC), each for the next time that it comes.
     """
     now = interval * RELOAD_MS
     present = now // HOUR_MS % 24
@@ -46,7 +46,9 @@ def _travel_text(zone: Zone, timezone: str, interval: int) -> str:
 
 
 class RuleNumbers(NamedTuple):
-    """The numbers of a rule (lua/lib/travel_rule.lua): ``seconds_per_km`` are those of each hour of the day (UTC)."""
+    """The numbers of a rule (lua/lib/travel_rule.lua). ``high`` is the P80 factor; ``seconds_per_km`` has the pace of
+    each hour of the day (UTC).
+    """
 
     buffer_ms: int
     exclusive: bool
@@ -55,7 +57,7 @@ class RuleNumbers(NamedTuple):
     seconds_per_km: tuple[float, ...]
 
     def longest_gap_ms(self, distance_m: float) -> int:
-        """Return the time (ms) between two visits so far apart that is enough at any hour."""
+        """Return a time (ms) between two visits at this distance that is long enough at any hour."""
         travel_s = max(self.seconds_per_km) * math.pow(distance_m / 1000, self.exponent) * self.high
         return self.buffer_ms + math.ceil(travel_s * 1000)
 
@@ -67,6 +69,6 @@ def parse_rule(text: str) -> RuleNumbers:
 
 
 def name_other_job(error: ScheduleConflict) -> ScheduleConflict:
-    """Add the job with which another one is in conflict to the error, for its holder and for ops."""
+    """Add the id of the other job of the conflict to the error. Only that job's holder and ops may receive it."""
     error.extra["job"] = {"id": error.reply[2].decode()}
     return error

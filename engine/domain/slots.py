@@ -2,7 +2,7 @@
 one in a blueprint with ``reserve = true``.
 
 A slot is an offer, not a promise. The script that creates the job (lua/job_create.lua) decides by the schedules at that
-moment; who comes too late is refused and gets the slots that are left.
+moment. If the slot is taken by then, the booking is refused, and the reply lists other free slots.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MARGIN_MS = 60_000
-"""How long (ms) a slot stays bookable although time passes."""
+"""A slot near the present can still be booked so long (ms) after it was shown."""
 DAY_MS = 86_400_000
 MAX_LEFT = 8
-"""How many slots a booking that came too late is told of, those nearest to its time."""
+"""How many free slots the refusal of a booking lists: those nearest to the wanted time."""
 
 
 class SlotQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which slots are wanted: for work at a place in degrees, that begins from ``first`` to ``last`` (ms since the Unix
-    epoch). With ``technician``, only slots of this one.
+    """A request for slots: for work at a place (degrees) that begins from ``first`` to ``last`` (ms since the Unix
+    epoch). With ``technician``, only the slots of this technician.
     """
 
     service: str
@@ -65,8 +65,8 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class FreeSlots(msgspec.Struct, frozen=True):
-    """Slots, and the cursor as of which they were free. ``is_possible`` is whether any of the technicians could be
-    given such work at any time.
+    """Slots, and the cursor as of which they were free. ``is_possible`` is whether at least one of the technicians
+    could get such work at some time.
     """
 
     slots: list[Slot]
@@ -107,7 +107,7 @@ def _check_times(first: int, last: int) -> None:
 
 
 async def _candidates(engine: Engine, work: Work) -> list[str]:
-    """Return the ids of the technicians whose slots are shown, and of whom one is booked. They are ranked later."""
+    """Return the ids of the technicians whose slots are shown. A booking gets one of them; the script ranks them."""
     within_m = work.blueprint.dispatch.radius_m or math.inf
     return [*await find_nearest(engine, work.zone, work.service, work.lat, work.lon, within_m=within_m)]
 
@@ -151,8 +151,9 @@ def _visits(text: str) -> list[Visit]:
 
 
 async def reservation_text(engine: Engine, work: Work, state: str, scheduled: int | None, preferred: str) -> bytes:
-    """Return the text by which a booking for a time (ms) books its technician too (lua/lib/reservation.lua); b"" if the
-    blueprint does not reserve, or the job begins in another state than the first.
+    """Return the text with which the script of a booking for a time (ms) also chooses a technician
+    (lua/lib/reservation.lua). It is empty if the blueprint does not reserve, or if the job does not begin in the
+    blueprint's first state.
     """
     blueprint = work.blueprint
     if not blueprint.schedule.reserve or scheduled is None or state != blueprint.initial_state:
@@ -166,7 +167,7 @@ async def reservation_text(engine: Engine, work: Work, state: str, scheduled: in
 
 
 async def add_slots(engine: Engine, error: ScheduleConflict, work: Work, scheduled: int) -> ScheduleConflict:
-    """Add the slots that are left around the wanted time to the refusal of a booking that came too late."""
+    """Add the free slots nearest to the wanted time to the refusal of a booking."""
     first = max(now_ms(), scheduled - DAY_MS)
     found = await free_slots(engine, work, await _candidates(engine, work), first, scheduled + 3 * DAY_MS)
     nearest = sorted(found.slots, key=lambda slot: abs(slot.start - scheduled))[:MAX_LEFT]

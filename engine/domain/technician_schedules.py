@@ -1,4 +1,4 @@
-"""What is booked for a technician, and their working hours."""
+"""The schedule of a technician, and their working hours."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ IDS_PER_QUERY = 500
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """A visit of a technician's schedule. ``starts`` and ``ends`` are in ms. ``is_booked``: its job has a time."""
+    """A visit of a technician's schedule. ``starts`` and ``ends`` are in ms since the Unix epoch. ``is_booked`` is
+    whether its job has a time.
+    """
 
     zone: Zone
     job: str
@@ -43,8 +45,8 @@ class Visit(msgspec.Struct, frozen=True):
 
 
 async def read_schedule(engine: Engine, caller: Principal, technician: str) -> dict[str, Any]:
-    """Return the visits of a technician in their order, with the travel time from the visit before and the buffer, and
-    their working hours.
+    """Return the visits of a technician in their order, each with the travel time from the visit before (P80) and the
+    buffer, in seconds; and their working hours.
 
     For the technician and ops. Raises Forbidden for other roles, NotFound for another technician.
     """

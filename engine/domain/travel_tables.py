@@ -1,4 +1,4 @@
-"""Travel times between many places, by road if a router answers in time, else as they are learnt."""
+"""Travel times between many places: those of a router if it replies in time, or else the learnt ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LEARNED = "learned"
 
 
 class TravelTable(NamedTuple):
-    """Likely seconds from each origin to each destination, and where they come from: ``osrm`` or ``valhalla`` if all
-    are by road, else ``learned``.
+    """The likely seconds from each origin (row) to each destination (column). ``source`` is the router (``osrm`` or
+    ``valhalla``) if any time is by road, or else ``learned``.
     """
 
     seconds: list[list[float]]
@@ -28,8 +28,8 @@ class TravelTable(NamedTuple):
 async def travel_table(
     engine: Engine, zone: Zone, origins: Sequence[Place], destinations: Sequence[Place], at: int
 ) -> TravelTable:
-    """Return the likely travel times between all places for journeys that begin at ``at`` (ms): those of the router if
-    there is one and it answers in time, else the learnt ones.
+    """Return the likely travel times between all places for journeys that begin at ``at`` (ms since the Unix epoch):
+    those of the router if there is one and it replies in time, or else the learnt ones.
     """
     timezone = timezone_of(engine.settings.zone_areas, zone)
     by_road = await engine.road_times.ask_for(origins, destinations, at)

@@ -60,7 +60,7 @@ class Metrics:
     ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
     (offer, notification) and outcome (sent, failed, refused, late, dropped, inactive). ``pushes_unreached``: pushes to
     users with neither a device nor a connection. ``matches``: proposals of matching windows by outcome (``taken``, or
-    why not). ``match_degraded``: windows that took the shortest pairs first. ``refused``: events that the database
+    why not). ``match_degraded``: windows that assigned the cheapest pairs first. ``refused``: events that the database
     refused, by zone.
     """
 
@@ -73,7 +73,7 @@ class Metrics:
             "pushes_unreached", "Pushes to users without a device and without a connection", "kind"
         )
         self.matches = self.add_counter("matches", "Proposals of matching windows: taken, or why not", "outcome")
-        self.match_degraded = self.add_counter("match_degraded", "Windows that took the shortest pairs first")
+        self.match_degraded = self.add_counter("match_degraded", "Windows that assigned the cheapest pairs first")
         self.refused = self.add_counter("archive_refused", "Events that the database did not take", "zone")
 
     def add_counter(self, name: str, help_text: str, *labels: str) -> Counter:

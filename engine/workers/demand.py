@@ -1,8 +1,9 @@
-"""The chore of demand: learn the hours that are over, and write what is expected of each area to Redis once a minute.
+"""The chore of demand, a background task: learn the hours that are over, and write the pulse of each area to Redis once
+a minute.
 
-One process does it for a zone, by a lease; two do no harm. What was learnt follows from the counts in SQL alone, and
-the script that writes the pulse refuses an earlier one. An hour is learnt when everything that happened in it is
-archived: the archive has reached the head that the log had after the hour's end.
+One process does the chore for a zone, by a lease. Two at the same time do no harm: what a process learns follows only
+from the counts in SQL, and the script that writes the pulse refuses an earlier one. An hour is learnt when all its
+events are archived: the archive has reached the head that the log had after the hour's end.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 INTERVAL_S = 60.0
 LEASE_S = 90.0
 STORE_EVERY_HOURS = 24
-"""How often what was learnt is stored in SQL. A restart learns at most so many hours again."""
+"""How often the learnt state is stored in SQL. After a restart, at most so many hours are learnt again."""
 HOURS_PER_READ = WEEK_HOURS
 
 Pulses = Mapping[str, AreaPulse]
@@ -77,12 +78,12 @@ async def _run_zone(leases: Leases, zone: Zone, chore: ZoneChore) -> None:
 
 
 async def run_once(engine: Engine, zone: Zone) -> None:
-    """Look at a zone once, as a process that has just started. Every failure is raised."""
+    """Do the chore of a zone once, as a process that has just started. All errors are raised."""
     await ZoneChore(engine, zone).look()
 
 
 class ZoneChore:
-    """The chore of one zone. ``demands`` has what was learnt, by kind of area, while this process does the chore."""
+    """The chore of one zone. ``demands`` has the forecasts by kind of area while this process does the chore."""
 
     def __init__(self, engine: Engine, zone: Zone) -> None:
         self.demands: dict[AreaKind, ZoneDemand] = {}
@@ -91,14 +92,16 @@ class ZoneChore:
         self._timezone = timezone_of(engine.settings.zone_areas, zone)
         self._surges: dict[AreaKind, AreaSurge] = {}
         self._written: dict[AreaKind, dict[str, tuple[AreaPulse, float]]] = {}
-        """What was written last. The score stands apart: an area in which nothing else changes is the same object."""
+        """The pulse and the score of each area as last written. The score is stored beside the pulse, because an area
+        in which only the score changes keeps its pulse object.
+        """
         self._stored_hours: dict[AreaKind, int] = {}
         self._supply = SupplyCounter(engine, zone)
         self._hour_begun = (-1, 0)
         """The newest hour that was seen to have begun, and the head of the log then."""
 
     def forget(self) -> None:
-        """Drop what this process knows: another process may do the chore meanwhile."""
+        """Drop the state of this process, because another process may do the chore meanwhile."""
         self.demands.clear()
         self._surges.clear()
         self._written.clear()
@@ -131,7 +134,7 @@ class ZoneChore:
         return now, hour - 1 if is_archived else hour - 2
 
     async def _load(self, kind: AreaKind) -> ZoneDemand | None:
-        """Return what was learnt, as it is stored. None if nothing was requested in this zone yet."""
+        """Return the demand of a kind of area with its stored state. None if nothing was requested in the zone yet."""
         archive, zone = self._engine.archive, self._zone
         first = await demand_reader.first_hour(archive, zone, kind)
         if first is None:
@@ -139,7 +142,7 @@ class ZoneChore:
         slots = HourSlots(self._timezone)
         found = ZoneDemand(kind, slots, first, create_forecasters(slots))
         stored = await demand_models.load(archive, zone, kind, self._timezone)
-        if stored and stored.zone.first_hour <= first:  # older counts may be deleted, but none may be new
+        if stored and stored.zone.first_hour <= first:  # old counts may have been deleted, but none added before
             last = stored.zone.hour
             history = await demand_reader.read_hours(archive, zone, kind, found.first_needed(last), last)
             await asyncio.to_thread(found.restore, stored.zone, stored.areas, history)
@@ -155,7 +158,7 @@ class ZoneChore:
         return {name: each.price.demand for name, each in loaded if each.price.demand is not None}
 
     async def _learn(self, demand: ZoneDemand, last_hour: int) -> None:
-        """Learn the hours up to ``last_hour``, and store what was learnt if that was long ago."""
+        """Learn the hours up to ``last_hour``. Store the state every ``STORE_EVERY_HOURS``."""
         archive, zone, kind = self._engine.archive, self._zone, demand.kind
         while demand.hour < last_hour:
             until = min(last_hour, demand.hour + HOURS_PER_READ)
@@ -186,8 +189,8 @@ class ZoneChore:
 
 
 def _encode_notice(kind: AreaKind, before: Pulses, now: Pulses, as_of: int) -> bytes:
-    """Return the text that tells consoles of the areas that changed, "" if there are none. Parents of cells are left
-    out, and so is the first look of a process.
+    """Return the JSON of the areas that changed, which consoles receive; empty if there are none. Parents of cells are
+    left out. An area that was not in ``before`` is left out too, so that the first look of a process sends nothing.
     """
     items = [
         changed

@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 CHECK_INTERVAL_S = 60.0
 LEARN_INTERVAL_MS = 900_000
 SETTLED_MS = 900_000
-"""How long after an arrival its path is in SQL: ten minutes in Redis (lua/lib/path.lua), and the archiver's pauses."""
+"""So long after an arrival its path is in SQL: it stays in Redis for ten minutes (lua/lib/path.lua), and the archiver
+needs a while."""
 MAX_COUNTED = 2_000
 """The most journeys that are read at once to be counted. If more have ended, the latest are counted."""
 MIN_NEW_SHARE = 0.05
-"""Times are learnt anew when so many of the journeys behind them are new. The fit takes three seconds of a core
-for ``MAX_JOURNEYS`` journeys."""
+"""Times are learnt again when the new journeys are at least this share of those from which the present times were
+learnt. A fit of ``MAX_JOURNEYS`` journeys takes three seconds of a core."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +97,7 @@ async def learn_zone(engine: Engine, zone: Zone, now: int, settled_ms: int = SET
 
 
 def _count(quality: ZoneQuality, times: ZoneTimes, timezone: str, rides: list[ArrivedRide]) -> None:
-    """Count journeys by the times that were learnt before them."""
+    """Count journeys, with predictions by ``times``, which were learnt before them."""
 
     def model_at(at: int, place: Place) -> TravelModel:
         return travel.remaining_model_of(times, at, timezone, place)

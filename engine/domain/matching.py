@@ -46,8 +46,7 @@ TAKES_AT_ONCE = 32
 FARTHEST_M = 21_000_000
 """A distance in metres that reaches every place of the earth."""
 SMALL_WINDOW = 32
-"""A window with at most so many jobs is solved in the event loop, which takes less than a ms; a larger one in a thread.
-"""
+"""A window with at most so many jobs is solved in the event loop (in less than a ms), a larger one in a thread."""
 IDLE_S = 60.0
 """When the next window is due if nobody is free: somebody who becomes free makes it due sooner (lua/lib/window.lua)."""
 
@@ -215,9 +214,7 @@ async def _assign(
 
 
 async def solve_window(jobs: Sequence[WaitingJob], rule: MatchRule) -> tuple[list[Match], bool]:
-    """Return what the matcher of a rule proposes for jobs with costs, and whether the cheapest pairs were taken first
-    instead (``matching.solve``). Raises Unavailable if the matcher is not installed.
-    """
+    """Return what ``matching.solve`` returns with the rule's matcher. Raises Unavailable if that is not installed."""
     matcher = find_matcher(rule.solver)
     if matcher is None:
         raise Unavailable(f"The matcher {rule.solver} is not installed")

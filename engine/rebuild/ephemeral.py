@@ -17,7 +17,7 @@ KEYS: Mapping[str, str] = {
     "runners:*": "the same",
     "paths": "the points of paths of the last minutes are in no event",
     "path:*": "the same",
-    "pulse:*": "what is expected of areas: the chore computes it anew within a minute",
+    "pulse:*": "the pulse of areas: the chore of demand computes it again within a minute",
     "ticket:*": "a client asks for another one",
     "sockets:*": "gateways enter their sockets again",
     "limit:*": "a rate limit starts full",

@@ -6,12 +6,13 @@ KEYS    meta  job  offers  causes  payments  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  audiences
 OK      seq  version  job_id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  DUPLICATE  FROZEN  ILLEGAL_TRANSITION  INVALID
-EMITS   payment.requested  payment.received  payment.partial  payment.unexpected  payment.refunded  payment.failed  job.*  bid.closed  offer.closed  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
+EMITS   payment.requested  payment.authorized  payment.released  payment.received  payment.partial  payment.unexpected  payment.refunded  payment.failed  job.*  bid.closed  offer.closed  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/command"
 --- @include "lib/event_log"
+--- @include "lib/hold"
 --- @include "lib/idempotency"
 --- @include "lib/job"
 --- @include "lib/job_record"
@@ -22,7 +23,7 @@ local meta, job_key, offers, causes, payments, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, bp, id, reference, of, status, amount, currency, members, captures_json,
   audiences_json = unpack(ARGV)
 local EVENTS = {requested = 'payment.requested', captured = 'payment.received', refunded = 'payment.refunded',
-  failed = 'payment.failed'}
+  failed = 'payment.failed', authorized = 'payment.authorized', released = 'payment.released'}
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
@@ -50,16 +51,23 @@ function builder.event(kind, reason)
     ',"payment":' .. shown .. (reason and ',"why":"' .. reason .. '"' or '') .. '}'}
 end
 local events
+if status == 'captured' then Hold.follow_report(job, notice) end
 if status == 'captured' and counts then
   events = PaymentCapture.apply(zone, job, offers, cjson.decode(captures_json), shown, builder)
 elseif status == 'captured' then
   events = {builder.event('payment.unexpected', 'other_currency')}
 else
-  if counts and notice.kind == 'refund' then
+  local release
+  if status == 'authorized' or status == 'released' or counts and notice.kind == 'refund' then
     Job.move(zone, job, nil)
+    release = Hold.follow_report(job, notice)
     JobRecord.save(job)
   end
   events = {builder.event(EVENTS[status])}
+  -- Only a blueprint that holds money asks for the release of what it does not want.
+  if release and audiences['payment.requested'] then
+    events[2] = Hold.event(job, Job.full_json(job), release, audiences['payment.requested'])
+  end
 end
 Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)
 for _, event in ipairs(events) do

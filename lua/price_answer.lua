@@ -1,15 +1,16 @@
 --[[ price_answer: accepts or rejects a proposed price for the other side of the job. An accepted price becomes the
-price of the job.
+price of the job. If money is held for the job, the step asks anew for the new amount; `payment_audience` receives that.
 KEYS    meta  job  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  states  audience
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  states  audience  payment_audience
 OK      seq  version  job_id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  FORBIDDEN  FROZEN  PRICE_LOCKED  ILLEGAL_TRANSITION  VERSION_CONFLICT
-EMITS   price.changed  price.rejected
+EMITS   price.changed  price.rejected  payment.requested
 TOUCHES {z}:due  {z}:places  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/command"
 --- @include "lib/event_log"
+--- @include "lib/hold"
 --- @include "lib/idempotency"
 --- @include "lib/job"
 --- @include "lib/job_fields"
@@ -18,7 +19,8 @@ TOUCHES {z}:due  {z}:places  (same slot, names known only inside)
 --- @include "lib/relation"
 --- @include "lib/zone"
 local meta, job_key, causes, log, req = unpack(KEYS)
-local epoch, actor, key, fingerprint, trace, if_version, bp, id, answer, states, audience = unpack(ARGV)
+local epoch, actor, key, fingerprint, trace, if_version, bp, id, answer, states, audience, payment_audience =
+  unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
@@ -39,7 +41,7 @@ if if_version ~= '' and tonumber(if_version) ~= job.version then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
 end
 
-local seq, kind = zone.seq + 1, 'price.rejected'
+local seq, kind, requests = zone.seq + 1, 'price.rejected', {}
 proposal.status = answer
 Proposal.save(job, proposal)
 JobFields.set(job_key, 'answered', seq)
@@ -48,12 +50,18 @@ if answer == 'accepted' then
   redis.call('HSET', job_key, 'amount', job.amount)
   Job.move(zone, job, nil)
   job.last = 'price ' .. actor .. ' ' .. string.format('%.0f', seq)
+  requests = Hold.follow_price(job, payment_audience)
   JobRecord.save(job)
 end
 Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)
 local role, who = string.match(actor, '^([^:]*):(.*)$')
-EventLog.append(zone, log, {type = kind, to = Audience.channels(audience, job), actor = actor, bp = bp, trace = trace,
-  cause = key .. ':' .. fingerprint, data = '{"job":' .. Job.full_json(job) .. ',"proposal":' ..
-    Proposal.json(proposal) .. ',"actor":{"id":"' .. who .. '","role":"' .. role .. '"}}'})
+local events = {{type = kind, to = Audience.channels(audience, job), data = '{"job":' .. Job.full_json(job) ..
+  ',"proposal":' .. Proposal.json(proposal) .. ',"actor":{"id":"' .. who .. '","role":"' .. role .. '"}' ..
+  (answer == 'accepted' and ',"payment_requested":' .. tostring(#requests > 0) or '') .. '}'}}
+for _, event in ipairs(requests) do events[#events + 1] = event end
+for _, event in ipairs(events) do
+  event.actor, event.bp, event.trace, event.cause = actor, bp, trace, key .. ':' .. fingerprint
+  EventLog.append(zone, log, event)
+end
 EventLog.save_seq(zone)
 return {'OK', '0', seq, job.version, job.id}

@@ -323,16 +323,16 @@ _COMMAND_OF_EVENT = {
     "price.changed": "change_price",
     "price.rejected": "reject_price",
     "payment.requested": "request_payment",
-    "payment.received": "capture",
+    "payment.authorized": "authorize",
+    "payment.released": "release_payment",
+    **dict.fromkeys(("payment.received", "payment.unexpected"), "capture"),
     "payment.refunded": "refund",
     "payment.failed": "fail_payment",
-    "payment.unexpected": "capture",
     "code.failed": "enter_code",
     "code.locked": "lock_code",
 }
-"""The command of each event type, for events whose data does not name the command. A history consists of events of
-these types and of all ``job.`` types. Events of offers are not part of a history, because they do not change the job.
-"""
+"""The command of each event type, for events whose data does not name the command. A history has these types and all
+``job.`` types, but no events of offers, which do not change the job."""
 
 
 def history_item(event: Event, job: JobId) -> HistoryItem | None:

@@ -170,6 +170,8 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "marks": spec.marks,
         "locks_price": spec.locks_price,
         "charges": spec.charges,
+        "holds": spec.holds,
+        "may_hold": blueprint.may_hold,
         "refunds": _join_names(spec.refunds),
         "starts": blueprint.starts_work(spec),
         "code": spec.code,

@@ -86,6 +86,7 @@ OFFER_DECLINED_PAYLOAD = Payload(
 )
 BID_PAYLOAD = Payload("BidEventData", {"bid": NO_MEMBERS, "job": ID_ONLY})
 PRICE_PAYLOAD = Payload("PriceEventData", {"proposal": NO_MEMBERS, "job": JOB_MEMBERS})
+PRICE_CHANGED_PAYLOAD = Payload("PriceChanged", {**PRICE_PAYLOAD.members, "payment_requested": NO_MEMBERS})
 QUOTE_PAYLOAD = Payload("QuoteEventData", _scalar_members("quote"))
 PAYMENT_PAYLOAD = Payload("PaymentEventData", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
@@ -147,10 +148,12 @@ LOGGED_EVENTS = (
     EventType("bid.accepted", BID_PAYLOAD, recipients=_BIDDER),
     EventType("bid.closed", BID_PAYLOAD, recipients=_BIDDER, effect="withdraw"),
     EventType("price.proposed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
-    EventType("price.changed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
+    EventType("price.changed", PRICE_CHANGED_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.rejected", PRICE_PAYLOAD, _PARTIES_AND_OPS),
     EventType("quote.created", QUOTE_PAYLOAD, recipients="ops", is_declarable=False),
     EventType("payment.requested", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
+    EventType("payment.authorized", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
+    EventType("payment.released", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.received", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, effect="capture", is_of_any_job=True),
     EventType("payment.refunded", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.failed", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),

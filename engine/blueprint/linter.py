@@ -1,7 +1,6 @@
 """The linter of blueprints: it checks states, commands and numbers beyond their types, and reports every problem.
 
-Each problem is one sentence that begins with its place. ``event_linter`` checks the events and their audiences,
-``tracking_linter`` when the technician's position is shared.
+Each problem is one sentence that begins with its place. The modules ``*_linter`` check parts of a blueprint.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import msgspec
 from engine.blueprint.audience import PARTY_WORDS
 from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
+from engine.blueprint.hold_linter import hold_problems
 from engine.blueprint.match_linter import match_problems
 from engine.blueprint.price_linter import price_problems
 from engine.blueprint.relation import Relation
@@ -58,7 +58,7 @@ SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
     problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *match_problems(blueprint)]
-    problems += schedule_problems(blueprint)
+    problems += [*schedule_problems(blueprint), *hold_problems(blueprint)]
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():

@@ -213,7 +213,9 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
     command requires. ``needs`` and ``unless`` are names that must, or must not, be in the job's ``at``; ``marks`` is a
     name that the command writes there. ``charges``: the command requests the job's payment, with the event
     ``payment.requested`` besides its own event, unless that is the same. ``refunds``: from these states the command
-    requests a refund. ``resolves`` is the outcome of a dispute.
+    requests a refund. ``holds``: the command gives the job to a technician and requests a hold of the job's amount. A
+    command that ``charges`` names the hold, and the hold is released if the technician leaves or the job ends.
+    ``resolves`` is the outcome of a dispute.
     """
 
     by: tuple[Relation, ...]
@@ -228,6 +230,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
     marks: str = ""
     locks_price: bool = False
     charges: bool = False
+    holds: bool = False
     refunds: tuple[str, ...] = ()
     resolves: str = ""
     only: dict[Relation, tuple[str, ...]] = {}
@@ -297,6 +300,11 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def key(self) -> str:
         """Name and version (``home_service@1``). A running job uses the version with which it began."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether any command requests a hold of money."""
+        return any(command.holds for command in self.commands.values())
 
     @property
     def initial_state(self) -> str:

@@ -57,7 +57,7 @@ def _other_events(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
 def _side_events(blueprint: Blueprint, command: Command) -> Iterator[str]:
     """Yield the events that a command causes besides its own."""
     bills = command.event == "payment.requested"
-    if (command.charges or command.refunds) and not bills:
+    if (command.charges or command.refunds or command.holds) and not bills:
         yield "payment.requested"
     # If everything is paid already, the step requests no payment. A payment that was captured earlier is applied by the
     # first step that allows it. In both cases lua/lib/apply_step.lua emits ``job.status``.

@@ -42,8 +42,8 @@ COMMAND_KEEP_MS = 600_000
 T = TypeVar("T")
 
 PAYMENT_EVENTS = (
-    *("payment.requested", "payment.received", "payment.refunded", "payment.failed", "payment.unexpected"),
-    "payment.partial",
+    *("payment.requested", "payment.authorized", "payment.released", "payment.received", "payment.refunded"),
+    *("payment.failed", "payment.unexpected", "payment.partial"),
 )
 
 

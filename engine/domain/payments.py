@@ -3,8 +3,9 @@ once.
 
 Callout moves no money. A step of the job requests a payment (``payment.requested``), and the payment service reports
 the result. If the captured sum covers the requested one, the same script moves the job to paid. The statuses of a
-charge are requested, failed and captured, in this order; the first report of a charge may have any of these statuses. A
-refund names its charge, and the sum of a charge's refunds is at most the amount that the charge captured.
+charge are requested, failed, authorized (held), released and captured, in this order; the first report of a charge may
+have any of these statuses. A hold that the job does not want is released (lua/lib/hold.lua). A refund names its charge,
+and the sum of a charge's refunds is at most the amount that the charge captured.
 
 A capture is a fact: a capture is recorded in every state of the job, however long ago the job ended. If Redis has
 evicted the job, the job is first restored from SQL (engine/domain/job_restore.py).
@@ -33,14 +34,17 @@ from engine.types import OPS, JobId, Principal, Zone, new_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-PaymentStatus = Literal["requested", "captured", "refunded", "failed"]
+PaymentStatus = Literal["requested", "authorized", "captured", "released", "refunded", "failed"]
 EVENTS_OF_STATUS: dict[PaymentStatus, tuple[str, ...]] = {
     "requested": ("payment.requested",),
+    "authorized": ("payment.authorized",),
+    "released": ("payment.released",),
     "captured": ("payment.received", "payment.partial", "payment.unexpected"),
     "refunded": ("payment.refunded",),
     "failed": ("payment.failed",),
 }
-"""The types of events that each status may cause."""
+"""The types of events that each status may cause. If the blueprint holds money, ``authorized`` may cause
+``payment.requested`` too: the request to release what is not wanted."""
 
 OTHER_AMOUNT_TEXT = "This reference belongs to another amount"
 REFUND_ERROR_OF_NUMBER = {
@@ -107,7 +111,10 @@ async def _run_script(
     zone, job = context.zone, context.job
     kind = "refund" if payment.status == "refunded" else "charge"
     of = payment.of or payment.reference
-    audiences = {event: blueprint.audience(event) for event in EVENTS_OF_STATUS[payment.status]}
+    events = EVENTS_OF_STATUS[payment.status]
+    if payment.status == "authorized" and blueprint.may_hold:
+        events += ("payment.requested",)
+    audiences = {event: blueprint.audience(event) for event in events}
     try:
         done = await engine.store.run(
             zone,
@@ -169,6 +176,8 @@ def _payment_of_record(row: bytes) -> bytes:
     """Return a payment as JSON. ``row`` is its Redis record, `path id created back members` (lua/lib/payment.lua)."""
     path, name, created, _, members = row.split(b" ", 4)
     status, _, amount, currency = path.rpartition(b",")[2].split(b":")[:4]
+    if status in (b"authorized", b"released"):  # as in the event (Payment.shown_members in lua/lib/payment.lua)
+        members = members.replace(b'"kind":"charge"', b'"kind":"hold"', 1)
     return b'{"id":"%b",%b,"status":"%b","amount":%b,"currency":"%b","created_at":%b}' % (
         *(name, members, status, amount, currency, created),
     )

@@ -114,6 +114,8 @@ async def _run_script(
     async def run_with_blueprint(blueprint: Blueprint) -> PriceOutcome:
         states, audience = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENT_OF_STATUS[status])
         script_args = {**args, "bp": blueprint.key, "states": states, "audience": audience}
+        if script == "price_answer":
+            script_args["payment_audience"] = blueprint.audience("payment.requested")
         try:
             done = await engine.store.run(context.zone, script, keys=names, args=script_args)
         except VersionConflict as error:

@@ -32,6 +32,8 @@ CREATION_PREFIXES = ("payment.", "price.", "announcement.", "audit.")
 """The types of the events of commands that create something."""
 JOB_PREFIXES = ("job.", "bid.", "payment.", "price.", "offer.declined", "mediator.taken")
 """The types of events that only commands about a job have."""
+VERSION_PREFIXES = ("job.", "payment.", "price.")
+"""The types of events that contain a job with its version."""
 PAGE_SIZE = 2_000
 
 
@@ -118,7 +120,8 @@ async def _add_versions(archive: Archive, commands: Sequence[_Command]) -> None:
     if not without:
         return
     columns = events.c
-    of_jobs = columns.job.in_({command.job for command in without}), columns.type.like("job.%")
+    has_version = or_(*(columns.type.startswith(prefix) for prefix in VERSION_PREFIXES))
+    of_jobs = columns.job.in_({command.job for command in without}), has_version
     found: dict[str, list[Event]] = {}
     async with archive.begin_read() as conn:
         for row in (await conn.execute(select(events).where(*of_jobs).order_by(columns.job, columns.seq))).mappings():

@@ -322,8 +322,8 @@ payments = Table(
     text_column("currency"),
     *document_columns(),
 )
-"""The payments. ``reference`` is the payment service's own name of the payment; ``kind`` is ``charge`` or ``refund``,
-or NULL if the event did not contain it."""
+"""The payments. ``reference`` is the payment service's own name of the payment; ``kind`` is ``charge``, ``hold``,
+``release`` or ``refund``, or NULL if the event did not contain it."""
 
 notifications = Table(
     "notifications",

@@ -51,7 +51,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
     DispatchIndex.reopen(zone, job, offers, state_entry and state_entry.lifetime_ms or 0)
   end
   local shown, events, kind, audience = Job.full_json(job, now), {}, plan.event, plan.audience
-  local charge = plan.charges and Money.charge_request(job, plan.hours)
+  local charge = Effects.charge_request(job, plan)
   -- If everything is paid already, no payment is requested: the step's event is then a plain status event.
   if kind == 'payment.requested' and not charge then kind, audience = 'job.status', plan.status_audience end
   local step_members = StepEvent.members(job, was, plan, args, actor)
@@ -77,13 +77,13 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
       or job.phase == 'closed' and plan.closing or 'closed', plan.bids_audience)
   end
   if former then BidClose.lapse(events, job, former, plan.bids_audience) end
-  Effects.request_payments(events, job, plan, shown, kind ~= 'payment.requested' and charge,
-    plan.refunds and string.find(plan.refunds, ' ' .. was .. ' ', 1, true) and Money.refund_request(job))
+  Effects.request_payments(events, job, plan, shown, kind ~= 'payment.requested' and charge, was)
   if plan.tech_audience then Effects.add_technician_events(events, job, plan, former, tech) end
   -- If a technician gets the job, the job does not enter following states at once: the technician holds the job first.
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
   if state_entry or tech then Tracking.update(zone, job) end
   Mediation.follow(zone, job, plan, args, former, events)
+  Effects.follow_hold(events, job, plan, former, tech)
   JobRecord.save(job)
   -- A payment that was captured earlier may pay for the job only now.
   for _, capture in ipairs(plan.captures or {}) do

@@ -2,7 +2,9 @@
 --- @include "lib/audience"
 --- @include "lib/capacity"
 --- @include "lib/dispatch_index"
+--- @include "lib/hold"
 --- @include "lib/job"
+--- @include "lib/money"
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 local Effects = {}
@@ -14,14 +16,24 @@ function Effects.event_members(plan, args, kind, charge)
   return plan.effect == 'reissue' and ',"changed":["codes"]' or ''
 end
 
--- `charge` and `refund` are the requested payments as JSON; nil or false if there is none.
-function Effects.request_payments(events, job, plan, shown, charge, refund)
+-- Returns the charge that the step requests, as JSON; nil or false if there is none.
+function Effects.charge_request(job, plan)
+  return plan.charges and Money.charge_request(job, plan.hours, plan.may_hold and Hold.load(job))
+end
+
+-- Requests `charge`, if there is one, and the refund that a step from the state `was` requests.
+function Effects.request_payments(events, job, plan, shown, charge, was)
+  local refund = plan.refunds and string.find(plan.refunds, ' ' .. was .. ' ', 1, true) and Money.refund_request(job)
   for _, payment in ipairs({charge or refund, charge and refund or nil}) do
     if payment then
       events[#events + 1] = {type = 'payment.requested', to = Audience.channels(plan.payment_audience, job),
         data = '{"job":' .. shown .. ',"payment":' .. payment .. '}'}
     end
   end
+end
+
+function Effects.follow_hold(events, job, plan, former, tech)
+  if plan.may_hold then Hold.follow_step(events, job, plan, former, tech) end
 end
 
 function Effects.add_technician_events(events, job, plan, former, tech)

@@ -19,18 +19,21 @@ end
 -- From now on nobody may propose another price.
 function Money.lock_price(job) JobFields.set(job.key, 'price_locked', '1') end
 
--- Returns a payment request: a charge or a refund.
-function Money.payment_request(job, kind, amount)
-  return '{"id":"pay_' .. string.match(job.id, '[^_]*$') .. '_' .. job.version ..
-    (kind == 'refund' and '_refund' or '') ..
-    '","kind":"' .. kind .. '","status":"requested","amount":' .. Money.text(amount) .. ',"currency":"' ..
-    Money.currency(job) .. '"}'
+-- Returns a payment request (a charge, a refund, a hold or a release), and its id. `hold` is the authorized payment that
+-- a charge or release is about: its `reference` as JSON, which the payment service chose, the held `amount`, and its `currency`
+-- if that may be another than the job's.
+function Money.payment_request(job, kind, amount, hold)
+  local id = 'pay_' .. string.match(job.id, '[^_]*$') .. '_' .. job.version .. (kind ~= 'charge' and '_' .. kind or '')
+  return '{"id":"' .. id .. '","kind":"' .. kind .. '","status":"requested","amount":' .. Money.text(amount) ..
+    ',"currency":"' .. (hold and hold.currency or Money.currency(job)) .. '"' ..
+    (hold and ',"of":' .. hold.reference .. ',"held":' .. Money.text(hold.amount) or '') .. '}', id
 end
 
--- Returns a request for the amount that is still to be paid; nil if everything is paid.
-function Money.charge_request(job, hours)
+-- Returns a request for the amount that is still to be paid; nil if everything is paid. The request names the job's
+-- `hold` if that is authorized: the amount may be more than is held.
+function Money.charge_request(job, hours, hold)
   local amount = Money.price(job, hours) - Money.balance(job)
-  return amount > 0 and Money.payment_request(job, 'charge', amount) or nil
+  return amount > 0 and Money.payment_request(job, 'charge', amount, hold and hold.reference and hold) or nil
 end
 
 -- Returns a refund request for the amount that was paid and not refunded; nil if there is no such amount.

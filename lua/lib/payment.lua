@@ -1,4 +1,5 @@
--- The payments of a job by the payment service's `reference`: charges, and refunds of them. A field of the hash is
+-- The payments of a job by the payment service's `reference`: charges (also those that are only held), and refunds of
+-- them. A field of the hash is
 -- `charge <reference>` or `refund <reference>`; its record is `path id created back members`. The path is a list of
 -- `status:seq:amount:currency`, joined by commas: it contains the seq of each status, so that the same report gets the
 -- same reply. An amount that does not count in the job's sums ends in `:-`. `back` is the refunded amount of a charge,
@@ -8,7 +9,11 @@
 --- @include "lib/money"
 local Payment = {}
 
-Payment.FOLLOWS = {[''] = ' requested captured failed ', requested = ' captured failed ', failed = ' captured '}
+-- The statuses of a charge that may follow each status. A service's reports may overtake each other: the release of a
+-- hold may be reported before its authorization, which then comes too late.
+Payment.FOLLOWS = {[''] = ' requested authorized captured failed released ',
+  requested = ' authorized captured failed released ', failed = ' authorized captured released ',
+  authorized = ' captured released ', released = ' captured '}
 -- Which member of a refused refund is wrong; engine/domain/payments.py has the same numbers.
 Payment.AMOUNT, Payment.CURRENCY, Payment.OF, Payment.REFERENCE = 1, 2, 3, 4
 
@@ -52,6 +57,13 @@ function Payment.refusal(job, known, charge, notice)
   return 'ILLEGAL_TRANSITION'
 end
 
+-- Returns the fixed members as clients see them: a charge that is only authorized, or was released, is a hold
+-- (engine/domain/payments.py shows it so too).
+function Payment.shown_members(payment, status)
+  local is_hold = status == 'authorized' or status == 'released'
+  return is_hold and string.gsub(payment.members, '^"kind":"charge"', '"kind":"hold"', 1) or payment.members
+end
+
 -- Records the report `notice` and adds its amount to the job's sums. Returns the payment as JSON, and whether the
 -- amount counts in the sums. The payments of a finished job expire with the job's record.
 function Payment.record(zone, job, known, charge, notice)
@@ -75,6 +87,6 @@ function Payment.record(zone, job, known, charge, notice)
   Money.save(job)
   local left = redis.call('TTL', job.key)
   if left > 0 then redis.call('EXPIRE', notice.payments, left) end
-  return '{"id":"' .. payment.id .. '",' .. payment.members .. ',"status":"' .. notice.status .. '","amount":' ..
+  return '{"id":"' .. payment.id .. '",' .. Payment.shown_members(payment, notice.status) .. ',"status":"' .. notice.status .. '","amount":' ..
     notice.amount .. ',"currency":"' .. notice.currency .. '","created_at":' .. payment.created .. '}', counts
 end

@@ -20,11 +20,12 @@ from server.schemas.demand import DemandChanged
 from server.schemas.disputes import EventDispute, MediationEventData
 from server.schemas.jobs import Job, PublicJob
 from server.schemas.maps import MapDelta, MapSnapshot
-from server.schemas.objects import Actor, Proposal, Ref, Shape
+from server.schemas.objects import Actor, Ref, Shape
 from server.schemas.offers import Offer
 from server.schemas.payments import Payment
 from server.schemas.positions import Position, TechnicianArrival
 from server.schemas.presence import Presence
+from server.schemas.prices import PriceChanged, PriceEventData
 from server.schemas.quotes import Quote
 from server.schemas.rooms import MessageEventData, RoomEventData, TypingNotice
 
@@ -141,13 +142,6 @@ class BidEventData(Shape):
     reason: str | None = None
 
 
-class PriceEventData(Shape):
-    proposal: Proposal
-    job: Job
-    actor: Actor | None = None
-    reason: str | None = None
-
-
 class QuoteEventData(Shape):
     """A new quote, with what its price was computed from."""
 
@@ -224,7 +218,7 @@ _STRUCTS = {
     struct.__name__: struct
     for struct in (
         *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
-        *(BidEventData, PriceEventData, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
+        *(BidEventData, PriceEventData, PriceChanged, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
         *(Position, Presence, TokenExpiring, FixRate),
         *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged),

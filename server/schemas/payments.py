@@ -20,6 +20,9 @@ PaymentReference = Annotated[
 ]
 
 
+PaymentStatus = Literal["requested", "authorized", "captured", "released", "refunded", "failed"]
+
+
 class NewPayment(Body):
     """A report of the payment service. ``reference`` is the service's own name for the payment, unique for the job. The
     first refund may use the reference of its charge. Further refunds have their own references, and ``of`` is the
@@ -27,7 +30,7 @@ class NewPayment(Body):
     """
 
     reference: PaymentReference
-    status: Literal["requested", "captured", "refunded", "failed"]
+    status: PaymentStatus
     amount: Amount
     currency: Currency
     of: PaymentReference | None = None
@@ -46,14 +49,16 @@ class PaymentReply(Shape):
 
 class Payment(Shape):
     """A requested payment and the outcome that the payment service reports. ``reference`` is the service's own name for
-    the payment. ``of`` is, for a refund, the reference of its charge.
+    the payment. ``of`` is, for a refund, the reference of its charge; for a requested charge or release, the reference
+    of the authorized hold that it uses, of which ``held`` is the amount.
     """
 
     id: str
-    status: Literal["requested", "captured", "refunded", "failed"]
+    status: PaymentStatus
     amount: int
     currency: str
-    kind: Literal["charge", "refund"] | None = None
+    kind: Literal["charge", "hold", "release", "refund"] | None = None
     reference: str | None = None
     of: str | None = None
+    held: int | None = None
     created_at: datetime | None = None

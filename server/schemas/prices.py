@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.schemas.decode import Body
 from server.schemas.fields import Amount, MediumText, Version
 from server.schemas.jobs import Job
-from server.schemas.objects import Proposal, Shape
+from server.schemas.objects import Actor, Proposal, Shape
 
 
 class NewProposal(Body):
@@ -25,3 +25,18 @@ class ProposalAnswer(Body):
 class ProposalReply(Shape):
     proposal: Proposal
     job: Job
+
+
+class PriceEventData(Shape):
+    proposal: Proposal
+    job: Job
+    actor: Actor | None = None
+    reason: str | None = None
+
+
+class PriceChanged(PriceEventData):
+    """An accepted price. ``payment_requested``: money is held for the job, and the same step requested a hold of the
+    new amount, or released the hold if there is nothing more to pay.
+    """
+
+    payment_requested: bool = False

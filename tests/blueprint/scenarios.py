@@ -140,7 +140,7 @@ MARKETPLACE = ExpectedBlueprint(
         "job.completed": {"jobId": "job.id", "status": "word"},
         "job.cancelled": {"jobId": "job.id", "status": "word"},
         "payment.received": {"jobId": "job.id", "status": "word", "paymentId": "payment.reference"},
-        "price.changed": {"jobId": "job.id", "newAmount": "job.amount", "paymentIntentUpdated": False},
+        "price.changed": {"jobId": "job.id", "newAmount": "job.amount", "paymentIntentUpdated": "payment_requested"},
     },
     states_of_role={"cancel": {"customer": ("open", "requested")}},
     timers=(("awaiting_confirmation", 48 * 3600, "confirm"),),

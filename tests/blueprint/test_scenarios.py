@@ -152,7 +152,9 @@ def test_marketplace_adds_fields_with_its_status_words(shipped: Blueprints, stat
     the engine's state.
     """
     job = {"id": "j1", "status": state, "amount": 900, "at": {"in_progress": "2026-01-01T00:00:00.000Z"}}
-    data = orjson.dumps({"job": job, "technician": {"id": "t1"}, "payment": {"reference": "p1"}})
+    data = orjson.dumps(
+        {"job": job, "technician": {"id": "t1"}, "payment": {"reference": "p1"}, "payment_requested": False}
+    )
     values = {"jobId": "j1", "status": word, "technicianId": "t1", "paymentId": "p1", "newAmount": 900}
     values |= {"startedAt": "2026-01-01T00:00:00.000Z", "paymentIntentUpdated": False}
     for kind, fields in EXPECTED_BLUEPRINTS["marketplace"].added_fields.items():

@@ -17,6 +17,7 @@ import pytest
 from engine.domain import codes, jobs
 from engine.domain.jobs import CommandInput
 from engine.errors import IllegalTransition
+from engine.events import Event
 from engine.runtime import Engine
 from engine.store import keys, scripts
 from engine.types import DEFAULT_ZONE, JobId, Principal
@@ -129,8 +130,14 @@ async def completed_job(engine: Engine, *, pricing: str = "flat", hours: float =
 
 
 async def requested_payments(engine: Engine, job: JobId) -> list[dict[str, Any]]:
-    """Return the payments that the job requested, in order."""
-    return [event_log.payload(event)["payment"] for event in await event_log.events(engine, "payment.requested", job)]
+    """Return the charges that the job requested, in order."""
+    return [event_log.payload(event)["payment"] for event in await charge_requests(engine, job)]
+
+
+async def charge_requests(engine: Engine, job: JobId) -> list[Event]:
+    """Return the events that request a charge."""
+    requests = await event_log.events(engine, "payment.requested", job)
+    return [event for event in requests if event_log.payload(event)["payment"]["kind"] == "charge"]
 
 
 @pytest.mark.parametrize(("pricing", "amount"), [("flat", 4000), ("hourly", 12_000)])
@@ -161,7 +168,7 @@ async def test_after_two_days_the_engine_confirms_the_work(engine: Engine) -> No
         await _run_due_tasks(engine)
     [payment] = await requested_payments(engine, job)
     assert payment["amount"] == 12_000
-    [event] = await event_log.events(engine, "payment.requested", job)
+    [event] = await charge_requests(engine, job)
     assert event.actor == "engine" and event_log.payload(event)["command"] == "confirm"
     with pytest.raises(IllegalTransition):
         await jobs.run_command(engine, carla, job, CommandInput(command="confirm"))

@@ -20,7 +20,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def create(call: RequestContext[NewPayment, NoQuery]) -> Response:
-    """Report the status of a payment: requested, failed, captured or, also in parts, refunded.
+    """Report the status of a payment: requested, authorized (held), failed, captured, released or, in parts, refunded.
 
     Idempotent by `reference` and `status`: a repeated report gets the same answer; with another amount it is refused as
     `duplicate`. A captured amount is recorded in every state of the job. The job is paid, in the same step, when the

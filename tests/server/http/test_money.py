@@ -41,11 +41,15 @@ async def payment_events(site: RunningServer, job: str) -> list[tuple[str, str |
 
 
 async def requested_payments(site: RunningServer, job: str) -> list[tuple[str, int]]:
-    """Return kind and amount of the payments that the job's own steps requested."""
+    """Return kind and amount of the charges and refunds that the job's own steps requested."""
     requests = [
         event_log.payload(event)["payment"] for event in await market.job_events(site, "payment.requested", job)
     ]
-    return [(payment["kind"], payment["amount"]) for payment in requests if "reference" not in payment]
+    return [
+        (payment["kind"], payment["amount"])
+        for payment in requests
+        if "reference" not in payment and payment["kind"] != "hold"
+    ]
 
 
 def money_sums(job: dict[str, Any]) -> tuple[str, int, int]:

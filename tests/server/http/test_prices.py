@@ -120,7 +120,7 @@ async def test_an_accepted_proposal_changes_the_price_once(
         "PRICE_CHANGED",
         job,
         12_000,
-        False,
+        True,
     )
     rows = (await customer("GET", f"/v1/jobs/{job}")).json()["job"]
     assert rows["amount"] == 12_000

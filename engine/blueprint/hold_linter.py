@@ -1,0 +1,30 @@
+"""The linter of holds (``holds = true``): it refuses holds that no command captures, and what the scripts would not
+follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.blueprint.edit_table import PRICE_FIELDS
+from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint
+
+
+def hold_problems(blueprint: Blueprint) -> Iterator[str]:
+    """Yield the problems of a blueprint's holds, one sentence each. The hold follows the price by proposals alone: an
+    edit of the price changes no hold.
+    """
+    if not blueprint.may_hold:
+        return
+    if not any(command.charges for command in blueprint.commands.values()):
+        yield "holds: no command charges, so that what is held is never captured"
+    for name, command in blueprint.commands.items():
+        if command.holds and command.effect not in HOLDER_EFFECTS:
+            yield f'command {name}: holds money, but does "{command.effect}" and gives nobody the job'
+        if command.holds and command.charges:
+            yield f"command {name}: holds and charges at once, so that the hold is never used"
+    for state, fields in blueprint.edit.items():
+        free = sorted(PRICE_FIELDS if "*" in fields else PRICE_FIELDS.intersection(fields))
+        held = state in blueprint.states and blueprint.states[state].phase in ("assigned", "active")
+        if held and free:
+            yield f"edit: {state} lets {' and '.join(free)} change, but money is held: its price changes by a proposal"

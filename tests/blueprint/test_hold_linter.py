@@ -1,0 +1,45 @@
+"""The linter refuses holds that are never used, and what would change the price of held money without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.blueprint import catalogue
+from tests.blueprint.wrong import VALID_BLUEPRINT
+
+WRONG_HOLDS: tuple[tuple[str, str, str], ...] = (
+    ('refunds = ["booked"]', "holds = true", 'command forget: holds money, but does "release" and gives nobody'),
+    (
+        'to = "booked"',
+        'to = "booked"\nholds = true',
+        "holds: no command charges, so that what is held is never captured",
+    ),
+    (
+        'to = "booked"',
+        'to = "booked"\nholds = true\ncharges = true',
+        "command claim: holds and charges at once, so that the hold is never used",
+    ),
+    (
+        'booked = ["notes"]',
+        'booked = ["notes", "amount"]\n[commands.hire]\nby = ["offered"]\nfrom = ["asked"]\nto = "booked"\n'
+        'does = "take"\nholds = true\nevent = "job.accepted"',
+        "edit: booked lets amount change, but money is held",
+    ),
+)
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG_HOLDS, ids=[message for _, _, message in WRONG_HOLDS])
+def test_each_wrong_hold_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """Each invalid edit of the valid blueprint is reported; a hold that a command charges is valid."""
+    path = tmp_path / "walks.toml"
+    path.write_text(VALID_BLUEPRINT.replace(old, new, 1))
+    _, problems = catalogue.read_file(path)
+    assert [problem for problem in problems if message in problem], problems
+    path.write_text(
+        VALID_BLUEPRINT.replace('to = "booked"', 'to = "booked"\nholds = true').replace(
+            'marks = "met"', 'marks = "met"\ncharges = true'
+        )
+    )
+    assert catalogue.read_file(path)[1] == []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from engine.archive import offer_reader, reader
+from engine.archive import last_steps, offer_reader, reader
 from engine.archive.projection import FINISHED_PHASES
 from engine.blueprint.relation import relations
 from engine.errors import NotFound, Unavailable
@@ -131,7 +131,9 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId, keep_ms: int) -> N
     payments = payment_records(await reader.job_events(engine.archive, job, PAYMENT_EVENTS))
     bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
-    fields = _encode_names_and_values(_job_hash_fields(members, bp, sum_amounts_by_status(payments)))
+    steps = await last_steps.read_last_steps(engine.archive, job)
+    all_fields = _job_hash_fields(members, bp, sum_amounts_by_status(payments)) | steps._asdict()
+    fields = _encode_names_and_values(all_fields)
     records = _encode_names_and_values({f"{each.kind} {each.reference}": each.record_text() for each in payments})
     args: Args = {"fields": fields, "records": records, "keep_ms": keep_ms}
     await engine.store.run(zone, "job_restore", keys=names, args=args)
@@ -208,7 +210,7 @@ def _job_hash_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, 
         "paid": total["captured"],
         "refunded": total["refunded"],
         **dict.fromkeys(("expires", "wave", "asked_back"), 0),
-        **dict.fromkeys(("claimed", "frozen", "last", "reference", "owner", "preferred"), ""),
+        **dict.fromkeys(("frozen", "reference", "owner", "preferred"), ""),
         "mode": "none",
         "entered": plain["version"],
         "unaccepted": "1" if plain.get("asked") else "",

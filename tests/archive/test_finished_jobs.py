@@ -75,6 +75,31 @@ async def test_every_command_is_refused_as_before_the_eviction(engine: Engine) -
         assert (name, await refusal_of(engine, job, attempt)) == (name, before[name])
 
 
+async def test_a_step_is_repeated_after_the_eviction(engine: Engine) -> None:
+    """A second claim of the holder and a repeat of the last step get the first reply, also after the done job was
+    evicted; a claim of one whom ops assigned gets `taken`, before and after.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    winner, other = [await people.technician(engine, name, service) for name in ("t1", "t2")]
+    claimed, given = [await people.offered_job(engine, carla, service) for _ in range(2)]
+    await jobs.claim(engine, winner, given)
+    await jobs.run_command(
+        engine, OPS_CALLER, given, CommandInput(command="reassign", technician=other.id, reason="so")
+    )
+    first = await jobs.claim(engine, winner, claimed)
+    for who, job in ((winner, claimed), (other, given)):
+        for command in ("depart", "arrive", "start", "complete"):
+            last = await jobs.run_command(engine, who, job, CommandInput(command=command))
+    before = await refusal_of(engine, given, step(other, "claim"))
+    for job in (claimed, given):
+        await archive_and_forget(engine, job)
+    again = await jobs.claim(engine, winner, claimed)
+    assert (again.seq, again.version, again.repeated) == (first.seq, first.version, True)
+    again = await jobs.run_command(engine, other, given, CommandInput(command="complete"))
+    assert (again.seq, again.version, again.repeated) == (last.seq, last.version, True)
+    assert (await refusal_of(engine, given, step(other, "claim")), before) == ("taken", "taken")
+
+
 async def test_a_stranger_restores_nothing(engine: Engine) -> None:
     """A caller who may not see the job gets `not_found`, and the job stays evicted."""
     _, _, _, job = await create_won_job(engine)

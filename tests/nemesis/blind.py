@@ -56,7 +56,9 @@ class LinearizabilityCheck:
                 self._offers[heard.job].append(heard)
         self._actors = {joined.p: joined.actor for joined in history.joined}
         self._clock_moved = any("clock" in fault.name for fault in history.faults)
-        self._epoch_starts = list(_epoch_starts(history)) if cuts else []
+        epoch_starts = list(_epoch_starts(history))
+        self._epoch_starts = epoch_starts if cuts else []
+        self._rewritten_from = min((began for began, _ in epoch_starts), default=math.inf)
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the verdict on each job that was booked."""
@@ -71,7 +73,13 @@ class LinearizabilityCheck:
         keys = Counter(op.key for op in ops if op.key)
         repeated = frozenset(key for key, times in keys.items() if times > 1)
         lapses = self._clock_moved or max(op.t1 or op.t0 for op in ops) - booking.t0 > OFFER_LIFE_NS
-        model = JobModel(booking.actor.partition(":")[2], repeated, lapses=lapses, cuts=bool(self._epoch_starts))
+        model = JobModel(
+            booking.actor.partition(":")[2],
+            repeated,
+            lapses=lapses,
+            cuts=bool(self._epoch_starts),
+            rewritten_from=self._rewritten_from,
+        )
         everything = [*ops, *self._engine_operations(job, booking, lapses)]
         # An attempt that may be absent, and whose key is not repeated, comes last: the search takes it only if needed.
         everything.sort(key=lambda op: (op.t0, op.end))

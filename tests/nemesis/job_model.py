@@ -5,6 +5,7 @@ The codes come from the reference model (tests/support/reference_model.py), the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ OFFER, EXPIRE, CUT = "engine.offer", "engine.expire", "engine.cut"
 """What happens without a command: the engine offers the job to a technician; the job expires; a fault takes the newest
 changes away."""
 
+FINISHED_PHASES = frozenset({"done", "closed"})
 LAPSED_CODES = frozenset({"expired", "not_offered"})
 
 
@@ -52,6 +54,7 @@ class Outcome(NamedTuple):
 class JobModel:
     """The specification of one job of ``customer``. ``repeated_keys`` are the keys with more than one attempt.
     ``lapses``: so much time passed that offers may have ended. ``cuts``: faults may take changes away.
+    ``rewritten_from``: from this time on (nanoseconds) the zone may have been written anew, without its finished jobs.
     """
 
     def __init__(
@@ -62,9 +65,11 @@ class JobModel:
         blueprint: str = "home_service",
         lapses: bool = False,
         cuts: bool = False,
+        rewritten_from: float = math.inf,
     ) -> None:
         self.blueprint: Blueprint = BLUEPRINTS.by_name[blueprint]
         self.customer, self.repeated_keys, self.lapses, self.cuts = customer, repeated_keys, lapses, cuts
+        self.rewritten_from = rewritten_from
 
     def successors(self, state: JobState, op: Operation) -> Iterator[tuple[JobState, int]]:
         """Yield each state that may follow if ``op`` takes effect in ``state``, with its cost: the number of commands
@@ -97,6 +102,18 @@ class JobModel:
             yield self._with_answer(op, outcome)
         elif op.out in LAPSED_CODES and self._may_have_lapsed(state, op, outcome):
             yield self._with_answer(op, Outcome(op.out, 0, state))
+        elif op.out == "not_found" and op.end >= self.rewritten_from and self._is_stranger(state, op):
+            yield state  # the product does not store this answer either
+
+    def _is_stranger(self, state: JobState, op: Operation) -> bool:
+        """Return whether the job is finished and the caller a technician who never had to do with it. If Redis lacks
+        the job, its state in SQL is not told to them (engine/domain/job_restore.py).
+        """
+        user = op.actor.partition(":")[2]
+        if op.cmd not in ("claim", "decline") or not state.status:
+            return False
+        is_finished = self.blueprint.states[state.status].phase in FINISHED_PHASES
+        return is_finished and user != state.holder and user not in dict(state.offers)
 
     def _may_have_lapsed(self, state: JobState, op: Operation, outcome: Outcome) -> bool:
         """Return whether the offer of the caller may have ended: the model does not know when it does."""

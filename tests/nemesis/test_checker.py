@@ -201,6 +201,25 @@ def test_a_lost_suffix_is_measured_and_a_lost_middle_is_not_excused() -> None:
     assert "not_linearizable" in check(history, loses=True).counts
 
 
+def test_a_finished_job_is_hidden_from_strangers_after_a_rebuild() -> None:
+    """After a fault the zone may be written anew without its finished jobs: a stranger to a cancelled job may then be
+    told `not_found`, and ops `illegal_transition`. Before the fault, or told to its holder, `not_found` is a flaw.
+    """
+
+    def verdict(stranger: str, t0: int) -> bool:
+        history = good_history()
+        history.add(operation(100, 110, CARLA, "cancel", seq=6, version=4))
+        history.add(Fault("failover", True, 120), Fault("failover", False, 130))
+        history.add(*(Joined(p, p, "main", E2, 6, False, 140, "epoch", 5) for p in (CARLA, TOM, TARA)))
+        history.add(operation(t0, t0 + 4, stranger, "claim", out="not_found"))
+        history.add(operation(200, 205, OPS, "reassign", args={"technician": "tara"}, out="illegal_transition"))
+        return "not_linearizable" in check(history).counts
+
+    assert not verdict("technician:una", 150)
+    assert verdict("technician:una", 112)
+    assert verdict(TOM, 150)
+
+
 def test_a_booking_that_was_lost_may_be_done_again() -> None:
     """A booking that a failover took away and that its repeat makes anew is undone, and not done twice."""
     history = good_history()

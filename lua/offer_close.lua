@@ -1,6 +1,6 @@
---[[ offer_close: tells the technicians with an open offer that the offer is closed, after a step that postponed this
+--[[ offer_close: notifies the technicians with an open offer that the offer is closed, after a step that postponed this
 because the job has many offers (lib/offer_closure). Its scheduled task is `close:<job>`. If a later step of the job came
-first, that step has told them.
+first, that step has notified them.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry
 OK      seq  version

@@ -44,7 +44,7 @@ Supply.write(zone, {key = tech_key, indexed = ''}, 'id', id, 'profile', profile,
   'account', account, 'capacity', capacity, 'services', services, 'name', name, 'phone', phone, 'rating', rating,
   'rated', rated)
 redis.call('HSETNX', tech_key, 'load', 0)
--- Who was in this zone before goes on counting: SQL has never stopped.
+-- A technician who returns to this zone continues with the numbers that SQL has counted.
 for field, number in pairs({accepted = accepted, asked = asked, free_at = free_at}) do
   if not known[1] and number ~= '0' then redis.call('HSET', tech_key, field, number) end
 end

@@ -163,7 +163,7 @@ async def run_server(settings: Settings) -> AsyncIterator[RunningServer]:
     check_shared(settings)
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(hold_lock(Path(settings.data)))
-        # Bound before anything is started: a port in use is the most common mistake, and should cost nothing.
+        # The port is bound before anything is started, because a port in use is the most common mistake.
         sock = stack.enter_context(bind_socket(settings.host, settings.port))
         counts = stack.enter_context(bind_metrics_socket(settings))
         valkey = None

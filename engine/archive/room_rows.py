@@ -1,4 +1,4 @@
-"""Write the rows of chat rooms to SQL, and how far they reach."""
+"""Write the rows of chat rooms to SQL, and the seq up to which SQL has them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ async def apply_rows(conn: AsyncConnection, upsert: Upsert, rows: RoomRows) -> N
 
 
 async def _apply_mediation(conn: AsyncConnection, rows: RoomRows) -> None:
-    """Write who mediates in which room. Who left is written before who took a dispute: they may have taken another."""
+    """Write who mediates in which room. Departures are written first, because a mediator who left may have taken
+    another dispute of the room since.
+    """
     of_room = rooms.c.id == bindparam("of_room")
     if rows.invitations:
         invited = update(rooms).where(of_room).values(mediator_invited=bindparam("mediator_invited"))

@@ -39,7 +39,7 @@ class TechnicianChange:
 @dataclass(slots=True)
 class TechnicianChanges:
     """What a sequence of events changes for technicians, by id. ``holders`` are the present holders of jobs, and
-    ``unsettled`` the changes that need the holder before the batch."""
+    ``unsettled`` the changes for which the reader must know who held the job before the batch."""
 
     by_id: dict[str, TechnicianChange] = field(default_factory=dict)
     holders: dict[str, str | None] = field(default_factory=dict)

@@ -26,7 +26,7 @@ _encode = msgspec.json.encode
 
 
 class Entry(NamedTuple):
-    """What the leaf of one event consists of, but for the zone and the salt. ``cause`` is
+    """The content of the leaf of one event, without the zone and the salt. ``cause`` is
     ``<request key>:<fingerprint>``; only the key is part of the leaf.
     """
 

@@ -4,7 +4,7 @@ The blueprint declares which command freezes a job, and for each outcome the com
 no other step. A job has at most one open dispute; the job's record contains the last dispute.
 
 The mediator who takes a dispute is a member of the job's room until the dispute is resolved, and nobody else resolves
-it. Ops may take it from them. Who resolves a dispute that nobody has taken takes it in that step.
+it. Ops may take it from them. A mediator who resolves a dispute that nobody has taken takes it in the same step.
 """
 
 from __future__ import annotations

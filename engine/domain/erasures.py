@@ -49,8 +49,8 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
 async def request_erasure(
     engine: Engine, caller: Principal, user: UserId, *, reason: str, password: str | None, key: str | None = None
 ) -> Result[Erasure]:
-    """Close the account of ``user`` and let everything about them be erased. Who was erased already is not erased
-    again.
+    """Close the account of ``user`` and request the erasure of everything about them. If an erasure exists already, it
+    is returned.
 
     Raises Forbidden (neither the user nor an admin, or a wrong password), NotFound, NotErasable, ReusedKey.
     """

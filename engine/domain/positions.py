@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MIN_STALE_S, STALE_INTERVALS = 30.0, 3
-"""A position older than this, and than so many of the intervals that the app was told, is stale: the technician may
-have moved since.
+"""A position is stale if it is older than this and older than so many intervals of the app's present rate: the
+technician may have moved since.
 """
 
 VISIBLE_AFTER_END_MS = 86_400_000
@@ -78,7 +78,7 @@ class WatchedJob(msgspec.Struct, frozen=True):
 class PublishedFix(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fix"):
     """A technician's fix, as lua/technician_locate.lua publishes it to gateways. ``at`` is ms since the Unix epoch.
     ``seq`` is the head of the zone's log at the same moment: later events of ``jobs`` are newer than the fix.
-    ``every_s`` is how often (s) the app was told to send a fix.
+    ``every_s`` is the interval (s) at which the server last asked the app to send a fix.
     """
 
     technician: TechnicianId
@@ -102,13 +102,13 @@ class PublishedRate(msgspec.Struct, frozen=True, tag_field="kind", tag="rate"):
 
 
 def stale_after_s(every_s: float) -> float:
-    """Return from which age on a position is stale, if the app was told to send a fix every ``every_s`` seconds."""
+    """Return the age (s) from which a position is stale, if the app has to send a fix every ``every_s`` seconds."""
     return max(MIN_STALE_S, STALE_INTERVALS * every_s)
 
 
 def position_of_fix(job: JobId, lat: float, lon: float, at: int, every_s: float, **more: Any) -> JobPosition:
     """Return the position for a job from a fix that was measured at ``at`` (ms), with its present age. ``every_s`` is
-    the interval that the app was told; ``more`` are the other members.
+    the interval (s) of the app's fixes; ``more`` are the other members.
     """
     age_s = max(0, now_ms() - at) / 1000
     stale = age_s > stale_after_s(every_s)

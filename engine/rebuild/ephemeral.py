@@ -50,12 +50,12 @@ TECHNICIAN_FIELDS: Mapping[str, str] = {
 DUE_ENTRIES: Mapping[str, str] = {
     "match:": "it is scheduled again for technicians who came online or became free in the last minute",
     "notify:": "it is scheduled again for each room with unread messages",
-    "read:": "a read mark that was told to nobody yet is lost",
+    "read:": "a read mark that was not sent to anybody yet is lost",
 }
 """Scheduled tasks by the beginnings of their names."""
 
 ROOM_READ_FIELDS: Mapping[str, str] = {
-    "told:": "when a read mark was told last: the next one is told at once",
+    "told:": "when a read mark was last sent: the next one is sent at once",
 }
 """Fields of the read marks of rooms, by their beginnings."""
 
@@ -67,7 +67,7 @@ JOB_FIELDS: Mapping[str, str] = {
 
 ROOM_FIELDS: Mapping[str, str] = {
     "dropped": "the rebuild knows exactly the last client ids; Redis drops them some at a time",
-    "scan": "where the removal of old client ids goes on",
+    "scan": "where the removal of old client ids continues",
     "closing": "the seq of the room's closing, found again at the next look",
 }
 """Fields of the records of rooms."""

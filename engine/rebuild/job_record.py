@@ -40,8 +40,9 @@ _decode, _encode = msgspec.json.decode, msgspec.json.encode
 
 def job_fields(document: bytes, state: JobState) -> dict[str, str]:
     """Return the fields of the hash of a job: those that every job has, and of the others those that are not empty.
-    ``document`` is the job as JSON, from its last event that contains all of it. What both have is taken from the
-    document, but for numbers of money and times that a step may change without an event.
+    ``document`` is the job as JSON, from its last event that contains all of it. A fact that both ``document`` and
+    ``state`` have is taken from ``document``, except amounts of money and times that a step may change without an
+    event.
     """
     job = _document_decoder.decode(document)
     found = _EMPTY_FIELDS | _sums_of_money(job) | _promise(job) | state.fields | _document_fields(job)

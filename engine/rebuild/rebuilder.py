@@ -185,7 +185,7 @@ async def _time_of(archive: Archive, zone: Zone, seq: int) -> int:
 
 @contextlib.asynccontextmanager
 async def _renewed_lock(archive: Archive, zone: Zone, holder: str) -> AsyncIterator[None]:
-    """Renew the lock in SQL while the block runs. A rebuild whose lock cannot be renewed goes on, until Redis refuses
+    """Renew the lock in SQL while the block runs. A rebuild whose lock cannot be renewed continues until Redis refuses
     its writes because another rebuild has begun.
     """
 

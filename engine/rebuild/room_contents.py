@@ -37,7 +37,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 class RoomState(msgspec.Struct, frozen=True, kw_only=True):
     """What SQL has of a room. Times are in ms. ``holder`` is the technician of the job, ``ended_at`` when the job was
-    done (None: it goes on), ``is_frozen`` whether a dispute is open. ``closes_ms`` is how long the room stays open
+    done (None: it is not over), ``is_frozen`` whether a dispute is open. ``closes_ms`` is how long the room stays open
     afterwards, and ``technician_is_member`` whether the technician is in it, by the job's blueprint.
     ``was_large``: events were addressed to the room's own channel.
     """

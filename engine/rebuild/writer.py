@@ -25,7 +25,7 @@ MAX_PART_VALUES = 1_000
 """The most values of one command inside a script: Lua's stack has room for some thousand."""
 MAX_CALLS_AT_ONCE = 4
 VALUES_PER_TURN = 500
-"""After how many values other work of this process goes on: about 1 ms. The calls that wait are sent then."""
+"""After so many values (about 1 ms) the process does its other work. The waiting calls are sent then."""
 BUFFERED_VALUES = 40_000
 """How many values are collected before they are written: the members that many jobs add to a key are one command then,
 which halves Redis' work."""

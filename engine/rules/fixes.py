@@ -63,7 +63,7 @@ class FixRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 IDLE_RATE, ON_JOB_RATE = FixRate(30, 250), FixRate(10, 100)
-"""The rates of an app that was told none yet (lua/lib/fix_rate.lua has all rates)."""
+"""The rates of an app to which the server has sent none yet (lua/lib/fix_rate.lua has all rates)."""
 
 
 class FixReply(msgspec.Struct, frozen=True):
@@ -102,8 +102,8 @@ def api_offset_s(clock: bytes | None) -> float:
 
 
 def parse_fix_rate(text: bytes | None, load: int = 0) -> FixRate:
-    """Return the rate that a technician's app was told; ``text`` is the field of the technician's record. If the app
-    was told none, ``load`` decides: how many jobs the technician has now that count for their capacity.
+    """Return the rate that was last sent to a technician's app. ``text`` is the field of the technician's record. If it
+    is empty, ``load`` decides: how many jobs the technician has now that count for their capacity.
     """
     if not text:
         return ON_JOB_RATE if load > 0 else IDLE_RATE

@@ -27,7 +27,7 @@ class PolygonError(ValueError):
 
 
 class _Ring:
-    """A closed line. Its longitudes go on beyond 180 degrees if it crosses the antimeridian."""
+    """A closed line. If it crosses the antimeridian, its longitudes continue beyond 180 degrees."""
 
     def __init__(self, points: Sequence[tuple[float, float]]) -> None:
         lons, lats = [lon for lon, _ in points], [lat for _, lat in points]

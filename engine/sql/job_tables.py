@@ -15,6 +15,7 @@ job_states = Table(
     text_column("state"),
     sqlite_with_rowid=False,
 )
-"""What each event of a job changed in the job's keys in Redis, as JSON (lua/lib/job_state.lua): with it a rebuild
-writes the keys anew. When a job is finished and Redis knows that it is archived, its rows are deleted, but for those
-that record waves: Redis has deleted the waves then."""
+"""What each event of a job changed in the job's keys in Redis, as JSON (lua/lib/job_state.lua). A rebuild writes the
+keys from these rows. When a job is finished and Redis knows that it is archived, its rows are deleted, except those
+that record waves, because Redis has deleted the waves by then.
+"""

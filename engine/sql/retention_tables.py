@@ -16,4 +16,4 @@ retirements = Table(
     Column("deleted_to", BigInteger, nullable=False),
 )
 """``announced_seq`` is the seq of the event ``log.retired`` that names the part; NULL until that event is in the log.
-Events up to ``deleted_to`` were deleted, but for those that stay (engine/archive/retention.py)."""
+Events up to ``deleted_to`` were deleted, except those that are never deleted (engine/archive/retention.py)."""

@@ -28,4 +28,5 @@ technician_hours = Table(
     time_column("changed_at"),
     text_column("doc"),
 )
-"""The working hours of technicians, as JSON (engine/rules/working_hours.py). Who has no row works at any time."""
+"""The working hours of technicians, as JSON (engine/rules/working_hours.py). A technician without a row works at any
+time."""

@@ -78,8 +78,8 @@ def without_fences(record: ZoneRecord) -> ZoneRecord:
 
 
 async def lift_fences(archive: Archive, zone: Zone, before: ZoneRecord) -> bool:
-    """Delete the epochs of rebuilds that have not ended. The caller holds the lock, so no rebuild goes on. Return False
-    if the zone's record is not ``before`` any more. Raises Unavailable, Indeterminate.
+    """Delete the epochs of rebuilds that have not ended. The caller holds the lock, so no rebuild is running. Return
+    False if the zone's record is not ``before`` any more. Raises Unavailable, Indeterminate.
     """
     async with archive.begin_write() as conn:
         await conn.execute(select(deployment.c.id).with_for_update())

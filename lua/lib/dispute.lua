@@ -20,7 +20,7 @@ function Dispute.present_json(job)
   return Dispute.json(job, unpack(redis.call('HMGET', job.key, 'dispute', 'mediator')))
 end
 
--- Returns the id of who took the open dispute, or ''.
+-- Returns the id of the mediator who took the open dispute, or ''.
 function Dispute.mediator_id(job)
   return string.match(redis.call('HGET', job.key, 'mediator') or '', ':(.*)$') or ''
 end

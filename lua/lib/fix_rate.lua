@@ -1,12 +1,13 @@
--- How often a technician's app is to send a fix: `every_s distance_m`, a fix after so many seconds or metres, whichever
--- is first. The record has in `rate` what the app was told (engine/rules/fixes.py reads it). A change is
--- published, and the gateways tell it to the technician's sessions.
+-- How often a technician's app has to send a fix: `every_s distance_m`, a fix after so many seconds or metres, whichever
+-- is first. `rate` in the record is the rate that was last sent to the app (engine/rules/fixes.py reads it). A change is
+-- published, and the gateways send it to the technician's sessions.
 --- @include "lib/geo"
 local FixRate = {}
 FixRate.STILL, FixRate.IDLE, FixRate.ON_JOB, FixRate.NEAR = '60 100', '30 250', '10 100', '3 50'
 
--- Near a job's place is within NEAR_M, until the technician is LEAVE_M away. Still is who stayed within REST_M (beside
--- the accuracy) for REST_MS, until they are WAKE_M away. The two distances of each keep the rate from alternating.
+-- A technician is near a job's place from NEAR_M on, until they are LEAVE_M away. They are still once they have stayed
+-- within REST_M (plus the accuracy) for REST_MS, until they are WAKE_M away. The two distances of each keep the rate from
+-- alternating.
 FixRate.NEAR_M, FixRate.LEAVE_M = 500, 600
 FixRate.REST_M, FixRate.WAKE_M, FixRate.REST_MS = 50, 100, 300000
 
@@ -22,7 +23,8 @@ function FixRate.rest(text, tech, accuracy_m, distance_m)
   return tech.lat .. ' ' .. tech.lon .. ' ' .. tech.at_text, false
 end
 
--- Returns the rate for a technician with these jobs (lib/position_feed). Who is still beside a job's place has arrived.
+-- Returns the rate for a technician with these jobs (lib/position_feed). A technician who is still near a job's place has
+-- arrived and needs no fast rate.
 function FixRate.choose(tech, is_still, jobs)
   local on_job = tech.load > 0
   local near_m = tech.rate == FixRate.NEAR and FixRate.LEAVE_M or FixRate.NEAR_M
@@ -36,13 +38,13 @@ function FixRate.choose(tech, is_still, jobs)
   return on_job and FixRate.ON_JOB or is_still and FixRate.STILL or FixRate.IDLE
 end
 
--- Publishes the rate if the app was told another. Returns `rate` and its value, which the caller writes to the record, or
--- nothing if it stays.
+-- Publishes the rate if it differs from the last one. Returns `rate` and its value, which the caller writes to the record,
+-- or nothing if the rate does not change.
 function FixRate.tell(zone, tech, rate)
   local was = tech.rate
   if was == rate then return end
   tech.rate = rate
-  if was or rate ~= FixRate.IDLE then -- idle is how an app sends without being told
+  if was or rate ~= FixRate.IDLE then -- IDLE is the rate of an app that has received none
     local every_s, distance_m = string.match(rate, '^(%d+) (%d+)$')
     redis.call('SPUBLISH', zone.tag .. 'live', '{"kind":"rate","technician":"' .. tech.id .. '","every_s":' .. every_s ..
       ',"distance_m":' .. distance_m .. '}')
@@ -50,7 +52,7 @@ function FixRate.tell(zone, tech, rate)
   return 'rate', rate
 end
 
--- Returns what the technician's app was told; `tech` may be nil.
+-- Returns the rate that was last sent to the technician's app; `tech` may be nil.
 function FixRate.told(tech) return tech and (tech.rate or tech.load > 0 and FixRate.ON_JOB) or FixRate.IDLE end
 
 -- Tells the rate that follows from the load alone, when a job begins or ends. The next fix tells the finer one. Returns

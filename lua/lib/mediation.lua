@@ -57,8 +57,8 @@ function Mediation.take(zone, job, user, events)
   return room
 end
 
--- Ends the mediation when `user` resolves the dispute. If nobody has taken the dispute, `user` is a member within this
--- step alone.
+-- Ends the mediation when `user` resolves the dispute. If nobody has taken the dispute, `user` is a member only within
+-- this step.
 function Mediation.finish(zone, job, user, events)
   local room = Mediation.open_room(zone, job)
   if not room then return end

@@ -1,6 +1,6 @@
--- A zone that one process writes anew from SQL (engine/rebuild/). The process that has the `token` of `meta` may write.
--- A part of a key is `[key, kind, expires_at, values]`, all texts: `values` are the arguments of the command that writes
--- a key of this kind, after the key; of a stream they are entries, `[id, field, value, …]`.
+-- A zone that one process rebuilds from SQL (engine/rebuild/). Only the process that has the `token` of `meta` may write.
+-- A part of a key is `[key, kind, expires_at, values]`, all texts. `values` are the arguments, after the key, of the
+-- command that writes a key of this kind. For a stream they are its entries, `[id, field, value, …]`.
 local Rebuild = {}
 
 -- Why the zone is closed meanwhile, a word of zone_open.

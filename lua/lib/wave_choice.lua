@@ -4,8 +4,8 @@
 --- @include "lib/wave"
 local WaveChoice = {}
 
--- Returns the technicians to ask, in order, and which of them is the preferred one, who comes first. `wave.more` is then
--- whether the wave goes on in another turn, and the third value whether the search has not decided yet.
+-- Returns the technicians to ask, in order; the preferred one of them, who comes first; and whether the search has not
+-- decided yet. Sets `wave.more`: whether the wave continues in another turn.
 function WaveChoice.choose(zone, job, offers, supply, wave, whole_zone)
   local first = job.walk == ''
   Wave.resume(zone, job, wave)

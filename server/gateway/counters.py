@@ -38,7 +38,7 @@ class Counters:
     resumes_by_outcome: Counter[str] = field(default_factory=Counter)
     """Zones joined at ``connect``, by outcome: ``recovered``, ``too_old``, ``epoch`` or ``fresh`` (no cursor given)."""
     resyncs_by_reason: Counter[str] = field(default_factory=Counter)
-    """How often the relay told its sessions to resynchronise, by reason (``trimmed``, ``rollback``, ``epoch``)."""
+    """How often the relay made its sessions resynchronise, by reason (``trimmed``, ``rollback``, ``epoch``)."""
     sent_positions: int = 0
     """Live positions sent, each counted once, no matter how many sessions receive it."""
     position_feed_gaps: int = 0

@@ -120,7 +120,7 @@ class HeartbeatWheel:
 
     def _close_unconnected(self, now: float) -> None:
         """Close the sessions whose time for ``connect`` is over. A session that is joining is not late. A session whose
-        ``connect`` failed because Redis was unavailable is told to try again (1013).
+        ``connect`` failed because Redis was unavailable is closed with 1013 (try again later).
         """
         for session, until in list(self._connect_deadlines.items()):
             if until > now:

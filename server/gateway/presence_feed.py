@@ -80,7 +80,7 @@ class PresenceFeed:
             for name in new:
                 session.unsubscribe(name)
             raise
-        # The known state wins over the one just read: every later change is told against it.
+        # The known state is returned, and not the one just read, because later changes are computed from the known one.
         return [known if (known := self._record_first_state(state)) is not None else state for state in read]
 
     async def watch_one(self, session: Session, user: str) -> UserPresence:

@@ -197,7 +197,9 @@ class Relay:
 
     def fan_out(self, event: Event, zone_channel: str) -> None:
         """Deliver ``event`` to the sessions on its channels or on ``zone_channel``, its zone's. The payload is encoded
-        once for all hubs, and only if there is a recipient. Who is no member gets a message without its text."""
+        once for all hubs, and only if there is a recipient. Recipients who are no members get a message without its
+        text.
+        """
         channels, payload = channels_in_hub(event), b""
         for hub in self._hubs:
             if hub.channels and (recipients := hub.recipients(event.type, channels, zone_channel)):

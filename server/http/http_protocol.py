@@ -58,8 +58,8 @@ class CalloutHTTP(HttpToolsProtocol):
                 self._refuse_head()
 
     def handle_websocket_upgrade(self) -> None:
-        """Give the request and the connection to the WebSocket protocol. uvicorn would write the request out again, to
-        have it parsed a second time.
+        """Give the request and the connection to the WebSocket protocol. uvicorn's own method serialises the request,
+        which would then be parsed a second time.
         """
         self._stop_timer()
         self.connections.discard(self)

@@ -23,8 +23,8 @@ class PreviewGroup(Shape):
 class Preview(Shape, rename={"inside": "in"}):
     """Whom a booking would ask first if its search began now: ``in`` in order, and ``out`` by reason. ``state`` is the
     state that searches, ``starts_at`` when the search of a scheduled job really begins. ``visited`` technicians were
-    examined, ``more`` is true if the search would go on. ``scores`` are those of ``in`` or, if the engine chooses, of
-    the best candidates. ``window`` and what follows are as in the record of a wave (Wave).
+    examined, ``more`` is true if the search would continue. ``scores`` are those of ``in`` or, if the engine chooses,
+    of the best candidates. ``window`` and what follows are as in the record of a wave (Wave).
     """
 
     blueprint: str

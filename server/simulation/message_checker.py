@@ -16,15 +16,15 @@ MAX_ROOMS = 1_000
 
 @dataclass(slots=True)
 class RoomRecord:
-    """The messages of one chat room: the last one, when it was said, and the last one that each member received."""
+    """The messages of one chat room: the last one, when it was sent, and the last one that each member received."""
 
     said_n: int = 0
     said_at_s: float = 0.0
     received_n: dict[str, int] = field(default_factory=dict)
 
     def count_missing(self, user: str | None = None) -> int:
-        """Return how many messages ``user`` (None: all members) has not received, of those that were said so long ago
-        that they count as lost.
+        """Return how many messages ``user`` (None: all members) has not received, of those that were sent
+        ``DELIVERY_S`` ago or earlier and therefore count as lost.
         """
         if time.monotonic() < self.said_at_s + DELIVERY_S:
             return 0

@@ -31,6 +31,6 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 
 async def apply(call: RequestContext[NoBody, NoQuery]) -> Response:
     """Apply a plan: each group in one step, all of its moves or none. A group is refused if one of its jobs has changed
-    since, or if its new technician cannot take it any more. A repeat goes on with the groups that are not applied.
+    since, or if its new technician cannot take it any more. A repeat continues with the groups that are not applied.
     """
     return responses.json_response(await day_plan_moves.apply_plan(call.engine, call.caller, call.id, trace=call.trace))

@@ -18,7 +18,7 @@ async def find(call: RequestContext[Body, SlotsQuery]) -> Response:
     """Return the windows in which technicians nearby could do the work, within 14 days.
 
     A slot is an offer: a booking with its `from` as `scheduled_for`, in a blueprint that reserves, books a technician.
-    Who comes too late gets `schedule_conflict` with other `slots`. Slots show no names, and not where anybody works.
+    If the slot is taken by then, the refusal `schedule_conflict` has other `slots`. Slots show no names and no places.
     """
     asked = msgspec.structs.asdict(call.query)
     wanted = {name: asked[name] for name in ("service", "lat", "lon", "technician", "blueprint")}

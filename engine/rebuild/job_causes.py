@@ -83,7 +83,7 @@ def is_recorded(events: Sequence[Event]) -> bool:
 
 
 def version_after(events: Sequence[Event]) -> int:
-    """Return the version of the job that the last of ``events`` which has it contains; 0 if none has it."""
+    """Return the version of the job in the last of ``events`` that contains it; 0 if none does."""
     for event in reversed(events):
         job = _data_decoder.decode(event.data).job
         if isinstance(job, _EventJob) and job.version:
@@ -92,9 +92,9 @@ def version_after(events: Sequence[Event]) -> int:
 
 
 def seq_and_version(events: Sequence[Event]) -> tuple[int, int]:
-    """Return what answers a repeat of the command that wrote ``events``: the seq of one of them, and the job's version
-    after the command (0 if no event has it). The seq is that of the first event. If the same step also ran a second
-    command, because the job was paid before, it is that of the second command's event.
+    """Return the reply to a repeat of the command that wrote ``events``: a seq, and the job's version after the command
+    (0 if no event has it). The seq is that of the first event; if the same step also ran a second command, because the
+    job was paid before, it is that of the second command's event.
     """
     seq, version, command = events[0].seq, 0, ""
     for event in events:

@@ -23,8 +23,8 @@ function Capacity.free(zone, job)
   Supply.sync(zone, tech, true, 'free_at', zone.now, Load.remove(zone, job, tech))
 end
 
--- The work is resumed: the job counts towards the holder's load as before. `job.counts` says that it is among the
--- holder's jobs.
+-- Makes the job count towards the holder's load again, when their work is resumed. Sets `job.counts`: the job is among
+-- the holder's jobs.
 function Capacity.occupy_again(zone, job)
   local key = zone.tag .. 'tech:' .. job.holder
   job.counts = true

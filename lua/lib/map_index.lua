@@ -32,7 +32,7 @@ function MapIndex.write_people(zone, entries)
   if #entries > 0 then redis.call('GEOADD', zone.tag .. 'people', unpack(entries)) end
 end
 
--- Enters the new position of `tech`. Call this before the record gets it: the record still has the last position.
+-- Enters the new position of `tech`. Call this before the record is updated: it reads the last position from the record.
 function MapIndex.place_person(zone, tech)
   local was, entries = redis.call('HMGET', tech.key, 'lat', 'lon', 'fix_at'), {}
   MapIndex.add_person(entries, zone, tech, {lat = was[1], lon = was[2], fix_at = was[3]})

@@ -80,7 +80,7 @@ function Room.members_json(room, about)
   return '[' .. table.concat(order, ',') .. ']'
 end
 
--- Returns the members of a room's JSON without the braces; `about` is the user whom the reader asks or hears about.
+-- Returns the members of a room's JSON without the braces. `about` is the reader, or the user whom the event is about.
 function Room.json_members(room, about)
   return '"id":"' .. room.id .. '","zone":"' .. string.match(room.key, '^{(.-)}') .. '","job":"' .. room.job ..
     '","state":"' .. room.state .. '","n":' .. room.n .. ',"members":' .. Room.members_json(room, about) ..

@@ -1,4 +1,4 @@
--- Opens the room of a job: with its booking, or with its acceptance.
+-- Opens the room of a job, in the step of its booking or of its acceptance.
 --- @include "lib/room"
 local RoomOpening = {}
 

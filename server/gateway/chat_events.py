@@ -119,9 +119,9 @@ class ChatReplay:
         return noted if not noted <= self._rooms_read else set()
 
     async def read_memberships(self, engine: Engine, zone: Zone, room_ids: Collection[str]) -> None:
-        """Read of which rooms the caller is a member now. The head is read first, so that a change after it is
-        found among the events above ``seq``. A room that was closed long ago is not among the user's rooms in Redis.
-        Ops who follow the zone are sent its events without the text.
+        """Read the rooms of which the caller is a member now. The head of the log is read first, so that a later change
+        is found among the events above ``seq``. Rooms that were closed long ago are not among the user's rooms in Redis
+        and are read one by one, but not for ops who follow the zone: they receive the events without the text.
         """
         head = await log.read_head(engine.store.read_connection, zone)
         row: list[bytes] = await engine.store.command(

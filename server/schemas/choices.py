@@ -55,8 +55,8 @@ class WhyQuery(Body):
 
 
 class JobChoice(Shape):
-    """What the searches for a job decided about a technician: in the wave ``wave`` at the time ``at`` they were asked,
-    or left out for ``reason``. To the technician, `not_chosen` stands for every reason that is not about them alone.
+    """What the waves of a job decided about a technician: the wave ``wave`` at the time ``at`` asked them, or left them
+    out for ``reason``. To the technician, `not_chosen` stands for every reason that is not only about them.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What is requested where: areas with their forecast, clusters of areas, and how good the forecast was."""
+"""Demand: areas with their forecast, clusters of areas, and the errors of the forecast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AreaBy = Literal["cell", "postal_code"]
 
 
 class DemandQuery(ListQuery):
-    """The query of a zone's areas, by H3 cell or by postal code. With `bbox`, those with a place in a box."""
+    """The query of a zone's areas, by H3 cell or by postal code. With `bbox`, only areas with a cell in the box."""
 
     by: AreaBy = "cell"
     zone: Id = DEFAULT_ZONE
@@ -65,10 +65,10 @@ class ExpectedRequests(Shape):
 
 class DemandItem(Shape, kw_only=True, rename={"source": "from"}):
     """An area: an H3 cell, with its outline, or a postal code. ``score`` is its rank in the zone, from 0 to 100, by
-    waiting and expected requests less technicians who are free or expected to be. ``lift`` is what is expected in the
-    next hour, divided by what is usual in that hour of the week. ``multiplier`` is the demand multiplier of prices (per
-    mille), the highest of all blueprints. ``sample`` counts the requests of four weeks. An area with fewer than 30
-    answers with what its parent cell ``from`` has. Technicians see no numbers but the score.
+    waiting and expected requests minus technicians who are free or expected to be. ``lift`` is the number of requests
+    expected in the next hour, divided by the usual number in that hour of the week. ``multiplier`` is the demand
+    multiplier of prices (per mille), the highest of all blueprints. ``sample`` counts the requests of four weeks. An
+    area with fewer than 30 has the values of its parent cell ``from``. Technicians see only the score.
     """
 
     area: str
@@ -85,7 +85,7 @@ class DemandItem(Shape, kw_only=True, rename={"source": "from"}):
 
 
 class ChangedArea(Shape):
-    """What changed in an area. ``expected`` are the requests of the next hour."""
+    """An area of which one of these members changed. ``expected`` is how many requests the next hour will bring."""
 
     area: str
     score: float
@@ -105,8 +105,8 @@ class DemandChanged(Shape):
 
 
 class DemandCluster(Shape):
-    """Neighbouring areas around the one with the most requests, ``area``. ``sample`` are the requests of four weeks,
-    ``share`` is their part of the zone's, ``expected`` are the requests of the next hour.
+    """Neighbouring areas around the one with the most requests, ``area``. ``sample`` is the number of requests of four
+    weeks, ``share`` its share of the zone's requests, ``expected`` the number expected in the next hour.
     """
 
     area: str
@@ -120,8 +120,8 @@ class DemandCluster(Shape):
 
 
 class ForecastScore(Shape):
-    """How good one candidate for the forecast was lately: ``error`` is the sum of its absolute errors over all areas in
-    an hour, the mean of the last days. ``served`` says whether it is the one that is served at this horizon.
+    """The recent error of one candidate for the forecast. ``error`` is the sum of its absolute errors over all areas in
+    one hour, as the mean of the last days. ``served`` is whether the zone serves this candidate at this horizon.
     """
 
     by: AreaBy

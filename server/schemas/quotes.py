@@ -15,7 +15,7 @@ PerMille = Annotated[int, Meta(description="per mille: 1150 is × 1.15")]
 
 
 class NewQuote(Body):
-    """What a price is asked for: a booking without its texts. Ops and services name the `customer`."""
+    """The work for which a price is requested: a booking without its texts. Ops and services name the `customer`."""
 
     blueprint: Id
     service: Id
@@ -43,8 +43,9 @@ class JobQuote(Shape):
 
 
 class QuoteInputs(Shape):
-    """What a price was computed from. `demand_from` says where the demand multiplier comes from: the `pulse` of the
-    area, or why it is 1: the `blueprint` has none, there is `none`, or the work is wanted `later`.
+    """What a price was computed from. `demand_from` says where the demand multiplier comes from: `pulse`, the pulse of
+    the area; or why it is 1: `blueprint`, the blueprint has no demand multiplier; `none`, there is no recent pulse;
+    `later`, the work is wanted too late for it.
     """
 
     at: datetime

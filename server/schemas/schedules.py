@@ -1,4 +1,4 @@
-"""What is booked for a technician, and their working hours."""
+"""The schedule of a technician, and their working hours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WeekHours(Body, rename={"starts": "from", "ends": "to"}):
 
 
 class DateHours(Body, rename={"starts": "from", "ends": "to"}):
-    """Working time on one date, instead of that of the week. Without `from` and `to` there is none."""
+    """Working time on one date, instead of that of the week. Without `from` and `to` it is a day off."""
 
     date: Date
     starts: Start | None = None
@@ -74,8 +74,9 @@ class HoursReply(Shape):
 
 
 class Visit(Shape, rename={"starts": "from", "ends": "to"}):
-    """When a technician works on a job. ``booked``: the job has a time. Between this visit and any other there are at
-    least ``buffer_s`` seconds and the travel time; ``travel_s`` is that from the visit before.
+    """When a technician works on a job. ``booked`` is whether the job has a time. Between this visit and any other
+    there are at least ``buffer_s`` seconds and the travel time. ``travel_s`` is the travel time from the visit before
+    (P80).
     """
 
     job: str

@@ -12,7 +12,7 @@ from server.schemas.objects import Shape
 
 
 class SlotsQuery(ListQuery, kw_only=True):
-    """For which service, place and time slots are wanted. With ``technician``, only those of this one."""
+    """The service, place and times for which slots are wanted. With ``technician``, only the slots of this one."""
 
     service: Id
     lat: Lat

@@ -13,15 +13,15 @@ Share = Annotated[float | None, Meta(description="from 0 to 1; null without a sa
 
 
 class KeptPromises(Shape):
-    """The share of technicians who were there at the promised time."""
+    """The share of journeys that ended by the promised time, among those with a promise (``sample``)."""
 
     share: Share
     sample: int
 
 
 class ErrorsByTimeLeft(Shape):
-    """The errors of predictions when so much time was left until the arrival: the median in seconds, and the share of
-    those within two minutes.
+    """The errors of the predictions that were made when so much time was left until the arrival: the median in seconds,
+    and the share of predictions that were wrong by at most two minutes.
     """
 
     left: Literal["under_5_min", "5_to_10_min", "over_10_min"]

@@ -27,7 +27,7 @@ class Score(Shape):
 
 
 class NextBest(Shape):
-    """The technician who would have cost least next, and that cost in seconds of travel."""
+    """The technician with the next lowest cost, and this cost in seconds of travel."""
 
     technician: str
     cost: float
@@ -38,9 +38,9 @@ class Wave(Shape, rename={"inside": "in"}):
     out, by reason. ``radius_m`` null is the whole zone. ``scores`` are those of the best candidates, if the engine
     chooses the technician.
 
-    A record that has ``window`` is of a matching window that ended then: ``jobs`` waited and technicians were ``free``,
-    ``cost`` is what the technician costs (seconds of travel), and ``why_not_nearest`` is why a nearer one was not
-    taken; null if nobody was nearer.
+    A record with ``window`` is of a matching window at that time. ``jobs`` is how many jobs waited, ``free`` how many
+    technicians were free, ``cost`` what the chosen technician costs (seconds of travel), and ``why_not_nearest`` why a
+    nearer one was not chosen; null if nobody was nearer.
     """
 
     wave: int

@@ -13,7 +13,7 @@ from server.schemas.jobs import NewJob
 
 
 async def preview(call: RequestContext[NewJob, NoQuery]) -> Response:
-    """Return who would be asked first for a booking, in order, and who would not and why. It books nothing.
+    """Return who would be asked first for a booking, in order, and who would not and why. Nothing is booked.
 
     Services receive counts and reasons only.
     """
@@ -22,9 +22,9 @@ async def preview(call: RequestContext[NewJob, NoQuery]) -> Response:
 
 
 async def why(call: RequestContext[Body, WhyQuery]) -> Response:
-    """Return what keeps a technician from getting offers now, and what became of their offers of the last week.
+    """Return what keeps a technician from getting offers now, and the outcomes of their offers of the last week.
 
-    With `job`, the answer also says whether the searches for that job asked the technician, and why not.
+    With `job`, the reply also says whether the waves of that job asked the technician, and why not.
     """
     found = await offer_reasons.explain_offers(call.engine, call.caller, call.id, call.query.job)
     return responses.object_response("why", found)

@@ -1,4 +1,4 @@
-"""What is requested where, and what is expected."""
+"""Demand: the requests that are expected in each area."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from server.schemas.demand import ClustersQuery, DemandQuery, ScoresQuery
 
 
 async def find(call: RequestContext[Body, DemandQuery]) -> Response:
-    """Return the areas of a zone in which anything was requested, the highest score first, with what is there now and
-    what is expected. Technicians see scores only.
+    """Return the areas of a zone in which anything was requested, the highest score first, with the jobs and
+    technicians there now and the expected requests. Technicians see only the scores.
     """
     query = call.query
     found = await demand.list_areas(call.engine, call.caller, Zone(query.zone), query.by, query.box)
@@ -28,8 +28,8 @@ async def clusters(call: RequestContext[Body, ClustersQuery]) -> Response:
 
 
 async def backtest(call: RequestContext[Body, ScoresQuery]) -> Response:
-    """Return how large the errors of the forecast and of its baselines were lately, by kind of area and horizon. The
-    figures are renewed once a day.
+    """Return the recent mean errors of the forecast and of its baselines, by kind of area and horizon. The figures are
+    updated once a day.
     """
     items = await demand.list_scores(call.engine, call.caller, Zone(call.query.zone))
     return responses.json_response({"items": items})

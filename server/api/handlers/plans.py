@@ -1,4 +1,4 @@
-"""Day plans: proposals which booked jobs should go to another technician, and their application."""
+"""Day plans: they propose which booked jobs should go to another technician, and are applied by ops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def create(call: RequestContext[NewPlan, NoQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return a plan: what should move, in groups, and what each group saves."""
+    """Return a plan: the proposed moves, in groups, and the travel time that each group saves."""
     return responses.object_response("plan", await day_plans.read_plan(call.engine, call.caller, call.id))
 
 

@@ -14,7 +14,7 @@ from server.schemas.quotes import NewQuote, PutPricing
 
 
 async def create(call: RequestContext[NewQuote, NoQuery]) -> Response:
-    """Ask for the price of a booking. It is promised until `expires_at`, and one booking uses it up.
+    """Request the price of a booking. The quote is valid until `expires_at`, and one booking uses it up.
 
     The booking names the quote in `quote`, and must be what was quoted: the same blueprint, service, postal code and
     time, and a place within 100 m. The amounts of `breakdown` sum to `amount` exactly.
@@ -36,13 +36,13 @@ async def create(call: RequestContext[NewQuote, NoQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return a quote: to its customer, ops and services. `used_by` is the job that used it up."""
+    """Return a quote, for its customer, ops and services. `used_by` is the job that used it up."""
     return responses.object_response("quote", await quotes.read_quote(call.engine, call.caller, call.id))
 
 
 async def put_pricing(call: RequestContext[PutPricing, NoQuery]) -> Response:
     """Set the largest multiplier of a zone's quoted prices, for an emergency or because a law demands it. Null removes
-    it. Quotes that were made before keep their price.
+    it. Quotes that exist already keep their price.
     """
     zone = Zone(call.params["zone"])
     done = await price_caps.put_cap(call.engine, call.caller, zone, call.body.max, key=call.key)

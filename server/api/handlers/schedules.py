@@ -1,4 +1,4 @@
-"""Schedules: what is booked for a technician, and their working hours."""
+"""Schedules: the visits of a technician, and their working hours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.schemas.schedules import PutHours
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """Return what is booked for a technician, with travel and buffer, and their working hours."""
+    """Return the visits of a technician, with travel times and buffers, and their working hours."""
     found = await technician_schedules.read_schedule(call.engine, call.caller, call.id)
     return responses.object_response("schedule", found)
 

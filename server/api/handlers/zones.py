@@ -15,8 +15,8 @@ from server.schemas.maps import MapQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """Return the zones with their polygons and time zones. A position in several polygons belongs to the first; a zone
-    without a polygon is everywhere else.
+    """Return the zones with their polygons and time zones. A position in several polygons belongs to the first zone; a
+    zone without a polygon has all positions outside the others.
     """
     found = zones.list_zones(call.engine)
     order = {zone.name: place for place, zone in enumerate(found)}
@@ -25,7 +25,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 async def read_quality(call: RequestContext[Body, NoQuery]) -> Response:
     """Return how good the predicted arrivals of a zone were in the last four weeks, from its finished jobs: the share
-    of kept promises, and the errors by the time that was left. Each journey is judged by what was known before it.
+    of kept promises, and the errors by the time that was left. Predictions use only what was learnt before the journey.
     """
     found = await arrival_quality.read_quality(call.engine, Zone(call.params["zone"]))
     return responses.json_response(found)

@@ -208,6 +208,7 @@ class SeededZone:
             limits=wave_plan.limits_text(self.blueprint.dispatch),
             audience=self.blueprint.audience("job.searching"),
             unfilled_audience="",
+            schedule=schedules.compile_rule(self.blueprint.schedule, self.name, "UTC"),
         )
 
     def claim_call(self, job: JobId, technician: str) -> ScriptCall:

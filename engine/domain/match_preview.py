@@ -10,7 +10,8 @@ from engine.blueprint.match_rule import MatchRule
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain.booking_request import Booking
-from engine.domain.matching import solve_window, travel_now, view_nearest
+from engine.domain.matching import travel_now, view_nearest
+from engine.domain.window_solver import solve_window
 from engine.events import rfc3339_of
 from engine.rules.matching import Candidate, Match, WaitingJob, record_members
 from engine.store import keys

@@ -21,10 +21,10 @@ from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import schedules
 from engine.domain.waves import is_customer_suspended
+from engine.domain.window_solver import solve_window
 from engine.errors import Unavailable
 from engine.events import rfc3339_of
 from engine.rules import matching
-from engine.rules.matchers import find_matcher
 from engine.rules.matching import Candidate, Match, WaitingJob
 from engine.rules.travel import TravelModel, travel_model
 from engine.rules.zone_areas import timezone_of
@@ -45,8 +45,6 @@ sent together."""
 TAKES_AT_ONCE = 32
 FARTHEST_M = 21_000_000
 """A distance in metres that reaches every place of the earth."""
-SMALL_WINDOW = 32
-"""A window with at most so many jobs is solved in the event loop (in less than a ms), a larger one in a thread."""
 IDLE_S = 60.0
 """When the next window is due if nobody is free: somebody who becomes free makes it due sooner (lua/lib/window.lua)."""
 
@@ -211,16 +209,6 @@ async def _assign(
     for start in range(0, len(matches), TAKES_AT_ONCE):
         group = matches[start : start + TAKES_AT_ONCE]
         await asyncio.gather(*(_take(engine, zone, match, blueprint_of[match.job.id], facts) for match in group))
-
-
-async def solve_window(jobs: Sequence[WaitingJob], rule: MatchRule) -> tuple[list[Match], bool]:
-    """Return what ``matching.solve`` returns with the rule's matcher. Raises Unavailable if that is not installed."""
-    matcher = find_matcher(rule.solver)
-    if matcher is None:
-        raise Unavailable(f"The matcher {rule.solver} is not installed")
-    if len(jobs) > SMALL_WINDOW:
-        return await asyncio.to_thread(matching.solve, jobs, matcher, rule.jobs)
-    return matching.solve(jobs, matcher, rule.jobs)
 
 
 async def _take(engine: Engine, zone: Zone, match: Match, blueprint: Blueprint, facts: dict[str, Any]) -> None:

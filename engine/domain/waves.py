@@ -90,6 +90,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Scri
             "limits": wave_plan.limits_text(dispatch),
             "audience": blueprint.audience("job.searching"),
             "unfilled_audience": blueprint.audience("job.unfilled") if in_vain else "",
+            "schedule": schedules.rule_text(engine, zone, blueprint),
         },
     )
 

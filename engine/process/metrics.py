@@ -60,8 +60,8 @@ class Metrics:
     ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
     (offer, notification) and outcome (sent, failed, refused, late, dropped, inactive). ``pushes_unreached``: pushes to
     users with neither a device nor a connection. ``matches``: proposals of matching windows by outcome (``taken``, or
-    why not). ``match_degraded``: windows that assigned the cheapest pairs first. ``refused``: events that the database
-    refused, by zone.
+    why not). ``match_degraded``: windows that assigned the cheapest pairs first. ``forecasters_failed``: forecasters of
+    other packages that raised, by name. ``refused``: events that the database refused, by zone.
     """
 
     def __init__(self) -> None:
@@ -74,6 +74,9 @@ class Metrics:
         )
         self.matches = self.add_counter("matches", "Proposals of matching windows: taken, or why not", "outcome")
         self.match_degraded = self.add_counter("match_degraded", "Windows that assigned the cheapest pairs first")
+        self.forecasters_failed = self.add_counter(
+            "demand_forecasters_failed", "Failures of forecasters of other packages", "forecaster"
+        )
         self.refused = self.add_counter("archive_refused", "Events that the database did not take", "zone")
 
     def add_counter(self, name: str, help_text: str, *labels: str) -> Counter:

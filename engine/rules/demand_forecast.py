@@ -13,7 +13,7 @@ from math import fsum, inf
 from typing import NamedTuple
 
 from engine.rules.count_bands import band_of
-from engine.rules.forecast import Forecaster, ProfileForecaster
+from engine.rules.forecast import Forecaster, ForecasterFailed, ProfileForecaster
 from engine.rules.forecast_baselines import MEAN_WEEKS, CountHistory
 from engine.rules.hour_slots import WEEK_HOURS, HourSlots
 
@@ -136,8 +136,10 @@ class DemandForecast:
                 self._learn(name, forecaster, hour, counts, total)
 
     def _learn(self, name: str, forecaster: Forecaster, hour: int, counts: Mapping[str, int], total: int) -> None:
-        """Let a forecaster learn an hour, and store what it expects of hours that are not over."""
-        forecaster.close(hour, counts, total)
+        """Let a forecaster learn an hour, and store what it expects of hours that are not over. Raises
+        ForecasterFailed.
+        """
+        _let_learn(name, forecaster, hour, counts, total)
         for horizon in self.scored:
             if hour + horizon > self.hour:
                 self.pending[hour + horizon, name, horizon] = _ask(name, forecaster, horizon)
@@ -173,12 +175,26 @@ class DemandForecast:
         return served
 
 
+def _let_learn(name: str, forecaster: Forecaster, hour: int, counts: Mapping[str, int], total: int) -> None:
+    """Let a forecaster learn an hour. Raises ForecasterFailed if one of another package raises."""
+    try:
+        forecaster.close(hour, counts, total)
+    except Exception as error:
+        if name == PROFILE:
+            raise
+        raise ForecasterFailed(name, error) from error
+
+
 def _ask(name: str, forecaster: Forecaster, horizon: int) -> Mapping[str, float]:
     """Return what a forecaster expects, by area. Areas for which a forecaster of another package returns a negative
-    number, an infinite one or NaN are left out.
+    number, an infinite one or NaN are left out. Raises ForecasterFailed if such a forecaster raises.
     """
-    said = forecaster.ahead(horizon)
-    return said if name == PROFILE else {area: mean for area, mean in said.items() if 0 <= mean < inf}
+    if name == PROFILE:
+        return forecaster.ahead(horizon)
+    try:
+        return {area: mean for area, mean in forecaster.ahead(horizon).items() if 0 <= mean < inf}
+    except Exception as error:
+        raise ForecasterFailed(name, error) from error
 
 
 def scored_horizon(horizon: int) -> int:

@@ -35,6 +35,14 @@ LEVEL_EVENTS = 4.0
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.2, 5.0
 
 
+class ForecasterFailed(RuntimeError):
+    """Raised if a forecaster of another package raises. ``name`` is that of its entry point."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(f"the forecaster {name} failed: {type(error).__name__}: {error}")
+        self.name = name
+
+
 class Forecaster(Protocol):
     """Forecasts counts of requests by area. ``close`` is called once for each hour, in order."""
 

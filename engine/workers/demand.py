@@ -24,6 +24,7 @@ from engine.errors import CalloutError
 from engine.events import rfc3339_of
 from engine.process.loops import not_cancelled
 from engine.rules.area_surge import AreaSurge
+from engine.rules.forecast import ForecasterFailed
 from engine.rules.forecasters import create_forecasters
 from engine.rules.hour_slots import WEEK_HOURS, HourSlots, hour_of
 from engine.rules.pulse import AREA_KINDS, AreaKind, AreaPulse, is_smallest
@@ -97,6 +98,8 @@ class ZoneChore:
         """
         self._stored_hours: dict[AreaKind, int] = {}
         self._supply = SupplyCounter(engine, zone)
+        self._failed: set[str] = set()
+        """The forecasters of other packages that raised in this process. It does without them."""
         self._hour_begun = (-1, 0)
         """The newest hour that was seen to have begun, and the head of the log then."""
 
@@ -107,9 +110,19 @@ class ZoneChore:
         self._written.clear()
 
     async def look(self) -> None:
-        """Learn the hours that are over, and write the pulse. Raises the same errors as ``Store.run``, and
-        Unavailable.
+        """Learn the hours that are over, and write the pulse. If a forecaster of another package raises, do both
+        without it. Raises the same errors as ``Store.run``, and Unavailable.
         """
+        while True:
+            try:
+                return await self._look()
+            except ForecasterFailed as failure:
+                log.exception("demand_forecaster_failed", zone=self._zone, forecaster=failure.name)
+                self._engine.metrics.forecasters_failed.labels(failure.name).inc()
+                self._failed.add(failure.name)
+                self.forget()  # what it learnt with the others stands in SQL
+
+    async def _look(self) -> None:
         archive, zone = self._engine.archive, self._zone
         if not self.demands and await demand_reader.first_hour(archive, zone, CELL) is None:
             return  # nothing was requested here yet
@@ -140,7 +153,7 @@ class ZoneChore:
         if first is None:
             return None
         slots = HourSlots(self._timezone)
-        found = ZoneDemand(kind, slots, first, create_forecasters(slots))
+        found = ZoneDemand(kind, slots, first, create_forecasters(slots, self._failed))
         stored = await demand_models.load(archive, zone, kind, self._timezone)
         if stored and stored.zone.first_hour <= first:  # old counts may have been deleted, but none added before
             last = stored.zone.hour

@@ -9,11 +9,12 @@ local Candidates = {}
 -- Reads the fields of the job that only the search for technicians needs.
 function Candidates.load_search_fields(job)
   local row = redis.call('HMGET', job.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined', 'preferred', 'alone',
-    'opens', 'limits', 'release', 'asked')
+    'opens', 'limits', 'release', 'asked', 'scheduled')
   job.lat, job.lon, job.radius, job.offer_ms = row[1], row[2], tonumber(row[3]) or 0, tonumber(row[4])
   job.is_wide, job.release, job.asked = row[3] == '0', tonumber(row[11]) or 0, tonumber(row[12]) or 0
   job.walk, job.declined, job.preferred = row[5] or '', tonumber(row[6]) or 0, row[7] or ''
   job.alone, job.opens, job.limits = tonumber(row[8]) or 0, tonumber(row[9]) or 0, row[10] or ''
+  job.scheduled = row[13]
 end
 
 -- Returns whether technicians are invited now, to take the job or to bid.

@@ -12,6 +12,7 @@ import click
 
 from engine.process.settings import SettingsError
 from server.cli import options
+from server.cli.command_failed import CommandFailed
 
 if TYPE_CHECKING:
     from engine.rules.demand_backtest import Backtest
@@ -63,6 +64,20 @@ def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | N
     FILE is a CSV file with a column of counts for each area; or with columns of times, areas and counts; or with one
     row for each request and its lat and lon. No forecast uses anything that came later.
     """
+    from engine.rules.forecast import ForecasterFailed
+
+    try:
+        result = _backtest(file, model, test_days, given)
+    except ForecasterFailed as failure:
+        raise CommandFailed(str(failure)) from failure
+    if as_json:
+        print(json.dumps(result))
+    else:
+        _print_result(result)
+
+
+def _backtest(file: Path, model: str | None, test_days: int | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a backtest. Raises SettingsError, and ForecasterFailed."""
     from engine.rules.demand_backtest import SERVED, Backtest
     from engine.rules.forecasters import create_forecasters
     from engine.rules.hour_slots import HourSlots
@@ -80,17 +95,13 @@ def backtest(file: Path, *, model: str | None, as_json: bool, test_days: int | N
     if model not in test.candidates:
         raise SettingsError(f"--model {model}: there are {', '.join(test.candidates)}")
     test.run()
-    result = {
+    return {
         "file": str(file),
         "form": found.form,
         "timezone": given["timezone"],
         "model": model,
         **_summary(test, model),
     }
-    if as_json:
-        print(json.dumps(result))
-    else:
-        _print_result(result)
 
 
 def _create_lightgbm(slots: HourSlots) -> Forecaster:

@@ -4,10 +4,12 @@ demand take it.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,7 @@ from engine.types import DEFAULT_ZONE, Principal, UserId
 from engine.workers import demand
 from server.cli.commands import run
 from tests.support.clock import advance
+from tests.support.installed_package import install_package
 
 CELL = cell_at(52.52, 13.40)
 PACKAGE = """
@@ -46,12 +49,7 @@ ENTRY_POINTS = "[callout.forecasters]\nfives = callout_fives:Fives\nprofile = ca
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Install a package with a forecaster that knows a city whose requests rise and fall every five hours."""
-    (tmp_path / "callout_fives.py").write_text(PACKAGE)
-    info = tmp_path / "callout_fives-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: callout-fives\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.syspath_prepend(tmp_path)
+    install_package(tmp_path, monkeypatch, "callout_fives", PACKAGE, ENTRY_POINTS)
     forecasters.installed_factories.cache_clear()
     yield
     forecasters.installed_factories.cache_clear()
@@ -60,6 +58,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def requests_of(hour: int) -> int:
     """Return the requests of an hour of that city."""
     return 4 * (hour % 5)
+
+
+async def write_city(engine: Engine) -> int:
+    """Write the requests of the last three weeks to SQL. Return the running hour."""
+    now = hour_of(int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "now")))
+    same = {"zone": DEFAULT_ZONE, "kind": "cell", "area": CELL, "quoted": 0, "filled": 0, "expired": 0}
+    rows = [{**same, "hour": hour, "booked": requests_of(hour)} for hour in range(now - 3 * WEEK_HOURS, now + 2)]
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(demand_hours.insert(), rows)
+    return now
 
 
 def test_nothing_is_installed_besides_by_default() -> None:
@@ -124,11 +132,7 @@ def test_lightgbm_does_not_look_ahead() -> None:
 @pytest.mark.usefixtures("package")
 async def test_the_chore_serves_a_registered_forecaster_that_is_better(engine: Engine) -> None:
     """The pulse has what it expects; its errors are listed; after a restart it has learnt the same again."""
-    now = hour_of(int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "now")))
-    same = {"zone": DEFAULT_ZONE, "kind": "cell", "area": CELL, "quoted": 0, "filled": 0, "expired": 0}
-    rows = [{**same, "hour": hour, "booked": requests_of(hour)} for hour in range(now - 3 * WEEK_HOURS, now + 2)]
-    async with engine.archive.begin_write() as conn:
-        await conn.execute(demand_hours.insert(), rows)
+    now = await write_city(engine)
     chore = demand.ZoneChore(engine, DEFAULT_ZONE)
     await chore.look()
     pulses, _ = await demand_pulse.read_pulses(engine, DEFAULT_ZONE, "cell")
@@ -144,3 +148,45 @@ async def test_the_chore_serves_a_registered_forecaster_that_is_better(engine: E
     before, after = (each.demands["cell"].forecast for each in (chore, restarted))
     assert after.pending == {key: value for key, value in before.pending.items() if key in after.pending}
     assert after.pending.keys() == before.pending.keys() and after.ahead() == before.ahead()
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("method", "broken"),
+    [
+        ("__init__", "def broken(self, slots):\n    raise KeyError('slots')"),
+        ("close", "def broken(self, *hour):\n    1 / 0"),
+        ("ahead", "def broken(self, hours):\n    1 / 0"),
+        ("ahead", "def broken(self, hours):\n    return {'a': 'many'}"),
+    ],
+)
+async def test_a_forecaster_that_raises_stops_no_pulse(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    broken: str,
+) -> None:
+    """It served the zone until it raised an error. The same look writes a pulse without it, and later looks do not ask
+    it. The failure is counted once, and the backtest names the forecaster.
+    """
+    names: dict[str, Any] = {}
+    exec(broken, names)
+    await write_city(engine)
+    chore = demand.ZoneChore(engine, DEFAULT_ZONE)
+    if method != "__init__":
+        await chore.look()
+        assert "fives" in chore.demands["cell"].forecast.forecasters
+        await advance(engine, 3600)
+    module = importlib.import_module("callout_fives")
+    monkeypatch.setattr(module.Fives, method, names["broken"])
+    for _ in range(2):
+        await chore.look()
+    assert [*chore.demands["cell"].forecast.forecasters] == ["profile"]
+    assert (await demand_pulse.read_pulses(engine, DEFAULT_ZONE, "cell"))[0][CELL].arrivals > 0
+    assert 'forecasters_failed_total{forecaster="fives"} 1.0' in engine.metrics.render().decode()
+    rows = "".join(f"1970-01-{day:02}T{hour:02}:00,1\n" for day in range(1, 23) for hour in range(24))
+    (tmp_path / "city.csv").write_text("hour,a\n" + rows)
+    assert run(["demand", "backtest", str(tmp_path / "city.csv")]) == 1
+    assert "the forecaster fives failed" in capsys.readouterr().err

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
+from engine.blueprint.match_linter import match_problems
+from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import job_history, jobs
 from engine.domain.commands import CommandInput
+from engine.rules.matchers import find_matcher
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
@@ -17,6 +22,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId
 from tests.support import event_log, people
 from tests.support.clock import advance
 from tests.support.dispatch_setup import exclusions, metres_north, run_due_tasks
+from tests.support.installed_package import install_package
 
 WINDOW_S = 1.0
 """The length of a window of `managed`."""
@@ -180,3 +186,52 @@ async def test_a_booking_for_later_waits_for_its_time(engine: Engine) -> None:
     assert (await engine.store.redis.zcard(waiting), await holder(engine, job)) == (1, "")
     await pass_window(engine)
     assert (await engine.store.redis.zcard(waiting), await holder(engine, job)) == (0, "tom")
+
+
+FARTHEST = """
+def farthest(edges, unmatched, limit_s=0.0):
+    return [max(each, key=lambda edge: edge[1])[0] if each else -1 for each in edges]
+
+
+def broken(edges, unmatched, limit_s=0.0):
+    raise ValueError("no solution")
+
+
+def wrong(edges, unmatched, limit_s=0.0):
+    return [99 for each in edges]
+"""
+ENTRY_POINTS = "[callout.matchers]\n" + "".join(f"{name} = far:{name}\n" for name in ("farthest", "broken", "wrong"))
+
+
+async def test_a_matcher_of_another_package_decides(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The linter refuses a solver that is not installed. One that a package adds by an entry point is used by its name,
+    and gives the job to whom it proposes. If it raises, or names nobody who is there, the cheapest pair is
+    taken.
+    """
+    managed = engine.blueprints.by_name["managed"]
+    assert managed.dispatch.match
+
+    def with_solver(name: str) -> Blueprint:
+        match = msgspec.structs.replace(managed.dispatch.match, solver=name)  # type: ignore[arg-type]
+        dispatch = msgspec.structs.replace(managed.dispatch, match=match)
+        return msgspec.structs.replace(managed, dispatch=dispatch)
+
+    assert [*match_problems(with_solver("farthest"))] == ["dispatch: match: solver 'farthest' is not installed"]
+    find_matcher.cache_clear()
+    install_package(tmp_path, monkeypatch, "far", FARTHEST, ENTRY_POINTS)
+    try:
+        service, carla = await people.service(engine), await people.customer(engine)
+        crowd = [await people.technician(engine, f"t{n}", service, at=metres_north(100 * n)) for n in range(4)]
+        for solver, expected in (("farthest", "t3"), ("broken", "t0"), ("wrong", "t1"), ("exact", "t2")):
+            blueprint = with_solver(solver)
+            assert [*match_problems(blueprint)] == []
+            engine.blueprints.by_name["managed"] = engine.blueprints.by_key[managed.key] = blueprint
+            job = await book(engine, carla, service)
+            await pass_window(engine)
+            assert await holder(engine, job) == expected, solver
+        assert len(crowd) == 4
+    finally:
+        find_matcher.cache_clear()
+    assert engine.metrics.match_degraded._value.get() == 2.0

@@ -12,18 +12,20 @@ import pytest
 from engine.clock import now_ms
 from engine.domain import bids, edits, jobs, technician_schedules
 from engine.domain.commands import CommandInput
-from engine.errors import AtCapacity, Invalid, ScheduleConflict
+from engine.errors import AtCapacity, Invalid, NotOffered, ScheduleConflict
 from engine.events import ms_of, rfc3339_of
 from engine.rules.working_hours import WeekSpan, WorkingHours
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
+from engine.workers import scheduler
 from tests.engine import staff
 from tests.engine.test_bids import create_bid, post_job
+from tests.engine.test_previews import preview
 from tests.support import event_log, people
 from tests.support.clock import advance
-from tests.support.dispatch_setup import metres_north, run_due_tasks
+from tests.support.dispatch_setup import exclusions, metres_north, offered_technicians, run_due_tasks
 from tests.support.postgres import on_both_databases
 
 MINUTE_MS = 60_000
@@ -90,6 +92,29 @@ async def test_a_claim_that_overlaps_is_refused_with_the_times(engine: Engine) -
     await jobs.claim(engine, tara, overlapping)
     await jobs.claim(engine, tom, after)
     assert set(await visits(engine, tom)) == {first, after}
+
+
+async def test_a_wave_asks_nobody_whose_time_is_taken(engine: Engine) -> None:
+    """A technician with a free place, whose booked job overlaps a new one, is not asked for it, and the record and the
+    preview say why. They are asked for a job after it, and again for the first one when their time is free.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, service, capacity=3) for name in ("tom", "tara")]
+    at = in_minutes(5)
+    mine = await managed(engine, carla, service, at)
+    await assign(engine, mine, tom)
+    during = await booked(engine, carla, service, at + 29 * MINUTE_MS)
+    assert await offered_technicians(engine, during) == [tara.id]
+    assert await exclusions(engine, during) == {"schedule_conflict": [tom.id]}
+    with pytest.raises(NotOffered):
+        await jobs.claim(engine, tom, during)
+    after = await booked(engine, carla, service, at + 45 * MINUTE_MS)
+    assert await offered_technicians(engine, after) == [tara.id, tom.id]
+    seen = await preview(engine, service, carla, scheduled_for=at + 29 * MINUTE_MS, duration_min=30)
+    assert seen["out"]["schedule_conflict"]["technicians"] == [tom.id]
+    await jobs.run_command(engine, people.ADMIN, mine, CommandInput(command="cancel", reason="r"))
+    await scheduler.open_wave(engine, DEFAULT_ZONE, during, 2)
+    assert await offered_technicians(engine, during) == [tara.id, tom.id]
 
 
 async def test_travel_counts_in_both_directions(engine: Engine) -> None:

@@ -110,7 +110,7 @@ def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> Non
     assert reply[0] == b"OK"
     wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "whole_zone": 0}
     wave |= {"interval_ms": 10_000, "offer_ms": 60_000, "weights": "1 0 0 0 0", "limits": "0 0 0 0 0 5 0"}
-    wave |= {"audience": "customer", "unfilled_audience": ""}
+    wave |= {"audience": "customer", "unfilled_audience": "", "schedule": SCHEDULE_RULE}
     looking = {
         "waves": keys.job_waves(ZONE, job),
         "supply": keys.technician_supply(ZONE, service),

@@ -82,7 +82,8 @@ def test_a_wave_excludes_blocked_technicians_and_opens_later_offers(client: fake
         "interval_ms": 10_000,
     }
     wave |= {"offer_ms": 60_000, "whole_zone": 0, "weights": "1 0 0 0 0", "limits": WAVE_LIMITS}
-    assert run_search(client, "wave_open", **wave, audience="customer", unfilled_audience="")[4:] == [2, b"0"]
+    wave |= {"audience": "customer", "unfilled_audience": "", "schedule": SCHEDULE_RULE}
+    assert run_search(client, "wave_open", **wave)[4:] == [2, b"0"]
     assert read_channels(client, "offer.created") == ["user:a"]
     (entry,) = [e.decode() for e in client.zrange(keys.due_tasks(ZONE), 0, -1) if e.startswith(b"opens:")]
     _, _, wave_number, opens = entry.split(":")

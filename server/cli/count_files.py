@@ -177,7 +177,7 @@ def _require(path: Path, header: list[str], known: frozenset[str], given: str | 
 
 
 class _TimeColumn:
-    """The hours of a column of times. The same texts come again and again in wide and long files."""
+    """The hours of a column of times. Parsed texts are cached, because long files repeat the same times."""
 
     def __init__(self, path: Path, name: str, texts: Sequence[str], timezone: str) -> None:
         self._path, self._name = path, name

@@ -1,8 +1,8 @@
-"""A forecaster with LightGBM: a candidate of the backtest, to be compared with. It needs the extra ``forecast``, and
-only ``callout demand backtest --model lightgbm`` imports it.
+"""A forecaster with LightGBM: a candidate of the backtest, for comparison. It needs the extra ``forecast``, and only
+``callout demand backtest --model lightgbm`` imports it.
 
-For each number of hours ahead one Poisson model is trained for all areas. The features of an hour are all known so many
-hours before it. Models are trained again after each four weeks, from the last half year.
+For each horizon one Poisson model is trained for all areas. All features of an hour are known that many hours before
+it. Models are trained again every four weeks, from the last half year.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.rules.hour_slots import WEEK_HOURS, HourSlots
 FIRST_TRAINING = 2 * WEEK_HOURS
 """How many hours are learnt before the first models are trained."""
 LARGEST_STEP = 4 * WEEK_HOURS
-"""Models are trained again after so many hours, at first after a quarter of what is known."""
+"""Models are trained again after so many hours, or earlier: after a quarter of the known hours."""
 TRAINED_HOURS = 26 * WEEK_HOURS
 OLDEST_LAG = 4 * WEEK_HOURS
 ROUNDS = 150
@@ -35,7 +35,7 @@ PARAMETERS = {
 
 
 class LightGBMForecaster:
-    """One model for each number of hours ahead that was asked for. Before the first training it expects the mean."""
+    """One model for each requested horizon. Before the first training the forecast is the mean of all hours."""
 
     def __init__(self, slots: HourSlots) -> None:
         self._slots = slots
@@ -83,7 +83,7 @@ class LightGBMForecaster:
             self._counts, self._sums = np.pad(self._counts, room), np.pad(self._sums, room)
 
     def _train(self, hours: int, known: int) -> Any:
-        """Return a model of the hours before ``known``, each seen from ``hours`` before it."""
+        """Return a model that is trained on the hours before ``known``, with features from ``hours`` before each."""
         first = max(WEEK_HOURS + hours, known - TRAINED_HOURS)
         targets = np.arange(first, known)
         features = self._features(targets, hours)
@@ -91,7 +91,7 @@ class LightGBMForecaster:
         return lightgbm.train(PARAMETERS, lightgbm.Dataset(features, labels), ROUNDS)
 
     def _features(self, targets: Any, hours: int) -> Any:
-        """Return a row for each target hour and area. Nothing that is later than ``hours`` before a target is read."""
+        """Return a row for each target hour and area. Only counts up to ``hours`` before a target hour are used."""
         last = targets - hours
         slots = np.array([self._slots.slot_of(self._first_hour + int(at)) for at in targets])
         day = 24 * -(-hours // 24)
@@ -115,17 +115,17 @@ class LightGBMForecaster:
         return np.stack([column.ravel() for column in columns], axis=1)
 
     def _spread(self, values: Any) -> Any:
-        """Return a value of each target for all areas."""
+        """Return the value of each target hour, repeated for all areas."""
         return np.repeat(np.asarray(values, np.float32)[:, None], len(self._columns), axis=1)
 
     def _count_at(self, at: Any) -> Any:
-        """Return the counts of hours; NaN before the first."""
+        """Return the counts of the hours ``at``; NaN before the first hour."""
         found = self._counts[np.maximum(at, 0), : len(self._columns)].copy()
         found[at < 0] = np.nan
         return found
 
     def _mean_before(self, at: Any, span: int) -> Any:
-        """Return the mean of the last ``span`` hours before hours; NaN before the first."""
+        """Return the mean of the ``span`` hours before each hour of ``at``; NaN before the first hour."""
         end, start = np.maximum(at, 0), np.maximum(at - span, 0)
         sums = self._sums[end, : len(self._columns)] - self._sums[start, : len(self._columns)]
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -20,11 +20,12 @@ from server.cli.travel_polylines import unfold_polylines
 
 KM_PER_MILE = 1.609344
 MAX_GAP_S = 300.0
-"""The longest time between two points of a ride on which nothing is missing."""
+"""If the time between two points of a ride is longer, points are missing, and the ride is left out."""
 LEAST_S, MOST_S, LEAST_KM, MOST_KM_H = 60.0, 10_800.0, 0.2, 130.0
-"""What a plausible ride takes at least and at most, its least length, and its highest speed."""
+"""The limits of a plausible ride: the least and the most seconds, the least km, the most km/h."""
 ROUNDED_MS = 900_000
-"""Times at full quarters of an hour were rounded (Chicago's are): then the duration counts, if there is one."""
+"""Times at full quarters of an hour count as rounded (those of Chicago are): the duration is used instead, if there is
+one."""
 TIME_FORMATS = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S")
 _is_number = re.compile(r"\d{9,13}(\.\d+)?").fullmatch
 
@@ -219,8 +220,8 @@ class _FileReader:
         return number
 
     def _time(self, text: str) -> int:
-        """Return a time in ms since the Unix epoch: ISO 8601, seconds or ms since the Unix epoch, or as Americans
-        write it.
+        """Return a time in ms since the Unix epoch. The text is ISO 8601, seconds or ms since the Unix epoch, or in one
+        of ``TIME_FORMATS``.
         """
         if _is_number(text):
             number = float(text)

@@ -1,4 +1,4 @@
-"""Rides of which a record has the way as one list of places, as the taxis of Porto (ECML/PKDD 2015) have it."""
+"""Read rides whose way is one list of places, as in the record of the taxis of Porto (ECML/PKDD 2015)."""
 
 from __future__ import annotations
 

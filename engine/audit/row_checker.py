@@ -14,7 +14,8 @@ from engine.audit.seq_spans import SeqSpans, merge_spans
 MAX_COMPARED_MISMATCHES = 200
 """How many leaves that do not match are compared with each other to find swapped events."""
 MAX_FINDINGS = 10_000
-"""How many contradictions of a kind are noted. Whoever changes every event must not fill the verifier's memory."""
+"""How many contradictions of a kind are noted. An attacker who changes every event must not fill the verifier's memory.
+"""
 ERASED_TYPE, RETIRED_TYPE = "subject.erased", "log.retired"
 _REMOVAL_TYPES = (ERASED_TYPE, RETIRED_TYPE)
 

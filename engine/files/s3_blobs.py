@@ -30,7 +30,7 @@ class S3Blobs:
     def __init__(self, url: str, temporary: Path) -> None:
         self.temporary = temporary
         timeout = timedelta(seconds=TIMEOUT_S)
-        # A store without TLS is one on this machine or in a private network, whose address says so itself.
+        # obstore refuses http:// unless it is allowed. A store on this machine or in a private network may have no TLS.
         plain = os.environ.get("AWS_ENDPOINT", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
         self._store = S3Store.from_url(
             url,

@@ -7,7 +7,8 @@ local Eligibility = {}
 -- A position is stale when it is older than this.
 Eligibility.FRESH_MS = 120000
 
--- Returns the oldest time (ms) of a position that is not stale. Nobody could send positions while the zone was closed.
+-- Returns the oldest time (ms) of a position that is not stale. Soon after the zone was opened no position is stale,
+-- because nobody could send one while the zone was closed.
 function Eligibility.oldest_fix(zone)
   return zone.now - zone.opened > Eligibility.FRESH_MS and zone.now - Eligibility.FRESH_MS or 0
 end
@@ -36,8 +37,8 @@ function Eligibility.blockers(zone, tech)
 end
 
 -- Returns the function that judges one candidate by id and summary: it returns why they are left out, or nil and the
--- candidate, their rating and their workload. The summary shows most of those who fit. Whoever has no summary, or one
--- that does not fit, is judged by their record, which also has the reason.
+-- candidate, their rating and their workload. For most of those who fit, the summary is enough. A technician without a
+-- summary, or whose summary does not fit, is judged by their record, which also has the reason.
 function Eligibility.judge_of(zone, job)
   local distance_to, oldest = Geo.distances_from(job.lat, job.lon), Eligibility.oldest_fix(zone)
   local parse, find, service = Summaries.parse, string.find, Summaries.service_text(job.service)

@@ -8,7 +8,7 @@ function JobFields.set(key, ...)
   JobState.note(key, ...)
 end
 
--- Writes one field whose text comes only once, so that nothing is remembered of it, and has no special characters.
+-- Writes one field whose text differs each time and has no special characters: the cache of encoded texts is not used.
 function JobFields.set_unique(key, name, text)
   redis.call('HSET', key, name, text)
   JobState.note_members(key, '"' .. name .. '":"' .. text .. '"')

@@ -1,4 +1,4 @@
-"""Tells consoles of staff in which areas of a zone something changed: at most once a minute for each kind of area."""
+"""Send to consoles of staff the areas of a zone that changed, at most once a minute for each kind of area."""
 
 from __future__ import annotations
 

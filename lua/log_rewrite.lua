@@ -1,4 +1,4 @@
---[[ log_rewrite: writes a short log anew, with the same entries. Redis stores a stream in blocks, and a trimmed entry
+--[[ log_rewrite: rewrites a short log, with the same entries. Redis stores a stream in blocks, and a trimmed entry
 stays in its block, and so in the files of Redis, until the whole block is trimmed. A log of more than `limit` entries
 stays as it is; `rewritten` is then 0.
 KEYS    meta  log

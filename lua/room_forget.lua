@@ -19,7 +19,7 @@ end
 local new = {}
 for i = 3, #ARGV, 2 do new[ARGV[i] .. '-0'] = ARGV[i + 1] end
 -- An entry of a stream cannot be changed, and a removed one stays in its block of the stream (log_rewrite): the stream is
--- written anew, with the same ids.
+-- written again, with the same ids.
 local ttl, entries = redis.call('PTTL', messages), redis.call('XRANGE', messages, '-', '+')
 redis.call('DEL', messages)
 for _, entry in ipairs(entries) do

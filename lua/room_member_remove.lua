@@ -1,6 +1,6 @@
 --[[ room_member_remove: ends the membership of `user`, whom ops had brought in. From this step on they receive, read
 and say nothing. The two sides of the job cannot be removed (INVALID). The dispute of a removed mediator waits for
-another one, and mediators are invited anew.
+another one, and mediators are invited again.
 KEYS    meta  room  log  req
 ARGV    epoch  user  actor  key  fingerprint  trace
 OK      seq  version  id

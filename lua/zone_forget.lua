@@ -1,4 +1,4 @@
---[[ zone_forget: removes jobs and rooms from a zone that is being rebuilt in part, before they are written anew: their
+--[[ zone_forget: removes jobs and rooms from a zone that is being rebuilt in part, before they are written again: their
 keys, and their entries in the keys that they share with others. `jobs`, `rooms` and `tasks` (names in `due`) are JSON
 lists.
 KEYS    meta  due

@@ -111,7 +111,7 @@ async def _add_profiles(engine: Engine) -> None:
 
 
 async def _rebuild(engine: Engine, number: int) -> RebuildReport:
-    print_progress(f"round {number + 1}: Redis is emptied and written anew")
+    print_progress(f"round {number + 1}: Redis is emptied and rebuilt")
     await engine.store.redis.flushall()
     return await _rebuild_lost_data(engine)
 

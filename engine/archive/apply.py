@@ -47,7 +47,7 @@ VALUE_REFUSED_ERRORS = (DataError, IntegrityError, OverflowError, UnicodeError)
 
 
 BOOKED_COLUMNS = ("zone", "blueprint", "customer", "created_at")
-"""The columns of a job that no event changes. SQLite would write their indexes anew with each change of the job."""
+"""The columns of a job that no event changes. SQLite would write their indexes again with each change of the job."""
 _ANSWER_OFFERS = RowStatement(
     """
     UPDATE offers SET status = n.status, reason = n.reason, answered_at = n.answered_at

@@ -21,5 +21,5 @@ def start_problem(home: Path) -> str:
         return problem
     return (
         f"{problem}. If its file is damaged, move the folder {folder} to another place and start again: the zone is"
-        " then written anew from SQL, and only what was not archived yet is lost"
+        " then rebuilt from SQL, and only what was not archived yet is lost"
     )

@@ -1,4 +1,4 @@
-"""What a rebuild does not restore, with the reasons. Everything else that a zone has in Redis is written anew exactly.
+"""What a rebuild does not restore, with the reasons. Everything else that a zone has in Redis is rebuilt exactly.
 
 One test compares, key by key, a zone with the same zone after a rebuild from SQL, except for what this module lists.
 Another test fails if a key of engine/store/keys.py is neither listed here nor compared.
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 KEYS: Mapping[str, str] = {
     "log": "SQL has the events; the log begins again above the archive's head",
-    "meta": "the opening writes it anew: another epoch, another grace",
+    "meta": "the opening writes new values: another epoch, another grace",
     "push": "what the notifier had not read yet is not notified of: the log begins again",
-    "seen": "every lease begins anew",
+    "seen": "every lease starts again",
     "runner:*": "the leases of processes; they take them again within seconds",
     "runners:*": "the same",
     "paths": "the points of paths of the last minutes are in no event",
@@ -42,7 +42,7 @@ TECHNICIAN_FIELDS: Mapping[str, str] = {
     "rest": "the same",
     "rate": "the same",
     "clock": "the same",
-    "place": "where the technician is indexed: they are indexed anew",
+    "place": "where the technician is indexed: they are indexed again",
     "match": "where open jobs were last searched for",
 }
 """Fields of the records of technicians, and of their summaries."""

@@ -1,9 +1,9 @@
 """Open a zone that is closed only because of a rebuild that was given up.
 
-Example: the address of Redis leads for a while to another server, which lacks what SQL has. A process begins to write
-the zone anew on that server, and the address leads back before the process has ended. The rebuild has recorded an epoch
-in SQL that is newer than all epochs of this Redis. No command ever ran in that epoch, so no other Redis has newer
-events than this one.
+Example: the address of Redis leads for a while to another server, which lacks what SQL has. A process begins to rebuild
+the zone on that server, and the address leads back before the process has ended. The rebuild has recorded an epoch in
+SQL that is newer than all epochs of this Redis. No command ever ran in that epoch, so no other Redis has newer events
+than this one.
 """
 
 from __future__ import annotations

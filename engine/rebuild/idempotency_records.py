@@ -2,7 +2,7 @@
 
 An event's cause is the command's request key and fingerprint, and its actor is who gave the command. A refusal, a
 repeat under another key, and a command that changed nothing have no event: their records are lost, and their repeats
-are decided anew.
+are decided again.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def job_contents(rows: JobRows, now_ms: int) -> JobParts:
 
 
 def _guess_state(rows: JobRows, state: JobState) -> None:
-    """Fill ``state`` for a job that an older release has created: the search begins anew, at once."""
+    """Fill ``state`` for a job that an older release has created: the search starts again, at once."""
     plain: dict[str, Any] = msgspec.json.decode(rows.document)
     created = [event for event in rows.events if event.type == "job.created"]
     guessed = {

@@ -1,7 +1,7 @@
 """Mend a zone whose Redis has lost only the end of its log, as after a failover to a replica that lagged behind.
 
 If the last event that Redis has is the event that SQL has under this seq, Redis is an earlier state of the same
-history. Then only the jobs, rooms and technicians of the events since then are written anew, and these events are
+history. Then only the jobs, rooms and technicians of the events since then are rebuilt, and these events are
 appended to the log again: their clients resume as if nothing had happened.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_TAIL_EVENTS = 20_000
-"""With more lost events, the whole zone is written anew."""
+"""With more lost events, the whole zone is rebuilt."""
 TASKS_PER_SCAN = 1_000
 
 log = structlog.get_logger(__name__)

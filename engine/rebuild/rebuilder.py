@@ -1,4 +1,4 @@
-"""Write a zone's keys anew from SQL, after Redis was emptied, restored to an older state, or replaced by another one.
+"""Rebuild a zone's keys from SQL, after Redis was emptied, restored to an older state, or replaced by another one.
 
 One process does it, under a lock in SQL:
 
@@ -48,7 +48,7 @@ REBUILT = "REBUILT"
 WATCHED_WORDS = REBUILT_WORDS | {"OLDER", FOREIGN_ROW}
 """The words of closed zones about which a process does something by itself."""
 OPERATOR_WORDS = frozenset(opening.CLOSED_REASONS) - {"STALE_RELEASE", "OTHER_DATABASE", FOREIGN_ROW}
-"""The words of closed zones that an operator may have written anew. What Redis has and SQL does not is archived first,
+"""The words of the closed zones that an operator may rebuild. What Redis has and SQL does not is archived first,
 if the log continues the archive."""
 TAKE_OVER_WORDS = OPERATOR_WORDS | {"OTHER_DATABASE"}
 """The same if an operator says that Redis shall belong to this database: what it has is then deleted."""
@@ -112,7 +112,7 @@ async def rebuild_zone(
     words: Collection[str] = REBUILT_WORDS,
     running: RunningRebuilds | None = None,
 ) -> RebuildReport | None:
-    """Write the zone anew from SQL if ``words`` contains the code of the reason why it is closed, and if no other
+    """Rebuild the zone from SQL if ``words`` contains the code of the reason why it is closed, and if no other
     process rebuilds it. Return None otherwise.
 
     Raises Unavailable, Indeterminate, LostRight: the zone then stays closed, and the rebuild begins again.

@@ -1,4 +1,4 @@
-"""Write an SQLite database anew, so that its file has no bytes of deleted rows.
+"""Rewrite an SQLite database, so that its file has no bytes of deleted rows.
 
 PostgreSQL's rows are removed from its files by VACUUM, which is the operator's (docs/erasure.md): VACUUM FULL locks
 each table, and autovacuum does the rest with time.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 async def renew_leases_in_own_zones(engine: Engine, technicians: Collection[str]) -> None:
     """Renew the lease of each technician in the zone that has their record, if that zone is open. If a technician has
-    no lease in the zone that this process remembers, their zone is searched anew, because they may have changed it.
+    no lease in the zone that this process remembers, their zone is searched again, because they may have changed it.
     """
     known = [TechnicianId(UserId(each)) for each in technicians]
     absent = await _renew_by_zone(engine, known, engine.technician_zones.recall)

@@ -6,7 +6,7 @@
    of the person; what was appended until then must leave the logs too. In each zone the events are erased, at most 500
    at a time: ``subject.erased`` is appended, which names them, then their data and salts are removed. Then all other
    rows, and the account last.
-3. What Redis and SQLite have on disk is written anew, without what was erased. Then it is *done*.
+3. The files of Redis and SQLite are rewritten, without what was erased. Then it is *done*.
 
 Each step may be done again, so that a process which ends anywhere is continued by another one.
 """

@@ -1,4 +1,4 @@
-"""The rebuilder: zones that Redis has lost are written anew from SQL, by whichever process takes the lock first."""
+"""The rebuilder: zones that Redis has lost are rebuilt from SQL, by whichever process takes the lock first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 async def run(engine: Engine) -> None:
     """Rebuild each zone of this process that is closed because Redis lacks what SQL has, until cancelled."""
     running: RunningRebuilds = {}
-    done = engine.metrics.add_counter("rebuilds", "Zones that were written anew from SQL", "zone", "reason")
+    done = engine.metrics.add_counter("rebuilds", "Zones that were rebuilt from SQL", "zone", "reason")
     for name, text, member in (
         ("rebuild_rows", "Rows that the rebuild under way has written", "done"),
         ("rebuild_rows_total", "Rows that the rebuild under way will write", "total"),

@@ -1,4 +1,4 @@
-"""Remove the copies that Redis has of a person who is erased, and let Redis write its file anew."""
+"""Remove the copies that Redis has of a person who is erased, and let Redis rewrite its file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REWRITE_TIMEOUT_S = 60.0
 MAX_REWRITTEN_ENTRIES = 1_000
-"""A log with more entries is not written anew, because the script would stop the server for too long."""
+"""A log with more entries is not rewritten, because the script would stop the server for too long."""
 MAX_ENTRIES_PER_STREAM_NODE = 100
 """How many entries Redis stores in one node of a stream at most (``stream-node-max-entries``)."""
 POLL_INTERVAL_S = 0.05
@@ -92,8 +92,8 @@ async def _forget_quotes(engine: Engine, zone: Zone, person: Person) -> None:
 
 
 async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
-    """Write the zone's log anew, so that Redis has no bytes of trimmed entries up to ``last_seq`` in its blocks of
-    entries. A long log is not written anew: such a block goes when all its entries are trimmed. Raises Unavailable
+    """Rewrite the zone's log, so that Redis has no bytes of trimmed entries up to ``last_seq`` in its blocks of
+    entries. A long log is not rewritten: such a block goes when all its entries are trimmed. Raises Unavailable
     until then, and the same errors as ``Store.run``.
     """
     names = {"meta": keys.zone_meta(zone), "log": keys.log(zone)}
@@ -104,7 +104,7 @@ async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
 
 
 async def rewrite_files(engine: Engine) -> None:
-    """Let each primary write its append-only file anew, so that it has no removed copy any more. Return when it has.
+    """Let each primary rewrite its append-only file, so that it has no removed copy any more. Return when it has.
     Raises Unavailable if that takes too long: the next round tries again. A Redis that permits no rewriting (a managed
     one) is left as it is; docs/erasure.md says what then remains.
     """

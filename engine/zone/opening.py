@@ -36,9 +36,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CLOSED_REASONS: Mapping[str, str] = {
-    "EMPTY": "Redis is empty but the archive is not: a server writes the zone anew from the database",
+    "EMPTY": "Redis is empty but the archive is not: a server rebuilds the zone from the database",
     "BEHIND": "Redis is behind the archive (an older backup or AOF): a server writes what is missing from the database",
-    "FOREIGN": "Redis has another history of the log than the archive: a server writes the zone anew from the database",
+    "FOREIGN": "Redis has another history of the log than the archive: a server rebuilds the zone from the database",
     "OLDER": "Redis holds an older history of the log than was seen: does its name lead to a server that was replaced?",
     "HOLE": "Redis has dropped events that the archive has not got: is it the right database, and its latest state?",
     "FOREIGN_ROW": "the archive has a row of another program in the place of the next event (the archiver logs which"
@@ -47,12 +47,12 @@ CLOSED_REASONS: Mapping[str, str] = {
     "CLOSED": "the zone was closed by an operator",
     "PAUSED": "paused: an operator has closed the zone; `callout zone open` opens it",
     "STALE_RELEASE": "a newer release writes this zone: replace this process by that release",
-    "REBUILDING": "rebuilding: its keys are being written anew from the database",
+    "REBUILDING": "rebuilding: a process writes its keys from the database",
 }
 
 REBUILT_WORDS = frozenset({"EMPTY", "BEHIND", "FOREIGN", "REBUILDING"})
-"""The words of zones that a server writes anew by itself (engine/rebuild/). ``REBUILDING``: a process began this, and
-may have died since. The others need an operator: a zone must not be written anew because an address is wrong."""
+"""The words of zones that a server rebuilds by itself (engine/rebuild/). ``REBUILDING``: a process began this, and
+may have died since. The others need an operator: a zone must not be rebuilt because an address is wrong."""
 
 
 MAX_ZONES_AT_ONCE = 16

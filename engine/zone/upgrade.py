@@ -2,7 +2,7 @@
 
 ``meta.format`` in Redis and ``checkpoints.format`` in SQL have the format. A new release writes the format of the zone,
 so that the release before works beside it and may come back, until an operator or a start of ``callout serve`` alone
-raises the format. SQL is raised first: then no older release writes the zone anew from SQL.
+raises the format. SQL is raised first: then no older release rebuilds the zone from SQL.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 -- The timers of a job's state. Each is a scheduled task, `timer:<job>:<entered>:<name>`. `timers` in the job's record has
 -- those of the state that the job entered last with timers and that have not run: `entered name/ms …`, with the time of
--- each. So a job that is written anew does not run a timer twice. `since` is when that state began.
+-- each. So a job that is rebuilt does not run a timer twice. `since` is when that state began.
 --- @include "lib/job_fields"
 local Timers = {}
 

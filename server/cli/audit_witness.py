@@ -44,7 +44,7 @@ class _NoAnswer(Exception):
 @click.option("--once", is_flag=True, help="Look once and exit.")
 @click.option("--name", default=DEFAULT_NAME, help="The name in the witness's cosignatures.")
 @click.option("--webhook", metavar="URL", help="Where each new alarm is posted as JSON.")
-@click.option("--accept", is_flag=True, help="Begin anew with what the server shows now; the old head is set aside.")
+@click.option("--accept", is_flag=True, help="Start again with what the server shows now; the old head is set aside.")
 def witness(
     url: str,
     *,

@@ -61,7 +61,7 @@ def snapshot(*, directory: str, **flags: str | None) -> None:
         raise CannotStart("the embedded Valkey does not run: copy the data directory, or start the server first")
     if "+cluster://" in url:
         raise CannotStart(
-            "a snapshot copies one Redis: of a cluster, back up the database; its zones are written anew from it"
+            "a snapshot copies one Redis: of a cluster, back up the database; its zones are rebuilt from it"
         )
     if settings.database is None and not (Path(settings.data) / DATABASE).exists():
         raise CannotStart(f"no database in {settings.data}: no server was started on it yet, or give another --data")
@@ -131,10 +131,10 @@ def restore(*, directory: str, heads: tuple[str, ...], keep_id: bool, **flags: s
     this head, the snapshot's and one in the new data directory, the newest counts.
 
     If persons were erased after the snapshot, name the list of erasures. They are erased in SQL at once, and the
-    snapshot of Redis is then not used: the server writes its zones anew from SQL, without what was not archived yet.
+    snapshot of Redis is then not used: the server rebuilds its zones from SQL, without what was not archived yet.
 
     For a PostgreSQL of your own, restore DIR/database.dump by pg_restore. A Redis of your own may stay empty: the
-    server writes its zones anew from SQL.
+    server rebuilds its zones from SQL.
     """
     settings = options.load_settings(**flags)
     published = [read_head_file(file) for file in heads]
@@ -153,7 +153,7 @@ def restore(*, directory: str, heads: tuple[str, ...], keep_id: bool, **flags: s
             shutil.copyfile(folder / name, data / name)
         erased = asyncio.run(_restore_copies(settings, folder, data, keep_id=keep_id))
     if erased:
-        print(f"erased again: {erased}; the zones are written anew from SQL")
+        print(f"erased again: {erased}; the zones are rebuilt from SQL")
     print(f"restored to {data}; start it with: callout serve --data {data}")
 
 

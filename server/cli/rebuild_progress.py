@@ -1,4 +1,4 @@
-"""Show how much of a zone is written anew: a bar on a terminal, otherwise a line every few seconds."""
+"""Show how much of a zone is rebuilt: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``callout zone``: show, close and open a zone, or write it anew from SQL.
+"""``callout zone``: show, close and open a zone, or rebuild it from SQL.
 
 A zone that an operator has closed is *paused*. The database records it, so that no start and no restored Redis opens
 the zone; only ``callout zone open`` does.
@@ -92,7 +92,7 @@ def open_zone(*, zone: str, **flags: str | None) -> None:
     help="Redis belongs to another database: give it to this one. Everything that Redis has of the zone is deleted.",
 )
 def rebuild(*, zone: str, take_over: bool, **flags: str | None) -> None:
-    """Write a closed zone anew from the database. What Redis has and the database does not is lost.
+    """Rebuild a closed zone from the database. What Redis has and the database does not is lost.
 
     A server does this by itself if Redis is empty, behind or has another history. For any other reason an operator
     decides. To rebuild an open zone, close it first. A Redis of another database is refused without --take-over.
@@ -215,4 +215,4 @@ async def _rebuild(settings: Settings, zone: Zone, *, take_over: bool) -> str:
         if report is None:
             raise CommandFailed(f"zone {zone}: another process rebuilds it at this moment ({state.why})")
     after = "it is open" if state.open else state.why
-    return f"zone {zone} was written anew up to seq {report.seq}: {report.rows} rows in {report.seconds} s; {after}"
+    return f"zone {zone} was rebuilt up to seq {report.seq}: {report.rows} rows in {report.seconds} s; {after}"

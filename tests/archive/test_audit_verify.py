@@ -82,7 +82,7 @@ async def swap_with_salts(conn: AsyncConnection, one: int, other: int) -> None:
 
 
 async def rewrite_event(conn: AsyncConnection, seq: int) -> None:
-    """Change an event and compute its leaf anew, as an attacker who knows the format would."""
+    """Change an event and compute its leaf again, as an attacker who knows the format would."""
     await change_event(seq, data='{"job":"another"}')(conn)
     row = (await conn.execute(select(events).where(events.c.seq == seq))).mappings().one()
     salt = (await conn.execute(select(audit.c.salt).where(audit.c.seq == seq))).scalar_one()

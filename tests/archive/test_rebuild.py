@@ -1,4 +1,4 @@
-"""A zone is written anew from either database, and the lock of a rebuild works on both."""
+"""A zone is rebuilt from either database, and the lock of a rebuild works on both."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ async def test_the_archive_has_each_quote_and_its_job(engine: Engine) -> None:
 
 
 async def test_a_rebuilt_zone_keeps_its_quotes(engine: Engine) -> None:
-    """After Redis was emptied and written anew from SQL, an open quote is still good and a used one is still used. The
+    """After Redis was emptied and rebuilt from SQL, an open quote is still good and a used one is still used. The
     request for the open one, sent again, has the same quote.
     """
     set_price(engine)

@@ -96,7 +96,7 @@ async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatc
 
 async def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If Valkey cannot read its append-only file, the refusal names the folder to move away. Valkey then starts
-    without data, and the server writes its zones anew.
+    without data, and the server rebuilds its zones.
     """
     monkeypatch.setattr(embedded, "MAX_START_ATTEMPTS", 1)
     async with running_valkey(tmp_path) as valkey:
@@ -107,7 +107,9 @@ async def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, monkeypa
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "whole", folder)
         next(folder.glob(damaged)).write_bytes(content)
-        with pytest.raises(CannotStart, match=rf"move the folder {folder} to another place.* anew from SQL") as refused:
+        with pytest.raises(
+            CannotStart, match=rf"move the folder {folder} to another place.* rebuilt from SQL"
+        ) as refused:
             await embedded.start_or_adopt(tmp_path)
         assert 'start: ""' not in str(refused.value)
     folder.rename(tmp_path / "aside")

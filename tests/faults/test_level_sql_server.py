@@ -47,7 +47,7 @@ async def test_what_a_server_acknowledges_or_sends_is_in_sql(tmp_path: Path, mon
 
 
 async def test_an_emptied_redis_undoes_no_acknowledged_claim(tmp_path: Path) -> None:
-    """Redis is emptied right after claims were acknowledged. The zone is written anew from SQL: each job has its
+    """Redis is emptied right after claims were acknowledged. The zone is rebuilt from SQL: each job has its
     holder, nobody else gets it, and further commands are acknowledged.
     """
     async with run_server(tmp_path / "data", durability="sql", limits="off") as server, scenario_on(server) as scenario:

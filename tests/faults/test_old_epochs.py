@@ -83,7 +83,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(
 ) -> None:
     """If the address of Redis changes from A to B and back to A, which neither restarted nor replicated B, no command
     runs on A, whether SQL has events of B's epoch or only its name. A new process refuses A too. Back at B commands
-    continue and no event is lost, also if a process has begun to write A anew.
+    continue and no event is lost, also if a process has begun to rebuild A.
     """
     async with running_node(settings_of(tmp_path, pair.proxy.url)) as node:
         job, carla, one, two = await create_offered_job(node.engine)

@@ -131,7 +131,7 @@ async def _is_ready(server: Server) -> bool:
 
 
 async def test_an_emptied_redis_is_written_anew_by_itself(tmp_path: Path) -> None:
-    """FLUSHALL under a running server: within seconds the zone is written anew from SQL. Clients get 4004 and resume
+    """FLUSHALL under a running server: within seconds the zone is rebuilt from SQL. Clients get 4004 and resume
     with their cursors, and book and claim again.
     """
     async with run_server(tmp_path / "data", limits="off") as server, scenario_on(server) as scenario:

@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 class JobModel:
     """The specification of one job of ``customer``. ``repeated_keys`` are the keys with more than one attempt.
     ``lapses``: so much time passed that offers may have ended. ``cuts``: faults may take changes away.
-    ``rewritten_from``: from this time on (nanoseconds) the zone may have been written anew, without its finished jobs.
+    ``rewritten_from``: from this time on (nanoseconds) the zone may have been rebuilt, without its finished jobs.
     """
 
     def __init__(

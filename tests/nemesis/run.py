@@ -30,14 +30,14 @@ from tests.nemesis.world import World, open_world
 
 RECOVERY_TIMEOUT_S, CLOSED_TIMEOUT_S = 40.0, 8.0
 HAS_REBUILD = importlib.util.find_spec("engine.rebuild.rebuilder") is not None
-"""Whether this version writes a zone anew from SQL. Without that, a zone whose Redis lost data stays closed."""
+"""Whether this version rebuilds a zone from SQL. Without that, a zone whose Redis lost data stays closed."""
 NS_PER_S = 1_000_000_000
 
 
 class Result(msgspec.Struct):
     """The result of one run. ``unavailable_s``: the longest time without a success that overlaps the fault.
     ``recovery_s``: from the end of the fault to the first successful claim; None if there was none. ``may_lose``: the
-    level does not promise to survive the fault. ``closed``: the zone stayed closed, because nothing writes it anew.
+    level does not promise to survive the fault. ``closed``: the zone stayed closed, because nothing rebuilds it.
     """
 
     nemesis: str

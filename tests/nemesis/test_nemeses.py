@@ -18,7 +18,7 @@ from tests.support.migrated import migrated_database
 SHORT = Times(before_s=1.0, after_s=0.7)
 QUICK = [("server and Redis killed", "fast", 1), ("replies lost", "fast", 1)]
 FAILED_ONCE = [("older file", "fast", 1), ("failover to a replica that lags", "fast", 1)]
-"""The seeds with which a run has shown a fault of the product: jobs that were written anew without the fields that a
+"""The seeds with which a run has shown a fault of the product: jobs that were rebuilt without the fields that a
 script compares with an empty text; a claim that had waited for Redis and ran in an older state of it.
 """
 

@@ -1,4 +1,4 @@
-"""Redis comes back without the last events of the archive, or with another history: the zone is written anew, in part
+"""Redis comes back without the last events of the archive, or with another history: the zone is rebuilt, in part
 if that is enough.
 """
 
@@ -152,7 +152,7 @@ async def test_another_last_event_is_another_history(engine: Engine) -> None:
 
 
 async def test_another_history_is_replaced(engine: Engine) -> None:
-    """A Redis whose epochs contradict the archive is written anew, whatever it has."""
+    """A Redis whose epochs contradict the archive is rebuilt, whatever it has."""
     scene = await open_scene(engine)
     await live_history(scene)
     await archiver.run_once(engine)
@@ -171,7 +171,7 @@ async def test_another_history_is_replaced(engine: Engine) -> None:
 
 
 async def test_an_interrupted_mending_becomes_a_whole_rebuild(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a process dies while it writes the lost part of a zone, the next process writes the whole zone anew."""
+    """If a process dies while it writes the lost part of a zone, the next process rebuilds the whole zone."""
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     older = await copy_redis(engine)

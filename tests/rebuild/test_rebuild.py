@@ -1,4 +1,4 @@
-"""A zone is written anew from SQL, whatever state Redis comes back in, and wherever a rebuild was interrupted."""
+"""A zone is rebuilt from SQL, whatever state Redis comes back in, and wherever a rebuild was interrupted."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ async def _forget(*_: object) -> None:
 
 
 async def test_of_two_processes_one_rebuilds_and_both_open(engine: Engine, settings: Settings) -> None:
-    """Two processes find the empty Redis at once: one writes it anew, the other waits and opens the same epoch."""
+    """Two processes find the empty Redis at once: one rebuilds it, the other waits and opens the same epoch."""
     scene = await open_scene(engine)
     await archiver.run_once(engine)
     async with open_engine(settings) as other:

@@ -21,7 +21,7 @@ class Nemesis:
     """One fault that the suite can cause. ``survives``: the acknowledgement levels that promise that nothing
     acknowledged is lost. ``levels``: the levels at which it is run by default. ``lasts_s``: how long the fault lasts.
     ``needs``: the parts that the run must have, such as a replica (world.py). ``options`` and ``settings``: those of
-    Valkey and of the servers. ``needs_rebuild``: the zone has to be written anew from SQL.
+    Valkey and of the servers. ``needs_rebuild``: the zone has to be rebuilt from SQL.
     """
 
     name: str

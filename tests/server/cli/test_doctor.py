@@ -112,9 +112,9 @@ async def stopped_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("empty", "closed: Redis is empty but the archive is not: a server writes the zone anew"),
+        ("empty", "closed: Redis is empty but the archive is not: a server rebuilds the zone"),
         ("behind", "closed: Redis is behind the archive (an older backup or AOF): a server writes what is missing"),
-        ("foreign", "closed: Redis has another history of the log than the archive: a server writes the zone anew"),
+        ("foreign", "closed: Redis has another history of the log than the archive: a server rebuilds the zone"),
         ("other", "closed: Redis belongs to another database: is --database the right one?"),
     ],
 )

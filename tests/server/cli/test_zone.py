@@ -94,7 +94,7 @@ async def test_a_redis_of_another_database_is_left_alone(tmp_path: Path, empty_r
         status = await run_zone(right, "status", *flags)
         assert status.out == "main: state rebuilding, archived 0, head 0, lag 0, rows 1, total 2\n"
         done = await run_zone(wrong, "rebuild", *flags, "--take-over")
-        assert (done.code, "was written anew" in done.out) == (0, True), done.err
+        assert (done.code, "was rebuilt" in done.out) == (0, True), done.err
         assert client.hget(META, "database") == b"d2" and not client.exists(TECHNICIAN)
     assert "another database" in (await run_zone(right, "rebuild", *flags)).error_line
 
@@ -112,7 +112,7 @@ async def test_reading_commands_do_not_wait_for_the_writers_of_sqlite(tmp_path: 
 
 async def test_a_paused_zone_opens_only_by_the_command(tmp_path: Path) -> None:
     """A zone that an operator closed refuses commands and says why. It stays closed when the server restarts and when
-    Redis is emptied. ``callout zone open`` opens it, after an emptied Redis was written anew."""
+    Redis is emptied. ``callout zone open`` opens it, after an emptied Redis was rebuilt."""
     data = tmp_path / "data"
     async with run_server(data, limits="off") as server, scenario_on(server) as scenario:
         customer = await scenario.create_person("customer")
@@ -147,7 +147,7 @@ async def _readyz_contains(server: Server, text: str) -> bool:
 
 
 async def test_an_operator_rebuilds_a_paused_zone(tmp_path: Path) -> None:
-    """``callout zone rebuild`` writes a paused zone anew, with the events that the archive did not have yet. The zone
+    """``callout zone rebuild`` rebuilds a paused zone, with the events that the archive did not have yet. The zone
     stays paused until it is opened."""
     data = tmp_path / "data"
     async with run_server(data, limits="off") as server, scenario_on(server) as scenario:
@@ -155,7 +155,7 @@ async def test_an_operator_rebuilds_a_paused_zone(tmp_path: Path) -> None:
         await run_zone(data, "close")
         head = (await read_state(data))["head"]
         done = await run_zone(data, "rebuild")
-        assert done.code == 0 and f"was written anew up to seq {head}" in done.out, done.out + done.err
+        assert done.code == 0 and f"was rebuilt up to seq {head}" in done.out, done.out + done.err
         state = await read_state(data)
         assert (state["state"], state["archived"]) == ("paused", head)
         assert (await run_zone(data, "open")).out.startswith("zone main is open in epoch e")

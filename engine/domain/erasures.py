@@ -104,6 +104,15 @@ async def check_may_manage(engine: Engine, caller: Principal, user: UserId, pass
         raise Forbidden("Wrong password")
 
 
+async def begin_export(engine: Engine, caller: Principal, user: UserId, password: str | None) -> None:
+    """Check that ``caller`` may have everything about ``user``, and record in the audit that they get it. Raises
+    Forbidden, NotFound.
+    """
+    await check_may_manage(engine, caller, user, password)
+    async with engine.archive.begin_write() as conn:
+        await audit_events.add_row(conn, audit_events.actor_of(caller), "person_exported", "user", user)
+
+
 def not_erasable(blockers: list[Blocker]) -> NotErasable:
     """Return the error for an erasure that these blockers prevent."""
     error = NotErasable()

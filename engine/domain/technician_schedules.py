@@ -14,6 +14,7 @@ from engine.clock import now_ms
 from engine.domain import zones
 from engine.errors import Forbidden, Invalid, NotFound
 from engine.events import rfc3339_of
+from engine.identity import audit_events
 from engine.rules.distances import distance_m
 from engine.rules.travel import travel_model
 from engine.rules.working_hours import WorkingHours
@@ -71,6 +72,7 @@ async def put_hours(engine: Engine, caller: Principal, technician: str, hours: W
     )
     async with engine.archive.begin_write() as conn:
         await conn.execute(put)
+        await audit_events.add_row(conn, audit_events.actor_of(caller), "hours_changed", "technician", name)
     return hours
 
 

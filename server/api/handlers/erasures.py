@@ -38,5 +38,5 @@ async def export(call: RequestContext[NewExport, NoQuery]) -> NdjsonResponse:
     `kind` of a line is `job`, `message`, `event` (one that was addressed to the person), or `row` with its `table`.
     """
     user = UserId(call.id)
-    await erasures.check_may_manage(call.engine, call.caller, user, call.body.password)
+    await erasures.begin_export(call.engine, call.caller, user, call.body.password)
     return NdjsonResponse(person_export.export_person(call.engine.archive, user))

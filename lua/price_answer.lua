@@ -1,5 +1,5 @@
 --[[ price_answer: accepts or rejects a proposed price for the other side of the job. An accepted price becomes the
-price of the job. If money is held for the job, the step asks anew for the new amount; `payment_audience` receives that.
+price of the job. If money is held for the job, the step requests a hold of the new amount; `payment_audience` receives that.
 KEYS    meta  job  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  states  audience  payment_audience
 OK      seq  version  job_id

@@ -16,7 +16,7 @@ PAGE_SIZE = 1_000
 
 
 async def read_contents(archive: Archive, zone: Zone) -> AsyncIterator[Contents]:
-    """Yield for each user the set of users whom they or who blocked them, in pages. Raises Unavailable."""
+    """Yield, in pages, for each user the users whom they have blocked or who have blocked them. Raises Unavailable."""
     columns, last = blocks.c, ("", "")
     while True:
         after = (columns.user > last[0]) | ((columns.user == last[0]) & (columns.other > last[1]))

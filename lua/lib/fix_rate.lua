@@ -11,8 +11,8 @@ FixRate.STILL, FixRate.IDLE, FixRate.ON_JOB, FixRate.NEAR = '60 100', '30 250', 
 FixRate.NEAR_M, FixRate.LEAVE_M = 500, 600
 FixRate.REST_M, FixRate.WAKE_M, FixRate.REST_MS = 50, 100, 300000
 
--- Returns where and since when the technician rests, as the record's `rest`: `lat lon since` (ms), and whether they are
--- still. `distance_m` returns the distance of a place.
+-- Returns two values: where and since when the technician rests, as the field `rest` of the record (`lat lon since`, ms);
+-- and whether they are still. `distance_m` returns their distance (m) from a place.
 function FixRate.rest(text, tech, accuracy_m, distance_m)
   local lat, lon, since = string.match(text or '', '^([^ ]+) ([^ ]+) ([^ ]+)$')
   if lat then

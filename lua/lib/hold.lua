@@ -60,7 +60,7 @@ function Hold.follow_step(events, job, plan, former, tech)
   for _, request in ipairs(requests) do events[#events + 1] = Hold.event(job, shown, request, plan.payment_audience) end
 end
 
--- Asks anew if the accepted price changes what is to be held. Returns the events; none if the job has no hold.
+-- Requests another hold if the accepted price changes the amount to hold. Returns the events; none if the job has no hold.
 function Hold.follow_price(job, words)
   local hold, events = Hold.load(job), {}
   if not hold or hold.amount == Hold.agreed_amount(job) then return events end

@@ -2,9 +2,9 @@
 
 The reader holds the people and jobs in and near the boxes of all views. Every ``TICK_S`` it reads the records of those
 who sent something since the last time, and of those whom an event of the log concerns. Every ``SEARCH_EVERY_S`` it
-searches the boxes for newcomers, and within ``REFRESH_EVERY_S`` it has read every record once more: a fix of a
-technician who is offline is no sign of life, and who sends none any more leaves the map after an hour. So the cost
-depends on what happens, and not on the number of consoles. Without a view it reads nothing.
+searches the boxes for newcomers. Within ``REFRESH_EVERY_S`` it reads every record once more, because a fix of a
+technician who is offline is no sign of life, and because people who send nothing leave the map after an hour. So the
+cost depends on what happens, and not on the number of consoles. Without a view the reader reads nothing.
 """
 
 from __future__ import annotations

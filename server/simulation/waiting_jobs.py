@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 FREE_BEFORE_S = 5_400.0
-"""A technician whose next job goes on sooner takes no other: it would take an hour and the buffer."""
+"""A technician whose next job continues sooner takes no other job, which would need an hour and the buffer."""
 
 
 class WaitingJobs:
-    """Jobs that were set aside, each with the time at which it goes on."""
+    """Jobs that were set aside, each with the time at which it continues."""
 
     def __init__(self) -> None:
         self._until_s: dict[str, float] = {}
@@ -36,7 +36,7 @@ class WaitingJobs:
         return all(self._until_s.get(job, 0.0) > soon_s for job in jobs)
 
     def rest_s(self) -> float | None:
-        """Return the seconds until the first of the jobs goes on; None if no job waits."""
+        """Return the seconds until the first of the jobs continues; None if no job waits."""
         until_s = min(self._until_s.values(), default=None)
         return None if until_s is None else max(0.0, until_s - asyncio.get_running_loop().time())
 

@@ -18,7 +18,7 @@ LEARNED = "learned"
 
 class TravelTable(NamedTuple):
     """The likely seconds from each origin (row) to each destination (column). ``source`` is the router (``osrm`` or
-    ``valhalla``) if any time is by road, or else ``learned``.
+    ``valhalla``) if it gave the times of all pairs that are not near, or else ``learned``.
     """
 
     seconds: list[list[float]]

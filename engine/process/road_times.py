@@ -1,8 +1,9 @@
-"""Travel times by road, from a router (OSRM or Valhalla) that the operator runs; without one, those that are learnt.
+"""Travel times by road, from a router (OSRM or Valhalla) that the operator runs. Without a router the learnt ones
+apply.
 
-A router may be slow or away. So an answer is waited for at most ``BUDGET_S``; then the learnt times apply, and
-``source`` says so. After a failure nobody asks for ``PAUSE_S``, so that a router that is away costs one reply its
-budget and not each. The answers are stored by pairs of H3 cells and hour.
+A router may be slow or away. So a reply waits for it at most ``BUDGET_S``; then the learnt times apply, and ``source``
+says so. After a failure the router is not asked for ``PAUSE_S``, so that only one reply is late, and not each. The
+answers are stored by pairs of H3 cells and hour.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MAX_KNOWN = 50_000
 CELL_RESOLUTION = 9
 """The resolution of the cells (some 350 m wide) between which an answer holds, for an hour."""
 LEAST_M = 500.0
-"""Nearer places are not asked for: within two cells the learnt times on the way are better."""
+"""The router is not asked about nearer places: within two cells the learnt times on the way are better."""
 HOUR_MS = 3_600_000
 
 _Pair = tuple[int, int, int]
@@ -42,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 
 class RoadTimes:
-    """The router of a process, with what it has answered. Without ``router`` it knows nothing."""
+    """The router of a process, with its stored answers. Without ``router``, all times are the learnt ones."""
 
     def __init__(self, router: RouterAddress | None) -> None:
         self._router = router
@@ -60,8 +61,8 @@ class RoadTimes:
             await self._client.aclose()
 
     def model_by_road(self, model: TravelModel, origin: Place, destination: Place, at: int) -> TravelModel:
-        """Return the model with the time of the known answer for these places, with the bounds of ``model``; without an
-        answer ``model`` itself, and the router is asked for the next time.
+        """Return the model with the stored time for these places and the bounds of ``model``. If there is none, return
+        ``model`` itself, and ask the router in the background, for the next call.
         """
         metres = distance_m(*origin, *destination)
         if self._router is None or metres < LEAST_M:
@@ -76,8 +77,8 @@ class RoadTimes:
         return model
 
     async def ask_for(self, origins: Sequence[Place], destinations: Sequence[Place], at: int) -> bool:
-        """Ask for the pairs that are not known and not near, within ``BUDGET_S`` in all. Return whether all are known
-        then.
+        """Ask the router, within ``BUDGET_S`` in all, for the pairs that are not stored and not near. Return whether
+        all are stored afterwards.
         """
         if self._router is None:
             return False
@@ -131,7 +132,7 @@ class RoadTimes:
         return parse_table(self._router.kind, bytes(body), len(origins), len(destinations))
 
     def _store(self, origin: Place, destination: Place, at: int, seconds: float | None) -> None:
-        """Store the pace (s for 1 km of the straight distance). Without a way the learnt times apply."""
+        """Store the pace (s for 1 km of the straight distance); nothing if the router knows no way (None)."""
         metres = distance_m(*origin, *destination)
         if seconds is None or metres < LEAST_M:
             return
@@ -141,7 +142,7 @@ class RoadTimes:
 
 
 def _open_client() -> httpx.AsyncClient:
-    """Return the client. It is made at the start, because to make it takes longer than ``BUDGET_S``."""
+    """Return the client. It is created at the start, because creating it takes longer than ``BUDGET_S``."""
     import httpx  # here, because most servers have no router
 
     limits = httpx.Limits(max_connections=MAX_REQUESTS)

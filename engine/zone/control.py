@@ -22,7 +22,7 @@ from engine.zone.records import ZoneRecord, read_record
 LEASE_MS = 15_000
 """How long a process holds the lock of a rebuild without renewing it."""
 FENCE_SUFFIX = "-rebuild"
-"""How the name of an epoch ends that SQL has because of a rebuild. No log ever has it."""
+"""The end of the name of an epoch that a rebuild has recorded in SQL. No log ever has such an epoch."""
 
 
 async def take_lock(archive: Archive, zone: Zone, holder: str) -> bool:

@@ -12,6 +12,8 @@ import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.domain import services
+from engine.domain.services import Service
 from engine.errors import NotFound
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
@@ -19,7 +21,8 @@ from engine.identity import audit_events
 from engine.roles import OPS, require_role
 from engine.sql.insert import insert_into
 from engine.sql.quote_tables import price_caps
-from engine.types import Principal, Zone
+from engine.sql.schema import services as services_table
+from engine.types import Principal, ServiceId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -37,6 +40,19 @@ async def read_cap(engine: Engine, zone: Zone) -> int | None:
     query = select(price_caps.c.max).where(price_caps.c.zone == zone)
     async with engine.archive.begin_read() as conn:
         return (await conn.execute(query)).scalar_one_or_none()
+
+
+async def read_service_and_cap(engine: Engine, service: ServiceId, zone: Zone) -> tuple[Service, int | None]:
+    """Return the service that a quote names, and the cap of the zone, by one query. Raises Invalid if there is no such
+    service, ServiceInactive, Unavailable.
+    """
+    joined = services_table.outerjoin(price_caps, price_caps.c.zone == zone)
+    query = select(services_table, price_caps.c.max.label("cap")).select_from(joined)
+    async with engine.archive.begin_read() as conn:
+        row = (await conn.execute(query.where(services_table.c.id == service))).mappings().one_or_none()
+    members = dict(row) if row else None
+    cap = members.pop("cap") if members else None
+    return services.check_active(members), cap
 
 
 async def put_cap(

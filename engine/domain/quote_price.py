@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.blueprint.schema import Blueprint
-from engine.domain import demand_pulse, price_caps
+from engine.domain import demand_pulse
 from engine.domain.services import Service
 from engine.events import rfc3339_of
 from engine.rules.pricing import ONE, PriceFactor, price_of, times
@@ -25,7 +25,7 @@ DEMAND_HORIZON_MS = 7_200_000
 
 class QuoteTerms(NamedTuple):
     """The work for which a price is requested: a service at a place. ``scheduled_for`` is in ms since the Unix epoch;
-    None is now.
+    None is now. ``cap`` is that of the zone, in per mille.
     """
 
     customer: UserId
@@ -34,6 +34,7 @@ class QuoteTerms(NamedTuple):
     lon: float
     postal_code: str | None
     scheduled_for: int | None
+    cap: int | None
 
 
 async def price_terms(engine: Engine, zone: Zone, blueprint: Blueprint, terms: QuoteTerms) -> dict[str, Any]:
@@ -44,7 +45,7 @@ async def price_terms(engine: Engine, zone: Zone, blueprint: Blueprint, terms: Q
     timezone = timezone_of(engine.settings.zone_areas, zone)
     demand, demand_inputs = await _demand_factor(engine, zone, blueprint, terms, moment - now)
     peak = price.peak_at(datetime.fromtimestamp(moment / 1000, ZoneInfo(timezone)))
-    cap, limits = await price_caps.read_cap(engine, zone), price.limits
+    cap, limits = terms.cap, price.limits
     lowest, highest = limits.min, limits.max
     if cap is not None:
         lowest, highest = min(lowest, cap), min(highest, cap)

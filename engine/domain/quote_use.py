@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import select
 
 from engine.blueprint.schema import Blueprint
+from engine.domain import price_caps
 from engine.domain.booking_request import Booking
 from engine.domain.quote_price import QuoteTerms, price_terms
 from engine.domain.services import Service
@@ -146,8 +147,8 @@ async def price_booking(
     if not blueprint.price.is_quoted:
         amount = service.base_amount if booking.amount is None else booking.amount
         return BookingPrice(amount, (booking.amount is not None and booking.currency) or service.currency)
-    when = booking.scheduled_for
-    terms = QuoteTerms(customer, service, booking.lat, booking.lon, booking.postal_code, when)
+    when, cap = booking.scheduled_for, await price_caps.read_cap(engine, zone)
+    terms = QuoteTerms(customer, service, booking.lat, booking.lon, booking.postal_code, when, cap)
     members = await price_terms(engine, zone, blueprint, terms)
     member = {name: members[name] for name in JOB_QUOTE_MEMBERS}
     encoded = job_document.encode_members(members)

@@ -12,7 +12,7 @@ import msgspec
 from engine.blueprint import registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
-from engine.domain import booking, quote_use, services, zones
+from engine.domain import booking, price_caps, quote_use, zones
 from engine.domain.booking_request import Booking
 from engine.domain.quote_price import QuoteTerms, price_terms
 from engine.errors import FieldError, Invalid, NotFound, Refused
@@ -54,7 +54,7 @@ async def create_quote(
     zone = zones.zone_of_place(engine, asked.lat, asked.lon)
     fingerprint = in_redis.fingerprint_of(engine, "quote", "", [msgspec.structs.asdict(asked), customer])
     try:
-        blueprint, terms = await _check_request(engine, customer, asked, is_own=customer == caller.id)
+        blueprint, terms = await _check_request(engine, zone, customer, asked, is_own=customer == caller.id)
     except Refused:
         # A repeated request gets its first reply, even if the service has become inactive since.
         done = await in_redis.find_done_command(engine, zone, caller, key, fingerprint)
@@ -88,17 +88,18 @@ async def create_quote(
 
 
 async def _check_request(
-    engine: Engine, customer: UserId, asked: Booking, *, is_own: bool
+    engine: Engine, zone: Zone, customer: UserId, asked: Booking, *, is_own: bool
 ) -> tuple[Blueprint, QuoteTerms]:
     blueprint = registry.find_named(engine.blueprints, asked.blueprint)
     if not blueprint.price.is_quoted:
         raise Invalid(errors=[FieldError("/blueprint", quote_use.NOT_QUOTED_TEXT)])
     if asked.scheduled_for is not None:
         check_work_time("/scheduled_for", asked.scheduled_for, now_ms())
-    service = await services.active_service(engine, ServiceId(asked.service))
+    service, cap = await price_caps.read_service_and_cap(engine, ServiceId(asked.service), zone)
     if not is_own:  # the caller's own account is known to be a customer's
         await booking.customer_account(engine, customer)
-    return blueprint, QuoteTerms(customer, service, asked.lat, asked.lon, asked.postal_code, asked.scheduled_for)
+    when = asked.scheduled_for
+    return blueprint, QuoteTerms(customer, service, asked.lat, asked.lon, asked.postal_code, when, cap)
 
 
 async def _outcome_of_event(engine: Engine, caller: Principal, zone: Zone, seq: int, key: str) -> QuoteOutcome:

@@ -90,10 +90,16 @@ async def active_service(engine: Engine, service: ServiceId) -> Service:
     """Return the service that a booking names. Raises Invalid if there is no such service, ServiceInactive if the
     service is inactive.
     """
-    try:
-        loaded = await read_service(engine, service)
-    except NotFound:
-        raise Invalid(errors=[FieldError("/service", "No such service")]) from None
+    async with engine.archive.begin_read() as conn:
+        row = (await conn.execute(select(services).where(services.c.id == service))).mappings().one_or_none()
+    return check_active(row)
+
+
+def check_active(row: Mapping[Any, Any] | None) -> Service:
+    """Return the service of a row that a booking names. Raises Invalid if there is no row, ServiceInactive."""
+    if row is None:
+        raise Invalid(errors=[FieldError("/service", "No such service")])
+    loaded = _service_of_row(row)
     if not loaded.active:
         raise ServiceInactive
     return loaded

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from engine.blueprint.price import TotalLimits
 from engine.domain import jobs, quotes
@@ -39,8 +40,8 @@ async def test_a_quote_is_the_price_of_its_booking(engine: Engine) -> None:
     promised = await quote(engine, carla, service)
     assert (promised["amount"], promised["multiplier"]) == (6000, 1200)
     assert [line["amount"] for line in promised["breakdown"]] == [5010, 1002, -12]
-    [event] = await event_log.events(engine, "quote.created")
-    assert event.to == ("role:ops",) and event_log.payload(event)["quote"]["inputs"]["peak"] == 1200
+    [created] = await event_log.events(engine, "quote.created")
+    assert created.to == ("role:ops",) and event_log.payload(created)["quote"]["inputs"]["peak"] == 1200
     set_price(engine, peak=(msgspec.structs.replace(ALWAYS, by=2000),), total=TotalLimits(900, 2200))
     job = job_of(await book(engine, carla, service, quote=promised["id"]))
     assert (job["amount"], job["currency"]) == (6000, "USD")
@@ -52,6 +53,23 @@ async def test_a_quote_is_the_price_of_its_booking(engine: Engine) -> None:
         assert ("inputs" in seen) is who.is_ops
     with pytest.raises(NotFound):
         await quotes.read_quote(engine, await people.customer(engine), promised["id"])
+
+
+async def test_a_quote_reads_sql_once(engine: Engine) -> None:
+    """The service and the cap of the zone come by one query, and the customer's own account is not read at all."""
+    set_price(engine, peak=(ALWAYS,), total=TotalLimits(900, 2200))
+    service, carla = await people.service(engine), await people.customer(engine)
+    statements: list[str] = []
+
+    def note(*execution: Any) -> None:
+        statements.append(execution[2])
+
+    event.listen(engine.archive.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        await quote(engine, carla, service)
+    finally:
+        event.remove(engine.archive.engine.sync_engine, "before_cursor_execute", note)
+    assert len([each for each in statements if each.startswith("SELECT")]) == 1, statements
 
 
 @pytest.mark.parametrize(

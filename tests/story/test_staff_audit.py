@@ -1,5 +1,5 @@
-"""The staff of a managed service: onboarding managers decide who may work, operations managers watch and reassign, admins
-manage the staff, mediators settle disputes. Whatever they change is in the audit trail.
+"""The staff of a managed service: onboarding managers decide who may work, operations managers watch and reassign,
+admins manage the staff, mediators settle disputes. Whatever they change is in the audit trail.
 """
 
 from __future__ import annotations

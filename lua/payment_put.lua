@@ -1,9 +1,9 @@
 --[[ payment_put: records a report (`notice`) of the payment service about a payment, once per reference and status. A
 captured payment is recorded in every state of the job. `captures` are the plans of the blueprint's commands for it
 (JSON, `[]` if there are none), and `audiences` the audience of each event (JSON). `members` are the payment's fixed
-members, and `of` is the charge that a refund belongs to.
+members, `of` is the charge that a refund belongs to, and `why` says why a payment failed (letters, digits and `_`).
 KEYS    meta  job  offers  causes  payments  log  req
-ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  audiences
+ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  audiences  why
 OK      seq  version  job_id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  DUPLICATE  FROZEN  ILLEGAL_TRANSITION  INVALID
 EMITS   payment.requested  payment.authorized  payment.released  payment.received  payment.partial  payment.unexpected  payment.refunded  payment.failed  job.*  bid.closed  offer.closed  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
@@ -21,7 +21,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:us
 --- @include "lib/zone"
 local meta, job_key, offers, causes, payments, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, bp, id, reference, of, status, amount, currency, members, captures_json,
-  audiences_json = unpack(ARGV)
+  audiences_json, why_failed = unpack(ARGV)
 local EVENTS = {requested = 'payment.requested', captured = 'payment.received', refunded = 'payment.refunded',
   failed = 'payment.failed', authorized = 'payment.authorized', released = 'payment.released'}
 local zone = Zone.enter(meta, epoch)
@@ -63,7 +63,7 @@ else
     release = Hold.follow_report(job, notice)
     JobRecord.save(job)
   end
-  events = {builder.event(EVENTS[status])}
+  events = {builder.event(EVENTS[status], why_failed ~= '' and why_failed)}
   -- Only a blueprint that holds money asks for the release of what it does not want.
   if release and audiences['payment.requested'] then
     events[2] = Hold.event(job, Job.full_json(job), release, audiences['payment.requested'])

@@ -35,7 +35,7 @@ from engine.process.embedded import EmbeddedValkey
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
-from engine.workers import archiver, demand, maintenance, notifier, rebuilder, scheduler, travel_learner
+from engine.workers import archiver, demand, maintenance, notifier, payment_worker, rebuilder, scheduler, travel_learner
 from engine.zone.upgrade import raise_all
 from server import logs
 from server.app import Health, build_app, metrics_app
@@ -54,7 +54,7 @@ CLOSE_CODE_DRAINING = 4000
 ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "scheduler": (scheduler.run,),
     "archiver": (archiver.run, maintenance.run, rebuilder.run, travel_learner.run, demand.run),
-    "push": (notifier.run,),
+    "push": (notifier.run, payment_worker.run),
 }
 """The background loops of each role. Each loop runs for ever, and continues after faults of Redis and SQL."""
 

@@ -21,6 +21,7 @@ from engine.archive.projection import FINISHED_PHASES
 from engine.blueprint.relation import relations
 from engine.errors import NotFound, Unavailable
 from engine.events import Event, ms_of
+from engine.payments.simulated import TEST_PREFIX
 from engine.rules import job_document
 from engine.rules.event_payloads import EventPayment
 from engine.store import keys
@@ -82,6 +83,7 @@ def encode_fixed_members(payment_kind: str, reference: str, charge_reference: st
     """Return the members of a payment that never change, as JSON without its braces."""
     named = {
         "kind": payment_kind,
+        **({"test": True} if reference.startswith(TEST_PREFIX) else {}),
         "reference": reference,
         **({"of": charge_reference} if payment_kind == "refund" else {}),
     }

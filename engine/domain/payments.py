@@ -66,6 +66,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     currency: str
     of: str | None = None
+    reason: str = ""
+    """Why the payment failed: small letters, digits and `_`."""
 
 
 class PaymentOutcome(msgspec.Struct, frozen=True):
@@ -133,6 +135,7 @@ async def _run_script(
                 "members": job_restore.encode_fixed_members(kind, payment.reference, of),
                 "captures": capture_plans(engine, blueprint),
                 "audiences": msgspec.json.encode(audiences),
+                "why": payment.reason,
             },
         )
     except Duplicate as error:

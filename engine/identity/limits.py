@@ -45,6 +45,7 @@ LIMITS: dict[str, Limit] = {
         Limit("preview", 1, 1),
         Limit("quotes", 10, 60),
         Limit("slots", 10, 60),
+        Limit("webhooks", 100, 1),
         Limit("exports", 10, 3600),
         Limit("erasure", 10, 3600),
     )

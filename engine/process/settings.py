@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
-import re
 import runpy
-from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +16,9 @@ import msgspec
 from msgspec import Meta
 
 from engine.process.origins import normalise_origin
-from engine.process.redis_address import redis_problems
+from engine.process.settings_checks import value_problems
 from engine.process.settings_file import ZONES_TABLE, read_file
 from engine.process.zone_tables import read_zone_tables, served_zones
-from engine.rules.road_routers import router_problems
 from engine.rules.zone_areas import ZoneArea
 from engine.types import DEFAULT_ZONE, NEWEST_FORMAT, Zone
 
@@ -229,6 +225,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     push_secret: Annotated[
         str, Meta(description="The key of the signature (HMAC-SHA-256) of each push notification.")
     ] = ""
+    payments: Annotated[
+        Literal["outside", "test", "stripe"],
+        Meta(
+            description="Who moves the money: a payment service `outside` that reads the events and reports by HTTP,"
+            " `stripe`, or `test`, which moves none and answers at once. See money.md."
+        ),
+    ] = "outside"
+    stripe_key: Annotated[str, Meta(description="The secret key of Stripe's API, for `payments=stripe`.")] = ""
+    stripe_webhook_secret: Annotated[
+        str, Meta(description="The secret (`whsec_…`) by which Stripe signs `POST /v1/payments/webhooks/stripe`.")
+    ] = ""
+    stripe_url: Annotated[str, Meta(min_length=1, description="The address of Stripe's API.")] = (
+        "https://api.stripe.com"
+    )
     router: Annotated[
         NonEmptyText | None,
         Meta(
@@ -269,7 +279,6 @@ CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
 """The environment variables of the client examples. They are no settings, but also no error if a shell that starts a
 server has them."""
 LIST_SETTINGS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
-_match_version = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
 
 
 def read_settings(
@@ -326,7 +335,7 @@ def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
         except msgspec.ValidationError as error:
             problems.append(f"{name}: {error}")
     settings = Settings(**found)
-    problems += [problem for name in found for problem in _value_problems(name, settings)]
+    problems += [problem for name in found for problem in value_problems(name, settings)]
     origins = []
     for each in settings.origins:
         try:
@@ -334,39 +343,6 @@ def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
         except ValueError as error:
             problems.append(str(error))
     return msgspec.structs.replace(settings, origins=tuple(origins)), problems
-
-
-def _value_problems(setting: str, settings: Settings) -> Iterator[str]:
-    """Yield the problems of a value that its type does not exclude."""
-    value = getattr(settings, setting)
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"{setting}: {value} is no number of seconds"
-    elif setting == "redis" and value is not None:
-        yield from redis_problems(value)
-    elif setting == "durability" and value == "replica" and settings.replicas is None:
-        yield "durability: replica needs the number of replicas that Redis has (replicas, at least 1)"
-    elif setting == "roles" and not value:
-        yield "roles: none: a process needs something to do"
-    elif setting == "workers" and value > 1 and "gateway" not in settings.roles:
-        yield f"workers: {value}: only the role gateway has several, and roles does not name it"
-    elif setting == "app_min_version":
-        yield from (
-            f"{setting}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _match_version(each)
-        )
-    elif setting == "trusted_proxies":
-        yield from (f"{setting}: {each!r} is no address or network" for each in value if not _is_network(each))
-    elif setting == "router" and value is not None:
-        yield from router_problems(value)
-    elif setting == "key_file" and value is not None and not Path(value).parent.is_dir():
-        yield f"key_file: {Path(value).parent} is not a directory"
-
-
-def _is_network(network: str) -> bool:
-    try:
-        ip_network(network)
-    except ValueError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class EventPayment(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
     reference: str | None = None
     of: str | None = None
+    held: int | None = None
     created_at: str = ""
 
 

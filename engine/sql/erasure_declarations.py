@@ -80,6 +80,8 @@ DECLARATIONS: Mapping[str, Fate] = {
         redacted="doc",
         impersonal="zone kind status currency",
     ),
+    **_columns("payment_cursors", impersonal="zone"),
+    **_columns("payment_orders", pseudonym="id job", impersonal="zone doc"),
     **_columns("notifications", pseudonym="id user job room", redacted="title body", impersonal="kind"),
     **_columns("notification_reads", deleted="user notification"),
     **_columns("rooms", pseudonym="id job mediator", redacted="doc", impersonal="zone state"),

@@ -23,7 +23,7 @@ from engine.store.connection import Store
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
 
-ROLES = ("scheduler", "push", "archiver", "demand")
+ROLES = ("scheduler", "push", "archiver", "demand", "payments")
 """The kinds of background work."""
 MIN_FREE_CHECKS_TO_EXCEED_SHARE = 3
 """After so many checks in a row at which a lease was free, a process takes the lease even above its share: perhaps no

@@ -172,12 +172,12 @@ class Endpoint:
         params = scope["path_params"]
         if not all(is_path_segment(value) for value in params.values()):
             raise NotFound
-        raw = await throttle.read_body(scope, receive) if route.body else b""
+        raw = await throttle.read_body(scope, receive) if route.body or route.takes_bytes else b""
         query_string = scope["query_string"]
         return RequestContext(
             app_state=self.app_state,
             principal=principal,
-            body=decode.decode_body(route.body, raw) if route.body else None,
+            body=decode.decode_body(route.body, raw) if route.body else raw if route.takes_bytes else None,
             query=query.decode_query(route.query, query_string),
             params=params,
             headers=headers,

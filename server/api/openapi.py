@@ -137,9 +137,10 @@ def _operation(route: Route, schemas_by_id: dict[int, Any], blueprints: Blueprin
         "security": [{"bearer": []}] if route.roles is not None else [],
     }
     if route.body is not None:
-        needed = not _may_be_empty(route.body)
         content = {"schema": schemas_by_id[id(route.body)], **_example(examples.REQUESTS, route)}
-        operation["requestBody"] = {"required": needed, "content": {"application/json": content}}
+        operation["requestBody"] = {"required": not _may_be_empty(route.body), "content": {"application/json": content}}
+    elif route.takes_bytes:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return operation
 
 
@@ -190,11 +191,10 @@ def _response_ref(response: str) -> dict[str, str]:
 def _refusal_statuses(route: Route) -> Iterable[int]:
     """Yield the statuses that a refusal of ``route`` may have. They depend on what the route checks."""
     yield from (400, 422, 500, 503)
-    if route.roles is not None:
-        yield from (401, 403)
+    yield from (401, 403) if route.roles is not None else (401,) if route.takes_bytes else ()
     if "{" in route.path or route.policy.object_kind != "nothing":
         yield 404
-    if route.body is not None:
+    if route.body is not None or route.takes_bytes:
         yield 413
     if route.limit_name:
         yield 429

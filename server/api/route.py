@@ -54,6 +54,8 @@ class Route(msgspec.Struct, frozen=True):
     """Whether the route accepts an ``Idempotency-Key``: its effect happens only once for each key."""
     other_statuses: tuple[int, ...] = ()
     """Other statuses with the same type of body."""
+    takes_bytes: bool = False
+    """Whether the handler gets the body as it was sent, because a signature of its bytes is checked."""
     may_stream: bool = False
     """Whether the answer may be an event stream. Then a ticket for events may replace the token."""
 

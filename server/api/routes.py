@@ -37,7 +37,6 @@ from server.api.handlers import (
     events,
     jobs,
     offers,
-    payments,
     prices,
     ratings,
     requests,
@@ -47,6 +46,7 @@ from server.api.handlers import (
     users,
 )
 from server.api.own_routes import OWN_ROUTES
+from server.api.payment_routes import PAYMENT_ROUTES
 from server.api.person_routes import PERSON_ROUTES
 from server.api.plan_routes import PLAN_ROUTES
 from server.api.position_routes import POSITION_ROUTES
@@ -78,7 +78,6 @@ from server.schemas.jobs import (
     StepReply,
 )
 from server.schemas.offers import Offer
-from server.schemas.payments import NewPayment, Payment, PaymentReply
 from server.schemas.prices import NewProposal, ProposalAnswer, ProposalReply
 from server.schemas.ratings import NewRating, RatingReply
 from server.schemas.requests import Verdict
@@ -164,18 +163,7 @@ ROUTES: tuple[Route, ...] = (
         reply=ProposalReply,
         has_key=True,
     ),
-    list_route("/v1/jobs/{id}/payments", payments.find, OPS | SERVICE_ROLE, policy.RECORD_PAYMENT, Payment),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/payments",
-        payments.create,
-        SERVICE_ROLE,
-        policy.RECORD_PAYMENT,
-        NewPayment,
-        reply=PaymentReply,
-        status=201,
-        has_key=True,
-    ),
+    *PAYMENT_ROUTES,
     Route(
         "POST",
         "/v1/jobs/{id}/disputes",

@@ -31,6 +31,7 @@ ObjectKind = Literal[
     "code",
     "zone",
     "town",
+    "payment_adapter",
     "audit_tree",
     "audit_entry",
     "plan",
@@ -95,5 +96,7 @@ READ_QUOTE = _policy("quote", "customer", "ops", "service")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")
 ANY_TOWN = Policy("town")
+SIGNED_BY_PROVIDER = _policy("payment_adapter")
+"""For nobody by who they are: the signature of the body is the permission."""
 ANY_AUDIT_TREE, ANY_AUDIT_ENTRY = Policy("audit_tree"), Policy("audit_entry")
 ANY_PLAN = Policy("plan")

@@ -149,8 +149,8 @@ class QuoteEventData(Shape):
 
 
 class PaymentEventData(Shape, rename={"source": "from"}):
-    """A new or changed payment. If a step of the job requested the payment or resulted from the payment, the payload
-    also has the members of that step.
+    """A new or changed payment; ``why`` says why it failed. If a step of the job requested the payment or resulted from
+    it, the payload also has the members of that step.
     """
 
     payment: Payment
@@ -161,6 +161,7 @@ class PaymentEventData(Shape, rename={"source": "from"}):
     actor: Actor | None = None
     reason: str | None = None
     occurred_at: datetime | None = None
+    why: str | None = None
 
 
 class PaymentUnexpected(Shape):

@@ -47,10 +47,16 @@ class PaymentReply(Shape):
     job: Job
 
 
+class WebhookReply(Shape):
+    """The answer to a webhook that was understood, or that needs no effect."""
+
+    received: bool
+
+
 class Payment(Shape):
     """A requested payment and the outcome that the payment service reports. ``reference`` is the service's own name for
     the payment. ``of`` is, for a refund, the reference of its charge; for a requested charge or release, the reference
-    of the authorized hold that it uses, of which ``held`` is the amount.
+    of the authorized hold that it uses, of which ``held`` is the amount. ``test``: no money moves.
     """
 
     id: str
@@ -61,4 +67,5 @@ class Payment(Shape):
     reference: str | None = None
     of: str | None = None
     held: int | None = None
+    test: bool | None = None
     created_at: datetime | None = None

@@ -53,6 +53,7 @@ def test_the_limits_are_those_of_the_protocol() -> None:
         "slots": (10, 60),
         "presence": (1, 1),
         "typing": (1, 1),
+        "webhooks": (100, 1),
         "exports": (10, 3600),
         "erasure": (10, 3600),
     }

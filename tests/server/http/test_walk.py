@@ -27,6 +27,7 @@ from tests.support.socket_client import SocketClient
 
 GUARDED_ROUTES = [route for route in ROUTES if route.roles is not None]
 PUBLIC_ROUTES = {
+    "payment_webhooks_create",
     "auth_register",
     "auth_login",
     "auth_refresh",
@@ -61,6 +62,7 @@ def example_path(route: Route) -> str:
             "code": "taken",
             "user": "usr_1",
             "zone": "main",
+            "adapter": "stripe",
             "seq": "1",
         }
     )

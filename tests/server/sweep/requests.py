@@ -175,6 +175,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "code": ([{"code": "taken"}], {}),
         "zone": ([{"zone": "main"}], {}),
         "town": ([{}], {}),
+        "payment_adapter": ([{"adapter": "stripe"}, {"adapter": "outside"}], {}),
         "audit_tree": ([{"zone": "main"}], {}),
         "plan": ([{"id": ids["plan"]}], {}),
         "audit_entry": ([{"zone": "main", "seq": "1"}], {}),

@@ -1,0 +1,125 @@
+"""The requested payments that a payment adapter works on, in SQL.
+
+They are taken from the *archived* log: an event that a failover of Redis might still take back is never paid for. A
+request is taken in the transaction that moves the cursor, so that each is taken once, whatever dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import delete, func, select, update
+
+from engine.archive import reader
+from engine.rules.event_payloads import EventPayment
+from engine.sql.database import Archive
+from engine.sql.insert import insert_into
+from engine.sql.payment_tables import payment_cursors, payment_orders
+from engine.sql.schema import events
+from engine.types import JobId, Zone
+
+PAGE_EVENTS = 200
+MAX_DUE = 64
+
+_columns, _cursor = payment_orders.c, payment_cursors.c
+
+
+class StoredOrder(NamedTuple):
+    """A requested payment that waits. ``payment`` is that of the event ``seq``; ``attempts`` is how often the provider
+    was asked without an answer.
+    """
+
+    id: str
+    zone: Zone
+    seq: int
+    job: JobId
+    payment: EventPayment
+    attempts: int
+
+
+class _RequestData(msgspec.Struct):
+    payment: msgspec.Raw
+
+
+_data_decoder = msgspec.json.Decoder(_RequestData)
+_payment_decoder = msgspec.json.Decoder(EventPayment)
+
+
+async def take_requests(archive: Archive, zone: Zone, now: int) -> bool:
+    """Store the requests that were archived since the last call. Return whether there may be more. The first call
+    begins at the end of the log: an outside service has had what was requested before. Raises Unavailable.
+    """
+    checkpoint = await reader.checkpoint(archive, zone)
+    async with archive.begin_read() as conn:
+        begin = (await conn.execute(select(_cursor.seq).where(_cursor.zone == zone))).scalar_one_or_none()
+    end = checkpoint.seq if checkpoint else 0
+    if begin is None:
+        async with archive.begin_write() as conn:
+            new = insert_into(archive, payment_cursors).values(zone=zone, seq=end).on_conflict_do_nothing()
+            await conn.execute(new)
+        return False
+    if end <= begin:
+        return False
+    of_zone = (events.c.zone == zone, events.c.seq > begin, events.c.seq <= end, events.c.type == "payment.requested")
+    query = select(events.c.seq, events.c.job, events.c.data).where(*of_zone).order_by(events.c.seq).limit(PAGE_EVENTS)
+    async with archive.begin_read() as conn:
+        rows = (await conn.execute(query)).all()
+    is_full = len(rows) == PAGE_EVENTS
+    await _store(archive, zone, begin, rows[-1].seq if is_full else end, _order_rows(zone, rows, now))
+    return is_full
+
+
+async def _store(archive: Archive, zone: Zone, begin: int, end: int, rows: list[dict[str, Any]]) -> None:
+    """Store new requests and move the cursor; nothing if another process has moved it."""
+    async with archive.begin_write() as conn:
+        where = (_cursor.zone == zone, _cursor.seq == begin)
+        moved = await conn.execute(update(payment_cursors).where(*where).values(seq=end))
+        if moved.rowcount and rows:
+            await conn.execute(insert_into(archive, payment_orders).on_conflict_do_nothing(), rows)
+
+
+def _order_rows(zone: Zone, rows: Sequence[Any], now: int) -> list[dict[str, Any]]:
+    """Return the rows of the payments that steps of jobs requested, without reports of requests."""
+    found = []
+    for row in rows:
+        text = bytes(_data_decoder.decode(row.data).payment)
+        payment = _payment_decoder.decode(text)
+        if payment.reference is None and row.job:
+            new = {"id": payment.id, "zone": zone, "seq": row.seq, "job": row.job, "doc": text.decode()}
+            found.append(new | {"attempts": 0, "due_at": now})
+    return found
+
+
+async def due_orders(archive: Archive, zone: Zone, now: int) -> list[StoredOrder]:
+    """Return the orders to work on now: of each job the earliest, if it is due. Raises Unavailable."""
+    first = select(func.min(_columns.seq)).where(_columns.zone == zone).group_by(_columns.job)
+    query = select(payment_orders).where(_columns.zone == zone, _columns.due_at <= now, _columns.seq.in_(first))
+    async with archive.begin_read() as conn:
+        rows = (await conn.execute(query.order_by(_columns.due_at).limit(MAX_DUE))).all()
+    return [
+        StoredOrder(row.id, zone, row.seq, JobId(row.job), _payment_decoder.decode(row.doc), row.attempts)
+        for row in rows
+    ]
+
+
+async def postpone(archive: Archive, order: StoredOrder, due_at: int) -> None:
+    """Note an attempt without an answer. Raises Unavailable."""
+    async with archive.begin_write() as conn:
+        changed = update(payment_orders).where(_columns.id == order.id)
+        await conn.execute(changed.values(attempts=order.attempts + 1, due_at=due_at))
+
+
+async def remove(archive: Archive, order: StoredOrder) -> None:
+    """Remove an order that is done. Raises Unavailable."""
+    async with archive.begin_write() as conn:
+        await conn.execute(delete(payment_orders).where(_columns.id == order.id))
+
+
+async def forget_cursors(archive: Archive) -> None:
+    """Forget how far the requests were read, because an outside service has them from now on. Orders that the provider
+    may have been asked for already stay, and go on if an adapter comes back. Raises Unavailable.
+    """
+    async with archive.begin_write() as conn:
+        await conn.execute(delete(payment_cursors))

@@ -1,0 +1,33 @@
+"""Receive the webhooks of the payment provider that the settings choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from engine.clock import now_ms
+from engine.domain import payment_reports
+from engine.errors import NotFound, Unauthenticated
+from engine.payments.adapter import WrongSignature
+from engine.payments.choice import open_adapter
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+async def receive(engine: Engine, adapter_name: str, headers: Mapping[bytes, bytes], body: bytes) -> None:
+    """Record what a provider says. The adapter is made for each webhook: it opens no connection. The time of the
+    signature is compared with this host's clock, because the provider has no other.
+
+    Raises NotFound for another adapter than that of the settings, Unauthenticated for a wrong or old signature, and
+    Unavailable or Indeterminate if the report could not be recorded: then the provider sends it again.
+    """
+    adapter = open_adapter(engine.settings) if adapter_name == engine.settings.payments else None
+    if adapter is None:
+        raise NotFound("No such payment adapter")
+    try:
+        reports = adapter.parse(headers, body, now_ms() / 1000)
+    except WrongSignature as error:
+        raise Unauthenticated("The signature is wrong or too old") from error
+    for report in reports:
+        await payment_reports.record(engine, report)

@@ -1,0 +1,31 @@
+"""The tables of the payment worker: how far it has read each zone's requests, and the requests that wait."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Table
+
+from engine.sql.columns import id_column, metadata, text_column, time_column
+
+payment_cursors = Table(
+    "payment_cursors",
+    metadata,
+    id_column("zone"),
+    Column("seq", BigInteger, nullable=False),
+)
+"""The seq up to which a zone's requests of payments were taken from the archived log. There is no row while an outside
+service moves the money."""
+
+payment_orders = Table(
+    "payment_orders",
+    metadata,
+    id_column(),
+    text_column("zone"),
+    Column("seq", BigInteger, nullable=False),
+    text_column("job"),
+    text_column("doc"),
+    Column("attempts", Integer, nullable=False),
+    time_column("due_at"),
+    Index(None, "zone", "due_at"),
+)
+"""The requested payments that the provider was not asked for yet, or that must be asked for again. ``id`` and ``doc``
+are the payment's, ``seq`` is that of its event, and ``due_at`` the time (ms) of the next attempt."""

@@ -1,0 +1,144 @@
+"""The payment worker asks the payment adapter for what jobs request, and records what the provider says.
+
+It works at least once, and nothing is paid twice: each order has an idempotency key that is a pure function of its id,
+and a report that was recorded before is a repeat. So a worker may die at any moment, and two may work on the same
+order. An order leaves the table only after its reports are recorded. Orders of one job keep their order; those of other
+jobs do not wait for a job whose order fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.archive import payment_orders, reader
+from engine.archive.payment_orders import StoredOrder
+from engine.clock import now_ms
+from engine.domain import payment_reports
+from engine.domain.job_restore import PAYMENT_EVENTS
+from engine.errors import CalloutError
+from engine.payments.adapter import PaymentAdapter, PaymentOrder, ProviderRefused, ProviderUnavailable, Report
+from engine.payments.choice import open_adapter
+from engine.payments.refund_parts import refund_parts
+from engine.payments.simulated import TEST_PREFIX
+from engine.process.loops import not_cancelled
+from engine.rules.event_payloads import EventPayment
+from engine.types import Zone
+from engine.zone.leases import Leases
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+LEASE_S = 5.0
+PAUSE_S = 0.25
+ERROR_PAUSE_S = 2.0
+FIRST_RETRY_S, MAX_RETRY_S = 1.0, 300.0
+MAX_ATTEMPTS = 300
+"""The most attempts, over about a day. Then the payment is reported as failed (`provider_unreachable`): should the
+provider have done it after all, its webhook reports that, and a capture is always recorded."""
+
+log = structlog.get_logger(__name__)
+
+
+async def run(engine: Engine) -> None:
+    """Work on the payments of every zone whose lease is held, until cancelled. Without an adapter, do nothing."""
+    adapter = open_adapter(engine.settings)
+    if adapter is None:
+        await _forget_cursors(engine)
+        await asyncio.Event().wait()
+        return
+    leases = Leases(engine.store, "payments", LEASE_S)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(adapter.aclose)
+        stack.push_async_callback(leases.release_all)
+        while not_cancelled():
+            pause_s = PAUSE_S
+            for zone in engine.settings.zones:
+                try:
+                    if engine.store.zones[zone].open and await leases.holds_lease(zone):
+                        await work_once(engine, adapter, zone)
+                except (CalloutError, OSError) as error:
+                    log.warning("payments_wait", zone=zone, error=str(error) or type(error).__name__)
+                    pause_s = ERROR_PAUSE_S
+                except Exception:  # a task boundary: one zone must not stop the others
+                    log.exception("payments_failed", zone=zone)
+                    pause_s = ERROR_PAUSE_S
+            await asyncio.sleep(pause_s)
+
+
+async def _forget_cursors(engine: Engine) -> None:
+    try:
+        await payment_orders.forget_cursors(engine.archive)
+    except CalloutError as error:
+        log.warning("payment_cursors_stay", error=str(error))
+
+
+async def work_once(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
+    """Take what the zone's jobs requested, and work on all orders that are due. Return the number of orders. Raises
+    CalloutError, after the orders that did not fail so.
+    """
+    while await payment_orders.take_requests(engine.archive, zone, now_ms()):
+        pass
+    due = await payment_orders.due_orders(engine.archive, zone, now_ms())
+    results = await asyncio.gather(*(work_on(engine, adapter, order) for order in due), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return len(due)
+
+
+async def work_on(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -> None:
+    """Ask the provider for one order, record what it says, and remove or postpone the order."""
+    try:
+        reports = await _ask(engine, adapter, order)
+    except ProviderUnavailable as error:
+        if order.attempts + 1 < MAX_ATTEMPTS:
+            wait_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2 ** min(order.attempts, 16)) * random.uniform(0.5, 1)
+            log.warning("payment_waits", payment=order.id, attempt=order.attempts + 1, error=str(error))
+            await payment_orders.postpone(engine.archive, order, now_ms() + round(wait_s * 1000))
+            return
+        reports = [_failure(order, "provider_unreachable")]
+    except ProviderRefused as error:
+        log.warning("payment_refused", payment=order.id, reason=error.reason)
+        reports = [_failure(order, error.reason)]
+    for report in reports:
+        await payment_reports.record(engine, report)
+    await payment_orders.remove(engine.archive, order)
+
+
+async def _ask(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> list[Report]:
+    payment = stored.payment
+    order = PaymentOrder(
+        id=stored.id,
+        job=stored.job,
+        kind=payment.kind,  # type: ignore[arg-type]  # only steps of jobs request payments, with these kinds
+        amount=payment.amount,
+        currency=payment.currency,
+        of=payment.of or "",
+        held=payment.held or 0,
+    )
+    if order.kind == "release":
+        return await adapter.release(order)
+    if order.kind != "refund":
+        return await adapter.request(order)
+    events = await reader.job_events(engine.archive, stored.job, PAYMENT_EVENTS)
+    facts = [payment_reports.fact_of(event) for event in events if event.seq < stored.seq]
+    prefix = TEST_PREFIX if engine.settings.payments == "test" else ""
+    return await adapter.refund(order, refund_parts(facts, stored.id, payment.amount, prefix))
+
+
+def _failure(order: StoredOrder, reason: str) -> Report:
+    """Return the report that an order failed. Its reference is the order's id: the provider gave none."""
+    payment: EventPayment = order.payment
+    return Report(
+        reference=order.id,
+        status="failed",
+        amount=payment.amount,
+        currency=payment.currency,
+        job=order.job,
+        reason=reason,
+    )

@@ -1,0 +1,255 @@
+"""The payment worker against a server that behaves as Stripe documents: whatever fails and whoever dies, each payment
+is asked for once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.archive import payment_orders
+from engine.clock import now_ms
+from engine.domain import job_queries, jobs, payment_reports, payment_webhooks, payments
+from engine.domain.commands import CommandInput
+from engine.domain.payments import Payment
+from engine.errors import Unavailable
+from engine.payments.adapter import PaymentAdapter
+from engine.payments.simulated import SimulatedAdapter
+from engine.payments.stripe import StripeAdapter
+from engine.process.settings import Settings
+from engine.runtime import Engine
+from engine.types import DEFAULT_ZONE, JobId, Principal
+from engine.workers import archiver, payment_worker
+from tests.engine.test_holds import PAYMENT_SERVICE, PRICE, accepted_job, change_price, complete, open_market, step
+from tests.payments.stripe_server import KEY, WEBHOOK_SECRET, StripeServer, run_stripe
+from tests.support import event_log
+
+FAULTS = ["500", "hang", "lost", "409", "429", "garbage", "slow"]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Return settings whose payment provider is Stripe."""
+    more = {"stripe_key": KEY, "stripe_webhook_secret": WEBHOOK_SECRET}
+    return msgspec.structs.replace(settings, payments="stripe", **more)
+
+
+@pytest.fixture
+async def stripe(engine: Engine) -> AsyncIterator[StripeServer]:
+    """Yield Stripe."""
+    async with run_stripe() as server:
+        yield server
+
+
+@pytest.fixture
+async def adapter(stripe: StripeServer) -> AsyncIterator[StripeAdapter]:
+    """Yield an adapter with short timeouts."""
+    opened = StripeAdapter(stripe.url, KEY, WEBHOOK_SECRET, timeout_s=0.3)
+    yield opened
+    await opened.aclose()
+
+
+async def work(engine: Engine, adapter: PaymentAdapter) -> None:
+    """Archive the log, and let the worker work until no order is left; orders that wait are due at once."""
+    for _ in range(60):
+        await archiver.run_once(engine)
+        await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
+        waiting = await payment_orders.due_orders(engine.archive, DEFAULT_ZONE, now_ms() + 10**9)
+        if not waiting:
+            return
+        for order in waiting:
+            await payment_orders.postpone(engine.archive, order, 0)
+    raise AssertionError("orders are left")
+
+
+async def deliver(engine: Engine, stripe: StripeServer) -> None:
+    """Deliver all webhook events twice, the newest first."""
+    for event in [*reversed(stripe.events), *stripe.events]:
+        body, headers = stripe.signed(event)
+        raw = {name.lower().encode(): value.encode() for name, value in headers.items()}
+        await payment_webhooks.receive(engine, "stripe", raw, body)
+
+
+async def shown_payments(engine: Engine, job: JobId) -> list[tuple[str, str, int]]:
+    """Return kind, status and amount of the job's payments."""
+    items = [msgspec.json.decode(item) for item in await payments.find_payments(engine, PAYMENT_SERVICE, job)]
+    return [(item["kind"], item["status"], item["amount"]) for item in items]
+
+
+async def job_view(engine: Engine, carla: Principal, job: JobId) -> dict[str, Any]:
+    """Return the job as its customer sees it."""
+    found: dict[str, Any] = msgspec.json.decode(bytes(await _read(engine, carla, job)))
+    return found
+
+
+async def _read(engine: Engine, carla: Principal, job: JobId) -> Any:
+    return await job_queries.read_job(engine, carla, job)
+
+
+async def held_job(engine: Engine, stripe: StripeServer, adapter: PaymentAdapter) -> tuple[Any, ...]:
+    """Return customer, technician and job, whose hold is authorized at Stripe and here."""
+    await work(engine, adapter)  # from here on, requests are the worker's
+    carla, service, tom = await open_market(engine)
+    job = await accepted_job(engine, carla, service, tom)
+    await work(engine, adapter)
+    [intent] = stripe.intents.values()
+    assert (intent["amount"], intent["capture_method"], intent["currency"]) == (PRICE, "manual", "usd")
+    stripe.confirm(intent["id"])
+    await deliver(engine, stripe)
+    return carla, service, tom, job
+
+
+async def test_a_hold_is_captured_once_whatever_fails(
+    engine: Engine, stripe: StripeServer, adapter: StripeAdapter
+) -> None:
+    """Each request meets each fault; the hold is captured once, and the job is paid."""
+    stripe.faults = list(FAULTS)
+    carla, _, tom, job = await held_job(engine, stripe, adapter)
+    assert await shown_payments(engine, job) == [("hold", "authorized", PRICE)]
+    stripe.faults = list(FAULTS)
+    await complete(engine, carla, tom, job)
+    await work(engine, adapter)
+    await deliver(engine, stripe)
+    assert [intent["amount_received"] for intent in stripe.intents.values()] == [PRICE]
+    assert await shown_payments(engine, job) == [("charge", "captured", PRICE)]
+    view = await job_view(engine, carla, job)
+    assert (view["status"], view["paid_amount"]) == ("paid", PRICE)
+    keys = {key for _, key in stripe.requests}
+    assert len(keys) == 2 and len(stripe.requests) == len(FAULTS) * 2
+
+
+async def test_a_worker_that_dies_before_it_notes_asks_again(
+    engine: Engine, stripe: StripeServer, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker dies after Stripe has captured and before the report is recorded; SQL is away when the order is
+    removed. The next worker repeats the request, and Stripe captures nothing more."""
+    carla, _, tom, job = await held_job(engine, stripe, adapter)
+    await complete(engine, carla, tom, job)
+    await archiver.run_once(engine)
+    record, remove = payment_reports.record, payment_orders.remove
+    for target, name, error in (
+        (payment_reports, "record", asyncio.CancelledError()),
+        (payment_orders, "remove", Unavailable("away")),
+    ):
+
+        async def fail(*_: Any, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(target, name, fail)
+        with pytest.raises(type(error)):
+            await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
+        assert stripe.intents[next(iter(stripe.intents))]["amount_received"] == PRICE
+        monkeypatch.setattr(payment_reports, "record", record)
+        monkeypatch.setattr(payment_orders, "remove", remove)
+    await asyncio.gather(*(payment_worker.work_once(engine, adapter, DEFAULT_ZONE) for _ in range(3)))
+    await work(engine, adapter)
+    assert len([path for path, _ in stripe.requests if path.endswith("/capture")]) >= 3
+    assert len(await event_log.events(engine, "payment.received", job)) == 1
+    assert (await job_view(engine, carla, job))["status"] == "paid"
+    assert len(stripe.intents) == 1
+
+
+async def test_another_price_and_a_leaving_technician_release_the_hold(
+    engine: Engine, stripe: StripeServer, adapter: StripeAdapter
+) -> None:
+    """The hold of the old price is canceled and another asked for, which is canceled when the technician leaves; one
+    that the customer authorizes only then is canceled too."""
+    carla, _, tom, job = await held_job(engine, stripe, adapter)
+    await change_price(engine, carla, tom, job, 7_000)
+    stripe.faults = ["lost", "500"]
+    await work(engine, adapter)
+    first, second = stripe.intents.values()
+    assert (first["status"], second["status"], second["amount"]) == ("canceled", "requires_payment_method", 7_000)
+    await step(engine, carla, job, "unassign")
+    await work(engine, adapter)
+    stripe.confirm(second["id"])
+    await deliver(engine, stripe)
+    await work(engine, adapter)
+    await deliver(engine, stripe)
+    assert second["status"] == "canceled" and not stripe.refunds
+    assert await shown_payments(engine, job) == [("hold", "released", PRICE), ("hold", "released", 7_000)]
+
+
+async def test_a_refund_is_made_once_in_parts(engine: Engine, stripe: StripeServer, adapter: StripeAdapter) -> None:
+    """Two captured charges are refunded in two parts, once each, although the replies are lost and the webhooks come
+    twice."""
+    carla, _, _, job = await held_job(engine, stripe, adapter)
+    for amount in (900, 400):
+        intent = stripe._create_intent({"amount": str(amount), "currency": "usd", "capture_method": "automatic"})
+        intent["metadata"] = {"callout_job": job}
+        stripe.confirm(intent["id"])
+    await deliver(engine, stripe)
+    assert (await job_view(engine, carla, job))["paid_amount"] == 1_300
+    stripe.faults = ["lost", "hang"]
+    await step(engine, carla, job, "unassign")
+    await work(engine, adapter)
+    await deliver(engine, stripe)
+    assert sorted(refund["amount"] for refund in stripe.refunds.values()) == [400, 900]
+    view = await job_view(engine, carla, job)
+    assert (view["status"], view["refunded_amount"]) == ("open", 1_300)
+    assert stripe.intents[next(iter(stripe.intents))]["status"] == "canceled"
+
+
+async def test_what_the_provider_refuses_is_reported_as_failed(
+    engine: Engine, stripe: StripeServer, adapter: StripeAdapter
+) -> None:
+    """A refused request and a declined card are `payment.failed` with a reason; a request that Stripe never answers is
+    given up in the end; a card that works after that is recorded."""
+    carla, service, tom, job = await held_job(engine, stripe, adapter)
+    stripe.intents.clear()
+    await complete(engine, carla, tom, job)
+    await work(engine, adapter)
+    [failed] = await event_log.events(engine, "payment.failed", job)
+    assert event_log.payload(failed)["why"] == "resource_missing"
+    other = await accepted_job(engine, carla, service, tom)
+    await work(engine, adapter)
+    [intent] = stripe.intents.values()
+    stripe.confirm(intent["id"], fails=True)
+    await deliver(engine, stripe)
+    [declined] = await event_log.events(engine, "payment.failed", other)
+    assert event_log.payload(declined)["why"] == "card_declined"
+    stripe.confirm(intent["id"])
+    await deliver(engine, stripe)
+    assert await shown_payments(engine, other) == [("hold", "authorized", PRICE)]
+    stripe.url, never = "", StripeAdapter("http://127.0.0.1:9", KEY, WEBHOOK_SECRET, timeout_s=0.3)
+    await step(engine, carla, other, "unassign")
+    await archiver.run_once(engine)
+    await payment_worker.work_once(engine, never, DEFAULT_ZONE)
+    [waiting] = await payment_orders.due_orders(engine.archive, DEFAULT_ZONE, now_ms() + 10**9)
+    assert waiting.attempts == 1
+    await payment_worker.work_on(engine, never, waiting._replace(attempts=payment_worker.MAX_ATTEMPTS))
+    failures = await event_log.events(engine, "payment.failed", other)
+    assert event_log.payload(failures[-1])["why"] == "provider_unreachable"
+    await never.aclose()
+
+
+async def test_the_test_adapter_marks_what_it_does(engine: Engine) -> None:
+    """The adapter `test` authorizes, captures and refunds at once, and each payment says that it is a test."""
+    adapter = SimulatedAdapter()
+    carla, service, tom = await open_market(engine)
+    earlier = await accepted_job(engine, carla, service, tom)
+    await work(engine, adapter)  # what was requested before is an outside service's
+    assert await shown_payments(engine, earlier) == []
+    job = await accepted_job(engine, carla, service, tom)
+    await work(engine, adapter)
+    assert await shown_payments(engine, job) == [("hold", "authorized", PRICE)]
+    await complete(engine, carla, tom, job)
+    await work(engine, adapter)
+    assert (await job_view(engine, carla, job))["status"] == "paid"
+    items = [msgspec.json.decode(item) for item in await payments.find_payments(engine, PAYMENT_SERVICE, job)]
+    assert [(item["test"], item["status"]) for item in items] == [(True, "captured")]
+    again = await accepted_job(engine, carla, service, tom)
+    await work(engine, adapter)
+    paid = Payment(reference="pi_1", status="captured", amount=700, currency="USD")
+    await payments.put_payment(engine, PAYMENT_SERVICE, again, paid)
+    await jobs.run_command(engine, carla, again, CommandInput(command="unassign"))
+    await work(engine, adapter)
+    assert sorted(await shown_payments(engine, again)) == [
+        ("charge", "captured", 700),
+        ("hold", "released", PRICE),
+        ("refund", "refunded", 700),
+    ]

@@ -4,8 +4,7 @@ DUPLICATE. The job is on offer from `release` on (ms; 0 = now). The `named` tech
 one before others. `state_entry` is that of the first state; `full` and `pub` are all and the public members of
 the booking, as JSON. `room` is the blueprint's `[room]`, compiled as in a plan, or ''; the reply has the room if it opens.
 `quote` is the quote that the job uses up, or ''; with `quoted` (its members), it is made in this step for `quote_ms`.
-With `reserve` (lib/reservation) the best candidate who has time gets the job in this step; if nobody has, the booking is
-refused.
+With `reserve` (lib/reservation) the best candidate who has time gets the job; if nobody has time, nothing is booked.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
 ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room  quote  quoted  quote_ms  reserve
 OK      seq  version  job_id  job  room

@@ -10,7 +10,7 @@
     │   ├── NotFound         404
     │   ├── MethodNotAllowed 405
     │   ├── Conflict         409   ├── Taken ├── NotOffered ├── Expired ├── Cancelled ├── AtCapacity ├── TooEarly
-    │   │                          ├── IllegalTransition ├── NotEditable ├── PriceLocked ├── Frozen
+    │   │                          ├── IllegalTransition ├── NotEditable ├── PriceLocked ├── Frozen ├── Unsigned
     │   │                          └── Duplicate ├── InFlight ├── ScheduleConflict ├── RoomClosed ├── NotErasable
     │   ├── VersionConflict  412
     │   ├── TooLarge         413
@@ -244,6 +244,12 @@ class ScheduleConflict(Conflict):
     code, title = "schedule_conflict", "Overlaps another job"
 
 
+class Unsigned(Conflict):
+    """Only the customer's signature takes this step: `POST /v1/jobs/{id}/sign`."""
+
+    code, title = "unsigned", "The customer has to sign"
+
+
 class RoomClosed(Conflict):
     """The room is closed and accepts no more messages."""
 
@@ -358,19 +364,8 @@ INTERNAL_ERROR_OF_REPLY_WORD: dict[str, type[Exception]] = {"STALE_CODE": StaleC
 """The exception for each reply word that the engine handles itself."""
 
 UNAVAILABLE_REPLIES = (
-    "ASK",
-    "LOADING",
-    "BUSY",
-    "OOM",
-    "READONLY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "MISCONF",
-    "MOVED",
-    "NOREPLICAS",
-    "TRYAGAIN",
-    "NOPERM",
-    "NOAUTH",
+    *("ASK", "LOADING", "BUSY", "OOM", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "MOVED", "NOREPLICAS"),
+    *("TRYAGAIN", "NOPERM", "NOAUTH"),
 )
 """Redis error codes that guarantee that nothing was done (DESIGN §4)."""
 

@@ -2,7 +2,7 @@
 KEYS    meta  job  bids  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid
 OK      seq  version  job_id  bid
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  UNSIGNED
 EMITS   bid.closed
 ]]
 --- @include "lib/audience"

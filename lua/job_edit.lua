@@ -44,7 +44,7 @@ if not may_edit then return Command.not_found(job, req, fingerprint) end
 if unchanged then return {'OK', '1', zone.seq, job.version, job.id, Job.full_json(job)} end
 if tonumber(seen) ~= job.version then return {'VERSION_CONFLICT', '0', 'seen'} end
 local why = job.frozen ~= '' and 'FROZEN' or denied == 'field' and 'NOT_EDITABLE' or denied == 'price' and 'PRICE_LOCKED'
-  or if_version ~= '' and tonumber(if_version) ~= job.version and 'VERSION_CONFLICT'
+  or job.signed ~= '' and 'NOT_EDITABLE' or if_version ~= '' and tonumber(if_version) ~= job.version and 'VERSION_CONFLICT'
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if changed == '[]' then
   Idempotency.store(req, fingerprint, 0, job.version, job.id, Idempotency.STEP_MS)

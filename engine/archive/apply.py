@@ -15,12 +15,12 @@ from sqlalchemy import Table, delete, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.archive import demand_quotes, demand_rows, quote_rows, room_rows, technician_rows
+from engine.archive import demand_quotes, demand_rows, quote_rows, receipt_rows, room_rows, technician_rows
 from engine.archive.offer_reader import HAS_WAVES
 from engine.archive.projection import CHANNEL_COLUMNS, FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
 from engine.audit import heads, trees
-from engine.audit.head_key import HeadKey
+from engine.audit.server_keys import HeadKey
 from engine.audit.trees import HashedEntries
 from engine.sql.database import Archive
 from engine.sql.insert import Upsert, insert_into, insert_rows, insert_tuples, upsert_rows
@@ -100,6 +100,7 @@ async def apply_batch(
         await insert_rows(conn, job_states, batch.job_states)
         demand = await demand_quotes.count_quotes(conn, zone, batch.demand)  # before the quotes are marked as used
         await quote_rows.apply_rows(conn, batch.quotes)
+        await receipt_rows.apply_rows(conn, batch.receipts, head_key.receipts if head_key else None)
         await room_rows.apply_rows(conn, upsert, batch.rooms)
         await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
         await technician_rows.apply_rows(conn, zone, batch.technicians)

@@ -17,6 +17,7 @@ from engine.archive.demand_projection import DEMAND_EVENTS, DemandCounts, fold_d
 from engine.archive.job_states import state_rows
 from engine.archive.offer_projection import OfferRows
 from engine.archive.quote_projection import QuoteRows, fold_quote
+from engine.archive.receipt_projection import fold_receipt
 from engine.archive.room_projection import ROOM_EVENT_PREFIXES, RoomRows, fold_room_event
 from engine.archive.technician_projection import TechnicianChanges, count_offers, fold_technician_event
 from engine.events import Event
@@ -49,6 +50,7 @@ class Batch:
     payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
     quotes: QuoteRows = field(default_factory=QuoteRows)
+    receipts: list[Row] = field(default_factory=list)
     rooms: RoomRows = field(default_factory=RoomRows)
     technicians: TechnicianChanges = field(default_factory=TechnicianChanges)
     demand: DemandCounts = field(default_factory=DemandCounts)
@@ -127,6 +129,7 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
     if values:
         _fold_job(batch, event, data, values)
     fold_quote(batch.quotes, event)
+    fold_receipt(batch.receipts, event)
     if kind in DEMAND_EVENTS:
         fold_demand_event(batch.demand, event)
     if kind.startswith("offer."):

@@ -19,7 +19,7 @@ from engine.archive import apply, projection
 from engine.archive.foreign_rows import find_foreign_row
 from engine.archive.projection import Batch
 from engine.archive.reader import Checkpoint
-from engine.audit.head_key import HeadKey
+from engine.audit.server_keys import HeadKey
 from engine.clock import now_ms
 from engine.events import Event
 from engine.sql.database import Archive

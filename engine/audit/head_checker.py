@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.audit import signed_note
-from engine.audit.head_key import read_public_keys
+from engine.audit.server_keys import read_public_keys
 from engine.audit.signed_note import Head
 from engine.audit.trees import TreeState, read_origin
 from engine.rules.merkle_tree import CompactTree, StoredNode

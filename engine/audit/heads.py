@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.audit import signed_note, trees
-from engine.audit.head_key import HeadKey
+from engine.audit.server_keys import HeadKey
 from engine.audit.signed_note import Head
 from engine.audit.trees import TreeState
 from engine.clock import now_ms

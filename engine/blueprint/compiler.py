@@ -172,6 +172,7 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "charges": spec.charges,
         "holds": spec.holds,
         "may_hold": blueprint.may_hold,
+        "signs": spec.signs,
         "refunds": _join_names(spec.refunds),
         "starts": blueprint.starts_work(spec),
         "code": spec.code,

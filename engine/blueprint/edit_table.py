@@ -14,14 +14,20 @@ DenialReason = Literal["", "field", "price"]
 
 
 def denial_reason(
-    blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False
+    blueprint: Blueprint,
+    status: str,
+    fields: Collection[str],
+    *,
+    locked: bool,
+    paid: bool = False,
+    signed: bool = False,
 ) -> DenialReason:
     """Return why these fields may not be changed, or "" if they may.
 
     ``price`` means that only price fields are refused: the price is locked, or changes only by a proposal, or money was
-    ``paid`` in its currency. ``field`` is any other refusal.
+    ``paid`` in its currency. ``field`` is any other refusal. A ``signed`` job cannot be edited.
     """
-    not_allowed = refused_fields(blueprint, status, fields, locked=locked, paid=paid)
+    not_allowed = refused_fields(blueprint, status, fields, locked=locked, paid=paid, signed=signed)
     if not not_allowed:
         return ""
     price_bound = locked or paid or status in blueprint.price.propose
@@ -29,10 +35,16 @@ def denial_reason(
 
 
 def refused_fields(
-    blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False
+    blueprint: Blueprint,
+    status: str,
+    fields: Collection[str],
+    *,
+    locked: bool,
+    paid: bool = False,
+    signed: bool = False,
 ) -> list[str]:
     """Return the fields that may not be changed now, in the order of ``fields``."""
-    table = blueprint.edit.get(status, ())
+    table = () if signed else blueprint.edit.get(status, ())
     allowed = EDITABLE_MEMBERS if "*" in table else frozenset(table)
     fixed = PRICE_FIELDS if locked else {"currency"} if paid else frozenset[str]()
     return [field for field in fields if field not in allowed or field in fixed]

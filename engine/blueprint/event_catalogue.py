@@ -78,6 +78,7 @@ JOB_STEP_PAYLOAD = Payload(
     },
 )
 JOB_TAKEN_PAYLOAD = Payload("JobTaken", {**JOB_STEP_PAYLOAD.members, "technician": CARD_MEMBERS})
+JOB_SIGNED_PAYLOAD = Payload("JobSigned", JOB_STEP_PAYLOAD.members)
 JOB_ENDED_PAYLOAD = Payload("JobEnded", JOB_STEP_PAYLOAD.members)
 OFFER_MADE_PAYLOAD = Payload("OfferMade", {"offer": OFFER_MEMBERS})
 OFFER_CLOSED_PAYLOAD = Payload("OfferClosed", {"job": ID_ONLY, "reason": NO_MEMBERS, "message": NO_MEMBERS})
@@ -133,6 +134,7 @@ LOGGED_EVENTS = (
     EventType("job.started", JOB_STEP_PAYLOAD, is_declarable=False),
     EventType("job.completed", JOB_STEP_PAYLOAD, is_declarable=False),
     EventType("job.unassigned", JOB_STEP_PAYLOAD, is_declarable=False),
+    EventType("job.signed", JOB_SIGNED_PAYLOAD, is_declarable=False),
     EventType("job.cancelled", JOB_ENDED_PAYLOAD, is_declarable=False),
     EventType("job.expired", JOB_ENDED_PAYLOAD, is_declarable=False),
     EventType("job.late", JOB_LATE_PAYLOAD, "ops", is_of_any_job=True),

@@ -21,6 +21,7 @@ from engine.blueprint.price_linter import price_problems
 from engine.blueprint.relation import Relation
 from engine.blueprint.schedule_linter import schedule_problems
 from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, State, Timer
+from engine.blueprint.signature_linter import signature_problems
 from engine.blueprint.tracking_linter import tracking_problems
 from engine.blueprint.vocabulary import DISPUTE_OUTCOMES, RESERVED_ROUTE_WORDS
 from engine.rules.job_document import EDITABLE_MEMBERS
@@ -58,7 +59,7 @@ SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
     problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *match_problems(blueprint)]
-    problems += [*schedule_problems(blueprint), *hold_problems(blueprint)]
+    problems += [*schedule_problems(blueprint), *hold_problems(blueprint), *signature_problems(blueprint)]
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():
@@ -299,9 +300,7 @@ def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 
 def _no_move_problems(command: Command) -> Iterator[str]:
-    """Yield a problem if a command that cannot change the state has ``marks``, ``charges`` or the like, and if the
-    command that ends an expired job has ``needs`` or ``unless``.
-    """
+    """Yield a problem if a command that moves nothing has ``marks`` or the like, or one that ends a job has guards."""
     moves = command.effect not in ("bid", "withdraw") and (command.effect != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
         yield f'does "{command.effect}" and changes no state: it can have no marks, locks_price, charges or refunds'

@@ -215,7 +215,8 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
     ``payment.requested`` besides its own event, unless that is the same. ``refunds``: from these states the command
     requests a refund. ``holds``: the command gives the job to a technician and requests a hold of the job's amount. A
     command that ``charges`` names the hold, and the hold is released if the technician leaves or the job ends.
-    ``resolves`` is the outcome of a dispute.
+    ``resolves`` is the outcome of a dispute. ``signs``: the customer gives the command by signing the record of the
+    job, and in no other way.
     """
 
     by: tuple[Relation, ...]
@@ -231,6 +232,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
     locks_price: bool = False
     charges: bool = False
     holds: bool = False
+    signs: bool = False
     refunds: tuple[str, ...] = ()
     resolves: str = ""
     only: dict[Relation, tuple[str, ...]] = {}

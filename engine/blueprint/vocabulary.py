@@ -30,6 +30,9 @@ OFFER_CLOSE_REASONS = frozenset({"taken", "cancelled", "expired", "withdrawn", "
 RESERVED_ROUTE_WORDS = frozenset({"respond", "commands", "bids", "payments", "ratings", "disputes"})
 """The last segments of ``POST /v1/jobs/{id}/…`` that are routes of their own. No command can have such a name."""
 
+SIGNING_ROUTE_WORD = "sign"
+"""The last segment of the route of every command that signs. Only such a command can have it as its name."""
+
 
 def event_sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
     """Yield every event that a job of this blueprint may emit, with the place in the blueprint that causes it.

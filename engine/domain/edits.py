@@ -126,9 +126,9 @@ async def _edit_outcome(engine: Engine, context: CommandContext, draft: EditDraf
 
 
 async def _draft_change(engine: Engine, context: CommandContext, change: dict[str, Any]) -> EditDraft:
-    fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid")
+    fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid", "signed")
     found = await engine.store.command("HMGET", keys.job(context.zone, context.job), *fields)
-    bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
+    bp, status, version, amount, full, locked, paid, signed = (part or b"" for part in found)
     if not bp:
         raise NotFound("No such job")
     blueprint, members = registry.require_version(engine.blueprints, bp.decode()), job_document.decode_members(full)
@@ -136,6 +136,7 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     new_values = {name: _value_in_job_json(name, value) for name, value in change.items() if name != "quote"}
     changed = [name for name, value in new_values.items() if value != before.get(name)]
     state, fixed = status.decode(), {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
+    is_signed = signed != b""
     try:
         checked = [*changed, *await _check_new_values(engine, context.zone, before, new_values, changed)]
     except Refused:
@@ -145,8 +146,8 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
             raise
         checked = changed
     after = {**before, **new_values}
-    denied = edit_table.denial_reason(blueprint, state, checked, **fixed)
-    refused = edit_table.refused_fields(blueprint, state, checked, **fixed)
+    denied = edit_table.denial_reason(blueprint, state, checked, **fixed, signed=is_signed)
+    refused = edit_table.refused_fields(blueprint, state, checked, **fixed, signed=is_signed)
     if denied:
         price = edit_quotes.EditPrice(denied=denied, refused=refused)
     else:

@@ -77,6 +77,7 @@ MEMBERS = (
     Member("room", str, "step"),
     Member("promise", str, "step"),
     Member("asked", bool, "step"),
+    Member("signed", dict, "step"),
     Member("frozen", bool, "step"),
     Member("actions", list, "reply", public=True),
     Member("codes", dict, "reply"),

@@ -59,6 +59,12 @@ DECLARATIONS: Mapping[str, Fate] = {
     **_columns("audit_holes", impersonal="zone"),
     **_columns("audit_outbox", pseudonym="actor data", impersonal="key action"),
     **_columns("vault_keys", impersonal="id use alg public"),
+    **_columns(
+        "receipts",
+        pseudonym="id job customer technician document",
+        emptied="record name salt image",
+        impersonal="zone image_kind key signature",
+    ),
     **_columns("erasures", pseudonym="id user actor", emptied="reason known", impersonal="state holder"),
     **_columns(
         "jobs",

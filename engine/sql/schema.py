@@ -32,6 +32,7 @@ from engine.sql import (  # noqa: F401 (they add their tables to ``metadata``)
     retention_tables,
     room_tables,
     technician_tables,
+    vault_tables,
     zone_tables,
 )
 from engine.sql.columns import document_columns, id_column, metadata, seq_column, text_column, time_column

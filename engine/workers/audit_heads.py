@@ -12,7 +12,7 @@ import structlog
 from engine.archive import audit_refill
 from engine.archive.reader import Checkpoint
 from engine.audit import heads
-from engine.audit.head_key import HeadKey
+from engine.audit.server_keys import HeadKey
 from engine.types import Zone
 
 if TYPE_CHECKING:

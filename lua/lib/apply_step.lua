@@ -15,6 +15,7 @@
 --- @include "lib/money"
 --- @include "lib/offer_closure"
 --- @include "lib/room_step"
+--- @include "lib/signature"
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 --- @include "lib/tracking"
@@ -31,15 +32,14 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
     Codes.next_issue(job)
   end
   if tech then Holder.assign(zone, job, tech) end
-  local now = Job.move(zone, job, state_entry)
+  local now, seq = Job.move(zone, job, state_entry), zone.seq + 1
   RoomStep.assign_id(job, plan.room)
-  local seq = zone.seq + 1
   if tech or former then job.claimed = plan.effect == 'take' and seq .. ' ' .. job.version or '' end
   job.last = plan.command .. ' ' .. actor .. ' ' .. seq
   if plan.marks then Job.set_mark(job, plan.marks, now) end
   local dispute = plan.effect == 'freeze' and Dispute.open(zone, job, args, now) or plan.effect == 'thaw'
     and Dispute.resolve(zone, job, args, now)
-  if plan.locks_price then Money.lock_price(job) end
+  local receipt = Signature.apply(job, plan, args.signature, now)
   -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
   local search_continues = was_searching and Job.is_searching(job) and job.status == was and plan.effect ~= 'refuse'
   local search_ends, closure = was_searching and not search_continues, nil
@@ -67,7 +67,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local technician_member = names_technician and ',"technician":' .. job.card or ''
   events[#events + 1] = {type = kind, to = Audience.channels(audience, job), shown = shown,
     data = '{"job":' .. shown .. technician_member .. (tech and step_members or members_with_former) ..
-      effect_members .. (job.closing ~= '' and ',"offers_closing":true}' or '}'),
+      effect_members .. receipt .. (job.closing ~= '' and ',"offers_closing":true}' or '}'),
     restricted = Audience.restricted_copies(job, audience, technician_member .. summary, not tech and former or nil,
       members_with_former)}
   if postponed then events[#events + 1] = postponed end

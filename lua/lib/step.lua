@@ -37,8 +37,9 @@ function Step.closed_word(job, over)
   return how and (how == 'e' and 'EXPIRED' or 'CANCELLED') or nil
 end
 
--- Returns why the step cannot be taken: the refusal's word, or nil.
-function Step.refusal(zone, job, plan, actor, if_version)
+-- Returns why the step cannot be taken: the refusal's word, or nil. Only the script of the route that signs gives a
+-- `signature`: a command that signs is refused to every other caller.
+function Step.refusal(zone, job, plan, actor, if_version, signature)
   if job.frozen ~= '' and plan.effect ~= 'thaw' then return 'FROZEN' end
   if not Step.allows_state(job, plan, actor) then
     return plan.closes and Step.closed_word(job, plan.over) or 'ILLEGAL_TRANSITION'
@@ -46,6 +47,8 @@ function Step.refusal(zone, job, plan, actor, if_version)
   if plan.effect == 'release' and job.holder == '' or not Step.allows_marks(job, plan) then
     return 'ILLEGAL_TRANSITION'
   end
+  if plan.signs and not signature then return 'UNSIGNED' end
+  if signature and job.signed ~= '' then return 'ILLEGAL_TRANSITION' end
   if Step.is_early(zone, job, plan, actor) then return 'TOO_EARLY' end
   if if_version ~= '' and tonumber(if_version) ~= job.version then return 'VERSION_CONFLICT' end
   return nil

@@ -172,7 +172,8 @@ class Endpoint:
         params = scope["path_params"]
         if not all(is_path_segment(value) for value in params.values()):
             raise NotFound
-        raw = await throttle.read_body(scope, receive) if route.body or route.takes_bytes else b""
+        has_body = route.body or route.takes_bytes
+        raw = await throttle.read_body(scope, receive, route.max_body_bytes) if has_body else b""
         query_string = scope["query_string"]
         return RequestContext(
             app_state=self.app_state,

@@ -157,6 +157,7 @@ REQUESTS: dict[str, Any] = (
         "bids_create": {"amount": 8500, "note": "Tomorrow at nine"},
         "prices_create": {"amount": 12000, "reason": "A new valve"},
         "payments_create": _PAYMENT,
+        "vault_sign": {"sha256": "5f" * 32, "name": "Carla Customer", "strokes": [[[10, 40], [60, 12], [110, 44]]]},
         "disputes_create": {"reason": "The heating is cold again"},
         "disputes_resolve": {"outcome": "resume", "note": "Comes back tomorrow"},
         "rooms_say": {"text": "I am at the door", "client_id": "01JB4ZR1"},

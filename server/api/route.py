@@ -11,6 +11,7 @@ from engine.types import Role
 from server.http import policy
 from server.http.policy import Policy
 from server.http.responses import Response, StreamingResponse
+from server.http.throttle import MAX_BODY_BYTES
 from server.schemas.decode import Body, NoQuery
 from server.schemas.jobs import Step, StepReply
 from server.schemas.lists import Items, ListQuery, LiveItems
@@ -56,6 +57,8 @@ class Route(msgspec.Struct, frozen=True):
     """Other statuses with the same type of body."""
     takes_bytes: bool = False
     """Whether the handler gets the body as it was sent, because a signature of its bytes is checked."""
+    max_body_bytes: int = MAX_BODY_BYTES
+    """The largest body in bytes."""
     may_stream: bool = False
     """Whether the answer may be an event stream. Then a ticket for events may replace the token."""
 

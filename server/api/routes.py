@@ -54,6 +54,7 @@ from server.api.quote_routes import QUOTE_ROUTES
 from server.api.room_routes import ROOM_ROUTES
 from server.api.route import Route, list_route, step_route
 from server.api.schedule_routes import SCHEDULE_ROUTES
+from server.api.vault_routes import SIGNING_ROUTES, VAULT_ROUTES
 from server.api.zone_routes import ZONE_ROUTES
 from server.http import policy
 from server.schemas.about import About, Alive, ProblemReply, Ready
@@ -210,6 +211,7 @@ ROUTES: tuple[Route, ...] = (
         reply=BidReply,
         has_key=True,
     ),
+    *SIGNING_ROUTES,
     step_route("/v1/jobs/{id}/{command}", jobs.command, ANY_ROLE),
     *ROOM_ROUTES,
     list_route("/v1/offers", offers.find, TECHNICIAN_ROLE, policy.OWN_DATA, Offer, live=True),
@@ -342,6 +344,7 @@ ROUTES: tuple[Route, ...] = (
     *DEMAND_ROUTES,
     *PLAN_ROUTES,
     *AUDIT_ROUTES,
+    *VAULT_ROUTES,
     Route("GET", "/v1/requests/{key}", requests.read, ANY_ROLE, policy.OWN_REQUEST, reply=Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN_DATA, reply=About, limit_name=""),
     Route("GET", "/v1/demo/town", about.town, ANYONE, policy.ANY_TOWN, reply=Town, limit_name=""),

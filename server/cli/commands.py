@@ -70,9 +70,10 @@ def app() -> click.Group:
     from server.cli.token import token
     from server.cli.travel import travel
     from server.cli.upgrade import upgrade
+    from server.cli.vault import vault
     from server.cli.zone import zone
 
-    running, data = [serve, demo, replay, token, doctor], [zone, upgrade, snapshot, restore, export, audit]
+    running, data = [serve, demo, replay, token, doctor], [zone, upgrade, snapshot, restore, export, audit, vault]
     return CommandsInOrder(
         commands=[*running, *data, blueprint, travel, demand],
         help="Callout sends jobs to the people who can do them, in real time.",

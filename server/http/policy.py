@@ -35,6 +35,7 @@ ObjectKind = Literal[
     "audit_tree",
     "audit_entry",
     "plan",
+    "receipt",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see. ``account`` is a person with everything about them.
@@ -67,6 +68,8 @@ STEP_OF_JOB = Policy("job", by_blueprint=True)
 READ_JOB = _policy("job", "customer", "holder", "asked", "offered", "technician", "ops", "service", "mediator")
 """For callers who may read at least the job's public part."""
 READ_FULL_JOB = _policy("job", "customer", "holder", "ops", "service", "mediator")
+READ_RECORD = _policy("job", "customer", "holder", "ops")
+READ_RECEIPT = _policy("receipt", "customer", "holder", "ops")
 SIDES_OF_JOB = _policy("job", "customer", "holder")
 PROPOSE_PRICE = _policy("job", "customer", "holder", "asked")
 EDIT_JOB = _policy("job", "customer", "ops", "booker")
@@ -98,5 +101,6 @@ ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), P
 ANY_TOWN = Policy("town")
 SIGNED_BY_PROVIDER = _policy("payment_adapter")
 """For nobody by who they are: the signature of the body is the permission."""
+ANY_RECEIPT = Policy("receipt")
 ANY_AUDIT_TREE, ANY_AUDIT_ENTRY = Policy("audit_tree"), Policy("audit_entry")
 ANY_PLAN = Policy("plan")

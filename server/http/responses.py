@@ -98,9 +98,11 @@ def job_response(json: bytes) -> Response:
     return object_response("job", embed_json(json), _etag(job_document.decode_job(json).version))
 
 
-def step_response(outcome: Outcome) -> Response:
-    """Return the response to a step: ``{job, message?}`` with an ``ETag``, and a header if the result is a repeat."""
-    members = {"job": outcome.job, "room": outcome.room, "message": outcome.message}
+def step_response(outcome: Outcome, **more: Any) -> Response:
+    """Return the response to a step: ``{job, message?}`` and ``more``, with an ``ETag``, and a header if the result is
+    a repeat.
+    """
+    members = {"job": outcome.job, "room": outcome.room, "message": outcome.message, **more}
     body = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
     return Response(body, (_etag(outcome.version), *replay_headers(outcome)))
 

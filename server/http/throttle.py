@@ -92,23 +92,23 @@ def policy_header(limit: Limit) -> bytes:
     return f'"{limit.name}";q={limit.count};w={limit.period_s:g}'.encode()
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """Return the whole body, of at most ``MAX_BODY_BYTES``. Raises TooLarge if ``Content-Length`` is larger, or when
+async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Return the whole body, of at most ``limit`` bytes. Raises TooLarge if ``Content-Length`` is larger, or when
     too many bytes have arrived, and ClientDisconnect.
 
     The server discards the unread rest, so the connection stays usable and the client receives the response.
     """
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
-        raise TooLarge(f"At most {MAX_BODY_BYTES} bytes")
+    if announced.isdigit() and int(announced) > limit:
+        raise TooLarge(f"At most {limit} bytes")
     first, more = await _receive_part(receive)
     if not more:
-        return _check_size(first)
+        return _check_size(first, limit)
     parts = bytearray(first)
     while more:
         part, more = await _receive_part(receive)
         parts += part
-        _check_size(parts)
+        _check_size(parts, limit)
     return bytes(parts)
 
 
@@ -122,7 +122,7 @@ async def _receive_part(receive: Receive) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _check_size(body: BodyBytes) -> BodyBytes:
-    if len(body) > MAX_BODY_BYTES:
-        raise TooLarge(f"At most {MAX_BODY_BYTES} bytes")
+def _check_size(body: BodyBytes, limit: int) -> BodyBytes:
+    if len(body) > limit:
+        raise TooLarge(f"At most {limit} bytes")
     return body

@@ -45,6 +45,15 @@ ONE_FIX_OR_SEVERAL: Schema = {
 """The rule that a request has either a position or a list of positions."""
 
 
+WHOLE_SIGNATURE: Schema = {
+    "anyOf": [
+        {"maxProperties": 0},
+        {"required": ["sha256", "name", "image"], "not": {"required": ["strokes"]}},
+        {"required": ["sha256", "name", "strokes"], "not": {"required": ["image"]}},
+    ]
+}
+"""The rule that a request has a whole signature, with an image or with strokes, or nothing."""
+
 REFUND_OF_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refunded"}}}, {"properties": {"of": _NULL}}]}
 """The rule that only a refund names a charge."""
 

@@ -150,6 +150,8 @@ def convert_integers(value: Any, kind: Any) -> Any:
     if struct is not None and not many and isinstance(value, dict):
         fields = fields_by_name(struct)
         return {n: convert_integers(item, fields[n].type if n in fields else None) for n, item in value.items()}
+    if isinstance(value, list) and struct is None:
+        return [convert_integers(item, None) for item in value]
     whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INTEGER
     return int(value) if whole else value
 

@@ -34,6 +34,7 @@ from server.schemas.objects import Person, Proposal, Shape
 from server.schemas.problems import Problem
 from server.schemas.quotes import JobQuote
 from server.schemas.rooms import Room
+from server.schemas.signatures import JobSignature
 
 Reference = Annotated[str, Meta(max_length=128, pattern=text.LINE_PATTERN, description="one line, at most 128")]
 MAX_METADATA_BYTES = 4096
@@ -166,9 +167,7 @@ class PublicJob(_JobCore, kw_only=True):
 
 
 class Job(_JobCore, kw_only=True):
-    """A job as its participants, ops and services see it. Others who may see the job receive only the members of
-    PublicJob.
-    """
+    """A job as its participants, ops and services see it. Others receive only the members of PublicJob."""
 
     customer: Person | None = None
     technician: Person | None = None
@@ -188,6 +187,7 @@ class Job(_JobCore, kw_only=True):
     frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
     promise: Annotated[datetime | None, Meta(description="when its technician is there, in four of five cases")] = None
     asked: Annotated[bool | None, Meta(description="true while its technician has not accepted yet")] = None
+    signed: Annotated[JobSignature | None, Meta(description="once the customer has signed its record")] = None
     codes: Annotated[dict[str, str] | None, Meta(description="by purpose, for the customer only")] = None
     proposal: Annotated[Proposal | None, Meta(description="the price that waits for an answer")] = None
 

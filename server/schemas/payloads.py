@@ -28,6 +28,7 @@ from server.schemas.presence import Presence
 from server.schemas.prices import PriceChanged, PriceEventData
 from server.schemas.quotes import Quote
 from server.schemas.rooms import MessageEventData, RoomEventData, TypingNotice
+from server.schemas.signatures import EventReceipt
 
 
 class OfferMade(Shape):
@@ -113,6 +114,12 @@ class JobTaken(JobStep, kw_only=True):
 
     technician: Card | None = None
     command: str | None = None  # type: ignore[assignment]
+
+
+class JobSigned(JobStep, kw_only=True):
+    """The customer has signed the record of the job."""
+
+    receipt: EventReceipt | None = None
 
 
 class JobEnded(JobStep, kw_only=True):
@@ -218,7 +225,8 @@ class TokenExpiring(Shape):
 _STRUCTS = {
     struct.__name__: struct
     for struct in (
-        *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
+        *(JobChanged, JobSearching, JobStep, JobTaken, JobSigned, JobEnded, JobLate),
+        *(OfferMade, OfferClosed, OfferDeclined),
         *(BidEventData, PriceEventData, PriceChanged, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
         *(Position, Presence, TokenExpiring, FixRate),

@@ -81,7 +81,18 @@ class Customer(Person):
 
     async def _sign(self, job: str) -> None:
         await asyncio.sleep(SIGN_S)
-        await self.account.request("POST", f"/v1/jobs/{job}/sign", {})
+        shown = await self.account.request("GET", f"/v1/jobs/{job}/record")
+        body = {"sha256": shown["sha256"], "name": self.account.name, "strokes": self._draw_strokes()}
+        try:
+            await self.account.request("POST", f"/v1/jobs/{job}/sign", body)
+        except Refusal as refusal:
+            if refusal.code not in ("illegal_transition", "frozen"):
+                raise
+
+    def _draw_strokes(self) -> list[list[list[int]]]:
+        """Return a line with a bend, as somebody might draw it."""
+        rng = self.simulation.random_for(self.account.name)
+        return [[[20 * step, 40 + rng.randrange(30), 60 * step] for step in range(8)]]
 
     def _record_job(self, job: Frame) -> None:
         if job.get("technician") and not job.get("asked"):

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 from engine.archive import audit_refill
 from engine.archive.apply import Superseded
 from engine.audit import heads, proofs, signed_note, trees
-from engine.audit.head_key import read_public_keys
+from engine.audit.server_keys import read_public_keys
 from engine.audit.verifier import verify_zone
 from engine.rules import merkle_tree
 from engine.rules.merkle_tree import leaf_hash

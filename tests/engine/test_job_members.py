@@ -21,12 +21,13 @@ from engine.sql.schema import jobs as job_rows
 from server.schemas.jobs import Job, NewJob, PatchJob, PublicJob
 from server.schemas.objects import Person, Proposal
 from server.schemas.quotes import JobQuote
+from server.schemas.signatures import JobSignature
 
 ROOT = Path(__file__).resolve().parents[2]
 LUA_FILE = "lua/lib/job.lua"
 ALL_MEMBERS = {member.name for member in MEMBERS}
 PUBLIC_MEMBERS = {member.name for member in MEMBERS if member.public}
-JSON_TYPES = {datetime: str, Person: Party, Proposal: dict, JobQuote: dict}
+JSON_TYPES = {datetime: str, Person: Party, Proposal: dict, JobQuote: dict, JobSignature: dict}
 
 
 def fields_of(struct: type[msgspec.Struct]) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from engine.audit import heads
-from engine.audit.head_key import HeadKey
+from engine.audit.server_keys import HeadKey
 from engine.domain import day_plans, erasures, jobs, quotes
 from engine.domain.booking_request import Booking
 from engine.identity import accounts

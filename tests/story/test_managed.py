@@ -12,6 +12,7 @@ import pytest
 from engine.process.settings import Settings
 from tests.story.conftest import Person, Scenario
 from tests.support.clock import advance
+from tests.support.signatures import signature_of
 from tests.support.wait import wait_until
 
 PLACE = {"lat": 40.75, "lon": -73.99, "address": "1 Main St"}
@@ -170,7 +171,11 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
                 lambda p=person, k=kind: any(f["type"] == k for f in p.socket.received("booking_update", job))
             )  # type: ignore[misc]
 
-    job_view = await send_command(carla, job, "sign")
+    for other in (mia, payer):
+        assert (await other.request("GET", f"/v1/jobs/{job}/record")).status_code == 403
+    assert (await carla.post(f"/v1/jobs/{job}/sign")).json()["code"] == "unsigned"
+    shown = await tom.get(f"/v1/jobs/{job}/record")
+    job_view = await send_command(carla, job, "sign", **signature_of(shown))
     assert job_view["status"] == "signed"
     await wait_until(lambda: any(f["type"] == "job.signed" for f in tom.socket.received("booking_update", job)))
     push = await payer.socket.wait_for("payment.requested", job)

@@ -14,6 +14,7 @@ import pytest
 from tests.story.conftest import Person, Scenario
 from tests.support import private_fields
 from tests.support.epochs import epoch_name
+from tests.support.signatures import signature_of
 from tests.support.wait import wait_until
 
 PEOPLE = ("carla", "otto", "tom", "tara", "gus", "ops", "money", "mia")
@@ -162,7 +163,8 @@ async def run_managed(job_scenario: JobScenario) -> None:
     for command in ("depart", "start", "finish"):
         await job_scenario.send_command("tara", command)
     await job_scenario.dispute()
-    await job_scenario.send_command("carla", "sign")
+    shown = await job_scenario.people["carla"].get(f"/v1/jobs/{job_scenario.job}/record")
+    await job_scenario.send_command("carla", "sign", **signature_of(shown))
     await job_scenario.check_all_readers()
 
 

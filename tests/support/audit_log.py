@@ -12,7 +12,7 @@ from engine.archive import reader
 from engine.archive.quarantine import EventWriter
 from engine.archive.reader import Checkpoint
 from engine.audit import heads, signed_note
-from engine.audit.head_key import HeadKey
+from engine.audit.server_keys import HeadKey
 from engine.audit.signed_note import Head
 from engine.events import Event
 from engine.process.signer import Signer

@@ -89,6 +89,8 @@ def refusal_code(blueprint: Blueprint, spec: Command, relations: Sequence[str], 
         return "illegal_transition"
     if not facts.at.issuperset(spec.needs) or not facts.at.isdisjoint(spec.unless):
         return "illegal_transition"
+    if spec.signs:
+        return "unsigned"  # the model gives commands by their names alone
     begins = spec.effect in ("move", "take", "assign", "award") and spec.to and has_begun(blueprint, spec.to)
     waits = not has_begun(blueprint, facts.status) and blueprint.states[facts.status].phase != "closed"
     return "too_early" if facts.early and begins and waits and list(relations) != ["engine"] else ""

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from engine.audit import proofs
-from engine.audit.head_key import read_all_keys
 from engine.audit.heads import StoredHead
+from engine.audit.server_keys import read_all_keys
 from engine.domain import audit_trail
 from engine.domain.audit_trail import AuditQuery
 from engine.errors import NotFound

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import LargeBinary, Text, select
 
 from engine.audit import heads, signed_note
-from engine.audit.head_key import HeadKey
+from engine.audit.server_keys import HeadKey
 from engine.audit.verifier import verify_zone
 from engine.errors import ProfileIncomplete
 from engine.runtime import Engine

@@ -33,7 +33,8 @@ class Client:
             request_headers.setdefault("Authorization", f"Bearer {self.token}")
         raw = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
         answer = await self.http.request(method, path, content=raw, headers=request_headers)
-        if answer.is_success and method != "HEAD":
+        is_json = answer.headers.get("content-type") != "application/zip"
+        if answer.is_success and method != "HEAD" and is_json:
             check_reply_type(method, path.partition("?")[0], answer)
         return answer
 

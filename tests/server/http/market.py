@@ -10,6 +10,7 @@ from server.serve import RunningServer
 from tests.server.http.client import Client
 from tests.server.http.conftest import Book
 from tests.support import event_log
+from tests.support.signatures import signature_of
 
 
 async def book_for_technician(customer: Client, technician: Client, book: Book, **more: Any) -> dict[str, Any]:
@@ -51,6 +52,12 @@ async def run_command(caller: Client, job: str, command: str, **body: Any) -> di
     assert answer.is_success, answer.text
     changed: dict[str, Any] = answer.json()["job"]
     return changed
+
+
+async def sign_job(customer: Client, job: str) -> dict[str, Any]:
+    """Sign the record of a job as its customer, and return the job from the reply."""
+    shown = (await customer("GET", f"/v1/jobs/{job}/record")).json()
+    return await run_command(customer, job, "sign", **signature_of(shown))
 
 
 async def read_job(caller: Client, job: str) -> dict[str, Any]:

@@ -70,6 +70,7 @@ ERROR_DETAILS = {
     "Expected an ISO 4217 code in capitals",
     "Expected an e-mail address",
     "Expected an id: letters, digits, _ and -",
+    "Expected a SHA-256 in hexadecimal, lower case",
     "Expected one line of text, at most 64",
     "Expected one line of visible text without control characters, at most 200",
     "Expected one line, at most 128",

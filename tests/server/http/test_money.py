@@ -231,7 +231,7 @@ async def test_a_signature_counts_earlier_captures(
         price,
         0,
     )
-    assert money_sums(await market.run_command(customer, job, "sign")) == ("paid", price, 0)
+    assert money_sums(await market.sign_job(customer, job)) == ("paid", price, 0)
     assert await requested_payments(site, job) == []
     assert await payment_events(site, job) == [
         *(("received", None), ("partial", None), ("unexpected", "not_awaited")),

@@ -51,6 +51,8 @@ UNSTATED_CONSTRAINTS = {
     "/service": "No such service",
     "/technician": "No such technician",
     "/scheduled_for": "Not ",
+    "/image": "",  # base64, and what is inside
+    "/strokes": "At most ",  # points of all strokes together
     "/date": "Not ",
     "/technicians": "No such technician",
     "/roles": " is for ",  # the roles that a blueprint declares for its announcement

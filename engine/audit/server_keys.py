@@ -1,4 +1,4 @@
-"""The key that signs the heads of the audit trees."""
+"""The keys with which the server signs: one for the heads of the audit trees, one for the receipts of signatures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from engine.process.signer import Signer
 from engine.sql.audit_tables import vault_keys
 from engine.sql.database import Archive
 
-AUDIT_USE = "audit"
+AUDIT_USE, RECEIPT_USE = "audit", "receipt"
+"""What a key signs, as ``vault_keys`` says it."""
 ALGORITHM = "Ed25519"
+_PURPOSES = {AUDIT_USE: "audit head", RECEIPT_USE: "vault receipt"}
 
 
-class HeadKey:
-    """The key of this server. It is derived from the signing key, so that hosts that share the key file sign alike.
-    (Rejected: a file of its own. Each host would have to be given two files, and a host with only one of them would
-    sign with another key.)
+class ServerKey:
+    """A key of this server for one use. It is derived from the signing key, so that hosts that share the key file sign
+    alike. (Rejected: a file of its own. Each host would have to be given two files, and a host with only one of them
+    would sign with another key.)
     """
 
-    def __init__(self, signer: Signer) -> None:
-        self.private = Ed25519PrivateKey.from_private_bytes(signer.derive_key("audit head"))
+    def __init__(self, signer: Signer, use: str) -> None:
+        self.use = use
+        self.private = Ed25519PrivateKey.from_private_bytes(signer.derive_key(_PURPOSES[use]))
         self.public = self.private.public_key().public_bytes_raw()
         self.id = f"key_{sha256(self.public).hexdigest()[:16]}"
 
@@ -36,17 +39,25 @@ class HeadKey:
         columns = vault_keys.c
         if (await conn.execute(select(columns.id).where(columns.id == self.id))).scalar():
             return
-        former = (columns.use == AUDIT_USE) & columns.valid_until.is_(None)
+        former = (columns.use == self.use) & columns.valid_until.is_(None)
         await conn.execute(update(vault_keys).where(former).values(valid_until=now_ms))
         text = base64.b64encode(self.public).decode()
-        new = {"id": self.id, "use": AUDIT_USE, "alg": ALGORITHM, "public": text, "valid_from": now_ms}
+        new = {"id": self.id, "use": self.use, "alg": ALGORITHM, "public": text, "valid_from": now_ms}
         await conn.execute(insert(vault_keys).values(**new))
 
 
-async def read_public_keys(conn: AsyncConnection) -> dict[str, bytes]:
-    """Return the public keys of heads that were not revoked, by their ids."""
+class HeadKey(ServerKey):
+    """The key that signs heads. ``receipts`` signs the receipts that are written with the same events."""
+
+    def __init__(self, signer: Signer) -> None:
+        super().__init__(signer, AUDIT_USE)
+        self.receipts = ServerKey(signer, RECEIPT_USE)
+
+
+async def read_public_keys(conn: AsyncConnection, use: str = AUDIT_USE) -> dict[str, bytes]:
+    """Return the public keys of one use that were not revoked, by their ids."""
     columns = vault_keys.c
-    query = select(columns.id, columns.public).where(columns.use == AUDIT_USE, columns.revoked_at.is_(None))
+    query = select(columns.id, columns.public).where(columns.use == use, columns.revoked_at.is_(None))
     return {row.id: _decode(row.public) for row in await conn.execute(query)}
 
 
@@ -59,6 +70,6 @@ def _decode(text: str) -> bytes:
 
 
 async def read_all_keys(archive: Archive) -> list[Any]:
-    """Return the server's public keys for signed heads, the present one and all former ones: rows of ``vault_keys``."""
+    """Return the server's public keys, the present ones and all former ones: rows of ``vault_keys``."""
     async with archive.begin_read() as conn:
         return list((await conn.execute(select(vault_keys))).all())

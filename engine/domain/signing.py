@@ -1,0 +1,138 @@
+"""The record of a job, and its signature by the customer.
+
+The customer signs the digest that they were shown. This module computes the record from the job, compares the digest,
+and runs the step on exactly the version that it read: a photo, a price or an edit in between makes the script refuse
+that version, and the record is computed again. If it is still the same (a payment was noted), the step is repeated,
+else the customer gets the new record.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from engine.blueprint.compiler import Plan
+from engine.blueprint.relation import possible_relations
+from engine.blueprint.schema import Blueprint
+from engine.blueprint.vocabulary import SIGNING_ROUTE_WORD
+from engine.domain import job_queries, jobs
+from engine.domain.commands import CommandContext, CommandInput, encode_step_arguments, new_context
+from engine.domain.own_blueprint import run_with_own_blueprint
+from engine.errors import Forbidden, NotFound, Unavailable, VersionConflict
+from engine.idempotency.in_redis import Outcome
+from engine.rules import job_document
+from engine.rules.canonical import digest_of
+from engine.rules.job_record import JobRecord, record_of_job
+from engine.rules.receipts import SALT_BYTES
+from engine.types import Principal
+from engine.vault import images
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MAX_ATTEMPTS = 16
+COMMAND = "sign"
+"""The command in the fingerprint of the request, whatever the blueprint calls it."""
+
+
+class Signature(NamedTuple):
+    """What the customer sent: the digest that they were shown, the name that they typed, and the cleaned image or the
+    canonical strokes. ``kind`` is `png` or `strokes`.
+    """
+
+    sha256: str
+    name: str
+    image: bytes
+    kind: str
+
+
+async def read_record(engine: Engine, caller: Principal, job_id: str) -> JobRecord:
+    """Return the record of a job. Raises NotFound for all but the parties and ops, and for a signed record of which the
+    data was erased.
+    """
+    return (await _read_job_and_record(engine, caller, job_id))[1]
+
+
+async def _read_job_and_record(engine: Engine, caller: Principal, job_id: str) -> tuple[bytes, JobRecord]:
+    job = await job_queries.read_job(engine, caller, job_id)
+    if job_document.decode_job(job).customer is None:
+        raise NotFound("No such job")
+    record = record_of_job(job)
+    if record is None:
+        raise NotFound("The record was erased")
+    return job, record
+
+
+async def sign_job(
+    engine: Engine, caller: Principal, job_id: str, signature: Signature, *, key: str | None = None, trace: str = ""
+) -> Outcome:
+    """Sign the record of a job, and run the command of its blueprint that signs.
+
+    Raises VersionConflict with the present ``record`` and its ``sha256`` if the digest is another one, NotFound for a
+    job that is not the caller's, and the same errors as ``jobs.run_command``.
+    """
+    if "customer" not in possible_relations(caller.role):
+        raise Forbidden("Only the customer signs")
+    image = digest_of(signature.image)
+    context = new_context(engine, caller, job_id, COMMAND, [signature.sha256, signature.name, image], key, trace)
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return await run_with_own_blueprint(
+                engine, context, lambda blueprint: _sign_with(engine, context, blueprint, signature)
+            )
+        except VersionConflict as error:
+            if error.reply[:1] != [b"seen"]:
+                raise
+    raise Unavailable("The job changes faster than it can be signed")
+
+
+async def _sign_with(engine: Engine, context: CommandContext, blueprint: Blueprint, signature: Signature) -> Outcome:
+    """Compare the digest with the present record, and run the step on the version that was read."""
+    await jobs.check_blueprint(engine, context, blueprint)
+    plan = signing_plan(engine, blueprint)
+    if plan is None:
+        raise NotFound("No command of this job signs")
+    job, record = await _read_job_and_record(engine, context.caller, context.job)
+    if record.sha256 != signature.sha256:
+        raise VersionConflict(record=msgspec.Raw(record.text), sha256=record.sha256, job=msgspec.Raw(job))
+    image = digest_of(signature.image)
+    await images.store_image(engine, image, signature.image)
+    arguments = encode_step_arguments(
+        CommandInput(command=COMMAND), signature=_signature_arguments(signature, record, image)
+    )
+    args = {"actor": context.actor, **context.common_arguments(None), "bp": blueprint.key}
+    done = await engine.store.run(
+        context.zone,
+        "job_step",
+        keys=context.script_keys(),
+        args={**args, "plan": plan.plan_json, "args": arguments},
+    )
+    return await jobs.command_outcome(engine, context, blueprint, plan, done)
+
+
+def _signature_arguments(signature: Signature, record: JobRecord, image: str) -> dict[str, object]:
+    """Return what lua/lib/signature.lua needs. ``members`` is what the event has of the receipt."""
+    members = {
+        "sha256": record.sha256,
+        "image": {"sha256": image, "kind": signature.kind},
+        "name": signature.name,
+        "salt": os.urandom(SALT_BYTES).hex(),
+        "record": record.text.decode(),
+    }
+    text = msgspec.json.encode(members)[1:-1].decode()
+    return {"seen": record.version, "sha256": record.sha256, "members": text}
+
+
+def receipt_id(job_id: str) -> str:
+    """Return the id of the receipt of a job, as lua/lib/signature.lua makes it: a job is signed once."""
+    return f"rcp{job_id[3:]}"
+
+
+def signing_plan(engine: Engine, blueprint: Blueprint) -> Plan | None:
+    """Return the plan of the command that signs; None if there is none. A blueprint of an earlier release declares a
+    plain command of this name, which its live jobs still need.
+    """
+    names = [name for name, command in blueprint.commands.items() if command.signs] or [SIGNING_ROUTE_WORD]
+    return engine.plans.find_plan(blueprint, names[0])

@@ -1,0 +1,97 @@
+"""The record of a job: what its customer signs, as canonical JSON.
+
+It is a pure function of the job's JSON, of members that no signature, payment or rebuild changes. So the record is the
+same while the job is in Redis, after a rebuild, and when only SQL has the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+from engine.rules.canonical import canonical_json, digest_of
+
+RECORD_FORMAT = 1
+CONSENTS = {
+    1: "I have seen this record of the work with its photos. I confirm that the work is done as it says, and I agree"
+    " that its amount is due.",
+}
+"""The texts to which a signature consents, by their versions. A text never changes, because signed digests contain it:
+a new text gets a new version."""
+NEWEST_CONSENT = max(CONSENTS)
+POSITION_DECIMALS = Decimal(10) ** 7
+"""Positions are integers of 1e-7 degrees, about a centimetre: canonical JSON has no floats."""
+
+
+class JobRecord(NamedTuple):
+    """A record: its canonical JSON, the SHA-256 of that in hexadecimal, and the version of the job from whose JSON it
+    was made.
+    """
+
+    text: bytes
+    sha256: str
+    version: int
+
+
+def record_of_job(job: bytes) -> JobRecord | None:
+    """Return the record of a job from its whole JSON. That of a signed job is the one that was signed; None if it
+    cannot be made any more, because data of the job was erased.
+    """
+    members: dict[str, Any] = msgspec.json.decode(job)
+    signed = members.get("signed")
+    if not signed:
+        return _encode_record(members, NEWEST_CONSENT)
+    records = (_encode_record(members, version) for version in sorted(CONSENTS, reverse=True))
+    return next((record for record in records if record.sha256 == signed["sha256"]), None)
+
+
+def photo_digests(record: Mapping[str, Any]) -> list[str]:
+    """Return the SHA-256 of each photo in a decoded record."""
+    return [photo["sha256"] for photo in record["photos"]]
+
+
+def _encode_record(job: Mapping[str, Any], consent: int) -> JobRecord:
+    quote, technician = job.get("quote"), job.get("technician")
+    text = canonical_json(
+        {
+            "format": RECORD_FORMAT,
+            **{name: job[name] for name in ("zone", "blueprint", "service")},
+            "job": job["id"],
+            "customer": job["customer"]["id"],
+            "technician": technician["id"] if technician else None,
+            "place": {
+                "lat_e7": _fixed_point(job["lat"]),
+                "lon_e7": _fixed_point(job["lon"]),
+                "address": job["address"],
+                "postal_code": job.get("postal_code"),
+            },
+            "times": {
+                "created_at": job["created_at"],
+                "scheduled_for": job.get("scheduled_for"),
+                "duration_min": job.get("duration_min"),
+                "at": _times_before_signature(job),
+            },
+            "price": {
+                **{name: job[name] for name in ("amount", "currency", "pricing")},
+                "quote": {"id": quote["id"], "amount": quote["amount"]} if quote else None,
+            },
+            "photos": [{"sha256": photo["sha256"], "kind": photo["kind"]} for photo in job.get("photos") or ()],
+            "consent": {"version": consent, "text": CONSENTS[consent]},
+        }
+    )
+    return JobRecord(text, digest_of(text), job["version"])
+
+
+def _times_before_signature(job: Mapping[str, Any]) -> dict[str, str]:
+    """Return when the job reached its states and got its marks, without those that the signature and later steps
+    brought. The step that signs is later than all steps before it, by at least a millisecond (lua/lib/signature.lua).
+    """
+    signed_at = job["signed"]["at"] if job.get("signed") else None
+    return {name: at for name, at in job["at"].items() if signed_at is None or at < signed_at}
+
+
+def _fixed_point(degrees: float) -> int:
+    return int((Decimal(repr(degrees)) * POSITION_DECIMALS).to_integral_value(ROUND_HALF_EVEN))

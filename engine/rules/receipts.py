@@ -1,0 +1,56 @@
+"""The document that the server signs for a customer's signature, as canonical JSON: digests, ids and the time.
+
+It contains no personal text, so it stays when a person is erased, and the server's signature still verifies. The name
+that the customer typed is in it as a digest with random salt: without the salt nobody can find the name by trying
+names.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from engine.events import rfc3339_of
+from engine.rules.canonical import canonical_json
+from engine.types import Zone
+
+DOCUMENT_FORMAT = 1
+SALT_BYTES = 16
+
+
+class SignatureDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The decoded document. ``by`` is the customer's id, ``at`` the time of the event ``job.signed``, which is the
+    event ``seq`` of the log of ``zone``. ``key`` is the id of the server's key.
+    """
+
+    format: int
+    receipt: str
+    zone: Zone
+    seq: int
+    by: str
+    at: str
+    record_sha256: str
+    image_sha256: str
+    name_sha256: str
+    key: str
+
+
+_decoder = msgspec.json.Decoder(SignatureDocument)
+
+
+def encode_document(receipt: str, zone: str, seq: int, by: str, at_ms: int, digests: dict[str, str], key: str) -> bytes:
+    """Return the document. ``digests`` has those of the record, the image and the name, under these words."""
+    named = {f"{name}_sha256": value for name, value in digests.items()}
+    place = {"receipt": receipt, "zone": zone, "seq": seq}
+    return canonical_json({"format": DOCUMENT_FORMAT, **place, "by": by, "at": rfc3339_of(at_ms), **named, "key": key})
+
+
+def decode_document(text: bytes) -> SignatureDocument:
+    """Return the decoded document. Raises ValueError."""
+    return _decoder.decode(text)
+
+
+def name_digest(name: str, salt: str) -> str:
+    """Return the digest of a name with its salt (hexadecimal), in hexadecimal. Raises ValueError."""
+    return sha256(bytes.fromhex(salt) + name.encode()).hexdigest()

@@ -1,0 +1,83 @@
+"""What a customer signs with: a drawn image (PNG), or the strokes of a pen. Nothing is decoded: a PNG is walked chunk
+by chunk, and every chunk that is not needed to show the image is left out, so that no metadata of a device is stored.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from collections.abc import Sequence
+
+from engine.rules.canonical import NotCanonical, canonical_json
+
+MAX_IMAGE_BYTES = 256 * 1024
+MAX_SIDE = 4_096
+"""The most pixels of a side of the image."""
+MAX_STROKES = 500
+MAX_POINTS = 5_000
+"""How many points all strokes have together."""
+MAX_COORDINATE = 1_000_000
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_SHOWN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"IDAT", b"IEND"})
+_HEAD = struct.Struct(">I4s")
+
+
+class NotASignature(ValueError):
+    """Raised for bytes or strokes that cannot be a signature. The text says why."""
+
+
+def clean_png(data: bytes) -> bytes:
+    """Return the image without metadata: the same pixels, since the compressed data stays as it is.
+
+    Raises NotASignature if ``data`` is no PNG, is damaged, or is too large.
+    """
+    if len(data) > MAX_IMAGE_BYTES:
+        raise NotASignature(f"More than {MAX_IMAGE_BYTES} bytes")
+    if not data.startswith(PNG_MAGIC):
+        raise NotASignature("Not a PNG")
+    kept, at, kinds = bytearray(PNG_MAGIC), len(PNG_MAGIC), []
+    while not kinds or kinds[-1] != b"IEND":
+        if at + 12 > len(data):
+            raise NotASignature("The PNG ends too early")
+        size, kind = _HEAD.unpack_from(data, at)
+        end = at + 12 + size
+        if end > len(data) or binascii.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise NotASignature("The PNG is damaged")
+        if not kinds:
+            _check_header(kind, data[at + 8 : end - 4])
+        kinds.append(kind)
+        if kind in _SHOWN_CHUNKS:
+            kept += data[at:end]
+        elif not kind[0] & 0x20:
+            raise NotASignature("The PNG has an unknown critical chunk")
+        at = end
+    if b"IDAT" not in kinds:
+        raise NotASignature("The PNG has no pixels")
+    return bytes(kept)
+
+
+def _check_header(kind: bytes, content: bytes) -> None:
+    if kind != b"IHDR" or len(content) != 13:
+        raise NotASignature("The PNG has no header")
+    width, height = struct.unpack_from(">II", content)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise NotASignature(f"The image must have 1 to {MAX_SIDE} pixels a side")
+
+
+def encode_strokes(strokes: Sequence[Sequence[Sequence[int]]]) -> bytes:
+    """Return strokes as canonical JSON. Each is a list of points ``[x, y]`` or ``[x, y, ms]``.
+
+    Raises NotASignature if there are none or too many, or a point is not one.
+    """
+    points = [point for stroke in strokes for point in stroke]
+    if not points or not all(strokes):
+        raise NotASignature("Each stroke needs a point")
+    if len(strokes) > MAX_STROKES or len(points) > MAX_POINTS:
+        raise NotASignature(f"At most {MAX_STROKES} strokes and {MAX_POINTS} points")
+    if any(len(point) not in (2, 3) or max(map(abs, point)) > MAX_COORDINATE for point in points):
+        raise NotASignature("A point is [x, y] or [x, y, ms], in integers up to 1,000,000")
+    try:
+        return canonical_json(strokes)
+    except NotCanonical as error:
+        raise NotASignature(str(error)) from error

@@ -1,0 +1,134 @@
+"""The file that the vault gives out for a receipt: a ZIP with everything that the checks need, so that whoever has it
+needs no server.
+
+``receipt.json`` is the evidence, ``record.json`` the canonical record, ``signature.png`` or ``signature.json`` the
+image or the strokes, and ``photos/`` has the photos by their digests.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from engine.rules.canonical import digest_of
+from engine.rules.job_record import photo_digests
+from engine.vault.evidence import Contents, Evidence
+
+RECEIPT_FILE, RECORD_FILE = "receipt.json", "record.json"
+PHOTO_FOLDER = "photos/"
+MAX_FILES = 64
+MAX_MEMBER_BYTES = 16 * 2**20
+"""The largest member that is read. A file of the vault has none of more than 8 MiB."""
+_ENDINGS = {"jpeg": "jpg", "jpg": "jpg", "png": "png", "webp": "webp"}
+_evidence_decoder = msgspec.json.Decoder(Evidence)
+
+
+class NotAPackage(ValueError):
+    """Raised for a file that is not one of the vault, or is damaged. The text says why."""
+
+
+def image_file(kind: str) -> str:
+    """Return the name of the file with the image, or with the strokes."""
+    return "signature.png" if kind == "png" else "signature.json"
+
+
+def photo_files(record: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the digest of each photo of a record, and the name of its file."""
+    photos = msgspec.json.decode(record)["photos"]
+    for photo in photos:
+        yield photo["sha256"], f"{PHOTO_FOLDER}{photo['sha256']}.{_ENDINGS.get(photo['kind'], 'bin')}"
+
+
+class PackageWriter:
+    """Write a ZIP piece by piece: ``take`` returns what has been written since the last call."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._at = 0
+        self._zip = zipfile.ZipFile(self, "w", zipfile.ZIP_STORED)  # type: ignore[arg-type]
+
+    def add(self, name: str, data: bytes) -> bytes:
+        """Add a file, and return what has been written."""
+        self._zip.writestr(zipfile.ZipInfo(name), data)
+        return self._take()
+
+    def finish(self) -> bytes:
+        """Write the directory of the ZIP, and return the rest."""
+        self._zip.close()
+        return self._take()
+
+    def write(self, data: bytes) -> int:
+        """Take what zipfile writes."""
+        self._pieces.append(bytes(data))
+        self._at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """Return how much was written."""
+        return self._at
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
+
+    def _take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def encode_evidence(evidence: Evidence) -> bytes:
+    """Return ``receipt.json``."""
+    return msgspec.json.format(msgspec.json.encode(evidence), indent=2)
+
+
+def read_package(path: Path) -> tuple[Evidence, Contents]:
+    """Return the evidence in a file of the vault. Raises NotAPackage, OSError."""
+    try:
+        with path.open("rb") as file:
+            return _read(file)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise NotAPackage(f"not a readable ZIP: {error}") from error
+
+
+def _read(file: BinaryIO) -> tuple[Evidence, Contents]:
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        if len(members) > MAX_FILES or len(members) != len(archive.infolist()):
+            raise NotAPackage("too many files, or two of one name")
+        large = [name for name, info in members.items() if info.file_size > MAX_MEMBER_BYTES]
+        if large:
+            raise NotAPackage(f"{large[0]} is too large")
+        if RECEIPT_FILE not in members:
+            raise NotAPackage(f"it has no {RECEIPT_FILE}")
+        try:
+            evidence = _evidence_decoder.decode(_member(archive, RECEIPT_FILE))
+        except ValueError as error:
+            raise NotAPackage(f"{RECEIPT_FILE}: {error}") from error
+        record = _member(archive, RECORD_FILE) if RECORD_FILE in members else None
+        name = image_file(evidence.image_kind)
+        image = digest_of(_member(archive, name)) if name in members else None
+        return evidence, Contents(record=record, image_sha256=image, photos=_photos(archive, members, record))
+
+
+def _photos(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], record: bytes | None
+) -> dict[str, str | None]:
+    """Return the digests of the photos, by those that the record has."""
+    try:
+        expected = photo_digests(msgspec.json.decode(record)) if record else []
+        files = dict(photo_files(record)) if record else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {
+        digest: digest_of(_member(archive, files[digest])) if files[digest] in members else None for digest in expected
+    }
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file of the ZIP, whose checksum need not be right: the digests say what was changed."""
+    with archive.open(name) as file:
+        file._expected_crc = None  # type: ignore[attr-defined]
+        return file.read(MAX_MEMBER_BYTES + 1)

@@ -1,0 +1,28 @@
+-- The signature of a job's customer. A command of the blueprint that signs (`plan.signs`) is taken only with it. The
+-- caller has compared the digest that was signed with the record of version `seen` of the job (engine/rules/job_record.py)
+-- and encoded `members`: what the event has of the receipt, as JSON members.
+--- @include "lib/job_fields"
+--- @include "lib/money"
+local Signature = {}
+
+-- Returns a reply if the caller must read the job again: it has changed since version `seen`, or it changed in this very
+-- millisecond. Each time in the record must be before the time of the signature, so that the record of the signed job
+-- is the one that was signed.
+function Signature.conflict(zone, job, signature)
+  if not signature then return nil end
+  if job.signed == '' and (signature.seen ~= job.version or zone.now <= job.updated) then
+    return {'VERSION_CONFLICT', '0', 'seen'}
+  end
+  return nil
+end
+
+-- Fixes the price, if the command locks it or signs, and returns the members of the event for a signature. There is one
+-- signature, and so one receipt, for each job: the receipt is named after the job.
+function Signature.apply(job, plan, signature, now)
+  if signature or plan.locks_price then Money.lock_price(job) end
+  if not signature then return '' end
+  local receipt = 'rcp' .. string.sub(job.id, 4)
+  job.signed = '{"receipt":"' .. receipt .. '","sha256":"' .. signature.sha256 .. '","at":' .. now .. '}'
+  JobFields.set(job.key, 'signed', job.signed)
+  return ',"receipt":{"id":"' .. receipt .. '",' .. signature.members .. '}'
+end

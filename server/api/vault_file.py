@@ -1,0 +1,50 @@
+"""The ZIP of a receipt as a response. It is sent file by file, so that only one photo is in memory."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from engine.runtime import Engine
+from engine.vault import package
+from engine.vault.package import PackageWriter
+from engine.vault.receipts import Receipt, read_blob
+from server.http.responses import Header
+
+
+class VaultFile:
+    """The response with the file of a receipt."""
+
+    def __init__(self, engine: Engine, receipt: Receipt) -> None:
+        self._engine = engine
+        self._receipt = receipt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> None:
+        """Send the file. For HEAD only the headers."""
+        row, evidence = self._receipt.row, self._receipt.evidence
+        name = f'attachment; filename="{evidence.id}.zip"'.encode()
+        headers = [
+            (b"content-type", b"application/zip"),
+            (b"content-disposition", name),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": [*headers, *extra]})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        writer = PackageWriter()
+        await _send_piece(send, writer.add(package.RECEIPT_FILE, package.encode_evidence(evidence)))
+        blobs: list[tuple[str, str]] = []
+        if row.record is not None:
+            await _send_piece(send, writer.add(package.RECORD_FILE, row.record.encode()))
+            blobs += package.photo_files(row.record.encode())
+        if row.image:
+            blobs.insert(0, (row.image, package.image_file(row.image_kind)))
+        for digest, file_name in blobs:
+            data = await read_blob(self._engine, digest)
+            if data is not None:
+                await _send_piece(send, writer.add(file_name, data))
+        await send({"type": "http.response.body", "body": writer.finish()})
+
+
+async def _send_piece(send: Send, piece: bytes) -> None:
+    await send({"type": "http.response.body", "body": piece, "more_body": True})

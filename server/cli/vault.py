@@ -1,0 +1,81 @@
+"""``callout vault``: verify a receipt of the vault without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from engine.process.settings import SettingsError
+from server.cli import options
+
+if TYPE_CHECKING:
+    from engine.vault.checks import Check
+    from engine.vault.evidence import Evidence
+
+EXIT_WRONG, EXIT_PENDING = 1, 3
+
+
+@click.group()
+def vault() -> None:
+    """Verify what customers have signed."""
+
+
+@vault.command
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--public-key",
+    "keys",
+    metavar="KEY",
+    multiple=True,
+    help="Only signatures of this key are good (base64; repeatable).",
+)
+@options.as_json
+def verify(*, file: Path, keys: tuple[str, ...], as_json: bool) -> int:
+    """Verify FILE, a receipt from `GET /v1/vault/{receipt}?format=zip`, without a server and without a network.
+
+    Each check is printed with its result. The exit code is 0 if all are good, 1 if something was changed or is missing,
+    3 if nothing is wrong but the audit tree does not cover the receipt yet, and 2 if FILE is no file of the vault.
+
+    Without --public-key, the keys in the file count: whoever made the file could put keys of their own there. Compare
+    them with `GET /v1/vault/keys`, or with those that a witness has stored.
+    """
+    from engine.vault import checks
+    from engine.vault.package import NotAPackage, read_package
+
+    try:
+        evidence, contents = read_package(file)
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from None
+    except NotAPackage as error:
+        raise SettingsError(f"{file}: no file of the vault: {error}") from None
+    if keys:
+        known = [key for key in evidence.keys if key.public in keys]
+        evidence = msgspec.structs.replace(evidence, keys=known)
+    results = checks.run_checks(evidence, contents)
+    verified, pending = checks.is_verified(results), checks.is_pending(results)
+    if as_json:
+        found = {"receipt": evidence.id, "verified": verified, "pending": pending}
+        print(json.dumps({**found, "checks": msgspec.to_builtins(results)}))
+    else:
+        _print_report(evidence, results, verified=verified, pending=pending, has_keys=bool(keys))
+    return 0 if verified else EXIT_PENDING if pending else EXIT_WRONG
+
+
+def _print_report(evidence: Evidence, results: list[Check], *, verified: bool, pending: bool, has_keys: bool) -> None:
+    wrong = [check.name for check in results if check.result in ("failed", "missing")]
+    verdict = (
+        "verified" if verified else "not covered by the audit tree yet" if pending else f"WRONG: {', '.join(wrong)}"
+    )
+    print(f"{evidence.id}: {verdict}")
+    for check in results:
+        print(f"  {check.name:<17} {check.result}{f': {check.detail}' if check.detail else ''}")
+    if verified and any(check.result == "erased" for check in results):
+        print("  What is erased cannot be checked any more; the rest is as the server signed it.")
+    if not has_keys:
+        for key in evidence.keys:
+            print(f"  key {key.id} ({key.use}): {key.public}")
+        print("  These keys come from the file itself: compare them, or give them with --public-key.")

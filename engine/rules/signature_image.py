@@ -36,7 +36,8 @@ def clean_png(data: bytes) -> bytes:
         raise NotASignature(f"More than {MAX_IMAGE_BYTES} bytes")
     if not data.startswith(PNG_MAGIC):
         raise NotASignature("Not a PNG")
-    kept, at, kinds = bytearray(PNG_MAGIC), len(PNG_MAGIC), []
+    kept, at = bytearray(PNG_MAGIC), len(PNG_MAGIC)
+    kinds: list[bytes] = []
     while not kinds or kinds[-1] != b"IEND":
         if at + 12 > len(data):
             raise NotASignature("The PNG ends too early")

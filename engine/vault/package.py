@@ -10,7 +10,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import msgspec
 
@@ -49,7 +49,7 @@ class PackageWriter:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._at = 0
-        self._zip = zipfile.ZipFile(self, "w", zipfile.ZIP_STORED)  # type: ignore[arg-type]
+        self._zip = zipfile.ZipFile(cast(IO[bytes], self), "w", zipfile.ZIP_STORED)
 
     def add(self, name: str, data: bytes) -> bytes:
         """Add a file, and return what has been written."""

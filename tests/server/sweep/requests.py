@@ -178,6 +178,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "payment_adapter": ([{"adapter": "stripe"}, {"adapter": "outside"}], {}),
         "audit_tree": ([{"zone": "main"}], {}),
         "plan": ([{"id": ids["plan"]}], {}),
+        "receipt": ([{"id": ids["receipt"]}], world.relations["done"]),
         "audit_entry": ([{"zone": "main", "seq": "1"}], {}),
     }
 
@@ -190,7 +191,7 @@ def route_requests(world: World, route: Route) -> Iterator[SweepRequest]:
             may = passes and (target.allowed is None or caller in target.allowed)
             body = _request_body(world, route, caller, target) if route.body is not None else None
             path = route.path.format_map(target.params) + QUERY_OF_ROUTE.get(route.name, "").format(
-                start=world.start, service=world.ids["service"]
+                start=world.start, service=world.ids["service"], digest=world.ids["record_digest"]
             )
             headers = {"Idempotency_Key": str(uuid.uuid4())} if route.has_key else {}
             if route.is_conditional:
@@ -230,6 +231,7 @@ QUERY_OF_ROUTE = {
     "zones_read_map": "?bbox=-180,-85,180,85",
     "presence_find": "?users=usr_none",
     "audit_find": "?limit=200",
+    "vault_verify": "?sha256={digest}",
     "slots_find": "?service={service}&lat=52.52&lon=13.40&from=2099-01-01T00:00:00Z&to=2099-01-03T00:00:00Z",
     "audit_prove_consistency": "?from=1&to=1",
 }

@@ -90,6 +90,8 @@ PRICE_PAYLOAD = Payload("PriceEventData", {"proposal": NO_MEMBERS, "job": JOB_ME
 PRICE_CHANGED_PAYLOAD = Payload("PriceChanged", {**PRICE_PAYLOAD.members, "payment_requested": NO_MEMBERS})
 QUOTE_PAYLOAD = Payload("QuoteEventData", _scalar_members("quote"))
 PAYMENT_PAYLOAD = Payload("PaymentEventData", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
+PAYMENT_REQUESTED_PAYLOAD = Payload("PaymentEventData", {**PAYMENT_PAYLOAD.members, "command": NO_MEMBERS})
+"""With ``command``, which a report of the payment service does not have: a notice is for the step alone."""
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
 )
@@ -153,7 +155,7 @@ LOGGED_EVENTS = (
     EventType("price.changed", PRICE_CHANGED_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.rejected", PRICE_PAYLOAD, _PARTIES_AND_OPS),
     EventType("quote.created", QUOTE_PAYLOAD, recipients="ops", is_declarable=False),
-    EventType("payment.requested", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
+    EventType("payment.requested", PAYMENT_REQUESTED_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.authorized", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.released", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.received", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, effect="capture", is_of_any_job=True),

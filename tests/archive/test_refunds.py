@@ -273,7 +273,11 @@ async def test_a_refund_appends_an_event_and_is_archived(engine: Engine) -> None
     assert (outcome.version, outcome.repeated) == (paid.version + 1, False)
     [event] = await read_refund_events(engine, job)
     assert set(event.to) == {f"user:{carla.id}", "user:t1", "role:ops", "role:service", f"job:{job}"}
-    assert (event.actor, event.blueprint_key, event.trace) == ("service:cli_service", "marketplace@4", "00-ab-cd-01")
+    assert (event.actor, event.blueprint_key, event.trace) == (
+        "service:cli_service",
+        engine.blueprints.by_name["marketplace"].key,
+        "00-ab-cd-01",
+    )
     assert event.cause.startswith(f"{key}:")
     assert msgspec.json.decode(event.data, type=payloads.data_struct_of(event.type)) is not None
     record = await in_redis.find_record(engine, PAYMENT_SERVICE, key)

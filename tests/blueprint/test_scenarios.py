@@ -188,7 +188,8 @@ def test_an_offer_comes_with_a_notification(shipped: Blueprints) -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "titles"),
     [
-        ("payment.requested", {"payment": {"kind": "charge"}}, {"t1": "Confirmed"}),
+        ("payment.requested", {"command": "confirm", "payment": {"kind": "charge"}}, {"t1": "Confirmed"}),
+        ("payment.requested", {"payment": {"kind": "charge"}}, {}),
         ("payment.requested", {"payment": {"kind": "refund"}}, {}),
         ("job.status", {"command": "confirm"}, {"t1": "Confirmed", "c1": "Job update"}),
         ("job.status", {"command": "capture"}, {"c1": "Job update"}),

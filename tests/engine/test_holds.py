@@ -186,6 +186,19 @@ async def test_an_authorization_races_with_the_leaving_technician(engine: Engine
         assert await requests(engine, job) == [HOLD, ("release", PRICE, "pi_1")]
 
 
+async def test_an_authorization_races_with_another_price(engine: Engine) -> None:
+    """Whoever is first, the old amount is released once and the new one requested once."""
+    carla, service, tom = await open_market(engine)
+    for _ in range(RACES):
+        job = await accepted_job(engine, carla, service, tom)
+        await asyncio.gather(
+            *(report(engine, job, "authorized") for _ in range(3)), change_price(engine, carla, tom, job, 6_000)
+        )
+        hold, *others = await requests(engine, job)
+        assert hold == HOLD
+        assert sorted(others, key=str) == [("hold", 6_000, None), ("release", PRICE, "pi_1")]
+
+
 async def test_an_authorization_after_the_job_is_forgotten_is_released(engine: Engine) -> None:
     """A job that only SQL still has is restored with its payments: the late authorization is released, a repeat gets
     the first reply, and what was released before cannot be authorized.

@@ -86,6 +86,14 @@ async def test_a_booking_is_previewed_once_a_second(client_of: ClientOf, slow_re
     assert code_of(await backend("POST", "/v1/jobs/preview", {})) == (429, "rate_limited")
 
 
+async def test_webhooks_are_limited_by_address(client_of: ClientOf, slow_refill: SlowRefill) -> None:
+    """After a hundred webhooks of one address, the next one is refused before anything else is checked."""
+    slow_refill("webhooks")
+    stranger = client_of(None)
+    answers = await asyncio.gather(*(stranger("POST", "/v1/payments/webhooks/stripe", {}) for _ in range(101)))
+    assert sorted(code_of(answer)[1] for answer in answers) == ["not_found"] * 100 + ["rate_limited"]
+
+
 async def test_presence_is_asked_once_a_second(
     limited_server: RunningServer, client_of: ClientOf, slow_refill: SlowRefill
 ) -> None:

@@ -11,7 +11,8 @@
     │   ├── MethodNotAllowed 405
     │   ├── Conflict         409   ├── Taken ├── NotOffered ├── Expired ├── Cancelled ├── AtCapacity ├── TooEarly
     │   │                          ├── IllegalTransition ├── NotEditable ├── PriceLocked ├── Frozen ├── Unsigned
-    │   │                          └── Duplicate ├── InFlight ├── ScheduleConflict ├── RoomClosed ├── NotErasable
+    │   │                          ├── Duplicate ├── InFlight ├── ScheduleConflict ├── RoomClosed ├── NotErasable
+    │   │                          └── InsufficientBalance
     │   ├── VersionConflict  412
     │   ├── TooLarge         413
     │   ├── Invalid          422   ├── NotJson (400) ├── NotText (400) ├── ReusedKey ├── OutOfArea
@@ -256,9 +257,16 @@ class RoomClosed(Conflict):
     code, title = "room_closed", "The room is closed"
 
 
+class InsufficientBalance(Conflict):
+    """The technician has less available than the payout's amount. Money that is pending cannot be paid out yet."""
+
+    code, title = "insufficient_balance", "Less is available"
+
+
 class NotErasable(Conflict):
-    """The person cannot be erased now. `blockers` says why: `job` (a live job), `dispute` (an open one), `zone`
-    (events in a zone that is not declared any more)."""
+    """The person cannot be erased now. `blockers` says why: `job` (a live job), `dispute` (an open one), `balance`
+    (money that they earned and were not paid, or owe), `payout` (one that is under way), `zone` (events in a zone that
+    is not declared any more)."""
 
     code, title = "not_erasable", "Something of the account is still open"
 

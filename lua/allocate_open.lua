@@ -5,7 +5,7 @@ KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience  schedule
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
-EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.job
+EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger  session.job
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:user:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:dispute:*  {z}:disputes  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]
 --- @include "lib/allocation"

@@ -1,11 +1,11 @@
 --[[ event_append: appends an event that changes no live state, once per idempotency key: an announcement, a review, the
-end of a user's access, an entry of the audit trail, the erasure of a person, or the deletion of old events from SQL.
+end of a user's access, an entry of the audit trail, the erasure of a person, a payout, or the deletion of old events from SQL.
 The event is appended to the log, so that every gateway and SQL receive the event.
 KEYS    meta  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  kind  channels  data
 OK      seq  version
 ERR     STALE_EPOCH  REUSED_KEY
-EMITS   announcement.*  audit.*  log.retired  session.revoked  subject.erased  technician.reviewed
+EMITS   announcement.*  audit.*  log.retired  payout.*  session.revoked  subject.erased  technician.reviewed
 ]]
 --- @include "lib/event_log"
 --- @include "lib/idempotency"

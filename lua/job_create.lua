@@ -9,7 +9,7 @@ KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
 ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  state_entry  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact  room  quote  quoted  quote_ms  reserve
 OK      seq  version  job_id  job  room
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE  EXPIRED  SCHEDULE_CONFLICT
-EMITS   job.*  offer.created  offer.closed  quote.created  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.job
+EMITS   job.*  offer.created  offer.closed  quote.created  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger  session.job
 TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:live  {z}:user:*  {z}:user:*:blocks  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:quote:*  {z}:dispute:*  {z}:disputes  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"

@@ -4,7 +4,7 @@ KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  bp  plan  grace_ms  lease_ms
 OK      seq  version
 ERR     STALE_EPOCH  OTHER_BLUEPRINT
-EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
+EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger
 TOUCHES {z}:job:*:bids  {z}:demand:*  {z}:tech:*  {z}:tech:*:plan  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:dispute:*  {z}:disputes  {z}:live  {z}:open:*  {z}:people  {z}:summaries  {z}:supply:*  {z}:wide:*  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"

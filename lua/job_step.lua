@@ -5,7 +5,7 @@ KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE  TAKEN  UNSIGNED
-EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked  room.opened  room.left  room.closed  mediator.invited  session.room  session.job
+EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger  session.job
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"

@@ -6,7 +6,7 @@ KEYS    meta  job  offers  waves  log
 ARGV    epoch  technician  seen  how  plan  others  record  schedule
 OK      seq  version  technician  why
 ERR     STALE_EPOCH
-EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.job
+EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger  session.job
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:open:*  {z}:people  {z}:due  {z}:demand:*  {z}:user:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:dispute:*  {z}:disputes  {z}:wide:*  (same slot, names known only inside)
 ]]
 --- @include "lib/apply_step"

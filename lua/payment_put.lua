@@ -1,16 +1,18 @@
 --[[ payment_put: records a report (`notice`) of the payment service about a payment, once per reference and status. A
 captured payment is recorded in every state of the job. `captures` are the plans of the blueprint's commands for it
-(JSON, `[]` if there are none), and `audiences` the audience of each event (JSON). `members` are the payment's fixed
-members, `of` is the charge that a refund belongs to, and `why` says why a payment failed (letters, digits and `_`).
+(JSON, `[]` if there are none), `commission` is what the platform keeps (lib/earnings), and `audiences` is the audience
+of each event (JSON). `members` are the payment's fixed members, `of` is the charge that a refund belongs to, and `why`
+says why a payment failed (letters, digits and `_`).
 KEYS    meta  job  offers  causes  payments  log  req
-ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  audiences  why
+ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  commission  audiences  why
 OK      seq  version  job_id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  DUPLICATE  FROZEN  ILLEGAL_TRANSITION  INVALID
-EMITS   payment.requested  payment.authorized  payment.released  payment.received  payment.partial  payment.unexpected  payment.refunded  payment.failed  job.*  bid.closed  offer.closed  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room
+EMITS   payment.requested  payment.authorized  payment.released  payment.received  payment.partial  payment.unexpected  payment.refunded  payment.failed  job.*  bid.closed  offer.closed  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]
 --- @include "lib/audience"
 --- @include "lib/command"
+--- @include "lib/earnings"
 --- @include "lib/event_log"
 --- @include "lib/hold"
 --- @include "lib/idempotency"
@@ -21,7 +23,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:us
 --- @include "lib/zone"
 local meta, job_key, offers, causes, payments, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, bp, id, reference, of, status, amount, currency, members, captures_json,
-  audiences_json, why_failed = unpack(ARGV)
+  commission, audiences_json, why_failed = unpack(ARGV)
 local EVENTS = {requested = 'payment.requested', captured = 'payment.received', refunded = 'payment.refunded',
   failed = 'payment.failed', authorized = 'payment.authorized', released = 'payment.released'}
 local zone = Zone.enter(meta, epoch)
@@ -44,6 +46,8 @@ local why, which = Payment.refusal(job, known, charge, notice)
 if why then return Idempotency.refuse(req, fingerprint, why, which) end
 
 local seq, audiences = zone.seq + 1, cjson.decode(audiences_json)
+local before = job.paid - job.refunded
+local payee, available = Earnings.payee(zone, job, commission)
 local shown, counts = Payment.record(zone, job, known, charge, notice)
 local builder = {actor = actor}
 function builder.event(kind, reason)
@@ -68,6 +72,9 @@ else
   if release and audiences['payment.requested'] then
     events[2] = Hold.event(job, Job.full_json(job), release, audiences['payment.requested'])
   end
+end
+if payee and job.paid - job.refunded ~= before then
+  events[#events + 1] = Earnings.follow_payment(zone, job, before, commission, payee, available)
 end
 Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)
 for _, event in ipairs(events) do

@@ -15,7 +15,15 @@ from sqlalchemy import Table, delete, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.archive import demand_quotes, demand_rows, quote_rows, receipt_rows, room_rows, technician_rows
+from engine.archive import (
+    demand_quotes,
+    demand_rows,
+    ledger_rows,
+    quote_rows,
+    receipt_rows,
+    room_rows,
+    technician_rows,
+)
 from engine.archive.offer_reader import HAS_WAVES
 from engine.archive.projection import CHANNEL_COLUMNS, FINISHED_PHASES, Batch, Row
 from engine.archive.reader import ArchivedPosition, Checkpoint
@@ -106,6 +114,8 @@ async def apply_batch(
         await technician_rows.apply_rows(conn, zone, batch.technicians)
         if await demand_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq):
             await demand_rows.add_counts(conn, upsert, zone, demand)
+        if await ledger_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq):
+            await ledger_rows.apply_rows(conn, upsert, zone, batch.ledger)
         await insert_rows(conn, events_refused, batch.quarantined)
         return await _append_to_audit(conn, archive, zone, new_leaves, head_key) if new_leaves else None
 

@@ -15,6 +15,7 @@ import structlog
 
 from engine.archive.demand_projection import DEMAND_EVENTS, DemandCounts, fold_demand_event
 from engine.archive.job_states import state_rows
+from engine.archive.ledger_projection import LEDGER_TYPES, LedgerRows, fold_ledger_event
 from engine.archive.offer_projection import OfferRows
 from engine.archive.quote_projection import QuoteRows, fold_quote
 from engine.archive.receipt_projection import fold_receipt
@@ -54,6 +55,7 @@ class Batch:
     rooms: RoomRows = field(default_factory=RoomRows)
     technicians: TechnicianChanges = field(default_factory=TechnicianChanges)
     demand: DemandCounts = field(default_factory=DemandCounts)
+    ledger: LedgerRows = field(default_factory=LedgerRows)
     job_states: list[Row] = field(default_factory=list)
     quarantined: list[Row] = field(default_factory=list)
 
@@ -132,6 +134,8 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
     fold_receipt(batch.receipts, event)
     if kind in DEMAND_EVENTS:
         fold_demand_event(batch.demand, event)
+    if kind in LEDGER_TYPES:
+        fold_ledger_event(batch.ledger, event)
     if kind.startswith("offer."):
         _fold_offer(batch, event, data, job)
     elif kind.startswith("bid."):

@@ -184,8 +184,17 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "tech_audience": tech_audience,
         "tech_reason": _technician_reason(blueprint, spec) if tech_audience else "",
         "room": compile_room(blueprint),
+        "commission": blueprint.price.commission_text if _reaches_done(blueprint, spec) else "",
     }
     return {**always, **{word: value for word, value in perhaps.items() if value or word in PLAN_MEMBERS_SENT_IF_ZERO}}
+
+
+def _reaches_done(blueprint: Blueprint, spec: Command) -> bool:
+    """Return whether the command brings a job to a state of the phase ``done``."""
+    state = spec.to
+    while state and blueprint.states[state].phase != "done":
+        state = blueprint.states[state].next_state
+    return bool(state)
 
 
 def compile_room(blueprint: Blueprint) -> dict[str, Any] | None:

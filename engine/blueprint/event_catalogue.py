@@ -95,6 +95,7 @@ PAYMENT_REQUESTED_PAYLOAD = Payload("PaymentEventData", {**PAYMENT_PAYLOAD.membe
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
 )
+PAYOUT_PAYLOAD = Payload("PayoutEventData", _scalar_members("payout"))
 CODE_FAILED_PAYLOAD = Payload("CodeFailed", {"job": ID_ONLY, "technician": ID_ONLY, "purpose": NO_MEMBERS})
 REVIEW_PAYLOAD = Payload("TechnicianReviewed", {"technician": ID_ONLY, **_scalar_members("kyc", "account", "reason")})
 TECHNICIAN_STATUS_PAYLOAD = Payload(
@@ -121,6 +122,7 @@ EMPTY_PAYLOAD = Payload("", {})
 _PARTIES_AND_OPS = "customer holder ops"
 _PARTIES_OPS_AND_SERVICE = f"{_PARTIES_AND_OPS} service"
 _BIDDER = "the bidder"
+_PAYOUT_RECIPIENTS = "the technician, ops, service"
 _MAP_SUBSCRIBERS = "ops who subscribed `map:<zone>`"
 _ROOM_MEMBERS = "the members of the room"
 _ROOM_MEMBERS_AND_STAFF = f"{_ROOM_MEMBERS}, mediators, ops"
@@ -163,6 +165,9 @@ LOGGED_EVENTS = (
     EventType("payment.failed", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.partial", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.unexpected", PAYMENT_UNEXPECTED_PAYLOAD, "ops service", is_of_any_job=True),
+    EventType("payout.requested", PAYOUT_PAYLOAD, recipients=_PAYOUT_RECIPIENTS, is_declarable=False),
+    EventType("payout.paid", PAYOUT_PAYLOAD, recipients=_PAYOUT_RECIPIENTS, is_declarable=False),
+    EventType("payout.failed", PAYOUT_PAYLOAD, recipients=_PAYOUT_RECIPIENTS, is_declarable=False),
     EventType("code.failed", CODE_FAILED_PAYLOAD, recipients="ops", is_of_any_job=True),
     EventType("code.locked", CODE_FAILED_PAYLOAD, recipients="customer, ops", is_of_any_job=True),
     EventType("technician.reviewed", REVIEW_PAYLOAD, recipients="the technician, managers"),

@@ -59,6 +59,24 @@ class TotalLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max: int = 2000
 
 
+class Commission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the platform keeps of the money that a technician earns: ``per_mille`` of it. Their share can be paid out
+    ``hold_s`` seconds after it was earned.
+    """
+
+    per_mille: int
+    hold_s: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The commission as lua/lib/earnings.lua reads it: `per_mille hold_ms`."""
+        return f"{self.per_mille} {round(self.hold_s * 1000)}"
+
+
+NO_COMMISSION = Commission(per_mille=0)
+"""The commission of a blueprint that declares none."""
+
+
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The source of the price, and the states in which another price may be proposed. ``hours`` are two states, or
     names that commands write to the job's ``at``: an hourly price counts the hours between these two times.
@@ -77,11 +95,17 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total: TotalLimits | None = None
     round_to: int = 1
     quote_s: float = 600.0
+    commission: Commission | None = None
 
     @property
     def is_quoted(self) -> bool:
         """Whether the price of a booking is a quote."""
         return self.source == "quote"
+
+    @property
+    def commission_text(self) -> str:
+        """The commission as lua/lib/earnings.lua reads it."""
+        return (self.commission or NO_COMMISSION).text
 
     @property
     def limits(self) -> TotalLimits:

@@ -14,14 +14,16 @@ from engine.rules.surge import DEAD_BAND, DemandTable, reachable_multipliers
 
 MAX_FACTOR = 10 * ONE
 MAX_QUOTE_S = 86_400
+MAX_HOLD_S = 365 * 86_400
 MAX_ROUND_TO = 1_000_000
 _LARGE_BASE = 10**9
 """A price so large that each difference of a factor shows."""
 
 
 def price_problems(blueprint: Blueprint) -> Iterator[str]:
-    """Yield the problems of ``[price]`` that concern a quoted price, one sentence each."""
+    """Yield the problems of ``[price]`` that concern a commission or a quoted price, one sentence each."""
     price = blueprint.price
+    yield from _commission_problems(blueprint)
     if not price.is_quoted:
         given = {"demand": price.demand, "peak": price.peak, "total": price.total, "round_to": price.round_to != 1}
         yield from (f'{name}: changes no price; it needs source = "quote"' for name, value in given.items() if value)
@@ -34,6 +36,18 @@ def price_problems(blueprint: Blueprint) -> Iterator[str]:
     problems = [*_limit_problems(price), *_peak_problems(price)]
     problems += [f"demand: {problem}" for problem in _demand_problems(price.demand)] if price.demand else []
     yield from problems or _useless_factors(price)
+
+
+def _commission_problems(blueprint: Blueprint) -> Iterator[str]:
+    commission = blueprint.price.commission
+    if commission is None:
+        return
+    if not 0 <= commission.per_mille <= ONE:
+        yield f"commission: per_mille must be from 0 to {ONE}"
+    if not 0 <= commission.hold_s <= MAX_HOLD_S:
+        yield f"commission: hold_s must be from 0 to {MAX_HOLD_S:,} seconds"
+    if all(state.phase != "done" for state in blueprint.states.values()):
+        yield "commission: nobody earns anything: no state has the phase done"
 
 
 def _lifecycle_problems(blueprint: Blueprint) -> Iterator[str]:

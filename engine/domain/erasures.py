@@ -1,8 +1,9 @@
 """Erasures of persons: who may ask for one, what stands in its way, and how far it is.
 
 The account is closed first, so that no new job begins. A *blocker* prevents an erasure: a live job or an open dispute,
-because the other party needs the person, or events in a zone that is not declared any more, because nobody can write
-the record of their erasure to its log. If there is a blocker, the account is opened again. The process itself is
+because the other party needs the person; money that they earned and were not paid, or owe, and a payout under way,
+because the money has no other owner; events in a zone that is not declared any more, because nobody can write the
+record of their erasure to its log. If there is a blocker, the account is opened again. The process itself is
 engine/workers/eraser.py.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from sqlalchemy import delete, insert, or_, select
 
-from engine.archive import person_reader
+from engine.archive import ledger_reader, person_reader
 from engine.archive.projection import FINISHED_PHASES
 from engine.clock import now_ms
 from engine.errors import Forbidden, NotErasable, NotFound
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from engine.runtime import Engine
 
-Blocker = Literal["job", "dispute", "zone"]
+Blocker = Literal["job", "dispute", "balance", "payout", "zone"]
 ErasureState = Literal["waiting", "running", "done"]
 
 
@@ -136,6 +137,10 @@ async def read_blockers(engine: Engine, user: UserId) -> list[Blocker]:
                 found.add("job")
             if record[1]:
                 found.add("dispute")
+    if await ledger_reader.has_balance(engine.archive, user):
+        found.add("balance")
+    if await ledger_reader.has_open_payout(engine.archive, user):
+        found.add("payout")
     if await read_undeclared_zones(engine, user):
         found.add("zone")
     return sorted(found)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from engine.archive import last_steps, offer_reader, reader
+from engine.archive import last_steps, ledger_reader, offer_reader, reader
 from engine.archive.projection import FINISHED_PHASES
 from engine.blueprint.relation import relations
 from engine.errors import NotFound, Unavailable
@@ -125,7 +125,7 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId, keep_ms: int) -> N
     """
     if zone not in engine.store.zones:
         raise NotFound("No such job")
-    await _wait_for_archive(engine, zone)
+    await wait_for_archive(engine, zone)
     document = await reader.job(engine.archive, job)
     members = _members_decoder.decode(document) if document else {}
     if not members or msgspec.json.decode(members["phase"]) not in FINISHED_PHASES:
@@ -133,15 +133,17 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId, keep_ms: int) -> N
     payments = payment_records(await reader.job_events(engine.archive, job, PAYMENT_EVENTS))
     bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
+    payee = await ledger_reader.find_payee(engine.archive, job)
+    earned = {"payee": f"{payee.technician} {payee.available_at}"} if payee else {}
     steps = await last_steps.read_last_steps(engine.archive, job)
-    all_fields = _job_hash_fields(members, bp, sum_amounts_by_status(payments)) | steps._asdict()
+    all_fields = _job_hash_fields(members, bp, sum_amounts_by_status(payments)) | steps._asdict() | earned
     fields = _encode_names_and_values(all_fields)
     records = _encode_names_and_values({f"{each.kind} {each.reference}": each.record_text() for each in payments})
     args: Args = {"fields": fields, "records": records, "keep_ms": keep_ms}
     await engine.store.run(zone, "job_restore", keys=names, args=args)
 
 
-async def _wait_for_archive(engine: Engine, zone: Zone) -> None:
+async def wait_for_archive(engine: Engine, zone: Zone) -> None:
     """Wait until SQL has all events that are in the log now. Raises Unavailable after ``ARCHIVE_WAIT_S``."""
     head = await log.read_head(engine.store.read_connection, zone)
     for _ in range(round(ARCHIVE_WAIT_S / POLL_INTERVAL_S)):

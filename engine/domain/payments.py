@@ -134,6 +134,7 @@ async def _run_script(
                 "currency": payment.currency,
                 "members": job_restore.encode_fixed_members(kind, payment.reference, of),
                 "captures": capture_plans(engine, blueprint),
+                "commission": blueprint.price.commission_text,
                 "audiences": msgspec.json.encode(audiences),
                 "why": payment.reason,
             },

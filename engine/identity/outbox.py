@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
 from engine.errors import CalloutError
-from engine.identity import access, audit_events
+from engine.identity import access, audit_events, payout_events
 from engine.identity.log_append import append_event
 from engine.process.loops import not_cancelled
 from engine.sql.schema import outbox
@@ -144,7 +144,7 @@ async def append_revocation(
 
 
 async def run(engine: Engine) -> None:
-    """Apply the waiting outbox rows of all users, and append the ``audit.*`` events that wait, every
+    """Apply the waiting outbox rows of all users, and append the ``audit.*`` and ``payout.*`` events that wait, every
     ``POLL_INTERVAL_S`` seconds, until cancelled.
     """
     last_error = ""
@@ -152,6 +152,7 @@ async def run(engine: Engine) -> None:
         try:
             await run_once(engine)
             await audit_events.append_waiting(engine)
+            await payout_events.append_waiting(engine)
             last_error = ""
         except CalloutError as error:
             if str(error) != last_error:

@@ -88,6 +88,11 @@ DECLARATIONS: Mapping[str, Fate] = {
     ),
     **_columns("payment_cursors", impersonal="zone"),
     **_columns("payment_orders", pseudonym="id job", impersonal="zone doc"),
+    **_columns("ledger_entries", pseudonym="cause job payout", impersonal="zone kind"),
+    **_columns("ledger_lines", pseudonym="account", impersonal="zone kind currency"),
+    **_columns("ledger_progress", impersonal="zone"),
+    **_columns("payouts", pseudonym="id technician", by_law="reference", impersonal="currency status"),
+    **_columns("payout_events", pseudonym="payout actor", impersonal="key status"),
     **_columns("notifications", pseudonym="id user job room", redacted="title body", impersonal="kind"),
     **_columns("notification_reads", deleted="user notification"),
     **_columns("rooms", pseudonym="id job mediator", redacted="doc", impersonal="zone state"),
@@ -103,5 +108,6 @@ DECLARATIONS: Mapping[str, Fate] = {
 REASONS: Mapping[str, str] = {
     "payments.reference": "books of account must name each payment as the payment service does, for the time that the"
     " law prescribes; the reference leads to a person there alone",
+    "payouts.reference": "the same, of payouts to technicians",
 }
 """Why a column is kept by law."""

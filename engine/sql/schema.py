@@ -27,6 +27,7 @@ from engine.sql import (  # noqa: F401 (they add their tables to ``metadata``)
     device_tables,
     erasure_tables,
     job_tables,
+    ledger_tables,
     payment_tables,
     quote_tables,
     retention_tables,

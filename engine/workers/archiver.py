@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from engine.archive import apply, contradictions, demand_refill, room_refill
+from engine.archive import apply, contradictions, demand_refill, ledger_refill, room_refill
 from engine.archive.quarantine import EventWriter
 from engine.archive.reader import Checkpoint
 from engine.errors import CalloutError
@@ -221,6 +221,7 @@ class Archiver:
         if not progress.is_loaded:
             progress.checkpoint = await room_refill.refill(self._engine.archive, progress.zone)
             await demand_refill.refill(self._engine.archive, progress.zone, progress.checkpoint)
+            await ledger_refill.refill(self._engine.archive, progress.zone, progress.checkpoint)
             await self._heads.prepare(progress.zone, progress.checkpoint)
             await self._notify_redis(progress, [])
             await self._notify_unarchived(progress)

@@ -2,6 +2,7 @@
 --- @include "lib/audience"
 --- @include "lib/capacity"
 --- @include "lib/dispatch_index"
+--- @include "lib/earnings"
 --- @include "lib/hold"
 --- @include "lib/job"
 --- @include "lib/money"
@@ -45,7 +46,7 @@ function Effects.add_technician_events(events, job, plan, former, tech)
 end
 
 -- Enters the following states if a state is left at once for another. Afterwards corrects the holder's load for the
--- final state.
+-- final state. In the phase `done` the holder earns the job's money.
 function Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events)
   if not state_entry then return end
   local free, next_entry = state_entry.free, state_entry.next_entry
@@ -62,5 +63,8 @@ function Effects.enter_following_states(zone, job, state_entry, plan, args, acto
   if job.holder ~= '' then
     if free or job.phase == 'done' or job.phase == 'closed' then Capacity.free(zone, job)
     else Capacity.occupy_again(zone, job) end
+  end
+  if job.phase == 'done' and (job.row or {})[4] ~= 'done' then
+    events[#events + 1] = Earnings.settle(zone, job, plan.commission)
   end
 end

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.api import choice_examples, demand_examples, plan_examples, schedule_examples
+from server.api import choice_examples, demand_examples, money_examples, plan_examples, schedule_examples
 
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
@@ -115,6 +115,7 @@ _PAYMENT = {"reference": "ch_1", "status": "captured", "amount": 9000, "currency
 
 REQUESTS: dict[str, Any] = (
     plan_examples.REQUESTS
+    | money_examples.REQUESTS
     | schedule_examples.REQUESTS
     | {
         "auth_register": {
@@ -177,6 +178,7 @@ REQUESTS: dict[str, Any] = (
 )
 REPLIES: dict[str, Any] = {
     **(choice_examples.REPLIES | demand_examples.REPLIES | plan_examples.REPLIES | schedule_examples.REPLIES),
+    **money_examples.REPLIES,
     "auth_register": _SIGNED_IN,
     "auth_login": _SIGNED_IN,
     "auth_refresh": _SIGNED_IN,

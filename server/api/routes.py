@@ -45,6 +45,7 @@ from server.api.handlers import (
     technicians,
     users,
 )
+from server.api.money_routes import MONEY_ROUTES
 from server.api.own_routes import OWN_ROUTES
 from server.api.payment_routes import PAYMENT_ROUTES
 from server.api.person_routes import PERSON_ROUTES
@@ -340,6 +341,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     *PERSON_ROUTES,
     *QUOTE_ROUTES,
+    *MONEY_ROUTES,
     *ZONE_ROUTES,
     *DEMAND_ROUTES,
     *PLAN_ROUTES,

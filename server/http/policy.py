@@ -36,6 +36,7 @@ ObjectKind = Literal[
     "audit_entry",
     "plan",
     "receipt",
+    "payout",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see. ``account`` is a person with everything about them.
@@ -84,7 +85,7 @@ EDIT_TECHNICIAN = _policy("technician", "self", "managers")
 REVIEW_TECHNICIAN = _policy("technician", "managers")
 OWN_TECHNICIAN = _policy("technician", "self")
 EXPLAIN_OFFERS = _policy("technician", "self", "ops")
-SCHEDULE_OF_TECHNICIAN = _policy("technician", "self", "ops")
+SCHEDULE_OF_TECHNICIAN = EARNINGS_OF_TECHNICIAN = _policy("technician", "self", "ops")
 READ_ROOM = _policy("room", "member", "ops")
 MEMBER_OF_ROOM = _policy("room", "member")
 STAFF_OF_ROOM = _policy("room", "ops")
@@ -104,3 +105,4 @@ SIGNED_BY_PROVIDER = _policy("payment_adapter")
 ANY_RECEIPT = Policy("receipt")
 ANY_AUDIT_TREE, ANY_AUDIT_ENTRY = Policy("audit_tree"), Policy("audit_entry")
 ANY_PLAN = Policy("plan")
+ANY_PAYOUT = Policy("payout")

@@ -18,6 +18,7 @@ from engine.rules.fixes import FixRate
 from server.schemas.bids import Bid
 from server.schemas.demand import DemandChanged
 from server.schemas.disputes import EventDispute, MediationEventData
+from server.schemas.earnings import PayoutEventData
 from server.schemas.jobs import Job, PublicJob
 from server.schemas.maps import MapDelta, MapSnapshot
 from server.schemas.objects import Actor, Ref, Shape
@@ -228,6 +229,7 @@ _STRUCTS = {
         *(JobChanged, JobSearching, JobStep, JobTaken, JobSigned, JobEnded, JobLate),
         *(OfferMade, OfferClosed, OfferDeclined),
         *(BidEventData, PriceEventData, PriceChanged, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
+        *(PayoutEventData,),
         *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
         *(Position, Presence, TokenExpiring, FixRate),
         *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged),

@@ -1,0 +1,140 @@
+"""Fold the events that move money into entries of the ledger, and into the payouts that they report.
+
+``payment.received`` and ``payment.refunded`` are told once for each capture and refund; a capture in another currency
+than the job's is told by ``payment.unexpected`` alone. ``session.ledger`` says what the technician earns
+(lua/lib/earnings.lua). The payment's id and the payout's id are the cause, so that an event that was appended twice is
+booked once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from engine.events import Event, ms_of
+from engine.rules import ledger
+from engine.rules.event_payloads import EventPayment
+from engine.rules.job_document import Party
+from engine.rules.ledger import Entry, PayoutStatus
+
+PAYOUT_TYPES = ("payout.requested", "payout.paid", "payout.failed")
+LEDGER_TYPES = ("payment.received", "payment.refunded", "payment.unexpected", "session.ledger", *PAYOUT_TYPES)
+OTHER_CURRENCY = "other_currency"
+
+
+class EventPayout(msgspec.Struct, frozen=True):
+    """The payout in the data of ``payout.*`` events."""
+
+    id: str
+    technician: str
+    amount: int
+    currency: str
+    reference: str
+    status: PayoutStatus
+    at: str
+
+
+@dataclass(slots=True)
+class LedgerRows:
+    """The entries of a batch, each with the seq of its event, and the payouts that the events report."""
+
+    entries: list[tuple[int, Entry]] = field(default_factory=list)
+    payouts: list[tuple[int, EventPayout]] = field(default_factory=list)
+
+
+class _PaymentData(msgspec.Struct):
+    job: Party
+    payment: EventPayment
+    why: str = ""
+
+
+class _EarnedData(msgspec.Struct):
+    job: Party
+    technician: Party
+    amount: int
+    fee: int
+    currency: str
+    available_at: int
+
+
+class _PayoutData(msgspec.Struct):
+    payout: EventPayout
+
+
+_payment_decoder = msgspec.json.Decoder(_PaymentData)
+_earned_decoder = msgspec.json.Decoder(_EarnedData)
+_payout_decoder = msgspec.json.Decoder(_PayoutData)
+
+
+def fold_ledger_event(rows: LedgerRows, event: Event) -> None:
+    """Fold one of ``LEDGER_TYPES`` into ``rows``. Raises msgspec.DecodeError or ValueError for data that is not what
+    a script writes.
+    """
+    entry: Entry | None
+    if event.type in PAYOUT_TYPES:
+        payout = _payout_decoder.decode(event.data).payout
+        ms_of(payout.at)
+        rows.payouts.append((event.seq, payout))
+        entry = ledger.payout(payout.id, payout.technician, payout.status, payout.amount, payout.currency, at=event.at)
+    elif event.type == "session.ledger":
+        earned = _earned_decoder.decode(event.data)
+        entry = ledger.earned(
+            earned.job.id,
+            earned.technician.id,
+            earned.amount,
+            earned.fee,
+            earned.currency,
+            at=event.at,
+            available_at=earned.available_at,
+            cause=f"earned {event.zone}:{event.seq}",
+        )
+    else:
+        entry = _entry_of_payment(event, _payment_decoder.decode(event.data))
+    if entry is not None and entry.lines:
+        rows.entries.append((event.seq, entry))
+
+
+def _entry_of_payment(event: Event, data: _PaymentData) -> Entry | None:
+    """Return the entry of a payment; None if another event of the same payment makes it."""
+    payment, job = data.payment, data.job.id
+    if event.type == "payment.refunded":
+        return ledger.refunded(job, payment.id, payment.amount, payment.currency, event.at)
+    if event.type == "payment.received" or data.why == OTHER_CURRENCY:
+        return ledger.captured(job, payment.id, payment.amount, payment.currency, event.at)
+    return None
+
+
+def entry_rows(zone: str, rows: LedgerRows) -> list[dict[str, Any]]:
+    """Return the rows of ``ledger_entries``."""
+    return [
+        {
+            "zone": zone,
+            "seq": seq,
+            "kind": entry.kind,
+            "cause": entry.cause,
+            "at": entry.at,
+            "job": entry.job,
+            "payout": entry.payout,
+        }
+        for seq, entry in rows.entries
+    ]
+
+
+def line_rows(zone: str, rows: LedgerRows) -> list[dict[str, Any]]:
+    """Return the rows of ``ledger_lines``."""
+    return [
+        {
+            "zone": zone,
+            "seq": seq,
+            "kind": entry.kind,
+            "n": n,
+            "account": line.account,
+            "currency": entry.currency,
+            "amount": line.amount,
+            "available_at": line.available_at,
+        }
+        for seq, entry in rows.entries
+        for n, line in enumerate(entry.lines, 1)
+    ]

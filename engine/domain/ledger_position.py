@@ -1,0 +1,57 @@
+"""How far the ledger is, compared with the logs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from engine.errors import Unavailable
+from engine.sql.ledger_tables import ledger_progress
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Zone
+from engine.zone import log
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MAX_WAIT_S = 2.0
+"""How long (seconds) to wait until the ledger reaches the heads of the logs."""
+POLL_INTERVAL_S = 0.02
+
+
+async def wait_for_heads(engine: Engine) -> int:
+    """Wait until the ledger has all events that the logs of all zones have now. Return the time of ``main``'s clock in
+    ms. Raises Unavailable after ``MAX_WAIT_S``, or if a zone is closed.
+    """
+    heads = await read_heads(engine)
+    at_ms = await read_clock(engine)
+    for _ in range(round(MAX_WAIT_S / POLL_INTERVAL_S)):
+        if not await missing_zones(engine, heads):
+            return at_ms
+        await asyncio.sleep(POLL_INTERVAL_S)
+    raise Unavailable("The ledger has not reached the heads of the logs yet")
+
+
+async def read_heads(engine: Engine) -> dict[Zone, int]:
+    """Return the last seq of each zone's log. Raises Unavailable if a zone is closed."""
+    heads: dict[Zone, int] = {}
+    for zone, state in engine.store.zones.items():
+        if not state.open:
+            raise Unavailable(f"zone {zone} is closed: {state.why}")
+        heads[zone] = (await log.read_head(engine.store.read_connection, zone)).seq
+    return heads
+
+
+async def missing_zones(engine: Engine, heads: dict[Zone, int]) -> list[Zone]:
+    """Return the zones of whose logs the ledger has less than up to ``heads``."""
+    async with engine.archive.begin_read() as conn:
+        rows = await conn.execute(select(ledger_progress))
+        reached = {row.zone: row.seq for row in rows}
+    return [zone for zone, seq in heads.items() if reached.get(zone, 0) < seq]
+
+
+async def read_clock(engine: Engine) -> int:
+    """Return the time of ``main``'s clock in ms since the Unix epoch, at most a second late."""
+    return int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "now") or 0)

@@ -1,0 +1,88 @@
+"""The tables of the ledger and of payouts. No row has a text about a person; ids are the pseudonym after an erasure.
+
+The rows of the ledger are immutable: triggers refuse UPDATE and DELETE. The lines of an entry are inserted first, and
+then the entry: its trigger refuses an entry whose lines do not sum to 0 in each currency, and another trigger refuses
+lines for an entry that exists. A line whose entry is missing at the commit is refused by the foreign key. So the
+database has balanced entries alone, and SQLite, which has no trigger at the commit, enforces the same as PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, Table, Text
+
+from engine.sql.columns import id_column, metadata, seq_column, text_column, time_column
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    id_column("zone"),
+    seq_column(),
+    id_column("kind"),
+    Column("cause", Text, nullable=False, unique=True),
+    time_column("at"),
+    Column("job", Text),
+    Column("payout", Text),
+    Index(None, "job"),
+)
+"""The entries: each is made by one event (``zone``, ``seq``). ``cause`` names what it is an entry of, so that no
+payment and no payout is booked twice. Only the archiver writes it."""
+
+ledger_lines = Table(
+    "ledger_lines",
+    metadata,
+    id_column("zone"),
+    seq_column(),
+    id_column("kind"),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    text_column("account"),
+    text_column("currency"),
+    Column("amount", BigInteger, nullable=False),
+    time_column("available_at"),
+    ForeignKeyConstraint(
+        ["zone", "seq", "kind"],
+        ["ledger_entries.zone", "ledger_entries.seq", "ledger_entries.kind"],
+        deferrable=True,
+        initially="DEFERRED",
+    ),
+    Index(None, "account", "zone", "seq"),
+)
+"""The lines of the entries (engine/rules/ledger.py). ``amount`` is in minor units; an account has the sum of its lines.
+From ``available_at`` on the money of a technician can be paid out."""
+
+ledger_progress = Table(
+    "ledger_progress",
+    metadata,
+    id_column("zone"),
+    Column("seq", BigInteger, nullable=False),
+)
+"""Up to which event of a zone's log the ledger is written: the archiver's checkpoint, or lower after an archiver of a
+release without a ledger; engine/archive/ledger_refill.py then reads the rest from ``events``."""
+
+payouts = Table(
+    "payouts",
+    metadata,
+    id_column(),
+    text_column("technician"),
+    Column("amount", BigInteger, nullable=False),
+    text_column("currency"),
+    Column("reference", Text, nullable=False, unique=True),
+    text_column("status"),
+    time_column("created_at"),
+    Index(None, "technician"),
+)
+"""The payouts, of which SQL is the source. ``status`` is requested, paid or failed."""
+
+payout_events = Table(
+    "payout_events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("key", Text, nullable=False, unique=True),
+    text_column("payout"),
+    text_column("status"),
+    text_column("actor"),
+    time_column("at"),
+    Column("seq", BigInteger),
+    Index(None, "seq"),
+)
+"""The outbox of payouts: each change of one. ``seq`` is NULL until the archiver has the event in ``main``'s log; until
+then the event is appended again, under its ``key``."""

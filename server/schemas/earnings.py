@@ -1,0 +1,143 @@
+"""What technicians earned, statements of it, and payouts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from server.schemas.decode import Body
+from server.schemas.fields import Currency, Id
+from server.schemas.lists import Cursors, ListQuery
+from server.schemas.objects import Shape
+from server.schemas.payments import PaymentReference
+
+SignedAmount = Annotated[int, Meta(description="integer minor units, may be negative")]
+Month = Annotated[str, Meta(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$(?!\n)", description="a month: YYYY-MM")]
+PayoutStatusName = Literal["requested", "paid", "failed"]
+
+
+class Balance(Shape):
+    """What a technician has in one currency, by exactly the events at or below `as_of`. `pending` is earned and not
+    available yet; `available` can be paid out; both may be negative after a refund. `paid_out` are the payouts that
+    were requested or paid.
+    """
+
+    currency: str
+    pending: SignedAmount
+    available: SignedAmount
+    paid_out: SignedAmount
+    as_of: Annotated[Cursors, Meta(description="for each zone, the position in its log")]
+
+
+class EarningsItem(Shape, kw_only=True):
+    """A change of what a technician has. `earned` is money of a job, negative after a refund: `amount` is `gross`
+    without `fee`. `requested` is a payout, `failed` gives it back. Of the rest, only what applies is there.
+    """
+
+    zone: str
+    seq: int
+    kind: Literal["earned", "requested", "failed"]
+    at: datetime
+    currency: str
+    amount: SignedAmount
+    available_at: datetime
+    gross: SignedAmount | None = None
+    fee: SignedAmount | None = None
+    job: str | None = None
+    payout: str | None = None
+
+
+class EarningsReply(Shape):
+    """The balances, one for each currency, and a page of changes, the newest first."""
+
+    balance: list[Balance]
+    items: list[EarningsItem]
+    next: str | None
+
+
+class StatementLine(EarningsItem, kw_only=True):
+    """A change, and what the technician has after it in this currency."""
+
+    balance: SignedAmount
+
+
+class StatementTotal(Shape):
+    """What the technician had in one currency before and after the month, pending and available together."""
+
+    currency: str
+    opening: SignedAmount
+    closing: SignedAmount
+
+
+class Statement(Shape, kw_only=True):
+    """All changes of a month in `timezone`, that of the technician's zone, the oldest first. `final`: nothing of the
+    month can still come.
+    """
+
+    technician: str
+    month: str
+    timezone: str
+    since: datetime = field(name="from")
+    until: datetime = field(name="to")
+    totals: list[StatementTotal]
+    lines: list[StatementLine]
+    final: bool
+    as_of: Cursors
+
+
+class StatementReply(Shape):
+    statement: Statement
+
+
+class StatementQuery(Body):
+    """The month of a statement, and its format."""
+
+    month: Month
+    format: Literal["json", "csv"] = "json"
+
+
+class NewPayout(Body):
+    """A payout to a technician. ``reference`` is the caller's own name for it, unique for ever."""
+
+    technician: Id
+    amount: Annotated[int, Meta(ge=1, le=10**12, description="integer minor units")]
+    currency: Currency
+    reference: PaymentReference
+
+
+class SettlePayout(Body):
+    """What became of a payout."""
+
+    status: Literal["paid", "failed"]
+
+
+class PayoutsQuery(ListQuery):
+    """A filter for payouts."""
+
+    technician: Id | None = None
+    status: PayoutStatusName | None = None
+    reference: PaymentReference | None = None
+
+
+class Payout(Shape):
+    """A payout to a technician. `at` is the time of the request."""
+
+    id: str
+    technician: str
+    amount: int
+    currency: str
+    reference: str
+    status: PayoutStatusName
+    at: datetime
+
+
+class PayoutReply(Shape):
+    payout: Payout
+
+
+class PayoutEventData(Shape):
+    """A payout that was requested, was paid, or has failed."""
+
+    payout: Payout

@@ -5,7 +5,7 @@ KEYS    meta  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  kind  channels  data
 OK      seq  version
 ERR     STALE_EPOCH  REUSED_KEY
-EMITS   announcement.*  audit.*  log.retired  payout.*  session.revoked  subject.erased  technician.reviewed
+EMITS   announcement.*  audit.*  log.retired  payout.requested  payout.paid  payout.failed  session.revoked  subject.erased  technician.reviewed
 ]]
 --- @include "lib/event_log"
 --- @include "lib/idempotency"

@@ -46,8 +46,7 @@ local why, which = Payment.refusal(job, known, charge, notice)
 if why then return Idempotency.refuse(req, fingerprint, why, which) end
 
 local seq, audiences = zone.seq + 1, cjson.decode(audiences_json)
-local before = job.paid - job.refunded
-local payee, available = Earnings.payee(zone, job, commission)
+local earnings = Earnings.before_payment(job, commission)
 local shown, counts = Payment.record(zone, job, known, charge, notice)
 local builder = {actor = actor}
 function builder.event(kind, reason)
@@ -73,9 +72,7 @@ else
     events[2] = Hold.event(job, Job.full_json(job), release, audiences['payment.requested'])
   end
 end
-if payee and job.paid - job.refunded ~= before then
-  events[#events + 1] = Earnings.follow_payment(zone, job, before, commission, payee, available)
-end
+events[#events + 1] = Earnings.follow_payment(zone, job, earnings)
 Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)
 for _, event in ipairs(events) do
   event.bp, event.actor, event.cause, event.trace = bp, actor, key .. ':' .. fingerprint, trace

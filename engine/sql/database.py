@@ -233,8 +233,8 @@ async def _commit(conn: AsyncConnection) -> None:
         await conn.commit()
     except (*_UNAVAILABLE_ERRORS, DBAPIError) as error:
         if isinstance(error, (IntegrityError, DataError)) or _refuses_writes(_cause_text(error)):
-            # The database replied that it did not commit. SQLite leaves the transaction open if a deferred constraint is
-            # violated, so the connection is not used again.
+            # The database replied that it did not commit. SQLite leaves the transaction open after the violation of a
+            # deferred constraint, so the connection is not used again.
             await conn.invalidate(error)
             raise
         raise Indeterminate("The database did not answer the commit") from error

@@ -40,24 +40,23 @@ do
     return event_of(job, 0, net, commission, job.holder, available)
   end
 
-  -- Returns who earned the money of the job before this payment, and from when on it is available; nil if nobody did.
-  -- Without a `payee` nothing was paid for the job when it was done: its holder earns what is paid now.
-  function Earnings.payee(zone, job, commission)
-    local payee = redis.call('HGET', job.key, 'payee')
-    if payee then return string.match(payee, '^(%S+) (%d+)$') end
-    if job.phase ~= 'done' or job.holder == '' or job.paid - job.refunded ~= 0 then return nil end
-    return job.holder, available_at(zone, commission)
+  -- Returns who earned the money of a job before a payment, and what it was: the argument of `follow_payment`. Without a
+  -- `payee` nothing was paid for the job when it was done: its holder earns what is paid now. Nil if nobody does.
+  function Earnings.before_payment(job, commission)
+    local net = job.paid - job.refunded
+    local technician, first = string.match(redis.call('HGET', job.key, 'payee') or '', '^(%S+) (%d+)$')
+    if not technician and job.phase == 'done' and job.holder ~= '' and net == 0 then technician = job.holder end
+    return technician and {technician = technician, first = first, net = net, commission = commission} or nil
   end
 
-  -- A payment has changed the money of a job that is done from `before` to what it is now: returns the event. A refund
-  -- takes back what is pending as long as the first money is pending, then what is available.
-  function Earnings.follow_payment(zone, job, before, commission, technician, first_available)
-    local after = job.paid - job.refunded
-    local available = after > before and available_at(zone, commission)
-      or string.format('%.0f', math.max(zone.now, first_available))
-    if redis.call('HEXISTS', job.key, 'payee') == 0 then
-      JobFields.set_unique(job.key, 'payee', technician .. ' ' .. available)
-    end
-    return event_of(job, before, after, commission, technician, available)
+  -- A payment has changed the money of a job that is done: returns the event, or nil. A refund takes back what is
+  -- pending as long as the first money is pending, then what is available.
+  function Earnings.follow_payment(zone, job, before)
+    local net = job.paid - job.refunded
+    if not before or net == before.net then return nil end
+    local available = available_at(zone, before.commission)
+    if not before.first then JobFields.set_unique(job.key, 'payee', before.technician .. ' ' .. available) end
+    if net < before.net then available = string.format('%.0f', math.max(zone.now, before.first)) end
+    return event_of(job, before.net, net, before.commission, before.technician, available)
   end
 end

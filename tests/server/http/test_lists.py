@@ -20,17 +20,19 @@ from engine.types import DEFAULT_ZONE, JobId, Role
 from engine.workers import scheduler
 from server.api.route import Route
 from server.api.routes import ROUTES
+from server.schemas.earnings import EarningsReply
 from server.schemas.lists import Items, ListQuery, LiveItems
 from server.serve import RunningServer
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
+from tests.support import booked_money
 from tests.support.wait import wait_until
 
 
 def is_list(route: Route) -> bool:
     """Return whether a route returns items and the cursor of the next page."""
-    return get_origin(route.reply) in (Items, LiveItems)
+    return get_origin(route.reply) in (Items, LiveItems) or route.reply is EarningsReply
 
 
 LIST_ROUTES = [route.name for route in ROUTES if is_list(route)]
@@ -82,6 +84,9 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         word = {"reference": reference, "status": "failed", "amount": 1, "currency": "EUR"}
         assert (await staff["service"]("POST", f"{job}/payments", word)).status_code == 201
     await _store_pulses(site.engine)
+    await booked_money.book_earnings(site.engine, tom.user, 1, 2)
+    for _ in range(2):
+        await booked_money.create_payout(site.engine, tom.user)
     requests = {
         "jobs_find": ListRequest(carla, "/v1/jobs"),
         "jobs_history": ListRequest(carla, f"{job}/history"),
@@ -93,6 +98,8 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "rooms_find": ListRequest(carla, "/v1/rooms"),
         "rooms_find_messages": ListRequest(carla, f"/v1/rooms/{await _say_twice(carla, job)}/messages"),
         "zones_find": ListRequest(carla, "/v1/zones"),
+        "earnings_read": ListRequest(tom, f"/v1/technicians/{tom.user}/earnings"),
+        "payouts_find": ListRequest(staff["service"], "/v1/payouts", {"technician": tom.user}),
         "demand_find": ListRequest(admin, "/v1/demand"),
         "demand_clusters": ListRequest(admin, "/v1/demand/clusters"),
         "blocks_find": ListRequest(dora, "/v1/me/blocks"),

@@ -179,6 +179,7 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "audit_tree": ([{"zone": "main"}], {}),
         "plan": ([{"id": ids["plan"]}], {}),
         "receipt": ([{"id": ids["receipt"]}], world.relations["done"]),
+        "payout": ([{"id": ids["payout"]}], {}),
         "audit_entry": ([{"zone": "main", "seq": "1"}], {}),
     }
 
@@ -233,6 +234,7 @@ QUERY_OF_ROUTE = {
     "audit_find": "?limit=200",
     "vault_verify": "?sha256={digest}",
     "slots_find": "?service={service}&lat=52.52&lon=13.40&from=2099-01-01T00:00:00Z&to=2099-01-03T00:00:00Z",
+    "earnings_statement": "?month=2026-01",
     "audit_prove_consistency": "?from=1&to=1",
 }
 

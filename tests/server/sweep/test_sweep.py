@@ -24,6 +24,7 @@ from tests.server.sweep.leaver import create_leaver
 from tests.server.sweep.plans import create_plan
 from tests.server.sweep.vault import create_receipt
 from tests.server.sweep.world import POSITION, World
+from tests.support.booked_money import create_payout
 from tests.support.http import open_http
 from tests.support.wait import wait_until
 
@@ -51,6 +52,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await create_leaver(new_world)
         await create_plan(new_world)
         await create_receipt(new_world)
+        new_world.ids["payout"] = await create_payout(server.engine, new_world.people["holder"].user)
         yield new_world
         for socket in new_world.sockets.values():
             await socket.close()

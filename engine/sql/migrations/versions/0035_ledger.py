@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0034"
-down_revision = "0033"
+revision = "0035"
+down_revision = "0034"
 
 ENTRY_KEY = ("zone", "seq", "kind")
 _SAME_ENTRY = "zone = NEW.zone AND seq = NEW.seq AND kind = NEW.kind"

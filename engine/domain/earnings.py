@@ -11,7 +11,7 @@ import msgspec
 from engine.archive import ledger_reader
 from engine.archive.ledger_reader import LedgerItem
 from engine.domain import ledger_position
-from engine.errors import Forbidden, NotFound, Unavailable
+from engine.errors import Forbidden, NotFound
 from engine.events import rfc3339_of
 from engine.rules.zone_areas import timezone_of
 from engine.sql.paging import check_limit, decode_cursor, make_slice
@@ -119,7 +119,7 @@ async def read_statement(engine: Engine, caller: Principal, technician: str, mon
     row = await _read_technician(engine, caller, technician)
     timezone = timezone_of(engine.settings.zone_areas, row.zone)
     span_ms = month_span_ms(month, timezone)
-    is_over = await _has_passed(engine, span_ms[1])
+    is_final = await ledger_position.has_passed(engine, span_ms[1])
     async with engine.archive.begin_read() as conn:
         as_of = await ledger_reader.read_position(conn)
         opening = await ledger_reader.read_sums_before(conn, row.id, span_ms[0])
@@ -136,7 +136,7 @@ async def read_statement(engine: Engine, caller: Principal, technician: str, mon
             for each in sorted(closing)
         ],
         lines=lines,
-        final=is_over,
+        final=is_final,
         as_of=as_of,
     )
 
@@ -156,16 +156,6 @@ def _add_up(opening: dict[str, int], items: list[LedgerItem]) -> tuple[list[Stat
         closing[item.currency] = closing.get(item.currency, 0) + item.amount
         lines.append(StatementLine(balance=closing[item.currency], **_members_of(item)))
     return lines, closing
-
-
-async def _has_passed(engine: Engine, until_ms: int) -> bool:
-    """Return whether the ledger has every event before ``until_ms``. False while Redis cannot say so."""
-    try:
-        at_ms = await ledger_position.read_clock(engine)  # before the heads: later events are not before it
-        heads = await ledger_position.read_heads(engine)
-        return at_ms >= until_ms and not await ledger_position.missing_zones(engine, heads)
-    except Unavailable:
-        return False
 
 
 def _members_of(item: LedgerItem) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from engine.errors import Unavailable
 from engine.sql.ledger_tables import ledger_progress
+from engine.sql.schema import events
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Zone
 from engine.zone import log
@@ -50,6 +51,25 @@ async def missing_zones(engine: Engine, heads: dict[Zone, int]) -> list[Zone]:
         rows = await conn.execute(select(ledger_progress))
         reached = {row.zone: row.seq for row in rows}
     return [zone for zone, seq in heads.items() if reached.get(zone, 0) < seq]
+
+
+async def has_passed(engine: Engine, until_ms: int) -> bool:
+    """Return whether the ledger has every event before ``until_ms``, because it has a later one of each zone, or all
+    that the log has after that time. False while Redis cannot say so.
+    """
+    columns = events.c
+    same = (columns.zone == ledger_progress.c.zone) & (columns.seq == ledger_progress.c.seq)
+    query = select(columns.zone).select_from(ledger_progress.join(events, same)).where(columns.at >= until_ms)
+    async with engine.archive.begin_read() as conn:
+        passed = set((await conn.execute(query)).scalars())
+    if passed >= set(engine.store.zones):
+        return True
+    try:
+        at_ms = await read_clock(engine)  # before the heads: what comes after them is not before this time
+        heads = await read_heads(engine)
+    except Unavailable:
+        return False
+    return at_ms >= until_ms and passed.issuperset(await missing_zones(engine, heads))
 
 
 async def read_clock(engine: Engine) -> int:

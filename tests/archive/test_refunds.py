@@ -112,7 +112,9 @@ async def test_a_capture_is_recorded_long_after_the_end(engine: Engine) -> None:
     outcome = await payments.put_payment(
         engine, PAYMENT_SERVICE, job, payment_with("captured", reference="pi_2", amount=70)
     )
-    assert [event.type for event in await event_log.events(engine)] == ["payment.received", "payment.unexpected"]
+    assert [event.type for event in await event_log.events(engine)] == [
+        *("payment.received", "payment.unexpected", "session.ledger")
+    ]
     assert (decode_outcome(outcome)[1]["status"], decode_outcome(outcome)[1]["paid_amount"]) == ("paid", 5070)
     assert outcome.version > paid.version
     await archive_and_forget(engine, job)
@@ -204,7 +206,7 @@ async def test_the_room_of_a_restored_job_is_not_opened_again(engine: Engine) ->
     refunded = await payments.put_payment(engine, PAYMENT_SERVICE, job, payment_with("refunded"))
     assert decode_outcome(refunded)[1]["room"] == decode_outcome(paid)[1]["room"] == room_of(job)
     assert not await engine.store.redis.exists(room)
-    assert [event.type for event in await event_log.events(engine)] == ["payment.refunded"]
+    assert [event.type for event in await event_log.events(engine)] == ["payment.refunded", "session.ledger"]
 
 
 async def test_a_refund_waits_for_an_archive_that_is_behind(engine: Engine) -> None:

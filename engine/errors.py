@@ -264,9 +264,8 @@ class InsufficientBalance(Conflict):
 
 
 class NotErasable(Conflict):
-    """The person cannot be erased now. `blockers` says why: `job` (a live job), `dispute` (an open one), `balance`
-    (money that they earned and were not paid, or owe), `payout` (one that is under way), `zone` (events in a zone that
-    is not declared any more)."""
+    """The person cannot be erased now. `blockers` says why: `job` (live), `dispute` (open), `balance` (money that they
+    have or owe), `payout` (under way), `zone` (events in a zone that is not declared any more)."""
 
     code, title = "not_erasable", "Something of the account is still open"
 
@@ -359,9 +358,7 @@ class OtherBlueprint(Exception):
 
 
 class LookInArchive(Exception):
-    """Raised when a script no longer knows whether a chat message was said before. The engine looks in SQL and tries
-    again. Never leaves the engine.
-    """
+    """Raised when a script no longer knows whether a chat message was said: the engine looks in SQL and tries again."""
 
 
 class StaleCode(Exception):

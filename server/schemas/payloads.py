@@ -227,11 +227,9 @@ _STRUCTS = {
     struct.__name__: struct
     for struct in (
         *(JobChanged, JobSearching, JobStep, JobTaken, JobSigned, JobEnded, JobLate),
-        *(OfferMade, OfferClosed, OfferDeclined),
+        *(OfferMade, OfferClosed, OfferDeclined, PayoutEventData, TokenExpiring, FixRate),
         *(BidEventData, PriceEventData, PriceChanged, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
-        *(PayoutEventData,),
-        *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData),
-        *(Position, Presence, TokenExpiring, FixRate),
+        *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData, Position, Presence),
         *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged),
     )
 }

@@ -1,4 +1,4 @@
-"""The requested payments that a payment adapter works on, in SQL.
+"""The requested payments and payouts that a payment adapter works on, in SQL.
 
 They are taken from the *archived* log: an event that a failover of Redis might still take back is never paid for. A
 request is taken in the transaction that moves the cursor, so that each is taken once, whatever dies.
@@ -20,6 +20,8 @@ from engine.sql.payment_tables import payment_cursors, payment_orders
 from engine.sql.schema import events
 from engine.types import JobId, Zone
 
+PAYOUT_PREFIX = "pyt_"
+REQUESTS = ("payment.requested", "payout.requested")
 PAGE_EVENTS = 200
 MAX_DUE = 64
 
@@ -27,24 +29,50 @@ _columns, _cursor = payment_orders.c, payment_cursors.c
 
 
 class StoredOrder(NamedTuple):
-    """A requested payment that waits. ``payment`` is that of the event ``seq``; ``attempts`` is how often the provider
-    was asked without an answer.
+    """A requested payment that waits. ``document`` is the payment of the event ``seq`` as JSON, or the payout: then
+    ``job`` is the technician. ``attempts`` is how often the provider was asked without an answer.
     """
 
     id: str
     zone: Zone
     seq: int
     job: JobId
-    payment: EventPayment
+    document: str
     attempts: int
+
+    @property
+    def is_payout(self) -> bool:
+        """Whether the order pays a technician."""
+        return self.id.startswith(PAYOUT_PREFIX)
+
+    @property
+    def payment(self) -> EventPayment:
+        """Return the payment; only if the order is no payout."""
+        return _payment_decoder.decode(self.document)
+
+    @property
+    def payout(self) -> OrderedPayout:
+        """Return the payout; only if the order is one."""
+        return _payout_decoder.decode(self.document)
+
+
+class OrderedPayout(msgspec.Struct, frozen=True):
+    """The payout in the data of ``payout.requested``, as far as a provider needs it."""
+
+    id: str
+    technician: str
+    amount: int
+    currency: str
 
 
 class _RequestData(msgspec.Struct):
-    payment: msgspec.Raw
+    payment: msgspec.Raw = msgspec.Raw(b"")
+    payout: msgspec.Raw = msgspec.Raw(b"")
 
 
 _data_decoder = msgspec.json.Decoder(_RequestData)
 _payment_decoder = msgspec.json.Decoder(EventPayment)
+_payout_decoder = msgspec.json.Decoder(OrderedPayout)
 
 
 async def take_requests(archive: Archive, zone: Zone, now: int) -> bool:
@@ -62,7 +90,7 @@ async def take_requests(archive: Archive, zone: Zone, now: int) -> bool:
         return False
     if end <= begin:
         return False
-    of_zone = (events.c.zone == zone, events.c.seq > begin, events.c.seq <= end, events.c.type == "payment.requested")
+    of_zone = (events.c.zone == zone, events.c.seq > begin, events.c.seq <= end, events.c.type.in_(REQUESTS))
     query = select(events.c.seq, events.c.job, events.c.data).where(*of_zone).order_by(events.c.seq).limit(PAGE_EVENTS)
     async with archive.begin_read() as conn:
         rows = (await conn.execute(query)).all()
@@ -81,14 +109,19 @@ async def _store(archive: Archive, zone: Zone, begin: int, end: int, rows: list[
 
 
 def _order_rows(zone: Zone, rows: Sequence[Any], now: int) -> list[dict[str, Any]]:
-    """Return the rows of the payments that steps of jobs requested, without reports of requests."""
+    """Return the rows of the payouts, and of the payments that steps of jobs requested, without reports of requests."""
     found = []
     for row in rows:
-        text = bytes(_data_decoder.decode(row.data).payment)
-        payment = _payment_decoder.decode(text)
-        if payment.reference is None and row.job:
-            new = {"id": payment.id, "zone": zone, "seq": row.seq, "job": row.job, "doc": text.decode()}
-            found.append(new | {"attempts": 0, "due_at": now})
+        data = _data_decoder.decode(row.data)
+        if data.payout:
+            payout = _payout_decoder.decode(data.payout)
+            new = {"id": payout.id, "job": payout.technician, "doc": bytes(data.payout).decode()}
+        else:
+            payment = _payment_decoder.decode(data.payment)
+            new = {"id": payment.id, "job": row.job, "doc": bytes(data.payment).decode()}
+            if payment.reference is not None or not row.job:
+                continue
+        found.append(new | {"zone": zone, "seq": row.seq, "attempts": 0, "due_at": now})
     return found
 
 
@@ -98,10 +131,7 @@ async def due_orders(archive: Archive, zone: Zone, now: int) -> list[StoredOrder
     query = select(payment_orders).where(_columns.zone == zone, _columns.due_at <= now, _columns.seq.in_(first))
     async with archive.begin_read() as conn:
         rows = (await conn.execute(query.order_by(_columns.due_at).limit(MAX_DUE))).all()
-    return [
-        StoredOrder(row.id, zone, row.seq, JobId(row.job), _payment_decoder.decode(row.doc), row.attempts)
-        for row in rows
-    ]
+    return [StoredOrder(row.id, zone, row.seq, JobId(row.job), row.doc, row.attempts) for row in rows]
 
 
 async def postpone(archive: Archive, order: StoredOrder, due_at: int) -> None:

@@ -56,7 +56,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PayoutOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A payout to a technician. ``account`` is their account at the provider."""
+    """A payout to a technician. ``account`` is their account at the provider ("": not known)."""
 
     id: str
     technician: str

@@ -97,7 +97,9 @@ class StripeAdapter:
         return _reports(order, intent)
 
     async def payout(self, order: PayoutOrder) -> Literal["requested", "paid", "failed"]:
-        """Transfer the amount to the technician's connected account."""
+        """Transfer the amount to the technician's connected account. Without one, a payout is somebody else's work."""
+        if not order.account:
+            return "requested"
         fields = {"amount": order.amount, "currency": order.currency.lower(), "destination": order.account}
         await self._post("/v1/transfers", fields | _metadata({PAYMENT_KEY: order.id}), order.id, dict[str, Any])
         return "paid"

@@ -87,7 +87,7 @@ DECLARATIONS: Mapping[str, Fate] = {
         impersonal="zone kind status currency",
     ),
     **_columns("payment_cursors", impersonal="zone"),
-    **_columns("payment_orders", pseudonym="id job", impersonal="zone doc"),
+    **_columns("payment_orders", pseudonym="id job doc", impersonal="zone"),
     **_columns("ledger_entries", pseudonym="cause job payout", impersonal="zone kind"),
     **_columns("ledger_lines", pseudonym="account", impersonal="zone kind currency"),
     **_columns("ledger_progress", impersonal="zone"),

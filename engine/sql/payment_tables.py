@@ -27,5 +27,6 @@ payment_orders = Table(
     time_column("due_at"),
     Index(None, "zone", "due_at"),
 )
-"""The requested payments that the provider was not asked for yet, or that must be asked for again. ``id`` and ``doc``
-are the payment's, ``seq`` is that of its event, and ``due_at`` the time (ms) of the next attempt."""
+"""The requested payments and payouts that the provider was not asked for yet, or that must be asked for again. ``id``
+and ``doc`` are the payment's, ``seq`` is that of its event, and ``due_at`` the time (ms) of the next attempt. For a
+payout, ``job`` is the technician."""

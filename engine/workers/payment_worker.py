@@ -11,17 +11,24 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 from engine.archive import payment_orders, reader
 from engine.archive.payment_orders import StoredOrder
 from engine.clock import now_ms
-from engine.domain import payment_reports
+from engine.domain import payment_reports, payouts
 from engine.domain.job_restore import PAYMENT_EVENTS
-from engine.errors import CalloutError
-from engine.payments.adapter import PaymentAdapter, PaymentOrder, ProviderRefused, ProviderUnavailable, Report
+from engine.errors import CalloutError, Conflict, NotFound
+from engine.payments.adapter import (
+    PaymentAdapter,
+    PaymentOrder,
+    PayoutOrder,
+    ProviderRefused,
+    ProviderUnavailable,
+    Report,
+)
 from engine.payments.choice import open_adapter
 from engine.payments.refund_parts import refund_parts
 from engine.payments.simulated import TEST_PREFIX
@@ -94,17 +101,21 @@ async def work_once(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
 async def work_on(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -> None:
     """Ask the provider for one order, record what it says, and remove or postpone the order."""
     try:
-        reports = await _ask(engine, adapter, order)
+        reports = await (_pay_out if order.is_payout else _ask)(engine, adapter, order)
     except ProviderUnavailable as error:
         if order.attempts + 1 < MAX_ATTEMPTS:
             wait_s = min(MAX_RETRY_S, FIRST_RETRY_S * 2 ** min(order.attempts, 16)) * random.uniform(0.5, 1)
             log.warning("payment_waits", payment=order.id, attempt=order.attempts + 1, error=str(error))
             await payment_orders.postpone(engine.archive, order, now_ms() + round(wait_s * 1000))
             return
-        reports = [_failure(order, "provider_unreachable")]
+        # Whether a payout was made is unknown: it stays requested until somebody settles it.
+        log.error("payment_given_up", payment=order.id, error=str(error))
+        reports = [] if order.is_payout else [_failure(order, "provider_unreachable")]
     except ProviderRefused as error:
         log.warning("payment_refused", payment=order.id, reason=error.reason)
-        reports = [_failure(order, error.reason)]
+        reports = [] if order.is_payout else [_failure(order, error.reason)]
+        if order.is_payout:
+            await _settle(engine, order, "failed")
     for report in reports:
         await payment_reports.record(engine, report)
     await payment_orders.remove(engine.archive, order)
@@ -129,6 +140,26 @@ async def _ask(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> 
     facts = [payment_reports.fact_of(event) for event in events if event.seq < stored.seq]
     prefix = TEST_PREFIX if engine.settings.payments == "test" else ""
     return await adapter.refund(order, refund_parts(facts, stored.id, payment.amount, prefix))
+
+
+async def _pay_out(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> list[Report]:
+    """Ask for a payout, and record what has become of it."""
+    payout = stored.payout
+    order = PayoutOrder(
+        id=payout.id, technician=payout.technician, account="", amount=payout.amount, currency=payout.currency
+    )
+    status = await adapter.payout(order)
+    if status != "requested":
+        await _settle(engine, stored, status)
+    return []
+
+
+async def _settle(engine: Engine, order: StoredOrder, status: Literal["paid", "failed"]) -> None:
+    """Record the outcome of a payout. If ops or a service were first, theirs stays."""
+    try:
+        await payouts.settle_payout(engine, payment_reports.PROVIDER, order.id, status)
+    except (Conflict, NotFound) as error:
+        log.warning("payout_settled_before", payout=order.id, status=status, code=error.code)
 
 
 def _failure(order: StoredOrder, reason: str) -> Report:

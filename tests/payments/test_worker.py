@@ -7,26 +7,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
 
 from engine.archive import payment_orders
 from engine.clock import now_ms
-from engine.domain import job_queries, jobs, payment_reports, payment_webhooks, payments
+from engine.domain import job_queries, jobs, payment_reports, payment_webhooks, payments, payouts
 from engine.domain.commands import CommandInput
 from engine.domain.payments import Payment
 from engine.errors import Unavailable
-from engine.payments.adapter import PaymentAdapter
+from engine.payments.adapter import PaymentAdapter, PayoutOrder, ProviderRefused, ProviderUnavailable
 from engine.payments.simulated import SimulatedAdapter
 from engine.payments.stripe import StripeAdapter
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import archiver, payment_worker
+from tests.engine import staff
 from tests.engine.test_holds import PAYMENT_SERVICE, PRICE, accepted_job, change_price, complete, open_market, step
 from tests.payments.stripe_server import KEY, WEBHOOK_SECRET, StripeServer, run_stripe
 from tests.support import event_log
+from tests.support.booked_money import book_earnings
 
 FAULTS = ["500", "hang", "lost", "409", "429", "garbage", "slow"]
 
@@ -225,6 +228,59 @@ async def test_what_the_provider_refuses_is_reported_as_failed(
     failures = await event_log.events(engine, "payment.failed", other)
     assert event_log.payload(failures[-1])["why"] == "provider_unreachable"
     await never.aclose()
+
+
+async def test_payouts_go_through_the_adapter(
+    engine: Engine, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`test` pays a payout once, also if the worker dies before it is noted; a provider that refuses gives the money
+    back; what Stripe cannot pay, or what nobody knows of, stays requested; an outcome that ops noted first stays."""
+    await work(engine, SimulatedAdapter())
+    technician = (await staff.register_technician(engine)).id
+    await book_earnings(engine, technician, 10_000)
+
+    async def request(reference: str) -> str:
+        await archiver.run_once(engine)  # the ledger must have everything that the log has
+        new = payouts.NewPayout(technician=technician, amount=1_000, currency="EUR", reference=reference)
+        return (await payouts.request_payout(engine, PAYMENT_SERVICE, new)).value.id
+
+    class Refuses(SimulatedAdapter):
+        async def payout(self, order: PayoutOrder) -> Any:
+            raise ProviderRefused("no_account")
+
+    class Away(SimulatedAdapter):
+        async def payout(self, order: PayoutOrder) -> Any:
+            raise ProviderUnavailable("away")
+
+    paid = await request("p1")
+    await archiver.run_once(engine)
+    remove = payment_orders.remove
+    monkeypatch.setattr(payment_orders, "remove", AsyncMock(side_effect=Unavailable("away")))
+    with pytest.raises(Unavailable):
+        await payment_worker.work_once(engine, SimulatedAdapter(), DEFAULT_ZONE)
+    monkeypatch.setattr(payment_orders, "remove", remove)
+    await work(engine, SimulatedAdapter())
+    failed, waits, unknown, settled = [await request(name) for name in ("p2", "p3", "p4", "p5")]
+    for name, used in ((failed, Refuses()), (waits, adapter), (unknown, Away()), (settled, SimulatedAdapter())):
+        await archiver.run_once(engine)
+        await payment_orders.take_requests(engine.archive, DEFAULT_ZONE, now_ms())
+        due = await payment_orders.due_orders(engine.archive, DEFAULT_ZONE, now_ms() + 10**9)
+        order = due[0]._replace(attempts=payment_worker.MAX_ATTEMPTS)
+        assert order.id == name
+        if name == settled:
+            await payouts.settle_payout(engine, PAYMENT_SERVICE, name, "failed")
+        await payment_worker.work_on(engine, used, order)
+    found = (await payouts.find_payouts(engine, PAYMENT_SERVICE, payouts.PayoutQuery())).items
+    statuses = {payout.id: payout.status for payout in found}
+    assert statuses == {
+        paid: "paid",
+        failed: "failed",
+        waits: "requested",
+        unknown: "requested",
+        settled: "failed",
+    }
+    await archiver.run_once(engine)
+    assert len(await event_log.events(engine, "payout.paid", None)) == 1
 
 
 async def test_the_test_adapter_marks_what_it_does(engine: Engine) -> None:

@@ -89,6 +89,7 @@ class _EventSubject(msgspec.Struct):
     user: _IdReference | str | None = None
     room: _IdReference | str | None = None
     technician: _IdReference | None = None
+    payout: _IdReference | None = None
     message: _MessageReference | str | None = None
 
 
@@ -168,8 +169,8 @@ def entry_of_row(row: Mapping[Any, Any]) -> AuditEntry:
 
 def _subject_of(row: Mapping[Any, Any]) -> tuple[str, str | None]:
     """Return what an archived event is about, and its id: the job of the event, the entity that an ``audit.*`` event
-    names, or the room, technician or user in the event's data. For any other event, return the first part of its type
-    and None.
+    names, or the room, technician, user or payout in the event's data. For any other event, return the first part of
+    its type and None.
     """
     if row["job"]:
         return "job", row["job"]
@@ -182,7 +183,7 @@ def _subject_of(row: Mapping[Any, Any]) -> tuple[str, str | None]:
         return data.entity, data.id or None
     if isinstance(data.message, _MessageReference) and data.message.room:
         return "room", data.message.room
-    for entity in ("room", "technician", "user"):
+    for entity in ("room", "technician", "user", "payout"):
         named = getattr(data, entity)
         if named := named.id if isinstance(named, _IdReference) else named:
             return entity, named

@@ -14,6 +14,7 @@ from engine.process.settings import Settings
 from server.api.routes import ROUTES
 from tests.story.conftest import PASSWORD, Person, Scenario
 from tests.story.test_managed import PLACE, send_command, wait_for_assignment
+from tests.support import booked_money
 from tests.support.wait import wait_until
 
 SERVED = frozenset({"customer", "technician"})
@@ -135,6 +136,14 @@ async def settle_dispute(trail: Trail, mia: Person, olga: Person, carla: Person,
     await trail.act(mia, "POST", "/v1/disputes/{id}/resolve", outcome, "job.resolved", job, id=dispute)
 
 
+async def pay_out(trail: Trail, olga: Person, tom: Person) -> None:
+    """Let an operations manager pay out what a technician has earned."""
+    await booked_money.book_earnings(trail.scenario.server.engine, tom.id, 500)
+    wanted = {"technician": tom.id, "amount": 500, "currency": "EUR", "reference": "tr_1"}
+    made = await trail.act(olga, "POST", "/v1/payouts", wanted, "payout.requested")
+    await trail.act(olga, "POST", "/v1/payouts/{id}", {"status": "paid"}, "payout.paid", id=made["payout"]["id"])
+
+
 async def has_state(who: Person, path: str, name: str, state: str) -> bool:
     """Return whether what is at ``path`` has this state."""
     return bool((await who.get(path))[name]["state"] == state)
@@ -154,6 +163,7 @@ async def test_every_change_of_the_staff_is_in_the_audit(scenario: Scenario) -> 
     tina = await scenario.create_technician("Tina", fixing, lat=40.76)
     await manage_work(trail, olga, carla, fixing, tom, tina)
     await settle_dispute(trail, mia, olga, carla, fixing)
+    await pay_out(trail, olga, tom)
     await trail.act(olga, "POST", "/v1/announcements", {"event": "promotion", "data": {"text": "x"}}, "promotion")
     await trail.act(
         olga, "PUT", "/v1/zones/{zone}/pricing", {"max": 1500}, "audit.pricing_changed", "main", zone="main"

@@ -12,7 +12,7 @@
     │   ├── Conflict         409   ├── Taken ├── NotOffered ├── Expired ├── Cancelled ├── AtCapacity ├── TooEarly
     │   │                          ├── IllegalTransition ├── NotEditable ├── PriceLocked ├── Frozen ├── Unsigned
     │   │                          ├── Duplicate ├── InFlight ├── ScheduleConflict ├── RoomClosed ├── NotErasable
-    │   │                          └── InsufficientBalance
+    │   │                          └── InsufficientBalance ├── FilesMissing
     │   ├── VersionConflict  412
     │   ├── TooLarge         413
     │   ├── Invalid          422   ├── NotJson (400) ├── NotText (400) ├── ReusedKey ├── OutOfArea
@@ -251,6 +251,12 @@ class Unsigned(Conflict):
     code, title = "unsigned", "The customer has to sign"
 
 
+class FilesMissing(Conflict):
+    """The step needs more files. `missing` has the number that is missing of each kind: `{"photo": 2}`."""
+
+    code, title = "files_missing", "Files are missing"
+
+
 class RoomClosed(Conflict):
     """The room is closed and accepts no more messages."""
 
@@ -367,14 +373,3 @@ class StaleCode(Exception):
 
 INTERNAL_ERROR_OF_REPLY_WORD: dict[str, type[Exception]] = {"STALE_CODE": StaleCode, "LOOK": LookInArchive}
 """The exception for each reply word that the engine handles itself."""
-
-UNAVAILABLE_REPLIES = (
-    *("ASK", "LOADING", "BUSY", "OOM", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "MOVED", "NOREPLICAS"),
-    *("TRYAGAIN", "NOPERM", "NOAUTH"),
-)
-"""Redis error codes that guarantee that nothing was done (DESIGN §4)."""
-
-WRITE_REFUSED_REPLIES = ("MISCONF", "NOREPLICAS", "OOM")
-"""The codes among ``UNAVAILABLE_REPLIES`` that a Redis server returns if reads are still possible but writes are not:
-the server's disk or memory is full, or too few replicas follow the server.
-"""

@@ -10,6 +10,7 @@ from engine.audit.staff_reads import StaffReads
 from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import PlanCache
 from engine.files.blobs import BlobStore, open_blobs
+from engine.files.uploads import UploadSlots
 from engine.process.metrics import Metrics
 from engine.process.road_times import RoadTimes
 from engine.process.settings import Settings
@@ -49,6 +50,7 @@ class Engine:
     fix_batches: FixBatches = field(init=False)
     road_times: RoadTimes = field(init=False)
     blobs: BlobStore = field(init=False)
+    uploads: UploadSlots = field(default_factory=UploadSlots)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "technician_zones", TechnicianZones(self.store))

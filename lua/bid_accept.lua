@@ -3,7 +3,7 @@ price of a flat job, and all other bids are declined.
 KEYS    meta  job  offers  causes  bids  log  req
 ARGV    epoch  bid  actor  key  fingerprint  trace  if_version  bp  plan  audience  grace_ms  lease_ms  schedule
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  SCHEDULE_CONFLICT  AT_CAPACITY  UNSIGNED
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  SCHEDULE_CONFLICT  AT_CAPACITY  UNSIGNED  FILES_MISSING
 EMITS   job.*  bid.accepted  bid.closed  offer.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:user:*:blocks  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:dispute:*  {z}:disputes  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]

@@ -3,7 +3,7 @@ answers the invitation.
 KEYS    meta  job  bids  offers  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  max_bids  grace_ms  lease_ms
 OK      seq  version  job_id  bid
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  AT_CAPACITY  UNSIGNED
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  AT_CAPACITY  UNSIGNED  FILES_MISSING
 EMITS   bid.created
 TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
 ]]

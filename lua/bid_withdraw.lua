@@ -2,7 +2,7 @@
 KEYS    meta  job  bids  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid
 OK      seq  version  job_id  bid
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  UNSIGNED
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  UNSIGNED  FILES_MISSING
 EMITS   bid.closed
 ]]
 --- @include "lib/audience"

@@ -5,7 +5,7 @@ that assigns the job, `schedule` the rule of its blueprint for schedules.
 KEYS    meta  plan  log
 ARGV    epoch  group  actor  trace  moves
 OK      seq  version
-ERR     STALE_EPOCH  NOT_FOUND  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  SCHEDULE_CONFLICT  AT_CAPACITY  UNSIGNED
+ERR     STALE_EPOCH  NOT_FOUND  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  SCHEDULE_CONFLICT  AT_CAPACITY  UNSIGNED  FILES_MISSING
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger
 TOUCHES {z}:job:*  {z}:job:*:offers  {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:dispute:*  {z}:disputes  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]

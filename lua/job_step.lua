@@ -4,7 +4,7 @@ or loses its holder. `plan` is the plan of the command, and `args` are the membe
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE  TAKEN  UNSIGNED
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE  TAKEN  UNSIGNED  FILES_MISSING
 EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger  session.job
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]
@@ -53,8 +53,8 @@ if plan.effect ~= 'reissue' and string.find(job.last, plan.command .. ' ' .. act
 end
 local conflict = Signature.conflict(zone, job, args.signature)
 if conflict then return conflict end
-local why = Step.refusal(zone, job, plan, actor, if_version, args.signature)
-if why then return Idempotency.refuse(req, fingerprint, why) end
+local why, missing = Step.refusal(zone, job, plan, actor, if_version, args.signature)
+if why then return Idempotency.refuse(req, fingerprint, why, missing) end
 -- A technician who was assigned the job for a service that they no longer provide may only refuse the job
 -- (technician_put).
 if job.unaccepted == '1' and plan.effect ~= 'release' and actor == 'technician:' .. job.holder

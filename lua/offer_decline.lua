@@ -3,7 +3,7 @@ command (engine/blueprint/compiler.py), as JSON.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  reason  lease_ms
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  NOT_OFFERED  VERSION_CONFLICT  UNSIGNED
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  NOT_OFFERED  VERSION_CONFLICT  UNSIGNED  FILES_MISSING
 EMITS   offer.declined
 TOUCHES {z}:due  (same slot, names known only inside)
 ]]

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import WRITE_REFUSED_REPLIES, CalloutError
+from engine.errors import CalloutError
 from engine.process.datadir import write_problem
 from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.store import keys
+from engine.store.error_replies import WRITE_REFUSED_REPLIES
 
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway

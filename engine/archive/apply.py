@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.archive import (
     demand_quotes,
     demand_rows,
+    file_rows,
     ledger_rows,
     quote_rows,
     receipt_rows,
@@ -109,6 +110,7 @@ async def apply_batch(
         demand = await demand_quotes.count_quotes(conn, zone, batch.demand)  # before the quotes are marked as used
         await quote_rows.apply_rows(conn, batch.quotes)
         await receipt_rows.apply_rows(conn, batch.receipts, head_key.receipts if head_key else None)
+        await file_rows.apply_rows(conn, batch.files)
         await room_rows.apply_rows(conn, upsert, batch.rooms)
         await room_rows.move_progress(conn, upsert, zone, before.seq if before else None, after.seq)
         await technician_rows.apply_rows(conn, zone, batch.technicians)

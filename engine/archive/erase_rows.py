@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive.person_reader import BATCH_SIZE, erased_address
 from engine.archive.projection import FINISHED_PHASES
+from engine.files import file_rows
 from engine.rules.redaction import Person, redact_object, redact_text
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
+from engine.sql.file_tables import files
 from engine.sql.job_tables import job_states
 from engine.sql.path_tables import job_paths
 from engine.sql.quote_tables import quotes
@@ -71,6 +73,7 @@ async def erase_rows(archive: Archive, person: Person) -> None:
         await _change_texts(
             archive, offers, ("reason",), offers.c.job.in_(batch), lambda text: redact_text(person, text)
         )
+    await _erase_files(archive, person)
     await _change_texts(archive, ratings, ("comment",), ratings.c.of == own, lambda text: redact_text(person, text))
     names_person = idempotency_records.c.body.contains(own, autoescape=True)
     await _change_texts(archive, idempotency_records, ("body",), names_person, lambda text: redact_object(person, text))
@@ -108,6 +111,16 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
     await conn.execute(update(room_members).where(room_members.c.user == own).values(name=""))
     await conn.execute(update(technicians).where(technicians.c.id == own).values(reason=None))
     await conn.execute(update(outbox).where(outbox.c.user == own).values(review=None))
+
+
+async def _erase_files(archive: Archive, person: Person) -> None:
+    """Delete the files that the person uploaded, and the photos of the jobs that they booked: those show their home.
+    A chore deletes the bytes.
+    """
+    async with archive.begin_write() as conn:
+        await file_rows.delete_rows(conn, archive, files.c.by == person.id)
+        for batch in _batches(person.booked):
+            await file_rows.delete_rows(conn, archive, files.c.target.in_([f"job:{job}" for job in batch]))
 
 
 async def erase_account(conn: AsyncConnection, person: Person) -> None:

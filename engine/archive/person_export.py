@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Table, and_, or_, select, tuple_
 from engine.archive.export import Line, event_line, event_pages
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
+from engine.sql.file_tables import files
 from engine.sql.path_tables import job_paths
 from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import messages, room_members, room_reads, rooms
@@ -71,6 +72,7 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[Line]:
         (payments, payments.c.job.in_(own_jobs)),
         (notifications, notifications.c.user == user),
         (quotes, quotes.c.customer == user),
+        (files, or_(files.c.by == user, files.c.target.in_(select("job:" + jobs.c.id).where(jobs.c.customer == user)))),
         (positions, positions.c.technician == user),
         (job_paths, job_paths.c.technician == user),
         (rooms, rooms.c.id.in_(own_rooms)),

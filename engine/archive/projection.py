@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from engine.archive.demand_projection import DEMAND_EVENTS, DemandCounts, fold_demand_event
+from engine.archive.file_projection import fold_files
 from engine.archive.job_states import state_rows
 from engine.archive.ledger_projection import LEDGER_TYPES, LedgerRows, fold_ledger_event
 from engine.archive.offer_projection import OfferRows
@@ -57,6 +58,7 @@ class Batch:
     demand: DemandCounts = field(default_factory=DemandCounts)
     ledger: LedgerRows = field(default_factory=LedgerRows)
     job_states: list[Row] = field(default_factory=list)
+    files: dict[str, Row] = field(default_factory=dict)
     quarantined: list[Row] = field(default_factory=list)
 
     @property
@@ -119,6 +121,7 @@ def _event_row(event: Event, job: str | None) -> Row:
 def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
     kind = event.type
+    fold_files(batch.files, event)
     if kind.startswith(ROOM_EVENT_PREFIXES):
         return fold_room_event(batch.rooms, event)
     fold_technician_event(batch.technicians, event)

@@ -328,11 +328,11 @@ _COMMAND_OF_EVENT = {
     **dict.fromkeys(("payment.received", "payment.unexpected"), "capture"),
     "payment.refunded": "refund",
     "payment.failed": "fail_payment",
+    "file.added": "add_photo",
     "code.failed": "enter_code",
     "code.locked": "lock_code",
 }
-"""The command of each event type, for events whose data does not name the command. A history has these types and all
-``job.`` types, but no events of offers, which do not change the job."""
+"""The command of each event type whose data names none. A history has these and all ``job.`` types, but no offers."""
 
 
 def history_item(event: Event, job: JobId) -> HistoryItem | None:

@@ -16,9 +16,11 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, o
 from engine.archive import apply
 from engine.archive.demand_projection import COUNT_KINDS
 from engine.archive.projection import FINISHED_PHASES
+from engine.files import file_rows
 from engine.rules.hour_slots import hour_of
 from engine.sql.database import Archive
 from engine.sql.demand_tables import demand_hours, demand_progress
+from engine.sql.file_tables import files
 from engine.sql.insert import insert_into
 from engine.sql.job_tables import job_states
 from engine.sql.path_tables import job_paths
@@ -126,6 +128,7 @@ async def delete_jobs(archive: Archive, before: int) -> int:
         )
         for column in (offers.c.job, bids.c.job, job_states.c.job, job_paths.c.job, job_references.c.job, jobs.c.id):
             await conn.execute(delete(column.table).where(column.in_(found)))
+        await file_rows.delete_rows(conn, archive, files.c.target.in_([f"job:{job}" for job in found]))
         old = select(quotes.c.id).where(quotes.c.expires_at < before).limit(ROWS_PER_BATCH)
         unused = list((await conn.execute(old)).scalars())
         await conn.execute(delete(quotes).where(quotes.c.id.in_(unused)))
@@ -141,6 +144,7 @@ async def delete_rooms(archive: Archive, before: int) -> int:
         found = list((await conn.execute(select(rooms.c.id).where(*over).limit(ROWS_PER_BATCH))).scalars())
         for column in (messages.c.room, room_reads.c.room, room_members.c.room, rooms.c.id):
             await conn.execute(delete(column.table).where(column.in_(found)))
+        await file_rows.delete_rows(conn, archive, files.c.target.in_([f"room:{room}" for room in found]))
     return len(found)
 
 

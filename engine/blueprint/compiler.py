@@ -147,7 +147,6 @@ def capture_commands(blueprint: Blueprint, spec: Command) -> list[tuple[str, Com
 
 def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
     """Return the members of a plan's JSON."""
-    phase = blueprint.phase(spec.to)
     tech_audience = blueprint.declared_audience("technician.status")
     always = {
         "command": command_name,
@@ -179,12 +178,13 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "tries": blueprint.codes.tries,
         "reissues": blueprint.codes.reissues,
         "only": {relation: _join_names(states) for relation, states in spec.only.items()},
-        "closes": phase == "closed",
+        "closes": blueprint.phase(spec.to) == "closed",
         "over": end_of_closed_states(blueprint),
         "tech_audience": tech_audience,
         "tech_reason": _technician_reason(blueprint, spec) if tech_audience else "",
         "room": compile_room(blueprint),
         "commission": blueprint.price.commission_text if _reaches_done(blueprint, spec) else "",
+        "files": list(spec.needs_files.items()),
     }
     return {**always, **{word: value for word, value in perhaps.items() if value or word in PLAN_MEMBERS_SENT_IF_ZERO}}
 

@@ -85,6 +85,7 @@ OFFER_CLOSED_PAYLOAD = Payload("OfferClosed", {"job": ID_ONLY, "reason": NO_MEMB
 OFFER_DECLINED_PAYLOAD = Payload(
     "OfferDeclined", {"job": PUBLIC_JOB_MEMBERS, "technician": ID_ONLY, "reason": NO_MEMBERS}
 )
+FILE_PAYLOAD = Payload("FileEventData", {"file": NO_MEMBERS, "job": JOB_MEMBERS})
 BID_PAYLOAD = Payload("BidEventData", {"bid": NO_MEMBERS, "job": ID_ONLY})
 PRICE_PAYLOAD = Payload("PriceEventData", {"proposal": NO_MEMBERS, "job": JOB_MEMBERS})
 PRICE_CHANGED_PAYLOAD = Payload("PriceChanged", {**PRICE_PAYLOAD.members, "payment_requested": NO_MEMBERS})
@@ -156,6 +157,7 @@ LOGGED_EVENTS = (
     EventType("price.proposed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.changed", PRICE_CHANGED_PAYLOAD, _PARTIES_AND_OPS),
     EventType("price.rejected", PRICE_PAYLOAD, _PARTIES_AND_OPS),
+    EventType("file.added", FILE_PAYLOAD, _PARTIES_AND_OPS, is_of_any_job=True),
     EventType("quote.created", QUOTE_PAYLOAD, recipients="ops", is_declarable=False),
     EventType("payment.requested", PAYMENT_REQUESTED_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),
     EventType("payment.authorized", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, is_of_any_job=True),

@@ -15,6 +15,7 @@ import msgspec
 from engine.blueprint.audience import PARTY_WORDS
 from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
+from engine.blueprint.file_linter import file_problems
 from engine.blueprint.hold_linter import hold_problems
 from engine.blueprint.match_linter import match_problems
 from engine.blueprint.price_linter import price_problems
@@ -52,14 +53,14 @@ NEEDED_EFFECTS_OF_MODE: dict[Mode, tuple[Effect, ...]] = {
 }
 """The effects that a search mode needs to find a technician."""
 
-SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
-"""The parts of a blueprint that are tables of tables."""
+SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}  # the tables of tables
 
 
 def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
     problems = [*_top_level_problems(blueprint), *_dispatch_problems(blueprint), *match_problems(blueprint)]
-    problems += [*schedule_problems(blueprint), *hold_problems(blueprint), *signature_problems(blueprint)]
+    problems += [*schedule_problems(blueprint), *hold_problems(blueprint)]
+    problems += [*signature_problems(blueprint), *file_problems(blueprint)]
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():

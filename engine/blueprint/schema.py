@@ -17,6 +17,7 @@ from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.blueprint.match_rule import MatchRule
 from engine.blueprint.price import Price
 from engine.blueprint.relation import Relation
+from engine.blueprint.required_files import missing_files
 from engine.blueprint.schedule_rule import ScheduleRule
 from engine.events import ms_of
 from engine.rules.job_document import JobView
@@ -216,7 +217,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
     requests a refund. ``holds``: the command gives the job to a technician and requests a hold of the job's amount. A
     command that ``charges`` names the hold, and the hold is released if the technician leaves or the job ends.
     ``resolves`` is the outcome of a dispute. ``signs``: the customer gives the command by signing the record of the
-    job, and in no other way.
+    job, and in no other way. ``needs_files``: the least numbers of files, by kind.
     """
 
     by: tuple[Relation, ...]
@@ -236,6 +237,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=_T
     refunds: tuple[str, ...] = ()
     resolves: str = ""
     only: dict[Relation, tuple[str, ...]] = {}
+    needs_files: dict[str, int] = {}
 
     def from_states(self, relations: Iterable[str]) -> tuple[str, ...]:
         """Return the states in which a caller with any of these relations may give the command."""
@@ -400,6 +402,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and marks.isdisjoint(c.unless)
             and (not job.frozen or c.effect == "thaw")
             and (held or c.effect != "release")
+            and not (c.needs_files and missing_files(c.needs_files, job))
             and not (early and self.starts_work(c))
             and (c.effect not in SEARCH_MODES_OF_EFFECT or mode in SEARCH_MODES_OF_EFFECT[c.effect])
         ]

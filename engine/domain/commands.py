@@ -16,6 +16,7 @@ from engine.blueprint.schema import Blueprint, Effect
 from engine.clock import now_ms
 from engine.domain import codes, schedules
 from engine.domain.dispute_arguments import dispute_arguments
+from engine.domain.missing_files import naming_missing_files
 from engine.errors import (
     AccountNotApproved,
     FieldError,
@@ -235,15 +236,17 @@ async def _send_step(
     if not plan.command.code:
         more = dispute_arguments(context.caller, context.zone, context.job, plan.command, step.reason, step.dispute)
         args = {**head, "args": encode_step_arguments(step, **more)}
-        return await engine.store.run(context.zone, "job_step", keys=names, args=args)
+        with naming_missing_files():
+            return await engine.store.run(context.zone, "job_step", keys=names, args=args)
     if step.code is None:
         raise Invalid(errors=[FieldError("/code", f"Required: the {plan.command.code} code")])
     while True:
         found = await codes.compare_code(engine, context.zone, context.job, plan.command.code, step.code)
         try:
-            return await engine.store.run(
-                context.zone, "job_step", keys=names, args={**head, "args": encode_step_arguments(step, **found)}
-            )
+            with naming_missing_files():
+                return await engine.store.run(
+                    context.zone, "job_step", keys=names, args={**head, "args": encode_step_arguments(step, **found)}
+                )
         except StaleCode:  # the codes were issued again after the comparison: compare again
             continue
         except WrongCode as error:

@@ -12,12 +12,11 @@ import msgspec
 
 from engine.archive import room_reader
 from engine.archive.room_reader import FirstMessage
-from engine.domain import archived_rooms, rooms
+from engine.domain import archived_rooms
+from engine.domain.files import files_of_message
 from engine.domain.rooms import actor_of, parse_room_id
 from engine.errors import (
-    FieldError,
     Indeterminate,
-    Invalid,
     LookInArchive,
     NotFound,
     ReusedKey,
@@ -57,11 +56,15 @@ class MessageOutcome(msgspec.Struct, frozen=True):
     repeated: bool
 
 
+class _SaidFile(msgspec.Struct):
+    id: str
+
+
 class _ComparedContent(msgspec.Struct):
     """The text and the files of a stored message. A repeat with the same ``client_id`` must have the same."""
 
     text: str
-    files: tuple[str, ...]
+    files: tuple[_SaidFile, ...]
 
 
 _content_decoder = msgspec.json.Decoder(_ComparedContent)
@@ -77,9 +80,7 @@ async def say(
     ``client_id`` or ``key`` belongs to another message.
     """
     zone, room = parse_room_id(room_id)
-    if draft.files:
-        await rooms.read_own_room(engine, caller, room_id)  # a stranger does not learn which files exist
-        raise Invalid(errors=[FieldError(f"/files/{place}", "No such file") for place in range(len(draft.files))])
+    attached = await files_of_message(engine, caller, room_id, draft.files, draft.client_id) if draft.files else []
     stored_key = in_redis.validate_key(key) if key is not None else ""
     fingerprint = in_redis.fingerprint_of(engine, "say", room, [draft.client_id, draft.text, draft.files])
     args: Args = {
@@ -89,7 +90,7 @@ async def say(
         "looked": 0,
         "message": new_id("msg"),
         "text": msgspec.json.encode(draft.text),
-        "files": msgspec.json.encode(draft.files),
+        "files": msgspec.json.encode(attached),
         "actor": actor_of(caller),
         "key": stored_key,
         "fingerprint": fingerprint,
@@ -133,7 +134,7 @@ def _outcome_of_first_message(first: FirstMessage, draft: MessageDraft) -> Messa
     """Return the outcome of a repeat whose first message is in SQL. Raises ReusedKey if ``draft`` has another text."""
     message = msgspec.Raw(first.message or b"")
     said = _content_decoder.decode(message)
-    if (said.text, said.files) != (draft.text, draft.files):
+    if (said.text, tuple(file.id for file in said.files)) != (draft.text, draft.files):
         raise ReusedKey
     return MessageOutcome(message, first.seq, repeated=True)
 

@@ -84,13 +84,10 @@ class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-# Reading
-
-
 async def read_technician(engine: Engine, caller: Principal, technician: TechnicianId) -> Technician | TechnicianCard:
     """Return a profile: all fields for the technician and for managers, a card for all others. Raises NotFound."""
     row = await sql.read_row(engine, technician)
-    return (await _profiles_for(engine, caller, [row]))[0]
+    return (await profiles_for(engine, caller, [row]))[0]
 
 
 async def find_technicians(
@@ -101,7 +98,7 @@ async def find_technicians(
     """
     limit = check_limit(query.limit)
     if query.lat is not None and query.lon is not None:
-        return Slice(await _profiles_for(engine, caller, await _find_nearby(engine, query, limit)))
+        return Slice(await profiles_for(engine, caller, await _find_nearby(engine, query, limit)))
     query_rows = sql.select_all_technicians().order_by(technicians.c.id).limit(limit + 1)
     if query.service is not None:
         offering = select(technician_services.c.technician).where(technician_services.c.service == query.service)
@@ -114,7 +111,7 @@ async def find_technicians(
     async with engine.archive.begin_read() as conn:
         rows = await sql.load_rows(conn, query_rows)
     page = make_slice(rows, limit, lambda row: (row.id,))
-    return Slice(await _profiles_for(engine, caller, page.items), page.next)
+    return Slice(await profiles_for(engine, caller, page.items), page.next)
 
 
 async def _find_nearby(engine: Engine, query: TechnicianQuery, limit: int) -> list[TechnicianRow]:
@@ -134,9 +131,10 @@ async def _find_nearby(engine: Engine, query: TechnicianQuery, limit: int) -> li
     return [rows[TechnicianId(member)] for member in near if member in rows]
 
 
-async def _profiles_for(
+async def profiles_for(
     engine: Engine, caller: Principal, rows: Sequence[TechnicianRow]
 ) -> list[Technician | TechnicianCard]:
+    """Return the profiles of rows as the caller may see them."""
     states = await asyncio.gather(*(_load_and_online(engine, row) for row in rows))
     whole = caller.role in MANAGERS
     return [

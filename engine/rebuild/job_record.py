@@ -15,7 +15,7 @@ from engine.rules.job_document import PUBLIC_RECORD_MEMBERS, RECORD_MEMBERS, Par
 FIELDS_OF_EVERY_JOB = ("holder", "card", "at", "last", "claimed", "mode", "entered", "frozen", "unaccepted")
 """The fields that scripts compare with an empty text. For Lua a missing field is not empty: a job without the field
 `frozen` would be frozen."""
-_OPTIONAL_FIELDS = ("reference", "room", "promise")
+_OPTIONAL_FIELDS = ("reference", "room", "promise", "photos")
 _EMPTY_FIELDS = dict.fromkeys(FIELDS_OF_EVERY_JOB, "") | {"wave": "0", "begins": "0"}
 
 _MISSING = msgspec.Raw(b"")
@@ -28,7 +28,7 @@ document is decoded once, and what is needed of a member is decoded from its par
 _STEP_MEMBERS: list[Any] = [
     *(("status", str), ("phase", str), ("version", int), ("amount", int), ("updated_at", str), ("at", msgspec.Raw)),
     *(("technician", msgspec.Raw), ("room", str | None, None), ("asked", bool, False), ("promise", str | None, None)),
-    *(("paid_amount", int, 0), ("refunded_amount", int, 0)),
+    *(("paid_amount", int, 0), ("refunded_amount", int, 0), ("photos", msgspec.Raw, _MISSING)),
 ]
 _Document: Any = msgspec.defstruct("_Document", [*_RAW_MEMBERS, *_STEP_MEMBERS], kw_only=True)
 """The same with the members that steps change."""
@@ -81,6 +81,7 @@ def _document_fields(job: Any) -> dict[str, str]:
         "reference": _decode(job.reference or b"null") or "",
         "unaccepted": "1" if job.asked else "",
         "room": job.room or "",
+        "photos": "" if bytes(job.photos) in (b"", b"[]") else bytes(job.photos).decode(),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from engine.events import ms_of
+from engine.rules.job_file import JobFile
 from engine.types import JobId, Phase, RoomId, ServiceId, UserId, Zone
 
 
@@ -73,6 +74,7 @@ MEMBERS = (
     Member("technician", Party, "step", public=True, has_column=True),
     Member("updated_at", str, "step", public=True, has_column=True),
     Member("at", dict, "step", public=True),
+    Member("photos", list, "step"),
     Member("expires_at", str, "step", public=True),
     Member("room", str, "step"),
     Member("promise", str, "step"),
@@ -151,6 +153,8 @@ class JobView(EventJob, frozen=True, kw_only=True):
     reference: str | None = None
     scheduled_for: str | None = None
     room: RoomId | None = None
+    photos: list[JobFile] = []
+    """The photos; none in a public part."""
     at: dict[str, str] = {}
     """The time at which each state was first reached, and each mark was set."""
 

@@ -76,6 +76,8 @@ DECLARATIONS: Mapping[str, Fate] = {
     **_columns("job_references", deleted="principal reference job"),
     **_columns("job_states", pseudonym="job", redacted="state", impersonal="zone"),
     **_columns("quotes", pseudonym="id customer job", redacted="doc", impersonal="zone"),
+    **_columns("files", deleted="id target sha256 kind media by by_role client_id"),
+    **_columns("file_releases", impersonal="sha256"),
     **_columns("price_caps", impersonal="zone"),
     **_columns("offers", pseudonym="job technician", emptied="reason", impersonal="zone status"),
     **_columns("bids", pseudonym="id job technician", redacted="doc", impersonal="zone status"),

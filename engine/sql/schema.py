@@ -26,6 +26,7 @@ from engine.sql import (  # noqa: F401 (they add their tables to ``metadata``)
     demand_tables,
     device_tables,
     erasure_tables,
+    file_tables,
     job_tables,
     ledger_tables,
     payment_tables,

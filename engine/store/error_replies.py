@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from engine.errors import UNAVAILABLE_REPLIES, Unavailable
+from engine.errors import Unavailable
 
 _NOT_LOADED_REPLY = "ERR Function not found"
+
+UNAVAILABLE_REPLIES = (
+    "ASK",
+    "LOADING",
+    "BUSY",
+    "OOM",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "MISCONF",
+    "MOVED",
+    "NOREPLICAS",
+    "TRYAGAIN",
+    "NOPERM",
+    "NOAUTH",
+)
+"""Redis error codes that guarantee that nothing was done (DESIGN §4)."""
+
+WRITE_REFUSED_REPLIES = ("MISCONF", "NOREPLICAS", "OOM")
+"""The codes among ``UNAVAILABLE_REPLIES`` that a Redis server returns if reads are still possible but writes are not:
+the server's disk or memory is full, or too few replicas follow the server.
+"""
 
 
 class ErrorReply(Exception):

@@ -17,7 +17,7 @@ from engine.idempotency import in_sql
 from engine.identity import tokens
 from engine.process.loops import not_cancelled
 from engine.technicians import sql
-from engine.workers import eraser, position_archive, retention
+from engine.workers import eraser, file_removal, position_archive, retention
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -44,6 +44,7 @@ async def run_once(engine: Engine) -> dict[str, int]:
         "retention": lambda: retention.run_once(engine),
         "sessions": lambda: tokens.delete_expired_logins(engine),
         "erasures": lambda: eraser.run_once(engine),
+        "files": lambda: file_removal.run_once(engine),
     }
     return {name: await _run_repair(name, repair) for name, repair in repairs.items()}
 

@@ -17,7 +17,7 @@ function Job.load(key)
   local row = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
     'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted', 'closing', 'room', 'recorded',
-    'visit', 'promise', 'signed')
+    'visit', 'promise', 'signed', 'photos')
   if not row[1] then return nil end
   return {key = key, row = row, id = row[1], bp = row[2], status = row[3], phase = row[4], version = tonumber(row[5]),
     customer = row[6], holder = row[7], card = row[8], full = row[9], pub = row[10], at = row[11],
@@ -26,7 +26,7 @@ function Job.load(key)
     created = tonumber(row[22]) or 0, radius = row[23], paid = row[24] or '0', refunded = row[25] or '0',
     back = row[26] or '0', begins = tonumber(row[27]) or 0, unaccepted = row[28] or '',
     closing = row[29] or '', room = row[30] or '', recorded = row[31], visit = row[32],
-    promise = row[33] or '', signed = row[34] or ''}
+    promise = row[33] or '', signed = row[34] or '', photos = row[35] or '[]'}
 end
 
 -- `now` is the formatted time, if the caller has it.
@@ -35,7 +35,7 @@ function Job.full_json(job, now)
   return '{' .. job.full .. ',"amount":' .. job.amount .. ',"paid_amount":' .. job.paid .. ',"refunded_amount":' ..
     job.refunded .. ',"status":"' .. job.status .. '","phase":"' .. job.phase ..
     '","version":' .. job.version .. ',"technician":' .. (job.card ~= '' and job.card or 'null') .. ',"updated_at":' ..
-    (now or Iso.format(job.updated)) .. ',"at":{' .. job.at .. '}' ..
+    (now or Iso.format(job.updated)) .. ',"at":{' .. job.at .. '},"photos":' .. (job.photos or '[]') ..
     (job.expires > 0 and ',"expires_at":' .. Iso.format(job.expires) or '') ..
     (job.room ~= '' and ',"room":"' .. job.room .. '"' or '') ..
     (promise and ',"promise":' .. Iso.format(promise) or '') ..

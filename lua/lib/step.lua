@@ -1,6 +1,7 @@
 -- Checks whether a step may be taken, by the blueprint's plan. All checks come before all writes. A plan has only the
 -- members that its command declares: all others are nil.
 --- @include "lib/job"
+--- @include "lib/job_files"
 --- @include "lib/relation"
 local Step = {}
 
@@ -37,8 +38,8 @@ function Step.closed_word(job, over)
   return how and (how == 'e' and 'EXPIRED' or 'CANCELLED') or nil
 end
 
--- Returns why the step cannot be taken: the refusal's word, or nil. Only the script of the route that signs gives a
--- `signature`: a command that signs is refused to every other caller.
+-- Returns why the step cannot be taken: the refusal's word, and for FILES_MISSING which; or nil. Only the script of the
+-- route that signs gives a `signature`: a command that signs is refused to every other caller.
 function Step.refusal(zone, job, plan, actor, if_version, signature)
   if job.frozen ~= '' and plan.effect ~= 'thaw' then return 'FROZEN' end
   if not Step.allows_state(job, plan, actor) then
@@ -51,5 +52,7 @@ function Step.refusal(zone, job, plan, actor, if_version, signature)
   if signature and job.signed ~= '' then return 'ILLEGAL_TRANSITION' end
   if Step.is_early(zone, job, plan, actor) then return 'TOO_EARLY' end
   if if_version ~= '' and tonumber(if_version) ~= job.version then return 'VERSION_CONFLICT' end
+  local missing = JobFiles.missing(job, plan.files)
+  if missing then return 'FILES_MISSING', missing end
   return nil
 end

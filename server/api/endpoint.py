@@ -27,6 +27,7 @@ from engine.errors import (
     Unauthenticated,
 )
 from engine.identity.local_limits import LocalMeters
+from engine.rules import photos
 from engine.runtime import Engine
 from engine.types import Principal, is_path_segment
 from server.api.route import Route
@@ -174,11 +175,12 @@ class Endpoint:
             raise NotFound
         has_body = route.body or route.takes_bytes
         raw = await throttle.read_body(scope, receive, route.max_body_bytes) if has_body else b""
+        stream = throttle.body_parts(scope, receive, photos.MAX_BYTES) if route.raw_body else None
         query_string = scope["query_string"]
         return RequestContext(
             app_state=self.app_state,
             principal=principal,
-            body=decode.decode_body(route.body, raw) if route.body else raw if route.takes_bytes else None,
+            body=decode.decode_body(route.body, raw) if route.body else raw if route.takes_bytes else stream,
             query=query.decode_query(route.query, query_string),
             params=params,
             headers=headers,

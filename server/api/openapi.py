@@ -139,8 +139,8 @@ def _operation(route: Route, schemas_by_id: dict[int, Any], blueprints: Blueprin
     if route.body is not None:
         content = {"schema": schemas_by_id[id(route.body)], **_example(examples.REQUESTS, route)}
         operation["requestBody"] = {"required": not _may_be_empty(route.body), "content": {"application/json": content}}
-    elif route.takes_bytes:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
+    elif route.takes_bytes or route.raw_body:
+        operation["requestBody"] = {"required": True, "content": route.raw_content}
     return operation
 
 
@@ -173,9 +173,6 @@ def _example(examples_by_route: dict[str, Any], route: Route) -> Schema:
     return {"example": examples_by_route[route.name]} if route.name in examples_by_route else {}
 
 
-# Answers
-
-
 def _responses(route: Route, schemas_by_id: dict[int, Any]) -> Schema:
     refusals = {str(status): _response_ref(f"Problem{status}") for status in _refusal_statuses(route)}
     done = {str(status): _success_response(route, schemas_by_id) for status in (route.status, *route.other_statuses)}
@@ -194,7 +191,7 @@ def _refusal_statuses(route: Route) -> Iterable[int]:
     yield from (401, 403) if route.roles is not None else (401,) if route.takes_bytes else ()
     if "{" in route.path or route.policy.object_kind != "nothing":
         yield 404
-    if route.body is not None or route.takes_bytes:
+    if route.body is not None or route.takes_bytes or route.raw_body:
         yield 413
     if route.limit_name:
         yield 429

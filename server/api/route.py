@@ -59,6 +59,8 @@ class Route(msgspec.Struct, frozen=True):
     """Whether the handler gets the body as it was sent, because a signature of its bytes is checked."""
     max_body_bytes: int = MAX_BODY_BYTES
     """The largest body in bytes."""
+    raw_body: tuple[str, ...] = ()
+    """The media types of a body that is no JSON. The handler gets it as a stream, of at most ``photos.MAX_BYTES``."""
     may_stream: bool = False
     """Whether the answer may be an event stream. Then a ticket for events may replace the token."""
 
@@ -66,6 +68,13 @@ class Route(msgspec.Struct, frozen=True):
     def is_conditional(self) -> bool:
         """Return whether the caller may send the expected version of the job: in the body, or as ``If-Match``."""
         return self.body is not None and "version" in self.body.__struct_fields__
+
+    @property
+    def raw_content(self) -> dict[str, Any]:
+        """Return the media types of a body that is not decoded, for the OpenAPI document."""
+        if self.takes_bytes:
+            return {"application/json": {"schema": {}}}
+        return {media: {"schema": {"type": "string", "format": "binary"}} for media in self.raw_body}
 
     @property
     def name(self) -> str:

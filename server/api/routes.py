@@ -27,6 +27,7 @@ from server.api.audit_routes import AUDIT_ROUTES
 from server.api.choice_routes import CHOICE_ROUTES
 from server.api.demand_routes import DEMAND_ROUTES
 from server.api.dispute_routes import DISPUTE_ROUTES
+from server.api.file_routes import FILE_ROUTES, PHOTO_ROUTES
 from server.api.handlers import (
     about,
     announcements,
@@ -213,8 +214,10 @@ ROUTES: tuple[Route, ...] = (
         has_key=True,
     ),
     *SIGNING_ROUTES,
+    *PHOTO_ROUTES,
     step_route("/v1/jobs/{id}/{command}", jobs.command, ANY_ROLE),
     *ROOM_ROUTES,
+    *FILE_ROUTES,
     list_route("/v1/offers", offers.find, TECHNICIAN_ROLE, policy.OWN_DATA, Offer, live=True),
     *DISPUTE_ROUTES,
     Route(

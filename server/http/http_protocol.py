@@ -23,6 +23,8 @@ in one read, it is not known which bytes belong to which request.
 """
 ABORT_EXTENSION = "callout.abort"
 """The key in ``scope["extensions"]`` of a function that aborts the connection, even with unsent bytes."""
+ARRIVAL_EXTENSION = "callout.arrival"
+"""The key of a function that gives the request that arrives so many seconds more."""
 MAX_REQUEST_ARRIVAL_S = 20.0
 """The most seconds from a connection's opening, or from a request's first byte, to the request's last byte."""
 
@@ -81,7 +83,8 @@ class CalloutHTTP(HttpToolsProtocol):
         a stream needs it for a client that does not read.
         """
         self._in_head = False
-        cast(dict[str, Any], self.scope)["extensions"] = {ABORT_EXTENSION: self.transport.abort}
+        extensions = {ABORT_EXTENSION: self.transport.abort, ARRIVAL_EXTENSION: self._extend_arrival}
+        cast(dict[str, Any], self.scope)["extensions"] = extensions
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -92,6 +95,12 @@ class CalloutHTTP(HttpToolsProtocol):
     def _start_timer(self) -> None:
         if self._arrival_timer is None:
             self._arrival_timer = self.loop.call_later(MAX_REQUEST_ARRIVAL_S, self.transport.abort)
+
+    def _extend_arrival(self, seconds: float) -> None:
+        """Give the request that arrives now more time. Does nothing if it has arrived."""
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = self.loop.call_later(seconds, self.transport.abort)
 
     def _stop_timer(self) -> None:
         if self._arrival_timer is not None:

@@ -37,11 +37,15 @@ ObjectKind = Literal[
     "plan",
     "receipt",
     "payout",
+    "file",
+    "file_target",
 ]
 """The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see. ``account`` is a person with everything about them.
 """
-CallerRelation = Relation | Literal["asked", "self", "admin", "managers", "booker", "bidder", "other_side", "member"]
+CallerRelation = (
+    Relation | Literal["asked", "self", "admin", "managers", "booker", "bidder", "other_side", "member", "uploader"]
+)
 """The relation of a caller to an object. The relations to a job are those of its blueprint (``offered``: the job was
 ever offered to them), and also ``booker``, the service that booked the job, and ``asked``, the technician who was
 chosen and has not accepted yet. ``bidder`` made the bid, ``member`` belongs to the room. ``other_side`` is the party to
@@ -75,6 +79,9 @@ SIDES_OF_JOB = _policy("job", "customer", "holder")
 PROPOSE_PRICE = _policy("job", "customer", "holder", "asked")
 EDIT_JOB = _policy("job", "customer", "ops", "booker")
 RECORD_PAYMENT = _policy("job", "service", "ops")
+ADD_PHOTO = _policy("job", "customer", "holder", "asked")
+ADD_FILE = _policy("file_target", "customer", "holder", "member", "self")
+READ_FILE = _policy("file", "customer", "holder", "ops", "mediator", "member", "self", "managers", "uploader")
 READ_WAVES = _policy("job", "ops")
 BID_ON_JOB = _policy("job", "technician")
 ACCEPT_BID = _policy("bid", "customer")

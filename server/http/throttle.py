@@ -8,6 +8,7 @@ owner out.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from time import monotonic
 from typing import TypeVar
@@ -22,11 +23,15 @@ from engine.identity.local_limits import LocalMeters
 from engine.rules import emails
 from engine.runtime import Engine
 from engine.types import Principal
+from server.http.http_protocol import ARRIVAL_EXTENSION
 
 BodyBytes = TypeVar("BodyBytes", bytes, bytearray)
 
 MAX_BODY_BYTES = 64 * 1024
 """The largest body in bytes, the same as the largest WebSocket message, so that both transports accept the same."""
+
+MAX_UPLOAD_S = 120.0
+"""How long the body of an upload may take: 8 MiB at half a megabit a second."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -98,9 +103,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY_BYTES)
 
     The server discards the unread rest, so the connection stays usable and the client receives the response.
     """
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if announced.isdigit() and int(announced) > limit:
-        raise TooLarge(f"At most {limit} bytes")
+    _check_announced(scope, limit)
     first, more = await _receive_part(receive)
     if not more:
         return _check_size(first, limit)
@@ -110,6 +113,29 @@ async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY_BYTES)
         parts += part
         _check_size(parts, limit)
     return bytes(parts)
+
+
+def body_parts(scope: Scope, receive: Receive, most: int) -> AsyncIterator[bytes]:
+    """Return the body as a stream, and give its sender ``MAX_UPLOAD_S`` to send it. Raises TooLarge if
+    ``Content-Length`` is above ``most``; the stream raises ClientDisconnect. Who reads the stream counts its bytes.
+    """
+    _check_announced(scope, most)
+    return _stream_parts(scope, receive)
+
+
+async def _stream_parts(scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
+    if (extend := scope.get("extensions", {}).get(ARRIVAL_EXTENSION)) is not None:
+        extend(MAX_UPLOAD_S)
+    more = True
+    while more:
+        part, more = await _receive_part(receive)
+        yield part
+
+
+def _check_announced(scope: Scope, most: int) -> None:
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if announced.isdigit() and int(announced) > most:
+        raise TooLarge(f"At most {most} bytes")
 
 
 async def _receive_part(receive: Receive) -> tuple[bytes, bool]:

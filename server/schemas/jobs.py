@@ -29,6 +29,7 @@ from server.schemas.fields import (
     json_errors,
     position_errors,
 )
+from server.schemas.files import File
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Person, Proposal, Shape
 from server.schemas.problems import Problem
@@ -182,6 +183,7 @@ class Job(_JobCore, kw_only=True):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     at: Annotated[dict[str, datetime] | None, Meta(description="when each state was first reached")] = None
+    photos: Annotated[list[File] | None, Meta(description="of the work, the oldest first")] = None
     expires_at: datetime | None = None
     room: str | None = None
     frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
@@ -243,7 +245,5 @@ class HistoryItem(Shape, rename={"from_state": "from"}):
 
 
 def metadata_errors(metadata: dict[str, Any] | None) -> list[FieldError]:
-    """Return the errors of a job's metadata. The size is bounded because every event of the job contains the metadata.
-    The depth is bounded because Lua's JSON limits it.
-    """
+    """Return the errors of a job's metadata. Every event of the job contains it, and Lua's JSON limits its depth."""
     return [] if metadata is None else json_errors(metadata, "/metadata", MAX_METADATA_BYTES)

@@ -19,6 +19,7 @@ from server.schemas.bids import Bid
 from server.schemas.demand import DemandChanged
 from server.schemas.disputes import EventDispute, MediationEventData
 from server.schemas.earnings import PayoutEventData
+from server.schemas.file_events import FileEventData
 from server.schemas.jobs import Job, PublicJob
 from server.schemas.maps import MapDelta, MapSnapshot
 from server.schemas.objects import Actor, Ref, Shape
@@ -70,8 +71,7 @@ class JobChanged(Shape, rename={"source": "from"}):
 
 class JobSearching(Shape):
     """The progress of a search for a technician. ``asked`` and ``declined`` count technicians of all waves.
-    ``radius_m`` null is the whole zone. ``next_at`` is the time of the next wave.
-    """
+    ``radius_m`` null is the whole zone. ``next_at`` is the time of the next wave."""
 
     job: Ref
     wave: int
@@ -226,11 +226,11 @@ class TokenExpiring(Shape):
 _STRUCTS = {
     struct.__name__: struct
     for struct in (
-        *(JobChanged, JobSearching, JobStep, JobTaken, JobSigned, JobEnded, JobLate),
-        *(OfferMade, OfferClosed, OfferDeclined, PayoutEventData, TokenExpiring, FixRate),
-        *(BidEventData, PriceEventData, PriceChanged, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed),
-        *(TechnicianReviewed, TechnicianStatus, TechnicianArrival, NotificationEventData, Position, Presence),
-        *(MapSnapshot, MapDelta, RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged),
+        *(JobChanged, JobSearching, JobStep, JobTaken, JobSigned, JobEnded, JobLate, OfferMade, OfferClosed),
+        *(OfferDeclined, PayoutEventData, TokenExpiring, FixRate, FileEventData, BidEventData, PriceEventData),
+        *(PriceChanged, QuoteEventData, PaymentEventData, PaymentUnexpected, CodeFailed, TechnicianReviewed),
+        *(TechnicianStatus, TechnicianArrival, NotificationEventData, Position, Presence, MapSnapshot, MapDelta),
+        *(RoomEventData, MessageEventData, TypingNotice, MediationEventData, DemandChanged),
     )
 }
 

@@ -12,6 +12,7 @@ from engine.types import Role
 from server.schemas import text
 from server.schemas.decode import Body
 from server.schemas.fields import NORMALISED_TEXT, Id
+from server.schemas.files import File
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
 
@@ -87,7 +88,7 @@ class Message(Shape):
     n: int
     sender: RoomUser
     text: str
-    files: list[str]
+    files: list[File]
     client_id: str
     at: datetime
     erased: bool | None = None

@@ -11,6 +11,7 @@ from engine.rules.availability import TechnicianAvailability
 from server.schemas import constraints
 from server.schemas.decode import Body
 from server.schemas.fields import Id, Lat, Lon, MediumText, Name, Phone, ZoneName, position_errors
+from server.schemas.files import File
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
 
@@ -53,6 +54,7 @@ class TechniciansQuery(ListQuery):
     service: Id | None = None
     lat: Lat | None = None
     lon: Lon | None = None
+    review: Annotated[Literal["pending"] | None, Meta(description="who waits for a review, the oldest first")] = None
 
     required_together = ("lat", "lon")
 
@@ -73,6 +75,7 @@ class Technician(Shape):
     load: int | None = None
     kyc: Literal["approved", "rejected", "pending"] | None = None
     account: Literal["approved", "suspended", "pending"] | None = None
+    documents: Annotated[list[File] | None, Meta(description="in the queue of reviews alone")] = None
 
 
 class TechnicianReply(Shape):

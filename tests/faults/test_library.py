@@ -10,12 +10,12 @@ import pytest
 from redis.asyncio import Redis
 
 from engine.domain import job_queries, jobs
-from engine.errors import UNAVAILABLE_REPLIES, Unavailable
+from engine.errors import Unavailable
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.startup import open_engine
 from engine.store import scripts
-from engine.store.error_replies import parse_error_reply
+from engine.store.error_replies import UNAVAILABLE_REPLIES, parse_error_reply
 from tests.support import event_log, people
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.domain import profile
+from engine.domain import profile, review_queue
 from engine.domain.profile import ProfilePatch, TechnicianQuery
 from engine.rules.fixes import Fix
 from engine.technicians import live as technicians
@@ -20,7 +20,13 @@ from server.schemas.technicians import PatchTechnician, Review, SetAvailability,
 
 
 async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
-    """Return technicians: for managers whole profiles, for others the public cards of approved technicians."""
+    """Return technicians: for managers whole profiles, for others the public cards of approved technicians.
+
+    With `review=pending`, onboarding managers and admins get those who wait for a review, with their `documents`.
+    """
+    if call.query.review:
+        queue = await review_queue.find_pending(call.engine, call.caller, call.query.limit, call.query.cursor)
+        return responses.page_response(call.next_link, queue.items, queue.next)
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find_technicians(call.engine, call.caller, query)
     return responses.page_response(call.next_link, page.items, page.next)

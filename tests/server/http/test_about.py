@@ -196,7 +196,7 @@ async def test_the_document_has_what_openapi_requires(document: dict[str, Any]) 
                 assert status == "default" or status.isdigit(), where
                 assert "$ref" in answer or answer["description"], where
             body = operation.get("requestBody")
-            assert body is None or "schema" in body["content"]["application/json"], where
+            assert body is None or all("schema" in content for content in body["content"].values()), where
 
 
 async def test_schemas_are_json_schema(document: dict[str, Any]) -> None:

@@ -51,6 +51,7 @@ def test_the_limits_are_those_of_the_protocol() -> None:
         "quotes": (10, 60),
         "preview": (1, 1),
         "slots": (10, 60),
+        "files": (20, 60),
         "presence": (1, 1),
         "typing": (1, 1),
         "webhooks": (100, 1),

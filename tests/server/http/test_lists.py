@@ -27,6 +27,7 @@ from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 from tests.support import booked_money
+from tests.support.photos import tiny_png
 from tests.support.wait import wait_until
 
 
@@ -83,6 +84,8 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
     for reference in ("pi_1", "pi_2"):
         word = {"reference": reference, "status": "failed", "amount": 1, "currency": "EUR"}
         assert (await staff["service"]("POST", f"{job}/payments", word)).status_code == 201
+    for number in range(2):
+        assert (await carla("POST", f"{job}/photos", tiny_png(number))).status_code == 201
     await _store_pulses(site.engine)
     await booked_money.book_earnings(site.engine, tom.user, 1, 2)
     for _ in range(2):
@@ -92,6 +95,7 @@ async def lists(site: RunningServer, staff: dict[Role, Client], join: Join, nobo
         "jobs_history": ListRequest(carla, f"{job}/history"),
         "jobs_waves": ListRequest(admin, f"/v1/jobs/{offered[0]}/waves"),
         "payments_find": ListRequest(admin, f"{job}/payments"),
+        "files_find": ListRequest(carla, f"{job}/photos"),
         "bids_find": ListRequest(carla, f"{bid_for}/bids"),
         "offers_find": ListRequest(tom, "/v1/offers"),
         "disputes_find": ListRequest(carla, "/v1/disputes"),

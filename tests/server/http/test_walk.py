@@ -209,7 +209,7 @@ async def test_unknown_query_parameters_are_refused(route: Route, staff: dict[Ro
     assert code_of(answer) == (422, "invalid")
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/jobs/", "/v1/files", "/v2/jobs", "/v1/jobs/a/b/c", "/v1//me"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/jobs/", "/v1/file", "/v2/jobs", "/v1/jobs/a/b/c", "/v1//me"])
 async def test_an_unknown_path_is_not_found(path: str, admin: Client) -> None:
     """A path that is not in the route table is refused with 404 and a problem object."""
     assert code_of(await admin("GET", path)) == (404, "not_found")

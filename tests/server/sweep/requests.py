@@ -164,6 +164,8 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
         "quote": ([{"id": ids["quote"]}], world.relations["asked"]),
         "dispute": ([{"id": ids["dispute"]}], world.relations["disputed"]),
         "room": ([{"id": ids["room"], "user": people["customer"].user}], ROOM_RELATIONS),
+        "file": ([{"id": ids["photo"]}], world.relations["held"]),
+        "file_target": ([{}], world.relations["held"]),
         "user": (spare, {}),
         "account": ([{"id": ids["leaver"]}], {"admin": {"admin"}}),
         "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),
@@ -192,7 +194,7 @@ def route_requests(world: World, route: Route) -> Iterator[SweepRequest]:
             may = passes and (target.allowed is None or caller in target.allowed)
             body = _request_body(world, route, caller, target) if route.body is not None else None
             path = route.path.format_map(target.params) + QUERY_OF_ROUTE.get(route.name, "").format(
-                start=world.start, service=world.ids["service"], digest=world.ids["record_digest"]
+                start=world.start, held=world.jobs["held"], **world.ids
             )
             headers = {"Idempotency_Key": str(uuid.uuid4())} if route.has_key else {}
             if route.is_conditional:
@@ -232,9 +234,10 @@ QUERY_OF_ROUTE = {
     "zones_read_map": "?bbox=-180,-85,180,85",
     "presence_find": "?users=usr_none",
     "audit_find": "?limit=200",
-    "vault_verify": "?sha256={digest}",
+    "vault_verify": "?sha256={record_digest}",
     "slots_find": "?service={service}&lat=52.52&lon=13.40&from=2099-01-01T00:00:00Z&to=2099-01-03T00:00:00Z",
     "earnings_statement": "?month=2026-01",
+    "files_upload": "?for=job:{held}",
     "audit_prove_consistency": "?from=1&to=1",
 }
 

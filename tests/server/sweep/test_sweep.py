@@ -20,6 +20,7 @@ from server.schemas.towns import TOWN_FILE
 from server.serve import run_server
 from tests.server.sweep import requests
 from tests.server.sweep.chat import create_messages
+from tests.server.sweep.files import create_photo
 from tests.server.sweep.leaver import create_leaver
 from tests.server.sweep.plans import create_plan
 from tests.server.sweep.vault import create_receipt
@@ -49,6 +50,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await new_world.create_users()
         await new_world.run_story()
         await create_messages(new_world)
+        await create_photo(new_world)
         await create_leaver(new_world)
         await create_plan(new_world)
         await create_receipt(new_world)

@@ -1,0 +1,33 @@
+"""The linter of ``needs_files``: which files a command needs before it is taken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from engine.blueprint.schema import Blueprint, Command
+
+MAX_FILES = 20
+"""The most files of a job (``JobFiles.MAX`` in Lua)."""
+_match_kind = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
+
+
+def file_problems(blueprint: Blueprint) -> Iterator[str]:
+    """Yield the problems of the files that commands need."""
+    for name, command in blueprint.commands.items():
+        if command.needs_files:
+            yield from (f"command {name}: needs_files: {problem}" for problem in _problems(blueprint, command))
+
+
+def _problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
+    yield from (f"{kind!r} is not small letters, digits and _" for kind in command.needs_files if not _match_kind(kind))
+    if min(command.needs_files.values()) < 1 or sum(command.needs_files.values()) > MAX_FILES:
+        yield f"a number from 1 on for each kind, and at most {MAX_FILES} in all"
+    if command.effect != "move":
+        yield f'only a command that does "move" can need files, not "{command.effect}"'
+    if "engine" in command.by:
+        yield "the engine cannot add files"
+    for state in command.from_:
+        found = blueprint.states.get(state)
+        if found and (found.phase not in ("assigned", "active") or found.is_asked):
+            yield f"nobody can add files in {state!r}, before a technician has accepted"

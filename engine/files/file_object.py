@@ -1,0 +1,34 @@
+"""A file as clients see it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.events import rfc3339_of
+from engine.files.file_rows import FileRow
+
+
+class Uploader(msgspec.Struct, frozen=True):
+    """Who uploaded a file."""
+
+    id: str
+    role: str
+
+
+class FileObject(msgspec.Struct, frozen=True):
+    """A file as clients see it, in the order in which events and jobs have its members."""
+
+    id: str
+    sha256: str
+    kind: str
+    bytes: int
+    width: int
+    height: int
+    by: Uploader
+    at: str
+
+
+def file_object(row: FileRow) -> FileObject:
+    """Return a row as clients see it."""
+    by = Uploader(row.by, row.by_role)
+    return FileObject(row.id, row.sha256, row.kind, row.bytes, row.width, row.height, by, rfc3339_of(row.created_at))

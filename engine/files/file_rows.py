@@ -1,0 +1,134 @@
+"""The rows of files in SQL. A row is inserted before its blob is stored, so that a blob is deleted only while no row
+names it, whoever uploads the same bytes meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, delete, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.clock import now_ms
+from engine.sql.database import Archive
+from engine.sql.file_tables import file_releases, files
+from engine.sql.insert import insert_into
+from engine.sql.vault_tables import receipts
+
+TargetKind = Literal["job", "room", "technician"]
+BLOB_COLUMNS: list[Column[Any]] = [files.c.sha256, receipts.c.image]
+"""The columns that name blobs. A blob that any of them names stays."""
+UNATTACHED_MS = 24 * 3600 * 1000
+"""How long a file may be attached to nothing."""
+ROWS_PER_BATCH = 500
+
+
+class FileRow(NamedTuple):
+    """A row of the table ``files``."""
+
+    id: str
+    target: str
+    sha256: str
+    kind: str
+    media: str
+    bytes: int
+    width: int
+    height: int
+    by: str
+    by_role: str
+    created_at: int
+    used_at: int
+    attached_at: int | None = None
+    client_id: str | None = None
+    n: int | None = None
+
+    @property
+    def target_kind(self) -> str:
+        """Return ``job``, ``room`` or ``technician``."""
+        return self.target.partition(":")[0]
+
+    @property
+    def target_id(self) -> str:
+        """Return the id of the job, the room or the technician."""
+        return self.target.partition(":")[2]
+
+
+async def store_row(archive: Archive, row: FileRow) -> tuple[FileRow, bool]:
+    """Insert a row, or find the one that the same user uploaded with the same bytes for the same target. Return the row
+    and whether it is new. Raises Unavailable, Indeterminate.
+    """
+    same = (files.c.target == row.target, files.c.sha256 == row.sha256, files.c.by == row.by)
+    async with archive.begin_write() as conn:
+        insert = insert_into(archive, files).values(row._asdict()).on_conflict_do_nothing()
+        is_new = bool((await conn.execute(insert)).rowcount)
+        if not is_new:
+            await conn.execute(update(files).where(*same).values(used_at=row.used_at))
+        return FileRow(*(await conn.execute(select(files).where(*same))).one()), is_new
+
+
+async def find_row(archive: Archive, file: str) -> FileRow | None:
+    """Return the row of a file. Raises Unavailable."""
+    return next(iter(await find_rows(archive, files.c.id == file)), None)
+
+
+async def find_rows(archive: Archive, *conditions: ColumnElement[bool]) -> list[FileRow]:
+    """Return rows, the oldest first. Raises Unavailable."""
+    query = select(files).where(*conditions).order_by(files.c.created_at, files.c.id)
+    async with archive.begin_read() as conn:
+        return [FileRow(*row) for row in await conn.execute(query)]
+
+
+async def claim_for_message(
+    archive: Archive, target: str, by: str, ids: Sequence[str], client_id: str
+) -> list[FileRow]:
+    """Return those of the files that ``by`` may name in the message with this ``client_id``: they uploaded them for
+    this room, and no other message has them. Raises Unavailable, Indeterminate.
+    """
+    unused = or_(files.c.client_id.is_(None), files.c.client_id == client_id)
+    mine = (files.c.id.in_(ids), files.c.target == target, files.c.by == by, unused)
+    async with archive.begin_write() as conn:
+        await conn.execute(update(files).where(*mine).values(client_id=client_id, used_at=now_ms()))
+        return [FileRow(*row) for row in await conn.execute(select(files).where(*mine))]
+
+
+async def delete_rows(conn: AsyncConnection, archive: Archive, *conditions: ColumnElement[bool]) -> int:
+    """Delete files, in the transaction of the caller. Their blobs follow when a chore finds that no row names them."""
+    blobs = list((await conn.execute(select(files.c.sha256).where(*conditions))).scalars())
+    if not blobs:
+        return 0
+    at = now_ms()
+    release = insert_into(archive, file_releases).values([{"sha256": each, "at": at} for each in sorted(set(blobs))])
+    await conn.execute(release.on_conflict_do_update(index_elements=["sha256"], set_={"at": at}))
+    await conn.execute(delete(files).where(*conditions))
+    return len(blobs)
+
+
+async def delete_unattached(archive: Archive) -> int:
+    """Delete a batch of files that were attached to nothing for ``UNATTACHED_MS``. Return their number. Raises
+    Unavailable, Indeterminate.
+    """
+    old = (files.c.attached_at.is_(None), files.c.used_at < now_ms() - UNATTACHED_MS)
+    async with archive.begin_write() as conn:
+        found = list((await conn.execute(select(files.c.id).where(*old).limit(ROWS_PER_BATCH))).scalars())
+        return await delete_rows(conn, archive, files.c.id.in_(found), *old)
+
+
+async def released_blobs(archive: Archive) -> list[tuple[str, int]]:
+    """Return a batch of blobs that a deleted row named, each with the time of its release. Raises Unavailable."""
+    query = select(file_releases.c.sha256, file_releases.c.at).limit(ROWS_PER_BATCH)
+    async with archive.begin_read() as conn:
+        return [(row.sha256, row.at) for row in await conn.execute(query)]
+
+
+async def is_named(archive: Archive, sha256: str) -> bool:
+    """Return whether any row names a blob. Raises Unavailable."""
+    names = [exists().where(column == sha256) for column in BLOB_COLUMNS]
+    async with archive.begin_read() as conn:
+        return bool((await conn.execute(select(or_(*names)))).scalar())
+
+
+async def end_release(archive: Archive, sha256: str, at: int) -> None:
+    """Forget a release, unless another row of the blob was deleted since. Raises Unavailable, Indeterminate."""
+    async with archive.begin_write() as conn:
+        await conn.execute(delete(file_releases).where(file_releases.c.sha256 == sha256, file_releases.c.at == at))

@@ -1,0 +1,35 @@
+-- The photos of a job: the field `photos` of its record, a JSON array. The engine makes its texts, which contain no word
+-- of a user, so that they are searched as text.
+local JobFiles = {}
+
+JobFiles.MAX = 20
+
+function JobFiles.has(job, sha256) return string.find(job.photos, '"sha256":"' .. sha256 .. '"', 1, true) ~= nil end
+
+-- Returns how many photos the job has, of one kind or of all.
+function JobFiles.count(job, kind)
+  local _, found = string.gsub(job.photos, kind and '"kind":"' .. kind .. '"' or '"sha256":"', '')
+  return found
+end
+
+-- Returns whether photos may be added: somebody has accepted the job, and it is neither signed nor over.
+function JobFiles.may_add(job)
+  local is_going_on = job.phase == 'assigned' or job.phase == 'active'
+  return is_going_on and job.unaccepted ~= '1' and job.signed == ''
+end
+
+function JobFiles.add(job, file)
+  job.photos = string.sub(job.photos, 1, -2) .. (job.photos ~= '[]' and ',' or '') .. file .. ']'
+  redis.call('HSET', job.key, 'photos', job.photos)
+end
+
+-- Returns which files a step lacks, as `kind:number` joined by commas; nil if it lacks none. `needs` are pairs of a
+-- kind and a number.
+function JobFiles.missing(job, needs)
+  local missing = {}
+  for _, need in ipairs(needs or {}) do
+    local lacks = need[2] - JobFiles.count(job, need[1])
+    if lacks > 0 then missing[#missing + 1] = need[1] .. ':' .. string.format('%d', lacks) end
+  end
+  return #missing > 0 and table.concat(missing, ',') or nil
+end

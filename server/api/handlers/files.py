@@ -1,0 +1,51 @@
+"""Files: uploads, and the stored bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from engine.domain import file_access, files
+from engine.domain.files import UploadOutcome
+from server.api.endpoint import RequestContext
+from server.http import responses
+from server.http.file_response import FileResponse
+from server.http.responses import Response
+from server.schemas.decode import Body, NoQuery
+from server.schemas.files import PhotoQuery, UploadQuery
+from server.schemas.lists import ListQuery
+
+
+async def upload(call: RequestContext[AsyncIterator[bytes], UploadQuery]) -> Response:
+    """Upload an image: the body is a JPEG, PNG or WebP file of at most 8 MiB and 50 megapixels.
+
+    Metadata such as the position is removed; the pixels stay as they are. The same bytes again get the first file, with
+    200. A file of a room hangs on the message that names it; what hangs on nothing for a day is deleted.
+    """
+    done = await files.upload(call.engine, call.caller, call.query.target, call.query.kind, call.body, trace=call.trace)
+    return _upload_response(done)
+
+
+async def upload_photo(call: RequestContext[AsyncIterator[bytes], PhotoQuery]) -> Response:
+    """Upload a photo of a job, as `POST /v1/files?for=job:<id>` does.
+
+    A job takes 20 photos, by its customer and its technician, from acceptance until it is signed or over.
+    """
+    done = await files.upload(call.engine, call.caller, f"job:{call.id}", call.query.kind, call.body, trace=call.trace)
+    return _upload_response(done)
+
+
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
+    """Return the photos of a job, the oldest first."""
+    photos = await files.list_photos(call.engine, call.caller, call.id)
+    return responses.list_response(call.next_link, call.query, photos, lambda photo: (photo.at, photo.id))
+
+
+async def read(call: RequestContext[Body, NoQuery]) -> FileResponse:
+    """Return the bytes of a file to whoever may read what it hangs on."""
+    row = await file_access.read_file(call.engine, call.caller, call.id)
+    return FileResponse(row, call.headers.get(b"if-none-match", b""), lambda: call.engine.blobs.stream(row.sha256))
+
+
+def _upload_response(done: UploadOutcome) -> Response:
+    answer = responses.object_response("file", done.file)
+    return answer._replace(status=200) if done.repeated else answer

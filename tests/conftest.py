@@ -48,17 +48,24 @@ sql_reach.record()
 
 
 LONGEST_FILES = (
+    "test_bench.py",
     "races/test_claim_races.py",
+    "nemesis/test_mutants.py",
+    "nemesis/test_nemeses.py",
     "server/simulation/test_demo.py",
     "races/test_after_the_claim.py",
     "server/sweep/test_sweep.py",
     "server/simulation/test_replay.py",
     "races/test_lifecycle_model.py",
-    "test_bench.py",
     "races/test_model.py",
     "faults/test_rolling_restart.py",
     "faults/test_killed.py",
     "server/web/test_client.py",
+    "server/http/test_openapi.py",
+    "server/gateway/test_streams.py",
+    "server/gateway/test_presence.py",
+    "faults/test_redis_paused.py",
+    "test_packaging.py",
     "story/test_readers.py",
 )
 """The files that run first, in this order, so that no worker is busy with one when the others have ended."""

@@ -111,6 +111,11 @@ async def _run(redis: str, zone: Zone, database: str, kind: str) -> None:
     await archive.close()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Archive as the arguments of this process say."""
     redis_url, zone_name, database_url, what = sys.argv[1:]
     asyncio.run(_run(redis_url, Zone(zone_name), database_url, what))
+
+
+if __name__ == "__main__":
+    main()

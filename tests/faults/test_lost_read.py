@@ -88,7 +88,8 @@ class Scenario(NamedTuple):
             return False
         store, gateway = self.server.engine.store, self.server.gateway
         assert gateway
-        await wait_until(lambda: store.pipeline.is_up and all(zone.open for zone in store.zones.values()))
+        pipes = [pipe for shard in store.shards.all for pipe in (shard.pipeline, shard.read_connection._pipe)]
+        await wait_until(lambda: all(pipe.is_up for pipe in pipes) and all(zone.open for zone in store.zones.values()))
         await wait_until(lambda: not gateway.relay.is_disconnected)
         return True
 

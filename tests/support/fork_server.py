@@ -34,6 +34,7 @@ CALLOUT_COMMAND = (sys.executable, "-c", "from server.cli.main import main; main
 COMMANDS = {
     CALLOUT_COMMAND: "callout",
     (sys.executable, "-m", "server.cli.exit_with_parent"): "exit_with_parent",
+    (sys.executable, "-m", "bench.load.archive_worker"): "archive_worker",
 }
 """The programs that a demo, a replay or a benchmark starts, by the first three words of their command lines."""
 

@@ -16,26 +16,26 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, cast
 
-from bench import __main__ as program
+from bench import __main__ as bench_program
 from bench.rig import Child, Rig
 from tests.support import fork_server, forking
 
-for _name in program.NAMES:
+for _name in bench_program.NAMES:
     import_module(f"bench.questions.{_name}")
 
 
-class ForkedServer:
+class ForkedProcess:
     """A process that the fork server has started for a benchmark, with the methods of ``subprocess.Popen``."""
 
     stdin = None
 
     def __init__(
-        self, arguments: Sequence[str], env: dict[str, str], errors: IO[bytes], cwd: Path | None = None
+        self, program: str, arguments: Sequence[str], env: dict[str, str], errors: IO[bytes], cwd: Path | None = None
     ) -> None:
         read_end, write_end = os.pipe()
         with open(os.devnull, "rb") as nothing:
             streams = (nothing.fileno(), write_end, errors.fileno())
-            self._connection = fork_server.send_request(forking.own_path, "callout", arguments, cwd, env, *streams)
+            self._connection = fork_server.send_request(forking.own_path, program, arguments, cwd, env, *streams)
         os.close(write_end)
         self.stdout = os.fdopen(read_end, "rb")
         self._replies = self._connection.makefile("rb")
@@ -77,12 +77,12 @@ def spawn(
     cwd: Path | None = None,
     **more: Any,
 ) -> Child:
-    """Do the same as ``Rig.spawn``, and fork the process if it is a server of Callout."""
-    if tuple(command[:3]) != fork_server.CALLOUT_COMMAND:
+    """Do the same as ``Rig.spawn``, and fork the process if the fork server knows its program."""
+    if (program := fork_server.COMMANDS.get(tuple(command[:3]))) is None:  # type: ignore[arg-type]
         return _spawn(rig, name, command, core=core, env=env, cwd=cwd, **more)
     error_file = rig.folder / f"{name}-{time.monotonic_ns()}.log"
     with error_file.open("wb") as errors:
-        process = ForkedServer(command[3:], {**os.environ, **(env or {})}, errors, cwd)
+        process = ForkedProcess(program, command[3:], {**os.environ, **(env or {})}, errors, cwd)
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, {core})
     child = Child(name, cast("subprocess.Popen[bytes]", process), error_file)
@@ -96,4 +96,4 @@ _spawn = Rig.spawn
 def main() -> None:
     """Run a benchmark with the arguments of this process."""
     Rig.spawn = spawn  # type: ignore[method-assign]
-    sys.exit(program.main(sys.argv[1:]))
+    sys.exit(bench_program.main(sys.argv[1:]))

@@ -33,6 +33,7 @@ PROGRAMS = {
     "callout": ("server.cli.main", "main"),
     "exit_with_parent": ("server.cli.exit_with_parent", "main"),
     "bench": ("tests.support.forked_bench", "main"),
+    "archive_worker": ("bench.load.archive_worker", "main"),
 }
 """The module and the function of each program."""
 SQLITE = ("sqlalchemy.dialects.sqlite.aiosqlite", "engine.sql.sqlite_connection")
@@ -49,6 +50,7 @@ IMPORTS = {
     "demo": ("server.cli.run_simulation", "server.simulation.demo_run", "rich.live"),
     "replay": ("server.cli.run_simulation", "server.simulation.pickups", "server.simulation.replay_run"),
     "bench": ("tests.support.forked_bench",),
+    "archive_worker": ("bench.load.archive_worker",),
 }
 """What a program or a command imports when it runs, besides ``SERVER_IMPORTS``: imported before its first fork."""
 own_path = ""

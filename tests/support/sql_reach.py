@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,8 +45,7 @@ def _recorded(method: Any) -> Any:
     def run(self: AsyncConnection, *args: Any, **options: Any) -> Any:
         kind, frame = self.dialect.name, sys._getframe(1)
         while frame is not None:
-            code = frame.f_code
-            if name := _engine_function(code.co_filename, code.co_qualname):
+            if name := _engine_function(frame.f_code):
                 reached.add((kind, name))
             frame = frame.f_back  # type: ignore[assignment]
         return method(self, *args, **options)
@@ -54,11 +54,11 @@ def _recorded(method: Any) -> Any:
 
 
 @cache
-def _engine_function(file: str, qualified_name: str) -> str | None:
-    path = Path(file)
+def _engine_function(code: CodeType) -> str | None:
+    path = Path(code.co_filename)
     if ENGINE not in path.parents:
         return None
-    return f"{path.relative_to(ROOT)}:{qualified_name.partition('.<locals>')[0]}"
+    return f"{path.relative_to(ROOT)}:{code.co_qualname.partition('.<locals>')[0]}"
 
 
 def unreached() -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     loop: asyncio.AbstractEventLoop
     engine: Engine
+    _rebuild_differs = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,6 +34,18 @@ class EngineMachine(RuleBasedStateMachine):
     def wait(self, work: Awaitable[T]) -> T:
         """Run one coroutine to its end, and return its result."""
         return self.loop.run_until_complete(work)
+
+    def compare_rebuild_at(self, is_due: bool, check: Callable[[], Awaitable[None]]) -> bool:
+        """Compare the zone with its rebuild after this example if ``is_due``; ``check`` fails if they differ. The
+        example in which they differ is run again by hypothesis, and is then due whatever ``is_due`` says: otherwise
+        hypothesis would report that the example is flaky in place of the difference. Return whether they were compared.
+        """
+        if is_due or type(self)._rebuild_differs:
+            type(self)._rebuild_differs = True
+            self.wait(check())
+            type(self)._rebuild_differs = False
+            return True
+        return False
 
     @contextmanager
     def reading(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[None]:

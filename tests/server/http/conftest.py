@@ -75,9 +75,11 @@ async def join(nobody: Client) -> Join:
     return partial(people.register, nobody)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 async def service(admin: Client) -> str:
-    """Return the id of an active service."""
+    """Return the id of an active service of the test's own: the engine offers and assigns jobs that earlier tests have
+    left open to whoever comes online for their service.
+    """
     return await people.make_service(admin)
 
 
@@ -102,7 +104,7 @@ async def customer(join: Join) -> Client:
 Book = Callable[..., Awaitable[dict[str, Any]]]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 async def book(service: str) -> Book:
     """Return a function that books a job near `HERE` as a given customer and returns the job."""
     return partial(people.book, service=service)

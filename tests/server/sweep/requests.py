@@ -96,7 +96,9 @@ def _job_targets(world: World, policy: Policy, path: str, job: str) -> Iterator[
         )
         return
     blueprint = world.server.engine.blueprints.by_name[world.blueprints[job]]
-    for name in distinct_commands(blueprint) if "{command}" in path else [path.rpartition("/")[2]]:
+    # A command that signs has a route of its own, with another body.
+    by_name = [name for name in distinct_commands(blueprint) if not blueprint.commands[name].signs]
+    for name in by_name if "{command}" in path else [path.rpartition("/")[2]]:
         yield _command_target({**params, "command": name}, world, blueprint, job, COMMAND_OF_ROUTE.get(name, name))
 
 

@@ -66,23 +66,27 @@ async def finish_job(engine: Engine, carla: Principal, tom: Principal, service: 
 
 
 class Moment:
-    """The moment at which the record of a round was compared with the digest, before the step: an image is stored then.
-    A change that waits for it comes between the two.
+    """The moment at which the record of a round was compared with the digest, before the step: an image is stored then,
+    and waits until the change of this round has been made.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._put = engine.blobs.put
-        self.compared = asyncio.Event()
+        self.compared, self.changed = asyncio.Event(), asyncio.Event()
 
     async def put(self, sha256: str, source: Any) -> None:
-        """Store an image, and report the moment."""
+        """Store an image after the change."""
         self.compared.set()
+        await self.changed.wait()
         await self._put(sha256, source)
 
-    async def wait_and_run(self, change: Awaitable[Any]) -> Any:
-        """Run a change at that moment."""
+    async def run(self, change: Awaitable[Any]) -> Any:
+        """Make a change at that moment."""
         await self.compared.wait()
-        return await change
+        try:
+            return await change
+        finally:
+            self.changed.set()
 
 
 def signature(sha256: str, name: str = "Carla") -> Signature:
@@ -108,7 +112,8 @@ async def judge_round(engine: Engine, job: JobId, carla: Principal, outcomes: di
     assert receipt["sha256"] == digest_of(receipt["record"].encode()) == outcomes["shown"] == record.sha256
     assert (after["signed"]["sha256"], after["signed"]["receipt"]) == (receipt["sha256"], receipt["id"])
     kept = msgspec.json.decode(receipt["record"])
-    last = event_log.payload([event for event in found if "job" in event_log.payload(event)][-1])["job"]
+    wholes = [job for event in found if "amount" in (job := event_log.payload(event).get("job") or {})]
+    last = wholes[-1]
     assert kept["price"]["amount"] == after["amount"] == last["amount"]
     assert kept["place"]["address"] == after["address"] == last["address"]
     assert [photo["sha256"] for photo in kept["photos"]] == [photo["sha256"] for photo in last.get("photos") or []]
@@ -143,9 +148,11 @@ async def test_what_is_signed_is_what_is_kept(engine: Engine, monkeypatch: pytes
         else:
             changed = payments.put_payment(engine, PAYMENT_SERVICE, job, captured)
         moment.compared.clear()
+        moment.changed.set()
         when = draw.choice(("at once", "between", "between", "late"))
         if when == "between":
-            changed = moment.wait_and_run(changed)
+            moment.changed.clear()
+            changed = moment.run(changed)
         acts: dict[str, Awaitable[Any]] = {
             "sign": signing.sign_job(engine, carla, job, signature(shown)),
             "sign again": signing.sign_job(engine, carla, job, signature(shown, "Carla, on a tablet")),

@@ -39,6 +39,7 @@ from engine.sql.schema import (
     users,
 )
 from engine.sql.technician_tables import technician_hours, technician_states
+from engine.sql.vault_tables import receipts
 
 TextChange = Callable[[str], str]
 
@@ -74,6 +75,7 @@ async def erase_rows(archive: Archive, person: Person) -> None:
             archive, offers, ("reason",), offers.c.job.in_(batch), lambda text: redact_text(person, text)
         )
     await _erase_files(archive, person)
+    await _erase_receipts(archive, person)
     await _change_texts(archive, ratings, ("comment",), ratings.c.of == own, lambda text: redact_text(person, text))
     names_person = idempotency_records.c.body.contains(own, autoescape=True)
     await _change_texts(archive, idempotency_records, ("body",), names_person, lambda text: redact_object(person, text))
@@ -121,6 +123,15 @@ async def _erase_files(archive: Archive, person: Person) -> None:
         await file_rows.delete_rows(conn, archive, files.c.by == person.id)
         for batch in _batches(person.booked):
             await file_rows.delete_rows(conn, archive, files.c.target.in_([f"job:{job}" for job in batch]))
+
+
+async def _erase_receipts(archive: Archive, person: Person) -> None:
+    """Empty what the person signed: record, name and image. The signed digests stay, and a chore deletes the images."""
+    own = receipts.c.customer == person.id
+    async with archive.begin_write() as conn:
+        named = select(receipts.c.image).where(own, receipts.c.image.is_not(None))
+        await file_rows.release_blobs(conn, archive, list((await conn.execute(named)).scalars()))
+        await conn.execute(update(receipts).where(own).values(record=None, name=None, salt=None, image=None))
 
 
 async def erase_account(conn: AsyncConnection, person: Person) -> None:

@@ -98,7 +98,8 @@ async def _sign_with(engine: Engine, context: CommandContext, blueprint: Bluepri
     if record.sha256 != signature.sha256:
         raise VersionConflict(record=msgspec.Raw(record.text), sha256=record.sha256, job=msgspec.Raw(job))
     image = digest_of(signature.image)
-    await images.store_image(engine, image, signature.image)
+    owner, receipt = context.caller, receipt_id(context.job)
+    await images.store_image(engine, owner, receipt, image, signature.image, signature.kind)
     arguments = encode_step_arguments(
         CommandInput(command=COMMAND), signature=_signature_arguments(signature, record, image)
     )

@@ -95,13 +95,18 @@ async def claim_for_message(
 async def delete_rows(conn: AsyncConnection, archive: Archive, *conditions: ColumnElement[bool]) -> int:
     """Delete files, in the transaction of the caller. Their blobs follow when a chore finds that no row names them."""
     blobs = list((await conn.execute(select(files.c.sha256).where(*conditions))).scalars())
+    await release_blobs(conn, archive, blobs)
+    await conn.execute(delete(files).where(*conditions))
+    return len(blobs)
+
+
+async def release_blobs(conn: AsyncConnection, archive: Archive, blobs: Sequence[str]) -> None:
+    """Note that rows which named these blobs go, in the transaction of the caller."""
     if not blobs:
-        return 0
+        return
     at = now_ms()
     release = insert_into(archive, file_releases).values([{"sha256": each, "at": at} for each in sorted(set(blobs))])
     await conn.execute(release.on_conflict_do_update(index_elements=["sha256"], set_={"at": at}))
-    await conn.execute(delete(files).where(*conditions))
-    return len(blobs)
 
 
 async def delete_unattached(archive: Archive) -> int:

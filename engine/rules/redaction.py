@@ -25,6 +25,8 @@ MIN_TEXT_LENGTH = 4
 _JOB_TEXT_MEMBERS = ("postal_code", "notes", "public_notes", "reference")
 _POSITION_DECIMALS = 1
 """The position of an erased job is rounded to about 10 km: enough for statistics of an area."""
+_RECEIPT_TEXT_MEMBERS = ("record", "name", "salt")
+"""The texts in the receipt of a signed job, which has the id of the job with `rcp` for `job`."""
 _AUTHOR_TEXT_MEMBERS = ("reason", "note")
 
 
@@ -86,6 +88,8 @@ def _redact(person: Person, value: Any, *, is_notice: bool) -> Any:
         _redact_job(redacted)
     if _id_of_member(value, "sender") == person.id and "text" in value:
         redacted |= {"text": "", "files": [], "erased": True}
+    if "record" in value and _is_in(f"job{str(value.get('id'))[3:]}", person.booked):
+        redacted |= {name: "" for name in _RECEIPT_TEXT_MEMBERS if value.get(name)}
     if _is_author(person, value):
         redacted |= {name: "" for name in _AUTHOR_TEXT_MEMBERS if isinstance(value.get(name), str)}
     return redacted

@@ -48,7 +48,8 @@ class TreePlace(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The evidence for one receipt. ``document`` is the text that the server signed, ``signature`` base64 (None until
     the server has signed). ``name``, ``salt`` and ``event`` are None if they were erased or cannot be read; ``tree`` is
-    None until a head covers the event. ``erased``: data of the customer was erased. ``retired``: the event is
+    None until a head covers the event. ``erased``: data of the customer was erased.
+    ``photos_erased``: the photos may have gone with the technician who took them. ``retired``: the event is
     older than the server keeps events.
     """
 
@@ -63,6 +64,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tree: TreePlace | None = None
     keys: list[PublicKey] = []
     erased: bool = False
+    photos_erased: bool = False
     retired: bool = False
 
     def decoded_document(self) -> SignatureDocument:

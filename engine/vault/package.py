@@ -8,7 +8,6 @@ image or the strokes, and ``photos/`` has the photos by their digests.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -23,7 +22,7 @@ PHOTO_FOLDER = "photos/"
 MAX_FILES = 64
 MAX_MEMBER_BYTES = 16 * 2**20
 """The largest member that is read. A file of the vault has none of more than 8 MiB."""
-_ENDINGS = {"jpeg": "jpg", "jpg": "jpg", "png": "png", "webp": "webp"}
+_ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
 _evidence_decoder = msgspec.json.Decoder(Evidence)
 
 
@@ -36,11 +35,10 @@ def image_file(kind: str) -> str:
     return "signature.png" if kind == "png" else "signature.json"
 
 
-def photo_files(record: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the digest of each photo of a record, and the name of its file."""
-    photos = msgspec.json.decode(record)["photos"]
-    for photo in photos:
-        yield photo["sha256"], f"{PHOTO_FOLDER}{photo['sha256']}.{_ENDINGS.get(photo['kind'], 'bin')}"
+def photo_file(digest: str, photo: bytes) -> str:
+    """Return the name of the file with a photo."""
+    ending = next((ending for magic, ending in _ENDINGS if photo.startswith(magic)), "bin")
+    return f"{PHOTO_FOLDER}{digest}.{ending}"
 
 
 class PackageWriter:
@@ -119,12 +117,12 @@ def _photos(
     """Return the digests of the photos, by those that the record has."""
     try:
         expected = photo_digests(msgspec.json.decode(record)) if record else []
-        files = dict(photo_files(record)) if record else {}
     except (ValueError, KeyError, TypeError):
         return {}
-    return {
-        digest: digest_of(_member(archive, files[digest])) if files[digest] in members else None for digest in expected
+    files = {
+        name.removeprefix(PHOTO_FOLDER).partition(".")[0]: name for name in members if name.startswith(PHOTO_FOLDER)
     }
+    return {each: digest_of(_member(archive, files[each])) if each in files else None for each in expected}
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -8,8 +8,9 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from engine.archive.retired import retired_seq
 from engine.audit import proofs
 from engine.audit.proofs import InclusionProof
 from engine.errors import NotFound
@@ -18,6 +19,7 @@ from engine.rules.canonical import digest_of
 from engine.rules.job_record import photo_digests
 from engine.sql.audit_tables import audit, vault_keys
 from engine.sql.database import Archive
+from engine.sql.erasure_tables import erasures
 from engine.sql.schema import events
 from engine.sql.vault_tables import receipts
 from engine.types import Principal
@@ -66,13 +68,17 @@ async def read_contents(engine: Engine, receipt: Receipt) -> Contents:
     """Return the record, and the digests of what the blob store has. A photo is read at a time."""
     row = receipt.row
     record = row.record.encode() if row.record is not None else None
-    try:
-        expected = photo_digests(msgspec.json.decode(record)) if record else []
-    except (ValueError, KeyError, TypeError):
-        expected = []
-    photos = {digest: await _stored_digest(engine, digest) for digest in expected}
+    photos = {digest: await _stored_digest(engine, digest) for digest in signed_photos(row.record)}
     image = await _stored_digest(engine, row.image) if row.image else None
     return Contents(record=record, image_sha256=image, photos=photos)
+
+
+def signed_photos(record: str | None) -> list[str]:
+    """Return the digests of the photos in a record; none if it was erased, or cannot be read."""
+    try:
+        return photo_digests(msgspec.json.decode(record)) if record is not None else []
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 async def read_blob(engine: Engine, sha256: str) -> bytes | None:
@@ -95,6 +101,9 @@ async def _read_evidence(archive: Archive, row: Any) -> Evidence:
         leaves = select(audit).where(audit.c.zone == row.zone, audit.c.seq == row.seq)
         leaf: Any = (await conn.execute(leaves)).one_or_none()
         keys = (await conn.execute(select(vault_keys))).all()
+        retired = await retired_seq(conn, row.zone)
+        parties = (erasures.c.user.in_([row.customer, row.technician]), erasures.c.state != "waiting")
+        erased_people = (await conn.execute(select(func.count()).select_from(erasures).where(*parties))).scalar_one()
     proof = await proofs.prove_inclusion(archive, row.zone, row.seq)
     return Evidence(
         id=row.id,
@@ -108,6 +117,8 @@ async def _read_evidence(archive: Archive, row: Any) -> Evidence:
         tree=_tree_place(proof) if proof else None,
         keys=[_public_key(key) for key in keys],
         erased=row.record is None and bool(leaf) and leaf.salt is None,
+        photos_erased=erased_people > 0,
+        retired=row.seq <= retired,
     )
 
 

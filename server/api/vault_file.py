@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from engine.runtime import Engine
 from engine.vault import package
 from engine.vault.package import PackageWriter
-from engine.vault.receipts import Receipt, read_blob
+from engine.vault.receipts import Receipt, read_blob, signed_photos
 from server.http.responses import Header
 
 
@@ -33,16 +33,15 @@ class VaultFile:
             return
         writer = PackageWriter()
         await _send_piece(send, writer.add(package.RECEIPT_FILE, package.encode_evidence(evidence)))
-        blobs: list[tuple[str, str]] = []
+        image = await read_blob(self._engine, row.image) if row.image else None
+        if image is not None:
+            await _send_piece(send, writer.add(package.image_file(row.image_kind), image))
         if row.record is not None:
             await _send_piece(send, writer.add(package.RECORD_FILE, row.record.encode()))
-            blobs += package.photo_files(row.record.encode())
-        if row.image:
-            blobs.insert(0, (row.image, package.image_file(row.image_kind)))
-        for digest, file_name in blobs:
-            data = await read_blob(self._engine, digest)
-            if data is not None:
-                await _send_piece(send, writer.add(file_name, data))
+            for digest in signed_photos(row.record):
+                photo = await read_blob(self._engine, digest)
+                if photo is not None:
+                    await _send_piece(send, writer.add(package.photo_file(digest, photo), photo))
         await send({"type": "http.response.body", "body": writer.finish()})
 
 

@@ -26,6 +26,7 @@ from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Join
 from tests.support import event_log
+from tests.support.photos import add_photos
 from tests.support.signatures import chunk, make_png, signature_of
 from tests.support.wait import wait_until
 
@@ -49,8 +50,10 @@ async def finish_job(customer: Client, worker: Client) -> str:
         return (await market.read_job(customer, job))["status"] == "assigned"
 
     await wait_until(is_assigned, what="the engine's choice")
-    for step in ("accept", "depart", "start", "finish"):
+    for step in ("accept", "depart", "start"):
         await market.run_command(worker, job, step)
+    await add_photos(worker.http, worker.token, job)
+    await market.run_command(worker, job, "finish")
     return job
 
 
@@ -233,6 +236,13 @@ async def test_each_changed_bit_is_named(
     engine.blobs.path_of(row.image).write_bytes(bytes([image[0] ^ 1]) + image[1:])  # type: ignore[attr-defined]
     assert await verified() == (False, ["image"])
     assert await verified_offline() == (1, ["image"])
+    engine.blobs.path_of(row.image).write_bytes(image)  # type: ignore[attr-defined]
+    photo = shown["record"]["photos"][1]["sha256"]
+    pixels = await engine.blobs.read(photo)
+    engine.blobs.path_of(photo).write_bytes(pixels[:-1] + bytes([pixels[-1] ^ 1]))  # type: ignore[attr-defined]
+    assert await verified() == (False, ["photos"])
+    assert await verified_offline() == (1, ["photos"])
+    engine.blobs.path_of(photo).write_bytes(pixels)  # type: ignore[attr-defined]
     await engine.blobs.delete(row.image)
     assert await verified() == (False, ["image"])
     await engine.blobs.put(row.image, image)

@@ -1,0 +1,87 @@
+"""The receipt of a job whose customer is erased: what they signed goes, and the digests still verify."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from engine.audit import heads
+from engine.audit.server_keys import HeadKey
+from engine.audit.verifier import verify_zone
+from engine.domain import files, jobs, payments, signing
+from engine.domain.commands import CommandInput
+from engine.domain.payments import Payment
+from engine.domain.signing import Signature
+from engine.errors import NotFound
+from engine.files.blob_errors import BlobMissing
+from engine.runtime import Engine
+from engine.sql.vault_tables import receipts as receipt_rows
+from engine.types import DEFAULT_ZONE, JobId
+from engine.vault import checks, receipts
+from engine.workers import file_removal
+from tests.archive.erasure.life import ADDRESS, NAME, TEXTS, Life, begin_life
+from tests.races.test_signature_races import PAYMENT_SERVICE, parts_of
+from tests.support import people
+from tests.support.signatures import make_png
+from tests.support.traces import traces_in_redis, traces_in_sql
+
+
+async def sign_a_job(life: Life) -> tuple[JobId, str]:
+    """Let the customer book a job and sign it, with a photo of the technician. Return it, and the signed digest."""
+    engine = life.engine
+    booked = await people.job(engine, life.customer, life.service, blueprint="managed", address=ADDRESS)
+    job = people.id_of(booked)
+    assign = CommandInput(command="assign", technician=life.technician.id)
+    await jobs.run_command(engine, people.ADMIN, job, assign)
+    for command in ("accept", "depart", "start"):
+        await jobs.run_command(engine, life.technician, job, CommandInput(command=command))
+    for shade in (1, 2):
+        await files.upload(engine, life.technician, f"job:{job}", None, parts_of(make_png(shade=shade)))
+    await jobs.run_command(engine, life.technician, job, CommandInput(command="finish"))
+    sha256 = (await signing.read_record(engine, life.customer, job)).sha256
+    await signing.sign_job(engine, life.customer, job, Signature(sha256, NAME, make_png(), "png"))
+    return job, sha256
+
+
+async def pay(life: Life, job: JobId) -> None:
+    """Report the captured payment of a signed job, so that it is over."""
+    captured = Payment(reference="ref_1", status="captured", amount=5_000, currency="USD")
+    done = await payments.put_payment(life.engine, PAYMENT_SERVICE, job, captured)
+    assert b'"status":"paid"' in bytes(done.job)
+
+
+async def results_of(engine: Engine, receipt: str, sha256: str) -> dict[str, str]:
+    """Return the result of each check of a receipt."""
+    found = await receipts.verify_receipt(engine, receipt, sha256)
+    assert checks.is_verified(found)
+    return {check.name: check.result for check in found}
+
+
+async def test_the_receipt_of_an_erased_customer_verifies(engine: Engine) -> None:
+    """After the erasure the record, the name, the image and the photos are gone, and their checks say `erased`; the
+    server's signature, the leaf and the head verify, and so does the audit tree.
+    """
+    life = await begin_life(engine, 0)
+    job, sha256 = await sign_a_job(life)
+    receipt = signing.receipt_id(job)
+    await pay(life, job)
+    await life.archive_all()
+    await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
+    assert set((await results_of(engine, receipt, sha256)).values()) == {"ok"}
+    async with engine.archive.begin_read() as conn:
+        image = (await conn.execute(select(receipt_rows.c.image))).scalar_one()
+    done = await life.erase()
+    assert (done.state, done.blockers) == ("done", [])
+    await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
+    assert await results_of(engine, receipt, sha256) == {
+        **dict.fromkeys(("record", "photos", "image", "name", "event"), "erased"),
+        **dict.fromkeys(("server_signature", "inclusion", "head"), "ok"),
+    }
+    assert await traces_in_sql(engine.archive, TEXTS) == []
+    assert await traces_in_redis(engine, TEXTS) == []
+    assert (await verify_zone(engine.archive, DEFAULT_ZONE)).findings == []
+    await file_removal.run_once(engine)
+    with pytest.raises(BlobMissing):
+        await engine.blobs.read(image)
+    with pytest.raises(NotFound):
+        await signing.read_record(engine, people.ADMIN, str(job))

@@ -96,15 +96,13 @@ def _job_targets(world: World, policy: Policy, path: str, job: str) -> Iterator[
         )
         return
     blueprint = world.server.engine.blueprints.by_name[world.blueprints[job]]
-    # A command that signs has a route of its own, with another body.
-    by_name = [name for name in distinct_commands(blueprint) if not blueprint.commands[name].signs]
-    for name in by_name if "{command}" in path else [path.rpartition("/")[2]]:
+    for name in distinct_commands(blueprint) if "{command}" in path else [path.rpartition("/")[2]]:
         yield _command_target({**params, "command": name}, world, blueprint, job, COMMAND_OF_ROUTE.get(name, name))
 
 
 def distinct_commands(blueprint: Blueprint) -> list[str]:
-    """Return one command's name for each group of commands with the same callers and the same effect."""
-    alike = {(spec.by, spec.effect): name for name, spec in blueprint.commands.items()}
+    """Return a command for each group with the same callers and effect. What signs has another route."""
+    alike = {(spec.by, spec.effect): name for name, spec in blueprint.commands.items() if not spec.signs}
     return list(alike.values())
 
 

@@ -47,7 +47,6 @@ end
 Candidates.load_search_fields(job)
 local wave = Wave.new(zone, job, Allocation.MAX_CANDIDATES, tonumber(radius_m), weights, Limits.parse(''))
 wave.explains, wave.rule = true, TravelRule.parse(schedule)
-Schedule.load(job)
 local first = job.walk == ''
 if first and round == '1' then JobFields.set(job_key, 'sought', zone.now) end
 local best, more = Allocation.choose(zone, job, offers, supply, wave, first)

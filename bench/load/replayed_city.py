@@ -1,9 +1,9 @@
 """A recorded day replayed over a real Redis in simulated time: jobs are booked at the recorded times and places, the
 engine assigns them, and technicians travel, work and become free.
 
-The zone's clock is moved from one instant at which something happens to the next one. Leases and the age of positions
-do not count, because the apps of the technicians are not simulated: the zone counts as reopened at each move of the
-clock, so that its grace never ends.
+The zone's clock is moved from one instant at which something happens to the next one, and stands still in between: a
+loaded machine gives the same figures as a quiet one. Leases and the age of positions do not count, because the apps of
+the technicians are not simulated: the zone counts as reopened at each move of the clock, so that its grace never ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.load.seed import gather_in_batches
-from bench.rig import Child
+from bench.rig import Child, print_progress
 from engine.domain import booking, jobs, matching, services
 from engine.domain.commands import CommandInput
 from engine.idempotency.in_redis import Outcome
@@ -37,6 +37,10 @@ SPEED_M_S, DETOUR = 6.0, 1.3
 WORK_S, WORK_SIGMA = 1200.0, 0.5
 """The mean length of a job, and the spread of its logarithm."""
 LOG_PAGE = 1_000
+HELD_MS = 900
+"""How long the zone's clock stands still after a move (ms of real time). Redis' time plus the skew is set back by it;
+the zone's time never steps back, and a step back of less than a second is waited out (lua/lib/clock.lua)."""
+PROGRESS_RIDES = 500
 
 BLUEPRINT = """
 name = "{name}"
@@ -100,7 +104,7 @@ class ReplayedCity:
         self._pickups = pickups
         self._count = technicians
         self._speed = speed
-        self._skew_ms = 0.0
+        self._at_ms = math.ceil(time.time() * 1000)
         self._seen = "0"
         self._booked: dict[JobId, tuple[float, Pickup]] = {}
         self._places: dict[str, tuple[float, float]] = {}
@@ -110,23 +114,28 @@ class ReplayedCity:
         """Replay all pickups, until each of them has a technician."""
         random = Random(seed)
         service, customer = await self._prepare(random)
-        begun, start = self._now_ms(), self._pickups[0].at
+        begun, start = self._at_ms, self._pickups[0].at
         for number, pickup in enumerate(self._pickups):
             at = begun + (pickup.at - start).total_seconds() * 1000 / self._speed
             heappush(self._agenda, (at, number, pickup))
+        reported = 0
         while len(self.rides) < len(self._pickups):
             due = await self._engine.store.command("ZRANGE", keys.due_tasks(DEFAULT_ZONE), 0, 0, "WITHSCORES")
             times = [float(due[1])] if due else []
             await self._move_clock(min([*times, *(each[0] for each in self._agenda[:1])]))
-            while self._agenda and self._agenda[0][0] <= self._now_ms():
+            while self._agenda and self._agenda[0][0] <= self._at_ms:
                 _, _, what = heappop(self._agenda)
                 if isinstance(what, Pickup):
                     await self._book(what, service, customer)
                 else:
                     await self._finish(*what)
             while await scheduler.run_once(self._engine, DEFAULT_ZONE) == 0.0:
-                pass
+                await self._move_clock(self._at_ms)
             await self._note_assignments(random)
+            if len(self.rides) >= reported + PROGRESS_RIDES:
+                reported = len(self.rides)
+                hours = (self._at_ms - begun) / 3_600_000
+                print_progress(f"  {reported:,} of {len(self._pickups):,} jobs taken, {hours:.1f} simulated hours")
 
     async def time_window(self, seed: int, jobs: int, valkey: Child) -> WindowTimes:
         """Book ``jobs`` jobs at places of the pickups, and end one window with all of them. All technicians are free.
@@ -136,22 +145,20 @@ class ReplayedCity:
         service, customer = await self._prepare(random)
         for pickup in random.choices(self._pickups, k=jobs):
             await self._book(pickup, service, customer)
-        await self._move_clock(self._now_ms() + 1000)
+            await self._move_clock(self._at_ms)
+        await self._move_clock(self._at_ms + 1000)
         before = (time.perf_counter(), time.process_time(), valkey.cpu_s())
         await matching.run_window(self._engine, DEFAULT_ZONE, f"window:{service}", service)
         after = (time.perf_counter(), time.process_time(), valkey.cpu_s())
         await self._note_assignments(random)
         return WindowTimes(*(1000 * (end - begun) for begun, end in zip(before, after, strict=True)))
 
-    def _now_ms(self) -> float:
-        return time.time() * 1000 + self._skew_ms
-
     async def _move_clock(self, at_ms: float) -> None:
-        """Move the zone's clock forward to ``at_ms``; what this process takes to compute passes in the zone too."""
-        self._skew_ms += max(0.0, math.ceil(at_ms - self._now_ms()))
-        now = round(self._now_ms())
+        """Move the zone's clock forward to ``at_ms``, and hold it there."""
+        self._at_ms = max(self._at_ms, math.ceil(at_ms))
+        now, skew = self._at_ms, self._at_ms - HELD_MS - round(time.time() * 1000)
         meta = keys.zone_meta(DEFAULT_ZONE)
-        await self._engine.store.redis.hset(meta, mapping={"skew": round(self._skew_ms), "now": now, "opened_at": now})
+        await self._engine.store.command("HSET", meta, "skew", skew, "now", now, "opened_at", now, "offset", 0)
 
     async def _prepare(self, random: Random) -> tuple[ServiceId, Principal]:
         engine = self._engine
@@ -162,6 +169,7 @@ class ReplayedCity:
         for number, pickup in enumerate(random.choices(self._pickups, k=self._count)):
             self._places[f"t{number}"] = (pickup.lat, pickup.lon)
         await gather_in_batches(self._bring_online(name, service) for name in self._places)
+        await self._move_clock(time.time() * 1000)
         return service, customer
 
     async def _bring_online(self, name: str, service: ServiceId) -> None:
@@ -189,7 +197,7 @@ class ReplayedCity:
         )
         outcome: Outcome = await booking.book_job(self._engine, customer, wanted)
         assert outcome.job is not None
-        self._booked[JobId(msgspec.json.decode(outcome.job)["id"])] = (self._now_ms(), pickup)
+        self._booked[JobId(msgspec.json.decode(outcome.job)["id"])] = (self._at_ms, pickup)
 
     async def _finish(self, job: JobId, name: str) -> None:
         """End a job; the technician stays at its place."""

@@ -37,7 +37,8 @@ MATCH_LINES = {
     EXACT: 'match = { solver = "exact" }',
 }
 NAMES = {AT_ONCE: "at_once", SHORTEST: "shortest_first", EXACT: "exact"}
-"""The blueprint of each policy."""
+"""The blueprint of each policy, by which ``--policies`` names it."""
+POLICIES = {name: policy for policy, name in NAMES.items()}
 GOALS = {900: (0.65, 0.75), 650: (0.5, None)}
 """For so many technicians at 24 times the recorded speed: the goals for the mean pickup distance and for the mean time
 from booking to arrival, compared with *at once, nearest*."""
@@ -55,6 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark. A round is a seed."""
     parser.set_defaults(rounds=1)
     parser.add_argument("trace", type=Path, metavar="TRACE.csv", help="recorded pickups: time, lat, lon")
+    parser.add_argument("--policies", nargs="+", choices=[*POLICIES], default=[*POLICIES], help="only these")
+    parser.add_argument("--no-windows", action="store_true", help="neither time a large window nor the solvers")
     parser.add_argument("--technicians", type=int, nargs="*", default=[900, 650], help="in each replay (900 650)")
     parser.add_argument("--limit", type=int, help="only the earliest pickups")
     parser.add_argument("--speed", type=float, default=GOAL_SPEED, help="times the recorded speed (default: 24)")
@@ -82,15 +85,21 @@ async def _run(rig: Rig, arguments: argparse.Namespace, pickups: Sequence[Pickup
     for technicians in arguments.technicians:
         values = RoundValues()
         for number in range(arguments.rounds):
-            for policy in MATCH_LINES:
+            for policy in _policies(arguments):
                 print_progress(f"{technicians} technicians, {policy}, round {number + 1}")
                 rides = await _replay(rig, arguments, policy, pickups, technicians, seed=number)
                 _note(values, policy, rides)
-        _add_figures(report, values, technicians, is_goal=arguments.speed == GOAL_SPEED and not arguments.limit)
-    await _time_windows(rig, report, arguments, pickups)
-    _compare_solvers(report, arguments, pickups)
+        is_goal = arguments.speed == GOAL_SPEED and not arguments.limit
+        _add_figures(report, values, technicians, _policies(arguments), is_goal=is_goal)
+    if not arguments.no_windows:
+        await _time_windows(rig, report, arguments, pickups)
+        _compare_solvers(report, arguments, pickups)
     report.notes.append(f"{len(pickups)} pickups at {arguments.speed:g} times the recorded speed; a round is a seed")
     return report
+
+
+def _policies(arguments: argparse.Namespace) -> list[str]:
+    return [POLICIES[name] for name in arguments.policies]
 
 
 async def _replay(
@@ -144,13 +153,17 @@ def _note(values: RoundValues, policy: str, rides: Sequence[Ride]) -> None:
         values.add(f"{policy}: {name} worst", max(found))
 
 
-def _add_figures(report: Report, values: RoundValues, technicians: int, *, is_goal: bool) -> None:
+def _add_figures(
+    report: Report, values: RoundValues, technicians: int, policies: Sequence[str], *, is_goal: bool
+) -> None:
     units = {"pickup": "km", "wait": "s", "arrival": "s"}
-    for policy in MATCH_LINES:
+    for policy in policies:
         for what, unit in units.items():
             for kind in ("mean", "p95", "worst"):
                 name = f"{policy}: {what} {kind}"
                 report.add(Figure(f"{technicians} technicians, {name}", unit, values.values[name], better="less"))
+    if not {EXACT, AT_ONCE} <= {*policies}:
+        return
     goals = GOALS.get(technicians, (None, None)) if is_goal else (None, None)
     for what, goal in zip(("pickup", "arrival"), goals, strict=True):
         ours, theirs = values.values[f"{EXACT}: {what} mean"], values.values[f"{AT_ONCE}: {what} mean"]

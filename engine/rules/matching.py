@@ -55,8 +55,10 @@ class Candidate(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Candidate:
         """Return a candidate from the text that lua/match_view.lua writes."""
-        technician, far_m, *parts = text.split(" ")
-        return cls(technician, float(far_m), tuple(map(float, parts)))
+        technician, far_m, distance, *others = text.split(" ")
+        if not others:
+            return cls(technician, float(far_m), (float(distance), 0.0, 0.0, 0.0, 0.0))
+        return cls(technician, float(far_m), (float(distance), *map(float, others)))
 
 
 class WaitingJob(msgspec.Struct, frozen=True):

@@ -6,15 +6,18 @@
 --- @include "lib/summaries"
 local Candidates = {}
 
+-- How many technicians of a sorted result are read at once: mostly the nearest fit.
+Candidates.SLICE = 32
+
 -- Reads the fields of the job that only the search for technicians needs.
 function Candidates.load_search_fields(job)
   local row = redis.call('HMGET', job.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined', 'preferred', 'alone',
-    'opens', 'limits', 'release', 'asked', 'scheduled')
+    'opens', 'limits', 'release', 'asked', 'scheduled', 'window')
   job.lat, job.lon, job.radius, job.offer_ms = row[1], row[2], tonumber(row[3]) or 0, tonumber(row[4])
   job.is_wide, job.release, job.asked = row[3] == '0', tonumber(row[11]) or 0, tonumber(row[12]) or 0
   job.walk, job.declined, job.preferred = row[5] or '', tonumber(row[6]) or 0, row[7] or ''
   job.alone, job.opens, job.limits = tonumber(row[8]) or 0, tonumber(row[9]) or 0, row[10] or ''
-  job.scheduled = row[13]
+  job.scheduled, job.window = row[13], row[14]
 end
 
 -- Returns whether technicians are invited now, to take the job or to bid.
@@ -44,15 +47,32 @@ function Candidates.is_busy(zone, job, fit, rule)
   return Schedule.conflict(zone, job, zone.tag .. 'tech:' .. fit.id, rule, visit) ~= nil
 end
 
+-- Returns the rule of schedules, or nil if no technician of `ids` has a visit in their schedule: one command then
+-- replaces one for each candidate.
+function Candidates.schedule_rule(zone, ids, rule)
+  if not rule then return nil end
+  local plans, tag = {}, zone.tag .. 'tech:'
+  for i, id in ipairs(ids) do plans[i] = tag .. id .. ':plan' end
+  return redis.call('EXISTS', unpack(plans)) > 0 and rule or nil
+end
+
 -- Adds the technicians of `ids` who fit to wave.fit, each once a wave, with distance and score (lower is better). With
 -- `enough` it stops when enough candidates whose position is exact fill the wave.
 function Candidates.evaluate(zone, job, offers, ids, wave, enough)
   if #ids == 0 then return end
+  if enough and #ids > Candidates.SLICE then
+    for first = 1, #ids, Candidates.SLICE do
+      if #wave.fit - wave.doubtful >= wave.size then return end
+      Candidates.evaluate(zone, job, offers, {unpack(ids, first, math.min(#ids, first + Candidates.SLICE - 1))}, wave, enough)
+    end
+    return
+  end
   local summaries = Summaries.read(zone, ids)
   local held = wave.asked > 0 and redis.call('HMGET', offers, unpack(ids)) or {}
   local blocked = wave.blocks and redis.call('SMISMEMBER', wave.blocks, unpack(ids)) or {}
   local bidders = job.mode == 'bids' and Limits.open_bidders(redis.call('HMGET', job.key .. ':bids', unpack(ids))) or {}
   local judge, fits, met = Eligibility.judge_of(zone, job), wave.fit, Candidates.visited(wave)
+  local rule = Candidates.schedule_rule(zone, ids, wave.rule)
   for i, id in ipairs(ids) do
     if enough and #fits - wave.doubtful >= wave.size then return end
     if not met[id] then
@@ -63,7 +83,7 @@ function Candidates.evaluate(zone, job, offers, ids, wave, enough)
         why, fit, rating, workload = judge(id, summaries[i] or '')
         why = why or wave.radius > 0 and fit.far + fit.uncertainty_m > wave.radius and 'too_far'
           or wave.cap > 0 and Limits.is_at_cap(zone, id, wave) and 'offers'
-          or wave.rule and Candidates.is_busy(zone, job, fit, wave.rule) and 'schedule_conflict'
+          or rule and Candidates.is_busy(zone, job, fit, rule) and 'schedule_conflict'
       end
       if why then Candidates.exclude(wave, why, id) else
         fit.score = wave.score(zone, fit, rating, workload)

@@ -12,7 +12,7 @@ local Schedule = {}
 -- half a day for travel and buffer. More than MAX_VISITS of them are a conflict. DURATION_MIN: for jobs of older releases.
 Schedule.SPAN_MS, Schedule.MAX_VISITS, Schedule.DURATION_MIN = 129600000, 64, 60
 
--- Reads the time and the place of the job.
+-- Reads the time and the place of the job, unless Candidates.load_search_fields has.
 function Schedule.load(job)
   local row = redis.call('HMGET', job.key, 'scheduled', 'lat', 'lon')
   job.scheduled, job.lat, job.lon = row[1], row[2], row[3]
@@ -58,7 +58,7 @@ end
 -- Returns what Schedule.conflict returns.
 function Schedule.check(zone, job, tech, rule_text, leaving)
   local rule = TravelRule.parse(rule_text)
-  Schedule.load(job)
+  if job.scheduled == nil then Schedule.load(job) end
   local visit = Schedule.visit_of(zone, job, rule,
     tech.lat ~= '' and Geo.distance_m(tech.lat, tech.lon, job.lat, job.lon) or nil)
   job.next_visit = rule.exclusive and visit

@@ -60,5 +60,5 @@ if if_version ~= '' and tonumber(if_version) ~= job.version then
 end
 local events = ApplyStep.run(zone, job, offers, plan, {offers = few}, request.actor, tech)
 local done = Command.finish(zone, log, job, events, request)
-done[7] = redis.call('HGET', job_key, 'contact') or ''
+done[7] = job.contact or ''
 return done

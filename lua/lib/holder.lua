@@ -10,6 +10,7 @@ local Holder = {}
 
 function Holder.assign(zone, job, tech)
   job.unaccepted, job.holder, job.is_new_holder = '', tech.id, true
+  job.is_just_assigned = true
   if zone.now - tech.fix_at > Promise.FRESH_MS then job.travel_ms = nil end
   job.card = '{"id":"' .. tech.id .. '","name":' .. tech.name .. ',"rating":' .. tech.rating .. '}'
   redis.call('SADD', tech.key .. ':jobs', job.id)

@@ -72,7 +72,7 @@ function Job.move(zone, job, state_entry)
       job.unaccepted = state_entry.asked and job.holder ~= '' and '1' or ''
     end
     if state_entry.window then JobFields.set(job.key, 'window', state_entry.window) end
-    if state_entry.travel then JobFields.set(job.key, 'travel', job.entered .. ' ' .. state_entry.travel) end
+    if state_entry.travel then JobFields.set_with_step(job, 'travel', job.entered .. ' ' .. state_entry.travel) end
     if state_entry.timers ~= '-' then Timers.start(zone, job, state_entry.timers) end
   end
   if job.phase == 'open' and job.holder ~= '' then job.phase = 'assigned' end

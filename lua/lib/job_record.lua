@@ -10,7 +10,9 @@ do
   -- the others themselves: `amount`, `frozen`, the money. `fixed` are the fixed members of a new job, names and values in
   -- turn.
   function JobRecord.save(job, fixed)
-    local row, fields = job.row or {}, fixed or {}
+    local row, fields, unsaved = job.row or {}, fixed or {}, job.unsaved or {}
+    for i = 1, #unsaved do fields[#fields + 1] = unsaved[i] end
+    job.unsaved = nil
     if job.phase ~= row[4] then add(fields, 'phase', job.phase) end
     if job.holder ~= row[7] then add(fields, 'holder', job.holder) end
     if job.card ~= row[8] then add(fields, 'card', job.card) end

@@ -15,17 +15,17 @@ Promise.FRESH_MS, Promise.MIN_MS = 300000, 120000
 function Promise.time(text) return text and tonumber(string.match(text, '^%d+')) end
 function Promise.watch(text) return text and string.match(text, '^%d+ (%a+)$') end
 
--- Writes the promise; `due` is when its task is due, nil if it has none.
-function Promise.set(zone, job, text, due)
+-- Writes the promise; `due` is when its task is due, nil if it has none. `is_step`: with the other fields of a step.
+function Promise.set(zone, job, text, due, is_step)
   job.promise = text
-  JobFields.set(job.key, 'promise', text)
+  if is_step then JobFields.set_with_step(job, 'promise', text) else JobFields.set(job.key, 'promise', text) end
   if due then redis.call('ZADD', zone.tag .. 'due', due, 'promise:' .. job.id)
   else redis.call('ZREM', zone.tag .. 'due', 'promise:' .. job.id) end
 end
 
 -- Ends the watch, because the promise was kept or missed, or nobody is on the way any more. The promised time stays.
-function Promise.stop(zone, job)
-  if Promise.watch(job.promise) then Promise.set(zone, job, string.match(job.promise, '^%d+')) end
+function Promise.stop(zone, job, is_step)
+  if Promise.watch(job.promise) then Promise.set(zone, job, string.match(job.promise, '^%d+'), nil, is_step) end
 end
 
 -- Updates the promise after a step of the job. `state_entry` is nil if the state stays. `was_asked` is whether the holder
@@ -34,19 +34,19 @@ end
 function Promise.follow_step(zone, job, state_entry, was_asked)
   local travels, watch, at = state_entry and state_entry.travel, Promise.watch(job.promise), Promise.time(job.promise)
   if job.holder == '' or job.is_moved then
-    if job.promise ~= '' then Promise.set(zone, job, '') end
+    if job.promise ~= '' then Promise.set(zone, job, '', nil, true) end
   elseif job.unaccepted == '1' then
-    if job.travel_ms then Promise.set(zone, job, string.format('- %.0f', job.travel_ms)) end
+    if job.travel_ms then Promise.set(zone, job, string.format('- %.0f', job.travel_ms), nil, true) end
   elseif job.is_new_holder or was_asked then
     local asked_ms = string.match(job.promise or '', '^%- (%d+)$')
     local travel_ms = job.is_new_holder and job.travel_ms or asked_ms
     at = travel_ms and zone.now + math.max(travel_ms, Promise.MIN_MS)
-    if at then Promise.set(zone, job, string.format('%.0f %s', at, travels and 'way' or 'before'), at)
-    elseif (job.promise or '') ~= '' then Promise.set(zone, job, '') end
+    if at then Promise.set(zone, job, string.format('%.0f %s', at, travels and 'way' or 'before'), at, true)
+    elseif (job.promise or '') ~= '' then Promise.set(zone, job, '', nil, true) end
   elseif watch and state_entry then
     if state_entry.phase == 'done' or state_entry.phase == 'closed' or watch == 'way' and not travels then
-      Promise.stop(zone, job)
-    elseif travels and watch == 'before' then Promise.set(zone, job, string.format('%.0f way', at), at) end
+      Promise.stop(zone, job, true)
+    elseif travels and watch == 'before' then Promise.set(zone, job, string.format('%.0f way', at), at, true) end
   end
   job.is_new_holder = nil
 end

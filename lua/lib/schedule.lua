@@ -12,10 +12,10 @@ local Schedule = {}
 -- half a day for travel and buffer. More than MAX_VISITS of them are a conflict. DURATION_MIN: for jobs of older releases.
 Schedule.SPAN_MS, Schedule.MAX_VISITS, Schedule.DURATION_MIN = 129600000, 64, 60
 
--- Reads the time and the place of the job, unless Candidates.load_search_fields has.
+-- Reads the time and the place of the job, and the customer's phone, unless Candidates.load_search_fields has.
 function Schedule.load(job)
-  local row = redis.call('HMGET', job.key, 'scheduled', 'lat', 'lon')
-  job.scheduled, job.lat, job.lon = row[1], row[2], row[3]
+  local row = redis.call('HMGET', job.key, 'scheduled', 'lat', 'lon', 'contact')
+  job.scheduled, job.lat, job.lon, job.contact = row[1], row[2], row[3], row[4]
 end
 
 function Schedule.duration_ms(job)
@@ -65,11 +65,12 @@ function Schedule.check(zone, job, tech, rule_text, leaving)
   return Schedule.conflict(zone, job, tech.key, rule, visit, leaving)
 end
 
+-- Adds a visit. The job's record gets it with the other fields of the step.
 function Schedule.add(job, tech_key, visit)
-  local place = ' ' .. visit.lat .. ' ' .. visit.lon
-  job.visit = visit.start .. ' ' .. visit.ends .. place
-  redis.call('ZADD', tech_key .. ':plan', visit.start, visit.ends .. ' ' .. job.id .. place)
-  JobFields.set_unique(job.key, 'visit', job.visit)
+  local place, ends = visit.lat .. ' ' .. visit.lon, visit.ends .. ' '
+  job.visit = visit.start .. ' ' .. ends .. place
+  redis.call('ZADD', tech_key .. ':plan', visit.start, ends .. job.id .. ' ' .. place)
+  JobFields.set_with_step(job, 'visit', job.visit)
 end
 
 -- Returns the score and the member of a visit.

@@ -12,7 +12,7 @@ Tracking.MAX_JOBS, Tracking.RETRY_MS = 16, 60000
 -- `status lead_ms`. In a state without a lead it is not shared.
 function Tracking.enter_state(job, lead_ms)
   job.entered_lead_ms = lead_ms or false
-  if lead_ms then JobFields.set(job.key, 'tracks', job.status .. ' ' .. lead_ms) end
+  if lead_ms then JobFields.set_with_step(job, 'tracks', job.status .. ' ' .. lead_ms) end
 end
 
 -- Returns the lead (ms) of the job's present state; nil if the position is not shared in it.
@@ -33,7 +33,10 @@ function Tracking.update(zone, job)
   if job.holder == '' then return end
   local key, due = zone.tag .. 'tech:' .. job.holder, zone.tag .. 'due'
   local lead_ms = Tracking.lead_ms(job)
-  if not lead_ms or not job.counts and redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then
+  local is_new, in_jobs = job.is_just_assigned, job.counts or job.is_just_assigned
+  job.is_just_assigned = nil
+  if not lead_ms and is_new then return end -- A job that the holder has just got is not in their set.
+  if not lead_ms or not in_jobs and redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then
     Tracking.remove(key .. ':tracked', job)
     return
   end

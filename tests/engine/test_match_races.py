@@ -1,5 +1,6 @@
 """Matching windows in a moving world: several runners at once, on views that are old, while people cancel, decline,
-come and go, are suspended and are assigned by hand; and a runner that dies between view and take.
+come and go, are suspended and are assigned by hand, and while jobs expire; a runner that dies between view and take,
+and one whose process is killed there; and how soon a technician who becomes free has the job that waits.
 """
 
 from __future__ import annotations
@@ -7,26 +8,63 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.domain import jobs, matching
 from engine.domain.commands import CommandInput
 from engine.errors import CalloutError
+from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
-from engine.workers import scheduler
-from tests.support import event_log, people
+from engine.workers import scheduled_tasks, scheduler
+from tests.support import blueprints, event_log, people
 from tests.support.clock import advance
 from tests.support.dispatch_setup import metres_north, run_due_tasks
 
 RUNNERS, TECHNICIANS, JOBS, DISTURBANCES = 3, 20, 40, 120
 MAX_DELAY_S = 0.05
 """How old a view is at most when it is acted on."""
+WINDOW_MS, MARGIN_MS = 1000, 100
+"""The length of a window of ``brief``, and how much later than it a technician who becomes free has a waiting job."""
+EXPIRES_S = 2.0
+KILLED_RUNNER = """
+import asyncio, sys
+import msgspec
+from engine.domain import matching
+from engine.process.settings import Settings
+from engine.startup import open_engine
+from engine.types import DEFAULT_ZONE, ServiceId
+
+async def stop_here(*_, **__):
+    print("viewed", flush=True)
+    await asyncio.Event().wait()
+
+async def main():
+    matching._assign = stop_here
+    async with open_engine(msgspec.json.decode(sys.argv[1], type=Settings)) as engine:
+        await matching.run_window(engine, DEFAULT_ZONE, "window:" + sys.argv[2], ServiceId(sys.argv[2]))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Return settings with the blueprint `brief`: `managed`, but jobs expire after two seconds."""
+    text = blueprints.edited_toml(
+        "managed", {'name = "managed"': 'name = "brief"', "job_s = 3600": f"job_s = {EXPIRES_S:.0f}"}
+    )
+    return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", brief=text)
 
 
 @pytest.fixture
@@ -63,7 +101,7 @@ class Crowd:
         job, number = self.draw.choice(self.jobs), self.draw.randrange(TECHNICIANS)
         who = people.technician_without_account(f"t{number}")
         with contextlib.suppress(CalloutError):
-            match self.draw.randrange(7):
+            match self.draw.randrange(8):
                 case 0:
                     await jobs.run_command(self.engine, people.ADMIN, job, CommandInput(command="cancel"))
                 case 1:
@@ -83,6 +121,13 @@ class Crowd:
                 case 6:
                     command = CommandInput(command="assign", technician=f"t{number}")
                     await jobs.run_command(self.engine, people.ADMIN, job, command)
+                case 7:
+                    await self.expire(job)
+
+    async def expire(self, job: JobId) -> None:
+        """Move the clock forward, and end the job if its time is over."""
+        await advance(self.engine, EXPIRES_S / 4)
+        await scheduled_tasks.run_task(self.engine, DEFAULT_ZONE, f"expire:{job}")
 
 
 async def assert_one_holder(engine: Engine, job: JobId) -> None:
@@ -104,6 +149,7 @@ async def test_three_runners_in_a_moving_world_give_no_job_twice(engine: Engine,
     has two holders, each technician's load is the number of jobs that they hold, and stale proposals are counted by
     reason.
     """
+    await advance(engine, 91)  # nothing expires within a lease after the zone was opened
     crowd = Crowd(engine, await people.service(engine), await people.customer(engine), slow_views)
     for number in range(TECHNICIANS):
         await crowd.write_technician(number, capacity=slow_views.randint(1, 2))
@@ -116,9 +162,10 @@ async def test_three_runners_in_a_moving_world_give_no_job_twice(engine: Engine,
     runners = [asyncio.create_task(run_windows()) for _ in range(RUNNERS)]
     for _ in range(JOBS):
         place = metres_north(slow_views.uniform(-2_000, 2_000))
-        booked = await people.job(engine, crowd.carla, crowd.service, blueprint="managed", at=place)
+        booked = await people.job(engine, crowd.carla, crowd.service, blueprint="brief", at=place)
         crowd.jobs.append(people.id_of(booked))
         await asyncio.gather(*(crowd.disturb() for _ in range(DISTURBANCES // JOBS)))
+    await asyncio.gather(*(crowd.expire(job) for job in crowd.jobs))
     await asyncio.sleep(3 * MAX_DELAY_S)
     done.set()
     await asyncio.gather(*runners)
@@ -140,6 +187,7 @@ async def test_three_runners_in_a_moving_world_give_no_job_twice(engine: Engine,
         if sample.name.endswith("_total")
     }
     assert counted["taken"] >= JOBS / 4 and len(counted) > 1, counted
+    assert await event_log.events(engine, "job.expired")
 
 
 async def test_a_runner_that_dies_between_view_and_take_loses_nothing(
@@ -170,3 +218,60 @@ async def test_a_runner_that_dies_between_view_and_take_loses_nothing(
     await advance(engine, 10)
     await run_due_tasks(engine)
     assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "holder") == b"tom"
+
+
+async def test_a_runner_whose_process_is_killed_between_view_and_take_loses_nothing(engine: Engine) -> None:
+    """SIGKILL ends another process after its view: nothing of it is left, and the next window assigns the job."""
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "tom", service)
+    job = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
+    before = await event_log.read_head(engine)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        KILLED_RUNNER,
+        msgspec.json.encode(engine.settings).decode(),
+        service,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    lines = []
+    while b"viewed\n" not in lines:
+        lines.append(await process.stdout.readline())
+        assert lines[-1], b"".join(lines)  # the process ended
+    process.send_signal(signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
+    assert await event_log.read_head(engine) == before
+    await advance(engine, 1.01)
+    await run_due_tasks(engine)
+    assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "holder") == b"tom"
+
+
+async def hold_clock(engine: Engine, at_ms: int) -> None:
+    """Let the zone's clock stand still at ``at_ms``, for nearly a second of this machine's time (lua/lib/clock.lua)."""
+    skew = at_ms - 900 - round(time.time() * 1000)
+    await engine.store.command("HSET", keys.zone_meta(DEFAULT_ZONE), "skew", skew, "now", at_ms, "offset", 0)
+
+
+async def test_a_technician_who_becomes_free_has_a_waiting_job_within_a_window(engine: Engine) -> None:
+    """By the times of the log: from the event that frees the technician to the assignment of the job that waits it is
+    one window and a tenth of a second at most. The window was idle before. The clock is moved to what is due.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "tom", service)
+    due = keys.due_tasks(DEFAULT_ZONE)
+    first = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
+    await advance(engine, 1.01)
+    await run_due_tasks(engine)
+    second = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
+    await advance(engine, 5)
+    await run_due_tasks(engine)
+    now = int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "now"))
+    assert float(await engine.store.command("ZSCORE", due, f"window:{service}")) - now > 10 * WINDOW_MS
+    await hold_clock(engine, now + 1)
+    await jobs.run_command(engine, people.ADMIN, first, CommandInput(command="cancel"))
+    await hold_clock(engine, round(float(await engine.store.command("ZSCORE", due, f"window:{service}"))))
+    await run_due_tasks(engine)
+    [freed] = await event_log.events(engine, "job.cancelled", first)
+    [assigned] = await event_log.events(engine, "job.assigned", second)
+    assert 0 < assigned.at - freed.at <= WINDOW_MS + MARGIN_MS

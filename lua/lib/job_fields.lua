@@ -8,9 +8,14 @@ function JobFields.set(key, ...)
   JobState.note(key, ...)
 end
 
--- Writes one field with the others of a step: JobRecord.save, with which every step ends, has one command for all. No
--- script may read the field from Redis before that. The text comes only once, so that nothing is remembered of it, and
--- has no special characters.
+-- Writes one field whose text differs each time and has no special characters: the cache of encoded texts is not used.
+function JobFields.set_unique(key, name, text)
+  redis.call('HSET', key, name, text)
+  JobState.note_members(key, '"' .. name .. '":"' .. text .. '"')
+end
+
+-- Writes such a field with the others of a step: JobRecord.save, with which every step ends, has one command for all. No
+-- script may read the field from Redis before that.
 function JobFields.set_with_step(job, name, text)
   local fields = job.unsaved or {}
   fields[#fields + 1], fields[#fields + 2], job.unsaved = name, text, fields

@@ -28,20 +28,10 @@ function Summaries.remove(zone, tech) redis.call('HDEL', zone.tag .. 'summaries'
 -- Returns the summaries of these technicians, in their order; false for a technician without a summary.
 function Summaries.read(zone, ids) return redis.call('HMGET', zone.tag .. 'summaries', unpack(ids)) end
 
--- Returns the summary's lat, lon, fix_at, uncertainty_m, rating, workload and services, as texts; nil for ''. A search
--- for the spaces takes a fifth of the time of a pattern with seven captures, which was two fifths of a view.
+-- Returns the summary's lat, lon, fix_at, uncertainty_m, rating, workload and services, as texts; nil for ''. `[^ ]+`
+-- takes half the time of `%S+`.
 function Summaries.parse(summary)
-  local find, sub = string.find, string.sub
-  local lat = find(summary, ' ', 1, true)
-  if not lat then return nil end
-  local lon = find(summary, ' ', lat + 1, true)
-  local fix_at = find(summary, ' ', lon + 1, true)
-  local uncertainty = find(summary, ' ', fix_at + 1, true)
-  local rating = find(summary, ' ', uncertainty + 1, true)
-  local workload = find(summary, ' ', rating + 1, true)
-  return sub(summary, 1, lat - 1), sub(summary, lat + 1, lon - 1), sub(summary, lon + 1, fix_at - 1),
-    sub(summary, fix_at + 1, uncertainty - 1), sub(summary, uncertainty + 1, rating - 1),
-    sub(summary, rating + 1, workload - 1), sub(summary, workload + 1)
+  return string.match(summary, '^([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) ([^ ]+) (.+)')
 end
 
 do

@@ -65,6 +65,7 @@ def app() -> click.Group:
     from server.cli.demo import demo
     from server.cli.doctor import doctor
     from server.cli.export import export
+    from server.cli.ledger import ledger
     from server.cli.replay import replay
     from server.cli.serve import serve
     from server.cli.token import token
@@ -75,7 +76,7 @@ def app() -> click.Group:
 
     running, data = [serve, demo, replay, token, doctor], [zone, upgrade, snapshot, restore, export, audit, vault]
     return CommandsInOrder(
-        commands=[*running, *data, blueprint, travel, demand],
+        commands=[*running, *data, ledger, blueprint, travel, demand],
         help="Callout sends jobs to the people who can do them, in real time.",
         params=[_version_option()],
         context_settings={"show_default": True},

@@ -24,10 +24,10 @@ from engine.errors import (
 from engine.runtime import Engine
 from engine.sql.database import Archive
 from engine.sql.ledger_tables import ledger_entries, ledger_lines
-from engine.sql.schema import technicians, users
 from engine.types import JobId, Principal, UserId
 from engine.workers import archiver
 from tests.archive.test_refunds import ADMIN_CALLER, PAYMENT_SERVICE, archive_and_forget, create_confirmed_job
+from tests.support.booked_money import create_account
 from tests.support.clock import advance
 
 HOLD_S = 172_800
@@ -73,21 +73,11 @@ async def _write(archive: Archive, changes: list[Any]) -> None:
             await conn.execute(change)
 
 
-async def create_account(engine: Engine) -> None:
-    """Create the rows of the technician t1 in SQL."""
-    user = {"id": "t1", "email": "t1", "name": "T t1", "role": "technician", "active": True, "password_hash": ""}
-    row = {"id": "t1", "zone": "main", "capacity": 1, "kyc": "approved", "account": "approved", "version": 1}
-    await _write(
-        engine.archive,
-        [insert(users).values(version=1, created_at=0, **user), insert(technicians).values(**row)],
-    )
-
-
 async def test_money_of_a_job_is_booked(engine: Engine) -> None:
     """Captures credit the job. The step into `done` moves its money to the technician, pending and without the fee. A
     later capture and a refund follow, also when Redis has forgotten the job; another currency stays with the job.
     """
-    await create_account(engine)
+    await create_account(engine, "t1")
     _, job = await create_confirmed_job(engine)
     await pay(engine, job, "captured", 2005, "pi_1")
     assert await read_sums(engine) == {"clearing": -2005, f"job:{job}": 2005}
@@ -111,7 +101,7 @@ async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
     """Only ops and services request payouts, of known technicians, of what is available and of what the ledger has; of
     two at once one wins. The same reference is the same payout; a failed one gives the money back; nothing changes it.
     """
-    await create_account(engine)
+    await create_account(engine, "t1")
     _, job = await create_confirmed_job(engine)
     await pay(engine, job, "captured", 5000, "pi_1")
     new = NewPayout(technician="t1", amount=4500, currency="USD", reference="tr_1")

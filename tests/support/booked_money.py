@@ -13,10 +13,20 @@ from engine.rules import ledger
 from engine.runtime import Engine
 from engine.sql.insert import insert_into
 from engine.sql.ledger_tables import payouts
+from engine.sql.schema import technicians, users
 from engine.types import DEFAULT_ZONE
 
 FIRST_SEQ = 10**12
 """Beyond every seq of a test's log."""
+
+
+async def create_account(engine: Engine, technician: str) -> None:
+    """Create the account and the profile of a technician in SQL."""
+    user = {"id": technician, "email": technician, "name": "T", "role": "technician", "password_hash": ""}
+    row = {"id": technician, "zone": "main", "capacity": 1, "kyc": "approved", "account": "approved", "version": 1}
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(insert(users).values(active=True, version=1, created_at=0, **user))
+        await conn.execute(insert(technicians).values(**row))
 
 
 async def book_earnings(engine: Engine, technician: str, *amounts: int, at: int = 0, currency: str = "EUR") -> None:

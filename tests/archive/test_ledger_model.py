@@ -1,0 +1,294 @@
+"""The ledger against a small model, on both databases: captures, parts, refunds, disputes, payouts and repeats in any
+order, an archiver that dies in a transaction or after it, and jobs that Redis has forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule
+from sqlalchemy import func, insert, select
+
+from engine.archive import apply, ledger_checker, ledger_reader, ledger_refill, ledger_rows, reader
+from engine.domain import codes, disputes, earnings, jobs, payouts
+from engine.domain.jobs import CommandInput
+from engine.domain.payments import Payment, put_payment
+from engine.domain.payouts import NewPayout
+from engine.errors import InsufficientBalance, Refused
+from engine.process.settings import Settings
+from engine.sql.database import Archive, open_archive
+from engine.sql.ledger_tables import ledger_entries, ledger_lines
+from engine.sql.schema import checkpoints, epochs, events
+from engine.startup import open_engine
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, UserId
+from engine.workers import archiver
+from tests.archive.test_refunds import ADMIN_CALLER, PAYMENT_SERVICE, archive_and_forget
+from tests.support import people
+from tests.support.booked_money import create_account
+from tests.support.clock import advance
+from tests.support.state_machine import EngineMachine, run_examples
+
+MEDIATOR = Principal(UserId("cli_mediator"), "mediator")
+PER_MILLE = {"marketplace": 100, "direct_booking": 0}
+MAX_JOBS = 3
+
+
+def fee_of(amount: int, per_mille: int) -> int:
+    """Return the fee, rounded to minor units; a half is the technician's."""
+    return -(-(2 * amount * per_mille - 1000) // 2000)
+
+
+class Charge(msgspec.Struct):
+    """What a charge captured, and what of it was refunded."""
+
+    amount: int
+    currency: str
+    back: int = 0
+
+
+class Work(msgspec.Struct):
+    """A job of the model: its charges, whether it is done and whether a dispute about it is open."""
+
+    name: JobId
+    blueprint: str
+    charges: dict[str, Charge] = {}
+    is_done: bool = False
+    dispute: str = ""
+
+    def net(self, currency: str = "USD") -> int:
+        """Return what was paid and not refunded."""
+        return sum(each.amount - each.back for each in self.charges.values() if each.currency == currency)
+
+
+class LedgerModel(EngineMachine):
+    """The machine. Each example has a technician of its own; the books are those of all examples."""
+
+    service: ServiceId
+    customer: Principal
+
+    @initialize()
+    def begin(self) -> None:
+        """Create the technician of this example."""
+        self.technician = f"t_{uuid.uuid4().hex}"
+        self.works: list[Work] = []
+        self.words: list[tuple[JobId, Payment]] = []
+        self.payouts: dict[str, tuple[int, str]] = {}
+        self.wait(create_account(self.engine, self.technician))
+        self.who = self.wait(people.technician(self.engine, self.technician, self.service, capacity=10))
+
+    @precondition(lambda self: len(self.works) < MAX_JOBS)
+    @rule(blueprint=st.sampled_from(sorted(PER_MILLE)))
+    def book(self, blueprint: str) -> None:
+        """Book a job that the technician accepts: of the marketplace it is worked and confirmed."""
+        self.works.append(Work(self.wait(self._book(blueprint)), blueprint))
+
+    async def _book(self, blueprint: str) -> JobId:
+        more: Any = {"blueprint": blueprint, "technician": self.technician}
+        job = people.id_of(await people.job(self.engine, self.customer, self.service, **more))
+        await self._step(job, "accept")
+        if blueprint == "marketplace":
+            for name, purpose in (("start", "start"), ("complete", "completion")):
+                await self._step(job, name, code=codes.derive_code(self.engine, job, purpose, "1"))
+            await jobs.run_command(self.engine, self.customer, job, CommandInput(command="confirm"))
+        return job
+
+    async def _step(self, job: JobId, command: str, **more: Any) -> None:
+        await jobs.run_command(self.engine, self.who, job, CommandInput(command=command, **more))
+
+    @precondition(lambda self: self.works)
+    @rule(data=st.data(), amount=st.integers(1, 7000), currency=st.sampled_from(("USD", "USD", "USD", "JPY")))
+    def capture(self, data: st.DataObject, amount: int, currency: str) -> None:
+        """Report a captured payment, in any state of the job."""
+        work = data.draw(st.sampled_from(self.works))
+        reference = uuid.uuid4().hex
+        self._report(work, Payment(reference=reference, status="captured", amount=amount, currency=currency))
+
+    @precondition(lambda self: any(work.charges for work in self.works))
+    @rule(data=st.data(), share=st.integers(1, 1000), own=st.booleans())
+    def refund(self, data: st.DataObject, share: int, own: bool) -> None:
+        """Refund a part of what is left of a charge, or all of it; more than that is refused."""
+        work = data.draw(st.sampled_from([work for work in self.works if work.charges]))
+        reference, charge = data.draw(st.sampled_from(sorted(work.charges.items())))
+        left = charge.amount - charge.back
+        too_much = Payment(
+            reference=uuid.uuid4().hex, of=reference, status="refunded", amount=left + 1, currency=charge.currency
+        )
+        with pytest.raises(Refused):
+            self.wait(put_payment(self.engine, PAYMENT_SERVICE, work.name, too_much))
+        if left:
+            part = max(1, left * share // 1000)
+            self._report(work, msgspec.structs.replace(too_much, amount=part))
+
+    @precondition(lambda self: self.words)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """Report a payment again: nothing changes."""
+        job, word = data.draw(st.sampled_from(self.words))
+        assert self.wait(put_payment(self.engine, PAYMENT_SERVICE, job, word)).repeated
+
+    def _report(self, work: Work, word: Payment) -> None:
+        done = self.wait(put_payment(self.engine, PAYMENT_SERVICE, work.name, word))
+        if word.status == "captured":
+            work.charges[word.reference] = Charge(word.amount, word.currency)
+        else:
+            assert word.of
+            work.charges[word.of].back += word.amount
+        job = orjson.loads(bytes(done.job))
+        assert job["paid_amount"] - job["refunded_amount"] == work.net()
+        work.is_done = job["phase"] == "done"
+        self.words.append((work.name, word))
+
+    @precondition(lambda self: any(self._is_open(work) for work in self.works))
+    @rule(data=st.data(), how=st.sampled_from(("complete", "dispute", "resume", "resolve")))
+    def go_on(self, data: st.DataObject, how: str) -> None:
+        """Complete a direct booking, or open or resolve a dispute about it."""
+        work = data.draw(st.sampled_from([work for work in self.works if self._is_open(work)]))
+        if work.dispute and how in ("resume", "resolve"):
+            outcome: Any = "resume" if how == "resume" else "complete"
+            self.wait(disputes.take_dispute(self.engine, MEDIATOR, work.dispute))
+            self.wait(disputes.resolve_dispute(self.engine, MEDIATOR, work.dispute, outcome, note="So be it"))
+            work.dispute, work.is_done = "", how == "resolve"
+        elif not work.dispute and how == "dispute":
+            opened = self.wait(disputes.open_dispute(self.engine, self.customer, work.name, "It drips"))
+            work.dispute = orjson.loads(bytes(opened.dispute))["id"]
+        elif not work.dispute and how == "complete":
+            self.wait(self._complete(work.name))
+            work.is_done = True
+
+    async def _complete(self, job: JobId) -> None:
+        for command in ("start", "complete"):
+            await self._step(job, command)
+
+    @staticmethod
+    def _is_open(work: Work) -> bool:
+        return work.blueprint == "direct_booking" and not work.is_done
+
+    @precondition(lambda self: any(work.is_done for work in self.works))
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        """Let Redis forget a job that is done, and its log."""
+        work = data.draw(st.sampled_from([work for work in self.works if work.is_done]))
+        self.wait(archive_and_forget(self.engine, work.name))
+
+    @rule(hours=st.sampled_from((1, 49)))
+    def let_time_pass(self, hours: int) -> None:
+        """Let the hold of some earnings end."""
+        self.wait(advance(self.engine, hours * 3600))
+
+    @rule(where=st.sampled_from(("transaction", "after")))
+    def kill_the_archiver(self, where: str) -> None:
+        """Let the archiver die in its transaction, or after it; the next one goes on."""
+        target: Any = (ledger_rows, "apply_rows") if where == "transaction" else (apply, "apply_batch")
+        original = getattr(*target)
+
+        async def die(*args: Any, **more: Any) -> None:
+            await original(*args, **more)
+            raise RuntimeError("killed")
+
+        with mock.patch.object(*target, die), contextlib.suppress(RuntimeError):
+            self.wait(archiver.run_once(self.engine))
+        self.check_books()
+
+    @rule(data=st.data(), amount=st.integers(1, 6000))
+    def pay_out(self, data: st.DataObject, amount: int) -> None:
+        """Request a payout: it succeeds exactly if so much is available. Settle some, and repeat everything."""
+        _, available, _ = self.check_books()
+        new = NewPayout(technician=self.technician, amount=amount, currency="USD", reference=uuid.uuid4().hex)
+        request = payouts.request_payout
+        if amount > available:
+            with pytest.raises(InsufficientBalance):
+                self.wait(request(self.engine, ADMIN_CALLER, new))
+            return
+        payout = self.wait(request(self.engine, ADMIN_CALLER, new)).value
+        outcome: Any = data.draw(st.sampled_from(("requested", "paid", "failed")))
+        for _ in range(2):
+            assert self.wait(request(self.engine, PAYMENT_SERVICE, new)).value.id == payout.id
+            if outcome != "requested":
+                self.wait(payouts.settle_payout(self.engine, PAYMENT_SERVICE, payout.id, outcome))
+        self.payouts[payout.id] = amount, outcome
+
+    def check_books(self) -> tuple[int, int, int]:
+        """Archive everything and compare the books with the model. Return pending, available and paid out."""
+        sums, found = self.wait(self._read_books())
+        for work in self.works:
+            kept = 0 if work.is_done else work.net()
+            assert sums.get((f"job:{work.name}", "USD"), 0) == kept
+            assert sums.get((f"job:{work.name}", "JPY"), 0) == work.net("JPY")
+        nets = [(work.net(), PER_MILLE[work.blueprint]) for work in self.works if work.is_done]
+        earned = sum(net - fee_of(net, per_mille) for net, per_mille in nets)
+        out = sum(amount for amount, outcome in self.payouts.values() if outcome != "failed")
+        (balance,) = [each for each in found if each.currency == "USD"] or [None]
+        shown = (balance.pending, balance.available, balance.paid_out) if balance else (0, 0, 0)
+        assert (sum(shown), shown[2]) == (earned, out)
+        return shown
+
+    async def _read_books(self) -> tuple[dict[tuple[str, str], int], list[Any]]:
+        await archiver.run_once(self.engine)
+        lines = ledger_lines.c
+        async with self.engine.archive.begin_read() as conn:
+            assert await ledger_reader.find_unbalanced(conn) == []
+            query = select(lines.account, lines.currency, func.sum(lines.amount)).group_by(
+                lines.account, lines.currency
+            )
+            sums = {(row[0], row[1]): int(row[2]) for row in await conn.execute(query)}
+        return sums, (await earnings.read_earnings(self.engine, ADMIN_CALLER, self.technician)).balance
+
+    def teardown(self) -> None:
+        """Compare the books at the end of each example."""
+        if hasattr(self, "technician"):
+            self.check_books()
+
+
+async def read_ledger(archive: Archive) -> list[list[tuple[Any, ...]]]:
+    """Return all entries and lines."""
+    async with archive.begin_read() as conn:
+        return [
+            [tuple(row) for row in await conn.execute(select(table).order_by(*table.primary_key.columns))]
+            for table in (ledger_entries, ledger_lines)
+        ]
+
+
+async def write_anew(archive: Archive, folder: Path) -> list[list[tuple[Any, ...]]]:
+    """Copy the events to an empty database, write its ledger from them, and return all entries and lines."""
+    copy = await open_archive(Settings(data=str(folder)))
+    for table in (checkpoints, epochs, events):
+        async with archive.begin_read() as conn:
+            rows = [dict(row) for row in (await conn.execute(select(table))).mappings()]
+        async with copy.begin_write() as conn:
+            await conn.execute(insert(table), rows)
+    with mock.patch.object(ledger_refill, "PAGE_SIZE", 7):
+        await ledger_refill.refill(copy, DEFAULT_ZONE, await reader.checkpoint(copy, DEFAULT_ZONE))
+    written = await read_ledger(copy)
+    await copy.close()
+    return written
+
+
+def test_the_ledger_keeps_to_its_model(settings: Settings, tmp_path: Path) -> None:
+    """In examples of some thirty steps all accounts sum to 0, each job's account is what was asked, paid and refunded,
+    and no payout exceeds what is available. Written anew from the events, the ledger has the same entries and lines.
+    """
+    loop, stack = asyncio.new_event_loop(), AsyncExitStack()
+    try:
+        LedgerModel.loop = loop
+        engine = LedgerModel.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
+        LedgerModel.service = loop.run_until_complete(people.service(engine))
+        LedgerModel.customer = loop.run_until_complete(people.customer(engine))
+        run_examples(LedgerModel, few=12, many=100, steps=30)
+        kept = loop.run_until_complete(read_ledger(engine.archive))
+        assert len(kept[0]) > 50
+        compared, problems = loop.run_until_complete(ledger_checker.find_problems(engine.archive))
+        assert (compared > 50, problems) == (True, [])
+        assert loop.run_until_complete(write_anew(engine.archive, tmp_path / "copy")) == kept
+    finally:
+        loop.run_until_complete(stack.aclose())
+        loop.close()

@@ -1,0 +1,36 @@
+"""``callout ledger check`` compares the books with the archived events."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.support.migrated import create_data_dir
+from tests.support.process import run_callout
+
+EVENT = (
+    'INSERT INTO events (zone, seq, type, "to", at, actor, bp, data, cause, trace) VALUES'
+    " ('main', 1, 'payment.received', '', 5, 'service:x', '', ?, '', '')"
+)
+PAYMENT = {"id": "pay_1", "status": "captured", "amount": 7, "currency": "USD"}
+
+
+async def test_books_without_an_event_are_found(tmp_path: Path) -> None:
+    """Without a database the command fails. Empty books are good; an archived capture that is not in them is named."""
+    missing = await run_callout("ledger", "check", "--data", str(tmp_path / "none"))
+    assert missing.code != 0 and "no database" in missing.err
+    data = tmp_path / "data"
+    create_data_dir(data)
+    good = await run_callout("ledger", "check", "--json", "--data", str(data))
+    assert (good.code, json.loads(good.out)) == (0, {"ok": True, "events": 0, "problems": []})
+    with closing(sqlite3.connect(data / "callout.db")) as database, database:
+        database.execute(EVENT, (json.dumps({"job": {"id": "job_main_1"}, "payment": PAYMENT}),))
+        database.execute("INSERT INTO ledger_progress VALUES ('main', 1)")
+    wrong = await run_callout("ledger", "check", "--data", str(data))
+    assert wrong.code == 1
+    assert wrong.out.splitlines() == [
+        "main:1 payment.received: the ledger does not have what the event says",
+        "1 events about money compared, 1 problems",
+    ]

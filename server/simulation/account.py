@@ -45,6 +45,10 @@ class Account:
         """Call ``Api.request`` as this user. Raises the same errors as ``Api.request``."""
         return await self.api.request(method, path, token=await self.token(), body=body)
 
+    async def upload(self, path: str, image: bytes) -> dict[str, Any]:
+        """Call ``Api.upload`` as this user. Raises the same errors as ``Api.upload``."""
+        return await self.api.upload(path, image, token=await self.token())
+
 
 class Operator:
     """An admin with a token of ``callout token``. Such an admin has no account and cannot renew the token."""
@@ -55,6 +59,10 @@ class Operator:
     def __init__(self, api: Api, token: str) -> None:
         self.api = api
         self._token = token
+
+    async def upload(self, path: str, image: bytes) -> dict[str, Any]:
+        """Call ``Api.upload`` as this operator. Raises the same errors as ``Api.upload``."""
+        return await self.api.upload(path, image, token=self._token)
 
     async def token(self, fresh: bool = False) -> str:
         """Return the token that the operator was created with."""

@@ -10,6 +10,7 @@ from callout_client import Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account
 from server.simulation.person import Person, Simulation, job_in_event, random_position_near
+from server.simulation.pictures import draw_picture
 from server.simulation.waiting_jobs import WaitingJobs, seconds_until
 
 NEXT_STEPS = {
@@ -19,6 +20,7 @@ NEXT_STEPS = {
 }
 """The technician's next step by the job's blueprint and status."""
 STEPS_PER_JOB = 4
+PHOTOS_PER_JOB = 2
 FROZEN_RETRY_S = 60.0
 """How long to wait for the end of a dispute before the next step is tried again."""
 MAX_IDLE_MOVE_M = 40.0
@@ -193,6 +195,8 @@ class Technician(Person):
         await self.prepare_step(job, step)
         self.simulation.checker.claim_attempts += step == "accept"
         try:
+            if step == "finish":
+                await self._take_photos(job["id"])
             job_view = (await self.client.request("command", job=job["id"], command=step))["job"]
         except Refusal as refusal:
             if refusal.code == "frozen":
@@ -209,6 +213,11 @@ class Technician(Person):
             self._held_jobs[job["id"]] = job_view
             await self.finish_step(job_view, step)
         return None
+
+    async def _take_photos(self, job: str) -> None:
+        """Take the photos that a managed job needs before it is finished."""
+        for _ in range(PHOTOS_PER_JOB):
+            await self.account.upload(f"/v1/jobs/{job}/photos", draw_picture(self._rng))
 
     async def prepare_step(self, job: Frame, step: str) -> None:
         """Work for some time."""

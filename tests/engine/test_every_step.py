@@ -17,6 +17,7 @@ from engine.blueprint.schema import Blueprint
 from engine.domain import codes, jobs
 from engine.domain.commands import CommandInput
 from engine.errors import CalloutError
+from engine.events import rfc3339_of
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
@@ -34,6 +35,20 @@ ROLES: tuple[Role, ...] = ("onboarding_manager", "ops_manager", "admin", "servic
 def all_marks(blueprint: Blueprint) -> set[str]:
     """Return all marks that a job of this blueprint can have."""
     return {mark for c in blueprint.commands.values() for mark in (*c.needs, c.marks) if mark}
+
+
+def all_files(blueprint: Blueprint) -> dict[str, int]:
+    """Return the most files of each kind that a command of this blueprint needs."""
+    needs = [item for command in blueprint.commands.values() for item in command.needs_files.items()]
+    return {kind: max(number for other, number in needs if other == kind) for kind, _ in needs}
+
+
+def photos_json(files: dict[str, int]) -> str:
+    """Return the record's field with so many photos of each kind."""
+    kinds = [kind for kind, count in files.items() for _ in range(count)]
+    same = {"bytes": 1, "width": 1, "height": 1, "by": {"id": "holder", "role": "technician"}, "at": rfc3339_of(0)}
+    made = [{"id": f"file_{at}", "sha256": f"{at:064}", "kind": kind, **same} for at, kind in enumerate(kinds)]
+    return msgspec.json.encode(made).decode()
 
 
 class JobSetup:
@@ -56,8 +71,8 @@ class JobSetup:
         return keys.job(DEFAULT_ZONE, self.job)
 
     async def put_state(self, state: str, *, held: bool, marked: bool, frozen: bool) -> None:
-        """Write the job's record as it would be in ``state``. ``held``: it has a holder. ``marked``: it has all marks.
-        ``frozen``: a dispute freezes it.
+        """Write the job's record as it would be in ``state``. ``held``: it has a holder. ``marked``: it has all marks
+        and files. ``frozen``: a dispute freezes it.
         """
         spec = self.blueprint.states[state]
         seeks = spec.search_mode != "none" and not held
@@ -66,6 +81,7 @@ class JobSetup:
         at = ",".join(f'"{name}":"2026-01-01T00:00:00.000Z"' for name in names)
         fields = {"status": state, "phase": phase, "mode": spec.search_mode, "entered": "1", "version": "7", "at": at}
         fields |= {"holder": "holder" if held else "", "last": "nothing nobody 0", "claimed": "", "expires": "0"}
+        fields |= {"photos": photos_json(all_files(self.blueprint)) if marked else "[]"}
         fields |= {"card": '{"id":"holder"}' if held else "", "frozen": "dsp_1" if frozen else "", "issue": "1"}
         pipe = self.engine.store.redis.pipeline(transaction=False)
         pipe.delete(keys.job_offers(DEFAULT_ZONE, self.job), keys.job_causes(DEFAULT_ZONE, self.job))
@@ -115,6 +131,7 @@ def facts_for(setup: JobSetup, caller: str, state: str, *, held: bool, marked: b
         offer="sent" if caller == "offered" and seeks else "",
         at=frozenset({state, *(all_marks(setup.blueprint) if marked else ())}),
         frozen=frozen,
+        files=all_files(setup.blueprint) if marked else {},
     )
 
 
@@ -170,7 +187,7 @@ def _held_and_marked_variants(blueprint: Blueprint, command: str, state: str) ->
     """
     spec = blueprint.commands.get(command)
     disputes = any(state in (*c.from_, c.to) for c in blueprint.commands.values() if c.effect == "freeze")
-    has_guards = spec is not None and bool(spec.needs or spec.unless)
+    has_guards = spec is not None and bool(spec.needs or spec.unless or spec.needs_files)
     return [
         (m, f) for m in ((False, True) if has_guards else (False,)) for f in ((False, True) if disputes else (False,))
     ]

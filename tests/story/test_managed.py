@@ -12,6 +12,7 @@ import pytest
 from engine.process.settings import Settings
 from tests.story.conftest import Person, Scenario
 from tests.support.clock import advance
+from tests.support.photos import add_photos
 from tests.support.signatures import signature_of
 from tests.support.wait import wait_until
 
@@ -154,8 +155,15 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
     job = booked.json()["job"]["id"]
     assert booked.json()["job"]["amount"] == price == sum(line["amount"] for line in quote["breakdown"])
     assert await wait_for_assignment(scenario, job) == tom.id
-    for command in ("accept", "depart", "start", "finish"):
+    for command in ("accept", "depart", "start"):
         await send_command(tom, job, command)
+    for count in range(2):
+        assert "finish" not in (await tom.get(f"/v1/jobs/{job}"))["job"]["actions"]
+        refused = (await tom.post(f"/v1/jobs/{job}/finish")).json()
+        assert (refused["code"], refused["missing"]) == ("files_missing", {"photo": 2 - count})
+        await add_photos(tom.http, tom.bearer, job, count + 1)
+    assert "finish" in (await tom.get(f"/v1/jobs/{job}"))["job"]["actions"]
+    await send_command(tom, job, "finish")
     assert (await mia.request("GET", f"/v1/jobs/{job}")).status_code == 404
 
     answer = await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "the tap still drips"})

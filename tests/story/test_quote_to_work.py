@@ -13,6 +13,7 @@ import pytest
 from engine.process.settings import Settings
 from tests.story.conftest import Scenario
 from tests.story.test_managed import PLACE, send_command, wait_for_assignment
+from tests.support.photos import add_photos
 from tests.support.wait import wait_until
 
 
@@ -69,6 +70,7 @@ async def test_from_the_quote_to_the_end_of_the_work(scenario: Scenario) -> None
     refused = await ops.post(f"/v1/jobs/{second}/assign", {"technician": tom.id})
     assert refused.json()["code"] == "schedule_conflict", refused.text
 
-    for command in ("start", "finish"):
-        done = await send_command(tom, job, command)
+    await send_command(tom, job, "start")
+    await add_photos(tom.http, tom.bearer, job)
+    done = await send_command(tom, job, "finish")
     assert (done["status"], done["amount"]) == ("work_done", quote["amount"])

@@ -14,6 +14,7 @@ import pytest
 from tests.story.conftest import Person, Scenario
 from tests.support import private_fields
 from tests.support.epochs import epoch_name
+from tests.support.photos import add_photos
 from tests.support.signatures import signature_of
 from tests.support.wait import wait_until
 
@@ -160,8 +161,10 @@ async def run_managed(job_scenario: JobScenario) -> None:
     await job_scenario.check_all_readers()
     await job_scenario.send_command("tara", "accept", new_relation="holder")
     await job_scenario.check_all_readers(tara="holder")
-    for command in ("depart", "start", "finish"):
+    for command in ("depart", "start"):
         await job_scenario.send_command("tara", command)
+    await add_photos(job_scenario.scenario.http, job_scenario.people["tara"].bearer, job_scenario.job)
+    await job_scenario.send_command("tara", "finish")
     await job_scenario.dispute()
     shown = await job_scenario.people["carla"].get(f"/v1/jobs/{job_scenario.job}/record")
     await job_scenario.send_command("carla", "sign", **signature_of(shown))

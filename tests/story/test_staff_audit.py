@@ -15,6 +15,7 @@ from server.api.routes import ROUTES
 from tests.story.conftest import PASSWORD, Person, Scenario
 from tests.story.test_managed import PLACE, send_command, wait_for_assignment
 from tests.support import booked_money
+from tests.support.photos import add_photos
 from tests.support.wait import wait_until
 
 SERVED = frozenset({"customer", "technician"})
@@ -123,8 +124,10 @@ async def settle_dispute(trail: Trail, mia: Person, olga: Person, carla: Person,
     job = booked.json()["job"]["id"]
     holder = await wait_for_assignment(trail.scenario, job)
     (worker,) = [person for person in trail.scenario.people if person.id == holder]
-    for command in ("accept", "depart", "start", "finish"):
+    for command in ("accept", "depart", "start"):
         await send_command(worker, job, command)
+    await add_photos(worker.http, worker.bearer, job)
+    await send_command(worker, job, "finish")
     room = (await carla.get(f"/v1/rooms?job={job}"))["items"][0]["id"]
     await trail.act(olga, "POST", "/v1/rooms/{id}/members", {"user": olga.id}, "room.opened", job, id=room)
     await trail.act(olga, "DELETE", "/v1/rooms/{id}/members/{user}", None, "room.left", job, id=room, user=olga.id)

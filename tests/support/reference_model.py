@@ -4,7 +4,7 @@ the facts of the job alone: a second implementation of PROTOCOL ยง3 and DESIGN ย
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.blueprint.schema import Blueprint, Command
@@ -21,6 +21,7 @@ class Facts:
     """The facts that decide about a command. ``holder``: "" if the job has none. ``offer``: the status of the caller's
     offer, "" if they have none. ``at``: the states and marks that the job has had. ``frozen``: a dispute freezes the
     job. ``at_capacity``: the caller may hold no further job. ``early``: it is too early to begin the work.
+    ``files``: how many files of each kind the job has.
     """
 
     status: str
@@ -31,6 +32,7 @@ class Facts:
     frozen: bool = False
     at_capacity: bool = False
     early: bool = False
+    files: Mapping[str, int] = field(default_factory=dict)
 
 
 def relations_of(role: Role) -> set[str]:
@@ -93,7 +95,10 @@ def refusal_code(blueprint: Blueprint, spec: Command, relations: Sequence[str], 
         return "unsigned"  # the model gives commands by their names alone
     begins = spec.effect in ("move", "take", "assign", "award") and spec.to and has_begun(blueprint, spec.to)
     waits = not has_begun(blueprint, facts.status) and blueprint.states[facts.status].phase != "closed"
-    return "too_early" if facts.early and begins and waits and list(relations) != ["engine"] else ""
+    if facts.early and begins and waits and list(relations) != ["engine"]:
+        return "too_early"
+    has_files = all(facts.files.get(kind, 0) >= number for kind, number in spec.needs_files.items())
+    return "" if has_files else "files_missing"
 
 
 def has_begun(blueprint: Blueprint, state: str) -> bool:

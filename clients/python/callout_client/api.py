@@ -43,12 +43,14 @@ class Api:
         key: str = "",
         trace: str = "",
         patience_s: float = 30.0,
+        image: bytes | None = None,
     ) -> dict[str, Any]:
         """Send one request. Return the decoded body of the response; ``{}`` if the response has no JSON object. A
         replayed response has ``repeated``.
 
         After a lost response or a temporary refusal, send the request again with the same ``key``, for at most
-        ``patience_s`` seconds. An empty ``key`` is replaced by a new key. ``trace`` is sent as ``traceparent``. Raises
+        ``patience_s`` seconds. An empty ``key`` is replaced by a new key. ``trace`` is sent as ``traceparent``.
+        ``image`` is sent as the body instead of ``body``. Raises
         Refusal, or Unreachable if no response came in that time.
         """
         headers = {"idempotency-key": key or str(uuid4())} if method != "GET" else {}
@@ -60,7 +62,7 @@ class Api:
         while True:
             failure: Refusal | Unreachable
             try:
-                return await self._send_once(method, path, headers, body)
+                return await self._send_once(method, path, headers, body, image)
             except Refusal as refusal:
                 if not refusal.temporary:
                     raise
@@ -72,10 +74,16 @@ class Api:
                 raise failure
             await asyncio.sleep(wait)
 
+    async def upload(self, path: str, image: bytes, *, token: str) -> dict[str, Any]:
+        """Upload an image (JPEG, PNG or WebP) to ``/v1/files?for=…`` or ``/v1/jobs/{id}/photos``. The same image again
+        is the same file, so that a lost response does no harm. Raises the errors of ``request``.
+        """
+        return await self.request("POST", path, token=token, image=image)
+
     async def _send_once(
-        self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None
+        self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None, image: bytes | None
     ) -> dict[str, Any]:
-        response = await self._http.request(method, path, headers=headers, json=body)
+        response = await self._http.request(method, path, headers=headers, json=body, content=image)
         answer = _decode_body(response)
         if response.is_success:
             return answer | ({"repeated": True} if "idempotency-replayed" in response.headers else {})

@@ -18,6 +18,7 @@ from tests.server.gateway.conftest import Client, Node
 from tests.server.gateway.test_position_feed import JobUnderWay, assert_no_position, next_position, start_job
 from tests.support import people
 from tests.support.epochs import epoch_name
+from tests.support.photos import attach_photos
 
 OPS_CALLER = Principal(UserId("boss"), "admin")
 
@@ -105,6 +106,8 @@ async def test_all_mediators_receive_disputes(node: Node, blueprint: str) -> Non
     if blueprint == "managed":
         await jobs.run_command(engine, OPS_CALLER, job, CommandInput(command="assign", technician="tom"))
     for command in ("accept", "depart", "start", "finish") if blueprint == "managed" else ("accept",):
+        if command == "finish":
+            await attach_photos(engine, tom, job)
         await jobs.run_command(engine, tom, job, CommandInput(command=command))
     async with node.connect("max", "mediator") as live:
         dispute = msgspec.json.decode((await disputes.open_dispute(engine, carla, job, "It leaks")).dispute)

@@ -10,6 +10,7 @@ from server.serve import RunningServer
 from tests.server.http.client import Client
 from tests.server.http.conftest import Book
 from tests.support import event_log
+from tests.support.photos import tiny_png
 from tests.support.signatures import signature_of
 
 
@@ -52,6 +53,12 @@ async def run_command(caller: Client, job: str, command: str, **body: Any) -> di
     assert answer.is_success, answer.text
     changed: dict[str, Any] = answer.json()["job"]
     return changed
+
+
+async def add_photos(technician: Client, job: str) -> None:
+    """Add the photos that a managed job needs before it is finished."""
+    for number in range(2):
+        assert (await technician("POST", f"/v1/jobs/{job}/photos", tiny_png(number))).status_code == 201
 
 
 async def sign_job(customer: Client, job: str) -> dict[str, Any]:

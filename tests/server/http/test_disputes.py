@@ -246,8 +246,10 @@ async def test_a_blueprint_may_have_a_state_for_disputes(
         return (await market.read_job(customer, job))["status"] == "assigned"
 
     await wait_until(is_assigned, what="the engine's choice")
-    for step in ("accept", "depart", "start", "finish"):
+    for step in ("accept", "depart", "start"):
         await market.run_command(worker, job, step)
+    await market.add_photos(worker, job)
+    await market.run_command(worker, job, "finish")
     assert code_of(await open_dispute(worker, job)) == (403, "forbidden")
     reply = (await open_dispute(customer, job)).json()
     assert (reply["job"]["status"], reply["job"]["frozen"]) == ("disputed", True)

@@ -216,8 +216,10 @@ async def test_a_signature_counts_earlier_captures(
     ops = staff["ops_manager"]
     if (await market.read_job(ops, job))["status"] == "requested":
         await market.send_command(ops, job, "assign", technician=technician.user)
-    for command in ("accept", "depart", "start", "finish"):
+    for command in ("accept", "depart", "start"):
         await market.run_command(technician, job, command)
+    await market.add_photos(technician, job)
+    await market.run_command(technician, job, "finish")
     assert money_sums((await report_payment(payment_service, job, "captured", amount=1)).json()["job"]) == (
         "work_done",
         1,

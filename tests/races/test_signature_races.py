@@ -22,6 +22,7 @@ from engine.rules.canonical import digest_of
 from engine.runtime import Engine
 from engine.types import JobId, Principal, ServiceId, UserId
 from tests.support import event_log, people
+from tests.support.photos import attach_photos
 from tests.support.signatures import make_png
 from tests.support.sizes import choose_size
 
@@ -60,8 +61,10 @@ async def finish_job(engine: Engine, carla: Principal, tom: Principal, service: 
     job = people.id_of(await people.job(engine, carla, service, blueprint="managed"))
     assign = CommandInput(command="assign", technician=tom.id)
     await jobs.run_command(engine, OPS, job, assign)
-    for command in ("accept", "depart", "start", "finish"):
+    for command in ("accept", "depart", "start"):
         await jobs.run_command(engine, tom, job, CommandInput(command=command))
+    await attach_photos(engine, tom, job)
+    await jobs.run_command(engine, tom, job, CommandInput(command="finish"))
     return job
 
 

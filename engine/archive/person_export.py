@@ -13,9 +13,11 @@ import msgspec
 from sqlalchemy import ColumnElement, Table, and_, or_, select, tuple_
 
 from engine.archive.export import Line, event_line, event_pages
+from engine.rules.ledger import technician_account
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
 from engine.sql.file_tables import files
+from engine.sql.ledger_tables import ledger_lines, payouts
 from engine.sql.path_tables import job_paths
 from engine.sql.quote_tables import quotes
 from engine.sql.room_tables import messages, room_members, room_reads, rooms
@@ -70,6 +72,8 @@ async def export_person(archive: Archive, user: UserId) -> AsyncIterator[Line]:
         (offers, offers.c.technician == user),
         (bids, or_(bids.c.technician == user, bids.c.job.in_(booked))),
         (payments, payments.c.job.in_(own_jobs)),
+        (payouts, payouts.c.technician == user),
+        (ledger_lines, ledger_lines.c.account == technician_account(user)),
         (notifications, notifications.c.user == user),
         (quotes, quotes.c.customer == user),
         (files, or_(files.c.by == user, files.c.target.in_(select("job:" + jobs.c.id).where(jobs.c.customer == user)))),

@@ -13,6 +13,7 @@ from callout_client.listeners import Frame
 from server.simulation.account import Account
 from server.simulation.conversations import Conversations
 from server.simulation.person import Person, Simulation, job_in_event
+from server.simulation.proofs import SignedReceipt
 
 ANY_TECHNICIAN = {"blueprint": "home_service"}
 ENDED_PHASES = frozenset({"done", "closed"})
@@ -84,10 +85,13 @@ class Customer(Person):
         shown = await self.account.request("GET", f"/v1/jobs/{job}/record")
         body = {"sha256": shown["sha256"], "name": self.account.name, "strokes": self._draw_strokes()}
         try:
-            await self.account.request("POST", f"/v1/jobs/{job}/sign", body)
+            signed = await self.account.request("POST", f"/v1/jobs/{job}/sign", body)
         except Refusal as refusal:
             if refusal.code not in ("illegal_transition", "frozen"):
                 raise
+        else:
+            self.simulation.proofs.signed += 1
+            self.simulation.proofs.receipts.append(SignedReceipt(signed["receipt"]["id"], shown["sha256"]))
 
     def _draw_strokes(self) -> list[list[list[int]]]:
         """Return a line with a bend, as somebody might draw it."""

@@ -67,8 +67,17 @@ def report(summary: dict[str, Any]) -> list[str]:
         f"  chat: {summary['messages_said']} messages said, {summary['messages_received']} received,"
         f" {summary['messages_lost']} lost, {summary['messages_doubled']} doubled;"
         f" {summary['disputes_resolved']} disputes resolved",
-        f"  prices: {summary['broken_prices']} quotes not kept",
+        f"  proof: {summary['photos']} photos, {summary['signed']} records signed,"
+        f" {summary['signatures_verified']} signatures verify; {summary['broken_prices']} quotes not kept",
+        f"  money: {summary['paid']} jobs paid, {_money_text(summary['paid_amount'])} ="
+        f" {_money_text(summary['earned_amount'])} of technicians + {_money_text(summary['fees_amount'])} fees"
+        f" + {_money_text(summary['unearned_amount'])}; {summary['paid_out']} payouts,"
+        f" {_money_text(summary['paid_out_amount'])}",
     ]
+
+
+def _money_text(minor_units: int | None) -> str:
+    return "?" if minor_units is None else f"{minor_units / 100:.2f} EUR"
 
 
 def _ms_text(figures: dict[str, float | None]) -> str:

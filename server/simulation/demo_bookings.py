@@ -15,7 +15,7 @@ from server.simulation.person import Simulation
 from server.simulation.town import Town
 
 FIRST_BOOKING_S = 2.0
-CANCEL_PROBABILITY, DIRECT_PROBABILITY, MANAGED_PROBABILITY = 0.05, 0.15, 0.3
+CANCEL_PROBABILITY, DIRECT_PROBABILITY, MANAGED_PROBABILITY = 0.05, 0.15, 0.4
 SOON_PROBABILITY, TOMORROW_PROBABILITY = 0.25, 0.5
 """How probable it is that managed work is booked for the next minute, and that a customer also books for tomorrow."""
 SOON_S = (20.0, 75.0)
@@ -52,8 +52,9 @@ class Bookings:
             job = await customer.book(*place, address, technician=nearest.id)
             customer.start(customer.cancel_if_unanswered(job))
             return job
-        is_managed, at = self._rng.random() < MANAGED_PROBABILITY, ""
-        if is_managed and self._rng.random() < SOON_PROBABILITY:
+        is_second = self._simulation.checker.count_jobs("booked") == 1  # so that a short demo shows managed work
+        is_managed, at = is_second or self._rng.random() < MANAGED_PROBABILITY, ""
+        if is_managed and not is_second and self._rng.random() < SOON_PROBABILITY:
             at = rfc3339_of(round(1000 * (time.time() + self._rng.uniform(*SOON_S))))
         return await customer.book(*place, address, is_managed=is_managed, at=at)
 

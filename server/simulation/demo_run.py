@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,17 @@ from engine.process.datadir import create_directory
 from engine.process.settings import Settings
 from server.simulation import dashboard, seed
 from server.simulation.account import Account, Operator, sign_in
+from server.simulation.cashier import Cashier
 from server.simulation.child_server import ChildServer, admin_token, run_child
 from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
+from server.simulation.demo_blueprint import demo_environment
 from server.simulation.demo_bookings import Bookings
 from server.simulation.demo_files import LOGINS_FILE, DemoCredentials, load_credentials, write_logins, write_town
 from server.simulation.demo_summary import count_all
 from server.simulation.driver import Driver
 from server.simulation.mediator import Mediator
 from server.simulation.observer import AdminObserver, RecentEvents
-from server.simulation.payer import Payer
 from server.simulation.person import Pace, Person, Simulation
 from server.simulation.planner import DayPlanner
 from server.simulation.progress import count_progress
@@ -86,6 +87,7 @@ async def run_demo(options: DemoOptions) -> None:
         dashboard.print_welcome(console, child.url, data, demo.logins())
         with _stop_event() as stop:
             await demo.run(child, stop, options.duration_s, console)
+        await demo.settle()
     if options.as_json:
         print(msgspec.json.encode(demo.summary()).decode(), flush=True)
     else:
@@ -95,7 +97,7 @@ async def run_demo(options: DemoOptions) -> None:
 @asynccontextmanager
 async def _run_server(settings: Settings, data: Path) -> AsyncIterator[ChildServer]:
     # All users sign in from one address at each start. Rate limits would delay the start by minutes.
-    env = dict(os.environ) | {"CALLOUT_LIMITS": "off", "CALLOUT_DEMO": str(data / LOGINS_FILE)}
+    env = demo_environment(settings, data) | {"CALLOUT_LIMITS": "off", "CALLOUT_DEMO": str(data / LOGINS_FILE)}
     async with run_child(data, settings.port, env=env, cwd=Path.cwd(), log=data / "demo.log") as child:
         yield child
 
@@ -160,7 +162,7 @@ class DemoRun:
         await person.connect()
 
     async def _add_more_staff(self, operator: Operator) -> None:
-        for role, kind in (("mediator", Mediator), ("service", Payer), ("ops_manager", DayPlanner)):
+        for role, kind in (("mediator", Mediator), ("service", Cashier), ("ops_manager", DayPlanner)):
             account = await sign_in(self.simulation.api, self._registration(role, 0), operator)
             await self._add_staff(kind(self.simulation, account))
 
@@ -215,6 +217,14 @@ class DemoRun:
             "customers": len(self.customers),
             **count_all(self.simulation, self._staff),
         }
+
+    async def settle(self) -> None:
+        """Verify the signed receipts, pay the technicians out and compare the books, if the server still answers."""
+        cashier = next(person for person in self._staff if isinstance(person, Cashier))
+        everybody = self.technicians
+        for work in (cashier.verify_receipts(), cashier.pay_out(everybody), cashier.read_books(everybody)):
+            with suppress(Refusal, Unreachable, TimeoutError):
+                await work
 
     async def close(self) -> None:
         """Close all connections."""

@@ -12,7 +12,7 @@ from server.simulation.planner import DayPlanner
 
 def count_all(simulation: Simulation, staff: list[Person]) -> dict[str, Any]:
     """Return the counts of what the users of a demo did and received."""
-    checker, messages = simulation.checker, simulation.messages
+    checker, messages, proofs = simulation.checker, simulation.messages, simulation.proofs
     schedules = next(person.steps.checker for person in staff if isinstance(person, AdminObserver))
     return {
         "jobs": checker.count_jobs("booked"),
@@ -31,6 +31,16 @@ def count_all(simulation: Simulation, staff: list[Person]) -> dict[str, Any]:
         "messages_lost": messages.lost(),
         "messages_doubled": messages.doubled,
         "broken_prices": checker.broken_prices,
+        "photos": proofs.photos,
+        "signed": proofs.signed,
+        "signatures_verified": proofs.verified,
+        "paid": len(proofs.paid),
+        "paid_amount": proofs.paid.total(),
+        "earned_amount": proofs.earned,
+        "fees_amount": proofs.fees,
+        "unearned_amount": proofs.unearned,
+        "paid_out": proofs.paid_out,
+        "paid_out_amount": proofs.paid_out_amount,
         "disputes_resolved": sum(person.resolved for person in staff if isinstance(person, Mediator)),
         "time_to_claim_ms": checker.time_to_claim_ms(),
         "event_lag_ms": checker.event_lag_ms(),

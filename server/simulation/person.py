@@ -15,6 +15,7 @@ from server.simulation.account import Account, Operator
 from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.drive import METRES_PER_DEGREE
 from server.simulation.message_checker import MessageChecker
+from server.simulation.proofs import Proofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Simulation:
     seed: int
     service: str
     messages: MessageChecker = field(default_factory=MessageChecker)
+    proofs: Proofs = field(default_factory=Proofs)
 
     def random_for(self, person_name: str) -> random.Random:
         """Return a random generator for one user. Its numbers depend only on the seed and ``person_name``."""

@@ -218,6 +218,7 @@ class Technician(Person):
         """Take the photos that a managed job needs before it is finished."""
         for _ in range(PHOTOS_PER_JOB):
             await self.account.upload(f"/v1/jobs/{job}/photos", draw_picture(self._rng))
+            self.simulation.proofs.photos += 1
 
     async def prepare_step(self, job: Frame, step: str) -> None:
         """Work for some time."""

@@ -15,7 +15,7 @@ from server.api.routes import ROUTES
 from tests.story.conftest import PASSWORD, Person, Scenario
 from tests.story.test_managed import PLACE, send_command, wait_for_assignment
 from tests.support import booked_money
-from tests.support.photos import add_photos
+from tests.support.photos import add_photos, tiny_png
 from tests.support.wait import wait_until
 
 SERVED = frozenset({"customer", "technician"})
@@ -90,8 +90,17 @@ async def manage_people(trail: Trail, admin: Person, olga: Person, rita: Person)
     await trail.act(olga, "PATCH", "/v1/services/{id}", {"base_amount": 6000}, "audit.service_changed", id=fixing)
     who = trail.applicant.id
     await trail.act(rita, "PATCH", "/v1/technicians/{id}", {"services": [fixing]}, "audit.technician_changed", id=who)
+    headers = {"Authorization": f"Bearer {trail.applicant.bearer}", "Content-Type": "image/png"}
+    licence = await rita.http.post(f"/v1/files?for=technician:{who}&kind=licence", content=tiny_png(), headers=headers)
+    assert licence.status_code == 201, licence.text
+    queue = (await rita.get("/v1/technicians?review=pending"))["items"]
+    assert [file["kind"] for each in queue if each["id"] == who for file in each["documents"]] == ["licence"]
+    document = await rita.request("GET", f"/v1/files/{licence.json()['file']['id']}")
+    assert document.content == tiny_png(), "who reviews reads the documents"
+    assert (await olga.request("GET", f"/v1/files/{licence.json()['file']['id']}")).status_code == 404
     for review in ({"kyc": "rejected"}, {"kyc": "approved", "account": "approved"}):
         await trail.act(rita, "POST", "/v1/technicians/{id}/review", review, "technician.reviewed", id=who)
+    assert who not in [each["id"] for each in (await rita.get("/v1/technicians?review=pending"))["items"]]
     await trail.act(olga, "PUT", "/v1/technicians/{id}/hours", HOURS, "audit.hours_changed", id=who)
     return fixing
 

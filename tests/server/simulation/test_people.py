@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from callout_client import Api
+from callout_client import Api, Refusal
 from engine.clock import now_ms
 from engine.events import ms_of, rfc3339_of
 from engine.process.signer import sign_token
@@ -19,6 +19,7 @@ from engine.types import UserId
 from server.serve import RunningServer
 from server.simulation import conversations, customer, driver, mediator, payer, seed, technician
 from server.simulation.account import Operator, sign_in
+from server.simulation.cashier import Cashier
 from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.driver import Driver
@@ -68,9 +69,10 @@ class People:
         self.home = next(iter(self.town.roads))
         self.driver = Driver(self.simulation, accounts[0], self.town, self.home)
         self.customer = TalkingCustomer(self.simulation, accounts[1])
+        self.cashier = Cashier(self.simulation, accounts[3])
         self.mediator, payer = Mediator(self.simulation, accounts[2]), Payer(self.simulation, accounts[3])
         observer = AdminObserver(self.simulation, self.operator, self.seen)  # type: ignore[arg-type]
-        for person in (observer, self.driver, self.customer, self.mediator, payer):
+        for person in (observer, self.driver, self.customer, self.mediator, payer, self.cashier):
             stack.push_async_callback(person.close)
             await person.connect()
         working = asyncio.create_task(self.driver.run())
@@ -120,6 +122,20 @@ async def people(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
         yield new_people
 
 
+async def succeeds(work: Callable[[], Awaitable[bool]]) -> bool:
+    """Return what ``work`` returns; False if it is refused, because something is not archived yet."""
+    try:
+        return await work()
+    except Refusal:
+        return False
+
+
+async def has_books(cashier: Cashier, people: People) -> bool:
+    """Return whether the ledger has all that was paid."""
+    await cashier.read_books([people.driver])
+    return people.simulation.proofs.unearned == 0
+
+
 async def test_a_technician_drives_to_the_place_and_both_sides_talk(people: People) -> None:
     """The technician's fixes show that they are near and have arrived. Both sides say what fits each state, read, and
     receive each message once.
@@ -146,6 +162,19 @@ async def test_a_managed_job_is_quoted_assigned_signed_and_paid(people: People) 
     assert checker.broken_prices == 0
     paid = (await people.operator.request("GET", f"/v1/jobs/{job}"))["job"]
     assert paid["status"] == "paid" and paid["paid_amount"] == paid["amount"] == paid["quote"]["amount"]
+    proofs, cashier = people.simulation.proofs, people.cashier
+    assert (proofs.photos, proofs.signed, len(paid["photos"])) == (2, 1, 2)
+
+    async def is_verified() -> bool:
+        await cashier.verify_receipts()
+        return proofs.verified == 1
+
+    await wait_until(lambda: proofs.paid, what="the payment at the cashier")
+    await wait_until(lambda: succeeds(is_verified), what="the receipt")
+    await wait_until(lambda: succeeds(lambda: has_books(cashier, people)), what="the books")
+    await cashier.pay_out([people.driver])
+    assert proofs.unearned == 0 and proofs.paid.total() == proofs.earned + proofs.fees == paid["amount"]
+    assert proofs.paid_out == 0, "a day's hold"
 
 
 async def test_a_booked_job_waits_for_its_time(

@@ -183,9 +183,26 @@ async def admin_token(data: Path, *, cwd: Path, env: Mapping[str, str]) -> str:
 
     Raises ChildError if the command fails.
     """
+    code, output, errors = await run_command(
+        *("token", "--role", "admin", "--expires", "24h", "--data", str(data)), cwd=cwd, env=env
+    )
+    if code != 0:
+        raise ChildError(f"callout token: {errors}")
+    return output
+
+
+async def count_ledger_problems(data: Path, *, cwd: Path, env: Mapping[str, str]) -> int | None:
+    """Return how many problems ``callout ledger check`` finds in the books of ``data``; None if it cannot read them."""
+    _, output, _ = await run_command("ledger", "check", "--json", "--data", str(data), cwd=cwd, env=env)
+    with suppress(msgspec.DecodeError, KeyError):
+        return len(msgspec.json.decode(output, type=dict[str, Any])["problems"])
+    return None
+
+
+async def run_command(*arguments: str, cwd: Path, env: Mapping[str, str]) -> tuple[int | None, str, str]:
+    """Run ``callout`` with these arguments to its end. Return the exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from server.cli.main import main; main()"),
-        *("token", "--role", "admin", "--expires", "24h", "--data", str(data)),
+        *(sys.executable, "-c", "from server.cli.main import main; main()", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -193,6 +210,4 @@ async def admin_token(data: Path, *, cwd: Path, env: Mapping[str, str]) -> str:
         cwd=cwd,
     )
     output, errors = await process.communicate()
-    if process.returncode != 0:
-        raise ChildError(f"callout token: {errors.decode(errors='replace').strip()}")
-    return output.decode().strip()
+    return process.returncode, output.decode(errors="replace").strip(), errors.decode(errors="replace").strip()

@@ -58,6 +58,7 @@ def summary_line(summary: dict[str, Any]) -> str:
 def report(summary: dict[str, Any]) -> list[str]:
     """Return all counts of the demo, as lines of text."""
     refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"
+    problems = "unknown" if summary["ledger_problems"] is None else summary["ledger_problems"]
     return [
         summary_line(summary),
         f"  claims: {summary['claim_attempts']} tried, refused: {refused};"
@@ -72,7 +73,7 @@ def report(summary: dict[str, Any]) -> list[str]:
         f"  money: {summary['paid']} jobs paid, {_money_text(summary['paid_amount'])} ="
         f" {_money_text(summary['earned_amount'])} of technicians + {_money_text(summary['fees_amount'])} fees"
         f" + {_money_text(summary['unearned_amount'])}; {summary['paid_out']} payouts,"
-        f" {_money_text(summary['paid_out_amount'])}",
+        f" {_money_text(summary['paid_out_amount'])}; ledger: {problems} problems",
     ]
 
 

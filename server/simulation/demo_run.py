@@ -22,7 +22,7 @@ from engine.process.settings import Settings
 from server.simulation import dashboard, seed
 from server.simulation.account import Account, Operator, sign_in
 from server.simulation.cashier import Cashier
-from server.simulation.child_server import ChildServer, admin_token, run_child
+from server.simulation.child_server import ChildServer, admin_token, count_ledger_problems, run_child
 from server.simulation.customer import TalkingCustomer
 from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.demo_blueprint import demo_environment
@@ -88,6 +88,8 @@ async def run_demo(options: DemoOptions) -> None:
         with _stop_event() as stop:
             await demo.run(child, stop, options.duration_s, console)
         await demo.settle()
+        problems = await count_ledger_problems(data, cwd=Path.cwd(), env=os.environ)
+        demo.simulation.proofs.ledger_problems = problems
     if options.as_json:
         print(msgspec.json.encode(demo.summary()).decode(), flush=True)
     else:

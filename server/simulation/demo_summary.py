@@ -39,6 +39,7 @@ def count_all(simulation: Simulation, staff: list[Person]) -> dict[str, Any]:
         "earned_amount": proofs.earned,
         "fees_amount": proofs.fees,
         "unearned_amount": proofs.unearned,
+        "ledger_problems": proofs.ledger_problems,
         "paid_out": proofs.paid_out,
         "paid_out_amount": proofs.paid_out_amount,
         "disputes_resolved": sum(person.resolved for person in staff if isinstance(person, Mediator)),

@@ -20,7 +20,8 @@ class SignedReceipt(NamedTuple):
 class Proofs:
     """Counts of one simulation. Amounts are in minor units. Only the last ``MAX_RECEIPTS`` receipts are stored.
     ``unearned`` is what was paid for jobs of this run and is neither a technician's nor the platform's fee: 0 if the
-    books are right. It is None until the books were read.
+    books are right. ``ledger_problems`` are those that `callout ledger check` found. Both are None until they are
+    known.
     """
 
     photos: int = 0
@@ -33,4 +34,5 @@ class Proofs:
     earned: int = 0
     fees: int = 0
     unearned: int | None = None
+    ledger_problems: int | None = None
     receipts: deque[SignedReceipt] = field(default_factory=lambda: deque(maxlen=MAX_RECEIPTS))

@@ -6,7 +6,7 @@ says why a payment failed (letters, digits and `_`).
 KEYS    meta  job  offers  causes  payments  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  commission  audiences  why
 OK      seq  version  job_id
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  DUPLICATE  FROZEN  ILLEGAL_TRANSITION  INVALID
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  DUPLICATE  FROZEN  UNSIGNED  ILLEGAL_TRANSITION  INVALID
 EMITS   payment.requested  payment.authorized  payment.released  payment.received  payment.partial  payment.unexpected  payment.refunded  payment.failed  job.*  bid.closed  offer.closed  technician.status  room.opened  room.left  room.closed  mediator.invited  session.room  session.ledger
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:tech:*:plan  {z}:tech:*:tracked  {z}:user:*:jobs  {z}:supply:*  {z}:summaries  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  {z}:live  {z}:places  {z}:room:*  {z}:user:*:rooms  {z}:open:*  {z}:people  {z}:wide:*  (same slot, names known only inside)
 ]]
@@ -32,7 +32,8 @@ local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint
 if again then return again end
 if not job then return Command.not_found(job, req, fingerprint) end
 local notice = {payments = payments, kind = status == 'refunded' and 'refund' or 'charge', id = id,
-  reference = reference, of = of, status = status, amount = amount, currency = currency, members = members}
+  reference = reference, of = of, status = status, amount = amount, currency = currency, members = members,
+  is_unsigned = job.signed == '' and string.find(captures_json, '"after_signature":true', 1, true) ~= nil}
 local known = Payment.load(payments, notice.kind, reference)
 local recorded = known and Payment.status_entry(known, status)
 if recorded then

@@ -172,6 +172,7 @@ def _plan_members(blueprint: Blueprint, command_name: str, spec: Command, life_s
         "holds": spec.holds,
         "may_hold": blueprint.may_hold,
         "signs": spec.signs,
+        "after_signature": spec.effect == "capture" and any(each.signs for each in blueprint.commands.values()),
         "refunds": _join_names(spec.refunds),
         "starts": blueprint.starts_work(spec),
         "code": spec.code,

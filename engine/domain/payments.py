@@ -86,9 +86,10 @@ async def put_payment(
     """Record a report about a payment; a repeated report has the same outcome as the first one.
 
     Raises Forbidden if the caller is no service; NotFound; Duplicate if the same reference and status were recorded
-    with another amount; IllegalTransition for a status out of order; Frozen for a request during a dispute; Invalid for
-    a refund that its charge does not allow; ReusedKey; Unavailable if this process has not loaded the job's blueprint,
-    or if the job must be restored and SQL is unavailable. A capture is refused only if the report is malformed.
+    with another amount; IllegalTransition for a status out of order; Frozen or Unsigned for a request during a dispute
+    or before the signature; Invalid for a refund that its charge does not allow; ReusedKey; Unavailable if this process
+    has not loaded the job's blueprint, or if the job must be restored and SQL is unavailable. A capture is refused only
+    if the report is malformed.
     """
     if caller.role != "service":
         raise Forbidden("Only the payment service reports payments")

@@ -48,10 +48,11 @@ function Payment.refund_refusal(charge, notice)
 end
 
 -- Returns why a report cannot be recorded: the refusal's word, or nil. A captured payment can always be recorded. A
--- frozen job refuses only payment requests: movements of money are recorded for it too.
+-- frozen job, and one that must be signed first, refuse only payment requests: movements of money are recorded too.
 function Payment.refusal(job, known, charge, notice)
   if notice.kind == 'refund' then return Payment.refund_refusal(charge, notice) end
   if notice.status == 'requested' and job.frozen ~= '' then return 'FROZEN' end
+  if notice.status == 'requested' and notice.is_unsigned then return 'UNSIGNED' end
   local last = known and string.match(known.path, '(%a+):[^,]*$') or ''
   if string.find(Payment.FOLLOWS[last] or '', ' ' .. notice.status .. ' ', 1, true) then return nil end
   return 'ILLEGAL_TRANSITION'

@@ -19,7 +19,7 @@ from engine.audit.server_keys import HeadKey
 from engine.rules.canonical import canonical_json, digest_of
 from engine.sql.schema import events
 from engine.sql.vault_tables import receipts
-from engine.types import DEFAULT_ZONE
+from engine.types import DEFAULT_ZONE, Role
 from server.cli import commands
 from server.serve import RunningServer
 from tests.server.http import market, people
@@ -82,7 +82,13 @@ async def sign(customer: Client, job: str, body: dict[str, Any], key: str | None
 
 
 async def test_only_the_customer_signs_what_they_were_shown(
-    site: RunningServer, customer: Client, worker: Client, join: Join, admin: Client, nobody: Client
+    site: RunningServer,
+    customer: Client,
+    worker: Client,
+    join: Join,
+    admin: Client,
+    nobody: Client,
+    staff: dict[Role, Client],
 ) -> None:
     """Every refusal on the way to a signature, then the signature, its repeats, and what it fixes: no other door leads
     to the step, a changed record is a version conflict with the new record, and price and edits are refused afterwards.
@@ -107,6 +113,8 @@ async def test_only_the_customer_signs_what_they_were_shown(
     assert code_of(await sign(stranger, job, good)) == (404, "not_found")
     assert code_of(await sign(worker, job, good)) == (403, "forbidden")
     assert code_of(await sign(customer, job, {})) == (409, "unsigned")
+    report = {"reference": "pi_1", "status": "requested", "amount": 9000, "currency": "EUR"}
+    assert code_of(await staff["service"]("POST", f"/v1/jobs/{job}/payments", report)) == (409, "unsigned")
     listed = (await customer("POST", f"/v1/jobs/{job}/commands", {"items": [{"command": "sign"}]})).json()["items"]
     assert listed[0]["error"]["code"] == "unsigned"
     assert "sign" in (await market.read_job(customer, job))["actions"]
@@ -154,6 +162,7 @@ async def test_only_the_customer_signs_what_they_were_shown(
         e.type for e in await event_log.events(site.engine, job=job) if e.type in ("job.signed", "payment.requested")
     ]
     assert requested == ["job.signed", "payment.requested"]
+    assert (await staff["service"]("POST", f"/v1/jobs/{job}/payments", report)).status_code == 201
 
     whole = await wait_for_receipt(site, customer, receipt)
     assert b"GPS" not in base64.b64decode(whole["image"]["data"])

@@ -11,14 +11,19 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 import redis
+from sqlalchemy import insert
 
+from engine.archive.receipt_rows import signed_row
 from engine.audit import heads
 from engine.audit.server_keys import HeadKey
-from engine.domain import day_plans, erasures, jobs, quotes
+from engine.domain import day_plans, erasures, files, jobs, quotes
 from engine.domain.booking_request import Booking
 from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.process.signer import sign_token
+from engine.rules.canonical import digest_of
+from engine.runtime import Engine
+from engine.sql.vault_tables import receipts
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, UserId, room_of
 from engine.workers import archiver
@@ -28,6 +33,7 @@ from server.serve import RunningServer, run_server
 from tests.support import people
 from tests.support.http import open_http
 from tests.support.proxy import Proxy
+from tests.support.signatures import make_png
 from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
@@ -37,6 +43,8 @@ QUERY_OF_ROUTE = {
     "slots_find": "?service={services}&lat=52.5&lon=13.4&from=2099-01-01T00:00:00Z&to=2099-01-02T00:00:00Z",
     "zones_read_map": "?bbox=-1,-1,1,1",
     "audit_prove_consistency": "?from=1&to=1",
+    "vault_verify": "?sha256={digest}",
+    "earnings_statement": "?month=2026-01",
 }
 """The queries that routes require."""
 MAX_REPLIES = 30
@@ -64,7 +72,11 @@ class Scenario(NamedTuple):
     def path(self, route: Route) -> str:
         """Return the path of a route, with ids that exist."""
         kind = next(
-            (kind for kind in ("technicians", "services", "rooms", "users", "plans", "quotes") if kind in route.path),
+            (
+                kind
+                for kind in ("technicians", "services", "rooms", "users", "plans", "quotes", "vault", "files")
+                if kind in route.path
+            ),
             "jobs",
         )
         values = {**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken", "zone": "main", "seq": "1"}
@@ -92,6 +104,28 @@ class Scenario(NamedTuple):
         await wait_until(lambda: all(pipe.is_up for pipe in pipes) and all(zone.open for zone in store.zones.values()))
         await wait_until(lambda: not gateway.relay.is_disconnected)
         return True
+
+
+async def upload_photo(engine: Engine, technician: Principal, job: str) -> str:
+    """Upload a photo of a job, and return its id."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield make_png()
+
+    done = await files.upload(engine, technician, f"job:{job}", None, parts())
+    await archiver.run_once(engine)
+    return str(msgspec.json.decode(msgspec.json.encode(done.file))["id"])
+
+
+async def create_receipt(engine: Engine, customer: Principal, job: str) -> dict[str, str]:
+    """Write a receipt of a job as the archiver does, and return its id and the signed digest."""
+    record, place = b'{"photos":[]}', {"id": "rcp_main_1", "zone": "main", "seq": 1, "job": job, "at": 0}
+    parties = {"customer": customer.id, "technician": None, "name": "Carla", "salt": "00"}
+    row = {**place, **parties, "record": record.decode(), "image": digest_of(record), "image_kind": "png"}
+    signed = signed_row(row, HeadKey(engine.signer).receipts)
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(insert(receipts).values(**signed))
+    return {"vault": "rcp_main_1", "digest": digest_of(record)}
 
 
 @pytest.fixture
@@ -126,6 +160,8 @@ async def scenario(empty_redis: str, settings: Settings) -> AsyncIterator[Scenar
                 "key": key,
                 "plans": plan.plan.id,
                 "quotes": (await quotes.create_quote(engine, customer, asked)).id,
+                "files": await upload_photo(engine, technician, job),
+                **await create_receipt(engine, customer, job),
             }
             with redis.Redis.from_url(empty_redis) as direct:
                 yield Scenario(

@@ -7,6 +7,7 @@ the job for each state, as the history of the job would have left them.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -83,15 +84,20 @@ class JobSetup:
         fields |= {"holder": "holder" if held else "", "last": "nothing nobody 0", "claimed": "", "expires": "0"}
         fields |= {"photos": photos_json(all_files(self.blueprint)) if marked else "[]"}
         fields |= {"card": '{"id":"holder"}' if held else "", "frozen": "dsp_1" if frozen else "", "issue": "1"}
-        pipe = self.engine.store.redis.pipeline(transaction=False)
-        pipe.delete(keys.job_offers(DEFAULT_ZONE, self.job), keys.job_causes(DEFAULT_ZONE, self.job))
-        pipe.hset(self.key, mapping=fields)
-        if seeks:
-            offer = "sent 1 0 9999999999999 10"
-            pipe.hset(keys.job_offers(DEFAULT_ZONE, self.job), "offered", offer)
+        offers, causes = keys.job_offers(DEFAULT_ZONE, self.job), keys.job_causes(DEFAULT_ZONE, self.job)
         held_jobs = keys.technician_jobs(DEFAULT_ZONE, live.TechnicianId(UserId("holder")))
-        (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
-        await pipe.execute()
+        await self.send_to_redis(
+            ("DEL", offers, causes),
+            ("HSET", self.key, *(part for pair in fields.items() for part in pair)),
+            *((("HSET", offers, "offered", "sent 1 0 9999999999999 10"),) if seeks else ()),
+            ("SADD" if held else "SREM", held_jobs, self.job),
+        )
+
+    async def send_to_redis(self, *commands: tuple[str, ...]) -> list[Any]:
+        """Send the commands in one write, on the connection of the scripts: the client library takes many times as
+        long. Return the replies.
+        """
+        return await asyncio.gather(*(self.engine.store.command(*command) for command in commands))
 
     async def send_command(self, caller: str, command: str) -> str:
         """Send the command as ``caller``, and return the error code, or "" for success."""
@@ -113,12 +119,13 @@ class JobSetup:
         """Return what a refused command must not change: the job's record and offers, the number of scheduled tasks,
         and the log's head.
         """
-        pipe = self.engine.store.redis.pipeline(transaction=False)
-        pipe.hgetall(self.key)
-        pipe.hgetall(keys.job_offers(DEFAULT_ZONE, self.job))
-        pipe.zcard(keys.due_tasks(DEFAULT_ZONE))
-        pipe.hget(keys.zone_meta(DEFAULT_ZONE), "seq")
-        return tuple(await pipe.execute())
+        record, offers, *rest = await self.send_to_redis(
+            ("HGETALL", self.key),
+            ("HGETALL", keys.job_offers(DEFAULT_ZONE, self.job)),
+            ("ZCARD", keys.due_tasks(DEFAULT_ZONE)),
+            ("HGET", keys.zone_meta(DEFAULT_ZONE), "seq"),
+        )
+        return (*(dict(zip(row[::2], row[1::2], strict=True)) for row in (record, offers)), *rest)
 
 
 def facts_for(setup: JobSetup, caller: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:

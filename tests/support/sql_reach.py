@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -45,19 +44,25 @@ def _recorded(method: Any) -> Any:
     def run(self: AsyncConnection, *args: Any, **options: Any) -> Any:
         kind, frame = self.dialect.name, sys._getframe(1)
         while frame is not None:
-            if name := _engine_function(frame.f_code):
-                reached.add((kind, name))
+            code = frame.f_code
+            known = _functions.get(id(code)) or _functions.setdefault(id(code), (code, _engine_function(code)))
+            if known[1]:
+                reached.add((kind, known[1]))
             frame = frame.f_back  # type: ignore[assignment]
         return method(self, *args, **options)
 
     return run
 
 
-@cache
-def _engine_function(code: CodeType) -> str | None:
+_functions: dict[int, tuple[CodeType, str]] = {}
+"""The code objects that were seen, by their ids, and the engine's function of each. To hash one takes long."""
+
+
+def _engine_function(code: CodeType) -> str:
+    """Return the function of the engine that has this code, ``file:qualified name``; "" for any other code."""
     path = Path(code.co_filename)
     if ENGINE not in path.parents:
-        return None
+        return ""
     return f"{path.relative_to(ROOT)}:{code.co_qualname.partition('.<locals>')[0]}"
 
 

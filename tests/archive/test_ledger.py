@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text, update
 
 from engine.archive import ledger_reader
-from engine.domain import earnings, payouts
+from engine.domain import earnings, erasures, payouts
 from engine.domain.payments import Payment, PaymentStatus, put_payment
 from engine.domain.payouts import NewPayout
 from engine.errors import (
@@ -21,12 +21,14 @@ from engine.errors import (
     NotFound,
     Unavailable,
 )
+from engine.identity import payout_events
 from engine.runtime import Engine
 from engine.sql.database import Archive
 from engine.sql.ledger_tables import ledger_entries, ledger_lines
 from engine.types import JobId, Principal, UserId
 from engine.workers import archiver
 from tests.archive.test_refunds import ADMIN_CALLER, PAYMENT_SERVICE, archive_and_forget, create_confirmed_job
+from tests.support import event_log
 from tests.support.booked_money import create_account
 from tests.support.clock import advance
 
@@ -100,6 +102,7 @@ async def test_money_of_a_job_is_booked(engine: Engine) -> None:
 async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
     """Only ops and services request payouts, of known technicians, of what is available and of what the ledger has; of
     two at once one wins. The same reference is the same payout; a failed one gives the money back; nothing changes it.
+    An event that the log has twice is booked once. Money and a payout under way prevent an erasure.
     """
     await create_account(engine, "t1")
     _, job = await create_confirmed_job(engine)
@@ -137,6 +140,7 @@ async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
         await payouts.request_payout(engine, ADMIN_CALLER, msgspec.structs.replace(same, amount=1))
     assert await read_sums(engine) == {"clearing": -5000, "transit:t1": 4500, "fees": 500}
     assert await read_balance(engine) == (0, 0, 4500)
+    assert await erasures.read_blockers(engine, UserId("t1")) == ["payout"]
 
     failed = await payouts.settle_payout(engine, PAYMENT_SERVICE, won.value.id, "failed")
     assert (await payouts.settle_payout(engine, ADMIN_CALLER, won.value.id, "failed")).value == failed.value
@@ -146,7 +150,13 @@ async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
         await payouts.settle_payout(engine, ADMIN_CALLER, "pyt_none", "paid")
     await archiver.run_once(engine)
     assert await read_balance(engine) == (0, 4500, 0)
+    assert await erasures.read_blockers(engine, UserId("t1")) == ["balance"]
     second = await payouts.request_payout(engine, ADMIN_CALLER, msgspec.structs.replace(new, reference="tr_8"))
+    async for name in engine.store.redis.scan_iter("*:req:outbox:*"):
+        await engine.store.redis.delete(name)
+    await payout_events.append_waiting(engine)  # as after Redis has lost the record, but not the event
+    told = [event for event in await event_log.events(engine, "payout.requested") if b"tr_8" in event.data]
+    assert len(told) == 2
     await payouts.settle_payout(engine, ADMIN_CALLER, second.value.id, "paid")
     await pay(engine, job, "refunded", 5000, "pi_1")
     assert await read_sums(engine) == {"paid:t1": 4500, "technician:t1": -4500}

@@ -17,8 +17,8 @@ async def create(call: RequestContext[NewErasure, NoQuery]) -> Response:
     """Close the account at once, and erase the person's data later, when no log in Redis has their events any more.
 
     The user sends their password, an admin none. The answer is `not_erasable`, and the account stays open, while a job
-    of theirs is live, a dispute is open, or a zone that has events of theirs is no longer declared. An erasure cannot
-    be undone.
+    of theirs is live, a dispute is open, they have or owe money, a payout is under way, or a zone that has events of
+    theirs is no longer declared. An erasure cannot be undone.
     """
     body = call.body
     done = await erasures.request_erasure(

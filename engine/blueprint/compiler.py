@@ -228,8 +228,8 @@ def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
 
 
 def end_of_closed_states(blueprint: Blueprint) -> str:
-    """Return how a job in each closed state ended, as the scripts read it: ` cancelled=c expired=e `. A later command is
-    refused as ``cancelled`` (c) or ``expired`` (e). States reached only by a technician's refusal are left out.
+    """Return how a job in each closed state ended, as the scripts read it: ` cancelled=c expired=e `. A later command
+    is refused as ``cancelled`` (c) or ``expired`` (e). States reached only by a technician's refusal are left out.
     """
     found: dict[str, str] = {}
     for command in blueprint.commands.values():

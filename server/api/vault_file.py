@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Receive, Scope, Send
 
 from engine.runtime import Engine
@@ -41,7 +43,7 @@ class VaultFile:
             for digest in signed_photos(row.record):
                 photo = await read_blob(self._engine, digest)
                 if photo is not None:
-                    await _send_piece(send, writer.add(package.photo_file(digest, photo), photo))
+                    await _send_piece(send, await asyncio.to_thread(writer.add, package.photo_file(digest, photo), photo))
         await send({"type": "http.response.body", "body": writer.finish()})
 
 

@@ -23,10 +23,10 @@ class VaultFile:
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> None:
         """Send the file. For HEAD only the headers."""
         row, evidence = self._receipt.row, self._receipt.evidence
-        name = f'attachment; filename="{evidence.id}.zip"'.encode()
+        disposition = f'attachment; filename="{evidence.id}.zip"'.encode()
         headers = [
             (b"content-type", b"application/zip"),
-            (b"content-disposition", name),
+            (b"content-disposition", disposition),
             (b"cache-control", b"no-store"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": [*headers, *extra]})
@@ -43,7 +43,8 @@ class VaultFile:
             for digest in signed_photos(row.record):
                 photo = await read_blob(self._engine, digest)
                 if photo is not None:
-                    await _send_piece(send, await asyncio.to_thread(writer.add, package.photo_file(digest, photo), photo))
+                    name = package.photo_file(digest, photo)
+                    await _send_piece(send, await asyncio.to_thread(writer.add, name, photo))
         await send({"type": "http.response.body", "body": writer.finish()})
 
 

@@ -26,7 +26,15 @@ async def test_a_task_that_fails_stops_no_other(
         raise failure
 
     monkeypatch.setattr(sql, "repair_redis", raise_failure)
-    others = {"blocks": 0, "idempotency_records": 0, "paths": 0, "retention": 0, "sessions": 0, "erasures": 0}
+    others = {
+        "blocks": 0,
+        "idempotency_records": 0,
+        "paths": 0,
+        "retention": 0,
+        "sessions": 0,
+        "erasures": 0,
+        "files": 0,
+    }
     assert await maintenance.run_once(engine) == {"profiles": -1, **others}
 
 

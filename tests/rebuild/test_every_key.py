@@ -16,6 +16,7 @@ from tests.engine import staff
 from tests.rebuild.compare import KEYS_COMPARED_BY_MEMBERS, check_rebuild
 from tests.rebuild.scene import open_scene
 from tests.support import chat, people
+from tests.support.photos import attach_photos
 from tests.support.postgres import on_both_databases
 from tests.test_citations import redis_keys
 
@@ -43,6 +44,7 @@ async def test_every_key_is_compared_or_declared(engine: Engine) -> None:
     paid = Payment(reference="pi_1", status="captured", amount=5_000, currency="USD")
     await payments.put_payment(engine, service_account, claimed, paid)
     await chat.say(engine, customer, chat.room_of(claimed), "Hello")
+    await attach_photos(engine, technician, claimed)
     await chat.fill_room(engine, chat.room_of(claimed), 70)
     direct = people.id_of(
         await people.job(engine, customer, service, blueprint="direct_booking", technician=technician.id)

@@ -1,0 +1,64 @@
+"""What hangs on nothing goes, and bytes go with the last row that names them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from sqlalchemy import update
+
+from engine.domain import jobs
+from engine.files import file_rows
+from engine.files.blob_errors import BlobMissing
+from engine.runtime import Engine
+from engine.sql.file_tables import files
+from engine.workers import archiver, file_removal
+from tests.support import people
+from tests.support.photos import attach_photos
+
+
+async def is_stored(engine: Engine, sha256: str) -> bool:
+    """Return whether the blob store has a blob."""
+    try:
+        await engine.blobs.read(sha256)
+    except BlobMissing:
+        return False
+    return True
+
+
+async def test_only_what_hangs_on_nothing_is_deleted(engine: Engine) -> None:
+    """A photo of two jobs keeps its bytes while one row names them; an old file that no event attached goes with its
+    bytes, and so does the temporary file of a process that was killed.
+    """
+    service, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", service, capacity=2)
+    held = [await people.offered_job(engine, carla, service) for _ in range(2)]
+    for job in held:
+        await jobs.claim(engine, tom, job)
+        await attach_photos(engine, tom, job, 1)
+    await archiver.run_once(engine)
+    rows = await file_rows.find_rows(engine.archive)
+    assert len(rows) == 2 and {row.sha256 for row in rows} == {rows[0].sha256} and all(row.attached_at for row in rows)
+    left = engine.blobs.temporary / "left"
+    fresh = engine.blobs.temporary / "fresh"
+    for path in (left, fresh):
+        await asyncio.to_thread(Path.write_bytes, path, b"x")
+    os.utime(left, (time.time() - 7200,) * 2)
+    assert await file_removal.run_once(engine) == 1, "only what the killed process left"
+    assert fresh.exists() and not left.exists()
+
+    async def age(row: file_rows.FileRow) -> None:
+        old = update(files).where(files.c.id == row.id).values(attached_at=None, used_at=0)
+        async with engine.archive.begin_write() as conn:
+            await conn.execute(old)
+
+    await age(rows[0])
+    await file_removal.run_once(engine)
+    assert [row.id for row in await file_rows.find_rows(engine.archive)] == [rows[1].id]
+    assert await is_stored(engine, rows[1].sha256), "the other job still names it"
+    await age(rows[1])
+    await file_removal.run_once(engine)
+    assert await file_rows.find_rows(engine.archive) == [] and not await is_stored(engine, rows[1].sha256)
+    assert await file_removal.run_once(engine) == 0

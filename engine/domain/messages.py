@@ -23,6 +23,7 @@ from engine.errors import (
     RoomClosed,
     Unavailable,
 )
+from engine.files.file_object import AttachedFiles, file_ids
 from engine.idempotency import in_redis
 from engine.store import keys
 from engine.store.connection import ScriptReply
@@ -56,15 +57,11 @@ class MessageOutcome(msgspec.Struct, frozen=True):
     repeated: bool
 
 
-class _SaidFile(msgspec.Struct):
-    id: str
-
-
 class _ComparedContent(msgspec.Struct):
     """The text and the files of a stored message. A repeat with the same ``client_id`` must have the same."""
 
     text: str
-    files: tuple[_SaidFile, ...]
+    files: AttachedFiles
 
 
 _content_decoder = msgspec.json.Decoder(_ComparedContent)
@@ -134,7 +131,7 @@ def _outcome_of_first_message(first: FirstMessage, draft: MessageDraft) -> Messa
     """Return the outcome of a repeat whose first message is in SQL. Raises ReusedKey if ``draft`` has another text."""
     message = msgspec.Raw(first.message or b"")
     said = _content_decoder.decode(message)
-    if (said.text, tuple(file.id for file in said.files)) != (draft.text, draft.files):
+    if (said.text, file_ids(said.files)) != (draft.text, draft.files):
         raise ReusedKey
     return MessageOutcome(message, first.seq, repeated=True)
 

@@ -28,6 +28,21 @@ class FileObject(msgspec.Struct, frozen=True):
     at: str
 
 
+class FileReference(msgspec.Struct, frozen=True):
+    """The id of a file object."""
+
+    id: str
+
+
+AttachedFiles = tuple[FileReference | str, ...]
+"""The files of a stored message. Messages of releases before files existed have ids in place of objects."""
+
+
+def file_ids(attached: AttachedFiles) -> tuple[str, ...]:
+    """Return the ids of the files of a stored message."""
+    return tuple(file if isinstance(file, str) else file.id for file in attached)
+
+
 def file_object(row: FileRow) -> FileObject:
     """Return a row as clients see it."""
     by = Uploader(row.by, row.by_role)

@@ -12,6 +12,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.domain.messages import message_digest
+from engine.files.file_object import AttachedFiles, file_ids
 from engine.rebuild.room_contents import KEPT_CLIENT_IDS, Member, RoomState, SentMessage
 from engine.rules.job_document import EventJob
 from engine.sql.room_tables import messages, room_members, room_reads, rooms
@@ -32,7 +33,7 @@ class _JobData(msgspec.Struct):
 
 class _SentContent(msgspec.Struct):
     text: str
-    files: tuple[str, ...]
+    files: AttachedFiles
 
 
 _MESSAGE_FIELDS = tuple(messages.c[name] for name in ("room", "n", "seq", "sender", "client_id", "doc"))
@@ -137,7 +138,7 @@ async def _read_long_room(engine: Engine, room: RoomState) -> AsyncIterator[list
 
 def _message_of_row(engine: Engine, room: RoomState, row: Any) -> SentMessage:
     content = _content_decoder.decode(row.doc.encode())
-    digest = message_digest(engine, room.id, row.client_id, content.text, content.files)
+    digest = message_digest(engine, room.id, row.client_id, content.text, file_ids(content.files))
     return SentMessage(row.n, row.seq, row.sender, row.client_id, row.doc, digest)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from sqlalchemy import func, select, update
 
-from engine.domain import room_members, rooms
+from engine.domain import files, room_members, rooms
+from engine.files.file_object import FileObject
 from engine.runtime import Engine
 from engine.sql.room_tables import messages
 from engine.sql.schema import notifications
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver, notifier, scheduler
+from tests.races.test_signature_races import parts_of
 from tests.rebuild.compare import check_rebuild
 from tests.support import chat, people
 from tests.support.clock import advance
+from tests.support.photos import tiny_png
 from tests.support.postgres import on_both_databases
 
 
@@ -27,12 +30,15 @@ async def test_a_room_with_messages_marks_and_staff(engine: Engine) -> None:
     await room_members.add_member(engine, people.ADMIN, room, manager.id)
     await rooms.mark_read(engine, carla, room, 2)
     await rooms.join_room(engine, manager, room)
-    await chat.say(engine, manager, room, "Third")
+    uploaded = await files.upload(engine, tom, f"room:{room}", None, parts_of(tiny_png()))
+    assert isinstance(uploaded.file, FileObject)
+    await chat.say(engine, tom, room, "Look", files=[uploaded.file.id])
+    await chat.say(engine, manager, room, "Fourth")
     other = await chat.staff(engine)
     await room_members.add_member(engine, people.ADMIN, room, other.id)
     await room_members.remove_member(engine, people.ADMIN, room, other.id)
     before = await check_rebuild(engine)
-    assert len(before[f"room:{room}:messages"]) == 3
+    assert len(before[f"room:{room}:messages"]) == 4
     repeated = await chat.say(engine, tom, room, "Hi", client_id="c1")
     assert repeated["n"] == 2, "a repeated message is recognized"
 

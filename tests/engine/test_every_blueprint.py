@@ -44,6 +44,7 @@ SEARCH_MODES = ("broadcast", "direct", "bids", "allocate")
 MARKS = ("a", "b", "c")
 CALLER_OF_RELATION = {"offered": "offered", "holder": "holder", "ops": "admin", "technician": "other", "engine": ""}
 PRICE = 5
+NEEDED_PHOTOS = 2
 PARTIAL_AMOUNT = 3
 """The amount that was captured before, if not the whole price was."""
 EVENT_AUDIENCE = {"to": ["customer", "holder", "ops"]}
@@ -127,6 +128,8 @@ def random_blueprint(draw: st.DrawFn, mode: str) -> Blueprint:
         else:
             more["refunds"] = command["from"][:1] if more["refunds"] else []
             more["charges"] = more["charges"] or name == "bill"
+            if command.get("does", "move") == "move" and name in ("work", "finish"):
+                more["needs_files"] = draw(st.sampled_from(({}, {"photo": NEEDED_PHOTOS})))
             more["code"] = "door" if name == "work" else more["code"] if command["by"] == ["holder"] else ""
         if command["event"] == "job.expired":
             del more["needs"], more["unless"]
@@ -141,7 +144,8 @@ def random_blueprint(draw: st.DrawFn, mode: str) -> Blueprint:
 
 class JobCase(msgspec.Struct, frozen=True):
     """The facts of a job before a command. ``state``: its state. ``marked``: its marks. ``early``: it is too early to
-    begin the work. ``frozen``: a dispute freezes the job. ``paid``: the whole price was captured.
+    begin the work. ``frozen``: a dispute freezes the job. ``paid``: the whole price was captured. ``photos``: how many
+    it has.
     """
 
     state: str
@@ -149,6 +153,7 @@ class JobCase(msgspec.Struct, frozen=True):
     early: bool = False
     frozen: bool = False
     paid: bool = False
+    photos: int = NEEDED_PHOTOS
 
 
 class BlueprintTrial:
@@ -184,6 +189,7 @@ class BlueprintTrial:
             "reissued": 0,
             "tries:holder": "",
             "begins": 9999999999999 if case.early else 0,
+            "photos": orjson.dumps(photos_of(case.photos)).decode(),
         }
         seconds, _ = await self.redis.time()
         async with self.redis.pipeline(transaction=False) as pipe:
@@ -261,6 +267,11 @@ def _reply_parts(answer: Any) -> tuple[Any, ...]:
     return tuple(orjson.loads(bytes(part)) if isinstance(part, msgspec.Raw) else part for part in parts)
 
 
+def photos_of(number: int) -> list[dict[str, Any]]:
+    """Return so many photos, with the members that a job must know."""
+    return [{"id": f"file_{each}", "sha256": f"{each:064x}", "kind": "photo"} for each in range(number)]
+
+
 def draw_cases(spec: Command, data: st.DataObject) -> list[JobCase]:
     """Return cases for a command: its guards permit it or one of them does not, the job is too early,
     frozen, or paid.
@@ -269,6 +280,7 @@ def draw_cases(spec: Command, data: st.DataObject) -> list[JobCase]:
     cases = [JobCase(first, fit), JobCase(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
     cases += [JobCase(first, fit - {mark}) for mark in spec.needs]
     cases += [JobCase(first, fit | {mark}) for mark in spec.unless]
+    cases += [JobCase(first, fit, photos=NEEDED_PHOTOS - 1)] * bool(spec.needs_files)
     cases += [JobCase(first, fit, early=True), JobCase(spec.from_[-1], fit, paid=True)]
     return cases + ([JobCase("held", fit, frozen=True)] if "held" in spec.from_ else [])
 
@@ -302,7 +314,8 @@ async def check_command(trial: BlueprintTrial, command: str, case: JobCase) -> N
         held = trial.blueprint.states[state].phase not in ("open", "closed")
         offer = "sent" if who == "offered" and state in ("wanted", "held") else ""
         customer, at = setup.callers["customer"].id, case.marked | {state}
-        facts = Facts(state, "holder" if held else "", customer, offer, at, case.frozen, early=case.early)
+        files = {"photo": case.photos}
+        facts = Facts(state, "holder" if held else "", customer, offer, at, case.frozen, early=case.early, files=files)
         wanted, seq, key = expected_code_of(trial, command, who, facts), await trial.last_seq(), str(uuid.uuid4())
         if spec.code and not wanted:
             assert (await trial.send(command, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
@@ -335,6 +348,7 @@ def _assert_actions(trial: BlueprintTrial, command: str, who: str, facts: Facts,
         holder=facts.holder,
         frozen=facts.frozen,
         scheduled_for=time,
+        photos=facts.files["photo"],
     )
     caller_relations = relations(caller, job, offered=facts.offer == "sent", bids=takes)
     actions = trial.blueprint.actions(job, caller_relations, now=now_ms())

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from engine.blueprint.schema import Blueprint
 from engine.events import rfc3339_of
-from engine.rules.job_document import JobView, Party
+from engine.rules.job_document import JobFile, JobView, Party
 from engine.types import JobId, ServiceId, UserId, Zone
 
 EPOCH = rfc3339_of(0)
@@ -21,9 +21,10 @@ def view_of_job(
     holder: str = "tom",
     frozen: bool = False,
     scheduled_for: str | None = None,
+    photos: int = 0,
 ) -> JobView:
     """Return a job in the state ``status``. ``at`` are its marks and reached states. ``holder`` "": no technician has
-    the job.
+    the job. ``photos``: how many it has.
     """
     return JobView(
         id=JobId("job_main_1"),
@@ -39,5 +40,6 @@ def view_of_job(
         technician=Party(UserId(holder)) if holder else None,
         frozen=frozen,
         scheduled_for=scheduled_for,
+        photos=[JobFile("file_1", "0" * 64, "photo")] * photos,
         at=dict.fromkeys(at, EPOCH),
     )

@@ -19,6 +19,8 @@ CANCEL_PROBABILITY, DIRECT_PROBABILITY, MANAGED_PROBABILITY = 0.05, 0.15, 0.4
 SOON_PROBABILITY, TOMORROW_PROBABILITY = 0.25, 0.5
 """How probable it is that managed work is booked for the next minute, and that a customer also books for tomorrow."""
 SOON_S = (20.0, 75.0)
+NEAR_TRIES = 12
+"""Of how many addresses the nearest to a technician is chosen for the first managed work."""
 
 
 class Bookings:
@@ -29,6 +31,7 @@ class Bookings:
     ) -> None:
         self._simulation, self._town, self._technicians, self._rng = simulation, town, technicians, rng
         self._mean_s = mean_s
+        self._had_managed = False
 
     async def book_forever(self, customer: TalkingCustomer) -> None:
         """Book jobs for ever, the first one soon. Raises Refusal or Unreachable."""
@@ -52,9 +55,13 @@ class Bookings:
             job = await customer.book(*place, address, technician=nearest.id)
             customer.start(customer.cancel_if_unanswered(job))
             return job
-        is_second = self._simulation.checker.count_jobs("booked") == 1  # so that a short demo shows managed work
-        is_managed, at = is_second or self._rng.random() < MANAGED_PROBABILITY, ""
-        if is_managed and not is_second and self._rng.random() < SOON_PROBABILITY:
+        if free and not self._had_managed:  # near a technician, so that a short demo shows a signature and a payment
+            self._had_managed = True
+            addresses = [self._town.random_address(self._rng) for _ in range(NEAR_TRIES)]
+            place, address = min(addresses, key=lambda each: min(who.distance_to_m(each[0]) for who in free))
+            return await customer.book(*place, address, is_managed=True)
+        is_managed, at = self._rng.random() < MANAGED_PROBABILITY, ""
+        if is_managed and self._rng.random() < SOON_PROBABILITY:
             at = rfc3339_of(round(1000 * (time.time() + self._rng.uniform(*SOON_S))))
         return await customer.book(*place, address, is_managed=is_managed, at=at)
 

@@ -14,9 +14,9 @@ import msgspec
 import structlog
 from sqlalchemy import select
 
-from engine.domain import payments
+from engine.domain import job_restore, payments
 from engine.domain.payments import Payment
-from engine.errors import Conflict, Invalid, NotFound
+from engine.errors import Conflict, IllegalTransition, Invalid, NotFound, Refused
 from engine.events import Event
 from engine.payments.adapter import Report
 from engine.payments.refund_parts import PaymentFact
@@ -41,9 +41,10 @@ class _PaymentData(msgspec.Struct):
 _data_decoder = msgspec.json.Decoder(_PaymentData)
 
 
-async def record(engine: Engine, report: Report) -> None:
-    """Record a report. A report that comes too late, contradicts an earlier one or is about no known job is logged and
-    dropped. Raises Unavailable and Indeterminate: then the same report can be recorded again.
+async def record(engine: Engine, report: Report) -> Refused | None:
+    """Record a report. A report that comes too late or too early, contradicts an earlier one or is about no known job
+    is logged and dropped: return why, or None if it is recorded. Raises Unavailable and Indeterminate: then the same
+    report can be recorded again.
     """
     job = report.job or await _find_job(engine, report)
     word = Payment(
@@ -58,10 +59,33 @@ async def record(engine: Engine, report: Report) -> None:
         await payments.put_payment(engine, PROVIDER, job, word)
     except (Conflict, Invalid, NotFound) as error:
         log.info("payment_report_dropped", reference=report.reference, status=report.status, code=error.code)
+        return error
+    return None
+
+
+def is_before_capture(report: Report, refusal: Refused | None) -> bool:
+    """Return whether a refund was refused because its charge is not captured yet, or not known yet: the provider's
+    words come in any order, and the capture is on its way.
+    """
+    if report.status != "refunded":
+        return False
+    is_unknown = isinstance(refusal, Invalid) and [error[0] for error in refusal.errors] == ["/of"]
+    return is_unknown or isinstance(refusal, IllegalTransition)
 
 
 async def _find_job(engine: Engine, report: Report) -> str:
-    """Return the job of the payment that the report is about; "" if it is not known."""
+    """Return the job of the payment that the report is about; "" if no job has it. Raises Unavailable if SQL does not
+    have all events of now in time.
+    """
+    job = await _read_job(engine, report)
+    if not job:  # Redis may have it since a moment
+        for zone in engine.store.zones:
+            await job_restore.wait_for_archive(engine, zone)
+        job = await _read_job(engine, report)
+    return job
+
+
+async def _read_job(engine: Engine, report: Report) -> str:
     references = [reference for reference in (report.of, report.reference) if reference]
     query = select(payment_rows.c.job).where(payment_rows.c.reference.in_(references)).limit(1)
     async with engine.archive.begin_read() as conn:

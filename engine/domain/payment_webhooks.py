@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.clock import now_ms
 from engine.domain import payment_reports
-from engine.errors import NotFound, Unauthenticated
+from engine.errors import NotFound, Unauthenticated, Unavailable
 from engine.payments.adapter import WrongSignature
 from engine.payments.choice import open_adapter
 
@@ -20,7 +20,8 @@ async def receive(engine: Engine, adapter_name: str, headers: Mapping[bytes, byt
     signature is compared with this host's clock, because the provider has no other.
 
     Raises NotFound for another adapter than that of the settings, Unauthenticated for a wrong or old signature, and
-    Unavailable or Indeterminate if the report could not be recorded: then the provider sends it again.
+    Unavailable or Indeterminate if the report could not be recorded, also a refund whose charge is not captured yet:
+    then the provider sends it again.
     """
     adapter = open_adapter(engine.settings) if adapter_name == engine.settings.payments else None
     if adapter is None:
@@ -30,4 +31,6 @@ async def receive(engine: Engine, adapter_name: str, headers: Mapping[bytes, byt
     except WrongSignature as error:
         raise Unauthenticated("The signature is wrong or too old") from error
     for report in reports:
-        await payment_reports.record(engine, report)
+        refusal = await payment_reports.record(engine, report)
+        if payment_reports.is_before_capture(report, refusal):
+            raise Unavailable("The charge of this refund is not captured yet")

@@ -119,5 +119,6 @@ def event_reports(body: bytes) -> list[Report]:
 def _checked(report: Report) -> Report | None:
     """Return the report if its values are possible for a payment."""
     is_currency = report.currency in get_args(Currency)
-    is_name = 0 < len(report.reference) <= MAX_REFERENCE_LENGTH and report.reference.isprintable()
-    return report if is_currency and is_name and 0 < report.amount <= MAX_AMOUNT else None
+    names = (report.reference, report.of or report.reference)
+    is_named = all(0 < len(name) <= MAX_REFERENCE_LENGTH and name.isprintable() for name in names)
+    return report if is_currency and is_named and 0 < report.amount <= MAX_AMOUNT else None

@@ -80,7 +80,7 @@ def start_server(rig: Rig, name: str, url: str, roles: str, port: int = 0) -> tu
     command = [sys.executable, "-c", _CLI_PROGRAM, "serve", "--redis", url, "--port", str(port), "--role", roles]
     command += ["--database", f"sqlite:///{rig.folder}/callout.db", "--key-file", str(rig.folder / "key")]
     command += ["--data", str(rig.folder / name)]
-    settings = {"CALLOUT_LIMITS": "off", "CALLOUT_LOG_LEVEL": "warning"}
+    settings = {"CALLOUT_LIMITS": "off", "CALLOUT_LOG_LEVEL": "warning", "CALLOUT_FILES": str(rig.folder / "files")}
     child = rig.spawn(name, command, core=SERVER_CORE, env=settings)
     return str(child.read_first_line()["serving"]), child
 

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 from engine.blueprint.catalogue import shipped_folder
+from engine.process import datadir
 from engine.process.settings import Settings
+from server.simulation.child_server import ChildError
 
 VERSION_OFFSET = 1_000
 """Added to the version: a key such as `managed@7` always names the same blueprint, also if the data is used later by a
@@ -15,11 +17,16 @@ server that is no demo."""
 
 
 def demo_environment(settings: Settings, data: Path) -> dict[str, str]:
-    """Return the environment of a demo's server, after writing its blueprint. Blueprints of the user come instead."""
+    """Return the environment of a demo's server, after writing its blueprint. Blueprints of the user come instead.
+
+    Raises CannotStart, or ChildError if nothing can be written to ``data``.
+    """
     payments = {"CALLOUT_PAYMENTS": "test"} if settings.payments == "outside" else {}
     if settings.blueprints:
         return dict(os.environ) | payments
     folder = data / "demo-blueprints"
+    if why := datadir.write_problem(datadir.create_directory(data)):
+        raise ChildError(f"{why}: make room, or give another --data")
     folder.mkdir(exist_ok=True)
     (folder / "managed.toml").write_text(demo_blueprint((shipped_folder() / "managed.toml").read_text()))
     return dict(os.environ) | payments | {"CALLOUT_BLUEPRINTS": str(folder)}

@@ -306,9 +306,9 @@ async def test_an_accepted_bid_assigns_the_job_and_declines_the_others(engine: E
     job_now = json_of(reply)
     assert (job_now["status"], job_now["phase"], job_now["amount"]) == ("scheduled", "assigned", 4001)
     assert job_now["technician"]["id"] == "tara" and reply.message == "Bid accepted"
-    assigned, accepted, closed, opened = (await event_log.events(engine, job=job))[-4:]
+    assigned, accepted, closed, opened, asked = (await event_log.events(engine, job=job))[-5:]
     assert (assigned.type, accepted.type, closed.type) == ("job.assigned", "bid.accepted", "bid.closed")
-    assert opened.type == "room.opened"
+    assert (opened.type, asked.type) == ("room.opened", "payment.requested")
     assert assigned.seq == reply.seq and set(assigned.to) == {f"user:{carla.id}", "user:tara", "role:ops", f"job:{job}"}
     assert "phone" not in assigned.data.decode() and job_now["technician"]["phone"] == "+1 555 0199"
     assert event_log.payload(accepted)["bid"]["id"] == names[1] and "user:tom" not in accepted.to

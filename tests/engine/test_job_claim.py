@@ -299,7 +299,7 @@ async def test_an_offer_contains_only_the_public_part(engine: Engine) -> None:
     assert offer["distance_m"] == 200
     hidden = {"customer", "address", "postal_code", "notes", "reference", "metadata"}
     full = orjson.loads((await job_queries.find_jobs(engine, carla, job_queries.JobQuery())).items[0])
-    assert set(full) - set(offer["job"]) == hidden | {"paid_amount", "refunded_amount", "quote"}
+    assert set(full) - set(offer["job"]) == hidden | {"paid_amount", "refunded_amount", "photos", "quote"}
 
 
 async def test_a_fix_of_the_year_1970_is_the_oldest(engine: Engine) -> None:

@@ -63,7 +63,8 @@ async def run_gateway(engine: Engine, data: Path, port: int = 0) -> AsyncIterato
     """Run `callout serve` with all its work on the engine's Redis and database."""
     folder = engine.settings.data
     flags = ["--redis", str(engine.settings.redis), "--database", f"sqlite:///{folder}/callout.db"]
-    async with run_server(data, *flags, "--key-file", f"{folder}/signing.key", port=port, limits="off") as server:
+    flags += ["--key-file", f"{folder}/signing.key"]
+    async with run_server(data, *flags, port=port, limits="off", files=f"{folder}/blobs") as server:
         yield server
 
 

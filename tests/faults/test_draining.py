@@ -134,9 +134,10 @@ async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
         flags = [*("--redis", url, "--database", f"sqlite:///{tmp_path}/callout.db")]
         flags += ["--key-file", str(tmp_path / "key")]
         async with AsyncExitStack() as stack:
-            gateway_flags = (*flags, "--role", "gateway")
+            files = str(tmp_path / "files")
+            gateway_flags, more = (*flags, "--role", "gateway"), {"limits": "off", "files": files}
             servers = [
-                await stack.enter_async_context(run_server(tmp_path / name, *gateway_flags, limits="off"))
+                await stack.enter_async_context(run_server(tmp_path / name, *gateway_flags, **more))
                 for name in ("a", "b")
             ]
             reader = EventStreamReader(admin_token(tmp_path / "key"))
@@ -151,7 +152,7 @@ async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)
                 assert (await ending).code == 0
                 port = urlsplit(server.url).port or 0
-                await stack.enter_async_context(run_server(server.data, *gateway_flags, port=port, limits="off"))
+                await stack.enter_async_context(run_server(server.data, *gateway_flags, port=port, **more))
                 _append_event(url, written)
                 await wait_until(lambda: reader.seqs[-1] == written[-1], within_s=30, what="all that was written")
             read_task.cancel()

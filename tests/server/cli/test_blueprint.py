@@ -12,6 +12,7 @@ from engine.blueprint.chart import mermaid_chart
 from tests.support.process import run_callout
 
 DELIVERY = catalogue.shipped_folder() / "delivery.toml"
+DELIVERY_KEY = next(iter(catalogue.read_files([DELIVERY])[0].values())).key
 
 
 async def test_all_problems_of_all_files_are_listed(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ async def test_problems_as_json(tmp_path: Path) -> None:
     assert command.code == 1
     assert json.loads(command.out) == {
         "ok": False,
-        "blueprints": ["delivery@4"],
+        "blueprints": [DELIVERY_KEY],
         "problems": ["b.toml: name 'delivery' is that of a.toml too"],
     }
 

@@ -16,7 +16,9 @@ from engine.process.settings import Settings
 from engine.process.signer import open_signer
 from server.gateway.broadcast_send import load_send, send_by_transports
 from tests.support import valkey
+from tests.support.http import open_http
 from tests.support.process import Server, run_callout, run_server
+from tests.support.wait import wait_until
 
 
 async def run_doctor(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -82,6 +84,12 @@ async def test_a_server_that_does_not_answer_is_a_problem(running_server: Server
         code, by_name = await run_doctor(running_server.data)
     finally:
         running_server.process.send_signal(signal.SIGCONT)
+    async with open_http(running_server.url) as client:
+
+        async def is_ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await wait_until(is_ready, what="a server whose relay reads again")
     assert code == 1
     assert by_name["server"]["problems"][0].startswith("it does not respond: ")
 

@@ -74,5 +74,6 @@ async def test_names_by_reason_and_announcements_are_listed(customer: Client) ->
 
 async def test_a_version_of_a_blueprint_can_be_read(customer: Client) -> None:
     """A blueprint can be read by `<name>@<version>`, which a job contains for its whole life."""
-    blueprint = (await customer("GET", "/v1/blueprints/delivery@4")).json()["blueprint"]
-    assert (blueprint["name"], blueprint["version"]) == ("delivery", 4)
+    version = (await customer("GET", "/v1/blueprints/delivery")).json()["blueprint"]["version"]
+    blueprint = (await customer("GET", f"/v1/blueprints/delivery@{version}")).json()["blueprint"]
+    assert (blueprint["name"], blueprint["version"]) == ("delivery", version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -10,23 +11,27 @@ import msgspec
 import pytest
 from sqlalchemy import delete, insert, select
 
-from engine.archive import demand_models
+from engine.archive import demand_models, ledger_refill, reader
 from engine.audit.verifier import verify_zone
 from engine.blueprint import registry
 from engine.clock import now_ms
-from engine.domain import bids, day_plan_world, profile
-from engine.errors import ReusedKey
+from engine.domain import bids, day_plan_world, files, profile, review_queue
+from engine.domain.files import MAX_FILES_OF_JOB
+from engine.errors import Invalid, ReusedKey
+from engine.files.file_object import FileObject
 from engine.identity import accounts
 from engine.process.settings import Settings
 from engine.rebuild import room_rows
+from engine.runtime import Engine
 from engine.sql.audit_tables import audit_heads
 from engine.sql.database import Archive
 from engine.sql.insert import SQLITE_ROWS, insert_into, insert_rows, upsert_rows
+from engine.sql.ledger_tables import ledger_progress
 from engine.sql.room_tables import room_progress
 from engine.sql.technician_tables import technician_states
 from engine.startup import open_engine
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, JobId, TechnicianId, Zone
+from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId, Zone
 from engine.workers import archiver, maintenance, travel_learner
 from engine.zone import control
 from engine.zone.records import read_records
@@ -39,6 +44,7 @@ from tests.engine.test_accounts import new_account
 from tests.support import people
 from tests.support.audit_log import archive_count, sign_head
 from tests.support.people import ADMIN
+from tests.support.photos import tiny_png
 
 
 async def test_a_repeated_registration_needs_the_password(settings: Settings) -> None:
@@ -134,6 +140,39 @@ async def test_a_plan_of_all_technicians_reads_who_is_approved(settings: Setting
         approved = await staff.create_eligible_technician(engine, await people.service(engine))
         assert new.id not in (found := await day_plan_world._ids_of_zone(engine, DEFAULT_ZONE))
         assert found == {approved.id}
+
+
+async def test_reviewers_find_who_waits_with_their_documents(settings: Settings) -> None:
+    """The queue of reviews has a technician who is new, with what they uploaded; a technician takes 20 files."""
+    async with open_engine(settings) as engine:
+        new = await staff.register_technician(engine)
+        await staff.create_eligible_technician(engine, await people.service(engine))
+        uploaded = [await _upload(engine, new, number) for number in range(MAX_FILES_OF_JOB)]
+        with pytest.raises(Invalid):
+            await _upload(engine, new, MAX_FILES_OF_JOB)
+        [found] = (await review_queue.find_pending(engine, ADMIN, 50, None)).items
+        assert (found.id, [document.id for document in found.documents]) == (new.id, uploaded)
+
+
+async def _upload(engine: Engine, who: Principal, number: int) -> str:
+    """Upload a document of a technician and return its id."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield tiny_png(number)
+
+    outcome = await files.upload(engine, who, f"technician:{who.id}", None, parts())
+    return msgspec.convert(msgspec.to_builtins(outcome.file), FileObject).id
+
+
+async def test_the_ledger_of_an_older_release_is_written(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that an older release archived are folded into the ledger, page by page, by the next archiver."""
+    monkeypatch.setattr(ledger_refill, "PAGE_SIZE", 2)
+    await archive_count(archive, 5)
+    async with archive.begin_write() as conn:
+        await conn.execute(delete(ledger_progress))
+    await ledger_refill.refill(archive, DEFAULT_ZONE, await reader.checkpoint(archive, DEFAULT_ZONE))
+    async with archive.begin_read() as conn:
+        assert (await conn.execute(select(ledger_progress.c.seq))).scalars().all() == [5]
 
 
 async def test_many_rows_are_inserted_and_replaced(archive: Archive) -> None:

@@ -30,6 +30,7 @@ from tests.engine.test_holds import PAYMENT_SERVICE, PRICE, accepted_job, change
 from tests.payments.stripe_server import KEY, WEBHOOK_SECRET, StripeServer, run_stripe
 from tests.support import event_log
 from tests.support.booked_money import book_earnings
+from tests.support.postgres import on_both_databases
 
 FAULTS = ["500", "hang", "lost", "409", "429", "garbage", "slow"]
 
@@ -111,6 +112,7 @@ async def held_job(engine: Engine, stripe: StripeServer, adapter: PaymentAdapter
     return carla, service, tom, job
 
 
+@on_both_databases
 async def test_a_hold_is_captured_once_whatever_fails(
     engine: Engine, stripe: StripeServer, adapter: StripeAdapter
 ) -> None:

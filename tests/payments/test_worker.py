@@ -18,7 +18,7 @@ from engine.domain import job_queries, jobs, payment_reports, payment_webhooks, 
 from engine.domain.commands import CommandInput
 from engine.domain.payments import Payment
 from engine.errors import Unavailable
-from engine.payments.adapter import PaymentAdapter, PayoutOrder, ProviderRefused, ProviderUnavailable
+from engine.payments.adapter import PaymentAdapter, PayoutOrder, ProviderRefused, ProviderUnavailable, Report
 from engine.payments.simulated import SimulatedAdapter
 from engine.payments.stripe import StripeAdapter
 from engine.process.settings import Settings
@@ -126,6 +126,10 @@ async def test_a_hold_is_captured_once_whatever_fails(
     await deliver(engine, stripe)
     assert [intent["amount_received"] for intent in stripe.intents.values()] == [PRICE]
     assert await shown_payments(engine, job) == [("charge", "captured", PRICE)]
+    [intent] = stripe.intents
+    late = Report(reference=intent, status="failed", amount=PRICE, currency="USD")  # names no job, and changes nothing
+    await payment_reports.record(engine, late)
+    assert await payment_reports._find_job(engine, late) == job
     view = await job_view(engine, carla, job)
     assert (view["status"], view["paid_amount"]) == ("paid", PRICE)
     keys = {key for _, key in stripe.requests}

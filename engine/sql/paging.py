@@ -36,6 +36,8 @@ def decode_cursor(cursor: str, value_types: Any) -> Any:
         place = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=value_types)
         if any(isinstance(part, int) and abs(part) >= _INT64_LIMIT for part in place):
             raise ValueError("out of range")
+        if any(isinstance(part, str) and "\0" in part for part in place):
+            raise ValueError("PostgreSQL has no text with a zero byte")
     except ValueError:
         raise Invalid(errors=[FieldError("/cursor", "Not a cursor of this list")]) from None
     return place

@@ -12,9 +12,10 @@ from urllib.parse import urlencode
 import pytest
 
 from engine.domain import demand_pulse, disputes
+from engine.errors import Invalid
 from engine.rules.pulse import AreaPulse, cell_at
 from engine.runtime import Engine
-from engine.sql.paging import encode_cursor
+from engine.sql.paging import decode_cursor, encode_cursor
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Role
 from engine.workers import scheduler
@@ -201,10 +202,14 @@ async def test_every_list_has_pages(name: str, lists: ListRequests) -> None:
 
 @pytest.mark.parametrize("number", [2**63, -(2**63), 10**40])
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/users", "/v1/notifications"])
-async def test_a_cursor_beyond_64_bits_is_refused(path: str, number: int, admin: Client) -> None:
-    """A cursor with a number of more than 64 bits, too large for a column, is refused with `invalid`, not with 500."""
-    answer = await admin("GET", f"{path}?cursor={encode_cursor(number, 'x')}")
-    assert pointers(answer) == {"/cursor"}
+async def test_a_cursor_that_no_column_can_have_is_refused(path: str, number: int, admin: Client) -> None:
+    """A cursor with a number of more than 64 bits, or with a zero byte, which a text of PostgreSQL cannot have, is
+    refused with `invalid`, not with 500.
+    """
+    for cursor in (encode_cursor(number, "x"), encode_cursor(1, "a\0"), encode_cursor("a\0")):
+        assert pointers(await admin("GET", f"{path}?cursor={cursor}")) == {"/cursor"}
+    with pytest.raises(Invalid):
+        decode_cursor(encode_cursor("a\0"), tuple[str])
 
 
 @pytest.mark.parametrize("lat", [85.1, -90])

@@ -8,12 +8,12 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, case, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.rules.ledger import FEES, paid_account, technician_account, transit_account
 from engine.sql.database import Archive
-from engine.sql.ledger_tables import ledger_entries, ledger_lines, ledger_progress, payouts
+from engine.sql.ledger_tables import ledger_entries, ledger_lines, ledger_progress, payout_events, payouts
 from engine.sql.schema import epochs
 from engine.types import JobId, Zone, epoch_number
 
@@ -227,7 +227,11 @@ async def has_balance(archive: Archive, technician: str) -> bool:
 
 
 async def has_open_payout(archive: Archive, technician: str) -> bool:
-    """Return whether a payout to a technician is under way. Raises Unavailable."""
-    query = select(payouts.c.id).where(payouts.c.technician == technician, payouts.c.status == "requested")
+    """Return whether a payout to a technician is under way, or the ledger does not have its outcome yet. Raises
+    Unavailable.
+    """
+    is_unbooked = payouts.c.id.in_(select(payout_events.c.payout).where(payout_events.c.seq.is_(None)))
+    is_open = or_(payouts.c.status == "requested", is_unbooked)
+    query = select(payouts.c.id).where(payouts.c.technician == technician, is_open)
     async with archive.begin_read() as conn:
         return (await conn.execute(query.limit(1))).first() is not None

@@ -17,6 +17,7 @@ from sqlalchemy import delete, insert, or_, select
 from engine.archive import ledger_reader, person_reader
 from engine.archive.projection import FINISHED_PHASES
 from engine.clock import now_ms
+from engine.domain import ledger_position
 from engine.errors import Forbidden, NotErasable, NotFound
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
@@ -137,7 +138,9 @@ async def read_blockers(engine: Engine, user: UserId) -> list[Blocker]:
                 found.add("job")
             if record[1]:
                 found.add("dispute")
-    if await ledger_reader.has_balance(engine.archive, user):
+    # The log before the ledger: what was archived meanwhile is in the ledger.
+    is_unbooked = await ledger_position.has_unbooked_earnings(engine, user)
+    if is_unbooked or await ledger_reader.has_balance(engine.archive, user):
         found.add("balance")
     if await ledger_reader.has_open_payout(engine.archive, user):
         found.add("payout")

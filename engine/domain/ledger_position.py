@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_WAIT_S = 2.0
 """How long (seconds) to wait until the ledger reaches the heads of the logs."""
 POLL_INTERVAL_S = 0.02
+MAX_UNBOOKED_EVENTS = 1_000
+"""The most events of a log, beyond the ledger, that are read to find earnings."""
 
 
 async def wait_for_heads(engine: Engine) -> int:
@@ -70,6 +72,22 @@ async def has_passed(engine: Engine, until_ms: int) -> bool:
     except Unavailable:
         return False
     return at_ms >= until_ms and passed.issuperset(await missing_zones(engine, heads))
+
+
+async def has_unbooked_earnings(engine: Engine, technician: str) -> bool:
+    """Return whether a log has earnings of a technician that the ledger does not have yet. Raises Unavailable if SQL
+    or Redis is away, or if the archive is more than ``MAX_UNBOOKED_EVENTS`` behind.
+    """
+    async with engine.archive.begin_read() as conn:
+        reached = {row.zone: row.seq for row in await conn.execute(select(ledger_progress))}
+    named = technician.encode()
+    for zone in engine.store.zones:
+        unbooked = await log.read_range(engine.store.read_connection, zone, reached.get(zone, 0), MAX_UNBOOKED_EVENTS)
+        if any(event.type == "session.ledger" and named in event.data for event in unbooked):
+            return True
+        if len(unbooked) == MAX_UNBOOKED_EVENTS:
+            raise Unavailable("The ledger is too far behind the logs")
+    return False
 
 
 async def read_clock(engine: Engine) -> int:

@@ -102,12 +102,14 @@ async def test_money_of_a_job_is_booked(engine: Engine) -> None:
 async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
     """Only ops and services request payouts, of known technicians, of what is available and of what the ledger has; of
     two at once one wins. The same reference is the same payout; a failed one gives the money back; nothing changes it.
-    An event that the log has twice is booked once. Money and a payout under way prevent an erasure.
+    An event that the log has twice is booked once. Money and a payout under way prevent an erasure, also while the
+    ledger does not have them.
     """
     await create_account(engine, "t1")
     _, job = await create_confirmed_job(engine)
     await pay(engine, job, "captured", 5000, "pi_1")
     new = NewPayout(technician="t1", amount=4500, currency="USD", reference="tr_1")
+    assert await erasures.read_blockers(engine, UserId("t1")) == ["balance"]
     with pytest.raises(Unavailable):
         await payouts.request_payout(engine, ADMIN_CALLER, new)
     await archiver.run_once(engine)
@@ -148,6 +150,7 @@ async def test_payouts_cannot_exceed_what_is_available(engine: Engine) -> None:
         await payouts.settle_payout(engine, ADMIN_CALLER, won.value.id, "paid")
     with pytest.raises(NotFound):
         await payouts.settle_payout(engine, ADMIN_CALLER, "pyt_none", "paid")
+    assert await erasures.read_blockers(engine, UserId("t1")) == ["payout"]
     await archiver.run_once(engine)
     assert await read_balance(engine) == (0, 4500, 0)
     assert await erasures.read_blockers(engine, UserId("t1")) == ["balance"]

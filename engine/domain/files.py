@@ -7,6 +7,7 @@ attached to nothing for a day is deleted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -126,8 +127,11 @@ async def upload(
             created_at=now,
             used_at=now,
         )
-        row, is_new = await file_rows.store_row(engine.archive, row)
-        await engine.blobs.put(stripped.sha256, stripped.path)
+        try:
+            row, is_new = await file_rows.store_row(engine.archive, row)
+            await engine.blobs.put(stripped.sha256, stripped.path)
+        finally:
+            await asyncio.to_thread(stripped.path.unlink, missing_ok=True)
     if target_kind == "job":
         return await _attach_to_job(engine, caller, row, trace)
     if target_kind == "technician":
@@ -159,13 +163,10 @@ async def _attach_to_job(engine: Engine, caller: Principal, row: FileRow, trace:
     try:
         done = await run_with_own_blueprint(engine, context, attach)
     except (NotFound, IllegalTransition, Invalid) as error:
-        await _discard(engine, row)
         if isinstance(error, Invalid):
-            raise Invalid(f"At most {MAX_FILES_OF_JOB} photos of a job") from error
+            raise Invalid(f"At most {MAX_FILES_OF_JOB} photos of each user") from error
         raise
     file = _photo_of_reply(done, row.sha256)
-    if msgspec.json.decode(file, type=FileObject).id != row.id:
-        await _discard(engine, row)  # the other side has sent the same bytes
     return UploadOutcome(file, repeated=done.repeated)
 
 
@@ -175,16 +176,11 @@ def _photo_of_reply(done: ScriptReply, sha256: str) -> msgspec.Raw:
     )
 
 
-async def _discard(engine: Engine, row: FileRow) -> None:
-    async with engine.archive.begin_write() as conn:
-        await file_rows.delete_rows(conn, engine.archive, files.c.id == row.id, files.c.attached_at.is_(None))
-
-
 async def files_of_message(
     engine: Engine, caller: Principal, room_id: str, ids: tuple[str, ...], client_id: str
 ) -> list[FileObject]:
-    """Return the files that a message names. From now on they are for this message alone. Raises NotFound, NotMember,
-    and Invalid for each file that the caller did not upload for this room, or that another message has.
+    """Return the files that a message names. Raises NotFound, NotMember, and Invalid for each file that the caller did
+    not upload for this room. Several messages may name the same file.
     """
     await rooms.read_own_room(engine, caller, room_id)  # a stranger does not learn which files exist
     found = await file_rows.claim_for_message(engine.archive, f"room:{room_id}", caller.id, ids, client_id)

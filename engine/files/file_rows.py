@@ -4,7 +4,7 @@ names it, whoever uploads the same bytes meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, delete, exists, or_, select, update
@@ -58,13 +58,13 @@ async def store_row(archive: Archive, row: FileRow) -> tuple[FileRow, bool]:
     """Insert a row, or find the one that the same user uploaded with the same bytes for the same target. Return the row
     and whether it is new. Raises Unavailable, Indeterminate.
     """
-    same = (files.c.target == row.target, files.c.sha256 == row.sha256, files.c.by == row.by)
+    insert = insert_into(archive, files).values(row._asdict())
+    stored = insert.on_conflict_do_update(index_elements=["target", "sha256", "by"], set_={"used_at": row.used_at})
     async with archive.begin_write() as conn:
-        insert = insert_into(archive, files).values(row._asdict()).on_conflict_do_nothing()
-        is_new = bool((await conn.execute(insert)).rowcount)
-        if not is_new:
-            await conn.execute(update(files).where(*same).values(used_at=row.used_at))
-        return FileRow(*(await conn.execute(select(files).where(*same))).one()), is_new
+        found = FileRow(*(await conn.execute(stored.returning(*files.c))).one())
+        # This waits for a chore that deletes the blob: the caller stores the blob after it.
+        await conn.execute(delete(file_releases).where(file_releases.c.sha256 == row.sha256))
+        return found, found.id == row.id
 
 
 async def find_row(archive: Archive, file: str) -> FileRow | None:
@@ -83,10 +83,9 @@ async def claim_for_message(
     archive: Archive, target: str, by: str, ids: Sequence[str], client_id: str
 ) -> list[FileRow]:
     """Return those of the files that ``by`` may name in the message with this ``client_id``: they uploaded them for
-    this room, and no other message has them. Raises Unavailable, Indeterminate.
+    this room. Raises Unavailable, Indeterminate.
     """
-    unused = or_(files.c.client_id.is_(None), files.c.client_id == client_id)
-    mine = (files.c.id.in_(ids), files.c.target == target, files.c.by == by, unused)
+    mine = (files.c.id.in_(ids), files.c.target == target, files.c.by == by)
     async with archive.begin_write() as conn:
         await conn.execute(update(files).where(*mine).values(client_id=client_id, used_at=now_ms()))
         return [FileRow(*row) for row in await conn.execute(select(files).where(*mine))]
@@ -126,14 +125,18 @@ async def released_blobs(archive: Archive) -> list[tuple[str, int]]:
         return [(row.sha256, row.at) for row in await conn.execute(query)]
 
 
-async def is_named(archive: Archive, sha256: str) -> bool:
-    """Return whether any row names a blob. Raises Unavailable."""
-    names = [exists().where(column == sha256) for column in BLOB_COLUMNS]
-    async with archive.begin_read() as conn:
-        return bool((await conn.execute(select(or_(*names)))).scalar())
+async def end_release(archive: Archive, sha256: str, at: int, delete_blob: Callable[[str], Awaitable[None]]) -> bool:
+    """Forget a release, and delete the blob if no row names it. Return whether it was deleted.
 
-
-async def end_release(archive: Archive, sha256: str, at: int) -> None:
-    """Forget a release, unless another row of the blob was deleted since. Raises Unavailable, Indeterminate."""
+    The blob is deleted in the transaction that deletes the row of the release. An upload of the same bytes deletes that
+    row too, so that it waits, and stores the bytes after the deletion. Raises Unavailable, Indeterminate.
+    """
+    this = (file_releases.c.sha256 == sha256, file_releases.c.at == at)
     async with archive.begin_write() as conn:
-        await conn.execute(delete(file_releases).where(file_releases.c.sha256 == sha256, file_releases.c.at == at))
+        if not (await conn.execute(delete(file_releases).where(*this))).rowcount:
+            return False  # the bytes were uploaded again, or released again
+        names = [exists().where(column == sha256) for column in BLOB_COLUMNS]
+        if (await conn.execute(select(or_(*names)))).scalar():
+            return False
+        await delete_blob(sha256)
+        return True

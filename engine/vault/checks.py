@@ -24,7 +24,7 @@ from engine.vault.evidence import Contents, Evidence, SignedEvent
 
 Result = Literal["ok", "failed", "missing", "erased", "retired", "pending"]
 """``ok``: the check was made. ``failed``: something was changed. ``missing``: what is checked is not there. ``erased``:
-it is not there because the customer was erased. ``retired``: the event is older than the server keeps events.
+it is not there because the customer was erased. ``retired``: the event or the job is older than the server keeps them.
 ``pending``: the server has not signed yet, or no head covers the event
 yet."""
 
@@ -71,7 +71,8 @@ def _results(evidence: Evidence, contents: Contents, document: SignatureDocument
     else:
         same = digest_of(contents.record) == document.record_sha256
         yield "record", "ok" if same else "failed", "" if same else "it has another digest than the one that was signed"
-        yield _check_photos(contents, "erased" if evidence.photos_erased else gone)
+        gone = "erased" if evidence.photos_erased else "retired" if evidence.photos_retired else gone
+        yield _check_photos(contents, gone)
     yield ("image", *_compare(contents.image_sha256, document.image_sha256, gone))
     yield ("name", *_check_name(evidence, document, gone))
     yield ("server_signature", *_check_signature(evidence, document))

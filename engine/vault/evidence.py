@@ -49,8 +49,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The evidence for one receipt. ``document`` is the text that the server signed, ``signature`` base64 (None until
     the server has signed). ``name``, ``salt`` and ``event`` are None if they were erased or cannot be read; ``tree`` is
     None until a head covers the event. ``erased``: data of the customer was erased.
-    ``photos_erased``: the photos may have gone with the technician who took them. ``retired``: the event is
-    older than the server keeps events.
+    ``photos_erased``: the photos may have gone with the technician who took them. ``photos_retired``: the job is older
+    than the server keeps jobs with their photos. ``retired``: the event is older than the server keeps events.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keys: list[PublicKey] = []
     erased: bool = False
     photos_erased: bool = False
+    photos_retired: bool = False
     retired: bool = False
 
     def decoded_document(self) -> SignatureDocument:

@@ -21,7 +21,7 @@ from engine.rules.job_record import photo_digests
 from engine.sql.audit_tables import audit, vault_keys
 from engine.sql.database import Archive
 from engine.sql.erasure_tables import erasures
-from engine.sql.schema import events
+from engine.sql.schema import events, jobs
 from engine.sql.vault_tables import receipts
 from engine.types import Principal
 from engine.vault import checks
@@ -105,6 +105,7 @@ async def _read_evidence(archive: Archive, row: Any) -> Evidence:
         retired = await retired_seq(conn, row.zone)
         parties = (erasures.c.user.in_([row.customer, row.technician]), erasures.c.state != "waiting")
         erased_people = (await conn.execute(select(func.count()).select_from(erasures).where(*parties))).scalar_one()
+        kept_job = (await conn.execute(select(jobs.c.id).where(jobs.c.id == row.job))).scalar_one_or_none()
     proof = await proofs.prove_inclusion(archive, row.zone, row.seq)
     return Evidence(
         id=row.id,
@@ -119,6 +120,7 @@ async def _read_evidence(archive: Archive, row: Any) -> Evidence:
         keys=[_public_key(key) for key in keys],
         erased=row.record is None and bool(leaf) and leaf.salt is None,
         photos_erased=erased_people > 0,
+        photos_retired=kept_job is None,
         retired=row.seq <= retired,
     )
 

@@ -2,6 +2,7 @@
 -- of a user, so that they are searched as text.
 local JobFiles = {}
 
+-- The most photos of each user who adds any: nobody can take the places of those that another one must add.
 JobFiles.MAX = 20
 
 function JobFiles.has(job, sha256) return string.find(job.photos, '"sha256":"' .. sha256 .. '"', 1, true) ~= nil end
@@ -9,6 +10,16 @@ function JobFiles.has(job, sha256) return string.find(job.photos, '"sha256":"' .
 -- Returns how many photos the job has, of one kind or of all.
 function JobFiles.count(job, kind)
   local _, found = string.gsub(job.photos, kind and '"kind":"' .. kind .. '"' or '"sha256":"', '')
+  return found
+end
+
+-- Returns how many photos of the job `actor` has added.
+function JobFiles.count_by(job, actor)
+  local by, found, at = '"by":{"id":"' .. string.match(actor, ':(.*)$') .. '"', 0, 0
+  repeat
+    at = string.find(job.photos, by, at + 1, true)
+    found = found + (at and 1 or 0)
+  until not at
   return found
 end
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+import pytest
 from sqlalchemy import update
 
+from engine.domain import files as domain_files
 from engine.domain import jobs
 from engine.files import file_rows
 from engine.files.blob_errors import BlobMissing
+from engine.files.file_object import FileObject
 from engine.runtime import Engine
 from engine.sql.file_tables import files
 from engine.workers import archiver, file_removal
+from tests.engine import staff
 from tests.support import people
-from tests.support.photos import attach_photos
+from tests.support.photos import attach_photos, tiny_png
+from tests.support.postgres import on_both_databases
 
 
 async def is_stored(engine: Engine, sha256: str) -> bool:
@@ -62,3 +69,35 @@ async def test_only_what_hangs_on_nothing_is_deleted(engine: Engine) -> None:
     await file_removal.run_once(engine)
     assert await file_rows.find_rows(engine.archive) == [] and not await is_stored(engine, rows[1].sha256)
     assert await file_removal.run_once(engine) == 0
+
+
+@on_both_databases
+async def test_bytes_that_are_uploaded_while_they_are_deleted_stay(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload that comes while the chore deletes the same bytes waits for it, and stores them again."""
+    new = await staff.register_technician(engine)
+    uploads: list[asyncio.Task[str]] = []
+
+    async def upload() -> str:
+        async def parts() -> AsyncIterator[bytes]:
+            yield tiny_png()
+
+        outcome = await domain_files.upload(engine, new, f"technician:{new.id}", None, parts())
+        return msgspec.convert(msgspec.to_builtins(outcome.file), FileObject).sha256
+
+    delete = engine.blobs.delete
+
+    async def delete_late(sha256: str) -> None:
+        uploads.append(asyncio.create_task(upload()))
+        await asyncio.sleep(0.2)  # the upload comes as far as it can
+        assert not uploads[0].done()
+        await delete(sha256)
+
+    monkeypatch.setattr(engine.blobs, "delete", delete_late)
+    sha256 = await upload()
+    async with engine.archive.begin_write() as conn:
+        await file_rows.delete_rows(conn, engine.archive, files.c.sha256 == sha256)
+    assert await file_removal.run_once(engine) == 1
+    assert await uploads[0] == sha256 and await is_stored(engine, sha256)
+    assert await file_removal.run_once(engine) == 0 and await is_stored(engine, sha256)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from engine.archive import retention
 from engine.audit import heads
 from engine.audit.server_keys import HeadKey
 from engine.audit.verifier import verify_zone
+from engine.clock import now_ms
 from engine.domain import files, jobs, payments, signing
 from engine.domain.commands import CommandInput
 from engine.domain.payments import Payment
-from engine.domain.signing import Signature
+from engine.domain.signing import Signature, receipt_id
 from engine.errors import NotFound
 from engine.files.blob_errors import BlobMissing
 from engine.runtime import Engine
+from engine.sql.schema import jobs as job_rows
 from engine.sql.vault_tables import receipts as receipt_rows
 from engine.types import DEFAULT_ZONE, JobId
 from engine.vault import checks, receipts
-from engine.workers import file_removal
+from engine.workers import archiver, file_removal
 from tests.archive.erasure.life import ADDRESS, NAME, TEXTS, Life, begin_life
 from tests.races.test_signature_races import PAYMENT_SERVICE, parts_of
 from tests.support import people
@@ -85,3 +88,18 @@ async def test_the_receipt_of_an_erased_customer_verifies(engine: Engine) -> Non
         await engine.blobs.read(image)
     with pytest.raises(NotFound):
         await signing.read_record(engine, people.ADMIN, str(job))
+
+
+async def test_the_photos_of_an_old_job_are_retired(engine: Engine) -> None:
+    """When a job is older than the server keeps jobs, its photos go, and its receipt still verifies."""
+    life = await begin_life(engine, 0)
+    job, sha256 = await sign_a_job(life)
+    await pay(life, job)
+    await archiver.run_once(engine)
+    await heads.sign_newest(engine.archive, DEFAULT_ZONE, HeadKey(engine.signer))
+    assert (await results_of(engine, receipt_id(job), sha256))["photos"] == "ok"
+    async with engine.archive.begin_write() as conn:
+        await conn.execute(update(job_rows).where(job_rows.c.id == job).values(hot=False))
+    assert await retention.delete_jobs(engine.archive, now_ms() + 1)
+    await file_removal.run_once(engine)
+    assert (await results_of(engine, receipt_id(job), sha256))["photos"] == "retired"

@@ -17,6 +17,7 @@ from engine.sql.ledger_tables import ledger_entries, ledger_lines, ledger_progre
 from engine.sql.schema import epochs
 from engine.types import JobId, Zone, epoch_number
 
+TECHNICIAN = technician_account("")
 MAX_UNBALANCED_ENTRIES = 20
 """The most entries that ``find_unbalanced`` names."""
 
@@ -147,19 +148,21 @@ async def read_sums_before(conn: AsyncConnection, technician: str, at_ms: int) -
     return {currency: int(total) for currency, total in await conn.execute(query)}
 
 
-async def find_payee(archive: Archive, job: JobId) -> Payee | None:
-    """Return who earned the money of a job; None if nobody has. Raises Unavailable."""
-    lines, entries = ledger_lines.c, ledger_entries.c
-    same = and_(lines.zone == entries.zone, lines.seq == entries.seq, lines.kind == entries.kind)
+async def find_payee(archive: Archive, job: JobId, holder: str) -> Payee | None:
+    """Return who earned the money of a job; None if nobody has. The job's ``holder`` has if the platform kept all of
+    it: then the ledger has no line of theirs. Raises Unavailable.
+    """
+    lines, entries, is_theirs = ledger_lines.c, ledger_entries.c, ledger_lines.c.account.startswith(TECHNICIAN)
+    same = and_(lines.zone == entries.zone, lines.seq == entries.seq, lines.kind == entries.kind, is_theirs)
     query = (
-        select(lines.account, func.min(lines.available_at))
-        .select_from(ledger_lines.join(ledger_entries, same))
-        .where(entries.job == job, entries.kind == "earned", lines.account.startswith(technician_account("")))
-        .group_by(lines.account)
+        select(func.max(lines.account), func.coalesce(func.min(lines.available_at), func.min(entries.at)))
+        .select_from(ledger_entries.outerjoin(ledger_lines, same))
+        .where(entries.job == job, entries.kind == "earned")
     )
     async with archive.begin_read() as conn:
-        row = (await conn.execute(query)).first()
-    return Payee(row[0].removeprefix(technician_account("")), row[1]) if row else None
+        account, available_at = (await conn.execute(query)).one()
+    technician = account.removeprefix(TECHNICIAN) if account else holder
+    return Payee(technician, available_at) if technician and available_at is not None else None
 
 
 async def find_unbalanced(conn: AsyncConnection) -> list[str]:

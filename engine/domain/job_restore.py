@@ -133,10 +133,10 @@ async def restore_job(engine: Engine, zone: Zone, job: JobId, keep_ms: int) -> N
     payments = payment_records(await reader.job_events(engine.archive, job, PAYMENT_EVENTS))
     bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
-    payee = await ledger_reader.find_payee(engine.archive, job)
-    earned = {"payee": f"{payee.technician} {payee.available_at}"} if payee else {}
     steps = await last_steps.read_last_steps(engine.archive, job)
-    all_fields = _job_hash_fields(members, bp, sum_amounts_by_status(payments)) | steps._asdict() | earned
+    all_fields = _job_hash_fields(members, bp, sum_amounts_by_status(payments)) | steps._asdict()
+    if payee := await ledger_reader.find_payee(engine.archive, job, all_fields["holder"]):
+        all_fields["payee"] = f"{payee.technician} {payee.available_at}"
     fields = _encode_names_and_values(all_fields)
     records = _encode_names_and_values({f"{each.kind} {each.reference}": each.record_text() for each in payments})
     args: Args = {"fields": fields, "records": records, "keep_ms": keep_ms}

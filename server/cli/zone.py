@@ -99,7 +99,13 @@ def rebuild(*, zone: str, take_over: bool, **flags: str | None) -> None:
     """
     settings = options.load_settings(**flags)
     logs.configure("error")
-    print(asyncio.run(_rebuild(settings, _known_zone(settings, zone), take_over=take_over)))
+    from engine.blueprint.catalogue import BlueprintError
+    from server.process.start_errors import start_error_text
+
+    try:
+        print(asyncio.run(_rebuild(settings, _known_zone(settings, zone), take_over=take_over)))
+    except BlueprintError as error:
+        raise CannotStart(start_error_text(error)) from error
 
 
 def _known_zone(settings: Settings, name: str) -> Zone:

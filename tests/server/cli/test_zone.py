@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from engine.blueprint import catalogue
 from engine.process.signer import Signer
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, UserId
@@ -148,11 +149,16 @@ async def _readyz_contains(server: Server, text: str) -> bool:
 
 async def test_an_operator_rebuilds_a_paused_zone(tmp_path: Path) -> None:
     """``callout zone rebuild`` rebuilds a paused zone, with the events that the archive did not have yet. The zone
-    stays paused until it is opened."""
-    data = tmp_path / "data"
+    stays paused until it is opened. With other blueprints than those of the server, it says so in one line."""
+    data, other = tmp_path / "data", tmp_path / "blueprints"
+    other.mkdir()
+    shipped = (catalogue.shipped_folder() / "marketplace.toml").read_text()
+    (other / "marketplace.toml").write_text(shipped.replace("offer_s = 86400", "offer_s = 86401"))
     async with run_server(data, limits="off") as server, scenario_on(server) as scenario:
         technician = await scenario.create_technician()
         await run_zone(data, "close")
+        refused = await run_zone(data, "rebuild", "main", "--blueprints", str(other))
+        assert refused.code == 2 and refused.error_line.startswith("blueprints: marketplace@"), refused.err
         head = (await read_state(data))["head"]
         done = await run_zone(data, "rebuild")
         assert done.code == 0 and f"was rebuilt up to seq {head}" in done.out, done.out + done.err

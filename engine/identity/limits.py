@@ -46,6 +46,7 @@ LIMITS: dict[str, Limit] = {
         Limit("quotes", 10, 60),
         Limit("slots", 10, 60),
         Limit("webhooks", 100, 1),
+        Limit("verify", 20, 60),
         Limit("files", 20, 60),
         Limit("exports", 10, 3600),
         Limit("erasure", 10, 3600),

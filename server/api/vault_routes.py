@@ -53,6 +53,7 @@ VAULT_ROUTES: tuple[Route, ...] = (
         query=VerifyQuery,
         reply=VerifyReply,
         needs_only_sql=True,
+        limit_name="verify",
     ),
 )
 """These come after ``GET /v1/vault/keys``."""

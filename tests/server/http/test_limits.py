@@ -55,6 +55,7 @@ def test_the_limits_are_those_of_the_protocol() -> None:
         "presence": (1, 1),
         "typing": (1, 1),
         "webhooks": (100, 1),
+        "verify": (20, 60),
         "exports": (10, 3600),
         "erasure": (10, 3600),
     }
@@ -85,6 +86,15 @@ async def test_a_booking_is_previewed_once_a_second(client_of: ClientOf, slow_re
     )
     assert code_of(await backend("POST", "/v1/jobs/preview", body)) == (422, "invalid")
     assert code_of(await backend("POST", "/v1/jobs/preview", {})) == (429, "rate_limited")
+
+
+async def test_checks_of_receipts_are_limited_by_address(client_of: ClientOf, slow_refill: SlowRefill) -> None:
+    """Each check of a receipt reads all its photos, and needs no token: after twenty the next one is refused."""
+    slow_refill("verify")
+    anyone = client_of(None)
+    for _ in range(20):
+        assert (await anyone("GET", "/v1/vault/rcp_none/verify?sha256=x")).status_code != 429
+    assert code_of(await anyone("GET", "/v1/vault/rcp_none/verify?sha256=x")) == (429, "rate_limited")
 
 
 async def test_webhooks_are_limited_by_address(client_of: ClientOf, slow_refill: SlowRefill) -> None:

@@ -104,8 +104,14 @@ def delete_old_uploads(folder: Path) -> int:
     return deleted
 
 
+def _create_file(path: Path) -> BinaryIO:
+    """Open a new file. Its folder may not be there yet: the first uploads of a server can begin at once."""
+    make_folder(path.parent)
+    return path.open("wb")
+
+
 async def _write_parts(path: Path, parts: AsyncIterator[bytes]) -> None:
-    file, waiting, total = await asyncio.to_thread(path.open, "wb"), bytearray(), 0
+    file, waiting, total = await asyncio.to_thread(_create_file, path), bytearray(), 0
     try:
         async for part in parts:
             total += len(part)

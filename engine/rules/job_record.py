@@ -49,8 +49,11 @@ def record_of_job(job: bytes) -> JobRecord | None:
 
 
 def photo_digests(record: Mapping[str, Any]) -> list[str]:
-    """Return the SHA-256 of each photo in a decoded record."""
-    return [photo["sha256"] for photo in record["photos"]]
+    """Return the SHA-256 of each photo in a decoded record. Raises KeyError, TypeError for what is no record."""
+    digests = [photo["sha256"] for photo in record["photos"]]
+    if not all(isinstance(digest, str) for digest in digests):
+        raise TypeError("a digest is no text")
+    return digests
 
 
 def _encode_record(job: Mapping[str, Any], consent: int) -> JobRecord:

@@ -172,12 +172,12 @@ def _check_tree(evidence: Evidence, document: SignatureDocument) -> Iterator[_Fi
         head = signed_note.parse_head(tree.note)
         proof = [bytes.fromhex(value) for value in tree.hashes]
         included = proves_inclusion(bytes.fromhex(tree.leaf), tree.index, head.size, proof, head.root)
+        keys = [base64.b64decode(key.public) for key in evidence.keys if key.use == AUDIT_USE and not key.revoked]
     except (ValueError, TypeError):
         yield "inclusion", "failed", "the proof cannot be read"
         yield "head", "failed", "the head cannot be read"
         return
     included = included and tree.leaf == evidence.leaf
     yield "inclusion", "ok" if included else "failed", "" if included else "the event is not in the tree of the head"
-    keys = [base64.b64decode(key.public) for key in evidence.keys if key.use == AUDIT_USE and not key.revoked]
     signed = head.zone == document.zone and any(signed_note.is_signed_by(head, key) for key in keys)
     yield "head", "ok" if signed else "failed", "" if signed else "no valid key of this server signed the head"

@@ -8,6 +8,7 @@ image or the strokes, and ``photos/`` has the photos by their digests.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -22,6 +23,7 @@ PHOTO_FOLDER = "photos/"
 MAX_FILES = 64
 MAX_MEMBER_BYTES = 16 * 2**20
 """The largest member that is read. A file of the vault has none of more than 8 MiB."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
 _evidence_decoder = msgspec.json.Decoder(Evidence)
 
@@ -87,7 +89,9 @@ def read_package(path: Path) -> tuple[Evidence, Contents]:
     try:
         with path.open("rb") as file:
             return _read(file)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except NotAPackage:
+        raise
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
         raise NotAPackage(f"not a readable ZIP: {error}") from error
 
 
@@ -99,6 +103,8 @@ def _read(file: BinaryIO) -> tuple[Evidence, Contents]:
         large = [name for name, info in members.items() if info.file_size > MAX_MEMBER_BYTES]
         if large:
             raise NotAPackage(f"{large[0]} is too large")
+        if any(info.compress_type not in _METHODS for info in members.values()):
+            raise NotAPackage("it is compressed in another way than DEFLATE")
         if RECEIPT_FILE not in members:
             raise NotAPackage(f"it has no {RECEIPT_FILE}")
         try:

@@ -165,14 +165,19 @@ async def test_work_is_disputed_signed_and_paid(scenario: Scenario) -> None:
     assert "finish" in (await tom.get(f"/v1/jobs/{job}"))["job"]["actions"]
     await send_command(tom, job, "finish")
     assert (await mia.request("GET", f"/v1/jobs/{job}")).status_code == 404
+    photo = "/v1/files/" + (await carla.get(f"/v1/jobs/{job}/photos"))["items"][0]["id"]
+    assert (await mia.request("GET", photo)).status_code == 404
 
     answer = await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "the tap still drips"})
     assert answer.status_code in (200, 201), answer.text
     assert (await carla.post(f"/v1/jobs/{job}/sign")).json()["code"] in ("frozen", "illegal_transition")
     waiting = (await mia.get("/v1/disputes"))["items"]
     assert [d["job"]["id"] if isinstance(d["job"], dict) else d["job"] for d in waiting] == [job]
+    assert (await mia.post(f"/v1/disputes/{waiting[0]['id']}/take")).status_code == 200
+    assert (await mia.request("GET", photo)).status_code == 200, "the mediator of the dispute reads its photos"
     resolved = await mia.post(f"/v1/disputes/{waiting[0]['id']}/resolve", {"outcome": "resume", "note": "mended"})
     assert resolved.status_code == 200, resolved.text
+    assert (await mia.request("GET", photo)).status_code == 404, "it is resolved"
     for person in (carla, tom, ops, mia):
         for kind in ("job.disputed", "job.resolved"):
             await wait_until(

@@ -259,6 +259,35 @@ async def test_each_changed_bit_is_named(
     assert await verified_offline() == (0, [])
     assert whole["event"]["data"] == data
     check_files_that_are_none(tmp_path, capsys)
+    check_hostile_files(tmp_path, capsys)
+
+
+def check_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that a file which was made to confuse the command is reported as wrong, or as none of the vault."""
+    with zipfile.ZipFile(tmp_path / "receipt.zip") as good:
+        members = {info.filename: good.read(info) for info in good.infolist()}
+    evidence = json.loads(members["receipt.json"])
+    broken_key = {**evidence, "keys": [{**key, "public": "x"} for key in evidence["keys"]]}
+    photos = json.loads(members["record.json"]) | {"photos": [{"sha256": []}]}
+    path = tmp_path / "hostile.zip"
+    for changed, method, exit_code in (
+        ({"receipt.json": json.dumps(broken_key).encode()}, zipfile.ZIP_STORED, 1),
+        ({"record.json": json.dumps(photos).encode()}, zipfile.ZIP_STORED, 1),
+        ({}, zipfile.ZIP_DEFLATED, 0),
+        ({}, zipfile.ZIP_BZIP2, 2),
+    ):
+        with zipfile.ZipFile(path, "w", method) as hostile:
+            for name, data in {**members, **changed}.items():
+                hostile.writestr(name, data)
+        assert commands.run(["vault", "verify", str(path)]) == exit_code, (changed.keys(), method)
+        capsys.readouterr()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as hostile:
+        hostile.writestr("receipt.json", members["receipt.json"])
+    data = bytearray(path.read_bytes())
+    data[42:60] = b"\xff" * 18  # no stream of DEFLATE
+    path.write_bytes(data)
+    assert commands.run(["vault", "verify", str(path)]) == 2
+    assert "no file of the vault" in capsys.readouterr().err
 
 
 def check_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

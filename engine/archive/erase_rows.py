@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.archive.person_reader import BATCH_SIZE, erased_address
 from engine.archive.projection import FINISHED_PHASES
 from engine.files import file_rows
-from engine.rules.redaction import Person, redact_object, redact_text
+from engine.rules.redaction import Person, redact_object, redact_state, redact_text
 from engine.sql.database import Archive
 from engine.sql.device_tables import devices
 from engine.sql.file_tables import files
@@ -69,7 +69,7 @@ async def erase_rows(archive: Archive, person: Person) -> None:
             lambda text: redact_text(person, text, is_notice=True),
         )
         await _change_texts(
-            archive, job_states, ("state",), job_states.c.job.in_(batch), lambda text: redact_object(person, text)
+            archive, job_states, ("state",), job_states.c.job.in_(batch), lambda text: redact_state(person, text)
         )
         await _change_texts(
             archive, offers, ("reason",), offers.c.job.in_(batch), lambda text: redact_text(person, text)

@@ -28,6 +28,16 @@ _POSITION_DECIMALS = 1
 _RECEIPT_TEXT_MEMBERS = ("record", "name", "salt")
 """The texts in the receipt of a signed job, which has the id of the job with `rcp` for `job`."""
 _AUTHOR_TEXT_MEMBERS = ("reason", "note")
+_ENGINE_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|[a-z]{3}_([a-z0-9-]+_)?[0-9a-z]{26}[0-9a-z_]*")
+"""A time, or an id with a ULID."""
+_ENGINE_WORD = re.compile(r"[a-z][a-z0-9_-]*")
+_ENGINE_WORD_MEMBERS = frozenset(
+    ("id", "zone", "blueprint", "phase", "status", "from", "to", "command", "kind", "why", "role", "step", "pricing")
+)
+"""The members whose words the engine or a blueprint wrote."""
+_STATE_TEXT_FIELDS = ("contact", "dispute")
+"""The fields of a job's hash that have texts of people; `proposal` has one behind its first `_PROPOSAL_PARTS`."""
+_PROPOSAL_PARTS = 6
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,20 +78,41 @@ def redact_object(person: Person, text: str) -> str:
     return text if redacted == members else msgspec.json.encode(redacted).decode()
 
 
+def redact_state(person: Person, text: str) -> str:
+    """Return a row of ``job_states`` without the person's data. The other fields have numbers and ids: a live job of
+    other people, whom a zone's rebuild needs, may have the number that a person gave as their name.
+    """
+    members = msgspec.json.decode(text)
+    fields = dict(members.get("fields", {}))
+    for name in _STATE_TEXT_FIELDS:
+        if name in fields:
+            fields[name] = redact_text(person, fields[name])
+    parts = fields.get("proposal", "").split(" ", _PROPOSAL_PARTS)
+    if len(parts) > _PROPOSAL_PARTS:
+        fields["proposal"] = " ".join([*parts[:-1], redact_text(person, parts[-1])])
+    return text if fields == members.get("fields", {}) else msgspec.json.encode({**members, "fields": fields}).decode()
+
+
 def redact_text(person: Person, text: str, *, is_notice: bool = False) -> str:
     """Return a text that another user, or a template, wrote, without the person's name and contact details."""
     pattern = _search_pattern(person.texts, is_notice)
     return pattern.sub(REPLACEMENT, text) if pattern else text
 
 
-def _redact(person: Person, value: Any, *, is_notice: bool) -> Any:
+def _redact(person: Person, value: Any, *, is_notice: bool, member: str = "", in_metadata: bool = False) -> Any:
     if isinstance(value, str):
-        return redact_text(person, value, is_notice=is_notice)
+        is_engines = not in_metadata and _is_engine_text(member, value)
+        return value if is_engines else redact_text(person, value, is_notice=is_notice)
     if isinstance(value, list):
-        return [_redact(person, each, is_notice=is_notice) for each in value]
+        return [_redact(person, each, is_notice=is_notice, member=member, in_metadata=in_metadata) for each in value]
     if not isinstance(value, dict):
         return value
-    redacted = {name: _redact(person, each, is_notice=is_notice) for name, each in value.items()}
+    redacted = {
+        name: _redact(person, each, is_notice=is_notice, member=name, in_metadata=in_metadata or name == "metadata")
+        for name, each in value.items()
+    }
+    if not in_metadata and _is_money_record(value):
+        redacted |= {name: value[name] for name in ("reference", "of") if name in value}
     if value.get("id") == person.id:
         redacted |= {name: "" for name in ("name", "phone", "email") if value.get(name)}
     if _is_in(value.get("id"), person.booked) or _id_of_member(value, "customer") == person.id:
@@ -93,6 +124,16 @@ def _redact(person: Person, value: Any, *, is_notice: bool) -> Any:
     if _is_author(person, value):
         redacted |= {name: "" for name in _AUTHOR_TEXT_MEMBERS if isinstance(value.get(name), str)}
     return redacted
+
+
+def _is_engine_text(member: str, text: str) -> bool:
+    is_word = member in _ENGINE_WORD_MEMBERS and _ENGINE_WORD.fullmatch(text)
+    return bool(is_word or _ENGINE_TEXT.fullmatch(text))
+
+
+def _is_money_record(value: dict[str, Any]) -> bool:
+    """Return whether an object is a payment or a payout; a job has a phase, and its reference is the customer's."""
+    return value.keys() >= {"status", "amount", "currency"} and "phase" not in value
 
 
 def _redact_job(job: dict[str, Any]) -> None:

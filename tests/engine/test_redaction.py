@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.rules.redaction import Person, redact_event, redact_object, redact_text
+from engine.rules.redaction import Person, redact_event, redact_object, redact_state, redact_text
 from engine.types import UserId
 
 ANNA = Person(
@@ -117,6 +117,44 @@ def test_a_word_is_replaced_as_a_whole() -> None:
     short = Person(id=UserId("u"), texts=("Al", ""))
     assert redact_text(short, "Al will al so", is_notice=True) == "[erased] will al so"
     assert redact_text(short, "Al will") == "Al will"
+
+
+NUMBERED = Person(id=UserId("usr_n"), texts=("2026", "5000", "home_service", "pi_77"))
+"""A person whose name and addresses are also words of the engine and of the payment service."""
+
+
+def test_what_the_engine_wrote_stays() -> None:
+    """Texts of people lose what a person is known by, also in metadata with the engine's names; times, ids, states and
+    references of payments have the same words and stay.
+    """
+    metadata = {"status": "home_service", "id": "2026", "amount": 1, "currency": "x", "reference": "pi_77"}
+    job = {"id": "job_main_2", "phase": "done", "blueprint": "home_service", "reference": "pi_77", "metadata": metadata}
+    money = {"status": "captured", "amount": 5000, "currency": "USD", "reference": "pi_77", "of": "pi_77"}
+    event = {"job": job, "payment": money, "created_at": "2026-12-01T02:40:14.016Z", "reason": "2026 or pi_77"}
+    redacted = msgspec.json.decode(redact_object(NUMBERED, msgspec.json.encode(event).decode()))
+    erased = dict.fromkeys(("status", "id", "reference"), "[erased]")
+    assert redacted.pop("reason") == "[erased] or [erased]"
+    assert redacted.pop("job") == {**job, "reference": "[erased]", "metadata": {**metadata, **erased}}
+    assert redacted == {name: event[name] for name in ("payment", "created_at")}
+
+
+def test_the_state_of_a_live_job_keeps_its_numbers() -> None:
+    """A technician who was offered a job leaves: a rebuild of the job needs its money, its offers and its times."""
+    numbers = {"paid": "5000", "hold": 'pay_1_2_hold 5000 "pi_77"', "last": "pay service:home_service 5000"}
+    change = {"offers": {"usr_t": "sent 1 2026 5000 0"}, "next": 2026}
+    texts = {"dispute": '"reason":"since 2026"', "contact": '"5000"', "proposal": 'open p 5000 a b 2026 "for 2026"'}
+    state = msgspec.json.encode({**change, "fields": {**numbers, **texts}}).decode()
+    redacted = msgspec.json.decode(redact_state(NUMBERED, state))
+    assert redacted == {
+        **change,
+        "fields": {
+            **numbers,
+            "dispute": '"reason":"since [erased]"',
+            "contact": '"[erased]"',
+            "proposal": 'open p 5000 a b 2026 "for [erased]"',
+        },
+    }
+    assert redact_state(ANNA, state) == state and redact_state(NUMBERED, '{"next":1}') == '{"next":1}'
 
 
 _TEXTS = st.sampled_from(["Anna Kern", "x", "usr_anna", "anna@example.org", "job_main_1", "usr_tom"])

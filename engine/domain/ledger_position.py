@@ -67,7 +67,8 @@ async def has_passed(engine: Engine, until_ms: int) -> bool:
     if passed >= set(engine.store.zones):
         return True
     try:
-        at_ms = await read_clock(engine)  # before the heads: what comes after them is not before this time
+        # Before the heads: what comes after them is not before this time. Each zone's log has its own clock's time.
+        at_ms = min([await read_clock(engine, zone) for zone in engine.store.zones])
         heads = await read_heads(engine)
     except Unavailable:
         return False
@@ -90,6 +91,6 @@ async def has_unbooked_earnings(engine: Engine, technician: str) -> bool:
     return False
 
 
-async def read_clock(engine: Engine) -> int:
-    """Return the time of ``main``'s clock in ms since the Unix epoch, at most a second late."""
-    return int(await engine.store.command("HGET", keys.zone_meta(DEFAULT_ZONE), "now") or 0)
+async def read_clock(engine: Engine, zone: Zone = DEFAULT_ZONE) -> int:
+    """Return the time of the zone's clock in ms since the Unix epoch, at most a second late."""
+    return int(await engine.store.command("HGET", keys.zone_meta(zone), "now") or 0)

@@ -15,7 +15,7 @@ from engine.archive import demand_models, ledger_refill, reader
 from engine.audit.verifier import verify_zone
 from engine.blueprint import registry
 from engine.clock import now_ms
-from engine.domain import bids, day_plan_world, files, profile, review_queue
+from engine.domain import bids, day_plan_world, files, ledger_position, profile, review_queue
 from engine.domain.files import MAX_FILES_OF_JOB
 from engine.errors import Invalid, ReusedKey
 from engine.files.file_object import FileObject
@@ -173,6 +173,17 @@ async def test_the_ledger_of_an_older_release_is_written(archive: Archive, monke
     await ledger_refill.refill(archive, DEFAULT_ZONE, await reader.checkpoint(archive, DEFAULT_ZONE))
     async with archive.begin_read() as conn:
         assert (await conn.execute(select(ledger_progress.c.seq))).scalars().all() == [5]
+
+
+async def test_a_month_ends_when_the_last_zone_says_so(settings: Settings) -> None:
+    """A statement is not final while the clock of one zone is still in its month: that zone may add an event of it."""
+    north = Zone("north")
+    async with open_engine(msgspec.structs.replace(settings, zones=(north, DEFAULT_ZONE))) as engine:
+        until_ms = await ledger_position.read_clock(engine)
+        for now, is_over in ((until_ms - 1, False), (until_ms, True)):
+            await engine.store.redis.hset(keys.zone_meta(north), "now", now)
+            await archiver.run_once(engine)
+            assert await ledger_position.has_passed(engine, until_ms) is is_over
 
 
 async def test_many_rows_are_inserted_and_replaced(archive: Archive) -> None:

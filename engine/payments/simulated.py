@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from engine.payments.adapter import PaymentOrder, PayoutOrder, RefundPart, Report, ReportStatus, WrongSignature
+from engine.payments.adapter import (
+    PaymentOrder,
+    PayoutOrder,
+    ProviderRefused,
+    RefundPart,
+    Report,
+    ReportStatus,
+    WrongSignature,
+)
 
 TEST_PREFIX = "test:"
 
@@ -18,8 +26,10 @@ class SimulatedAdapter:
     """A payment provider without money: its answers are a pure function of the request."""
 
     async def request(self, order: PaymentOrder) -> list[Report]:
-        """Return the payment as authorized or captured. A charge captures the hold first, and then the rest."""
-        held = min(order.held, order.amount) if order.of else 0
+        """Return the payment as authorized or captured. A charge captures the hold first, and then the rest. A hold
+        of another provider holds nothing here: money that did not move must not look like its capture.
+        """
+        held = min(order.held, order.amount) if order.of.startswith(TEST_PREFIX) else 0
         reports = [_report(order, order.of, "captured", held)] if held else []
         if order.amount > held:
             status: ReportStatus = "authorized" if order.kind == "hold" else "captured"
@@ -32,7 +42,9 @@ class SimulatedAdapter:
         return [_report(order, reference, "refunded", amount, of) for reference, of, amount in named]
 
     async def release(self, order: PaymentOrder) -> list[Report]:
-        """Return the hold as released."""
+        """Return the hold as released. Raises ProviderRefused for a hold of another provider: that still holds it."""
+        if not order.of.startswith(TEST_PREFIX):
+            raise ProviderRefused("no_test_payment")
         return [_report(order, order.of, "released", order.amount)]
 
     async def payout(self, order: PayoutOrder) -> Literal["requested", "paid", "failed"]:

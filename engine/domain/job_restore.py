@@ -220,6 +220,7 @@ def _job_hash_fields(members: dict[str, msgspec.Raw], bp: str, total: dict[str, 
         "unaccepted": "1" if plain.get("asked") else "",
         "room": plain.get("room") or "",
         "promise": ms_of(plain["promise"]) if plain.get("promise") else "",
+        "photos": bytes(members["photos"]).decode() if "photos" in members else "[]",
         "signed": bytes(members["signed"]).decode() if "signed" in members else "",
     }
 

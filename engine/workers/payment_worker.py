@@ -163,10 +163,12 @@ async def _settle(engine: Engine, order: StoredOrder, status: Literal["paid", "f
 
 
 def _failure(order: StoredOrder, reason: str) -> Report:
-    """Return the report that an order failed. Its reference is the order's id: the provider gave none."""
+    """Return the report that an order failed. The provider gave no reference: it is the order's id. That of a refund
+    has an ending, because the first part of a refund has the order's id, and may still be reported as refunded.
+    """
     payment: EventPayment = order.payment
     return Report(
-        reference=order.id,
+        reference=f"{order.id}:failed" if payment.kind == "refund" else order.id,
         status="failed",
         amount=payment.amount,
         currency=payment.currency,

@@ -27,6 +27,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import archiver, payment_worker
 from tests.engine import staff
 from tests.engine.test_holds import PAYMENT_SERVICE, PRICE, accepted_job, change_price, complete, open_market, step
+from tests.payments import stripe_server
 from tests.payments.stripe_server import KEY, WEBHOOK_SECRET, StripeServer, run_stripe
 from tests.support import event_log
 from tests.support.booked_money import book_earnings
@@ -267,6 +268,32 @@ async def test_what_the_provider_refuses_is_reported_as_failed(
     failures = await event_log.events(engine, "payment.failed", other)
     assert event_log.payload(failures[-1])["why"] == "provider_unreachable"
     await never.aclose()
+
+
+async def test_a_refund_of_which_a_part_is_refused_is_noted_as_far_as_it_was_made(
+    engine: Engine, stripe: StripeServer, adapter: StripeAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider makes the first part of a refund and refuses the second: the first is noted, the order failed."""
+    carla, _, _, job = await held_job(engine, stripe, adapter)
+    for amount in (900, 400):
+        intent = stripe._create_intent({"amount": str(amount), "currency": "usd", "capture_method": "automatic"})
+        intent["metadata"] = {"callout_job": job}
+        stripe.confirm(intent["id"])
+    await deliver(engine, stripe)
+    create, made = stripe._create_refund, []
+
+    def refuse_the_second(fields: Any) -> Any:
+        made.append(fields)
+        refused = stripe_server.error(400, "invalid_request_error", "charge_already_refunded")
+        return refused if len(made) == 2 else create(fields)
+
+    monkeypatch.setattr(stripe, "_create_refund", refuse_the_second)
+    await jobs.run_command(engine, carla, job, CommandInput(command="unassign"))
+    await work(engine, adapter)
+    await deliver(engine, stripe)
+    [refunded] = [refund["amount"] for refund in stripe.refunds.values()]
+    assert (await job_view(engine, carla, job))["refunded_amount"] == refunded
+    assert await event_log.events(engine, "payment.failed", job)
 
 
 async def test_payouts_go_through_the_adapter(

@@ -71,8 +71,8 @@ def _results(evidence: Evidence, contents: Contents, document: SignatureDocument
     else:
         same = digest_of(contents.record) == document.record_sha256
         yield "record", "ok" if same else "failed", "" if same else "it has another digest than the one that was signed"
-        gone = "erased" if evidence.photos_erased else "retired" if evidence.photos_retired else gone
-        yield _check_photos(contents, gone)
+        photos_gone: Result = "retired" if evidence.photos_retired else gone
+        yield _check_photos(contents, "erased" if evidence.photos_erased else photos_gone)
     yield ("image", *_compare(contents.image_sha256, document.image_sha256, gone))
     yield ("name", *_check_name(evidence, document, gone))
     yield ("server_signature", *_check_signature(evidence, document))

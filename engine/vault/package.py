@@ -20,7 +20,7 @@ from engine.vault.evidence import Contents, Evidence
 
 RECEIPT_FILE, RECORD_FILE = "receipt.json", "record.json"
 PHOTO_FOLDER = "photos/"
-MAX_FILES = 64
+MAX_FILES = 512
 MAX_MEMBER_BYTES = 16 * 2**20
 """The largest member that is read. A file of the vault has none of more than 8 MiB."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.vault.checks import Check
     from engine.vault.evidence import Evidence
 
-EXIT_WRONG, EXIT_PENDING = 1, 3
+EXIT_WRONG, EXIT_INCOMPLETE = 1, 3
 
 
 @click.group()
@@ -38,7 +38,9 @@ def verify(*, file: Path, keys: tuple[str, ...], as_json: bool) -> int:
     """Verify FILE, a receipt from `GET /v1/vault/{receipt}?format=zip`, without a server and without a network.
 
     Each check is printed with its result. The exit code is 0 if all are good, 1 if something was changed or is missing,
-    3 if nothing is wrong but the audit tree does not cover the receipt yet, and 2 if FILE is no file of the vault.
+    2 if FILE is no file of the vault, and 3 if nothing is wrong but a part cannot be checked: the audit tree does not
+    cover the receipt yet, or FILE says that the part was erased, or is older than the server keeps it. Nobody signs
+    that FILE says so.
 
     Without --public-key, the keys in the file count: whoever made the file could put keys of their own there. Compare
     them with `GET /v1/vault/keys`, or with those that a witness has stored.
@@ -57,24 +59,25 @@ def verify(*, file: Path, keys: tuple[str, ...], as_json: bool) -> int:
         evidence = msgspec.structs.replace(evidence, keys=known)
     results = checks.run_checks(evidence, contents)
     verified, pending = checks.is_verified(results), checks.is_pending(results)
+    is_complete = all(check.result == "ok" for check in results)
     if as_json:
         found = {"receipt": evidence.id, "verified": verified, "pending": pending}
         print(json.dumps({**found, "checks": msgspec.to_builtins(results)}))
     else:
         _print_report(evidence, results, verified=verified, pending=pending, has_keys=bool(keys))
-    return 0 if verified else EXIT_PENDING if pending else EXIT_WRONG
+    return 0 if is_complete else EXIT_INCOMPLETE if verified or pending else EXIT_WRONG
 
 
 def _print_report(evidence: Evidence, results: list[Check], *, verified: bool, pending: bool, has_keys: bool) -> None:
     wrong = [check.name for check in results if check.result in ("failed", "missing")]
-    verdict = (
-        "verified" if verified else "not covered by the audit tree yet" if pending else f"WRONG: {', '.join(wrong)}"
-    )
+    unchecked = [check.name for check in results if check.result in ("erased", "retired")]
+    good = f"verified, but not: {', '.join(unchecked)}" if unchecked else "verified"
+    verdict = good if verified else "not covered by the audit tree yet" if pending else f"WRONG: {', '.join(wrong)}"
     print(f"{evidence.id}: {verdict}")
     for check in results:
         print(f"  {check.name:<17} {check.result}{f': {check.detail}' if check.detail else ''}")
-    if verified and any(check.result == "erased" for check in results):
-        print("  What is erased cannot be checked any more; the rest is as the server signed it.")
+    if unchecked:
+        print("  The file says that these were erased, or are too old, which nobody signs.")
     if not has_keys:
         for key in evidence.keys:
             print(f"  key {key.id} ({key.use}): {key.public}")

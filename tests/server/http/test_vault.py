@@ -269,16 +269,20 @@ def check_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     evidence = json.loads(members["receipt.json"])
     broken_key = {**evidence, "keys": [{**key, "public": "x"} for key in evidence["keys"]]}
     photos = json.loads(members["record.json"]) | {"photos": [{"sha256": []}]}
+    parts = ("name", "salt", "event")
+    taken_out = {name: part for name, part in evidence.items() if name not in parts} | {"erased": True}
     path = tmp_path / "hostile.zip"
     for changed, method, exit_code in (
         ({"receipt.json": json.dumps(broken_key).encode()}, zipfile.ZIP_STORED, 1),
         ({"record.json": json.dumps(photos).encode()}, zipfile.ZIP_STORED, 1),
         ({}, zipfile.ZIP_DEFLATED, 0),
         ({}, zipfile.ZIP_BZIP2, 2),
+        ({"receipt.json": json.dumps(taken_out).encode(), "record.json": None}, zipfile.ZIP_STORED, 3),
     ):
         with zipfile.ZipFile(path, "w", method) as hostile:
             for name, data in {**members, **changed}.items():
-                hostile.writestr(name, data)
+                if data is not None:
+                    hostile.writestr(name, data)
         assert commands.run(["vault", "verify", str(path)]) == exit_code, (changed.keys(), method)
         capsys.readouterr()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as hostile:

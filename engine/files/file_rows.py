@@ -61,8 +61,10 @@ async def store_row(archive: Archive, row: FileRow) -> tuple[FileRow, bool]:
     insert = insert_into(archive, files).values(row._asdict())
     stored = insert.on_conflict_do_update(index_elements=["target", "sha256", "by"], set_={"used_at": row.used_at})
     async with archive.begin_write() as conn:
+        # The row of the release is a lock: this waits for a chore that deletes the blob, and the chore for this. The
+        # caller stores the blob afterwards.
+        await release_blobs(conn, archive, [row.sha256])
         found = FileRow(*(await conn.execute(stored.returning(*files.c))).one())
-        # This waits for a chore that deletes the blob: the caller stores the blob after it.
         await conn.execute(delete(file_releases).where(file_releases.c.sha256 == row.sha256))
         return found, found.id == row.id
 

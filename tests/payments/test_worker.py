@@ -14,20 +14,21 @@ import pytest
 
 from engine.archive import payment_orders
 from engine.clock import now_ms
-from engine.domain import job_queries, jobs, payment_reports, payment_webhooks, payments, payouts
+from engine.domain import jobs, payment_reports, payments, payouts
 from engine.domain.commands import CommandInput
 from engine.domain.payments import Payment
 from engine.errors import Unavailable
-from engine.payments.adapter import PaymentAdapter, PayoutOrder, ProviderRefused, ProviderUnavailable, Report
+from engine.payments.adapter import PayoutOrder, ProviderRefused, ProviderUnavailable, Report
 from engine.payments.simulated import SimulatedAdapter
 from engine.payments.stripe import StripeAdapter
 from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.types import DEFAULT_ZONE, JobId, Principal
+from engine.types import DEFAULT_ZONE
 from engine.workers import archiver, payment_worker
 from tests.engine import staff
 from tests.engine.test_holds import PAYMENT_SERVICE, PRICE, accepted_job, change_price, complete, open_market, step
 from tests.payments import stripe_server
+from tests.payments.scene import deliver, held_job, job_view, receive, shown_payments, work
 from tests.payments.stripe_server import KEY, WEBHOOK_SECRET, StripeServer, run_stripe
 from tests.support import event_log
 from tests.support.booked_money import book_earnings
@@ -56,61 +57,6 @@ async def adapter(stripe: StripeServer) -> AsyncIterator[StripeAdapter]:
     opened = StripeAdapter(stripe.url, KEY, WEBHOOK_SECRET, timeout_s=0.3)
     yield opened
     await opened.aclose()
-
-
-async def work(engine: Engine, adapter: PaymentAdapter) -> None:
-    """Archive the log, and let the worker work until no order is left; orders that wait are due at once."""
-    for _ in range(60):
-        await archiver.run_once(engine)
-        await payment_worker.work_once(engine, adapter, DEFAULT_ZONE)
-        waiting = await payment_orders.due_orders(engine.archive, DEFAULT_ZONE, now_ms() + 10**9)
-        if not waiting:
-            return
-        for order in waiting:
-            await payment_orders.postpone(engine.archive, order, 0)
-    raise AssertionError("orders are left")
-
-
-async def deliver(engine: Engine, stripe: StripeServer) -> None:
-    """Deliver all webhook events twice, the newest first."""
-    for event in [*reversed(stripe.events), *stripe.events]:
-        await receive(engine, stripe, event)
-
-
-async def receive(engine: Engine, stripe: StripeServer, event: dict[str, Any]) -> None:
-    """Deliver a webhook event."""
-    body, headers = stripe.signed(event)
-    raw = {name.lower().encode(): value.encode() for name, value in headers.items()}
-    await payment_webhooks.receive(engine, "stripe", raw, body)
-
-
-async def shown_payments(engine: Engine, job: JobId) -> list[tuple[str, str, int]]:
-    """Return kind, status and amount of the job's payments."""
-    items = [msgspec.json.decode(item) for item in await payments.find_payments(engine, PAYMENT_SERVICE, job)]
-    return [(item["kind"], item["status"], item["amount"]) for item in items]
-
-
-async def job_view(engine: Engine, carla: Principal, job: JobId) -> dict[str, Any]:
-    """Return the job as its customer sees it."""
-    found: dict[str, Any] = msgspec.json.decode(bytes(await _read(engine, carla, job)))
-    return found
-
-
-async def _read(engine: Engine, carla: Principal, job: JobId) -> Any:
-    return await job_queries.read_job(engine, carla, job)
-
-
-async def held_job(engine: Engine, stripe: StripeServer, adapter: PaymentAdapter) -> tuple[Any, ...]:
-    """Return customer, technician and job, whose hold is authorized at Stripe and here."""
-    await work(engine, adapter)  # from here on, requests are the worker's
-    carla, service, tom = await open_market(engine)
-    job = await accepted_job(engine, carla, service, tom)
-    await work(engine, adapter)
-    [intent] = stripe.intents.values()
-    assert (intent["amount"], intent["capture_method"], intent["currency"]) == (PRICE, "manual", "usd")
-    stripe.confirm(intent["id"])
-    await deliver(engine, stripe)
-    return carla, service, tom, job
 
 
 @on_both_databases

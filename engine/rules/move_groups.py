@@ -13,6 +13,9 @@ import msgspec
 MAX_MOVES = 16
 """The most moves of a group: one script applies a group, and a zone waits while a script runs."""
 
+LEAST_SAVING_S = 1.0
+"""The least travel time (seconds) for which a job is moved. A plan shows whole seconds, so less is shown as nothing."""
+
 
 class Move(msgspec.Struct, frozen=True):
     """A job goes from the technician ``origin`` to the technician ``target`` (all three are indexes). With ``origin``
@@ -115,8 +118,8 @@ def rank_groups(
 ) -> list[tuple[list[Move], float]]:
     """Return the groups, the best first, each with the travel time (seconds) that it saves if those before it have been
     applied. A group is better if it serves more waiting jobs, then if it saves more; it comes after the groups that it
-    needs. Groups that save nothing and serve no waiting job are left out. ``travel_s`` returns the travel time of one
-    technician who does these jobs.
+    needs. Groups that save less than ``LEAST_SAVING_S`` and serve no waiting job are left out. ``travel_s`` returns the
+    travel time of one technician who does these jobs.
     """
     held = {technician: set(jobs) for technician, jobs in visits_of.items()}
     needs = _needed_groups(groups, clash)
@@ -129,7 +132,7 @@ def rank_groups(
                 ratings[number] = (serves, _saves_s(groups[number], held, travel_s))
         best = max(ready, key=ratings.__getitem__)
         serves, saves_s = ratings[best]
-        if not serves and saves_s <= 0:
+        if not serves and saves_s < LEAST_SAVING_S:
             break
         waiting.remove(best)
         changed = _after(groups[best], held)

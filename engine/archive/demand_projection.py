@@ -1,5 +1,5 @@
-"""Count the requests of areas from events. A booking counts at its place, whether or not a technician took it, because
-a request that found nobody is demand too.
+"""Count the requests of areas from events. A booking counts at its place even if no technician took it, because an
+unserved request is demand too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class QuotedPlace(NamedTuple):
 
 @dataclass(slots=True)
 class DemandCounts:
-    """What a sequence of events adds to the counts of areas and hours. The values are those of ``COUNT_COLUMNS``."""
+    """The amounts that a sequence of events adds to the counts of areas and hours. The values of one area and hour are
+    those of ``COUNT_COLUMNS``.
+    """
 
     counts: dict[AreaHour, list[int]] = field(default_factory=dict)
     quoted: list[QuotedPlace] = field(default_factory=list)
@@ -59,7 +61,7 @@ class DemandCounts:
             self.add(POSTAL_CODE, code, hour_of(at_ms), column, by)
 
     def rows(self, zone: str) -> list[dict[str, Any]]:
-        """Return the rows to add, in the order of their keys: two archivers then lock rows in the same order."""
+        """Return the rows to add, in the order of their keys, so that two archivers lock rows in the same order."""
         keys = ("zone", "kind", "area", "hour")
         return [
             dict(zip((*keys, *COUNT_COLUMNS), (zone, *key, *self.counts[key]), strict=True))
@@ -97,8 +99,8 @@ _decoder = msgspec.json.Decoder(_Data)
 
 
 def fold_demand_event(counts: DemandCounts, event: Event) -> None:
-    """Count an event of ``DEMAND_EVENTS``. A job that goes back and is accepted again is ``filled`` twice. Raises
-    msgspec.DecodeError.
+    """Count an event of ``DEMAND_EVENTS``. A job that loses its technician and is accepted again counts as ``filled``
+    twice. Raises msgspec.DecodeError.
     """
     if event.type == "job.updated" and QUOTE_MEMBER not in event.data:
         return
@@ -117,7 +119,7 @@ def fold_demand_event(counts: DemandCounts, event: Event) -> None:
         column = "booked"
     elif event.type == "job.expired":
         column = "expired"
-    elif job.asked or data.former:  # only asked, or from one technician to another
+    elif job.asked or data.former:  # the technician was only asked, or the job went from one technician to another
         return
     else:
         column = "filled"

@@ -1,7 +1,8 @@
-"""Count quotes that were not booked: a customer asked for the price of work at a place.
+"""Count the quotes that were not booked. They show demand too.
 
-A customer counts once in a cell in ten minutes, however many quotes they request. A booking with a quote counts itself
-and subtracts 1 from the quotes. The subtraction is counted in the hour of the booking, so that no earlier hour changes.
+A customer counts once for each cell and ten minutes, even if they request several quotes. A booking with a quote is
+counted as a booking and subtracts 1 from the quotes. The subtraction is counted in the hour of the booking, so that no
+earlier hour changes.
 """
 
 from __future__ import annotations

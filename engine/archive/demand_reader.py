@@ -38,7 +38,9 @@ async def read_hours(archive: Archive, zone: Zone, kind: str, first: int, last: 
 
 
 async def read_postal_cells(archive: Archive, zone: Zone, first: int) -> list[tuple[str, str, int]]:
-    """Return the postal codes and cells that share requests since the hour ``first``, with the number of these."""
+    """Return each pair of a postal code and a cell in which bookings were counted since the hour ``first``, with their
+    number.
+    """
     columns = demand_hours.c
     total = func.sum(columns.booked)
     span = (columns.zone == zone, columns.kind == POSTAL_CELL, columns.hour >= first)

@@ -1,5 +1,5 @@
-"""Count the requests in events that were archived by an older release, which did not count. The first archiver of this
-release does so when it takes a zone.
+"""Count the requests in events that an older release archived without counting. The first archiver of this release does
+this when it gets the lease of a zone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def refill(archive: Archive, zone: Zone, checkpoint: Checkpoint | None) ->
 
 
 async def _count_page(archive: Archive, zone: Zone, before: int | None, until: int) -> None:
-    """Count the archived events with ``before`` < seq ≤ ``until``, unless another archiver did so."""
+    """Count the archived events with ``before`` < seq ≤ ``until``, unless another archiver has counted them."""
     upsert, columns, counts = partial(insert_into, archive), events.c, DemandCounts()
     async with archive.begin_write() as conn:
         if not await demand_rows.move_progress(conn, upsert, zone, before, until):

@@ -26,8 +26,8 @@ async def add_counts(conn: AsyncConnection, upsert: Upsert, zone: Zone, counts: 
 
 
 async def move_progress(conn: AsyncConnection, upsert: Upsert, zone: Zone, before: int | None, after: int) -> bool:
-    """Record that the counts have the events up to ``after``, if they had exactly those up to ``before`` (None: no
-    progress is recorded yet). Return whether they had.
+    """Record that the events up to ``after`` are counted, if exactly those up to ``before`` were counted (None: no
+    progress is recorded yet). Return whether this was so.
     """
     if before is None:
         first = upsert(demand_progress).values(zone=zone, seq=after).on_conflict_do_nothing()

@@ -116,8 +116,8 @@ async def _erase_own_rows(conn: AsyncConnection, person: Person) -> None:
 
 
 async def _erase_files(archive: Archive, person: Person) -> None:
-    """Delete the files that the person uploaded, and the photos of the jobs that they booked: those show their home.
-    A chore deletes the bytes.
+    """Delete the files that the person uploaded, and the photos of the jobs that they booked, because these show their
+    home. A chore deletes the bytes.
     """
     async with archive.begin_write() as conn:
         await file_rows.delete_rows(conn, archive, files.c.by == person.id)
@@ -126,7 +126,9 @@ async def _erase_files(archive: Archive, person: Person) -> None:
 
 
 async def _erase_receipts(archive: Archive, person: Person) -> None:
-    """Empty what the person signed: record, name and image. The signed digests stay, and a chore deletes the images."""
+    """Delete the record, name and image from the receipts that the person signed. The signed digests stay, and a chore
+    deletes the bytes of the images.
+    """
     own = receipts.c.customer == person.id
     async with archive.begin_write() as conn:
         named = select(receipts.c.image).where(own, receipts.c.image.is_not(None))

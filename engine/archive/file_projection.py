@@ -33,7 +33,7 @@ _message_decoder = msgspec.json.Decoder(_MessageData)
 
 
 def fold_files(attached: dict[str, Row], event: Event) -> None:
-    """Add the files that an event attached, by id. Raises msgspec.DecodeError."""
+    """Add the files that an event attached to ``attached``, by their ids. Raises msgspec.DecodeError."""
     if event.type == "file.added":
         name = _file_decoder.decode(event.data).file.id
         attached[name] = {"file": name, "at": event.at, "number": None}

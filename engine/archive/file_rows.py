@@ -1,4 +1,4 @@
-"""Note in SQL on what files hang, from the events that attached them."""
+"""Write to SQL to what files are attached, from the events that attached them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.sql.file_tables import files
 
 
 async def apply_rows(conn: AsyncConnection, attached: Mapping[str, Row]) -> None:
-    """Write that files are attached, in the transaction of their batch."""
+    """Write the attachments of files in the transaction of their batch of events."""
     if attached:
         change = update(files).where(files.c.id == bindparam("file"))
         await conn.execute(change.values(attached_at=bindparam("at"), n=bindparam("number")), list(attached.values()))

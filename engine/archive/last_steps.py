@@ -1,4 +1,6 @@
-"""How an archived job came to its holder and to its state. A repeat of either step gets the same reply as the first."""
+"""Find the steps by which an archived job got its holder and its state. A repeat of such a step gets the same reply as
+the first time.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from engine.types import JobId
 
 
 class LastSteps(NamedTuple):
-    """The fields ``claimed`` and ``last`` of a job in Redis: ``<seq> <version>`` of the claim by which its holder came
-    to hold it, and ``<command> <actor> <seq>`` of its last step. "" if there was none: somebody gave them the job, or
-    something else than a step changed it last.
+    """The fields ``claimed`` and ``last`` of a job in Redis. ``claimed`` is ``<seq> <version>`` of the claim by which
+    the holder got the job, "" if the job was assigned to them. ``last`` is ``<command> <actor> <seq>`` of the job's
+    last step, "" if its last change was not a step.
     """
 
     claimed: str = ""
@@ -32,7 +34,9 @@ class _Job(msgspec.Struct):
 
 
 class _Data(msgspec.Struct):
-    """The members of an event's data that say who holds the job, and why. Some have the job's id in its place."""
+    """The members of an event's data that say who holds the job, and why. Some events have the job's id in place of the
+    job.
+    """
 
     job: _Job | str | None = None
     command: str | None = None
@@ -42,7 +46,7 @@ _data_decoder = msgspec.json.Decoder(_Data)
 
 
 async def read_last_steps(archive: Archive, job: JobId) -> LastSteps:
-    """Return the steps of an archived job that a repeat asks for, as far as the archive still has their events.
+    """Return the last steps of an archived job, if the archive still has their events.
 
     Raises Unavailable.
     """

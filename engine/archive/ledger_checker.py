@@ -1,4 +1,4 @@
-"""Check the ledger of a database: that it balances, and that it has what the archived events say."""
+"""Check the ledger of a database: its lines balance, and they agree with the archived events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_FINDINGS = 50
 
 
 async def find_problems(archive: Archive) -> tuple[int, list[str]]:
-    """Return how many events about money were compared, and what is wrong, one sentence each. Raises Unavailable."""
+    """Return how many events about money were compared, and one sentence for each problem. Raises Unavailable."""
     compared, causes = 0, set[str]()
     async with archive.begin_read() as conn:
         found = await ledger_reader.find_unbalanced(conn)
@@ -41,7 +41,9 @@ async def _read_page(conn: AsyncConnection, zone: Zone, after: int, last: int) -
 
 
 async def _compare(conn: AsyncConnection, zone: Zone, page: list[Any], causes: set[str]) -> list[str]:
-    """Return the events whose lines are not in the ledger as they follow from the event. ``causes`` are booked."""
+    """Return one sentence for each event whose lines in the ledger are missing or differ. ``causes`` are those of the
+    ledger's entries.
+    """
     lines = ledger_lines.c
     span = (lines.zone == zone, lines.seq >= page[0]["seq"], lines.seq <= page[-1]["seq"])
     booked: dict[int, list[dict[str, Any]]] = {}

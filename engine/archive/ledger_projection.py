@@ -1,9 +1,9 @@
-"""Fold the events that move money into entries of the ledger, and into the payouts that they report.
+"""Fold the events about money into entries of the ledger and into changes of payouts.
 
-``payment.received`` and ``payment.refunded`` are told once for each capture and refund; a capture in another currency
-than the job's is told by ``payment.unexpected`` alone. ``session.ledger`` says what the technician earns
-(lua/lib/earnings.lua). The payment's id and the payout's id are the cause, so that an event that was appended twice is
-booked once.
+``payment.received`` and ``payment.refunded`` are emitted once for each capture and refund. A capture in another
+currency than the job's emits only ``payment.unexpected``. ``session.ledger`` contains what the technician earns
+(lua/lib/earnings.lua). The id of the payment or the payout is the ``cause`` of an entry, so that an event that was
+appended twice is booked once.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ _payout_decoder = msgspec.json.Decoder(_PayoutData)
 
 
 def fold_ledger_event(rows: LedgerRows, event: Event) -> None:
-    """Fold one of ``LEDGER_TYPES`` into ``rows``. Raises msgspec.DecodeError or ValueError for data that is not what
-    a script writes.
+    """Fold one of ``LEDGER_TYPES`` into ``rows``. Raises msgspec.DecodeError or ValueError for data that no script
+    writes.
     """
     entry: Entry | None
     if event.type in PAYOUT_TYPES:
@@ -97,7 +97,7 @@ def fold_ledger_event(rows: LedgerRows, event: Event) -> None:
 
 
 def _entry_of_payment(event: Event, data: _PaymentData) -> Entry | None:
-    """Return the entry of a payment; None if another event of the same payment makes it."""
+    """Return the entry of a payment; None if another event of the same payment gives the entry."""
     payment, job = data.payment, data.job.id
     if event.type == "payment.refunded":
         return ledger.refunded(job, payment.id, payment.amount, payment.currency, event.at)

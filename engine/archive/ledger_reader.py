@@ -1,5 +1,5 @@
-"""Queries on the ledger. The functions that take a connection read all from one state of the database, so that sums
-belong to the position up to which the ledger is written.
+"""Queries on the ledger. The functions that take a connection read from one state of the database, so that the sums fit
+the position up to which the ledger is written.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ MAX_UNBALANCED_ENTRIES = 20
 
 
 class LedgerBalance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a technician has in one currency, in minor units: ``pending`` is earned and not available yet, ``available``
-    can be paid out, ``paid_out`` are payouts that were requested or paid. Each may be negative but the last.
+    """The balance of a technician in one currency, in minor units. ``pending`` is earned and not available yet,
+    ``available`` can be paid out, ``paid_out`` is the sum of payouts that were requested or paid. ``pending`` and
+    ``available`` may be negative.
     """
 
     currency: str
@@ -34,8 +35,8 @@ class LedgerBalance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of what a technician has. ``amount`` is the change; if a job's money was earned, it is ``gross`` without
-    ``fee``. ``at`` and ``available_at`` are in ms.
+    """A change of a technician's balance by ``amount``, in minor units. If the change is money earned with a job,
+    ``amount`` is ``gross`` less ``fee``. ``at`` and ``available_at`` are in ms since the Unix epoch.
     """
 
     zone: Zone
@@ -52,7 +53,9 @@ class LedgerItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payee(NamedTuple):
-    """Who earned the money of a job, and from when on (ms) the first of it could be paid out."""
+    """The technician who earned the money of a job, and the time (ms) from which the first part of it could be paid
+    out.
+    """
 
     technician: str
     available_at: int
@@ -89,8 +92,8 @@ async def read_balances(conn: AsyncConnection, technician: str, now_ms: int) -> 
 
 
 async def read_payable(conn: AsyncConnection, technician: str, currency: str, now_ms: int) -> int:
-    """Return what a technician can be paid out: what they earned and is available, less every payout that has not
-    failed. The payouts are those of SQL, because the ledger gets them from the log, a moment later.
+    """Return the amount that a technician can be paid out: their available earnings less every payout that has not
+    failed. The payouts are read from the table ``payouts``, because the ledger gets them from the log a moment later.
     """
     lines, entries = ledger_lines.c, ledger_entries.c
     same = and_(lines.zone == entries.zone, lines.seq == entries.seq, lines.kind == entries.kind)
@@ -114,8 +117,8 @@ async def read_items(
     limit: int | None = None,
     span_ms: tuple[int, int] | None = None,
 ) -> list[LedgerItem]:
-    """Return changes of what a technician has, the newest first: at most ``limit``, before the item with the sort key
-    ``before`` (at, zone, seq, kind), and in ``span_ms``, from and until.
+    """Return changes of a technician's balance, the newest first: at most ``limit``, before the item with the sort key
+    ``before`` (at, zone, seq, kind), and in ``span_ms`` (the first ms, and the first one after it).
     """
     lines, entries = ledger_lines.c, ledger_entries.c
     key = (entries.at, entries.zone, entries.seq, entries.kind)
@@ -136,7 +139,7 @@ async def read_items(
 
 
 async def read_sums_before(conn: AsyncConnection, technician: str, at_ms: int) -> dict[str, int]:
-    """Return by currency what a technician had, pending and available, before ``at_ms``."""
+    """Return the technician's balance before ``at_ms`` by currency, pending money included."""
     lines, entries = ledger_lines.c, ledger_entries.c
     same = and_(lines.zone == entries.zone, lines.seq == entries.seq, lines.kind == entries.kind)
     query = (
@@ -149,8 +152,8 @@ async def read_sums_before(conn: AsyncConnection, technician: str, at_ms: int) -
 
 
 async def find_payee(archive: Archive, job: JobId, holder: str) -> Payee | None:
-    """Return who earned the money of a job; None if nobody has. The job's ``holder`` has if the platform kept all of
-    it: then the ledger has no line of theirs. Raises Unavailable.
+    """Return the technician who earned the money of a job; None if there is none. If the fee was the whole amount, the
+    ledger has no line of a technician: then return the job's ``holder``. Raises Unavailable.
     """
     lines, entries, is_theirs = ledger_lines.c, ledger_entries.c, ledger_lines.c.account.startswith(TECHNICIAN)
     same = and_(lines.zone == entries.zone, lines.seq == entries.seq, lines.kind == entries.kind, is_theirs)
@@ -166,7 +169,7 @@ async def find_payee(archive: Archive, job: JobId, holder: str) -> Payee | None:
 
 
 async def find_unbalanced(conn: AsyncConnection) -> list[str]:
-    """Return what is wrong in the ledger, one sentence each: currencies whose lines do not sum to 0, and entries."""
+    """Return one sentence for each currency and each entry whose lines do not sum to 0."""
     lines = ledger_lines.c
     sums = select(lines.currency, func.sum(lines.amount)).group_by(lines.currency).having(func.sum(lines.amount) != 0)
     found = [f"the lines in {currency} sum to {total}" for currency, total in await conn.execute(sums)]
@@ -217,7 +220,7 @@ def _item_of_row(row: Any, fee: int) -> LedgerItem:
 
 
 async def has_balance(archive: Archive, technician: str) -> bool:
-    """Return whether a technician has money, or owes some. Raises Unavailable."""
+    """Return whether a technician's balance is not 0 in some currency. Raises Unavailable."""
     columns = ledger_lines.c
     query = (
         select(columns.currency)
@@ -230,7 +233,7 @@ async def has_balance(archive: Archive, technician: str) -> bool:
 
 
 async def has_open_payout(archive: Archive, technician: str) -> bool:
-    """Return whether a payout to a technician is under way, or the ledger does not have its outcome yet. Raises
+    """Return whether a payout to a technician is requested, or the ledger does not have its outcome yet. Raises
     Unavailable.
     """
     is_unbooked = payouts.c.id.in_(select(payout_events.c.payout).where(payout_events.c.seq.is_(None)))

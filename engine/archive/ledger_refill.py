@@ -1,6 +1,6 @@
-"""Write the ledger from events that an older release archived, which knew none. The next archiver of this release
-begins here. The step into a done state of an older release names no earnings: the job keeps that money, as
-``callout ledger check`` shows.
+"""Write the ledger from events that an older release archived without a ledger. The first archiver of this release does
+this when it gets the lease of a zone. An older release wrote no earnings when a job was done. Therefore the money of
+such a job stays in the job's account, as ``callout ledger check`` shows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def refill(archive: Archive, zone: Zone, checkpoint: Checkpoint | None) ->
 
 
 async def _fold_page(archive: Archive, zone: Zone, before: int | None, until: int) -> None:
-    """Fold the archived events with ``before`` < seq ≤ ``until``, unless another archiver did so."""
+    """Fold the archived events with ``before`` < seq ≤ ``until``, unless another archiver has folded them."""
     upsert, columns, rows = partial(insert_into, archive), events.c, LedgerRows()
     async with archive.begin_write() as conn:
         if not await ledger_rows.move_progress(conn, upsert, zone, before, until):

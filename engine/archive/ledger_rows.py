@@ -1,4 +1,4 @@
-"""Write the entries of the ledger, in the transaction of their events: each is written exactly once."""
+"""Write the entries of the ledger in the transaction of their events, so that each is written exactly once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CAUSES_PER_QUERY = 500
 
 
 async def apply_rows(conn: AsyncConnection, upsert: Upsert, zone: Zone, rows: LedgerRows) -> None:
-    """Insert the entries whose cause has none yet, and note what became of payouts. The lines come before their
-    entries: the triggers of engine/sql/ledger_tables.py require it.
+    """Insert the entries whose cause is new, and write the statuses of payouts. The lines of an entry are inserted
+    before the entry, as the triggers of engine/sql/ledger_tables.py require.
     """
     if not rows.entries and not rows.payouts:
         return
@@ -40,7 +40,7 @@ async def _known_causes(conn: AsyncConnection, causes: list[str]) -> set[str]:
 
 
 async def _note_payouts(conn: AsyncConnection, upsert: Upsert, rows: LedgerRows) -> None:
-    """Note that the events of payouts are archived. A database that was restored to a state before a payout gets the
+    """Write that the events of payouts are archived. A database that was restored to a state before a payout gets the
     payout back from its events, so that it is not paid twice.
     """
     for seq, payout in rows.payouts:
@@ -57,7 +57,7 @@ async def _note_payouts(conn: AsyncConnection, upsert: Upsert, rows: LedgerRows)
 
 async def move_progress(conn: AsyncConnection, upsert: Upsert, zone: Zone, before: int | None, after: int) -> bool:
     """Record that the ledger has the events up to ``after``, if it had exactly those up to ``before`` (None: no
-    progress is recorded yet). Return whether it had.
+    progress is recorded yet). Return whether this was so.
     """
     if before is None:
         first = upsert(ledger_progress).values(zone=zone, seq=after).on_conflict_do_nothing()

@@ -1,7 +1,8 @@
-"""The requested payments and payouts that a payment adapter works on, in SQL.
+"""The requested payments and payouts in SQL that a payment adapter still has to process.
 
-They are taken from the *archived* log: an event that a failover of Redis might still take back is never paid for. A
-request is taken in the transaction that moves the cursor, so that each is taken once, whatever dies.
+They are read from the *archived* log, because a failover of Redis can still lose an event that is not archived. A
+request is stored in the transaction that moves the cursor. Therefore each request is stored exactly once, even if a
+process dies.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _columns, _cursor = payment_orders.c, payment_cursors.c
 
 
 class StoredOrder(NamedTuple):
-    """A requested payment that waits. ``document`` is the payment of the event ``seq`` as JSON, or the payout: then
-    ``job`` is the technician. ``attempts`` is how often the provider was asked without an answer.
+    """A requested payment or payout that waits. ``document`` is its JSON in the event ``seq``. ``job`` is the payment's
+    job, or the payout's technician. ``attempts`` is the number of requests to the provider that had no answer.
     """
 
     id: str
@@ -47,17 +48,17 @@ class StoredOrder(NamedTuple):
 
     @property
     def payment(self) -> EventPayment:
-        """Return the payment; only if the order is no payout."""
+        """Return the payment of an order that is not a payout."""
         return _payment_decoder.decode(self.document)
 
     @property
     def payout(self) -> OrderedPayout:
-        """Return the payout; only if the order is one."""
+        """Return the payout of an order that is one."""
         return _payout_decoder.decode(self.document)
 
 
 class OrderedPayout(msgspec.Struct, frozen=True):
-    """The payout in the data of ``payout.requested``, as far as a provider needs it."""
+    """The members of the payout in ``payout.requested`` that a provider needs."""
 
     id: str
     technician: str
@@ -77,7 +78,7 @@ _payout_decoder = msgspec.json.Decoder(OrderedPayout)
 
 async def take_requests(archive: Archive, zone: Zone, now: int) -> bool:
     """Store the requests that were archived since the last call. Return whether there may be more. The first call
-    begins at the end of the log: an outside service has had what was requested before. Raises Unavailable.
+    starts at the end of the log, because an outside service got the earlier requests. Raises Unavailable.
     """
     checkpoint = await reader.checkpoint(archive, zone)
     async with archive.begin_read() as conn:
@@ -100,7 +101,7 @@ async def take_requests(archive: Archive, zone: Zone, now: int) -> bool:
 
 
 async def _store(archive: Archive, zone: Zone, begin: int, end: int, rows: list[dict[str, Any]]) -> None:
-    """Store new requests and move the cursor; nothing if another process has moved it."""
+    """Store new requests and move the cursor. If another process has moved the cursor, do nothing."""
     async with archive.begin_write() as conn:
         where = (_cursor.zone == zone, _cursor.seq == begin)
         moved = await conn.execute(update(payment_cursors).where(*where).values(seq=end))
@@ -109,7 +110,9 @@ async def _store(archive: Archive, zone: Zone, begin: int, end: int, rows: list[
 
 
 def _order_rows(zone: Zone, rows: Sequence[Any], now: int) -> list[dict[str, Any]]:
-    """Return the rows of the payouts, and of the payments that steps of jobs requested, without reports of requests."""
+    """Return the rows of new orders from events: payouts, and payments that steps of jobs requested. Events that report
+    a payment as requested are left out.
+    """
     found = []
     for row in rows:
         data = _data_decoder.decode(row.data)
@@ -126,7 +129,7 @@ def _order_rows(zone: Zone, rows: Sequence[Any], now: int) -> list[dict[str, Any
 
 
 async def due_orders(archive: Archive, zone: Zone, now: int) -> list[StoredOrder]:
-    """Return the orders to work on now: of each job the earliest, if it is due. Raises Unavailable."""
+    """Return the orders to process at ``now``: for each job the earliest one, if it is due. Raises Unavailable."""
     first = select(func.min(_columns.seq)).where(_columns.zone == zone).group_by(_columns.job)
     query = select(payment_orders).where(_columns.zone == zone, _columns.due_at <= now, _columns.seq.in_(first))
     async with archive.begin_read() as conn:
@@ -135,7 +138,7 @@ async def due_orders(archive: Archive, zone: Zone, now: int) -> list[StoredOrder
 
 
 async def postpone(archive: Archive, order: StoredOrder, due_at: int) -> None:
-    """Note an attempt without an answer. Raises Unavailable."""
+    """Count an attempt without an answer, and make the order due again at ``due_at`` (ms). Raises Unavailable."""
     async with archive.begin_write() as conn:
         changed = update(payment_orders).where(_columns.id == order.id)
         await conn.execute(changed.values(attempts=order.attempts + 1, due_at=due_at))
@@ -148,8 +151,8 @@ async def remove(archive: Archive, order: StoredOrder) -> None:
 
 
 async def forget_cursors(archive: Archive) -> None:
-    """Forget how far the requests were read, because an outside service has them from now on. Orders that the provider
-    may have been asked for already stay, and go on if an adapter comes back. Raises Unavailable.
+    """Delete the cursors, because an outside service gets the requests from now on. Orders whose requests may have
+    reached the provider stay, and continue if an adapter is chosen again. Raises Unavailable.
     """
     async with archive.begin_write() as conn:
         await conn.execute(delete(payment_cursors))

@@ -84,8 +84,8 @@ async def read_zones(archive: Archive) -> list[Zone]:
 
 async def find_seqs(archive: Archive, zone: Zone, person: Person, *, with_quarantine: bool = False) -> list[int]:
     """Return the seqs of a zone's events that may contain the person's data: those addressed to them or to their rooms,
-    those of their jobs, and those of their quotes and messages. ``with_quarantine``: and all events in quarantine,
-    which have no channels. In the log's order.
+    those of their jobs, and those of their quotes and messages. With ``with_quarantine``, all events in quarantine are
+    included, because they have no channels. The seqs are in the log's order.
     """
     own_rooms = select(room_members.c.room).where(room_members.c.user == person.id)
     channel = event_channels.c.channel

@@ -10,7 +10,7 @@ from engine.sql.quote_tables import quotes
 
 
 async def apply_rows(conn: AsyncConnection, rows: QuoteRows) -> None:
-    """Insert the new quotes, and note the jobs that used quotes up."""
+    """Insert the new quotes, and write to each used quote the job that used it up."""
     new = [{**row, "job": rows.jobs.get(name)} for name, row in rows.new.items()]
     if new:
         await conn.execute(insert(quotes), new)

@@ -34,8 +34,8 @@ async def apply_rows(conn: AsyncConnection, upsert: Upsert, rows: RoomRows) -> N
 
 
 async def _apply_mediation(conn: AsyncConnection, rows: RoomRows) -> None:
-    """Write who mediates in which room. Departures are written first, because a mediator who left may have taken
-    another dispute of the room since.
+    """Write which mediator is a member of which room. Departures are written first, because a mediator who left may
+    have taken another dispute of the room afterwards.
     """
     of_room = rooms.c.id == bindparam("of_room")
     if rows.invitations:

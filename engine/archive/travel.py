@@ -51,7 +51,7 @@ _document_decoder = msgspec.json.Decoder(JourneyDocument)
 
 async def take_learning(archive: Archive, zone: Zone, now: int, next_at: int) -> bool:
     """Return whether the zone is due to learn at ``now`` (ms since the Unix epoch), and make it due again at
-    ``next_at``. Only one of several processes gets true, so that the work is done once.
+    ``next_at``. Only one of several processes gets True, so that the work is done once.
     """
     async with archive.begin_write() as conn:
         new = insert_into(archive, travel_times).values(zone=zone, due_at=0, times="{}", quality="{}")
@@ -83,8 +83,8 @@ async def read_quality(archive: Archive, zone: Zone) -> ZoneQuality:
 async def store_quality(
     archive: Archive, zone: Zone, counted_to: int, quality: ZoneQuality, times: ZoneTimes | None
 ) -> bool:
-    """Store the counts, and the times if they were learnt again. Return false, and store nothing, if the stored counts
-    do not end at ``counted_to`` (ms): then another process has counted since.
+    """Store the counts, and the times if they were learnt again. If the stored counts do not end at ``counted_to``
+    (ms), another process has counted meanwhile: then store nothing and return False.
     """
     values = {"quality": msgspec.json.encode(quality).decode()}
     if times is not None:

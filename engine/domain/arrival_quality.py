@@ -1,4 +1,4 @@
-"""The published quality of a zone's predicted arrivals. Only finished jobs in SQL are counted."""
+"""Read how well a zone's predicted arrivals were kept. Only finished jobs in SQL are counted."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class PublishedKept(msgspec.Struct, frozen=True):
-    """The share of kept promises, None without a promise."""
+    """The number of promised arrivals and the share of them that was kept; the share is None without a promise."""
 
     share: float | None
     sample: int
 
 
 class PublishedErrors(msgspec.Struct, frozen=True):
-    """The errors of the predictions of one class of the time left (``LEFT_NAMES``)."""
+    """The errors of predictions that were made with a certain time left until the arrival (one of ``LEFT_NAMES``)."""
 
     left: str
     median_s: float | None

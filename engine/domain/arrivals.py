@@ -22,7 +22,7 @@ def arrival_members(
     that was measured at ``measured_at`` (ms). ``arrived`` is whether the technician has arrived at ``place``.
     """
     now = now_ms()
-    at = min(measured_at, now)  # the clock of Redis may be ahead of this host's
+    at = min(measured_at, now)  # Redis' clock may be ahead of this host's
     model = remaining_model(zone, at, timezone_of(engine.settings.zone_areas, zone), place)
     if not arrived:
         model = engine.road_times.model_by_road(model, here, place, at)

@@ -102,7 +102,7 @@ async def book_job(
 async def _find_earlier(
     engine: Engine, caller: Principal, blueprint: Blueprint, booking: Booking, key: IdempotencyKey, fingerprint: str
 ) -> Outcome | None:
-    """Return the outcome of the same booking under its reference, as far as it is archived; None if there is none."""
+    """Return the archived outcome of an earlier booking with the same reference; None if there is none."""
     earlier = booking.reference and await reader.job_of_reference(engine.archive, caller.id, booking.reference)
     if not earlier:
         return None

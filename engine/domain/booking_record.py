@@ -1,4 +1,4 @@
-"""The text of a new job's record: the members that the booking determines."""
+"""Encode the members of a new job's record that the booking determines."""
 
 from __future__ import annotations
 

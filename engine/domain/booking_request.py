@@ -1,4 +1,4 @@
-"""What a customer books, or asks the price of."""
+"""The request for a booking, or for its price."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """A booking. The position is in degrees, WGS 84; ``amount`` is in minor units of ``currency``; ``scheduled_for`` is
     in ms since the Unix epoch. Without an amount, amount and currency are those of the service: a currency without an
-    amount is ignored. Without a duration, it is that of the service. Where prices are quoted, the booking uses
-    ``quote`` up, or is quoted itself. If the blueprint allows a booking to name its technician, ``technician`` is who
-    shall do the job; otherwise they are asked first.
+    amount is ignored. Without a duration, the service's is used. If the blueprint's prices are quoted, the booking uses
+    ``quote`` up, or gets a new quote. If the blueprint allows a booking to name its technician, only ``technician`` can
+    do the job; otherwise the job is offered to ``technician`` first.
     """
 
     service: str

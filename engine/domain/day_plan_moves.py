@@ -1,4 +1,4 @@
-"""Apply a day plan to the jobs, group by group: each group in one step, or not at all."""
+"""Apply a day plan to the jobs. Each group of moves is applied in one step, or not at all."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def _apply_group(
     except (Unavailable, Indeterminate):
         raise
     except CalloutError as error:
-        if not error.reply:  # about the plan, and not about a job
+        if not error.reply:  # the refusal concerns the plan, not a job
             raise
         return RefusedGroup(number, error.reply[-1].decode(), error.code)
     return None

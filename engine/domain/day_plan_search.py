@@ -1,4 +1,4 @@
-"""Compute a day plan in a thread, so that the event loop can run meanwhile."""
+"""Compute a day plan in a thread, so that the event loop is not blocked."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PAUSE_EVERY_S, PAUSE_S = 0.0005, 0.00005
 
 
 async def search(world: DayWorld, zone: Zone, timezone: str, seed: str, budget_s: float) -> PlannedDay:
-    """Return the best plan that is found in ``budget_s`` seconds. Plans are computed one after the other. If the caller
-    is cancelled, the search ends.
+    """Return the best plan that is found in ``budget_s`` seconds. Searches run one after the other. If the caller is
+    cancelled, the search ends.
     """
     budget = _Budget(budget_s)
     compute = functools.partial(_compute, world, zone, timezone, seed, budget)
@@ -42,7 +42,7 @@ class _Budget:
         self._began = self._paused = 0.0
 
     def pause(self) -> None:
-        """Let the event loop run, unless the last pause was less than ``PAUSE_EVERY_S`` ago."""
+        """Sleep briefly to let the event loop run, unless the last pause was less than ``PAUSE_EVERY_S`` ago."""
         if time.perf_counter() - self._paused > PAUSE_EVERY_S:
             time.sleep(PAUSE_S)
             self._paused = time.perf_counter()
@@ -65,7 +65,7 @@ def _compute(world: DayWorld, zone: Zone, timezone: str, seed: str, budget: _Bud
     present = travel_model(zone, now, timezone)
 
     def model_at(at_ms: int) -> TravelModel:
-        """Return the travel times by which the script will check the schedules: those of that hour today."""
+        """Return the travel times with which the script will check the schedules at ``at_ms``."""
         ahead = (at_ms // HOUR_MS - now // HOUR_MS) % 24
         model = travel_model(zone, now + ahead * HOUR_MS, timezone)
         return msgspec.structs.replace(present, seconds_per_km=model.seconds_per_km)

@@ -104,8 +104,8 @@ async def read_world(
 
 
 def _day_job(row: _JobRow, blueprint: Blueprint, span_ms: tuple[int, int], fixed: str, now_ms: int) -> DayJob | None:
-    """Return a job for the planner. None if the planner does not need it: because it is in no schedule, or because it
-    waits and is of another day, or ops may not give it to anybody.
+    """Return a job for the planner. Return None for a job that the planner does not need: it is in no schedule, or it
+    has no technician and is of another day, or its blueprint does not let ops assign it.
     """
     in_day = span_ms[0] <= row.begins_ms < span_ms[1]
     may_move = assign_command(blueprint, row.status) is not None and not row.frozen and row.begins_ms > now_ms
@@ -129,7 +129,7 @@ def _day_job(row: _JobRow, blueprint: Blueprint, span_ms: tuple[int, int], fixed
 
 
 def assign_command(blueprint: Blueprint, status: str) -> str | None:
-    """Return the command by which ops give a job in this state to a technician; None if the blueprint has none."""
+    """Return the command with which ops assign a job in this state to a technician; None if the blueprint has none."""
     names = (
         name
         for name, command in blueprint.commands.items()
@@ -179,7 +179,7 @@ async def _read_technicians(
 
 
 async def _ids_of_zone(engine: Engine, zone: Zone) -> set[str]:
-    """Return the technicians of the zone whom a review has approved. Raises Unavailable."""
+    """Return the ids of the zone's approved technicians. Raises Unavailable."""
     columns = technicians.c
     query = select(columns.id).where(columns.zone == zone, columns.kyc == "approved", columns.account == "approved")
     async with engine.archive.begin_read() as conn:
@@ -187,15 +187,15 @@ async def _ids_of_zone(engine: Engine, zone: Zone) -> set[str]:
 
 
 async def _read_blueprints(engine: Engine, zone: Zone, rows: Sequence[_JobRow]) -> list[Blueprint | None]:
-    """Return the blueprint of each job; None if the job has gone."""
+    """Return the blueprint of each job; None for a job that is no longer live."""
     reads = (engine.store.command("HGET", keys.job(zone, JobId(row.id)), "bp") for row in rows)
     found = await asyncio.gather(*reads)
     return [registry.require_version(engine.blueprints, key.decode()) if key else None for key in found]
 
 
 async def _add_barred(engine: Engine, zone: Zone, jobs: list[DayJob], rows: Sequence[_JobRow]) -> list[DayJob]:
-    """Return the jobs; those that may move have in ``barred`` the technicians who may not get them: those who blocked
-    the customer or whom the customer blocked, and those who refused the job or had it before.
+    """Return the jobs with ``barred`` filled in for those that may move. It contains the technicians who may not get
+    the job: one of the two blocked the other, or the technician refused the job or held it before.
     """
     customer_of = {row.id: row.customer.id for row in rows}
     movable = [job for job in jobs if not job.fixed]

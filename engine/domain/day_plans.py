@@ -2,7 +2,7 @@
 
 A plan is computed in a thread of the process that received the request, within a limit of seconds. Computing changes no
 job; ``day_plan_moves.apply_plan`` applies the plan. A plan is stored only in Redis, for a day, because it is a
-proposal. The events of the jobs have what was applied.
+proposal. The events of the jobs record what was applied.
 """
 
 from __future__ import annotations
@@ -93,21 +93,21 @@ class DayPlan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
-    """A plan, and the numbers of the groups that were applied."""
+    """A plan, and the indexes of its groups that were applied."""
 
     plan: DayPlan
     applied: frozenset[int]
 
 
 class PlanCreation(msgspec.Struct, frozen=True):
-    """The plan of a request. ``repeated`` is whether an earlier request with the same key created it."""
+    """The plan that a request created. ``repeated`` is true if an earlier request with the same key created it."""
 
     plan: DayPlan
     repeated: bool
 
 
 async def create_plan(engine: Engine, caller: Principal, request: PlanRequest, *, key: str | None) -> PlanCreation:
-    """Begin to compute a plan, and return it while it is ``computing``.
+    """Start the computation of a plan, and return the plan in the state ``computing``.
 
     Raises Forbidden unless the caller is ops; Invalid for an unknown zone or technician, a date that is over, and too
     many technicians or jobs; RateLimited if too many plans wait; ReusedKey; Unavailable.
@@ -155,7 +155,7 @@ async def read_plan(engine: Engine, caller: Principal, plan: str) -> DayPlan:
 
 
 async def read_stored(engine: Engine, plan: str) -> StoredPlan:
-    """Return a plan. A plan whose computation ended with its process has failed. Raises NotFound."""
+    """Return a plan. If the process that computed it has died, its state is ``failed``. Raises NotFound."""
     zone = zone_of_day_plan(plan)
     if zone is None or zone not in engine.store.zones:
         raise NotFound("No such plan")
@@ -201,7 +201,8 @@ async def _compute_and_store(engine: Engine, zone: Zone, plan: str, world: DayWo
         state = "ready"
     except Exception:  # a task boundary
         log.exception("day_plan_failed", plan=plan)
-    with contextlib.suppress(CalloutError):  # the plan stays ``computing`` until ``until``, then it counts as failed
+    # the plan stays ``computing`` until ``until``, and counts as failed afterwards
+    with contextlib.suppress(CalloutError):
         await _finish(engine, zone, plan, "computing", state, groups, unserved)
 
 

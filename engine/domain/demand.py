@@ -57,8 +57,8 @@ def require_demand_reader(engine: Engine, caller: Principal, zone: Zone, *, scor
 async def list_areas(
     engine: Engine, caller: Principal, zone: Zone, kind: AreaKind, box: MapBox | None
 ) -> list[dict[str, Any]]:
-    """Return the areas in which anything was requested; with ``box``, only those with the centre of a cell in it. A
-    technician gets only the scores. Raises the errors of ``require_demand_reader``.
+    """Return the areas in which jobs were requested; with ``box``, only those that have the centre of a cell in the
+    box. A technician gets only the scores. Raises the errors of ``require_demand_reader``.
     """
     require_demand_reader(engine, caller, zone, scores_only=True)
     await load_cells()
@@ -77,8 +77,8 @@ async def list_areas(
 
 
 async def list_clusters(engine: Engine, caller: Principal, zone: Zone, kind: AreaKind) -> list[dict[str, Any]]:
-    """Return clusters of neighbouring areas around the places with the most requests of four weeks. Raises the errors
-    of ``require_demand_reader``.
+    """Return clusters of neighbouring areas around the areas with the most requests of four weeks. Raises the errors of
+    ``require_demand_reader``.
     """
     require_demand_reader(engine, caller, zone)
     await load_cells()
@@ -170,7 +170,9 @@ async def _read_postal_cells(engine: Engine, zone: Zone, as_of: int) -> PostalCe
 
 
 def _postal_neighbours(cells_of: PostalCells) -> Callable[[str], list[str]]:
-    """Return the function that finds neighbours of postal codes: codes that share a cell, or whose cells touch."""
+    """Return a function that finds the neighbours of a postal code. Two codes are neighbours if they share a cell or
+    have adjacent cells.
+    """
     codes_at: dict[str, set[str]] = defaultdict(set)
     for code, cells in cells_of.items():
         for cell in cells:

@@ -28,7 +28,7 @@ _decoder = msgspec.json.Decoder(AreaPulse)
 
 
 class ChangedArea(msgspec.Struct, frozen=True):
-    """An area of which one of these members changed. ``expected`` is how many requests the next hour will bring;
+    """An area, one of whose members below has changed. ``expected`` is how many requests the next hour will bring;
     ``multiplier`` is in per mille.
     """
 
@@ -85,8 +85,8 @@ async def read_area_pulse(
 
 
 async def read_pulses(engine: Engine, zone: Zone, kind: AreaKind) -> tuple[dict[str, AreaPulse], int]:
-    """Return the pulse of each area of a zone, and as of when (ms); no areas and 0 if there is no pulse. Raises the
-    same errors as ``Store.command``.
+    """Return the pulse of each area of a zone, and the time of the data (``as_of``, ms); no areas and 0 if there is no
+    pulse. Raises the same errors as ``Store.command``.
     """
     rows: list[bytes] = await engine.store.command("HGETALL", keys.demand_pulse(zone, kind))
     pairs = dict(zip(rows[::2], rows[1::2], strict=True))
@@ -115,5 +115,5 @@ async def store_pulses(
 
 
 async def _now_ms(engine: Engine, zone: Zone) -> int:
-    """Return the time of the zone's clock (ms), which each script sets, and a tick once a second."""
+    """Return the time of the zone's clock (ms). Each script updates it, and a timer does so once a second."""
     return int(await engine.store.command("HGET", keys.zone_meta(zone), "now") or 0)

@@ -1,4 +1,6 @@
-"""What technicians earned: their balance at a position of the logs, its changes, and statements of a month."""
+"""Read what technicians earned: their balances at a position of the logs, the changes of the balances, and statements
+of a month.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ Position = dict[Zone, dict[str, str | int]]
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a technician has in one currency, in minor units, by exactly the events at or below ``as_of``."""
+    """The balance of a technician in one currency, in minor units. It counts exactly the events up to ``as_of``."""
 
     currency: str
     pending: int
@@ -36,8 +38,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EarningsItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A change of what a technician has: money of a job that they earned (``earned``, negative after a refund), or a
-    payout (``requested``, ``failed``). ``amount`` = ``gross`` - ``fee``.
+    """A change of a technician's balance: money that they earned with a job (``earned``; negative after a refund), or a
+    payout (``requested``, ``failed``). ``amount`` = ``gross`` - ``fee``, in minor units.
     """
 
     zone: Zone
@@ -62,13 +64,13 @@ class Earnings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatementLine(EarningsItem, frozen=True, kw_only=True, omit_defaults=True):
-    """A change in a statement. ``balance`` is what the technician has after it, in its currency."""
+    """A change in a statement. ``balance`` is the technician's balance after the change, in its currency."""
 
     balance: int
 
 
 class StatementTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """What a technician had in one currency before the first line and after the last, pending and available."""
+    """The balances of one currency before the first line and after the last one. Both include pending money."""
 
     currency: str
     opening: int
@@ -76,8 +78,8 @@ class StatementTotal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """All changes of a month, in the time zone ``timezone``, the oldest first. ``final``: the month is over, and the
-    ledger has all its events, so that the statement does not change any more.
+    """All changes of a month, in the time zone ``timezone``, the oldest first. ``final`` is true if the month is over
+    and the ledger has all its events: the statement can no longer change.
     """
 
     technician: str
@@ -94,8 +96,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 async def read_earnings(
     engine: Engine, caller: Principal, technician: str, *, limit: int = 50, cursor: str | None = None
 ) -> Earnings:
-    """Return the balances of a technician and a page of changes. Raises Forbidden, NotFound, Invalid (limit, cursor),
-    Unavailable.
+    """Return the balances of a technician and a page of changes, the newest first. Raises Forbidden, NotFound, Invalid
+    (limit, cursor), Unavailable.
     """
     name = (await _read_technician(engine, caller, technician)).id
     before = decode_cursor(cursor, tuple[int, str, int, str]) if cursor else None

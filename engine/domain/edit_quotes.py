@@ -1,4 +1,4 @@
-"""The price of an edited job: where the price was quoted, another service, place or time needs a fresh quote."""
+"""The price of an edited job. If the job's price was quoted, another service, place or time needs a new quote."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NO_CHANGE_TEXT = "Only a change of service, place or time takes a quote"
 
 
 class EditPrice(NamedTuple):
-    """What an edit does to a quoted price: ``members`` of the job change, and ``quote`` is used up ("": none). Or the
-    edit is ``denied`` because of the fields ``refused``.
+    """The effect of an edit on a quoted price. ``members`` are the members of the job that change, ``quote`` is the
+    quote that the edit uses up ("": none). If ``denied``, the edit is refused because of the fields ``refused``.
     """
 
     members: Mapping[str, Any] = {}
@@ -42,7 +42,7 @@ async def price_edit(
 ) -> EditPrice:
     """Return the price of the job ``after`` the ``change``, in which the fields ``changed`` get another value.
 
-    Raises Invalid for a quote that is of something else, or that nothing needs, NotFound for another customer's.
+    Raises Invalid for a quote of other work, or if the edit needs no quote; NotFound for another customer's quote.
     """
     quote_id, is_quoted = change.get("quote"), after.get("quote") is not None
     repriced = [name for name in changed if name in PRICED_MEMBERS]

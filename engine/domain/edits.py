@@ -171,8 +171,8 @@ async def _price_edit(
     changed: list[str],
     fixed: dict[str, bool],
 ) -> edit_quotes.EditPrice:
-    """Return what the edit does to a quoted price. A repeat gets its first answer from the script, whatever has become
-    of its quote: it is denied only if the script does not know it any more.
+    """Return the effect of the edit on a quoted price. A repeated request gets its first reply from the script, even if
+    its quote has expired since. It is denied only if the script no longer has its idempotency record.
     """
     try:
         return await edit_quotes.price_edit(engine, blueprint, after, change, changed, **fixed)

@@ -1,10 +1,9 @@
-"""Erasures of persons: who may ask for one, what stands in its way, and how far it is.
+"""Erasures of persons: who may request one, what prevents it, and its progress.
 
 The account is closed first, so that no new job begins. A *blocker* prevents an erasure: a live job or an open dispute,
-because the other party needs the person; money that they earned and were not paid, or owe, and a payout under way,
-because the money has no other owner; events in a zone that is not declared any more, because nobody can write the
-record of their erasure to its log. If there is a blocker, the account is opened again. The process itself is
-engine/workers/eraser.py.
+because the other party needs the person; a balance that is not 0, or a payout that is not finished, because the money
+has no other owner; events in a zone that is no longer declared, because no process can write the record of the erasure
+to its log. If there is a blocker, the account is opened again. engine/workers/eraser.py carries out the erasure.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ async def check_may_manage(engine: Engine, caller: Principal, user: UserId, pass
 
 
 async def begin_export(engine: Engine, caller: Principal, user: UserId, password: str | None) -> None:
-    """Check that ``caller`` may have everything about ``user``, and record in the audit that they get it. Raises
+    """Check that ``caller`` may export the data of ``user``, and record the export in the audit trail. Raises
     Forbidden, NotFound.
     """
     await check_may_manage(engine, caller, user, password)
@@ -138,7 +137,7 @@ async def read_blockers(engine: Engine, user: UserId) -> list[Blocker]:
                 found.add("job")
             if record[1]:
                 found.add("dispute")
-    # The log before the ledger: what was archived meanwhile is in the ledger.
+    # The log is read before the ledger: an event that is archived between the two reads is then in the ledger.
     is_unbooked = await ledger_position.has_unbooked_earnings(engine, user)
     if is_unbooked or await ledger_reader.has_balance(engine.archive, user):
         found.add("balance")

@@ -1,8 +1,8 @@
-"""Who may read a file: it is read through what it hangs on, by who may read that now.
+"""Decide who may read a file: the users who may read the object to which it is attached, at the time of the request.
 
-The photo of a job: its customer, its holder who has accepted, ops, and the mediator of its open dispute. The file of a
-message: who may read the message. A document: its technician, and who reviews technicians. A file that hangs on nothing
-yet: who uploaded it. All others receive ``not_found``.
+A photo of a job: the job's customer, its holder once they have accepted, ops, and the mediator of its open dispute. A
+file of a message: the users who may read the message. A document: its technician and the staff who review technicians.
+A file that is not attached yet: the user who uploaded it. All others receive ``not_found``.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ async def _may_read_photo(engine: Engine, caller: Principal, row: FileRow) -> bo
 
 
 async def _may_read_message_file(engine: Engine, caller: Principal, row: FileRow) -> bool:
-    """Return whether the caller may read the message that has the file. SQL may not know the message's number yet: then
-    it is among the newest of the room.
+    """Return whether the caller may read the message that has the file. If SQL does not have the message's number yet,
+    the message is one of the newest of the room.
     """
     if row.client_id is None:
         await rooms.read_own_room(engine, caller, row.target_id)

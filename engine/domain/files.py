@@ -1,8 +1,9 @@
-"""Files: photos of jobs, files of chat messages, documents of technicians. file_access.py decides who reads them.
+"""Upload and attach files: photos of jobs, files of chat messages, documents of technicians. file_access.py decides who
+may read them.
 
-An upload is checked before its body is read: who may not add the file sends nothing. Its row is in SQL before its bytes
-are in the store (engine/workers/file_removal.py relies on this), and the step that attaches it comes last. What is
-attached to nothing for a day is deleted.
+The caller's right is checked before the body is read, so that nobody sends 8 MiB in vain. The row is inserted in SQL
+before the bytes are stored (engine/workers/file_removal.py relies on this). The step that attaches the file comes last.
+A file that is not attached within a day is deleted.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ DEFAULT_KINDS = {"job": "photo", "room": "photo", "technician": "document"}
 
 
 class UploadOutcome(msgspec.Struct, frozen=True):
-    """The file, and whether the same bytes were there before."""
+    """An uploaded file, and whether the same bytes were uploaded before."""
 
     file: msgspec.Raw | FileObject
     repeated: bool
@@ -55,7 +56,9 @@ class _RoomState(msgspec.Struct):
 
 
 def parse_target(target: str) -> tuple[str, str]:
-    """Return the kind and the id of what a file is for. Raises NotFound if it is neither job, room nor technician."""
+    """Return the kind and the id of a target, such as ``job:<id>``. Raises NotFound if it is no job, room or
+    technician.
+    """
     kind, _, name = target.partition(":")
     if kind not in DEFAULT_KINDS:
         raise NotFound("No such job, room or technician")
@@ -83,7 +86,7 @@ async def _check_job(engine: Engine, caller: Principal, job_id: str) -> None:
     zone, job = parse_job_id(job_id)
     try:
         document = (await jobs.read_record(engine, caller, zone, job))[0]
-    except NotFound:  # it is over, and Redis has forgotten it
+    except NotFound:  # the job is archived, and no longer in Redis
         document = await reader.job(engine.archive, job) or b""
     view = job_document.decode_job(document) if document else None
     if view is None or not {"customer", "holder"}.intersection(relations(caller, view)):
@@ -143,7 +146,7 @@ async def upload(
 
 async def _attach_to_job(engine: Engine, caller: Principal, row: FileRow, trace: str) -> UploadOutcome:
     context = new_context(engine, caller, row.target_id, "file_attach", row.sha256, None, trace)
-    text = msgspec.json.encode(file_object(row)).rpartition(b',"at":')[0]  # the script knows the time
+    text = msgspec.json.encode(file_object(row)).rpartition(b',"at":')[0]  # the script sets the time
 
     async def attach(blueprint: Blueprint) -> ScriptReply:
         return await engine.store.run(
@@ -182,7 +185,7 @@ async def files_of_message(
     """Return the files that a message names. Raises NotFound, NotMember, and Invalid for each file that the caller did
     not upload for this room. Several messages may name the same file.
     """
-    await rooms.read_own_room(engine, caller, room_id)  # a stranger does not learn which files exist
+    await rooms.read_own_room(engine, caller, room_id)  # so that nobody can find out which files exist
     found = await file_rows.claim_for_message(engine.archive, f"room:{room_id}", caller.id, ids, client_id)
     known = {row.id: row for row in found}
     wrong = [place for place, name in enumerate(ids) if name not in known or name in ids[:place]]
@@ -192,7 +195,7 @@ async def files_of_message(
 
 
 async def list_photos(engine: Engine, caller: Principal, job_id: str) -> list[FileObject]:
-    """Return the photos of a job to whoever may see the whole job. Raises NotFound."""
+    """Return the photos of a job, if the caller may see the whole job. Raises NotFound."""
     job = await job_queries.read_job(engine, caller, job_id)
     if job_document.decode_job(job).customer is None:
         raise NotFound("No such job")

@@ -1,4 +1,4 @@
-"""How far the ledger is, compared with the logs."""
+"""Compare the position up to which the ledger is written with the heads of the logs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def read_heads(engine: Engine) -> dict[Zone, int]:
 
 
 async def missing_zones(engine: Engine, heads: dict[Zone, int]) -> list[Zone]:
-    """Return the zones of whose logs the ledger has less than up to ``heads``."""
+    """Return the zones whose log the ledger has not reached up to the seq in ``heads``."""
     async with engine.archive.begin_read() as conn:
         rows = await conn.execute(select(ledger_progress))
         reached = {row.zone: row.seq for row in rows}
@@ -56,8 +56,8 @@ async def missing_zones(engine: Engine, heads: dict[Zone, int]) -> list[Zone]:
 
 
 async def has_passed(engine: Engine, until_ms: int) -> bool:
-    """Return whether the ledger has every event before ``until_ms``, because it has a later one of each zone, or all
-    that the log has after that time. False while Redis cannot say so.
+    """Return whether the ledger has every event before ``until_ms``: in each zone, it has a later event, or it has the
+    whole log and the zone's clock is past that time. Return False if Redis is unavailable.
     """
     columns = events.c
     same = (columns.zone == ledger_progress.c.zone) & (columns.seq == ledger_progress.c.seq)
@@ -67,7 +67,8 @@ async def has_passed(engine: Engine, until_ms: int) -> bool:
     if passed >= set(engine.store.zones):
         return True
     try:
-        # Before the heads: what comes after them is not before this time. Each zone's log has its own clock's time.
+        # The clocks are read before the heads, so that later events are not before these times. Each zone has its own
+        # clock.
         at_ms = min([await read_clock(engine, zone) for zone in engine.store.zones])
         heads = await read_heads(engine)
     except Unavailable:
@@ -76,8 +77,8 @@ async def has_passed(engine: Engine, until_ms: int) -> bool:
 
 
 async def has_unbooked_earnings(engine: Engine, technician: str) -> bool:
-    """Return whether a log has earnings of a technician that the ledger does not have yet. Raises Unavailable if SQL
-    or Redis is away, or if the archive is more than ``MAX_UNBOOKED_EVENTS`` behind.
+    """Return whether a log has earnings of a technician that the ledger does not have yet. Raises Unavailable if SQL or
+    Redis is unavailable, or if the archive is more than ``MAX_UNBOOKED_EVENTS`` behind.
     """
     async with engine.archive.begin_read() as conn:
         reached = {row.zone: row.seq for row in await conn.execute(select(ledger_progress))}
@@ -92,5 +93,5 @@ async def has_unbooked_earnings(engine: Engine, technician: str) -> bool:
 
 
 async def read_clock(engine: Engine, zone: Zone = DEFAULT_ZONE) -> int:
-    """Return the time of the zone's clock in ms since the Unix epoch, at most a second late."""
+    """Return the time of the zone's clock in ms since the Unix epoch. It is late by at most one second."""
     return int(await engine.store.command("HGET", keys.zone_meta(zone), "now") or 0)

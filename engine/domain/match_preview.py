@@ -28,7 +28,7 @@ async def choose_in_window(
     engine: Engine, zone: Zone, seen: dict[str, Any], blueprint: Blueprint, wanted: Booking
 ) -> dict[str, Any]:
     """Return a preview with the technician whom a window would choose now. The window contains the booking and the
-    nearest waiting jobs; ``more`` in the result is whether further jobs wait. ``seen`` is the document of
+    nearest waiting jobs. ``more`` in the result is true if further jobs wait. ``seen`` is the document of
     lua/preview_read.lua with the candidates.
     """
     rule = blueprint.dispatch.match or MatchRule()

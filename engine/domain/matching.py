@@ -61,7 +61,7 @@ async def run_window(engine: Engine, zone: Zone, task_entry: str, service: Servi
     if waiting and free:
         jobs = await _view(engine, zone, names, waiting, free)
         rules = {each.name: each.dispatch.match for _, each in jobs if each.dispatch.match}
-        rule = rules[min(rules)] if rules else rule  # one window has one rule, though blueprints may share a service
+        rule = rules[min(rules)] if rules else rule  # Blueprints may share a service, but one window has one rule.
         await _assign(engine, zone, jobs, rule, waiting=waiting, free=free)
     args: Args = {
         "entry": task_entry,
@@ -212,7 +212,7 @@ async def _assign(
 
 
 async def _take(engine: Engine, zone: Zone, match: Match, blueprint: Blueprint, facts: dict[str, Any]) -> None:
-    """Assign one job as a window proposes, if nothing has changed since."""
+    """Assign one job as a window proposes, unless something that the proposal depends on has changed."""
     job = JobId(match.job.id)
     plan = engine.plans.find_engine_plan(blueprint, match.job.status, effect="assign")
     if plan is None:

@@ -1,4 +1,4 @@
-"""Say which files a refused step lacks."""
+"""Name the files that are missing for a refused step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from engine.errors import FilesMissing
 
 @contextmanager
 def naming_missing_files() -> Iterator[None]:
-    """Add the files that a step lacks to its refusal (``kind:number`` joined by commas, lua/lib/job_files.lua)."""
+    """Add the missing files to the error FilesMissing. lua/lib/job_files.lua names them as ``kind:number``, joined by
+    commas.
+    """
     try:
         yield
     except FilesMissing as error:

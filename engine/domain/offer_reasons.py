@@ -1,5 +1,5 @@
-"""Explain to a technician why they get offers or not: what keeps them from offers now, what the waves of a job decided
-about them, and the outcomes of their last offers.
+"""Explain to a technician why they get offers or not: what prevents offers now, what the waves of a job decided about
+them, and the outcomes of their last offers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COUNTED_MS = 7 * 86_400_000
 
 
 async def explain_offers(engine: Engine, caller: Principal, technician: str, job_id: str | None) -> dict[str, Any]:
-    """Return what keeps a technician from getting offers now, the outcomes of their offers of the last week, and, with
+    """Return what prevents offers to a technician now, the outcomes of their offers of the last week, and, with
     ``job_id``, what the waves of that job decided about them.
 
     For the technician and ops. Raises NotFound for another technician, and for a job that was never offered to them and

@@ -1,9 +1,9 @@
-"""Record what a payment provider says, as the payment service would.
+"""Record the reports of a payment provider in the same way as those of a payment service.
 
-A report is recorded by the script of all payments, once for each reference and status: a webhook that comes ten times,
-late or in another order has one effect. Therefore no id of a provider's event is stored. (Rejected: a table of event
-ids. The record in Redis and the row in SQL would be two commits; a process that dies between them would either lose
-the event or record it again, and needs the idempotency of references all the same.)
+The script that records payments records each reference and status once. A webhook that arrives ten times, late or in
+another order therefore has one effect, and no id of a provider's event is stored. (Rejected: a table of event ids. The
+record in Redis and the row in SQL would be two commits. A process that dies between them would either lose the event or
+record it again, and would still need the idempotency of references.)
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _data_decoder = msgspec.json.Decoder(_PaymentData)
 
 
 async def record(engine: Engine, report: Report) -> Refused | None:
-    """Record a report. A report that comes too late or too early, contradicts an earlier one or is about no known job
-    is logged and dropped: return why, or None if it is recorded. Raises Unavailable and Indeterminate: then the same
-    report can be recorded again.
+    """Record a report and return None. A report that comes too late or too early, contradicts an earlier one or names
+    no known job is logged and dropped: return the reason. After Unavailable and Indeterminate, the same report can be
+    recorded again.
     """
     job = report.job or await _find_job(engine, report)
     word = Payment(
@@ -64,8 +64,8 @@ async def record(engine: Engine, report: Report) -> Refused | None:
 
 
 def is_before_capture(report: Report, refusal: Refused | None) -> bool:
-    """Return whether a refund was refused because its charge is not captured yet, or not known yet: the provider's
-    words come in any order, and the capture is on its way.
+    """Return whether a refund was refused because its charge is not captured or not known yet. The provider's webhooks
+    arrive in any order, so that the capture may follow.
     """
     if report.status != "refunded":
         return False
@@ -74,11 +74,11 @@ def is_before_capture(report: Report, refusal: Refused | None) -> bool:
 
 
 async def _find_job(engine: Engine, report: Report) -> str:
-    """Return the job of the payment that the report is about; "" if no job has it. Raises Unavailable if SQL does not
-    have all events of now in time.
+    """Return the job of the payment in the report; "" if no job has it. Raises Unavailable if SQL does not get all
+    present events of the log in time.
     """
     job = await _read_job(engine, report)
-    if not job:  # Redis may have it since a moment
+    if not job:  # another request may have stored it in Redis meanwhile
         for zone in engine.store.zones:
             await job_restore.wait_for_archive(engine, zone)
         job = await _read_job(engine, report)
@@ -93,7 +93,7 @@ async def _read_job(engine: Engine, report: Report) -> str:
 
 
 def fact_of(event: Event) -> PaymentFact:
-    """Return the payment of an event, as ``refund_parts`` needs it."""
+    """Return the payment of an event, in the form that ``refund_parts`` needs."""
     data = _data_decoder.decode(event.data)
     payment = data.payment
     return PaymentFact(

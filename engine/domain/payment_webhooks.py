@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 async def receive(engine: Engine, adapter_name: str, headers: Mapping[bytes, bytes], body: bytes) -> None:
-    """Record what a provider says. The adapter is made for each webhook: it opens no connection. The time of the
-    signature is compared with this host's clock, because the provider has no other.
+    """Record the reports of a webhook. A new adapter is created for each webhook, which opens no connection. The time
+    of the signature is compared with this host's clock, because no clock of a zone is related to the provider's.
 
-    Raises NotFound for another adapter than that of the settings, Unauthenticated for a wrong or old signature, and
-    Unavailable or Indeterminate if the report could not be recorded, also a refund whose charge is not captured yet:
-    then the provider sends it again.
+    Raises NotFound if the settings choose another adapter, and Unauthenticated for a wrong or old signature. Raises
+    Unavailable or Indeterminate if a report cannot be recorded now, for example a refund whose charge is not captured
+    yet: then the provider sends the webhook again.
     """
     adapter = open_adapter(engine.settings) if adapter_name == engine.settings.payments else None
     if adapter is None:

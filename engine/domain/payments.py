@@ -7,8 +7,8 @@ charge are requested, failed, authorized (held), released and captured, in this 
 have any of these statuses. A hold that the job does not want is released (lua/lib/hold.lua). A refund names its charge,
 and the sum of a charge's refunds is at most the amount that the charge captured.
 
-A capture is a fact: a capture is recorded in every state of the job, however long ago the job ended. If Redis has
-evicted the job, the job is first restored from SQL (engine/domain/job_restore.py).
+A capture has already happened, so that it is recorded in every state of the job, even long after the job's end. If the
+job is no longer in Redis, it is first restored from SQL (engine/domain/job_restore.py).
 """
 
 from __future__ import annotations

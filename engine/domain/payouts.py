@@ -1,9 +1,9 @@
-"""Payouts of what technicians earned. Callout moves no money: a payment service, or ops, say that a payout is
-requested, and later that it was paid or has failed.
+"""Payouts of earned money to technicians. Callout moves no money: a payment service or ops request a payout, and report
+later that it was paid or has failed.
 
-A payout cannot be requested of money that is not there, or twice: the command locks the technician's row in SQL, and it
-begins when the ledger has everything that the logs had when the request came. What is available then is the earned
-money less all payouts that have not failed, whether or not the ledger has these payouts yet.
+The same money cannot be paid out twice. The command waits until the ledger has all events that the logs have at the
+request, and then locks the technician's row in SQL. The available amount is the earned money less all payouts that have
+not failed, whether or not the ledger has these payouts yet.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PayoutOutcome = Literal["paid", "failed"]
 
 
 class NewPayout(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for a payout. ``amount`` is in minor units of ``currency``, ``reference`` the caller's own name for the
-    payout, unique for ever.
+    """A request for a payout. ``amount`` is in minor units of ``currency``. ``reference`` is the caller's own name for
+    the payout, which is never used again for another one.
     """
 
     technician: str
@@ -76,7 +76,7 @@ async def find_payouts(engine: Engine, caller: Principal, query: PayoutQuery) ->
 async def request_payout(
     engine: Engine, caller: Principal, new: NewPayout, *, key: str | None = None
 ) -> Result[Payout]:
-    """Request a payout. The same ``reference`` again returns the same payout.
+    """Request a payout. A repeated request with the same ``reference`` returns the same payout.
 
     Raises Forbidden, NotFound (no such technician), Duplicate (the reference belongs to another payout),
     InsufficientBalance, ReusedKey, and Unavailable if the ledger does not reach the heads of the logs in time.
@@ -112,10 +112,10 @@ async def request_payout(
 async def settle_payout(
     engine: Engine, caller: Principal, payout: str, status: PayoutOutcome, *, key: str | None = None
 ) -> Result[Payout]:
-    """Record that a payout was paid, or has failed: then the technician has the money again. The same again changes
-    nothing.
+    """Record that a payout was paid or has failed. After a failure, the money is available to the technician again. A
+    repeated request changes nothing.
 
-    Raises Forbidden, NotFound, IllegalTransition (it has the other status already), ReusedKey.
+    Raises Forbidden, NotFound, IllegalTransition (the other status is recorded already), ReusedKey.
     """
     require_role(caller, PAYOUT_ROLES)
 

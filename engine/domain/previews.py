@@ -1,4 +1,5 @@
-"""Preview a booking: who would be asked first if it were booked and its search began now, and who would not and why.
+"""Preview a booking: which technicians would be asked first if it were booked and its search began now, which would
+not, and why.
 
 A preview calls the same functions as the real search (lua/preview_read.lua), and writes nothing.
 """
@@ -31,12 +32,12 @@ MAX_TURNS = 8
 
 
 async def preview_booking(engine: Engine, caller: Principal, wanted: Booking) -> dict[str, Any]:
-    """Return whom a booking would ask in its first wave, in order, and who would not be asked and why. Services receive
-    counts and reasons only.
+    """Return the technicians whom a booking would ask in its first wave, in order, and those whom it would not ask,
+    with the reasons. Callers with the role ``service`` receive only counts and reasons.
 
-    If the job's first state searches for nobody, the preview is that of the first later state that does. The preview
-    searches as of now, whatever the booking's time is; ``starts_at`` is when the real search would begin. Raises the
-    same errors as a booking with these fields.
+    If the job's first state does not search for a technician, the preview is that of the first later state that does.
+    The preview searches as of now, whatever the booking's time is; ``starts_at`` is when the real search would begin.
+    Raises the same errors as a booking with these fields.
     """
     require_role(caller, OPS | SERVICE_ROLE)
     customer = booking.customer_id(caller, wanted)

@@ -1,4 +1,4 @@
-"""The caps of zones: the largest multiplier that a quoted price may have, whatever its blueprint says.
+"""The caps of zones. A cap is the largest multiplier that a quoted price may have, even if its blueprint allows more.
 
 Ops set a cap when a law or an emergency demands it. SQL stores the cap, with an entry of the audit trail in the same
 transaction. A cap applies to quotes that are created from then on; a price that was promised before does not change.

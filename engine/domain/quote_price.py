@@ -86,7 +86,7 @@ async def price_terms(engine: Engine, zone: Zone, blueprint: Blueprint, terms: Q
 
 
 async def _zone_time(engine: Engine, zone: Zone) -> int:
-    """Return the time of the zone's clock (ms), which each script sets, and a tick once a second."""
+    """Return the time of the zone's clock (ms). Each script updates it, and a timer does so once a second."""
     return int(await engine.store.command("HGET", keys.zone_meta(zone), "now") or 0)
 
 

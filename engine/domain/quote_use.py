@@ -1,4 +1,4 @@
-"""Use quotes up: find the quote of a booking or an edit, compare it with what is booked, and explain refusals.
+"""Use quotes up: find the quote of a booking or an edit, compare it with the work that is booked, and explain refusals.
 
 The scripts check only what may change meanwhile: whether the quote is used up, and whether it has expired.
 """
@@ -57,7 +57,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def zone(self) -> Zone:
-        """The zone in which the quote is, and in which its booking will be."""
+        """The zone of the quote and of its booking."""
         return zone_of_quote(self.id) or DEFAULT_ZONE
 
     @property
@@ -85,7 +85,7 @@ class BookingPrice(msgspec.Struct, frozen=True):
 
 
 async def find_quote_of(engine: Engine, customer: UserId, quote_id: str) -> Quote:
-    """Return a customer's quote, whether it is still valid or not. Raises NotFound for another customer's quote too."""
+    """Return a customer's quote, even an expired one. Raises NotFound for another customer's quote too."""
     found = await find_quote(engine, quote_id)
     if found is None or found[1] != customer:
         raise NotFound("No such quote")
@@ -93,7 +93,9 @@ async def find_quote_of(engine: Engine, customer: UserId, quote_id: str) -> Quot
 
 
 async def find_quote(engine: Engine, quote_id: str) -> tuple[bytes, str, str] | None:
-    """Return the JSON of a quote, its customer and the job that used it up: from Redis, or later from SQL."""
+    """Return the JSON of a quote, its customer and the job that used it up. Redis has recent quotes, SQL the older
+    ones.
+    """
     zone = zone_of_quote(quote_id)
     if zone is None or zone not in engine.store.zones:
         return None

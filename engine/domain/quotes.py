@@ -42,8 +42,8 @@ _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 async def create_quote(
     engine: Engine, caller: Principal, asked: Booking, *, key: str | None = None, trace: str = ""
 ) -> QuoteOutcome:
-    """Promise a price for ``quote_s`` seconds of the blueprint. ``asked`` has the fields of the booking; its texts are
-    not needed. A repeated request with the same key returns the first quote.
+    """Create a quote, which promises a price for the seconds that the blueprint gives as ``quote_s``. ``asked`` has the
+    fields of the booking; its texts are not needed. A repeated request with the same key returns the first quote.
 
     Raises Forbidden for a caller who may not book (for this customer), OutOfArea, Invalid, ServiceInactive, ReusedKey,
     Unavailable.
@@ -96,7 +96,7 @@ async def _check_request(
     if asked.scheduled_for is not None:
         check_work_time("/scheduled_for", asked.scheduled_for, now_ms())
     service, cap = await price_caps.read_service_and_cap(engine, ServiceId(asked.service), zone)
-    if not is_own:  # the caller's own account is known to be a customer's
+    if not is_own:  # the caller is the customer, so that their account needs no check
         await booking.customer_account(engine, customer)
     when = asked.scheduled_for
     return blueprint, QuoteTerms(customer, service, asked.lat, asked.lon, asked.postal_code, when, cap)
@@ -117,7 +117,7 @@ async def read_quote(engine: Engine, caller: Principal, quote_id: str) -> msgspe
 
 
 def _view(caller: Principal, quote: bytes, used_by: str = "") -> msgspec.Raw:
-    """Return a quote's JSON as the caller may see it: its inputs are for ops."""
+    """Return a quote's JSON as the caller may see it. Only ops see its inputs."""
     members: dict[str, Any] = dict(_members_decoder.decode(quote))
     if not caller.is_ops:
         members.pop("inputs", None)

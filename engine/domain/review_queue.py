@@ -1,4 +1,4 @@
-"""The queue of technicians who wait for a review, with their documents."""
+"""Read the queue of technicians who wait for a review, with their documents."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class PendingTechnician(Technician, frozen=True, kw_only=True):
-    """A technician who waits for a review, with what they uploaded for it."""
+    """A technician who waits for a review, with the documents that they uploaded."""
 
     documents: list[FileObject]
 
 
 async def find_pending(engine: Engine, caller: Principal, limit: int, cursor: str | None) -> Slice[PendingTechnician]:
-    """Return the technicians who wait for a review, the oldest account first: whose KYC is not decided, or whose
-    account is not although the KYC is not rejected. Raises Forbidden, Invalid, Unavailable.
+    """Return the technicians who wait for a review, the oldest account first. A technician waits while their KYC is not
+    decided, or while their account is not decided and their KYC is not rejected. Raises Forbidden, Invalid,
+    Unavailable.
     """
     if caller.role not in REVIEWER_ROLES:
         raise Forbidden("Technicians are reviewed by onboarding managers and admins")

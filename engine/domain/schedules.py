@@ -35,8 +35,8 @@ def compile_rule(rule: ScheduleRule, zone: Zone, timezone: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _travel_text(zone: Zone, timezone: str, interval: int) -> str:
-    """Return a text with the exponent and the P80 factor of the travel times, and then the seconds per km for each of
-    the 24 hours of the day (UTC), each for the next time that it comes.
+    """Return a text with the exponent and the P80 factor of the travel times, followed by the seconds per km for each
+    of the 24 hours of the day (UTC). Each hour is the next one of this number, today or tomorrow.
     """
     now = interval * RELOAD_MS
     present = now // HOUR_MS % 24
@@ -57,7 +57,7 @@ class RuleNumbers(NamedTuple):
     seconds_per_km: tuple[float, ...]
 
     def longest_gap_ms(self, distance_m: float) -> int:
-        """Return a time (ms) between two visits at this distance that is long enough at any hour."""
+        """Return a time (ms) between two visits at this distance that is sufficient at every hour."""
         travel_s = max(self.seconds_per_km) * math.pow(distance_m / 1000, self.exponent) * self.high
         return self.buffer_ms + math.ceil(travel_s * 1000)
 

@@ -1,9 +1,9 @@
 """The record of a job, and its signature by the customer.
 
-The customer signs the digest that they were shown. This module computes the record from the job, compares the digest,
-and runs the step on exactly the version that it read: a photo, a price or an edit in between makes the script refuse
-that version, and the record is computed again. If it is still the same (a payment was noted), the step is repeated,
-else the customer gets the new record.
+The customer signs the digest that they were shown. This module reads the job, computes the record and compares the
+digest. The step runs only on the version of the job that was read. If a photo, a price or an edit changed the job
+meanwhile, the script refuses the step, and the record is computed again. If the record is unchanged (for example, only
+a payment was recorded), the step is repeated; otherwise the customer gets the new record.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ COMMAND = "sign"
 
 
 class Signature(NamedTuple):
-    """What the customer sent: the digest that they were shown, the name that they typed, and the cleaned image or the
-    canonical strokes. ``kind`` is `png` or `strokes`.
+    """The customer's signature: the digest that they were shown, the name that they typed, and the image without
+    metadata or the canonical strokes. ``kind`` is `png` or `strokes`.
     """
 
     sha256: str
@@ -49,8 +49,8 @@ class Signature(NamedTuple):
 
 
 async def read_record(engine: Engine, caller: Principal, job_id: str) -> JobRecord:
-    """Return the record of a job. Raises NotFound for all but the parties and ops, and for a signed record of which the
-    data was erased.
+    """Return the record of a job. Raises NotFound for callers who are neither a party nor ops, and for a signed record
+    whose data was erased.
     """
     return (await _read_job_and_record(engine, caller, job_id))[1]
 
@@ -70,8 +70,8 @@ async def sign_job(
 ) -> Outcome:
     """Sign the record of a job, and run the command of its blueprint that signs.
 
-    Raises VersionConflict with the present ``record`` and its ``sha256`` if the digest is another one, NotFound for a
-    job that is not the caller's, and the same errors as ``jobs.run_command``.
+    Raises VersionConflict with the present ``record`` and its ``sha256`` if the digest differs, NotFound for another
+    customer's job, and the same errors as ``jobs.run_command``.
     """
     if "customer" not in possible_relations(caller.role):
         raise Forbidden("Only the customer signs")
@@ -114,7 +114,7 @@ async def _sign_with(engine: Engine, context: CommandContext, blueprint: Bluepri
 
 
 def _signature_arguments(signature: Signature, record: JobRecord, image: str) -> dict[str, object]:
-    """Return what lua/lib/signature.lua needs. ``members`` is what the event has of the receipt."""
+    """Return the arguments of lua/lib/signature.lua. ``members`` are the members of the receipt in the event."""
     members = {
         "sha256": record.sha256,
         "image": {"sha256": image, "kind": signature.kind},
@@ -127,13 +127,15 @@ def _signature_arguments(signature: Signature, record: JobRecord, image: str) ->
 
 
 def receipt_id(job_id: str) -> str:
-    """Return the id of the receipt of a job, as lua/lib/signature.lua makes it: a job is signed once."""
+    """Return the id of a job's receipt, in the same way as lua/lib/signature.lua. A job has one receipt, because it is
+    signed once.
+    """
     return f"rcp{job_id[3:]}"
 
 
 def signing_plan(engine: Engine, blueprint: Blueprint) -> Plan | None:
-    """Return the plan of the command that signs; None if there is none. A blueprint of an earlier release declares a
-    plain command of this name, which its live jobs still need.
+    """Return the plan of the command that signs; None if there is none. A blueprint of an earlier release declares an
+    ordinary command of this name, which its live jobs still need.
     """
     names = [name for name, command in blueprint.commands.items() if command.signs] or [SIGNING_ROUTE_WORD]
     return engine.plans.find_plan(blueprint, names[0])

@@ -1,5 +1,5 @@
-"""Slots: the times at which technicians nearby could do some work, for a customer to choose from, and the booking of
-one in a blueprint with ``reserve = true``.
+"""Slots: the times at which technicians nearby could do some work. A customer chooses one, and books it in a blueprint
+with ``reserve = true``.
 
 A slot is an offer, not a promise. The script that creates the job (lua/job_create.lua) decides by the schedules at that
 moment. If the slot is taken by then, the booking is refused, and the reply lists other free slots.
@@ -65,8 +65,8 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class FreeSlots(msgspec.Struct, frozen=True):
-    """Slots, and the cursor as of which they were free. ``is_possible`` is whether at least one of the technicians
-    could get such work at some time.
+    """Free slots, and the cursor of the log at which they were free. ``is_possible`` is true if at least one of the
+    technicians could do such work at some time.
     """
 
     slots: list[Slot]
@@ -77,8 +77,8 @@ class FreeSlots(msgspec.Struct, frozen=True):
 async def find_slots(engine: Engine, caller: Principal, query: SlotQuery) -> FreeSlots:
     """Return the slots of a query.
 
-    Raises Invalid for an unknown service, blueprint or technician, also for one who is blocked, for a place that is
-    impossible, for times in the past, in the wrong order or too far apart; OutOfArea, ServiceInactive.
+    Raises Invalid for an unknown service, blueprint or technician, for a blocked technician, for an impossible place,
+    and for times in the past, in the wrong order or too far apart; OutOfArea, ServiceInactive.
     """
     blueprint = registry.find_named(engine.blueprints, query.blueprint)
     _check_times(query.first, query.last)
@@ -107,7 +107,9 @@ def _check_times(first: int, last: int) -> None:
 
 
 async def _candidates(engine: Engine, work: Work) -> list[str]:
-    """Return the ids of the technicians whose slots are shown. A booking gets one of them; the script ranks them."""
+    """Return the ids of the technicians whose slots are shown. The script that creates the job ranks them and chooses
+    one.
+    """
     within_m = work.blueprint.dispatch.radius_m or math.inf
     return [*await find_nearest(engine, work.zone, work.service, work.lat, work.lon, within_m=within_m)]
 

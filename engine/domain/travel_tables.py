@@ -1,4 +1,4 @@
-"""Travel times between many places: those of a router if it replies in time, or else the learnt ones."""
+"""Travel times between many places: those of a router if it replies in time, otherwise the learnt ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def travel_table(
     engine: Engine, zone: Zone, origins: Sequence[Place], destinations: Sequence[Place], at: int
 ) -> TravelTable:
     """Return the likely travel times between all places for journeys that begin at ``at`` (ms since the Unix epoch):
-    those of the router if there is one and it replies in time, or else the learnt ones.
+    those of the router if there is one and it replies in time, otherwise the learnt ones.
     """
     timezone = timezone_of(engine.settings.zone_areas, zone)
     by_road = await engine.road_times.ask_for(origins, destinations, at)

@@ -1,7 +1,7 @@
 """The blob store: bytes under the name of their SHA-256, in a local directory or in an S3-compatible store.
 
-The same bytes are stored once, whoever stored them and however often. A blob never changes, so that a repeated ``put``
-and a repeated ``delete`` are harmless. A blob is deleted when no row of SQL names it any more.
+The same bytes are stored once, even if several users upload them. A blob never changes, so that a repeated ``put`` and
+a repeated ``delete`` are harmless. A blob is deleted after the last SQL row that names it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ class BlobStore(Protocol):
     """The folder of uploads that are not complete yet. It is local, and on the same file system as a local store."""
 
     async def put(self, sha256: str, source: Path | bytes) -> None:
-        """Store a blob. When this returns, the blob survives a power cut. A file is moved or copied."""
+        """Store a blob from bytes or from a file, which is moved or copied. When this returns, the blob survives a
+        power failure.
+        """
 
     async def read(self, sha256: str) -> bytes:
         """Return a whole blob. Raises BlobMissing."""
 
     async def stream(self, sha256: str) -> AsyncIterator[bytes]:
-        """Return a blob in pieces of some 64 KiB. Raises BlobMissing, before the first piece."""
+        """Return a blob in pieces of about 64 KiB. Raises BlobMissing before the first piece."""
 
     async def delete(self, sha256: str) -> None:
         """Delete a blob, if it is there."""
@@ -45,8 +47,8 @@ def digest_of(data: bytes) -> str:
 
 
 def open_blobs(settings: Settings) -> BlobStore:
-    """Return the blob store of the settings. Nothing is read or created before the first call of a method. Raises
-    SettingsError if the store is S3 and ``obstore`` is not installed.
+    """Return the blob store that the settings choose. This reads and creates nothing; the methods of the store do.
+    Raises SettingsError if the store is S3 and ``obstore`` is not installed.
     """
     if settings.files is not None and settings.files.startswith(S3_SCHEME):
         return _open_s3(settings.files, Path(settings.data) / "uploads")
@@ -55,9 +57,11 @@ def open_blobs(settings: Settings) -> BlobStore:
 
 
 def check_shared(settings: Settings) -> None:
-    """Raise SettingsError if the gateways may run on several hosts and ``files`` names no place that all of them reach.
+    """Raise SettingsError if the gateways may run on several hosts and the setting ``files`` names no place that all of
+    them reach.
 
-    The sign of several hosts is that they share Redis and the key: a server with its own Redis is alone.
+    The gateways may run on several hosts if the settings name a shared Redis and a shared key file. A server with its
+    own Redis runs on one host.
     """
     if settings.redis is not None and settings.key_file is not None and settings.files is None:
         raise SettingsError(

@@ -16,7 +16,7 @@ class Uploader(msgspec.Struct, frozen=True):
 
 
 class FileObject(msgspec.Struct, frozen=True):
-    """A file as clients see it, in the order in which events and jobs have its members."""
+    """A file as clients see it. Its JSON members have the same order in events and in jobs."""
 
     id: str
     sha256: str
@@ -44,6 +44,6 @@ def file_ids(attached: AttachedFiles) -> tuple[str, ...]:
 
 
 def file_object(row: FileRow) -> FileObject:
-    """Return a row as clients see it."""
+    """Return the file of a row as clients see it."""
     by = Uploader(row.by, row.by_role)
     return FileObject(row.id, row.sha256, row.kind, row.bytes, row.width, row.height, by, rfc3339_of(row.created_at))

@@ -1,5 +1,6 @@
-"""The rows of files in SQL. A row is inserted before its blob is stored, so that a blob is deleted only while no row
-names it, whoever uploads the same bytes meanwhile.
+"""The rows of files in SQL. A row is inserted before its blob is stored. Therefore a blob that a row names is never
+deleted, even if another user uploads the same bytes at the same time. The *release* of a blob is a note in SQL that a
+row which named it was deleted.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from engine.sql.vault_tables import receipts
 
 TargetKind = Literal["job", "room", "technician"]
 BLOB_COLUMNS: list[Column[Any]] = [files.c.sha256, receipts.c.image]
-"""The columns that name blobs. A blob that any of them names stays."""
+"""The columns that name blobs. A blob is deleted only if none of them names it."""
 UNATTACHED_MS = 24 * 3600 * 1000
-"""How long a file may be attached to nothing."""
+"""How long a file may exist without being attached to a job, a message or a technician."""
 ROWS_PER_BATCH = 500
 
 
@@ -55,14 +56,14 @@ class FileRow(NamedTuple):
 
 
 async def store_row(archive: Archive, row: FileRow) -> tuple[FileRow, bool]:
-    """Insert a row, or find the one that the same user uploaded with the same bytes for the same target. Return the row
-    and whether it is new. Raises Unavailable, Indeterminate.
+    """Insert a row, unless the same user uploaded the same bytes for the same target before. Return the stored row and
+    whether it is new. Raises Unavailable, Indeterminate.
     """
     insert = insert_into(archive, files).values(row._asdict())
     stored = insert.on_conflict_do_update(index_elements=["target", "sha256", "by"], set_={"used_at": row.used_at})
     async with archive.begin_write() as conn:
-        # The row of the release is a lock: this waits for a chore that deletes the blob, and the chore for this. The
-        # caller stores the blob afterwards.
+        # The row of the release is a lock between this transaction and a chore that deletes the blob: each waits for
+        # the other. The caller stores the blob afterwards.
         await release_blobs(conn, archive, [row.sha256])
         found = FileRow(*(await conn.execute(stored.returning(*files.c))).one())
         await conn.execute(delete(file_releases).where(file_releases.c.sha256 == row.sha256))
@@ -84,8 +85,8 @@ async def find_rows(archive: Archive, *conditions: ColumnElement[bool]) -> list[
 async def claim_for_message(
     archive: Archive, target: str, by: str, ids: Sequence[str], client_id: str
 ) -> list[FileRow]:
-    """Return those of the files that ``by`` may name in the message with this ``client_id``: they uploaded them for
-    this room. Raises Unavailable, Indeterminate.
+    """Note the ``client_id`` of a message in the files that it names, and return the files that ``by`` uploaded for
+    this room. A sender may name only those. Raises Unavailable, Indeterminate.
     """
     mine = (files.c.id.in_(ids), files.c.target == target, files.c.by == by)
     async with archive.begin_write() as conn:
@@ -94,7 +95,9 @@ async def claim_for_message(
 
 
 async def delete_rows(conn: AsyncConnection, archive: Archive, *conditions: ColumnElement[bool]) -> int:
-    """Delete files, in the transaction of the caller. Their blobs follow when a chore finds that no row names them."""
+    """Delete rows in the transaction of the caller, and return their number. A chore deletes their blobs later if no
+    other row names them.
+    """
     blobs = list((await conn.execute(select(files.c.sha256).where(*conditions))).scalars())
     await release_blobs(conn, archive, blobs)
     await conn.execute(delete(files).where(*conditions))
@@ -102,7 +105,9 @@ async def delete_rows(conn: AsyncConnection, archive: Archive, *conditions: Colu
 
 
 async def release_blobs(conn: AsyncConnection, archive: Archive, blobs: Sequence[str]) -> None:
-    """Note that rows which named these blobs go, in the transaction of the caller."""
+    """Store a release of each blob in the transaction of the caller. Its row is also a lock: uploads and the chore that
+    deletes blobs wait for each other.
+    """
     if not blobs:
         return
     at = now_ms()
@@ -111,8 +116,8 @@ async def release_blobs(conn: AsyncConnection, archive: Archive, blobs: Sequence
 
 
 async def delete_unattached(archive: Archive) -> int:
-    """Delete a batch of files that were attached to nothing for ``UNATTACHED_MS``. Return their number. Raises
-    Unavailable, Indeterminate.
+    """Delete a batch of files that have not been attached to anything for ``UNATTACHED_MS``. Return their number.
+    Raises Unavailable, Indeterminate.
     """
     old = (files.c.attached_at.is_(None), files.c.used_at < now_ms() - UNATTACHED_MS)
     async with archive.begin_write() as conn:
@@ -121,17 +126,20 @@ async def delete_unattached(archive: Archive) -> int:
 
 
 async def released_blobs(archive: Archive) -> list[tuple[str, int]]:
-    """Return a batch of blobs that a deleted row named, each with the time of its release. Raises Unavailable."""
+    """Return a batch of releases: the SHA-256 of each blob and the time of its release (Unix milliseconds). Raises
+    Unavailable.
+    """
     query = select(file_releases.c.sha256, file_releases.c.at).limit(ROWS_PER_BATCH)
     async with archive.begin_read() as conn:
         return [(row.sha256, row.at) for row in await conn.execute(query)]
 
 
 async def end_release(archive: Archive, sha256: str, at: int, delete_blob: Callable[[str], Awaitable[None]]) -> bool:
-    """Forget a release, and delete the blob if no row names it. Return whether it was deleted.
+    """Delete a release, and the blob too if no row names it. Return whether the blob was deleted.
 
     The blob is deleted in the transaction that deletes the row of the release. An upload of the same bytes deletes that
-    row too, so that it waits, and stores the bytes after the deletion. Raises Unavailable, Indeterminate.
+    row too. Therefore the upload waits for the chore, and stores the bytes after the deletion. Raises Unavailable,
+    Indeterminate.
     """
     this = (file_releases.c.sha256 == sha256, file_releases.c.at == at)
     async with archive.begin_write() as conn:

@@ -1,7 +1,7 @@
 """Blobs in a directory: ``ab/cdef…``, by the hex digits of their SHA-256.
 
 (Rejected: obstore's LocalStore, which renames files without a sync. A photo that was acknowledged could be empty after
-a power cut.)
+a power failure.)
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ CHUNK_BYTES = 64 * 1024
 
 
 class LocalBlobs:
-    """The blobs in ``folder``. All work on files runs in threads, because a disk may be slow."""
+    """A blob store in ``folder``. All work on files runs in threads, because a disk may be slow."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.temporary = folder / "uploads"
 
     async def put(self, sha256: str, source: Path | bytes) -> None:
-        """Store a blob; a file is moved."""
+        """Store a blob from bytes or from a file, which is moved."""
         await asyncio.to_thread(self._put, sha256, source)
 
     async def read(self, sha256: str) -> bytes:
@@ -36,7 +36,7 @@ class LocalBlobs:
             return await asyncio.to_thread(self.path_of(sha256).read_bytes)
 
     async def stream(self, sha256: str) -> AsyncIterator[bytes]:
-        """Return a blob in pieces. Raises BlobMissing, before the first piece."""
+        """Return a blob in pieces. Raises BlobMissing before the first piece."""
         with os_errors_as_unavailable():
             return _pieces(await asyncio.to_thread(self.path_of(sha256).open, "rb"))
 
@@ -46,7 +46,7 @@ class LocalBlobs:
             await asyncio.to_thread(self.path_of(sha256).unlink, missing_ok=True)
 
     def path_of(self, sha256: str) -> Path:
-        """Return where a blob is."""
+        """Return the path of a blob."""
         return self.folder / sha256[:2] / sha256[2:]
 
     def _put(self, sha256: str, source: Path | bytes) -> None:
@@ -62,7 +62,7 @@ class LocalBlobs:
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder that only this user may read, and those above it, if they are missing. Return it."""
+    """Create a folder that only this user may read, and its missing parents. Return the folder."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -71,7 +71,7 @@ def make_folder(folder: Path) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write the names in a folder to disk: without this, a new file may be lost with its name."""
+    """Write the directory entries of a folder to disk. Without this, a new file may be lost at a power failure."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

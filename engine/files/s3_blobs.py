@@ -25,7 +25,7 @@ TIMEOUT_S = 20.0
 
 
 class S3Blobs:
-    """The blobs under a URL ``s3://BUCKET/PREFIX``. ``temporary`` is the local folder of incomplete uploads."""
+    """A blob store under a URL ``s3://BUCKET/PREFIX``. ``temporary`` is the local folder of incomplete uploads."""
 
     def __init__(self, url: str, temporary: Path) -> None:
         self.temporary = temporary
@@ -39,7 +39,7 @@ class S3Blobs:
         )
 
     async def put(self, sha256: str, source: Path | bytes) -> None:
-        """Store a blob; a file is uploaded and deleted."""
+        """Store a blob from bytes or from a file, which is deleted after its upload."""
         with _store_errors_as_unavailable():
             await obstore.put_async(self._store, path_of(sha256), source, use_multipart=False)
         if isinstance(source, Path):
@@ -52,7 +52,7 @@ class S3Blobs:
             return bytes(await found.bytes_async())
 
     async def stream(self, sha256: str) -> AsyncIterator[bytes]:
-        """Return a blob in pieces. Raises BlobMissing, before the first piece."""
+        """Return a blob in pieces. Raises BlobMissing before the first piece."""
         with _store_errors_as_unavailable():
             found = await obstore.get_async(self._store, path_of(sha256))
         return _pieces(found)
@@ -64,7 +64,7 @@ class S3Blobs:
 
 
 def path_of(sha256: str) -> str:
-    """Return the name of a blob below the prefix."""
+    """Return the path of a blob below the prefix."""
     return f"{sha256[:2]}/{sha256[2:]}"
 
 

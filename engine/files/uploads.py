@@ -1,7 +1,7 @@
-"""Receive a photo and strip its metadata: from the network to a temporary file, and from there to another one.
+"""Receive a photo into a temporary file, and strip its metadata into a second one.
 
-All that takes time runs in threads. They give the interpreter's lock away every ``photos.WINDOW_BYTES``, so that the
-event loop waits for no upload, and at most ``MAX_STRIPPING`` photos are stripped at once.
+All slow work runs in threads. A thread releases Python's interpreter lock after every ``photos.WINDOW_BYTES``, so that
+uploads do not delay the event loop. At most ``MAX_STRIPPING`` photos are stripped at once.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ MAX_UPLOADS = 32
 MAX_UPLOADS_OF_CALLER = 4
 MAX_STRIPPING = 2
 WRITE_BYTES = 256 * 1024
-"""How much of an upload is in memory: a thread writes so much at once."""
+"""How much of an upload is held in memory before a thread writes it to the file."""
 PAUSE_S = 0.0002
-"""How long a thread that strips a photo sleeps between two steps. With 0 the thread would often take the lock back
-before the event loop wakes."""
+"""How long a thread that strips a photo sleeps between two steps. With 0, the thread would often take the interpreter
+lock again before the event loop wakes."""
 MAX_AGE_S = 3600.0
-"""A temporary file of this age belongs to a process that was killed."""
+"""A temporary file of this age was left by a killed process, and is deleted."""
 CLEAN_INTERVAL_S = 600.0
 
 
@@ -57,7 +57,9 @@ class UploadSlots:
 
     @contextmanager
     def take(self, caller: str) -> Iterator[None]:
-        """Hold a slot. Raises RateLimited if the caller has too many, Unavailable if the process has."""
+        """Hold an upload slot. Raises RateLimited if the caller has too many uploads, and Unavailable if the process
+        has.
+        """
         if self._callers[caller] >= MAX_UPLOADS_OF_CALLER:
             raise RateLimited(f"At most {MAX_UPLOADS_OF_CALLER} uploads at once", retry_after=1)
         if self._callers.total() >= MAX_UPLOADS:
@@ -67,11 +69,11 @@ class UploadSlots:
             yield
         finally:
             self._callers[caller] -= 1
-            self._callers += Counter()  # drops who has none
+            self._callers += Counter()  # removes callers without uploads
 
     async def receive(self, folder: Path, parts: AsyncIterator[bytes]) -> StrippedUpload:
-        """Receive a photo and strip it. The caller moves or deletes the file of the result. Raises TooLarge, Invalid
-        for what is no photo, Unavailable, and the errors of ``parts``.
+        """Receive a photo and strip it. The caller moves or deletes the file of the result. Raises TooLarge, Invalid if
+        the bytes are not an accepted photo, Unavailable, and the errors of ``parts``.
         """
         received = folder / token_hex(16)
         stripped = received.with_suffix(".stripped")
@@ -105,7 +107,9 @@ def delete_old_uploads(folder: Path) -> int:
 
 
 def _create_file(path: Path) -> BinaryIO:
-    """Open a new file. Its folder may not be there yet: the first uploads of a server can begin at once."""
+    """Open a new file, and create its folder if it is missing: the first uploads of a server may start at the same
+    time.
+    """
     make_folder(path.parent)
     return path.open("wb")
 
@@ -144,7 +148,7 @@ def _strip_file(received: Path, stripped: Path) -> StrippedUpload:
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[Source]:
-    """Yield the bytes of a file. They are read from the page cache as they are used."""
+    """Yield the bytes of a file as a memory map, which reads them from the page cache when they are used."""
     file: BinaryIO
     with path.open("rb") as file:
         if not path.stat().st_size:

@@ -1,5 +1,6 @@
-"""What Callout needs of a payment provider. Callout moves no money: an adapter asks a provider to, and returns what the
-provider says as reports, which the worker records as the payment service would (engine/domain/payments.py).
+"""The interface of a payment provider. Callout moves no money: an adapter sends requests to a provider, and returns the
+answers as reports. The payment worker records the reports in the same way as those of an outside payment service
+(engine/domain/payments.py).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ MAX_REASON_LENGTH = 64
 
 
 class PaymentOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment that a step of a job requested. ``id`` is unique for ever, so that it is also the idempotency key at
-    the provider. ``amount`` is in minor units of ``currency``. ``of`` is the reference of the hold that a charge uses
-    or that is released, and ``held`` its amount.
+    """A payment that a step of a job requested. ``id`` is never used again, so that it is also the idempotency key at
+    the provider. ``amount`` is in minor units of ``currency``. ``of`` is the reference of the hold that the order
+    charges or releases, and ``held`` is the amount of this hold.
     """
 
     id: str
@@ -31,8 +32,8 @@ class PaymentOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefundPart(msgspec.Struct, frozen=True):
-    """What of a refund one charge pays back. ``reference`` is the refund's own reference, which the request determines:
-    the provider repeats it in its webhooks.
+    """The part of a refund that one charge pays back. ``reference`` is the refund's own reference, derived from the
+    request's id. The provider repeats it in its webhooks.
     """
 
     reference: str
@@ -41,9 +42,9 @@ class RefundPart(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider says about one payment. ``job`` is "" if the provider does not know it: then another payment of
-    the same reference, or of the reference ``of``, has it. ``reason`` says why a payment failed, in small letters,
-    digits and `_`.
+    """What a provider reports about one payment. ``job`` is "" if the provider does not know the job: then it is that
+    of an earlier payment with the same reference, or with the reference ``of``. ``reason`` says why a payment failed,
+    in small letters, digits and `_`.
     """
 
     reference: str
@@ -66,11 +67,13 @@ class PayoutOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderUnavailable(Exception):
-    """Raised when it is unknown or temporary what the provider did: the same request is made again later."""
+    """Raised if a request failed for now, or if its outcome is unknown. The same request is made again later."""
 
 
 class ProviderRefused(Exception):
-    """Raised when the provider refused a request for good. ``reason`` is a word of small letters, digits and `_`."""
+    """Raised if the provider refused a request and a repeat cannot succeed. ``reason`` is a word of small letters,
+    digits and `_`.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -78,7 +81,7 @@ class ProviderRefused(Exception):
 
 
 class WrongSignature(Exception):
-    """Raised for a webhook that the provider did not sign, or signed too long ago."""
+    """Raised for a webhook without a valid signature of the provider, or with one that is too old."""
 
 
 class PaymentAdapter(Protocol):
@@ -88,7 +91,7 @@ class PaymentAdapter(Protocol):
     """
 
     async def request(self, order: PaymentOrder) -> list[Report]:
-        """Ask for a charge or a hold. Return what is known at once; the rest comes by webhooks."""
+        """Request a charge or a hold. Return the reports that are known at once; webhooks bring the others."""
 
     async def refund(self, order: PaymentOrder, parts: list[RefundPart]) -> list[Report]:
         """Pay back each part."""
@@ -97,11 +100,11 @@ class PaymentAdapter(Protocol):
         """Release the hold ``order.of``."""
 
     async def payout(self, order: PayoutOrder) -> Literal["requested", "paid", "failed"]:
-        """Pay a technician, and return what has become of it."""
+        """Pay a technician, and return the state of the payout."""
 
     def parse(self, headers: Mapping[bytes, bytes], body: bytes, now_s: float) -> list[Report]:
-        """Return the reports of a webhook, received at ``now_s`` (Unix seconds); none for a type that is not known.
-        Raises WrongSignature.
+        """Return the reports of a webhook that was received at ``now_s`` (Unix seconds); an empty list for an unknown
+        type. Raises WrongSignature.
         """
 
     async def aclose(self) -> None:
@@ -109,6 +112,6 @@ class PaymentAdapter(Protocol):
 
 
 def reason_of(text: object) -> str:
-    """Return a reason in the form that events have: small letters, digits and `_`."""
+    """Return a provider's reason in the form of events: small letters, digits and `_`."""
     letters = (letter if letter.isascii() and letter.isalnum() else "_" for letter in str(text or "").lower())
     return "".join(letters)[:MAX_REASON_LENGTH] or "refused"

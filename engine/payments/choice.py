@@ -9,8 +9,8 @@ from engine.process.settings import Settings
 
 
 def open_adapter(settings: Settings) -> PaymentAdapter | None:
-    """Return the adapter; None for `outside`, where a payment service reads the events and reports by HTTP. The caller
-    closes it.
+    """Return the adapter; None for `outside`, because then a payment service reads the events and reports by HTTP. The
+    caller closes the adapter.
     """
     if settings.payments == "test":
         return SimulatedAdapter()

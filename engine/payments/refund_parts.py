@@ -1,8 +1,8 @@
-"""Divide a refund among the captured charges of a job: a pure function of the log before the request.
+"""Divide a refund among the captured charges of a job. The result is a pure function of the events before the request.
 
-A refund that was divided once must be divided in the same way when it is asked again after a crash, although some of
-its parts may have been refunded meanwhile. Therefore only events before the request count, and former requests are
-replayed.
+After a crash the same request is divided again, and some of its parts may have been refunded meanwhile. The division
+must be the same as the first one. Therefore only events before the request count, and the division of earlier requests
+is repeated from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.payments.adapter import RefundPart
 
 class PaymentFact(NamedTuple):
     """A payment in an event before the request. ``reference`` is "" if a step of the job requested the payment. ``why``
-    is that of ``payment.unexpected``.
+    is the member of ``payment.unexpected``.
     """
 
     id: str
@@ -28,8 +28,9 @@ class PaymentFact(NamedTuple):
 
 
 def refund_parts(facts: Iterable[PaymentFact], order_id: str, amount: int, prefix: str = "") -> list[RefundPart]:
-    """Return the parts of the refund ``order_id``, the earliest charge first. They are less than ``amount`` (minor
-    units) if less was captured. ``prefix`` is what the adapter puts before the references of its refunds.
+    """Return the parts of the refund ``order_id``, those of the earliest charge first. Their sum is less than
+    ``amount`` (minor units) if less was captured. ``prefix`` is what the adapter puts before the references of its
+    refunds.
     """
     left: dict[str, int] = {}
     planned: set[str] = set()
@@ -45,7 +46,9 @@ def refund_parts(facts: Iterable[PaymentFact], order_id: str, amount: int, prefi
 
 
 def _take(left: dict[str, int], order_id: str, amount: int) -> list[RefundPart]:
-    """Return the parts of a refund, and take them from what is ``left`` of each charge."""
+    """Return the parts of a refund, and subtract them from ``left``, the amount of each charge that is not refunded
+    yet.
+    """
     parts: list[RefundPart] = []
     for charge, rest in left.items():
         share = min(rest, amount)

@@ -1,7 +1,7 @@
 """The adapter `test`: a provider that exists only in this process, for demonstrations and for tests of apps.
 
-It authorizes, captures, refunds and releases at once. Each of its references begins with ``test:``, and each payment
-with such a reference has ``"test": true`` in every reply and event (engine/domain/job_restore.py).
+It authorizes, captures, refunds and releases immediately. Each of its references begins with ``test:``, and each
+payment with such a reference has ``"test": true`` in every reply and event (engine/domain/job_restore.py).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TEST_PREFIX = "test:"
 
 
 class SimulatedAdapter:
-    """A payment provider without money: its answers are a pure function of the request."""
+    """A simulated payment provider. Its answers are a pure function of the request."""
 
     async def request(self, order: PaymentOrder) -> list[Report]:
-        """Return the payment as authorized or captured. A charge captures the hold first, and then the rest. A hold
-        of another provider holds nothing here: money that did not move must not look like its capture.
+        """Return the payment as authorized or captured. A charge captures the hold first, and then the rest. A hold of
+        another provider is ignored: no money moves here, so that its capture must not be reported.
         """
         held = min(order.held, order.amount) if order.of.startswith(TEST_PREFIX) else 0
         reports = [_report(order, order.of, "captured", held)] if held else []
@@ -42,17 +42,19 @@ class SimulatedAdapter:
         return [_report(order, reference, "refunded", amount, of) for reference, of, amount in named]
 
     async def release(self, order: PaymentOrder) -> list[Report]:
-        """Return the hold as released. Raises ProviderRefused for a hold of another provider: that still holds it."""
+        """Return the hold as released. Raises ProviderRefused for a hold of another provider, which still holds the
+        money.
+        """
         if not order.of.startswith(TEST_PREFIX):
             raise ProviderRefused("no_test_payment")
         return [_report(order, order.of, "released", order.amount)]
 
     async def payout(self, order: PayoutOrder) -> Literal["requested", "paid", "failed"]:
-        """Pay at once."""
+        """Return the payout as paid."""
         return "paid"
 
     def parse(self, headers: Mapping[bytes, bytes], body: bytes, now_s: float) -> list[Report]:
-        """Refuse every webhook: nobody but this process reports payments of `test`."""
+        """Refuse every webhook: only this process reports payments of `test`."""
         raise WrongSignature
 
     async def aclose(self) -> None:

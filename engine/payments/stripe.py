@@ -1,9 +1,9 @@
 """The adapter `stripe`: PaymentIntents by Stripe's HTTP API, without its SDK (https://docs.stripe.com/api).
 
-A charge or hold creates a PaymentIntent (a hold with ``capture_method=manual``), which the customer's app confirms: the
-worker reports it as ``requested``, and the webhooks report what follows. Every request has an idempotency key that is a
-pure function of the payment's id: Stripe repeats its first answer to the same key, so that a request whose answer was
-lost is asked again without moving the money twice.
+A charge or a hold creates a PaymentIntent (a hold with ``capture_method=manual``), which the customer's app confirms.
+The worker reports the PaymentIntent as ``requested``, and the webhooks report what follows. Every request has an
+idempotency key that is a pure function of the payment's id. Stripe repeats its first answer to the same key. Therefore
+a request whose answer was lost can be sent again without moving the money twice.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class _ErrorReply(msgspec.Struct, frozen=True):
 
 
 class _IntentRefused(ProviderRefused):
-    """Raised when a PaymentIntent cannot be captured or canceled any more. ``intent`` is its present state, or None."""
+    """Raised if a PaymentIntent can no longer be captured or canceled. ``intent`` is its present state; None if Stripe
+    did not send it.
+    """
 
     def __init__(self, reason: str, intent: Intent | None) -> None:
         super().__init__(reason)
@@ -56,7 +58,9 @@ class _IntentRefused(ProviderRefused):
 
 
 class StripeAdapter:
-    """Stripe, at the API ``url`` under the secret ``key``; ``webhook_secret`` signs its webhooks."""
+    """The adapter for Stripe. ``url`` is the base of the API, ``key`` the secret API key, ``webhook_secret`` the key of
+    the webhooks' signatures.
+    """
 
     def __init__(self, url: str, key: str, webhook_secret: str, timeout_s: float = TIMEOUT_S) -> None:
         self._url = url
@@ -66,8 +70,9 @@ class StripeAdapter:
         self._client: httpx.AsyncClient | None = None
 
     async def request(self, order: PaymentOrder) -> list[Report]:
-        """Create a PaymentIntent. A charge of a hold captures the hold, and creates one for what the hold lacks; if the
-        hold has ended, for all of it."""
+        """Create a PaymentIntent. A charge of a hold captures the hold, and creates a PaymentIntent for the amount that
+        the hold does not cover: the whole amount if the hold has ended.
+        """
         captured: list[Report] = []
         rest = order.amount
         if order.of:
@@ -86,7 +91,7 @@ class StripeAdapter:
         return [report for report in reports if report]
 
     async def release(self, order: PaymentOrder) -> list[Report]:
-        """Cancel the PaymentIntent. One that was canceled or captured already is reported as that."""
+        """Cancel the PaymentIntent. If it was canceled or captured before, report that."""
         path = f"/v1/payment_intents/{quote(order.of, safe='')}/cancel"
         try:
             intent = await self._post(path, {"cancellation_reason": "abandoned"}, order.id, Intent)
@@ -97,7 +102,9 @@ class StripeAdapter:
         return _reports(order, intent)
 
     async def payout(self, order: PayoutOrder) -> Literal["requested", "paid", "failed"]:
-        """Transfer the amount to the technician's connected account. Without one, a payout is somebody else's work."""
+        """Transfer the amount to the technician's connected account. Without an account, return ``requested``: ops or a
+        service pay the technician.
+        """
         if not order.account:
             return "requested"
         fields = {"amount": order.amount, "currency": order.currency.lower(), "destination": order.account}
@@ -125,12 +132,12 @@ class StripeAdapter:
             "automatic_payment_methods[enabled]": "true",
             **_metadata({JOB_KEY: order.job, PAYMENT_KEY: order.id}),
         }
-        # What a hold lacks is known only after its capture: another amount has another key.
+        # The amount that a hold does not cover is known only after its capture, so that the key contains the amount.
         key = order.id if amount == order.amount else f"{order.id}.{amount}"
         return _reports(order, await self._post("/v1/payment_intents", fields, key, Intent))
 
     async def _capture(self, order: PaymentOrder) -> list[Report]:
-        """Capture the hold. Return nothing if it was canceled; Raises ProviderRefused if it cannot be known."""
+        """Capture the hold. Return an empty list if it was canceled. Raises ProviderRefused if its state is unknown."""
         path = f"/v1/payment_intents/{quote(order.of, safe='')}/capture"
         fields = {"amount_to_capture": min(order.amount, order.held)}
         try:
@@ -143,13 +150,14 @@ class StripeAdapter:
 
     async def _post(self, path: str, fields: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
         """Return the decoded reply to a POST. Raises ProviderUnavailable and ProviderRefused."""
-        import httpx  # here, because a start without Stripe then needs less CPU time
+        import httpx  # imported here, so that a server without Stripe starts faster
 
-        if self._client is None:  # webhooks need no connection
+        if self._client is None:  # opened here, because webhooks need no connection
             fixed = {"Authorization": f"Bearer {self._key}", "Stripe-Version": API_VERSION}
             self._client = httpx.AsyncClient(base_url=self._url, headers=fixed, timeout=self._timeout_s)
         try:
-            # httpx limits each phase only; a server that sends single bytes would block a payment without end.
+            # httpx limits only each phase of a request. A server that sends single bytes slowly could block a payment
+            # for hours.
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._client.post(path, data=dict(fields), headers={"Idempotency-Key": key})
         except (httpx.HTTPError, TimeoutError) as error:
@@ -160,7 +168,8 @@ class StripeAdapter:
             refused = msgspec.json.decode(reply.content, type=_ErrorReply).error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ProviderUnavailable(f"HTTP {reply.status_code} with a body of another form") from error
-        # 409: the first request of this key still runs. 401, 403: the operator must mend the key. 429: later.
+        # 409: the first request with this key still runs. 401, 403: the operator must correct the API key. 429: too
+        # many requests.
         if reply.status_code in (401, 403, 409, 429) or not 400 <= reply.status_code < 500:
             raise ProviderUnavailable(f"HTTP {reply.status_code} {refused.code or refused.type}")
         raise _IntentRefused(reason_of(refused.code or refused.type), refused.payment_intent)
@@ -171,6 +180,6 @@ def _metadata(members: Mapping[str, str]) -> dict[str, str]:
 
 
 def _reports(order: PaymentOrder, intent: Intent) -> list[Report]:
-    """Return what a PaymentIntent says, about the order's job whatever its metadata says."""
+    """Return the report of a PaymentIntent. The job is that of the order, even if the metadata names another one."""
     report = intent_report(intent)
     return [msgspec.structs.replace(report, job=order.job)] if report else []

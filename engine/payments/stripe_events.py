@@ -1,5 +1,5 @@
-"""What Stripe's objects and events say, as reports. An object of an unexpected form says nothing: Stripe adds types and
-members at any time.
+"""Translate Stripe's objects and events into reports. An object of an unexpected form gives no report, because Stripe
+adds types and members at any time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ REFUND_EVENTS = frozenset({"refund.created", "refund.updated", "refund.failed", 
 
 
 def intent_report(intent: Intent, *, failed: bool = False) -> Report | None:
-    """Return what a PaymentIntent says about its payment. ``failed``: an attempt to pay it has failed."""
+    """Return the report of a PaymentIntent; None if its status needs no report. ``failed``: an attempt to pay it has
+    failed.
+    """
     status: ReportStatus = "requested"
     amount, reason = intent.amount, ""
     if intent.status == "succeeded":
@@ -81,7 +83,7 @@ def intent_report(intent: Intent, *, failed: bool = False) -> Report | None:
 
 
 def refund_report(refund: Refund) -> Report | None:
-    """Return what a Refund says; None while it is pending."""
+    """Return the report of a Refund; None while it is pending."""
     if refund.status not in ("succeeded", "failed", "canceled") or not refund.payment_intent:
         return None
     metadata = refund.metadata or {}
@@ -101,7 +103,7 @@ def refund_report(refund: Refund) -> Report | None:
 
 
 def event_reports(body: bytes) -> list[Report]:
-    """Return the reports of a webhook's event; none for other types and for objects of an unexpected form."""
+    """Return the reports of a webhook's event; an empty list for other types and for objects of an unexpected form."""
     try:
         event = msgspec.json.decode(body, type=_Event)
         if event.type in INTENT_EVENTS:
@@ -117,7 +119,7 @@ def event_reports(body: bytes) -> list[Report]:
 
 
 def _checked(report: Report) -> Report | None:
-    """Return the report if its values are possible for a payment."""
+    """Return the report if its values are possible for a payment, else None."""
     is_currency = report.currency in get_args(Currency)
     names = (report.reference, report.of or report.reference)
     is_named = all(0 < len(name) <= MAX_REFERENCE_LENGTH and name.isprintable() for name in names)

@@ -21,9 +21,9 @@ def sign(secret: str, body: bytes, at_s: int) -> str:
 
 
 def verify(secret: str, header: str, body: bytes, now_s: float) -> None:
-    """Raise WrongSignature unless one of the signatures in ``header`` is that of ``body``, signed within
-    ``TOLERANCE_S`` of ``now_s``. Several signatures come while a secret is replaced. The comparison takes the same time
-    for every wrong signature.
+    """Raise WrongSignature unless ``header`` contains a valid signature of ``body`` whose time differs from ``now_s``
+    by at most ``TOLERANCE_S``. Stripe sends several signatures while a secret is replaced. The comparison takes the
+    same time for every wrong signature.
     """
     pairs = [pair.strip().partition("=") for pair in header.split(",", MAX_SIGNATURES + 2)]
     times = [value for name, _, value in pairs if name == "t"]

@@ -1,4 +1,6 @@
-"""The checks of a receipt, each by its name: the same for a server and for a file without one (pure functions)."""
+"""The checks of a receipt, each with a name. They are pure functions, so that a server and a verification of a file
+without a server give the same results.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,16 @@ from engine.rules.receipts import SignatureDocument, name_digest
 from engine.vault.evidence import Contents, Evidence, SignedEvent
 
 Result = Literal["ok", "failed", "missing", "erased", "retired", "pending"]
-"""``ok``: the check was made. ``failed``: something was changed. ``missing``: what is checked is not there. ``erased``:
-it is not there because the customer was erased. ``retired``: the event or the job is older than the server keeps them.
-``pending``: the server has not signed yet, or no head covers the event
-yet."""
+"""``ok``: the content matches. ``failed``: the content was changed. ``missing``: the content is not there. ``erased``:
+an erasure deleted the content. ``retired``: the event or the job is older than the server stores them. ``pending``: the
+server has not signed yet, or no head covers the event yet."""
 
 
 _GOOD_RESULTS: tuple[Result, ...] = ("ok", "erased", "retired")
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The result of one check. ``detail`` says what does not match, without anything of the content."""
+    """The result of one check. ``detail`` says what does not match, and reveals nothing of the content."""
 
     name: str
     result: Result
@@ -50,12 +51,12 @@ def run_checks(evidence: Evidence, contents: Contents) -> list[Check]:
 
 
 def is_verified(checks: list[Check]) -> bool:
-    """Return whether every check was made, but for those of erased content."""
+    """Return whether every check is ok, or concerns content that was erased or retired."""
     return all(check.result in _GOOD_RESULTS for check in checks)
 
 
 def is_pending(checks: list[Check]) -> bool:
-    """Return whether nothing is wrong, and something is not there yet."""
+    """Return whether no check failed and at least one is pending."""
     results = {check.result for check in checks}
     return "pending" in results and results <= {*_GOOD_RESULTS, "pending"}
 
@@ -128,7 +129,9 @@ def _check_signature(evidence: Evidence, document: SignatureDocument) -> tuple[R
 
 
 def _check_event(evidence: Evidence, document: SignatureDocument, gone: Result) -> tuple[Result, str]:
-    """Check that the event is the leaf, and that it says the same as the document."""
+    """Check that the hash of the event is its leaf in the audit tree, and that the event has the same values as the
+    document.
+    """
     event = evidence.event
     if evidence.leaf is None:
         return "pending", ""
@@ -149,7 +152,7 @@ def _leaf_of(event: SignedEvent, zone: str) -> str:
 
 
 def _document_of(event: SignedEvent, document: SignatureDocument) -> bool:
-    """Return whether the event says what the document says. Raises ValueError, AttributeError."""
+    """Return whether the event has the same values as the document. Raises ValueError, AttributeError."""
     receipt = decode_signed(event.data.encode()).receipt
     if receipt is None or event.type != SIGNED_TYPE:
         return False

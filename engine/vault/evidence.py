@@ -1,5 +1,5 @@
-"""The evidence for one receipt: everything that the checks need, whether a server reads it from its stores or a file
-has it. The JSON of ``Evidence`` is ``receipt.json`` in the file that the vault gives out.
+"""The evidence for one receipt: everything that the checks need. A server reads it from its stores, ``callout vault
+verify`` from a file. The JSON of ``Evidence`` is ``receipt.json`` in the file that clients download.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from engine.rules.receipts import SignatureDocument, decode_document
 
 
 class PublicKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A public key of the server. ``public`` is base64, ``revoked`` whether it was revoked."""
+    """A public key of the server. ``public`` is the key in base64. ``use`` is what the key signs: receipts or heads of
+    audit trees.
+    """
 
     id: str
     use: str
@@ -19,8 +21,8 @@ class PublicKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SignedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The event ``job.signed`` as its leaf in the audit tree commits to it. ``request`` is the request key, ``salt`` is
-    hexadecimal.
+    """The members of the event ``job.signed`` that its leaf in the audit tree is computed from. ``at`` is in Unix
+    milliseconds, ``request`` is the idempotency key, ``salt`` is hexadecimal.
     """
 
     seq: int
@@ -35,8 +37,8 @@ class SignedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TreePlace(msgspec.Struct, frozen=True, kw_only=True):
-    """The leaf of the event, and the proof that it is the leaf ``index`` of the audit tree with the signed head
-    ``note``. Hashes are hexadecimal.
+    """The leaf of the event, and the proof that the audit tree with the signed head ``note`` has this leaf at
+    ``index``. Hashes are hexadecimal.
     """
 
     leaf: str
@@ -46,11 +48,11 @@ class TreePlace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The evidence for one receipt. ``document`` is the text that the server signed, ``signature`` base64 (None until
-    the server has signed). ``name``, ``salt`` and ``event`` are None if they were erased or cannot be read; ``tree`` is
-    None until a head covers the event. ``erased``: data of the customer was erased.
-    ``photos_erased``: the photos may have gone with the technician who took them. ``photos_retired``: the job is older
-    than the server keeps jobs with their photos. ``retired``: the event is older than the server keeps events.
+    """The evidence for one receipt. ``document`` is the text that the server signed. ``signature`` is base64, and None
+    until the server has signed. ``name``, ``salt`` and ``event`` are None if they were erased or cannot be read.
+    ``tree`` is None until a head covers the event. ``erased``: data of the customer was erased. ``photos_erased``: an
+    erasure of the customer or the technician may have deleted the photos. ``photos_retired``: the server has deleted
+    the job with its photos because of its age. ``retired``: the server has deleted the event because of its age.
     """
 
     id: str
@@ -74,8 +76,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of the evidence that are bytes of their own: the record, the digest of the image as it is stored, and
-    that of each stored photo, by the digest that the record has of it. None is what cannot be read.
+    """The record, and the digests of the stored image and photos. ``photos`` maps the digest of a photo in the record
+    to the digest of the stored photo. A value is None if the content cannot be read.
     """
 
     record: bytes | None

@@ -1,6 +1,6 @@
-"""The images of signatures in the blob store. An image is stored before the step that signs, since the receipt of that
-step must never name an image that is not there. A row of ``files`` names it until the receipt does; if the step was
-refused, the row is attached to nothing and goes with its blob after a day.
+"""The images of signatures in the blob store. An image is stored before the step that signs, because a receipt must
+never name an image that is missing. A row of ``files`` names the image until the receipt does. If the step is refused,
+the row stays unattached, and a chore deletes it and the blob after a day.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 
 
 async def store_image(engine: Engine, by: Principal, receipt: str, sha256: str, image: bytes, kind: str) -> None:
-    """Store an image, or strokes, under its digest. Raises Unavailable. While SQL is away, the row is left out: the
-    customer can sign, and the blob of a refused signature stays.
+    """Store the image or the strokes of a signature under their digest. Raises Unavailable. While SQL is unavailable,
+    no row is stored: the customer can still sign, but the blob of a refused signature is never deleted.
     """
     now = now_ms()
     row = FileRow(

@@ -1,8 +1,8 @@
-"""The file that the vault gives out for a receipt: a ZIP with everything that the checks need, so that whoever has it
-needs no server.
+"""The file that clients download for a receipt: a ZIP with everything that the checks need, so that they can be made
+without a server.
 
-``receipt.json`` is the evidence, ``record.json`` the canonical record, ``signature.png`` or ``signature.json`` the
-image or the strokes, and ``photos/`` has the photos by their digests.
+``receipt.json`` is the evidence, ``record.json`` the canonical record, ``signature.png`` the image or
+``signature.json`` the strokes. The files in ``photos/`` are named by the digests of the photos.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ RECEIPT_FILE, RECORD_FILE = "receipt.json", "record.json"
 PHOTO_FOLDER = "photos/"
 MAX_FILES = 512
 MAX_MEMBER_BYTES = 16 * 2**20
-"""The largest member that is read. A file of the vault has none of more than 8 MiB."""
+"""The largest file of a ZIP that is read. The server writes none of more than 8 MiB."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENDINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
 _evidence_decoder = msgspec.json.Decoder(Evidence)
 
 
 class NotAPackage(ValueError):
-    """Raised for a file that is not one of the vault, or is damaged. The text says why."""
+    """Raised if a file is not a receipt of the vault, or is damaged. The text says why."""
 
 
 def image_file(kind: str) -> str:
-    """Return the name of the file with the image, or with the strokes."""
+    """Return the name in the ZIP of the image or of the strokes."""
     return "signature.png" if kind == "png" else "signature.json"
 
 
 def photo_file(digest: str, photo: bytes) -> str:
-    """Return the name of the file with a photo."""
+    """Return the name in the ZIP of a photo."""
     ending = next((ending for magic, ending in _ENDINGS if photo.startswith(magic)), "bin")
     return f"{PHOTO_FOLDER}{digest}.{ending}"
 
 
 class PackageWriter:
-    """Write a ZIP piece by piece: ``take`` returns what has been written since the last call."""
+    """Write a ZIP piece by piece. ``add`` and ``finish`` return the bytes that were written since the last call."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -57,18 +57,18 @@ class PackageWriter:
         return self._take()
 
     def finish(self) -> bytes:
-        """Write the directory of the ZIP, and return the rest."""
+        """Write the directory of the ZIP, and return the remaining bytes."""
         self._zip.close()
         return self._take()
 
     def write(self, data: bytes) -> int:
-        """Take what zipfile writes."""
+        """Collect bytes that ``zipfile`` writes."""
         self._pieces.append(bytes(data))
         self._at += len(data)
         return len(data)
 
     def tell(self) -> int:
-        """Return how much was written."""
+        """Return how many bytes were written."""
         return self._at
 
     def flush(self) -> None:
@@ -85,7 +85,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
 
 
 def read_package(path: Path) -> tuple[Evidence, Contents]:
-    """Return the evidence in a file of the vault. Raises NotAPackage, OSError."""
+    """Return the evidence and contents in a downloaded file. Raises NotAPackage, OSError."""
     try:
         with path.open("rb") as file:
             return _read(file)
@@ -120,7 +120,7 @@ def _read(file: BinaryIO) -> tuple[Evidence, Contents]:
 def _photos(
     archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], record: bytes | None
 ) -> dict[str, str | None]:
-    """Return the digests of the photos, by those that the record has."""
+    """Return the digest of each photo in the ZIP, by its digest in the record; None if the photo is missing."""
     try:
         expected = photo_digests(msgspec.json.decode(record)) if record else []
     except (ValueError, KeyError, TypeError):
@@ -132,7 +132,9 @@ def _photos(
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return a file of the ZIP, whose checksum need not be right: the digests say what was changed."""
+    """Return the bytes of a file in the ZIP. A wrong ZIP checksum is ignored, because the checks of digests report each
+    change.
+    """
     with archive.open(name) as file:
         file._expected_crc = None  # type: ignore[attr-defined]
         return file.read(MAX_MEMBER_BYTES + 1)

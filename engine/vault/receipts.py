@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of ``receipts``, and what the audit tree has of its event."""
+    """A row of ``receipts`` and the evidence for it."""
 
     row: Any
     evidence: Evidence
@@ -49,7 +49,7 @@ async def read_receipt(engine: Engine, receipt_id: str) -> Receipt:
 
 
 async def read_own_receipt(engine: Engine, caller: Principal, receipt_id: str) -> Receipt:
-    """Return a receipt with its evidence for a party of its job, or for ops. Raises NotFound for all others."""
+    """Return a receipt with its evidence to a party of its job or to ops. Raises NotFound for all others."""
     receipt = await read_receipt(engine, receipt_id)
     parties = {"customer": receipt.row.customer, "technician": receipt.row.technician}
     if not caller.is_ops and parties.get(caller.role) != caller.id:
@@ -66,7 +66,7 @@ async def verify_receipt(engine: Engine, receipt_id: str, sha256: str) -> list[C
 
 
 async def read_contents(engine: Engine, receipt: Receipt) -> Contents:
-    """Return the record, and the digests of what the blob store has. A photo is read at a time."""
+    """Return the record, and the digests of the stored image and photos. One photo at a time is read into memory."""
     row = receipt.row
     record = row.record.encode() if row.record is not None else None
     photos = {digest: await _stored_digest(engine, digest) for digest in signed_photos(row.record)}
@@ -75,7 +75,7 @@ async def read_contents(engine: Engine, receipt: Receipt) -> Contents:
 
 
 def signed_photos(record: str | None) -> list[str]:
-    """Return the digests of the photos in a record; none if it was erased, or cannot be read."""
+    """Return the digests of the photos in a record; an empty list if the record was erased or cannot be read."""
     try:
         return photo_digests(msgspec.json.decode(record)) if record is not None else []
     except (ValueError, KeyError, TypeError):

@@ -240,7 +240,7 @@ class InFlight(Conflict):
 
 
 class ScheduleConflict(Conflict):
-    """The time overlaps another job of the technician. `conflict` has its times, `slots` what a booking can have."""
+    """The time overlaps another job of the technician. `conflict` has its times; a booking also gets free `slots`."""
 
     code, title = "schedule_conflict", "Overlaps another job"
 
@@ -364,7 +364,7 @@ class OtherBlueprint(Exception):
 
 
 class LookInArchive(Exception):
-    """Raised when a script no longer knows whether a chat message was said: the engine looks in SQL and tries again."""
+    """Raised when Redis no longer knows whether a chat message was sent: the engine looks in SQL and tries again."""
 
 
 class StaleCode(Exception):

@@ -15,7 +15,7 @@ from engine.sql.audit_tables import vault_keys
 from engine.sql.database import Archive
 
 AUDIT_USE, RECEIPT_USE = "audit", "receipt"
-"""What a key signs, as ``vault_keys`` says it."""
+"""What a key signs: the values of the column ``use`` in ``vault_keys``."""
 ALGORITHM = "Ed25519"
 _PURPOSES = {AUDIT_USE: "audit head", RECEIPT_USE: "vault receipt"}
 

@@ -4,9 +4,9 @@ Both are compiled once and sent with every step, so that the scripts contain no 
 
 A state entry is the text `status phase mode lifetime_ms timers`. Then follow `free` if the holder may take another job,
 `asked` if the technician has not accepted yet, `waits` if the lifetime counts from the job's scheduled time,
-`tracks/<ms>` if the holder's position is shared from so long before that time on, `travels/<arrival>` if they are on
-the way (lua/lib/arrival.lua), `matches/<rule>` if the job waits for matching windows (lua/lib/window.lua), and `>` with
-the next state entry if the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
+`tracks/<ms>` if the holder's position is shared from this many ms before that time on, `travels/<arrival>` if they are
+on the way (lua/lib/arrival.lua), `matches/<rule>` if the job waits for matching windows (lua/lib/window.lua), and `>`
+with the next state entry if the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
 commas; `w/<ms>` is the watchdog's first check; `-` means none.
 """
 

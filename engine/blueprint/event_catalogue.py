@@ -92,7 +92,8 @@ PRICE_CHANGED_PAYLOAD = Payload("PriceChanged", {**PRICE_PAYLOAD.members, "payme
 QUOTE_PAYLOAD = Payload("QuoteEventData", _scalar_members("quote"))
 PAYMENT_PAYLOAD = Payload("PaymentEventData", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
 PAYMENT_REQUESTED_PAYLOAD = Payload("PaymentEventData", {**PAYMENT_PAYLOAD.members, "command": NO_MEMBERS})
-"""With ``command``, which a report of the payment service does not have: a notice is for the step alone."""
+"""With ``command``, which a report of the payment service does not have: only requests by a step need a
+notification."""
 PAYMENT_UNEXPECTED_PAYLOAD = Payload(
     "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
 )

@@ -1,4 +1,4 @@
-"""The linter of ``needs_files``: which files a command needs before it is taken."""
+"""The linter of ``needs_files``: the numbers of files that a job must have before a command can be given."""
 
 from __future__ import annotations
 

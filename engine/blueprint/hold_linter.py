@@ -1,5 +1,5 @@
-"""The linter of holds (``holds = true``): it refuses holds that no command captures, and what the scripts would not
-follow.
+"""The linter of holds (``holds = true``): it refuses holds that no command captures, and declarations that the scripts
+do not support.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint
 
 
 def hold_problems(blueprint: Blueprint) -> Iterator[str]:
-    """Yield the problems of a blueprint's holds, one sentence each. The hold follows the price by proposals alone: an
-    edit of the price changes no hold.
+    """Yield the problems of a blueprint's holds, one sentence each. Only an accepted proposal of another price changes
+    the hold; an edit of the price does not.
     """
     if not blueprint.may_hold:
         return

@@ -17,7 +17,7 @@ MAX_QUOTE_S = 86_400
 MAX_HOLD_S = 365 * 86_400
 MAX_ROUND_TO = 1_000_000
 _LARGE_BASE = 10**9
-"""A price so large that each difference of a factor shows."""
+"""A price so large that each difference of a factor changes it."""
 
 
 def price_problems(blueprint: Blueprint) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""Which files a command still needs: lua/lib/job_files.lua decides, this says beforehand what a client may offer."""
+"""Find the files that a command still needs, so that ``actions`` leaves it out. The script decides again
+(lua/lib/job_files.lua).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``[schedule]`` of a blueprint: how its jobs stand in the schedules of technicians (schedule_linter.py checks it)."""
+"""``[schedule]`` of a blueprint: how its jobs are entered in the schedules of technicians (schedule_linter.py checks
+it).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The linter of signatures: a blueprint whose customer signs asks for its money by the signature and in no other
-way.
-"""
+"""The linter of signatures. If a blueprint's customer signs, only the step that signs may request the payment."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ def signature_problems(blueprint: Blueprint) -> list[str]:
 
 
 def _own(blueprint: Blueprint, command: Command) -> Iterator[str]:
-    """Yield what a command that signs cannot have, or lacks."""
+    """Yield the problems of the command that signs: members that it must not have, or that it lacks."""
     if set(command.by) != {"customer"}:
         yield 'signs, so by must be ["customer"]: nobody else may sign, and no timer'
     if len(command.from_) != 1 or command.only:
@@ -43,7 +41,9 @@ def _own(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 
 def _others(blueprint: Blueprint, name: str, command: Command, signing: dict[str, Command]) -> Iterator[str]:
-    """Yield what the other commands of a blueprint cannot do because one of its commands signs."""
+    """Yield the problems of another command: its effects that are impossible because a command of the blueprint
+    signs.
+    """
     if name == SIGNING_ROUTE_WORD:
         yield f"its name is that of the route that signs: say signs = true, or choose another name than {name!r}"
     if command.event == SIGNED_EVENT:

@@ -1,10 +1,10 @@
-"""The ``payout.*`` events, which are appended to the log of the zone ``main``.
+"""Append the ``payout.*`` events to the log of the zone ``main``.
 
-A command on a payout adds a row of ``payout_events`` in its own SQL transaction, so that neither is committed without
-the other. The row waits until the archiver has its event: it writes the payout's entry in the ledger and notes the seq
-in the same transaction. Until then the event is appended again under its key, which Redis answers as a repeat. So an
-event that Redis lost with its memory is appended once more, and one that the log has twice is one entry of the ledger,
-because the payout and its status are the cause of the entry.
+A command on a payout inserts a row in ``payout_events`` in its own SQL transaction, so that neither is committed
+without the other. The row waits until the archiver has the event: the archiver writes the payout's entry in the ledger
+and the seq of the event in the row, in one transaction. Until then the event is appended again under its key, which
+Redis treats as a repeat. Therefore an event that Redis has lost is appended again. An event that the log contains twice
+gives one entry of the ledger, because the payout and its status are the cause of the entry.
 """
 
 from __future__ import annotations

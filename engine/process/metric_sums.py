@@ -1,8 +1,8 @@
-"""The metrics of several processes as those of one: each number is the sum, the highest or the lowest of all.
+"""Combine the metrics of several processes: each number is the sum, the highest or the lowest of all.
 
-When a process ends, a sum over the running processes would fall. Prometheus assumes that a counter that falls has
-started again at 0, and would count the whole remaining sum a second time. So the last counters of each ended process
-stay in the sum (``note_ended``).
+When a process ends, a sum over the running processes would decrease. Prometheus assumes that a decreased counter has
+restarted at 0, and would count the whole remaining sum again. Therefore the last counters of each ended process stay in
+the sum (``note_ended``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Travel times by road, from a router (OSRM or Valhalla) that the operator runs. Without a router the learnt ones
-apply.
+"""Travel times by road, from a routing server (OSRM or Valhalla) that the operator runs. Without a router, the learnt
+times apply.
 
-A router may be slow or away. So a reply waits for it at most ``BUDGET_S``; then the learnt times apply, and ``source``
-says so. After a failure the router is not asked for ``PAUSE_S``, so that only one reply is late, and not each. The
-answers are stored by pairs of H3 cells and hour.
+A router may be slow or unreachable. Therefore a reply waits for it at most ``BUDGET_S``; after that the learnt times
+apply, and ``source`` says so. After a failure the router gets no requests for ``PAUSE_S``, so that only one reply is
+late. The answers are cached by pairs of H3 cells and hour.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 BUDGET_S = 0.15
 PAUSE_S = 5.0
 MAX_REQUESTS = 8
-"""The most requests in flight. While there are so many, the learnt times apply."""
+"""The most requests that wait for an answer. While there are this many, the learnt times apply."""
 MAX_ANSWER_BYTES = 1_000_000
 MAX_KNOWN = 50_000
 CELL_RESOLUTION = 9
-"""The resolution of the cells (some 350 m wide) between which an answer holds, for an hour."""
+"""The resolution of the H3 cells (about 350 m wide). An answer applies to all places of the two cells, for an hour."""
 LEAST_M = 500.0
-"""The router is not asked about nearer places: within two cells the learnt times on the way are better."""
+"""The router is not asked about places that are nearer: over such short distances the learnt times are better."""
 HOUR_MS = 3_600_000
 
 _Pair = tuple[int, int, int]
@@ -99,7 +99,9 @@ class RoadTimes:
         return monotonic() >= self._paused_until and len(self._asked) < MAX_REQUESTS
 
     async def _ask(self, origins: Sequence[Place], destinations: Sequence[Place], at: int) -> bool:
-        """Ask for one table and store it. Return false if the router has not answered in time, or not with a table."""
+        """Ask for one table and store it. Return False if the router has not answered in time or has not sent a
+        table.
+        """
         import httpx
 
         try:
@@ -143,7 +145,7 @@ class RoadTimes:
 
 def _open_client() -> httpx.AsyncClient:
     """Return the client. It is created at the start, because creating it takes longer than ``BUDGET_S``."""
-    import httpx  # here, because most servers have no router
+    import httpx  # imported here, because most servers have no router
 
     limits = httpx.Limits(max_connections=MAX_REQUESTS)
     return httpx.AsyncClient(timeout=BUDGET_S, limits=limits, follow_redirects=False)

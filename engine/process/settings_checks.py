@@ -1,4 +1,4 @@
-"""The problems of settings that their types do not exclude."""
+"""Find the problems of settings that their types do not exclude."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open a zone that is closed only because of a rebuild that was given up.
+"""Open a zone that is closed only because of a rebuild that was abandoned.
 
 Example: the address of Redis leads for a while to another server, which lacks what SQL has. A process begins to rebuild
 the zone on that server, and the address leads back before the process has ended. The rebuild has recorded an epoch in

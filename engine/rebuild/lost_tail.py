@@ -1,4 +1,5 @@
-"""Mend a zone whose Redis has lost only the end of its log, as after a failover to a replica that lagged behind.
+"""Repair a zone whose Redis has lost only the end of its log, for example after a failover to a replica that lagged
+behind.
 
 If the last event that Redis has is the event that SQL has under this seq, Redis is an earlier state of the same
 history. Then only the jobs, rooms and technicians of the events since then are rebuilt, and these events are

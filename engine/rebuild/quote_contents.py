@@ -1,5 +1,5 @@
-"""Read from SQL the quotes that Redis is to have: those that are valid, or ended so recently that a booking with them
-still gets the reason of its refusal.
+"""Read from SQL the quotes that belong in Redis: those that are valid, and those that expired so recently that a
+booking with them still gets the reason of its refusal.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ One process does it, under a lock in SQL:
    the archive what another Redis has.
 2. It closes the zone in Redis and takes the right to write (lua/zone_rebuild.lua).
 3. It deletes the zone's keys and writes what SQL has (engine/rebuild/zone_writing.py). If Redis has only lost the end
-   of its log, only what that end is about is written (engine/rebuild/lost_tail.py).
+   of its log, only the objects in the lost events are written (engine/rebuild/lost_tail.py).
 4. It ends the rebuild. The zone then opens as after any other reconnect (engine/zone/opening.py), in a new epoch above
    the archive's head.
 
-If it dies at any point, the zone stays closed with the reason REBUILDING, and the next process begins again. What Redis
-had and SQL did not is lost, as far as the acknowledgement level permits (docs/durability.md).
+If it dies at any point, the zone stays closed with the reason REBUILDING, and the next process begins again. Data that
+Redis had and SQL did not have is lost; the acknowledgement level limits this (docs/durability.md).
 """
 
 from __future__ import annotations

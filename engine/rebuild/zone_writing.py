@@ -84,7 +84,7 @@ class ZoneWriting:
             await writer.write_technicians(entries)
 
     async def write_tail(self, record: ZoneRecord, tail: LostTail) -> None:
-        """Rebuild what the lost events are about, and append them to the log."""
+        """Rebuild the objects that the lost events concern, and append these events to the log."""
         rooms_of_jobs = {str(room_of(JobId(job))) for job in tail.jobs}
         subjects = sorted(tail.jobs), sorted(tail.rooms | rooms_of_jobs)
         holders = {holder async for holder in self._read_holders(subjects[0])}

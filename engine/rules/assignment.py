@@ -20,7 +20,7 @@ INFINITE = 1 << 62
 
 
 class TooSlow(Exception):
-    """Raised when a solver has used its time."""
+    """Raised when a solver exceeds its time limit."""
 
 
 def exact(edges: Edges, unmatched: Sequence[int], limit_s: float = 0.0) -> list[int]:
@@ -51,8 +51,9 @@ class _ExactSolver:
         self.price: dict[int, int] = {}
 
     def add_job(self, new: int) -> None:
-        """Add one job. A search in the order of reduced costs (Dijkstra) finds the cheapest chain of jobs that hand on
-        their technicians. The chain ends at a free technician, or at a job that is left without a technician.
+        """Add one job. A search in the order of reduced costs (Dijkstra) finds the cheapest chain of jobs, each of
+        which gives up its technician to the job before it. The chain ends at a free technician, or at a job that is
+        left without a technician.
 
         A job that was left without a technician never gets one later: a chain goes from a technician to the job that
         holds them, and this job holds nobody. The result is still optimal, because later jobs only add competition.
@@ -70,7 +71,7 @@ class _ExactSolver:
                     distance[technician], giver[technician] = reduced, job
                     heappush(queue, (reduced, technician))
             while queue and queue[0][0] > distance[queue[0][1]]:
-                heappop(queue)  # a shorter chain to this technician was found since
+                heappop(queue)  # a shorter chain to this technician has been found meanwhile
             if not queue or queue[0][0] >= left_at:
                 technician, reached = NOBODY, left_at
                 break
@@ -91,7 +92,7 @@ class _ExactSolver:
             self._hand_on(new, technician, giver)
 
     def _hand_on(self, new: int, technician: int, giver: dict[int, int]) -> None:
-        """Hand technicians on along the chain, from its end ``technician`` to the job ``new``."""
+        """Move the technicians along the chain, from its end ``technician`` to the job ``new``."""
         job = NOBODY
         while job != new:
             job = giver[technician]

@@ -1,9 +1,9 @@
 """Canonical JSON (RFC 8785) of a restricted domain: one text for one value, so that its digest can be signed.
 
-The domain has no floats, integers of at most 2^53 - 1, names in ASCII and texts without lone surrogates. There the
-encoder of the standard library writes exactly what RFC 8785 prescribes. Outside of it the two differ (the number 1.0,
-the order of names beyond U+FFFF, large integers), so that everything else is refused. (Rejected: the package rfc8785 as
-a dependency. It is the oracle of the tests.)
+The domain has no floats, integers of at most 2^53 - 1, names in ASCII and texts without lone surrogates. In this domain
+the encoder of the standard library writes exactly what RFC 8785 prescribes. For other values the two differ (the number
+1.0, the order of names beyond U+FFFF, large integers). Therefore all other values are refused. (Rejected: the package
+rfc8785 as a dependency. It is the oracle of the tests.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What the records of waves (lua/lib/wave.lua) say about one technician, and which reasons that technician may see."""
+"""Find the decision about one technician in the records of waves (lua/lib/wave.lua), and the reason that the technician
+may see.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +58,8 @@ _decoder = msgspec.json.Decoder(_WaveRecord)
 
 
 def find_look(records: Iterable[bytes], technician: str) -> Look | None:
-    """Return the decision of the last wave that asked a technician, or else of the last one that left them out. None if
-    no record names them. ``records`` are those of a job's waves, the oldest first.
+    """Return the decision of the last wave that asked a technician; if none did, of the last wave that left them out;
+    None if no record names them. ``records`` are those of a job's waves, the oldest first.
     """
     asked, left_out = None, None
     for record in map(_decoder.decode, records):

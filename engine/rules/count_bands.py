@@ -43,7 +43,7 @@ def _rounded_quantile(mean_steps: int, dispersion_steps: int, probability: float
     if mean >= LARGE_MEAN:
         spread = math.sqrt(mean + dispersion * mean * mean)
         return max(0, round(mean + spread * NormalDist().inv_cdf(probability)))
-    # The sum starts with P(0), and P(k + 1) follows from P(k). That is exact enough unless P(0) is rounded to 0.
+    # The sum starts with P(0), and P(k + 1) follows from P(k). The result is exact enough unless P(0) is rounded to 0.
     ratio = dispersion * mean / (1 + dispersion * mean)
     mass = math.exp(-mean) if dispersion == 0 else (1 + dispersion * mean) ** (-1 / dispersion)
     total, count = mass, 0

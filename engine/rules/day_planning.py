@@ -1,7 +1,8 @@
-"""Plans the day of a zone's technicians: which booked jobs should go to somebody else, so that all travel less.
+"""Plan the day of a zone's technicians: find the booked jobs that should go to another technician so that all travel
+less.
 
-The jobs keep their times. Therefore it does not depend on the technician whether the same one can do two jobs: the
-later job must begin after the end of the earlier one plus the cautious travel time and the buffer.
+The times of the jobs do not change. Therefore whether one technician can do two jobs does not depend on the technician:
+the later job must begin after the end of the earlier one plus the cautious travel time and the buffer.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Backtests: compare what the forecast would have expected of past hours with the requests that came. Each hour is
-forecast before it is learnt, so that no forecast knows the future.
+"""Backtests: compare what the forecast would have expected of past hours with the real requests. Each hour is forecast
+before it is learnt, so that no forecast knows the future.
 """
 
 from __future__ import annotations

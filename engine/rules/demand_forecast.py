@@ -128,8 +128,8 @@ class DemandForecast:
             self._learn(name, forecaster, hour, counts, total)
 
     def learn_again(self, hour: int, counts: Mapping[str, int], total: int) -> None:
-        """Let the forecasters whose state is not stored (all except the default) learn an hour again. It is not scored
-        again.
+        """Let the forecasters whose state is not stored (all except the default one) learn an hour again. The hour is
+        not scored again.
         """
         for name, forecaster in self.forecasters.items():
             if name != PROFILE:
@@ -145,8 +145,8 @@ class DemandForecast:
                 self.pending[hour + horizon, name, horizon] = _ask(name, forecaster, horizon)
 
     def best(self, horizon: int) -> str:
-        """Return the name of the candidate that is served at a horizon: the default, unless another had clearly smaller
-        errors in at least a week of hours that all candidates expected.
+        """Return the name of the candidate that is served at a horizon: the default one, unless another had clearly
+        smaller errors in at least a week of hours that all candidates forecast.
         """
         return best_candidate(
             {name: self.scores[name, scored_horizon(horizon)] for name in (*self.forecasters, *BASELINES)}
@@ -164,7 +164,7 @@ class DemandForecast:
         return self.scores[name, scored_horizon(horizon)].dispersion
 
     def ahead(self) -> dict[int, dict[str, Ahead]]:
-        """Return what is served, by horizon and area."""
+        """Return the served forecasts, by horizon and area."""
         served = {}
         for horizon in self.horizons:
             name = self.best(horizon)
@@ -203,7 +203,9 @@ def scored_horizon(horizon: int) -> int:
 
 
 def best_candidate(scores: Mapping[str, Score]) -> str:
-    """Return the name of the candidate with clearly smaller errors than the default's, or else the default."""
+    """Return the name of the candidate whose errors are clearly smaller than those of the default one; the default's
+    name if there is none.
+    """
     known = {name: score.error / score.hours for name, score in scores.items() if score.hours >= LEAST_HOURS}
     if PROFILE not in known:
         return PROFILE

@@ -1,11 +1,11 @@
-"""Forecasts of requests by area: an hour-of-week profile, and two levels that follow what happens now.
+"""Forecasts of requests by area: an hour-of-week profile, and two levels that follow the present requests.
 
 The expected count of an area in an hour is ``profile x slow level x fast level``. The profile of an area is a moving
-average of its counts in each hour of the week, drawn to the zone's profile times the area's share. A level is the ratio
-of real to expected requests, over the last days (slow) or the last hours (fast), drawn to the zone's level. The farther
-ahead an hour is, the nearer its levels are to 1.
+average of its counts in each hour of the week, shrunk towards the zone's profile times the area's share. A level is the
+ratio of real to expected requests, over the last days (slow) or the last hours (fast), shrunk towards the zone's level.
+The farther ahead an hour is, the nearer its levels are to 1.
 
-The rules are pure: the same counts give the same numbers, bit by bit, on every machine with IEEE 754. The constants are
+The functions are pure: the same counts give exactly the same numbers on every machine with IEEE 754. The constants are
 from a comparison on public traces (docs/demand.md).
 """
 
@@ -142,8 +142,8 @@ class ProfileForecaster:
             profile.set_levels(self.zone.slow, self.zone.fast)
 
     def _zone_expected(self, slot: int) -> float:
-        """Return the zone's expected count in a slot, without levels. A slot that has not been seen yet is expected to
-        be as the same hour of other days, or else as the mean of all hours.
+        """Return the zone's expected count in a slot, without levels. For a slot without counts, it is that of the same
+        hour of other days; without these, the mean of all hours.
         """
         if self.weeks[slot]:
             return self.zone.base[slot]

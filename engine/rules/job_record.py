@@ -1,7 +1,7 @@
-"""The record of a job: what its customer signs, as canonical JSON.
+"""Compute the record of a job: the canonical JSON that its customer signs.
 
-It is a pure function of the job's JSON, of members that no signature, payment or rebuild changes. So the record is the
-same while the job is in Redis, after a rebuild, and when only SQL has the job.
+The record is a pure function of those members of the job's JSON that no signature, payment or rebuild changes.
+Therefore the record is the same while the job is in Redis, after a rebuild, and when only SQL has the job.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class JobRecord(NamedTuple):
 
 
 def record_of_job(job: bytes) -> JobRecord | None:
-    """Return the record of a job from its whole JSON. That of a signed job is the one that was signed; None if it
-    cannot be made any more, because data of the job was erased.
+    """Return the record of a job from its whole JSON. The record of a signed job is the one that was signed. Return
+    None if it can no longer be computed, because data of the job was erased.
     """
     members: dict[str, Any] = msgspec.json.decode(job)
     signed = members.get("signed")
@@ -49,7 +49,7 @@ def record_of_job(job: bytes) -> JobRecord | None:
 
 
 def photo_digests(record: Mapping[str, Any]) -> list[str]:
-    """Return the SHA-256 of each photo in a decoded record. Raises KeyError, TypeError for what is no record."""
+    """Return the SHA-256 of each photo in a decoded record. Raises KeyError, TypeError if ``record`` is not one."""
     digests = [photo["sha256"] for photo in record["photos"]]
     if not all(isinstance(digest, str) for digest in digests):
         raise TypeError("a digest is no text")
@@ -89,8 +89,8 @@ def _encode_record(job: Mapping[str, Any], consent: int) -> JobRecord:
 
 
 def _times_before_signature(job: Mapping[str, Any]) -> dict[str, str]:
-    """Return when the job reached its states and got its marks, without those that the signature and later steps
-    brought. The step that signs is later than all steps before it, by at least a millisecond (lua/lib/signature.lua).
+    """Return the times of the job's states and marks before the signature. The step that signs is at least a
+    millisecond later than all steps before it (lua/lib/signature.lua).
     """
     signed_at = job["signed"]["at"] if job.get("signed") else None
     return {name: at for name, at in job["at"].items() if signed_at is None or at < signed_at}

@@ -1,7 +1,7 @@
-"""The ledger: which lines each event about money makes (pure functions).
+"""The ledger: compute the lines of each event about money (pure functions).
 
-It is double entry, because fees, refunds after a payout and negative balances cannot be shown otherwise: each entry's
-lines sum to 0 in each currency, so what leaves one account is in another. The accounts:
+The ledger uses double entry, because fees, refunds after a payout and negative balances cannot be shown otherwise. The
+lines of each entry sum to 0 in each currency: an amount that leaves one account is in another. The accounts:
 
 | account | holds |
 |---|---|
@@ -11,8 +11,8 @@ lines sum to 0 in each currency, so what leaves one account is in another. The a
 | ``fees`` | what the platform keeps |
 | ``transit:<id>``, ``paid:<id>`` | payouts to a technician that were requested, and that were paid |
 
-A capture is taken from ``clearing`` to the job, a refund goes the same way back. The step into a state of the phase
-``done`` moves the job's balance to its technician and to the fees, and each later capture or refund too. Money in
+A capture moves money from ``clearing`` to the job, and a refund moves it back. The step into a state of the phase
+``done`` moves the job's balance to its technician and to the fees, and so does each later capture or refund. Money in
 another currency than the job's stays in the job's account until it is refunded.
 """
 
@@ -48,12 +48,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def job_account(job: str) -> str:
-    """Return the account of what was paid for a job."""
+    """Return the account of the money that was paid for a job."""
     return f"job:{job}"
 
 
 def technician_account(technician: str) -> str:
-    """Return the account of what a technician earned and was not paid yet."""
+    """Return the account of the money that a technician earned and has not been paid yet."""
     return f"technician:{technician}"
 
 
@@ -82,8 +82,8 @@ def refunded(job: str, payment: str, amount: int, currency: str, at: int) -> Ent
 def earned(
     job: str, technician: str, amount: int, fee: int, currency: str, *, at: int, available_at: int, cause: str
 ) -> Entry:
-    """Return the entry of what a technician earns of a job's money: ``amount`` without ``fee``. Both are negative if a
-    refund takes it back.
+    """Return the entry of a technician's earnings from a job: ``amount`` less ``fee``. Both are negative for a
+    refund.
     """
     lines = (
         Line(job_account(job), -amount, at),
@@ -94,7 +94,9 @@ def earned(
 
 
 def payout(name: str, technician: str, status: PayoutStatus, amount: int, currency: str, at: int) -> Entry:
-    """Return the entry of a payout that was requested, was paid, or has failed: then the technician has it again."""
+    """Return the entry of a payout that was requested, was paid, or has failed. A failure moves the money back to the
+    technician.
+    """
     earnings, transit = technician_account(technician), transit_account(technician)
     if status == "requested":
         lines = _move(earnings, transit, amount, at)

@@ -1,4 +1,4 @@
-"""A matching window: what assigning a job to a technician costs, who gets which job, and why.
+"""A matching window: compute the cost of each assignment, choose the assignments, and explain them.
 
 A cost is a travel time. The other parts of a technician's score are in points (``[dispatch] weights`` of a blueprint):
 a kilometre of distance with the weight 1 is one point. A point costs as much as ``POINT_S`` seconds of travel: with
@@ -109,7 +109,9 @@ class WaitingJob(msgspec.Struct, frozen=True):
 
 
 def _cost_ms(travel_s: float, parts: Sequence[float], points: Points) -> int:
-    """Return a cost in ms: the travel time, and how much worse the technician's other parts are than the best ones."""
+    """Return a cost in ms: the travel time, plus the points by which the other parts of the technician's score are
+    worse than the best ones.
+    """
     return round((travel_s + POINT_S * (sum(parts) + BEST_STARS * points.rating + points.acceptance)) * 1000)
 
 

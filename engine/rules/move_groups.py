@@ -29,8 +29,8 @@ class Move(msgspec.Struct, frozen=True):
 
 def group_moves(moves: Sequence[Move], clash: Callable[[int, int], bool]) -> list[list[Move]]:
     """Return the moves in groups of at most ``MAX_MOVES``. ``clash`` returns whether one technician cannot do both of
-    two jobs. A group needs only groups before it. A move needs only moves before it and moves of its own cycle.
-    Moves that cannot be in such a group are left out.
+    two jobs. A group needs only earlier groups. A move needs only earlier moves and moves of its own cycle. Moves that
+    cannot be in such a group are left out.
     """
     needs = {
         move.job: {other.job for other in moves if other.origin == move.target and clash(move.job, other.job)}
@@ -76,7 +76,8 @@ def _split(chain: set[int], needs: dict[int, set[int]]) -> list[list[int]]:
     another one needs is in an earlier part, earlier in the same part, or in the same cycle.
     """
     reach = {job: _reachable([job], needs) for job in chain}
-    # A job reaches more jobs than each job that it needs, except in a cycle, whose jobs all reach the same jobs.
+    # A job reaches more jobs than each job that it needs. The jobs of a cycle are an exception: they all reach the same
+    # jobs.
     order = sorted(chain, key=lambda job: (len(reach[job]), job))
     cycles: list[list[int]] = []
     for job in order:

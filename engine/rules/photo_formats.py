@@ -1,4 +1,4 @@
-"""Recognize a photo by its content, whatever its name says, and strip it."""
+"""Recognize the format of a photo by its content, not by its name, and strip its metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def strip_photo(data: Source) -> Steps:
 
 
 def _name_of(head: bytes) -> str:
-    """Return what a file is that is no photo of a supported format, for the message to its sender."""
+    """Return the name of an unsupported format, for the message to the sender."""
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "A GIF image"
     if head[4:8] == b"ftyp":

@@ -1,4 +1,6 @@
-"""Strip a JPEG file (ITU-T T.81, annex B): walk its segments, also those between the scans of a progressive image."""
+"""Strip a JPEG file (ITU-T T.81, annex B): examine each segment, also those between the scans of a progressive
+image.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def strip_jpeg(data: Source) -> Steps:
 
 
 class _Walk:
-    """What was found so far."""
+    """The state of the walk through a file: the parts to keep, and what was found so far."""
 
     def __init__(self, data: Source) -> None:
         self.data, self.parts = data, Parts()
@@ -55,7 +57,7 @@ class _Walk:
         self.has_jfif = self.has_exif = False
 
     def take_segment(self, marker: int, at: int, end: int) -> None:
-        """Keep or drop a segment. ``at`` is the place of its length, behind the two bytes of the marker."""
+        """Keep or drop a segment. ``at`` is the offset of its length, which follows the two bytes of the marker."""
         if marker in FRAMES:
             self._read_frame(at, end)
         elif marker in OTHER_FRAMES:
@@ -70,7 +72,7 @@ class _Walk:
         self.parts.keep(at - 2, end)
 
     def finish(self, at: int) -> Photo:
-        """Return the photo, whose end marker ends at ``at``."""
+        """Return the photo. ``at`` is the offset after the end marker."""
         if self.size is None or not self.scans:
             raise PhotoRefused("The image has no pixels")
         self.parts.keep(at - 2, at)
@@ -87,7 +89,9 @@ class _Walk:
         self.size = width, height
 
     def _take_metadata(self, marker: int, at: int, end: int) -> None:
-        """Keep what says how the colors are coded, and of the rest the orientation."""
+        """Keep the segments that say how the colors are coded. Read the orientation from the others, which are
+        dropped.
+        """
         content = self.data[at + 2 : min(end, at + 16)]
         if marker == APP0 and content.startswith(b"JFIF\0") and len(content) == 14 and not self.has_jfif:
             self.has_jfif = True
@@ -105,7 +109,7 @@ class _Walk:
 
 
 def _read_marker(data: Source, at: int) -> tuple[int, int]:
-    """Return the marker at ``at``, and where it ends."""
+    """Return the marker at the offset ``at``, and the offset after it."""
     head = data[at : at + MAX_FILL_BYTES + 2]
     code = head.lstrip(b"\xff")
     if not code:
@@ -117,7 +121,7 @@ def _read_marker(data: Source, at: int) -> tuple[int, int]:
 
 
 def _scan_end(data: Source, at: int) -> Generator[None, None, int]:
-    """Return where the data of the scan that begins at ``at`` ends."""
+    """Return the end of the scan data that begins at the offset ``at``."""
     while True:
         end = min(at + WINDOW_BYTES, len(data))
         if found := _next_marker(data, at, end):

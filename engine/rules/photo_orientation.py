@@ -1,7 +1,7 @@
-"""The orientation in the Exif metadata of a photo: read it, and write metadata that has nothing else.
+"""Read the orientation from the Exif metadata of a photo, and write metadata that contains only the orientation.
 
-Exif 2.32, chapter 4.6: TIFF with the tag 0x0112 in its first directory. The values 2 to 8 say how to turn or mirror
-the pixels; 1 is as they are.
+Exif 2.32, chapter 4.6: TIFF with the tag 0x0112 in its first directory. The values 2 to 8 say how to turn or mirror the
+pixels; 1 means that they are shown as stored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_orientation(tiff: bytes) -> int:
 
 
 def orientation_tiff(orientation: int) -> bytes:
-    """Return TIFF metadata that has the orientation alone; b"" for 1."""
+    """Return TIFF metadata that contains only the orientation; b"" for 1."""
     if orientation == 1:
         return b""
     return struct.pack("<4sIHHHIHHI", b"II*\0", 8, 1, ORIENTATION_TAG, SHORT, 1, orientation, 0, 0)

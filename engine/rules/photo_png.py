@@ -52,7 +52,9 @@ def strip_png(data: Source) -> Steps:
 
 
 def _check_order(kind: bytes, before: bytes, seen: set[bytes]) -> None:
-    """Raise PhotoRefused for a chunk at a wrong place, or unknown and critical: decoders differ in what they show."""
+    """Raise PhotoRefused for a chunk at a wrong place and for an unknown critical chunk, because decoders would show
+    different pixels.
+    """
     is_wrong = (
         (kind == b"IHDR") != (not before)
         or (kind in ONCE and kind in seen)

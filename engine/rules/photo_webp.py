@@ -46,7 +46,7 @@ def strip_webp(data: Source) -> Steps:
 
 
 def _assemble(kept: Parts, sizes: dict[bytes, tuple[int, int]], header: bytes, tiff: bytes) -> Photo:
-    """Return the photo with a header that says what is left."""
+    """Return the photo with a new header, which lists the chunks that were kept."""
     image = next(iter(IMAGES & sizes.keys()), None)
     if image is None:
         raise PhotoRefused("The image has no pixels")
@@ -63,7 +63,7 @@ def _assemble(kept: Parts, sizes: dict[bytes, tuple[int, int]], header: bytes, t
 
 
 def _size_in(kind: bytes, content: bytes) -> tuple[int, int]:
-    """Return the width and the height that a chunk says; (0, 0) if it says nothing."""
+    """Return the width and the height in a chunk's header; (0, 0) if the chunk has none."""
     if kind == b"VP8X":
         if len(content) != 10 or content[0] & ANIMATION_FLAG:
             raise PhotoRefused("An animation or damaged: send a still image")

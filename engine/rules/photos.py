@@ -1,12 +1,12 @@
 """Strip the metadata of a photo without decoding it: the pixels stay exactly as they were sent.
 
-What is kept is what a decoder needs to show the same pixels in the same colours, and the orientation. Positions, times,
-makers, comments, thumbnails and everything behind the end of the image go. Nothing is decompressed, so that no decoder
-of ours reads what a stranger sent.
+The result keeps what a decoder needs to show the same pixels in the same colours, and the orientation. Positions,
+times, makers, comments, thumbnails and all bytes after the end of the image are removed. Nothing is decompressed,
+because a decoder that reads the files of strangers is a risk.
 
-Each ``strip_…`` function is a generator: it yields after at most ``WINDOW_BYTES`` or a few dozen parts, so that its
-caller can let others run, and returns a :class:`Photo`. It raises PhotoRefused. The result is a list of parts of the
-input and of new bytes, so that nothing is copied.
+Each ``strip_…`` function is a generator that returns a :class:`Photo`. It yields after at most ``WINDOW_BYTES`` or a
+few dozen parts, so that its caller can let other threads run. It raises PhotoRefused. The result lists parts of the
+input and new bytes, so that the input is not copied.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ Steps = Generator[None, None, "Photo"]
 
 
 class PhotoRefused(ValueError):
-    """Raised for bytes that are no whole JPEG, PNG or WebP image of a permitted size. The text is for the sender."""
+    """Raised for bytes that are not a complete JPEG, PNG or WebP image of a permitted size. The text is shown to the
+    sender.
+    """
 
 
 class Span(NamedTuple):
@@ -37,7 +39,7 @@ class Span(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """A photo without its metadata. ``parts``, in order, are the stripped file."""
+    """A photo without its metadata. The stripped file is the concatenation of ``parts``."""
 
     media: str
     width: int
@@ -46,7 +48,7 @@ class Photo(NamedTuple):
 
 
 class Parts:
-    """The parts of a stripped file. Spans that follow each other are one span."""
+    """The parts of a stripped file. Adjacent spans are merged."""
 
     def __init__(self) -> None:
         self.parts: list[Span | bytes] = []
@@ -65,7 +67,7 @@ class Parts:
 
 
 def size_of(parts: list[Span | bytes]) -> int:
-    """Return the size in bytes of a stripped file."""
+    """Return the size of a stripped file in bytes."""
     return sum(len(part) if isinstance(part, bytes) else part.end - part.start for part in parts)
 
 

@@ -1,7 +1,8 @@
 """The price of a quote: amount = base × demand × peak, bounded, in integers.
 
-All factors are integers in per mille. The product is exact; the limits are applied to the product, after all factors;
-then the amount is rounded once, half up. Systems that applied the cap before the last factor sold above their cap.
+All factors are integers in per mille. The product is exact. The limits are applied to the product of all factors, and
+then the amount is rounded once, half up. (Rejected: to apply the cap before the last factor. Prices could then exceed
+the cap.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The pulse of a zone: the requests that are expected in each area, and the jobs and technicians that are there now.
 
-An *area* is an H3 cell of ``CELL_RESOLUTION``, one of its parents, or a postal code. Whoever asks for a cell with few
-requests gets the pulse of a parent.
+An *area* is an H3 cell of ``CELL_RESOLUTION``, one of its parents, or a postal code. A caller that asks for a cell with
+few requests gets the pulse of a parent cell.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def is_smallest(cell: str) -> bool:
 
 
 def find_sampled(kind: AreaKind, area: str, pulses: Mapping[str, AreaPulse]) -> str:
-    """Return the area whose pulse is given for ``area``: the smallest of ``area`` and its parents with enough requests,
-    or else the largest that has a pulse. At least one of them must have a pulse.
+    """Return the area whose pulse is used for ``area``: the smallest of ``area`` and its parents with enough requests;
+    if none has enough, the largest with a pulse. At least one of them must have a pulse.
     """
     known = [name for name in (lineage_of(area) if kind == "cell" else (area,)) if name in pulses]
     return next((name for name in known if pulses[name].sample >= LEAST_SAMPLE), known[-1])

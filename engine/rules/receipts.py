@@ -1,8 +1,8 @@
-"""The document that the server signs for a customer's signature, as canonical JSON: digests, ids and the time.
+"""The document that the server signs for a receipt, as canonical JSON. It contains digests, ids and the time.
 
-It contains no personal text, so it stays when a person is erased, and the server's signature still verifies. The name
-that the customer typed is in it as a digest with random salt: without the salt nobody can find the name by trying
-names.
+It contains no personal text. Therefore it stays when a person is erased, and the server's signature still verifies. The
+name that the customer typed is in it as a digest with a random salt, because without the salt nobody can find the name
+by trying many names.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SALT_BYTES = 16
 
 
 class SignatureDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The decoded document. ``by`` is the customer's id, ``at`` the time of the event ``job.signed``, which is the
-    event ``seq`` of the log of ``zone``. ``key`` is the id of the server's key.
+    """The decoded document. ``by`` is the customer's id. ``seq`` is that of the event ``job.signed`` in the log of
+    ``zone``, and ``at`` is its time (RFC 3339). ``key`` is the id of the server's key.
     """
 
     format: int
@@ -40,7 +40,7 @@ _decoder = msgspec.json.Decoder(SignatureDocument)
 
 
 def encode_document(receipt: str, zone: str, seq: int, by: str, at_ms: int, digests: dict[str, str], key: str) -> bytes:
-    """Return the document. ``digests`` has those of the record, the image and the name, under these words."""
+    """Return the document. ``digests`` has the keys ``record``, ``image`` and ``name``."""
     named = {f"{name}_sha256": value for name, value in digests.items()}
     place = {"receipt": receipt, "zone": zone, "seq": seq}
     return canonical_json({"format": DOCUMENT_FORMAT, **place, "by": by, "at": rfc3339_of(at_ms), **named, "key": key})

@@ -79,8 +79,9 @@ def redact_object(person: Person, text: str) -> str:
 
 
 def redact_state(person: Person, text: str) -> str:
-    """Return a row of ``job_states`` without the person's data. The other fields have numbers and ids: a live job of
-    other people, whom a zone's rebuild needs, may have the number that a person gave as their name.
+    """Return a row of ``job_states`` without the person's data. Only texts of people are changed. The other fields
+    contain numbers and ids, which a rebuild of the zone needs for the jobs of other people, and such a number could be
+    the name that the person gave.
     """
     members = msgspec.json.decode(text)
     fields = dict(members.get("fields", {}))
@@ -132,7 +133,9 @@ def _is_engine_text(member: str, text: str) -> bool:
 
 
 def _is_money_record(value: dict[str, Any]) -> bool:
-    """Return whether an object is a payment or a payout; a job has a phase, and its reference is the customer's."""
+    """Return whether an object is a payment or a payout. An object with a phase is a job, whose reference is a text of
+    the customer.
+    """
     return value.keys() >= {"status", "amount", "currency"} and "phase" not in value
 
 

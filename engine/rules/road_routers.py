@@ -1,4 +1,4 @@
-"""The wire of two routers that know streets: the table service of OSRM, and the matrix of Valhalla.
+"""The HTTP formats of two routing servers: the table service of OSRM, and the matrix of Valhalla.
 
 Formats: https://project-osrm.org/docs/v5.24.0/api/#table-service and
 https://valhalla.github.io/valhalla/api/matrix/api-reference/.
@@ -31,7 +31,7 @@ class RouterAddress(NamedTuple):
 
 
 class WrongTable(ValueError):
-    """Raised if the answer of a router is no table of the expected size."""
+    """Raised if the reply of a router is not a table of the expected size."""
 
 
 class RouterRequest(NamedTuple):

@@ -1,4 +1,4 @@
-"""The day of the technicians: which technician makes which visit, and in which order, with the least travel.
+"""Plan the day of the technicians: which technician makes which visit in which order, with the least travel.
 
 A *visit* is a job at a place, with a duration and the times between which its work may begin. A *shift* is the working
 day of a technician. A *tour* is the visits of one shift, in order. Every tour here respects the times of the visits,
@@ -20,8 +20,8 @@ Matrix = Sequence[Sequence[float]]
 
 class Visit(msgspec.Struct, frozen=True):
     """A job of the day. Its work takes ``duration_s`` and begins between ``earliest_s`` and ``latest_s``. Only a shift
-    with its ``skill`` can make it. ``skip_cost_s`` is the travel time (seconds) that may be spent to serve it. A visit
-    that is ``fixed`` stays in the tour in which it is.
+    with its ``skill`` can make it. ``skip_cost_s`` is the travel time (seconds) that may be spent to serve it. A
+    ``fixed`` visit stays in its tour.
     """
 
     place: int
@@ -81,7 +81,8 @@ def _with_nowhere(matrix: Matrix) -> list[list[float]]:
 class Tour:
     """The visits of one shift, in order. A tour never changes, so it can cache where a further visit fits best.
     ``_done`` has the earliest times at which the technician is free: the shift's start, and the end of each visit.
-    ``_latest`` has for each visit the latest begin that leaves all later visits possible, and then the shift's end.
+    ``_latest`` has the latest possible begin of each visit that leaves time for all later visits, and at the end the
+    shift's end.
     """
 
     def __init__(self, problem: DayProblem, shift: int, visits: tuple[int, ...]) -> None:
@@ -139,7 +140,8 @@ class Tour:
         gap_to, gap_from = problem.gap_to[place], problem.gap[place]
         places, done, limits, legs = self._places, self._done, self._latest, self._legs
         least, best = float("inf"), -1
-        # Both lists rise. Positions where the technician is free too late, or the next visit begins too early, are cut.
+        # Both lists are sorted. Positions are skipped if the technician is free too late or the next visit begins too
+        # early.
         for position in range(bisect_left(limits, earliest + duration), bisect_right(done, latest)):
             before, after = places[position], places[position + 1]
             begin = done[position] + gap_to[before]

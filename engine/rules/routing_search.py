@@ -1,10 +1,9 @@
-"""Improve the tours of a day by *ruin and recreate*: again and again, visits are removed and inserted where they cost
-less.
+"""Improve the tours of a day by *ruin and recreate*: visits are repeatedly removed and inserted where they cost less.
 
 The method is *slack induction by string removals* (Christiaens and Vanden Berghe, Transportation Science 54, 2020):
 each round removes a string of successive visits from each of a few neighbouring tours and inserts them again one by
 one, each at its cheapest place. Simulated annealing decides whether the new solution replaces the present one: it may
-be a little worse, but the less time is left, the less worse it may be.
+be a little worse, and less so the nearer the end of the search is.
 """
 
 from __future__ import annotations

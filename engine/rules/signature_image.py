@@ -1,5 +1,5 @@
-"""What a customer signs with: a drawn image (PNG), or the strokes of a pen. Nothing is decoded: a PNG is walked chunk
-by chunk, and every chunk that is not needed to show the image is left out, so that no metadata of a device is stored.
+"""The image of a customer's signature: a PNG, or the strokes of a pen. Nothing is decoded. A PNG is read chunk by
+chunk, and every chunk that is not needed to show the image is left out, so that no metadata of a device is stored.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class NotASignature(ValueError):
 
 
 def clean_png(data: bytes) -> bytes:
-    """Return the image without metadata: the same pixels, since the compressed data stays as it is.
+    """Return the image without metadata. The pixels do not change, because the compressed data is copied.
 
-    Raises NotASignature if ``data`` is no PNG, is damaged, or is too large.
+    Raises NotASignature if ``data`` is not a PNG, is damaged, or is too large.
     """
     if len(data) > MAX_IMAGE_BYTES:
         raise NotASignature(f"More than {MAX_IMAGE_BYTES} bytes")

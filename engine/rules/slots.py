@@ -1,9 +1,9 @@
-"""The slots from which a customer can choose, computed from schedules and working hours (pure functions).
+"""Compute the slots from which a customer can choose, from schedules and working hours (pure functions).
 
-Slots must not reveal where a technician works. Therefore the time between a visit and a slot does not follow from the
-two places, but from their *squares* of ``SQUARE_DEGREES``: it is the travel time over the longest distance between the
-squares, or over ``AREA_M`` if that is longer. It is never less than the time that lua/lib/schedule.lua requires, so
-that each slot that is shown can be booked.
+Slots must not reveal where a technician works. Therefore the time between a visit and a slot is not computed from the
+two places, but from the *squares* of ``SQUARE_DEGREES`` that contain them: it is the travel time over the longest
+distance between the squares, or over ``AREA_M`` if that is longer. It is never less than the time that
+lua/lib/schedule.lua requires, so that each slot that is shown can be booked.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Availability(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a customer wants: work at a place (degrees) that takes ``duration_ms``. ``gap_ms`` returns the time (ms)
-    that must lie between two visits for a distance in metres: travel time and buffer.
+    """The work that a customer wants: its place (degrees) and its duration ``duration_ms``. ``gap_ms`` returns the time
+    (ms) that must lie between two visits for a distance in metres: travel time and buffer.
     """
 
     lat: float

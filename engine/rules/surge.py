@@ -1,10 +1,11 @@
-"""The demand multiplier of a price: how it follows the requests and the free technicians of an area without flapping.
+"""The demand multiplier of a price: it follows the requests and the free technicians of an area without changing too
+often.
 
 Pressure = (waiting jobs + requests) ÷ (free technicians + usual requests). Requests count with a half-life of 8
 minutes. The usual requests are the forecast for the same time; they stand for the technicians who become free, because
 in a usual hour as many become free as requests arrive. The blueprint's table maps pressure to a multiplier (per mille).
 
-Requests arrive by chance: if 23 requests are usual in 12 minutes, 28 are no sign of more demand. A price that followed
+Requests arrive at random: if 23 requests are usual in 12 minutes, 28 are no sign of more demand. A price that followed
 the pressure directly would change about 600 times a day under steady demand. Therefore the multiplier rises only as far
 as the lower bound of the count requires (n − 1.28 √n: a count is larger than this bound in nine of ten cases), and
 falls to what the count n itself requires. It moves in steps of ``STEP``, at most ``LARGEST_MOVE`` at once, and at most
@@ -62,7 +63,7 @@ class DemandTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AreaLook(msgspec.Struct, frozen=True):
-    """What was seen of an area: the ``requests`` since the last look and the ``usual`` number for the same time, the
+    """The input of a look at an area: the ``requests`` since the last look, the ``usual`` number for the same time, the
     jobs that wait and the technicians who are free now.
     """
 

@@ -1,4 +1,4 @@
-"""Travel times: how long a technician needs to the place of their job, and so when they arrive.
+"""Travel times: how long a technician needs to the place of their job, and therefore when they arrive.
 
 ``travel_model`` is the only place that chooses the model. The times of a zone are learnt from its finished jobs
 (engine/rules/travel_learning.py, engine/workers/travel_learner.py); until there are enough of them, the times of

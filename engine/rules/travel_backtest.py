@@ -45,8 +45,8 @@ class NotEnough(ValueError):
 
 
 def split_rides(rides: Sequence[Ride]) -> tuple[list[Ride], list[Ride], str]:
-    """Return the rides to learn from and the rides to predict, and what the latter are: the last week, or the last
-    fifth if less than half of the rides would remain. No ride to learn from is later than one to predict.
+    """Return the rides to learn from, the rides to predict, and a text that describes the latter: the last week, or the
+    last fifth if less than half of the rides would remain. No ride to learn from is later than one to predict.
     """
     ordered = sorted(rides, key=lambda ride: ride.at)
     since = ordered[-1].at - WEEK_MS if ordered else 0
@@ -138,7 +138,7 @@ def _measure_driven(train: Sequence[Ride], test: Sequence[Ride]) -> dict[str, An
     """Return the errors if the length by road is known, as it would be with a router."""
     by_road = [[ride.journey._replace(km=ride.driven_km or 0.0) for ride in part] for part in (train, test)]
     learnt = learn_times(by_road[0], JOURNEY_QUANTILES)
-    assert learnt is not None  # as many as without
+    assert learnt is not None  # as many journeys as without the known length
     return measure(predict(_fitted(learnt.by_area), journey) for journey in by_road[1])
 
 

@@ -1,9 +1,9 @@
 """Learn travel times from past journeys: T = a · km^b · f(hour, weekend) · g(from area) · g(to area).
 
-The logarithm of this is a sum, so that its parts are fitted in turn until they change no more (backfitting: Hastie and
-Tibshirani, Generalized Additive Models, 1986). A factor of which few journeys are known is drawn to 1: it is the mean
-over its journeys and ``SHRINKAGE`` more that need no correction. The quantiles of the error come from journeys that
-were left out of the fit (cross-validation): those of the fitted journeys would promise too much.
+The logarithm of this is a sum. Its parts are fitted in turn until they no longer change (backfitting: Hastie and
+Tibshirani, Generalized Additive Models, 1986). A factor with few journeys is shrunk towards 1: it is the mean over its
+journeys and ``SHRINKAGE`` imaginary ones that need no correction. The quantiles of the error come from journeys that
+were left out of the fit (cross-validation), because the errors of the fitted journeys are too small.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def learn_zone_times(rides: Sequence[tuple[Journey, Sequence[Journey]]]) -> Zone
     """
     latest = rides[-MAX_JOURNEYS:]
     journeys = learn_times([journey for journey, _ in latest], JOURNEY_QUANTILES)
-    if journeys is None:  # points of a few journeys are many, but say little about others
+    if journeys is None:  # a few journeys have many points, which say little about other journeys
         return ZoneTimes()
     count = min(MAX_POINTS_OF_JOURNEY, max(1, MAX_POINTS // len(latest)))
     points = [point for _, way in latest for point in _choose_evenly(way, count)]
@@ -199,7 +199,7 @@ def _fit_line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 def _shrunk_means(members: Sequence[str | int], values: Sequence[float]) -> dict[str | int, float]:
-    """Return for each member the mean of its values, drawn to 0. The member "" is left out."""
+    """Return for each member the mean of its values, shrunk towards 0. The member "" is left out."""
     sums: dict[str | int, float] = {}
     counts: dict[str | int, int] = {}
     known = [member != "" for member in members]

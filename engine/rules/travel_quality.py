@@ -1,7 +1,8 @@
-"""How good the predicted arrivals of a zone were: counted for each day, published as shares and medians.
+"""Count how accurate the predicted arrivals of a zone were. The counts are stored for each day, and published as shares
+and medians.
 
-A journey is counted before the travel times learn from it. So the published figures contain no prediction by a model
-that had learnt from the same journey.
+A journey is counted before the travel times are learnt from it. Therefore the published figures contain no prediction
+by a model that had learnt from the same journey.
 """
 
 from __future__ import annotations

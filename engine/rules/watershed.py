@@ -1,10 +1,10 @@
-"""Clusters of areas by a watershed. The count of an area is its height on a map: each area belongs to the peak that is
-reached by always going to the highest neighbour. Two hills are one cluster if the pass between them is nearly as high
-as the lower peak.
+"""Clusters of areas by a watershed. The count of an area is its height on a map. From each area, the path to the
+highest neighbour, repeated, ends at a peak, and the area belongs to this peak. Two peaks are one cluster if the pass
+between them is nearly as high as the lower peak.
 
-The same areas always give the same clusters. (Rejected: k-means, which cuts through the centre at arbitrary lines and
+The same areas always give the same clusters. (Rejected: k-means, which cuts the centre of a city at arbitrary lines and
 gives different clusters for two halves of a trace; HDBSCAN, which needs numpy and is slower; adding the counts of
-neighbours to each area first, which joined nearly all of a city to one cluster. docs/demand.md has figures.)
+neighbours to each area first, which joined nearly a whole city to one cluster. docs/demand.md has figures.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The limits of the time for which a booking, an edit, a quote, a search for slots or a day plan may want work."""
+"""Check the time of the work in a booking, an edit, a quote, a search for slots or a day plan: it is neither past nor
+too far in the future.
+"""
 
 from __future__ import annotations
 

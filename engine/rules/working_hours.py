@@ -49,7 +49,7 @@ class WorkingHours(msgspec.Struct, frozen=True):
     exceptions: tuple[DateSpan, ...] = ()
 
     def find_errors(self) -> list[FieldError]:
-        """Return what is wrong although the types are right."""
+        """Return the errors that the types of the fields do not exclude."""
         errors = [] if is_timezone(self.tz) else [FieldError("/tz", "No time zone of the IANA database")]
         for position, span in enumerate(self.week):
             if span.starts == span.ends:

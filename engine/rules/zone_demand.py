@@ -1,5 +1,5 @@
-"""The demand of a zone by area of one kind: the forecast, and the pulse, which is computed from the forecast and from
-the jobs and technicians that are there now.
+"""The demand of a zone by areas of one kind. The pulse is computed from the forecast and from the jobs and technicians
+that are in the areas now.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEP_MS = 600_000
 
 
 class AreaSupply(NamedTuple):
-    """What is in an area now: jobs that wait for a technician, and technicians who are free or busy."""
+    """The jobs that wait for a technician in an area now, and the free and busy technicians there."""
 
     waiting: int = 0
     free: int = 0
@@ -73,7 +73,7 @@ class ZoneDemand:
         self._ahead, self._usual, self._step = {}, {}, -1
 
     def states(self) -> tuple[ZoneState, Iterable[tuple[str, AreaState]]]:
-        """Return what was learnt, to be stored."""
+        """Return the learnt state, which the caller stores."""
         return zone_state(self.forecast, self.first_hour), area_states(self.forecast)
 
     def restore(
@@ -115,7 +115,9 @@ class ZoneDemand:
         return found
 
     def _expect(self, at_ms: int) -> None:
-        """Compute what is expected in the hour after the begin of the present step, unless this was done before."""
+        """Compute the expected requests of the hour that starts with the present step, unless they are already
+        computed.
+        """
         step = at_ms // STEP_MS
         if step == self._step:
             return

@@ -31,9 +31,10 @@ files = Table(
     Index(None, "by"),
     Index(None, "attached_at", "used_at"),
 )
-"""The files. ``target`` is what a file is for: ``job:<id>``, ``room:<id>`` or ``technician:<id>``. ``used_at`` is when
-it was uploaded, again or named in a message; ``attached_at`` is NULL until it hangs on its target. A file of a room is
-for one message, of its sender's ``client_id`` and with the number ``n``."""
+"""The files. ``target`` is what a file is for: ``job:<id>``, ``room:<id>`` or ``technician:<id>``. ``used_at`` is the
+time of the last upload of the file, or of the last message that named it. ``attached_at`` is NULL until the file is
+attached to its target. A file of a room belongs to one message, with the sender's ``client_id`` and the number ``n``.
+"""
 
 file_releases = Table(
     "file_releases",
@@ -41,4 +42,4 @@ file_releases = Table(
     id_column("sha256"),
     time_column("at"),
 )
-"""The blobs that a deleted row named. A chore deletes those that no row names any more."""
+"""The releases: blobs that a deleted row named. A chore deletes the blobs that no other row names."""

@@ -16,6 +16,6 @@ job_states = Table(
     sqlite_with_rowid=False,
 )
 """What each event of a job changed in the job's keys in Redis, as JSON (lua/lib/job_state.lua). A rebuild writes the
-keys from these rows. When a job is finished and Redis knows that it is archived, its rows are deleted, except those
-that record waves, because Redis has deleted the waves by then.
+keys from these rows. The rows of a finished job are deleted when Redis has been notified that the job is archived. The
+rows that record waves stay, because Redis no longer has the waves then.
 """

@@ -1,9 +1,11 @@
-"""The tables of the ledger and of payouts. No row has a text about a person; ids are the pseudonym after an erasure.
+"""The tables of the ledger and of payouts. No row has a text about a person, so that the rows stay at an erasure:
+without the person's data, the random ids identify nobody.
 
 The rows of the ledger are immutable: triggers refuse UPDATE and DELETE. The lines of an entry are inserted first, and
 then the entry: its trigger refuses an entry whose lines do not sum to 0 in each currency, and another trigger refuses
-lines for an entry that exists. A line whose entry is missing at the commit is refused by the foreign key. So the
-database has balanced entries alone, and SQLite, which has no trigger at the commit, enforces the same as PostgreSQL.
+lines for an entry that exists. The foreign key refuses a line whose entry is missing at the commit. Therefore the
+database contains only balanced entries, and SQLite, which has no trigger at the commit, enforces the same as
+PostgreSQL.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ ledger_entries = Table(
     Column("payout", Text),
     Index(None, "job"),
 )
-"""The entries: each is made by one event (``zone``, ``seq``). ``cause`` names what it is an entry of, so that no
-payment and no payout is booked twice. Only the archiver writes it."""
+"""The entries: each follows from one event (``zone``, ``seq``). ``cause`` is unique and names the payment, the payout
+or the event, so that nothing is booked twice. Only the archiver writes this table."""
 
 ledger_lines = Table(
     "ledger_lines",
@@ -46,8 +48,8 @@ ledger_lines = Table(
     ),
     Index(None, "account", "zone", "seq"),
 )
-"""The lines of the entries (engine/rules/ledger.py). ``amount`` is in minor units; an account has the sum of its lines.
-From ``available_at`` on the money of a technician can be paid out."""
+"""The lines of the entries (engine/rules/ledger.py). ``amount`` is in minor units; the balance of an account is the sum
+of its lines. From ``available_at`` on, the money of a technician can be paid out."""
 
 ledger_progress = Table(
     "ledger_progress",
@@ -55,8 +57,8 @@ ledger_progress = Table(
     id_column("zone"),
     Column("seq", BigInteger, nullable=False),
 )
-"""Up to which event of a zone's log the ledger is written: the archiver's checkpoint, or lower after an archiver of a
-release without a ledger; engine/archive/ledger_refill.py then reads the rest from ``events``."""
+"""The seq up to which the ledger has the events of a zone. It is the archiver's checkpoint, or lower if a release
+without a ledger has archived events: engine/archive/ledger_refill.py then reads these from ``events``."""
 
 payouts = Table(
     "payouts",
@@ -84,5 +86,5 @@ payout_events = Table(
     Column("seq", BigInteger),
     Index(None, "seq"),
 )
-"""The outbox of payouts: each change of one. ``seq`` is NULL until the archiver has the event in ``main``'s log; until
-then the event is appended again, under its ``key``."""
+"""The outbox of payouts: the event of each change. ``seq`` is NULL until the archiver has copied the event from
+``main``'s log; until then the event is appended again, under its ``key``."""

@@ -1,4 +1,6 @@
-"""The tables of the payment worker: how far it has read each zone's requests, and the requests that wait."""
+"""The tables of the payment worker: the position up to which it has read each zone's requests, and the requests that
+wait.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ payment_cursors = Table(
     id_column("zone"),
     Column("seq", BigInteger, nullable=False),
 )
-"""The seq up to which a zone's requests of payments were taken from the archived log. There is no row while an outside
+"""The seq up to which a zone's payment requests were read from the archived log. There is no row while an outside
 service moves the money."""
 
 payment_orders = Table(
@@ -27,6 +29,6 @@ payment_orders = Table(
     time_column("due_at"),
     Index(None, "zone", "due_at"),
 )
-"""The requested payments and payouts that the provider was not asked for yet, or that must be asked for again. ``id``
-and ``doc`` are the payment's, ``seq`` is that of its event, and ``due_at`` the time (ms) of the next attempt. For a
-payout, ``job`` is the technician."""
+"""The requested payments and payouts that were not sent to the provider yet, or must be sent again. ``id`` and ``doc``
+are the payment's, ``seq`` is that of its event, and ``due_at`` the time (ms) of the next attempt. For a payout, ``job``
+is the technician."""

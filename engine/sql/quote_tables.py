@@ -29,5 +29,5 @@ price_caps = Table(
     id_column("zone"),
     Column("max", Integer, nullable=False),
 )
-"""The largest multiplier (per mille) of a quoted price in a zone, whatever its blueprint says. A zone without a row has
-no cap."""
+"""The largest multiplier (per mille) of quoted prices in a zone, even if a blueprint allows more. A zone without a row
+has no cap."""

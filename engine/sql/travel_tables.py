@@ -15,4 +15,4 @@ travel_times = Table(
     text_column("quality"),
 )
 """``times`` is a ``ZoneTimes`` of engine/rules/travel.py as JSON, ``quality`` a ``ZoneQuality`` of
-engine/rules/travel_quality.py. ``due_at`` is when the zone learns again: who moves it ahead does it."""
+engine/rules/travel_quality.py. ``due_at`` is when the zone learns again: the process that increases it learns."""

@@ -14,5 +14,5 @@ zone_controls = Table(
     Column("holder", Text),
     Column("expires_at", BigInteger),
 )
-"""A zone is ``paused`` while an operator has closed it. ``holder`` is the process that rebuilds the zone from SQL,
-until ``expires_at``: a process that dies holds it no longer than that."""
+"""A zone is ``paused`` while an operator has closed it. ``holder`` is the process that rebuilds the zone from SQL. Its
+lock ends at ``expires_at`` if the process dies."""

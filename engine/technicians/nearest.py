@@ -1,4 +1,4 @@
-"""The technicians nearest to a place who provide a service, online or not."""
+"""Find the technicians nearest to a place who provide a service, both online and offline."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 MAX_NEAREST = 64
 RADII_M = (2_000, 8_000, 32_000, 128_000)
-"""The radii of the searches among those who are online. A search ends with the first one that finds enough."""
+"""The radii (m) of the searches among online technicians. The search stops at the first radius with enough
+technicians."""
 MAX_FOUND = 256
-"""How many one search returns at most: the first ones that Redis finds, so that a crowd does not block the zone."""
+"""The most technicians that one search returns: the first ones that Redis finds, so that a crowd does not block the
+zone."""
 
 
 async def find_nearest(
     engine: Engine, zone: Zone, service: ServiceId, lat: float, lon: float, *, within_m: float = math.inf
 ) -> list[TechnicianId]:
     """Return the ``MAX_NEAREST`` technicians of the zone nearest to a place who provide the service, the nearest first:
-    those who are online at their position, others where they were last. Raises Unavailable.
+    online technicians at their position, others at their last known one. Raises Unavailable.
     """
     online = await _find_online(engine, zone, service, lat, lon)
     found = await _find_known(engine, zone, service, lat, lon) | online

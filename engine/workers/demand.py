@@ -1,9 +1,10 @@
 """The chore of demand, a background task: learn the hours that are over, and write the pulse of each area to Redis once
 a minute.
 
-One process does the chore for a zone, by a lease. Two at the same time do no harm: what a process learns follows only
-from the counts in SQL, and the script that writes the pulse refuses an earlier one. An hour is learnt when all its
-events are archived: the archive has reached the head that the log had after the hour's end.
+The process that holds a lease does the chore for a zone. Two processes at the same time do no harm: what a process
+learns depends only on the counts in SQL, and the script that writes the pulse refuses a pulse that is older than the
+stored one. An hour is learnt when all its events are archived: the archive has reached the head that the log had after
+the hour's end.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ async def _run_zone(leases: Leases, zone: Zone, chore: ZoneChore) -> None:
 
 
 async def run_once(engine: Engine, zone: Zone) -> None:
-    """Do the chore of a zone once, as a process that has just started. All errors are raised."""
+    """Do the chore of a zone once, without state from earlier runs. All errors are raised."""
     await ZoneChore(engine, zone).look()
 
 
@@ -120,12 +121,12 @@ class ZoneChore:
                 log.exception("demand_forecaster_failed", zone=self._zone, forecaster=failure.name)
                 self._engine.metrics.forecasters_failed.labels(failure.name).inc()
                 self._failed.add(failure.name)
-                self.forget()  # what it learnt with the others stands in SQL
+                self.forget()  # the state of the other forecasters is stored in SQL
 
     async def _look(self) -> None:
         archive, zone = self._engine.archive, self._zone
         if not self.demands and await demand_reader.first_hour(archive, zone, CELL) is None:
-            return  # nothing was requested here yet
+            return  # there were no requests in this zone yet
         await demand_supply.load_cells()
         now, last_hour = await self._last_archived_hour()
         places = await self._supply.count(now)
@@ -155,7 +156,8 @@ class ZoneChore:
         slots = HourSlots(self._timezone)
         found = ZoneDemand(kind, slots, first, create_forecasters(slots, self._failed))
         stored = await demand_models.load(archive, zone, kind, self._timezone)
-        if stored and stored.zone.first_hour <= first:  # old counts may have been deleted, but none added before
+        # old counts may have been deleted, but no earlier ones were added
+        if stored and stored.zone.first_hour <= first:
             last = stored.zone.hour
             history = await demand_reader.read_hours(archive, zone, kind, found.first_needed(last), last)
             await asyncio.to_thread(found.restore, stored.zone, stored.areas, history)

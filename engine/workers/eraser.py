@@ -1,14 +1,14 @@
 """The eraser: the process that erases a person. Maintenance runs it in every server; one works on an erasure at a time.
 
-1. *waiting*: until all events of the person have left the logs in Redis, because they are archived and old, and until
-   no open job or dispute of theirs prevents the erasure.
+1. *waiting*: until all events of the person are archived and trimmed from the logs in Redis, and until no live job or
+   open dispute of theirs prevents the erasure.
 2. *running*: a line of the list of erasures is written. Redis' copies are removed, so that no later event has anything
    of the person; what was appended until then must leave the logs too. In each zone the events are erased, at most 500
    at a time: ``subject.erased`` is appended, which names them, then their data and salts are removed. Then all other
    rows, and the account last.
 3. The files of Redis and SQLite are rewritten, without what was erased. Then it is *done*.
 
-Each step may be done again, so that a process which ends anywhere is continued by another one.
+Each step may be repeated. Therefore another process can continue if a process dies at any point.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Delete files that hang on nothing, and bytes that no row names. Any number of processes may do so at once."""
+"""Delete files that stayed unattached, and blobs that no row names. Several processes may do this at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ MAX_LAG_S = 3600.0
 
 
 async def run_once(engine: Engine) -> int:
-    """Delete what is too old and what is released. Return the number of files and blobs. Raises Unavailable."""
+    """Delete a batch of unattached files and a batch of released blobs. Return the number of deleted files and blobs.
+    Raises Unavailable.
+    """
     deleted = await asyncio.to_thread(uploads.delete_old_uploads, engine.blobs.temporary)
     if not await _is_archive_behind(engine):
         deleted += await file_rows.delete_unattached(engine.archive)

@@ -1,9 +1,10 @@
-"""The payment worker asks the payment adapter for what jobs request, and records what the provider says.
+"""The payment worker sends the requested payments and payouts to the payment provider, and records the provider's
+reports.
 
-It works at least once, and nothing is paid twice: each order has an idempotency key that is a pure function of its id,
-and a report that was recorded before is a repeat. So a worker may die at any moment, and two may work on the same
-order. An order leaves the table only after its reports are recorded. Orders of one job keep their order; those of other
-jobs do not wait for a job whose order fails.
+It processes each order at least once, and nothing is paid twice: the idempotency key of an order is a pure function of
+its id, and a report that was recorded before is a repeat. Therefore a worker may die at any moment, and two workers may
+process the same order. An order is removed from the table only after its reports are recorded. The orders of one job
+are processed in sequence; other jobs do not wait for a job whose order fails.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ log = structlog.get_logger(__name__)
 
 
 async def run(engine: Engine) -> None:
-    """Work on the payments of every zone whose lease is held, until cancelled. Without an adapter, do nothing."""
+    """Process the orders of every zone whose lease this process holds, until cancelled. Without an adapter, do
+    nothing.
+    """
     adapter = open_adapter(engine.settings)
     if adapter is None:
         await _forget_cursors(engine)
@@ -85,8 +88,8 @@ async def _forget_cursors(engine: Engine) -> None:
 
 
 async def work_once(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
-    """Take what the zone's jobs requested, and work on all orders that are due. Return the number of orders. Raises
-    CalloutError, after the orders that did not fail so.
+    """Store the zone's new requests, and process all orders that are due. Return their number. If an order fails with a
+    CalloutError, process the others first and then raise it.
     """
     while await payment_orders.take_requests(engine.archive, zone, now_ms()):
         pass
@@ -99,7 +102,7 @@ async def work_once(engine: Engine, adapter: PaymentAdapter, zone: Zone) -> int:
 
 
 async def work_on(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -> None:
-    """Ask the provider for one order, record what it says, and remove or postpone the order."""
+    """Send one order to the provider, record the reports, and remove or postpone the order."""
     try:
         reports = await (_pay_out if order.is_payout else _ask)(engine, adapter, order)
     except ProviderUnavailable as error:
@@ -108,7 +111,7 @@ async def work_on(engine: Engine, adapter: PaymentAdapter, order: StoredOrder) -
             log.warning("payment_waits", payment=order.id, attempt=order.attempts + 1, error=str(error))
             await payment_orders.postpone(engine.archive, order, now_ms() + round(wait_s * 1000))
             return
-        # Whether a payout was made is unknown: it stays requested until somebody settles it.
+        # It is unknown whether the payout was made. It stays requested until ops or a service settle it.
         log.error("payment_given_up", payment=order.id, error=str(error))
         reports = [] if order.is_payout else [_failure(order, "provider_unreachable")]
     except ProviderRefused as error:
@@ -143,7 +146,7 @@ async def _ask(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> 
 
 
 async def _pay_out(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder) -> list[Report]:
-    """Ask for a payout, and record what has become of it."""
+    """Request a payout from the provider, and record its outcome."""
     payout = stored.payout
     order = PayoutOrder(
         id=payout.id, technician=payout.technician, account="", amount=payout.amount, currency=payout.currency
@@ -155,7 +158,7 @@ async def _pay_out(engine: Engine, adapter: PaymentAdapter, stored: StoredOrder)
 
 
 async def _settle(engine: Engine, order: StoredOrder, status: Literal["paid", "failed"]) -> None:
-    """Record the outcome of a payout. If ops or a service were first, theirs stays."""
+    """Record the outcome of a payout. An outcome that ops or a service recorded before stays."""
     try:
         await payouts.settle_payout(engine, payment_reports.PROVIDER, order.id, status)
     except (Conflict, NotFound) as error:
@@ -163,8 +166,9 @@ async def _settle(engine: Engine, order: StoredOrder, status: Literal["paid", "f
 
 
 def _failure(order: StoredOrder, reason: str) -> Report:
-    """Return the report that an order failed. The provider gave no reference: it is the order's id. That of a refund
-    has an ending, because the first part of a refund has the order's id, and may still be reported as refunded.
+    """Return the report that an order failed. Its reference is the order's id, because the provider gave none. The
+    reference of a failed refund has a suffix, because the first part of a refund has the order's id as its reference,
+    and may still be reported as refunded.
     """
     payment: EventPayment = order.payment
     return Report(

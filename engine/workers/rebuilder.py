@@ -1,4 +1,4 @@
-"""The rebuilder: zones that Redis has lost are rebuilt from SQL, by whichever process takes the lock first."""
+"""The rebuilder: rebuild zones that Redis has lost from SQL. The process that gets the lock first rebuilds a zone."""
 
 from __future__ import annotations
 

@@ -104,9 +104,9 @@ async def rewrite_log(engine: Engine, zone: Zone, last_seq: int) -> None:
 
 
 async def rewrite_files(engine: Engine) -> None:
-    """Let each primary rewrite its append-only file, so that it has no removed copy any more. Return when it has.
-    Raises Unavailable if that takes too long: the next round tries again. A Redis that permits no rewriting (a managed
-    one) is left as it is; docs/erasure.md says what then remains.
+    """Let each primary rewrite its append-only file, so that the file no longer contains removed data. Return when the
+    rewriting has ended. Raises Unavailable if it takes too long: the next round tries again. A managed Redis that
+    permits no rewriting is left as it is; docs/erasure.md says what then remains.
     """
     for shard in engine.store.shards.all:
         await _rewrite_file(engine, shard)

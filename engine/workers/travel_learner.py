@@ -1,4 +1,5 @@
-"""The travel learner: counts how good the predicted arrivals of finished journeys were, then learns from them.
+"""The travel learner: count how accurate the predicted arrivals of finished journeys were, then learn travel times from
+these journeys.
 
 A journey is complete when its technician has arrived and the archiver has moved its path to SQL. Every process loads
 the learnt times of all zones once a minute (``reload_forever``).

@@ -1,8 +1,9 @@
-"""The format of a zone: what its writers must know. A release that knows less is refused (``STALE_RELEASE``).
+"""The format of a zone: the version of its data that a writer must understand. An older release is refused
+(``STALE_RELEASE``).
 
-``meta.format`` in Redis and ``checkpoints.format`` in SQL have the format. A new release writes the format of the zone,
-so that the release before works beside it and may come back, until an operator or a start of ``callout serve`` alone
-raises the format. SQL is raised first: then no older release rebuilds the zone from SQL.
+``meta.format`` in Redis and ``checkpoints.format`` in SQL contain the format. A new release writes data in the format
+of the zone, so that the previous release can run beside it or return. The format rises when an operator raises it, or
+when ``callout serve`` starts alone. SQL is raised first, so that no older release rebuilds the zone from SQL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The seq of a notification's event: it tells which messages are older than the notification."""
+"""The seq of a notification's event. With it, messages can be compared in age with the notification."""
 
 from __future__ import annotations
 

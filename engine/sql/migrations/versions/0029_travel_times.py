@@ -1,4 +1,4 @@
-"""The travel times that zones have learnt, and how good their predictions were."""
+"""The learnt travel times of zones, and the accuracy of their predictions."""
 
 from __future__ import annotations
 

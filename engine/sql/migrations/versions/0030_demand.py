@@ -1,4 +1,4 @@
-"""The tables of demand: counts by area and hour, how far they are, and what the forecast has learnt."""
+"""The tables of demand: counts by area and hour, the progress of the counting, and the learnt state of the forecast."""
 
 from __future__ import annotations
 

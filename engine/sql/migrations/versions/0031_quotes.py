@@ -1,4 +1,4 @@
-"""Quoted prices, and the caps of zones on them."""
+"""Quoted prices, and the caps on them in each zone."""
 
 from __future__ import annotations
 

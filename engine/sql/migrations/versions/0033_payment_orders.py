@@ -1,4 +1,4 @@
-"""The requests of payments that a payment adapter works on."""
+"""The requested payments that a payment adapter has to process."""
 
 from __future__ import annotations
 
